@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Status } from '../agent/agent.ts';
+import type { RestartSafety } from '../agent/sandboxes/problem.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { ClusterNode } from '../cluster/node/node.ts';
 import { evaluationPod } from '../cluster/story.ts';
@@ -95,7 +96,7 @@ export async function measureChurn(
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
   const load = `gVisor pods come and go, ${churnS} s`;
   const problems = new Set<string>();
-  const restarts: string[] = [];
+  const scans = new Map<string, RestartSafety>();
   let created = 0;
   let most = 0;
   const rows = await under(load, cluster, node, async () => {
@@ -110,20 +111,32 @@ export async function measureChurn(
       await deletePods(cluster, leaving, '--wait=false');
       const sandboxes = await sandboxesOf(cluster, node);
       for (const { reason, sandbox } of sandboxes?.problems ?? []) problems.add(`${reason} ${sandbox}`);
-      restarts.push(sandboxes?.restart.state ?? 'not reported');
+      if (sandboxes !== undefined) scans.set(sandboxes.at, sandboxes.restart);
     }
     const { pending, running, ended } = await churningPods(cluster);
     await deletePods(cluster, [...pending, ...running, ...ended]);
     await endLoad(cluster);
   });
-  const safe = restarts.filter((state) => state === 'safe').length;
+  const restarts = [...scans.values()].map(answerOf);
+  const count = (answer: string) => restarts.filter((each) => each === answer).length;
   return [
     [load, 'pods created, running at most', '', `${created}, ${most}`],
     [load, 'problems of sandboxes reported', '0', String(problems.size)],
     ...[...problems].map((problem) => [load, `  ${problem}`, '', '']),
-    [load, 'reports: a restart of containerd is safe', 'all', `${safe} of ${restarts.length}`],
+    ...['safe', 'unsafe while a container starts', 'unsafe', 'unknown'].map((answer) => [
+      load,
+      `scans: a restart of containerd is ${answer}`,
+      /^un\w+$/.test(answer) ? '0' : '',
+      String(count(answer)),
+    ]),
     ...rows,
   ];
+}
+
+/** The state, and whether it is only due to containers that are being started. */
+function answerOf({ state, because }: RestartSafety): string {
+  const isStart = because.every((reason) => / is being started$|^and \d+ more$/.test(reason));
+  return state === 'unsafe' && isStart ? 'unsafe while a container starts' : state;
 }
 
 /** Names of the pods of {@link startChurning} by their state, oldest first; without those that are being deleted. */

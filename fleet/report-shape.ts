@@ -93,7 +93,7 @@ export const SANDBOXES = object<SandboxesReport>({
       name: absentOr(text),
       uid: absentOr(text),
       sandbox: id,
-      pids: list(count, 64),
+      pids: list(count, 1_024),
       since: text,
       ageSeconds: number,
     }),

@@ -76,11 +76,14 @@ export function patient(quietMs: number): number {
   return quietMs * Number(process.env.PATIENCE ?? 1);
 }
 
-/** Polls `probe` until it returns a value. Rejects with its last error after `timeoutMs`, scaled by {@link patient}. */
+/**
+ * Polls `probe` until it returns something other than undefined or false. Rejects with its last error after `timeoutMs`,
+ * scaled by {@link patient}.
+ */
 export async function waitFor<T>(
   what: string,
   timeoutMs: number,
-  probe: () => Promise<T | undefined>,
+  probe: () => Promise<T | undefined | false>,
   everyMs = 100,
 ): Promise<T> {
   const begun = Date.now();
@@ -88,7 +91,7 @@ export async function waitFor<T>(
   for (;;) {
     try {
       const seen = await probe();
-      if (seen !== undefined) return seen;
+      if (seen !== undefined && seen !== false) return seen;
       last = undefined;
     } catch (error) {
       last = error;

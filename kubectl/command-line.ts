@@ -112,7 +112,10 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
     .action(async (flags: NodesFlags, self: Command) =>
       end(await (flags.watch ? watchNodes : nodes)(context(self), flags)),
     );
-  command('why', 'why a node is not ready, or why a pod waits, was rejected, or is not in gVisor')
+  command(
+    'why',
+    'why a node is not ready, or why a pod waits, was rejected, is not in gVisor, or does not end',
+  )
     .argument('<name>', 'a node or a pod; node/NAME or pod/NAME where both have the name')
     .addOption(format('json', 'yaml'))
     .action(async (name: string, flags: { output?: Format }, self: Command) =>

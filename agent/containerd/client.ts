@@ -1,4 +1,5 @@
 import { addAbortListener } from 'node:events';
+import { posix } from 'node:path';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
 import { CriError } from './error.ts';
 import { SCHEMA } from './schema.ts';
@@ -107,6 +108,14 @@ export class CriClient {
       'grpc.max_reconnect_backoff_ms': 1_000,
       'grpc.max_receive_message_length': 16 * 1024 * 1024,
     });
+  }
+
+  /**
+   * Host path of the bundles, a directory for each task of a sandbox or container. They are in containerd's state directory,
+   * as its socket is: https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/bundle.go
+   */
+  get bundles(): string {
+    return posix.join(posix.dirname(this.socket), 'io.containerd.runtime.v2.task', NAMESPACE);
   }
 
   version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {

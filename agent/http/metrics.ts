@@ -3,7 +3,7 @@ import type { Publisher, Report } from '../agent.ts';
 import type { Finding } from '../checks/finding.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { REASONS, type Reason } from '../reasons.ts';
-import type { ScannedSandboxes } from '../sandboxes/monitor.ts';
+import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';
 
@@ -64,6 +64,8 @@ export class Metrics implements Publisher {
   #traces: boolean | undefined;
   #published: Report | undefined;
   #counted: Report['proof'] | undefined;
+  /** When the sandboxes were scanned, wall clock. */
+  #scannedMs = 0;
 
   /** `expectGvisor`: whether gVisor is expected on every node. */
   constructor(version: string, proofIntervalMs = 0, expectGvisor = false) {
@@ -129,6 +131,7 @@ export class Metrics implements Publisher {
     if (restart.state !== 'unknown')
       this.#gauges.gvisor_containerd_restart_safe.set(Number(restart.state === 'safe'));
     this.#gauges.gvisor_sandboxes_last_scan_timestamp_seconds.set(atMs / 1_000);
+    this.#scannedMs = atMs;
   };
 
   readonly publishUnwatched = (directories: number): void => {
@@ -146,6 +149,10 @@ export class Metrics implements Publisher {
   /** The body of /metrics and its content type. */
   async text(): Promise<{ readonly body: string; readonly type: string }> {
     this.#updateProcess();
+    if (Date.now() - this.#scannedMs > STALE_MS) {
+      this.#gauges.gvisor_sandbox_problems.reset();
+      this.#gauges.gvisor_containerd_restart_safe.remove();
+    }
     this.#gauges.gvisor_time_seconds.set(Date.now() / 1_000);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

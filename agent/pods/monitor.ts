@@ -1,4 +1,3 @@
-import { posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { CriClient } from '../containerd/client.ts';
@@ -24,11 +23,6 @@ import { PodReader, type Sentry } from './pod-reader.ts';
 const READ_MS = 3_000;
 /** Minimum rest after a read, as a multiple of its duration: pods determine the length of the list. */
 const REST_RATIO = 20;
-/**
- * Below containerd's state directory: it has a directory for each task of a sandbox or container.
- * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/bundle.go
- */
-const BUNDLES = 'io.containerd.runtime.v2.task/k8s.io';
 /** A sandbox is listed as ready, or no longer, some time after its bundle was created or removed. */
 const SETTLED_MS = 10_000;
 
@@ -106,8 +100,7 @@ export class PodMonitor {
    */
   async #read(signal: AbortSignal): Promise<readonly Pod[]> {
     const { client, host, settledMs = SETTLED_MS } = this.#options;
-    const directory = posix.join(posix.dirname(client.socket), BUNDLES);
-    const bundles = await host.stat(directory).catch(() => undefined);
+    const bundles = await host.stat(client.bundles).catch(() => undefined);
     const [readMs, settled] = [performance.now(), this.#settled];
     const isUnchanged = settled !== undefined && settled.fingerprint === bundles?.fingerprint;
     if (isUnchanged && readMs - settled.readMs < MAX_READ_INTERVAL_MS) return settled.pods;

@@ -14,8 +14,6 @@ export type Bundle = {
   readonly shimPid?: number | undefined;
 };
 
-/** Below containerd's state directory, in the CRI's namespace. */
-const BUNDLES = 'io.containerd.runtime.v2.task/k8s.io';
 /** A bundle is filled after it was created; it is read again so many times. */
 const MAX_READS = 4;
 const CONCURRENCY = 4;
@@ -34,10 +32,9 @@ export class Bundles {
   readonly #directory: string;
   #known = new Map<string, { readonly bundle: Bundle; readonly reads: number }>();
 
-  /** `socket` is containerd's, which is in its state directory. */
-  constructor(host: Host, socket: string) {
+  constructor(host: Host, directory: string) {
     this.#host = host;
-    this.#directory = posix.join(posix.dirname(socket), BUNDLES);
+    this.#directory = directory;
   }
 
   /** All bundles; undefined if there is no such directory. Rejects if it cannot be read. */

@@ -97,7 +97,7 @@ export function judgeSandboxes(observation: Observation, memory: Memory, busy: b
   problems.sort(
     (a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.ageSeconds - a.ageSeconds,
   );
-  return { problems, restart: judgeRestart(observation), memory: next };
+  return { problems, restart: judgeRestart(observation, problems), memory: next };
 }
 
 function candidatesOf(observation: Observation): readonly Candidate[] {
@@ -187,7 +187,9 @@ function judgeShim(
     const message = `The shim ${describe(shim)} does not answer: a restarted containerd would wait ${LOAD_TIMEOUT_MS / 1_000} s for it, then give its pod up`;
     return { ...common, reason: 'ShimUnresponsive', message };
   }
-  const hasSandboxEnded = listed?.state === 'SANDBOX_NOTREADY' && sentries.length === 0;
+  const hasSandboxEnded = listed?.state === 'SANDBOX_NOTREADY';
+  // A sentry that lingers keeps its shims.
+  if (hasSandboxEnded && sentries.length > 0) return undefined;
   if (!hasSandboxEnded && container?.state !== 'CONTAINER_EXITED') return undefined;
   const what = hasSandboxEnded ? 'sandbox' : 'container';
   const message = `The ${what} has ended, and its shim ${describe(shim)} has not`;
@@ -212,13 +214,20 @@ function withoutProgram(observation: Observation): readonly Candidate[] {
   return [...found.values()];
 }
 
-function judgeRestart(observation: Observation): RestartSafety {
-  const { unseen, processes, owners, containers, sandboxes } = observation;
+/** A shim that is merely slow makes it unknown: on a busy node a new shim may need longer than a call waits. */
+function judgeRestart(observation: Observation, problems: readonly SandboxProblem[]): RestartSafety {
+  const { processes, owners, containers, sandboxes } = observation;
   const because: string[] = [];
+  let slow = 0;
   for (const shim of processes.shims) {
     if (!isUnresponsive(observation, shim)) continue;
-    const { sandbox = '' } = owners.get(shim.pid) ?? {};
-    because.push(`the shim ${describe(shim)} of sandbox ${sandbox.slice(0, 12)} does not answer`);
+    const { id = '', sandbox = id } = owners.get(shim.pid) ?? {};
+    const isReported = problems.some(
+      ({ reason, pids }) => reason === 'ShimUnresponsive' && pids.includes(shim.pid),
+    );
+    if (isReported || shim.state === 'T')
+      because.push(`the shim ${describe(shim)} of sandbox ${sandbox.slice(0, 12)} does not answer`);
+    else slow += 1;
   }
   for (const { sandbox, message } of [...withHangingCommands(observation), ...withoutProgram(observation)])
     because.push(`sandbox ${sandbox.slice(0, 12)}: ${message}`);
@@ -231,6 +240,7 @@ function judgeRestart(observation: Observation): RestartSafety {
   const hidden = because.length - MAX_BECAUSE;
   if (hidden > 0) because.splice(MAX_BECAUSE, hidden, `and ${hidden} more`);
   if (because.length > 0) return { state: 'unsafe', because };
+  const unseen = [...observation.unseen, ...(slow === 0 ? [] : [`${slow} shims have not answered yet`])];
   return unseen.length > 0 ? { state: 'unknown', because: unseen } : { state: 'safe', because: [] };
 }
 

@@ -10,9 +10,10 @@ import type { SandboxScanner } from './scanner.ts';
 const SCAN_MS = 30_000;
 /** Minimum rest after a scan, as a multiple of its duration: pods determine how many sandboxes there are. */
 const REST_RATIO = 20;
-const MAX_REST_MS = 5 * 60_000;
-/** Two scans that failed or took long. */
-const STALE_MS = MAX_REST_MS + 2 * SCAN_MS;
+/** A scan of many slow shims takes long, and an old answer is none. */
+const MAX_REST_MS = 60_000;
+/** Older results count as unreadable: two scans failed or took long. */
+export const STALE_MS = MAX_REST_MS + 2 * SCAN_MS;
 /** The node's first verdict comes first. */
 const START_MS = 5_000;
 

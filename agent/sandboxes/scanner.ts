@@ -35,7 +35,7 @@ export class SandboxScanner {
   constructor(options: SandboxScannerOptions) {
     this.#options = options;
     this.#processes = new ProcessScanner(options.host);
-    this.#bundles = new Bundles(options.host, options.client.socket);
+    this.#bundles = new Bundles(options.host, options.client.bundles);
     this.#calls = new ShimCalls(options);
   }
 
@@ -64,7 +64,10 @@ export class SandboxScanner {
     const hidden = list.filter(
       ({ address }) => address !== undefined && responses.get(address.socket)?.kind === 'unreachable',
     );
-    if (hidden.length > 0) unseen.push(`${hidden.length} sockets of shims cannot be opened`);
+    if (hidden.length > 0)
+      unseen.push(
+        `${hidden.length} sockets of shims cannot be opened, whose directory containerd 1.7 closes to root without capabilities`,
+      );
     const outdated = await this.#findOutdated();
     return {
       ...{ nowMs: now(), atMs: wallMs(), sandboxes, containers, processes, bundles, owners, responses },

@@ -17,9 +17,11 @@ import type { NodeSystem } from './system.ts';
 export async function installNode(system: NodeSystem, spec: NodeSpec, authority: Authority): Promise<void> {
   const group = CONTAINERD_TOOLS[spec.containerd];
   const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);
-  for (const program of ['containerd', 'ctr', 'containerd-shim-runc-v2']) {
-    await system.provide(join(tools[group], program), `/usr/local/bin/${program}`);
+  // Copies: containerd looks for shims beside its own program, behind links, where no agent's mount leads.
+  for (const program of ['containerd', 'containerd-shim-runc-v2']) {
+    await system.install(join(tools[group], program), `/usr/local/bin/${program}`);
   }
+  await system.provide(join(tools[group], 'ctr'), '/usr/local/bin/ctr');
   await system.provide(join(tools.runc, 'runc'), '/usr/local/bin/runc');
   await system.provide(join(tools.kubernetes, 'kubelet'), '/usr/local/bin/kubelet');
   await system.provide(tools.cni, '/opt/cni/bin');

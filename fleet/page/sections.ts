@@ -164,10 +164,12 @@ const RESTART: Readonly<Record<RestartSafety['state'], readonly [Tone, string]>>
   unknown: ['unknown', 'Whether containerd may restart is unknown'],
 };
 
+const MAX_PIDS = 8;
+
 function renderProblem({ reason, message, sandbox, pids, since: at }: SandboxProblem): Markup {
   return html`<li>
 <p>${code(reason)} ${shortIds(message)}</p>
-<p class="quiet">Sandbox ${shortIds(sandbox)}, PID ${pids.join(' ')}, since ${since(at)}</p>
+<p class="quiet">Sandbox ${shortIds(sandbox)}, PID ${pids.slice(0, MAX_PIDS).join(' ')}, since ${since(at)}</p>
 </li>`;
 }
 

@@ -54,7 +54,7 @@ function parseTarget(word: string): { readonly kind?: 'node' | 'pod'; readonly n
   return { kind, name };
 }
 
-/** `why`: why a node is not ready, or why a pod waits, was rejected, or does not run in gVisor. */
+/** `why`: why a node is not ready, or why a pod waits, was rejected, does not run in gVisor, or does not end. */
 export async function why(context: Context, word: string, format: Format | undefined): Promise<number> {
   const { api, output, namespace, now } = context;
   const { kind, name } = parseTarget(word);

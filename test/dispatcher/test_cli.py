@@ -36,26 +36,25 @@ class CommandTest(ApiCase):
         done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=self.folder, check=False)
         return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
-    def test_ask_says_where_and_creates_nothing(self) -> None:
+    def test_ask_names_nodes_and_creates_nothing(self) -> None:
         code, said, _ = self.run_it("ask", "--policy", "require")
         self.assertEqual((code, said["in_gvisor"], said["nodes"]), (0, True, ["node-1", "node-2"]))
         self.assertEqual(self.api.created, [])
         code, said, _ = self.run_it("ask", "--policy", "prefer", "--nodes", "1", "pod.yaml")
         self.assertEqual((code, said["nodes"]), (0, ["node-1"]))
 
-    def test_ask_has_an_exit_code_for_each_answer(self) -> None:
-        self.api.nodes = [BAD]
-        self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 5)
-        code, said, _ = self.run_it("ask", "--policy", "require")
-        self.assertEqual((code, said["reason"]), (3, "GVisorFails"))
-        self.api.namespaces["evals"] = {}
-        code, said, _ = self.run_it("ask", "--policy", "prefer", "--namespace", "evals")
-        self.assertEqual((code, said["reason"]), (3, "GVisorFails"))
-        self.assertIn('does not have the label allow-host-kernel: "true"', said["message"])
-        self.api.nodes = []
-        self.assertEqual(self.run_it("ask", "--policy", "prefer", "--namespace", "evals")[0], 75)
-        self.api.runtime_class = None
-        self.assertEqual(self.run_it("ask", "--policy", "wait")[0], 3)
+    def test_ask_has_an_exit_code_for_each_decision(self) -> None:
+        prefer = ["prefer", "--namespace", "evals"]
+        for policy, changes, expected in (
+            (prefer, {"nodes": [BAD]}, (5, "GVisorFails")),
+            (["require"], {}, (3, "GVisorFails")),
+            (prefer, {"namespaces": {"evals": {}}}, (3, "GVisorFails")),
+            (prefer, {"nodes": []}, (75, "NoReadyNode")),
+            (["wait"], {"runtime_class": None}, (3, "RuntimeClassMissing")),
+        ):
+            vars(self.api).update(changes)
+            code, said, _ = self.run_it("ask", "--policy", *policy)
+            self.assertEqual((code, said["reason"]), expected, said["message"])
 
     def test_run_starts_and_adopts(self) -> None:
         code, said, _ = self.run_it("run", "--policy", "require", "pod.yaml")
@@ -74,7 +73,7 @@ class CommandTest(ApiCase):
         code, said, _ = self.run_it("run", *short)
         self.assertEqual((code, said["reason"]), (1, "ApiRefused"))
 
-    def test_a_fallback_starts_loudly(self) -> None:
+    def test_a_fallback_is_a_warning(self) -> None:
         self.api.nodes = [BAD]
         code, said, stderr = self.run_it("run", "--policy", "prefer", "pod.yaml")
         self.assertEqual((code, said["in_gvisor"]), (0, False))

@@ -46,7 +46,10 @@ function brokenLinks(
   for (const [, link = ''] of plain.matchAll(/\]\(\s*<?([^)\s>]+)>?(?:\s+"[^"]*")?\s*\)/g)) {
     if (/^[a-z][a-z0-9+.-]*:/i.test(link)) continue;
     const [path = '', anchor] = decodeURIComponent(link).split('#');
-    const target = path === '' ? file : normalize(join(dirname(file), path)).replace(/\/$/, '');
+    const target =
+      path === ''
+        ? file
+        : normalize(join(path.startsWith('/') ? '' : dirname(file), path)).replace(/^\/|\/$/g, '');
     const found = target === file ? text : read(target);
     if (found === undefined) broken.push({ link, why: `there is no "${target}"` });
     else if (anchor !== undefined && !(found !== 'directory' && anchorsOf(found).has(anchor)))
@@ -85,6 +88,18 @@ describe('links in the documentation', () => {
       assert.deepEqual(missing, []);
     });
   }
+
+  it('in the output of the kubectl plugin are not broken', () => {
+    const sources = globSync('kubectl/**/*.ts', { cwd: REPO }).map((file) =>
+      readFileSync(join(REPO, file), 'utf8'),
+    );
+    const pages = sources.join().match(/(docs\/|README)[\w./-]*\.md(#[\w-]+)?/g) ?? [];
+    assert.ok(pages.length > 10);
+    assert.deepEqual(
+      brokenLinks('kubectl', pages.map((page) => `[a](/${page})`).join('\n'), readFromRepo),
+      [],
+    );
+  });
 
   it('are reported as broken where file or heading is missing', () => {
     assert.ok(FILES.includes('README.md') && FILES.length >= 8, FILES.join(', '));

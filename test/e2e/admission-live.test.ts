@@ -2,20 +2,17 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { evaluationPod } from '../../cluster/story.ts';
-import { runAll, waitFor } from '../../hack/run.ts';
+import { waitFor } from '../../hack/run.ts';
 import { workload } from '../api/admission-objects.ts';
 import { applyOverlay, removeEnforcement } from './agents.ts';
-import { deletePods, useCluster } from './e2e-cluster.ts';
+import { createNamespace, deletePods, tryCreate, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'evaluations';
 const there = (...args: string[]) => cluster().kubectl(['-n', NAMESPACE, ...args]);
 
-/** Creates an object in the namespace with kubectl; returns exit code and standard error. */
-function create(manifest: string, ...args: string[]) {
-  const { command, args: argv } = cluster().kubectlCommand(['-n', NAMESPACE, 'create', '-f', '-', ...args]);
-  return runAll(command, argv, { input: manifest });
-}
+const create = (manifest: string, ...options: string[]) =>
+  tryCreate(cluster(), NAMESPACE, manifest, ...options);
 
 /** Sets the allowed runtime classes, a CEL expression. */
 function setClasses(value: string): Promise<string> {
@@ -30,12 +27,10 @@ function setClasses(value: string): Promise<string> {
 describe('a namespace that requires gVisor, on real nodes', () => {
   before(async () => {
     await applyOverlay(cluster(), ['enforce']);
-    await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-    await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    await there('wait', '--for=create', 'serviceaccount/default', '--timeout=270s');
+    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
     await waitFor('pods to be refused', 30_000, async () => {
-      const { stderr } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
-      return stderr.includes('spec.runtimeClassName is not set') ? true : undefined;
+      const { output } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
+      return output.includes('spec.runtimeClassName is not set');
     });
   });
   after(async () => {
@@ -44,11 +39,11 @@ describe('a namespace that requires gVisor, on real nodes', () => {
   });
 
   it('rejects a pod without gVisor, with the fix in the message', async () => {
-    const { code, stderr } = await create(evaluationPod('plain', { gvisor: false }));
+    const { code, output } = await create(evaluationPod('plain', { gvisor: false }));
     assert.equal(code, 1);
     assert.match(
-      stderr,
-      /pods "plain" is forbidden: .*spec\.runtimeClassName is not set: write runtimeClassName: gvisor\n$/,
+      output,
+      /pods "plain" is forbidden: .*spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
     );
   });
 
@@ -64,8 +59,8 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     await setClasses('[string(1 / 0)]');
     try {
       await waitFor('the policy to fail', 30_000, async () => {
-        const { stderr } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
-        return /division by zero/.test(stderr) ? true : undefined;
+        const { output } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
+        return /division by zero/.test(output);
       });
       await there('delete', 'pod', 'sandboxed', '--grace-period=1', '--wait', '--timeout=150s');
     } finally {
@@ -73,7 +68,7 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     }
     await waitFor('the policy to work again', 30_000, async () => {
       const { code } = await create(evaluationPod('canary', { gvisor: true }), '--dry-run=server');
-      return code === 0 ? true : undefined;
+      return code === 0;
     });
   });
 
@@ -95,7 +90,7 @@ describe('a namespace that requires gVisor, on real nodes', () => {
   it('has the kubelet of an unproven node reject a pod that bypasses the scheduler', async () => {
     const manifest = evaluationPod('past', { gvisor: true, spec: { nodeName: 'node-3' } });
     assert.match(
-      (await create(manifest)).stderr,
+      (await create(manifest)).output,
       /spec\.nodeName is "node-3", which goes past the scheduler/,
     );
     await cluster().kubectl(['create', '-f', '-'], manifest); // in a namespace without the label

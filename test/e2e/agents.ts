@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
@@ -25,12 +26,16 @@ export type TestedNode = {
     readonly annotations: Readonly<Record<string, string>>;
   };
   readonly spec: { readonly taints?: readonly { readonly key: string; readonly effect: string }[] };
-  readonly status: { readonly conditions: readonly Condition[] };
+  readonly status: {
+    readonly conditions: readonly Condition[];
+    readonly nodeInfo: { readonly bootID: string };
+  };
 };
 type Condition = {
   readonly type: string;
   readonly status: string;
   readonly reason: string;
+  readonly message: string;
   readonly lastTransitionTime: string;
 };
 
@@ -109,6 +114,13 @@ export async function getFromAgent(cluster: Cluster, node: string, path: string)
   return cluster.request(`${PODS}/${name}:9477/proxy${path}`);
 }
 
+/** The report of a node's agent, without the pods, which it shows only over a port-forward. */
+export async function readReport(cluster: Cluster, node: string): Promise<Report> {
+  const { code, text } = await getFromAgent(cluster, node, '/report');
+  if (code === 200) return JSON.parse(text) as Report;
+  throw new Error(`The agent on ${node} responds ${code} to /report: ${text.slice(0, 200)}`);
+}
+
 const admins = new Map<
   string,
   Promise<{ readonly cert: string; readonly key: string; readonly ca: string }>
@@ -147,6 +159,30 @@ export async function readMetrics(cluster: Cluster, node: string): Promise<strin
   const { code, text } = await getFromAgent(cluster, node, '/metrics');
   if (code === 200) return text;
   throw new Error(`The agent on ${node} responds ${code} to /metrics: ${text.slice(0, 200)}`);
+}
+
+/** Waits for a line of the metrics of a node's agent. */
+export async function waitForMetric(
+  cluster: Cluster,
+  node: string,
+  line: string,
+  timeoutMs = 30_000,
+): Promise<void> {
+  const has = async () => (await readMetrics(cluster, node)).split('\n').includes(line);
+  await waitFor(`the metric ${line} of ${node}`, timeoutMs, has);
+}
+
+/** Messages of the events on a pod with this reason. */
+export async function podEvents(
+  cluster: Cluster,
+  namespace: string,
+  pod: string,
+  reason: string,
+): Promise<readonly string[]> {
+  const selector = `--field-selector=involvedObject.kind=Pod,involvedObject.name=${pod},reason=${reason}`;
+  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
+  const text = await cluster.kubectl(['get', 'events', '-n', namespace, selector, '-o', path]);
+  return text.split('\n').filter(Boolean);
 }
 
 /** Writes a kustomization of the base with components, patches of the DaemonSet and other fields; returns its directory. */

@@ -10,8 +10,13 @@ import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 import { agentOn, readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { deployFleet, removeFleet } from './fleet-cluster.ts';
-import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
-import { watchAlerts } from './watch-alerts.ts';
+import {
+  applyAgents,
+  removeOutside,
+  runOutside,
+  useMonitoredCluster,
+  watchAlerts,
+} from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 const { queried } = watchAlerts(() => monitored().prometheus);
@@ -44,9 +49,7 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   for (const { title, targets } of PANELS)
     for (const target of targets)
       it(`"${title}" has data for its query ${target.refId}`, async () => {
-        await waitFor(`data of ${target.expr}`, 60_000, async () =>
-          (await points(target)) > 0 ? true : undefined,
-        );
+        await waitFor(`data of ${target.expr}`, 60_000, async () => (await points(target)) > 0);
       });
 
   it('detects a query without data', async () => {

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import type { Report } from '../../agent/agent.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { getFromAgent, waitForNode } from './agents.ts';
+import { readReport, waitForNode } from './agents.ts';
 import { deletePods, useCluster } from './e2e-cluster.ts';
 import { BURN } from './under-load.ts';
 
@@ -64,8 +63,7 @@ describe('a busy node', () => {
 /** Waits until an evaluation has this reason. */
 async function evaluated(reason: string): Promise<void> {
   await waitFor(`an evaluation with ${reason}`, 60_000, async () => {
-    const report = JSON.parse((await getFromAgent(cluster(), NODE, '/report')).text) as Report;
-    return report.evaluation.verdict.reason === reason || undefined;
+    return (await readReport(cluster(), NODE)).evaluation.verdict.reason === reason;
   });
 }
 

@@ -40,7 +40,7 @@ async function down(): Promise<void> {
 async function killUpAt(file: string): Promise<void> {
   const up = spawn(process.execPath, [...CLI, 'up'], { cwd: REPO, stdio: 'ignore' });
   const closed = once(up, 'close');
-  await waitFor(file, 120_000, async () => (existsSync(file) ? true : undefined), 5);
+  await waitFor(file, 120_000, async () => existsSync(file), 5);
   up.kill('SIGKILL');
   await closed;
 }
@@ -78,7 +78,7 @@ test('a second up completes a killed one, a third changes nothing, and down leav
 
 test('refuses a second command while one runs', async () => {
   const up = cluster('up', '--nodes', '1');
-  await waitFor('the first to begin', 60_000, async () => (existsSync(DIR) ? true : undefined), 5);
+  await waitFor('the first to begin', 60_000, async () => existsSync(DIR), 5);
   const second = await runAll(process.execPath, [...CLI, 'down'], { cwd: REPO });
   assert.equal(second.code, 2);
   assert.match(second.stderr, /^Another command is working on the cluster "cleanup"[^\n]*\n$/);

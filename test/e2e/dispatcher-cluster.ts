@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { after, afterEach, before } from 'node:test';
+import { afterEach } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
-import { viewNodes } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
+import { waitForNode } from './agents.ts';
 import {
   type DispatcherCall,
   dispatch,
@@ -16,9 +16,20 @@ import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 
 const RUNTIME_CLASS = join(REPO, 'manifests/base/runtimeclass.yaml');
 
-/** Registers hooks that open the cluster; returns it with functions for tests of the dispatcher. */
+/**
+ * Registers hooks that open the cluster, grant the dispatcher its rights, and restore both after each test. Returns the
+ * cluster with functions for tests of the dispatcher.
+ */
 export function useDispatcher() {
-  const cluster = useCluster();
+  const cluster = useCluster(async (opened) => {
+    await grantDispatcher(opened);
+    await healAll(opened);
+  }, removeDispatcher);
+  afterEach(async () => {
+    await healAll(cluster()); // first, because a stopped kubelet deletes no pod
+    for (const namespace of [FREE, REQUIRING])
+      await kubectl('delete', 'pod', '--all', '-n', namespace, '--wait');
+  });
   // A new node without gVisor must not count as being installed.
   const call = (one: DispatcherCall) =>
     dispatch(cluster(), { ...one, options: ['--install-grace', '1', ...(one.options ?? [])] });
@@ -26,38 +37,13 @@ export function useDispatcher() {
   /** /proc/version inside a pod. */
   const kernelIn = async (pod: string) =>
     (await kubectl('exec', '-n', FREE, pod, '--', 'cat', '/proc/version')).trim();
-  /** Deletes every pod in the namespaces of the tests. */
-  const deletePods = async () => {
-    for (const namespace of [FREE, REQUIRING])
-      await kubectl('delete', 'pod', '--all', '-n', namespace, '--wait');
-  };
-  /** Restores the RuntimeClass, and waits until both nodes are proven and schedulable. */
-  const healAll = async () => {
-    await kubectl('apply', '-f', RUNTIME_CLASS);
-    await kubectl('uncordon', ...GVISOR_NODES);
-    await Promise.all(GVISOR_NODES.map((node) => healNode(cluster(), cluster().node(node))));
-    let states = '';
-    await waitFor('both nodes to be proven', 90_000, async () => {
-      const nodes = (await viewNodes(cluster())).filter(({ name }) =>
-        GVISOR_NODES.some((node) => node === name),
-      );
-      states = nodes.map(({ name, ready, message }) => `${name} ${ready} ${message}`).join('\n');
-      return nodes.every(({ ready }) => ready === 'true') ? true : undefined;
-    }).catch((cause) => {
-      throw new Error(`${cause.message}\n${states}`, { cause });
-    });
-  };
-  /** Registers hooks that grant rights before the suite and restore the cluster after each test. */
-  const registerHooks = () => {
-    before(async () => {
-      await grantDispatcher(cluster());
-      await healAll();
-    });
-    afterEach(async () => {
-      await deletePods();
-      await healAll();
-    });
-    after(() => removeDispatcher(cluster()));
-  };
-  return { cluster, call, kubectl, kernelIn, deletePods, healAll, registerHooks };
+  return { cluster, call, kubectl, kernelIn };
+}
+
+/** Restores the RuntimeClass, and waits until both nodes are proven and schedulable. */
+async function healAll(cluster: Cluster): Promise<void> {
+  await cluster.kubectl(['apply', '-f', RUNTIME_CLASS]);
+  await cluster.kubectl(['uncordon', ...GVISOR_NODES]);
+  await Promise.all(GVISOR_NODES.map((node) => healNode(cluster, cluster.node(node))));
+  for (const node of GVISOR_NODES) await waitForNode(cluster, node, ({ ready }) => ready === 'true', 90_000);
 }

@@ -26,17 +26,14 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
     subjects: [{ kind: 'ServiceAccount', name: 'dispatcher', namespace: FREE }],
   });
+  const namespace = (name: string, label: string) => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: { [label]: 'true' } },
+  });
   const items = [
-    {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: { name: REQUIRING, labels: { 'require-gvisor': 'true' } },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: { name: FREE, labels: { 'allow-host-kernel': 'true' } },
-    },
+    namespace(REQUIRING, 'require-gvisor'),
+    namespace(FREE, 'allow-host-kernel'),
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: FREE } },
     binding('ClusterRoleBinding', 'gvisor-dispatcher'),
     binding('RoleBinding', 'gvisor-dispatcher-pods', FREE),
@@ -48,13 +45,8 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
 /** Removes the objects of {@link grantDispatcher}, and every pod in its namespaces. */
 export async function removeDispatcher(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', 'namespace', REQUIRING, FREE, '--ignore-not-found'], undefined, 90_000);
-  const everywhere = ['clusterrole/gvisor-dispatcher', 'clusterrole/gvisor-dispatcher-pods'];
-  await cluster.kubectl([
-    'delete',
-    '--ignore-not-found',
-    ...everywhere,
-    'clusterrolebinding/gvisor-dispatcher',
-  ]);
+  await cluster.kubectl(['delete', '--ignore-not-found', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
+  await cluster.kubectl(['delete', '--ignore-not-found', 'clusterrolebinding/gvisor-dispatcher']);
 }
 
 /** The result of a call of `gvisor-dispatch`. */
@@ -84,28 +76,21 @@ export type DispatcherCall = {
 
 /** Runs the command through a proxy, with a token of the service account. */
 export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<Dispatched> {
-  const { policy = 'require', name, options = [], command = 'run', signal } = call;
+  const { policy = 'require', name, command = 'run', signal } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
   const directory = await mkdtemp(join(tmpdir(), 'dispatch-'));
   try {
     const kubeconfig = join(directory, 'kubeconfig');
-    const token = (
-      await cluster.kubectl(['create', 'token', 'dispatcher', `--namespace=${FREE}`, '--duration=1h'])
-    ).trim();
-    await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token), { mode: 0o600 });
+    const token = await cluster.kubectl(['create', 'token', 'dispatcher', '-n', FREE, '--duration=1h']);
+    await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token.trim()), { mode: 0o600 });
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
-    const args = [command, '--policy', policy, '--remove-deadline', '30', ...options, file];
-    const { code, stdout, stderr } = await runAll(
-      await ensurePython(),
-      ['-B', '-m', 'gvisor_dispatch', ...args],
-      {
-        env: { KUBECONFIG: kubeconfig, PYTHONPATH: DISPATCHER },
-        timeoutMs: 150_000,
-        ...(signal ? { signal } : {}),
-      },
-    );
+    const args = [command, '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
+    const env = { KUBECONFIG: kubeconfig, PYTHONPATH: DISPATCHER };
+    const options = { env, timeoutMs: 150_000, ...(signal ? { signal } : {}) };
+    const dispatching = ['-B', '-m', 'gvisor_dispatch', ...args];
+    const { code, stdout, stderr } = await runAll(await ensurePython(), dispatching, options);
     const output = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
     return { code, output, stderr, requests: gate.passed };
   } finally {

@@ -1,60 +1,29 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { breakAndWait } from '../../cluster/story.ts';
+import { imageName } from '../../cluster/images.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { ensurePython } from '../../hack/python.ts';
+import { run } from '../../hack/run.ts';
 import { useDispatcher } from './dispatcher-cluster.ts';
 import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
 import { GVISOR_NODES } from './e2e-cluster.ts';
 
-const { cluster, call, kubectl, kernelIn, registerHooks } = useDispatcher();
+const { cluster, call, kubectl, kernelIn } = useDispatcher();
+const CREATE = /\/pods$|\/pods\?/;
+const GVISOR = /^Linux version 4\.4\.0 /;
 
 describe('the dispatcher', () => {
-  registerHooks();
-
   it('starts a pod in gVisor under every policy while nodes are proven', async () => {
     for (const policy of ['require', 'prefer'] as const) {
       const { code, output, stderr } = await call({ policy, name: policy });
       assert.equal(code, 0, stderr);
       assert.equal(output.in_gvisor, true);
       assert.match(String(output.node), /^node-[12]$/);
-      assert.match(await kernelIn(policy), /^Linux version 4\.4\.0 /);
+      assert.match(await kernelIn(policy), GVISOR);
       assert.equal((await readPod(cluster(), policy)).metadata.labels['gvisor-dispatch'], 'gvisor');
-    }
-  });
-
-  it('creates no pod without a RuntimeClass, under every policy', async () => {
-    await kubectl('delete', 'runtimeclass', 'gvisor');
-    for (const policy of ['require', 'prefer', 'wait'] as const) {
-      const refused = await call({ policy, name: 'no-class' });
-      assert.deepEqual([refused.code, refused.output.reason], [3, 'RuntimeClassMissing'], refused.stderr);
-      assert.deepEqual(
-        refused.requests.filter((one) => !one.startsWith('GET ')),
-        [],
-      );
-    }
-    await assertNoPod(cluster(), 'no-class');
-  });
-
-  it('refuses a RuntimeClass with another handler or without the node selector', async () => {
-    const other = (handler: string, scheduling?: object) =>
-      JSON.stringify({
-        apiVersion: 'node.k8s.io/v1',
-        kind: 'RuntimeClass',
-        metadata: { name: 'other' },
-        handler,
-        scheduling,
-      });
-    const options = ['--runtime-class', 'other'];
-    try {
-      await cluster().kubectl(['apply', '-f', '-'], other('runc'));
-      const mismatch = await call({ policy: 'prefer', name: 'mismatch', options });
-      assert.deepEqual([mismatch.code, mismatch.output.reason], [3, 'HandlerMismatch'], mismatch.stderr);
-      await kubectl('delete', 'runtimeclass', 'other');
-      await cluster().kubectl(['apply', '-f', '-'], other('runsc'));
-      const unscoped = await call({ policy: 'prefer', name: 'unscoped', options });
-      assert.deepEqual([unscoped.code, unscoped.output.reason], [3, 'RuntimeClassUnscoped'], unscoped.stderr);
-    } finally {
-      await kubectl('delete', 'runtimeclass', 'other', '--ignore-not-found');
     }
   });
 
@@ -97,30 +66,98 @@ describe('the dispatcher', () => {
     assert.match(event, /^Warning runs without gVisor: GVisorFails: /);
   });
 
-  it('treats cordoned nodes and untolerated taints as not schedulable', async () => {
-    await kubectl('cordon', 'node-1');
-    await kubectl('taint', 'node', 'node-2', 'gpu=a100:NoSchedule', '--overwrite');
-    try {
-      const { code, output, stderr } = await call({ policy: 'prefer', name: 'nowhere' });
-      assert.deepEqual([code, output.reason], [75, 'NoSchedulableNode'], stderr);
-      assert.match(String(output.message), /taint node\.kubernetes\.io\/unschedulable=:NoSchedule: node-1/);
-      assert.match(String(output.message), /taint gpu=a100:NoSchedule: node-2/);
-      await assertNoPod(cluster(), 'nowhere');
-    } finally {
-      await kubectl('taint', 'node', 'node-2', 'gpu-');
-    }
+  it('reports Unschedulable on a full cluster', async () => {
+    const containers = [
+      { name: 'c', image: imageName('workload'), resources: { requests: { cpu: '9999' } } },
+    ];
+    const full = await call({
+      policy: 'prefer',
+      name: 'full',
+      spec: { containers },
+      options: ['--schedule-deadline', '5'],
+    });
+    assert.deepEqual([full.code, full.output.reason], [75, 'Unschedulable'], full.stderr);
+    assert.match(String(full.output.message), /Insufficient cpu/);
+    assert.equal(creations(full).length, 1);
+    await assertNoPod(cluster(), 'full');
   });
 
-  it('reports errors of the call itself', async () => {
-    const taken = await call({ name: 'taken' });
-    assert.equal(taken.code, 0, taken.stderr);
-    const other = await call({ name: 'taken', options: ['--id', 'another'] });
-    assert.deepEqual([other.code, other.output.reason], [1, 'NameTaken'], other.stderr);
-    const stranger = await call({ name: 'stranger', namespace: 'default' });
-    assert.deepEqual([stranger.code, stranger.output.reason], [1, 'ApiRefused'], stranger.stderr);
-    assert.match(String(stranger.output.message), /^cannot read pod default\/stranger: 403 pods .*forbidden/);
-    const wrong = await call({ name: 'wrong', options: ['--start-deadline', '0'] });
-    assert.equal(wrong.code, 2);
-    assert.match(wrong.stderr, /0 is not between 0 and 86400 seconds/);
+  it('counts a pod that runs its init containers as started', async () => {
+    const initContainers = [{ name: 'init', image: imageName('workload'), command: ['sleep', '600'] }];
+    const started = await call({ name: 'init', spec: { initContainers } });
+    assert.deepEqual([started.code, started.output.in_gvisor], [0, true], started.stderr);
+    assert.equal((await readPod(cluster(), 'init')).status.phase, 'Pending');
+  });
+
+  it('with "wait" keeps a Pending pod for the autoscaler until a node is proven', async () => {
+    await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
+    const waited = await call({
+      policy: 'wait',
+      name: 'waits',
+      gate: (gate) =>
+        gate.after('POST', CREATE, async () => {
+          assert.equal((await readPod(cluster(), 'waits')).status.phase, 'Pending');
+          await healAndWait(cluster(), 'node-1');
+        }),
+    });
+    assert.deepEqual([waited.code, waited.output.in_gvisor], [0, true], waited.stderr);
+    assert.equal(waited.output.node, 'node-1');
+    assert.match(await kernelIn('waits'), GVISOR);
+  });
+
+  it('creates one pod per evaluation with two concurrent callers, and adopts it after a caller was killed', async () => {
+    const both = await Promise.all([call({ name: 'once' }), call({ name: 'once' })]);
+    assert.deepEqual(both.map(({ output }) => output.adopted).sort(), [false, true], both[0].stderr);
+    const killed = new AbortController();
+    await assert.rejects(
+      call({
+        name: 'killed',
+        signal: killed.signal,
+        gate: (gate) => gate.after('POST', CREATE, async () => killed.abort()),
+      }),
+      /aborted/,
+    );
+    const again = await call({ name: 'killed' });
+    assert.deepEqual(
+      [again.code, again.output.in_gvisor, again.output.adopted],
+      [0, true, true],
+      again.stderr,
+    );
+    assert.deepEqual(creations(again), []);
+  });
+
+  it('decides for a Job as the recipe in the docs does', async () => {
+    const job = {
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name: 'job', namespace: FREE },
+      spec: {
+        backoffLimit: 0,
+        template: {
+          spec: {
+            restartPolicy: 'Never',
+            containers: [{ name: 'c', image: imageName('workload'), command: ['cat', '/proc/version'] }],
+          },
+        },
+      },
+    };
+    const script = `import json, sys
+from kubernetes import client, config
+import job
+from gvisor_dispatch import Policy
+config.load_kube_config()
+print(job.submit(client.ApiClient(), json.load(sys.stdin), Policy.PREFER))`;
+    const directory = join(REPO, 'dispatcher');
+    const printed = await run(await ensurePython(), ['-B', '-c', script], {
+      input: JSON.stringify(job),
+      env: { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: `${directory}:${directory}/recipes` },
+    });
+    assert.match(printed, /in_gvisor=True, reason='Available'/);
+    try {
+      await kubectl('wait', '--for=condition=Complete', 'job/job', '-n', FREE, '--timeout=180s');
+      assert.match(await kubectl('logs', 'job/job', '-n', FREE), GVISOR);
+    } finally {
+      await kubectl('delete', 'job', 'job', '-n', FREE);
+    }
   });
 });

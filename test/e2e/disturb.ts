@@ -1,9 +1,8 @@
-import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { agentOn, getFromAgent } from './agents.ts';
+import { agentOn, readReport } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;
 
@@ -14,7 +13,7 @@ export async function replaceAgent(cluster: Cluster, node: string, by: 'graceful
   await cluster.kubectl(['delete', 'pod', ...NAMESPACE, name, '--wait=false', ...how]);
   await waitFor(`another agent on ${node}`, 60_000, async () => {
     const next = await agentOn(cluster, node);
-    return (next.name !== name && next.ready) || undefined;
+    return next.name !== name && next.ready;
   });
 }
 
@@ -29,8 +28,23 @@ export async function provenAgain(cluster: Cluster, node: string): Promise<void>
   const sinceMs = Date.now();
   await touch(cluster.node(node));
   await waitFor(`a proof of ${node}`, 60_000, async () => {
-    const { text } = await getFromAgent(cluster, node, '/report');
-    const report = JSON.parse(text) as Report;
-    return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven' ? true : undefined;
+    const report = await readReport(cluster, node);
+    return evaluationStartMs(report) >= sinceMs && report.proof.kind === 'proven';
   });
+}
+
+const FROZEN = '/run/frozen-stat';
+
+/**
+ * Freezes CPU times, so that a node appears idle to agents that start later. The machine is busy while it runs tests, and a
+ * slow containerd is tolerated for ten minutes on a busy node.
+ */
+export async function hidePressure(node: ClusterNode): Promise<void> {
+  await node.write(FROZEN, await node.system.run(['cat', '/proc/stat']));
+  await node.system.run(['mount', '--bind', FROZEN, '/proc/stat']);
+}
+
+/** Undoes {@link hidePressure}. */
+export async function showPressure(node: ClusterNode): Promise<void> {
+  await node.system.run(['umount', '/proc/stat']);
 }

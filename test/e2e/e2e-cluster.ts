@@ -2,10 +2,13 @@ import { join } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
+import type { ImageId } from '../../cluster/images.ts';
+import type { NodeRequest } from '../../cluster/node/plan.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
+import { patient, runAll } from '../../hack/run.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** The nodes of the cluster with gVisor. */
@@ -14,7 +17,7 @@ export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 /**
  * Starts the cluster that the files of a lane share, or its missing parts: three healed nodes with agents and a verdict.
  */
-export async function openCluster(): Promise<Cluster> {
+async function openCluster(): Promise<Cluster> {
   const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
   await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   await deployAgent(cluster, join(REPO, 'manifests/base'));
@@ -22,24 +25,87 @@ export async function openCluster(): Promise<Cluster> {
 }
 
 /** Removes the cluster unless the next file reuses it. */
-export async function closeCluster(): Promise<void> {
+async function closeCluster(): Promise<void> {
   if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
 }
 
-/** Registers hooks that open the cluster before the first test. Returns an accessor of it. */
-export function useCluster(): () => Cluster {
+/** Registers hooks that open and prepare the cluster, and restore and close it. Returns an accessor of it. */
+export function useCluster(
+  prepare: (cluster: Cluster) => Promise<unknown> = async () => {},
+  restore: (cluster: Cluster) => Promise<unknown> = async () => {},
+): () => Cluster {
   let cluster: Cluster | undefined;
   before(
     async () => {
       cluster = await openCluster();
+      await prepare(cluster);
     },
     { timeout: 600_000 },
   );
-  after(closeCluster);
+  after(async () => {
+    if (cluster !== undefined) await restore(cluster);
+    await closeCluster();
+  });
   return () => {
     if (cluster === undefined) throw new Error('The cluster is not up yet');
     return cluster;
   };
+}
+
+/** Registers hooks for a cluster of these nodes that only this file uses. `prepare` receives it before the first test. */
+export function useOwnCluster(
+  purpose: string,
+  nodes: readonly NodeRequest[],
+  prepare: (cluster: Cluster) => Promise<unknown>,
+  images: readonly ImageId[] = ['workload', 'agent'],
+): void {
+  before(async () => prepare(await startCluster({ name: await laneCluster(purpose), nodes, images })), {
+    timeout: patient(900_000),
+  });
+  after(async () => removeCluster(await laneCluster(purpose)), { timeout: patient(60_000) });
+}
+
+/** Creates a namespace with labels, and waits for its default service account, without which it admits no pod. */
+export async function createNamespace(
+  cluster: Cluster,
+  name: string,
+  labels: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
+  const account = ['wait', '-n', name, '--for=create', 'serviceaccount/default', '--timeout=180s'];
+  await cluster.kubectl(account, undefined, 70_000);
+}
+
+/** Creates an object in a namespace with kubectl, which may be refused; `output` has its messages. */
+export async function tryCreate(
+  cluster: Cluster,
+  namespace: string,
+  manifest: string,
+  ...options: readonly string[]
+): Promise<{ readonly code: number; readonly output: string }> {
+  const create = cluster.kubectlCommand(['-n', namespace, 'create', '-f', '-', ...options]);
+  const { code, stdout, stderr } = await runAll(create.command, create.args, { input: manifest });
+  return { code, output: `${stderr}${stdout}`.trim() };
+}
+
+/** Creates a pod in a namespace, and waits until it is Ready. */
+export async function startPod(cluster: Cluster, namespace: string, name: string, manifest: string) {
+  await cluster.kubectl(['apply', '-n', namespace, '-f', '-'], manifest);
+  const ready = ['wait', '-n', namespace, `pod/${name}`, '--for=condition=Ready', '--timeout=180s'];
+  await cluster.kubectl(ready, undefined, 70_000);
+}
+
+/** A RuntimeClass of that handler (JSON). */
+export function runtimeClass(name: string, handler: string, scheduling?: object): string {
+  const metadata = { name };
+  return JSON.stringify({
+    apiVersion: 'node.k8s.io/v1',
+    kind: 'RuntimeClass',
+    metadata,
+    handler,
+    scheduling,
+  });
 }
 
 /** Deletes pods without a grace period and waits until they are gone. */

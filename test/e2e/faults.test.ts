@@ -3,12 +3,10 @@ import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { waitFor } from '../../hack/run.ts';
-import { touch } from '../integration/outside-agent.ts';
 import { type HarmlessFault, REASON_OF_FAULT } from '../reason-of-fault.ts';
-import { agentOn, deployWith, readMetrics, waitForNode } from './agents.ts';
-import { provenAgain } from './disturb.ts';
+import { agentOn, deployWith, waitForMetric, waitForNode } from './agents.ts';
+import { hidePressure, provenAgain, showPressure } from './disturb.ts';
 import { useCluster } from './e2e-cluster.ts';
-import { hidePressure, showPressure } from './quiet.ts';
 
 const cluster = useCluster();
 /** One fault per verdict and containerd version. `test/integration/faults.test.ts` covers every fault. */
@@ -18,19 +16,17 @@ const VISIBLE = [
   ['node-2', 'handler-removed', 'False'],
   ['node-2', 'containerd-hung', 'Unknown'],
 ] as const;
-/**
- * Faults that must not change the label, and evidence that the agent has observed them. Those of sandboxes are in
- * test/waits/hung-sandboxes.test.ts.
- */
+/** Faults that must not change the label, and evidence that the agent has observed them. */
 const TOLERATED: Record<
   Exclude<HarmlessFault, 'shims-hung' | 'sentries-hung'>,
   { readonly node: string; readonly until: (restarts: number) => Promise<unknown> }
 > = {
   'handler-edited': {
     node: 'node-1',
-    until: () => metric('node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
+    until: () =>
+      waitForMetric(cluster(), 'node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
   },
-  'kubelet-stopped': { node: 'node-1', until: () => anotherProof('node-1') },
+  'kubelet-stopped': { node: 'node-1', until: () => provenAgain(cluster(), 'node-1') },
   'agent-killed': { node: 'node-2', until: (restarts) => anotherAgent('node-2', restarts) },
   'api-down': { node: 'node-2', until: () => healNode(cluster(), cluster().node('node-2'), 'api-down') },
 };
@@ -55,8 +51,8 @@ describe('a fault of gVisor or containerd', () => {
       const lost = await waitForNode(cluster(), node, (now) => now.condition === condition, 90_000);
       assert.deepEqual([lost.ready, lost.provenBy], ['false', '']);
       await eventOn(node, reason, begun);
-      await metric(node, `gvisor_node_reason{reason="${reason}"} 1`);
-      await metric(node, `gvisor_node_status{status="${status}"} 1`);
+      await waitForMetric(cluster(), node, `gvisor_node_reason{reason="${reason}"} 1`);
+      await waitForMetric(cluster(), node, `gvisor_node_status{status="${status}"} 1`);
       const healed = thisSecond();
       await healNode(cluster(), cluster().node(node), fault);
       const proven = ({ ready, condition }: Readiness) =>
@@ -106,31 +102,13 @@ async function eventOn(node: string, reason: string, since: Date): Promise<void>
     const { items } = JSON.parse(await cluster().get(`/api/v1/namespaces/default/events?${query}`)) as {
       items: readonly { lastTimestamp: string }[];
     };
-    return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since) || undefined;
+    return items.some(({ lastTimestamp }) => new Date(lastTimestamp) >= since);
   });
-}
-
-async function metric(node: string, line: string): Promise<void> {
-  await waitFor(
-    `the metric ${line} of ${node}`,
-    20_000,
-    async () => (await readMetrics(cluster(), node)).split('\n').includes(line) || undefined,
-  );
-}
-
-async function anotherProof(node: string): Promise<void> {
-  const proofs = async () => {
-    const text = await readMetrics(cluster(), node);
-    return Number(/^gvisor_probes_total\{outcome="proven"\} (\d+)$/m.exec(text)?.[1]);
-  };
-  const first = await proofs();
-  await touch(cluster().node(node));
-  await waitFor(`another proof on ${node}`, 40_000, async () => (await proofs()) > first || undefined);
 }
 
 async function anotherAgent(node: string, restarts: number): Promise<void> {
   await waitFor(`another agent on ${node}`, 60_000, async () => {
     const next = await agentOn(cluster(), node);
-    return (next.restarts > restarts && next.ready) || undefined;
+    return next.restarts > restarts && next.ready;
   });
 }

@@ -56,8 +56,10 @@ export async function restoreAgents(cluster: Cluster): Promise<void> {
 export async function scaleFleet(cluster: Cluster, replicas: number): Promise<void> {
   await cluster.kubectl(['scale', ...FLEET, `--replicas=${replicas}`]);
   await cluster.kubectl(['rollout', 'status', ...FLEET, '--timeout=270s'], undefined, 100_000);
-  await waitFor(`${replicas} controllers`, 60_000, async () =>
-    (await fleetPods(cluster)).length === replicas ? true : undefined,
+  await waitFor(
+    `${replicas} controllers`,
+    60_000,
+    async () => (await fleetPods(cluster)).length === replicas,
   );
 }
 
@@ -90,9 +92,7 @@ export async function waitForBreaker(cluster: Cluster, reason?: string, timeoutM
   await waitFor(`the circuit breaker (${reason ?? 'closed'})`, timeoutMs, async () => {
     const { breaker, upToDate } = await readFleet(cluster);
     const reasons = breaker.map((each) => each.reason as string);
-    return upToDate && (reason === undefined ? reasons.length === 0 : reasons.includes(reason))
-      ? true
-      : undefined;
+    return upToDate && (reason === undefined ? reasons.length === 0 : reasons.includes(reason));
   });
 }
 

@@ -12,7 +12,7 @@ import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import { createMirrors, followOn, guideBlocks, type Release } from './guide-node.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { runWithKubectl } from './installation.ts';
 import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 /** Nodes without gVisor, which the guide installs. */

@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
-import { deletePods } from './e2e-cluster.ts';
+import { deletePods, tryCreate, useOwnCluster } from './e2e-cluster.ts';
 import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
-import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
-import { marksOn, remainingObjects } from './remaining-objects.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
 /** Nodes without gVisor, which the page installs on node-1. */
 const NODES = [
@@ -25,18 +20,10 @@ const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
 
 let cluster: Cluster;
-before(
-  async () => {
-    cluster = await startCluster({
-      name: await laneCluster('helm'),
-      nodes: NODES,
-      images: ['workload', 'agent'],
-    });
-    await createMirrors(cluster);
-  },
-  { timeout: patient(600_000) },
-);
-after(async () => removeCluster(await laneCluster('helm')));
+useOwnCluster('helm', NODES, async (started) => {
+  cluster = started;
+  await createMirrors(cluster);
+});
 
 /** The commands of docs/install.md for one step. */
 function commandsTo(step: string): string {
@@ -58,20 +45,14 @@ async function waitForVerdicts(): Promise<void> {
 
 /** Asserts that label and condition of node-1 stay during an action, and a gVisor pod keeps running. */
 async function assertStaysReady(act: () => Promise<unknown>): Promise<void> {
-  const pod = () =>
-    cluster.kubectl([
-      'get',
-      'pod',
-      'evaluation',
-      '-o',
-      'jsonpath={.metadata.uid}{.status.containerStatuses}',
-    ]);
+  const path = 'jsonpath={.metadata.uid}{.status.containerStatuses}';
+  const pod = () => cluster.kubectl(['get', 'pod', 'evaluation', '-o', path]);
   const labels: string[] = [];
   const watch = watchLabels(cluster, ['node-1'], [READY_PATH], ([label = '']) => labels.push(label));
   const [podBefore, { since }] = [await pod(), readinessOf(await readNode(cluster, 'node-1'))];
   try {
     await act();
-    await waitFor('the watch to report node-1', 30_000, async () => labels.length > 0 || undefined);
+    await waitFor('the watch to report node-1', 30_000, async () => labels.length > 0);
   } finally {
     watch.close();
   }
@@ -99,15 +80,11 @@ describe('the Helm steps of docs/install.md', () => {
 
   it('require gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
     await runStep('enforce');
-    const create = (gvisor: boolean) =>
-      cluster.kubectl(
-        ['create', '--dry-run=server', '-n', NAMESPACE, '-f', '-'],
-        evaluationPod('tried', { gvisor }),
-      );
-    await waitFor('the policy to be in force', 60_000, async () => {
-      const message = await create(false).catch((error: Error) => error.message);
-      return message.includes(`the namespace "${NAMESPACE}" requires gVisor`) || undefined;
-    });
+    const create = async (gvisor: boolean) =>
+      (await tryCreate(cluster, NAMESPACE, evaluationPod('tried', { gvisor }), '--dry-run=server')).output;
+    await waitFor('the policy to be in force', 60_000, async () =>
+      (await create(false)).includes(`the namespace "${NAMESPACE}" requires gVisor`),
+    );
     assert.match(await create(true), /created/);
     t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);
   });

@@ -9,7 +9,8 @@ import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { createNamespace, useCluster } from './e2e-cluster.ts';
+import { marksOn, remainingObjects } from './installation.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
@@ -27,7 +28,7 @@ describe('kubectl gvisor-ready', () => {
   const becomes = (argv: string, code: number, pattern: RegExp, kubeconfig?: string) =>
     waitFor(`${argv} to print ${pattern}`, 30_000, async () => {
       const run = await plugin.run(argv, kubeconfig);
-      return run.code === code && pattern.test(run.text) ? true : undefined;
+      return run.code === code && pattern.test(run.text);
     });
 
   before(async () => {
@@ -52,8 +53,7 @@ describe('kubectl gvisor-ready', () => {
     await deployAgent(cluster(), BASE);
     await applyOverlay(cluster(), ['enforce']);
     await waitForRollout(cluster());
-    await kubectl('create', 'namespace', NAMESPACE);
-    await kubectl('wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=170s');
+    await createNamespace(cluster(), NAMESPACE);
     await createPod('plain', false, 'node-2');
     await createPod('in', true, 'node-2');
     await kubectl('wait', '-n', NAMESPACE, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=170s');
@@ -89,8 +89,7 @@ describe('kubectl gvisor-ready', () => {
     watch.stdout.setEncoding('utf8').on('data', (chunk: string) => {
       printed += chunk;
     });
-    const line = (pattern: RegExp) =>
-      waitFor(`a line ${pattern}`, 30_000, async () => (pattern.test(printed) ? true : undefined));
+    const line = (pattern: RegExp) => waitFor(`a line ${pattern}`, 30_000, async () => pattern.test(printed));
     await line(/^node-3 .*\n/m);
     await breakAndWait(cluster(), 'node-1', 'shim-missing');
     await line(/^node-1 +false +ShimNotFound.*\n/m);
@@ -181,5 +180,21 @@ describe('kubectl gvisor-ready', () => {
     await plugin.matches('uninstall', 'uninstall --yes', 0);
     assert.doesNotMatch(await kubectl('get', 'nodes', '-o', 'json'), /gvisor\.node-restriction|GVisorReady/);
     await deployAgent(cluster(), BASE);
+  });
+
+  // `test/smoke` runs the block of the page that only uses kubectl.
+  it('leaves nothing behind after the uninstall of docs/operations.md', async () => {
+    const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'plugin');
+    const options = { cwd: REPO, env: plugin.env(), timeoutMs: 240_000 };
+    assert.match(
+      await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options),
+      /^3 of 3 nodes to clean$/m,
+    );
+    for (const { name } of cluster().nodes()) assert.deepEqual(await marksOn(cluster(), name), [], name);
+    const remaining = await remainingObjects(cluster());
+    assert.deepEqual(
+      remaining.filter((name) => /gvisor-ready(?!-(viewer|exec))|\/gvisor$/.test(name)),
+      [],
+    );
   });
 });

@@ -2,26 +2,19 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { waitForNode } from './agents.ts';
+import { runtimeClass, useOwnCluster } from './e2e-cluster.ts';
 
 /** Both nodes are labelled by hand; only the first has gVisor. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
-const BY_HAND = {
-  apiVersion: 'node.k8s.io/v1',
-  kind: 'RuntimeClass',
-  metadata: { name: 'gvisor' },
-  handler: 'runsc',
-  scheduling: { nodeSelector: { 'example.org/gvisor': 'true' } },
-};
+const SCHEDULING = { nodeSelector: { 'example.org/gvisor': 'true' } };
+const BY_HAND = runtimeClass('gvisor', 'runsc', SCHEDULING);
 const BLOCKS = markedBlocks('docs/migrate.md');
 
 let cluster: Cluster;
@@ -60,34 +53,22 @@ async function placed(name: string, labels: number): Promise<{ node: string; sel
   return { node: await runPod(cluster, name, pod, 120_000), selector };
 }
 
-before(
-  async () => {
-    const name = await laneCluster('migrate');
-    cluster = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
-    await cluster.kubectl(['label', 'nodes', '--all', 'example.org/gvisor=true']);
-    await cluster.kubectl(['create', '-f', '-'], JSON.stringify(BY_HAND));
-    await runPod(
-      cluster,
-      'older',
-      evaluationPod('older', { gvisor: true, spec: { nodeName: 'node-1' } }),
-      120_000,
-    );
-    directory = await mkdtemp(join(tmpdir(), 'migrate-'));
-    await symlink(REPO, join(directory, 'gvisor-ready'));
-  },
-  { timeout: 600_000 },
-);
-after(async () => {
-  await removeCluster(await laneCluster('migrate'));
-  if (directory !== '') await rm(directory, { recursive: true });
+useOwnCluster('migrate', NODES, async (started) => {
+  cluster = started;
+  await cluster.kubectl(['label', 'nodes', '--all', 'example.org/gvisor=true']);
+  await cluster.kubectl(['create', '-f', '-'], BY_HAND);
+  const older = evaluationPod('older', { gvisor: true, spec: { nodeName: 'node-1' } });
+  await runPod(cluster, 'older', older, 120_000);
+  directory = await mkdtemp(join(tmpdir(), 'migrate-'));
+  await symlink(REPO, join(directory, 'gvisor-ready'));
 });
+after(() => rm(directory, { recursive: true, force: true }));
 
 describe('the commands of the page on migrating nodes labelled by hand', () => {
   it('are needed: applying the base over a RuntimeClass with another handler fails', async () => {
     assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
-    const other = JSON.stringify({ ...BY_HAND, metadata: { name: 'other' }, handler: 'other' });
-    await cluster.kubectl(['create', '-f', '-'], other);
-    const changed = JSON.stringify({ ...BY_HAND, metadata: { name: 'other' } });
+    await cluster.kubectl(['create', '-f', '-'], runtimeClass('other', 'other', SCHEDULING));
+    const changed = runtimeClass('other', 'runsc', SCHEDULING);
     const { command, args } = cluster.kubectlCommand(['apply', '-f', '-']);
     assert.match((await runAll(command, args, { input: changed })).stderr, /field is immutable/);
   });

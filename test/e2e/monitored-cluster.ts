@@ -1,18 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import {
   KUBE_STATE_METRICS_SCRAPE,
   startKubeStateMetrics,
 } from '../../cluster/control-plane/kube-state-metrics.ts';
-import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { type RuleFile, ruleFiles } from '../monitoring/alerts.ts';
 import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from './agents.ts';
-import { closeCluster, openCluster } from './e2e-cluster.ts';
+import { createNamespace, useCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
@@ -29,23 +28,11 @@ type Monitored = { readonly cluster: Cluster; readonly prometheus: Prometheus };
  * of the cluster and its Prometheus.
  */
 export function useMonitoredCluster(): () => Monitored {
-  let opened: Monitored | undefined;
-  const monitored = () => {
-    if (opened === undefined) throw new Error('The cluster is not up yet');
-    return opened;
-  };
-  before(
-    async () => {
-      const cluster = await openCluster();
-      opened = { cluster, prometheus: await monitor(cluster) };
-    },
-    { timeout: 600_000 },
-  );
-  after(async () => {
-    if (opened !== undefined) await restore(opened.cluster);
-    await closeCluster();
-  });
-  return monitored;
+  let prometheus: Prometheus;
+  const cluster = useCluster(async (opened) => {
+    prometheus = await monitor(opened);
+  }, restore);
+  return () => ({ cluster: cluster(), prometheus });
 }
 
 /**
@@ -65,11 +52,16 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
 
 async function restore(cluster: Cluster): Promise<void> {
   await deployWith(cluster);
+  await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
+  await stopMonitoring(cluster);
+}
+
+/** Stops Prometheus and kube-state-metrics, and removes their rights. */
+export async function stopMonitoring(cluster: Cluster): Promise<void> {
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.controlPlane.stopDaemon(name);
-  await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
-  await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-  await cluster.kubectl(['delete', 'namespace', 'monitoring']);
+  await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml'), '--ignore-not-found']);
+  await cluster.kubectl(['delete', 'namespace', 'monitoring', '--ignore-not-found']);
 }
 
 /** Windows of the rules, and shorter ones for scrapes every second. */
@@ -117,13 +109,7 @@ export const REQUIRES = 'requires-gvisor';
 
 /** Runs a pod without gVisor on node-1 in {@link REQUIRES}. */
 export async function runOutside(cluster: Cluster): Promise<void> {
-  const metadata = { name: REQUIRES, labels: { 'require-gvisor': 'true' } };
-  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata };
-  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
-  await waitFor("the namespace's service account", 30_000, async () => {
-    await cluster.kubectl(['get', 'serviceaccount', 'default', '-n', REQUIRES]);
-    return true;
-  });
+  await createNamespace(cluster, REQUIRES, { 'require-gvisor': 'true' });
   const pod = evaluationPod('outside', { gvisor: false, spec: { nodeName: 'node-1' } });
   await cluster.kubectl(['apply', '-n', REQUIRES, '-f', '-'], pod);
 }
@@ -149,4 +135,36 @@ export async function applyAgents(
   }));
   await applyOverlay(cluster, [], [...settingsPatch({ ...SETTINGS, ...settings }), ...place, ...AT_ONCE]);
   await waitForRollout(cluster);
+}
+
+/** Longer than a scrape interval. */
+const GONE_MS = 3_000;
+
+/** Waits for alerts and queries of a Prometheus. */
+export function watchAlerts(prometheus: () => Prometheus) {
+  /** The firing alert of this name, on a node if given. */
+  const find = (alert: string, on?: string) => prometheus().find(alert, on);
+
+  const fires = (alert: string, on?: string): Promise<Alert> =>
+    waitFor(`${alert} to fire`, 120_000, () => find(alert, on), 250);
+
+  /** Waits until it has not fired for {@link GONE_MS}, because a missed scrape also ends an alert. */
+  const resolves = (alert: string, on?: string): Promise<true> => {
+    let goneMs = Number.NaN;
+    const gone = async () => {
+      if ((await find(alert, on)) !== undefined) goneMs = Number.NaN;
+      else if (Number.isNaN(goneMs)) goneMs = Date.now();
+      return Date.now() - goneMs >= GONE_MS ? (true as const) : undefined;
+    };
+    return waitFor(`${alert} to resolve`, 120_000, gone, 250);
+  };
+
+  const queried = (query: string): Promise<true> =>
+    waitFor(
+      `Prometheus to return series for ${query}`,
+      30_000,
+      async () => (await prometheus().query(query)).length > 0,
+    );
+
+  return { find, fires, resolves, queried };
 }

@@ -1,24 +1,20 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Status } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { imageName } from '../../cluster/images.ts';
 import { addressOf } from '../../cluster/node/config.ts';
 import { startKubeRouter } from '../../cluster/node/kube-router.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from './agents.ts';
+import { createNamespace, startPod, useOwnCluster } from './e2e-cluster.ts';
 import { readFleet } from './fleet-cluster.ts';
-import { TEST_PASSED, UNINSTALLED } from './helm-output.ts';
-import { marksOn, remainingObjects } from './remaining-objects.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'current' },
@@ -33,36 +29,33 @@ const TENANT = 'tenant-b';
 const POD = 'secret-job';
 
 let cluster: Cluster;
-before(
-  async () => {
-    cluster = await startCluster({ name: await laneCluster('deny'), nodes: NODES, images: ['agent'] });
+useOwnCluster(
+  'deny',
+  NODES,
+  async (started) => {
+    cluster = started;
     await startKubeRouter(cluster);
-    for (const name of ['gvisor-ready', 'monitoring', TENANT])
-      await cluster.kubectl(['create', 'namespace', name]);
+    for (const name of ['gvisor-ready', 'monitoring', TENANT]) await createNamespace(cluster, name);
     await enforce('restricted');
-    const deny = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'default-deny', namespace: 'gvisor-ready' },
-      spec: { podSelector: {}, policyTypes: ['Ingress', 'Egress'] },
-    };
-    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(deny));
+    await applyPolicy('default-deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
     for (const namespace of NAMESPACES) await runPod(namespace, 'test-client');
     await runPod(TENANT, POD);
     await cluster.kubectl(['label', 'namespace', TENANT, 'require-gvisor=true']);
   },
-  { timeout: patient(600_000) },
+  ['agent'],
 );
-after(async () => removeCluster(await laneCluster('deny')));
 
-const enforce = (level: string) =>
-  cluster.kubectl([
-    'label',
-    '--overwrite',
-    'namespace',
-    'gvisor-ready',
-    `pod-security.kubernetes.io/enforce=${level}`,
-  ]);
+const enforce = (level: string) => {
+  const label = `pod-security.kubernetes.io/enforce=${level}`;
+  return cluster.kubectl(['label', '--overwrite', 'namespace', 'gvisor-ready', label]);
+};
+
+/** Applies a NetworkPolicy in the namespace of the agents. */
+function applyPolicy(name: string, spec: object): Promise<string> {
+  const metadata = { name, namespace: 'gvisor-ready' };
+  const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec };
+  return cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+}
 
 const helm = async (...args: readonly string[]) => {
   const tools = await ensureTools(['helm-3']);
@@ -73,9 +66,7 @@ const set = (values: string) =>
   helm('upgrade', 'gvisor-ready', CHART, '--reuse-values', '--set', `'${values}'`);
 
 /** Runs a pod of the agents' image on node-2 that complies with Pod Security "restricted". */
-async function runPod(namespace: string, name: string): Promise<void> {
-  const there = ['-n', namespace];
-  await cluster.kubectl(['wait', ...there, '--for=create', 'serviceaccount/default', '--timeout=180s']);
+function runPod(namespace: string, name: string): Promise<void> {
   const pod = evaluationPod(name, {
     gvisor: false,
     spec: {
@@ -88,12 +79,7 @@ async function runPod(namespace: string, name: string): Promise<void> {
       securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
     },
   });
-  await cluster.kubectl(['apply', ...there, '-f', '-'], pod);
-  await cluster.kubectl(
-    ['wait', ...there, `pod/${name}`, '--for=condition=Ready', '--timeout=180s'],
-    undefined,
-    70_000,
-  );
+  return startPod(cluster, namespace, name, pod);
 }
 
 /** Requests a URL from a pod; returns the status code or the error code. */
@@ -136,7 +122,7 @@ const scrape = async (namespace: (typeof NAMESPACES)[number]) =>
 
 /** Waits until kube-router has applied a change. */
 const becomes = (what: string, status: string, send: () => Promise<string>) =>
-  waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status || undefined);
+  waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status);
 
 describe('the chart with Helm 3, in a namespace with default-deny policies', () => {
   it('starts in a network that enforces policies', { timeout: patient(60_000) }, async () => {
@@ -151,7 +137,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const notes = await helm('install', 'gvisor-ready', CHART, ...components);
     await waitFor('a refusal of Pod Security', 60_000, async () => {
       const events = await cluster.kubectl(['get', 'events', '-n', 'gvisor-ready']);
-      return /FailedCreate.*violates PodSecurity/.test(events) || undefined;
+      return /FailedCreate.*violates PodSecurity/.test(events);
     });
     const [remedy] = /^ +kubectl label .*$/m.exec(notes) ?? [];
     assert.ok(remedy !== undefined, notes);
@@ -174,7 +160,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     assert.equal(await statusFrom('monitoring', 'test-client', `http://${address}:9478/metrics`), '200');
     await waitFor("the fleet controller to read the agent's report", 60_000, async () => {
       const { nodes } = await readFleet(cluster);
-      return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '') || undefined;
+      return nodes.some(({ name, provenAt }) => name === 'node-1' && provenAt !== '');
     });
   });
 
@@ -260,7 +246,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const events = async (namespace: string) =>
       cluster.kubectl(['get', 'events', '-n', namespace, '-o', 'json']);
     await waitFor('the event on the pod', 60_000, async () =>
-      (await events(TENANT)).includes('UnsandboxedPod') ? true : undefined,
+      (await events(TENANT)).includes('UnsandboxedPod'),
     );
     const nodes = await cluster.kubectl(['get', 'nodes', '-o', 'json']);
     for (const text of [nodes, await events('default'), await events('gvisor-ready')])
@@ -299,16 +285,10 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const patch = { spec: { template: { spec: { containers: [proxy] } } } };
     await cluster.kubectl(['patch', ...there, fleet, '-p', JSON.stringify(patch)]);
     await cluster.kubectl(['rollout', 'status', ...there, fleet, '--timeout=150s'], undefined, 100_000);
-    const policy = {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'proxy', namespace: 'gvisor-ready' },
-      spec: {
-        podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
-        ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
-      },
-    };
-    await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(policy));
+    await applyPolicy('proxy', {
+      podSelector: { matchLabels: { 'app.kubernetes.io/component': 'fleet' } },
+      ingress: [{ ports: [{ protocol: 'TCP', port: 4180 }] }],
+    });
     const { address } = await waitFor('the old pod to end', 60_000, async () => {
       const args = ['get', 'pods', ...there, '-l', 'app.kubernetes.io/component=fleet', '-o', 'name'];
       return (await cluster.kubectl(args)).trim().includes('\n') ? undefined : fleetPod();

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
-import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import {
   agentOn,
   DOMAIN,
-  deployWith,
   getFromAgent,
   onDaemonSet,
   readinessOf,
@@ -15,17 +12,16 @@ import {
   waitForNode,
   waitForRollout,
 } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const READY = `${DOMAIN}/ready`;
-const NODES = ['node-1', 'node-2'] as const;
 const proven = (node: string) =>
   waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
 
 describe("an agent's label, condition and annotations", () => {
   before(async () => {
-    for (const node of NODES) await proven(node);
+    for (const node of GVISOR_NODES) await proven(node);
   });
 
   it('are restored after another client removes or changes them', async () => {
@@ -39,37 +35,26 @@ describe("an agent's label, condition and annotations", () => {
     await proven('node-1');
     assert.equal((await proven('node-1')).provenBy, before.provenBy);
   });
-
-  it('are written to a Node that is deleted and registers again', async () => {
-    const { metadata } = await readNode(cluster(), 'node-2');
-    await cluster().kubectl(['delete', 'node', 'node-2']);
-    await cluster().node('node-2').restart('kubelet');
-    await cluster().waitForNodes(['node-2']);
-    await proven('node-2');
-    const again = await readNode(cluster(), 'node-2');
-    assert.notEqual(again.metadata.uid, metadata.uid);
-    assert.equal(readinessOf(again).ready, 'true');
-  });
 });
 
 describe('a rollout with a setting that would withdraw proven nodes', () => {
   after(async () => {
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER-']);
     await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
-    for (const node of NODES) await proven(node);
+    for (const node of GVISOR_NODES) await proven(node);
   });
 
   it('stops at one node with a reason, even after a restart, until the annotation is removed', async () => {
     const first = new Map<string, ReturnType<typeof readinessOf>>();
-    for (const node of NODES) first.set(node, await proven(node));
+    for (const node of GVISOR_NODES) first.set(node, await proven(node));
     await waitForRollout(cluster()); // a rollout replaces old pods that are not Ready regardless of maxUnavailable
     await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
     const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
-      for (const node of NODES)
+      for (const node of GVISOR_NODES)
         if (readinessOf(await readNode(cluster(), node)).ready === 'false') return node;
       return undefined;
     });
-    const other = NODES.find((node) => node !== stalled) ?? '';
+    const other = GVISOR_NODES.find((node) => node !== stalled) ?? '';
     const provenBy = first.get(stalled)?.provenBy ?? '';
     const refusal = async () => {
       const { code, text } = await getFromAgent(cluster(), stalled, '/readyz');
@@ -87,38 +72,5 @@ describe('a rollout with a setting that would withdraw proven nodes', () => {
     assert.deepEqual(await proven(other), first.get(other), 'the other node is unchanged');
     await cluster().kubectl(['annotate', 'node', stalled, `${DOMAIN}/proven-by-`]);
     await waitForNode(cluster(), other, ({ ready }) => ready === 'false');
-  });
-});
-
-describe('the uninstall', () => {
-  after(async () => {
-    await cluster().kubectl(['delete', '-k', join(REPO, 'manifests/uninstall'), '--ignore-not-found']);
-    await deployWith(cluster());
-  });
-
-  it("removes the agents' keys from every node once the agents are gone", async () => {
-    await onDaemonSet(cluster(), ['delete']);
-    await waitFor('the agents to end', 60_000, async () =>
-      (await cluster().kubectl([
-        ...['get', 'pods', '-n', 'gvisor-ready', '-o', 'name'],
-        ...['-l', 'app.kubernetes.io/component=agent'],
-      ])) === ''
-        ? true
-        : undefined,
-    );
-    await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/uninstall')]);
-    const job = ['job/gvisor-ready-uninstall', '-n', 'gvisor-ready'];
-    await cluster().kubectl(
-      ['wait', ...job, '--for=condition=Complete', '--timeout=270s'],
-      undefined,
-      100_000,
-    );
-    const log = await cluster().kubectl(['logs', ...job]);
-    assert.match(log, /^3 of 3 nodes to clean$/m);
-    for (const node of cluster().nodes()) {
-      const { metadata, spec, status } = await readNode(cluster(), node.name);
-      const keys = JSON.stringify([metadata.labels, metadata.annotations, spec.taints, status.conditions]);
-      assert.doesNotMatch(keys, /GVisorReady|gvisor\.node-restriction/);
-    }
   });
 });

@@ -1,48 +1,37 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { containerdConfig, handlerTable, KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { laneCluster } from '../runner/lane.ts';
 import { readinessOf, readNode, waitForNode } from './agents.ts';
+import { useOwnCluster } from './e2e-cluster.ts';
 
 /**
  * Nodes with two containerds: one at the standard socket, and the kubelet's at the socket of a distribution. The base is
  * deployed unmodified, so the agent cannot see anything below /var.
  */
-const NODES = {
-  // k3s and RKE2 share a socket. gVisor works in the other containerd, and the kubelet's own runs runc instead.
-  'k3s-broken': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runc', gvisor: 'current' },
+const K3S = '/run/k3s/containerd/containerd.sock'; // of RKE2, too
+const NODES = [
+  // gVisor works in the other containerd, and the kubelet's own runs runc instead.
+  { name: 'k3s-broken', socket: K3S, handler: 'runc' },
   // The reverse: gVisor works only in the standard containerd.
-  'k3s-ready': { socket: '/run/k3s/containerd/containerd.sock', handler: 'runsc', gvisor: 'current' },
-  microk8s: { socket: '/var/snap/microk8s/common/run/containerd.sock', handler: 'runc', gvisor: 'current' },
-} as const;
-type NodeName = keyof typeof NODES;
+  { name: 'k3s-ready', socket: K3S, handler: 'runsc' },
+  { name: 'microk8s', socket: '/var/snap/microk8s/common/run/containerd.sock', handler: 'runc' },
+] as const;
 
 let cluster: Cluster;
 
 describe("a node whose kubelet's containerd is not at the standard socket", () => {
-  before(
-    async () => {
-      const nodes = (Object.keys(NODES) as NodeName[]).map((name) => ({ name, gvisor: NODES[name].gvisor }));
-      cluster = await startCluster({
-        name: await laneCluster('runtimes'),
-        nodes,
-        images: ['workload', 'agent'],
-      });
-      for (const { name } of nodes) await moveKubelet(cluster.node(name), NODES[name]);
-      await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
-    },
-    { timeout: 300_000 },
-  );
-  after(async () => removeCluster(await laneCluster('runtimes')));
+  useOwnCluster('runtimes', NODES, async (started) => {
+    cluster = started;
+    for (const spec of NODES) await moveKubelet(cluster.node(spec.name), spec);
+    await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+  });
 
   it("is judged by the kubelet's containerd where that socket is visible", async () => {
     const broken = await waitForNode(cluster, 'k3s-broken', ({ ready }) => ready !== '');
@@ -91,7 +80,7 @@ type Pods = {
 };
 
 /** Starts a second containerd in a node, at a socket and directories of its own, and lets the kubelet use that one. */
-async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[NodeName]): Promise<void> {
+async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[number]): Promise<void> {
   const runsc = handlerTable(node.spec);
   const table =
     handler === 'runsc' ? runsc : runsc.split('\n').slice(0, 3).join('\n').replace('runsc.v1', 'runc.v2');

@@ -5,8 +5,8 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { STATIC_PODS } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readMetrics } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import { podEvents, readMetrics } from './agents.ts';
+import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'must-be-in-gvisor';
@@ -23,8 +23,7 @@ async function start(
 ): Promise<number> {
   const { node = NODE, ...spec } = options;
   const pod = evaluationPod(name, { gvisor: false, spec: { nodeName: node, ...spec } });
-  await kubectl(['apply', '-n', NAMESPACE, '-f', '-'], pod);
-  await kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=180s']);
+  await startPod(cluster(), NAMESPACE, name, pod);
   return performance.now();
 }
 
@@ -39,37 +38,21 @@ async function shows(prefix: string, expected: readonly string[], node = NODE): 
   let current: readonly string[] = [];
   await waitFor(`${expected.join(', ') || `no ${prefix}`}`, TIMEOUT_MS, async () => {
     current = await samples(prefix, node);
-    return current.join('\n') === expected.join('\n') ? true : undefined;
+    return current.join('\n') === expected.join('\n');
   }).catch((error: Error) => {
     throw new Error(`${error.message}; it shows ${current.join(', ') || 'nothing'}`);
   });
 }
 
-/** Messages of the events UnsandboxedPod of a pod. */
-async function eventsOf(pod: string): Promise<readonly string[]> {
-  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=UnsandboxedPod`;
-  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
-  const text = await kubectl(['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path]);
-  return text.split('\n').filter(Boolean);
-}
-
-function eventOf(pod: string): Promise<string> {
-  return waitFor(`an event on the pod ${pod}`, TIMEOUT_MS, async () => (await eventsOf(pod))[0]);
-}
+const eventsOf = (pod: string) => podEvents(cluster(), NAMESPACE, pod, 'UnsandboxedPod');
+const eventOf = (pod: string) =>
+  waitFor(`an event on the pod ${pod}`, TIMEOUT_MS, async () => (await eventsOf(pod))[0]);
 
 describe('pods that must run in gVisor', () => {
   before(async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-    await kubectl(['create', 'namespace', NAMESPACE]);
-    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    const handlerAlone = {
-      apiVersion: 'node.k8s.io/v1',
-      kind: 'RuntimeClass',
-      metadata: { name: 'handler-alone' },
-      handler: 'runsc',
-    };
-    await kubectl(['apply', '-f', '-'], JSON.stringify(handlerAlone));
-    await kubectl(['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=270s']);
+    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+    await kubectl(['apply', '-f', '-'], runtimeClass('handler-alone', 'runsc'));
   });
 
   it('does not report a pod in gVisor', async () => {

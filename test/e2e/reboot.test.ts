@@ -39,6 +39,9 @@ const withdrawnBy = async () =>
     .split('\n')
     .filter((line) => line !== '');
 
+const waitForPods = (...names: readonly string[]) =>
+  cluster().kubectl(['wait', '--for=condition=Ready', 'pod', ...names, '--timeout=60s'], undefined, 70_000);
+
 /** /proc/version in each pod, "" if it does not run. */
 const kernelOf = (pod: string) =>
   cluster()
@@ -81,7 +84,7 @@ describe('a node that comes back from a power loss with a handler that runs runc
     const gone = await history.first('no label', ({ label }) => label === 'false');
     console.log(`label withdrawn ${Math.round(gone.atMs - up.atMs)} ms after the node was Ready`);
     assert.equal(gone.reason, 'NodeRebooted');
-    await waitFor('the event', 10_000, async () => (await withdrawnBy()).length > 0 || undefined);
+    await waitFor('the event', 10_000, async () => (await withdrawnBy()).length > 0);
     assert.deepEqual(await withdrawnBy(), ['gvisor-ready-fleet']);
     await createPods(cluster(), NODE, ...WAITING);
     const { metadata } = await readNode(cluster(), NODE);
@@ -106,8 +109,8 @@ describe('a node that comes back from a power loss with a handler that runs runc
       await healNode(cluster(), cluster().node(NODE), 'handler-runs-runc');
       await proven();
       const { metadata, status } = await readNode(cluster(), NODE);
-      const { nodeInfo } = status as unknown as { readonly nodeInfo: { readonly bootID: string } };
-      assert.deepEqual([metadata.annotations[`${DOMAIN}/proven-boot`], nodeInfo.bootID], [boot, boot]);
+      const boots = [metadata.annotations[`${DOMAIN}/proven-boot`], status.nodeInfo.bootID];
+      assert.deepEqual(boots, [boot, boot]);
     } finally {
       await scaleFleet(cluster(), 1);
     }
@@ -128,11 +131,7 @@ describe('a node that comes back from a power loss with a handler that runs runc
     );
     await healNode(cluster(), cluster().node(NODE), 'handler-runs-runc');
     await proven();
-    await cluster().kubectl(
-      ['wait', '--for=condition=Ready', 'pod', ...WAITING, '--timeout=60s'],
-      undefined,
-      70_000,
-    );
+    await waitForPods(...WAITING);
     for (const pod of WAITING) assert.match(await kernelOf(pod), /^Linux version 4\.4\.0 /);
   });
 });
@@ -146,11 +145,7 @@ describe('a proven node whose kubelet is away for a while, with the component ta
     const history = new NodeHistory(cluster(), NODE);
     try {
       await createPods(cluster(), NODE, 'stays');
-      await cluster().kubectl(
-        ['wait', '--for=condition=Ready', 'pod/stays', '--timeout=60s'],
-        undefined,
-        70_000,
-      );
+      await waitForPods('stays');
       await cluster().node(NODE).system.stopDaemon('kubelet');
       const away = await history.first('the taint', ({ ready, tainted }) => ready === 'Unknown' && tainted);
       await cluster().node(NODE).startKubelet();

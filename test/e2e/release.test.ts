@@ -2,18 +2,16 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient, run } from '../../hack/run.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { run } from '../../hack/run.ts';
 import { waitForNode } from './agents.ts';
-import { runWithKubectl } from './run-with-kubectl.ts';
+import { useOwnCluster } from './e2e-cluster.ts';
+import { runWithKubectl } from './installation.ts';
 
 const IMAGE = 'registry.example.org/gvisor-ready';
 const DIGEST = `sha256:${'1'.repeat(64)}`;
@@ -21,24 +19,14 @@ const DIGEST = `sha256:${'1'.repeat(64)}`;
 let directory = '';
 let cluster: Cluster;
 let helm = '';
-before(
-  async () => {
-    directory = await mkdtemp(join(tmpdir(), 'release-'));
-    ({ helm } = await ensureTools(['helm']));
-    cluster = await startCluster({
-      name: await laneCluster('release'),
-      nodes: [{ name: 'node-1' }],
-      images: ['agent'],
-    });
-    // Nodes cannot pull, so the image is loaded under its name in the release.
-    await cluster.node('node-1').ctr(['images', 'tag', imageName('agent'), `${IMAGE}@${DIGEST}`]);
-  },
-  { timeout: patient(600_000) },
-);
-after(async () => {
-  await removeCluster(await laneCluster('release'));
-  await rm(directory, { recursive: true, force: true });
+useOwnCluster('release', [{ name: 'node-1' }], async (started) => {
+  cluster = started;
+  directory = await mkdtemp(join(tmpdir(), 'release-'));
+  ({ helm } = await ensureTools(['helm']));
+  // Nodes cannot pull, so the image is loaded under its name in the release.
+  await cluster.node('node-1').ctr(['images', 'tag', imageName('agent'), `${IMAGE}@${DIGEST}`]);
 });
+after(() => rm(directory, { recursive: true, force: true }));
 
 /** Runs a script in the directory of the release's files. */
 const inRelease = (script: string) => runWithKubectl(cluster, `cd '${directory}'\n${script}`, [helm]);

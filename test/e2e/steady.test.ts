@@ -110,8 +110,10 @@ describe('the label of a proven node with running gVisor pods does not flap', ()
     for (const node of NODES) await cluster().node(node).restart('kubelet');
     await cluster().waitForNodes([...NODES]);
     for (const pod of PODS)
-      await waitFor(`the kubelet to exec in ${pod}`, 30_000, async () =>
-        (await cluster().kubectl(['exec', pod, '--', 'echo', 'here'])) === 'here\n' ? true : undefined,
+      await waitFor(
+        `the kubelet to exec in ${pod}`,
+        30_000,
+        async () => (await cluster().kubectl(['exec', pod, '--', 'echo', 'here'])) === 'here\n',
       );
     assert.equal(await podsNow(), initialPods);
   });

@@ -22,15 +22,15 @@ describe('the taint', () => {
     const tainted = async (node: string) =>
       (await readNode(cluster(), node)).spec.taints?.some(({ key }) => key === `${DOMAIN}/not-ready`) ??
       false;
-    await waitFor('the taint of node-3', 30_000, async () => (await tainted('node-3')) || undefined);
+    await waitFor('the taint of node-3', 30_000, async () => await tainted('node-3'));
     assert.equal(await tainted('node-1'), false);
     await breakNode(cluster(), cluster().node('node-1'), 'runsc-missing');
-    await waitFor('the taint of node-1', 30_000, async () => (await tainted('node-1')) || undefined);
+    await waitFor('the taint of node-1', 30_000, async () => await tainted('node-1'));
     await healNode(cluster(), cluster().node('node-1'), 'runsc-missing');
-    await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')) || undefined);
+    await waitFor('the taint of node-1 to go', 30_000, async () => !(await tainted('node-1')));
   });
 
-  it('keeps pods off a node that registers with it until gVisor is proven', async () => {
+  it('keeps pods off a node that registers again with it until gVisor is proven', async () => {
     const node = cluster().node('node-1');
     const config = await readFile(node.path(KUBELET_CONFIG), 'utf8');
     const registerWithTaints = [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }];
@@ -54,7 +54,7 @@ describe('the taint', () => {
     await waitFor('the taint to go', 30_000, async () => {
       const { spec, metadata } = await readNode(cluster(), 'node-1');
       const isTainted = spec.taints?.some(({ key }) => key.startsWith(DOMAIN)) ?? false;
-      return (!isTainted && metadata.labels[`${DOMAIN}/ready`] === 'true') || undefined;
+      return !isTainted && metadata.labels[`${DOMAIN}/ready`] === 'true';
     });
   });
 });

@@ -293,10 +293,7 @@ const PROCESSES: readonly Process[] = [
     name: '$(printf "containerd\\ngvisor_node_status{status=\\"True\\"} 0")',
     argv0: 'containerd\ngvisor_node_status{status="True"} 0',
   },
-  {
-    what: 'a title with HTML',
-    name: '<b>runsc-sandbox<b onload=alert(1)>',
-  },
+  { what: 'a title with HTML', name: '<b>runsc-sandbox<b onload=alert(1)>' },
 ];
 
 /** Attacks by processes that imitate those of a node, or have unsafe text in their arguments. */
@@ -321,15 +318,7 @@ const POD_ATTACKS: readonly Attack[] = [
       container: { name: 'gvisor-ready-agent', image: imageName('pause') },
     })),
   },
-  {
-    what: 'the labels of a probe',
-    pods: [
-      {
-        labels: PROBE_LABELS,
-        script: FOREVER,
-      },
-    ],
-  },
+  { what: 'the labels of a probe', pods: [{ labels: PROBE_LABELS, script: FOREVER }] },
   {
     what: 'the labels of a probe on twelve pods with 1.5 MiB of annotations each in containerd',
     pods: Array.from({ length: 12 }, (_, index) => ({

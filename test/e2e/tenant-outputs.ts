@@ -3,7 +3,7 @@ import type { Status } from '../../agent/agent.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { agentOn, DOMAIN, getFromAgentForwarded } from './agents.ts';
+import { agentOn, DOMAIN, getFromAgentForwarded, readNode } from './agents.ts';
 
 /** The outputs of an agent, unchanged. */
 export type Outputs = {
@@ -44,13 +44,8 @@ export async function readOutputs(cluster: Cluster, node: string): Promise<Outpu
   };
 }
 
-type Written = {
-  readonly metadata: Record<'labels' | 'annotations', Readonly<Record<string, string>>>;
-  readonly status: { readonly conditions: readonly { readonly type: string; readonly message: string }[] };
-};
-
 async function writtenInto(cluster: Cluster, node: string): Promise<readonly string[]> {
-  const { metadata, status } = JSON.parse(await cluster.get(`/api/v1/nodes/${node}`)) as Written;
+  const { metadata, status } = await readNode(cluster, node);
   const values = [...Object.entries(metadata.labels), ...Object.entries(metadata.annotations)]
     .filter(([key]) => key.startsWith(DOMAIN))
     .map(([, value]) => value);

@@ -1,6 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import { createNamespace } from './e2e-cluster.ts';
 import type { AttackPod } from './tenant-attacks.ts';
 
 export const TENANT_NODE = 'node-1';
@@ -17,18 +18,16 @@ export class Tenant {
   }
 
   /** Creates the namespace, with additional labels, and the tenant's RoleBinding. */
-  async begin(labels: readonly string[] = []): Promise<void> {
+  async begin(labels: Readonly<Record<string, string>> = {}): Promise<void> {
     const { namespace } = this;
     await this.end();
-    await this.#cluster.kubectl(['create', 'namespace', namespace]);
-    const baseline = 'pod-security.kubernetes.io/enforce=baseline';
-    await this.#cluster.kubectl(['label', 'namespace', namespace, baseline, ...labels]);
+    const baseline = { 'pod-security.kubernetes.io/enforce': 'baseline' };
+    await createNamespace(this.#cluster, namespace, { ...baseline, ...labels });
     const role = ['--clusterrole=admin', `--user=${USER}`];
     await this.#cluster.kubectl(['create', 'rolebinding', USER, '-n', namespace, ...role]);
     await waitFor('the rights to be in force', 20_000, () =>
       this.kubectl(['auth', 'can-i', 'create', 'pods']),
     );
-    await this.kubectl(['wait', '--for=create', 'serviceaccount/default', '--timeout=180s']);
   }
 
   async end(): Promise<void> {

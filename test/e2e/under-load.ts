@@ -38,7 +38,7 @@ export async function underLoad(
   await waitFor('a proof that began after the load', 300_000, async () => {
     const text = await readMetrics(cluster, node.name);
     const at = Number(/^gvisor_last_proof_timestamp_seconds (\S+)$/m.exec(text)?.[1] ?? 0);
-    return at > endedMs / 1_000 || undefined;
+    return at > endedMs / 1_000;
   });
   const backS = (Date.now() - endedMs) / 1_000;
   const remaining = await waitForOrphans(node, before);

@@ -11,8 +11,15 @@ import {
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { getFromAgentForwarded, onDaemonSet, readMetrics, waitForNode, waitForRollout } from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+import {
+  getFromAgentForwarded,
+  onDaemonSet,
+  podEvents,
+  waitForMetric,
+  waitForNode,
+  waitForRollout,
+} from './agents.ts';
+import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
@@ -40,8 +47,7 @@ async function start(name: string, node: string, annotations: object): Promise<v
   const container = { volumeMounts: [{ name: 'data', mountPath: '/data' }] };
   const pod = JSON.parse(evaluationPod(name, { gvisor: false, spec, container })) as { metadata: object };
   const manifest = { ...pod, metadata: { ...pod.metadata, annotations } };
-  await cluster().kubectl(['apply', '-n', NAMESPACE, '-f', '-'], JSON.stringify(manifest));
-  await cluster().kubectl(['wait', '-n', NAMESPACE, `pod/${name}`, '--for=condition=Ready', '--timeout=90s']);
+  await startPod(cluster(), NAMESPACE, name, JSON.stringify(manifest));
 }
 
 async function end(...names: readonly string[]): Promise<void> {
@@ -79,17 +85,7 @@ function reportWith(node: string, pod: string): Promise<Status> {
   });
 }
 
-async function value(node: string, metric: string): Promise<number> {
-  const lines = (await readMetrics(cluster(), node)).split('\n').filter((line) => line.startsWith(metric));
-  return lines.reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
-}
-
-async function eventsOn(pod: string): Promise<readonly string[]> {
-  const selector = `involvedObject.kind=Pod,involvedObject.name=${pod},reason=WeakenedPod`;
-  const path = 'jsonpath={range .items[*]}{.message}{"\\n"}{end}';
-  const args = ['get', 'events', '-n', NAMESPACE, `--field-selector=${selector}`, '-o', path];
-  return (await cluster().kubectl(args)).split('\n').filter(Boolean);
-}
+const eventsOn = (pod: string) => podEvents(cluster(), NAMESPACE, pod, 'WeakenedPod');
 
 function isolationOf({ findings }: Report) {
   const finding = findings.find(({ check }) => check === 'isolation');
@@ -100,17 +96,8 @@ for (const node of ['node-1', 'node-2']) {
   describe(`on ${node}, a handler that passes pod annotations to runsc`, () => {
     before(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-      await cluster().kubectl(['create', 'namespace', NAMESPACE]);
-      await cluster().kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-      const runtimeClass = {
-        apiVersion: 'node.k8s.io/v1',
-        kind: 'RuntimeClass',
-        metadata: { name: 'runsc-anywhere' },
-        handler: 'runsc',
-      };
-      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(runtimeClass));
-      const account = ['wait', '-n', NAMESPACE, '--for=create', 'serviceaccount/default', '--timeout=60s'];
-      await cluster().kubectl(account);
+      await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+      await cluster().kubectl(['apply', '-f', '-'], runtimeClass('runsc-anywhere', 'runsc'));
     });
     after(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--timeout=90s']);
@@ -158,8 +145,8 @@ for (const node of ['node-1', 'node-2']) {
         event,
         /^The sandbox of this pod is weakened: process \d+ is ".*" with host-uds=all: pods can/,
       );
-      assert.equal(await value(node, 'gvisor_weakened_pods'), 1);
-      assert.equal(await value(node, 'gvisor_unsandboxed_pods'), 1);
+      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 1');
+      await waitForMetric(cluster(), node, 'gvisor_unsandboxed_pods 1');
     });
 
     it('detects it despite flags that fill the command line', async () => {
@@ -179,7 +166,7 @@ for (const node of ['node-1', 'node-2']) {
         weak?.map(({ flag, severity }) => [flag, severity]),
         [['dev.gvisor.internal.checkpoint.path', 'blocker']],
       );
-      assert.equal(await value(node, 'gvisor_weakened_pods'), 2);
+      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 2');
       await end('annotated');
     });
 
@@ -187,18 +174,16 @@ for (const node of ['node-1', 'node-2']) {
       const machine = cluster().node(node);
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
       await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
-      await waitFor('the finding', TIMEOUT_MS, async () =>
-        isolationOf(await reportOf(node)) === 'warning IsolationWeakened' ? true : undefined,
+      await waitFor(
+        'the finding',
+        TIMEOUT_MS,
+        async () => isolationOf(await reportOf(node)) === 'warning IsolationWeakened',
       );
       await start('aged', node, {});
       const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
       assert.equal(isWeakened(await reportWith(node, 'aged')), false);
       await write(runscToml(machine.spec));
-      await waitFor(
-        'aged to be weakened',
-        TIMEOUT_MS,
-        async () => isWeakened(await reportOf(node)) || undefined,
-      );
+      await waitFor('aged to be weakened', TIMEOUT_MS, async () => isWeakened(await reportOf(node)));
       await end('aged');
     });
 
@@ -218,9 +203,7 @@ for (const node of ['node-1', 'node-2']) {
           const { pods } = await reportWith(node, 'opened');
           assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
           await end('opened', 'hinted');
-          await waitFor('no weakened pod', TIMEOUT_MS, async () =>
-            (await value(node, 'gvisor_weakened_pods')) === 0 ? true : undefined,
-          );
+          await waitForMetric(cluster(), node, 'gvisor_weakened_pods 0');
         } finally {
           await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);
         }

@@ -1,10 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Setting } from '../../agent/config.ts';
-import { FLEET_SETTINGS, parseFleetConfig } from '../../fleet/settings.ts';
-import { REPO } from '../../hack/paths.ts';
+import { parseFleetConfig } from '../../fleet/settings.ts';
 
 describe('parseFleetConfig', () => {
   it('has defaults', () => {
@@ -40,22 +36,5 @@ describe('parseFleetConfig', () => {
         'LOG_LEVEL="loud" is not trace, debug, info, warn, error or silent',
       ],
     });
-  });
-
-  it('is documented in docs/fleet.md, with defaults, bounds and meanings', async () => {
-    const text = await readFile(join(REPO, 'docs/fleet.md'), 'utf8');
-    const rows = [...text.matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm)].map(
-      ([, ...cells]) => cells,
-    );
-    const settings: [string, Setting][] = Object.entries(FLEET_SETTINGS);
-    assert.deepEqual(
-      rows,
-      settings.map(([name, { fallback, bounds, meaning }]) => [
-        name,
-        fallback,
-        bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`,
-        meaning,
-      ]),
-    );
   });
 });

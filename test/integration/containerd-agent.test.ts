@@ -167,7 +167,7 @@ function testsOn(name: NodeName): void {
         orphan = await killAtProbe(another);
       }
       const successor = new OutsideAgent(node(name), { PROOF_INTERVAL: '10s' });
-      const isGone = async () => !(await client.readyProbes()).includes(orphan) || undefined;
+      const isGone = async () => !(await client.readyProbes()).includes(orphan);
       await waitFor('the successor to remove the sandbox', 120_000, isGone);
       await successor.stop();
       await assertNoneStoppable(client);
@@ -186,7 +186,7 @@ function testsOn(name: NodeName): void {
     try {
       await node(name).write(SLOW_RUNSC, SLOW_SCRIPT, 0o755);
       await node(name).write(RUNSC_CONFIG, `binary_name = "${SLOW_RUNSC}"\n${RUNSC_TOML}`);
-      await waitFor('a sandbox to start', 30_000, async () => isStarting(node(name)) || undefined, 50);
+      await waitFor('a sandbox to start', 30_000, async () => isStarting(node(name)), 50);
       await agent().stop('SIGKILL');
       const unlisted = await waitFor('a container that the CRI does not list', 30_000, async () => {
         const listed = (await client.listSandboxes('all')).map(({ id }) => id);
@@ -196,7 +196,7 @@ function testsOn(name: NodeName): void {
       const successor = new OutsideAgent(node(name), { PROOF_INTERVAL: '10s' });
       await waitFor('the successor to remove the records', 120_000, async () => {
         const remaining = await recordsOfProbes(client);
-        return !remaining.some((id) => unlisted.includes(id)) || undefined;
+        return !remaining.some((id) => unlisted.includes(id));
       });
       await successor.stop();
       assert.deepEqual(

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { after, before } from 'node:test';
 import timers from 'node:timers/promises';
 import type { SandboxState } from '../../agent/containerd/client.ts';
 import { CriClient } from '../../agent/containerd/client.ts';
@@ -10,10 +9,8 @@ import { isProbe } from '../../agent/proof/sandbox.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { patient } from '../../hack/run.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /** Each containerd version with a gVisor of its time, and the newest gVisor. */
 export const NODES = [
@@ -27,19 +24,11 @@ export type NodeName = (typeof NODES)[number]['name'];
 /** Starts a cluster of these nodes before the first test and removes it after the last. */
 export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => ClusterNode } {
   let opened: Cluster | undefined;
-  before(
-    async () => {
-      const cluster = await startCluster({
-        name: await laneCluster('nodes'),
-        nodes: NODES,
-        images: ['workload'],
-      });
-      opened = cluster;
-      await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
-    },
-    { timeout: 600_000 },
-  );
-  after(async () => removeCluster(await laneCluster('nodes')), { timeout: patient(60_000) });
+  const prepare = (cluster: Cluster) => {
+    opened = cluster;
+    return Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
+  };
+  useOwnCluster('nodes', NODES, prepare, ['workload']);
   const cluster = () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;

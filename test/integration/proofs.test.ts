@@ -87,7 +87,7 @@ async function killedIn(name: NodeName, call: ProofCall): Promise<void> {
   const client = connect(node(name));
   try {
     const proof = proveOn(node(name), client);
-    await waitFor(call, 20_000, async () => client.calls.includes(call) || undefined, 1);
+    await waitFor(call, 20_000, async () => client.calls.includes(call), 1);
     await randomPause(150);
     await node(name).machine.stopDaemon('containerd', 'KILL');
     const outcome = await proof;

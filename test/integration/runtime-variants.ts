@@ -144,12 +144,7 @@ export const VARIANTS: readonly Variant[] = [
     flags: { 'systemd-cgroup': 'true' },
     verdict: ['False', 'LimitsNotEnforced'],
   },
-  {
-    name: 'a release that is too old',
-    env: NEVER,
-    verdict: ['False', 'RunscTooOld'],
-    once: true,
-  },
+  { name: 'a release that is too old', env: NEVER, verdict: ['False', 'RunscTooOld'], once: true },
   {
     name: 'a release that is too old, gVisor 2026-09',
     runsc: `${GVISOR.whole}/runsc`,

@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import type { Report } from '../../agent/agent.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { installVariants, variantHandler } from './install-variants.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
@@ -25,23 +24,16 @@ const ISOLATION: readonly string[] = ['IsolationWeakened', 'AnnotationsPassFlags
 let nodes: ReadonlyMap<string, ClusterNode>;
 const rows: string[][] = [];
 
-before(
-  async () => {
-    const cluster = await startCluster({ name: await laneCluster('runtimes'), nodes: NODES, images: [] });
-    nodes = new Map(cluster.nodes().map((node) => [node.name, node]));
-    await Promise.all(cluster.nodes().map(installVariants));
-  },
-  { timeout: 600_000 },
-);
-after(
-  async () => {
-    const head = ['variant', 'containerd', 'verdict', 'warnings', 'process', 'PIDs', 'boot'];
-    rows.sort((a, b) => indexOf(a[0]) - indexOf(b[0]));
-    console.log(`\n${formatTable([head, ...rows])}\n`);
-    await removeCluster(await laneCluster('runtimes'));
-  },
-  { timeout: patient(60_000) },
-);
+const prepare = (cluster: Cluster) => {
+  nodes = new Map(cluster.nodes().map((node) => [node.name, node]));
+  return Promise.all(cluster.nodes().map(installVariants));
+};
+useOwnCluster('runtimes', NODES, prepare, []);
+after(() => {
+  const head = ['variant', 'containerd', 'verdict', 'warnings', 'process', 'PIDs', 'boot'];
+  rows.sort((a, b) => indexOf(a[0]) - indexOf(b[0]));
+  console.log(`\n${formatTable([head, ...rows])}\n`);
+});
 
 describe('the verdict on a handler', { concurrency: true }, () => {
   for (const { name, containerd } of NODES) {

@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
-import { glob, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
-import { REPO } from '../../hack/paths.ts';
 import { openFleet } from './fleet.ts';
 import { plugin } from './run-plugin.ts';
 
@@ -76,26 +73,5 @@ describe('the command line', () => {
     assert.deepEqual(await complete('--kubeconfig', ''), [':0']);
     api.close();
     assert.deepEqual(await complete('why', ''), [':4']);
-  });
-
-  it('names only existing pages and headings', async () => {
-    const sources: string[] = [];
-    for await (const file of glob('kubectl/**/*.ts', { cwd: REPO }))
-      sources.push(await readFile(join(REPO, file), 'utf8'));
-    const pages = new Set(
-      sources.flatMap((text) => text.match(/(docs\/|README)[\w./-]*\.md(#[\w-]+)?/g) ?? []),
-    );
-    assert.ok(pages.size > 10);
-    for (const page of pages) {
-      const [file = '', anchor] = page.split('#');
-      const text = await readFile(join(REPO, file), 'utf8');
-      const anchors = [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
-        heading
-          .toLowerCase()
-          .replace(/[^\p{L}\p{N} _-]/gu, '')
-          .replaceAll(' ', '-'),
-      );
-      assert.ok(anchor === undefined || anchors.includes(anchor), `${page} has no such heading`);
-    }
   });
 });

@@ -78,29 +78,27 @@ describe('the output of Helm and kustomize', () => {
 });
 
 describe('kubeconform', () => {
-  const broken: readonly (readonly [what: string, from: string, to: string, finding: RegExp])[] = [
+  for (const [what, from, to, finding] of [
     [
-      'a misspelt field',
-      'readOnlyRootFilesystem: true',
-      'readOnlyRootFileSystem: true',
-      /^Deployment: .*'readOnlyRootFileSystem' not allowed/,
+      'field',
+      'readOnlyRootFilesystem:',
+      'readOnlyRootFileSystem:',
+      /^Deployment: .*'readOnlyRootFileSystem' not/,
     ],
     [
-      'a misspelt field of a custom resource',
+      'field of a custom resource',
       'podMetricsEndpoints:',
       'podMetricEndpoints:',
-      /^PodMonitor: .*'podMetricEndpoints' not allowed/,
+      /^PodMonitor: .*'podMetric/,
     ],
     [
-      'a string that YAML parses as true',
+      'string, which YAML parses as true',
       'value: "on"',
       'value: on',
       /^Deployment: .*got boolean, want string/,
     ],
-    ['a version of the API that does not exist', 'apps/v1', 'apps/v2', /^D.*: could not find schema for/],
-  ];
-  for (const [what, from, to, finding] of broken) {
-    it(`rejects ${what}`, async () => {
+  ] as const) {
+    it(`rejects a misspelt ${what}`, async () => {
       const [found = '', ...more] = findings(await conform('1.37.2', [await changed(from, to)]));
       assert.match(found, finding);
       assert.deepEqual(more, []);

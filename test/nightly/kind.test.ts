@@ -144,14 +144,8 @@ describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of 
       JSON.stringify(views),
     );
     const kubectl = cluster.kubectlCommand([]).command;
-    const names = await run(kubectl, [
-      '--kubeconfig',
-      join(dir, 'kubeconfig'),
-      'config',
-      'get-contexts',
-      '-o',
-      'name',
-    ]);
+    const contexts = ['config', 'get-contexts', '-o', 'name'];
+    const names = await run(kubectl, ['--kubeconfig', join(dir, 'kubeconfig'), ...contexts]);
     assert.equal(names.trim(), 'kind-kind');
   });
 });

@@ -53,16 +53,8 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   await cluster.kubectl(['apply', '-f', RIGHTS]);
   await apply(cluster, STACK.map((object) => JSON.stringify(object)).join('\n---\n'));
   for (const kind of ['alertmanager', 'prometheus']) {
-    const wait = [
-      'wait',
-      '--for=condition=Available',
-      kind,
-      '--all',
-      '-n',
-      MONITORING_NAMESPACE,
-      '--timeout=360s',
-    ];
-    await cluster.kubectl(wait, '', 130_000);
+    const available = ['--for=condition=Available', kind, '--all', '--timeout=360s'];
+    await cluster.kubectl(['wait', '-n', MONITORING_NAMESPACE, ...available], '', 130_000);
   }
   return reachPrometheus(cluster);
 }
@@ -89,18 +81,8 @@ async function shortenInstalledRules(cluster: Cluster): Promise<void> {
   const list = await cluster.kubectl(['get', 'prometheusrules', '-n', 'gvisor-ready', '-o', 'json']);
   const { items } = JSON.parse(list) as { items: { metadata: { name: string }; spec: RuleFile }[] };
   for (const { metadata, spec } of items) {
-    const patch = JSON.stringify({ spec: shortenRules(spec) });
-    const args = [
-      'patch',
-      'prometheusrule',
-      metadata.name,
-      '-n',
-      'gvisor-ready',
-      '--type=merge',
-      '-p',
-      patch,
-    ];
-    await cluster.kubectl(args);
+    const patch = ['--type=merge', '-p', JSON.stringify({ spec: shortenRules(spec) })];
+    await cluster.kubectl(['patch', '-n', 'gvisor-ready', 'prometheusrule', metadata.name, ...patch]);
   }
 }
 
@@ -120,9 +102,7 @@ async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
   await cluster.controlPlane.stopDaemon(RELAY);
   await startRelay(cluster.controlPlane, server, { name: RELAY, address: podIP, port: 9090 });
   const url = `http://127.0.0.1:${port}`;
-  await waitFor('the Prometheus of the operator', 60_000, async () =>
-    (await fetch(`${url}/-/ready`)).ok ? true : undefined,
-  );
+  await waitFor('the Prometheus of the operator', 60_000, async () => (await fetch(`${url}/-/ready`)).ok);
   return new Prometheus(url);
 }
 
@@ -145,28 +125,12 @@ export function received(
 /** Removes the stack with the operator's CRDs, and deploys agents without components. */
 export async function removeOperator(cluster: Cluster): Promise<void> {
   for (const name of [RECEIVER, RELAY]) await cluster.controlPlane.stopDaemon(name);
-  await cluster.kubectl(['delete', '-f', RIGHTS, '--ignore-not-found']);
-  await cluster.kubectl(
-    ['delete', 'namespace', MONITORING_NAMESPACE, '--ignore-not-found'],
-    undefined,
-    120_000,
-  );
-  await cluster.kubectl(['delete', '--ignore-not-found', '-f', '-'], await operatorBundle(), 120_000);
-  await cluster.kubectl([
-    'delete',
-    'service,endpoints',
-    'kubelet',
-    '-n',
-    'kube-system',
-    '--ignore-not-found',
-  ]);
-  await cluster.kubectl([
-    'delete',
-    'configmap',
-    'gvisor-ready-dashboard',
-    '-n',
-    'gvisor-ready',
-    '--ignore-not-found',
-  ]);
+  const remove = (what: readonly string[], input?: string) =>
+    cluster.kubectl(['delete', '--ignore-not-found', ...what], input, 120_000);
+  await remove(['-f', RIGHTS]);
+  await remove(['namespace', MONITORING_NAMESPACE]);
+  await remove(['-f', '-'], await operatorBundle());
+  await remove(['-n', 'kube-system', 'service,endpoints', 'kubelet']);
+  await remove(['-n', 'gvisor-ready', 'configmap', 'gvisor-ready-dashboard']);
   await deployWith(cluster);
 }

@@ -34,9 +34,7 @@ describe('the monitoring components, under a real Prometheus operator', () => {
 
   it('make Prometheus scrape every agent, with its node as a label', async () => {
     const up = () => prometheus.query('up{job="gvisor-ready-agent"} == 1');
-    await waitFor('three agents to be up', 60_000, async () =>
-      (await up()).length === 3 ? true : undefined,
-    );
+    await waitFor('three agents to be up', 60_000, async () => (await up()).length === 3);
     const nodes = (await up()).map(({ metric }) => metric.node);
     assert.deepEqual(nodes.sort(), ['node-1', 'node-2', 'node-3']);
   });

@@ -40,7 +40,10 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['api'], ['smoke']],
-      [['manifests', 'nodes', 'e2e'], ['waits']],
+      [
+        ['manifests', 'nodes'],
+        ['waits', 'e2e'],
+      ],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

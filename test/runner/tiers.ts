@@ -30,7 +30,17 @@ const NODES = { ...API, nodes: true };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
+    directories: [
+      'agent',
+      'cluster',
+      'dispatcher',
+      'docs',
+      'fleet',
+      'hack',
+      'installer',
+      'kubectl',
+      'runner',
+    ],
     concurrency: Math.max(2, availableParallelism()),
   },
   api: { ...API, directories: ['api'], concurrency: 2 },
@@ -60,12 +70,16 @@ export type TierName = keyof typeof TIERS;
 export type Extra = 'versions' | 'mutations';
 
 /**
- * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. Load
- * tests and virtual machines need the whole machine, so they run alone at the end.
+ * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. The tier
+ * nodes uses about half a processor, so it runs beside waits and e2e. Load tests and virtual machines need the whole
+ * machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
-  [['manifests', 'nodes', 'e2e'], ['waits']],
+  [
+    ['manifests', 'nodes'],
+    ['waits', 'e2e'],
+  ],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 

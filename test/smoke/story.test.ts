@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import {
   breakAndWait,
   deployAgent,
@@ -14,28 +12,21 @@ import {
   viewNodes,
 } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
-import { marksOn, remainingObjects } from '../e2e/remaining-objects.ts';
-import { runWithKubectl } from '../e2e/run-with-kubectl.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { marksOn, remainingObjects, runWithKubectl } from '../e2e/installation.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
-import { laneCluster } from '../runner/lane.ts';
 
 /** Only current versions, so that a new machine builds as little as possible. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }] as const;
 
 let cluster: Cluster;
-before(
-  async () => {
-    const name = await laneCluster('smoke');
-    cluster = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
-    await deployAgent(cluster, join(REPO, 'manifests/base'));
-  },
-  { timeout: patient(600_000) },
-);
-after(async () => removeCluster(await laneCluster('smoke')));
+useOwnCluster('smoke', NODES, async (started) => {
+  cluster = started;
+  await deployAgent(cluster, join(REPO, 'manifests/base'));
+});
 
 const kernelIn = async (pod: string) =>
   (await cluster.kubectl(['exec', pod, '--', 'cat', '/proc/version'])).trim();

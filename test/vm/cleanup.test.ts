@@ -25,7 +25,7 @@ test('down removes qemu, its network and its disk after an up killed while a vir
   const closed = once(up, 'close');
   await waitFor('qemu to start', 240_000, async () => {
     const { processes = [] } = await machineState(NAME);
-    return processes.some((line) => /^\d+ qemu-system-x86_64 -accel/.test(line)) || undefined;
+    return processes.some((line) => /^\d+ qemu-system-x86_64 -accel/.test(line));
   });
   up.kill('SIGKILL');
   await closed;

@@ -43,9 +43,7 @@ export async function waitForProbe(vm: VmCluster): Promise<void> {
   await waitFor('a running probe', TIMEOUT_MS, async () => {
     await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
     const remains = await readRemains(vm);
-    return (
-      ['a process', 'container'].every((what) => remains.some((line) => line.startsWith(what))) || undefined
-    );
+    return ['a process', 'container'].every((what) => remains.some((line) => line.startsWith(what)));
   });
 }
 
@@ -54,7 +52,7 @@ export async function waitForCleanup(vm: VmCluster): Promise<void> {
   let remains: readonly string[] = [];
   await waitFor('no resources of probes', 60_000, async () => {
     remains = await readRemains(vm);
-    return remains.length === 0 || undefined;
+    return remains.length === 0;
   }).catch((cause: unknown) => {
     throw new Error(`Resources of probes remain: ${remains.join(', ')}`, { cause });
   });

@@ -1,13 +1,10 @@
 import { join } from 'node:path';
-import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readMetrics, waitForNode } from '../e2e/agents.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { waitForMetric, waitForNode } from '../e2e/agents.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 export const VM_NODE = 'node-1';
 
@@ -20,20 +17,11 @@ export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode 
 /** Registers hooks for a cluster of one virtual machine with the agent deployed. */
 export function useVmCluster(): () => VmCluster {
   let opened: VmCluster | undefined;
-  before(
-    async () => {
-      const cluster = await startCluster({
-        name: await laneCluster('vm'),
-        nodes: [{ name: VM_NODE, machine: 'vm' }],
-        images: ['workload', 'agent'],
-      });
-      opened = { cluster, node: cluster.node(VM_NODE) };
-      await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
-      await waitForLabel(cluster, 'true');
-    },
-    { timeout: 900_000 },
-  );
-  after(async () => removeCluster(await laneCluster('vm')));
+  useOwnCluster('vm', [{ name: VM_NODE, machine: 'vm' }], async (cluster) => {
+    opened = { cluster, node: cluster.node(VM_NODE) };
+    await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    await waitForLabel(cluster, 'true');
+  });
   return () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;
@@ -56,9 +44,7 @@ export async function waitForLabel(
 
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
-  await waitFor(`the metric ${line}`, TIMEOUT_MS, async () => {
-    return (await readMetrics(cluster, VM_NODE)).split('\n').includes(line) || undefined;
-  });
+  await waitForMetric(cluster, VM_NODE, line, TIMEOUT_MS);
 }
 
 export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };

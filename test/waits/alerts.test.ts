@@ -14,8 +14,8 @@ import {
   SHOW_LABELS,
   useMonitoredCluster,
   usePool,
+  watchAlerts,
 } from '../e2e/monitored-cluster.ts';
-import { watchAlerts } from '../e2e/watch-alerts.ts';
 
 const monitored = useMonitoredCluster();
 const cluster = () => monitored().cluster;
@@ -42,7 +42,7 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
 
   it('have every agent with its node as a label', async () => {
     const up = () => monitored().prometheus.query('up{job="gvisor-ready-agent"} == 1');
-    await waitFor('two agents to be up', 60_000, async () => ((await up()).length === 2 ? true : undefined));
+    await waitFor('two agents to be up', 60_000, async () => (await up()).length === 2);
     const nodes = (await up()).map(({ metric }) => metric.node);
     assert.deepEqual(nodes.sort(), ['node-1', 'node-2']);
   });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { ShimCalls } from '../../../agent/containerd/shim-calls.ts';
@@ -76,22 +77,27 @@ describe('ShimCalls', () => {
     }
     assert.equal(shim.connections.length, 1);
     shim.connections[0]?.write(frame(2));
-    // An hour without a turn of the loop, as for a throttled agent: the answer that waits in the socket counts.
     clock.nowMs = 3_600_000;
     while ((await round())?.kind !== 'answered') assert.equal(shim.connections.length, 1);
   });
 
   it('sees a real process that is stopped, and one that goes on', async (t) => {
     const { clock, kinds, path } = await setUp(t);
-    const script = `require('net').createServer((c) => c.on('data', () => c.write(Buffer.from('${frame(2).toString('hex')}', 'hex'))).on('error', () => {})).listen('${path('a')}', () => console.log('up'))`;
+    const answer = `Buffer.from('${frame(2).toString('hex')}', 'hex')`;
+    const note = `() => require('fs').writeFileSync('${path('noted')}', '')`;
+    const script = `require('net').createServer((c) => c.on('data', () => c.write(${answer}, ${note})).on('error', () => {})).listen('${path('a')}', () => console.log('up'))`;
     const shim = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     t.after(() => shim.kill('SIGKILL'));
     await once(shim.stdout, 'data');
-    while ((await kinds('a'))[0] !== 'answered');
+    while ((await kinds('a'))[0] !== 'answered' || !existsSync(path('noted')));
     shim.kill('SIGSTOP');
     while ((await kinds('a'))[0] !== 'silent') clock.nowMs += 60;
+    await rm(path('noted'));
     shim.kill('SIGCONT');
-    while ((await kinds('a'))[0] !== 'answered');
+    // Until the answer is in the socket this process does nothing, like a throttled agent.
+    spawnSync('sh', ['-c', 'until [ -e "$0" ]; do sleep 0.02; done', path('noted')]);
+    clock.nowMs += 3_600_000;
+    assert.deepEqual(await kinds('a'), ['answered']);
   });
 
   it('calls at most 128 shims a round, those first that were called longest ago, and closes the rest', async (t) => {

@@ -4,6 +4,7 @@ import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
 import { error, type Finding, pass, unknown } from '../../../agent/checks/finding.ts';
 import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
 import { REASONS, type Reason } from '../../../agent/reasons.ts';
+import { STALE_MS } from '../../../agent/sandboxes/monitor.ts';
 import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
 import {
   blockerFinding,
@@ -49,7 +50,8 @@ describe('Metrics', () => {
     assert.deepEqual(await samplesOf(metrics, 'gvisor_build_info'), ['{version="0.1.0"} 1']);
   });
 
-  it('exports problems of sandboxes while they last, and restart safety unless it is unknown', async () => {
+  it('exports problems of sandboxes while they last, and restart safety unless it is unknown', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 9_000 });
     const metrics = new Metrics('0.1.0');
     const names = ['sandbox_problems', 'containerd_restart_safe', 'sandboxes_last_scan_timestamp_seconds'];
     const samples = () => Promise.all(names.map((name) => samplesOf(metrics, `gvisor_${name}`)));
@@ -63,6 +65,11 @@ describe('Metrics', () => {
     metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: 8_000 });
     assert.deepEqual(await samples(), [[], ['1'], ['8']]);
     metrics.publishSandboxes({ problems: [], restart: { state: 'unknown', because: ['x'] }, atMs: 9_000 });
+    assert.deepEqual(await samples(), [[], [], ['9']]);
+    metrics.publishSandboxes({ problems, restart: { state: 'unsafe', because: [] }, atMs: 9_000 });
+    t.mock.timers.setTime(9_000 + STALE_MS);
+    assert.deepEqual(await samples(), [counts, ['0'], ['9']]);
+    t.mock.timers.tick(1);
     assert.deepEqual(await samples(), [[], [], ['9']]);
   });
 

@@ -70,9 +70,20 @@ describe('createAgentServer', () => {
   const none = { unknown: [], permitted: [], weakened: [] };
   const counts = { at: '', stale: false, running: 2, requirementsKnown: true };
   const pods = { ...counts, ...none, violating: [tenant], sandboxedUids: ['77aa0c'] };
-  const status = { ...REPORT, pods };
+  const hung = {
+    reason: 'ShimLingers',
+    message: '',
+    sandbox: 'ab',
+    pids: [7],
+    since: '',
+    ageSeconds: 1,
+  } as const;
+  const problems = [{ ...hung, namespace: 'tenant-b', name: 'b-job', uid: '8bb1d' }];
+  const restart = { state: 'safe', because: [] } as const;
+  const sandboxes = { at: '', stale: false, total: 1, restart, problems };
+  const status = { ...REPORT, pods, sandboxes };
   const names = ['tenant-a', 'a-job', evidence];
-  const all = [...names, '5f0e7a', '77aa0c'];
+  const all = [...names, '5f0e7a', '77aa0c', 'tenant-b', 'b-job', '8bb1d'];
   const unescaped = (text: string) => text.replaceAll('\\"', '"').replace(/\s+/g, ' ');
   for (const from of PORT_FORWARD)
     it(`names pods to a port-forward from ${from}`, async (t) => {
@@ -93,7 +104,8 @@ describe('createAgentServer', () => {
       for (const body of [page ?? '', report ?? '', ...others])
         for (const name of all) assert.ok(!body.includes(name), name);
       assert.match(page ?? '', /port-forward -n gvisor-ready pod\/POD 9477/);
-      assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(REPORT)));
+      const shown = { ...REPORT, sandboxes: { ...sandboxes, problems: [hung] } };
+      assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(shown)));
     });
 
   it('caches rendered responses', async (t) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Status } from '../../../agent/agent.ts';
 import { error, pass, skip, unknown, warning } from '../../../agent/checks/finding.ts';
+import type { SandboxesReport } from '../../../agent/sandboxes/problem.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
@@ -128,6 +129,42 @@ describe('renderReport', () => {
     assert.match(text, /\n {4}2 of 6 pods run outside of gVisor where nothing requires it\n/);
     assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor in a namespace/);
     assert.match(renderReport(FLOODED, SCREEN), /and 30 more\n/);
+  });
+
+  it('lists problems of sandboxes, the remedy of each reason once, and why a restart is not safe', () => {
+    const problem = {
+      reason: 'ShimLingers',
+      message: 'its shim 7 has not ended',
+      sandbox: 'ab',
+      pids: [7],
+    } as const;
+    const pod = { namespace: 'eval', name: 'train', uid: 'u', since: '', ageSeconds: 1 };
+    const sandboxes: SandboxesReport = {
+      ...{ at: '', stale: false, total: 32, restart: { state: 'unsafe', because: ['a', 'b'] } },
+      problems: [
+        { ...problem, ...pod },
+        ...Array.from({ length: 31 }, () => ({ ...problem, since: '', ageSeconds: 1 })),
+      ],
+    };
+    const text = renderReport({ ...ready, sandboxes }, { ...SCREEN, width: 200 });
+    assert.match(
+      text,
+      /\n {2}! 32 sandboxes have problems\n {4}ShimLingers of pod eval\/train: its shim 7 has not ended\.\n/,
+    );
+    assert.equal(text.match(/kill -KILL 7/g)?.length, 1);
+    assert.match(text, /\n {4}and 12 more\n {2}! A restart of containerd is not safe now: a; b\n/);
+    const well: SandboxesReport = {
+      ...sandboxes,
+      problems: [],
+      total: 0,
+      restart: { state: 'safe', because: [] },
+    };
+    assert.equal(renderReport({ ...ready, sandboxes: well }, SCREEN), READY);
+    const blind: SandboxesReport = { ...well, restart: { state: 'unknown', because: ['c'] } };
+    assert.match(
+      renderReport({ ...ready, sandboxes: blind }, SCREEN),
+      /\? Whether a restart of containerd is safe is not known: c\n/,
+    );
   });
 
   it('lists weakened pods, as a fault only with a way out to the host', () => {

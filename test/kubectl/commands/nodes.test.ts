@@ -89,18 +89,14 @@ describe('nodes -w', () => {
     let printed = '';
     const ends = run(argv, { signal: stop.signal, onOutput: (text) => (printed += text) });
     const lines = () => printed.split('\n').filter(Boolean);
+    const until = <T>(what: string, value: () => T | undefined) =>
+      waitFor(what, 10_000, async () => value(), 10);
     const wait = (count: number) =>
-      waitFor(
-        `${count} lines of ${argv}`,
-        10_000,
-        async () => (lines().length >= count ? lines() : undefined),
-        10,
-      );
-    const opened = (count: number) =>
-      waitFor(`watch ${count}`, 10_000, async () => api.watches[count - 1], 10);
+      until(`${count} lines of ${argv}`, () => (lines().length >= count ? lines() : undefined));
+    const opened = (count: number) => until(`watch ${count}`, () => api.watches[count - 1]);
     const send = async (type: string, object: object, nth = 1) =>
       (await opened(nth)).write(`${JSON.stringify({ type, object })}\n`);
-    return { api, ends, stop, wait, opened, send, lines };
+    return { api, ends, stop, until, wait, opened, send, lines };
   }
 
   it('prints a node again when its row changes', async (t) => {
@@ -155,15 +151,10 @@ describe('nodes -w', () => {
   });
 
   it('prints an object for each change with -o json', async (t) => {
-    const { ends, stop, wait, send, lines } = await watch(t, 'nodes -w -o json');
+    const { ends, stop, until, wait, send, lines } = await watch(t, 'nodes -w -o json');
     await wait(3);
     await send('MODIFIED', nodeObject('node-1', { reason: 'IsolationWeakened' }));
-    await waitFor(
-      'the change',
-      10_000,
-      async () => (lines().join('').includes('IsolationWeakened') ? true : undefined),
-      10,
-    );
+    await until('the change', () => lines().join('').includes('IsolationWeakened') || undefined);
     stop.abort();
     const objects = (await ends).out
       .split(/(?<=^})\n/m)

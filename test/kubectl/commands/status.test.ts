@@ -1,8 +1,57 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { forbidden } from '../fake-api.ts';
+import { type FakeApi, forbidden } from '../fake-api.ts';
 import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode, setReport } from '../fleet.ts';
 import { agentObject, agentStatus, nodeObject, sandboxesOf } from '../fleet-objects.ts';
+
+const unjudged = (api: FakeApi, ...names: readonly string[]) => {
+  for (const name of names) setNode(api, nodeObject(name, { ready: '', status: '' }));
+};
+const CASES: Readonly<
+  Record<string, readonly [change: (api: FakeApi) => void, code: number, ...lines: readonly RegExp[]]>
+> = {
+  'that every node with an agent is proven': [
+    (api) => unjudged(api, 'node-3'),
+    0,
+    /^✓ Nodes {7}2 of 3 proven, 1 not judged$/m,
+  ],
+  'a node that is ready in a grace period': [
+    (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
+    1,
+    /^✗ Nodes {7}2 of 3 proven \(1 in a grace period\), 1 not ready$/m,
+  ],
+  'a label without a Ready agent': [
+    (api) =>
+      api.list(AGENT_PODS, [
+        agentObject('node-1'),
+        agentObject('node-2', { waiting: 'ErrImagePull' }),
+        agentObject('node-3'),
+      ]),
+    1,
+    /^✗ Agents .*labelled ready without a Ready agent: node-2$/m,
+    /^label without agent {3}1 {7}node-2$/m,
+  ],
+  'a missing DaemonSet': [
+    (api) => {
+      api.stubs.delete(DAEMON_SET_PATH);
+      api.list(AGENT_PODS, []);
+      unjudged(api, 'node-1', 'node-2', 'node-3');
+    },
+    1,
+    /^✗ Nodes {7}0 of 3 proven, 3 not judged\n✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven$/m,
+  ],
+  'missing permissions, and no label without an agent': [
+    (api) => {
+      setNode(api, nodeObject('node-3'));
+      api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
+      api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
+      api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
+    },
+    2,
+    /^\? Agents {6}you may not read the DaemonSet/m,
+    /^! Namespaces {2}you may not list namespaces$/m,
+  ],
+};
 
 describe('status', () => {
   it('summarizes nodes, agents, releases and namespaces', async (t) => {
@@ -23,62 +72,15 @@ describe('status', () => {
     ]);
   });
 
-  it('passes when every node with an agent is proven', async (t) => {
-    const { api, run } = await openFleet(t);
-    setNode(api, nodeObject('node-3', { ready: '', status: '' }));
-    const { code, out } = await run('status');
-    assert.match(out, /^✓ Nodes {7}2 of 3 proven, 1 not judged$/m);
-    assert.equal(code, 0, out);
-  });
-
-  it('counts nodes that are ready in a grace period', async (t) => {
-    const { api, run } = await openFleet(t);
-    setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' }));
-    assert.match(
-      (await run('status')).out,
-      /^✗ Nodes {7}2 of 3 proven \(1 in a grace period\), 1 not ready$/m,
-    );
-  });
-
-  it('fails on a label without a Ready agent', async (t) => {
-    const { api, run } = await openFleet(t);
-    api.list(AGENT_PODS, [
-      agentObject('node-1'),
-      agentObject('node-2', { waiting: 'ErrImagePull' }),
-      agentObject('node-3'),
-    ]);
-    const { code, out } = await run('status');
-    assert.equal(code, 1);
-    assert.match(out, /^✗ Agents .*labelled ready without a Ready agent: node-2$/m);
-    assert.match(out, /^label without agent {3}1 {7}node-2$/m);
-  });
-
-  it('fails without a DaemonSet', async (t) => {
-    const { api, run } = await openFleet(t);
-    api.stubs.delete(DAEMON_SET_PATH);
-    api.list(AGENT_PODS, []);
-    for (const name of ['node-1', 'node-2', 'node-3'])
-      setNode(api, nodeObject(name, { ready: '', status: '' }));
-    const { code, out } = await run('status');
-    assert.equal(code, 1);
-    assert.match(
-      out,
-      /^✗ Nodes {7}0 of 3 proven, 3 not judged\n✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven$/m,
-    );
-  });
-
-  it('exits with 2 without the permission to read agents, and reports no label', async (t) => {
-    const { api, run } = await openFleet(t);
-    setNode(api, nodeObject('node-3'));
-    api.stubs.set(AGENT_PODS, forbidden('list', 'pods', 'gvisor-ready'));
-    api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
-    api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
-    const { code, out } = await run('status');
-    assert.equal(code, 2);
-    assert.match(out, /^\? Agents {6}you may not read the DaemonSet/m);
-    assert.match(out, /^! Namespaces {2}you may not list namespaces$/m);
-    assert.doesNotMatch(out, /without/);
-  });
+  for (const [what, [change, expected, ...lines]] of Object.entries(CASES))
+    it(`reports ${what}`, async (t) => {
+      const { api, run } = await openFleet(t);
+      change(api);
+      const { code, out } = await run('status');
+      assert.equal(code, expected, out);
+      for (const line of lines) assert.match(out, line);
+      if (code === 2) assert.doesNotMatch(out, /without/, 'labels without an agent are unknown');
+    });
 
   it('names the nodes where sandboxes hang, where containerd must not restart, and where neither is known', async (t) => {
     const { api, run } = await openFleet(t);

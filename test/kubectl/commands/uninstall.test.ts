@@ -18,6 +18,8 @@ async function abandonedFleet(t: TestContext, script: (StubResponse | 'ignored')
   t.mock.method(timers, 'setTimeout', async (ms: number) => void pauses.push(ms));
   api.stubs.set('/api/v1/nodes/node-1/status', () => {
     const next = script.shift();
+    if (next !== 'ignored' && next?.status === 404)
+      api.list('/api/v1/nodes', [nodeObject('node-2', CLEAN), nodeObject('node-3', CLEAN)]);
     if (next === undefined) setNode(api, nodeObject('node-1', CLEAN));
     return next === undefined || next === 'ignored' ? nodeObject('node-1', CLEAN) : next;
   });
@@ -29,13 +31,13 @@ describe('uninstall', () => {
     const { api, run } = await abandonedFleet(t);
     const node = nodeObject('node-1');
     const other = { key: 'other', effect: 'NoExecute' };
+    const spec = { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] };
     setNode(api, {
       ...node,
       metadata: { ...node.metadata, labels: { ...node.metadata.labels, team: 'a' } },
-      spec: { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] },
+      spec,
     });
-    const taints = { spec: { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] } };
-    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', CLEAN), ...taints });
+    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', CLEAN), spec });
     api.stubs.set('/api/v1/nodes/node-1', () => {
       setNode(api, nodeObject('node-1', CLEAN));
       return nodeObject('node-1', CLEAN);
@@ -94,33 +96,37 @@ describe('uninstall', () => {
     assert.equal(api.requests.filter((each) => each === 'GET /api/v1/nodes/node-1').length, 2);
   });
 
-  it('counts a deleted Node as clean', async (t) => {
-    const { run } = await abandonedFleet(t, [refusal(404, 'not found')]);
-    assert.match((await run('uninstall --yes')).out, /^node-1: cleaned$/m);
-  });
-
-  it('reports an agent that has written again', async (t) => {
-    const { run } = await abandonedFleet(t, ['ignored']);
-    const { code, out } = await run('uninstall --yes');
-    assert.equal(code, 1);
-    assert.match(out, /^node-1: written again by an agent that still runs: delete the DaemonSet/m);
-  });
-
-  it('reports a refusal', async (t) => {
-    const denied = await abandonedFleet(t, [forbidden('patch', 'nodes')]);
-    const { code, err } = await denied.run('uninstall --yes');
-    assert.equal(code, 2);
-    assert.match(
-      err,
-      /^Not every node was written; run it again: The API server refuses PATCH \/api\/v1\/nodes\/node-1\/status: 403/,
-    );
-  });
+  const RESPONSES: readonly (readonly [
+    what: string,
+    StubResponse | 'ignored',
+    code: number,
+    text: RegExp,
+  ])[] = [
+    ['a deleted Node as clean', refusal(404, 'not found'), 0, /^node-1: cleaned$/m],
+    [
+      'an agent that has written again',
+      'ignored',
+      1,
+      /^node-1: written again by an agent that still runs: delete the DaemonSet/m,
+    ],
+    [
+      'a refusal',
+      forbidden('patch', 'nodes'),
+      2,
+      /^Not every node was written; run it again: The API server refuses PATCH \/api\/v1\/nodes\/node-1\/status: 403/m,
+    ],
+  ];
+  for (const [what, response, expected, text] of RESPONSES)
+    it(`reports ${what}`, async (t) => {
+      const { run } = await abandonedFleet(t, [response]);
+      const { code, out, err } = await run('uninstall --yes');
+      assert.match(`${out}${err}`, text);
+      assert.equal(code, expected);
+    });
 
   it('gives up after five conflicts', async (t) => {
-    const { run, pauses } = await abandonedFleet(
-      t,
-      Array.from({ length: 5 }, () => refusal(409, 'modified')),
-    );
+    const script = Array.from({ length: 5 }, () => refusal(409, 'modified'));
+    const { run, pauses } = await abandonedFleet(t, script);
     assert.match((await run('uninstall --yes')).err, /409 modified$/m);
     assert.deepEqual(pauses, [200, 400, 600, 800]);
   });

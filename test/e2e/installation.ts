@@ -1,5 +1,25 @@
+import { dirname } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run } from '../../hack/run.ts';
 import { readNode } from './agents.ts';
+
+/** Runs documented commands in the repository, with the cluster's kubeconfig and further directories in PATH. */
+export function runWithKubectl(
+  cluster: Cluster,
+  script: string,
+  programs: readonly string[] = [],
+): Promise<string> {
+  const path = [...programs, dirname(cluster.kubectlCommand([]).command), process.env.PATH].join(':');
+  const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
+  return run('/bin/sh', ['-euc', script], { cwd: REPO, env, timeoutMs: 240_000 });
+}
+
+/** Output of the chart's test; Helm 4 wraps it in log lines. */
+export const TEST_PASSED = /This pod runs in gVisor: Linux version \S+ #1 SMP Sun Jan 10 15:06:54 PST 2016/;
+
+/** Output of the chart's uninstall in a cluster of two nodes. */
+export const UNINSTALLED = /2 of 2 nodes to clean/;
 
 /** Kinds of the objects of an installation. */
 const KINDS = [

@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { parse } from 'yaml';
 import { VERSION } from '../../agent/config.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { secondsUntilLabel } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentPids, getFromAgent, waitForNode } from './agents.ts';
-import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
+import { agentPids, readReport, waitForNode } from '../e2e/agents.ts';
+import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployQuickFleet,
   disableAgents,
@@ -13,19 +20,36 @@ import {
   readFleet,
   readinessOfNodes,
   restoreAgents,
+  scaleFleet,
   waitForBreaker,
-} from './fleet-cluster.ts';
+} from '../e2e/fleet-cluster.ts';
+import { shortenRules, stopMonitoring, watchAlerts } from '../e2e/monitored-cluster.ts';
+import type { RuleFile } from '../monitoring/alerts.ts';
 
-const cluster = useCluster();
+let prometheus: Prometheus;
+const cluster = useCluster(prepare, async (opened) => {
+  await restoreAgents(opened);
+  await stopMonitoring(opened);
+});
+const { fires, resolves } = watchAlerts(() => prometheus);
 
-describe('the fleet controller on a real cluster', () => {
-  before(async () => {
-    await deployQuickFleet(cluster());
+/** Deploys the controller, and a Prometheus with the alerts that need no kube-state-metrics. */
+async function prepare(opened: Cluster): Promise<void> {
+  await deployQuickFleet(opened);
+  const components = join(REPO, 'manifests/components');
+  const read = (file: string) => readFile(join(components, file), 'utf8');
+  await opened.kubectl(['apply', '-f', join(components, 'monitoring/scrape-rbac.yaml')]);
+  const rules = shortenRules(parse(await read('monitoring-fleet/rules.yaml')) as RuleFile);
+  prometheus = await startPrometheus(opened, {
+    scrapeConfigs: [
+      await read('monitoring/scrape-config.yaml'),
+      await read('monitoring-fleet/scrape-config.yaml'),
+    ],
+    rules: [JSON.stringify(rules)],
   });
-  after(async () => {
-    await restoreAgents(cluster());
-  });
+}
 
+describe('the fleet controller and its alerts, on a real cluster with a real Prometheus', () => {
   it('reports the releases and last proof of a node, and renders its page', async () => {
     const node = await waitFor('a proof', 30_000, async () => {
       const { nodes } = await readFleet(cluster());
@@ -47,16 +71,17 @@ describe('the fleet controller on a real cluster', () => {
       assert.deepEqual([first?.name, first?.reason, first?.agent], ['node-1', 'AgentLost', 'not ready']);
       return true;
     });
+    assert.match((await fires('GVisorFleetAgentLost')).annotations.summary ?? '', /: 1\.$/);
     const back = async () => enableAgents(cluster(), 'node-1');
     await secondsUntilLabel(cluster(), 'node-1', 'true', back, 150_000);
     const backMs = Date.now();
-    const { text } = await getFromAgent(cluster(), 'node-1', '/report');
-    const { provenAt } = JSON.parse(text) as { provenAt: string };
+    const { provenAt = '' } = await readReport(cluster(), 'node-1');
     const lateS = (backMs - Date.parse(provenAt)) / 1_000;
     assert.ok(lateS >= 0 && lateS <= 5, `the label came ${lateS} s after the proof`);
     console.log(`withdrawn after ${seconds.toFixed(1)} s, back ${lateS.toFixed(1)} s after the proof`);
     // The label may be written before the condition.
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'True SandboxProven');
+    await resolves('GVisorFleetAgentLost');
   });
 
   it('withdraws the label of an agent stopped with SIGSTOP until it continues', async () => {
@@ -78,7 +103,7 @@ describe('the fleet controller on a real cluster', () => {
     await waitForBreaker(cluster(), 'TooManyLost');
     await waitFor('paused withdrawals', 60_000, async () => {
       const { paused, withoutAgent } = await readFleet(cluster());
-      return (paused.length === 2 && withoutAgent.length === 2) || undefined;
+      return paused.length === 2 && withoutAgent.length === 2;
     });
     assert.deepEqual(await readinessOfNodes(cluster()), before);
     assert.match(
@@ -87,8 +112,33 @@ describe('the fleet controller on a real cluster', () => {
     );
     const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
     assert.match(await cluster().kubectl([...events, '-o', 'jsonpath={.items[*].message}']), /TooManyLost/);
+    assert.equal((await fires('GVisorFleetHeld')).labels.reason, 'TooManyLost');
+    const { annotations } = await fires('GVisorFleetLabelWithoutAgent', 'node-2');
+    assert.match(annotations.description ?? '', /it is paused by TooManyLost;/);
     await enableAgents(cluster(), ...GVISOR_NODES);
     await waitForBreaker(cluster());
     assert.deepEqual(await readinessOfNodes(cluster()), before);
+    await resolves('GVisorFleetHeld');
+    await resolves('GVisorFleetLabelWithoutAgent');
+  });
+
+  it('fires GVisorFleetLabelOutdated when an agent lacks permission to write its Node', async () => {
+    await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-agent']);
+    await breakNode(cluster(), cluster().node('node-1'), 'shim-missing');
+    const { annotations } = await fires('GVisorFleetLabelOutdated', 'node-1');
+    assert.match(
+      annotations.description ?? '',
+      /its agent says ShimNotFound: the agent cannot write its Node\.$/,
+    );
+    await cluster().kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    await resolves('GVisorFleetLabelOutdated', 'node-1');
+    await healNode(cluster(), cluster().node('node-1'));
+  });
+
+  it('is missed by GVisorFleetUnseen', async () => {
+    await scaleFleet(cluster(), 0);
+    await fires('GVisorFleetUnseen');
+    await scaleFleet(cluster(), 1);
+    await resolves('GVisorFleetUnseen');
   });
 });
