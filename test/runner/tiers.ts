@@ -52,7 +52,7 @@ export const TIERS = {
     programs: ['helm', 'helm-3'],
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: [...NODE, ...OLDER], secondTry: true },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: EVERY, secondTry: true },
   waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: EVERY },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
