@@ -88,6 +88,12 @@ export async function bundle({ dist = join(REPO, 'dist'), version }: BundleOptio
   await replace(stamp, digest);
 }
 
+/** Bundles the installer, a program of its own that the agent's image does not hold, into a file for Node. */
+export async function bundleInstaller(file: string): Promise<void> {
+  for (const { path, text } of await bundleOne('installer', dirname(file), [smallDependencies]))
+    if (path.endsWith('.cjs')) await replace(file, text);
+}
+
 /** A digest of everything that goes into the bundles; packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
   const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();

@@ -97,16 +97,15 @@ chmod -R a+rX "$WORK/gvisor"
 
 kind create cluster --name "$NAME" --config "$HERE/kind-with-gvisor.yaml" ${IMAGE:+--image "$IMAGE"}
 
-# The same layout as in docs/install.md, made in one go: the programs come through standard input.
+# The programs come through standard input. Links in PATH, because the cluster file has no room for a release.
 # shellcheck disable=SC2016 # the node's shell expands this
 INSTALL='
   folder=/usr/local/lib/gvisor/$1
   mkdir -p "$folder"
   tar -xf - --no-same-owner -C "$folder"
   printf "[runsc_config]\n  platform = \"systrap\"\n" >/etc/containerd/runsc.toml
-  ln -sfn "$1" /usr/local/lib/gvisor/current
   for program in runsc containerd-shim-runsc-v1; do
-    ln -sfn "../lib/gvisor/current/$program" "/usr/local/bin/$program"
+    ln -sfn "../lib/gvisor/$1/$program" "/usr/local/bin/$program"
   done
   runsc --version
 '

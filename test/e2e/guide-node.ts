@@ -1,21 +1,29 @@
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { PREWARMER_SCRIPT } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
-const RELEASES = { '20250203.0': 'gvisor-2025', '20260223.0': 'gvisor' } as const;
+const RELEASES = {
+  '20250203.0': 'gvisor-2025',
+  '20260223.0': 'gvisor',
+  '20260831.0': 'gvisor-2026-09',
+} as const;
 
 /** A release of gVisor on the mirror of {@link createMirrors}. */
 export type Release = keyof typeof RELEASES;
 
 const MIRROR = '/var/lib/gvisor-releases';
-const GUIDE = markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run');
+const GUIDE = [
+  ...markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run'),
+  ...markedBlocks('docs/operations.md').filter(({ mark }) => mark.startsWith('node, ')),
+];
 
-/** The command blocks of docs/install.md with these marks, in the order of the page. */
+/** The command blocks of docs/install.md and docs/operations.md with these marks, in the order of the pages. */
 export function guideBlocks(...marks: readonly string[]): string[] {
   return GUIDE.filter(({ mark }) => marks.includes(mark)).map(({ text }) => text);
 }
@@ -31,9 +39,15 @@ export async function createMirrors(cluster: Cluster): Promise<void> {
     await mkdir(staged, { recursive: true });
     await symlink(join(tools, 'runsc'), join(staged, 'runsc'));
     await symlink(join(tools, 'shim'), join(staged, 'containerd-shim-runsc-v1'));
+    if (group === 'gvisor-2026-09') {
+      await mkdir(join(staged, 'gvisor-bin'));
+      await symlink(join(tools, 'runsc'), join(staged, 'gvisor-bin/gvisor_sentry'));
+      const prewarmer = join(staged, 'gvisor-bin/gvisor-sentry-prewarmer');
+      await writeFile(prewarmer, PREWARMER_SCRIPT, { mode: 0o755 });
+    }
     const archive = join(directory, 'gvisor.tar.bz2');
     const fast = { timeoutMs: 300_000, env: { ...process.env, BZIP2: '-1' } };
-    await run('tar', ['-cjhf', archive, '-C', staged, 'runsc', 'containerd-shim-runsc-v1'], fast);
+    await run('tar', ['-cjhf', archive, '-C', staged, ...(await readdir(staged))], fast);
     await rm(staged, { recursive: true });
     await writeFile(`${archive}.sha512`, await run('sha512sum', ['gvisor.tar.bz2'], { cwd: directory }));
   }
@@ -47,7 +61,8 @@ export async function followOn(
   blocks: readonly string[],
   release: Release = '20260223.0',
 ): Promise<string> {
-  const commands = substituteSettings(blocks.join('\n'), { RELEASE: release, MIRROR: `file://${MIRROR}` });
+  const settings = { RELEASE: release, OLD: release, MIRROR: `file://${MIRROR}` };
+  const commands = substituteSettings(blocks.join('\n'), settings);
   const printed: string[] = [];
   for (const [index, part] of commands.split(/^systemctl restart containerd$/m).entries()) {
     if (index > 0) await node.restart('containerd');

@@ -3,15 +3,17 @@ import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { evaluationPod, runPod, viewNodes } from '../../cluster/story.ts';
+import { viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
-import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
+import { createMirrors, followOn, guideBlocks, type Release } from './guide-node.ts';
 import { runWithKubectl } from './installation.ts';
+import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 /** Nodes without gVisor, which the guide installs. */
 const NODES = [
@@ -50,50 +52,75 @@ async function waitForLabel(node: string, label: string, value: string): Promise
   });
 }
 
+/** Runs the commands of an upgrade, and a pod of the new release. */
+async function upgrade(node: ClusterNode, release: Release, pod: string): Promise<void> {
+  await followOn(node, [...guideBlocks('node').slice(0, 1), ...guideBlocks('node, upgrade')], release);
+  await waitForLabel(node.name, 'runsc-version', `release-${release}`);
+  await waitForLabel(node.name, 'ready', 'true');
+  await runEndable(cluster, node.name, pod);
+}
+
+/** Pods of a generation, as the page lists them. */
+async function podsOf(node: ClusterNode, release: Release): Promise<readonly string[]> {
+  const printed = await followOn(node, guideBlocks('node, pods of a generation'), release);
+  return printed.split('\n').filter((line) => line.startsWith('default/'));
+}
+
 describe('the commands of the guide', () => {
   for (const { name, containerd } of NODES) {
-    const release = containerd === '2' ? '20260223.0' : '20250203.0';
     it(`make a node with containerd ${containerd} ready`, {
       timeout: patient(400_000),
     }, async () => {
       const node = cluster.node(name);
-      const printed = await followOn(node, guideBlocks('node', `node, containerd ${containerd}`), release);
+      const printed = await followOn(
+        node,
+        guideBlocks('node', `node, containerd ${containerd}`),
+        '20250203.0',
+      );
       assert.match(printed, /^gvisor\.tar\.bz2: OK$/m);
-      assert.match(printed, new RegExp(`^runsc version release-${release}$`, 'm'));
+      assert.match(printed, /^runsc version release-20250203\.0$/m);
       assert.match(printed, /runtimes\.runsc\]/);
       const output = await runKubectl(name);
       assert.match(output, /^Linux version 4\.4\.0 #1 SMP Sun Jan 10 15:06:54 PST 2016$/m);
       const view = (await viewNodes(cluster)).find((one) => one.name === name);
       assert.deepEqual([view?.ready, view?.reason], ['true', 'SandboxProven'], view?.message);
+      const { findings } = await reportOf(cluster, name);
+      const notPassed = findings.filter(({ status }) => status !== 'pass');
+      assert.deepEqual(notPassed, []);
+    });
+
+    it(`upgrade gVisor twice on containerd ${containerd}, and pods keep their release`, {
+      timeout: patient(400_000),
+    }, async () => {
+      const node = cluster.node(name);
+      const [oldest, older, newest] = [`oldest-${name}`, `older-${name}`, `newest-${name}`];
+      await runEndable(cluster, name, oldest);
+      const { uid, id } = await containerOf(cluster, oldest);
+      await upgrade(node, '20260223.0', older);
+      assert.equal((await containerOf(cluster, oldest)).id, id);
+      await upgrade(node, '20260831.0', newest);
+      assert.equal((await containerOf(cluster, oldest)).id, id);
+      for (const pod of [oldest, older]) {
+        await endContainer(cluster, pod);
+        await waitForRestart(cluster, pod, 1);
+      }
+      assert.equal((await containerOf(cluster, oldest)).uid, uid);
+      assert.deepEqual(await podsOf(node, '20250203.0'), [`default/${oldest}`]);
+      // Each container has a shim of the generation that was in use when it started.
+      assert.deepEqual(
+        await podsOf(node, '20260831.0'),
+        [newest, older, oldest].map((pod) => `default/${pod}`),
+      );
+      await cluster.kubectl(['delete', 'pod', oldest, '--timeout=60s'], undefined, 90_000);
+      await waitFor('no pod of 20250203.0', 60_000, async () => {
+        return (await podsOf(node, '20250203.0')).length === 0 || undefined;
+      });
+      await node.machine.run(['rm', '-rf', '/usr/local/lib/gvisor/20250203.0']);
+      await node.restart('containerd');
+      await cluster.kubectl(['exec', older, '--', 'true']);
+      assert.equal((await containerOf(cluster, older)).restarts, 1);
     });
   }
-
-  it('upgrade gVisor under a running pod, which accepts commands and can be deleted', async () => {
-    const node = cluster.node('node-2');
-    const spec = { nodeSelector: { 'kubernetes.io/hostname': 'node-2' } };
-    await runPod(cluster, 'before', evaluationPod('before', { gvisor: true, spec }));
-    const container = () =>
-      cluster.kubectl([
-        'get',
-        'pod',
-        'before',
-        '-o',
-        'jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}',
-      ]);
-    const was = await container();
-    await followOn(node, guideBlocks('node').slice(0, 1));
-    await waitForLabel('node-2', 'runsc-version', 'release-20260223.0');
-    await waitForLabel('node-2', 'ready', 'true');
-    assert.equal(await container(), was);
-    const inside = await cluster.kubectl(['exec', 'before', '--', 'cat', '/proc/version']);
-    assert.match(inside, /^Linux version 4\.4\.0 /);
-    await runPod(cluster, 'afterwards', evaluationPod('afterwards', { gvisor: true, spec }));
-    await cluster.kubectl(
-      ['delete', 'pod', 'before', 'afterwards', '--wait', '--timeout=180s'],
-      undefined,
-      90_000,
-    );
-  });
 
   it('remove gVisor from a node, which loses its label', async () => {
     const node = cluster.node('node-1');

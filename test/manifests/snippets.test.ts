@@ -20,6 +20,8 @@ const marked: Snippet[] = markedBlocks('docs/distributions.md')
     toml: text,
   }));
 
+const GENERATION = '/usr/local/lib/gvisor/20260914.0';
+
 let dir = '';
 let bin: Record<'2' | '1.7', string>;
 before(async () => {
@@ -67,8 +69,8 @@ describe('the documented configuration in a real containerd', () => {
     it(`${snippet.where}, containerd ${snippet.containerd}`, async () => {
       const handler = await loaded(snippet);
       assert.equal(handler?.runtime_type, 'io.containerd.runsc.v1');
-      assert.equal(handler?.options.ConfigPath, '/etc/containerd/runsc.toml');
-      assert.equal(handler?.runtime_path, /runtime_path = "(.*)"/.exec(snippet.toml)?.[1] ?? '');
+      assert.equal(handler?.options.ConfigPath, `${GENERATION}/runsc.toml`);
+      assert.equal(handler?.runtime_path, `${GENERATION}/containerd-shim-runsc-v1`);
     });
   }
 
@@ -76,7 +78,7 @@ describe('the documented configuration in a real containerd', () => {
     const text = await readFile(join(REPO, 'docs/distributions.md'), 'utf8');
     const [, block = ''] = /^ {4}config: \|\n((?: {6}.*\n)+)/m.exec(text) ?? [];
     const handler = await loaded({ containerd: '2', toml: block.replace(/^ {6}/gm, '') });
-    assert.equal(handler?.runtime_type, 'io.containerd.runsc.v1');
+    assert.equal(handler?.runtime_path, `${GENERATION}/containerd-shim-runsc-v1`);
   });
 
   it('tables of the other config version are silently ignored', async () => {

@@ -101,19 +101,13 @@ const TARGETS: Readonly<Record<string, Target>> = {
     address: '127.0.0.4',
     component: 'agent',
     owner: 'DaemonSet',
-    text: agent({ gvisor_last_proof_timestamp_seconds: 1 }),
+    text: agent({ gvisor_last_proof_timestamp_seconds: 1, ...HANGS }),
   },
   'agent-node-flaps': {
     address: '127.0.0.5',
     component: 'agent',
     owner: 'DaemonSet',
     text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
-  },
-  'agent-node-hangs': {
-    address: '127.0.0.11',
-    component: 'agent',
-    owner: 'DaemonSet',
-    text: agent(HANGS),
   },
   'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
   'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
@@ -182,7 +176,7 @@ function selected(rules: readonly { readonly expr: string }[]): readonly string[
 /** Each of these series under the labels of other nodes and of another cluster, low and high, with timestamps in the future. */
 function forge(selections: readonly string[]): readonly string[] {
   const laterMs = Date.now() + 300_000;
-  const places = ['well', 'broken', 'stale', 'flaps', 'hangs', 'down', 'gone', 'waits'].map(
+  const places = ['well', 'broken', 'stale', 'flaps', 'down', 'gone', 'waits'].map(
     (name) => `node="node-${name}",pod="agent-node-${name}"`,
   );
   return selections.flatMap((selection, at) => {

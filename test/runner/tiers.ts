@@ -30,7 +30,17 @@ const NODES = { ...API, nodes: true };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: ['agent', 'cluster', 'dispatcher', 'docs', 'fleet', 'hack', 'kubectl', 'runner'],
+    directories: [
+      'agent',
+      'cluster',
+      'dispatcher',
+      'docs',
+      'fleet',
+      'hack',
+      'installer',
+      'kubectl',
+      'runner',
+    ],
     concurrency: Math.max(2, availableParallelism()),
   },
   api: { ...API, directories: ['api'], concurrency: 2 },
@@ -42,7 +52,7 @@ export const TIERS = {
     programs: ['helm', 'helm-3'],
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: [...NODE, ...OLDER], secondTry: true },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: EVERY, secondTry: true },
   waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: EVERY },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {

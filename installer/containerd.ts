@@ -1,0 +1,153 @@
+import { spawn } from 'node:child_process';
+import { readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import timers from 'node:timers/promises';
+import type { CriClient } from '../agent/containerd/client.ts';
+import { optionOf } from '../agent/containerd/config.ts';
+import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
+import type { Node } from './node.ts';
+import { Refusal } from './refusal.ts';
+import type { Generation } from './release.ts';
+
+/** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
+const RESTART_MS = 120_000;
+/** containerd loads its sandboxes again before it listens: 15 s for one dead shim. */
+const BACK_MS = 120_000;
+const COMMAND_MS = 30_000;
+const CALL_MS = 2_000;
+const POLL_MS = 100;
+
+/** The running containerd: its process, program, and systemd unit, if one runs it. */
+export type ContainerdProcess = {
+  readonly pid: number;
+  /** Host path of its program. */
+  readonly program: string;
+  readonly unit: string | undefined;
+};
+
+/** Finds the containerd behind the socket. */
+export async function findContainerd(root: string, client: CriClient): Promise<ContainerdProcess> {
+  const pid = await client.serverPid();
+  const program = await readlink(join(root, `/proc/${pid}/exe`)).catch((cause: NodeJS.ErrnoException) => {
+    const next = 'Run the installer as root, with the PID namespace of the host';
+    throw new Refusal('check', `Cannot see containerd's process ${pid} (${cause.code}). ${next}`, { cause });
+  });
+  const cgroup = await readFile(join(root, `/proc/${pid}/cgroup`), 'utf8');
+  return { pid, program: program.replace(/ \(deleted\)$/, ''), unit: unitOf(cgroup) };
+}
+
+/** The unit in a line of /proc/PID/cgroup, such as "0::/system.slice/containerd.service". */
+export function unitOf(cgroup: string): string | undefined {
+  return /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup)?.[1];
+}
+
+/** containerd's own view of the configuration that it would load now; throws if it would refuse it. */
+export async function dumpConfig(
+  root: string,
+  { program }: ContainerdProcess,
+  config: string,
+): Promise<TomlTable> {
+  return parseToml(await runOnHost(root, [program, '--config', config, 'config', 'dump']), config);
+}
+
+/** The paths of the keys whose values differ between two configurations. */
+export function changedKeys(
+  before: TomlValue | undefined,
+  after: TomlValue | undefined,
+  path: readonly string[] = [],
+): readonly (readonly string[])[] {
+  if (!(before instanceof Map) && !(after instanceof Map))
+    return textOf(before) === textOf(after) ? [] : [path];
+  const [old, fresh] = [before, after].map((value): TomlTable => (value instanceof Map ? value : new Map()));
+  const keys = new Set([...(old?.keys() ?? []), ...(fresh?.keys() ?? [])]);
+  return [...keys].flatMap((key) => changedKeys(old?.get(key), fresh?.get(key), [...path, key]));
+}
+
+function textOf(value: TomlValue | undefined): string {
+  return String(JSON.stringify(value, (_, each) => (typeof each === 'bigint' ? String(each) : each)));
+}
+
+/** Whether the running containerd has loaded a generation under this handler; undefined generation: no such handler. */
+export async function isLoaded(
+  client: CriClient,
+  handler: string,
+  generation: Generation | undefined,
+): Promise<boolean> {
+  const runtime = (await client.status()).runtimes.get(handler);
+  if (runtime === undefined || generation === undefined)
+    return runtime === undefined && generation === undefined;
+  return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
+}
+
+type Restartable = Pick<Node, 'root' | 'client' | 'restartCommand'>;
+
+/** How containerd can be restarted here; undefined if neither systemd nor a command can. */
+export function restartCommand(
+  { restartCommand: command }: Pick<Node, 'restartCommand'>,
+  { unit }: Pick<ContainerdProcess, 'unit'>,
+): readonly string[] | undefined {
+  if (command !== undefined) return ['sh', '-c', command];
+  return unit === undefined ? undefined : ['systemctl', 'restart', unit];
+}
+
+/** Restarts containerd and resolves with the milliseconds until it responded again. */
+export async function restartContainerd(
+  node: Restartable,
+  containerd: Pick<ContainerdProcess, 'unit'>,
+): Promise<number> {
+  const { root, client } = node;
+  const words = restartCommand(node, containerd);
+  if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
+  const oldPid = await client.serverPid().catch(() => 0);
+  const startedMs = performance.now();
+  await runOnHost(root, words, RESTART_MS).catch((cause: Error) => {
+    throw new Refusal('restart', `containerd did not restart: ${cause.message}`, { cause });
+  });
+  const isBack = async () => {
+    const pid = await client.serverPid({ timeoutMs: CALL_MS });
+    return pid !== oldPid && (await client.status()).runtimes.size > 0;
+  };
+  while (!(await isBack().catch(() => false))) {
+    if (performance.now() - startedMs > BACK_MS) {
+      const message = `containerd did not respond within ${BACK_MS / 1_000} s after its restart`;
+      throw new Refusal('restart', message, { reason: 'ContainerdUnreachable' });
+    }
+    await timers.setTimeout(POLL_MS);
+  }
+  return performance.now() - startedMs;
+}
+
+/** Starts containerd where an interrupted restart has left it stopped. */
+export async function reviveContainerd(node: Restartable, unit: string | undefined): Promise<void> {
+  const responds = await node.client.version({ timeoutMs: CALL_MS }).then(
+    () => true,
+    () => false,
+  );
+  if (!responds) await restartContainerd(node, { unit });
+}
+
+/** Runs a program of the host and resolves with its standard output. */
+export async function runOnHost(
+  root: string,
+  words: readonly string[],
+  timeoutMs = COMMAND_MS,
+): Promise<string> {
+  const [program = '', ...args] = root === '/' ? words : ['chroot', root, ...words];
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+  child.on('error', reject);
+  child.on('close', resolve);
+  const code = await promise;
+  if (code === 0) return Buffer.concat(out).toString();
+  const tail = Buffer.concat(err).toString().trim().split('\n').slice(-4).join('\n');
+  const how = code === null ? `was killed after ${timeoutMs / 1_000} s` : `ended with ${code}`;
+  throw new Error(`"${words.join(' ')}" ${how}: ${tail}`);
+}

@@ -1,0 +1,174 @@
+import { readFile, rm, stat } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import {
+  type ContainerdFile,
+  parseContainerdFile,
+  readContainerdFiles,
+} from '../agent/containerd/config-files.ts';
+import type { ConfigRules } from '../agent/containerd/release.ts';
+import type { Host } from '../agent/host/host.ts';
+import type { Written } from './journal.ts';
+import { writeWhole } from './journal.ts';
+import { Refusal } from './refusal.ts';
+import type { Generation } from './release.ts';
+
+const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
+const END = '# END gvisor-ready';
+const OWN_TEXT = new RegExp(`\\n?${BEGIN}.*?${END}\\n`, 'gs');
+const DROP_IN = 'gvisor-ready.toml';
+
+/** What {@link planHandler} needs to know of containerd: its rules, and the files that it loads, the root first. */
+export type ConfigPlace = {
+  readonly rules: ConfigRules;
+  readonly root: string;
+  readonly files: readonly ContainerdFile[];
+};
+
+/**
+ * The text that makes containerd load a generation under a handler, and where it belongs: a drop-in where containerd 2 or
+ * newer imports a directory, else a marked block in the file whose table counts.
+ */
+export function planHandler(
+  { rules, root, files }: ConfigPlace,
+  handler: string,
+  generation: Generation,
+): Written {
+  const target = fileOf({ rules, root, files });
+  const version = target?.version ?? (rules === '1.x' ? 2 : 3);
+  if (version < 2) {
+    const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
+    throw new Refusal('write', `"${target?.path}" is a configuration of version ${version || 1}. ${next}`);
+  }
+  const section = version >= 3 ? 'io.containerd.cri.v1.runtime' : 'io.containerd.grpc.v1.cri';
+  const runtimes = `plugins.${JSON.stringify(section)}.containerd.runtimes`;
+  // containerd 1.x replaces its built-in table, so that without this pods would have no runc.
+  const needsRunc =
+    rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
+  const table = [
+    ...(needsRunc ? [`[${runtimes}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
+    `[${runtimes}.${JSON.stringify(handler)}]`,
+    '  runtime_type = "io.containerd.runsc.v1"',
+    `  runtime_path = ${JSON.stringify(generation.shim)}`,
+    `  [${runtimes}.${JSON.stringify(handler)}.options]`,
+    '    TypeUrl = "io.containerd.runsc.v1.options"',
+    `    ConfigPath = ${JSON.stringify(generation.config)}`,
+  ];
+  const directory = rules === '1.x' ? undefined : importedDirectory(target);
+  if (directory !== undefined) {
+    const text = [BEGIN, `version = ${version}`, ...table, END, ''].join('\n');
+    return { file: posix.join(directory, DROP_IN), isDropIn: true, text };
+  }
+  const head = target === undefined ? [`version = ${version}`] : [];
+  return {
+    file: target?.path ?? root,
+    isDropIn: target === undefined,
+    text: [...(target === undefined ? [] : ['']), BEGIN, ...head, ...table, END, ''].join('\n'),
+  };
+}
+
+/** In 1.x a later file replaces the CRI plugin's whole section, so only the last one that has it counts. */
+function fileOf({ rules, files }: ConfigPlace): ContainerdFile | undefined {
+  const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
+  return rules === '1.x' && last !== undefined ? last : files[0];
+}
+
+/** The first directory whose TOML files a root file imports, such as "/etc/containerd/conf.d/*.toml". */
+function importedDirectory(root: ContainerdFile | undefined): string | undefined {
+  const pattern = root?.imports.find((path) => /^[^*?[\]]*\/\*\.toml$/.test(path));
+  if (root === undefined || pattern === undefined) return undefined;
+  return posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
+}
+
+/** The files that containerd loads, without the installer's own text in them. */
+export async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
+  const { files } = await readContainerdFiles(host, root);
+  const others = await Promise.all(
+    files.map(async (file) => {
+      const content = (await host.readText(file.path)) ?? '';
+      const rest = content.replace(OWN_TEXT, '');
+      if (rest === content) return file;
+      return rest.trim() === '' ? [] : parseContainerdFile(rest, file.path);
+    }),
+  );
+  return others.flat();
+}
+
+/** Whether containerd's file holds exactly this text. */
+export async function holds(root: string, { file, isDropIn, text }: Written): Promise<boolean> {
+  const content = await contentOf(root, file);
+  return isDropIn ? content === text : (content ?? '').includes(text);
+}
+
+/** The installer's text in a file, whoever changed it since; undefined where there is none. */
+export async function foundIn(root: string, file: string): Promise<string | undefined> {
+  const content = (await contentOf(root, file)) ?? '';
+  const from = content.indexOf(BEGIN);
+  const to = content.indexOf(END, from);
+  return from < 0 || to < 0 ? undefined : content.slice(from, to + END.length);
+}
+
+/**
+ * Replaces `old`, the installer's own text in a file, by `next`; either may be absent. All else in the file keeps its bytes
+ * and its mode. Throws a {@link Refusal} if somebody else changed the text, and loses nothing then.
+ */
+export async function replaceText(
+  root: string,
+  old: Written | undefined,
+  next: Written | undefined,
+): Promise<void> {
+  if (old !== undefined && old.file !== next?.file) await replaceIn(root, old.file, old, undefined);
+  if (next !== undefined) await replaceIn(root, next.file, old?.file === next.file ? old : undefined, next);
+}
+
+async function replaceIn(
+  root: string,
+  file: string,
+  old: Written | undefined,
+  next: Written | undefined,
+): Promise<void> {
+  const content = await contentOf(root, file);
+  if (next !== undefined && (await holds(root, next))) return;
+  const isWhole = (old ?? next)?.isDropIn === true;
+  const found = await foundIn(root, file);
+  if (old === undefined ? found !== undefined : !(await holds(root, old))) {
+    if (old !== undefined && found === undefined && next === undefined) return; // removed already
+    throw new Refusal(
+      'write',
+      `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found ?? '')}\nRestore or remove it, and try again`,
+    );
+  }
+  if (isWhole && next === undefined) {
+    await rm(join(root, file), { force: true });
+    return;
+  }
+  const before = content ?? '';
+  const after = isWhole
+    ? (next?.text ?? '')
+    : old === undefined
+      ? before + (next?.text ?? '')
+      : before.replace(old.text, () => next?.text ?? '');
+  const mode = await stat(join(root, file)).then(
+    (seen) => seen.mode & 0o7777,
+    () => 0o644,
+  );
+  // Read again just before, because Ansible, Puppet or nodeadm may have written meanwhile.
+  if ((await contentOf(root, file)) !== content)
+    throw new Refusal('write', `"${file}" changed while it was being edited: nothing was written. Try again`);
+  await writeWhole(join(root, file), after, mode);
+}
+
+async function contentOf(root: string, file: string): Promise<string | undefined> {
+  return readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
+  });
+}
+
+/** Lines of both texts that the other lacks, as a diff shows them. */
+export function difference(before: string, after: string): string {
+  const [old, fresh] = [before, after].map((text) => text.split('\n').filter((line) => line.trim() !== ''));
+  return [
+    ...(old ?? []).filter((line) => !fresh?.includes(line)).map((line) => `- ${line}`),
+    ...(fresh ?? []).filter((line) => !old?.includes(line)).map((line) => `+ ${line}`),
+  ].join('\n');
+}

@@ -1,0 +1,196 @@
+import type { CriStatus } from '../agent/containerd/client.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { apply, loadHandler, proveRunc, restore } from './apply.ts';
+import { proveCandidate } from './candidate.ts';
+import { findContainerd, isLoaded } from './containerd.ts';
+import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
+import { holds, planHandler, readOtherFiles, replaceText } from './handler-config.ts';
+import {
+  type Installed,
+  type Journal,
+  readJournal,
+  removeJournal,
+  type Written,
+  writeJournal,
+} from './journal.ts';
+import { type Node, seconds } from './node.ts';
+import { type Preflight, preflight } from './preflight.ts';
+import { waitForQuiet } from './quiet.ts';
+import { Refusal, type Step } from './refusal.ts';
+import { type Generation, generationAt, generationOf, readRelease, stage } from './release.ts';
+
+/** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
+const RETRY_MS = 30 * 60_000;
+
+export type InstallOptions = {
+  /** Directory of the release on this machine. */
+  readonly release: string;
+  /** Flags of runsc, without dashes. */
+  readonly flags: ReadonlyMap<string, string>;
+  readonly dryRun: boolean;
+  /** Tries a release again that failed less than 30 minutes ago. */
+  readonly retryNow: boolean;
+};
+
+/**
+ * Installs a release: resolves once a sandbox of it was proven through the handler. Throws a {@link Refusal} else, and the
+ * node works as before. An installation that was interrupted is finished, or replaced.
+ */
+export async function install(node: Node, options: InstallOptions): Promise<void> {
+  const { root, handler, report } = node;
+  const release = await readRelease(options.release);
+  const journal = await readJournal(root);
+  const seen = await preflight(node, journal);
+  const flags = withCgroupDriver(options.flags, seen.status);
+  const generation = generationOf(release, flags);
+  if (!options.retryNow) refuseRetry(journal, generation);
+  const files = await readOtherFiles(node.host, node.containerdConfig);
+  const place = { rules: seen.config.rules, root: node.containerdConfig, files };
+  const written = planHandler(place, handler, generation);
+  if (options.dryRun) {
+    report({ step: 'stage', state: 'skipped', text: `would install ${generation.directory}` });
+    return report({
+      step: 'write',
+      state: 'skipped',
+      text: `would write to "${written.file}":\n${written.text}`,
+    });
+  }
+  const next = { generation: generation.directory, written };
+  await commit(node, { journal, seen, next }, async (record) => {
+    await record('stage');
+    const isNew = await stage(options.release, release, { root, generation, flags });
+    const text = isNew ? generation.directory : `${generation.directory} is there, unchanged`;
+    report({ step: 'stage', state: isNew ? 'pass' : 'skipped', text });
+    const isCurrent = journal?.installed?.generation === next.generation;
+    if (isCurrent && (await isLoaded(node.client, handler, generation))) return;
+    await record('pre-prove');
+    const { bootMs } = await proveCandidate(node.socket, { root, generation });
+    report({
+      step: 'pre-prove',
+      state: 'pass',
+      text: `${release.name} booted beside the handler in ${seconds(bootMs)}, and ran a program`,
+    });
+  });
+  await removeUnusedGenerations(root);
+}
+
+/** Goes back to the generation before the last commit, with the same steps and the same proof. */
+export async function rollback(node: Node): Promise<void> {
+  const journal = await readJournal(node.root);
+  if (journal?.previous === undefined)
+    throw new Refusal('journal', 'There is no earlier generation. To take gVisor away, use remove');
+  const seen = await preflight(node, journal);
+  await commit(node, { journal, seen, next: journal.previous });
+}
+
+/** Takes back everything that the journal names: the configuration first, then the programs. */
+export async function remove(node: Node, force: boolean): Promise<void> {
+  const { root, client, handler, report } = node;
+  const journal = await readJournal(root);
+  if (journal === undefined) throw new Refusal('journal', 'Nothing is installed: there is no journal here');
+  const users = await usersOf(root, await listGenerations(root));
+  if (users.length > 0 && !force) {
+    const pids = users.slice(0, 5).map(({ pid }) => pid);
+    const next = 'Drain the node first, or give --force: containers of these pods would not restart';
+    throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
+  }
+  const containerd = await findContainerd(root, client);
+  if (!node.noRestart && !(await isLoaded(client, handler, undefined))) await waitForQuiet(node);
+  const old = await currentText(root, journal);
+  if (old !== undefined) {
+    await replaceText(root, old, undefined);
+    report({ step: 'write', state: 'pass', text: `took the handler out of "${old.file}"` });
+  }
+  await loadHandler(node, containerd, undefined);
+  if (!node.noRestart) await proveRunc(node);
+  await removeAllGenerations(root);
+  await removeJournal(root);
+  report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
+}
+
+type Commit = {
+  readonly journal: Journal | undefined;
+  readonly seen: Preflight;
+  readonly next: Installed;
+};
+type Recorder = (step: Step) => Promise<void>;
+
+/** Prepares and applies a change, recording each step first; where one fails, restores what was committed last. */
+async function commit(
+  node: Node,
+  { journal, seen: { containerd }, next }: Commit,
+  prepare: (record: Recorder) => Promise<void> = async () => {},
+): Promise<void> {
+  const { root, handler, report } = node;
+  const { installed, previous } = journal ?? {};
+  const kept = { format: 1, handler, installed, previous } as const;
+  const since = new Date().toISOString();
+  const record: Recorder = (step) =>
+    writeJournal(root, { ...kept, pending: { ...next, step, since, unit: containerd.unit } });
+  const old = await currentText(root, journal);
+  try {
+    await prepare(record);
+    await apply(node, { containerd, old, next, record });
+  } catch (error) {
+    const isTouched = old !== undefined || (await holds(root, next.written));
+    const from = (await holds(root, next.written)) ? next.written : old;
+    const isCommitted = sameText(from, installed?.written);
+    if (isTouched && !isCommitted && from !== undefined) {
+      await restore(node, containerd, [from, installed]).catch((cause) => {
+        const message = `${errorLine(error)}. The node could not be restored either (${errorLine(cause)}): the next run tries again`;
+        throw new Refusal('restart', message, { cause });
+      });
+      report({ step: 'undo', state: 'pass', text: 'the node works as before' });
+    }
+    await writeJournal(root, { ...kept, failure: failureOf(next, error) });
+    await removeUnusedGenerations(root);
+    throw error;
+  }
+  const isSame = installed?.generation === next.generation;
+  await writeJournal(root, { ...kept, installed: next, previous: isSame ? previous : installed });
+  const { release } = generationAt(next.generation);
+  report({ step: 'commit', state: 'pass', text: `handler "${handler}" runs gVisor ${release}` });
+}
+
+function failureOf({ generation }: Installed, error: unknown): NonNullable<Journal['failure']> {
+  const at = Date.now();
+  return {
+    generation,
+    step: error instanceof Refusal ? error.step : 'unknown',
+    ...(error instanceof Refusal && error.reason !== undefined ? { reason: error.reason } : {}),
+    message: error instanceof Refusal ? error.message : errorLine(error),
+    at: new Date(at).toISOString(),
+    retryAt: new Date(at + RETRY_MS).toISOString(),
+  };
+}
+
+function refuseRetry(journal: Journal | undefined, { directory, release }: Generation): void {
+  const { failure } = journal ?? {};
+  if (failure?.generation !== directory || Date.now() >= Date.parse(failure.retryAt)) return;
+  const next = `It is tried again after ${failure.retryAt}, or now with --retry-now`;
+  throw new Refusal(
+    'journal',
+    `${release} failed at ${failure.at} in step ${failure.step} (${failure.message}). ${next}`,
+  );
+}
+
+/** The installer's text in containerd's file: that of an interrupted run, or of the last commit. */
+async function currentText(root: string, journal: Journal | undefined): Promise<Written | undefined> {
+  const { pending, installed } = journal ?? {};
+  return pending !== undefined && (await holds(root, pending.written)) ? pending.written : installed?.written;
+}
+
+function sameText(a: Written | undefined, b: Written | undefined): boolean {
+  return a?.file === b?.file && a?.text === b?.text;
+}
+
+/** With the kubelet's systemd driver, which the options of runc's handler show, runsc must use systemd as well. */
+function withCgroupDriver(
+  flags: ReadonlyMap<string, string>,
+  { runtimes }: CriStatus,
+): ReadonlyMap<string, string> {
+  const usesSystemd = [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
+  return usesSystemd && !flags.has('systemd-cgroup')
+    ? new Map([...flags, ['systemd-cgroup', 'true']])
+    : flags;
+}

@@ -1,0 +1,111 @@
+import { spawn } from 'node:child_process';
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Refusal, type Step } from './refusal.ts';
+import { syncDirectory } from './release.ts';
+
+export const JOURNAL = '/var/lib/gvisor-ready/install.json';
+const LOCK = '/run/lock/gvisor-ready-install';
+
+/** What the installer wrote into one file: a drop-in of its own, or a marked block. */
+export type Written = {
+  /** Host path of containerd's file. */
+  readonly file: string;
+  /** Whether the whole file is the installer's. */
+  readonly isDropIn: boolean;
+  /** The text that it wrote there. */
+  readonly text: string;
+};
+
+/** One installed state: a generation, and what names it in containerd's configuration. */
+export type Installed = { readonly generation: string; readonly written: Written };
+
+/** What was done on this node, written before the first byte and after each step. */
+export type Journal = {
+  readonly format: 1;
+  readonly handler: string;
+  /** The last commit, or absent. */
+  readonly installed?: Installed | undefined;
+  /** The commit before it, for a rollback. */
+  readonly previous?: Installed | undefined;
+  /** What is under way, or was when the installer was interrupted. */
+  readonly pending?:
+    | (Installed & {
+        readonly step: Step;
+        readonly since: string;
+        /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
+        readonly unit?: string | undefined;
+      })
+    | undefined;
+  /** The last failure. Until `retryAt` the same generation is not tried again. */
+  readonly failure?:
+    | {
+        readonly generation: string;
+        readonly step: string;
+        readonly reason?: string | undefined;
+        readonly message: string;
+        readonly at: string;
+        readonly retryAt: string;
+      }
+    | undefined;
+};
+
+export async function readJournal(root: string): Promise<Journal | undefined> {
+  const file = join(root, JOURNAL);
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new Refusal('journal', `Cannot read the journal "${JOURNAL}": ${error.code}`);
+  });
+  if (text === undefined) return undefined;
+  try {
+    const journal = JSON.parse(text) as Journal;
+    if (journal.format === 1) return journal;
+  } catch {}
+  const next =
+    'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is';
+  throw new Refusal('journal', `The journal "${JOURNAL}" cannot be understood. ${next}`);
+}
+
+/** Replaces the journal so that a power loss leaves the old one or the new one. */
+export async function writeJournal(root: string, journal: Journal): Promise<void> {
+  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`, 0o600);
+}
+
+export async function removeJournal(root: string): Promise<void> {
+  await rm(join(root, JOURNAL), { force: true });
+}
+
+/** Replaces a file, or creates it, in one step that survives a power loss. */
+export async function writeWhole(file: string, text: string, mode: number): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const draft = `${file}.gvisor-ready-new`;
+  {
+    await using handle = await open(draft, 'w', mode);
+    await handle.chmod(mode);
+    await handle.writeFile(text);
+    await handle.sync();
+  }
+  await rename(draft, file);
+  await syncDirectory(dirname(file));
+}
+
+/**
+ * Holds the node's lock until this process ends, however it ends: `flock` waits for the end of its input. Throws a
+ * {@link Refusal} while another installer holds it.
+ */
+export async function holdLock(root: string): Promise<Disposable> {
+  const file = join(root, LOCK);
+  await mkdir(dirname(file), { recursive: true });
+  const holder = spawn('flock', ['--nonblock', file, 'sh', '-c', 'echo held; exec cat >&2'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  holder.stdout.once('data', () => resolve());
+  holder.once('error', (cause) => reject(new Refusal('journal', `Cannot run "flock": ${cause.message}`)));
+  holder.once('exit', () =>
+    reject(new Refusal('journal', `Another installer is at work on this node: it holds "${LOCK}"`)),
+  );
+  await promise;
+  holder.unref();
+  return { [Symbol.dispose]: () => void holder.stdin.end() };
+}

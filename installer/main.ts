@@ -1,0 +1,212 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { VERSION } from '../agent/config.ts';
+import { CriClient } from '../agent/containerd/client.ts';
+import { readDistribution, rememberConfigPath } from '../agent/containerd/distribution.ts';
+import { Host, localSocket } from '../agent/host/host.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { screenOf } from '../agent/text/cli.ts';
+import { markedLines } from '../agent/text/table.ts';
+import { reviveContainerd } from './containerd.ts';
+import { listGenerations, usersOf } from './generations.ts';
+import { type InstallOptions, install, remove, rollback } from './install.ts';
+import { holdLock, readJournal } from './journal.ts';
+import type { Node, Progress } from './node.ts';
+import { preflight } from './preflight.ts';
+import { Refusal } from './refusal.ts';
+import { generationAt } from './release.ts';
+
+/** Exit codes: done, refused (the node works as before), and wrong usage. */
+const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
+
+// No top-level await: the bundle is CommonJS.
+void main().then((code) => {
+  process.exitCode = code;
+});
+
+type Settings = {
+  readonly root: string;
+  readonly handler: string;
+  readonly json: boolean;
+  readonly socket?: string;
+  readonly config?: string;
+  readonly restartCommand?: string;
+  readonly restart: boolean;
+  readonly quietTimeout: number;
+};
+
+async function main(): Promise<number> {
+  let code: number = EXIT.done;
+  const program = new Command('gvisor-ready-install')
+    .description(
+      'Installs gVisor on a node. It is done once a sandbox booted through containerd and was seen to be gVisor.',
+    )
+    .version(VERSION)
+    .option('--root <directory>', "the node's files", '/')
+    .option('--handler <name>', "the handler in containerd's configuration", 'runsc')
+    .option('--socket <path>', "containerd's socket; found by default")
+    .option('--config <path>', "containerd's root configuration file; found by default")
+    .option('--restart-command <command>', 'restarts containerd where no systemd unit runs it')
+    .option('--no-restart', 'only write: containerd loads the handler when it starts next (machine images)')
+    .option(
+      '--quiet-timeout <seconds>',
+      'how long to wait for a moment that disturbs no pod',
+      parseSeconds,
+      60,
+    )
+    .option('--json', 'print one JSON object a line', false)
+    .exitOverride()
+    .showHelpAfterError('Try --help.');
+  const on = (
+    command: Command,
+    work: (node: Node, options: Record<string, unknown>) => Promise<void>,
+    locks = true,
+  ) =>
+    command.action(async (options: Record<string, unknown>) => {
+      code = await runCommand(program.opts<Settings>(), (node) => work(node, options), locks);
+    });
+  on(
+    program.command('check').description('see whether this node can have gVisor; changes nothing'),
+    async (node) => {
+      await preflight(node, await readJournal(node.root));
+    },
+    false,
+  );
+  on(
+    program
+      .command('install')
+      .description('install a release, or finish or take back an interrupted installation')
+      .addOption(
+        new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
+      )
+      .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>())
+      .option('--retry-now', 'try a release again that failed within 30 minutes', false)
+      .option('--dry-run', 'print what would be done', false),
+    (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),
+  );
+  on(program.command('rollback').description('go back to the release before'), (node) => rollback(node));
+  on(
+    program
+      .command('remove')
+      .description('take away what was installed, and nothing else')
+      .option('--force', 'although gVisor pods run', false),
+    (node, { force }) => remove(node, force === true),
+  );
+  on(
+    program.command('status').description('what is installed, and which processes use it'),
+    printStatus,
+    false,
+  );
+  try {
+    await program.parseAsync(process.argv);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    throw error;
+  }
+  return code;
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds >= 0 && seconds <= 86_400)) throw new InvalidArgumentError('It must be from 0 to 86400.');
+  return seconds;
+}
+
+function collectFlags(text: string, before: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
+  const [, flag, value] = /^([\w-]+)=(.*)$/.exec(text) ?? [];
+  if (flag === undefined || value === undefined)
+    throw new InvalidArgumentError('It must look like platform=kvm.');
+  return new Map([...before, [flag, value]]);
+}
+
+/** Finds this node's containerd, runs a command on it, and prints what it refuses. */
+async function runCommand(
+  settings: Settings,
+  work: (node: Node) => Promise<void>,
+  locks: boolean,
+): Promise<number> {
+  const { root, handler, json } = settings;
+  const host = new Host(root);
+  try {
+    const distribution = await readDistribution(host);
+    const criSocket = settings.socket ?? distribution.criSocket;
+    const socket = await localSocket(host, criSocket);
+    using client = new CriClient(criSocket, socket);
+    using _lock = locks ? await holdLock(root) : undefined;
+    const containerdConfig = rememberConfigPath({ host, client, distribution, named: settings.config });
+    const node = {
+      root,
+      host,
+      client,
+      socket,
+      distribution,
+      handler,
+      restartCommand: settings.restartCommand,
+      noRestart: !settings.restart,
+      quietMs: settings.quietTimeout * 1_000,
+      report: (progress: Progress) => print(progress, json),
+    };
+    const { pending } = (await readJournal(root)) ?? {};
+    if (locks && pending !== undefined && !node.noRestart) await reviveContainerd(node, pending.unit);
+    await work({ ...node, containerdConfig: await containerdConfig() });
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof Refusal)) {
+      printFailure({ step: 'unknown', message: errorLine(error) }, json);
+      return EXIT.unknown;
+    }
+    const { step, reason, message } = error;
+    printFailure({ step, reason, message }, json);
+    return EXIT.refused;
+  }
+}
+
+function print(progress: Progress, json: boolean): void {
+  const text = json
+    ? JSON.stringify({ at: new Date().toISOString(), ...progress })
+    : markedLines(progress.state, progress.text, {
+        label: `${progress.step.padEnd(10)}`,
+        ...screenOf(),
+      }).join('\n');
+  process.stdout.write(`${text}\n`);
+}
+
+function printFailure(
+  failure: { readonly step: string; readonly reason?: string | undefined; readonly message: string },
+  json: boolean,
+): void {
+  const { step, reason, message } = failure;
+  const text = json
+    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', ...failure })
+    : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
+  process.stderr.write(`${text}\n`);
+}
+
+async function printStatus({ root, report }: Node): Promise<void> {
+  const journal = await readJournal(root);
+  const text =
+    journal?.installed === undefined
+      ? 'nothing is installed by gvisor-ready-install'
+      : `handler "${journal.handler}" runs ${generationAt(journal.installed.generation).release} from ${journal.installed.generation}, named in "${journal.installed.written.file}"`;
+  report({ step: 'commit', state: journal?.installed === undefined ? 'skipped' : 'pass', text });
+  const { pending, failure } = journal ?? {};
+  if (pending !== undefined)
+    report({
+      step: pending.step,
+      state: 'fail',
+      text: `an installation of ${pending.generation} is under way or was interrupted, since ${pending.since}`,
+    });
+  if (failure !== undefined)
+    report({
+      step: 'undo',
+      state: 'fail',
+      text: `${failure.generation} failed at ${failure.at} in ${failure.step}: ${failure.message}`,
+    });
+  for (const generation of await listGenerations(root)) {
+    const users = await usersOf(root, [generation]);
+    report({
+      step: 'stage',
+      state: 'pass',
+      text: `${generation.directory}: ${users.length} processes use it`,
+    });
+  }
+}

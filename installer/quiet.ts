@@ -1,0 +1,56 @@
+import timers from 'node:timers/promises';
+import { RunscPrograms } from '../agent/runsc/program.ts';
+import { judgeSandboxes, type Observation } from '../agent/sandboxes/judge.ts';
+import { SandboxScanner } from '../agent/sandboxes/scanner.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import type { Node } from './node.ts';
+import { Refusal } from './refusal.ts';
+
+const PAUSE_MS = 1_000;
+/** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
+const SCAN_MS = 20_000;
+
+/** Waits until a restart of containerd would leave all pods as they are; throws a {@link Refusal} that says what would not. */
+export async function waitForQuiet(node: Node): Promise<void> {
+  const { client, host, quietMs, report } = node;
+  const signal = AbortSignal.timeout(quietMs + SCAN_MS);
+  const scanner = new SandboxScanner({
+    client,
+    host,
+    sentries: () => new Map(),
+    programs: new RunscPrograms(),
+    now: () => performance.now(),
+    wallMs: Date.now,
+  });
+  const deadlineMs = performance.now() + quietMs;
+  try {
+    for (;;) {
+      const because = await whyNotQuiet(scanner, signal);
+      if (because.length === 0) break;
+      if (performance.now() > deadlineMs) {
+        const next = 'kubectl gvisor-ready why node/NODE says what to do; nothing was changed';
+        throw new Refusal('quiet', `A restart of containerd is not safe now: ${because.join('; ')}. ${next}`);
+      }
+      await timers.setTimeout(PAUSE_MS);
+    }
+  } finally {
+    scanner.close();
+  }
+  report({ step: 'quiet', state: 'pass', text: 'every shim answers, and no container is being started' });
+}
+
+async function whyNotQuiet(scanner: SandboxScanner, signal: AbortSignal): Promise<readonly string[]> {
+  const observation = await scanner.scan(signal).catch(errorLine);
+  if (typeof observation === 'string') return [observation];
+  const { restart } = judgeSandboxes(observation, new Map(), false);
+  return restart.state === 'safe' ? unanswered(observation) : restart.because;
+}
+
+/** Shims that have not answered yet: their time is not over, so that they do not count as silent. */
+function unanswered({ bundles, responses }: Observation): readonly string[] {
+  return [...bundles.values()].flatMap(({ id, address }) => {
+    const response = address && responses.get(address.socket);
+    const isOpen = address !== undefined && response?.kind !== 'answered' && response?.kind !== 'absent';
+    return isOpen ? [`the shim of ${id.slice(0, 12)} has not answered yet`] : [];
+  });
+}

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before } from 'node:test';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
+import { removeCluster } from '../../cluster/remove.ts';
+import { startCluster } from '../../cluster/start.ts';
+import { deployAgent } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { bundleInstaller } from '../../hack/bundle.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
+import { REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
+import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import { laneCluster } from '../runner/lane.ts';
+
+/** Nodes without gVisor. */
+export const NODES = [
+  { name: 'node-1', containerd: '2', gvisor: 'none' },
+  { name: 'node-2', containerd: '1.7', gvisor: 'none' },
+] as const;
+
+/** The installer on each node: a Node, the bundle, and a directory for each release. */
+export const PROGRAM = '/opt/gvisor-ready-install';
+export const CONFIG = '/etc/containerd/config.toml';
+/** These nodes have no systemd. */
+export const RESTART =
+  'pid=$(pidof containerd); kill $pid; while kill -0 $pid; do sleep 0.02; done; setsid -f containerd >>/var/log/containerd-restarted.log 2>&1 </dev/null';
+
+let cluster: Cluster;
+
+/** Registers hooks that start a cluster with the installer on its nodes, and agents. Returns an accessor of it. */
+export function useInstallerNodes(lane: string): () => Cluster {
+  let directory: string;
+  before(
+    async () => {
+      cluster = await startCluster({
+        name: await laneCluster(lane),
+        nodes: NODES,
+        images: ['workload', 'agent'],
+      });
+      await deployAgent(cluster, join(REPO, 'manifests/base'));
+      directory = await mkdtemp(join(tmpdir(), 'installer-'));
+      await bundleInstaller(join(directory, 'installer.cjs'));
+      await cp(process.execPath, join(directory, 'node'));
+      const tools = await ensureTools(['gvisor', 'gvisor-2025']);
+      const pack = (release: string, runsc: string, shim: string) =>
+        packRelease(join(directory, release), `release-${release}`, {
+          runsc,
+          'containerd-shim-runsc-v1': shim,
+        });
+      await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
+      await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
+      await writeFile(join(directory, 'broken'), '#!/bin/sh\nexit 3\n');
+      await pack('20260224.0', join(directory, 'broken'), join(tools.gvisor, 'shim'));
+      for (const node of cluster.nodes()) await cp(directory, node.path(PROGRAM), { recursive: true });
+    },
+    { timeout: 600_000 },
+  );
+  after(async () => {
+    await removeCluster(await laneCluster(lane));
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
+  });
+  return () => cluster;
+}
+
+/** Arguments of nsenter that run the installer on a node. */
+export function argv(node: string, words: readonly string[], restart = RESTART): readonly string[] {
+  const program = [`${PROGRAM}/node`, `${PROGRAM}/installer.cjs`, '--restart-command', restart];
+  return cluster.node(node).machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...words);
+}
+
+/** Kills the installer on a node, and nothing else. */
+export async function killInstaller(node: string): Promise<void> {
+  await cluster.node(node).killWhere((words) => words.includes(`${PROGRAM}/installer.cjs`));
+}
+
+export async function runInstaller(node: string, words: readonly string[], restart?: string) {
+  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words, restart), {
+    timeoutMs: 300_000,
+  });
+  return { code, text: `${stdout}${stderr}` };
+}
+
+export async function install(node: string, release: string, ...words: readonly string[]): Promise<string> {
+  const { code, text } = await runInstaller(node, [
+    'install',
+    '--release',
+    `${PROGRAM}/${release}`,
+    ...words,
+  ]);
+  assert.equal(code, 0, text);
+  return text;
+}
+
+export async function readNodeJournal(node: string): Promise<Journal | undefined> {
+  const text = await cluster.node(node).system.read(JOURNAL);
+  return text === '' ? undefined : (JSON.parse(text) as Journal);
+}

@@ -1,0 +1,234 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { describe, it } from 'node:test';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { JOURNAL } from '../../installer/journal.ts';
+import { STEPS } from '../../installer/refusal.ts';
+import { readNode, waitForNode } from './agents.ts';
+import {
+  argv,
+  CONFIG,
+  install,
+  readNodeJournal as journal,
+  killInstaller,
+  NODES,
+  PROGRAM,
+  RESTART,
+  runInstaller,
+  useInstallerNodes,
+} from './installer-nodes.ts';
+
+const cluster = useInstallerNodes('installer');
+const config = (node: string) => cluster().node(node).system.read(CONFIG);
+const containerdPid = (node: string) => cluster().node(node).system.run(['pidof', 'containerd']);
+
+type RunningPod = { readonly id: string; readonly restarts: number; readonly release: string };
+
+/** A pod's container, how often it restarted, and the release whose sentry runs it. */
+async function see(node: string, pod: string): Promise<RunningPod> {
+  const path =
+    '{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.metadata.uid}';
+  const [id = '', restarts = '', uid = ''] = (
+    await cluster().kubectl(['get', 'pod', pod, '-o', `jsonpath=${path}`])
+  ).split(' ');
+  const script = `for p in /proc/[0-9]*; do grep -qs "pod${uid}" $p/cgroup && readlink $p/exe; done | sort -u`;
+  const programs = await cluster().node(node).system.run(['sh', '-c', script]);
+  return {
+    id,
+    restarts: Number(restarts),
+    release: /gvisor\/(release-[\d.]+)-/.exec(programs)?.[1] ?? programs,
+  };
+}
+
+for (const { name: node, containerd } of NODES) {
+  describe(`the installer on containerd ${containerd}`, { concurrency: false }, () => {
+    let original: string;
+
+    it('makes a node without gVisor ready, and the agent labels it', {
+      timeout: patient(180_000),
+    }, async () => {
+      original = await config(node);
+      const text = await install(node, '20250203.0');
+      assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
+
+    it('changes and restarts nothing the second time', { timeout: patient(120_000) }, async () => {
+      const before = [await config(node), await containerdPid(node), (await journal(node))?.installed];
+      await install(node, '20250203.0');
+      assert.deepEqual(
+        [await config(node), await containerdPid(node), (await journal(node))?.installed],
+        before,
+      );
+    });
+
+    it('refuses a release that does not boot: nothing restarts, and the label stays', {
+      timeout: patient(180_000),
+    }, async () => {
+      const before = [await config(node), await containerdPid(node)];
+      const broken = ['install', '--release', `${PROGRAM}/20260224.0`];
+      const { code, text } = await runInstaller(node, broken);
+      assert.deepEqual(
+        [code, /pre-prove: gVisor release-20260224.0 does not boot here/.test(text)],
+        [1, true],
+        text,
+      );
+      assert.deepEqual([await config(node), await containerdPid(node)], before);
+      assert.equal((await journal(node))?.failure?.step, 'pre-prove');
+      const again = await runInstaller(node, broken);
+      assert.match(again.text, /is tried again after .*--retry-now/);
+      assert.equal(
+        (await readNode(cluster(), node)).metadata.labels['gvisor.node-restriction.kubernetes.io/ready'],
+        'true',
+      );
+    });
+
+    it('upgrades under a running pod, whose container restarts on its own release', {
+      timeout: patient(240_000),
+    }, async () => {
+      const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
+      const container = { command: ['sh', '-c', 'while [ ! -e /tmp/end ]; do sleep 0.2; done'] };
+      const pod = (name: string) => evaluationPod(name, { gvisor: true, spec, container });
+      await runPod(cluster(), `old-${node}`, pod(`old-${node}`));
+      const before = await see(node, `old-${node}`);
+      assert.equal(before.release, 'release-20250203.0');
+      await install(node, '20260223.0');
+      assert.deepEqual(await see(node, `old-${node}`), before);
+      await cluster().kubectl(['exec', `old-${node}`, '--', 'true']);
+      await cluster().kubectl(['exec', `old-${node}`, '--', 'touch', '/tmp/end']);
+      const restarted = await waitFor('the container to run again', 60_000, async () => {
+        const now = await see(node, `old-${node}`).catch(() => undefined);
+        return now !== undefined && now.id !== before.id && now.restarts === 1 ? now : undefined;
+      });
+      assert.equal(restarted.release, 'release-20250203.0');
+      await runPod(cluster(), `new-${node}`, pod(`new-${node}`));
+      assert.equal((await see(node, `new-${node}`)).release, 'release-20260223.0');
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
+
+    it('goes back to the release before', { timeout: patient(120_000) }, async () => {
+      const { code, text } = await runInstaller(node, ['rollback']);
+      assert.deepEqual(
+        [code, (await journal(node))?.installed?.generation.includes('20250203.0')],
+        [0, true],
+        text,
+      );
+    });
+
+    it('restores the node where containerd does not come back', { timeout: patient(180_000) }, async () => {
+      const before = await config(node);
+      const once = `if [ -e /tmp/failed ]; then ${RESTART}; else touch /tmp/failed; exit 4; fi`;
+      const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
+      const { code, text } = await runInstaller(node, words, once);
+      await cluster().node(node).remove('/tmp/failed');
+      assert.deepEqual([code, /restart: containerd did not restart/.test(text)], [1, true], text);
+      assert.equal(await config(node), before);
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
+
+    it('refuses to touch a text of its own that somebody changed', {
+      timeout: patient(120_000),
+    }, async () => {
+      const before = await config(node);
+      const changed = before.replace(
+        'runtime_type = "io.containerd.runsc.v1"',
+        'runtime_type = "io.containerd.runsc.v2"',
+      );
+      await cluster().node(node).write(CONFIG, changed);
+      const { code, text } = await runInstaller(node, [
+        'install',
+        '--release',
+        `${PROGRAM}/20260223.0`,
+        '--retry-now',
+      ]);
+      assert.deepEqual(
+        [
+          code,
+          /- +runtime_type = "io.containerd.runsc.v1"\n\+ +runtime_type = "io.containerd.runsc.v2"/.test(
+            text,
+          ),
+        ],
+        [1, true],
+        text,
+      );
+      assert.equal(await config(node), changed);
+      await cluster().node(node).write(CONFIG, before);
+    });
+
+    it('waits for a shim that does not answer, and gives up with its name', async () => {
+      const before = [await config(node), await containerdPid(node)];
+      const shims = (await cluster().node(node).system.processes()).filter(({ argv }) =>
+        argv[0]?.endsWith('/containerd-shim-runsc-v1'),
+      );
+      const pids = shims.map(({ pid }) => pid);
+      await cluster().node(node).system.kill('STOP', pids);
+      const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
+      const impatient = ['--quiet-timeout', '3', ...words];
+      const { code, text } = await runInstaller(node, impatient).finally(() =>
+        cluster().node(node).system.kill('CONT', pids),
+      );
+      const named = pids.some((pid) => text.includes(`the shim ${pid} (stopped)`));
+      assert.deepEqual([code, named], [1, true], text);
+      assert.deepEqual([await config(node), await containerdPid(node)], before);
+    });
+
+    it('lets one installer work at a time', { timeout: patient(120_000) }, async () => {
+      const words = ['install', '--release', `${PROGRAM}/20250203.0`];
+      const results = await Promise.all([runInstaller(node, words), runInstaller(node, words)]);
+      assert.deepEqual(results.map(({ code }) => code).sort(), [0, 1]);
+      assert.match(results.map(({ text }) => text).join(''), /Another installer is at work/);
+    });
+
+    for (const step of STEPS.filter((each) => each !== 'check'))
+      it(`finishes what a kill -9 in step ${step} interrupted`, { timeout: patient(180_000) }, async () => {
+        const [from, to] = (await journal(node))?.installed?.generation.includes('2025')
+          ? ['20250203.0', '20260223.0']
+          : ['20260223.0', '20250203.0'];
+        await killIn(node, step, to ?? '');
+        await install(node, to ?? '');
+        const { installed, previous, pending } = (await journal(node)) ?? {};
+        assert.deepEqual(
+          [installed?.generation.includes(to ?? ''), previous?.generation.includes(from ?? ''), pending],
+          [true, true, undefined],
+        );
+      });
+
+    it('takes away exactly what it brought', { timeout: patient(180_000) }, async () => {
+      await cluster().kubectl(['delete', 'pod', `old-${node}`, `new-${node}`, '--grace-period=1']);
+      const { code, text } = await waitFor('sandboxes to end', 60_000, async () => {
+        const result = await runInstaller(node, ['remove']);
+        return /still run/.test(result.text) ? undefined : result;
+      });
+      assert.equal(code, 0, text);
+      assert.equal(await config(node), original);
+      const left = await cluster()
+        .node(node)
+        .system.run(['sh', '-c', `ls -d /usr/local/lib/gvisor ${JOURNAL} 2>&1; true`]);
+      assert.doesNotMatch(left, /^\//m);
+      await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
+    });
+  });
+}
+
+/** Starts an installation and kills it, and nothing else, once its journal names the step. */
+async function killIn(node: string, step: string, release: string): Promise<void> {
+  const child = spawn('nsenter', argv(node, ['install', '--release', `${PROGRAM}/${release}`]), {
+    stdio: 'ignore',
+  });
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const file = cluster().node(node).path(JOURNAL);
+  let isOver = false;
+  void ended.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    if (text.includes(`"step": "${step}"`) && text.includes('"pending"')) break;
+    await new Promise((wake) => setTimeout(wake, 2));
+  }
+  assert.equal(isOver, false, `the installation was over before step ${step} was seen`);
+  await killInstaller(node);
+  await ended;
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { readContainerdConfig } from '../../agent/containerd/config.ts';
+import { Host } from '../../agent/host/host.ts';
+import { holds, planHandler, readOtherFiles, replaceText } from '../../installer/handler-config.ts';
+import { generationAt } from '../../installer/release.ts';
+
+const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
+const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');
+const ROOT = '/etc/containerd/config.toml';
+const RUNC_V2 = `version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`;
+
+const directories: string[] = [];
+after(() => Promise.all(directories.map((directory) => rm(directory, { recursive: true }))));
+
+/** A host with these files, and a plan for it. */
+async function hostWith(files: Readonly<Record<string, string>>, release: string) {
+  const root = await mkdtemp(join(tmpdir(), 'handler-'));
+  directories.push(root);
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await writeFile(join(root, path), text);
+  }
+  await mkdir(join(root, '/etc/containerd/conf.d'), { recursive: true });
+  const config = async () => readContainerdConfig(new Host(root), ROOT, release);
+  const plan = async (generation = NEW) => {
+    const others = await readOtherFiles(new Host(root), ROOT);
+    return planHandler({ rules: (await config()).rules, root: ROOT, files: others }, 'runsc', generation);
+  };
+  return { root, config, plan };
+}
+
+/** Configurations as they are found, and the file that the handler is written to. */
+const CASES = {
+  'containerd 2.4, version 3, a directory of drop-ins': [
+    'v2.4.2',
+    '/etc/containerd/conf.d/gvisor-ready.toml',
+    { [ROOT]: 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n' },
+  ],
+  'containerd 2.4, version 2, drop-ins by a relative path': [
+    'v2.4.2',
+    '/etc/containerd/conf.d/gvisor-ready.toml',
+    { [ROOT]: `imports = ["conf.d/*.toml"]\n${RUNC_V2}` },
+  ],
+  'containerd 2.1, version 2, a directory of drop-ins': [
+    'v2.1.5',
+    '/etc/containerd/conf.d/gvisor-ready.toml',
+    { [ROOT]: `imports = ["/etc/containerd/conf.d/*.toml"]\n${RUNC_V2}` },
+  ],
+  'containerd 2.4, version 4, no imports': ['v2.4.2', ROOT, { [ROOT]: 'version = 4\n' }],
+  'containerd 2.1, version 3, no line end at the end': [
+    'v2.1.5',
+    ROOT,
+    { [ROOT]: 'version = 3\nroot = "/var/lib/containerd"' },
+  ],
+  'containerd 2.4 without a file': ['v2.4.2', ROOT, {}],
+  'containerd 1.7 without a file': ['1.7.34', ROOT, {}],
+  'containerd 1.7, version 2': ['1.7.34', ROOT, { [ROOT]: RUNC_V2 }],
+  'containerd 1.7, version 2, no table of runtimes': ['1.7.34', ROOT, { [ROOT]: 'version = 2\n' }],
+  'containerd 1.7, the section in an imported file': [
+    '1.7.34',
+    '/etc/containerd/conf.d/50.toml',
+    {
+      [ROOT]: 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n',
+      '/etc/containerd/conf.d/50.toml': RUNC_V2,
+    },
+  ],
+} as const;
+
+describe('planHandler and replaceText', () => {
+  for (const [name, [release, file, files]] of Object.entries(CASES)) {
+    it(`add, replace and remove the handler: ${name}`, async () => {
+      const { root, config, plan } = await hostWith(files, release);
+      const original = await readFile(join(root, file), 'utf8').catch(() => undefined);
+      const first = await plan();
+      assert.equal(first.file, file);
+      await replaceText(root, undefined, first);
+      const runtime = (await config()).runtimes.get('runsc');
+      assert.deepEqual(
+        [runtime?.runtimeType, runtime?.runtimePath, runtime?.options.ConfigPath],
+        ['io.containerd.runsc.v1', NEW.shim, NEW.config],
+      );
+      assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
+      const second = await plan(NEWER);
+      await replaceText(root, first, second);
+      assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
+      assert.equal(await holds(root, first), false);
+      await replaceText(root, second, undefined);
+      assert.equal(await readFile(join(root, file), 'utf8').catch(() => undefined), original);
+    });
+  }
+
+  it('keep the mode of the file', async () => {
+    const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
+    await chmod(join(root, ROOT), 0o600);
+    await replaceText(root, undefined, await plan());
+    assert.equal((await stat(join(root, ROOT))).mode & 0o777, 0o600);
+  });
+
+  it('refuse a text that somebody else changed, name the difference, and lose nothing', async () => {
+    const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
+    const first = await plan();
+    await replaceText(root, undefined, first);
+    const changed = (await readFile(join(root, ROOT), 'utf8')).replace(NEW.shim, '/usr/bin/other-shim');
+    await writeFile(join(root, ROOT), changed);
+    for (const next of [undefined, await plan(NEWER)])
+      await assert.rejects(
+        replaceText(root, first, next),
+        /"\/etc\/containerd\/config.toml".*not the one.*\+ +runtime_path = "\/usr\/bin\/other-shim"/s,
+      );
+    assert.equal(await readFile(join(root, ROOT), 'utf8'), changed);
+  });
+
+  it('refuse a configuration of version 1', async () => {
+    const { plan } = await hostWith({ [ROOT]: '[plugins.cri]\n' }, '1.7.34');
+    await assert.rejects(plan(), /version 1. Rewrite it as version 2/);
+  });
+});

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { Host } from '../../agent/host/host.ts';
+import { readRunscConfig } from '../../agent/runsc/config.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
+import { GENERATIONS, generationOf, parseRelease, readRelease, stage } from '../../installer/release.ts';
+
+const FLAGS = new Map([['platform', 'systrap']]);
+let directory: string;
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'release-'));
+  await writeFile(join(directory, 'program'), 'a program\n');
+});
+after(() => rm(directory, { recursive: true }));
+
+/** A release and an empty node. */
+async function prepare() {
+  const source = await mkdtemp(join(directory, 'source-'));
+  const program = join(directory, 'program');
+  const programs = {
+    runsc: program,
+    'containerd-shim-runsc-v1': program,
+    'gvisor-bin/gvisor_sentry': program,
+  };
+  await packRelease(source, 'release-20260223.0', programs);
+  const root = await mkdtemp(join(directory, 'node-'));
+  const release = await readRelease(source);
+  return { source, root, release, target: { root, generation: generationOf(release, FLAGS), flags: FLAGS } };
+}
+
+describe('stage', () => {
+  it('installs a release with a runsc.toml that names its own runsc, and changes nothing the second time', async () => {
+    const { source, root, release, target } = await prepare();
+    assert.equal(await stage(source, release, target), true);
+    const { generation } = target;
+    const config = await readRunscConfig(new Host(root), generation.config);
+    assert.deepEqual([config.binaryName, config.flags], [generation.runsc, FLAGS]);
+    assert.deepEqual([config.fault, config.unknownKeys.size], [undefined, 0]);
+    assert.equal(await stage(source, release, target), false);
+  });
+
+  it('gives another directory for another flag', async () => {
+    const { release, target } = await prepare();
+    assert.notEqual(
+      generationOf(release, new Map([['platform', 'kvm']])).directory,
+      target.generation.directory,
+    );
+  });
+
+  it('refuses a program that is not the one of the manifest, and leaves nothing', async () => {
+    const { source, root, release, target } = await prepare();
+    await appendFile(join(source, 'runsc'), 'x');
+    await assert.rejects(
+      stage(source, release, target),
+      /runsc" has the SHA-256 [0-9a-f]{64}, and the manifest says/,
+    );
+    assert.deepEqual(await readdir(join(root, GENERATIONS)), []);
+  });
+
+  it('removes what an interrupted run left', async () => {
+    const { source, root, release, target } = await prepare();
+    await mkdir(join(root, GENERATIONS, '.unfinished-1'), { recursive: true });
+    await stage(source, release, target);
+    assert.deepEqual(await readdir(join(root, GENERATIONS)), [target.generation.directory.split('/').at(-1)]);
+  });
+
+  it('refuses an installed program that somebody changed', async () => {
+    const { source, root, release, target } = await prepare();
+    await stage(source, release, target);
+    await appendFile(join(root, target.generation.runsc), 'x');
+    await assert.rejects(stage(source, release, target), /was changed since it was installed/);
+    assert.match(await readFile(join(root, target.generation.runsc), 'utf8'), /x$/);
+  });
+});
+
+describe('parseRelease', () => {
+  const good = {
+    name: 'release-1',
+    arch: 'x64',
+    files: ['runsc', 'containerd-shim-runsc-v1'].map((path) => ({ path, sha256: 'a'.repeat(64) })),
+  };
+  const bad: Readonly<Record<string, unknown>> = {
+    'no object': null,
+    'a name that is a path': { ...good, name: '../x' },
+    'a file outside of the release': {
+      ...good,
+      files: [...good.files, { path: '../../etc/passwd', sha256: 'a'.repeat(64) }],
+    },
+    'an absolute path': { ...good, files: [...good.files, { path: '/etc/passwd', sha256: 'a'.repeat(64) }] },
+    'no digest': { ...good, files: [...good.files, { path: 'x', sha256: '' }] },
+    'no shim': { ...good, files: good.files.slice(0, 1) },
+  };
+  for (const [name, value] of Object.entries(bad))
+    it(`refuses ${name}`, () => {
+      assert.throws(() => parseRelease(JSON.stringify(value), 'manifest.json'), { name: 'Refusal' });
+    });
+  it('refuses what is not JSON', () => {
+    assert.throws(() => parseRelease('{', 'manifest.json'), { message: '"manifest.json" is not JSON' });
+  });
+});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import { pause } from '../../hack/run.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import {
+  argv,
+  install,
+  killInstaller,
+  NODES,
+  PROGRAM,
+  readNodeJournal,
+  useInstallerNodes,
+} from '../e2e/installer-nodes.ts';
+
+const KILLS = 50;
+const RELEASES = ['20260223.0', '20250203.0'] as const;
+/** An installation takes 2 to 3 s on an idle machine. */
+const MAX_SECONDS = 3.5;
+
+const cluster = useInstallerNodes('kills');
+
+for (const { name: node, containerd } of NODES)
+  describe(`the installer on containerd ${containerd}`, () => {
+    it(`killed ${KILLS} times at random moments, ends proven each time`, {
+      timeout: 3_600_000,
+    }, async (t) => {
+      const steps: Record<string, number> = {};
+      for (let kill = 0; kill < KILLS; kill++) {
+        const release = RELEASES[kill % 2] as string;
+        const words = ['install', '--release', `${PROGRAM}/${release}`];
+        const child = spawn('nsenter', argv(node, words), { stdio: 'ignore' });
+        const ended = once(child, 'close');
+        await Promise.race([ended, pause(Math.random() * MAX_SECONDS)]);
+        await killInstaller(node);
+        await ended;
+        const { pending } = (await readNodeJournal(node)) ?? {};
+        const step = pending?.step ?? 'none';
+        steps[step] = (steps[step] ?? 0) + 1;
+        await install(node, release);
+        const after = await readNodeJournal(node);
+        assert.equal(after?.pending, undefined);
+        assert.match(after?.installed?.generation ?? '', new RegExp(release));
+      }
+      t.diagnostic(JSON.stringify(steps));
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
+  });
