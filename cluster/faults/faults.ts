@@ -116,7 +116,7 @@ export const FAULTS = {
   }),
   'sentries-hung': fault('sandboxes', {
     does: 'stops the sentries of the gVisor pods that run on the node (SIGSTOP)',
-    seen: 'the pods stand still and stay in Terminating; containerd 1.7 does not come back from a restart',
+    seen: 'the pods stand still and may stay in Terminating; containerd 1.7 does not come back from a restart',
     apply: (node) => stopInPods(node, 'sentry'),
   }),
   'pause-image-missing': fault('pause-image', {

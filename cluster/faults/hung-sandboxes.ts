@@ -1,6 +1,5 @@
 import { UsageError } from '../../hack/run.ts';
 import { type ClusterNode, SHIM } from '../node/node.ts';
-import { endDeadShims } from './dead-shims.ts';
 
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 /** The files of a bundle with the PIDs of its shim and its sentry. */
@@ -19,8 +18,8 @@ exit 0`;
   throw new UsageError(`No gVisor pod runs on ${node.name}: start one there first.`);
 }
 
-/** Continues stopped shims and sentries, and kills those that containerd has given up. */
-export async function mendSandboxes(node: ClusterNode): Promise<void> {
+/** Continues stopped shims and sentries. */
+export async function continueSandboxes(node: ClusterNode): Promise<void> {
   const stopped = await node.system.run([
     '/bin/sh',
     '-c',
@@ -33,5 +32,4 @@ export async function mendSandboxes(node: ClusterNode): Promise<void> {
     })
     .map(({ pid }) => pid);
   if (pids.length > 0) await node.system.kill('CONT', pids);
-  if (node.spec.machine === 'namespaces') await endDeadShims(node.machine, SHIM);
 }

@@ -3,7 +3,8 @@ import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
-import { mendSandboxes } from './hung-sandboxes.ts';
+import { endDeadShims } from './dead-shims.ts';
+import { continueSandboxes } from './hung-sandboxes.ts';
 
 /** Restores one part of a node, doing only what is necessary. */
 export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
@@ -12,7 +13,11 @@ export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 export const REPAIRS = {
   api: async (_node, cluster) => cluster.startControlPlane(),
   // Comes before containerd 1.7, which does not start while a sentry hangs.
-  sandboxes: mendSandboxes,
+  sandboxes: continueSandboxes,
+  // What containerd has given up. No fault's own: a shim that is missing when containerd restarts leaves it.
+  leftovers: async (node) => {
+    if (node.spec.machine === 'namespaces') await endDeadShims(node.machine, SHIM);
+  },
   containerd: async (node) => node.startContainerd(),
   shim: async (node) => repairProgram(node, SHIM),
   runsc: async (node) => {

@@ -16,7 +16,10 @@ const VISIBLE = [
   ['node-2', 'handler-removed', 'False'],
   ['node-2', 'containerd-hung', 'Unknown'],
 ] as const;
-/** Faults that must not change the label, and evidence that the agent has observed them. */
+/**
+ * Faults that must not change the label, and evidence that the agent has observed them. Those of sandboxes are in
+ * test/waits/sandbox-problems.test.ts.
+ */
 const TOLERATED: Record<
   Exclude<HarmlessFault, 'shims-hung' | 'sentries-hung'>,
   { readonly node: string; readonly until: (restarts: number) => Promise<unknown> }
