@@ -117,7 +117,11 @@ describe('the commands of the guide', () => {
       });
       await node.machine.run(['rm', '-rf', '/usr/local/lib/gvisor/20250203.0']);
       await node.restart('containerd');
-      await cluster.kubectl(['exec', older, '--', 'true']);
+      // Its CRI answers a moment after its socket.
+      await waitFor('a command in the pod', 60_000, async () => {
+        await cluster.kubectl(['exec', older, '--', 'true']);
+        return true;
+      });
       assert.equal((await containerOf(cluster, older)).restarts, 1);
     });
   }
