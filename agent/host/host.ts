@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { lstat, open, readdir, readlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { TimeoutError } from '../async.ts';
 import {
@@ -28,6 +28,7 @@ export type FileStat = {
 
 const MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 16 * 1024;
 const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
@@ -138,8 +139,7 @@ export class Host {
       refuseIrregular(await lstat(local));
       await using file = await open(local, READ_ONLY);
       refuseIrregular(await file.stat());
-      // Read until EOF, because files under /proc report size 0.
-      return Buffer.concat(await file.createReadStream({ end: length - 1, autoClose: false }).toArray());
+      return await readUpTo(file, length); // before `file` is closed
     });
   }
 
@@ -203,8 +203,20 @@ export class Host {
 async function readSmall(local: string, maxBytes: number): Promise<string | undefined> {
   await using file = await open(local, READ_ONLY);
   refuseIrregular(await file.stat());
-  const text = await file.readFile('utf8');
-  return text.length > maxBytes ? undefined : text;
+  const bytes = await readUpTo(file, maxBytes + 1);
+  return bytes.length > maxBytes ? undefined : bytes.toString('utf8');
+}
+
+/** The first `length` bytes of a file, read until EOF because files under /proc report size 0. */
+async function readUpTo(file: FileHandle, length: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (let left = length; left > 0; ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, CHUNK_BYTES)));
+    if (bytesRead === 0) break;
+    pieces.push(buffer.subarray(0, bytesRead));
+    left -= bytesRead;
+  }
+  return Buffer.concat(pieces);
 }
 
 async function statOf(local: string): Promise<FileStat> {
