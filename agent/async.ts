@@ -1,4 +1,5 @@
 import timers from 'node:timers/promises';
+import { errorLine } from './sanitize.ts';
 
 /** An operation did not end within its timeout. */
 export class TimeoutError extends Error {
@@ -59,6 +60,40 @@ export async function pooledMap<T, R>(
   };
   await Promise.all(Array.from({ length: Math.min(concurrency, inputs.length) }, worker));
   return results;
+}
+
+/** Minimum rest after a turn of {@link repeat}, as a multiple of its duration: pods determine how long it takes. */
+const REST_RATIO = 20;
+
+/**
+ * Runs `work` every `everyMs` until the signal is aborted, and less often where it takes long: at least every `maxRestMs`.
+ * `onProblem` receives the error of a turn if its text differs from that of the turn before.
+ */
+export async function repeat(
+  work: () => Promise<void>,
+  options: {
+    readonly everyMs: number;
+    readonly maxRestMs: number;
+    readonly signal: AbortSignal;
+    readonly onProblem: (line: string) => void;
+  },
+): Promise<void> {
+  const { everyMs, maxRestMs, signal, onProblem } = options;
+  let problem = '';
+  while (!signal.aborted) {
+    const begunMs = performance.now();
+    try {
+      await work();
+      problem = '';
+    } catch (error) {
+      if (signal.aborted) return;
+      const line = errorLine(error);
+      if (line !== problem) onProblem(line);
+      problem = line;
+    }
+    const restMs = Math.max(everyMs, Math.min(REST_RATIO * (performance.now() - begunMs), maxRestMs));
+    await timers.setTimeout(restMs, undefined, { signal }).catch(() => {});
+  }
 }
 
 /** Caches `make()` for `ttlMs`, so that request rate does not drive CPU. */

@@ -1,5 +1,4 @@
-import { PAGE_BYTES } from '../host/program.ts';
-import { compareReleases, parseRunscRelease, type RunscProgram } from '../runsc/program.ts';
+import { compareReleases, hasTextPages, parseRunscRelease, type RunscProgram } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { blocker, type CheckResult, pass, skip, unknown, warning } from './finding.ts';
 
@@ -35,7 +34,7 @@ export const runscRelease: Check = {
 
 /** The program with this many pages of code. An upgrade may have replaced it just before or after the boot. */
 async function runningOf(inputs: CheckInputs, pages: number): Promise<RunscProgram | undefined> {
-  const runs = ({ textBytes }: RunscProgram) => PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
+  const runs = (program: RunscProgram) => hasTextPages(program, pages);
   return (await inputs.programs()).find(runs) ?? (await inputs.currentPrograms()).find(runs);
 }
 

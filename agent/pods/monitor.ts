@@ -1,8 +1,7 @@
-import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { repeat } from '../async.ts';
 import type { CriClient } from '../containerd/client.ts';
 import type { Host } from '../host/host.ts';
-import { errorLine } from '../sanitize.ts';
 import type { RequiredNamespaces } from './namespaces.ts';
 import {
   MAX_READ_INTERVAL_MS,
@@ -13,7 +12,7 @@ import {
   podsReport,
   weakenedPods,
 } from './pod.ts';
-import { PodReader, type Sentry } from './pod-reader.ts';
+import { PodReader, type PodSentry } from './pod-reader.ts';
 
 /**
  * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not
@@ -21,8 +20,6 @@ import { PodReader, type Sentry } from './pod-reader.ts';
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
  */
 const READ_MS = 3_000;
-/** Minimum rest after a read, as a multiple of its duration: pods determine the length of the list. */
-const REST_RATIO = 20;
 /** A sandbox is listed as ready, or no longer, some time after its bundle was created or removed. */
 const SETTLED_MS = 10_000;
 
@@ -60,22 +57,10 @@ export class PodMonitor {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { everyMs = READ_MS } = this.#options;
-    let problem = '';
-    while (!signal.aborted) {
-      const begunMs = performance.now();
-      try {
-        this.#publish(await this.#read(signal));
-        problem = '';
-      } catch (error) {
-        if (signal.aborted) return;
-        const line = errorLine(error);
-        if (line !== problem) this.#options.log.warn(`cannot read the pods of this node: ${line}`);
-        problem = line;
-      }
-      const restMs = Math.min(REST_RATIO * (performance.now() - begunMs), MAX_READ_INTERVAL_MS);
-      await timers.setTimeout(Math.max(everyMs, restMs), undefined, { signal }).catch(() => {});
-    }
+    const { everyMs = READ_MS, log } = this.#options;
+    const onProblem = (line: string) => log.warn(`cannot read the pods of this node: ${line}`);
+    const options = { everyMs, maxRestMs: MAX_READ_INTERVAL_MS, signal, onProblem };
+    await repeat(async () => this.#publish(await this.#read(signal)), options);
   }
 
   /** Reads once and returns {@link report}. */
@@ -85,7 +70,7 @@ export class PodMonitor {
   }
 
   /** The sentries of running gVisor pods by sandbox, as of the last read. */
-  get sentries(): ReadonlyMap<string, Sentry> {
+  get sentries(): ReadonlyMap<string, PodSentry> {
     return this.#reader.sentries;
   }
 

@@ -10,14 +10,14 @@ import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 const CONCURRENCY = 8;
 
 /** What is known of a gVisor pod's sentry. */
-export type Sentry = {
+export type PodSentry = {
   /** Of its program's code. */
   readonly textPages: number;
   /** The file of gVisor's settings that the sandbox was started with; "" without one. */
   readonly configPath: string;
 };
 
-type Examined = { readonly pod?: Pod; readonly sentry?: Sentry; readonly final: boolean };
+type Examined = { readonly pod?: Pod; readonly sentry?: PodSentry; readonly final: boolean };
 
 /**
  * Reads the running pods of this node and their runtimes. A sandbox's runtime never changes, so each sandbox is examined
@@ -34,7 +34,7 @@ export class PodReader {
   }
 
   /** The sentries of running gVisor pods by sandbox, as of the last read. */
-  get sentries(): ReadonlyMap<string, Sentry> {
+  get sentries(): ReadonlyMap<string, PodSentry> {
     return new Map(
       [...this.#cache].flatMap(([id, { sentry }]) => (sentry === undefined ? [] : [[id, sentry]])),
     );

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { TimeoutError } from '../async.ts';
 import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
-import { textSegments } from '../host/program.ts';
+import { PAGE_BYTES, textSegments } from '../host/program.ts';
 
 /** A gVisor release that can be compared with others, or `unknown` for any other text. */
 export type RunscRelease =
@@ -101,6 +101,11 @@ export type RunscProgram = {
   /** Possible sizes of its code in memory, in bytes, for pages of 4, 16 and 64 KiB. */
   readonly textBytes: ReadonlySet<number>;
 };
+
+/** Whether a process whose code has so many pages in memory may run this program. */
+export function hasTextPages({ textBytes }: RunscProgram, pages: number): boolean {
+  return PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
+}
 
 /** Reads releases out of program files without executing them. Results are cached until the file changes. */
 export class RunscPrograms {

@@ -1,15 +1,13 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { repeat } from '../async.ts';
 import type { Host } from '../host/host.ts';
 import { readPressure } from '../host/pressure.ts';
-import { errorLine } from '../sanitize.ts';
 import { type Judgement, judgeSandboxes, type Memory, type Observation } from './judge.ts';
 import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from './problem.ts';
 import type { SandboxScanner } from './scanner.ts';
 
 const SCAN_MS = 30_000;
-/** Minimum rest after a scan, as a multiple of its duration: pods determine how many sandboxes there are. */
-const REST_RATIO = 20;
 /** A scan of many slow shims takes long, and an old answer is none. */
 const MAX_REST_MS = 60_000;
 /** Older results count as unreadable: two scans failed or took long. */
@@ -43,25 +41,15 @@ export class SandboxMonitor {
 
   async run(signal: AbortSignal): Promise<void> {
     const { scanner, everyMs = SCAN_MS, startMs = START_MS, log, onScan } = this.#options;
-    let trouble = '';
-    const rest = (ms: number) => timers.setTimeout(ms, undefined, { signal }).catch(() => {});
-    await rest(startMs);
-    while (!signal.aborted) {
-      const begunMs = performance.now();
-      try {
-        const before = this.#last?.problems ?? [];
-        const scanned = await this.scan(signal);
-        this.#logChanges(before, scanned.problems);
-        onScan?.(scanned);
-        trouble = '';
-      } catch (error) {
-        if (signal.aborted) break;
-        const line = errorLine(error);
-        if (line !== trouble) log.warn(`cannot scan the sandboxes of this node: ${line}`);
-        trouble = line;
-      }
-      await rest(Math.max(everyMs, Math.min(REST_RATIO * (performance.now() - begunMs), MAX_REST_MS)));
-    }
+    await timers.setTimeout(startMs, undefined, { signal }).catch(() => {});
+    const onProblem = (line: string) => log.warn(`cannot scan the sandboxes of this node: ${line}`);
+    const turn = async () => {
+      const before = this.#last?.problems ?? [];
+      const scanned = await this.scan(signal);
+      this.#logChanges(before, scanned.problems);
+      onScan?.(scanned);
+    };
+    await repeat(turn, { everyMs, maxRestMs: MAX_REST_MS, signal, onProblem });
     scanner.close();
   }
 

@@ -1,10 +1,15 @@
 import type { CriClient, ListedSandbox } from '../containerd/client.ts';
 import { ShimCalls, type ShimCallsOptions } from '../containerd/shim-calls.ts';
 import type { Host } from '../host/host.ts';
-import { PAGE_BYTES } from '../host/program.ts';
-import type { Sentry } from '../pods/pod-reader.ts';
+import type { PodSentry } from '../pods/pod-reader.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
-import { findProgram, PROGRAM_DIRECTORIES, type RunscProgram, type RunscPrograms } from '../runsc/program.ts';
+import {
+  findProgram,
+  hasTextPages,
+  PROGRAM_DIRECTORIES,
+  type RunscProgram,
+  type RunscPrograms,
+} from '../runsc/program.ts';
 import { errorLine } from '../sanitize.ts';
 import { type Bundle, Bundles } from './bundles.ts';
 import { type Observation, type Owner, ownerOf } from './judge.ts';
@@ -14,7 +19,7 @@ export type SandboxScannerOptions = Pick<ShimCallsOptions, 'patienceMs'> & {
   readonly client: CriClient;
   readonly host: Host;
   /** gVisor's running sandboxes and what is known of their sentries, by id. */
-  readonly sentries: () => ReadonlyMap<string, Sentry>;
+  readonly sentries: () => ReadonlyMap<string, PodSentry>;
   readonly programs: RunscPrograms;
   /** Monotonic clock, milliseconds. */
   readonly now: () => number;
@@ -127,8 +132,7 @@ export class SandboxScanner {
       const found = programs.get(configPath) ?? this.#programsOf(configPath).catch(() => []);
       programs.set(configPath, found);
       const known = await found;
-      const runs = ({ textBytes }: RunscProgram) =>
-        PAGE_BYTES.some((bytes) => textBytes.has(textPages * bytes));
+      const runs = (program: RunscProgram) => hasTextPages(program, textPages);
       if (known.length > 0 && known.every(({ textBytes }) => textBytes.size > 0) && !known.some(runs))
         outdated.add(id);
     }
