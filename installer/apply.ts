@@ -15,9 +15,8 @@ import {
 } from './containerd.ts';
 import { replaceText } from './handler-config.ts';
 import type { Installed, Written } from './journal.ts';
-import { type Node, seconds } from './node.ts';
+import { type Node, Refusal, type Step, seconds } from './node.ts';
 import { waitForQuiet } from './quiet.ts';
-import { Refusal, type Step } from './refusal.ts';
 import { type Generation, generationAt } from './release.ts';
 
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
@@ -36,8 +35,7 @@ export type Change = {
 /** Writes, validates, restarts and proves. Where it throws, containerd's files may hold the new text: see {@link restore}. */
 export async function apply(node: Node, { containerd, old, next, record }: Change): Promise<void> {
   const { root, containerdConfig, report } = node;
-  const isLoadedAlready = await isLoaded(node.client, node.handler, generationAt(next.generation));
-  if (!node.noRestart && !isLoadedAlready) {
+  if (await needsRestart(node, generationAt(next.generation))) {
     await record('quiet');
     await waitForQuiet(node);
   }
@@ -90,6 +88,14 @@ async function validate(node: Node, containerd: ContainerdProcess, before: TomlT
     state: 'pass',
     text: 'containerd reads the new configuration, and only the handler differs',
   });
+}
+
+/** Whether {@link loadHandler} would restart containerd. */
+export async function needsRestart(
+  { noRestart, client, handler }: Node,
+  generation: Generation | undefined,
+): Promise<boolean> {
+  return !noRestart && !(await isLoaded(client, handler, generation));
 }
 
 /** Restarts containerd if it has not loaded this generation, or any for `undefined`. */

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import protobuf from 'protobufjs/light.js';
+import { codecOf } from '../agent/containerd/client.ts';
 import { message, repeated, withService } from '../agent/containerd/schema.ts';
 import { outcomeOfError } from '../agent/proof/outcome.ts';
 import { sentryFlags } from '../agent/runsc/flags.ts';
-import { Refusal } from './refusal.ts';
+import { listPids } from './generations.ts';
+import { Refusal } from './node.ts';
 import type { Generation } from './release.ts';
 
 /** containerd's namespace of the candidate's container, which the CRI and so the kubelet does not see. */
@@ -151,12 +153,12 @@ async function removeCandidates(containerd: ContainerdApi, root: string): Promis
 /** Kills the processes that name the candidate's bundle, which only its shim, sentry and gofer do. */
 async function killProcesses(root: string, id: string): Promise<void> {
   const bundle = `/${NAMESPACE}/${id}`;
-  for (const pid of (await readdir(join(root, '/proc'))).filter((name) => /^\d+$/.test(name))) {
+  for (const pid of await listPids(root)) {
     const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
     const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
     if (!cmdline.includes(bundle) && !cwd.endsWith(bundle)) continue;
     try {
-      process.kill(Number(pid), 'SIGKILL');
+      process.kill(pid, 'SIGKILL');
     } catch {} // it has ended
   }
 }
@@ -203,17 +205,11 @@ class ContainerdApi {
   }
 
   call<Response>(name: string, request: object, timeoutMs = CALL_MS): Promise<Response> {
-    const [service = '', method = ''] = name.split('.');
-    const { fullName, methods } = SCHEMA.lookupService(service);
-    const { resolvedRequestType: asked, resolvedResponseType: given } = methods[method] ?? {};
-    if (!asked || !given) throw new Error(`No method "${name}"`);
     const metadata = new Metadata();
     metadata.set('containerd-namespace', NAMESPACE);
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     this.#client.makeUnaryRequest(
-      `/${fullName.slice(1)}/${method}`,
-      (value: object) => Buffer.from(asked.encode(asked.fromObject(value)).finish()),
-      (bytes: Buffer): object => given.toObject(given.decode(bytes), { longs: Number, defaults: true }),
+      ...codecOf(SCHEMA, name),
       request,
       metadata,
       { deadline: Date.now() + timeoutMs },

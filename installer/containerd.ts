@@ -1,12 +1,13 @@
-import { spawn } from 'node:child_process';
+import { type ExecFileException, execFile } from 'node:child_process';
 import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { CriClient } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
 import type { Node } from './node.ts';
-import { Refusal } from './refusal.ts';
+import { Refusal } from './node.ts';
 import type { Generation } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
@@ -16,6 +17,7 @@ const BACK_MS = 120_000;
 const COMMAND_MS = 30_000;
 const CALL_MS = 2_000;
 const POLL_MS = 100;
+const MAX_OUTPUT_BYTES = 16 * 2 ** 20;
 
 /** The running containerd: its process, program, and systemd unit, if one runs it. */
 export type ContainerdProcess = {
@@ -133,21 +135,13 @@ export async function runOnHost(
   timeoutMs = COMMAND_MS,
 ): Promise<string> {
   const [program = '', ...args] = root === '/' ? words : ['chroot', root, ...words];
-  const child = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  const out: Buffer[] = [];
-  const err: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
-  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  child.on('error', reject);
-  child.on('close', resolve);
-  const code = await promise;
-  if (code === 0) return Buffer.concat(out).toString();
-  const tail = Buffer.concat(err).toString().trim().split('\n').slice(-4).join('\n');
-  const how = code === null ? `was killed after ${timeoutMs / 1_000} s` : `ended with ${code}`;
-  throw new Error(`"${words.join(' ')}" ${how}: ${tail}`);
+  const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const;
+  try {
+    return (await promisify(execFile)(program, args, options)).stdout;
+  } catch (cause) {
+    const { code, killed, stderr = '' } = cause as ExecFileException;
+    const how = killed ? `was killed after ${timeoutMs / 1_000} s` : `ended with ${code}`;
+    const tail = stderr.trim().split('\n').slice(-4).join('\n');
+    throw new Error(`"${words.join(' ')}" ${how}: ${tail}`, { cause });
+  }
 }

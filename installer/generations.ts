@@ -10,21 +10,26 @@ export async function listGenerations(root: string): Promise<readonly Generation
   return whole.map((name) => generationAt(`${GENERATIONS}/${name}`));
 }
 
-/** Processes that run a program of these generations: shims and sentries of pods. */
+/** Processes that run a program of these generations, shims and sentries of pods, and the generation of each. */
 export async function usersOf(
   root: string,
   generations: readonly Generation[],
-): Promise<readonly { readonly pid: number; readonly program: string }[]> {
-  const pids = (await readdir(join(root, '/proc'))).filter((name) => /^\d+$/.test(name));
-  const programs = await Promise.all(
-    pids.map(async (pid) => ({
-      pid: Number(pid),
-      program: await readlink(join(root, `/proc/${pid}/exe`)).catch(() => ''),
-    })),
+): Promise<readonly { readonly pid: number; readonly directory: string }[]> {
+  if (generations.length === 0) return [];
+  const users = await Promise.all(
+    (await listPids(root)).map(async (pid) => {
+      const program = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+      const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
+      return used === undefined ? [] : { pid, directory: used.directory };
+    }),
   );
-  return programs.filter(({ program }) =>
-    generations.some(({ directory }) => program.startsWith(`${directory}/`)),
-  );
+  return users.flat();
+}
+
+/** The PIDs in the node's /proc. */
+export async function listPids(root: string): Promise<readonly number[]> {
+  const names = await readdir(join(root, '/proc'));
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /**
@@ -34,10 +39,11 @@ export async function usersOf(
 export async function removeUnusedGenerations(root: string): Promise<void> {
   const journal = await readJournal(root);
   const kept = [journal?.installed, journal?.previous, journal?.pending].map((each) => each?.generation);
-  for (const generation of await listGenerations(root)) {
-    if (kept.includes(generation.directory)) continue;
-    if ((await usersOf(root, [generation])).length === 0) await removeGeneration(root, generation);
-  }
+  const others = (await listGenerations(root)).filter(({ directory }) => !kept.includes(directory));
+  const users = await usersOf(root, others);
+  for (const generation of others)
+    if (!users.some(({ directory }) => directory === generation.directory))
+      await removeGeneration(root, generation);
 }
 
 export async function removeAllGenerations(root: string): Promise<void> {

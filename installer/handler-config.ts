@@ -9,7 +9,7 @@ import type { ConfigRules } from '../agent/containerd/release.ts';
 import type { Host } from '../agent/host/host.ts';
 import type { Written } from './journal.ts';
 import { writeWhole } from './journal.ts';
-import { Refusal } from './refusal.ts';
+import { Refusal } from './node.ts';
 import type { Generation } from './release.ts';
 
 const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
@@ -66,7 +66,7 @@ export function planHandler(
   };
 }
 
-/** In 1.x a later file replaces the CRI plugin's whole section, so only the last one that has it counts. */
+/** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
 function fileOf({ rules, files }: ConfigPlace): ContainerdFile | undefined {
   const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
   return rules === '1.x' && last !== undefined ? last : files[0];
@@ -109,7 +109,7 @@ export async function foundIn(root: string, file: string): Promise<string | unde
 
 /**
  * Replaces `old`, the installer's own text in a file, by `next`; either may be absent. All else in the file keeps its bytes
- * and its mode. Throws a {@link Refusal} if somebody else changed the text, and loses nothing then.
+ * and its mode. Throws a {@link Refusal} if the text was edited since, and loses nothing then.
  */
 export async function replaceText(
   root: string,

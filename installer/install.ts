@@ -1,6 +1,6 @@
 import type { CriStatus } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { apply, loadHandler, proveRunc, restore } from './apply.ts';
+import { apply, loadHandler, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
 import { findContainerd, isLoaded } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
@@ -13,10 +13,9 @@ import {
   type Written,
   writeJournal,
 } from './journal.ts';
-import { type Node, seconds } from './node.ts';
+import { type Node, Refusal, type Step, seconds } from './node.ts';
 import { type Preflight, preflight } from './preflight.ts';
 import { waitForQuiet } from './quiet.ts';
-import { Refusal, type Step } from './refusal.ts';
 import { type Generation, generationAt, generationOf, readRelease, stage } from './release.ts';
 
 /** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
@@ -95,7 +94,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
   }
   const containerd = await findContainerd(root, client);
-  if (!node.noRestart && !(await isLoaded(client, handler, undefined))) await waitForQuiet(node);
+  if (await needsRestart(node, undefined)) await waitForQuiet(node);
   const old = await currentText(root, journal);
   if (old !== undefined) {
     await replaceText(root, old, undefined);
@@ -132,10 +131,8 @@ async function commit(
     await prepare(record);
     await apply(node, { containerd, old, next, record });
   } catch (error) {
-    const isTouched = old !== undefined || (await holds(root, next.written));
     const from = (await holds(root, next.written)) ? next.written : old;
-    const isCommitted = sameText(from, installed?.written);
-    if (isTouched && !isCommitted && from !== undefined) {
+    if (from !== undefined && !sameText(from, installed?.written)) {
       await restore(node, containerd, [from, installed]).catch((cause) => {
         const message = `${errorLine(error)}. The node could not be restored either (${errorLine(cause)}): the next run tries again`;
         throw new Refusal('restart', message, { cause });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Refusal, type Step } from './refusal.ts';
+import { Refusal, type Step } from './node.ts';
 import { syncDirectory } from './release.ts';
 
 export const JOURNAL = '/var/lib/gvisor-ready/install.json';

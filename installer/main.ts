@@ -11,8 +11,8 @@ import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback } from './install.ts';
 import { holdLock, readJournal } from './journal.ts';
 import type { Node, Progress } from './node.ts';
+import { Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
-import { Refusal } from './refusal.ts';
 import { generationAt } from './release.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
@@ -201,12 +201,14 @@ async function printStatus({ root, report }: Node): Promise<void> {
       state: 'fail',
       text: `${failure.generation} failed at ${failure.at} in ${failure.step}: ${failure.message}`,
     });
-  for (const generation of await listGenerations(root)) {
-    const users = await usersOf(root, [generation]);
+  const generations = await listGenerations(root);
+  const all = await usersOf(root, generations);
+  for (const { directory } of generations) {
+    const users = all.filter((user) => user.directory === directory);
     report({
       step: 'stage',
       state: 'pass',
-      text: `${generation.directory}: ${users.length} processes use it`,
+      text: `${directory}: ${users.length} processes use it`,
     });
   }
 }

@@ -1,7 +1,6 @@
 import type { CriClient } from '../agent/containerd/client.ts';
 import type { Distribution } from '../agent/containerd/distribution.ts';
 import type { Host } from '../agent/host/host.ts';
-import type { Step } from './refusal.ts';
 
 /** The node as the installer works on it. */
 export type Node = {
@@ -23,6 +22,33 @@ export type Node = {
   readonly quietMs: number;
   readonly report: (progress: Progress) => void;
 };
+
+/** The steps of an installation, in their order. */
+export const STEPS = [
+  'check',
+  'stage',
+  'pre-prove',
+  'quiet',
+  'write',
+  'validate',
+  'restart',
+  'prove',
+] as const;
+export type Step = (typeof STEPS)[number];
+
+/** A command or a step refused to go on; the message says what was seen and what to do next. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal';
+  readonly step: Step | 'release' | 'journal';
+  /** One of the agent's reason codes, where one names the cause. */
+  readonly reason: string | undefined;
+
+  constructor(step: Refusal['step'], message: string, options?: ErrorOptions & { readonly reason?: string }) {
+    super(message, options);
+    this.step = step;
+    this.reason = options?.reason;
+  }
+}
 
 /** One line of progress: a step that is done, was not needed, or failed. */
 export type Progress = {

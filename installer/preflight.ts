@@ -12,7 +12,7 @@ import { type ContainerdProcess, findContainerd, restartCommand } from './contai
 import { foundIn } from './handler-config.ts';
 import type { Journal } from './journal.ts';
 import type { Node } from './node.ts';
-import { Refusal } from './refusal.ts';
+import { Refusal } from './node.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
 const SUPPORTED = ['containerd', 'kind', 'EKS', 'AKS'];
@@ -84,7 +84,7 @@ async function refuseDisk(root: string): Promise<void> {
   throw new Refusal('check', `Only ${free} MiB are free below /usr/local, and a release needs up to 1 GiB`);
 }
 
-/** A handler of the same name that somebody else configured is left alone. */
+/** A foreign handler of the same name is left alone. */
 async function refuseForeign(
   { root, handler }: Node,
   config: ContainerdConfig,

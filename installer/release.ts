@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { Refusal } from './refusal.ts';
+import { Refusal } from './node.ts';
 
 /** One program of a release: its path in the release's directory, and the SHA-256 of its content in hexadecimal. */
 export type ReleaseFile = { readonly path: string; readonly sha256: string };

@@ -1,6 +1,7 @@
 import { addAbortListener } from 'node:events';
 import { posix } from 'node:path';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
+import type { Root } from 'protobufjs/light.js';
 import { CriError } from './error.ts';
 import { SCHEMA } from './schema.ts';
 
@@ -250,7 +251,7 @@ export class CriClient {
     const metadata = new Metadata();
     metadata.set('containerd-namespace', NAMESPACE);
     const limits = timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs };
-    const codec = codecOf(method);
+    const codec = codecOf(SCHEMA, method);
     const call = this.#client.makeUnaryRequest(...codec, request, metadata, limits, (error, response) =>
       error === null ? resolve(response as Response) : reject(new CriError(method, error, timeoutMs ?? 0)),
     );
@@ -266,12 +267,12 @@ type PluginInfo = { readonly extra: { readonly value: { readonly name: string } 
 /** Decoded messages are plain objects: enums by name, a default for every field that was not sent. */
 const PLAIN = { longs: Number, enums: String, defaults: true };
 
-/** A method's path, encoder and decoder, by its name in the schema; the service is the CRI unless named ("Tasks.Delete"). */
-function codecOf(name: string) {
+/** A method's path, encoder and decoder, by its name in a schema; the service is the CRI unless named ("Tasks.Delete"). */
+export function codecOf(schema: Root, name: string) {
   const [method = '', service = 'RuntimeService'] = name.split('.').reverse();
-  const { fullName, methods } = SCHEMA.lookupService(service);
+  const { fullName, methods } = schema.lookupService(service);
   const { resolvedRequestType: request, resolvedResponseType: response } = methods[method] ?? {};
-  if (!request || !response) throw new Error(`No method "${name}" in the CRI schema`);
+  if (!request || !response) throw new Error(`No method "${name}" in the schema`);
   return [
     `/${fullName.slice(1)}/${method}`,
     (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),

@@ -127,7 +127,7 @@ const ttrpc = {
  * The messages and methods of the CRI and of containerd's services that the agent uses, without the fields it ignores.
  * https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
  * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1),
- * and what a shim is asked: https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
+ * and the request to a shim: https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
  */
 export const SCHEMA = new protobuf.Root();
 SCHEMA.define('runtime.v1', withService('RuntimeService', runtimeV1));

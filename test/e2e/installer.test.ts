@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
-import { STEPS } from '../../installer/refusal.ts';
+import { STEPS } from '../../installer/node.ts';
 import { readNode, waitForNode } from './agents.ts';
 import {
   argv,
@@ -128,7 +128,7 @@ for (const { name: node, containerd } of NODES) {
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
-    it('refuses to touch a text of its own that somebody changed', {
+    it('refuses to touch its own text once it was edited', {
       timeout: patient(120_000),
     }, async () => {
       const before = await config(node);

@@ -100,7 +100,7 @@ describe('planHandler and replaceText', () => {
     assert.equal((await stat(join(root, ROOT))).mode & 0o777, 0o600);
   });
 
-  it('refuse a text that somebody else changed, name the difference, and lose nothing', async () => {
+  it('refuse a text that was edited since, name the difference, and lose nothing', async () => {
     const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
     const first = await plan();
     await replaceText(root, undefined, first);

@@ -50,7 +50,7 @@ describe('stage', () => {
     );
   });
 
-  it('refuses a program that is not the one of the manifest, and leaves nothing', async () => {
+  it('refuses a program with another digest than in the manifest, and leaves nothing', async () => {
     const { source, root, release, target } = await prepare();
     await appendFile(join(source, 'runsc'), 'x');
     await assert.rejects(
@@ -67,7 +67,7 @@ describe('stage', () => {
     assert.deepEqual(await readdir(join(root, GENERATIONS)), [target.generation.directory.split('/').at(-1)]);
   });
 
-  it('refuses an installed program that somebody changed', async () => {
+  it('refuses an installed program that was edited since', async () => {
     const { source, root, release, target } = await prepare();
     await stage(source, release, target);
     await appendFile(join(root, target.generation.runsc), 'x');
