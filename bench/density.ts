@@ -177,7 +177,7 @@ function countOf(calls: Calls, methods: RegExp): number {
   return [...calls].reduce((sum, [method, count]) => sum + (methods.test(method) ? count : 0), 0);
 }
 
-/** Its children now, and the page faults of those that it has waited for, of which every program has some. */
+/** The number of its children, and the page faults of ended children: every program has some. */
 async function childrenOf(pid: number): Promise<string> {
   const threads = await readdir(`/proc/${pid}/task`);
   const lists = await Promise.all(

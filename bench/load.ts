@@ -139,7 +139,7 @@ function answerOf({ state, because }: RestartSafety): string {
   return state === 'unsafe' && isStart ? 'unsafe while a container starts' : state;
 }
 
-/** Names of the pods of {@link startChurning} by their state, oldest first; without those that are being deleted. */
+/** Names of the pods of {@link startChurning} by their state, oldest first, except for pods being deleted. */
 async function churningPods(cluster: Cluster) {
   const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as V1PodList;
   const named = items

@@ -200,7 +200,7 @@ function podUidOf(cgroup: string): string | undefined {
 }
 
 /**
- * A shim by its arguments, but not one that containerd runs to start or clean up another.
+ * A shim by its arguments, except for the short calls with which containerd starts and cleans up shims.
  * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/README.md
  */
 function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Found | undefined {

@@ -43,7 +43,7 @@ describe('ShimCalls', () => {
     );
   });
 
-  it('tells a shim that is absent, or refuses, or is no shim from one that answers', async (t) => {
+  it('distinguishes an absent, a refusing and a foreign listener from a shim that answers', async (t) => {
     const { kinds, path } = await setUp(t, 60_000);
     await fakeShim(t, path('well'));
     await fakeShim(t, path('other-user'), (connection) => connection.destroy());
@@ -81,7 +81,7 @@ describe('ShimCalls', () => {
     while ((await round())?.kind !== 'answered') assert.equal(shim.connections.length, 1);
   });
 
-  it('sees a real process that is stopped, and one that goes on', async (t) => {
+  it('sees a real process stop and continue', async (t) => {
     const { clock, kinds, path } = await setUp(t);
     const answer = `Buffer.from('${frame(2).toString('hex')}', 'hex')`;
     const note = `() => require('fs').writeFileSync('${path('noted')}', '')`;

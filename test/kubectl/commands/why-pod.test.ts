@@ -237,7 +237,7 @@ const TERMINATING: Readonly<Record<string, Case>> = {
     '✗ eval/x on node-1 should have ended 12m ago: no process of its sandbox hangs What was seen',
     'What to do See the node: kubectl gvisor-ready why node/node-1 See docs/runbooks/GVisorSandboxesHang.md',
   ],
-  'which nobody knows without its agent': [
+  'unknown without its agent': [
     ending(720),
     (api) => void api.list(AGENT_PODS, []),
     '✗ eval/x on node-1 should have ended 12m ago: whether a process of its sandbox hangs is unknown',
