@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { ensureRelease, RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
+import { ensureTools } from '../../cluster/tools.ts';
 import { bundleInstaller } from '../../hack/bundle.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 import { JOURNAL, type Journal } from '../../installer/journal.ts';
@@ -24,8 +25,9 @@ export const NODES = [
 /** The installer on each node: a Node, the bundle, and a directory for each release. */
 export const PROGRAM = '/opt/gvisor-ready-install';
 export const CONFIG = '/etc/containerd/config.toml';
-/** The directory of a release under {@link PROGRAM}, and its name in the cluster; the last cannot boot. */
-const RELEASES = { '20250203.0': '2025', '20260223.0': 'current', '20260224.0': 'broken' } as const;
+/** These nodes have no systemd. */
+export const RESTART =
+  'pid=$(pidof containerd); kill $pid; while kill -0 $pid; do sleep 0.02; done; setsid -f containerd >>/var/log/containerd-restarted.log 2>&1 </dev/null';
 
 let cluster: Cluster;
 
@@ -43,8 +45,16 @@ export function useInstallerNodes(lane: string): () => Cluster {
       directory = await mkdtemp(join(tmpdir(), 'installer-'));
       await bundleInstaller(join(directory, 'installer.cjs'));
       await cp(process.execPath, join(directory, 'node'));
-      for (const [release, name] of Object.entries(RELEASES))
-        await cp(await ensureRelease(name), join(directory, release), { recursive: true });
+      const tools = await ensureTools(['gvisor', 'gvisor-2025']);
+      const pack = (release: string, runsc: string, shim: string) =>
+        packRelease(join(directory, release), `release-${release}`, {
+          runsc,
+          'containerd-shim-runsc-v1': shim,
+        });
+      await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
+      await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
+      await writeFile(join(directory, 'broken'), '#!/bin/sh\nexit 3\n');
+      await pack('20260224.0', join(directory, 'broken'), join(tools.gvisor, 'shim'));
       for (const node of cluster.nodes()) await cp(directory, node.path(PROGRAM), { recursive: true });
     },
     { timeout: 600_000 },

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { RESTART } from '../../cluster/installer.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
@@ -16,6 +15,7 @@ import {
   killInstaller,
   NODES,
   PROGRAM,
+  RESTART,
   runInstaller,
   useInstallerNodes,
 } from './installer-nodes.ts';
@@ -70,7 +70,11 @@ for (const { name: node, containerd } of NODES) {
       const before = [await config(node), await containerdPid(node)];
       const broken = ['install', '--release', `${PROGRAM}/20260224.0`];
       const { code, text } = await runInstaller(node, broken);
-      assert.deepEqual([code, /pre-prove: gVisor broken does not boot here/.test(text)], [1, true], text);
+      assert.deepEqual(
+        [code, /pre-prove: gVisor release-20260224.0 does not boot here/.test(text)],
+        [1, true],
+        text,
+      );
       assert.deepEqual([await config(node), await containerdPid(node)], before);
       assert.equal((await journal(node))?.failure?.step, 'pre-prove');
       const again = await runInstaller(node, broken);
