@@ -1,12 +1,12 @@
-import { readdir, readlink, rm, rmdir } from 'node:fs/promises';
+import { readdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJournal } from './journal.ts';
-import { GENERATIONS, type Generation, generationAt } from './release.ts';
+import { GENERATIONS, type Generation, generationAt, removeUnfinished } from './release.ts';
 
 /** The installed generations, by name. */
 export async function listGenerations(root: string): Promise<readonly Generation[]> {
   const names = await readdir(join(root, GENERATIONS)).catch(() => []);
-  const whole = names.filter((name) => !name.startsWith('.')).sort();
+  const whole = names.filter((name) => /^\w.*-[0-9a-f]{12}$/.test(name)).sort();
   return whole.map((name) => generationAt(`${GENERATIONS}/${name}`));
 }
 
@@ -48,7 +48,7 @@ export async function removeUnusedGenerations(root: string): Promise<void> {
 
 export async function removeAllGenerations(root: string): Promise<void> {
   for (const generation of await listGenerations(root)) await removeGeneration(root, generation);
-  await rmdir(join(root, GENERATIONS)).catch(() => {}); // it holds something else
+  await removeUnfinished(join(root, GENERATIONS));
 }
 
 async function removeGeneration(root: string, { directory }: Generation): Promise<void> {

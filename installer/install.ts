@@ -9,6 +9,7 @@ import {
   type Installed,
   type Journal,
   readJournal,
+  readOwnProcess,
   removeJournal,
   type Written,
   writeJournal,
@@ -123,9 +124,9 @@ async function commit(
   const { root, handler, report } = node;
   const { installed, previous } = journal ?? {};
   const kept = { format: 1, handler, installed, previous } as const;
-  const since = new Date().toISOString();
+  const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
   const record: Recorder = (step) =>
-    writeJournal(root, { ...kept, pending: { ...next, step, since, unit: containerd.unit } });
+    writeJournal(root, { ...kept, pending: { ...next, ...started, step, unit: containerd.unit } });
   const old = await currentText(root, journal);
   try {
     await prepare(record);

@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { parseProcessStat } from '../agent/host/process.ts';
 import { Refusal, type Step } from './node.ts';
-import { syncDirectory } from './release.ts';
+import { GENERATIONS, syncDirectory } from './release.ts';
 
-export const JOURNAL = '/var/lib/gvisor-ready/install.json';
+/** Beside the generations, where the agent can read it: it mounts no other place of the host that persists. */
+export const JOURNAL = `${GENERATIONS}/install.json`;
 const LOCK = '/run/lock/gvisor-ready-install';
 
 /** What the installer wrote into one file: a drop-in of its own, or a marked block. */
@@ -20,6 +22,9 @@ export type Written = {
 /** One installed state: a generation, and what names it in containerd's configuration. */
 export type Installed = { readonly generation: string; readonly written: Written };
 
+/** A PID of the node, and when the process began: together they name one process until the next boot. */
+export type InstallerProcess = { readonly pid: number; readonly startTicks: number };
+
 /** What was done on this node, written before the first byte and after each step. */
 export type Journal = {
   readonly format: 1;
@@ -33,6 +38,8 @@ export type Journal = {
     | (Installed & {
         readonly step: Step;
         readonly since: string;
+        /** The installer's process as the node's /proc shows it, which tells others whether it is still at work. */
+        readonly process: InstallerProcess;
         /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
         readonly unit?: string | undefined;
       })
@@ -68,17 +75,26 @@ export async function readJournal(root: string): Promise<Journal | undefined> {
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
-  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`, 0o600);
+  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`, 0o644);
 }
 
+/** Removes the journal, and its directory unless somebody else's files are there. */
 export async function removeJournal(root: string): Promise<void> {
-  await rm(join(root, JOURNAL), { force: true });
+  const file = join(root, JOURNAL);
+  for (const each of [draftOf(file), file]) await rm(each, { force: true });
+  await rmdir(dirname(file)).catch(() => {});
+}
+
+/** This process in the node's /proc, also from another PID namespace. */
+export async function readOwnProcess(root: string): Promise<InstallerProcess> {
+  const stat = await readFile(join(root, '/proc/self/stat'), 'utf8');
+  return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };
 }
 
 /** Replaces a file, or creates it, in one step that survives a power loss. */
 export async function writeWhole(file: string, text: string, mode: number): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
-  const draft = `${file}.gvisor-ready-new`;
+  const draft = draftOf(file);
   {
     await using handle = await open(draft, 'w', mode);
     await handle.chmod(mode);
@@ -87,6 +103,10 @@ export async function writeWhole(file: string, text: string, mode: number): Prom
   }
   await rename(draft, file);
   await syncDirectory(dirname(file));
+}
+
+function draftOf(file: string): string {
+  return `${file}.gvisor-ready-new`;
 }
 
 /**

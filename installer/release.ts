@@ -149,8 +149,8 @@ export async function stage(
 const UNFINISHED = '.unfinished-';
 
 /** What an interrupted installation left; the lock guarantees that no other runs. */
-async function removeUnfinished(directory: string): Promise<void> {
-  for (const name of await readdir(directory))
+export async function removeUnfinished(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => []))
     if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true });
 }
 

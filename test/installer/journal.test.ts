@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, it } from 'node:test';
+import { listGenerations, removeAllGenerations } from '../../installer/generations.ts';
+import {
+  JOURNAL,
+  readJournal,
+  readOwnProcess,
+  removeJournal,
+  writeJournal,
+} from '../../installer/journal.ts';
+import { GENERATIONS } from '../../installer/release.ts';
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'journal-'));
+});
+afterEach(() => rm(root, { recursive: true, force: true }));
+
+it('lies beside the generations and is none of them', async () => {
+  const name = 'release-20260223.0-0123456789ab';
+  await mkdir(join(root, GENERATIONS, name), { recursive: true });
+  await writeJournal(root, { format: 1, handler: 'runsc' });
+  await writeFile(join(root, `${JOURNAL}.gvisor-ready-new`), '');
+  const generations = await listGenerations(root);
+  assert.deepEqual(
+    generations.map(({ directory }) => directory),
+    [`${GENERATIONS}/${name}`],
+  );
+  assert.deepEqual(await readJournal(root), { format: 1, handler: 'runsc' });
+});
+
+it('goes with what an interrupted installation left, and with the directory', async () => {
+  await mkdir(join(root, GENERATIONS, '.unfinished-01234567'), { recursive: true });
+  await writeJournal(root, { format: 1, handler: 'runsc' });
+  await writeFile(join(root, `${JOURNAL}.gvisor-ready-new`), '');
+  await removeAllGenerations(root);
+  await removeJournal(root);
+  assert.deepEqual(await readdir(join(root, '/usr/local/lib')), []);
+});
+
+it("leaves the directory where somebody else's file is in it", async () => {
+  await writeJournal(root, { format: 1, handler: 'runsc' });
+  await writeFile(join(root, GENERATIONS, 'notes'), '');
+  await removeJournal(root);
+  assert.deepEqual(await readdir(join(root, GENERATIONS)), ['notes']);
+});
+
+it('names this process as /proc shows it', async () => {
+  const { pid, startTicks } = await readOwnProcess('/');
+  assert.deepEqual([pid, startTicks > 0], [process.pid, true]);
+});
