@@ -1,4 +1,4 @@
-import { readdir, readlink, rm } from 'node:fs/promises';
+import { readdir, readlink, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJournal } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
@@ -10,7 +10,10 @@ export async function listGenerations(root: string): Promise<readonly Generation
   return paths.filter(isGenerationPath).map(generationAt);
 }
 
-/** Processes that run a program of these generations, shims and sentries of pods, and the generation of each. */
+/**
+ * Processes that run a program of these generations, shims and sentries of pods, and the generation of each. A container may
+ * have another program at the same path in its own file system, which does not count.
+ */
 export async function usersOf(
   root: string,
   generations: readonly Generation[],
@@ -18,12 +21,19 @@ export async function usersOf(
   if (generations.length === 0) return [];
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
-      const program = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+      const exe = join(root, `/proc/${pid}/exe`);
+      const program = await readlink(exe).catch(() => '');
       const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
-      return used === undefined ? [] : { pid, directory: used.directory };
+      if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
+      return { pid, directory: used.directory };
     }),
   );
   return users.flat();
+}
+
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
 }
 
 /** The PIDs in the node's /proc. */

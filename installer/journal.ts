@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { parseProcessStat } from '../agent/host/process.ts';
@@ -8,7 +8,8 @@ import { GENERATIONS, syncDirectory } from './release.ts';
 
 /** Beside the generations, where the agent can read it: it mounts no other place of the host that persists. */
 export const JOURNAL = `${GENERATIONS}/install.json`;
-const LOCK = '/run/lock/gvisor-ready-install';
+/** Not in /run/lock, where every user of the host may create files. */
+const LOCK = '/run/gvisor-ready-install.lock';
 const SQLITE_BUSY = 5;
 
 /** What the installer wrote into one file: a drop-in of its own, or a marked block. */
@@ -77,6 +78,17 @@ export async function readJournal(root: string): Promise<Journal | undefined> {
   throw new Refusal('journal', `The journal "${JOURNAL}" cannot be understood. ${next}`);
 }
 
+/** Throws a {@link Refusal} if another handler than this one was installed: its text and its programs belong together. */
+export function requireHandler(journal: Journal | undefined, handler: string): void {
+  const owned = journal?.installed ?? journal?.pending;
+  if (journal === undefined || owned === undefined || journal.handler === handler) return;
+  const next = `Give --handler ${journal.handler}, or remove it first`;
+  throw new Refusal(
+    'journal',
+    `The handler "${journal.handler}" is installed here, not "${handler}". ${next}`,
+  );
+}
+
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
   await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`, 0o644);
@@ -95,12 +107,14 @@ export async function readOwnProcess(root: string): Promise<InstallerProcess> {
   return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };
 }
 
-/** Replaces a file, or creates it, in one step that survives a power loss. */
+/** Replaces a file, or creates it, in one step that survives a power loss. Its owner is that of the old file. */
 export async function writeWhole(file: string, text: string, mode: number): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const draft = draftOf(file);
+  const old = await stat(file).catch(() => undefined);
   try {
     await using handle = await open(draft, 'w', mode);
+    if (old !== undefined) await handle.chown(old.uid, old.gid);
     await handle.chmod(mode);
     await handle.writeFile(text);
     await handle.sync();
@@ -112,7 +126,8 @@ export async function writeWhole(file: string, text: string, mode: number): Prom
   await syncDirectory(dirname(file));
 }
 
-function draftOf(file: string): string {
+/** Where {@link writeWhole} writes before it renames. */
+export function draftOf(file: string): string {
   return `${file}.gvisor-ready-new`;
 }
 

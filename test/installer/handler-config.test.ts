@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -98,6 +98,18 @@ describe('planHandler and replaceText', () => {
     await chmod(join(root, ROOT), 0o600);
     await replaceText(root, undefined, await plan());
     assert.equal((await stat(join(root, ROOT))).mode & 0o777, 0o600);
+  });
+
+  it('edit the file that a link leads to, also from a container, and keep the link', async () => {
+    const kept = '/usr/share/containerd/config.toml';
+    const { root, plan } = await hostWith({ [kept]: RUNC_V2 }, '1.7.34');
+    await symlink(kept, join(root, ROOT)); // absolute: a path of the host
+    const first = await plan();
+    await replaceText(root, undefined, first);
+    assert.equal(await readFile(join(root, kept), 'utf8'), `${RUNC_V2}${first.text}`);
+    await replaceText(root, first, undefined);
+    assert.equal(await readFile(join(root, kept), 'utf8'), RUNC_V2);
+    assert.equal(await readlink(join(root, ROOT)), kept);
   });
 
   it('refuse a text that was edited since, name the difference, and lose nothing', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
@@ -9,7 +9,9 @@ import {
   readJournal,
   readOwnProcess,
   removeJournal,
+  requireHandler,
   writeJournal,
+  writeWhole,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
 
@@ -52,4 +54,27 @@ it("leaves the directory where somebody else's file is in it", async () => {
 it('names this process as /proc shows it', async () => {
   const { pid, startTicks } = await readOwnProcess('/');
   assert.deepEqual([pid, startTicks > 0], [process.pid, true]);
+});
+
+it('belongs to one handler', () => {
+  const written = { file: '/etc/containerd/config.toml', isDropIn: false, text: '' };
+  const installed = { generation: `${GENERATIONS}/release-20260223.0-0123456789ab`, written };
+  const journal = { format: 1, handler: 'gvisor' } as const;
+  for (const [each, handler] of [
+    [undefined, 'runsc'],
+    [journal, 'runsc'],
+    [{ ...journal, installed }, 'gvisor'],
+  ] as const)
+    requireHandler(each, handler);
+  assert.throws(() => requireHandler({ ...journal, installed }, 'runsc'), /Give --handler gvisor/);
+});
+
+it('keeps the owner and the mode of a file that it replaces', async () => {
+  const file = join(root, 'config.toml');
+  await writeFile(file, 'old');
+  const { uid, gid } = process.getuid?.() === 0 ? { uid: 1, gid: 2 } : await stat(file);
+  await chown(file, uid, gid);
+  await writeWhole(file, 'new', 0o640);
+  const seen = await stat(file);
+  assert.deepEqual([seen.uid, seen.gid, seen.mode & 0o777], [uid, gid, 0o640]);
 });
