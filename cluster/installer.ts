@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { bundleInstaller } from '../hack/bundle.ts';
+import { bundleInstaller, nodeBinary } from '../hack/bundle.ts';
 import { packRelease } from '../hack/gvisor-release.ts';
 import { CACHE } from '../hack/paths.ts';
 import { UsageError } from '../hack/run.ts';
@@ -50,7 +50,7 @@ async function ensureInstaller(): Promise<readonly [string, string]> {
   await rename(draft, bundle);
   const node = join(DIRECTORY, `node-${process.version}`);
   if (!existsSync(node)) {
-    await copyFile(process.execPath, partial(node));
+    await copyFile(nodeBinary(), partial(node));
     await rename(partial(node), node);
   }
   return [node, bundle];
