@@ -1,13 +1,14 @@
 import { mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { INSTALL_JOURNAL } from '../agent/host/installation.ts';
 import { parseProcessStat } from '../agent/host/process.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { Refusal, type Step } from './node.ts';
-import { GENERATIONS, syncDirectory } from './release.ts';
+import { syncDirectory } from './release.ts';
 
-/** Beside the generations, where the agent can read it: it mounts no other place of the host that persists. */
-export const JOURNAL = `${GENERATIONS}/install.json`;
+/** Beside the generations, where the agent reads it: it mounts no other place of the host that persists. */
+export const JOURNAL = INSTALL_JOURNAL;
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';
 const SQLITE_BUSY = 5;
