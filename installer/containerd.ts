@@ -3,7 +3,7 @@ import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { CriClient } from '../agent/containerd/client.ts';
+import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
 import type { Node } from './node.ts';
@@ -79,6 +79,21 @@ export async function isLoaded(
   if (generation === undefined) return !isGenerationPath(runtime?.runtimePath ?? '');
   if (runtime === undefined) return false;
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
+}
+
+/** Files of generations that other handlers name, and the name of one such handler each. */
+export function usedByOthers(
+  { runtimes }: Pick<CriStatus, 'runtimes'>,
+  handler: string,
+): ReadonlyMap<string, string> {
+  const others = [...runtimes].filter(([name]) => name !== handler);
+  return new Map(
+    others.flatMap(([name, runtime]) =>
+      [runtime.runtimePath, optionOf(runtime, 'ConfigPath')]
+        .filter(isGenerationPath)
+        .map((path) => [path, name] as const),
+    ),
+  );
 }
 
 type Restartable = Pick<Node, 'root' | 'client' | 'restartCommand'>;

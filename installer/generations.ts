@@ -43,13 +43,15 @@ export async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Removes the generations that are neither installed nor the previous one, and that no process uses. Without its shim's
- * program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
+ * Removes the generations that are neither installed nor the previous one, and that no process and none of the `named` files
+ * of other handlers needs. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
  */
-export async function removeUnusedGenerations(root: string): Promise<void> {
+export async function removeUnusedGenerations(root: string, named: readonly string[]): Promise<void> {
   const journal = await readJournal(root);
   const kept = [journal?.installed, journal?.previous, journal?.pending].map((each) => each?.generation);
-  const others = (await listGenerations(root)).filter(({ directory }) => !kept.includes(directory));
+  const others = (await listGenerations(root)).filter(
+    ({ directory }) => !kept.includes(directory) && !named.some((path) => path.startsWith(`${directory}/`)),
+  );
   const users = await usersOf(root, others);
   for (const generation of others)
     if (!users.some(({ directory }) => directory === generation.directory))

@@ -4,9 +4,11 @@ import { copyFile, mkdir, mkdtemp, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
+import type { Runtime } from '../../agent/containerd/client.ts';
 import { waitFor } from '../../hack/run.ts';
-import { usersOf } from '../../installer/generations.ts';
-import { generationAt } from '../../installer/release.ts';
+import { usedByOthers } from '../../installer/containerd.ts';
+import { listGenerations, removeUnusedGenerations, usersOf } from '../../installer/generations.ts';
+import { GENERATIONS, generationAt } from '../../installer/release.ts';
 
 let directory: string;
 const children: ChildProcess[] = [];
@@ -40,4 +42,30 @@ it('a generation is used by its own programs, and not by another program at its 
     users.map(({ pid }) => pid),
     [own.pid],
   );
+});
+
+it('a generation that another handler names stays', async () => {
+  const [named, unused] = ['0123456789ab', 'ba9876543210'].map((digest) =>
+    generationAt(`${GENERATIONS}/release-20260223.0-${digest}`),
+  );
+  assert.ok(named && unused);
+  const root = join(directory, 'root');
+  await mkdir(join(root, 'proc'), { recursive: true });
+  for (const each of [named, unused]) await mkdir(join(root, each.directory), { recursive: true });
+  const runtime = (ConfigPath: string): Runtime => ({
+    runtimeType: 'io.containerd.runsc.v1',
+    runtimePath: '',
+    options: { ConfigPath },
+    snapshotter: '',
+    podAnnotations: [],
+  });
+  const runtimes = new Map([
+    ['runsc', runtime(unused.config)],
+    ['runsc-kvm', runtime(named.config)],
+    ['runsc-old', runtime('/etc/containerd/runsc.toml')],
+  ]);
+  const others = usedByOthers({ runtimes }, 'runsc');
+  assert.deepEqual([...others], [[named.config, 'runsc-kvm']]);
+  await removeUnusedGenerations(root, [...others.keys()]);
+  assert.deepEqual(await listGenerations(root), [named]);
 });
