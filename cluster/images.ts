@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { VERSION } from '../agent/config.ts';
-import { BUNDLES, bundle } from '../hack/bundle.ts';
+import { BUNDLES, bundle, bundleInstaller } from '../hack/bundle.ts';
 import { packRelease } from '../hack/gvisor-release.ts';
 import { buildInstaller } from '../hack/installer.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
@@ -67,6 +67,8 @@ export async function ensureImage(id: ImageId): Promise<Image> {
   if (!existsSync(archive)) {
     await progress(`building the image ${name}`, async () => {
       const builder = await findBuilder();
+      // Not a part of the hash: its code cache differs in each build.
+      if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
       const from = base ?? (await selfMadeBase(builder));
       await builder.build(name, context, from, archive);
     });
@@ -88,7 +90,8 @@ async function prepareContext(id: ImageId): Promise<string> {
     return context;
   }
   if ('release' in image) {
-    await makeInstaller(join(context, 'dist/installer'), image);
+    await makeRelease(join(context, 'dist/installer/release'), image);
+    await bundleInstaller(join(context, 'installer.cjs'));
     await copyFile(join(REPO, 'installer/Dockerfile'), join(context, 'Dockerfile'));
     return context;
   }
@@ -99,16 +102,16 @@ async function prepareContext(id: ImageId): Promise<string> {
   return context;
 }
 
-async function makeInstaller(
+async function makeRelease(
   directory: string,
   { release, gvisor }: ReturnType<typeof installer>,
 ): Promise<void> {
-  await buildInstaller(join(directory, 'gvisor-ready-install'));
-  const tools = await ensureTools(['gvisor']);
-  const programs = gvisor === undefined ? tools.gvisor : (await ensureTools([gvisor]))[gvisor];
+  const tools: Readonly<Record<string, string>> = await ensureTools([gvisor ?? 'gvisor']);
+  const programs = tools[gvisor ?? 'gvisor'] ?? '';
   const broken = `${directory}-broken-runsc`;
+  await mkdir(dirname(broken), { recursive: true });
   await writeFile(broken, '#!/bin/sh\nexit 3\n');
-  await packRelease(join(directory, 'release'), `release-${release}`, {
+  await packRelease(directory, `release-${release}`, {
     runsc: gvisor === undefined ? broken : join(programs, 'runsc'),
     'containerd-shim-runsc-v1': join(programs, 'shim'),
   });
@@ -117,9 +120,8 @@ async function makeInstaller(
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
   const bundles = BUNDLES.map((name) => `dist/${name}.cjs`);
   if (id.startsWith('agent')) return ['Dockerfile', ...bundles, 'dist/node'];
-  const entries = await readdir(context, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile());
-  return files.map(({ parentPath, name }) => relative(context, join(parentPath, name))).sort();
+  if ('release' in IMAGES[id]) return ['Dockerfile', 'installer.cjs', 'dist/installer/release/manifest.json'];
+  return (await readdir(context)).sort();
 }
 
 type Builder = {

@@ -7,7 +7,8 @@ import { MANIFEST, parseRelease, type Release } from '../installer/release.ts';
 import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
 
-const USAGE = 'npm run gvisor-release -- --release 20260914.0 [--sha256 DIGEST] [--mirror URL | --archive FILE]';
+const USAGE =
+  'npm run gvisor-release -- --release 20260914.0 [--sha256 DIGEST] [--mirror URL | --archive FILE]';
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
 const DOWNLOAD_MS = 10 * 60_000;
 
@@ -36,7 +37,9 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
       `Nobody has recorded the SHA-256 of gVisor ${release} for ${process.arch} in installer/releases.json. Give --sha256, from a source that you trust: ${USAGE}`,
     );
   if (archive === undefined && known === undefined)
-    throw new UsageError(`installer/releases.json has no gVisor ${release} for ${process.arch}. Add it there.`);
+    throw new UsageError(
+      `installer/releases.json has no gVisor ${release} for ${process.arch}. Add it there.`,
+    );
   const content =
     archive === undefined ? await download(`${mirror}/${known?.path}`) : await readFile(archive);
   const seen = createHash('sha256').update(content).digest('hex');
@@ -49,7 +52,9 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
     await mkdir(join(work, 'files'));
     await run('tar', ['-xjf', join(work, 'archive'), '--no-same-owner', '-C', join(work, 'files')]);
     const entries = await readdir(join(work, 'files'), { recursive: true, withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    const files = entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
     const programs = Object.fromEntries(files.map((file) => [relative(join(work, 'files'), file), file]));
     await packRelease(directory, `release-${release}`, programs);
   } finally {
