@@ -18,7 +18,7 @@ type Archives = Readonly<Record<string, Readonly<Record<string, { path: string; 
 export type ReleaseSource = {
   /** Such as "20260914.0". */
   readonly release: string;
-  /** The archive's SHA-256; by default the one in installer/releases.json. */
+  /** The archive's SHA-256, where installer/releases.json does not have it. */
   readonly sha256?: string | undefined;
   /** Where the path in installer/releases.json begins. */
   readonly mirror?: string | undefined;
@@ -31,8 +31,8 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
   const { release, mirror = MIRROR, archive } = source;
   const table = JSON.parse(await readFile(join(REPO, 'installer/releases.json'), 'utf8')) as Archives;
   const known = table[release]?.[process.arch];
-  const sha256 = source.sha256 ?? known?.sha256;
-  if (sha256 === undefined)
+  const expected = [known?.sha256, source.sha256].filter((digest) => digest !== undefined);
+  if (expected.length === 0)
     throw new UsageError(
       `Nobody has recorded the SHA-256 of gVisor ${release} for ${process.arch} in installer/releases.json. Give --sha256, from a source that you trust: ${USAGE}`,
     );
@@ -43,8 +43,9 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
   const content =
     archive === undefined ? await download(`${mirror}/${known?.path}`) : await readFile(archive);
   const seen = createHash('sha256').update(content).digest('hex');
-  if (seen !== sha256)
-    throw new Error(`The archive of gVisor ${release} has the SHA-256 ${seen}, and ${sha256} is expected`);
+  const other = expected.find((digest) => digest !== seen);
+  if (other !== undefined)
+    throw new Error(`The archive of gVisor ${release} has the SHA-256 ${seen}, and ${other} is expected`);
   await mkdir(dirname(directory), { recursive: true });
   const work = await mkdtemp(`${directory}-`);
   try {
