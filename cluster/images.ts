@@ -13,7 +13,7 @@ import { partial, removeAbandoned } from '../hack/unfinished.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
-/** Packages of the base image: Node's libraries, a shell for debugging, and the installer's flock and nsenter. */
+/** Packages of the base image: Node's libraries, a shell for debugging, and the installer's nsenter. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash', 'util-linux'];
 const BASE_SUITE = 'bookworm';
 
