@@ -3,6 +3,7 @@ import { TimeoutError, waitUpTo, withTimeout } from './async.ts';
 import type { Finding } from './checks/finding.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
+import { type Installation, isUnderWay } from './host/installation.ts';
 import type { Facts } from './host/system.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
 import type { NodeWrites } from './node/object.ts';
@@ -10,6 +11,7 @@ import type { PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { SandboxesReport } from './sandboxes/problem.ts';
 import { errorLine } from './sanitize.ts';
+import { duringInstallation } from './text/installation.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
 import type { Verdict } from './verdict.ts';
@@ -38,6 +40,8 @@ export type Report = {
   readonly facts: Facts;
   /** Latest transitions, newest first. */
   readonly history: readonly Transition[];
+  /** Absent where the installer was never used. */
+  readonly installation?: Installation;
 };
 
 /** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
@@ -75,6 +79,8 @@ export type AgentOptions = {
   /** Watches the files of each evaluation; absent for a single evaluation. */
   readonly files?: Pick<FileTrigger, 'watch'>;
   readonly publishers: readonly Publisher[];
+  /** Reads what the installer does on this node. */
+  readonly installation?: () => Promise<Installation | undefined>;
   readonly evaluationTimeoutMs?: number;
   readonly log: Logger;
   /** Monotonic clock, milliseconds. */
@@ -102,6 +108,9 @@ export class Agent {
   #proven: Outcome | undefined;
   #provenAt: string | undefined;
   #provenMs = Number.NEGATIVE_INFINITY;
+  #installation: Installation | undefined;
+  /** The latest report without the installation. */
+  #evaluated: Report | undefined;
   #report: Report | undefined;
   /** When the current evaluation must have ended, or the next one must begin. */
   #dueMs: number;
@@ -156,8 +165,8 @@ export class Agent {
 
   /** The time until the next scheduled evaluation, with 10 % jitter. */
   #interval(proofIntervalMs: number): number {
-    const isReady = this.#state.published?.status === 'True';
-    const intervalMs = isReady ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
+    const isSettled = this.#state.published?.status === 'True' && !isUnderWay(this.#installation);
+    const intervalMs = isSettled ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
     return intervalMs * (0.9 + 0.2 * Math.random());
   }
 
@@ -169,28 +178,34 @@ export class Agent {
     const startedAt = date().getTime();
     this.#dueMs = startedMs + evaluationTimeoutMs;
     const previous = this.#last;
+    // Before the evaluation: one that began while the installer was at work says nothing of the time after it.
+    this.#installation = await this.#options.installation?.();
     const evaluation = await this.#evaluate(triggers, signal);
     this.#last = evaluation;
     // Before publishing: a consumer of the verdict may change a file at once, and that must be noticed.
     if (files !== undefined)
       await waitUpTo(files.watch(evaluation.watch, startedAt), WATCH_TIMEOUT_MS, signal);
-    const before = this.#state.published;
     const result = applyHysteresis(this.#state, evaluation.verdict, evaluation.seenMs, config);
     this.#state = result.state;
     this.#remember(evaluation, result.publish);
-    if (result.publish !== undefined && !isSame(result.publish, before)) {
-      this.#history = [{ ...result.publish, at: date().toISOString() }, ...this.#history].slice(
-        0,
-        MAX_HISTORY,
-      );
-      log.info({ ...result.publish, trigger }, 'verdict changed');
-    }
     if (evaluation.verdict.status === 'Unknown' && evaluation.verdict.reason !== previous?.verdict.reason)
       log.info({ ...evaluation.verdict, trigger }, 'the node cannot be judged');
-    this.#report = this.#createReport(evaluation, trigger, now() - startedMs);
-    log.debug({ evaluation: this.#report.evaluation, proof: evaluation.proof }, 'evaluated');
-    this.#publish(this.#report);
+    this.#evaluated = this.#createReport(evaluation, trigger, now() - startedMs);
+    log.debug({ evaluation: this.#evaluated.evaluation, proof: evaluation.proof }, 'evaluated');
+    this.#publish(this.#evaluated);
     return result;
+  }
+
+  /**
+   * Publishes what the installer has noted, without an evaluation, which would boot a sandbox beside its work. Resolves with
+   * true once it has ended: then only an evaluation can say how the node is.
+   */
+  async noteInstallation(): Promise<boolean> {
+    const installation = await this.#options.installation?.();
+    if (isUnderWay(this.#installation) && !isUnderWay(installation)) return true;
+    this.#installation = installation;
+    if (this.#evaluated !== undefined) this.#publish(this.#evaluated);
+    return false;
   }
 
   /** Evaluates; a timeout or an error becomes a verdict Unknown. */
@@ -242,8 +257,26 @@ export class Agent {
     };
   }
 
-  #publish(report: Report): void {
-    const { publishers } = this.#options;
+  #publish(evaluated: Report): void {
+    const { publishers, date, log } = this.#options;
+    const installation = this.#installation;
+    const verdict = duringInstallation(evaluated.verdict, installation);
+    const evaluation = {
+      ...evaluated.evaluation,
+      verdict: duringInstallation(evaluated.evaluation.verdict, installation),
+    };
+    if (this.hasVerdict && !isSame(verdict, this.#history[0])) {
+      this.#history = [{ ...verdict, at: date().toISOString() }, ...this.#history].slice(0, MAX_HISTORY);
+      log.info({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
+    }
+    const report = {
+      ...evaluated,
+      verdict,
+      evaluation,
+      history: this.#history,
+      ...(installation && { installation }),
+    };
+    this.#report = report;
     for (const publisher of publishers) publisher.count?.(report);
     if (!this.hasVerdict) return;
     for (const publisher of publishers) publisher.publish(report);

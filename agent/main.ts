@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Publisher, Report, Status } from './agent.ts';
 import { Agent } from './agent.ts';
@@ -9,6 +9,7 @@ import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
 import { NodeEvaluator } from './evaluate.ts';
 import { Host, localSocket } from './host/host.ts';
+import { INSTALL_JOURNAL, readInstallation } from './host/installation.ts';
 import type { NotVisible } from './host/paths.ts';
 import { readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
@@ -92,7 +93,7 @@ async function once(node: Node, json: boolean): Promise<number> {
   const prover = openProver(node, options);
   const evaluator = new NodeEvaluator({ ...node, prover, now });
   const facts = await readNodeFacts(node);
-  const agent = new Agent({ version: VERSION, config, facts, evaluator, publishers: [], log, now, date });
+  const agent = new Agent({ ...openAgent(node), facts, evaluator, publishers: [] });
   try {
     await agent.reconcile([{ kind: 'start' }], signal);
     if (agent.report === undefined) return EXIT_CODES.Unknown;
@@ -130,7 +131,11 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   if (typeof api === 'string') return printProblems([api]);
 
   const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, now });
-  const files = new FileTrigger(host, (path) => queue.push({ kind: 'file', path }), {
+  const onFile = async (path: string) => {
+    const isJournal = basename(path) === basename(INSTALL_JOURNAL);
+    if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
+  };
+  const files = new FileTrigger(host, onFile, {
     onUnwatched: (directories, why) => {
       metrics.publishUnwatched(directories);
       if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
@@ -147,7 +152,7 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const evaluator = new NodeEvaluator({ ...node, prover, now });
   const facts = await readNodeFacts(node);
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
-  const agent = new Agent({ version: VERSION, config, facts, evaluator, files, publishers, log, now, date });
+  const agent = new Agent({ ...openAgent(node), facts, evaluator, files, publishers });
 
   const { pods, namespaces, sandboxes } = openPods(node, { metrics, evaluator, api });
   const complete = (report: Report): Status => ({
@@ -218,6 +223,12 @@ function openSandboxes({ client, programs, log }: Node, host: Host, pods: PodMon
   const sentries = () => pods.sentries;
   const scanner = new SandboxScanner({ client, host, programs, sentries, now, wallMs: Date.now });
   return new SandboxMonitor({ scanner, host, log, wallMs: Date.now, onScan: metrics?.publishSandboxes });
+}
+
+/** What the agent of both modes has. */
+function openAgent({ config, host, log }: Node) {
+  const installation = () => readInstallation(host, Date.now());
+  return { version: VERSION, config, installation, log, now, date };
 }
 
 /** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */

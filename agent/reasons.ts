@@ -7,6 +7,8 @@ const REMEDIES = {
     SandboxProven: 'Nothing to do.',
   },
   False: {
+    InstallationUnderWay:
+      'Wait: the installer is at work, and its end triggers a proof. If it takes minutes, run "gvisor-ready-install status" on the node.',
     KernelUnsupported:
       'Boot a kernel and an architecture that runsc supports (Linux 4.14.77 or newer, x86_64 or arm64).',
     UserNamespacesDisabled:

@@ -1,5 +1,6 @@
 import type { Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
+import type { Installation } from '../agent/host/installation.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
 import {
   MAX_PROBLEMS,
@@ -102,6 +103,26 @@ export const SANDBOXES = object<SandboxesReport>({
   total: count,
   restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
 });
+export const INSTALLATION = object<Installation>({
+  installed: absentOr(text),
+  pending: absentOr(
+    object<NonNullable<Installation['pending']>>({
+      release: text,
+      step: text,
+      since: text,
+      interrupted: boolean,
+    }),
+  ),
+  failure: absentOr(
+    object<NonNullable<Installation['failure']>>({
+      release: text,
+      step: text,
+      reason: absentOr(text),
+      message: text,
+      at: text,
+    }),
+  ),
+});
 const STATUS = object<Status>({
   version: text,
   node: text,
@@ -118,6 +139,7 @@ const STATUS = object<Status>({
   provenAt: absentOr(text),
   facts: texts,
   history: list(TRANSITION, 128),
+  installation: absentOr(INSTALLATION),
   nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown
   sandboxes: absentOr(SANDBOXES),

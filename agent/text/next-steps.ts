@@ -6,6 +6,7 @@ export type Step = { readonly reason: Reason; readonly remedy: string };
 
 /** Reasons without a remedy. */
 const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
+const INSTALLING: Reason = 'InstallationUnderWay';
 
 /**
  * Remedies, each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An
@@ -17,7 +18,9 @@ export function nextSteps({ verdict, evaluation, findings, proof }: Report): rea
     finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],
   );
   const unproven = proof.kind === 'proven' ? [] : [proof.reason];
-  const reasons = new Set([evaluation.verdict.reason, verdict.reason, ...seen, ...unproven]);
+  const told = [evaluation.verdict.reason, verdict.reason];
+  // The installer repairs what the checks see.
+  const reasons = new Set(told.includes(INSTALLING) ? [INSTALLING] : [...told, ...seen, ...unproven]);
   return [...reasons]
     .filter((reason) => Object.hasOwn(REASONS, reason) && !IDLE.includes(reason)) // a newer agent has reasons of its own
     .map((reason) => ({ reason, remedy: `${REASONS[reason].remedy}${placeOf(reason, findings)}` }));

@@ -1,5 +1,6 @@
 import type { Publisher, Report, Status } from '../agent.ts';
 import { CHECKS } from '../checks/checks.ts';
+import type { Installation } from '../host/installation.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
 import { remedyOf, type SandboxesReport } from '../sandboxes/problem.ts';
 import { sanitize } from '../sanitize.ts';
@@ -15,6 +16,7 @@ import {
   toneOf,
   wrap,
 } from './format.ts';
+import { describeInstallation } from './installation.ts';
 import { nextSteps, sinceOf } from './next-steps.ts';
 import { markedLines, paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
 
@@ -39,7 +41,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const dedupe = new Dedupe();
-  const { node, handler, proof, evaluation, pods, sandboxes } = report;
+  const { node, handler, proof, evaluation, installation, pods, sandboxes } = report;
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
@@ -54,6 +56,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     ],
     paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     checkRows(report, dedupe).flatMap(row),
+    installation === undefined ? [] : row(installerRow(installation)),
     pods === undefined ? [] : podRows(pods).flatMap(row),
     sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
@@ -72,6 +75,11 @@ function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] 
   return [...checks, { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message }]
     .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
     .map(({ tone, title, message }) => ({ tone, text: `${title}: ${dedupe.once(message)}` }));
+}
+
+function installerRow(installation: Installation): Row {
+  const { tone, text } = describeInstallation(installation);
+  return { tone, text: `Installer: ${text}` };
 }
 
 /** Pods that are listed by name. */

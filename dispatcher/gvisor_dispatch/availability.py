@@ -18,6 +18,7 @@ from .settings import Settings
 WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
 # The fleet controller's reason on a node whose agent is gone.
 AGENT_LOST = "AgentLost"
+INSTALLING = "InstallationUnderWay"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
 
 
@@ -131,7 +132,8 @@ def is_evidence(node: Json, settings: Settings) -> bool | None:
     """Whether a node is evidence that gVisor fails; None while that is undecided. A failing node is evidence
     if gVisor was proven there once. A node that was never proven may be in the middle of its installation; a lasting
     failure is evidence only if the kubelet lists the handler, since other nodes were never meant to have gVisor."""
-    if verdict(node)[0] != "False":
+    status, reason = verdict(node)
+    if status != "False" or reason == INSTALLING:
         return None
     if PROVEN_BY in (node["metadata"].get("annotations") or {}):
         return True

@@ -6,6 +6,7 @@ import type { Report } from '../../agent/agent.ts';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
 import { skip, warning } from '../../agent/checks/finding.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
+import type { Installation } from '../../agent/host/installation.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { finding, PASSED, PROVEN, PROVEN_VERDICT, unproven, verdictOf } from './reports.ts';
@@ -453,5 +454,88 @@ describe('Agent, when an evaluation fails or hangs', () => {
     await assert.rejects(agent.reconcile([{ kind: 'start' }], aborted), /^Error: stop$/);
     const { agent: ready } = agentOf(t, [PROVEN_VERDICT]);
     assert.deepEqual((await ready.reconcile([{ kind: 'start' }], NEVER)).publish, PROVEN_VERDICT);
+  });
+});
+
+describe('Agent during an installation', () => {
+  const PENDING = { release: 'release-20260223.0', step: 'stage', since: '1970-01-01T00:00:00.000Z' };
+  const AT_WORK = { pending: { ...PENDING, interrupted: false } };
+  const DONE = { installed: 'release-20260223.0' };
+  const INTERRUPTED = { pending: { ...PENDING, interrupted: true } };
+  const FAST = { confirmMs: 0 };
+
+  /** An agent whose journal says what `journal.now` has. */
+  function installing(t: TestContext, script: readonly Scripted[], first?: Installation) {
+    const journal: { now: Installation | undefined } = { now: first };
+    return {
+      journal,
+      ...running(t, script, { thresholds: FAST, installation: async () => journal.now }),
+    };
+  }
+
+  it('names it from its first step to the evaluation after its end, and nothing else between', async (t) => {
+    const { agent, queue, journal, published, logged } = installing(t, [BROKEN, BROKEN, PROVEN_VERDICT]);
+    await queue.next();
+    assert.deepEqual(reasons(published), ['ShimNotFound']);
+    journal.now = AT_WORK;
+    assert.equal(await agent.noteInstallation(), false);
+    journal.now = DONE;
+    assert.equal(await agent.noteInstallation(), true);
+    assert.deepEqual(agent.report?.installation, AT_WORK);
+    await queue.next({ kind: 'file', path: '/usr/local/lib/gvisor/install.json' });
+    assert.deepEqual(reasons(published), ['ShimNotFound', 'InstallationUnderWay', 'SandboxProven']);
+    assert.deepEqual(agent.report?.installation, DONE);
+    assert.equal(logged('verdict changed').length, 3);
+    const history = agent.report?.history.map(({ reason }) => reason);
+    assert.deepEqual(history, ['SandboxProven', 'InstallationUnderWay', 'ShimNotFound']);
+  });
+
+  it('does not show what an evaluation saw that began before its end', async (t) => {
+    const ended = Promise.withResolvers<void>();
+    const slow = async () => {
+      await ended.promise;
+      return evaluationOf(BROKEN, clock.nowMs);
+    };
+    const script = [BROKEN, BROKEN, slow, PROVEN_VERDICT];
+    const { agent, queue, clock, journal, published } = installing(t, script, AT_WORK);
+    await queue.next();
+    const late = queue.next({ kind: 'containerd', state: 'back' });
+    await setImmediate();
+    journal.now = DONE;
+    assert.equal(await agent.noteInstallation(), true);
+    ended.resolve();
+    await late;
+    await queue.next();
+    assert.deepEqual(reasons(published), ['InstallationUnderWay', 'InstallationUnderWay', 'SandboxProven']);
+  });
+
+  it('withdraws and confirms as ever', async (t) => {
+    const { queue, clock, published } = running(t, [PROVEN_VERDICT, BROKEN], {
+      installation: async () => AT_WORK,
+    });
+    await queue.next();
+    clock.nowMs += 499;
+    await queue.next();
+    clock.nowMs += 1;
+    await queue.next();
+    assert.deepEqual(
+      published.map(({ verdict }) => `${verdict.status} ${verdict.reason}`),
+      ['True SandboxProven', 'True SandboxProven', 'True SandboxProven', 'False InstallationUnderWay'],
+    );
+  });
+
+  it('returns to the usual reason once it was interrupted', async (t) => {
+    const { agent, queue, journal, published } = installing(t, [BROKEN], AT_WORK);
+    await queue.next();
+    journal.now = INTERRUPTED;
+    await queue.next();
+    assert.deepEqual(reasons(published), ['InstallationUnderWay', 'ShimNotFound']);
+    assert.match(agent.report?.verdict.message ?? '', /interrupted .* run gvisor-ready-install again/);
+  });
+
+  it('evaluates a proven node more often while it lasts', async (t) => {
+    const { queue } = installing(t, [PROVEN_VERDICT], AT_WORK);
+    const timeoutMs = await queue.waiting();
+    assert.ok(timeoutMs <= 66_000, `${timeoutMs}`);
   });
 });

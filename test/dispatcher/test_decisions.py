@@ -103,6 +103,13 @@ CASES = [
         (f"{reason} in an installation", nodes(failing(), never_proven(reason, 29, "runsc")), UNDECIDED, None)
         for reason in ("ShimNotFound", "RestartPending", "HandlerNotLoaded", "UserNamespacesDisabled")
     ),
+    ("the installer is at work where gVisor was proven once", nodes(failing("InstallationUnderWay")), UNDECIDED, None),
+    (
+        "it is at work for long where gVisor was never proven",
+        nodes(failing(), never_proven("InstallationUnderWay", 31, "runsc")),
+        UNDECIDED,
+        None,
+    ),
     ("a node that failed before its clock", nodes(never_proven("ShimNotFound", -60, "runsc")), UNDECIDED, None),
     *(
         (f"a pool that never had gVisor says {reason}", nodes(never_proven(reason, 99999, "runc")), NO_NODE, None)

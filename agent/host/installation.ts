@@ -1,0 +1,115 @@
+import { sanitizeLine } from '../sanitize.ts';
+import type { Host } from './host.ts';
+import { parseProcessStat } from './process.ts';
+
+/** The journal of the installer, which is another program (installer/journal.ts). */
+export const INSTALL_JOURNAL = '/usr/local/lib/gvisor/install.json';
+
+/** What the installer's journal says; a part that does not exist, or cannot be understood, is absent. */
+export type Installation = {
+  /** The release that was committed last, such as "release-20260223.0". */
+  readonly installed?: string;
+  /** What was begun and has not ended; times are ISO 8601. */
+  readonly pending?: {
+    readonly release: string;
+    readonly step: string;
+    readonly since: string;
+    /** Whether no installer is at work any more, or none that makes progress. */
+    readonly interrupted: boolean;
+  };
+  /** The last failure, after which the node was as before. */
+  readonly failure?: {
+    readonly release: string;
+    readonly step: string;
+    /** A reason code, where one names the cause. */
+    readonly reason?: string;
+    readonly message: string;
+    readonly at: string;
+  };
+};
+
+/** The journal holds the installer's text in containerd's configuration up to three times. */
+const MAX_BYTES = 256 * 1024;
+const MAX_MESSAGE = 500;
+/** The installer writes its journal before each step, and only a wait for a quiet moment may take longer than this. */
+const MAX_STEP_MS = 15 * 60_000;
+
+/** Whether an installer is at work. */
+export function isUnderWay(installation: Installation | undefined): boolean {
+  return installation?.pending?.interrupted === false;
+}
+
+/** Reads what the installer does and did on this node; undefined where it was never used or that is not known. */
+export async function readInstallation(host: Host, wallMs: number): Promise<Installation | undefined> {
+  try {
+    const { process, ...known } = parseJournal((await host.readText(INSTALL_JOURNAL, MAX_BYTES)) ?? '');
+    if (known.pending === undefined) return Object.keys(known).length === 0 ? undefined : known;
+    const { changedMs = 0 } = (await host.stat(INSTALL_JOURNAL)) ?? {};
+    const isAtWork = wallMs - changedMs < MAX_STEP_MS && (await isRunning(host, process));
+    return { ...known, pending: { ...known.pending, interrupted: !isAtWork } };
+  } catch {
+    return undefined;
+  }
+}
+
+/** A PID and its start time name one process until the next boot. */
+async function isRunning(host: Host, process: Journal['process']): Promise<boolean> {
+  if (process === undefined) return false;
+  const text = await host.readText(`/proc/${process.pid}/stat`);
+  const { startTicks, ending } = parseProcessStat(text ?? '');
+  return startTicks === process.startTicks && !ending;
+}
+
+type Journal = Installation & { readonly process?: { readonly pid: number; readonly startTicks: number } };
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Parses a journal; throws where it is no journal of format 1. */
+export function parseJournal(text: string): Journal {
+  const journal = fieldsOf(JSON.parse(text));
+  if (journal.format !== 1) throw new Error('unknown format');
+  const [installed, pending, failure] = [journal.installed, journal.pending, journal.failure].map(fieldsOf);
+  const release = releaseOf(installed);
+  const [begun, failed] = [stepOf(pending, pending?.since), stepOf(failure, failure?.at)];
+  const { pid, startTicks } = fieldsOf(pending?.process);
+  const isProcess = Number.isSafeInteger(pid) && Number.isSafeInteger(startTicks);
+  return {
+    ...(release === undefined ? {} : { installed: release }),
+    ...(begun && {
+      pending: { release: begun.release, step: begun.step, since: begun.at, interrupted: true },
+    }),
+    ...(begun && isProcess ? { process: { pid: pid as number, startTicks: startTicks as number } } : {}),
+    ...(failed && {
+      failure: {
+        ...failed,
+        ...reasonOf(failure?.reason),
+        message: sanitizeLine(textOf(failure?.message).slice(0, MAX_MESSAGE)),
+      },
+    }),
+  };
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
+}
+
+/** The release in the name of a generation's directory. */
+function releaseOf(fields: Fields | undefined): string | undefined {
+  return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(fields?.generation))?.[1];
+}
+
+function stepOf(fields: Fields | undefined, time: unknown) {
+  const release = releaseOf(fields);
+  const step = /^[a-z-]{1,20}$/.exec(textOf(fields?.step))?.[0];
+  const atMs = Date.parse(textOf(time));
+  if (release === undefined || step === undefined || Number.isNaN(atMs)) return undefined;
+  return { release, step, at: new Date(atMs).toISOString() };
+}
+
+function reasonOf(value: unknown): { readonly reason?: string } {
+  const reason = /^[A-Za-z]{1,64}$/.exec(textOf(value))?.[0];
+  return reason === undefined ? {} : { reason };
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

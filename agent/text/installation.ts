@@ -1,0 +1,54 @@
+import { type Installation, isUnderWay } from '../host/installation.ts';
+import type { Reason } from '../reasons.ts';
+import type { Verdict } from '../verdict.ts';
+import { formatUtc, type Tone } from './format.ts';
+
+/**
+ * The verdict as it is told while the installer is at work, or was interrupted. The status stays: an installation neither
+ * grants nor withdraws anything.
+ */
+export function duringInstallation(verdict: Verdict, installation: Installation | undefined): Verdict {
+  const { pending } = installation ?? {};
+  if (pending === undefined || verdict.status === 'True' || verdict.reason === 'AgentStarting')
+    return verdict;
+  const what = describePending(pending);
+  if (pending.interrupted) return { ...verdict, message: `${what}: ${RUN_AGAIN}; ${verdict.message}` };
+  if (ALARMING.includes(verdict.reason)) return { ...verdict, message: `${what}; ${verdict.message}` };
+  const message = `${what}; meanwhile ${verdict.reason}: ${verdict.message}`;
+  return { ...verdict, reason: 'InstallationUnderWay', message };
+}
+
+/** Pods that run now are affected, so nothing may hide these. */
+const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
+const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
+
+function describePending({
+  release,
+  step,
+  since,
+  interrupted,
+}: NonNullable<Installation['pending']>): string {
+  const where = `(step ${step}, begun ${formatUtc(since)})`;
+  return interrupted
+    ? `the installation of ${release} was interrupted ${where}`
+    : `${release} is being installed ${where}`;
+}
+
+/** What the installer did and does on a node, in a line. */
+export function describeInstallation(installation: Installation): {
+  readonly tone: Tone;
+  readonly text: string;
+} {
+  const { installed, pending, failure } = installation;
+  const parts = installed === undefined ? [] : [`${installed} is installed`];
+  if (pending !== undefined)
+    parts.push(`${describePending(pending)}${pending.interrupted ? `: ${RUN_AGAIN}` : ''}`);
+  if (failure !== undefined) {
+    const { release, step, reason, message, at } = failure;
+    const cause = [reason, message].filter(Boolean).join(': ');
+    parts.push(`${release} failed at ${formatUtc(at)} in step ${step}: ${cause}`);
+  }
+  const isFaulty = pending?.interrupted === true || failure !== undefined;
+  const tone = isUnderWay(installation) ? 'unknown' : isFaulty ? 'warning' : 'pass';
+  return { tone, text: parts.join('; ') };
+}
