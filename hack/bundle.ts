@@ -79,13 +79,17 @@ export async function bundle({ dist = join(REPO, 'dist'), version }: BundleOptio
     for (const { path, text } of await bundleOne(name, dist, plugins))
       await replace(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   }
-  const require = createRequire(import.meta.url);
-  const node = join(dirname(require.resolve(`node-linux-${process.arch}/package.json`)), 'bin/node');
   const copy = partial(join(dist, 'node'));
-  await copyFile(node, copy);
+  await copyFile(nodeBinary(), copy);
   await chmod(copy, 0o755);
   await rename(copy, join(dist, 'node'));
   await replace(stamp, digest);
+}
+
+/** The Node that runs the programs, for this machine's architecture. */
+export function nodeBinary(): string {
+  const require = createRequire(import.meta.url);
+  return join(dirname(require.resolve(`node-linux-${process.arch}/package.json`)), 'bin/node');
 }
 
 /** Bundles the installer, a program of its own that the agent's image does not hold, into a file for Node. */

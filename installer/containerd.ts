@@ -8,7 +8,7 @@ import { optionOf } from '../agent/containerd/config.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
 import type { Node } from './node.ts';
 import { Refusal } from './node.ts';
-import type { Generation } from './release.ts';
+import { type Generation, isGenerationPath } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
 const RESTART_MS = 120_000;
@@ -69,15 +69,15 @@ function textOf(value: TomlValue | undefined): string {
   return String(JSON.stringify(value, (_, each) => (typeof each === 'bigint' ? String(each) : each)));
 }
 
-/** Whether the running containerd has loaded a generation under this handler; undefined generation: no such handler. */
+/** Whether the running containerd has loaded a generation under this handler; for `undefined`, whether it has loaded none. */
 export async function isLoaded(
   client: CriClient,
   handler: string,
   generation: Generation | undefined,
 ): Promise<boolean> {
   const runtime = (await client.status()).runtimes.get(handler);
-  if (runtime === undefined || generation === undefined)
-    return runtime === undefined && generation === undefined;
+  if (generation === undefined) return !isGenerationPath(runtime?.runtimePath ?? '');
+  if (runtime === undefined) return false;
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 

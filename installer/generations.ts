@@ -1,13 +1,13 @@
 import { readdir, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJournal } from './journal.ts';
-import { GENERATIONS, type Generation, generationAt, removeUnfinished } from './release.ts';
+import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
 
 /** The installed generations, by name. */
 export async function listGenerations(root: string): Promise<readonly Generation[]> {
   const names = await readdir(join(root, GENERATIONS)).catch(() => []);
-  const whole = names.filter((name) => /^\w.*-[0-9a-f]{12}$/.test(name)).sort();
-  return whole.map((name) => generationAt(`${GENERATIONS}/${name}`));
+  const paths = names.map((name) => `${GENERATIONS}/${name}`).sort();
+  return paths.filter(isGenerationPath).map(generationAt);
 }
 
 /** Processes that run a program of these generations, shims and sentries of pods, and the generation of each. */

@@ -6,6 +6,7 @@ import {
   readContainerdFiles,
 } from '../agent/containerd/config-files.ts';
 import type { ConfigRules } from '../agent/containerd/release.ts';
+import { TomlLines } from '../agent/containerd/toml.ts';
 import type { Host } from '../agent/host/host.ts';
 import type { Written } from './journal.ts';
 import { writeWhole } from './journal.ts';
@@ -39,19 +40,13 @@ export function planHandler(
     const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
     throw new Refusal('write', `"${target?.path}" is a configuration of version ${version || 1}. ${next}`);
   }
-  const section = version >= 3 ? 'io.containerd.cri.v1.runtime' : 'io.containerd.grpc.v1.cri';
-  const runtimes = `plugins.${JSON.stringify(section)}.containerd.runtimes`;
+  const section = sectionOf(version);
   // containerd 1.x replaces its built-in table, so that without this pods would have no runc.
   const needsRunc =
     rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
   const table = [
-    ...(needsRunc ? [`[${runtimes}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
-    `[${runtimes}.${JSON.stringify(handler)}]`,
-    '  runtime_type = "io.containerd.runsc.v1"',
-    `  runtime_path = ${JSON.stringify(generation.shim)}`,
-    `  [${runtimes}.${JSON.stringify(handler)}.options]`,
-    '    TypeUrl = "io.containerd.runsc.v1.options"',
-    `    ConfigPath = ${JSON.stringify(generation.config)}`,
+    ...(needsRunc ? [`[${runtimesOf(version)}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
+    ...handlerTable(version, handler, generation),
   ];
   const directory = rules === '1.x' ? undefined : importedDirectory(target);
   if (directory !== undefined) {
@@ -64,6 +59,72 @@ export function planHandler(
     isDropIn: target === undefined,
     text: [...(target === undefined ? [] : ['']), BEGIN, ...head, ...table, END, ''].join('\n'),
   };
+}
+
+/** The lines of a handler's table, for a configuration of this version. */
+export function handlerTable(version: number, handler: string, generation: Generation): readonly string[] {
+  const table = `${runtimesOf(version)}.${JSON.stringify(handler)}`;
+  return [
+    `[${table}]`,
+    '  runtime_type = "io.containerd.runsc.v1"',
+    `  runtime_path = ${JSON.stringify(generation.shim)}`,
+    `  [${table}.options]`,
+    '    TypeUrl = "io.containerd.runsc.v1.options"',
+    `    ConfigPath = ${JSON.stringify(generation.config)}`,
+  ];
+}
+
+function sectionOf(version: number): string {
+  return version >= 3 ? 'io.containerd.cri.v1.runtime' : 'io.containerd.grpc.v1.cri';
+}
+
+function runtimesOf(version: number): string {
+  return `plugins.${JSON.stringify(sectionOf(version))}.containerd.runtimes`;
+}
+
+/**
+ * The text that takes the place of somebody else's handler in its file. Throws a {@link Refusal} where that is not one table
+ * with its options.
+ */
+export async function planTakeOver(
+  root: string,
+  file: string,
+  { handler, generation }: { readonly handler: string; readonly generation: Generation },
+): Promise<Written> {
+  const lines = ((await contentOf(root, file)) ?? '').split('\n');
+  const names = lines.map((line) => /^\s*\[([^[\]]+)\]\s*(?:#.*)?$/.exec(line)?.[1]?.replace(/["'\s]/g, ''));
+  const version = names.includes(`plugins.${sectionOf(3)}.containerd.runtimes.${handler}`) ? 3 : 2;
+  const own = `plugins.${sectionOf(version)}.containerd.runtimes.${handler}`;
+  const from = names.indexOf(own);
+  const next = names.findIndex((name, at) => at > from && !(name ?? own).concat('.').startsWith(`${own}.`));
+  let to = next < 0 ? lines.length : next;
+  // Comments above the next table belong to it.
+  while (to > from && /^\s*(#.*)?$/.test(lines[to - 1] ?? '')) to -= 1;
+  const rest = lines.toSpliced(from, to - from).join('\n');
+  const path = ['plugins', sectionOf(version), 'containerd', 'runtimes', handler];
+  if (from < 0 || new TomlLines(rest).has(path)) {
+    const what = `The handler "${handler}" in "${file}" is not one table with its options`;
+    throw new Refusal('write', `${what}. Remove it by hand, and install again`);
+  }
+  const instead = lines.slice(from, to).join('\n') + (to < lines.length ? '\n' : '');
+  return inPlace({ file, instead }, version, { handler, generation });
+}
+
+/** The next text in the place of somebody else's handler, which was taken over before. */
+export function planInPlace(
+  old: Written,
+  what: { readonly handler: string; readonly generation: Generation },
+): Written {
+  return inPlace(old, old.text.includes(sectionOf(3)) ? 3 : 2, what);
+}
+
+function inPlace(
+  { file, instead }: Pick<Written, 'file' | 'instead'>,
+  version: number,
+  { handler, generation }: { readonly handler: string; readonly generation: Generation },
+): Written {
+  const text = [BEGIN, ...handlerTable(version, handler, generation), END, ''].join('\n');
+  return { file, isDropIn: false, text, instead };
 }
 
 /** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
@@ -132,21 +193,18 @@ async function replaceIn(
   const found = await foundIn(root, file);
   if (old === undefined ? found !== undefined : !(await holds(root, old))) {
     if (old !== undefined && found === undefined && next === undefined) return; // removed already
-    throw new Refusal(
-      'write',
-      `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found ?? '')}\nRestore or remove it, and try again`,
-    );
+    const message =
+      found === undefined
+        ? `The text of gvisor-ready is gone from "${file}": something rewrote the file, and would do so again. Let it write the handler itself, or stop it; then remove and install`
+        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found)}\nRestore or remove it, and try again`;
+    throw new Refusal('write', message);
   }
   if (isWhole && next === undefined) {
     await rm(join(root, file), { force: true });
     return;
   }
   const before = content ?? '';
-  const after = isWhole
-    ? (next?.text ?? '')
-    : old === undefined
-      ? before + (next?.text ?? '')
-      : before.replace(old.text, () => next?.text ?? '');
+  const after = isWhole ? (next?.text ?? '') : edited(before, old, next);
   const mode = await stat(join(root, file)).then(
     (seen) => seen.mode & 0o7777,
     () => 0o644,
@@ -155,6 +213,13 @@ async function replaceIn(
   if ((await contentOf(root, file)) !== content)
     throw new Refusal('write', `"${file}" changed while it was being edited: nothing was written. Try again`);
   await writeWhole(join(root, file), after, mode);
+}
+
+/** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
+function edited(before: string, old: Written | undefined, next: Written | undefined): string {
+  if (old !== undefined) return before.replace(old.text, () => next?.text ?? old.instead ?? '');
+  const { text = '', instead } = next ?? {};
+  return instead === undefined ? before + text : before.replace(instead, () => text);
 }
 
 async function contentOf(root: string, file: string): Promise<string | undefined> {

@@ -4,7 +4,14 @@ import { apply, loadHandler, needsRestart, proveRunc, restore } from './apply.ts
 import { proveCandidate } from './candidate.ts';
 import { findContainerd, isLoaded } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
-import { holds, planHandler, readOtherFiles, replaceText } from './handler-config.ts';
+import {
+  holds,
+  planHandler,
+  planInPlace,
+  planTakeOver,
+  readOtherFiles,
+  replaceText,
+} from './handler-config.ts';
 import {
   type Installed,
   type Journal,
@@ -15,7 +22,7 @@ import {
   writeJournal,
 } from './journal.ts';
 import { type Node, Refusal, type Step, seconds } from './node.ts';
-import { type Preflight, preflight } from './preflight.ts';
+import { type Preflight, preflight, usesSystemdCgroup } from './preflight.ts';
 import { waitForQuiet } from './quiet.ts';
 import { type Generation, generationAt, generationOf, readRelease, stage } from './release.ts';
 
@@ -30,6 +37,8 @@ export type InstallOptions = {
   readonly dryRun: boolean;
   /** Tries a release again that failed less than 30 minutes ago. */
   readonly retryNow: boolean;
+  /** Replaces a handler of the same name that somebody else configured. */
+  readonly takeOver: boolean;
 };
 
 /**
@@ -40,13 +49,11 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   const { root, handler, report } = node;
   const release = await readRelease(options.release);
   const journal = await readJournal(root);
-  const seen = await preflight(node, journal);
+  const seen = await preflight(node, journal, options.takeOver);
   const flags = withCgroupDriver(options.flags, seen.status);
   const generation = generationOf(release, flags);
   if (!options.retryNow) refuseRetry(journal, generation);
-  const files = await readOtherFiles(node.host, node.containerdConfig);
-  const place = { rules: seen.config.rules, root: node.containerdConfig, files };
-  const written = planHandler(place, handler, generation);
+  const written = await plan(node, { journal, seen, generation });
   if (options.dryRun) {
     report({ step: 'stage', state: 'skipped', text: `would install ${generation.directory}` });
     return report({
@@ -74,6 +81,30 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   await removeUnusedGenerations(root);
 }
 
+/** Copies a release's programs to the node, for systems that bring the handler themselves. */
+export async function stageOnly(
+  { root, report }: Node,
+  directory: string,
+  flags: ReadonlyMap<string, string>,
+): Promise<void> {
+  const release = await readRelease(directory);
+  const generation = generationOf(release, flags);
+  const isNew = await stage(directory, release, { root, generation, flags });
+  report({ step: 'stage', state: isNew ? 'pass' : 'skipped', text: generation.directory });
+}
+
+/** The text to write, and where: in the place of somebody else's handler if that is or was taken over. */
+async function plan(
+  { root, host, handler, containerdConfig }: Node,
+  { journal, seen, generation }: Pick<Commit, 'journal' | 'seen'> & { readonly generation: Generation },
+): Promise<Written> {
+  if (seen.foreign !== undefined) return planTakeOver(root, seen.foreign, { handler, generation });
+  const old = await currentText(root, journal);
+  if (old?.instead !== undefined) return planInPlace(old, { handler, generation });
+  const files = await readOtherFiles(host, containerdConfig);
+  return planHandler({ rules: seen.config.rules, root: containerdConfig, files }, handler, generation);
+}
+
 /** Goes back to the generation before the last commit, with the same steps and the same proof. */
 export async function rollback(node: Node): Promise<void> {
   const journal = await readJournal(node.root);
@@ -97,6 +128,14 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   const containerd = await findContainerd(root, client);
   if (await needsRestart(node, undefined)) await waitForQuiet(node);
   const old = await currentText(root, journal);
+  const { installed = journal.pending } = journal;
+  // From here on an interrupted removal is an interrupted installation: the next run of either finds what is left.
+  if (installed !== undefined) {
+    const { generation, written } = installed;
+    const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
+    const pending = { generation, written, ...started, step: 'write', unit: containerd.unit } as const;
+    await writeJournal(root, { format: 1, handler: journal.handler, pending });
+  }
   if (old !== undefined) {
     await replaceText(root, old, undefined);
     report({ step: 'write', state: 'pass', text: `took the handler out of "${old.file}"` });
@@ -125,13 +164,17 @@ async function commit(
   const { installed, previous } = journal ?? {};
   const kept = { format: 1, handler, installed, previous } as const;
   const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
-  const record: Recorder = (step) =>
-    writeJournal(root, { ...kept, pending: { ...next, ...started, step, unit: containerd.unit } });
+  let at: Step = 'check';
+  const record: Recorder = async (step) => {
+    at = step;
+    await writeJournal(root, { ...kept, pending: { ...next, ...started, step, unit: containerd.unit } });
+  };
   const old = await currentText(root, journal);
   try {
     await prepare(record);
     await apply(node, { containerd, old, next, record });
-  } catch (error) {
+  } catch (cause) {
+    const error = cause instanceof Refusal ? cause : new Refusal(at, errorLine(cause), { cause });
     const from = (await holds(root, next.written)) ? next.written : old;
     if (from !== undefined && !sameText(from, installed?.written)) {
       await restore(node, containerd, [from, installed]).catch((cause) => {
@@ -140,7 +183,8 @@ async function commit(
       });
       report({ step: 'undo', state: 'pass', text: 'the node works as before' });
     }
-    await writeJournal(root, { ...kept, failure: failureOf(next, error) });
+    // On a full disk the journal cannot be written either, and says what is true since the last step.
+    await writeJournal(root, { ...kept, failure: failureOf(next, error) }).catch(() => {});
     await removeUnusedGenerations(root);
     throw error;
   }
@@ -150,13 +194,16 @@ async function commit(
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" runs gVisor ${release}` });
 }
 
-function failureOf({ generation }: Installed, error: unknown): NonNullable<Journal['failure']> {
+function failureOf(
+  { generation }: Installed,
+  { step, reason, message }: Refusal,
+): NonNullable<Journal['failure']> {
   const at = Date.now();
   return {
     generation,
-    step: error instanceof Refusal ? error.step : 'unknown',
-    ...(error instanceof Refusal && error.reason !== undefined ? { reason: error.reason } : {}),
-    message: error instanceof Refusal ? error.message : errorLine(error),
+    step,
+    ...(reason === undefined ? {} : { reason }),
+    message,
     at: new Date(at).toISOString(),
     retryAt: new Date(at + RETRY_MS).toISOString(),
   };
@@ -182,13 +229,12 @@ function sameText(a: Written | undefined, b: Written | undefined): boolean {
   return a?.file === b?.file && a?.text === b?.text;
 }
 
-/** With the kubelet's systemd driver, which the options of runc's handler show, runsc must use systemd as well. */
+/** With the kubelet's systemd driver runsc must use systemd as well. */
 function withCgroupDriver(
   flags: ReadonlyMap<string, string>,
-  { runtimes }: CriStatus,
+  status: CriStatus,
 ): ReadonlyMap<string, string> {
-  const usesSystemd = [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
-  return usesSystemd && !flags.has('systemd-cgroup')
+  return usesSystemdCgroup(status) && !flags.has('systemd-cgroup')
     ? new Map([...flags, ['systemd-cgroup', 'true']])
     : flags;
 }

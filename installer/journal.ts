@@ -1,14 +1,16 @@
-import { spawn } from 'node:child_process';
 import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { INSTALL_JOURNAL } from '../agent/host/installation.ts';
 import { parseProcessStat } from '../agent/host/process.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { Refusal, type Step } from './node.ts';
 import { syncDirectory } from './release.ts';
 
 /** Beside the generations, where the agent reads it: it mounts no other place of the host that persists. */
 export const JOURNAL = INSTALL_JOURNAL;
 const LOCK = '/run/lock/gvisor-ready-install';
+const SQLITE_BUSY = 5;
 
 /** What the installer wrote into one file: a drop-in of its own, or a marked block. */
 export type Written = {
@@ -18,6 +20,8 @@ export type Written = {
   readonly isDropIn: boolean;
   /** The text that it wrote there. */
   readonly text: string;
+  /** The text of somebody else's handler that it took the place of, and that comes back when it goes. */
+  readonly instead?: string | undefined;
 };
 
 /** One installed state: a generation, and what names it in containerd's configuration. */
@@ -96,11 +100,14 @@ export async function readOwnProcess(root: string): Promise<InstallerProcess> {
 export async function writeWhole(file: string, text: string, mode: number): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const draft = draftOf(file);
-  {
+  try {
     await using handle = await open(draft, 'w', mode);
     await handle.chmod(mode);
     await handle.writeFile(text);
     await handle.sync();
+  } catch (error) {
+    await rm(draft, { force: true }); // the disk is full
+    throw error;
   }
   await rename(draft, file);
   await syncDirectory(dirname(file));
@@ -111,22 +118,22 @@ function draftOf(file: string): string {
 }
 
 /**
- * Holds the node's lock until this process ends, however it ends: `flock` waits for the end of its input. Throws a
- * {@link Refusal} while another installer holds it.
+ * Holds the node's lock until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with
+ * fcntl(2). Throws a {@link Refusal} while another installer holds it.
  */
 export async function holdLock(root: string): Promise<Disposable> {
   const file = join(root, LOCK);
   await mkdir(dirname(file), { recursive: true });
-  const holder = spawn('flock', ['--nonblock', file, 'sh', '-c', 'echo held; exec cat >&2'], {
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  holder.stdout.once('data', () => resolve());
-  holder.once('error', (cause) => reject(new Refusal('journal', `Cannot run "flock": ${cause.message}`)));
-  holder.once('exit', () =>
-    reject(new Refusal('journal', `Another installer is at work on this node: it holds "${LOCK}"`)),
-  );
-  await promise;
-  holder.unref();
-  return { [Symbol.dispose]: () => void holder.stdin.end() };
+  const database = new DatabaseSync(file);
+  try {
+    database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');
+  } catch (cause) {
+    database.close();
+    const isHeld = (cause as { readonly errcode?: number }).errcode === SQLITE_BUSY;
+    const message = isHeld
+      ? `Another installer is at work on this node: it holds "${LOCK}"`
+      : `Cannot lock "${LOCK}": ${errorLine(cause)}`;
+    throw new Refusal('journal', message, { cause });
+  }
+  return { [Symbol.dispose]: () => database.close() };
 }

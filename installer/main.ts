@@ -1,4 +1,4 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../agent/config.ts';
 import { CriClient } from '../agent/containerd/client.ts';
 import { readDistribution, rememberConfigPath } from '../agent/containerd/distribution.ts';
@@ -8,11 +8,12 @@ import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
-import { type InstallOptions, install, remove, rollback } from './install.ts';
+import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
 import { holdLock, readJournal } from './journal.ts';
 import type { Node, Progress } from './node.ts';
 import { Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
+import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
 import { generationAt } from './release.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
@@ -35,6 +36,7 @@ type Settings = {
 };
 
 async function main(): Promise<number> {
+  process.umask(0o022); // what it installs is for everybody: runsc drops its privileges
   let code: number = EXIT.done;
   const program = new Command('gvisor-ready-install')
     .description(
@@ -72,13 +74,9 @@ async function main(): Promise<number> {
     false,
   );
   on(
-    program
-      .command('install')
+    withRelease(program.command('install'))
       .description('install a release, or finish or take back an interrupted installation')
-      .addOption(
-        new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
-      )
-      .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>())
+      .option('--take-over', 'replace a handler of the same name that somebody else configured', false)
       .option('--retry-now', 'try a release again that failed within 30 minutes', false)
       .option('--dry-run', 'print what would be done', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),
@@ -92,6 +90,29 @@ async function main(): Promise<number> {
     (node, { force }) => remove(node, force === true),
   );
   on(
+    withRelease(program.command('stage')).description(
+      'only copy the programs, for systems that render the configuration of containerd: see print',
+    ),
+    (node, { release, flag }) => stageOnly(node, release as string, flag as ReadonlyMap<string, string>),
+  );
+  withRelease(program.command('print'))
+    .description('print the configuration for a system that this program does not edit')
+    .addArgument(new Argument('<platform>', 'the system').choices(PLATFORMS))
+    .addOption(
+      new Option('--containerd <version>', "the system's containerd").choices(CONTAINERDS).default('2'),
+    )
+    .action(
+      async (
+        platform: Platform,
+        { flag, ...options }: PrintOptions & { readonly flag: PrintOptions['flags'] },
+      ) => {
+        const { handler, json } = program.opts<Settings>();
+        code = await refusing(json, async () => {
+          process.stdout.write(await printPiece(platform, { ...options, handler, flags: flag }));
+        });
+      },
+    );
+  on(
     program.command('status').description('what is installed, and which processes use it'),
     printStatus,
     false,
@@ -103,6 +124,14 @@ async function main(): Promise<number> {
     throw error;
   }
   return code;
+}
+
+function withRelease(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
+    )
+    .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>());
 }
 
 function parseSeconds(text: string): number {
@@ -126,7 +155,7 @@ async function runCommand(
 ): Promise<number> {
   const { root, handler, json } = settings;
   const host = new Host(root);
-  try {
+  return refusing(json, async () => {
     const distribution = await readDistribution(host);
     const criSocket = settings.socket ?? distribution.criSocket;
     const socket = await localSocket(host, criSocket);
@@ -148,6 +177,13 @@ async function runCommand(
     const { pending } = (await readJournal(root)) ?? {};
     if (locks && pending !== undefined && !node.noRestart) await reviveContainerd(node, pending.unit);
     await work({ ...node, containerdConfig: await containerdConfig() });
+  });
+}
+
+/** Runs a command, prints what it refuses, and resolves with the exit code. */
+async function refusing(json: boolean, work: () => Promise<void>): Promise<number> {
+  try {
+    await work();
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof Refusal)) {

@@ -1,5 +1,6 @@
-import { statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { access, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { CheckInputs } from '../agent/checks/check.ts';
 import { runChecks } from '../agent/checks/checks.ts';
 import { kernel } from '../agent/checks/kernel.ts';
@@ -13,9 +14,16 @@ import { foundIn } from './handler-config.ts';
 import type { Journal } from './journal.ts';
 import type { Node } from './node.ts';
 import { Refusal } from './node.ts';
+import { GENERATIONS } from './release.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
 const SUPPORTED = ['containerd', 'kind', 'EKS', 'AKS'];
+/** What to do on systems where this program can do nothing at all. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  Bottlerocket: 'its root is read-only and its settings have no place for a handler: take nodes of AL2023',
+  'CRI-O': 'this program speaks to containerd only: add the handler in /etc/crio/crio.conf.d',
+  GKE: 'create the node pool with GKE Sandbox, which is a gVisor of its own',
+};
 const CHECK_MS = 30_000;
 const FREE_BYTES = 2 ** 30;
 
@@ -24,15 +32,18 @@ export type Preflight = {
   readonly containerd: ContainerdProcess;
   readonly status: CriStatus;
   readonly config: ContainerdConfig;
+  /** The file with somebody else's handler of the same name, which is to be taken over. */
+  readonly foreign?: string | undefined;
 };
 
 /** Reads whether this node can have gVisor, and changes nothing; throws a {@link Refusal} if it cannot. */
-export async function preflight(node: Node, journal: Journal | undefined): Promise<Preflight> {
+export async function preflight(
+  node: Node,
+  journal: Journal | undefined,
+  takeOver = false,
+): Promise<Preflight> {
   const { root, client, distribution, containerdConfig, report } = node;
-  if (!SUPPORTED.includes(distribution.name)) {
-    const how = `Add the handler there instead: ${distribution.edit}`;
-    throw new Refusal('check', `${distribution.name} writes containerd's configuration itself. ${how}`);
-  }
+  refuseDistribution(distribution);
   await refuseKernel(node);
   await refuseDisk(root);
   const status = await client.status().catch((cause) => {
@@ -40,6 +51,11 @@ export async function preflight(node: Node, journal: Journal | undefined): Promi
     throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
   });
   const containerd = await findContainerd(root, client);
+  if (containerd.program.startsWith('/snap/'))
+    throw new Refusal(
+      'check',
+      'containerd comes from a snap, which renders its configuration. See print microk8s',
+    );
   const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
   if (config.fault !== undefined) {
     const { file, line, problem } = config.fault;
@@ -50,13 +66,35 @@ export async function preflight(node: Node, journal: Journal | undefined): Promi
     const next = 'Give --restart-command with what restarts it, or --no-restart';
     throw new Refusal('check', `No systemd unit runs containerd here. ${next}`);
   }
-  await refuseForeign(node, config, journal);
+  const foreign = await findForeign(node, config, journal);
+  if (foreign !== undefined && !takeOver) {
+    const { file, line } = foreign;
+    const what = `"${file}" line ${line} configures the handler "${node.handler}" already, and it is left alone`;
+    const next = 'To have it replaced, install with --take-over, or remove these lines';
+    throw new Refusal('check', `${what}. ${next}`);
+  }
+  const driver = usesSystemdCgroup(status) ? 'systemd' : 'cgroupfs';
   report({
     step: 'check',
     state: 'pass',
-    text: `containerd ${status.runtimeVersion}, configuration "${containerdConfig}"`,
+    text: `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`,
   });
-  return { containerd, status, config };
+  return { containerd, status, config, foreign: foreign?.file };
+}
+
+function refuseDistribution({ name, edit }: Node['distribution']): void {
+  if (SUPPORTED.includes(name)) return;
+  const elsewhere = ELSEWHERE[name];
+  const message =
+    elsewhere === undefined
+      ? `${name} writes containerd's configuration itself. Add the handler there: ${edit}. "print ${name.toLowerCase()}" prints it`
+      : `${name}: ${elsewhere}`;
+  throw new Refusal('check', message);
+}
+
+/** The kubelet's cgroup driver, which the options of runc's handler show. */
+export function usesSystemdCgroup({ runtimes }: CriStatus): boolean {
+  return [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
 }
 
 async function refuseKernel({ host, client, handler, containerdConfig, distribution }: Node): Promise<void> {
@@ -78,25 +116,36 @@ async function refuseKernel({ host, client, handler, containerdConfig, distribut
 }
 
 async function refuseDisk(root: string): Promise<void> {
-  const { bavail, bsize } = await statfs(join(root, '/usr/local'));
+  const directory = await existing(root, GENERATIONS);
+  await access(join(root, directory), constants.W_OK).catch((cause: NodeJS.ErrnoException) => {
+    const next = 'An immutable system needs gVisor in its image: see print';
+    throw new Refusal('check', `"${directory}" cannot be written (${cause.code}). ${next}`, { cause });
+  });
+  const { bavail, bsize } = await statfs(join(root, directory));
   if (bavail * bsize >= FREE_BYTES) return;
   const free = Math.round((bavail * bsize) / 2 ** 20);
-  throw new Refusal('check', `Only ${free} MiB are free below /usr/local, and a release needs up to 1 GiB`);
+  throw new Refusal('check', `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`);
 }
 
-/** A foreign handler of the same name is left alone. */
-async function refuseForeign(
+/** The nearest directory above a path that is there. */
+async function existing(root: string, path: string): Promise<string> {
+  return stat(join(root, path)).then(
+    () => path,
+    () => existing(root, dirname(path)),
+  );
+}
+
+/** Where somebody else configures a handler of this name. */
+async function findForeign(
   { root, handler }: Node,
   config: ContainerdConfig,
   journal: Journal | undefined,
-): Promise<void> {
+): Promise<{ readonly file: string; readonly line: number | undefined } | undefined> {
   const { file, line } = config.runtimes.get(handler) ?? {};
-  if (file === undefined) return;
-  const owns = journal?.installed ?? journal?.pending;
-  if (owns !== undefined && (await foundIn(root, file)) !== undefined) return;
-  const next = `To have it replaced, remove these lines and install again`;
-  throw new Refusal(
-    'check',
-    `"${file}" line ${line} configures the handler "${handler}" already, and it is left alone. ${next}`,
-  );
+  if (file === undefined) return undefined;
+  const isOurs = (await foundIn(root, file)) !== undefined;
+  if (!isOurs) return { file, line };
+  if ((journal?.installed ?? journal?.pending) !== undefined) return undefined;
+  const next = 'Remove it and restart nothing: pods run on. Then install again';
+  throw new Refusal('check', `"${file}" has a text of this program, and the journal is gone. ${next}`);
 }

@@ -93,6 +93,11 @@ export function generationAt(directory: string): Generation {
   };
 }
 
+/** Whether a path leads into a directory that the installer has made; people make others beside it. */
+export function isGenerationPath(path: string): boolean {
+  return path.startsWith(`${GENERATIONS}/`) && /-[0-9a-f]{12}(\/|$)/.test(path);
+}
+
 /** The shim's file of a generation: its own runsc, so that a pod keeps the release that it started with. */
 export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, string>): string {
   const lines = [...flags].map(([flag, value]) => `  ${flag} = ${JSON.stringify(value)}\n`);
@@ -115,7 +120,10 @@ export async function stage(
   const target = join(root, generation.directory);
   const toml = runscToml(generation, flags);
   if (await isDirectory(target)) {
-    await verifyGeneration(root, generation, release);
+    await verifyGeneration(root, generation, [
+      ...release.files,
+      { path: 'runsc.toml', sha256: createHash('sha256').update(toml).digest('hex') },
+    ]);
     return false;
   }
   await mkdir(dirname(target), { recursive: true, mode: 0o755 });
@@ -155,8 +163,12 @@ export async function removeUnfinished(directory: string): Promise<void> {
 }
 
 /** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
-async function verifyGeneration(root: string, generation: Generation, release: Release): Promise<void> {
-  for (const { path, sha256 } of release.files) {
+async function verifyGeneration(
+  root: string,
+  generation: Generation,
+  files: readonly ReleaseFile[],
+): Promise<void> {
+  for (const { path, sha256 } of files) {
     const file = `${generation.directory}/${path}`;
     const seen = await digestOf(join(root, file)).catch(
       (error: NodeJS.ErrnoException) => error.code ?? 'unreadable',

@@ -9,8 +9,8 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { bundleInstaller } from '../../hack/bundle.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
+import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 import { JOURNAL, type Journal } from '../../installer/journal.ts';
@@ -22,8 +22,9 @@ export const NODES = [
   { name: 'node-2', containerd: '1.7', gvisor: 'none' },
 ] as const;
 
-/** The installer on each node: a Node, the bundle, and a directory for each release. */
-export const PROGRAM = '/opt/gvisor-ready-install';
+/** On each node: the installer, and a directory for each release. */
+export const DIRECTORY = '/opt/gvisor';
+export const PROGRAM = `${DIRECTORY}/gvisor-ready-install`;
 export const CONFIG = '/etc/containerd/config.toml';
 /** These nodes have no systemd. */
 export const RESTART =
@@ -33,48 +34,57 @@ let cluster: Cluster;
 
 /** Registers hooks that start a cluster with the installer on its nodes, and agents. Returns an accessor of it. */
 export function useInstallerNodes(lane: string): () => Cluster {
-  let directory: string;
   before(
     async () => {
-      cluster = await startCluster({
-        name: await laneCluster(lane),
-        nodes: NODES,
-        images: ['workload', 'agent'],
-      });
-      await deployAgent(cluster, join(REPO, 'manifests/base'));
-      directory = await mkdtemp(join(tmpdir(), 'installer-'));
-      await bundleInstaller(join(directory, 'installer.cjs'));
-      await cp(process.execPath, join(directory, 'node'));
-      const tools = await ensureTools(['gvisor', 'gvisor-2025']);
-      const pack = (release: string, runsc: string, shim: string) =>
-        packRelease(join(directory, release), `release-${release}`, {
-          runsc,
-          'containerd-shim-runsc-v1': shim,
-        });
-      await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
-      await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
-      await writeFile(join(directory, 'broken'), '#!/bin/sh\nexit 3\n');
-      await pack('20260224.0', join(directory, 'broken'), join(tools.gvisor, 'shim'));
-      for (const node of cluster.nodes()) await cp(directory, node.path(PROGRAM), { recursive: true });
+      const name = await laneCluster(lane);
+      const started = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
+      await deployAgent(started, join(REPO, 'manifests/base'));
+      await putInstaller(started);
     },
     { timeout: 600_000 },
   );
-  after(async () => {
-    await removeCluster(await laneCluster(lane));
-    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
-  });
+  after(async () => removeCluster(await laneCluster(lane)));
   return () => cluster;
+}
+
+/** Puts the installer and the releases of {@link packInstaller} on each node of a cluster of namespaces. */
+export async function putInstaller(on: Cluster): Promise<void> {
+  cluster = on;
+  const directory = await mkdtemp(join(tmpdir(), 'installer-'));
+  try {
+    await packInstaller(directory);
+    for (const node of cluster.nodes()) await cp(directory, node.path(DIRECTORY), { recursive: true });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** The installer, two releases of gVisor, and a third that does not boot. */
+export async function packInstaller(directory: string): Promise<void> {
+  await buildInstaller(join(directory, 'gvisor-ready-install'));
+  const tools = await ensureTools(['gvisor', 'gvisor-2025']);
+  const pack = (release: string, runsc: string, shim: string) =>
+    packRelease(join(directory, release), `release-${release}`, {
+      runsc,
+      'containerd-shim-runsc-v1': shim,
+    });
+  await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
+  await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
+  const broken = join(directory, 'broken');
+  await writeFile(broken, '#!/bin/sh\nexit 3\n');
+  await pack('20260224.0', broken, join(tools.gvisor, 'shim'));
+  await rm(broken);
 }
 
 /** Arguments of nsenter that run the installer on a node. */
 export function argv(node: string, words: readonly string[], restart = RESTART): readonly string[] {
-  const program = [`${PROGRAM}/node`, `${PROGRAM}/installer.cjs`, '--restart-command', restart];
+  const program = [PROGRAM, '--restart-command', restart];
   return cluster.node(node).machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...words);
 }
 
 /** Kills the installer on a node, and nothing else. */
 export async function killInstaller(node: string): Promise<void> {
-  await cluster.node(node).killWhere((words) => words.includes(`${PROGRAM}/installer.cjs`));
+  await cluster.node(node).killWhere((words) => words.includes(PROGRAM));
 }
 
 export async function runInstaller(node: string, words: readonly string[], restart?: string) {
@@ -84,13 +94,13 @@ export async function runInstaller(node: string, words: readonly string[], resta
   return { code, text: `${stdout}${stderr}` };
 }
 
+/** Arguments that install a release of {@link packInstaller}. */
+export function installWords(release: string, ...words: readonly string[]): readonly string[] {
+  return ['install', '--release', `${DIRECTORY}/${release}`, ...words];
+}
+
 export async function install(node: string, release: string, ...words: readonly string[]): Promise<string> {
-  const { code, text } = await runInstaller(node, [
-    'install',
-    '--release',
-    `${PROGRAM}/${release}`,
-    ...words,
-  ]);
+  const { code, text } = await runInstaller(node, installWords(release, ...words));
   assert.equal(code, 0, text);
   return text;
 }

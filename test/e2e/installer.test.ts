@@ -11,10 +11,10 @@ import {
   argv,
   CONFIG,
   install,
+  installWords,
   readNodeJournal as journal,
   killInstaller,
   NODES,
-  PROGRAM,
   RESTART,
   runInstaller,
   useInstallerNodes,
@@ -112,7 +112,7 @@ for (const { name: node, containerd } of NODES) {
       timeout: patient(180_000),
     }, async () => {
       const before = [await config(node), await containerdPid(node)];
-      const broken = ['install', '--release', `${PROGRAM}/20260224.0`];
+      const broken = installWords('20260224.0');
       const { code, text } = await runInstaller(node, broken);
       assert.deepEqual(
         [code, /pre-prove: gVisor release-20260224.0 does not boot here/.test(text)],
@@ -164,7 +164,7 @@ for (const { name: node, containerd } of NODES) {
     it('restores the node where containerd does not come back', { timeout: patient(180_000) }, async () => {
       const before = await config(node);
       const once = `if [ -e /tmp/failed ]; then ${RESTART}; else touch /tmp/failed; exit 4; fi`;
-      const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
+      const words = installWords('20260223.0', '--retry-now');
       const { code, text } = await runInstaller(node, words, once);
       await cluster().node(node).remove('/tmp/failed');
       assert.deepEqual([code, /restart: containerd did not restart/.test(text)], [1, true], text);
@@ -181,12 +181,7 @@ for (const { name: node, containerd } of NODES) {
         'runtime_type = "io.containerd.runsc.v2"',
       );
       await cluster().node(node).write(CONFIG, changed);
-      const { code, text } = await runInstaller(node, [
-        'install',
-        '--release',
-        `${PROGRAM}/20260223.0`,
-        '--retry-now',
-      ]);
+      const { code, text } = await runInstaller(node, installWords('20260223.0', '--retry-now'));
       assert.deepEqual(
         [
           code,
@@ -208,7 +203,7 @@ for (const { name: node, containerd } of NODES) {
       );
       const pids = shims.map(({ pid }) => pid);
       await cluster().node(node).system.kill('STOP', pids);
-      const words = ['install', '--release', `${PROGRAM}/20260223.0`, '--retry-now'];
+      const words = installWords('20260223.0', '--retry-now');
       const impatient = ['--quiet-timeout', '3', ...words];
       const { code, text } = await runInstaller(node, impatient).finally(() =>
         cluster().node(node).system.kill('CONT', pids),
@@ -219,7 +214,7 @@ for (const { name: node, containerd } of NODES) {
     });
 
     it('lets one installer work at a time', { timeout: patient(120_000) }, async () => {
-      const words = ['install', '--release', `${PROGRAM}/20250203.0`];
+      const words = installWords('20250203.0');
       const results = await Promise.all([runInstaller(node, words), runInstaller(node, words)]);
       assert.deepEqual(results.map(({ code }) => code).sort(), [0, 1]);
       assert.match(results.map(({ text }) => text).join(''), /Another installer is at work/);
@@ -258,7 +253,7 @@ for (const { name: node, containerd } of NODES) {
 
 /** Starts an installation and kills it, and nothing else, once its journal names the step. */
 async function killIn(node: string, step: string, release: string): Promise<void> {
-  const child = spawn('nsenter', argv(node, ['install', '--release', `${PROGRAM}/${release}`]), {
+  const child = spawn('nsenter', argv(node, installWords(release)), {
     stdio: 'ignore',
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));

@@ -7,9 +7,9 @@ import { waitForNode } from '../e2e/agents.ts';
 import {
   argv,
   install,
+  installWords,
   killInstaller,
   NODES,
-  PROGRAM,
   readNodeJournal,
   useInstallerNodes,
 } from '../e2e/installer-nodes.ts';
@@ -29,7 +29,7 @@ for (const { name: node, containerd } of NODES)
       const steps: Record<string, number> = {};
       for (let kill = 0; kill < KILLS; kill++) {
         const release = RELEASES[kill % 2] as string;
-        const words = ['install', '--release', `${PROGRAM}/${release}`];
+        const words = installWords(release);
         const child = spawn('nsenter', argv(node, words), { stdio: 'ignore' });
         const ended = once(child, 'close');
         await Promise.race([ended, pause(Math.random() * MAX_SECONDS)]);

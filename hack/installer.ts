@@ -1,0 +1,45 @@
+import { chmod, copyFile, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { bundleInstaller, nodeBinary } from './bundle.ts';
+import { REPO } from './paths.ts';
+import { run } from './run.ts';
+
+export const INSTALLER = join(REPO, 'dist/installer/gvisor-ready-install');
+
+/**
+ * Makes the installer one program for hosts without Node: the Node binary of this machine's architecture with the bundle
+ * inside. It needs glibc 2.28 and libstdc++. https://nodejs.org/docs/latest-v24.x/api/single-executable-applications.html
+ */
+export async function buildInstaller(file: string = INSTALLER): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const work = await mkdtemp(`${file}-`);
+  const at = (name: string) => join(work, name);
+  try {
+    await bundleInstaller(at('installer.cjs'));
+    const config = {
+      main: at('installer.cjs'),
+      output: at('blob'),
+      disableExperimentalSEAWarning: true,
+      useCodeCache: true,
+      execArgvExtension: 'none', // NODE_OPTIONS is not for this program
+    };
+    await writeFile(at('sea.json'), JSON.stringify(config));
+    const node = nodeBinary();
+    await run(node, ['--experimental-sea-config', at('sea.json')]);
+    await copyFile(node, at('program'));
+    await chmod(at('program'), 0o755);
+    const postject = createRequire(import.meta.url).resolve('postject/dist/cli.js');
+    const fuse = ['--sentinel-fuse', 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'];
+    await run(node, [postject, at('program'), 'NODE_SEA_BLOB', at('blob'), ...fuse]);
+    await rename(at('program'), file);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await buildInstaller();
+  console.log(INSTALLER);
+}

@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { CACHE, REPO } from '../../hack/paths.ts';
+import { patient, pause, waitFor } from '../../hack/run.ts';
+import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import { STEPS, type Step } from '../../installer/node.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { DIRECTORY, installWords, PROGRAM, packInstaller } from '../e2e/installer-nodes.ts';
+import { losePower } from '../e2e/power-loss.ts';
+import { readPodRun, reboot, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
+
+const OLD = '20250203.0';
+const NEW = '20260223.0';
+/** An installation reads and boots gVisor twice, on an emulated processor. */
+const INSTALL_MS = 600_000;
+
+/** In the cache, which the guest sees. */
+let packed = '';
+let vm: VmCluster;
+
+before(async () => {
+  packed = await mkdtemp(join(CACHE, 'installer-'));
+  await packInstaller(packed);
+});
+after(() => rm(packed, { recursive: true, force: true }));
+useOwnCluster('vm-installer', [{ name: VM_NODE, machine: 'vm', gvisor: 'none' }], async (cluster) => {
+  vm = { cluster, node: cluster.node(VM_NODE) };
+  await vm.node.system.run(['cp', '-r', packed, DIRECTORY], { timeoutMs: INSTALL_MS });
+  await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+  await waitForLabel(cluster, 'false');
+});
+
+const shell = (script: string) => vm.node.system.run(['/bin/sh', '-ec', script], { timeoutMs: INSTALL_MS });
+const installer = (words: readonly string[]) =>
+  vm.node.system.run([PROGRAM, ...words], { timeoutMs: INSTALL_MS });
+const install = (release: string) => installer(installWords(release));
+const containerd = () => vm.node.system.run(['systemctl', 'show', '-p', 'ActiveState,MainPID', 'containerd']);
+const files = () =>
+  shell(`find /etc/containerd /usr/local/lib -printf '%p %M %u\\n' | sort; sha256sum ${CONTAINERD_CONFIG}`);
+
+async function journal(): Promise<Journal | undefined> {
+  const text = await vm.node.system.read(JOURNAL);
+  return text === '' ? undefined : (JSON.parse(text) as Journal);
+}
+
+const installed = async () => /release-[\d.]+/.exec((await journal())?.installed?.generation ?? '')?.[0];
+
+/** Starts an installation, and cuts the power once its journal names this step or a later one. Returns that step. */
+async function losePowerIn(step: Step, release: string): Promise<Step> {
+  const { node, cluster } = vm;
+  let isOver = false;
+  const end = () => {
+    isOver = true;
+  };
+  const ended = install(release).then(end, end);
+  const seen = await waitFor(`the step ${step}`, INSTALL_MS, async () => {
+    assert.equal(isOver, false, 'the installation is over');
+    const at = (await journal())?.pending?.step;
+    return at !== undefined && STEPS.indexOf(at) >= STEPS.indexOf(step) ? at : undefined;
+  });
+  await losePower(cluster, node.name);
+  await ended;
+  await node.system.start(cluster.controlPlane);
+  return seen;
+}
+
+describe('the installer on a node with systemd and cgroup v2', { concurrency: false }, () => {
+  let clean = '';
+  let original = '';
+
+  it('restarts the unit of containerd, uses its cgroup driver, and the agent labels the node', {
+    timeout: patient(900_000),
+  }, async () => {
+    [clean, original] = [await files(), await vm.node.system.read(CONTAINERD_CONFIG)];
+    const before = await containerd();
+    const text = await shell(`umask 077; exec ${[PROGRAM, ...installWords(OLD)].join(' ')}`);
+    console.log(text);
+    assert.match(text, /cgroup driver systemd/);
+    assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
+    const { generation = '' } = (await journal())?.installed ?? {};
+    assert.match(await vm.node.system.read(`${generation}/runsc.toml`), /systemd-cgroup = "true"/);
+    const now = await containerd();
+    assert.match(now, /^ActiveState=active$/m);
+    assert.notEqual(now, before);
+    await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+  });
+
+  it('upgrades under a running pod', { timeout: patient(900_000) }, async () => {
+    await runPod(vm.cluster, 'stays', evaluationPod('stays', { gvisor: true }), TIMEOUT_MS);
+    const before = await readPodRun(vm.cluster, 'stays');
+    console.log(await install(NEW));
+    assert.deepEqual(await readPodRun(vm.cluster, 'stays'), before);
+    assert.equal(await installed(), `release-${NEW}`);
+    await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+  });
+
+  it('changes nothing after a reboot', { timeout: patient(900_000) }, async () => {
+    const before = await files();
+    await reboot(vm);
+    await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+    const unit = await containerd();
+    await install(NEW);
+    assert.deepEqual([await files(), await containerd()], [before, unit]);
+  });
+
+  for (const [step, release] of [
+    ['stage', OLD],
+    ['validate', OLD],
+    ['restart', NEW],
+  ] as const)
+    it(`finishes what a power loss in ${step} interrupted`, { timeout: patient(1_200_000) }, async () => {
+      console.log(`the power was lost in ${await losePowerIn(step, release)}`);
+      await waitFor('containerd', TIMEOUT_MS, async () => /=active$/m.test(await containerd()));
+      await vm.node.ctr(['version']);
+      console.log(await install(release));
+      assert.deepEqual([await installed(), (await journal())?.pending], [`release-${release}`, undefined]);
+      await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+    });
+
+  it('takes away exactly what it brought', { timeout: patient(900_000) }, async () => {
+    await vm.cluster.kubectl(['delete', 'pod', 'stays', '--grace-period=1']);
+    await waitFor('sandboxes to end', TIMEOUT_MS, async () => {
+      await pause(2);
+      await installer(['remove']);
+      return true;
+    });
+    assert.equal(await vm.node.system.read(CONTAINERD_CONFIG), original);
+    assert.equal(await files(), clean);
+    await waitForLabel(vm.cluster, 'false');
+  });
+});
