@@ -19,6 +19,7 @@ import {
   type Tone,
   toneOf,
 } from '../../agent/text/format.ts';
+import { describeInstallation } from '../../agent/text/installation.ts';
 import { nextSteps, sinceOf } from '../../agent/text/next-steps.ts';
 import { html, type Markup } from './html.ts';
 
@@ -243,8 +244,15 @@ function renderEvidence({ file, line, value }: Evidence): Markup {
 }
 
 /** Facts of the node and of the agent. */
-export function renderFacts({ facts, handler, version, evaluation }: Status): Markup {
-  const all = [...describeFacts(facts), ['Handler', handler] as const, ['Agent', version] as const];
+export function renderFacts({ facts, handler, version, evaluation, installation }: Status): Markup {
+  const installer =
+    installation === undefined ? [] : [['Installer', describeInstallation(installation).text] as const];
+  const all = [
+    ...describeFacts(facts),
+    ['Handler', handler] as const,
+    ['Agent', version] as const,
+    ...installer,
+  ];
   return html`<section aria-labelledby="node">
 <h2 id="node">Node</h2>
 <dl class="facts">${all.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
