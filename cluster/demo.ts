@@ -109,10 +109,9 @@ async function runStory(): Promise<'done'> {
   const before = await containerd();
   say('   A release that cannot boot:');
   const broken = await installer(third, 'broken');
-  expect((await broken()) === 1, 'refused');
   expect(
-    isDeepStrictEqual(await containerd(), before),
-    'containerd was not restarted, and its configuration has not changed',
+    (await broken()) === 1 && isDeepStrictEqual(await containerd(), before),
+    'refused; containerd was not restarted, and its configuration has not changed',
   );
   say('   A release that can:');
   const current = await installer(third, 'current');
@@ -124,7 +123,7 @@ async function runStory(): Promise<'done'> {
   });
   expect(
     true,
-    `installed after ${doneAfter}; its label came ${bold(`${labelled.toFixed(1)} s`)} after the start`,
+    `the installer was done after ${doneAfter}, and the label came ${bold(`${labelled.toFixed(1)} s`)} after its start`,
   );
 
   title('4. A pod asks for the RuntimeClass "gvisor" and names no node');
