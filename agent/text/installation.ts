@@ -1,7 +1,7 @@
 import { type Installation, isUnderWay } from '../host/installation.ts';
 import type { Reason } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
-import { formatUtc, type Tone } from './format.ts';
+import { formatUtc } from './format.ts';
 
 /**
  * The verdict as it is told while the installer is at work, or was interrupted. The status stays: an installation neither
@@ -36,7 +36,7 @@ function describePending({
 
 /** What the installer did and does on a node, in a line. */
 export function describeInstallation(installation: Installation): {
-  readonly tone: Tone;
+  readonly tone: 'pass' | 'warning' | 'unknown';
   readonly text: string;
 } {
   const { installed, pending, failure } = installation;
