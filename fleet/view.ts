@@ -23,7 +23,7 @@ export type Row = {
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
   readonly unsafe: boolean;
-  /** What the installer does or did there that is not usual. */
+  /** What is wrong with the installation there; "" where nothing is. */
   readonly installer: string;
   readonly agent: 'ready' | 'not ready' | 'none';
   /** Releases of gVisor, containerd and the agent. */
@@ -137,7 +137,7 @@ function isWithoutAgent({ label, nodeReady, agent }: Omit<Row, 'rank'>): boolean
   return label === 'true' && nodeReady && agent !== 'ready';
 }
 
-/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes or an installation, and self-healing ones. */
+/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes or a failed installation, and self-healing ones. */
 function rankOf(row: Omit<Row, 'rank'>): number {
   if (isWithoutAgent(row)) return 0;
   if (row.reason === 'AgentLost') return 1;

@@ -132,6 +132,17 @@ ${
 </section>`;
 }
 
+/** What the installer did and does; nothing where it was never used. */
+export function renderInstallation({ installation }: Status): Markup | undefined {
+  if (installation === undefined) return undefined;
+  const { tone, text } = describeInstallation(installation);
+  const word = { unknown: 'at work', warning: 'not done', pass: 'done' }[tone];
+  return html`<section aria-labelledby="installer">
+<h2 id="installer">Installer</h2>
+<p>${mark(tone, word)} ${text}</p>
+</section>`;
+}
+
 /** What is wrong with sandboxes, without their pods, and whether containerd may restart. */
 export function renderSandboxes({ sandboxes }: Status): Markup {
   if (sandboxes === undefined)
@@ -244,15 +255,8 @@ function renderEvidence({ file, line, value }: Evidence): Markup {
 }
 
 /** Facts of the node and of the agent. */
-export function renderFacts({ facts, handler, version, evaluation, installation }: Status): Markup {
-  const installer =
-    installation === undefined ? [] : [['Installer', describeInstallation(installation).text] as const];
-  const all = [
-    ...describeFacts(facts),
-    ['Handler', handler] as const,
-    ['Agent', version] as const,
-    ...installer,
-  ];
+export function renderFacts({ facts, handler, version, evaluation }: Status): Markup {
+  const all = [...describeFacts(facts), ['Handler', handler] as const, ['Agent', version] as const];
   return html`<section aria-labelledby="node">
 <h2 id="node">Node</h2>
 <dl class="facts">${all.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}

@@ -35,11 +35,11 @@ describe('rolloutOf', () => {
 });
 
 describe('noteOf', () => {
-  it('says what is not usual', () => {
+  it('says what is wrong', () => {
     assert.deepEqual([{}, done, atWork, interrupted, failed].map(noteOf), [
       '',
       '',
-      'release-20260223.0 is being installed',
+      '',
       'installation of release-20260223.0 interrupted',
       'release-20260224.0 failed: RunscNotExecutable',
     ]);

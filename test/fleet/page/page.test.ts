@@ -58,7 +58,10 @@ describe('the page of a node', () => {
 
   it('shows what the installer did, where it was used', () => {
     const used = { ...HEALTHY, installation: INSTALLATIONS.failed };
-    shows(used, 'Installer release-20250203.0 is installed; release-20260224.0 failed at 2026-03-01');
+    shows(
+      used,
+      'Installer ! not done release-20250203.0 is installed; release-20260224.0 failed at 2026-03-01',
+    );
     assert.doesNotMatch(textOf(renderNodePage(HEALTHY)), /Installer/);
   });
 
