@@ -26,7 +26,7 @@ async function restarts(name: string): Promise<boolean> {
 }
 
 it('restarts a containerd that is stopped, and not one that is slow', async () => {
-  const silent = createServer(() => {}).listen(join(directory, 'slow'));
+  const silent = createServer((socket) => socket.resume()).listen(join(directory, 'slow'));
   await once(silent, 'listening');
   assert.deepEqual([await restarts('stopped'), await restarts('slow')], [true, false]);
   silent.close();
