@@ -61,10 +61,13 @@ for (const { name: node, containerd } of NODES)
     let clean = '';
     let original = '';
 
-    it('refuses a disk without room, and changes nothing', async () => {
+    it('refuses a disk without room, or one that is read-only, and changes nothing', async () => {
       [clean, original] = [await files(node), await config(node)];
       await onSmallDisk(node, '/usr/local/lib', 'size=900m', () =>
         refuses(node, installWords(RELEASE), /check: Only 900 MiB are free in "\/usr\/local\/lib"/),
+      );
+      await onSmallDisk(node, '/usr/local/lib', 'ro', () =>
+        refuses(node, installWords(RELEASE), /check: "\/usr\/local\/lib" cannot be written \(EROFS\)/),
       );
       assert.equal(await files(node), clean);
     });
