@@ -12,6 +12,12 @@ const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'];
 /** Pods that start at the same time. */
 const BATCH = 5;
 
+async function remove(): Promise<string> {
+  const { code, text } = await runInstaller(NODE, ['remove']);
+  if (code !== 0) throw new Error(text);
+  return text;
+}
+
 /** Times of installations on a node without gVisor, and what an upgrade does to running pods. */
 export async function measureInstaller(
   name: string,
@@ -36,7 +42,7 @@ export async function measureInstaller(
   for (let run = 0; run < runs; run++) {
     const add = () => timed(ended, () => install(NODE, NEW));
     labelled.push((await secondsUntilLabel(cluster, NODE, 'true', add)) * 1000);
-    const take = () => timed(removed, async () => (await runInstaller(NODE, ['remove'])).text);
+    const take = () => timed(removed, remove);
     await secondsUntilLabel(cluster, NODE, 'false', take);
   }
 

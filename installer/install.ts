@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import type { CriStatus } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { apply, loadHandler, needsRestart, proveRunc, restore } from './apply.ts';
+import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
 import { findContainerd, isLoaded } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
@@ -144,7 +144,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     await replaceText(root, old, undefined);
     report({ step: 'write', state: 'pass', text: `took the handler out of "${old.file}"` });
   }
-  await loadHandler(node, containerd, undefined);
+  await loadQuietly(node, containerd, undefined);
   if (!node.noRestart) await proveRunc(node);
   await removeAllGenerations(root);
   await removeJournal(root);

@@ -227,4 +227,10 @@ describe('configurations of containerd 2', { concurrency: false }, () => {
       assert.equal(code, 0, said);
       assert.equal(await files(node), before);
     });
+
+  it('no process of gVisor is left', { timeout: patient(60_000) }, async () => {
+    const script = 'readlink /proc/[0-9]*/exe | grep -c ^/usr/local/lib/gvisor/ || :';
+    for (const { name } of NODES)
+      await waitFor('probes to end', 20_000, async () => (await shell(name, script)).trim() === '0');
+  });
 });
