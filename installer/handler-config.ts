@@ -1,5 +1,5 @@
-import { readFile, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, posix } from 'node:path';
+import { lstat, readFile, rm } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import {
   type ContainerdFile,
   parseContainerdFile,
@@ -7,11 +7,11 @@ import {
 } from '../agent/containerd/config-files.ts';
 import type { ConfigRules } from '../agent/containerd/release.ts';
 import { TomlLines } from '../agent/containerd/toml.ts';
-import { Host } from '../agent/host/host.ts';
+import type { Host } from '../agent/host/host.ts';
 import type { Written } from './journal.ts';
-import { draftOf, writeWhole } from './journal.ts';
+import { writeWhole } from './journal.ts';
 import { Refusal } from './node.ts';
-import { type Generation, syncDirectory } from './release.ts';
+import type { Generation } from './release.ts';
 
 const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
 const END = '# END gvisor-ready';
@@ -199,21 +199,21 @@ async function replaceIn(
         : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found)}\nRestore or remove it, and try again`;
     throw new Refusal('write', message);
   }
-  const local = await localPath(root, file);
   if (isWhole && next === undefined) {
-    for (const each of [draftOf(local), local]) await rm(each, { force: true });
-    return syncDirectory(dirname(local));
+    await rm(join(root, file), { force: true });
+    return;
   }
   const before = content ?? '';
   const after = isWhole ? (next?.text ?? '') : edited(before, old, next);
-  const mode = await stat(local).then(
-    (seen) => seen.mode & 0o7777,
-    () => 0o644,
-  );
+  const seen = await lstat(join(root, file)).catch(() => undefined);
+  if (seen?.isSymbolicLink()) {
+    const next = 'Give --config with the file that it leads to';
+    throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
+  }
   // Read again just before, because Ansible, Puppet or nodeadm may have written meanwhile.
   if ((await contentOf(root, file)) !== content)
     throw new Refusal('write', `"${file}" changed while it was being edited: nothing was written. Try again`);
-  await writeWhole(local, after, mode);
+  await writeWhole(join(root, file), after, seen);
 }
 
 /** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
@@ -223,18 +223,8 @@ function edited(before: string, old: Written | undefined, next: Written | undefi
   return instead === undefined ? before + text : before.replace(instead, () => text);
 }
 
-/**
- * Where a file is, as this process reaches it. A link stays a link, and one to an absolute path of the host leads there,
- * not into the file system of the installer's own container.
- */
-async function localPath(root: string, file: string): Promise<string> {
-  const host = new Host(root);
-  const directory = (await host.localPath(dirname(file))) ?? join(root, dirname(file));
-  return (await host.localPath(file)) ?? join(directory, basename(file));
-}
-
 async function contentOf(root: string, file: string): Promise<string | undefined> {
-  return readFile(await localPath(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
+  return readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
   });

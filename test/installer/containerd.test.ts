@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
@@ -25,9 +25,12 @@ async function restarts(name: string): Promise<boolean> {
   return existsSync(mark);
 }
 
+const sockets: Socket[] = [];
+
 it('restarts a containerd that is stopped, and not one that is slow', async () => {
-  const silent = createServer((socket) => socket.resume()).listen(join(directory, 'slow'));
+  const silent = createServer((socket) => void sockets.push(socket)).listen(join(directory, 'slow'));
   await once(silent, 'listening');
   assert.deepEqual([await restarts('stopped'), await restarts('slow')], [true, false]);
   silent.close();
+  for (const socket of sockets) socket.destroy();
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chown, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
@@ -11,7 +11,6 @@ import {
   removeJournal,
   requireHandler,
   writeJournal,
-  writeWhole,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
 
@@ -67,14 +66,4 @@ it('belongs to one handler', () => {
   ] as const)
     requireHandler(each, handler);
   assert.throws(() => requireHandler({ ...journal, installed }, 'runsc'), /Give --handler gvisor/);
-});
-
-it('keeps the owner and the mode of a file that it replaces', async () => {
-  const file = join(root, 'config.toml');
-  await writeFile(file, 'old');
-  const { uid, gid } = process.getuid?.() === 0 ? { uid: 1, gid: 2 } : await stat(file);
-  await chown(file, uid, gid);
-  await writeWhole(file, 'new', 0o640);
-  const seen = await stat(file);
-  assert.deepEqual([seen.uid, seen.gid, seen.mode & 0o777], [uid, gid, 0o640]);
 });
