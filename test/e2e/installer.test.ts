@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
