@@ -112,6 +112,7 @@ export const INSTALLATION = object<Installation>({
       release: word,
       step: word,
       since: text,
+      removes: absentOr(boolean),
       interrupted: boolean,
     }),
   ),

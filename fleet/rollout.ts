@@ -42,7 +42,8 @@ export function rolloutOf(nodes: readonly (readonly [string, NodeInstallation])[
 
 /** What is wrong with the installation of one node, in a few words; "" where nothing is. */
 export function noteOf({ pending, failure }: NodeInstallation): string {
-  if (pending?.interrupted) return `installation of ${pending.release} interrupted`;
+  if (pending?.interrupted)
+    return `${pending.removes ? 'removal' : 'installation'} of ${pending.release} interrupted`;
   return pending !== undefined || failure === undefined
     ? ''
     : `${failure.release} failed: ${failure.reason ?? failure.step}`;

@@ -22,16 +22,17 @@ export function duringInstallation(verdict: Verdict, installation: Installation 
 const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
 const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
 
-function describePending({
-  release,
-  step,
-  since,
-  interrupted,
-}: NonNullable<Installation['pending']>): string {
+function describePending(pending: NonNullable<Installation['pending']>): string {
+  const { release, step, since, removes = false, interrupted } = pending;
   const where = `(step ${step}, begun ${formatUtc(since)})`;
   return interrupted
-    ? `the installation of ${release} was interrupted ${where}`
-    : `${release} is being installed ${where}`;
+    ? `the ${removes ? 'removal' : 'installation'} of ${release} was interrupted ${where}`
+    : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
+}
+
+/** Whether the installer is at work on what the checks see, so that a person should wait, whatever they advise. */
+export function isBeingInstalled(installation: Installation | undefined, reason: string): boolean {
+  return isUnderWay(installation) && ['InstallationUnderWay', 'SandboxProven'].includes(reason);
 }
 
 /** What the installer did and does on a node, in a line. */
