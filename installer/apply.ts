@@ -20,7 +20,7 @@ import { waitForQuiet } from './quiet.ts';
 import { type Generation, generationAt } from './release.ts';
 
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
-const PROVE_MS = 180_000;
+const PROVE_MS = 600_000;
 const PROVE_PAUSE_MS = 1_000;
 
 /** What {@link apply} replaces by what, and how it records its steps. */
