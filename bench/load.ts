@@ -114,8 +114,9 @@ export async function measureChurn(
       if (sandboxes !== undefined) scans.set(sandboxes.at, sandboxes.restart);
     }
     const { pending, running, ended } = await churningPods(cluster);
-    await deletePods(cluster, [...pending, ...running, ...ended]);
+    // First, because the pods need the processors to end.
     await endLoad(cluster);
+    await deletePods(cluster, [...pending, ...running, ...ended]);
   });
   const restarts = [...scans.values()].map(answerOf);
   const count = (answer: string) => restarts.filter((each) => each === answer).length;
