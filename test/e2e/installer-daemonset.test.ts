@@ -32,7 +32,7 @@ let cluster: Cluster;
 /** containerd's configuration before the first installation, by node. */
 const originals = new Map<string, string>();
 useOwnCluster(
-  'installer-daemonset',
+  'rollout',
   NODES,
   async (started) => {
     cluster = started;

@@ -21,7 +21,7 @@ const STATUS = [
 let vm: VmCluster;
 let original: string;
 useOwnCluster(
-  'vm-installer',
+  'vm-rollout',
   [{ name: VM_NODE, machine: 'vm', gvisor: 'none' }],
   async (cluster) => {
     vm = { cluster, node: cluster.node(VM_NODE) };
