@@ -103,21 +103,24 @@ export const SANDBOXES = object<SandboxesReport>({
   total: count,
   restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
 });
+/** As the agent takes releases, steps and reasons from the installer's journal. */
+const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
 export const INSTALLATION = object<Installation>({
-  installed: absentOr(text),
+  installed: absentOr(word),
   pending: absentOr(
     object<NonNullable<Installation['pending']>>({
-      release: text,
-      step: text,
+      release: word,
+      step: word,
       since: text,
+      removes: absentOr(boolean),
       interrupted: boolean,
     }),
   ),
   failure: absentOr(
     object<NonNullable<Installation['failure']>>({
-      release: text,
-      step: text,
-      reason: absentOr(text),
+      release: word,
+      step: word,
+      reason: absentOr(word),
       message: text,
       at: text,
     }),
@@ -151,6 +154,11 @@ const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'prove
 /** Whether a value is an agent's report, within limits: a compromised node may send anything. */
 export function isStatus(value: unknown): value is Status {
   return STATUS(value);
+}
+
+/** Whether a value is the part of a report about the installer, within the same limits. */
+export function isInstallation(value: unknown): value is Installation {
+  return INSTALLATION(value);
 }
 
 /** Whether a value is the part of a report about sandboxes, within the same limits. */

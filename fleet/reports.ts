@@ -1,8 +1,10 @@
 import timers from 'node:timers/promises';
 import { pooledMap } from '../agent/async.ts';
+import type { Installation } from '../agent/host/installation.ts';
 import { AGENT_PORT } from '../agent/kube/access.ts';
 import { type AgentPod, truncate } from './objects.ts';
-import { isSandboxes } from './report-shape.ts';
+import { isInstallation, isSandboxes } from './report-shape.ts';
+import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
 /**
@@ -68,6 +70,8 @@ export type AgentStatus = {
     /** Whether a restart of containerd would harm pods. */
     readonly unsafe: boolean;
   };
+  /** Absent where the installer was never used. */
+  readonly installation?: NodeInstallation;
 };
 
 /** Polls the reports of all agents, each once per interval. */
@@ -112,7 +116,7 @@ export class AgentReports {
     const last = this.#statuses.get(node);
     try {
       const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
-      const { version, provenAt, sandboxes } = report ?? {};
+      const { version, provenAt, sandboxes, installation } = report ?? {};
       if (typeof version !== 'string') throw new Error('no report');
       const provenAtMs = Date.parse(String(provenAt));
       this.#statuses.set(node, {
@@ -126,10 +130,20 @@ export class AgentReports {
         ...(isSandboxes(sandboxes) && !sandboxes.stale
           ? { sandboxes: { problems: sandboxes.total, unsafe: sandboxes.restart.state === 'unsafe' } }
           : {}),
+        ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
       });
     } catch {
       // The last status is kept; the pod's readiness comes from the API server.
       this.#statuses.set(node, { version: last?.version ?? '', ...last, pod: name, atMs });
     }
   }
+}
+
+/** Texts of a compromised node may be long, and are kept of thousands of nodes. */
+function withoutTexts({ pending, failure, ...rest }: Installation): NodeInstallation {
+  return {
+    ...rest,
+    ...(pending && { pending: { ...pending, since: '' } }),
+    ...(failure && { failure: { ...failure, message: '', at: '' } }),
+  };
 }

@@ -2,6 +2,7 @@ import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { AgentPod, AgentSet, FleetNode } from './objects.ts';
 import type { AgentStatus } from './reports.ts';
+import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 
 /** The state of a node; "none" where it has no condition. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';
@@ -22,6 +23,8 @@ export type Row = {
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
   readonly unsafe: boolean;
+  /** What is wrong with the installation there; "" where nothing is. */
+  readonly installer: string;
   readonly agent: 'ready' | 'not ready' | 'none';
   /** Releases of gVisor, containerd and the agent. */
   readonly gvisor: string;
@@ -46,6 +49,8 @@ export type FleetView = {
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
   readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
+  /** Absent where the installer was used on no node. */
+  readonly rollout?: Rollout;
   readonly nodes: readonly Row[];
 };
 
@@ -76,6 +81,12 @@ export function viewFleet(state: FleetState): FleetView {
     (old, row) => (old === undefined || row.provenAt < old.provenAt ? row : old),
     undefined,
   );
+  const rollout = rolloutOf(
+    rows.flatMap(({ name }) => {
+      const { installation } = statusOf(name) ?? {};
+      return installation === undefined ? [] : [[name, installation] as const];
+    }),
+  );
   return {
     upToDate,
     counts,
@@ -90,6 +101,7 @@ export function viewFleet(state: FleetState): FleetView {
       containerd: tally(rows.map(({ containerd }) => containerd)),
       agent: tally(rows.map(({ version }) => version)),
     },
+    ...(rollout && { rollout }),
     nodes: rows,
   };
 }
@@ -107,6 +119,7 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
     nodeReady: node.ready,
     problems: agent?.sandboxes?.problems ?? 0,
     unsafe: agent?.sandboxes?.unsafe ?? false,
+    installer: noteOf(agent?.installation ?? {}),
     agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
     gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
@@ -124,13 +137,13 @@ function isWithoutAgent({ label, nodeReady, agent }: Omit<Row, 'rank'>): boolean
   return label === 'true' && nodeReady && agent !== 'ready';
 }
 
-/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes, and self-healing ones. */
+/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes or a failed installation, and self-healing ones. */
 function rankOf(row: Omit<Row, 'rank'>): number {
   if (isWithoutAgent(row)) return 0;
   if (row.reason === 'AgentLost') return 1;
   if (!row.nodeReady) return 5;
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
-  return row.problems > 0 ? Math.min(rank, 4) : rank;
+  return row.problems > 0 || row.installer !== '' ? Math.min(rank, 4) : rank;
 }
 
 function tally(values: readonly string[]): Record<string, number> {

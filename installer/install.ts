@@ -134,7 +134,14 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   if (installed !== undefined) {
     const { generation, written } = installed;
     const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
-    const pending = { generation, written, ...started, step: 'write', unit: containerd.unit } as const;
+    const pending = {
+      generation,
+      written,
+      ...started,
+      step: 'write',
+      removes: true,
+      unit: containerd.unit,
+    } as const;
     await writeJournal(root, { format: 1, handler: journal.handler, pending });
   }
   if (old !== undefined) {

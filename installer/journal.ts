@@ -43,6 +43,8 @@ export type Journal = {
     | (Installed & {
         readonly step: Step;
         readonly since: string;
+        /** Whether it is taken away. */
+        readonly removes?: true | undefined;
         /** The installer's process as the node's /proc shows it, which tells others whether it is still at work. */
         readonly process: InstallerProcess;
         /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */

@@ -6,7 +6,7 @@ import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube
 import { isOpen } from '../agent/pods/pod.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
-import { absentOr, list, number, object, SANDBOXES, text } from '../fleet/report-shape.ts';
+import { absentOr, INSTALLATION, list, number, object, SANDBOXES, text } from '../fleet/report-shape.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
@@ -237,6 +237,7 @@ const REPORT = object({
     }),
   ),
   sandboxes: absentOr(SANDBOXES),
+  installation: absentOr(INSTALLATION),
 });
 
 function isReport(value: unknown): value is Status {

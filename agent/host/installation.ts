@@ -14,6 +14,8 @@ export type Installation = {
     readonly release: string;
     readonly step: string;
     readonly since: string;
+    /** Whether the release is taken away. */
+    readonly removes?: true;
     /** Whether no installer is at work any more, or none that makes progress. */
     readonly interrupted: boolean;
   };
@@ -67,25 +69,38 @@ type Fields = Readonly<Record<string, unknown>>;
 export function parseJournal(text: string): Journal {
   const journal = fieldsOf(JSON.parse(text));
   if (journal.format !== 1) throw new Error('unknown format');
-  const [installed, pending, failure] = [journal.installed, journal.pending, journal.failure].map(fieldsOf);
-  const release = releaseOf(installed);
-  const [begun, failed] = [stepOf(pending, pending?.since), stepOf(failure, failure?.at)];
-  const { pid, startTicks } = fieldsOf(pending?.process);
+  const installed = releaseOf(fieldsOf(journal.installed));
+  const failure = parseFailure(fieldsOf(journal.failure));
+  return {
+    ...(installed && { installed }),
+    ...parsePending(fieldsOf(journal.pending)),
+    ...(failure && { failure }),
+  };
+}
+
+function parsePending(fields: Fields): Pick<Journal, 'pending' | 'process'> {
+  const [release, step, since] = [releaseOf(fields), stepOf(fields), timeOf(fields.since)];
+  if (release === undefined || step === undefined || since === undefined) return {};
+  const { pid, startTicks } = fieldsOf(fields.process);
   const isProcess = Number.isSafeInteger(pid) && Number.isSafeInteger(startTicks);
   return {
-    ...(release === undefined ? {} : { installed: release }),
-    ...(begun && {
-      pending: { release: begun.release, step: begun.step, since: begun.at, interrupted: true },
-    }),
-    ...(begun && isProcess ? { process: { pid: pid as number, startTicks: startTicks as number } } : {}),
-    ...(failed && {
-      failure: {
-        ...failed,
-        ...reasonOf(failure?.reason),
-        message: sanitizeLine(textOf(failure?.message).slice(0, MAX_MESSAGE)),
-      },
-    }),
+    pending: {
+      release,
+      step,
+      since,
+      ...(fields.removes === true ? { removes: true } : {}),
+      interrupted: true,
+    },
+    ...(isProcess ? { process: { pid: pid as number, startTicks: startTicks as number } } : {}),
   };
+}
+
+function parseFailure(fields: Fields): Installation['failure'] {
+  const [release, step, at] = [releaseOf(fields), stepOf(fields), timeOf(fields.at)];
+  if (release === undefined || step === undefined || at === undefined) return undefined;
+  const reason = /^[A-Za-z]{1,64}$/.exec(textOf(fields.reason))?.[0];
+  const message = sanitizeLine(textOf(fields.message).slice(0, MAX_MESSAGE));
+  return { release, step, ...(reason && { reason }), message, at };
 }
 
 function fieldsOf(value: unknown): Fields {
@@ -93,21 +108,17 @@ function fieldsOf(value: unknown): Fields {
 }
 
 /** The release in the name of a generation's directory. */
-function releaseOf(fields: Fields | undefined): string | undefined {
-  return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(fields?.generation))?.[1];
+function releaseOf({ generation }: Fields): string | undefined {
+  return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(generation))?.[1];
 }
 
-function stepOf(fields: Fields | undefined, time: unknown) {
-  const release = releaseOf(fields);
-  const step = /^[a-z-]{1,20}$/.exec(textOf(fields?.step))?.[0];
-  const atMs = Date.parse(textOf(time));
-  if (release === undefined || step === undefined || Number.isNaN(atMs)) return undefined;
-  return { release, step, at: new Date(atMs).toISOString() };
+function stepOf({ step }: Fields): string | undefined {
+  return /^[a-z-]{1,20}$/.exec(textOf(step))?.[0];
 }
 
-function reasonOf(value: unknown): { readonly reason?: string } {
-  const reason = /^[A-Za-z]{1,64}$/.exec(textOf(value))?.[0];
-  return reason === undefined ? {} : { reason };
+function timeOf(value: unknown): string | undefined {
+  const atMs = Date.parse(textOf(value));
+  return Number.isNaN(atMs) ? undefined : new Date(atMs).toISOString();
 }
 
 function textOf(value: unknown): string {

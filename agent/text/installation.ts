@@ -1,7 +1,7 @@
 import { type Installation, isUnderWay } from '../host/installation.ts';
 import type { Reason } from '../reasons.ts';
 import type { Verdict } from '../verdict.ts';
-import { formatUtc, type Tone } from './format.ts';
+import { formatUtc } from './format.ts';
 
 /**
  * The verdict as it is told while the installer is at work, or was interrupted. The status stays: an installation neither
@@ -22,21 +22,17 @@ export function duringInstallation(verdict: Verdict, installation: Installation 
 const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
 const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
 
-function describePending({
-  release,
-  step,
-  since,
-  interrupted,
-}: NonNullable<Installation['pending']>): string {
+function describePending(pending: NonNullable<Installation['pending']>): string {
+  const { release, step, since, removes = false, interrupted } = pending;
   const where = `(step ${step}, begun ${formatUtc(since)})`;
   return interrupted
-    ? `the installation of ${release} was interrupted ${where}`
-    : `${release} is being installed ${where}`;
+    ? `the ${removes ? 'removal' : 'installation'} of ${release} was interrupted ${where}`
+    : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
 }
 
 /** What the installer did and does on a node, in a line. */
 export function describeInstallation(installation: Installation): {
-  readonly tone: Tone;
+  readonly tone: 'pass' | 'warning' | 'unknown';
   readonly text: string;
 } {
   const { installed, pending, failure } = installation;

@@ -53,6 +53,7 @@ function row(node) {
     node.nodeReady ? '' : 'Node is NotReady',
     node.problems ? `problems of sandboxes: ${node.problems}` : '',
     node.unsafe ? 'do not restart containerd' : '',
+    node.installer,
   ].filter(Boolean);
   const why = cell(
     'Why',
@@ -214,7 +215,8 @@ function show() {
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
     ['oldest proof', oldestProof ? `${ago(oldestProof.at)} (${oldestProof.node})` : 'not known'],
   ]);
-  pairs(find('releases'), releases());
+  const rollout = fleet.rollout ? [['installer', fleet.rollout.text]] : [];
+  pairs(find('releases'), [...releases(), ...rollout]);
   notices();
   reasons();
   showRows();

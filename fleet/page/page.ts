@@ -8,6 +8,7 @@ import {
   renderChecks,
   renderFacts,
   renderHistory,
+  renderInstallation,
   renderNodeWrites,
   renderProof,
   renderSandboxes,
@@ -136,6 +137,7 @@ function renderSections(status: Status): Markup {
   dedupe.add(status.evaluation.verdict.message);
   return html`${verdict}
 <div class="pair around">${PODS_NOTE}${renderNodeWrites(status)}</div>
+${renderInstallation(status)}
 ${renderSandboxes(status)}
 ${proof}
 ${renderChecks(status, dedupe)}

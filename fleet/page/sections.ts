@@ -19,6 +19,7 @@ import {
   type Tone,
   toneOf,
 } from '../../agent/text/format.ts';
+import { describeInstallation } from '../../agent/text/installation.ts';
 import { nextSteps, sinceOf } from '../../agent/text/next-steps.ts';
 import { html, type Markup } from './html.ts';
 
@@ -128,6 +129,17 @@ ${
         ([kind, name, value]) => html`<div><dt>${kind} <code>${name}</code></dt><dd>${value}</dd></div>`,
       )}</dl>`
 }
+</section>`;
+}
+
+/** What the installer did and does; nothing where it was never used. */
+export function renderInstallation({ installation }: Status): Markup | undefined {
+  if (installation === undefined) return undefined;
+  const { tone, text } = describeInstallation(installation);
+  const word = { unknown: 'at work', warning: 'not done', pass: 'done' }[tone];
+  return html`<section aria-labelledby="installer">
+<h2 id="installer">Installer</h2>
+<p>${mark(tone, word)} ${text}</p>
 </section>`;
 }
 

@@ -2,7 +2,8 @@ import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
 import type { SandboxesReport } from '../../agent/sandboxes/problem.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
-import { readDaemonSet, readReports } from '../agent-reports.ts';
+import { rolloutOf } from '../../fleet/rollout.ts';
+import { type ReportResult, readDaemonSet, readReports } from '../agent-reports.ts';
 import { type Api, optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { type NodeState, stateOf } from '../node-summary.ts';
@@ -19,18 +20,20 @@ type NodeGroup = { readonly reason: string; readonly nodes: readonly string[] };
 /** `status`: the fleet at a glance. */
 export async function status(context: Context, format: Format | undefined): Promise<number> {
   const { api, output } = context;
-  const [{ rows, sandboxes }, daemonSet, requirements] = await Promise.all([
-    listRows(context).then(async ({ rows }) => ({ rows, sandboxes: await readSandboxes(api, rows) })),
+  const [{ rows, reports }, daemonSet, requirements] = await Promise.all([
+    listRows(context).then(async ({ rows }) => ({ rows, reports: await readReadyAgents(api, rows) })),
     optional(
       readDaemonSet(api).then((found) => found ?? ('absent' as const)),
       [403],
     ),
     optional(listRequirements(api), [403]),
   ]);
+  const sandboxes = sandboxesOf(reports);
   const lines = [
     aboutNodes(rows),
     aboutAgents(rows, daemonSet),
     aboutReleases(rows),
+    ...aboutInstaller(reports),
     aboutNamespaces(requirements),
     ...aboutSandboxes(sandboxes),
   ];
@@ -134,9 +137,29 @@ function aboutNamespaces(requirements: ReadonlyMap<string, string> | undefined):
 /** The sandboxes on a node according to its Ready agent; a string is why they are unknown. */
 type NodeSandboxes = { readonly node: string; readonly sandboxes: SandboxesReport | string };
 
-async function readSandboxes(api: Api, rows: readonly NodeRow[]): Promise<readonly NodeSandboxes[]> {
-  const agents = rows.flatMap(({ agent }) => (agent !== '?' && agent?.ready ? [agent] : []));
-  const reports = await readReports(api, agents);
+type Reports = ReadonlyMap<string, ReportResult>;
+
+function readReadyAgents(api: Api, rows: readonly NodeRow[]): Promise<Reports> {
+  return readReports(
+    api,
+    rows.flatMap(({ agent }) => (agent !== '?' && agent?.ready ? [agent] : [])),
+  );
+}
+
+/** One line where the installer was used. */
+function aboutInstaller(reports: Reports): StatusLine[] {
+  const rollout = rolloutOf(
+    [...reports].flatMap(([node, result]) =>
+      'report' in result && result.report.installation ? [[node, result.report.installation] as const] : [],
+    ),
+  );
+  if (rollout === undefined) return [];
+  const { underWay, interrupted, failed, text } = rollout;
+  const isOver = underWay.length + interrupted.length + Object.keys(failed).length === 0;
+  return [{ tone: isOver ? 'pass' : 'warning', about: 'Installer', text }];
+}
+
+function sandboxesOf(reports: Reports): readonly NodeSandboxes[] {
   // An agent that has just started has not scanned them yet.
   const scanned = [...reports].filter(([, result]) => 'problem' in result || result.report.sandboxes);
   return scanned.map(([node, result]) => ({ node, sandboxes: sandboxesIn(result) }));

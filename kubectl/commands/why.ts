@@ -6,6 +6,7 @@ import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
+import { describeInstallation } from '../../agent/text/installation.ts';
 import {
   type AgentSummary,
   listAgents,
@@ -146,6 +147,8 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
   const seen: Observation[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
+  if (report?.installation !== undefined)
+    seen.push({ about: 'installer', ...describeInstallation(report.installation) });
   seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
   if (!node.alive)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
@@ -226,7 +229,7 @@ function remediesFor(report: Status | undefined, reason: string): string[] {
   const failed =
     report?.findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason as string] : [])) ??
     [];
-  return [...new Set([reason, ...failed])].flatMap((code) => {
+  return [...new Set([reason, ...(reason === 'InstallationUnderWay' ? [] : failed)])].flatMap((code) => {
     if (code === '' || code === 'SandboxProven') return [];
     const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
     return [`${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`];

@@ -42,6 +42,42 @@ async function see(node: string, pod: string): Promise<RunningPod> {
   };
 }
 
+/** What the Node says of gVisor during some work, each state once until it changes. */
+async function statesDuring(node: string, work: () => Promise<void>): Promise<readonly string[]> {
+  const condition = '.status.conditions[?(@.type=="GVisorReady")]';
+  const label = '.metadata.labels.gvisor\\.node-restriction\\.kubernetes\\.io/ready';
+  const path = `{${condition}.status} {${condition}.reason}, ready={${label}}{"\\n"}`;
+  const { command, args } = cluster().kubectlCommand([
+    'get',
+    'node',
+    node,
+    '--watch',
+    '-o',
+    `jsonpath=${path}`,
+  ]);
+  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  const begun = new Promise<void>((resolve) => {
+    watch.stdout.on('data', (chunk: Buffer) => {
+      text += chunk;
+      resolve();
+    });
+  });
+  await begun;
+  try {
+    await work();
+    await waitFor(
+      'the watch to show the last state',
+      10_000,
+      async () => text.includes('True ') || undefined,
+    );
+  } finally {
+    watch.kill();
+  }
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.filter((line, at) => line !== lines[at - 1]);
+}
+
 for (const { name: node, containerd } of NODES) {
   describe(`the installer on containerd ${containerd}`, { concurrency: false }, () => {
     let original: string;
@@ -50,9 +86,17 @@ for (const { name: node, containerd } of NODES) {
       timeout: patient(180_000),
     }, async () => {
       original = await config(node);
-      const text = await install(node, '20250203.0');
-      assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
-      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+      await waitForNode(cluster(), node, ({ condition }) => condition === 'False HandlerNotConfigured');
+      const states = await statesDuring(node, async () => {
+        const text = await install(node, '20250203.0');
+        assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
+        await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+      });
+      assert.deepEqual(states, [
+        'False HandlerNotConfigured, ready=false',
+        'False InstallationUnderWay, ready=false',
+        'True SandboxProven, ready=true',
+      ]);
     });
 
     it('changes and restarts nothing the second time', { timeout: patient(120_000) }, async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isStatus } from '../../fleet/report-shape.ts';
+import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 import { sandboxesOf } from '../kubectl/fleet-objects.ts';
@@ -26,6 +27,7 @@ describe('isStatus', () => {
       UNPUBLISHED,
       EXPLAINED,
       { ...BROKEN, sandboxes: HANGING },
+      ...Object.values(INSTALLATIONS).map((installation) => ({ ...BROKEN, installation })),
       ...Object.values(SAMPLES),
     ])
       assert.equal(isStatus(JSON.parse(JSON.stringify(report))), true);
@@ -55,6 +57,10 @@ describe('isStatus', () => {
     ['history.0.at', 0],
     ['nodeWrites', { labels: { a: [] }, tainted: false }],
     ['nodeWrites.condition', {}],
+    ['installation', null],
+    ['installation', { installed: ['release'] }],
+    ['installation', { pending: { ...INSTALLATIONS.atWork.pending, interrupted: 'no' } }],
+    ['installation', { failure: { ...INSTALLATIONS.failed.failure, step: '`reboot`' } }],
     ['sandboxes', null],
     ['sandboxes', { ...HANGING, total: -1 }],
     ['sandboxes', { ...HANGING, restart: { state: 'toString', because: [] } }],

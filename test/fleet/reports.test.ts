@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { AGENT_PORT } from '../../agent/kube/access.ts';
 import { AgentReports, isAgentLive } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
+import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { sandboxesOf } from '../kubectl/fleet-objects.ts';
 
 /** All agents have the same port, so each test has a loopback address of its own. */
@@ -83,6 +84,19 @@ describe('AgentReports', () => {
     assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
     assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
     assert.equal(await seen('127.0.0.213', { stale: true }), undefined);
+  });
+
+  it('have what the installer does, without its texts, within the limits of a report', async (t) => {
+    const seen = async (address: string, installation: object) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', installation }))).status.installation;
+    const { failed, interrupted } = INSTALLATIONS;
+    assert.deepEqual(await seen('127.0.0.221', failed), {
+      ...failed,
+      failure: { ...failed.failure, message: '', at: '' },
+    });
+    assert.deepEqual((await seen('127.0.0.222', interrupted))?.pending?.release, 'release-20260223.0');
+    assert.equal(await seen('127.0.0.223', { installed: '<b>' }), undefined);
+    assert.equal(await seen('127.0.0.224', { installed: 'r'.repeat(99) }), undefined);
   });
 
   it('truncate a long version, and ignore an invalid time', async (t) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { viewFleet } from '../../fleet/view.ts';
+import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
@@ -54,6 +55,23 @@ describe('viewFleet', () => {
       Object.entries(releases.gvisor),
       names.map((name) => [name, 1]),
     );
+  });
+
+  it('has the rollout of the installer, and its nodes that are not done first', () => {
+    const nodes = ['a', 'b', 'c'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { done, failed } = INSTALLATIONS;
+    const installationOf: Readonly<Record<string, typeof done | typeof failed>> = { b: done, c: failed };
+    const statusOf = (node: string) => {
+      const installation = installationOf[node];
+      return { version: '0.2.0', ...(installation && { installation }) };
+    };
+    const { rollout, nodes: rows } = viewFleet({ ...NOTHING, nodes, statusOf, pods });
+    assert.deepEqual(rollout?.failed, { RunscNotExecutable: ['c'] });
+    assert.equal('rollout' in viewFleet({ ...NOTHING, nodes }), false);
+    const shown = rows.map(({ name, installer }) => [name, installer]);
+    assert.deepEqual(shown.at(0), ['c', 'release-20260224.0 failed: RunscNotExecutable']);
+    assert.deepEqual(shown.at(-1), ['b', '']);
   });
 
   it('sorts by urgency, then by name in numeric order', () => {

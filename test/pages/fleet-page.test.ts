@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
+import { noteOf, rolloutOf } from '../../fleet/rollout.ts';
+import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
 import { readContrast, readFocus } from './contrast.ts';
@@ -30,6 +32,27 @@ describe('the page of the fleet in a browser', () => {
       (url) => !url.startsWith(state.origin) && !url.startsWith('data:'),
     );
     assert.deepEqual(foreign, []);
+  });
+
+  it('shows the rollout of the installer, and nothing of it where it is not used', async () => {
+    const page = await open();
+    assert.equal(await page.locator('#releases dt', { hasText: 'installer' }).count(), 0);
+    const { failed, atWork } = INSTALLATIONS;
+    const nodes = sampleFleet(30).nodes.map((row) =>
+      row.name === 'node-1' ? { ...row, installer: noteOf(failed) } : row,
+    );
+    const rollout = rolloutOf([
+      ['node-1', failed],
+      ['node-2', atWork],
+    ]);
+    state.view = sampleFleet(30, { nodes, ...(rollout && { rollout }) });
+    const used = await open();
+    assert.equal(
+      await used.locator('#releases div', { hasText: 'installer' }).textContent(),
+      'installerrelease-20250203.0 on 2, at work on node-2, failed on node-1 (RunscNotExecutable)',
+    );
+    const row = used.locator('#nodes tr', { hasText: 'node-1' }).filter({ hasText: 'failed' });
+    assert.match((await row.textContent()) ?? '', /release-20260224\.0 failed: RunscNotExecutable/);
   });
 
   it('shows how many nodes are proven, and the most urgent nodes first', async () => {

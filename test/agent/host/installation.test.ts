@@ -51,6 +51,11 @@ describe('parseJournal', () => {
     });
   });
 
+  it('knows a removal', () => {
+    const { pending } = parseJournal(journalOf({ pending: { ...PENDING, removes: true } }));
+    assert.equal(pending?.removes, true);
+  });
+
   const UNKNOWN: Readonly<Record<string, object>> = {
     'a directory of somebody else': { installed: { generation: '/opt/gvisor' } },
     'a release that is no name': { installed: { generation: `/x/<script>-0123456789ab` } },

@@ -42,6 +42,17 @@ describe('duringInstallation', () => {
     assert.ok(message.endsWith('; it is not loaded'));
   });
 
+  it('tells a removal from an installation', () => {
+    for (const [interrupted, text] of [
+      [false, /^release-20260223\.0 is being removed \(/],
+      [true, /^the removal of release-20260223\.0 was interrupted \(/],
+    ] as const)
+      assert.match(
+        duringInstallation(BROKEN, { pending: { ...PENDING, removes: true, interrupted } }).message,
+        text,
+      );
+  });
+
   it('changes nothing where only an earlier installation is known', () => {
     assert.equal(duringInstallation(BROKEN, { installed: 'release-20250203.0' }), BROKEN);
   });

@@ -35,6 +35,15 @@ describe('nextSteps', () => {
     assert.deepEqual(reasons(broken), ['ShimNotFound', 'RestartPending']);
   });
 
+  it('is to wait, and nothing else, while the installer is at work', () => {
+    const installing = reportOf({
+      verdict: verdictOf('False', 'InstallationUnderWay'),
+      findings: [finding(error('HandlerNotConfigured', 'no file'), 'handler-configured')],
+      proof: unproven('failed', 'HandlerNotConfigured'),
+    });
+    assert.deepEqual(reasons(installing), ['InstallationUnderWay']);
+  });
+
   it('names the place of a handler on this node', () => {
     const absent = { ...error('HandlerNotConfigured', 'no file'), where: 'GKE Sandbox' };
     const findings = [finding(absent, 'handler-configured')];

@@ -5,6 +5,7 @@ import { error, pass, skip, unknown, warning } from '../../../agent/checks/findi
 import type { SandboxesReport } from '../../../agent/sandboxes/problem.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
+import { INSTALLATIONS } from '../sample-installations.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
 
 const SCREEN = { colored: false, width: 80 };
@@ -87,6 +88,15 @@ describe('renderReport', () => {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
       assert.equal(colored.replace(/\u001b\[\d+m/g, ''), renderReport(report, SCREEN));
     }
+  });
+
+  it('shows what the installer did, where it was used', () => {
+    const used = { ...ready, installation: INSTALLATIONS.interrupted };
+    assert.match(
+      renderReport(used, SCREEN),
+      /^ {2}! Installer: the installation of release-20260223\.0 was interrupted \(step$/m,
+    );
+    assert.doesNotMatch(READY, /Installer/);
   });
 
   it('shows an unknown check by its id', () => {

@@ -4,6 +4,7 @@ import type { Report, Status } from '../../../agent/agent.ts';
 import { CHECKS } from '../../../agent/checks/checks.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
+import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { NO_SHIM } from '../../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
@@ -53,6 +54,15 @@ describe('the page of a node', () => {
       places,
       places.toSorted((a, b) => a - b),
     );
+  });
+
+  it('shows what the installer did, where it was used', () => {
+    const used = { ...HEALTHY, installation: INSTALLATIONS.failed };
+    shows(
+      used,
+      'Installer ! not done release-20250203.0 is installed; release-20260224.0 failed at 2026-03-01',
+    );
+    assert.doesNotMatch(textOf(renderNodePage(HEALTHY)), /Installer/);
   });
 
   it('shows that the first evaluation has not ended yet', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode, setReport } from '../fleet.ts';
 import { agentObject, agentStatus, nodeObject, sandboxesOf } from '../fleet-objects.ts';
@@ -81,6 +82,20 @@ describe('status', () => {
       for (const line of lines) assert.match(out, line);
       if (code === 2) assert.doesNotMatch(out, /without/, 'labels without an agent are unknown');
     });
+
+  it('shows how far the installer is, where it is used', async (t) => {
+    const { api, run } = await openFleet(t);
+    assert.doesNotMatch((await run('status')).out, /Installer/);
+    const { done, failed } = INSTALLATIONS;
+    setReport(api, 'node-1', agentStatus('node-1', {}, { installation: done }));
+    setReport(api, 'node-2', agentStatus('node-2', {}, { installation: failed }));
+    assert.match(
+      (await run('status')).out.replace(/\s+/g, ' '),
+      /! Installer release-20250203\.0 on 2, failed on node-2 \(RunscNotExecutable\) /,
+    );
+    setReport(api, 'node-2', agentStatus('node-2', {}, { installation: done }));
+    assert.match((await run('status')).out, /^✓ Installer +release-20250203\.0 on 2$/m);
+  });
 
   it('names the nodes where sandboxes hang, where containerd must not restart, and where neither is known', async (t) => {
     const { api, run } = await openFleet(t);

@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { forbidden } from '../fake-api.ts';
 import { AGENT_PODS, openFleet, setNode, setReport } from '../fleet.ts';
-import { agentObject, agentStatus, nodeObject, podObject, sandboxesOf } from '../fleet-objects.ts';
+import {
+  agentObject,
+  agentStatus,
+  brokenStatus,
+  nodeObject,
+  podObject,
+  sandboxesOf,
+} from '../fleet-objects.ts';
 
 const REPORT = `${AGENT_PODS}/agent-node-3:9477/proxy/report`;
 
@@ -68,6 +76,35 @@ describe('why NODE', () => {
     assert.match(
       (await run('why node-1')).out,
       /^ {2}\? restart of containerd: not known to be safe: last scan 2s ago$/m,
+    );
+  });
+
+  it('says that the installer is at work, and nothing else to do than to wait', async (t) => {
+    const { api, run } = await openFleet(t);
+    const reason = 'InstallationUnderWay';
+    setNode(api, nodeObject('node-3', { ready: 'false', status: 'False', reason }));
+    const report = brokenStatus('node-3');
+    const message = 'release-20260223.0 is being installed (step restart); meanwhile ShimNotFound: no shim';
+    const verdict = { ...report.verdict, reason, message } as const;
+    setReport(api, 'node-3', { ...report, verdict, installation: INSTALLATIONS.atWork });
+    const { code, out } = await run('why node-3');
+    assert.equal(code, 1);
+    assert.match(out, /^✗ node-3: gVisor does not work here \(InstallationUnderWay, for 5m\)$/m);
+    assert.match(
+      out.replace(/\s+/g, ' '),
+      /\? installer: release-20250203\.0 is installed; release-20260223\.0 is being installed \(step restart, begun 2026-03-01 11:59:00 UTC\) /,
+    );
+    assert.match(out.split('What to do')[1] ?? '', /^\n {2}InstallationUnderWay: Wait: [^:]*\n\nSee /);
+  });
+
+  it('shows the last failure of the installer on a node that works', async (t) => {
+    const { api, run } = await openFleet(t);
+    setReport(api, 'node-1', agentStatus('node-1', {}, { installation: INSTALLATIONS.failed }));
+    const { code, out } = await run('why node-1');
+    assert.equal(code, 0);
+    assert.match(
+      out.replace(/\s+/g, ' '),
+      /! installer: release-20250203\.0 is installed; release-20260224\.0 failed at 2026-03-01 11:59:00 UTC in step pre-prove: RunscNotExecutable: gVisor/,
     );
   });
 
