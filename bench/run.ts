@@ -11,6 +11,7 @@ import { untilStopped } from '../hack/run.ts';
 import { densities, measureDensity } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
+import { measureInstaller } from './installer.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
@@ -23,7 +24,7 @@ const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
-  ...['churn', 'request', 'scale', 'density', 'fleet', 'vm'],
+  ...['churn', 'request', 'scale', 'density', 'installer', 'fleet', 'vm'],
 ];
 
 /** Options: default and description. */
@@ -40,6 +41,7 @@ const AMOUNTS = {
   pods: [200, 'of them at a time, at most'],
   density: [400, 'pods of gVisor on one node'],
   request: [300, 'seconds of load with each CPU request of the agent'],
+  installs: [20, 'installations on a node without gVisor'],
   agents: [1000, 'agents of one API server'],
   nodes: [5000, 'nodes of a simulated fleet'],
   evaluations: [50, 'evaluations on a virtual machine'],
@@ -80,8 +82,13 @@ try {
 }
 
 async function measure(): Promise<void> {
-  if (SECTIONS.filter(isSelected).some((section) => !['fleet', 'vm'].includes(section)))
+  if (SECTIONS.filter(isSelected).some((section) => !['installer', 'fleet', 'vm'].includes(section)))
     await measureNamespaces();
+  if (isSelected('installer')) {
+    const { times, counts } = await measureInstaller(CLUSTER, { runs: amounts.installs, pods: 20 });
+    show(HEAD, times);
+    show(MEASURED, counts);
+  }
   if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, amounts.nodes));
   if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, amounts.evaluations));
 }

@@ -20,7 +20,7 @@ import { waitForQuiet } from './quiet.ts';
 import { type Generation, generationAt } from './release.ts';
 
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
-const PROVE_MS = 180_000;
+const PROVE_MS = 600_000;
 const PROVE_PAUSE_MS = 1_000;
 
 /** What {@link apply} replaces by what, and how it records its steps. */
@@ -52,7 +52,7 @@ export async function apply(node: Node, { containerd, old, next, record }: Chang
   await record('validate');
   await validate(node, containerd, before);
   await record('restart');
-  await loadHandler(node, containerd, generationAt(next.generation));
+  await loadQuietly(node, containerd, generationAt(next.generation));
   await record('prove');
   if (!node.noRestart) await prove(node);
 }
@@ -64,7 +64,9 @@ export async function restore(
   [from, to]: readonly [Written, Installed | undefined],
 ): Promise<void> {
   await replaceText(node.root, from, to?.written);
-  await loadHandler(node, containerd, to && generationAt(to.generation));
+  const generation = to && generationAt(to.generation);
+  // A containerd that does not respond is restarted at once, and a node that is never quiet is restored all the same.
+  await loadQuietly(node, containerd, generation).catch(() => loadHandler(node, containerd, generation));
   if (!node.noRestart) await (to === undefined ? proveRunc(node) : prove(node));
 }
 
@@ -96,6 +98,18 @@ export async function needsRestart(
   generation: Generation | undefined,
 ): Promise<boolean> {
   return !noRestart && !(await isLoaded(client, handler, generation));
+}
+
+/**
+ * Waits for a quiet moment again, just before {@link loadHandler}: the agent has seen the edited file, and boots a sandbox.
+ */
+export async function loadQuietly(
+  node: Node,
+  containerd: ContainerdProcess,
+  generation: Generation | undefined,
+): Promise<void> {
+  if (await needsRestart(node, generation)) await waitForQuiet({ ...node, report: () => {} });
+  await loadHandler(node, containerd, generation);
 }
 
 /** Restarts containerd if it has not loaded this generation, or any for `undefined`. */

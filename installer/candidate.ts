@@ -81,7 +81,7 @@ export async function proveCandidate(
   };
   const spec = {
     typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec',
-    value: Buffer.from(JSON.stringify(specOf(id, generation))),
+    value: Buffer.from(JSON.stringify(specOf(id, generation, await usesSystemd(root, generation)))),
   };
   const output = `/run/${id}.out`;
   const refuse = (cause: unknown): never => {
@@ -170,7 +170,12 @@ async function inspectSentry(root: string, pid: number): Promise<void> {
     throw new Error(`process ${pid} is "${argv[0]}", not a gVisor sandbox`);
 }
 
-function specOf(id: string, { directory, runsc }: Generation) {
+/** Whether runsc asks systemd for cgroups, whose names then have another form. */
+async function usesSystemd(root: string, { config }: Generation): Promise<boolean> {
+  return /^\s*systemd-cgroup = "true"$/m.test(await readFile(join(root, config), 'utf8'));
+}
+
+function specOf(id: string, { directory, runsc }: Generation, isSystemd: boolean) {
   return {
     ociVersion: '1.1.0',
     // gVisor's shim gives only a sandbox its standard streams; else it waits for the end of pipes that the sentry holds.
@@ -188,7 +193,7 @@ function specOf(id: string, { directory, runsc }: Generation) {
     },
     mounts: [{ destination: '/proc', type: 'proc', source: 'proc' }],
     linux: {
-      cgroupsPath: `/gvisor-ready/${id}`,
+      cgroupsPath: isSystemd ? `system.slice:gvisor-ready:${id}` : `/gvisor-ready/${id}`,
       namespaces: ['pid', 'ipc', 'uts', 'mount', 'network'].map((type) => ({ type })),
     },
   };

@@ -1,4 +1,4 @@
-import { readFile, rm, stat } from 'node:fs/promises';
+import { lstat, readFile, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import {
   type ContainerdFile,
@@ -205,14 +205,15 @@ async function replaceIn(
   }
   const before = content ?? '';
   const after = isWhole ? (next?.text ?? '') : edited(before, old, next);
-  const mode = await stat(join(root, file)).then(
-    (seen) => seen.mode & 0o7777,
-    () => 0o644,
-  );
+  const seen = await lstat(join(root, file)).catch(() => undefined);
+  if (seen?.isSymbolicLink()) {
+    const next = 'Give --config with the file that it leads to';
+    throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
+  }
   // Read again just before, because Ansible, Puppet or nodeadm may have written meanwhile.
   if ((await contentOf(root, file)) !== content)
     throw new Refusal('write', `"${file}" changed while it was being edited: nothing was written. Try again`);
-  await writeWhole(join(root, file), after, mode);
+  await writeWhole(join(root, file), after, seen);
 }
 
 /** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */

@@ -1,6 +1,7 @@
+import timers from 'node:timers/promises';
 import type { CriStatus } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { apply, loadHandler, needsRestart, proveRunc, restore } from './apply.ts';
+import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
 import { findContainerd, isLoaded } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
@@ -28,6 +29,9 @@ import { type Generation, generationAt, generationOf, readRelease, stage } from 
 
 /** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
 const RETRY_MS = 30 * 60_000;
+
+const PROBE_MS = 5_000;
+const PROBE_POLL_MS = 200;
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */
@@ -120,8 +124,8 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   const journal = await readJournal(root);
   if (journal === undefined)
     return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
-  const users = await usersOf(root, await listGenerations(root));
-  if (users.length > 0 && !force) {
+  const users = force ? [] : await lastingUsers(root);
+  if (users.length > 0) {
     const pids = users.slice(0, 5).map(({ pid }) => pid);
     const next = 'Drain the node first, or give --force: containers of these pods would not restart';
     throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
@@ -148,11 +152,21 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     await replaceText(root, old, undefined);
     report({ step: 'write', state: 'pass', text: `took the handler out of "${old.file}"` });
   }
-  await loadHandler(node, containerd, undefined);
+  await loadQuietly(node, containerd, undefined);
   if (!node.noRestart) await proveRunc(node);
   await removeAllGenerations(root);
   await removeJournal(root);
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
+}
+
+/** Processes that run gVisor and stay: a probe of the agent ends in a moment. */
+async function lastingUsers(root: string): ReturnType<typeof usersOf> {
+  const deadlineMs = performance.now() + PROBE_MS;
+  for (;;) {
+    const users = await usersOf(root, await listGenerations(root));
+    if (users.length === 0 || performance.now() > deadlineMs) return users;
+    await timers.setTimeout(PROBE_POLL_MS);
+  }
 }
 
 type Commit = {

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -82,7 +83,7 @@ export async function readJournal(root: string): Promise<Journal | undefined> {
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
-  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`, 0o644);
+  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`);
 }
 
 /** Removes the journal, and its directory unless somebody else's files are there. */
@@ -98,13 +99,18 @@ export async function readOwnProcess(root: string): Promise<InstallerProcess> {
   return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };
 }
 
-/** Replaces a file, or creates it, in one step that survives a power loss. */
-export async function writeWhole(file: string, text: string, mode: number): Promise<void> {
+/** Replaces a file, or creates it, in one step that survives a power loss. Mode and owner are those of `like`, if given. */
+export async function writeWhole(
+  file: string,
+  text: string,
+  like?: Pick<Stats, 'mode' | 'uid' | 'gid'>,
+): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const draft = draftOf(file);
   try {
-    await using handle = await open(draft, 'w', mode);
-    await handle.chmod(mode);
+    await using handle = await open(draft, 'w', 0o600);
+    if (like !== undefined) await handle.chown(like.uid, like.gid);
+    await handle.chmod((like?.mode ?? 0o644) & 0o7777);
     await handle.writeFile(text);
     await handle.sync();
   } catch (error) {

@@ -36,6 +36,9 @@ type Settings = {
 };
 
 async function main(): Promise<number> {
+  // A connection that breaks ends no installation half way.
+  process.on('SIGHUP', () => {});
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   process.umask(0o022); // what it installs is for everybody: runsc drops its privileges
   let code: number = EXIT.done;
   const program = new Command('gvisor-ready-install')

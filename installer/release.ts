@@ -145,6 +145,8 @@ export async function stage(
     await writeFile(join(draft, 'runsc.toml'), toml);
     await writeFile(join(draft, MANIFEST), `${JSON.stringify(release, null, 2)}\n`);
     for (const name of ['runsc.toml', MANIFEST]) await sync(join(draft, name), 0o644);
+    const directories = release.files.map(({ path }) => dirname(join(draft, path)));
+    for (const directory of new Set([...directories, draft])) await syncDirectory(directory);
     await rename(draft, target);
     await syncDirectory(dirname(target));
   } catch (error) {

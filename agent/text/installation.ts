@@ -30,6 +30,11 @@ function describePending(pending: NonNullable<Installation['pending']>): string 
     : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
 }
 
+/** Whether the installer is at work on what the checks see, so that a person should wait, whatever they advise. */
+export function isBeingInstalled(installation: Installation | undefined, reason: string): boolean {
+  return isUnderWay(installation) && ['InstallationUnderWay', 'SandboxProven'].includes(reason);
+}
+
 /** What the installer did and does on a node, in a line. */
 export function describeInstallation(installation: Installation): {
   readonly tone: 'pass' | 'warning' | 'unknown';

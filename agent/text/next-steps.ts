@@ -1,26 +1,26 @@
 import type { Report, Status } from '../agent.ts';
 import { REASONS, type Reason } from '../reasons.ts';
+import { isBeingInstalled } from './installation.ts';
 
 /** A reason and its remedy. */
 export type Step = { readonly reason: Reason; readonly remedy: string };
 
 /** Reasons without a remedy. */
 const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
-const INSTALLING: Reason = 'InstallationUnderWay';
 
 /**
  * Remedies, each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An
  * unknown check counts only where the whole evaluation is Unknown.
  */
-export function nextSteps({ verdict, evaluation, findings, proof }: Report): readonly Step[] {
+export function nextSteps({ verdict, evaluation, findings, proof, installation }: Report): readonly Step[] {
   const isUnknown = evaluation.verdict.status === 'Unknown';
   const seen = findings.flatMap((finding) =>
     finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],
   );
   const unproven = proof.kind === 'proven' ? [] : [proof.reason];
   const told = [evaluation.verdict.reason, verdict.reason];
-  // The installer repairs what the checks see.
-  const reasons = new Set(told.includes(INSTALLING) ? [INSTALLING] : [...told, ...seen, ...unproven]);
+  const mustWait = told.every((reason) => isBeingInstalled(installation, reason));
+  const reasons = new Set<Reason>(mustWait ? ['InstallationUnderWay'] : [...told, ...seen, ...unproven]);
   return [...reasons]
     .filter((reason) => Object.hasOwn(REASONS, reason) && !IDLE.includes(reason)) // a newer agent has reasons of its own
     .map((reason) => ({ reason, remedy: `${REASONS[reason].remedy}${placeOf(reason, findings)}` }));

@@ -6,7 +6,7 @@ import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
-import { describeInstallation } from '../../agent/text/installation.ts';
+import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
 import {
   type AgentSummary,
   listAgents,
@@ -229,7 +229,9 @@ function remediesFor(report: Status | undefined, reason: string): string[] {
   const failed =
     report?.findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason as string] : [])) ??
     [];
-  return [...new Set([reason, ...(reason === 'InstallationUnderWay' ? [] : failed)])].flatMap((code) => {
+  const mustWait = isBeingInstalled(report?.installation, reason);
+  const codes = mustWait ? ['InstallationUnderWay'] : [...new Set([reason, ...failed])];
+  return codes.flatMap((code) => {
     if (code === '' || code === 'SandboxProven') return [];
     const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
     return [`${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`];

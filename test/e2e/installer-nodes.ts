@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
@@ -87,6 +88,27 @@ export async function killInstaller(node: string): Promise<void> {
   await cluster.node(node).killWhere((words) => words.includes(PROGRAM));
 }
 
+/** Starts an installation and kills it, and nothing else, once its journal names the step. */
+export async function killIn(node: string, step: string, release: string): Promise<void> {
+  const child = spawn('nsenter', argv(node, installWords(release)), {
+    stdio: 'ignore',
+  });
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const file = cluster.node(node).path(JOURNAL);
+  let isOver = false;
+  void ended.then(() => {
+    isOver = true;
+  });
+  while (!isOver) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    if (text.includes(`"step": "${step}"`) && text.includes('"pending"')) break;
+    await new Promise((wake) => setTimeout(wake, 2));
+  }
+  assert.equal(isOver, false, `the installation was over before step ${step} was seen`);
+  await killInstaller(node);
+  await ended;
+}
+
 export async function runInstaller(node: string, words: readonly string[], restart?: string) {
   const { code, stdout, stderr } = await runAll('nsenter', argv(node, words, restart), {
     timeoutMs: 300_000,
@@ -103,6 +125,13 @@ export async function install(node: string, release: string, ...words: readonly 
   const { code, text } = await runInstaller(node, installWords(release, ...words));
   assert.equal(code, 0, text);
   return text;
+}
+
+/** The release whose sentry runs the pod with this UID. */
+export async function releaseOf(node: string, uid: string): Promise<string> {
+  const script = `for p in /proc/[0-9]*; do grep -qs "pod${uid}" $p/cgroup && readlink $p/exe; done | sort -u`;
+  const programs = await cluster.node(node).system.run(['sh', '-c', script]);
+  return /gvisor\/(release-[\d.]+)-/.exec(programs)?.[1] ?? programs;
 }
 
 export async function readNodeJournal(node: string): Promise<Journal | undefined> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
-import { patient } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
 import { waitForNode } from './agents.ts';
 import {
@@ -25,7 +25,7 @@ const config = (node: string) => system(node).read(CONTAINERD_CONFIG);
 const containerdPid = (node: string) => system(node).run(['pidof', 'containerd']);
 
 /** Type, mode, owner and content of every file that an installation could touch. */
-const FILES = '/etc /usr/local /var/lib/gvisor-ready';
+const FILES = '/etc /usr/local/bin /usr/local/lib';
 const files = (node: string) =>
   shell(
     node,
@@ -35,7 +35,8 @@ const files = (node: string) =>
 /** Replaces containerd's configuration, and has it loaded. */
 async function configure(node: string, text: string): Promise<void> {
   await cluster().node(node).write(CONTAINERD_CONFIG, text);
-  await cluster().node(node).restart('containerd');
+  await shell(node, RESTART);
+  await waitFor('containerd', 30_000, async () => (await cluster().node(node).ctr(['version'])) !== '');
 }
 
 /** Runs `work` with a small tmpfs over a directory, which has its files. */
@@ -45,9 +46,9 @@ async function onSmallDisk<T>(node: string, directory: string, options: string, 
     node,
     `mkdir -p ${directory} ${copy}; mount -t tmpfs -o ${options} tmpfs ${copy}
      [ ! -e ${CONTAINERD_CONFIG} ] || [ ${directory} != /etc/containerd ] || cp -p ${CONTAINERD_CONFIG} ${copy}
-     mount --move ${copy} ${directory}`,
+     mount --bind ${copy} ${directory}`,
   );
-  return work().finally(() => shell(node, `umount ${directory}`));
+  return work().finally(() => shell(node, `umount ${directory} ${copy}`));
 }
 
 async function refuses(node: string, words: readonly string[], because: RegExp): Promise<void> {
@@ -60,10 +61,13 @@ for (const { name: node, containerd } of NODES)
     let clean = '';
     let original = '';
 
-    it('refuses a disk without room, and changes nothing', async () => {
+    it('refuses a disk without room, or one that is read-only, and changes nothing', async () => {
       [clean, original] = [await files(node), await config(node)];
       await onSmallDisk(node, '/usr/local/lib', 'size=900m', () =>
         refuses(node, installWords(RELEASE), /check: Only 900 MiB are free in "\/usr\/local\/lib"/),
+      );
+      await onSmallDisk(node, '/usr/local/lib', 'ro', () =>
+        refuses(node, installWords(RELEASE), /check: "\/usr\/local\/lib" cannot be written \(EROFS\)/),
       );
       assert.equal(await files(node), clean);
     });
@@ -223,4 +227,10 @@ describe('configurations of containerd 2', { concurrency: false }, () => {
       assert.equal(code, 0, said);
       assert.equal(await files(node), before);
     });
+
+  it('no process of gVisor is left', { timeout: patient(60_000) }, async () => {
+    const script = 'readlink /proc/[0-9]*/exe | grep -c ^/usr/local/lib/gvisor/ || :';
+    for (const { name } of NODES)
+      await waitFor('probes to end', 20_000, async () => (await shell(name, script)).trim() === '0');
+  });
 });

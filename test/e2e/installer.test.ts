@@ -1,46 +1,30 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
 import { STEPS } from '../../installer/node.ts';
 import { readNode, waitForNode } from './agents.ts';
 import {
-  argv,
   CONFIG,
   install,
   installWords,
   readNodeJournal as journal,
-  killInstaller,
+  killIn,
   NODES,
   RESTART,
+  releaseOf,
   runInstaller,
   useInstallerNodes,
 } from './installer-nodes.ts';
+import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 const cluster = useInstallerNodes('installer');
 const config = (node: string) => cluster().node(node).system.read(CONFIG);
 const containerdPid = (node: string) => cluster().node(node).system.run(['pidof', 'containerd']);
 
-type RunningPod = { readonly id: string; readonly restarts: number; readonly release: string };
-
-/** A pod's container, how often it restarted, and the release whose sentry runs it. */
-async function see(node: string, pod: string): Promise<RunningPod> {
-  const path =
-    '{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.metadata.uid}';
-  const [id = '', restarts = '', uid = ''] = (
-    await cluster().kubectl(['get', 'pod', pod, '-o', `jsonpath=${path}`])
-  ).split(' ');
-  const script = `for p in /proc/[0-9]*; do grep -qs "pod${uid}" $p/cgroup && readlink $p/exe; done | sort -u`;
-  const programs = await cluster().node(node).system.run(['sh', '-c', script]);
-  return {
-    id,
-    restarts: Number(restarts),
-    release: /gvisor\/(release-[\d.]+)-/.exec(programs)?.[1] ?? programs,
-  };
-}
+const releaseOfPod = async (node: string, pod: string) =>
+  releaseOf(node, (await containerOf(cluster(), pod)).uid);
 
 /** What the Node says of gVisor during some work, each state once until it changes. */
 async function statesDuring(node: string, work: () => Promise<void>): Promise<readonly string[]> {
@@ -132,23 +116,18 @@ for (const { name: node, containerd } of NODES) {
     it('upgrades under a running pod, whose container restarts on its own release', {
       timeout: patient(240_000),
     }, async () => {
-      const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
-      const container = { command: ['sh', '-c', 'while [ ! -e /tmp/end ]; do sleep 0.2; done'] };
-      const pod = (name: string) => evaluationPod(name, { gvisor: true, spec, container });
-      await runPod(cluster(), `old-${node}`, pod(`old-${node}`));
-      const before = await see(node, `old-${node}`);
-      assert.equal(before.release, 'release-20250203.0');
+      const [old, young] = [`old-${node}`, `new-${node}`];
+      await runEndable(cluster(), node, old);
+      const before = await containerOf(cluster(), old);
+      assert.equal(await releaseOfPod(node, old), 'release-20250203.0');
       await install(node, '20260223.0');
-      assert.deepEqual(await see(node, `old-${node}`), before);
-      await cluster().kubectl(['exec', `old-${node}`, '--', 'true']);
-      await cluster().kubectl(['exec', `old-${node}`, '--', 'touch', '/tmp/end']);
-      const restarted = await waitFor('the container to run again', 60_000, async () => {
-        const now = await see(node, `old-${node}`).catch(() => undefined);
-        return now !== undefined && now.id !== before.id && now.restarts === 1 ? now : undefined;
-      });
-      assert.equal(restarted.release, 'release-20250203.0');
-      await runPod(cluster(), `new-${node}`, pod(`new-${node}`));
-      assert.equal((await see(node, `new-${node}`)).release, 'release-20260223.0');
+      assert.deepEqual(await containerOf(cluster(), old), before);
+      await cluster().kubectl(['exec', old, '--', 'true']);
+      await endContainer(cluster(), old);
+      await waitForRestart(cluster(), old, 1);
+      assert.equal(await releaseOfPod(node, old), 'release-20250203.0');
+      await runEndable(cluster(), node, young);
+      assert.equal(await releaseOfPod(node, young), 'release-20260223.0');
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
 
@@ -249,25 +228,4 @@ for (const { name: node, containerd } of NODES) {
       await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
     });
   });
-}
-
-/** Starts an installation and kills it, and nothing else, once its journal names the step. */
-async function killIn(node: string, step: string, release: string): Promise<void> {
-  const child = spawn('nsenter', argv(node, installWords(release)), {
-    stdio: 'ignore',
-  });
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const file = cluster().node(node).path(JOURNAL);
-  let isOver = false;
-  void ended.then(() => {
-    isOver = true;
-  });
-  while (!isOver) {
-    const text = await readFile(file, 'utf8').catch(() => '');
-    if (text.includes(`"step": "${step}"`) && text.includes('"pending"')) break;
-    await new Promise((wake) => setTimeout(wake, 2));
-  }
-  assert.equal(isOver, false, `the installation was over before step ${step} was seen`);
-  await killInstaller(node);
-  await ended;
 }

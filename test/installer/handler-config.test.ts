@@ -1,11 +1,18 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { readContainerdConfig } from '../../agent/containerd/config.ts';
 import { Host } from '../../agent/host/host.ts';
-import { holds, planHandler, readOtherFiles, replaceText } from '../../installer/handler-config.ts';
+import {
+  holds,
+  planHandler,
+  planInPlace,
+  planTakeOver,
+  readOtherFiles,
+  replaceText,
+} from '../../installer/handler-config.ts';
 import { generationAt } from '../../installer/release.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
@@ -93,11 +100,60 @@ describe('planHandler and replaceText', () => {
     });
   }
 
-  it('keep the mode of the file', async () => {
+  it('keep the mode and the owner of the file', async () => {
     const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
     await chmod(join(root, ROOT), 0o600);
+    const before = await stat(join(root, ROOT));
     await replaceText(root, undefined, await plan());
-    assert.equal((await stat(join(root, ROOT))).mode & 0o777, 0o600);
+    const { mode, uid, gid } = await stat(join(root, ROOT));
+    assert.deepEqual([mode, uid, gid], [before.mode, before.uid, before.gid]);
+  });
+
+  it('refuse a symbolic link, which stays', async () => {
+    const { root, plan } = await hostWith({ '/etc/containerd/real.toml': RUNC_V2 }, '1.7.34');
+    await symlink('real.toml', join(root, ROOT));
+    await assert.rejects(replaceText(root, undefined, await plan()), /is a symbolic link/);
+    assert.equal(await readlink(join(root, ROOT)), 'real.toml');
+  });
+
+  for (const [name, version, release] of [
+    ['containerd 1.7', 'version = 2\n', '1.7.34'],
+    ['containerd 2, version 3', 'version = 3\n', 'v2.4.2'],
+    ['containerd 2, no version', '', 'v2.4.2'],
+  ] as const)
+    it(`take over somebody else's handler, and give it back: ${name}`, async () => {
+      const section =
+        version === 'version = 2\n' ? '"io.containerd.grpc.v1.cri"' : "'io.containerd.cri.v1.runtime'";
+      const table = (handler: string) => `[plugins.${section}.containerd.runtimes.${handler}]`;
+      const runc = `${table('runc')}\n  runtime_type = "io.containerd.runc.v2"\n`;
+      const foreign = `${table('runsc')} # ours\n  runtime_type = "io.containerd.runsc.v1"\n`;
+      const options = `  [plugins.${section}.containerd.runtimes.runsc.options]\n    ConfigPath = "/etc/x.toml"`;
+      for (const text of [
+        `${version}${foreign}${options}\n\n# about runc\n${runc}`,
+        `${version}${runc}\n${foreign}${options}`,
+        `${version}${runc}${foreign}`,
+      ]) {
+        const { root, config } = await hostWith({ [ROOT]: text }, release);
+        const first = await planTakeOver(root, ROOT, { handler: 'runsc', generation: NEW });
+        await replaceText(root, undefined, first);
+        assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEW.shim);
+        assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
+        const second = planInPlace(first, { handler: 'runsc', generation: NEWER });
+        await replaceText(root, first, second);
+        assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
+        await replaceText(root, second, undefined);
+        assert.equal(await readFile(join(root, ROOT), 'utf8'), text);
+      }
+    });
+
+  it('take over no handler that is in two places', async () => {
+    const runsc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc';
+    const text = `version = 2\n${runsc}]\n[metrics]\n${runsc}.options]\n`;
+    const { root } = await hostWith({ [ROOT]: text }, '1.7.34');
+    await assert.rejects(
+      planTakeOver(root, ROOT, { handler: 'runsc', generation: NEW }),
+      /is not one table with its options/,
+    );
   });
 
   it('refuse a text that was edited since, name the difference, and lose nothing', async () => {

@@ -3,11 +3,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { pause } from '../../hack/run.ts';
+import { STEPS } from '../../installer/node.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
   argv,
   install,
   installWords,
+  killIn,
   killInstaller,
   NODES,
   readNodeJournal,
@@ -15,6 +17,7 @@ import {
 } from '../e2e/installer-nodes.ts';
 
 const KILLS = 50;
+const KILLS_IN_A_STEP = 5;
 const RELEASES = ['20260223.0', '20250203.0'] as const;
 /** An installation takes 2 to 3 s on an idle machine. */
 const MAX_SECONDS = 3.5;
@@ -38,12 +41,31 @@ for (const { name: node, containerd } of NODES)
         const { pending } = (await readNodeJournal(node)) ?? {};
         const step = pending?.step ?? 'none';
         steps[step] = (steps[step] ?? 0) + 1;
-        await install(node, release);
-        const after = await readNodeJournal(node);
-        assert.equal(after?.pending, undefined);
-        assert.match(after?.installed?.generation ?? '', new RegExp(release));
+        await installAgain(node, release);
       }
       t.diagnostic(JSON.stringify(steps));
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
+
+    it(`killed ${KILLS_IN_A_STEP} times in each step, ends proven each time`, {
+      timeout: 3_600_000,
+    }, async () => {
+      const installed = await readNodeJournal(node);
+      const isNewest = installed?.installed?.generation.includes(RELEASES[0]) === true;
+      const steps = STEPS.filter((step) => step !== 'check');
+      const kills = Array.from({ length: KILLS_IN_A_STEP }, () => steps).flat();
+      for (const [kill, step] of kills.entries()) {
+        const release = RELEASES[(kill + (isNewest ? 1 : 0)) % 2] as string;
+        await killIn(node, step, release);
+        await installAgain(node, release);
+      }
+      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
+    });
   });
+
+async function installAgain(node: string, release: string): Promise<void> {
+  await install(node, release);
+  const { pending, installed } = (await readNodeJournal(node)) ?? {};
+  assert.equal(pending, undefined);
+  assert.match(installed?.generation ?? '', new RegExp(release));
+}

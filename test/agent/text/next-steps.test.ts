@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { error, pass, skip, unknown, warning } from '../../../agent/checks/finding.ts';
 import { nextSteps, sinceOf } from '../../../agent/text/next-steps.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
+import { INSTALLATIONS } from '../sample-installations.ts';
 
 const reasons = (...args: Parameters<typeof nextSteps>) => nextSteps(...args).map(({ reason }) => reason);
 
@@ -36,12 +37,20 @@ describe('nextSteps', () => {
   });
 
   it('is to wait, and nothing else, while the installer is at work', () => {
-    const installing = reportOf({
-      verdict: verdictOf('False', 'InstallationUnderWay'),
-      findings: [finding(error('HandlerNotConfigured', 'no file'), 'handler-configured')],
-      proof: unproven('failed', 'HandlerNotConfigured'),
-    });
-    assert.deepEqual(reasons(installing), ['InstallationUnderWay']);
+    const findings = [finding(warning('RestartPending', 'edited'), 'handler-current')];
+    const { atWork: installation } = INSTALLATIONS;
+    for (const verdict of [verdictOf('False', 'InstallationUnderWay'), verdictOf('True', 'SandboxProven')]) {
+      const evaluation = { ...reportOf().evaluation, verdict };
+      assert.deepEqual(reasons(reportOf({ verdict, evaluation, findings, installation })), [
+        'InstallationUnderWay',
+      ]);
+    }
+    const verdict = verdictOf('False', 'GuestIsHostKernel');
+    const evaluation = { ...reportOf().evaluation, verdict };
+    assert.deepEqual(reasons(reportOf({ verdict, evaluation, findings, installation })), [
+      'GuestIsHostKernel',
+      'RestartPending',
+    ]);
   });
 
   it('names the place of a handler on this node', () => {
