@@ -1,6 +1,6 @@
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import { readToken, SERVICE_ACCOUNT } from '../agent/kube/access.ts';
+import { NAMESPACE, readToken, SERVICE_ACCOUNT } from '../agent/kube/access.ts';
 import type { KubeAccess } from '../agent/kube/client.ts';
 
 const POD = 'of-the-pod';
@@ -15,6 +15,12 @@ export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfi
       `kubeconfig "${kubeconfig}" has no current context: set one with \`kubectl config use-context\``,
     );
   return config;
+}
+
+/** The namespace of the agents: that of the controller's pod; the default one outside of a pod. */
+export function namespaceOf(config: KubeConfig): string {
+  const isPod = config.getCurrentUser()?.authProvider?.name === POD;
+  return (isPod && config.getContextObject(config.getCurrentContext())?.namespace) || NAMESPACE;
 }
 
 /** The client keeps a token for a minute of the wall clock, which may be set back for hours; here each request reads it. */

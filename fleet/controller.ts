@@ -1,11 +1,12 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { memoize } from '../agent/async.ts';
-import { DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
+import { DAEMON_SET } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
 import type { Reason } from '../agent/reasons.ts';
+import { namespaceOf } from './access.ts';
 import { BREAKER_REASONS, type BreakerReason, type Decision, decide, TICK_MS } from './decide.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
@@ -52,7 +53,7 @@ export class FleetController {
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs);
-    this.#events = new FleetEvents(options.kube, options.log);
+    this.#events = new FleetEvents(options);
   }
 
   /** Whether the loop makes progress. */
@@ -147,9 +148,10 @@ export class FleetController {
   }
 
   async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const { kube, settings } = this.#options;
+    const { kube, config, settings } = this.#options;
     const done = await withdraw(node, {
       kube,
+      namespace: namespaceOf(config),
       timeouts: settings.timeouts,
       isAgentLive,
       isAllowed: () => this.#decision?.breaker.length === 0,
@@ -206,10 +208,12 @@ const COMPONENT = 'gvisor-ready-fleet';
 class FleetEvents {
   readonly #kube: Kube;
   readonly #log: Logger;
+  readonly #namespace: string;
 
-  constructor(kube: Kube, log: Logger) {
+  constructor({ kube, log, config }: ApiAccess) {
     this.#kube = kube;
     this.#log = log;
+    this.#namespace = namespaceOf(config);
   }
 
   reportWithdrawal({ name, uid }: FleetNode, reason: string, message: string): void {
@@ -235,7 +239,7 @@ class FleetEvents {
   }
 
   #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: NAMESPACE, name: DAEMON_SET };
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: this.#namespace, name: DAEMON_SET };
     this.#send({ about, type, reason, message });
   }
 

@@ -9,9 +9,10 @@ import {
   Watch,
 } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import { AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
+import { AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
+import { namespaceOf } from './access.ts';
 import type { Observed } from './decide.ts';
 import {
   type AgentPod,
@@ -225,7 +226,7 @@ export class ClusterCache {
 
   /** `onNode` is called for each Node that is added or updated. */
   constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
-    const path = `/namespaces/${NAMESPACE}`;
+    const path = `/namespaces/${namespaceOf(api.config)}`;
     this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
     const onPod = ({ ready, node }: AgentPod) => {
       if (ready) this.markReady(node);

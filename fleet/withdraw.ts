@@ -1,5 +1,5 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
-import { AGENT_SELECTOR, NAMESPACE } from '../agent/kube/access.ts';
+import { AGENT_SELECTOR } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
@@ -16,6 +16,8 @@ type WriteOptions = {
 
 /** Dependencies of {@link withdraw}. */
 export type WithdrawOptions = WriteOptions & {
+  /** The agents' namespace. */
+  readonly namespace: string;
   readonly timeouts: FleetTimeouts;
   /** Whether the agent at an address still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;
@@ -31,9 +33,9 @@ export type Withdrawal = { readonly message: string } | { readonly kept: string 
  * Label and condition change in one write, bound to the resourceVersion that was read.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
-  const { kube, timeouts, isAgentLive, isAllowed, wallMs, signal } = options;
+  const { timeouts, isAgentLive, isAllowed, wallMs } = options;
   const whole = await readNode(node.name, options);
-  const pods = await readAgentsOn(node.name, kube, signal);
+  const pods = await readAgentsOn(node.name, options);
   const kept = reasonToKeep(node, fleetNodeOf(whole), pods, { timeouts, wallMs: wallMs() });
   if (kept !== undefined) return { kept };
   for (const { address, name } of pods)
@@ -93,12 +95,15 @@ async function writeWithdrawal(
   return { message: condition.message };
 }
 
-async function readAgentsOn(node: string, kube: Kube, signal: AbortSignal): Promise<readonly AgentPod[]> {
+async function readAgentsOn(
+  node: string,
+  { kube, namespace, signal }: WithdrawOptions,
+): Promise<readonly AgentPod[]> {
   const query = new URLSearchParams({
     labelSelector: AGENT_SELECTOR,
     fieldSelector: `spec.nodeName=${node}`,
   });
-  const path = `/api/v1/namespaces/${NAMESPACE}/pods?${query}`;
+  const path = `/api/v1/namespaces/${namespace}/pods?${query}`;
   return ((await kube.get(path, signal)) as { items: V1Pod[] }).items.flatMap((pod) => agentPodOf(pod) ?? []);
 }
 

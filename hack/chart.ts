@@ -2,6 +2,7 @@ import { globSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
 import { REPO } from './paths.ts';
 import { partial } from './unfinished.ts';
 
@@ -9,7 +10,7 @@ import { partial } from './unfinished.ts';
 export const CHART = 'charts/gvisor-ready';
 
 /** Manifests that only kustomize or a plain Prometheus reads. */
-const NOT_IN_CHART = /(^|\/)(kustomization|namespace|scrape-config|scrape-rbac|rules)\.yaml$/;
+const NOT_IN_CHART = /(^|\/)(kustomization|namespace|transformer|scrape-config|scrape-rbac|rules)\.yaml$/;
 
 /**
  * Copies the manifests that the chart's templates read into its `files` directory, which git ignores: Helm reads no file
@@ -31,4 +32,40 @@ export async function copyManifests(): Promise<void> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await copyManifests();
+/** The chart's README, with the table of its values as values.yaml has them now. */
+export async function chartReadme(): Promise<{ readonly path: string; readonly text: string }> {
+  const path = join(REPO, CHART, 'README.md');
+  const { contents } = parseDocument(await readFile(join(REPO, CHART, 'values.yaml'), 'utf8'));
+  const table = ['| value | default | |', '|---|---|---|', ...rows(contents as YAMLMap)].join('\n');
+  const [intro = ''] = (await readFile(path, 'utf8')).split(/(?<=^## Values\n)/m);
+  return { path, text: `${intro}\n${table}\n` };
+}
+
+/** A row for each value, and for each section with a comment. Maps in flow style are values. */
+function rows(map: YAMLMap, prefix = ''): readonly string[] {
+  return (map.items as Pair[]).flatMap(({ key, value }) => {
+    if (!isScalar(key)) throw new Error(`A key below "${prefix}" is no scalar`);
+    const name = `${prefix}${key.value}`;
+    // The comment above the first key of a map is the map's own.
+    const comment =
+      key.commentBefore ?? (prefix !== '' && map.items[0]?.key === key ? map.commentBefore : '');
+    const text =
+      (comment ?? '')
+        .split(/\n\s*\n/)
+        .at(-1)
+        ?.replace(/\s+/g, ' ')
+        .trim() ?? '';
+    const cell = text.replaceAll('|', '\\|');
+    const isSection = isMap(value) && !value.flow;
+    const row = `| \`${name}\` | ${isSection ? '' : `\`${JSON.stringify(toJs(value))}\``} | ${cell} |`;
+    return [...(isSection && text === '' ? [] : [row]), ...(isSection ? rows(value, `${name}.`) : [])];
+  });
+}
+
+const toJs = (value: unknown) => (value as { toJSON(): unknown }).toJSON();
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await copyManifests();
+  const { path, text } = await chartReadme();
+  await writeFile(path, text);
+}

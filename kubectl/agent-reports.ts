@@ -2,7 +2,7 @@ import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import type { Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
-import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET, NAMESPACE } from '../agent/kube/access.ts';
+import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
 import { isOpen } from '../agent/pods/pod.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
@@ -11,13 +11,14 @@ import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse }
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
 
-const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
 /** There are 14 checks; a compromised node may report any number. */
 const MAX_FINDINGS = 64;
 
+const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
+
 /** Reads the agents' DaemonSet; undefined where there is none. */
 export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {
-  return optional(api.get(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/${DAEMON_SET}`));
+  return optional(api.get(`/apis/apps/v1/namespaces/${api.installedIn}/daemonsets/${DAEMON_SET}`));
 }
 
 /** The handler that the agents are configured to prove. */
@@ -40,7 +41,7 @@ export type AgentSummary = {
 
 /** Lists the agents' pods, without those being deleted. A DaemonSet's pod has a node even before it is scheduled. */
 export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
-  const { items } = await api.list<V1Pod>(PODS, { labelSelector: AGENT_SELECTOR });
+  const { items } = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
   return items
     .filter(({ metadata }) => metadata.deletionTimestamp === undefined && isOfDaemonSet(metadata))
     .map(summarizeAgent);
@@ -79,7 +80,9 @@ export type ReportResult =
   | { readonly problem: string; readonly forbidden?: true };
 
 /** The result for every agent when the user may not list their pods. */
-export const HIDDEN: ReportResult = { problem: `you may not list the pods of ${NAMESPACE}` };
+export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
+  problem: `you may not list the pods of ${installedIn}`,
+});
 
 const TIMEOUT_MS = 10_000;
 const CONCURRENCY = 16;
@@ -96,9 +99,10 @@ const ROUTES = {
 type Route = keyof typeof ROUTES;
 
 function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
+  const pod = `${podsPath(api)}/${name}`;
   return route === 'proxy'
-    ? api.getText(`${PODS}/${name}:${port}/proxy${path}`, TIMEOUT_MS)
-    : api.getFromPod(`${PODS}/${name}`, port, path, TIMEOUT_MS);
+    ? api.getText(`${pod}:${port}/proxy${path}`, TIMEOUT_MS)
+    : api.getFromPod(pod, port, path, TIMEOUT_MS);
 }
 
 /** Reads an agent's report, which includes the pods of its node over a port-forward only. */
@@ -110,7 +114,8 @@ export async function readReport(
   try {
     const { code, text } = await request(api, agent, '/report', route);
     if (code === 200) return parseReport(sanitizeValues(JSON.parse(text)), agent);
-    return failureOf(code, sanitizeLine(text).trim(), route);
+    const permission = `${ROUTES[route]} in the namespace ${api.installedIn}`;
+    return failureOf(code, sanitizeLine(text).trim(), permission);
   } catch (error) {
     const cause = sanitizeLine(errorLine(error)).slice(0, MAX_TEXT);
     return { problem: `the agent on ${agent.node} sent no report: ${cause}` };
@@ -132,14 +137,14 @@ function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
 }
 
 /** The API server answers with a Status object when it cannot reach the agent; any other text is the agent's. */
-function failureOf(code: number, text: string, route: Route): ReportResult {
+function failureOf(code: number, text: string, permission: string): ReportResult {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
   if (code === 403)
     return {
       forbidden: true,
-      problem: `you may not read the agents' reports: that needs ${ROUTES[route]} in the namespace ${NAMESPACE}`,
+      problem: `you may not read the agents' reports: that needs ${permission}`,
     };
   if (typeof message === 'string')
     return { problem: `the API server does not reach the agent: ${message.slice(0, MAX_TEXT)}` };

@@ -43,6 +43,8 @@ const PATCHES = {
  */
 export class Api {
   readonly access: KubeconfigAccess;
+  /** The namespace of gvisor-ready. */
+  readonly installedIn: string;
   readonly #timeoutMs: number;
   readonly #userAgent: string;
   readonly #stopped: AbortSignal;
@@ -50,9 +52,11 @@ export class Api {
   /** `timeoutMs` bounds each request but watches; 0 means no timeout. */
   constructor(
     access: KubeconfigAccess,
-    { timeoutMs, userAgent, signal }: { timeoutMs: number; userAgent: string; signal: AbortSignal },
+    options: { installedIn: string; timeoutMs: number; userAgent: string; signal: AbortSignal },
   ) {
+    const { installedIn, timeoutMs, userAgent, signal } = options;
     this.access = access;
+    this.installedIn = installedIn;
     this.#timeoutMs = timeoutMs;
     this.#userAgent = userAgent;
     this.#stopped = signal;

@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../agent/config.ts';
+import { NAMESPACE } from '../agent/kube/access.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
 import { Api } from './api.ts';
@@ -29,7 +30,11 @@ export type PluginOptions = {
 };
 
 /** The flags of every command. */
-type GlobalFlags = KubeconfigChoice & { readonly namespace?: string; readonly requestTimeout: number };
+type GlobalFlags = ApiChoice & { readonly namespace?: string; readonly requestTimeout: number };
+type ApiChoice = KubeconfigChoice & { readonly gvisorReadyNamespace?: string };
+
+/** The environment variable for the namespace of gvisor-ready. */
+const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
 
 /** The hidden command of shell completion, and its timeout. */
 const COMPLETE = '__complete';
@@ -77,6 +82,10 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
       getErrHasColors: () => output.colored,
     })
     .option('-n, --namespace <name>', 'namespace of pods (default: that of the context)')
+    .option(
+      '--gvisor-ready-namespace <name>',
+      `namespace where gvisor-ready is installed (default: $${INSTALLED_IN}, else ${NAMESPACE})`,
+    )
     .option('--context <name>', 'context of the kubeconfig')
     .option('--kubeconfig <file>', 'kubeconfig to use')
     .addOption(
@@ -138,7 +147,8 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   return program;
 }
 
-function openApi(choice: KubeconfigChoice, { env, signal }: PluginOptions, timeoutMs: number): Api {
+function openApi(choice: ApiChoice, { env, signal }: PluginOptions, timeoutMs: number): Api {
   const userAgent = `kubectl-gvisor_ready/${VERSION}`;
-  return new Api(loadKubeconfig(choice, env), { timeoutMs, userAgent, signal });
+  const installedIn = choice.gvisorReadyNamespace || env[INSTALLED_IN] || NAMESPACE;
+  return new Api(loadKubeconfig(choice, env), { installedIn, timeoutMs, userAgent, signal });
 }

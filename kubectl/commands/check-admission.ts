@@ -3,7 +3,6 @@ import type {
   V1ValidatingAdmissionPolicy,
   V1ValidatingAdmissionPolicyBinding,
 } from '@kubernetes/client-node';
-import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { ApiObject } from '../api.ts';
 import type { Context } from '../context.ts';
 import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
@@ -50,7 +49,7 @@ export async function checkAdmission({ api }: Context): Promise<readonly CheckLi
   return [
     ...aboutBase(effectOf),
     ...aboutEnforcement(effectOf, requirements),
-    ...aboutLabels(requirements),
+    ...aboutLabels(requirements, api.installedIn),
     ...(await aboutPendingPods(api, requirements, classes)),
   ];
 }
@@ -113,7 +112,7 @@ function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): Check
   ];
 }
 
-function aboutLabels(requirements: Requirements): CheckLine[] {
+function aboutLabels(requirements: Requirements, installedIn: string): CheckLine[] {
   const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
   const lines: CheckLine[] = [];
   const named = (names: readonly string[]) => (names.length === 0 ? '' : ` (${nameList(names)})`);
@@ -126,7 +125,7 @@ function aboutLabels(requirements: Requirements): CheckLine[] {
       const text = `The namespace ${name} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;
       lines.push(line('fail', text, DOCS));
     }
-    if (['kube-system', NAMESPACE].includes(name) && ['true', 'audit'].includes(value)) {
+    if (['kube-system', installedIn].includes(name) && ['true', 'audit'].includes(value)) {
       const text = `The namespace ${name} is labelled ${REQUIRE}, and its pods need the host`;
       lines.push(line('fail', text, 'docs/admission.md'));
     }

@@ -1,6 +1,6 @@
 import type { V1Namespace, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
 import { pooledMap } from '../../agent/async.ts';
-import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { readDaemonSet } from '../agent-reports.ts';
 import { type Api, optional } from '../api.ts';
 import type { Context } from '../context.ts';
@@ -43,7 +43,7 @@ export async function checkPreInstall({ api }: Context): Promise<readonly CheckL
 
 async function aboutPermissions(api: Api): Promise<CheckLine[]> {
   const wanted = RESOURCES.flatMap(([group, resource, namespaced]) =>
-    VERBS.map((verb) => ({ group, resource, verb, ...(namespaced ? { namespace: NAMESPACE } : {}) })),
+    VERBS.map((verb) => ({ group, resource, verb, ...(namespaced ? { namespace: api.installedIn } : {}) })),
   );
   const allowed = await pooledMap(wanted, CONCURRENCY, async (resourceAttributes) => {
     const review: V1SelfSubjectAccessReview = {
@@ -67,7 +67,7 @@ async function aboutExisting(api: Api): Promise<CheckLine[]> {
   const [classes, daemonSet, namespace] = await Promise.all([
     listClasses(api),
     readDaemonSet(api),
-    optional(api.get<V1Namespace>(`/api/v1/namespaces/${NAMESPACE}`)),
+    optional(api.get<V1Namespace>(`/api/v1/namespaces/${api.installedIn}`)),
   ]);
   const existing = `A RuntimeClass "${RUNTIME_CLASS}" exists`;
   const own = classes.get(RUNTIME_CLASS);
@@ -89,9 +89,11 @@ async function aboutExisting(api: Api): Promise<CheckLine[]> {
     lines.push(line('warning', text, INSTALL));
   }
   if (namespace?.status?.phase === 'Terminating')
-    lines.push(line('fail', `The namespace ${NAMESPACE} is being deleted: wait until it is gone`, INSTALL));
+    lines.push(
+      line('fail', `The namespace ${api.installedIn} is being deleted: wait until it is gone`, INSTALL),
+    );
   else if (daemonSet === undefined)
-    lines.push(line('pass', `No DaemonSet ${NAMESPACE}/${DAEMON_SET} exists yet`, INSTALL));
+    lines.push(line('pass', `No DaemonSet ${api.installedIn}/${DAEMON_SET} exists yet`, INSTALL));
   else
     lines.push(line('warning', 'Already installed: run kubectl gvisor-ready check without --pre', INSTALL));
   return lines;

@@ -1,6 +1,6 @@
 import type { VersionInfo } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
-import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { handlerOf, listAgents, readDaemonSet } from '../agent-reports.ts';
 import { optional, UnreachableError } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
@@ -128,7 +128,7 @@ async function checkAgents({ api }: Context): Promise<readonly CheckLine[]> {
   const [nodes, agents, daemonSet] = await Promise.all([listNodes(api), listAgents(api), readDaemonSet(api)]);
   const lines: CheckLine[] = [];
   if (daemonSet === undefined) {
-    const text = `There is no DaemonSet ${NAMESPACE}/${DAEMON_SET}: no node is being proven`;
+    const text = `There is no DaemonSet ${api.installedIn}/${DAEMON_SET}: no node is being proven`;
     lines.push(line('fail', text, INSTALL));
   } else {
     const {

@@ -1,6 +1,5 @@
 import timers from 'node:timers/promises';
 import type { V1Node } from '@kubernetes/client-node';
-import { NAMESPACE } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
@@ -92,7 +91,10 @@ export async function nodes(context: Context, { output: format, headers }: Nodes
     printLines(output, tableLines(nodeColumns(now()), rows, options));
   }
   if (agentsHidden)
-    printMessage(output, `You may not list the pods of ${NAMESPACE}, so the agents are not shown.`);
+    printMessage(
+      output,
+      `You may not list the pods of ${context.api.installedIn}, so the agents are not shown.`,
+    );
   return EXIT.ok;
 }
 

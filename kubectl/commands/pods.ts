@@ -1,9 +1,8 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import { NAMESPACE } from '../../agent/kube/access.ts';
 import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
 import {
   type GvisorState,
-  HIDDEN,
+  hiddenReport,
   listAgents,
   type ReportResult,
   readReports,
@@ -66,11 +65,11 @@ export async function listPods(
       node: nodeName,
       runtimeClass: runtimeClassName,
       wanted: requirements?.get(namespace) === 'true' || meansGvisor(classes?.get(runtimeClassName)),
-      ...sandboxOf(pod, agents === undefined ? HIDDEN : reports.get(nodeName)),
+      ...sandboxOf(pod, agents === undefined ? hiddenReport(api) : reports.get(nodeName)),
     };
   });
   const hidden = [
-    ...(agents === undefined ? [`the pods of ${NAMESPACE}`] : []),
+    ...(agents === undefined ? [`the pods of ${api.installedIn}`] : []),
     ...(requirements === undefined ? ['namespaces'] : []),
     ...(classes === undefined ? ['runtime classes'] : []),
   ];

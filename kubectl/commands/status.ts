@@ -1,4 +1,4 @@
-import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
 import type { SandboxesReport } from '../../agent/sandboxes/problem.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
@@ -31,7 +31,7 @@ export async function status(context: Context, format: Format | undefined): Prom
   const sandboxes = sandboxesOf(reports);
   const lines = [
     aboutNodes(rows),
-    aboutAgents(rows, daemonSet),
+    aboutAgents(rows, daemonSet, api.installedIn),
     aboutReleases(rows),
     ...aboutInstaller(reports),
     aboutNamespaces(requirements),
@@ -92,9 +92,10 @@ function aboutNodes(rows: readonly NodeRow[]): StatusLine {
 function aboutAgents(
   rows: readonly NodeRow[],
   daemonSet: Awaited<ReturnType<typeof readDaemonSet>> | 'absent',
+  namespace: string,
 ): StatusLine {
   const about = 'Agents';
-  const name = `DaemonSet ${NAMESPACE}/${DAEMON_SET}`;
+  const name = `DaemonSet ${namespace}/${DAEMON_SET}`;
   if (daemonSet === undefined) return { tone: 'unknown', about, text: `you may not read the ${name}` };
   if (daemonSet === 'absent')
     return { tone: 'fail', about, text: `there is no ${name}: no node is being proven` };

@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { pooledMap } from '../../agent/async.ts';
-import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import {
   CONDITION,
@@ -35,7 +35,7 @@ export async function uninstall(
   if ((await optional(readDaemonSet(api), [403])) !== undefined) {
     printMessage(
       output,
-      `The agents still run and would write everything again. First: kubectl -n ${NAMESPACE} delete daemonset ${DAEMON_SET}`,
+      `The agents still run and would write everything again. First: kubectl -n ${api.installedIn} delete daemonset ${DAEMON_SET}`,
     );
     return EXIT.problem;
   }

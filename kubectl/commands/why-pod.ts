@@ -2,7 +2,7 @@ import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } fr
 import type { SandboxProblem } from '../../agent/sandboxes/problem.ts';
 import {
   type GvisorState,
-  HIDDEN,
+  hiddenReport,
   listAgents,
   type ReportResult,
   readReport,
@@ -67,7 +67,12 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>): Promise<PodDetai
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
     node: nodes?.find((node) => node.name === nodeName),
-    result: agents === undefined ? HIDDEN : agent === undefined ? undefined : await readReport(api, agent),
+    result:
+      agents === undefined
+        ? hiddenReport(api)
+        : agent === undefined
+          ? undefined
+          : await readReport(api, agent),
     warnings: warnings ?? [],
   };
 }

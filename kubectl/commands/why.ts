@@ -2,7 +2,7 @@ import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
 import type { Status } from '../../agent/agent.ts';
 import type { Evidence } from '../../agent/checks/finding.ts';
-import { DAEMON_SET, NAMESPACE } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
@@ -143,7 +143,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const { node, result } = details;
   const report = result !== undefined && 'report' in result ? result.report : undefined;
   const reason = report?.verdict.reason ?? node.reason;
-  const agent = aboutAgent(details);
+  const agent = aboutAgent(details, api.installedIn);
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
   const seen: Observation[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
@@ -239,7 +239,10 @@ function remediesFor(report: Status | undefined, reason: string): string[] {
 }
 
 /** The state of the agent, and what to do about it. */
-function aboutAgent({ node, agent, result, unready = '' }: NodeDetails): {
+function aboutAgent(
+  { node, agent, result, unready = '' }: NodeDetails,
+  installedIn: string,
+): {
   readonly tone: Tone;
   readonly text: string;
   readonly next?: string;
@@ -247,20 +250,20 @@ function aboutAgent({ node, agent, result, unready = '' }: NodeDetails): {
   if (agent === '?')
     return {
       tone: 'unknown',
-      text: `you may not list the pods of ${NAMESPACE}; this is from the Node alone`,
+      text: `you may not list the pods of ${installedIn}; this is from the Node alone`,
     };
   if (agent === undefined)
     return {
       tone: 'fail',
       text: `no agent runs on this node${node.ready === 'true' ? ', so its label is out of date' : ''}`,
-      next: `See why it has none: kubectl -n ${NAMESPACE} describe daemonset ${DAEMON_SET}`,
+      next: `See why it has none: kubectl -n ${installedIn} describe daemonset ${DAEMON_SET}`,
     };
   const { name, state, message } = agent;
   if (state !== 'Running')
     return {
       tone: 'fail',
       text: `the pod ${name} does not run: ${state}${message && `: ${message}`}`,
-      next: `See why: kubectl -n ${NAMESPACE} describe pod ${name}`,
+      next: `See why: kubectl -n ${installedIn} describe pod ${name}`,
     };
   if (result !== undefined && 'problem' in result)
     return { tone: 'unknown', text: `${name} runs; its report is unavailable: ${result.problem}` };
@@ -268,7 +271,7 @@ function aboutAgent({ node, agent, result, unready = '' }: NodeDetails): {
     return {
       tone: 'warning',
       text: `${name} runs and is not Ready${unready && `: ${unready}`}`,
-      next: `See its log: kubectl -n ${NAMESPACE} logs ${name}`,
+      next: `See its log: kubectl -n ${installedIn} logs ${name}`,
     };
   return { tone: 'pass', text: `${name} runs and is Ready` };
 }

@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { loadAllYaml, loadYaml } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
+import { CHART } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
+import { renderChart } from '../manifests/chart-objects.ts';
 import { markedBlocks } from './marked-blocks.ts';
 
 const PATH = 'clusters/production/gvisor-ready';
@@ -14,6 +16,13 @@ type Flux = {
   kind: string;
   metadata: { name: string; namespace: string };
   spec: { path?: string; sourceRef?: { kind: string; name: string } };
+};
+
+type Application = {
+  spec: {
+    source: { chart: string; targetRevision: string; helm: { valuesObject: object } };
+    destination: { namespace: string };
+  };
 };
 
 describe('docs/gitops.md', () => {
@@ -30,6 +39,23 @@ describe('docs/gitops.md', () => {
       text.images.map(({ newTag }) => newTag),
       [VERSION],
     );
+  });
+
+  it('has an Application whose values the chart takes', async () => {
+    const { spec } = loadYaml<Application>(block('argocd-chart'));
+    assert.deepEqual([spec.source.chart, spec.source.targetRevision], ['gvisor-ready', VERSION]);
+    const names = { release: 'gvisor-ready', namespace: spec.destination.namespace };
+    const rendered = await renderChart('helm', spec.source.helm.valuesObject, CHART, names);
+    assert.match(JSON.stringify(rendered), /"image":"registry\.example\.org\/gvisor-ready:/);
+    assert.ok(rendered.some(({ metadata }) => metadata.name === 'gvisor-ready-enforce'));
+  });
+
+  it('has a transformer of this version for other namespaces', () => {
+    const { transformers } = loadYaml<{ transformers: string[] }>(block('namespace'));
+    assert.deepEqual(transformers, [
+      `https://github.com/OWNER/gvisor-ready//manifests/namespace?ref=v${VERSION}`,
+    ]);
+    assert.ok(existsSync(join(REPO, 'manifests/namespace/kustomization.yaml')));
   });
 
   it('points Argo CD and Flux at that kustomization', () => {

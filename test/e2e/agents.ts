@@ -207,6 +207,12 @@ export async function overlay(
   return directory;
 }
 
+/** The fields of an overlay for another namespace, as docs/gitops.md has them. */
+export const inNamespace = (namespace: string) => ({
+  namespace,
+  transformers: [relative(join(tmpdir(), 'overlay-'), join(REPO, 'manifests/namespace'))],
+});
+
 /** Applies the base with components and patches of the DaemonSet. */
 export async function applyOverlay(
   cluster: Cluster,

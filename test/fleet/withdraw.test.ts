@@ -52,6 +52,7 @@ async function serve(t: TestContext, node: object, pods: readonly object[] = [ag
     kube,
     timeouts: TIMEOUTS,
     isAgentLive: async () => false,
+    namespace: 'gvisor-ready',
     isAllowed: () => true,
     wallMs: () => Date.parse(AT),
     signal: new AbortController().signal,

@@ -49,6 +49,18 @@ describe('the command line', () => {
       assert.equal((await plugin(argv)).err, 'No pod runs in the namespace x.\n');
   });
 
+  it('looks for the agents in the namespace of its flag', async (t) => {
+    const { api, kubeconfig } = await openFleet(t);
+    const path = '/apis/apps/v1/namespaces/elsewhere/daemonsets/gvisor-ready-agent';
+    api.list('/api/v1/namespaces/elsewhere/pods', []);
+    const argv = ['status', '--kubeconfig', kubeconfig, '--gvisor-ready-namespace', 'elsewhere'];
+    assert.match((await plugin(argv)).out, /there is no DaemonSet elsewhere\/gvisor-ready-agent/);
+    assert.ok(
+      api.requests.some((line) => line.includes(path)),
+      api.requests.join('\n'),
+    );
+  });
+
   it('completes commands, flags, formats, nodes, pods, namespaces and contexts', async (t) => {
     const { api, kubeconfig } = await openFleet(t);
     api.list('/api/v1/namespaces/eval/pods', [{ metadata: { name: 'node-pod' } }]);

@@ -6,7 +6,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
-import { overlay } from '../e2e/agents.ts';
+import { inNamespace, overlay } from '../e2e/agents.ts';
 
 /** Tool groups with a Helm. */
 export const HELMS = ['helm', 'helm-3'] as const;
@@ -35,9 +35,14 @@ export async function helm(group: HelmGroup, args: readonly string[], values: ob
 }
 
 /** Output of `helm template` with these values. */
-export function templateChart(group: HelmGroup, values: object, chart = CHART): Promise<string> {
-  const where = ['template', 'gvisor-ready', chart, '--namespace', 'gvisor-ready'];
-  return helm(group, [...where, ...KUBE_VERSION, '--values', '-'], values);
+export function templateChart(
+  group: HelmGroup,
+  values: object,
+  chart = CHART,
+  { release, namespace } = { release: 'gvisor-ready', namespace: 'gvisor-ready' },
+): Promise<string> {
+  const args = ['template', release, chart, '--namespace', namespace, ...KUBE_VERSION, '--values', '-'];
+  return helm(group, args, values);
 }
 
 export async function renderChart(...args: Parameters<typeof templateChart>): Promise<readonly Rendered[]> {
@@ -50,9 +55,12 @@ export function lintChart(group: HelmGroup, values: object): Promise<string> {
   return helm(group, args, values);
 }
 
-/** Output of kustomize for the base with components. */
-export async function kustomizeComponents(components: readonly string[]): Promise<string> {
-  const directory = await overlay(components);
+/** Output of kustomize for the base with components, in a namespace. */
+export async function kustomizeComponents(
+  components: readonly string[],
+  namespace?: string,
+): Promise<string> {
+  const directory = await overlay(components, [], namespace === undefined ? {} : inNamespace(namespace));
   try {
     return await kustomize(directory);
   } finally {
@@ -60,8 +68,10 @@ export async function kustomizeComponents(components: readonly string[]): Promis
   }
 }
 
-export async function renderComponents(components: readonly string[]): Promise<readonly Rendered[]> {
-  return objectsIn(await kustomizeComponents(components));
+export async function renderComponents(
+  ...args: Parameters<typeof kustomizeComponents>
+): Promise<readonly Rendered[]> {
+  return objectsIn(await kustomizeComponents(...args));
 }
 
 /** The objects of a kustomization. */

@@ -3,6 +3,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { VERSION } from '../../agent/config.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
@@ -25,6 +26,33 @@ async function bothSides(group: HelmGroup, { components, values }: Pair, chart?:
   const expected = await renderComponents(components);
   const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
   return [rendered.filter(isInstalled), expected.filter(({ kind }) => kind !== 'Namespace')] as const;
+}
+
+/**
+ * The objects in the namespace "elsewhere". kustomize also sets the namespace of cluster-wide objects of kinds that it does not
+ * know, which the API server ignores.
+ */
+async function renderElsewhere(components: readonly string[]) {
+  const usual = await renderComponents(components);
+  return (await renderComponents(components, 'elsewhere')).map((object) => {
+    const { kind, metadata } = object;
+    const same = usual.find((one) => one.kind === kind && one.metadata.name === metadata.name);
+    if (same === undefined || same.metadata.namespace !== undefined) return object;
+    const { namespace: _, ...rest } = metadata;
+    return { ...object, metadata: rest };
+  });
+}
+
+/** A chart with this one as a dependency. */
+async function umbrellaChart(t: TestContext): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'umbrella-'));
+  t.after(() => rm(directory, { recursive: true }));
+  await copyManifests();
+  await cp(join(REPO, CHART), join(directory, 'charts/gvisor-ready'), { recursive: true });
+  const dependency = { name: 'gvisor-ready', version: VERSION, condition: 'gvisor-ready.enabled' };
+  const chart = { apiVersion: 'v2', name: 'platform', version: '1.0.0', dependencies: [dependency] };
+  await writeFile(join(directory, 'Chart.yaml'), JSON.stringify(chart));
+  return directory;
 }
 
 /** Copies the chart with a text replaced in a file. */
@@ -64,6 +92,30 @@ for (const group of HELMS) {
       assert.deepEqual(packed, await renderChart(group, ALL.values));
       const names = await run('tar', ['--list', '--file', join(directory, archive)]);
       assert.deepEqual(names.match(/tests\/.+/g), ['tests/gvisor.yaml']);
+    });
+
+    it('has the objects of kustomize in another namespace, whatever the release is called', async () => {
+      const names = { release: 'sandboxing', namespace: 'elsewhere' };
+      const values = { ...ALL.values, uninstall: { enabled: false } };
+      const rendered = await renderChart(group, values, CHART, names);
+      const expected = await renderElsewhere(ALL.components);
+      const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
+      const ofHelm = rendered.filter(isInstalled);
+      const ofKustomize = expected.filter(({ kind }) => kind !== 'Namespace');
+      assert.deepEqual(differences(ofHelm, ofKustomize), []);
+      for (const object of [...rendered, ...expected])
+        assert.doesNotMatch(
+          JSON.stringify(object),
+          /amespace\W{1,5}gvisor-ready\b(?!-)|!= 'gvisor-ready'|name == 'gvisor-ready'/,
+        );
+    });
+
+    it('is part of an umbrella chart, which switches it with a condition', async (t) => {
+      const umbrella = await umbrellaChart(t);
+      const enabled = { global: { a: 'b' }, 'gvisor-ready': { enabled: true, taint: { enabled: true } } };
+      const rendered = await renderChart(group, enabled, umbrella);
+      assert.deepEqual(differences(rendered, await renderChart(group, { taint: { enabled: true } })), []);
+      assert.deepEqual(await renderChart(group, { 'gvisor-ready': { enabled: false } }, umbrella), []);
     });
 
     it('passes helm lint --strict with defaults and with all components', async () => {

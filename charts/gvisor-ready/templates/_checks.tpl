@@ -1,8 +1,5 @@
 {{/* Fails with an explanation for conflicting values. */}}
 {{- define "gvisor-ready.checks" -}}
-{{- if ne .Release.Namespace "gvisor-ready" }}
-{{- fail (printf "The namespace must be gvisor-ready, not %s: the admission policies name it. Add --namespace gvisor-ready." .Release.Namespace) }}
-{{- end }}
 {{- with .Values.enforce }}
 {{- if and (or .audit .inject .bindings) (not .enabled) }}
 {{- fail "enforce.audit, enforce.bindings and enforce.inject need enforce.enabled=true: they change what it does." }}

@@ -6,14 +6,23 @@ Prints the objects of a file of manifests/, which `npm run chart` copies to file
   change  the name of a template that changes an object (root, object) before it is printed; optional
 */}}
 {{- define "gvisor-ready.objects" -}}
-{{- range $document := regexSplit "(?m)^---$" (.root.Files.Get (printf "files/%s" .file) | required (printf "The chart has no files/%s: run `npm run chart` in the repository." .file)) -1 }}
+{{- $text := .root.Files.Get (printf "files/%s" .file) | required (printf "The chart has no files/%s: run `npm run chart` in the repository." .file) }}
+{{- range $document := regexSplit "(?m)^---$" (include "gvisor-ready.in-namespace" (dict "root" .root "text" $text)) -1 }}
 {{- $object := fromYaml $document }}
 {{- $own := dict "helm.sh/chart" (printf "%s-%s" $.root.Chart.Name $.root.Chart.Version) "app.kubernetes.io/managed-by" $.root.Release.Service }}
 {{- $_ := set $object.metadata "labels" (merge $own ($.labels | default dict) ($object.metadata.labels | default dict)) }}
 {{- with $.change }}{{ $_ := include . (dict "root" $.root "object" $object) }}{{ end }}
+{{- if $object.kind }}
 ---
 {{ toYaml $object }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A manifest for the release's namespace: in fields, in expressions of policies and in PromQL. */}}
+{{- define "gvisor-ready.in-namespace" -}}
+{{- $named := "(namespace: |namespace=\"|!= '|variables.name == ')gvisor-ready([\"'\\s,}])" }}
+{{- regexReplaceAll $named .text (printf "${1}%s${2}" .root.Release.Namespace) }}
 {{- end }}
 
 {{/* The label that kustomize adds to the objects of the base. */}}
@@ -35,6 +44,36 @@ app.kubernetes.io/name: gvisor-ready
 {{- with .from.resources }}{{ $_ := set $container "resources" . }}{{ end }}
 {{- range $field, $value := dict "imagePullSecrets" .root.Values.imagePullSecrets "nodeSelector" .from.nodeSelector "affinity" .from.affinity "priorityClassName" .from.priorityClassName }}
 {{- if $value }}{{ $_ := set $.pod $field $value }}{{ else }}{{ $_ := unset $.pod $field }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* Applies the values of a component to its DaemonSet or Deployment: `object`, `from`. */}}
+{{- define "gvisor-ready.workload" -}}
+{{- $template := .object.spec.template }}
+{{- $container := index $template.spec.containers 0 }}
+{{- include "gvisor-ready.pod" (dict "root" .root "pod" $template.spec "from" .from) }}
+{{- $_ := merge $template.metadata.labels .from.podLabels }}
+{{- with .from.podAnnotations }}{{ $_ := set $template.metadata "annotations" . }}{{ end }}
+{{- with .from.annotations }}{{ $_ := set $.object.metadata "annotations" . }}{{ end }}
+{{- with .from.extraEnv }}{{ $_ := set $container "env" (concat ($container.env | default list) .) }}{{ end }}
+{{- include "gvisor-ready.service-account" . }}
+{{- end }}
+
+{{/* Applies the values `from.serviceAccount` to an object that names the account. */}}
+{{- define "gvisor-ready.service-account" -}}
+{{- $account := .from.serviceAccount }}
+{{- if eq .object.kind "ServiceAccount" }}
+{{- with $account.annotations }}{{ $_ := set $.object.metadata "annotations" . }}{{ end }}
+{{- with $account.name }}{{ $_ := set $.object.metadata "name" . }}{{ end }}
+{{- if not $account.create }}{{ $_ := unset .object "kind" }}{{ end }}
+{{- else if $account.name }}
+{{- $spec := .object.spec | default dict }}
+{{- range .object.subjects }}{{ $_ := set . "name" $account.name }}{{ end }}
+{{- range $spec.rules }}{{ range .subjects }}{{ $_ := set .serviceAccount "name" $account.name }}{{ end }}{{ end }}
+{{- with $spec.template }}{{ $_ := set .spec "serviceAccountName" $account.name }}{{ end }}
+{{- range $spec.matchConditions }}
+{{- $_ := set . "expression" (printf "request.userInfo.username == 'system:serviceaccount:%s:%s'" $.root.Release.Namespace $account.name) }}
+{{- end }}
 {{- end }}
 {{- end }}
 
