@@ -128,13 +128,16 @@ export async function reviveContainerd(node: Restartable, unit: string | undefin
   if (!responds) await restartContainerd(node, { unit });
 }
 
-/** Runs a program of the host and resolves with its standard output. */
+/** The namespaces of the host's first process, which this one sees in a pod with the host's PID namespace. */
+const ON_HOST = ['nsenter', '--target=1', '--mount', '--net', '--ipc', '--uts', '--cgroup', '--'];
+
+/** Runs a program of the host, in the host's namespaces, and resolves with its standard output. */
 export async function runOnHost(
   root: string,
   words: readonly string[],
   timeoutMs = COMMAND_MS,
 ): Promise<string> {
-  const [program = '', ...args] = root === '/' ? words : ['chroot', root, ...words];
+  const [program = '', ...args] = root === '/' ? words : [...ON_HOST, ...words];
   const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const;
   try {
     return (await promisify(execFile)(program, args, options)).stdout;

@@ -122,7 +122,8 @@ export async function rollback(node: Node): Promise<void> {
 export async function remove(node: Node, force: boolean): Promise<void> {
   const { root, client, handler, report } = node;
   const journal = await readJournal(root);
-  if (journal === undefined) throw new Refusal('journal', 'Nothing is installed: there is no journal here');
+  if (journal === undefined)
+    return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
   const users = force ? [] : await lastingUsers(root);
   if (users.length > 0) {
     const pids = users.slice(0, 5).map(({ pid }) => pid);
@@ -226,7 +227,8 @@ function failureOf(
     ...(reason === undefined ? {} : { reason }),
     message,
     at: new Date(at).toISOString(),
-    retryAt: new Date(at + RETRY_MS).toISOString(),
+    // A busy node says nothing about the release, and waiting for it costs nothing.
+    retryAt: new Date(step === 'quiet' ? at : at + RETRY_MS).toISOString(),
   };
 }
 
@@ -237,6 +239,7 @@ function refuseRetry(journal: Journal | undefined, { directory, release }: Gener
   throw new Refusal(
     'journal',
     `${release} failed at ${failure.at} in step ${failure.step} (${failure.message}). ${next}`,
+    failure.reason === undefined ? {} : { reason: failure.reason },
   );
 }
 

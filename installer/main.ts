@@ -158,6 +158,8 @@ async function runCommand(
 ): Promise<number> {
   const { root, handler, json } = settings;
   const host = new Host(root);
+  // A pod that is deleted meanwhile has time to end what it has begun.
+  if (locks) process.on('SIGTERM', () => {});
   return refusing(json, async () => {
     const distribution = await readDistribution(host);
     const criSocket = settings.socket ?? distribution.criSocket;
