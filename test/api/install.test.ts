@@ -107,9 +107,9 @@ describe("the installer's pod, on a real API server", () => {
         ['apply', '--dry-run=server', '-f', '-'],
         JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', namespace: 'strict' }, spec }),
       );
-    const { containers = [] } = pod.spec ?? {};
+    const { containers, initContainers, volumes } = pod.spec ?? assert.fail();
     assert.match(await create({ containers }), /pod\/x created/);
-    await assert.rejects(create({ containers: pod.spec?.initContainers }), /violates PodSecurity/);
+    await assert.rejects(create({ containers: initContainers, volumes }), /violates PodSecurity/);
   });
 
   it('is selected by no policy of the base, and may reach nothing', async () => {
