@@ -81,12 +81,11 @@ export async function buildInstaller(node: ClusterNode, release: Release): Promi
       .replace(/^npm ci$/m, ''),
     {
       RELEASE: release,
-      SHA256: createHash('sha256').update(archive).digest('hex'),
+      DIGEST: createHash('sha256').update(archive).digest('hex'),
       MIRROR: `http://127.0.0.1:${port}`,
     },
   );
-  await run('/bin/sh', ['-euc', script], { cwd: REPO, timeoutMs: 120_000 });
-  server.close();
+  await run('/bin/sh', ['-euc', script], { cwd: REPO, timeoutMs: 120_000 }).finally(() => server.close());
   return join(REPO, 'dist/installer');
 }
 
