@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { BUNDLES, bundle } from '../hack/bundle.ts';
+import { dirname, join } from 'node:path';
+import { VERSION } from '../agent/config.ts';
+import { BUNDLES, bundle, bundleInstaller } from '../hack/bundle.ts';
+import { packRelease } from '../hack/gvisor-release.ts';
+import { buildInstaller } from '../hack/installer.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
@@ -10,18 +13,22 @@ import { partial, removeAbandoned } from '../hack/unfinished.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
-/** Packages of the base image: Node's libraries, and a shell for debugging. */
-const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash'];
+/** Packages of the base image: Node's libraries, a shell for debugging, and the installer's nsenter. */
+const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash', 'util-linux'];
 const BASE_SUITE = 'bookworm';
 
 /** Each image has a build context, or holds a single program. */
 const IMAGES = {
-  base: { name: 'localhost/gvisor-ready-base:1', context: 'cluster/images/base' },
+  base: { name: 'localhost/gvisor-ready-base:2', context: 'cluster/images/base' },
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
   workload: { name: 'localhost/gvisor-ready-workload:1', context: 'cluster/images/workload' },
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
   /** The same sources with another version, for tests of an upgrade. */
   'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
+  installer: installer('20260223.0', 'gvisor'),
+  'installer-2025': installer('20250203.0', 'gvisor-2025'),
+  /** Its runsc cannot boot. */
+  'installer-broken': installer('20260224.0', undefined),
   prometheus: program('prometheus', 'prometheus'),
   alertmanager: program('alertmanager', 'alertmanager'),
   'prometheus-operator': program('prometheus-operator', 'operator'),
@@ -31,6 +38,11 @@ const IMAGES = {
 /** An image of one static program, at the path that its official image has. */
 function program<G extends ToolGroup, F extends string>(group: G, file: F) {
   return { name: `localhost/${file}:1`, group, file } as const;
+}
+
+/** An image of the installer with a release of gVisor that is built here. */
+function installer<R extends string>(release: R, group: 'gvisor' | 'gvisor-2025' | undefined) {
+  return { name: `localhost/gvisor-ready-installer:${VERSION}-${release}`, release, gvisor: group } as const;
 }
 
 export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
@@ -55,6 +67,8 @@ export async function ensureImage(id: ImageId): Promise<Image> {
   if (!existsSync(archive)) {
     await progress(`building the image ${name}`, async () => {
       const builder = await findBuilder();
+      // Not a part of the hash: its code cache differs in each build.
+      if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
       const from = base ?? (await selfMadeBase(builder));
       await builder.build(name, context, from, archive);
     });
@@ -75,6 +89,12 @@ async function prepareContext(id: ImageId): Promise<string> {
     await writeFile(join(context, 'Dockerfile'), dockerfile);
     return context;
   }
+  if ('release' in image) {
+    await makeRelease(join(context, 'dist/installer/release'), image);
+    await bundleInstaller(join(context, 'installer.cjs'));
+    await copyFile(join(REPO, 'installer/Dockerfile'), join(context, 'Dockerfile'));
+    return context;
+  }
   if (id === 'agent') await bundle();
   if (id !== 'agent-next') return join(REPO, image.context);
   await bundle({ dist: join(context, 'dist'), version: IMAGES[id].name.split(':')[1] });
@@ -82,9 +102,25 @@ async function prepareContext(id: ImageId): Promise<string> {
   return context;
 }
 
+async function makeRelease(
+  directory: string,
+  { release, gvisor }: ReturnType<typeof installer>,
+): Promise<void> {
+  const tools: Readonly<Record<string, string>> = await ensureTools([gvisor ?? 'gvisor']);
+  const programs = tools[gvisor ?? 'gvisor'] ?? '';
+  const broken = `${directory}-broken-runsc`;
+  await mkdir(dirname(broken), { recursive: true });
+  await writeFile(broken, '#!/bin/sh\nexit 3\n');
+  await packRelease(directory, `release-${release}`, {
+    runsc: gvisor === undefined ? broken : join(programs, 'runsc'),
+    'containerd-shim-runsc-v1': join(programs, 'shim'),
+  });
+}
+
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
   const bundles = BUNDLES.map((name) => `dist/${name}.cjs`);
   if (id.startsWith('agent')) return ['Dockerfile', ...bundles, 'dist/node'];
+  if ('release' in IMAGES[id]) return ['Dockerfile', 'installer.cjs', 'dist/installer/release/manifest.json'];
   return (await readdir(context)).sort();
 }
 

@@ -42,9 +42,13 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
   await writeChecksums(directory);
 }
 
+/** The image of the installer is not released, since it holds gVisor; each cluster has its own. */
+const NOT_RELEASED = ['install'];
+
 /** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
 async function writeManifests(directory: string, { image, digest }: ReleaseInputs): Promise<void> {
-  const components = await readdir(join(REPO, 'manifests/components'));
+  const all = await readdir(join(REPO, 'manifests/components'));
+  const components = all.filter((name) => !NOT_RELEASED.includes(name));
   const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
     ['install.yaml', 'base', []],
     ...components.map((name) => [`install-${name}.yaml`, 'base', [...(REQUIRES[name] ?? []), name]] as const),

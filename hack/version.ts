@@ -5,6 +5,7 @@ import { REPO } from './paths.ts';
 import { run } from './run.ts';
 
 const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
+const INSTALLER = /(\bgvisor-ready-installer:)\d+\.\d+\.\d+/g;
 const TAG = /(\bnewTag: )\S+/g;
 
 /** Precedes the version in agent/config.ts. */
@@ -15,6 +16,8 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['agent/config.ts', AGENT_VERSION],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
+  ['manifests/components/install/kustomization.yaml', /(newTag: )\d+\.\d+\.\d+/g],
+  ['charts/gvisor-ready/values.yaml', INSTALLER],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
   ['dispatcher/pyproject.toml', /^(version = ")[^"]+/gm],
   ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],

@@ -89,7 +89,7 @@ export async function proveCandidate(
     const { reason } = outcomeOfError(text) as { reason?: string };
     throw new Refusal(
       'pre-prove',
-      `gVisor ${generation.release} does not boot here, so nothing was changed: ${text}`,
+      `gVisor ${generation.release} does not boot here, so nothing was changed: ${text}. Install another release, or repair what this names`,
       { cause, ...(reason === undefined ? {} : { reason }) },
     );
   };

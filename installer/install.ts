@@ -3,7 +3,7 @@ import type { CriStatus } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
-import { findContainerd, isLoaded } from './containerd.ts';
+import { findContainerd, isLoaded, usedByOthers } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
 import {
   holds,
@@ -82,7 +82,12 @@ export async function install(node: Node, options: InstallOptions): Promise<void
       text: `${release.name} booted beside the handler in ${seconds(bootMs)}, and ran a program`,
     });
   });
-  await removeUnusedGenerations(root);
+  await removeUnused(node);
+}
+
+async function removeUnused({ root, client, handler }: Node): Promise<void> {
+  const status = await client.status().catch(() => undefined);
+  if (status !== undefined) await removeUnusedGenerations(root, [...usedByOthers(status, handler).keys()]);
 }
 
 /** Copies a release's programs to the node, for systems that bring the handler themselves. */
@@ -122,12 +127,18 @@ export async function rollback(node: Node): Promise<void> {
 export async function remove(node: Node, force: boolean): Promise<void> {
   const { root, client, handler, report } = node;
   const journal = await readJournal(root);
-  if (journal === undefined) throw new Refusal('journal', 'Nothing is installed: there is no journal here');
+  if (journal === undefined)
+    return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
   const users = force ? [] : await lastingUsers(root);
   if (users.length > 0) {
     const pids = users.slice(0, 5).map(({ pid }) => pid);
     const next = 'Drain the node first, or give --force: containers of these pods would not restart';
     throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
+  }
+  const [other] = usedByOthers(await client.status(), handler);
+  if (other !== undefined && !force) {
+    const [path, name] = other;
+    throw new Refusal('check', `The handler "${name}" names "${path}" too. Remove it first, or give --force`);
   }
   const containerd = await findContainerd(root, client);
   if (await needsRestart(node, undefined)) await waitForQuiet(node);
@@ -206,7 +217,7 @@ async function commit(
     }
     // On a full disk the journal cannot be written either, and says what is true since the last step.
     await writeJournal(root, { ...kept, failure: failureOf(next, error) }).catch(() => {});
-    await removeUnusedGenerations(root);
+    await removeUnused(node);
     throw error;
   }
   const isSame = installed?.generation === next.generation;
@@ -226,7 +237,8 @@ function failureOf(
     ...(reason === undefined ? {} : { reason }),
     message,
     at: new Date(at).toISOString(),
-    retryAt: new Date(at + RETRY_MS).toISOString(),
+    // A busy node says nothing about the release, and waiting for it costs nothing.
+    retryAt: new Date(step === 'quiet' ? at : at + RETRY_MS).toISOString(),
   };
 }
 
@@ -237,6 +249,7 @@ function refuseRetry(journal: Journal | undefined, { directory, release }: Gener
   throw new Refusal(
     'journal',
     `${release} failed at ${failure.at} in step ${failure.step} (${failure.message}). ${next}`,
+    failure.reason === undefined ? {} : { reason: failure.reason },
   );
 }
 

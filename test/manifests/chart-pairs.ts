@@ -9,6 +9,7 @@ export const PAIRS: readonly Pair[] = [
   { components: ['k0s'], values: { distribution: 'k0s' } },
   { components: ['microk8s'], values: { distribution: 'microk8s' } },
   { components: ['taint'], values: { taint: { enabled: true } } },
+  { components: ['install'], values: { install: { enabled: true } } },
   { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
   { components: ['enforce'], values: { enforce: { enabled: true } } },
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
@@ -28,12 +29,22 @@ export const PAIRS: readonly Pair[] = [
 /** All components that can be combined. */
 export const ALL: Pair = {
   components: [
-    ...['k3s', 'taint', 'node-readiness-rule', 'enforce', 'enforce-bindings', 'inject', 'enforce-audit'],
+    ...[
+      'k3s',
+      'taint',
+      'install',
+      'node-readiness-rule',
+      'enforce',
+      'enforce-bindings',
+      'inject',
+      'enforce-audit',
+    ],
     ...['monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
   ],
   values: {
     distribution: 'k3s',
     taint: { enabled: true },
+    install: { enabled: true },
     nodeReadinessRule: { enabled: true },
     enforce: { enabled: true, audit: true, bindings: true, inject: true },
     monitoring: { agents: true, kubeStateMetrics: true, fleet: true },

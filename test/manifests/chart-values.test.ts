@@ -15,6 +15,7 @@ const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ settings: { PROOF_INTERVAL: '5 minutes' } }, /PROOF_INTERVAL/],
   [{ settings: { MIN_RUNSC_RELEASE: 20240325.5 } }, /MIN_RUNSC_RELEASE/],
   [{ distribution: 'k3os' }, /distribution/],
+  [{ install: { image: '' } }, /image/],
   [{ enforce: { allow: ['hostpath'] } }, /allow/],
   [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
   [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import { READY_LABEL } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { useApiServer } from './api-server.ts';
+import { type ApiCall, type ApiUser, certificateUser, tokenUser } from './api-user.ts';
+
+const NAMESPACE = 'gvisor-ready';
+const NAME = 'gvisor-ready-install';
+const cluster = useApiServer(['install']);
+const read = async () =>
+  JSON.parse(
+    await cluster().kubectl(['get', 'daemonset', NAME, '-n', NAMESPACE, '-o', 'json']),
+  ) as V1DaemonSet;
+
+/** Calls that would change the cluster, or read what is secret. */
+const REFUSED: readonly ApiCall[] = [
+  {
+    method: 'PATCH',
+    path: '/api/v1/nodes/node-1',
+    body: { metadata: { labels: { [READY_LABEL]: 'true' } } },
+  },
+  { method: 'PATCH', path: '/api/v1/nodes/node-1/status', body: { status: { conditions: [] } } },
+  { method: 'GET', path: '/api/v1/nodes' },
+  { method: 'GET', path: '/api/v1/pods' },
+  { method: 'GET', path: `/api/v1/namespaces/${NAMESPACE}/secrets` },
+  { method: 'POST', path: '/api/v1/namespaces/default/events', body: { metadata: { name: 'x' } } },
+  { method: 'POST', path: `/api/v1/namespaces/${NAMESPACE}/pods`, body: { metadata: { name: 'x' } } },
+  { method: 'PATCH', path: `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/${NAME}`, body: { spec: {} } },
+  { method: 'DELETE', path: `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/${NAME}` },
+  {
+    method: 'POST',
+    path: `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/gvisor-ready-agent/token`,
+    body: { spec: {} },
+  },
+];
+
+describe("the installer's identity, on a real API server", () => {
+  let installer: ApiUser;
+  before(async () => {
+    installer = await tokenUser(cluster(), NAMESPACE, NAME);
+  });
+
+  it('may only ask what it may do, as every account', async () => {
+    const { body } = await installer({
+      method: 'POST',
+      path: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
+      body: { spec: { namespace: NAMESPACE } },
+    });
+    const { status } = body as { status: { resourceRules: { verbs: string[]; resources: string[] }[] } };
+    const rules = status.resourceRules.flatMap(({ verbs, resources }) =>
+      resources.map((resource) => `${verbs.join()} ${resource}`),
+    );
+    assert.ok(rules.length > 0);
+    assert.deepEqual(
+      rules.filter((rule) => !/^create selfsubject(access|rules)?reviews$/.test(rule)),
+      [],
+    );
+  });
+
+  for (const call of REFUSED)
+    it(`is forbidden ${call.method} ${call.path}`, async () => {
+      assert.equal((await installer(call)).code, 403);
+    });
+});
+
+describe("the installer's pod, on a real API server", () => {
+  let pod: V1Pod;
+  before(async () => {
+    const admin = await certificateUser(cluster(), 'admin', ['system:masters']);
+    const { template } = (await read()).spec ?? assert.fail();
+    const { code, message, warnings, body } = await admin({
+      method: 'POST',
+      path: `/api/v1/namespaces/${NAMESPACE}/pods?dryRun=All`,
+      body: { metadata: { name: 'install', labels: template.metadata?.labels }, spec: template.spec },
+    });
+    assert.deepEqual([code, message, warnings], [201, '', []]);
+    pod = body as V1Pod;
+  });
+
+  it('has no token, and the host only in the container that installs', () => {
+    assert.deepEqual(
+      pod.spec?.volumes?.map(({ name }) => name),
+      ['host'],
+    );
+    assert.deepEqual(
+      pod.spec?.containers.map(({ name, volumeMounts = [] }) => [name, volumeMounts]),
+      [['installed', []]],
+    );
+    assert.deepEqual(
+      pod.spec?.initContainers?.map(({ volumeMounts }) => volumeMounts),
+      [[{ name: 'host', mountPath: '/host', mountPropagation: 'HostToContainer' }]],
+    );
+  });
+
+  it('keeps running a container that Pod Security "restricted" accepts', async () => {
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+    for (const object of [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } },
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'strict' } },
+    ])
+      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(object));
+    const create = (spec: object) =>
+      cluster().kubectl(
+        ['apply', '--dry-run=server', '-f', '-'],
+        JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', namespace: 'strict' }, spec }),
+      );
+    const { containers, initContainers, volumes } = pod.spec ?? assert.fail();
+    assert.match(await create({ containers }), /pod\/x created/);
+    await assert.rejects(create({ containers: initContainers, volumes }), /violates PodSecurity/);
+  });
+
+  it('is selected by no policy of the base, and may reach nothing', async () => {
+    const { items } = JSON.parse(
+      await cluster().kubectl(['get', 'networkpolicy', '-n', NAMESPACE, '-o', 'json']),
+    ) as { items: { metadata: { name: string }; spec: NetworkPolicySpec }[] };
+    const selecting = items.filter(({ spec }) =>
+      Object.entries(spec.podSelector.matchLabels ?? {}).every(
+        ([key, value]) => pod.metadata?.labels?.[key] === value,
+      ),
+    );
+    assert.deepEqual(
+      selecting.map(({ metadata, spec }) => [metadata.name, spec.ingress, spec.egress, spec.policyTypes]),
+      [[NAME, undefined, undefined, ['Ingress', 'Egress']]],
+    );
+  });
+});
+
+type NetworkPolicySpec = {
+  readonly podSelector: { readonly matchLabels?: Readonly<Record<string, string>> };
+  readonly policyTypes: readonly string[];
+  readonly ingress?: unknown;
+  readonly egress?: unknown;
+};
+
+it('the removal differs from the installation in one word', async () => {
+  const installs = (await read()).spec;
+  const text = await cluster().kubectl([
+    ...['apply', '--dry-run=server', '-o', 'json', '-k', join(REPO, 'manifests/install-remove')],
+  ]);
+  const { items } = JSON.parse(text) as { items: V1DaemonSet[] };
+  const { spec } = items.find(({ kind }) => kind === 'DaemonSet') ?? assert.fail();
+  assert.deepEqual(spec?.template.spec?.initContainers?.[0]?.args, ['--root', '/host', 'remove']);
+  assert.deepEqual(
+    JSON.parse(JSON.stringify(spec).replace('"/host","remove"', '"/host","install"')),
+    installs,
+  );
+});

@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, it } from 'node:test';
+import { fetchRelease } from '../../hack/gvisor-release.ts';
+import { run } from '../../hack/run.ts';
+import { readRelease } from '../../installer/release.ts';
+
+const RELEASE = '20260914.0';
+const ARCHIVE = `/release/${RELEASE}/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}/gvisor.tar.bz2`;
+const PROGRAMS = ['containerd-shim-runsc-v1', 'gvisor-bin/gvisor_sentry', 'runsc'];
+
+let directory: string;
+let mirror: string;
+let sha256: string;
+const server = createServer(async (request, response) => {
+  if (request.url === ARCHIVE) response.end(await readFile(join(directory, 'gvisor.tar.bz2')));
+  else response.writeHead(404).end();
+});
+before(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'gvisor-release-'));
+  await mkdir(join(directory, 'files/gvisor-bin'), { recursive: true });
+  for (const path of PROGRAMS) await writeFile(join(directory, 'files', path), path);
+  const archive = join(directory, 'gvisor.tar.bz2');
+  await run('tar', ['-cjf', archive, '-C', join(directory, 'files'), ...PROGRAMS]);
+  sha256 = createHash('sha256')
+    .update(await readFile(archive))
+    .digest('hex');
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  mirror = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+after(async () => {
+  server.close();
+  await rm(directory, { recursive: true });
+});
+
+it("makes a release for the installer from gVisor's archive with the expected digest", async () => {
+  const target = join(directory, 'downloaded');
+  await fetchRelease(target, { release: RELEASE, mirror, sha256 });
+  const { name, files } = await readRelease(target);
+  assert.deepEqual([name, files.map(({ path }) => path)], [`release-${RELEASE}`, PROGRAMS]);
+  assert.equal(await readFile(join(target, 'gvisor-bin/gvisor_sentry'), 'utf8'), 'gvisor-bin/gvisor_sentry');
+});
+
+for (const [what, source, why] of [
+  ['another digest', { sha256: '0'.repeat(64) }, /has the SHA-256 [0-9a-f]{64}, and 0{64} is expected/],
+  ['no digest', {}, /Nobody has recorded the SHA-256 .* Give --sha256/],
+  ['a release that the table lacks', { release: '20260101.0', sha256: '0'.repeat(64) }, /Add it there/],
+] as const)
+  it(`refuses ${what}, and writes nothing`, async () => {
+    const before = await readdir(directory);
+    const target = join(directory, 'refused');
+    await assert.rejects(fetchRelease(target, { release: RELEASE, mirror, ...source }), why);
+    assert.deepEqual(await readdir(directory), before);
+  });
+
+it('refuses an archive without a shim', async () => {
+  const archive = join(directory, 'without.tar.bz2');
+  await run('tar', ['-cjf', archive, '-C', join(directory, 'files'), 'runsc']);
+  const digest = createHash('sha256').update(await readFile(archive));
+  await assert.rejects(
+    fetchRelease(join(directory, 'without'), { release: RELEASE, archive, sha256: digest.digest('hex') }),
+    /lists no containerd-shim-runsc-v1/,
+  );
+});
