@@ -1,16 +1,34 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { styleText } from 'node:util';
+import { createInterface } from 'node:readline';
+import { isDeepStrictEqual, styleText } from 'node:util';
+import { markedLines, truncateText } from '../agent/text/table.ts';
 import { REPO } from '../hack/paths.ts';
 import { UsageError, untilStopped } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
+import { ensureRelease, installerCommand, type ReleaseName } from './installer.ts';
 import { showNodes } from './live-nodes.ts';
+import { CONTAINERD_CONFIG } from './node/config.ts';
+import type { ClusterNode } from './node/node.ts';
 import { ensurePrerequisites } from './prerequisites.ts';
 import { removeCluster, removeHeldCluster } from './remove.ts';
 import { startCluster } from './start.ts';
-import { breakAndWait, deployAgent, evaluationPod, healAndWait, runPod, viewNodes } from './story.ts';
+import {
+  breakAndWait,
+  deployAgent,
+  evaluationPod,
+  healAndWait,
+  runPod,
+  secondsUntilLabel,
+  viewNodes,
+} from './story.ts';
 
 const NAME = 'demo';
+/** Of the screen, in characters. */
+const WIDTH = 100;
+const STEP_WIDTH = 11;
 const terminal = process.stdout.isTTY;
 const display = { terminal, write: (text: string) => process.stdout.write(text) };
 
@@ -22,6 +40,7 @@ const AGAIN = [
   'npm run cluster -- --name demo up --node name=node-1 --node name=node-2 --node name=node-3,gvisor=none',
   'npm run cluster -- --name demo load',
   'npm run cluster -- --name demo kubectl apply -k manifests/base',
+  'npm run cluster -- --name demo install node-3 current',
 ];
 
 /** Suggestions for the reader. */
@@ -69,12 +88,10 @@ async function main(): Promise<number> {
 }
 
 async function runStory(): Promise<'done'> {
-  title('1. A real cluster on this machine: three nodes, gVisor installed on the first two');
+  title('1. A real cluster on this machine: three nodes, gVisor on the first two');
   const begun = performance.now();
   const cluster = await startCluster({ name: NAME, nodes: NODES, images: ['workload', 'agent'] });
-  say(
-    `   up in ${((performance.now() - begun) / 1000).toFixed(1)} s: real kube-apiserver, scheduler, kubelets, containerd and runsc`,
-  );
+  say(`   up in ${secondsSince(begun)}: real kube-apiserver, scheduler, kubelets, containerd and runsc`);
 
   title('2. The agent is deployed to every node');
   say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
@@ -85,38 +102,83 @@ async function runStory(): Promise<'done'> {
     'two nodes are proven, the third is not',
   );
 
-  title('3. A pod asks for the RuntimeClass "gvisor" and names no node');
+  title('3. node-3 gets gVisor from the installer, which first boots the release beside what is there');
+  const third = cluster.node('node-3');
+  const containerd = () =>
+    Promise.all([third.system.read(CONTAINERD_CONFIG), third.machine.daemonPid('containerd')]);
+  const before = await containerd();
+  say('   A release that cannot boot:');
+  const broken = await installer(third, 'broken');
+  expect(
+    (await broken()) === 1 && isDeepStrictEqual(await containerd(), before),
+    'refused; containerd was not restarted, and its configuration has not changed',
+  );
+  say('   A release that can:');
+  const current = await installer(third, 'current');
+  let doneAfter = '';
+  const labelled = await secondsUntilLabel(cluster, third.name, 'true', async () => {
+    const from = performance.now();
+    if ((await current()) !== 0) throw new Error('The installer refused a release that boots');
+    doneAfter = secondsSince(from);
+  });
+  expect(
+    true,
+    `the installer was done after ${doneAfter}, and the label came ${bold(`${labelled.toFixed(1)} s`)} after its start`,
+  );
+
+  title('4. A pod asks for the RuntimeClass "gvisor" and names no node');
   const home = await runPod(cluster, 'evaluation-1', evaluationPod('evaluation-1', { gvisor: true }));
   const inside = await kernelIn(cluster, 'evaluation-1');
   const outside = (await readFile('/proc/version', 'utf8')).trim();
   say(`   runs on ${home}, and sees   ${inside}`);
   say(`   while the host runs   ${/^\S+ \S+ [\d.]+/.exec(outside)?.[0]}`);
-  expect(home !== 'node-3', 'the scheduler chose a proven node');
   expect(inside !== outside, "the kernel inside is not the host's");
 
-  title(`4. ${home} loses its gVisor shim, as a bad upgrade would take it`);
-  say(
-    '   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the file go,',
-  );
-  say('   cannot boot a sandbox any more, evaluates once more to be sure, and takes the label away.');
+  title(`5. ${home} loses its gVisor shim, as a bad upgrade would take it`);
+  say('   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the');
+  say('   file go, cannot boot a sandbox any more, evaluates once more, and takes the label away.');
   const gone = await showNodes(cluster, display, () => breakAndWait(cluster, home, 'shim-missing'));
   expect(
     true,
     `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second evaluation`,
   );
   const why = (await viewNodes(cluster)).find(({ name }) => name === home)?.message ?? '';
-  say(`   because ${why.slice(0, 95)} …`);
+  say(`   because ${truncateText(why, WIDTH - 11)}`);
   const phase = await cluster.kubectl(['get', 'pod', 'evaluation-1', '-o', 'jsonpath={.status.phase}']);
   expect(phase === 'Running', 'the pod that ran there runs on: nothing healthy was killed');
 
-  title('5. The next pod avoids the broken node');
+  title('6. The next pod avoids the broken node');
   const other = await runPod(cluster, 'evaluation-2', evaluationPod('evaluation-2', { gvisor: true }));
-  expect(other !== home && other !== 'node-3', `it runs on ${other}`);
+  expect(other !== home, `it runs on ${other}`);
 
-  title(`6. ${home} is repaired`);
+  title(`7. ${home} is repaired`);
   const back = await showNodes(cluster, display, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
   return 'done';
+}
+
+/** The installer on a node, as a function that shows its lines as they come and resolves with its exit code. */
+async function installer(node: ClusterNode, release: ReleaseName): Promise<() => Promise<number>> {
+  const words = ['--json', 'install', '--release', await ensureRelease(release)];
+  const [program, ...args] = await installerCommand(node, words);
+  return async () => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const input of [child.stdout, child.stderr]) createInterface({ input }).on('line', showStep);
+    const [code] = (await once(child, 'close')) as [number | null];
+    return code ?? 1;
+  };
+}
+
+function showStep(line: string): void {
+  const { step, state, text, message = text } = JSON.parse(line) as Record<string, string>;
+  const tone = state === 'pass' || state === 'skipped' ? state : 'fail';
+  const label = String(step).padEnd(STEP_WIDTH);
+  const short = truncateText(String(message), WIDTH - STEP_WIDTH - 7);
+  say(markedLines(tone, short, { indent: '     ', label, colored: terminal, width: WIDTH }).join('\n'));
+}
+
+function secondsSince(begunMs: number): string {
+  return `${((performance.now() - begunMs) / 1000).toFixed(1)} s`;
 }
 
 async function kernelIn(cluster: Cluster, pod: string): Promise<string> {

@@ -3,6 +3,7 @@ import { errorLine } from '../agent/sanitize.ts';
 import { UsageError } from '../hack/run.ts';
 import { addDown, addList } from './commands/down.ts';
 import { addBreak, addFaults, addHeal } from './commands/faults.ts';
+import { addInstall } from './commands/install.ts';
 import { addKubectl } from './commands/kubectl.ts';
 import { addLogs } from './commands/logs.ts';
 import { addLoad, addNode, addRestart } from './commands/nodes.ts';
@@ -14,6 +15,7 @@ const COMMANDS = [
   addStatus,
   addKubectl,
   addNode,
+  addInstall,
   addFaults,
   addBreak,
   addHeal,

@@ -3,8 +3,9 @@ import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { CriClient } from '../agent/containerd/client.ts';
+import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
+import { CriError } from '../agent/containerd/error.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
 import type { Node } from './node.ts';
 import { Refusal } from './node.ts';
@@ -81,6 +82,21 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
+/** Files of generations that other handlers name, and the name of one such handler each. */
+export function usedByOthers(
+  { runtimes }: Pick<CriStatus, 'runtimes'>,
+  handler: string,
+): ReadonlyMap<string, string> {
+  const others = [...runtimes].filter(([name]) => name !== handler);
+  return new Map(
+    others.flatMap(([name, runtime]) =>
+      [runtime.runtimePath, optionOf(runtime, 'ConfigPath')]
+        .filter(isGenerationPath)
+        .map((path) => [path, name] as const),
+    ),
+  );
+}
+
 type Restartable = Pick<Node, 'root' | 'client' | 'restartCommand'>;
 
 /** How containerd can be restarted here; undefined if neither systemd nor a command can. */
@@ -119,13 +135,13 @@ export async function restartContainerd(
   return performance.now() - startedMs;
 }
 
-/** Starts containerd where an interrupted restart has left it stopped. */
+/** Starts containerd where an interrupted restart has left it stopped. One that is only slow is left alone. */
 export async function reviveContainerd(node: Restartable, unit: string | undefined): Promise<void> {
-  const responds = await node.client.version({ timeoutMs: CALL_MS }).then(
-    () => true,
+  const isStopped = await node.client.version({ timeoutMs: CALL_MS }).then(
     () => false,
+    (error: unknown) => error instanceof CriError && error.kind === 'unreachable',
   );
-  if (!responds) await restartContainerd(node, { unit });
+  if (isStopped) await restartContainerd(node, { unit });
 }
 
 /** The namespaces of the host's first process, which this one sees in a pod with the host's PID namespace. */

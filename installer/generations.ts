@@ -1,4 +1,4 @@
-import { readdir, readlink, rm } from 'node:fs/promises';
+import { readdir, readlink, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJournal } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
@@ -10,7 +10,10 @@ export async function listGenerations(root: string): Promise<readonly Generation
   return paths.filter(isGenerationPath).map(generationAt);
 }
 
-/** Processes that run a program of these generations, shims and sentries of pods, and the generation of each. */
+/**
+ * Processes that run a program of these generations, shims and sentries of pods, and the generation of each. A container may
+ * have another program at the same path in its own file system, which does not count.
+ */
 export async function usersOf(
   root: string,
   generations: readonly Generation[],
@@ -18,12 +21,19 @@ export async function usersOf(
   if (generations.length === 0) return [];
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
-      const program = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+      const exe = join(root, `/proc/${pid}/exe`);
+      const program = await readlink(exe).catch(() => '');
       const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
-      return used === undefined ? [] : { pid, directory: used.directory };
+      if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
+      return { pid, directory: used.directory };
     }),
   );
   return users.flat();
+}
+
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
 }
 
 /** The PIDs in the node's /proc. */
@@ -33,13 +43,15 @@ export async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Removes the generations that are neither installed nor the previous one, and that no process uses. Without its shim's
- * program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
+ * Removes the generations that are neither installed nor the previous one, and that no process and none of the `named` files
+ * of other handlers needs. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
  */
-export async function removeUnusedGenerations(root: string): Promise<void> {
+export async function removeUnusedGenerations(root: string, named: readonly string[]): Promise<void> {
   const journal = await readJournal(root);
   const kept = [journal?.installed, journal?.previous, journal?.pending].map((each) => each?.generation);
-  const others = (await listGenerations(root)).filter(({ directory }) => !kept.includes(directory));
+  const others = (await listGenerations(root)).filter(
+    ({ directory }) => !kept.includes(directory) && !named.some((path) => path.startsWith(`${directory}/`)),
+  );
   const users = await usersOf(root, others);
   for (const generation of others)
     if (!users.some(({ directory }) => directory === generation.directory))

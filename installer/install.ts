@@ -3,7 +3,7 @@ import type { CriStatus } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
-import { findContainerd, isLoaded } from './containerd.ts';
+import { findContainerd, isLoaded, usedByOthers } from './containerd.ts';
 import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
 import {
   holds,
@@ -82,7 +82,12 @@ export async function install(node: Node, options: InstallOptions): Promise<void
       text: `${release.name} booted beside the handler in ${seconds(bootMs)}, and ran a program`,
     });
   });
-  await removeUnusedGenerations(root);
+  await removeUnused(node);
+}
+
+async function removeUnused({ root, client, handler }: Node): Promise<void> {
+  const status = await client.status().catch(() => undefined);
+  if (status !== undefined) await removeUnusedGenerations(root, [...usedByOthers(status, handler).keys()]);
 }
 
 /** Copies a release's programs to the node, for systems that bring the handler themselves. */
@@ -129,6 +134,11 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     const pids = users.slice(0, 5).map(({ pid }) => pid);
     const next = 'Drain the node first, or give --force: containers of these pods would not restart';
     throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
+  }
+  const [other] = usedByOthers(await client.status(), handler);
+  if (other !== undefined && !force) {
+    const [path, name] = other;
+    throw new Refusal('check', `The handler "${name}" names "${path}" too. Remove it first, or give --force`);
   }
   const containerd = await findContainerd(root, client);
   if (await needsRestart(node, undefined)) await waitForQuiet(node);
@@ -207,7 +217,7 @@ async function commit(
     }
     // On a full disk the journal cannot be written either, and says what is true since the last step.
     await writeJournal(root, { ...kept, failure: failureOf(next, error) }).catch(() => {});
-    await removeUnusedGenerations(root);
+    await removeUnused(node);
     throw error;
   }
   const isSame = installed?.generation === next.generation;

@@ -10,7 +10,8 @@ import { syncDirectory } from './release.ts';
 
 /** Beside the generations, where the agent reads it: it mounts no other place of the host that persists. */
 export const JOURNAL = INSTALL_JOURNAL;
-const LOCK = '/run/lock/gvisor-ready-install';
+/** Not in /run/lock, where every user of the host may create files. */
+const LOCK = '/run/gvisor-ready-install.lock';
 const SQLITE_BUSY = 5;
 
 /** What the installer wrote into one file: a drop-in of its own, or a marked block. */
@@ -79,6 +80,17 @@ export async function readJournal(root: string): Promise<Journal | undefined> {
   const next =
     'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is';
   throw new Refusal('journal', `The journal "${JOURNAL}" cannot be understood. ${next}`);
+}
+
+/** Throws a {@link Refusal} if another handler than this one was installed: its text and its programs belong together. */
+export function requireHandler(journal: Journal | undefined, handler: string): void {
+  const owned = journal?.installed ?? journal?.pending;
+  if (journal === undefined || owned === undefined || journal.handler === handler) return;
+  const next = `Give --handler ${journal.handler}, or remove it first`;
+  throw new Refusal(
+    'journal',
+    `The handler "${journal.handler}" is installed here, not "${handler}". ${next}`,
+  );
 }
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */

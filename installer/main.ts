@@ -9,7 +9,7 @@ import { markedLines } from '../agent/text/table.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
-import { holdLock, readJournal } from './journal.ts';
+import { holdLock, readJournal, requireHandler } from './journal.ts';
 import type { Node, Progress } from './node.ts';
 import { Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
@@ -179,7 +179,9 @@ async function runCommand(
       quietMs: settings.quietTimeout * 1_000,
       report: (progress: Progress) => print(progress, json),
     };
-    const { pending } = (await readJournal(root)) ?? {};
+    const journal = await readJournal(root);
+    if (locks) requireHandler(journal, handler);
+    const { pending } = journal ?? {};
     if (locks && pending !== undefined && !node.noRestart) await reviveContainerd(node, pending.unit);
     await work({ ...node, containerdConfig: await containerdConfig() });
   });

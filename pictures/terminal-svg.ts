@@ -62,6 +62,7 @@ function markup(text: string): string {
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')
     .replace('✓', '<tspan class="g">✓</tspan>')
+    .replace('✗', '<tspan class="r">✗</tspan>')
     .replace(/\b(true +True|false +False)\b/, (words) => {
       return `<tspan class="${words.startsWith('true') ? 'g' : 'r'}">${words}</tspan>`;
     });

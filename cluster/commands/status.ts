@@ -16,6 +16,8 @@ const CONDITION = 'GVisorReady';
 /** The state of a node on this host. */
 export type LocalNode = {
   readonly spec: NodeSpec;
+  /** The release as `--gvisor` names it. */
+  readonly gvisor: string;
   readonly daemons: string;
   readonly faults: readonly string[];
   readonly rss: number;
@@ -41,7 +43,7 @@ async function showStatus(name: string): Promise<boolean> {
   const local: LocalNode[] = [];
   for (const node of cluster.nodes()) {
     if (node.machine.pid() === undefined) {
-      local.push({ spec: node.spec, daemons: 'machine down', faults: [], rss: 0 });
+      local.push({ spec: node.spec, gvisor: '?', daemons: 'machine down', faults: [], rss: 0 });
       continue;
     }
     local.push({
@@ -68,15 +70,16 @@ export KUBECONFIG=${cluster.kubeconfig}`);
 async function stateOfNode(
   node: ClusterNode,
   cluster: Cluster,
-): Promise<Pick<LocalNode, 'daemons' | 'faults'>> {
+): Promise<Pick<LocalNode, 'gvisor' | 'daemons' | 'faults'>> {
   try {
     const faults = await faultsOf(node, cluster);
     return {
+      gvisor: (await node.gvisor())?.name ?? 'none',
       faults,
       daemons: await daemonsOf(DAEMONS, (name) => node.system.daemonState(name)),
     };
   } catch (error) {
-    if (node.spec.machine === 'vm') return { faults: [], daemons: 'no answer' };
+    if (node.spec.machine === 'vm') return { gvisor: '?', faults: [], daemons: 'no answer' };
     throw error;
   }
 }
@@ -97,7 +100,7 @@ export function statusRows(
     'FAULTS',
     'RSS',
   ];
-  const rows = local.map(({ spec, daemons, faults, rss }) => {
+  const rows = local.map(({ spec, gvisor, daemons, faults, rss }) => {
     const node = objects?.find(({ metadata }) => metadata?.name === spec.name);
     const condition = (type: string) => node?.status?.conditions?.find((one) => one.type === type);
     const verdict = condition(CONDITION);
@@ -105,7 +108,7 @@ export function statusRows(
       spec.name,
       condition('Ready')?.status ?? '?',
       node?.status?.nodeInfo?.containerRuntimeVersion?.replace(/^containerd:\/\//, '') ?? spec.containerd,
-      spec.gvisor,
+      gvisor,
       node?.metadata?.labels?.[READY_LABEL] ?? '-',
       verdict === undefined ? '-' : [verdict.status, verdict.reason].filter(Boolean).join(' '),
       daemons,

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import type { Machine, MachineProcess } from '../machine/machine.ts';
 import { processesIn } from '../machine/machine.ts';
+import { SHIM } from '../node/config.ts';
 
 /** What the kernel appends to the working directory of a process when it was removed. */
 const REMOVED = ' (deleted)';
@@ -9,8 +11,8 @@ const REMOVED = ' (deleted)';
  * Kills shims without a sandbox, and what is left of sandboxes that containerd has given up. gVisor's shim deadlocks if its
  * sandbox dies while a container starts in it, and a starting containerd 1.x waits for such a shim without a timeout.
  */
-export async function endDeadShims(machine: Machine, shim: string): Promise<void> {
-  await endShims(machine, shim, (bundle) => {
+export async function endDeadShims(machine: Machine): Promise<void> {
+  await endShims(machine, (bundle) => {
     if (bundle.endsWith(REMOVED)) return true;
     const pid = Number(readFileSync(`${bundle}/init.pid`, 'utf8'));
     return !existsSync(machine.path(`/proc/${pid}`));
@@ -23,16 +25,21 @@ export async function endDeadShims(machine: Machine, shim: string): Promise<void
 }
 
 /** Kills shims of probes, which also deadlock if containerd ends while a container starts. See docs/operations.md. */
-export async function endProbeShims(machine: Machine, shim: string): Promise<void> {
+export async function endProbeShims(machine: Machine): Promise<void> {
   const probe = /"io\.kubernetes\.cri\.sandbox-name":\s*"gvisor-probe-/;
-  await endShims(machine, shim, (bundle) => probe.test(readFileSync(`${bundle}/config.json`, 'utf8')));
+  await endShims(machine, (bundle) => probe.test(readFileSync(`${bundle}/config.json`, 'utf8')));
+}
+
+/** Whether a process is gVisor's shim, from wherever it was started. */
+export function isShim([program = '']: readonly string[]): boolean {
+  return basename(program) === basename(SHIM);
 }
 
 /** The working directory of a shim is its bundle. */
-async function endShims(machine: Machine, shim: string, match: (bundle: string) => boolean): Promise<void> {
+async function endShims(machine: Machine, match: (bundle: string) => boolean): Promise<void> {
   await endWhere(machine, ({ argv, pid }) => {
     try {
-      return argv[0] === shim && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
+      return isShim(argv) && match(machine.path(readlinkSync(machine.path(`/proc/${pid}/cwd`))));
     } catch {
       return false; // it has ended, or has not started its sandbox yet
     }

@@ -1,14 +1,8 @@
 import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
-import {
-  CONTAINERD_CONFIG,
-  containerdConfig,
-  handlerTable,
-  RUNSC_CONFIG,
-  RUNTIME_TABLE,
-} from '../node/config.ts';
-import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
+import { CONTAINERD_CONFIG, containerdConfig, handlerTable, RUNTIME_TABLE } from '../node/config.ts';
+import type { ClusterNode, NodeGvisor } from '../node/node.ts';
 import { stopInPods } from './hung-sandboxes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
@@ -29,19 +23,20 @@ export const FAULTS = {
   'shim-missing': fault('shim', {
     does: 'removes containerd-shim-runsc-v1',
     seen: 'gVisor pods stay in ContainerCreating: failed to start shim',
-    apply: (node) => node.remove(SHIM),
+    apply: async (node) => node.remove((await gvisorOf(node)).shim),
   }),
   'runsc-missing': fault('runsc', {
     does: 'removes runsc',
     seen: 'gVisor pods stay in ContainerCreating: "runsc": executable file not found in $PATH',
-    apply: (node) => node.remove(RUNSC),
+    apply: async (node) => node.remove((await gvisorOf(node)).runsc),
   }),
   'runsc-not-executable': fault('runsc', {
     does: 'takes the x bits off runsc',
     seen: 'gVisor pods stay in ContainerCreating: executable file not found in $PATH, though it is there',
     apply: async (node) => {
-      await node.installProgram(RUNSC);
-      await node.system.run(['chmod', '644', RUNSC]);
+      const gvisor = await gvisorOf(node);
+      await node.installProgram(gvisor, 'runsc');
+      await node.system.run(['chmod', '644', gvisor.runsc]);
     },
   }),
   'runsc-cannot-boot': fault('runsc', {
@@ -87,12 +82,12 @@ export const FAULTS = {
   'config-missing': fault('runsc-config', {
     does: "removes the file that the handler's ConfigPath names",
     seen: 'gVisor pods stay in ContainerCreating: decode config file … no such file or directory',
-    apply: (node) => node.remove(RUNSC_CONFIG),
+    apply: async (node) => node.remove((await gvisorOf(node)).config.file),
   }),
   'config-not-toml': fault('runsc-config', {
     does: "makes the file that the handler's ConfigPath names something else than TOML",
     seen: 'gVisor pods stay in ContainerCreating: decode config file … toml: line 1',
-    apply: (node) => node.write(RUNSC_CONFIG, 'platform: systrap\n'),
+    apply: async (node) => node.write((await gvisorOf(node)).config.file, 'platform: systrap\n'),
   }),
   'containerd-stopped': fault('containerd', {
     does: 'ends containerd',
@@ -162,12 +157,16 @@ function fault(part: Part, { apply, ...rest }: Omit<Fault, 'part' | 'heal'>): Fa
     part,
     heal: REPAIRS[part],
     apply: async (node, cluster) => {
-      if (node.spec.gvisor === 'none' && GVISOR_PARTS.includes(part)) {
-        throw new UsageError(`${node.name} has no gVisor that could break: choose another node.`);
-      }
+      if (GVISOR_PARTS.includes(part)) await gvisorOf(node);
       await apply(node, cluster);
     },
   };
+}
+
+async function gvisorOf(node: ClusterNode): Promise<NodeGvisor> {
+  const gvisor = await node.gvisor();
+  if (gvisor !== undefined) return gvisor;
+  throw new UsageError(`${node.name} has no gVisor that could break: choose another node.`);
 }
 
 async function configure(node: ClusterNode, config: string): Promise<void> {
@@ -179,7 +178,8 @@ async function configure(node: ClusterNode, config: string): Promise<void> {
 /** Replaces runsc with a script that prints the same version, and runs `body` otherwise. */
 async function pretend(node: ClusterNode, body: string): Promise<void> {
   await REPAIRS.runsc(node);
-  const version = (await node.system.run([RUNSC, '--version'])).trim();
+  const { runsc } = await gvisorOf(node);
+  const version = (await node.system.run([runsc, '--version'])).trim();
   const answer = `printf '%s\\n' '${version.replaceAll("'", '')}'; exit 0`;
-  await node.write(RUNSC, `#!/bin/sh\ncase " $* " in *" --version "*) ${answer} ;; esac\n${body}\n`, 0o755);
+  await node.write(runsc, `#!/bin/sh\ncase " $* " in *" --version "*) ${answer} ;; esac\n${body}\n`, 0o755);
 }

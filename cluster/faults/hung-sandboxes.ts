@@ -1,5 +1,7 @@
+import { basename } from 'node:path';
 import { UsageError } from '../../hack/run.ts';
 import { type ClusterNode, SHIM } from '../node/node.ts';
+import { isShim } from './dead-shims.ts';
 
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 /** The files of a bundle with the PIDs of its shim and its sentry. */
@@ -9,7 +11,7 @@ const PID_FILES = { shim: 'shim.pid', sentry: 'init.pid' } as const;
 export async function stopInPods(node: ClusterNode, part: keyof typeof PID_FILES): Promise<void> {
   const script = `cd ${BUNDLES} 2>/dev/null || exit 0
 for bundle in *; do
-  [ "$(cat "$bundle/shim-binary-path")" = ${SHIM} ] || continue
+  case "$(cat "$bundle/shim-binary-path")" in */${basename(SHIM)}) ;; *) continue ;; esac
   grep -q '"io.kubernetes.cri.sandbox-name":"gvisor-probe-' "$bundle/config.json" && continue
   pid=$(cat "$bundle/${PID_FILES[part]}") && kill -STOP "$pid" && echo "$pid"
 done 2>/dev/null
@@ -26,9 +28,9 @@ export async function continueSandboxes(node: ClusterNode): Promise<void> {
     "grep -ls '^State:.T' /proc/[0-9]*/status; exit 0",
   ]);
   const pids = (await node.system.processes())
-    .filter(({ pid, argv: [program] }) => {
+    .filter(({ pid, argv }) => {
       const isStopped = stopped.includes(`/proc/${pid}/status`);
-      return isStopped && (program === SHIM || program === 'runsc-sandbox');
+      return isStopped && (isShim(argv) || argv[0] === 'runsc-sandbox');
     })
     .map(({ pid }) => pid);
   if (pids.length > 0) await node.system.kill('CONT', pids);

@@ -1,8 +1,8 @@
 import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
-import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, runscToml } from '../node/config.ts';
-import { type ClusterNode, RUNSC, SHIM } from '../node/node.ts';
+import { CONTAINERD_CONFIG, containerdConfig } from '../node/config.ts';
+import type { ClusterNode, NodeGvisor } from '../node/node.ts';
 import { endDeadShims } from './dead-shims.ts';
 import { continueSandboxes } from './hung-sandboxes.ts';
 
@@ -16,19 +16,23 @@ export const REPAIRS = {
   sandboxes: continueSandboxes,
   // What containerd has given up. No fault's own: a shim that is missing when containerd restarts leaves it.
   leftovers: async (node) => {
-    if (node.spec.machine === 'namespaces') await endDeadShims(node.machine, SHIM);
+    if (node.spec.machine === 'namespaces') await endDeadShims(node.machine);
   },
   containerd: async (node) => node.startContainerd(),
-  shim: async (node) => repairProgram(node, SHIM),
+  shim: async (node) => {
+    await repairProgram(node, 'shim');
+  },
   runsc: async (node) => {
-    await repairProgram(node, RUNSC);
-    await node.killWhere(([shell, script]) => shell === '/bin/sh' && script === RUNSC);
+    const gvisor = await repairProgram(node, 'runsc');
+    await node.killWhere(([shell, script]) => shell === '/bin/sh' && script === gvisor?.runsc);
   },
   'runsc-config': async (node) => {
-    if (node.spec.gvisor !== 'none') await node.write(RUNSC_CONFIG, runscToml(node.spec));
+    const { config } = (await node.gvisor()) ?? {};
+    if (config !== undefined) await node.write(config.file, config.text);
   },
   handler: async (node) => {
-    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));
+    const { handler = '' } = (await node.gvisor()) ?? {};
+    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, handler));
     if ((await containerdRuns(node)) && !(await node.hasLoadedConfig())) await node.restart('containerd');
   },
   'pause-image': async (node) => {
@@ -45,8 +49,10 @@ export const REPAIRS = {
 
 export type Part = keyof typeof REPAIRS;
 
-async function repairProgram(node: ClusterNode, program: typeof RUNSC | typeof SHIM): Promise<void> {
-  if (node.spec.gvisor !== 'none') await node.installProgram(program);
+async function repairProgram(node: ClusterNode, program: 'runsc' | 'shim'): Promise<NodeGvisor | undefined> {
+  const gvisor = await node.gvisor();
+  if (gvisor !== undefined) await node.installProgram(gvisor, program);
+  return gvisor;
 }
 
 /** False if containerd has ended or is stopped by SIGSTOP. */

@@ -5,7 +5,7 @@ import { endDeadShims } from '../faults/dead-shims.ts';
 import { MACHINE_PATH, type Machine, processesIn, stateIn } from '../machine/machine.ts';
 import { plugIn } from '../machine/veth.ts';
 import { isCopy, replaceFile } from '../replace-file.ts';
-import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec, SHIM } from './config.ts';
+import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
 /** A node made of namespaces: its files are reachable from the host. */
@@ -72,7 +72,7 @@ export class NamespaceSystem implements NodeSystem {
   async startDaemon(name: NodeDaemon): Promise<void> {
     if (this.#machine.daemonPid(name) !== undefined) return;
     if (name === 'containerd') {
-      await endDeadShims(this.#machine, SHIM);
+      await endDeadShims(this.#machine);
       await copyFile(this.#machine.path(CONTAINERD_CONFIG), this.#machine.path(LOADED_CONFIG)).catch(
         () => {},
       );

@@ -1,14 +1,18 @@
 import { join } from 'node:path';
 import { UsageError, waitFor } from '../../hack/run.ts';
+import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import { generationAt, runscToml as generationToml } from '../../installer/release.ts';
 import type { Authority } from '../control-plane/pki.ts';
 import { endProbeShims } from '../faults/dead-shims.ts';
 import type { Image } from '../images.ts';
 import { Machine } from '../machine/machine.ts';
 import { unplug } from '../machine/veth.ts';
+import { versionOf } from '../tool-groups.ts';
 import { ensureTools } from '../tools.ts';
 import {
   CONTAINERD_CONFIG,
   GVISOR_TOOLS,
+  handlerTable,
   KUBELET_CONFIG,
   LOADED_CONFIG,
   type NodeSpec,
@@ -29,6 +33,18 @@ export { RUNSC, SHIM };
 
 /** It usually takes 0.1 to 0.3 s. */
 const STARTED_MS = 3_000;
+
+/** gVisor's files on a node. */
+export type NodeGvisor = {
+  /** As `--gvisor` names it. */
+  readonly name: keyof typeof GVISOR_TOOLS;
+  readonly runsc: string;
+  readonly shim: string;
+  /** The file that the handler's ConfigPath names. */
+  readonly config: { readonly file: string; readonly text: string };
+  /** The handler in containerd's configuration. */
+  readonly handler: string;
+};
 
 const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
@@ -80,7 +96,7 @@ export class ClusterNode {
   async start(authority: Authority): Promise<void> {
     await this.system.start(this.#controlPlane);
     if ((await this.system.read(KUBELET_CONFIG)) === '') {
-      if (this.spec.gvisor !== 'none') await this.installGvisor();
+      await this.installGvisor();
       await installNode(this.system, this.spec, authority);
     }
     await this.startContainerd();
@@ -91,23 +107,47 @@ export class ClusterNode {
     await unplug(this.#controlPlane, this.spec);
   }
 
-  /** Installs runsc, its shim and its configuration, each with a rename as packages do. */
-  async installGvisor(): Promise<void> {
-    await this.installProgram(RUNSC);
-    await this.installProgram(SHIM);
-    if (this.spec.gvisor === '2026-09') {
-      await this.write(PREWARMER, PREWARMER_SCRIPT, 0o755);
-      await this.installProgram(SENTRY);
-    }
-    await this.write(RUNSC_CONFIG, runscToml(this.spec));
+  /** What the installer committed on this node, else what the node was made with; undefined for a node without gVisor. */
+  async gvisor(): Promise<NodeGvisor | undefined> {
+    const journal = await this.system.read(JOURNAL);
+    const installed = journal === '' ? undefined : (JSON.parse(journal) as Journal).installed;
+    if (installed === undefined) return this.#ownGvisor();
+    const generation = generationAt(installed.generation);
+    const { runsc, shim, config, release } = generation;
+    const flags = new Map(this.spec.machine === 'vm' ? [['systemd-cgroup', 'true']] : []);
+    const text = generationToml(generation, flags);
+    return {
+      ...{ runsc, shim, config: { file: config, text }, handler: installed.written.text },
+      name: await nameOfRelease(release),
+    };
   }
 
-  /** Installs runsc, the shim or the sentry, which is a copy of runsc. Running sandboxes keep the old file. */
-  async installProgram(inside: typeof RUNSC | typeof SHIM | typeof SENTRY): Promise<void> {
-    if (this.spec.gvisor === 'none') return;
-    const group = GVISOR_TOOLS[this.spec.gvisor];
+  #ownGvisor(): NodeGvisor | undefined {
+    const { spec } = this;
+    if (spec.gvisor === 'none') return undefined;
+    const config = { file: RUNSC_CONFIG, text: runscToml(spec) };
+    const handler = handlerTable(spec);
+    return { name: spec.gvisor, runsc: RUNSC, shim: SHIM, config, handler };
+  }
+
+  /** Installs runsc, its shim and its configuration, each with a rename as packages do. */
+  async installGvisor(): Promise<void> {
+    const own = this.#ownGvisor();
+    if (own === undefined) return;
+    await this.installProgram(own, 'runsc');
+    await this.installProgram(own, 'shim');
+    if (this.spec.gvisor === '2026-09') {
+      await this.write(PREWARMER, PREWARMER_SCRIPT, 0o755);
+      await this.installProgram({ ...own, runsc: SENTRY }, 'runsc'); // a copy of runsc
+    }
+    await this.write(own.config.file, own.config.text);
+  }
+
+  /** Installs runsc or the shim. Running sandboxes keep the old file. */
+  async installProgram(gvisor: NodeGvisor, program: 'runsc' | 'shim'): Promise<void> {
+    const group = GVISOR_TOOLS[gvisor.name];
     const tools = await ensureTools([group]);
-    await this.system.install(join(tools[group], inside === SHIM ? 'shim' : 'runsc'), inside);
+    await this.system.install(join(tools[group], program), gvisor[program]);
   }
 
   /** Starts or continues containerd and waits for its socket. Idempotent. */
@@ -117,7 +157,7 @@ export class ClusterNode {
     else await this.system.signalDaemon('containerd', 'CONT');
     // A containerd that takes longer may be waiting for the shim of a probe.
     if (this.spec.machine === 'namespaces') {
-      await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine, SHIM));
+      await this.#containerdAnswers(STARTED_MS).catch(() => endProbeShims(this.machine));
     }
     await this.#containerdAnswers(20_000 * this.#slowness);
   }
@@ -183,4 +223,11 @@ export class ClusterNode {
     const text = await this.system.read(LOADED_IMAGES);
     return new Map(text === '' ? [] : (JSON.parse(text) as [string, string][]));
   }
+}
+
+/** The name of a release such as "release-20260223.0". */
+async function nameOfRelease(release: string): Promise<NodeGvisor['name']> {
+  for (const name of Object.keys(GVISOR_TOOLS) as NodeGvisor['name'][])
+    if ((await versionOf(GVISOR_TOOLS[name])) === release) return name;
+  throw new UsageError(`gVisor ${release} is none of the releases that are built here.`);
 }

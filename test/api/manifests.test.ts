@@ -7,6 +7,7 @@ import { CONDITION } from '../../agent/node/object.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { applyOverlay, overlay } from '../e2e/agents.ts';
+import { INJECTS } from '../kubernetes-minor.ts';
 import { useApiServer } from './api-server.ts';
 
 const cluster = useApiServer([]);
@@ -52,6 +53,20 @@ async function objectsOf(directory: string): Promise<readonly (DaemonSet | Quota
 }
 
 describe('the manifests', () => {
+  it('say `unchanged` when they are applied again', async (t) => {
+    const directory = await directoryWith(t, [
+      ...['taint', 'k3s', 'enforce', 'enforce-bindings'],
+      ...(INJECTS ? ['inject'] : []),
+    ]);
+    await cluster().kubectl(['apply', '-k', directory]);
+    const printed = (await cluster().kubectl(['apply', '-k', directory])).trim().split('\n');
+    assert.ok(printed.length > 30, `${printed.length}`);
+    assert.deepEqual(
+      printed.filter((line) => !line.endsWith(' unchanged')),
+      [],
+    );
+  });
+
   for (const components of [...COMPONENTS.map((name) => [name]), COMPONENTS]) {
     it(`are accepted by the API server with ${components.join(', ')}`, async (t) => {
       const directory = await directoryWith(t, components);

@@ -54,6 +54,8 @@ describe('invalid arguments', () => {
     ['break node-1', /missing required argument 'fault'/],
     ['break node-1 shim-mising', /'shim-mising' is invalid.*Allowed choices are shim-missing, /],
     ['restart node-1 etcd', /'etcd' is invalid.*Allowed choices are containerd, kubelet/],
+    ['install node-1', /missing required argument 'release'/],
+    ['install node-1 2024', /'2024' is invalid.*Allowed choices are .*current.*, broken/],
     ['node ad x', /'ad' is invalid.*Allowed choices are add, remove/],
     ['--name', /'--name <cluster>' argument missing/],
     ['up --nodes', /'--nodes <count>' argument missing/],
@@ -66,7 +68,7 @@ describe('invalid arguments', () => {
 test('help, faults and list need no root', async () => {
   const help = await cluster(['--help']);
   assert.equal(help.code, 0);
-  for (const word of ['up', 'status', 'kubectl', 'break', 'heal', 'down']) {
+  for (const word of ['up', 'status', 'kubectl', 'install', 'break', 'heal', 'down']) {
     assert.match(help.stdout, new RegExp(`^  ${word}\\b`, 'm'));
   }
   const faults = await cluster(['faults']);
@@ -81,6 +83,7 @@ describe('errors with exit code 2', { skip }, () => {
   for (const [argv, line] of [
     [`status --name ${NAME}`, /The cluster "never-started" is not up: start it with `npm run/],
     [`heal node-1 --name ${NAME}`, /is not up/],
+    [`install node-1 current --name ${NAME}`, /is not up/],
     [`--name ${NAME} kubectl --help --nam`, /is not up/], // these are kubectl's arguments
     [`logs node-1 --name ${NAME}`, /no cluster "never-started": start it/],
     ['--name No! up', /"No!" is no name for a cluster: use 1 to 20/],

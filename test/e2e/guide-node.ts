@@ -1,10 +1,18 @@
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { RESTART } from '../../cluster/installer.ts';
 import { PREWARMER_SCRIPT } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
+import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 
@@ -18,6 +26,8 @@ const RELEASES = {
 export type Release = keyof typeof RELEASES;
 
 const MIRROR = '/var/lib/gvisor-releases';
+/** Where the node has a copy of dist/installer. */
+export const INSTALLER = '/root/installer';
 const GUIDE = [
   ...markedBlocks('docs/install.md').filter(({ kind }) => kind === 'run'),
   ...markedBlocks('docs/operations.md').filter(({ mark }) => mark.startsWith('node, ')),
@@ -53,6 +63,42 @@ export async function createMirrors(cluster: Cluster): Promise<void> {
   }
   for (const node of cluster.nodes()) await cp(mirror, node.path(MIRROR), { recursive: true });
   await rm(mirror, { recursive: true });
+}
+
+/** Makes the installer and a release of the mirror in this repository, as the page says. Returns the directory. */
+export async function buildInstaller(node: ClusterNode, release: Release): Promise<string> {
+  const file = (path: string) => node.path(join(MIRROR, path.replace(/^\/release\//, '')));
+  const server = createServer((request, response) => {
+    pipeline(createReadStream(file(request.url ?? '')), response).catch(() => response.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const arch = (await run('uname', ['-m'])).trim();
+  const archive = await readFile(file(`/release/${release}/${arch}/gvisor.tar.bz2`));
+  const { port } = server.address() as AddressInfo;
+  const script = substituteSettings(
+    guideBlocks('build')
+      .join('\n')
+      .replace(/^npm ci$/m, ''),
+    {
+      RELEASE: release,
+      SHA256: createHash('sha256').update(archive).digest('hex'),
+      MIRROR: `http://127.0.0.1:${port}`,
+    },
+  );
+  await run('/bin/sh', ['-euc', script], { cwd: REPO, timeoutMs: 120_000 });
+  server.close();
+  return join(REPO, 'dist/installer');
+}
+
+/** Runs the installer's blocks of the page in its directory on a node. Their containerd has no systemd unit. */
+export async function followInstaller(node: ClusterNode, blocks: readonly string[]): Promise<string> {
+  const restart = '/usr/local/bin/restart-containerd';
+  await node.write(restart, `#!/bin/sh\n${RESTART}\n`, 0o755);
+  const program = `./gvisor-ready-install --restart-command ${restart}`;
+  const script = blocks.join('\n').replaceAll('./gvisor-ready-install', program);
+  // Root's umask on a hardened host.
+  const command = `umask 077; cd ${INSTALLER}; ${script}`;
+  return node.machine.run(['/bin/sh', '-euc', command], { timeoutMs: 120_000 });
 }
 
 /** Runs blocks of the page as root on a node, and restarts containerd without systemctl. */

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
@@ -11,7 +13,15 @@ import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
-import { createMirrors, followOn, guideBlocks, type Release } from './guide-node.ts';
+import {
+  buildInstaller,
+  createMirrors,
+  followInstaller,
+  followOn,
+  guideBlocks,
+  INSTALLER,
+  type Release,
+} from './guide-node.ts';
 import { runWithKubectl } from './installation.ts';
 import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from './upgraded-pods.ts';
 
@@ -134,6 +144,22 @@ describe('the commands of the guide', () => {
       'node-1',
       ({ ready, condition }) => ready === 'false' && condition === 'False HandlerNotConfigured',
     );
+    assert.equal(existsSync(node.path('/usr/local/lib/gvisor')), false);
+  });
+
+  it('install gVisor with the installer, and take it away again', {
+    timeout: patient(400_000),
+  }, async () => {
+    const node = cluster.node('node-1');
+    const before = await node.system.read(CONTAINERD_CONFIG);
+    await cp(await buildInstaller(node, '20260831.0'), node.path(INSTALLER), { recursive: true });
+    const printed = await followInstaller(node, guideBlocks('installer'));
+    assert.match(printed, /commit +handler "runsc" runs gVisor release-20260831\.0/);
+    await waitForLabel('node-1', 'runsc-version', 'release-20260831.0');
+    await waitForLabel('node-1', 'ready', 'true');
+    await followInstaller(node, guideBlocks('installer, remove'));
+    await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'False HandlerNotConfigured');
+    assert.equal(await node.system.read(CONTAINERD_CONFIG), before);
     assert.equal(existsSync(node.path('/usr/local/lib/gvisor')), false);
   });
 });

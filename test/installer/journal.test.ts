@@ -9,6 +9,7 @@ import {
   readJournal,
   readOwnProcess,
   removeJournal,
+  requireHandler,
   writeJournal,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
@@ -52,4 +53,17 @@ it("leaves the directory where somebody else's file is in it", async () => {
 it('names this process as /proc shows it', async () => {
   const { pid, startTicks } = await readOwnProcess('/');
   assert.deepEqual([pid, startTicks > 0], [process.pid, true]);
+});
+
+it('belongs to one handler', () => {
+  const written = { file: '/etc/containerd/config.toml', isDropIn: false, text: '' };
+  const installed = { generation: `${GENERATIONS}/release-20260223.0-0123456789ab`, written };
+  const journal = { format: 1, handler: 'gvisor' } as const;
+  for (const [each, handler] of [
+    [undefined, 'runsc'],
+    [journal, 'runsc'],
+    [{ ...journal, installed }, 'gvisor'],
+  ] as const)
+    requireHandler(each, handler);
+  assert.throws(() => requireHandler({ ...journal, installed }, 'runsc'), /Give --handler gvisor/);
 });

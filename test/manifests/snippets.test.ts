@@ -1,38 +1,42 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { loadYaml } from '@kubernetes/client-node';
 import { parse } from 'smol-toml';
 import { ensureTools } from '../../cluster/tools.ts';
-import { REPO } from '../../hack/paths.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
 import { run } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { CONTAINERDS, type Platform, printPiece } from '../../installer/print.ts';
+import { type Generation, generationOf, readRelease } from '../../installer/release.ts';
 
-/** A documented snippet of containerd's configuration. */
-type Snippet = { readonly where: string; readonly containerd: '2' | '1.7'; readonly toml: string };
-
-const marked: Snippet[] = markedBlocks('docs/distributions.md')
-  .filter(({ kind }) => kind === 'load')
-  .map(({ mark, text }, index) => ({
-    where: `docs/distributions.md, table ${index + 1}`,
-    containerd: mark === 'containerd 2' ? '2' : '1.7',
-    toml: text,
-  }));
-
-const GENERATION = '/usr/local/lib/gvisor/20260914.0';
+type Version = (typeof CONTAINERDS)[number];
 
 let dir = '';
-let bin: Record<'2' | '1.7', string>;
+let bin: Record<Version, string>;
+let generation: Generation;
 before(async () => {
   dir = await mkdtemp(join(tmpdir(), 'snippets-'));
   const tools = await ensureTools(['containerd', 'containerd-1.7']);
   bin = { '2': join(tools.containerd, 'containerd'), '1.7': join(tools['containerd-1.7'], 'containerd') };
+  await writeFile(join(dir, 'program'), '');
+  const programs = { runsc: join(dir, 'program'), 'containerd-shim-runsc-v1': join(dir, 'program') };
+  await packRelease(join(dir, 'release'), 'release-20260914.0', programs);
+  generation = generationOf(await readRelease(join(dir, 'release')), new Map());
 });
 after(() => rm(dir, { recursive: true, force: true }));
 
+/** The TOML that `gvisor-ready-install print` gives a platform. */
+async function tomlOf(platform: Platform, containerd: Version): Promise<string> {
+  const options = { handler: 'runsc', release: join(dir, 'release'), flags: new Map(), containerd };
+  const text = (await printPiece(platform, options)).replace('{{ template "base" . }}', '');
+  if (platform !== 'eks') return text;
+  return (loadYaml(text) as { spec: { containerd: { config: string } } }).spec.containerd.config;
+}
+
 /** The handler "runsc" in `containerd config dump`; undefined if there is none. */
-async function loaded({ containerd, toml }: Omit<Snippet, 'where'>): Promise<Handler | undefined> {
+async function loaded(containerd: Version, toml: string): Promise<Handler | undefined> {
   const config = join(dir, 'config.toml');
   const dropIn = join(dir, 'drop-in.toml');
   if (containerd === '2') {
@@ -57,37 +61,29 @@ type Dump = {
   >;
 };
 
-describe('the documented configuration in a real containerd', () => {
-  it('covers every marked table', () => {
-    assert.deepEqual(
-      marked.map(({ containerd }) => containerd),
-      ['2', '1.7', '2', '1.7'],
-    );
-  });
-
-  for (const snippet of marked) {
-    it(`${snippet.where}, containerd ${snippet.containerd}`, async () => {
-      const handler = await loaded(snippet);
-      assert.equal(handler?.runtime_type, 'io.containerd.runsc.v1');
-      assert.equal(handler?.options.ConfigPath, `${GENERATION}/runsc.toml`);
-      assert.equal(handler?.runtime_path, `${GENERATION}/containerd-shim-runsc-v1`);
+describe('the printed configuration in a real containerd', () => {
+  for (const [platform, containerd] of [
+    ...CONTAINERDS.flatMap((version) =>
+      (['k3s', 'rke2', 'eks'] as const).map((each) => [each, version] as const),
+    ),
+    ['k0s', '2'],
+    ['microk8s', '1.7'],
+  ] as const) {
+    it(`${platform}, containerd ${containerd}`, async () => {
+      const handler = await loaded(containerd, await tomlOf(platform, containerd));
+      assert.deepEqual(
+        [handler?.runtime_type, handler?.runtime_path, handler?.options.ConfigPath],
+        ['io.containerd.runsc.v1', generation.shim, generation.config],
+      );
     });
   }
 
-  it('the NodeConfig for EKS', async () => {
-    const text = await readFile(join(REPO, 'docs/distributions.md'), 'utf8');
-    const [, block = ''] = /^ {4}config: \|\n((?: {6}.*\n)+)/m.exec(text) ?? [];
-    const handler = await loaded({ containerd: '2', toml: block.replace(/^ {6}/gm, '') });
-    assert.equal(handler?.runtime_path, `${GENERATION}/containerd-shim-runsc-v1`);
-  });
-
-  it('tables of the other config version are silently ignored', async () => {
-    const [two = '', one = ''] = marked.map(({ toml }) => toml);
-    assert.equal(await loaded({ containerd: '1.7', toml: two }), undefined);
+  it('of the other version is silently ignored', async () => {
+    assert.equal(await loaded('1.7', await tomlOf('k3s', '2')), undefined);
     const config = join(dir, 'config.toml');
     const runc =
       "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n";
-    await writeFile(config, `version = 3\n${runc}${one}`);
+    await writeFile(config, `version = 3\n${runc}${await tomlOf('k3s', '1.7')}`);
     assert.doesNotMatch(
       await run(bin['2'], ['--config', config, 'config', 'dump']),
       /cri\.v1\.runtime'\.containerd\.runtimes\.runsc/,

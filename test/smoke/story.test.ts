@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
+import { ensureImage, imageName } from '../../cluster/images.ts';
 import {
   breakAndWait,
   deployAgent,
@@ -12,6 +12,7 @@ import {
   viewNodes,
 } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
@@ -76,13 +77,33 @@ describe('two nodes with gVisor', () => {
     await Promise.all(NODES.map(({ name }) => healAndWait(cluster, name, 'runsc-missing')));
   });
 
+  it('get a third, whose gVisor the installer brings, and faults find it there', async () => {
+    const images = [await ensureImage('workload'), await ensureImage('agent')];
+    await cluster.addNode({ name: 'node-3', gvisor: 'none' }, images);
+    await waitForNode(cluster, 'node-3', ({ condition }) => condition === 'False HandlerNotConfigured');
+    const install = (release: string) => {
+      const words = ['cluster/main.ts', '--name', cluster.name, 'install', 'node-3', release];
+      const options = { cwd: REPO, timeoutMs: 120_000 };
+      return runAll(process.execPath, ['--import', 'tsx', ...words], options);
+    };
+    const refused = await install('broken');
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /pre-prove: gVisor broken does not boot here, so nothing was changed/);
+    const { code, stdout, stderr } = await install('current');
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /commit +handler "runsc" runs gVisor release-/);
+    await waitForNode(cluster, 'node-3', ({ ready }) => ready === 'true');
+    await breakAndWait(cluster, 'node-3', 'shim-missing');
+    await healAndWait(cluster, 'node-3');
+  });
+
   it('are clean after the uninstall of docs/operations.md', async () => {
-    assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 2);
+    assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 3);
     const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'kubectl');
     const script = substituteSettings(block?.text ?? '', { AGENT: imageName('agent') });
     const printed = await runWithKubectl(cluster, script);
-    assert.match(printed, /^2 of 2 nodes to clean$/m);
-    for (const { name } of NODES) assert.deepEqual(await marksOn(cluster, name), []);
+    assert.match(printed, /^3 of 3 nodes to clean$/m);
+    for (const { name } of cluster.nodes()) assert.deepEqual(await marksOn(cluster, name), []);
     const remaining = await remainingObjects(cluster);
     assert.deepEqual(
       remaining.filter((name) => !name.includes('gvisor-dispatcher')),

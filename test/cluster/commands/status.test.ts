@@ -7,8 +7,14 @@ import { planNodes } from '../../../cluster/node/plan.ts';
 const [a, b] = planNodes([{ name: 'a' }, { name: 'b', containerd: '1.7', gvisor: 'none' }]);
 assert.ok(a && b);
 const local = [
-  { spec: a, daemons: 'up', faults: ['shim-missing', 'runsc-missing'], rss: 130 * 1024 * 1024 },
-  { spec: b, daemons: 'kubelet down', faults: [], rss: 0 },
+  {
+    spec: a,
+    gvisor: 'current',
+    daemons: 'up',
+    faults: ['shim-missing', 'runsc-missing'],
+    rss: 130 * 1024 * 1024,
+  },
+  { spec: b, gvisor: 'none', daemons: 'kubelet down', faults: [], rss: 0 },
 ];
 
 test('combines Node objects with the state on the host', () => {

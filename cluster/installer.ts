@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { bundleInstaller, nodeBinary } from '../hack/bundle.ts';
+import { packRelease } from '../hack/gvisor-release.ts';
+import { CACHE } from '../hack/paths.ts';
+import { UsageError } from '../hack/run.ts';
+import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { MACHINE_PATH } from './machine/machine.ts';
+import { CONTAINERD_CONFIG, GVISOR_TOOLS, LOADED_CONFIG, PREWARMER_SCRIPT } from './node/config.ts';
+import type { ClusterNode } from './node/node.ts';
+import { versionOf } from './tool-groups.ts';
+import { ensureTools } from './tools.ts';
+
+/** Releases of gVisor for the installer, as `--gvisor` names them, and one whose runsc cannot boot a sandbox. */
+export type ReleaseName = keyof typeof GVISOR_TOOLS | 'broken';
+
+export const RELEASES = [...Object.keys(GVISOR_TOOLS), 'broken'] as readonly ReleaseName[];
+
+/** Nodes see the cache at the same path. */
+const DIRECTORY = join(CACHE, 'installer');
+
+/** Restarts containerd on a node without systemd: as the cluster's daemon, with the same log. */
+export const RESTART = `pid=$(cat /run/daemons/containerd)
+[ -e /proc/$pid/fd/1 ] && exec >>/proc/$pid/fd/1 2>&1
+kill $pid; while kill -0 $pid; do sleep 0.02; done
+cp ${CONTAINERD_CONFIG} ${LOADED_CONFIG}
+setsid -f sh -c 'echo $$ >/run/daemons/containerd; . /run/join-cgroup; exec containerd' </dev/null`;
+
+/** A command of this machine that runs the installer on a node. Throws a UsageError for a virtual machine. */
+export async function installerCommand(
+  node: ClusterNode,
+  words: readonly string[],
+): Promise<readonly [string, ...string[]]> {
+  if (node.spec.machine === 'vm')
+    throw new UsageError(`${node.name} is a virtual machine: copy the installer there, and run it.`);
+  const program = await ensureInstaller();
+  const options = ['--restart-command', RESTART, ...words];
+  return ['nsenter', ...node.machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...options)];
+}
+
+/** Bundles the installer, unless the cache has the same, and returns its command. */
+async function ensureInstaller(): Promise<readonly [string, string]> {
+  await removeAbandoned(DIRECTORY);
+  const draft = partial(join(DIRECTORY, 'installer.cjs'));
+  await bundleInstaller(draft);
+  const digest = createHash('sha256').update(await readFile(draft));
+  const bundle = join(DIRECTORY, `installer-${digest.digest('hex').slice(0, 12)}.cjs`);
+  await rename(draft, bundle);
+  const node = join(DIRECTORY, `node-${process.version}`);
+  if (!existsSync(node)) {
+    await copyFile(nodeBinary(), partial(node));
+    await rename(partial(node), node);
+  }
+  return [node, bundle];
+}
+
+/** The directory of a release for the installer, the same on this machine and on nodes. */
+export async function ensureRelease(name: ReleaseName): Promise<string> {
+  const group = name === 'broken' ? 'gvisor' : GVISOR_TOOLS[name];
+  const tools = (await ensureTools([group]))[group];
+  const directory = join(DIRECTORY, `${name}-${basename(tools)}`);
+  if (existsSync(directory)) return directory;
+  await removeAbandoned(DIRECTORY);
+  const work = partial(directory);
+  const script = partial(`${directory}.script`);
+  const sidecars = {
+    'gvisor-bin/gvisor_sentry': join(tools, 'runsc'),
+    'gvisor-bin/gvisor-sentry-prewarmer': script,
+  };
+  try {
+    await writeFile(script, name === 'broken' ? '#!/bin/sh\nexit 3\n' : PREWARMER_SCRIPT);
+    await packRelease(work, name === 'broken' ? name : await versionOf(group), {
+      runsc: name === 'broken' ? script : join(tools, 'runsc'),
+      'containerd-shim-runsc-v1': join(tools, 'shim'),
+      ...(name === '2026-09' ? sidecars : {}),
+    });
+    await rename(work, directory);
+  } finally {
+    for (const path of [work, script]) await rm(path, { recursive: true, force: true });
+  }
+  return directory;
+}
