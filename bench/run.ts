@@ -11,7 +11,7 @@ import { untilStopped } from '../hack/run.ts';
 import { densities, measureDensity } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
-import { measureInstaller } from './installer.ts';
+import { measureInstalls, measureUpgrade, startNode } from './installer.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
@@ -20,6 +20,7 @@ import { HEAD } from './statistics.ts';
 import { measureVm } from './vm.ts';
 
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
+const PODS_OF_UPGRADE = 20;
 const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
@@ -85,9 +86,10 @@ async function measure(): Promise<void> {
   if (SECTIONS.filter(isSelected).some((section) => !['installer', 'fleet', 'vm'].includes(section)))
     await measureNamespaces();
   if (isSelected('installer')) {
-    const { times, counts } = await measureInstaller(CLUSTER, { runs: amounts.installs, pods: 20 });
-    show(HEAD, times);
-    show(MEASURED, counts);
+    const cluster = await startNode(CLUSTER);
+    show(HEAD, await measureInstalls(cluster, amounts.installs));
+    show(MEASURED, await measureUpgrade(cluster, PODS_OF_UPGRADE));
+    await removeCluster(CLUSTER);
   }
   if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, amounts.nodes));
   if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, amounts.evaluations));

@@ -1,11 +1,12 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import timers from 'node:timers/promises';
 import { CheckInputs } from '../agent/checks/check.ts';
 import { runChecks } from '../agent/checks/checks.ts';
 import { kernel } from '../agent/checks/kernel.ts';
 import { userNamespaces } from '../agent/checks/user-namespaces.ts';
-import type { CriStatus } from '../agent/containerd/client.ts';
+import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../agent/containerd/config.ts';
 import { RunscPrograms } from '../agent/runsc/program.ts';
 import { errorLine } from '../agent/sanitize.ts';
@@ -25,6 +26,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   GKE: 'create the node pool with GKE Sandbox, which is a gVisor of its own',
 };
 const CHECK_MS = 30_000;
+const RESPONSE_MS = 60_000;
+const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
 /** What {@link preflight} saw of a node that can have gVisor. */
@@ -46,7 +49,7 @@ export async function preflight(
   refuseDistribution(distribution);
   await refuseKernel(node);
   await refuseDisk(root);
-  const status = await client.status().catch((cause) => {
+  const status = await patientStatus(client).catch((cause) => {
     const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
   });
@@ -113,6 +116,19 @@ async function refuseKernel({ host, client, handler, containerdConfig, distribut
   const findings = await runChecks([kernel, userNamespaces], new CheckInputs(sources, signal), options);
   for (const finding of findings)
     if (finding.status === 'fail') throw new Refusal('check', finding.message, { reason: finding.reason });
+}
+
+/** Asks again for a while: on a busy node containerd is slow, and slow is not broken. */
+async function patientStatus(client: CriClient): Promise<CriStatus> {
+  const deadlineMs = performance.now() + RESPONSE_MS;
+  for (;;) {
+    try {
+      return await client.status();
+    } catch (error) {
+      if (performance.now() > deadlineMs) throw error;
+      await timers.setTimeout(RESPONSE_PAUSE_MS);
+    }
+  }
 }
 
 async function refuseDisk(root: string): Promise<void> {

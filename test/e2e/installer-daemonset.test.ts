@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { describe, it } from 'node:test';
+import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { imageName } from '../../cluster/images.ts';
+import { deployAgent } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import { overlay, waitForNode } from './agents.ts';
+import { useOwnCluster } from './e2e-cluster.ts';
+import { CONFIG, NODES, RESTART } from './installer-nodes.ts';
+import { losePower, restorePower } from './power-loss.ts';
+
+const LABEL = 'gvisor-ready.io/install';
+const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
+const NAMES = NODES.map(({ name }) => name);
+const READY_SECONDS = 3;
+/** The nodes have no systemd, so this leaves the pod's cgroup, whose processes end with its container. */
+const RESTART_COMMAND = `. /run/join-cgroup; ${RESTART}`;
+const RELEASES = {
+  '20250203.0': 'installer-2025',
+  '20260223.0': 'installer',
+  /** Its runsc cannot boot. */
+  '20260224.0': 'installer-broken',
+} as const;
+type Release = keyof typeof RELEASES;
+
+let cluster: Cluster;
+/** containerd's configuration before the first installation, by node. */
+const originals = new Map<string, string>();
+useOwnCluster(
+  'rollout',
+  NODES,
+  async (started) => {
+    cluster = started;
+    await deployAgent(cluster, join(REPO, 'manifests/base'));
+    for (const node of NAMES) originals.set(node, await config(node));
+  },
+  ['workload', 'agent', 'installer', 'installer-2025', 'installer-broken'],
+);
+
+const config = (node: string) => cluster.node(node).system.read(CONFIG);
+
+async function journal(node: string): Promise<Journal | undefined> {
+  const text = await cluster.node(node).system.read(JOURNAL);
+  return text === '' ? undefined : (JSON.parse(text) as Journal);
+}
+
+/** What a rollout must not change: containerd's process and its configuration, on each node. */
+const stateOf = (nodes: readonly string[]) =>
+  Promise.all(
+    nodes.map(async (node) => [
+      await cluster.node(node).system.run(['pidof', 'containerd']),
+      await config(node),
+    ]),
+  );
+
+/** Patches for these nodes and for a test that waits: the DaemonSet is as it is applied otherwise. */
+const PATCH = [
+  { op: 'replace', path: '/spec/minReadySeconds', value: READY_SECONDS },
+  {
+    op: 'add',
+    path: '/spec/template/spec/initContainers/0/args/-',
+    value: `--restart-command=${RESTART_COMMAND}`,
+  },
+];
+const patches = [
+  { target: { kind: 'DaemonSet', name: 'gvisor-ready-install' }, patch: JSON.stringify(PATCH) },
+];
+
+/** Applies the component with an image of this release. */
+async function applyInstall(release: Release): Promise<void> {
+  const [name = '', newTag = ''] = imageName(RELEASES[release]).split(/:(?=[^:]*$)/);
+  const directory = await overlay(['install'], [], { images: [{ name, newTag }], patches });
+  await cluster.kubectl(['apply', '-k', directory]).finally(() => rm(directory, { recursive: true }));
+}
+
+async function applyRemoval(): Promise<void> {
+  const directory = await overlay([]);
+  const resources = [relative(directory, join(REPO, 'manifests/install-remove'))];
+  await writeFile(join(directory, 'kustomization.yaml'), JSON.stringify({ resources, patches }));
+  await cluster.kubectl(['apply', '-k', directory]).finally(() => rm(directory, { recursive: true }));
+}
+
+async function onInstaller(...words: readonly string[]): Promise<string> {
+  return cluster.kubectl([...words, ...DAEMON_SET], undefined, patient(200_000));
+}
+
+const waitForRollout = () => onInstaller('rollout', 'status', '--timeout=180s');
+
+async function installerPods(): Promise<readonly V1Pod[]> {
+  const selector = '?labelSelector=app.kubernetes.io/component=install';
+  const text = await cluster.get(`/api/v1/namespaces/gvisor-ready/pods${selector}`);
+  return (JSON.parse(text) as { items: V1Pod[] }).items;
+}
+
+async function podOn(node: string): Promise<V1Pod | undefined> {
+  return (await installerPods()).find(({ spec }) => spec?.nodeName === node);
+}
+
+/** The release that each node runs, by its journal. */
+const installed = () =>
+  Promise.all(
+    NAMES.map(
+      async (node) => /release-([\d.]+)-/.exec((await journal(node))?.installed?.generation ?? '')?.[1],
+    ),
+  );
+
+const label = (node: string) => cluster.kubectl(['label', 'node', node, `${LABEL}=true`]);
+const isReady = ({ ready }: { readonly ready: string }) => ready === 'true';
+
+/** Milliseconds at which a node's installer began and ended, to the second. */
+async function timesOn(node: string) {
+  const pod = await podOn(node);
+  const { startedAt, finishedAt } = pod?.status?.initContainerStatuses?.[0]?.state?.terminated ?? {};
+  return { from: Date.parse(`${startedAt}`), to: Date.parse(`${finishedAt}`) };
+}
+
+describe('the DaemonSet of the installer', { concurrency: false }, () => {
+  it('does nothing where no node is labelled', { timeout: patient(60_000) }, async () => {
+    await applyInstall('20250203.0');
+    const status = await waitFor('the controller to see the DaemonSet', 30_000, async () => {
+      const text = await onInstaller('get', '-o', 'json');
+      const { metadata, status } = JSON.parse(text) as V1DaemonSet;
+      return status?.observedGeneration === metadata?.generation ? status : undefined;
+    });
+    assert.equal(status.desiredNumberScheduled, 0);
+    assert.deepEqual([await installerPods(), await installed()], [[], [undefined, undefined]]);
+  });
+
+  for (const { name, containerd } of NODES)
+    it(`makes a node with containerd ${containerd} ready once it is labelled`, {
+      timeout: patient(180_000),
+    }, async () => {
+      const others = NAMES.filter((other) => other > name);
+      await label(name);
+      await waitForNode(cluster, name, isReady, 120_000);
+      assert.deepEqual(
+        await Promise.all(others.map((other) => journal(other))),
+        others.map(() => undefined),
+      );
+    });
+
+  it('upgrades one node after the other', { timeout: patient(240_000) }, async () => {
+    await waitForRollout();
+    await applyInstall('20260223.0');
+    await waitForRollout();
+    assert.deepEqual(await installed(), ['20260223.0', '20260223.0']);
+    const times = await Promise.all(NAMES.map(timesOn));
+    const [first, second] = times.sort((a, b) => a.from - b.from);
+    const gap = (second?.from ?? 0) - (first?.to ?? Number.POSITIVE_INFINITY);
+    assert.ok(gap >= (READY_SECONDS - 1) * 1_000, JSON.stringify(times));
+  });
+
+  it('goes back with rollout undo, and forth', { timeout: patient(300_000) }, async () => {
+    for (const release of ['20250203.0', '20260223.0']) {
+      await onInstaller('rollout', 'undo');
+      await waitForRollout();
+      assert.deepEqual(await installed(), [release, release]);
+    }
+    for (const node of NAMES) await waitForNode(cluster, node, isReady);
+  });
+
+  it('restarts nothing in a second rollout, nor for a deleted pod', {
+    timeout: patient(180_000),
+  }, async () => {
+    const before = await stateOf(NAMES);
+    await onInstaller('rollout', 'restart');
+    await waitForRollout();
+    const name = (await podOn('node-1'))?.metadata?.name ?? '';
+    await cluster.kubectl(['delete', 'pod', name, '-n', 'gvisor-ready']);
+    await waitForRollout();
+    assert.notEqual((await podOn('node-1'))?.metadata?.name, name);
+    assert.deepEqual(await stateOf(NAMES), before);
+  });
+
+  it('stops at the first node that refuses a release, and restarts nothing there, however often it tries', {
+    timeout: patient(240_000),
+  }, async () => {
+    const before = await stateOf(NAMES);
+    const untouched = await installerPods();
+    await applyInstall('20260224.0');
+    const messages = new Set<string>();
+    const refusing = await waitFor('the installer to be tried three times', 120_000, async () => {
+      for (const pod of await installerPods()) {
+        const [status] = pod.status?.initContainerStatuses ?? [];
+        const message = (status?.lastState?.terminated ?? status?.state?.terminated)?.message;
+        if (message !== undefined) messages.add(message);
+        if ((status?.restartCount ?? 0) >= 2) return pod;
+      }
+      return undefined;
+    });
+    const [first = '', second = ''] = messages;
+    assert.match(first, /pre-prove: gVisor release-20260224\.0 does not boot here, so nothing was changed: /);
+    assert.match(second, /failed at .* in step pre-prove .* It is tried again after .*--retry-now/);
+    const kept = untouched.filter(({ spec }) => spec?.nodeName !== refusing.spec?.nodeName);
+    const now = await installerPods();
+    assert.equal(kept.length, 1);
+    assert.ok(now.some(({ metadata }) => metadata?.uid === kept[0]?.metadata?.uid));
+    assert.deepEqual(await stateOf(NAMES), before);
+    for (const node of NAMES) await waitForNode(cluster, node, isReady);
+    await onInstaller('rollout', 'undo');
+    await waitForRollout();
+    assert.deepEqual(await installed(), ['20260223.0', '20260223.0']);
+    assert.deepEqual(await stateOf(NAMES), before);
+  });
+
+  it('ends what it has begun when its pod is deleted', { timeout: patient(240_000) }, async () => {
+    await applyInstall('20250203.0');
+    const node = await waitFor(
+      'an installation to begin',
+      60_000,
+      async () => {
+        for (const name of NAMES) {
+          const text = await readFile(cluster.node(name).path(JOURNAL), 'utf8').catch(() => '');
+          if (text.includes('"pending"')) return name;
+        }
+        return undefined;
+      },
+      5,
+    );
+    const name = (await podOn(node))?.metadata?.name ?? '';
+    await cluster.kubectl(['delete', 'pod', name, '-n', 'gvisor-ready'], undefined, patient(60_000));
+    const { pending, installed: now, failure } = (await journal(node)) ?? {};
+    assert.deepEqual(
+      [pending, failure, now?.generation.includes('20250203.0')],
+      [undefined, undefined, true],
+    );
+    await waitForRollout();
+  });
+
+  it('changes nothing after a reboot', { timeout: patient(240_000) }, async () => {
+    const read = async () => [await config('node-1'), await journal('node-1')];
+    const before = await read();
+    const uid = (await podOn('node-1'))?.metadata?.uid;
+    await losePower(cluster, 'node-1');
+    await restorePower(cluster, 'node-1');
+    const pid = await cluster.node('node-1').system.run(['pidof', 'containerd']);
+    await waitFor('the installer to have run again', 120_000, async () => {
+      const pod = await podOn('node-1');
+      const [status] = pod?.status?.initContainerStatuses ?? [];
+      return pod?.metadata?.uid === uid && (status?.restartCount ?? 0) > 0 && status?.ready === true;
+    });
+    await waitForNode(cluster, 'node-1', isReady);
+    assert.deepEqual(await read(), before);
+    assert.equal(await cluster.node('node-1').system.run(['pidof', 'containerd']), pid);
+  });
+
+  it('leaves gVisor on the nodes when it is deleted', { timeout: patient(120_000) }, async () => {
+    const before = await stateOf(NAMES);
+    await onInstaller('delete', '--cascade=foreground');
+    assert.deepEqual(await stateOf(NAMES), before);
+    assert.deepEqual(await installed(), ['20250203.0', '20250203.0']);
+  });
+
+  it('is undone by the explicit removal', { timeout: patient(300_000) }, async () => {
+    await applyRemoval();
+    await waitForRollout();
+    for (const node of NAMES) {
+      assert.equal(await config(node), originals.get(node));
+      const left = await cluster
+        .node(node)
+        .system.run(['sh', '-c', 'ls -d /usr/local/lib/gvisor 2>&1; true']);
+      assert.doesNotMatch(left, /^\//m);
+      await waitForNode(cluster, node, ({ ready }) => ready !== 'true');
+    }
+  });
+});
