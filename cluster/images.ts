@@ -106,8 +106,9 @@ async function makeRelease(
   directory: string,
   { release, gvisor }: ReturnType<typeof installer>,
 ): Promise<void> {
-  const tools: Readonly<Record<string, string>> = await ensureTools([gvisor ?? 'gvisor']);
-  const programs = tools[gvisor ?? 'gvisor'] ?? '';
+  const group = gvisor ?? 'gvisor';
+  const tools: Readonly<Record<string, string>> = await ensureTools([group]);
+  const programs = tools[group] ?? '';
   const broken = `${directory}-broken-runsc`;
   await mkdir(dirname(broken), { recursive: true });
   await writeFile(broken, '#!/bin/sh\nexit 3\n');
