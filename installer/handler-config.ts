@@ -1,5 +1,5 @@
 import { lstat, readFile, rm } from 'node:fs/promises';
-import { join, posix } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import {
   type ContainerdFile,
   parseContainerdFile,
@@ -9,9 +9,9 @@ import type { ConfigRules } from '../agent/containerd/release.ts';
 import { TomlLines } from '../agent/containerd/toml.ts';
 import type { Host } from '../agent/host/host.ts';
 import type { Written } from './journal.ts';
-import { writeWhole } from './journal.ts';
+import { draftOf, writeWhole } from './journal.ts';
 import { Refusal } from './node.ts';
-import type { Generation } from './release.ts';
+import { type Generation, syncDirectory } from './release.ts';
 
 const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
 const END = '# END gvisor-ready';
@@ -187,6 +187,7 @@ async function replaceIn(
   old: Written | undefined,
   next: Written | undefined,
 ): Promise<void> {
+  await rm(draftOf(join(root, file)), { force: true }); // of a run that was killed while it wrote
   const content = await contentOf(root, file);
   if (next !== undefined && (await holds(root, next))) return;
   const isWhole = (old ?? next)?.isDropIn === true;
@@ -201,6 +202,7 @@ async function replaceIn(
   }
   if (isWhole && next === undefined) {
     await rm(join(root, file), { force: true });
+    await syncDirectory(dirname(join(root, file)));
     return;
   }
   const before = content ?? '';

@@ -133,7 +133,8 @@ export async function writeWhole(
   await syncDirectory(dirname(file));
 }
 
-function draftOf(file: string): string {
+/** The name of a file while {@link writeWhole} writes it. */
+export function draftOf(file: string): string {
   return `${file}.gvisor-ready-new`;
 }
 

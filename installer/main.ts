@@ -14,7 +14,7 @@ import type { Node, Progress } from './node.ts';
 import { Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
-import { generationAt } from './release.ts';
+import { generationAt, isDirectory } from './release.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
 const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
@@ -161,6 +161,11 @@ async function runCommand(
   // A pod that is deleted meanwhile has time to end what it has begun.
   if (locks) process.on('SIGTERM', () => {});
   return refusing(json, async () => {
+    if (!(await isDirectory(root)))
+      throw new Refusal(
+        'check',
+        `There is no directory "${root}". Give --root with the node's root directory`,
+      );
     const distribution = await readDistribution(host);
     const criSocket = settings.socket ?? distribution.criSocket;
     const socket = await localSocket(host, criSocket);

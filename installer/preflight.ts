@@ -8,6 +8,7 @@ import { kernel } from '../agent/checks/kernel.ts';
 import { userNamespaces } from '../agent/checks/user-namespaces.ts';
 import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../agent/containerd/config.ts';
+import { CriError } from '../agent/containerd/error.ts';
 import { RunscPrograms } from '../agent/runsc/program.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { type ContainerdProcess, findContainerd, restartCommand } from './containerd.ts';
@@ -125,7 +126,8 @@ async function patientStatus(client: CriClient): Promise<CriStatus> {
     try {
       return await client.status();
     } catch (error) {
-      if (performance.now() > deadlineMs) throw error;
+      const isDown = error instanceof CriError && error.kind === 'unreachable';
+      if (isDown || performance.now() > deadlineMs) throw error;
       await timers.setTimeout(RESPONSE_PAUSE_MS);
     }
   }

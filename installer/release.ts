@@ -184,7 +184,7 @@ async function verifyGeneration(
   }
 }
 
-async function isDirectory(path: string): Promise<boolean> {
+export async function isDirectory(path: string): Promise<boolean> {
   return stat(path).then(
     (seen) => seen.isDirectory(),
     () => false,
