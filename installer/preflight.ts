@@ -19,7 +19,7 @@ import { Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
-const SUPPORTED = ['containerd', 'kind', 'EKS', 'AKS'];
+const SUPPORTED = ['containerd', 'kind', 'AKS'];
 /** What to do on systems where this program can do nothing at all. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   Bottlerocket: 'its root is read-only and its settings have no place for a handler: take nodes of AL2023',

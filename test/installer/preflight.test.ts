@@ -13,6 +13,7 @@ const REFUSED = {
   'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d.*"print k0s"/,
   'microk8s-ready': /MicroK8s writes.*containerd-template\.toml.*"print microk8s"/,
   'talos-ready': /Talos writes.*the gvisor system extension.*"print talos"/,
+  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig.*"print eks"/,
   'bottlerocket-plain': /Bottlerocket: .*read-only.*take nodes of AL2023/,
   'gke-plain': /GKE: .*GKE Sandbox/,
   'cos-gvisor': /GKE: .*GKE Sandbox/,
