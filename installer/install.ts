@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import type { CriStatus } from '../agent/containerd/client.ts';
+import { type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
@@ -23,7 +23,7 @@ import {
   writeJournal,
 } from './journal.ts';
 import { type Node, Refusal, type Step, seconds } from './node.ts';
-import { type Preflight, preflight, usesSystemdCgroup } from './preflight.ts';
+import { type Preflight, preflight } from './preflight.ts';
 import { waitForQuiet } from './quiet.ts';
 import { type Generation, generationAt, generationOf, readRelease, stage } from './release.ts';
 

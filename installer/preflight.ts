@@ -6,7 +6,7 @@ import { CheckInputs } from '../agent/checks/check.ts';
 import { runChecks } from '../agent/checks/checks.ts';
 import { kernel } from '../agent/checks/kernel.ts';
 import { userNamespaces } from '../agent/checks/user-namespaces.ts';
-import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
+import { type CriClient, type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../agent/containerd/config.ts';
 import { CriError } from '../agent/containerd/error.ts';
 import { RunscPrograms } from '../agent/runsc/program.ts';
@@ -94,11 +94,6 @@ function refuseDistribution({ name, edit }: Node['distribution']): void {
       ? `${name} writes containerd's configuration itself. Add the handler there: ${edit}. "print ${name.toLowerCase()}" prints it`
       : `${name}: ${elsewhere}`;
   throw new Refusal('check', message);
-}
-
-/** The kubelet's cgroup driver, which the options of runc's handler show. */
-export function usesSystemdCgroup({ runtimes }: CriStatus): boolean {
-  return [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
 }
 
 async function refuseKernel({ host, client, handler, containerdConfig, distribution }: Node): Promise<void> {

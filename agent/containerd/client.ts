@@ -44,6 +44,11 @@ export type CriStatus = {
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
+/** The kubelet's cgroup driver, which the options of runc's handler show. */
+export function usesSystemdCgroup({ runtimes }: CriStatus): boolean {
+  return [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
+}
+
 /** The result of asking containerd 2.x to resolve and execute a shim; 1.x does not support the call. */
 export type ShimInfo =
   | { readonly kind: 'ok'; readonly name: string }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { CriClient, ListedSandbox } from '../containerd/client.ts';
+import { type CriClient, type ListedSandbox, usesSystemdCgroup } from '../containerd/client.ts';
 import { CriError } from '../containerd/error.ts';
 
 /** Labels of a probe's sandbox, for people and for the sweep of containers that the CRI does not list. */
@@ -61,8 +61,8 @@ export class WrongRuntime extends Error {
 const OWN_CGROUP = 'gvisor_ready';
 
 /**
- * Cgroup parent for a probe, in the kubelet's root of pods beside the classes burstable and besteffort; "" if no pod
- * reveals that root. Driver and root come from the kubelet's request for a pod's sandbox, which no pod can influence. The
+ * Cgroup parent for a probe, in the kubelet's root of pods beside the classes burstable and besteffort. If no pod reveals
+ * that root, as before the kubelet runs, "system.slice" or "", which systemd's driver refuses. Driver and root come from the kubelet's request for a pod's sandbox, which no pod can influence. The
  * agent's own pod is asked about first, then pods of the default handler: a gVisor pod's shim asks its sentry, which the
  * pod can keep busy. The cgroup has default shares or weight and holds the sandbox alone, so the two CPU shares that
  * containerd gives a sandbox do not slow it down. Throws {@link WrongRuntime} if `ownPod`, the UID of the agent's pod, is
@@ -88,7 +88,7 @@ export async function findPlace(client: CriClient, ownPod?: string): Promise<str
     }
   }
   if (unanswered !== undefined) throw unanswered;
-  return '';
+  return usesSystemdCgroup(await client.status()) ? 'system.slice' : '';
 }
 
 /**

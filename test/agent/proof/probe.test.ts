@@ -62,6 +62,8 @@ describe('runProbe', { concurrency: true }, () => {
     assert.equal(outcome.message, 'a sandbox of handler "runsc" booted in gVisor in 0.00 s');
     assert.deepEqual(setup.containerd.calls, [
       'ListPodSandbox',
+      'Version',
+      'Status',
       'RunPodSandbox',
       'Tasks.ListPids',
       'PodSandboxStatus',
@@ -142,9 +144,14 @@ describe('runProbe', { concurrency: true }, () => {
 describe('runProbe, when a call fails', { concurrency: true }, () => {
   const gone = refuses('not found', status.NOT_FOUND);
   const refused = refuses('no such task');
+  let isAsked = false;
   const shutsDown = {
     RunPodSandbox: refuses('OCI runtime create failed: signal: killed'),
-    Version: refuses('shutting down', status.UNAVAILABLE),
+    Version: () => {
+      if (isAsked) throw new Refusal('shutting down', status.UNAVAILABLE);
+      isAsked = true;
+      return { runtimeName: 'containerd', runtimeVersion: 'v2.4.2' };
+    },
   };
   const staysBusy = { 'Tasks.ListPids': refused, RemovePodSandbox: refuses('busy') };
   const silent = { StopPodSandbox: TIMES_OUT, 'Tasks.ListPids': TIMES_OUT };

@@ -87,7 +87,14 @@ describe('findPlace', { concurrency: true }, () => {
     await assert.rejects(findPlace(client, 'own'), message);
   });
 
-  it('is "" without pods', async (t) => assert.equal(await findPlace((await scene(t)).client), ''));
+  it('is "" without pods, or "system.slice" with the driver of systemd', async (t) => {
+    const { containerd, client } = await scene(t);
+    assert.equal(await findPlace(client), '');
+    const runc = { runtimeType: 'io.containerd.runc.v2', options: { SystemdCgroup: true } };
+    const config = JSON.stringify({ containerd: { runtimes: { runc } } });
+    containerd.scripts = { Status: () => ({ info: { config } }) };
+    assert.equal(await findPlace(client), 'system.slice');
+  });
 
   for (const [what, code] of [
     ['is gone', status.NOT_FOUND],
