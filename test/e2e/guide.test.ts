@@ -138,6 +138,8 @@ describe('the commands of the guide', () => {
 
   it('remove gVisor from a node, which loses its label', async () => {
     const node = cluster.node('node-1');
+    const pods = ['older-node-1', 'newest-node-1'];
+    await cluster.kubectl(['delete', 'pod', ...pods, '--timeout=60s'], undefined, 90_000);
     await followOn(node, guideBlocks('remove'));
     await waitForNode(
       cluster,
