@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { VERSION } from '../agent/config.ts';
 import { BUNDLES, bundle, bundleInstaller } from '../hack/bundle.ts';
-import { packRelease } from '../hack/gvisor-release.ts';
+import { packBuilt } from '../hack/gvisor-release.ts';
 import { buildInstaller } from '../hack/installer.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
@@ -108,14 +108,7 @@ async function makeRelease(
 ): Promise<void> {
   const group = gvisor ?? 'gvisor';
   const tools: Readonly<Record<string, string>> = await ensureTools([group]);
-  const programs = tools[group] ?? '';
-  const broken = `${directory}-broken-runsc`;
-  await mkdir(dirname(broken), { recursive: true });
-  await writeFile(broken, '#!/bin/sh\nexit 3\n');
-  await packRelease(directory, `release-${release}`, {
-    runsc: gvisor === undefined ? broken : join(programs, 'runsc'),
-    'containerd-shim-runsc-v1': join(programs, 'shim'),
-  });
+  await packBuilt(directory, `release-${release}`, tools[group] ?? '', { isBroken: gvisor === undefined });
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {

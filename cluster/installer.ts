@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { bundleInstaller, nodeBinary } from '../hack/bundle.ts';
-import { packRelease } from '../hack/gvisor-release.ts';
+import { packBuilt } from '../hack/gvisor-release.ts';
 import { CACHE } from '../hack/paths.ts';
 import { UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
@@ -69,13 +69,11 @@ export async function ensureRelease(name: ReleaseName): Promise<string> {
     'gvisor-bin/gvisor_sentry': join(tools, 'runsc'),
     'gvisor-bin/gvisor-sentry-prewarmer': script,
   };
+  const isBroken = name === 'broken';
   try {
-    await writeFile(script, name === 'broken' ? '#!/bin/sh\nexit 3\n' : PREWARMER_SCRIPT);
-    await packRelease(work, name === 'broken' ? name : await versionOf(group), {
-      runsc: name === 'broken' ? script : join(tools, 'runsc'),
-      'containerd-shim-runsc-v1': join(tools, 'shim'),
-      ...(name === '2026-09' ? sidecars : {}),
-    });
+    await writeFile(script, PREWARMER_SCRIPT);
+    const further = name === '2026-09' ? sidecars : {};
+    await packBuilt(work, isBroken ? name : await versionOf(group), tools, { isBroken, further });
     await rename(work, directory);
   } finally {
     for (const path of [work, script]) await rm(path, { recursive: true, force: true });

@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { MANIFEST, parseRelease, type Release } from '../installer/release.ts';
 import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
+import { partial } from './unfinished.ts';
 
 const USAGE =
   'npm run gvisor-release -- --release 20260914.0 [--sha256 DIGEST] [--mirror URL | --archive FILE]';
@@ -36,6 +37,9 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
     throw new UsageError(
       `Nobody has recorded the SHA-256 of gVisor ${release} for ${process.arch} in installer/releases.json. Give --sha256, from a source that you trust: ${USAGE}`,
     );
+  const malformed = expected.find((digest) => !/^[0-9a-f]{64}$/.test(digest));
+  if (malformed !== undefined)
+    throw new UsageError(`"${malformed}" is no SHA-256, which has 64 hexadecimal digits.`);
   if (archive === undefined && known === undefined)
     throw new UsageError(
       `installer/releases.json has no gVisor ${release} for ${process.arch}. Add it there.`,
@@ -64,7 +68,10 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
 }
 
 async function download(url: string): Promise<Buffer> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_MS) });
+  const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_MS) }).catch((error: Error) => {
+    const { message } = error.cause instanceof Error ? error.cause : error;
+    throw new Error(`${url} cannot be downloaded: ${message}`, { cause: error });
+  });
   if (!response.ok) throw new Error(`${url} responds ${response.status}`);
   return Buffer.from(await response.arrayBuffer());
 }
@@ -91,6 +98,33 @@ export async function packRelease(
   const manifest = `${JSON.stringify(release, null, 2)}\n`;
   parseRelease(manifest, join(directory, MANIFEST));
   await writeFile(join(directory, MANIFEST), manifest);
+}
+
+/**
+ * Makes a directory with a release of the gVisor that was built in `tools`, and with `further` programs by their paths. A
+ * broken release's runsc cannot boot a sandbox.
+ */
+export async function packBuilt(
+  directory: string,
+  name: string,
+  tools: string,
+  {
+    isBroken = false,
+    further = {},
+  }: { readonly isBroken?: boolean; readonly further?: Readonly<Record<string, string>> } = {},
+): Promise<void> {
+  const broken = partial(`${directory}.runsc`);
+  await mkdir(dirname(broken), { recursive: true });
+  try {
+    if (isBroken) await writeFile(broken, '#!/bin/sh\nexit 3\n');
+    await packRelease(directory, name, {
+      runsc: isBroken ? broken : join(tools, 'runsc'),
+      'containerd-shim-runsc-v1': join(tools, 'shim'),
+      ...further,
+    });
+  } finally {
+    await rm(broken, { force: true });
+  }
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
@@ -10,7 +10,7 @@ import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { packRelease } from '../../hack/gvisor-release.ts';
+import { packBuilt } from '../../hack/gvisor-release.ts';
 import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
@@ -64,17 +64,11 @@ export async function putInstaller(on: Cluster): Promise<void> {
 export async function packInstaller(directory: string): Promise<void> {
   await buildInstaller(join(directory, 'gvisor-ready-install'));
   const tools = await ensureTools(['gvisor', 'gvisor-2025']);
-  const pack = (release: string, runsc: string, shim: string) =>
-    packRelease(join(directory, release), `release-${release}`, {
-      runsc,
-      'containerd-shim-runsc-v1': shim,
-    });
-  await pack('20250203.0', join(tools['gvisor-2025'], 'runsc'), join(tools['gvisor-2025'], 'shim'));
-  await pack('20260223.0', join(tools.gvisor, 'runsc'), join(tools.gvisor, 'shim'));
-  const broken = join(directory, 'broken');
-  await writeFile(broken, '#!/bin/sh\nexit 3\n');
-  await pack('20260224.0', broken, join(tools.gvisor, 'shim'));
-  await rm(broken);
+  const pack = (release: string, group: keyof typeof tools, isBroken = false) =>
+    packBuilt(join(directory, release), `release-${release}`, tools[group], { isBroken });
+  await pack('20250203.0', 'gvisor-2025');
+  await pack('20260223.0', 'gvisor');
+  await pack('20260224.0', 'gvisor', true);
 }
 
 /** Arguments of nsenter that run the installer on a node. */

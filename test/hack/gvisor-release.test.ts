@@ -50,6 +50,12 @@ it("makes a release for the installer from gVisor's archive with the expected di
 
 for (const [what, source, why] of [
   ['another digest', { sha256: '0'.repeat(64) }, /has the SHA-256 [0-9a-f]{64}, and 0{64} is expected/],
+  ['a digest that is none', { sha256: 'DIGEST' }, /"DIGEST" is no SHA-256/],
+  [
+    'a mirror that does not respond',
+    { mirror: 'http://127.0.0.1:1', sha256: '0'.repeat(64) },
+    /http:\/\/127\.0\.0\.1:1\/release\/.* cannot be downloaded: /,
+  ],
   ['no digest', {}, /Nobody has recorded the SHA-256 .* Give --sha256/],
   ['a release that the table lacks', { release: '20260101.0', sha256: '0'.repeat(64) }, /Add it there/],
 ] as const)
