@@ -13,7 +13,7 @@ const USAGE =
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
 const DOWNLOAD_MS = 10 * 60_000;
 
-/** gVisor's archives by release and Node's name of the architecture; no `sha256` where nobody has recorded it. */
+/** gVisor's archives by release and Node's name of the architecture; no `sha256` where none is recorded. */
 type Archives = Readonly<Record<string, Readonly<Record<string, { path: string; sha256?: string }>>>>;
 
 export type ReleaseSource = {

@@ -7,8 +7,7 @@ import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
 import { CriError } from '../agent/containerd/error.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
-import type { Node } from './node.ts';
-import { Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */

@@ -8,8 +8,7 @@ import {
 import type { ConfigRules } from '../agent/containerd/release.ts';
 import { TomlLines } from '../agent/containerd/toml.ts';
 import type { Host } from '../agent/host/host.ts';
-import type { Written } from './journal.ts';
-import { draftOf, writeWhole } from './journal.ts';
+import { draftOf, type Written, writeWhole } from './journal.ts';
 import { Refusal } from './node.ts';
 import { type Generation, syncDirectory } from './release.ts';
 
@@ -83,7 +82,7 @@ function runtimesOf(version: number): string {
 }
 
 /**
- * The text that takes the place of somebody else's handler in its file. Throws a {@link Refusal} where that is not one table
+ * The text that takes the place of another owner's handler in its file. Throws a {@link Refusal} where that is not one table
  * with its options.
  */
 export async function planTakeOver(
@@ -110,7 +109,7 @@ export async function planTakeOver(
   return inPlace({ file, instead }, version, { handler, generation });
 }
 
-/** The next text in the place of somebody else's handler, which was taken over before. */
+/** The next text in the place of another owner's handler, which was taken over before. */
 export function planInPlace(
   old: Written,
   what: { readonly handler: string; readonly generation: Generation },

@@ -30,7 +30,10 @@ import { type Generation, generationAt, generationOf, readRelease, stage } from 
 /** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
 const RETRY_MS = 30 * 60_000;
 
+/** How long a probe of the agent runs at most, before it is taken for a pod. */
 const PROBE_MS = 5_000;
+/** On a busy node a probe that began before the handler went takes longer to end. */
+const LAST_PROBE_MS = 60_000;
 const PROBE_POLL_MS = 200;
 
 export type InstallOptions = {
@@ -41,7 +44,7 @@ export type InstallOptions = {
   readonly dryRun: boolean;
   /** Tries a release again that failed less than 30 minutes ago. */
   readonly retryNow: boolean;
-  /** Replaces a handler of the same name that somebody else configured. */
+  /** Replaces a handler of the same name of another owner. */
   readonly takeOver: boolean;
 };
 
@@ -102,7 +105,7 @@ export async function stageOnly(
   report({ step: 'stage', state: isNew ? 'pass' : 'skipped', text: generation.directory });
 }
 
-/** The text to write, and where: in the place of somebody else's handler if that is or was taken over. */
+/** The text to write, and where: in the place of another owner's handler if that is or was taken over. */
 async function plan(
   { root, host, handler, containerdConfig }: Node,
   { journal, seen, generation }: Pick<Commit, 'journal' | 'seen'> & { readonly generation: Generation },
@@ -129,7 +132,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   const journal = await readJournal(root);
   if (journal === undefined)
     return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
-  const users = force ? [] : await lastingUsers(root);
+  const users = force ? [] : await lastingUsers(root, PROBE_MS);
   if (users.length > 0) {
     const pids = users.slice(0, 5).map(({ pid }) => pid);
     const next = 'Drain the node first, or give --force: containers of these pods would not restart';
@@ -164,14 +167,16 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   }
   await loadQuietly(node, containerd, undefined);
   if (!node.noRestart) await proveRunc(node);
+  // A shim that loses its program cannot be ended by containerd.
+  if (!force) await lastingUsers(root, LAST_PROBE_MS);
   await removeAllGenerations(root);
   await removeJournal(root);
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
 }
 
-/** Processes that run gVisor and stay: a probe of the agent ends in a moment. */
-async function lastingUsers(root: string): ReturnType<typeof usersOf> {
-  const deadlineMs = performance.now() + PROBE_MS;
+/** Waits until no process runs gVisor, as after a probe of the agent, and resolves with those that stay. */
+async function lastingUsers(root: string, timeoutMs: number): ReturnType<typeof usersOf> {
+  const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     const users = await usersOf(root, await listGenerations(root));
     if (users.length === 0 || performance.now() > deadlineMs) return users;

@@ -22,7 +22,7 @@ export type Written = {
   readonly isDropIn: boolean;
   /** The text that it wrote there. */
   readonly text: string;
-  /** The text of somebody else's handler that it took the place of, and that comes back when it goes. */
+  /** The text of another owner's handler that it took the place of, and that comes back when it goes. */
   readonly instead?: string | undefined;
 };
 
@@ -47,7 +47,7 @@ export type Journal = {
         readonly since: string;
         /** Whether it is taken away. */
         readonly removes?: true | undefined;
-        /** The installer's process as the node's /proc shows it, which tells others whether it is still at work. */
+        /** The installer's process as the node's /proc shows it, which shows others whether it is still at work. */
         readonly process: InstallerProcess;
         /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
         readonly unit?: string | undefined;
@@ -98,7 +98,7 @@ export async function writeJournal(root: string, journal: Journal): Promise<void
   await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`);
 }
 
-/** Removes the journal, and its directory unless somebody else's files are there. */
+/** Removes the journal, and its directory unless other files are there. */
 export async function removeJournal(root: string): Promise<void> {
   const file = join(root, JOURNAL);
   for (const each of [draftOf(file), file]) await rm(each, { force: true });

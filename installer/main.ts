@@ -10,8 +10,7 @@ import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
 import { holdLock, readJournal, requireHandler } from './journal.ts';
-import type { Node, Progress } from './node.ts';
-import { Refusal } from './node.ts';
+import { type Node, type Progress, Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
 import { generationAt, isDirectory } from './release.ts';
@@ -79,7 +78,7 @@ async function main(): Promise<number> {
   on(
     withRelease(program.command('install'))
       .description('install a release, or finish or take back an interrupted installation')
-      .option('--take-over', 'replace a handler of the same name that somebody else configured', false)
+      .option('--take-over', 'replace a handler of the same name that was there before', false)
       .option('--retry-now', 'try a release again that failed within 30 minutes', false)
       .option('--dry-run', 'print what would be done', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),

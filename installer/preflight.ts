@@ -14,8 +14,7 @@ import { errorLine } from '../agent/sanitize.ts';
 import { type ContainerdProcess, findContainerd, restartCommand } from './containerd.ts';
 import { foundIn } from './handler-config.ts';
 import type { Journal } from './journal.ts';
-import type { Node } from './node.ts';
-import { Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
@@ -36,7 +35,7 @@ export type Preflight = {
   readonly containerd: ContainerdProcess;
   readonly status: CriStatus;
   readonly config: ContainerdConfig;
-  /** The file with somebody else's handler of the same name, which is to be taken over. */
+  /** The file with another owner's handler of the same name, which is to be taken over. */
   readonly foreign?: string | undefined;
 };
 
@@ -148,7 +147,7 @@ async function existing(root: string, path: string): Promise<string> {
   );
 }
 
-/** Where somebody else configures a handler of this name. */
+/** Where another owner configures a handler of this name. */
 async function findForeign(
   { root, handler }: Node,
   config: ContainerdConfig,

@@ -3,8 +3,7 @@ import { RunscPrograms } from '../agent/runsc/program.ts';
 import { judgeSandboxes, type Observation } from '../agent/sandboxes/judge.ts';
 import { SandboxScanner } from '../agent/sandboxes/scanner.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import type { Node } from './node.ts';
-import { Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */

@@ -4,7 +4,7 @@ import type { Verdict } from '../verdict.ts';
 import { formatUtc } from './format.ts';
 
 /**
- * The verdict as it is told while the installer is at work, or was interrupted. The status stays: an installation neither
+ * The verdict as it is published while the installer is at work, or was interrupted. The status stays: an installation neither
  * grants nor withdraws anything.
  */
 export function duringInstallation(verdict: Verdict, installation: Installation | undefined): Verdict {

@@ -18,9 +18,9 @@ export function nextSteps({ verdict, evaluation, findings, proof, installation }
     finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],
   );
   const unproven = proof.kind === 'proven' ? [] : [proof.reason];
-  const told = [evaluation.verdict.reason, verdict.reason];
-  const mustWait = told.every((reason) => isBeingInstalled(installation, reason));
-  const reasons = new Set<Reason>(mustWait ? ['InstallationUnderWay'] : [...told, ...seen, ...unproven]);
+  const judged = [evaluation.verdict.reason, verdict.reason];
+  const mustWait = judged.every((reason) => isBeingInstalled(installation, reason));
+  const reasons = new Set<Reason>(mustWait ? ['InstallationUnderWay'] : [...judged, ...seen, ...unproven]);
   return [...reasons]
     .filter((reason) => Object.hasOwn(REASONS, reason) && !IDLE.includes(reason)) // a newer agent has reasons of its own
     .map((reason) => ({ reason, remedy: `${REASONS[reason].remedy}${placeOf(reason, findings)}` }));

@@ -121,7 +121,7 @@ describe('planHandler and replaceText', () => {
     ['containerd 2, version 3', 'version = 3\n', 'v2.4.2'],
     ['containerd 2, no version', '', 'v2.4.2'],
   ] as const)
-    it(`take over somebody else's handler, and give it back: ${name}`, async () => {
+    it(`take over another owner's handler, and give it back: ${name}`, async () => {
       const section =
         version === 'version = 2\n' ? '"io.containerd.grpc.v1.cri"' : "'io.containerd.cri.v1.runtime'";
       const table = (handler: string) => `[plugins.${section}.containerd.runtimes.${handler}]`;

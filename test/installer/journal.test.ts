@@ -43,7 +43,7 @@ it('goes with what an interrupted installation left, and with the directory', as
   assert.deepEqual(await readdir(join(root, '/usr/local/lib')), []);
 });
 
-it("leaves the directory where somebody else's file is in it", async () => {
+it('leaves the directory where another file is in it', async () => {
   await writeJournal(root, { format: 1, handler: 'runsc' });
   await writeFile(join(root, GENERATIONS, 'notes'), '');
   await removeJournal(root);

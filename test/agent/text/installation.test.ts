@@ -42,7 +42,7 @@ describe('duringInstallation', () => {
     assert.ok(message.endsWith('; it is not loaded'));
   });
 
-  it('tells a removal from an installation', () => {
+  it('distinguishes a removal from an installation', () => {
     for (const [interrupted, text] of [
       [false, /^release-20260223\.0 is being removed \(/],
       [true, /^the removal of release-20260223\.0 was interrupted \(/],
