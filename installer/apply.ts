@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import timers from 'node:timers/promises';
 import type { CriClient } from '../agent/containerd/client.ts';
 import type { TomlTable } from '../agent/containerd/toml.ts';
+import { sweepContainers, sweepSandboxes } from '../agent/proof/orphans.ts';
 import type { Outcome } from '../agent/proof/outcome.ts';
 import { runProbe, tearDown } from '../agent/proof/probe.ts';
 import { findPlace, isProbe, newSandbox, ownerMark } from '../agent/proof/sandbox.ts';
@@ -22,6 +22,9 @@ import { type Generation, generationAt } from './release.ts';
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
 const PROVE_MS = 600_000;
 const PROVE_PAUSE_MS = 1_000;
+const SWEEP_MS = 30_000;
+/** Marks the installer's probes. The lock guarantees that no other installer has any. */
+const OWNER = ownerMark('installer');
 
 /** What {@link apply} replaces by what, and how it records its steps. */
 export type Change = {
@@ -149,7 +152,7 @@ async function runningPods(client: CriClient): Promise<ReadonlyMap<string, strin
 async function prove(node: Node): Promise<void> {
   const { client, host, handler, report } = node;
   const deadline = AbortSignal.timeout(PROVE_MS);
-  const options = { client, host, handler, now: () => performance.now(), owner: ownerMark(randomUUID()) };
+  const options = { client, host, handler, now: () => performance.now(), owner: OWNER };
   let outcome: Outcome;
   do {
     outcome = await runProbe({ ...options, signal: deadline });
@@ -166,11 +169,20 @@ async function prove(node: Node): Promise<void> {
 
 export async function proveRunc({ client, host }: Node): Promise<void> {
   try {
-    const sandbox = newSandbox(await findPlace(client), ownerMark());
+    const sandbox = newSandbox(await findPlace(client), OWNER);
     const id = await client.runSandbox(sandbox, '', { timeoutMs: PROVE_MS });
     await tearDown({ client, host }, id);
   } catch (cause) {
     const message = `A sandbox of the default handler does not start: ${errorLine(cause)}`;
     throw new Refusal('prove', message, { cause, reason: 'NoSandboxStarts' });
   }
+}
+
+/** Removes the probes of an installer that was killed in {@link prove}: gVisor would be in use until the agent's next sweep. */
+export async function sweepProbes(client: CriClient): Promise<void> {
+  // At the time 0 no probe is old, which spares those of the agent.
+  const options = { client, owner: OWNER, wallMs: () => 0 };
+  const signal = AbortSignal.timeout(SWEEP_MS);
+  await sweepSandboxes(options, signal);
+  await sweepContainers(options, signal);
 }

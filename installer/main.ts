@@ -6,6 +6,7 @@ import { Host, localSocket } from '../agent/host/host.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
+import { sweepProbes } from './apply.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
@@ -186,7 +187,10 @@ async function runCommand(
     const journal = await readJournal(root);
     if (locks) requireHandler(journal, handler);
     const { pending } = journal ?? {};
-    if (locks && pending !== undefined && !node.noRestart) await reviveContainerd(node, pending.unit);
+    if (locks && pending !== undefined && !node.noRestart) {
+      await reviveContainerd(node, pending.unit);
+      await sweepProbes(client).catch(() => {}); // a containerd that does not respond is refused below
+    }
     await work({ ...node, containerdConfig: await containerdConfig() });
   });
 }

@@ -5,21 +5,21 @@ import { describe, it } from 'node:test';
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
+import { RESTART } from '../../cluster/installer.ts';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL, type Journal } from '../../installer/journal.ts';
 import { overlay, waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
-import { CONFIG, NODES, RESTART } from './installer-nodes.ts';
+import { NODES } from './installer-nodes.ts';
 import { losePower, restorePower } from './power-loss.ts';
 
 const LABEL = 'gvisor-ready.io/install';
 const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
 const NAMES = NODES.map(({ name }) => name);
 const READY_SECONDS = 3;
-/** The nodes have no systemd, so this leaves the pod's cgroup, whose processes end with its container. */
-const RESTART_COMMAND = `. /run/join-cgroup; ${RESTART}`;
 const RELEASES = {
   '20250203.0': 'installer-2025',
   '20260223.0': 'installer',
@@ -42,7 +42,7 @@ useOwnCluster(
   ['workload', 'agent', 'installer', 'installer-2025', 'installer-broken'],
 );
 
-const config = (node: string) => cluster.node(node).system.read(CONFIG);
+const config = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
 async function journal(node: string): Promise<Journal | undefined> {
   const text = await cluster.node(node).system.read(JOURNAL);
@@ -64,7 +64,7 @@ const PATCH = [
   {
     op: 'add',
     path: '/spec/template/spec/initContainers/0/args/-',
-    value: `--restart-command=${RESTART_COMMAND}`,
+    value: `--restart-command=${RESTART}`,
   },
 ];
 const patches = [

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
@@ -26,10 +27,6 @@ export const NODES = [
 /** On each node: the installer, and a directory for each release. */
 export const DIRECTORY = '/opt/gvisor';
 export const PROGRAM = `${DIRECTORY}/gvisor-ready-install`;
-export const CONFIG = '/etc/containerd/config.toml';
-/** These nodes have no systemd. */
-export const RESTART =
-  'pid=$(pidof containerd); kill $pid; while kill -0 $pid; do sleep 0.02; done; setsid -f containerd >>/var/log/containerd-restarted.log 2>&1 </dev/null';
 
 let cluster: Cluster;
 

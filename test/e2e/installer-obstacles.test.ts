@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
@@ -9,7 +10,6 @@ import {
   installWords,
   readNodeJournal as journal,
   NODES,
-  RESTART,
   runInstaller,
   useInstallerNodes,
 } from './installer-nodes.ts';

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { RESTART } from '../../cluster/installer.ts';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { JOURNAL } from '../../installer/journal.ts';
 import { STEPS } from '../../installer/node.ts';
 import { readNode, waitForNode } from './agents.ts';
 import {
-  CONFIG,
   install,
   installWords,
   readNodeJournal as journal,
   killIn,
   NODES,
-  RESTART,
   releaseOf,
   runInstaller,
   useInstallerNodes,
@@ -20,7 +20,7 @@ import {
 import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 const cluster = useInstallerNodes('installer');
-const config = (node: string) => cluster().node(node).system.read(CONFIG);
+const config = (node: string) => cluster().node(node).system.read(CONTAINERD_CONFIG);
 const containerdPid = (node: string) => cluster().node(node).system.run(['pidof', 'containerd']);
 
 const releaseOfPod = async (node: string, pod: string) =>
@@ -159,7 +159,7 @@ for (const { name: node, containerd } of NODES) {
         'runtime_type = "io.containerd.runsc.v1"',
         'runtime_type = "io.containerd.runsc.v2"',
       );
-      await cluster().node(node).write(CONFIG, changed);
+      await cluster().node(node).write(CONTAINERD_CONFIG, changed);
       const { code, text } = await runInstaller(node, installWords('20260223.0', '--retry-now'));
       assert.deepEqual(
         [
@@ -172,7 +172,7 @@ for (const { name: node, containerd } of NODES) {
         text,
       );
       assert.equal(await config(node), changed);
-      await cluster().node(node).write(CONFIG, before);
+      await cluster().node(node).write(CONTAINERD_CONFIG, before);
     });
 
     it('waits for a shim that does not answer, and gives up with its name', async () => {
