@@ -86,8 +86,8 @@ describe('the commands of the guide', () => {
     await cp(await buildInstaller(node, '20260831.0'), node.path(INSTALLER), { recursive: true });
     const printed = await followInstaller(node, guideBlocks('installer'));
     assert.match(printed, /commit +handler "runsc" runs gVisor release-20260831\.0/);
+    assert.match(await runKubectl('node-1'), /^Linux version 4\.19\.0-gvisor /m);
     await waitForLabel('node-1', 'runsc-version', 'release-20260831.0');
-    await waitForLabel('node-1', 'ready', 'true');
     await followInstaller(node, guideBlocks('installer, remove'));
     await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'False HandlerNotConfigured');
     assert.equal(await node.system.read(CONTAINERD_CONFIG), before);
