@@ -24,7 +24,7 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['hack/kind-with-gvisor.sh', IMAGE],
   ['README.md', IMAGE],
   ['docs/gitops.md', /(\?ref=v|newTag: )\d+\.\d+\.\d+/g],
-  ['docs/install.md', IMAGE],
+  ['docs/install.md', /(\bgvisor-ready(?:-installer)?:|newTag: )\d+\.\d+\.\d+/g],
   ['docs/kind.md', IMAGE],
   ['docs/operations.md', IMAGE],
 ];
