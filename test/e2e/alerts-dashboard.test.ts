@@ -10,12 +10,7 @@ import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 import { readMetrics } from './agents.ts';
 import { deletePods } from './e2e-cluster.ts';
 import { deployFleet, removeFleet } from './fleet-cluster.ts';
-import {
-  applyAgents,
-  removeOutside,
-  runOutside,
-  useMonitoredCluster,
-} from './monitored-cluster.ts';
+import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from './monitored-cluster.ts';
 
 const monitored = useMonitoredCluster();
 const PANELS = await panels();
