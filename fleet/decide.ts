@@ -71,11 +71,12 @@ type BreakerInput = {
 
 /** Every reason to withdraw nothing now. */
 function breakerReasons(observed: Observed, input: BreakerInput): readonly BreakerReason[] {
+  const tooMany = areTooMany(observed, input);
   const reasons: readonly (readonly [BreakerReason, boolean])[] = [
     ['ApiServerAway', input.away],
     ['AgentsGone', observed.watchesUpSinceMs !== undefined && observed.agents === undefined],
-    ['TooManyLost', areTooMany(observed, input)],
-    ['TooFewLeft', areTooFewLeft(observed, input)],
+    ['TooManyLost', tooMany],
+    ['TooFewLeft', !tooMany && areTooFewLeft(observed, input)],
   ];
   return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
 }

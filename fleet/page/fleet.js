@@ -240,7 +240,7 @@ function showGroups() {
 function pairs(list, entries) {
   list.replaceChildren(
     ...entries.map(([name, value, className]) => {
-      const made = element('div', undefined, className);
+      const made = element('div', undefined, value === 0 ? '' : className);
       made.append(element('dt', name), element('dd', value));
       return made;
     }),

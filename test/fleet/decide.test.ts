@@ -153,8 +153,7 @@ describe('the circuit breaker', () => {
     fleet.lose(...TEN);
     assert.deepEqual(fleet.advance(300).decision?.breaker, ['ApiServerAway']);
     fleet.watchesUpSinceMs = fleet.nowMs;
-    const all = ['ApiServerAway', 'TooManyLost', 'TooFewLeft'];
-    assert.deepEqual(fleet.advance(100).decision?.breaker, all);
+    assert.deepEqual(fleet.advance(100).decision?.breaker, ['ApiServerAway', 'TooManyLost']);
     fleet.recover(...TEN);
     assert.deepEqual(fleet.advance(100).decision?.breaker, []);
     assert.deepEqual(fleet.names, []);
@@ -218,11 +217,13 @@ describe('the circuit breaker', () => {
   it('opens before a third of the labels is gone, however slowly they go', () => {
     const many = Array.from({ length: 100 }, (_, index) => `node-${index}`);
     const fleet = running(many);
+    const opened = new Set<string>();
     for (const name of many.slice(0, 60)) {
       fleet.lose(name);
-      fleet.advance(60);
+      for (const reason of fleet.advance(60).decision?.breaker ?? []) opened.add(reason);
     }
-    assert.deepEqual(fleet.advance(21_600).decision?.breaker, ['TooManyLost', 'TooFewLeft']);
+    assert.equal([...opened][0], 'TooFewLeft');
+    fleet.advance(21_600);
     const [gone, paused] = [fleet.names.length, fleet.decision?.paused.length];
     assert.ok(gone <= 33, `${gone} labels gone`);
     assert.equal(paused, 60 - gone);
