@@ -60,7 +60,7 @@ describe('the taint', () => {
       );
       await waitFor('the scheduler to name the taint', 30_000, async () => {
         const events = await podEvents(cluster(), 'default', 'waiting', 'FailedScheduling');
-        return events.some((event) => event.includes(`${DOMAIN}/not-ready`)) || undefined;
+        return events.some((event) => event.includes('had untolerated taint'));
       });
     } finally {
       await node.machine.kill('CONT', pids);
