@@ -1,8 +1,9 @@
-import type { VersionInfo } from '@kubernetes/client-node';
+import type { V1RuntimeClass, VersionInfo } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
+import { OWN_KEYS } from '../../agent/node/object.ts';
 import { handlerOf, listAgents, readDaemonSet } from '../agent-reports.ts';
-import { optional, UnreachableError } from '../api.ts';
+import { type ApiObject, optional, UnreachableError } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import {
@@ -32,6 +33,7 @@ type Group = readonly [
 ];
 
 const INSTALL = 'docs/install.md#3-the-agent';
+const AUTOSCALING = 'docs/autoscaling.md';
 const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
@@ -94,20 +96,38 @@ async function checkVersion({ api }: Context): Promise<readonly CheckLine[]> {
   ];
 }
 
-/** Checks that the classes of the handler that agents prove exist, and that they select proven nodes. */
+/** Where pods of a class could land unproven: "" if the taint keeps them away from every unproven node of its pool. */
+function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1RuntimeClass>): string {
+  const selector = Object.entries(scheduling?.nodeSelector ?? {});
+  const isOwn = ({ key, effect }: { readonly key?: string; readonly effect?: string }) =>
+    (key === undefined || key === OWN_KEYS.taint) && (effect === undefined || effect === 'NoSchedule');
+  if (selector.length === 0 || scheduling?.tolerations?.some(isOwn)) return 'nodes';
+  const bare = nodes.filter(
+    ({ labels, ready, taints }) =>
+      ready !== 'true' &&
+      selector.every(([key, value]) => labels[key] === value) &&
+      !taints.some(({ key, effect }) => key === OWN_KEYS.taint && effect === 'NoSchedule'),
+  );
+  return nameList(bare.map(({ name }) => name));
+}
+
+/** Checks that the classes of the handler that agents prove exist, and that their pods go to proven nodes. */
 async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
   const line = inSection('RuntimeClass');
   const [classes, daemonSet] = await Promise.all([listClasses(api), optional(readDaemonSet(api), [403])]);
   const handler = handlerOf(daemonSet);
   const own = [...classes.values()].filter((each) => each.handler === handler);
+  const nodes = own.every(selectsProven) ? [] : await listNodes(api);
   const stray = [...classes.values()].filter((each) => each.handler !== handler && selectsProven(each));
   const lines = own.map((each) => {
     const name = `The RuntimeClass "${each.metadata.name}" has the handler "${handler}"`;
-    return selectsProven(each)
-      ? line('pass', `${name} and selects proven nodes`, INSTALL)
+    if (selectsProven(each)) return line('pass', `${name} and selects proven nodes`, INSTALL);
+    const where = unguarded(nodes, each);
+    return where === ''
+      ? line('pass', `${name} and selects a pool, whose unproven nodes have the taint not-ready`, AUTOSCALING)
       : line(
           'fail',
-          `${name} and no node selector ${READY}: "true": its pods go to nodes on which gVisor is not proven`,
+          `${name} and no node selector ${READY}: "true": its pods go to ${where} on which gVisor is not proven`,
           INSTALL,
         );
   });
