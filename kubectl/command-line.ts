@@ -8,7 +8,7 @@ import { type CheckFlags, check } from './commands/check.ts';
 import { complete } from './commands/completion.ts';
 import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
 import { type PodsFlags, pods } from './commands/pods.ts';
-import { status } from './commands/status.ts';
+import { type StatusFlags, status } from './commands/status.ts';
 import { uninstall } from './commands/uninstall.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
@@ -111,9 +111,7 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
 
   command('status', 'the fleet at a glance')
     .addOption(format('json', 'yaml'))
-    .action(async (flags: { output?: Format }, self: Command) =>
-      end(await status(context(self), flags.output)),
-    );
+    .action(async (flags: StatusFlags, self: Command) => end(await status(context(self), flags)));
   command('nodes', 'every node: its label, the reason, since when, its agent')
     .addOption(format('wide', 'json', 'yaml'))
     .option('-w, --watch', 'keep watching, and print each node that changes')

@@ -8,6 +8,8 @@ export type NodeSummary = {
   readonly name: string;
   /** The label `ready`: "true", "false" or "". */
   readonly ready: string;
+  /** Whether it should run gVisor; undefined where no agent has judged that. */
+  readonly expected: boolean | undefined;
   /** The condition `GVisorReady`; `since` is its last transition. */
   readonly status: string;
   readonly reason: string;
@@ -40,6 +42,7 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
   return {
     name: metadata.name,
     ready: labels[READY] ?? '',
+    expected: isExpected({ labels, annotations }),
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, MAX_WORD),
     message: (own?.message ?? '').slice(0, MAX_CONDITION_MESSAGE),
@@ -59,9 +62,22 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
   };
 }
 
+function isExpected({
+  labels,
+  annotations,
+}: Record<'labels' | 'annotations', Readonly<Record<string, string>>>) {
+  if (labels[READY] === 'true' || annotations[OWN_KEYS.annotations.provenBy] !== undefined) return true;
+  return { true: true, false: false }[labels[READY.replace('/ready', '/expected')] ?? ''];
+}
+
 /** Lists every Node in the order of the API. */
 export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {
   return (await api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode)).items;
+}
+
+/** The kubelet's state and cordon, as `kubectl get nodes` shows them. */
+export function kubeletState({ alive, cordoned }: Pick<NodeSummary, 'alive' | 'cordoned'>): string {
+  return `${alive ? 'Ready' : 'NotReady'}${cordoned ? ',SchedulingDisabled' : ''}`;
 }
 
 /** The state of gVisor on a node. The label outweighs the condition, because the scheduler goes by the label. */
