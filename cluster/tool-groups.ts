@@ -67,6 +67,7 @@ export const GROUPS = {
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
   'helm-unittest': {},
   kubeconform: {},
+  actionlint: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;

@@ -1,8 +1,8 @@
 import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
-import type { Finding } from '../checks/finding.ts';
+import { expectsGvisor, hasTraces } from '../checks/expected.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
-import { REASONS, type Reason } from '../reasons.ts';
+import { REASONS } from '../reasons.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';
@@ -120,8 +120,9 @@ export class Metrics implements Publisher {
   };
 
   #updateExpected(): void {
-    if (this.#expectGvisor || this.#provenOnce || this.#traces) this.#gauges.gvisor_node_expected.set(1);
-    else if (this.#provenOnce === false && this.#traces === false) this.#gauges.gvisor_node_expected.set(0);
+    const [provenOnce, traces] = [this.#provenOnce, this.#traces];
+    const expected = expectsGvisor({ always: this.#expectGvisor, provenOnce, traces });
+    if (expected !== undefined) this.#gauges.gvisor_node_expected.set(Number(expected));
   }
 
   readonly publishSandboxes = ({ atMs, problems, restart }: ScannedSandboxes): void => {
@@ -216,25 +217,4 @@ class PodMetrics {
     this.#gauges.gvisor_weakened_pods.set(weakened.length);
     this.#gauges.gvisor_pods_last_seen_timestamp_seconds.set(atMs / 1_000);
   }
-}
-
-/** Reasons of the checks `shim` and `runsc` where nothing is installed. */
-const ABSENT: readonly Reason[] = ['ShimNotFound', 'RunscNotFound'];
-
-/**
- * Whether any part of gVisor is on the node: a handler in containerd's configuration or in the running containerd, the
- * shim, or runsc. Undefined where that is unknown, for example because containerd does not answer.
- */
-export function hasTraces(findings: readonly Finding[]): boolean | undefined {
-  const of = (check: string) => findings.find((finding) => finding.check === check);
-  const there = [of('shim'), of('runsc')].some((finding) => isThere(finding));
-  const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];
-  if (there || configured?.status === 'pass' || loaded?.status === 'pass') return true;
-  if (configured?.status !== 'fail' || loaded?.status !== 'fail') return undefined;
-  return configured.reason !== 'HandlerNotConfigured' || loaded.reason !== 'HandlerNotLoaded';
-}
-
-function isThere(finding: Finding | undefined): boolean {
-  if (finding?.status === 'fail') return !ABSENT.includes(finding.reason);
-  return finding?.status === 'pass';
 }

@@ -34,6 +34,7 @@ const MODULES: Readonly<Record<string, string>> = {
   'Helm 3': 'helm.sh/helm/v3',
   'helm-unittest': 'github.com/helm-unittest/helm-unittest',
   kubeconform: 'github.com/yannh/kubeconform',
+  actionlint: 'github.com/rhysd/actionlint',
 };
 
 function versionsTable(): Row[] {
