@@ -39,6 +39,7 @@ export type AgentSummary = {
   readonly port: number;
   /** The tag of its image, or the whole image where it has none. */
   readonly version: string;
+  readonly restarts: number;
 };
 
 /** The tag of an image, or the whole image where it has none. */
@@ -68,6 +69,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
     version: versionOf(spec?.containers[0]?.image ?? ''),
+    restarts: status?.containerStatuses?.[0]?.restartCount ?? 0,
   };
 }
 
@@ -75,7 +77,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
  * The node for which a DaemonSet creates a pod: until it is scheduled only its affinity has the name.
  * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
  */
-function targetNode(affinity: unknown): string {
+export function targetNode(affinity: unknown): string {
   const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
     JSON.stringify(affinity) ?? '',
   );

@@ -3,7 +3,8 @@ import { list, object, text } from '../fleet/report-shape.ts';
 import { versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
-const DEPLOYMENT = 'gvisor-ready-fleet';
+/** Name of the controller's Deployment. */
+export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
 /** Label selector of the controller's pods. */
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
@@ -36,7 +37,7 @@ export const PROBLEMS = {
 
 /** Reads the state of the fleet controller; undefined where the user may not read its Deployment. */
 export async function readFleetController(api: Api): Promise<FleetController | undefined> {
-  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${DEPLOYMENT}`;
+  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
   const found = await optional(
     optional(api.get<ApiObject<V1Deployment>>(path)).then((deployment) => ({ deployment })),
     [403],

@@ -1,5 +1,5 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { CONDITION, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, isExpected, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 
@@ -60,14 +60,6 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
     os: info?.operatingSystem ?? '',
     architecture: info?.architecture ?? '',
   };
-}
-
-function isExpected({
-  labels,
-  annotations,
-}: Record<'labels' | 'annotations', Readonly<Record<string, string>>>) {
-  if (labels[READY] === 'true' || annotations[OWN_KEYS.annotations.provenBy] !== undefined) return true;
-  return { true: true, false: false }[labels[READY.replace('/ready', '/expected')] ?? ''];
 }
 
 /** Lists every Node in the order of the API. */

@@ -132,10 +132,19 @@ function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
   const needs = 'Linux on amd64 or arm64, containerd 1.7 or newer';
   const unsupported = nodes.flatMap((node) => {
     const because = unsupportedPart(node);
-    return because === undefined ? [] : [{ node: node.name, because }];
+    return because === undefined ? [] : [{ ...node, because }];
   });
   const supported = nodes.length - unsupported.length;
-  const data = { supported, total: nodes.length, unsupported };
+  const data = {
+    supported,
+    total: nodes.length,
+    unsupported: unsupported.map(({ name, os, architecture, runtime }) => ({
+      name,
+      os,
+      architecture,
+      runtime,
+    })),
+  };
   if (supported === 0)
     return [
       line('SupportedNodes', 'fail', { text: `Agents can evaluate no node: they need ${needs}`, ...data }),
@@ -143,7 +152,7 @@ function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
   const text = `Agents can evaluate ${supported} of ${countOf(nodes.length, 'node')}: ${needs}`;
   const lines = [line('SupportedNodes', 'pass', { text, ...data })];
   if (unsupported.length > 0) {
-    const names = nameList(unsupported.map(({ node, because }) => `${node} (${because})`));
+    const names = nameList(unsupported.map(({ name, because }) => `${name} (${because})`));
     lines.push(
       line('SupportedNodes', 'warning', { text: `Nodes that no agent can evaluate: ${names}`, ...data }),
     );

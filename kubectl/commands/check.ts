@@ -71,9 +71,8 @@ export async function check(context: Context, { output: format, pre = false }: C
   const lines = results.flat();
   const result = worstOf(lines.map(({ tone }) => tone));
   if (isForPrograms(format)) {
-    const checks = lines.map(({ id, section, tone, docs, data }) => ({
+    const checks = lines.map(({ id, tone, docs, data }) => ({
       id,
-      section,
       result: tone,
       ...data,
       docs: addressOf(docs, output),

@@ -69,7 +69,7 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
       color: (row) => (kubeletState(row) === 'Ready' ? undefined : 'yellow'),
       spare: 1,
     },
-    { head: 'EXPECTED', cell: ({ expected }) => ANSWERS[String(expected)] ?? '?', spare: 4 },
+    { head: 'EXPECTED', cell: ({ expected }) => ANSWERS[String(expected)] ?? '-', spare: 4 },
     { head: 'READY', cell: ({ ready }) => dash(ready), color: (row) => colorOf(row, row.ready) },
     { head: 'REASON', cell: ({ reason }) => dash(reason), color: (row) => colorOf(row, row.status) },
     { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },

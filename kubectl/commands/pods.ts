@@ -32,6 +32,9 @@ export type PodRow = GvisorState & {
   readonly wanted: boolean;
 };
 
+/** What the user may not list; cluster-scoped resources have no namespace. */
+type HiddenResource = { readonly resource: string; readonly namespace?: string };
+
 /**
  * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
  * user may not list.
@@ -43,7 +46,7 @@ export async function listPods(
 ): Promise<{
   readonly rows: readonly PodRow[];
   readonly reports: ReadonlyMap<string, ReportResult>;
-  readonly hidden: readonly string[];
+  readonly hidden: readonly HiddenResource[];
 }> {
   const running = { ...query, fieldSelector: 'status.phase=Running' };
   const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
@@ -73,9 +76,9 @@ export async function listPods(
     };
   });
   const hidden = [
-    ...(agents === undefined ? [`pods of ${api.installedIn}`] : []),
-    ...(requirements === undefined ? ['namespaces'] : []),
-    ...(classes === undefined ? ['runtimeclasses'] : []),
+    ...(agents === undefined ? [{ resource: 'pods', namespace: api.installedIn }] : []),
+    ...(requirements === undefined ? [{ resource: 'namespaces' }] : []),
+    ...(classes === undefined ? [{ resource: 'runtimeclasses' }] : []),
   ];
   return { rows, reports, hidden };
 }
@@ -137,8 +140,12 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
   const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
   const see = 'see kubectl gvisor-ready why POD.';
-  if (hidden.length > 0)
-    printMessage(output, `You may not list ${hidden.join(', ')}, so this is incomplete.`);
+  if (hidden.length > 0) {
+    const names = hidden.map(({ resource, namespace }) =>
+      namespace === undefined ? resource : `${resource} of ${namespace}`,
+    );
+    printMessage(output, `You may not list ${names.join(', ')}, so this is incomplete.`);
+  }
   if (unknown.length > 0) printMessage(output, unknownNote(unknown, reports));
   if (wrong.length > 0) {
     const does = wrong.length === 1 ? 'does' : 'do';

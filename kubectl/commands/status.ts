@@ -49,11 +49,13 @@ export async function status(context: Context, { output: format, selector }: Sta
     optional(readFleetController(api), [403]),
   ]);
   const expected = rows.filter(isExpected);
+  const nodes = aboutNodes(rows, expected);
   const parts = [
+    ...(nodes.tone === 'pass' ? [nodes] : []),
     ...aboutPods(pods),
     aboutFleet(fleet),
     aboutAgents(rows, daemonSet, api.installedIn),
-    aboutNodes(rows, expected),
+    ...(nodes.tone === 'pass' ? [] : [nodes]),
     aboutReleases(rows),
     ...aboutInstaller(reports),
     ...aboutSandboxes(sandboxesOf(reports)),
@@ -203,7 +205,11 @@ function aboutPods(pods: Awaited<ReturnType<typeof readRequiredPods>>): Part[] {
         ...(open.length === 0 ? [] : ['PodsOpenToHost']),
         ...(unknown.length === 0 ? [] : ['PodsUnknown']),
       ],
-      text: texts.join('; ') || `${counts.inside} of ${counts.wanted} in gVisor where it is required`,
+      text:
+        texts.join('; ') ||
+        (pods.length === 0
+          ? 'none runs where gVisor is required'
+          : `${counts.inside} of ${counts.wanted} in gVisor where it is required`),
       data: { counts, affected: [...outside, ...open, ...unknown].map(podJson) },
     },
   ];
