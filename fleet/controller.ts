@@ -173,7 +173,7 @@ export class FleetController {
   async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
     const { kube, log } = this.#options;
     if (await taintExposed(node, { kube, wallMs: () => Date.now(), signal }))
-      log.info({ node: node.name }, 'node tainted until it is proven again, because it is not Ready');
+      log.info({ node: node.name }, 'node tainted until it is proven again');
   }
 
   #report(node: FleetNode, reason: Reason, done: Withdrawal): void {

@@ -82,9 +82,16 @@ export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
   return label === 'true' && boot !== '' && provenBoot !== '' && boot !== provenBoot;
 }
 
-/** Whether a labelled node may come back in another boot without a taint that keeps pods away until it is proven. */
-export function isExposed({ label, ready, tainted }: FleetNode): boolean {
-  return label === 'true' && !ready && !tainted;
+/** Reasons with which this controller withdraws labels. */
+const WITHDRAWN = ['AgentLost', 'NodeRebooted'];
+
+/**
+ * Whether the taint should keep pods away, but is missing: from a labelled node that may come back in another boot, and
+ * from one whose label this controller has withdrawn.
+ */
+export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolean {
+  if (tainted) return false;
+  return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
 }
 
 /** The cached fields of an agent's pod. */

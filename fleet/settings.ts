@@ -25,7 +25,8 @@ export const FLEET_SETTINGS = {
   },
   TAINT: {
     fallback: 'off',
-    meaning: '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready.',
+    meaning:
+      '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready, and where a label is withdrawn.',
   },
   REPORT_INTERVAL: {
     fallback: '5m',

@@ -1,10 +1,11 @@
-import type { VersionInfo } from '@kubernetes/client-node';
+import type { V1RuntimeClass, VersionInfo } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
+import { OWN_KEYS } from '../../agent/node/object.ts';
 import { errorLine } from '../../agent/sanitize.ts';
 import { handlerOf, listAgents, readDaemonSet } from '../agent-reports.ts';
-import { optional, UnreachableError } from '../api.ts';
+import { type ApiObject, optional, UnreachableError } from '../api.ts';
 import { type Context, exitCodeOf, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
@@ -33,6 +34,7 @@ type Run = (context: Context) => Promise<readonly CheckLine[]>;
 type Section = { readonly docs: string; readonly groups: Readonly<Record<string, Run>> };
 
 const INSTALL = 'docs/install.md#3-the-agent';
+const AUTOSCALING = 'docs/autoscaling.md';
 const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
@@ -108,24 +110,51 @@ async function checkVersion({ api }: Context): Promise<readonly CheckLine[]> {
   return [line('KubernetesVersion', isEnough ? 'pass' : 'fail', { text, version: gitVersion })];
 }
 
-/** Checks that the classes of the handler that agents prove exist, and that they select proven nodes. */
+/** Where pods of a class could land unproven: "" if the taint keeps them away from every unproven node of its pool. */
+function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1RuntimeClass>): string {
+  const selector = Object.entries(scheduling?.nodeSelector ?? {});
+  const isOwn = ({ key, effect }: { readonly key?: string; readonly effect?: string }) =>
+    (key === undefined || key === OWN_KEYS.taint) && (effect === undefined || effect === 'NoSchedule');
+  if (selector.length === 0 || scheduling?.tolerations?.some(isOwn)) return 'nodes';
+  const bare = nodes.filter(
+    ({ labels, ready, taints }) =>
+      ready !== 'true' &&
+      selector.every(([key, value]) => labels[key] === value) &&
+      !taints.some(({ key, effect }) => key === OWN_KEYS.taint && effect === 'NoSchedule'),
+  );
+  return nameList(bare.map(({ name }) => name));
+}
+
+/** Checks that the classes of the handler that agents prove exist, and that their pods go to proven nodes. */
 async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
   const line = inSection('RuntimeClass', {
     SelectsProvenNodes: INSTALL,
+    SelectsTaintedPool: AUTOSCALING,
     HandlerHasClass: INSTALL,
     ClassOfUnprovenHandler: INSTALL,
   });
   const [classes, daemonSet] = await Promise.all([listClasses(api), optional(readDaemonSet(api), [403])]);
   const handler = handlerOf(daemonSet);
   const own = [...classes.values()].filter((each) => each.handler === handler);
+  const nodes = own.every(selectsProven) ? [] : await listNodes(api);
   const stray = [...classes.values()].filter((each) => each.handler !== handler && selectsProven(each));
   const lines = own.map((each) => {
     const runtimeClass = each.metadata.name;
     const name = `The RuntimeClass "${runtimeClass}" has the handler "${handler}"`;
-    const text = selectsProven(each)
-      ? `${name} and selects proven nodes`
-      : `${name} and no node selector ${READY}: "true": its pods go to nodes on which gVisor is not proven`;
-    return line('SelectsProvenNodes', selectsProven(each) ? 'pass' : 'fail', { text, runtimeClass, handler });
+    const data = { runtimeClass, handler };
+    if (selectsProven(each))
+      return line('SelectsProvenNodes', 'pass', {
+        text: `${name} and selects proven nodes`,
+        ...data,
+        guard: 'NodeSelector',
+      });
+    const where = unguarded(nodes, each);
+    if (where !== '') {
+      const text = `${name} and no node selector ${READY}: "true": its pods go to ${where} on which gVisor is not proven`;
+      return line('SelectsProvenNodes', 'fail', { text, ...data, guard: null });
+    }
+    const text = `${name} and selects a pool, whose unproven nodes have the taint not-ready`;
+    return line('SelectsTaintedPool', 'pass', { text, ...data, guard: 'Taint' });
   });
   if (own.length === 0) {
     const text = `No RuntimeClass has the handler "${handler}", which the agents prove: no pod can request gVisor`;

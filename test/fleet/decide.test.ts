@@ -132,17 +132,26 @@ describe('decide, for the label of an earlier boot', () => {
   });
 });
 
-describe('decide, for a labelled node that is not Ready', () => {
+const WITHDRAWN = { status: 'Unknown', message: '', since: '2026-11-01T00:00:00Z' };
+
+describe('decide, for the taint', () => {
   for (const [what, change, exposed] of [
-    ['has no taint', {}, true],
-    ['has the taint', { tainted: true }, false],
-    ['has no label', { label: '' }, false],
-    ['is not proven', { label: 'false' }, false],
-    ['is Ready', { ready: true }, false],
+    ['is labelled and not Ready', { ready: false }, true],
+    ['is labelled, not Ready and tainted', { ready: false, tainted: true }, false],
+    ['is labelled and Ready', {}, false],
+    ['has no label and is not Ready', { ready: false, label: '' }, false],
+    ['is not proven, as its agent says', { ready: false, label: 'false' }, false],
+    ['lost its agent', { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost' } }, true],
+    ['rebooted', { label: 'false', verdict: { ...WITHDRAWN, reason: 'NodeRebooted' } }, true],
+    [
+      'rebooted and is tainted',
+      { label: 'false', tainted: true, verdict: { ...WITHDRAWN, reason: 'NodeRebooted' } },
+      false,
+    ],
   ] as const) {
-    it(`${exposed ? 'taints it' : 'leaves it alone'} where it ${what}`, () => {
+    it(`${exposed ? 'taints' : 'leaves alone'} a node that ${what}`, () => {
       const fleet = running();
-      fleet.change(A, { ready: false, ...change });
+      fleet.change(A, change);
       assert.deepEqual(fleet.tick().exposed, exposed ? [A] : []);
     });
   }

@@ -202,6 +202,7 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
         check('SelectsProvenNodes', 'pass', {
           runtimeClass: 'gvisor',
           handler: 'runsc',
+          guard: 'NodeSelector',
           docs: 'docs/install.md#3-the-agent',
         }),
         check('AgentsReady', 'pass', {
