@@ -67,6 +67,8 @@ export const GROUPS = {
   'helm-3': { stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/] },
   'helm-unittest': {},
   kubeconform: {},
+  actionlint: {},
+  karpenter: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -7,6 +7,7 @@ import { VERSION } from '../agent/config.ts';
 import { CHART, copyManifests } from './chart.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
+import { ensurePython } from './python.ts';
 import { run, UsageError } from './run.ts';
 
 const USAGE =
@@ -28,7 +29,7 @@ export type ReleaseInputs = {
 
 /**
  * Writes the files of a release: rendered manifests that pin the image's digest, the chart, the kubectl plugin with its krew
- * manifest, and their checksums. Needs kubectl and helm in PATH.
+ * manifest, the dispatcher's Python package, and their checksums. Needs kubectl, helm and python3 in PATH.
  */
 export async function writeRelease(directory: string, release: ReleaseInputs): Promise<void> {
   await rm(directory, { recursive: true, force: true });
@@ -39,6 +40,7 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
   for (const file of await writeKrew(release.repository, work))
     await copyFile(file, join(directory, basename(file)));
   await rm(work, { recursive: true });
+  await writeDispatcher(directory);
   await writeChecksums(directory);
 }
 
@@ -80,6 +82,27 @@ async function writeChart(directory: string): Promise<void> {
   const archive = `gvisor-ready-${VERSION}.tgz`;
   await run('tar', ['-xzf', archive], { cwd: work });
   await pack(join(directory, archive), work, ['gvisor-ready']);
+  await rm(work, { recursive: true });
+}
+
+/** Writes the sdist and the wheel of the dispatcher. Repacks the sdist, which holds the time of packing. */
+export async function writeDispatcher(directory: string): Promise<void> {
+  const work = join(directory, '.dispatcher');
+  const source = join(work, 'source');
+  await mkdir(source, { recursive: true });
+  const files = ['pyproject.toml', 'README.md', 'gvisor_dispatch'];
+  const filter = (path: string) => basename(path) !== '__pycache__';
+  for (const file of files)
+    await cp(join(REPO, 'dispatcher', file), join(source, file), { recursive: true, filter });
+  await copyFile(join(REPO, 'LICENSE'), join(source, 'LICENSE'));
+  const args = ['-m', 'build', '--no-isolation', '--outdir', work, source];
+  const env = { ...process.env, SOURCE_DATE_EPOCH: '0' };
+  await run(await ensurePython(), args, { env, timeoutMs: 5 * 60_000 });
+  const name = `gvisor_dispatch-${VERSION}`;
+  await run('tar', ['-xzf', `${name}.tar.gz`], { cwd: work });
+  await pack(join(directory, `${name}.tar.gz`), work, [name]);
+  const wheel = `${name}-py3-none-any.whl`;
+  await copyFile(join(work, wheel), join(directory, wheel));
   await rm(work, { recursive: true });
 }
 

@@ -20,11 +20,12 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['charts/gvisor-ready/values.yaml', INSTALLER],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
   ['dispatcher/pyproject.toml', /^(version = ")[^"]+/gm],
+  ['dispatcher/README.md', /(\bgvisor_dispatch-)\d+\.\d+\.\d+/g],
   ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
   ['hack/kind-with-gvisor.sh', IMAGE],
   ['README.md', IMAGE],
   ['docs/gitops.md', /(\?ref=v|newTag: )\d+\.\d+\.\d+/g],
-  ['docs/install.md', IMAGE],
+  ['docs/install.md', /(\bgvisor-ready(?:-installer)?:|newTag: )\d+\.\d+\.\d+/g],
   ['docs/kind.md', IMAGE],
   ['docs/operations.md', IMAGE],
 ];

@@ -29,7 +29,7 @@ export async function openApiPublisher(
   config: Config,
   { version, host, count, onProvenOnce, log }: ApiOptions,
 ) {
-  const { apiServer, publish, nodeName, taint } = config;
+  const { apiServer, publish, nodeName, taint, expectGvisor } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: nodeName, log, date: () => new Date() };
@@ -37,6 +37,7 @@ export async function openApiPublisher(
   const node = new NodePublisher({
     ...options,
     taint,
+    expectGvisor,
     fingerprint: fingerprintOf(version, config),
     boot: await readBootId(host),
     now: () => performance.now(),

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Report } from '../agent.ts';
+import { expectsGvisor } from '../checks/expected.ts';
 import type { Config } from '../config.ts';
 import type { Facts } from '../host/system.ts';
 import type { Verdict } from '../verdict.ts';
@@ -15,6 +16,8 @@ export type Claimant = {
   readonly boot: string;
   /** Whether nodes that are not proven carry a taint. */
   readonly taint: boolean;
+  /** Whether gVisor is expected on every node. */
+  readonly expectGvisor: boolean;
 };
 
 /**
@@ -45,8 +48,15 @@ function rebooted(message: string): Claim {
   return { verdict, facts: {} };
 }
 
-/** The desired values of a Node for a claim, and the reason if the rollout of this agent must wait. */
-export function desiredState({ verdict, facts }: Claim, node: NodeObject, claimant: Claimant) {
+/**
+ * The desired values of a Node for a claim, and the reason if the rollout of this agent must wait. `traces` is whether a part
+ * of gVisor is on the node, as far as known.
+ */
+export function desiredState(
+  { verdict, facts, traces }: Claim & { readonly traces?: boolean | undefined },
+  node: NodeObject,
+  claimant: Claimant,
+) {
   const isProven = verdict.status === 'True';
   const annotations = OWN_KEYS.annotations;
   const { provenBy, refusal } = guardRollout(
@@ -58,6 +68,11 @@ export function desiredState({ verdict, facts }: Claim, node: NodeObject, claima
   const desired: DesiredEntry[] = Object.entries(labelsFor(verdict, facts)).map(([label, value]) =>
     entry('labels', label, value),
   );
+  const provenOnce = isProven || node.metadata.annotations?.[annotations.provenBy] !== undefined;
+  const expected = expectsGvisor({ always: claimant.expectGvisor, provenOnce, traces });
+  // The admission policy refuses "false" on a node that is still labelled.
+  if (expected || (expected === false && node.metadata.labels?.[OWN_KEYS.labels.ready] !== 'true'))
+    desired.push(entry('labels', OWN_KEYS.labels.expected, String(expected)));
   if (provenBy !== undefined) desired.push(entry('annotations', annotations.provenBy, provenBy));
   if (isProven) desired.push(entry('annotations', annotations.provenBoot, claimant.boot));
   if (claimant.taint && !(isProven && isNotReady(node)))

@@ -15,6 +15,8 @@ export const OWN_KEYS = {
     ready: `${DOMAIN}/ready`,
     runscVersion: `${DOMAIN}/runsc-version`,
     platform: `${DOMAIN}/platform`,
+    /** "true" where the node should run gVisor, else "false"; read it with {@link isExpected}. */
+    expected: `${DOMAIN}/expected`,
   },
   annotations: {
     /** Fingerprint of the agent that made the last proof. */
@@ -75,6 +77,17 @@ export type NodeWrites = {
   /** Why the agent cannot write, or is not Ready. */
   readonly problem?: string;
 };
+
+/**
+ * Whether a Node should run gVisor; undefined where no agent has judged that. A node that is labelled `ready`, or was ever
+ * proven, is expected whatever its label `expected` says: a node that was taken over must not hide that it is broken.
+ */
+export function isExpected({ labels = {}, annotations = {} }: Partial<NodeMetadata>): boolean | undefined {
+  const { ready, expected } = OWN_KEYS.labels;
+  if (labels[ready] === 'true' || annotations[OWN_KEYS.annotations.provenBy] !== undefined) return true;
+  const value = labels[expected];
+  return value === 'true' || value === 'false' ? value === 'true' : undefined;
+}
 
 /** One value that a Node should have; `null` means absent. */
 export type DesiredEntry = {

@@ -1,5 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Publisher, Report } from '../agent.ts';
+import { hasTraces } from '../checks/expected.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
@@ -48,6 +49,8 @@ export class NodePublisher implements Publisher {
   #failingSinceMs: number | undefined;
   #isOutage = false;
   #report: Report | undefined;
+  /** The last known result of {@link hasTraces}. */
+  #traces: boolean | undefined;
   /** The latest event of the watch that has not been processed. */
   #event: WatchEvent | undefined;
   /** Metadata of the last event that was processed. */
@@ -79,6 +82,7 @@ export class NodePublisher implements Publisher {
 
   publish(report: Report): void {
     this.#report = report;
+    this.#traces = hasTraces(report.findings) ?? this.#traces;
     this.#wake.abort();
   }
 
@@ -130,7 +134,11 @@ export class NodePublisher implements Publisher {
     // An existing label stays: policies that are missing for a moment must not end pods.
     const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
     const verdict = isUnguarded && !isGranted ? UNGUARDED : claim.verdict;
-    const { desired, refusal: rollout } = desiredState({ ...claim, verdict }, this.#node, this.#options);
+    const { desired, refusal: rollout } = desiredState(
+      { ...claim, verdict, traces: this.#traces },
+      this.#node,
+      this.#options,
+    );
     const { node, waitMs } = await this.#writer.write(this.#node, { verdict, desired }, signal);
     this.#node = node;
     this.#recovered();

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
+import { UserDirectory } from '../docs/user-directory.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { accepted, type Case, dryRun, refused, runCases, warned } from './admission-case.ts';
 import { useAdmission, waitForResponse } from './admission-cluster.ts';
@@ -15,26 +13,27 @@ import { waitForPolicies } from './wait-for-policies.ts';
 
 /** The cluster starts with the base; everything else comes from the page. */
 const admission = useAdmission([]);
-const BLOCKS = markedBlocks('docs/admission.md');
+const PAGE = 'docs/admission.md';
+const BLOCKS = markedBlocks(PAGE);
 const NAMESPACE = 'evaluations';
 
-let directory = '';
+let directory: UserDirectory;
 /** The text of the block with this mark. */
 function block(kind: string, mark: string): string {
   const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
-  assert.ok(found !== undefined, `docs/admission.md has no block "${kind}: ${mark}"`);
+  assert.ok(found !== undefined, `${PAGE} has no block "${kind}: ${mark}"`);
   return found.text;
 }
 
-/** Writes the kustomization of a block into the reader's directory. */
-const write = (mark: string) => writeFile(join(directory, 'kustomization.yaml'), block('file', mark));
+/** Sets the reader's kustomization to that of docs/install.md with what these blocks add. */
+const write = (...marks: readonly string[]) => directory.reset(PAGE, ...marks);
 
 /** Runs commands in the reader's directory, waits until policies are in force, and returns the output. */
 async function shell(script: string): Promise<string> {
   const { cluster } = admission();
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  const printed = await run('/bin/sh', ['-euc', script], { cwd: directory, env });
+  const printed = await run('/bin/sh', ['-euc', script], { cwd: directory.path, env });
   await waitForPolicies(admission());
   return printed;
 }
@@ -55,15 +54,14 @@ const classOf = ({ body }: ApiResponse) =>
 
 describe('the commands of the page on admission', () => {
   before(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'admission-'));
-    await symlink(REPO, join(directory, 'gvisor-ready'));
+    directory = await UserDirectory.create();
     await admission().cluster.kubectl(['create', 'namespace', NAMESPACE]);
     await waitForResponse('a pod in the new namespace', createPlain, ({ code }) => code === 201);
   });
-  after(() => rm(directory, { recursive: true, force: true }));
+  after(() => directory.remove());
 
   it('only warn in the first stage', async () => {
-    await write('kustomization.yaml');
+    await write('enforce');
     await shell(block('run', 'audit'));
     await warnOnly();
   });
@@ -80,16 +78,16 @@ describe('the commands of the page on admission', () => {
   });
 
   it('switch to audit, where no label rejects anything, and back', async () => {
-    await write('kustomization.yaml, audit stage');
+    await write('enforce', 'audit stage');
     await shell(apply);
     await warnOnly();
-    await write('kustomization.yaml');
+    await write('enforce');
     await shell(apply);
     await reject();
   });
 
   it('change the settings', async () => {
-    await write('kustomization.yaml, settings');
+    await write('enforce', 'settings');
     await shell(apply);
     await all(
       accepted('admin', {
@@ -103,7 +101,7 @@ describe('the commands of the page on admission', () => {
   });
 
   it('inject another runtime class', async () => {
-    await write('kustomization.yaml, inject');
+    await write('enforce', 'inject');
     if (!INJECTS) return assert.rejects(shell(apply), /no matches for kind "MutatingAdmissionPolicy"/);
     await shell(apply);
     await waitForPolicies(admission(), ['mutating']);
@@ -124,7 +122,7 @@ describe('the commands of the page on admission', () => {
     await waitForPolicies(admission(), [INJECTS ? 'mutating' : 'validating']);
     const response = await createPlain();
     assert.deepEqual([response.code, classOf(response)], [201, undefined]);
-    await write('kustomization.yaml');
+    await write('enforce');
     await shell(apply);
     await reject();
   });

@@ -155,6 +155,7 @@ async function publisherAs(
     kube,
     node: 'node-1',
     taint: false,
+    expectGvisor: false,
     fingerprint: '0.1.0+a',
     boot: 'a-boot',
     log,

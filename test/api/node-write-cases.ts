@@ -149,6 +149,10 @@ function twice(): ApiCall {
   return { method: 'PATCH', path: nodePath('node-1', '/status'), patch: 'json-patch+json', body };
 }
 
+const expected = (value: string | null) => label(`${DOMAIN}/expected`, value);
+const expectedBeside = (ready: string, value: string) => ({
+  metadata: { labels: { [READY]: ready, [`${DOMAIN}/expected`]: value } },
+});
 const OWN: readonly Case[] = [
   ...['ready', 'runsc-version', 'platform'].flatMap((name) =>
     accepted('agent', {
@@ -157,19 +161,49 @@ const OWN: readonly Case[] = [
     }),
   ),
   ...['proven-by', 'proven-boot'].flatMap((name) =>
-    accepted('agent', {
-      [`its annotation ${name}`]: status(annotation(`${DOMAIN}/${name}`)),
-      [`its annotation ${name} removed`]: status(annotation(`${DOMAIN}/${name}`, null)),
-    }),
+    accepted('agent', { [`its annotation ${name}`]: status(annotation(`${DOMAIN}/${name}`)) }),
   ),
   ...accepted('agent', {
     'its condition': status(condition('GVisorReady')),
     'its condition removed': status(withoutCondition('GVisorReady')),
   }),
   ...accepted('agent3', {
-    'its annotation removed, the last of the Node,': status(annotation(PROVEN_BY, null), 'node-3'),
+    'its annotation removed, the last of the Node,': status(
+      annotation(`${DOMAIN}/proven-boot`, null),
+      'node-3',
+    ),
     'its first condition': status(condition('GVisorReady'), 'node-3'),
+    'that its Node, which was never proven, need not run gVisor': status(expected('false'), 'node-3'),
+    'that its Node should run gVisor': status(expected('true'), 'node-3'),
   }),
+  ...accepted('agent', { 'that its Node still should': status(expected('true')) }),
+  ...accepted('agent4', {
+    'its condition, beside a label expected that contradicts': status(condition('GVisorReady'), 'node-4'),
+  }),
+  ...refused(
+    'agent3',
+    withMessage(/sets its label expected/, {
+      'another word': status(expected('no'), 'node-3'),
+      'an empty word': status(expected(''), 'node-3'),
+      'a Node that is ready and need not be': status(expectedBeside('true', 'false'), 'node-3'),
+    }),
+    422,
+  ),
+  ...refused(
+    'agent',
+    {
+      ...withMessage(/sets its label expected/, {
+        'that a labelled Node need not run gVisor': status(expected('false')),
+        'that a Node that was proven need not run gVisor': status(expectedBeside('false', 'false')),
+        'its label expected removed': status(expected(null)),
+      }),
+      'its annotation proven-by removed': [
+        status(annotation(PROVEN_BY, null)),
+        /keeps the annotation proven-by/,
+      ],
+    },
+    422,
+  ),
   {
     what: 'agent: its condition is accepted beside an older duplicate',
     exclusive: true,

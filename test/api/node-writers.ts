@@ -58,8 +58,8 @@ const OBJECTS: readonly object[] = [
 
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its condition is
- * False, node-3 has neither. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write
- * them.
+ * False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not expected. node-2 and node-3
+ * have the agents' taint, node-4 has no taint. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
@@ -70,17 +70,18 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {
     annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
-    labels: { [`a.${DOMAIN}/x`]: 'a' },
+    labels: { [`a.${DOMAIN}/x`]: 'a', [`${DOMAIN}/expected`]: 'true' },
     finalizers: ['example.org/test'],
   };
+  const neverProven = { [`${DOMAIN}/proven-by`]: null, [`${DOMAIN}/proven-boot`]: 'boot-1' };
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'test' }];
   const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
   const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
   for (const [node, body] of Object.entries({
     'node-1': { metadata: { ...own, ownerReferences }, spec },
     'node-2': { spec: { taints: [notReady, { key: 'other', effect: 'NoSchedule' }] } },
-    'node-3': { spec: { taints: [notReady] } },
-    'node-4': { spec: { taints: [] } },
+    'node-3': { metadata: { annotations: neverProven }, spec: { taints: [notReady] } },
+    'node-4': { metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } }, spec: { taints: [] } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };

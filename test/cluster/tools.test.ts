@@ -12,9 +12,9 @@ type Row = { readonly tool: string; readonly version: string; readonly group: st
 /** The Go module of each row. */
 const MODULES: Readonly<Record<string, string>> = {
   Kubernetes: 'k8s.io/kubernetes',
-  'Kubernetes, oldest supported': 'k8s.io/kubernetes',
+  'Kubernetes 1.34': 'k8s.io/kubernetes',
   'Kubernetes 1.35': 'k8s.io/kubernetes',
-  'Kubernetes, newest': 'k8s.io/kubernetes',
+  'Kubernetes 1.37': 'k8s.io/kubernetes',
   containerd: 'github.com/containerd/containerd/v2',
   'containerd 1.7': 'github.com/containerd/containerd',
   gVisor: 'gvisor.dev/gvisor',
@@ -34,6 +34,8 @@ const MODULES: Readonly<Record<string, string>> = {
   'Helm 3': 'helm.sh/helm/v3',
   'helm-unittest': 'github.com/helm-unittest/helm-unittest',
   kubeconform: 'github.com/yannh/kubeconform',
+  actionlint: 'github.com/rhysd/actionlint',
+  'Karpenter, with its provider for tests': 'sigs.k8s.io/karpenter',
 };
 
 function versionsTable(): Row[] {

@@ -11,6 +11,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
+import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { laneCluster } from '../runner/lane.ts';
 import { DOMAIN, readNode, waitForNode } from './agents.ts';
 import {
@@ -32,6 +33,7 @@ const NODES = [
 ] as const;
 
 let cluster: Cluster;
+let directory: UserDirectory;
 before(
   async () => {
     cluster = await startCluster({
@@ -40,19 +42,23 @@ before(
       images: ['workload', 'agent'],
     });
     await createMirrors(cluster);
+    await nameImageAsInGuides(cluster);
+    directory = await UserDirectory.create();
   },
   { timeout: 600_000 },
 );
-after(async () => removeCluster(await laneCluster('guide')));
+after(async () => {
+  await directory?.remove();
+  await removeCluster(await laneCluster('guide'));
+});
 
-/** Runs the guide's commands for kubectl, in the repository. */
+/** Runs the guide's commands for kubectl, in the reader's directory. */
 function runKubectl(node: string): Promise<string> {
   const script = substituteSettings(guideBlocks('kubectl').join('\n'), {
-    AGENT: imageName('agent'),
     NODE: node,
     IMAGE: imageName('workload'),
   });
-  return runWithKubectl(cluster, script);
+  return runWithKubectl(cluster, `cd '${directory.path}'\n${script}`);
 }
 
 async function waitForLabel(node: string, label: string, value: string): Promise<void> {

@@ -25,9 +25,11 @@ useOwnCluster('helm', NODES, async (started) => {
   await createMirrors(cluster);
 });
 
-/** The commands of docs/install.md for one step. */
+const PAGES = ['docs/install.md', 'docs/admission.md', 'docs/operations.md'];
+
+/** The commands of the pages for one step. */
 function commandsTo(step: string): string {
-  const block = markedBlocks('docs/install.md').find(({ mark }) => mark === `helm, ${step}`);
+  const block = PAGES.flatMap(markedBlocks).find(({ mark }) => mark === `helm, ${step}`);
   assert.ok(block !== undefined, step);
   return substituteSettings(block.text, { REPOSITORY, NAMESPACE });
 }
@@ -65,7 +67,7 @@ async function assertStaysReady(act: () => Promise<unknown>): Promise<void> {
 const settingNames = () =>
   onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
 
-describe('the Helm steps of docs/install.md', () => {
+describe('the Helm steps of the guides', () => {
   let begun = 0;
   it('install gVisor on a node', { timeout: patient(200_000) }, async () => {
     begun = performance.now();

@@ -8,6 +8,7 @@ import { breakAndWait, deployAgent, evaluationPod, healAndWait } from '../../clu
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
+import { UserDirectory } from '../docs/user-directory.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import { createNamespace, useCluster } from './e2e-cluster.ts';
 import { marksOn, remainingObjects } from './installation.ts';
@@ -185,9 +186,10 @@ describe('kubectl gvisor-ready', () => {
   // `test/smoke` runs the block of the page that only uses kubectl.
   it('leaves nothing behind after the uninstall of docs/operations.md', async () => {
     const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'plugin');
-    const options = { cwd: REPO, env: plugin.env(), timeoutMs: 240_000 };
+    const directory = await UserDirectory.create();
+    const options = { cwd: directory.path, env: plugin.env(), timeoutMs: 240_000 };
     assert.match(
-      await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options),
+      await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options).finally(() => directory.remove()),
       /^3 of 3 nodes to clean$/m,
     );
     for (const { name } of cluster().nodes()) assert.deepEqual(await marksOn(cluster(), name), [], name);

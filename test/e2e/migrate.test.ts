@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
-import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { markedBlocks } from '../docs/marked-blocks.ts';
+import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from './agents.ts';
 import { runtimeClass, useOwnCluster } from './e2e-cluster.ts';
 
@@ -15,14 +13,15 @@ import { runtimeClass, useOwnCluster } from './e2e-cluster.ts';
 const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
 const SCHEDULING = { nodeSelector: { 'example.org/gvisor': 'true' } };
 const BY_HAND = runtimeClass('gvisor', 'runsc', SCHEDULING);
-const BLOCKS = markedBlocks('docs/migrate.md');
+const PAGE = 'docs/migrate.md';
+const BLOCKS = markedBlocks(PAGE);
 
 let cluster: Cluster;
-let directory = '';
+let directory: UserDirectory;
 
 function block(kind: string, mark: string): string {
   const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
-  assert.ok(found !== undefined, `docs/migrate.md has no block "${kind}: ${mark}"`);
+  assert.ok(found !== undefined, `${PAGE} has no block "${kind}: ${mark}"`);
   return found.text;
 }
 
@@ -30,10 +29,8 @@ function block(kind: string, mark: string): string {
 function shell(mark: string): Promise<string> {
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: directory, env, timeoutMs: 400_000 });
+  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: directory.path, env, timeoutMs: 400_000 });
 }
-
-const kustomize = (text: string) => writeFile(join(directory, 'kustomization.yaml'), text);
 
 /** Waits until new gVisor pods have this number of node selector labels, runs one, and returns selector and node. */
 async function placed(name: string, labels: number): Promise<{ node: string; selector: readonly string[] }> {
@@ -59,10 +56,10 @@ useOwnCluster('migrate', NODES, async (started) => {
   await cluster.kubectl(['create', '-f', '-'], BY_HAND);
   const older = evaluationPod('older', { gvisor: true, spec: { nodeName: 'node-1' } });
   await runPod(cluster, 'older', older, 120_000);
-  directory = await mkdtemp(join(tmpdir(), 'migrate-'));
-  await symlink(REPO, join(directory, 'gvisor-ready'));
+  await nameImageAsInGuides(cluster);
+  directory = await UserDirectory.create();
 });
-after(() => rm(directory, { recursive: true, force: true }));
+after(() => directory?.remove());
 
 describe('the commands of the page on migrating nodes labelled by hand', () => {
   it('are needed: applying the base over a RuntimeClass with another handler fails', async () => {
@@ -74,10 +71,9 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
   });
 
   it('install agents without changing the RuntimeClass, with another handler as well', async () => {
-    const text = block('file', 'without the RuntimeClass');
-    await kustomize(text + block('file', 'another handler'));
-    assert.match(await cluster.kubectl(['kustomize', directory]), /name: HANDLER\n +value: gvisor/);
-    await kustomize(text);
+    await directory.reset(PAGE, 'without the RuntimeClass', 'another handler');
+    assert.match(await cluster.kubectl(['kustomize', directory.path]), /name: HANDLER\n +value: gvisor/);
+    await directory.reset(PAGE, 'without the RuntimeClass');
     await shell('install');
     await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true', 120_000);
     await waitForNode(cluster, 'node-2', ({ ready }) => ready === 'false', 120_000);
@@ -103,27 +99,25 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
     assert.match(await shell('labels'), /^node\/node-1 unlabeled$/m);
   });
 
-  const others = [
-    ...markedBlocks('docs/gitops.md').filter(({ mark }) => mark === 'kustomization'),
-    ...markedBlocks('docs/distributions.md').filter(({ mark }) => mark === 'k3s'),
-  ];
   it('dry-run the kustomizations of docs/gitops.md and for k3s', async () => {
-    assert.equal(others.length, 2);
-    for (const { text } of others) await assertAccepted(text);
+    const [gitops] = markedBlocks('docs/gitops.md').filter(({ mark }) => mark === 'kustomization');
+    const text = gitops?.text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, '');
+    await directory.write(text ?? '');
+    await assertAccepted();
+    await directory.reset('docs/distributions.md', 'k3s');
+    await assertAccepted();
   });
-  async function assertAccepted(text: string): Promise<void> {
-    await kustomize(text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, ''));
-    const printed = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory]);
+  async function assertAccepted(): Promise<void> {
+    const printed = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory.path]);
     assert.match(printed, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
     assert.match(
-      await cluster.kubectl(['kustomize', directory]),
+      await cluster.kubectl(['kustomize', directory.path]),
       /image: registry\.example\.org\/gvisor-ready:/,
     );
   }
 
   it('hand the RuntimeClass to the base without stopping a pod', async () => {
-    const [resources = ''] = block('file', 'without the RuntimeClass').split('patches:');
-    await kustomize(resources);
+    await directory.reset();
     await shell('install again');
     assert.equal(await shell('look'), 'runsc {"gvisor.node-restriction.kubernetes.io/ready":"true"}\n');
     const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as {

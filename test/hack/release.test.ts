@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
+import { VERSION } from '../../agent/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { pack } from '../../hack/plugin.ts';
+import { ensurePython } from '../../hack/python.ts';
+import { writeDispatcher } from '../../hack/release.ts';
 import { run, runAll } from '../../hack/run.ts';
 
 let directory = '';
@@ -41,5 +44,56 @@ it('refuses a release without an image, a digest and a repository', async () => 
     });
     assert.equal(code, 2, stderr);
     assert.match(stderr, /^Name what is released: npm run release -- --image NAME/);
+  }
+});
+
+describe('the dispatcher', { timeout: 300_000 }, () => {
+  const name = `gvisor_dispatch-${VERSION}`;
+  const packages = [`${name}-py3-none-any.whl`, `${name}.tar.gz`] as const;
+  let builds: readonly [first: string, second: string];
+  before(async () => {
+    builds = [join(directory, 'first'), join(directory, 'second')];
+    for (const build of builds) await writeDispatcher(build);
+  });
+
+  it('becomes the same wheel and sdist each time', async () => {
+    for (const build of builds) assert.deepEqual((await readdir(build)).sort(), packages);
+    for (const file of packages)
+      assert.deepEqual(await readFile(join(builds[0], file)), await readFile(join(builds[1], file)), file);
+  });
+
+  it('has its modules, types and licence in both', async () => {
+    const [wheel, sdist] = packages;
+    const inWheel = await run('python3', ['-m', 'zipfile', '-l', join(builds[0], wheel)]);
+    const inSdist = await run('tar', ['-tzf', join(builds[0], sdist)]);
+    const modules = (await readdir(join(REPO, 'dispatcher/gvisor_dispatch'))).filter((file) =>
+      /\.py$|^py\.typed$/.test(file),
+    );
+    assert.ok(modules.includes('py.typed'));
+    for (const list of [inWheel, inSdist]) {
+      for (const file of modules) assert.ok(list.includes(`gvisor_dispatch/${file}`), file);
+      assert.match(list, /LICENSE/);
+    }
+  });
+
+  for (const file of packages) {
+    it(`is imported and run after \`pip install ${file}\` into a new environment`, async () => {
+      const venv = join(directory, `venv-${file}`);
+      await run('python3', ['-m', 'venv', venv]);
+      // Offline: the dependencies, and the setuptools that builds an sdist, are those of the tests' environment.
+      const query = 'import sysconfig; print(sysconfig.get_path("purelib"))';
+      const dependencies = (await run(await ensurePython(), ['-c', query])).trim();
+      const env = { ...process.env, PYTHONPATH: dependencies };
+      const options = ['--quiet', '--no-index', '--no-deps', '--no-build-isolation'];
+      const python = join(venv, 'bin/python');
+      const install = ['-m', 'pip', 'install', ...options, join(builds[0], file)];
+      await run(python, install, { env, timeoutMs: 120_000 });
+      const script = `import gvisor_dispatch, importlib.metadata as m
+print(gvisor_dispatch.__file__, gvisor_dispatch.Policy.PREFER.value, m.version("gvisor-dispatch"), m.metadata("gvisor-dispatch")["License-Expression"])`;
+      const seen = await run(python, ['-c', script], { env, cwd: directory });
+      assert.ok(seen.startsWith(venv), seen);
+      assert.match(seen, new RegExp(` prefer ${VERSION.replaceAll('.', '\\.')} Apache-2\\.0\n$`));
+      assert.match(await run(join(venv, 'bin/gvisor-dispatch'), ['--help'], { env }), /exit codes/);
+    });
   }
 });

@@ -14,6 +14,7 @@ import {
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
+import { UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
@@ -101,7 +102,9 @@ describe('two nodes with gVisor', () => {
     assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 3);
     const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'kubectl');
     const script = substituteSettings(block?.text ?? '', { AGENT: imageName('agent') });
-    const printed = await runWithKubectl(cluster, script);
+    const directory = await UserDirectory.create();
+    const printed = await runWithKubectl(cluster, `cd '${directory.path}'\n${script}`);
+    await directory.remove();
     assert.match(printed, /^3 of 3 nodes to clean$/m);
     for (const { name } of cluster.nodes()) assert.deepEqual(await marksOn(cluster, name), []);
     const remaining = await remainingObjects(cluster);

@@ -109,8 +109,8 @@ describe('the installer on a node with systemd and cgroup v2', { concurrency: fa
 
   for (const [step, release] of [
     ['stage', OLD],
-    ['validate', OLD],
-    ['restart', NEW],
+    ['validate', NEW],
+    ['restart', OLD],
   ] as const)
     it(`finishes what a power loss in ${step} interrupted`, { timeout: patient(1_200_000) }, async () => {
       console.log(`the power was lost in ${await losePowerIn(step, release)}`);

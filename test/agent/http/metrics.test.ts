@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
-import { error, type Finding, pass, unknown } from '../../../agent/checks/finding.ts';
-import { hasTraces, Metrics } from '../../../agent/http/metrics.ts';
-import { REASONS, type Reason } from '../../../agent/reasons.ts';
+import { error, pass, unknown } from '../../../agent/checks/finding.ts';
+import { Metrics } from '../../../agent/http/metrics.ts';
 import { STALE_MS } from '../../../agent/sandboxes/monitor.ts';
-import { criStatus, fakeCri, inputsOf, sourcesOf } from '../checks/fake-node.ts';
 import {
   blockerFinding,
   finding,
@@ -80,19 +77,16 @@ describe('Metrics', () => {
     assert.deepEqual(await samplesOf(metrics, 'gvisor_node_reason'), ['{reason="ShimNotFound"} 1']);
   });
 
-  it('exports the status and the duration of each check', async () => {
+  it('exports the status of each check', async () => {
     const metrics = published(reportOf({ findings: [finding(PASSED, 'isolation')] }), BROKEN);
     const statuses = ['{check="isolation",status="fail"} 1'];
     assert.deepEqual(await samplesOf(metrics, 'gvisor_check_status'), statuses);
-    const durations = ['{check="isolation"} 0.005'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_check_duration_seconds'), durations);
   });
 
-  it('counts probes by outcome and transitions by reason, from 0', async () => {
+  it('counts probes by outcome, from 0, and transitions by the reasons that happened', async () => {
     const metrics = new Metrics('0.1.0');
     assert.equal((await samplesOf(metrics, 'gvisor_probes_total')).length, 6);
-    const zeros = Object.keys(REASONS).map((reason) => `{reason="${reason}"} 0`);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_transitions_total'), zeros);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_transitions_total'), []);
     for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) {
       metrics.count({ ...report, proof: { ...report.proof } });
       metrics.publish(report);
@@ -100,8 +94,26 @@ describe('Metrics', () => {
     const probes = ['{outcome="proven"} 3', '{outcome="failed"} 2'];
     assert.deepEqual(await countedBy(metrics, 'gvisor_probes_total'), probes);
     // The first verdict is not a transition.
-    const transitions = ['{reason="SandboxProven"} 1', '{reason="ShimNotFound"} 1'];
+    const transitions = ['{reason="ShimNotFound"} 1', '{reason="SandboxProven"} 1'];
     assert.deepEqual(await countedBy(metrics, 'gvisor_transitions_total'), transitions);
+  });
+
+  it('exports whether the last installation failed, where the installer was used', async () => {
+    const failure = { release: 'release-1', step: 'prove', message: 'no boot', at: '' };
+    const pending = { release: 'release-1', step: 'write', since: '' };
+    for (const [installation, expected] of [
+      [undefined, []],
+      [{ installed: 'release-1' }, ['0']],
+      [{ installed: 'release-1', failure }, ['1']],
+      [{ failure, pending: { ...pending, interrupted: false } }, ['0']],
+      [{ pending: { ...pending, interrupted: true } }, ['1']],
+    ] as const) {
+      const metrics = published({ ...reportOf(), ...(installation && { installation }) }, BROKEN, {
+        ...reportOf(),
+        ...(installation && { installation }),
+      });
+      assert.deepEqual(await samplesOf(metrics, 'gvisor_installation_failed'), expected);
+    }
   });
 
   it('counts a cached proof once', async () => {
@@ -223,47 +235,12 @@ describe('the metrics of pods', () => {
   });
 });
 
-/** Findings of a host whose containerd has only runc, or does not respond. */
-function check(host: string, responds = true): Promise<readonly Finding[]> {
-  const cri = fakeCri(responds ? criStatus('v2.1.5', {}) : undefined);
-  const options = { now: () => 0, signal: new AbortController().signal };
-  return runChecks(CAUSE_CHECKS, inputsOf(sourcesOf(host, { cri })), options);
-}
-
 const CONFIGURED = finding(pass(''), 'handler-configured');
-const NOT_CONFIGURED = finding(error('HandlerNotConfigured', ''), 'handler-configured');
-const IGNORED = finding(error('HandlerInIgnoredTable', ''), 'handler-configured');
-const NOT_LOADED = finding(error('HandlerNotLoaded', ''), 'handler-loaded');
 const SILENT = finding(unknown('ContainerdUnreachable', ''), 'handler-loaded');
-const NO_PROGRAMS = ['shim', 'runsc'].map((check) => finding(unknown('CheckFailed', ''), check));
-const shim = (reason: Reason) => finding(error(reason, ''), 'shim');
-const NOTHING = [NOT_CONFIGURED, NOT_LOADED, ...NO_PROGRAMS];
-
-describe('hasTraces', () => {
-  for (const [host, responds, expected] of [
-    ...['eks-plain', 'gke-plain', 'bottlerocket-plain'].flatMap(
-      (host) =>
-        [
-          [host, true, false],
-          [host, false, undefined],
-        ] as const,
-    ),
-    ['kubeadm-no-config', true, true], // runsc and the shim without a handler
-    ['debian-shim-missing', true, true], // the handler without programs
-  ] as const)
-    it(`is ${expected} on ${host} ${responds ? '' : 'while containerd does not respond'}`, async () =>
-      assert.equal(hasTraces(await check(host, responds)), expected));
-
-  for (const [what, findings, expected] of [
-    ['nothing', NOTHING, false],
-    ['a configured handler, while containerd is silent', [CONFIGURED, SILENT, ...NO_PROGRAMS], true],
-    ['nothing on disk, while containerd is silent', [NOT_CONFIGURED, SILENT], undefined],
-    ['a handler where containerd does not read it', [IGNORED, NOT_LOADED], true],
-    ['a shim that is no program', [NOT_CONFIGURED, NOT_LOADED, shim('ShimNotExecutable')], true],
-    ['a shim that containerd does not find', [NOT_CONFIGURED, NOT_LOADED, shim('ShimNotFound')], false],
-  ] as const)
-    it(`is ${expected} with ${what}`, () => assert.equal(hasTraces(findings), expected));
-});
+const NOTHING = [
+  finding(error('HandlerNotConfigured', ''), 'handler-configured'),
+  finding(error('HandlerNotLoaded', ''), 'handler-loaded'),
+];
 
 describe('gvisor_node_expected', () => {
   const proof = { kind: 'failed', reason: 'HandlerNotLoaded', message: '' } as const;

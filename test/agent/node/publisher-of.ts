@@ -95,6 +95,7 @@ export async function publisherOf(
     kube,
     node: 'node-1',
     taint: false,
+    expectGvisor: false,
     fingerprint: '0.1.0+a',
     boot: BOOT,
     log,

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { OWN_KEYS } from '../../../agent/node/object.ts';
+import { error } from '../../../agent/checks/finding.ts';
+import { isExpected, OWN_KEYS } from '../../../agent/node/object.ts';
 import { refusedWith, statusObject } from '../fake-api-server.ts';
 import type { FakeCondition, FakeNode } from '../fake-node-object.ts';
-import { reportOf, verdictOf } from '../reports.ts';
+import { finding, reportOf, verdictOf } from '../reports.ts';
 import {
   BOOT,
   BROKEN_REPORT,
@@ -19,7 +20,7 @@ import {
   watched,
 } from './publisher-of.ts';
 
-const { ready: LABEL, platform: PLATFORM } = OWN_KEYS.labels;
+const { ready: LABEL, platform: PLATFORM, expected: EXPECTED } = OWN_KEYS.labels;
 const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
 const OLD_BOOT = 'boot-1';
 const UNKNOWN = reportOf({ verdict: verdictOf('Unknown', 'ContainerdUnreachable') });
@@ -29,10 +30,19 @@ const READY_NODE = {
     [`${DOMAIN}/ready`]: 'true',
     [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
     [`${DOMAIN}/platform`]: 'systrap',
+    [`${DOMAIN}/expected`]: 'true',
   },
   annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+a', [`${DOMAIN}/proven-boot`]: BOOT },
 };
 const CONDITION = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven' };
+/** A node without a part of gVisor. */
+const BARE = reportOf({
+  verdict: verdictOf('False', 'HandlerNotConfigured'),
+  findings: [
+    finding(error('HandlerNotConfigured', ''), 'handler-configured'),
+    finding(error('HandlerNotLoaded', ''), 'handler-loaded'),
+  ],
+});
 const FORBIDDEN = refusedWith(403, 'nodes "node-1" is forbidden: no');
 
 describe('NodePublisher', () => {
@@ -265,6 +275,81 @@ describe('a label of another boot', { timeout: 30_000 }, () => {
     const granted = server.bodies.filter(({ metadata }) => metadata?.labels?.[LABEL] === 'true');
     assert.deepEqual([node.labels[LABEL], granted.length], ['false', 1]);
   });
+});
+
+describe('the label expected', () => {
+  it('is "false" on a bare node, in the write of the verdict, and written once', async (t) => {
+    const { server, publish, publisher, isReady } = await publisherOf(t);
+    await watched(server);
+    await publish(BARE);
+    assert.deepEqual(server.requests.splice(0), [READ, WRITE]);
+    assert.equal(server.node.labels[EXPECTED], 'false');
+    publisher.publish({ ...BARE });
+    await isReady();
+    assert.deepEqual(server.requests, []);
+  });
+
+  it('is "true" once gVisor was proven, also after everything of it is gone', async (t) => {
+    const { server, publish } = await readyPublisher(t);
+    await publish(BARE);
+    const { labels, annotations } = server.node;
+    assert.deepEqual([labels[LABEL], labels[EXPECTED], annotations[PROVEN_BY]], ['false', 'true', '']);
+  });
+
+  it('follows the removal of the annotation proven-by', async (t) => {
+    const { server, publish } = await readyPublisher(t);
+    await publish(BARE);
+    server.node.change(({ annotations }) => delete annotations[PROVEN_BY]);
+    await waitUntil('the label', () => server.node.labels[EXPECTED] === 'false');
+  });
+
+  it('is "true" on a bare node with EXPECT_GVISOR', async (t) => {
+    const { server, publish } = await publisherOf(t, { expectGvisor: true });
+    await publish(BARE);
+    assert.equal(server.node.labels[EXPECTED], 'true');
+  });
+
+  it('stays while it is unknown whether a part of gVisor is there', async (t) => {
+    const { server, publish } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { [EXPECTED]: 'false' };
+    });
+    await publish(UNKNOWN);
+    assert.equal(server.node.labels[EXPECTED], 'false');
+  });
+
+  it('is never "false" while a label that was set by hand is withdrawn', async (t) => {
+    const seen: (readonly (string | undefined)[])[] = [];
+    const { server, publish } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { [LABEL]: 'true' };
+      const { onChange } = node;
+      node.onChange = (type) => {
+        seen.push([node.labels[LABEL], node.labels[EXPECTED]]);
+        onChange(type);
+      };
+    });
+    await watched(server);
+    await publish(BARE);
+    await waitUntil('the label', () => server.node.labels[EXPECTED] === 'false');
+    assert.deepEqual(seen, [
+      ['false', undefined],
+      ['false', 'false'],
+    ]);
+  });
+});
+
+describe('isExpected', () => {
+  for (const [labels, annotations, expected] of [
+    [{}, {}, undefined],
+    [{ [EXPECTED]: 'true' }, {}, true],
+    [{ [EXPECTED]: 'false' }, {}, false],
+    [{ [EXPECTED]: 'constructor' }, {}, undefined],
+    [{ [EXPECTED]: 'false', [LABEL]: 'false' }, {}, false],
+    [{ [EXPECTED]: 'false', [LABEL]: 'true' }, {}, true],
+    [{ [EXPECTED]: 'false' }, { [PROVEN_BY]: '' }, true],
+    [{ [LABEL]: 'false' }, {}, undefined],
+  ] as const)
+    it(`is ${expected} with ${JSON.stringify({ labels, annotations })}`, () =>
+      assert.equal(isExpected({ labels, annotations }), expected));
 });
 
 describe('a rollout', () => {

@@ -1,0 +1,39 @@
+import type { Reason } from '../reasons.ts';
+import type { Finding } from './finding.ts';
+
+/** What decides whether a node should run gVisor; undefined where it is unknown. */
+export type Expectation = {
+  /** The setting EXPECT_GVISOR. */
+  readonly always: boolean;
+  /** Whether gVisor was ever proven on the node. */
+  readonly provenOnce: boolean | undefined;
+  /** The result of {@link hasTraces}. */
+  readonly traces: boolean | undefined;
+};
+
+/** Whether a node should run gVisor; undefined where that is unknown. */
+export function expectsGvisor({ always, provenOnce, traces }: Expectation): boolean | undefined {
+  if (always || provenOnce || traces) return true;
+  return provenOnce === false && traces === false ? false : undefined;
+}
+
+/** Reasons of the checks `shim` and `runsc` where nothing is installed. */
+const ABSENT: readonly Reason[] = ['ShimNotFound', 'RunscNotFound'];
+
+/**
+ * Whether any part of gVisor is on the node: a handler in containerd's configuration or in the running containerd, the
+ * shim, or runsc. Undefined where that is unknown, for example because containerd does not answer.
+ */
+export function hasTraces(findings: readonly Finding[]): boolean | undefined {
+  const of = (check: string) => findings.find((finding) => finding.check === check);
+  const there = [of('shim'), of('runsc')].some((finding) => isThere(finding));
+  const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];
+  if (there || configured?.status === 'pass' || loaded?.status === 'pass') return true;
+  if (configured?.status !== 'fail' || loaded?.status !== 'fail') return undefined;
+  return configured.reason !== 'HandlerNotConfigured' || loaded.reason !== 'HandlerNotLoaded';
+}
+
+function isThere(finding: Finding | undefined): boolean {
+  if (finding?.status === 'fail') return !ABSENT.includes(finding.reason);
+  return finding?.status === 'pass';
+}

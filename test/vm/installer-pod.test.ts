@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
+import { REPO } from '../../hack/paths.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { JOURNAL } from '../../installer/journal.ts';
+import { applyOverlay } from '../e2e/agents.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { reboot, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
+
+const STATUS = [
+  'rollout',
+  'status',
+  'daemonset/gvisor-ready-install',
+  '-n',
+  'gvisor-ready',
+  '--timeout=240s',
+];
+
+let vm: VmCluster;
+let original: string;
+useOwnCluster(
+  'vm-rollout',
+  [{ name: VM_NODE, machine: 'vm', gvisor: 'none' }],
+  async (cluster) => {
+    vm = { cluster, node: cluster.node(VM_NODE) };
+    original = await vm.node.system.read(CONTAINERD_CONFIG);
+    await applyOverlay(cluster, ['install']);
+    await waitForLabel(cluster, 'false');
+  },
+  ['agent', 'installer'],
+);
+
+const waitForRollout = () => vm.cluster.kubectl(STATUS, undefined, patient(TIMEOUT_MS));
+/** How often systemd has started containerd since the machine booted. */
+const starts = async () =>
+  Number(
+    await vm.node.system.run([
+      ...['sh', '-c', 'journalctl --boot --unit containerd --output cat | grep -c "^Started "'],
+    ]),
+  );
+
+it('installs through systemd of the host, which keeps containerd in its own unit', {
+  timeout: patient(600_000),
+}, async () => {
+  const before = await starts();
+  await vm.cluster.kubectl(['label', 'node', VM_NODE, 'gvisor-ready.io/install=true']);
+  await waitForLabel(vm.cluster, 'true');
+  await waitForRollout();
+  assert.equal(await starts(), before + 1);
+  const cgroup = await vm.node.system.run(['sh', '-c', 'cat /proc/$(pidof containerd)/cgroup']);
+  assert.equal(cgroup.trim(), '0::/system.slice/containerd.service');
+  assert.match(
+    await vm.node.system.read(CONTAINERD_CONFIG),
+    /ConfigPath = "\/usr\/local\/lib\/gvisor\/release-/,
+  );
+});
+
+it('restarts nothing after a reboot', { timeout: patient(600_000) }, async () => {
+  const read = async () => [await vm.node.system.read(CONTAINERD_CONFIG), await vm.node.system.read(JOURNAL)];
+  const before = await read();
+  await reboot(vm);
+  const path = 'jsonpath={.items[0].status.initContainerStatuses[0].restartCount}';
+  const pods = ['get', 'pod', '-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=install', '-o', path];
+  await waitFor(
+    'the installer to run again',
+    TIMEOUT_MS,
+    async () => Number(await vm.cluster.kubectl(pods)) > 0,
+  );
+  await waitForRollout();
+  await waitForLabel(vm.cluster, 'true');
+  assert.deepEqual([await read(), await starts()], [before, 1]);
+});
+
+it('is taken away', { timeout: patient(600_000) }, async () => {
+  await vm.cluster.kubectl(['apply', '-k', join(REPO, 'manifests/install-remove')]);
+  await waitForRollout();
+  assert.equal(await vm.node.system.read(CONTAINERD_CONFIG), original);
+  await waitForLabel(vm.cluster, 'false');
+});
