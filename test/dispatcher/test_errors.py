@@ -71,8 +71,8 @@ class PodErrorTest(ApiCase):
                 self.api.kubelet = kubelet
                 begun = time.monotonic()
                 with self.assertRaisesRegex(PodError, f"PodCannotStart: {text}"):
-                    self.call(Policy.WAIT, start_deadline=30)
-                self.assertLess(time.monotonic() - begun, 5)
+                    self.call(Policy.WAIT, start_deadline=60)
+                self.assertLess(time.monotonic() - begun, 30)
                 self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
     def test_an_image_or_a_claim_that_does_not_exist_is_a_fault_of_the_pod_at_the_deadline(self) -> None:
@@ -93,7 +93,7 @@ class PodErrorTest(ApiCase):
     def test_a_configmap_may_follow_its_pod(self) -> None:
         self.api.kubelet = partial(waits_for, reason=CONFIG)
         self.later(0.4, lambda: runs(self.api, "eval-1"))
-        self.assertTrue(self.call(node_interval=1).in_gvisor)
+        self.assertTrue(self.call(node_interval=10, start_deadline=30).in_gvisor)
 
 
 class QuotaTest(ApiCase):
@@ -109,8 +109,8 @@ class QuotaTest(ApiCase):
 
     def test_wait_ends_at_its_deadline(self) -> None:
         begun = time.monotonic()
-        self.assertEqual(self.outcome(Policy.WAIT, wait_deadline=1), ("RetryLaterError", "QuotaExceeded"))
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertEqual(self.outcome(Policy.WAIT, wait_deadline=1, schedule_deadline=30), ("RetryLaterError", "QuotaExceeded"))
+        self.assertLess(time.monotonic() - begun, 10)
 
     def test_the_other_policies_report_it_at_once_and_never_fall_back(self) -> None:
         for policy in (Policy.REQUIRE, Policy.PREFER):
