@@ -89,7 +89,7 @@ describe('the pages, followed in order with one kustomization', () => {
       await cluster.kubectl(['wait', '--for=condition=Established', '-f', file, '--timeout=60s']);
     }
     const components = componentsOn('docs/monitoring.md');
-    assert.ok(components.length >= 2, components.join());
+    assert.ok(components.length > 0);
     await directory.add({ components });
     assert.match(await shell(APPLY), /^podmonitor\S* created$/m);
     await assertInstalled();
