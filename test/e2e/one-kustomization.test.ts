@@ -118,7 +118,7 @@ describe('the pages, followed in order with one kustomization', () => {
     const script = substituteSettings(block('docs/operations.md', 'kubectl'), {
       AGENT: GUIDE_IMAGE,
     });
-    assert.match(await shell(script), /^1 of 1 nodes to clean$/m);
+    assert.match(await shell(script), /^1 of 1 node to clean$/m);
     assert.deepEqual(await marksOn(cluster, 'node-1'), []);
     assert.deepEqual(await remainingObjects(cluster), []);
   });
