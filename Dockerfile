@@ -7,7 +7,7 @@ ARG DIST=bundled
 
 FROM ${BUILDER} AS bundled
 WORKDIR /src
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci
 COPY agent agent
 COPY fleet fleet

@@ -68,6 +68,7 @@ export const GROUPS = {
   'helm-unittest': {},
   kubeconform: {},
   actionlint: {},
+  karpenter: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;

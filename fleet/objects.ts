@@ -1,5 +1,5 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, isExpected, OWN_KEYS } from '../agent/node/object.ts';
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function truncate(text: string, maxLength: number): string {
@@ -19,8 +19,11 @@ export type FleetNode = {
   readonly labels: Readonly<Record<string, string>>;
   /** The label `ready`, or "". */
   readonly label: string;
+  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  readonly expected?: boolean;
   /** The kubelet's condition Ready. */
   readonly ready: boolean;
+  readonly cordoned: boolean;
   /** The ID of the present boot, or "" where the kubelet reports none. */
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
@@ -47,13 +50,16 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
+  const expected = isExpected({ labels, annotations });
   return {
     name,
     uid,
     createdAtMs: Date.parse(String(creationTimestamp)),
     labels,
     label: labels[OWN_KEYS.labels.ready] ?? '',
+    ...(expected === undefined ? {} : { expected }),
     ready: find('Ready')?.status === 'True',
+    cordoned: spec?.unschedulable ?? false,
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
     provenBoot: truncate(annotations[OWN_KEYS.annotations.provenBoot] ?? '', MAX_NAME_LENGTH),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
@@ -82,9 +88,16 @@ export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
   return label === 'true' && boot !== '' && provenBoot !== '' && boot !== provenBoot;
 }
 
-/** Whether a labelled node may come back in another boot without a taint that keeps pods away until it is proven. */
-export function isExposed({ label, ready, tainted }: FleetNode): boolean {
-  return label === 'true' && !ready && !tainted;
+/** Reasons with which this controller withdraws labels. */
+const WITHDRAWN = ['AgentLost', 'NodeRebooted'];
+
+/**
+ * Whether the taint should keep pods away, but is missing: from a labelled node that may come back in another boot, and
+ * from one whose label this controller has withdrawn.
+ */
+export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolean {
+  if (tainted) return false;
+  return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
 }
 
 /** The cached fields of an agent's pod. */

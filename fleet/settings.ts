@@ -20,12 +20,14 @@ export const FLEET_SETTINGS = {
   },
   RECOVERY_DELAY: {
     fallback: '3m',
-    meaning: 'How long nothing is withdrawn after an outage of the API server, or a rollout of the agents.',
+    meaning:
+      'How long nothing is withdrawn after an outage of the API server, and how long a rollout counts after its end.',
     bounds: [0, 3_600_000],
   },
   TAINT: {
     fallback: 'off',
-    meaning: '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready.',
+    meaning:
+      '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready, and where a label is withdrawn.',
   },
   REPORT_INTERVAL: {
     fallback: '5m',

@@ -60,8 +60,8 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
 }
 
 /**
- * Taints a labelled node that is not Ready, so that nothing is scheduled there when it returns in another boot. The agent
- * removes the taint once the Node is Ready and proven in that boot. Resolves to whether it was written.
+ * Taints an exposed node, so that nothing is scheduled there. The agent removes the taint once the Node is Ready and
+ * proven. Resolves to whether it was written.
  */
 export async function taintExposed({ name, uid }: FleetNode, options: WriteOptions): Promise<boolean> {
   const { kube, signal } = options;

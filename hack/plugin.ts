@@ -18,8 +18,15 @@ const withoutUndici: Plugin = {
   },
 };
 
-/** Bundles the kubectl plugin into one file for Node 20 or newer, with its completion script. Returns its path. */
-export async function bundlePlugin(dist: string = join(REPO, 'dist/kubectl')): Promise<string> {
+/**
+ * Bundles the kubectl plugin into one file for Node 20 or newer, with its completion script. Its messages link to the pages
+ * of the repository at this URL, or name their paths without one. Returns its path.
+ */
+export async function bundlePlugin(
+  dist: string = join(REPO, 'dist/kubectl'),
+  repository?: string,
+): Promise<string> {
+  const pages = repository === undefined ? '' : `${repository}/blob/v${VERSION}`;
   await mkdir(dist, { recursive: true });
   const plugin = join(dist, 'kubectl-gvisor_ready');
   await build({
@@ -32,6 +39,7 @@ export async function bundlePlugin(dist: string = join(REPO, 'dist/kubectl')): P
     minify: true,
     keepNames: true,
     plugins: [withoutUndici],
+    define: { 'process.env.GVISOR_READY_REPOSITORY': JSON.stringify(pages) },
     banner: { js: '#!/usr/bin/env node' },
     logLevel: 'warning',
   });
@@ -45,7 +53,7 @@ export async function bundlePlugin(dist: string = join(REPO, 'dist/kubectl')): P
 
 /** Writes the plugin's archive and its krew manifest; `repository` is the URL of the release's repository. */
 export async function writeKrew(repository: string, dist?: string): Promise<readonly string[]> {
-  const directory = dirname(await bundlePlugin(dist));
+  const directory = dirname(await bundlePlugin(dist, repository));
   await copyFile(join(REPO, 'LICENSE'), join(directory, 'LICENSE'));
   const archive = join(directory, `kubectl-gvisor_ready-v${VERSION}.tar.gz`);
   await pack(archive, directory, ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready', 'LICENSE']);

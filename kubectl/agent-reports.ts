@@ -37,7 +37,15 @@ export type AgentSummary = {
   /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
   readonly message: string;
   readonly port: number;
+  /** The tag of its image, or the whole image where it has none. */
+  readonly version: string;
+  readonly restarts: number;
 };
+
+/** The tag of an image, or the whole image where it has none. */
+export function versionOf(image: string): string {
+  return (/:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image).slice(0, MAX_WORD);
+}
 
 /** Lists the agents' pods, without those being deleted. A DaemonSet's pod has a node even before it is scheduled. */
 export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
@@ -60,6 +68,8 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
     state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
+    version: versionOf(spec?.containers[0]?.image ?? ''),
+    restarts: status?.containerStatuses?.[0]?.restartCount ?? 0,
   };
 }
 
@@ -67,7 +77,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
  * The node for which a DaemonSet creates a pod: until it is scheduled only its affinity has the name.
  * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
  */
-function targetNode(affinity: unknown): string {
+export function targetNode(affinity: unknown): string {
   const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
     JSON.stringify(affinity) ?? '',
   );
@@ -81,6 +91,7 @@ export type ReportResult =
 
 /** The result for every agent when the user may not list their pods. */
 export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
+  forbidden: true,
   problem: `you may not list the pods of ${installedIn}`,
 });
 
@@ -98,7 +109,10 @@ const ROUTES = {
 } as const;
 type Route = keyof typeof ROUTES;
 
-function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
+/** A pod that answers over HTTP. */
+type Endpoint = Pick<AgentSummary, 'name' | 'port'>;
+
+function request(api: Api, { name, port }: Endpoint, path: string, route: Route): Promise<TextResponse> {
   const pod = `${podsPath(api)}/${name}`;
   return route === 'proxy'
     ? api.getText(`${pod}:${port}/proxy${path}`, TIMEOUT_MS)
@@ -187,7 +201,29 @@ export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<
 }
 
 /** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */
-export type GvisorState = { readonly inGvisor: 'yes' | 'open' | 'no' | '?'; readonly evidence: string };
+export type GvisorState = {
+  readonly inGvisor: 'yes' | 'open' | 'no' | '?';
+  /** Why that is the state, as a code. */
+  readonly reason: keyof typeof STATE_REASONS;
+  readonly evidence: string;
+};
+
+/** The codes of {@link GvisorState}, with their meanings. */
+const STATE_REASONS = {
+  ProcessIsGvisor: 'yes',
+  FlagOpensSandbox: 'open',
+  ProcessIsNotGvisor: 'no',
+  NoAgent: '?',
+  NoReport: '?',
+  NotPermitted: '?',
+  PodsNotRead: '?',
+  PodsStale: '?',
+  PodNotSeen: '?',
+} as const;
+
+function stateOf(reason: keyof typeof STATE_REASONS, evidence: string): GvisorState {
+  return { inGvisor: STATE_REASONS[reason], reason, evidence };
+}
 
 /**
  * The uids by which the runtime may know a pod. It knows a static pod by the one in this annotation. Any pod may forge it,
@@ -199,22 +235,21 @@ export function uidsOf({ metadata }: ApiObject<V1Pod>): readonly (string | undef
 
 /** Finds a pod in the report of its node's agent, which is undefined where none runs. */
 export function sandboxOf(pod: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
-  if (result === undefined) return { inGvisor: '?', evidence: 'no agent runs on its node' };
-  if ('problem' in result) return { inGvisor: '?', evidence: result.problem };
+  if (result === undefined) return stateOf('NoAgent', 'no agent runs on its node');
+  if ('problem' in result) return stateOf(result.forbidden ? 'NotPermitted' : 'NoReport', result.problem);
   const { pods } = result.report;
-  if (pods === undefined) return { inGvisor: '?', evidence: 'the agent has not read the pods of its node' };
-  if (pods.stale)
-    return { inGvisor: '?', evidence: `the agent last read the pods of its node at ${pods.at}` };
+  if (pods === undefined) return stateOf('PodsNotRead', 'the agent has not read the pods of its node');
+  if (pods.stale) return stateOf('PodsStale', `the agent last read the pods of its node at ${pods.at}`);
   const uids = uidsOf(pod);
   const weakened = pods.weakened.find(({ uid }) => uids.includes(uid));
   if (weakened !== undefined)
-    return { inGvisor: isOpen(weakened) ? 'open' : 'yes', evidence: weakened.evidence };
+    return stateOf(isOpen(weakened) ? 'FlagOpensSandbox' : 'ProcessIsGvisor', weakened.evidence);
   if (pods.sandboxedUids.includes(pod.metadata.uid))
-    return { inGvisor: 'yes', evidence: "its first process on the node is gVisor's" };
+    return stateOf('ProcessIsGvisor', "its first process on the node is gVisor's");
   const outside = [...pods.violating, ...pods.permitted].find(({ uid }) => uids.includes(uid));
-  if (outside !== undefined) return { inGvisor: 'no', evidence: outside.evidence };
+  if (outside !== undefined) return stateOf('ProcessIsNotGvisor', outside.evidence);
   const unknown = pods.unknown.find(({ uid }) => uids.includes(uid));
-  return { inGvisor: '?', evidence: unknown?.evidence ?? 'the agent has not seen it yet' };
+  return stateOf('PodNotSeen', unknown?.evidence ?? 'the agent has not seen it yet');
 }
 
 const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });

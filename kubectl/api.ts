@@ -46,19 +46,19 @@ export class Api {
   /** The namespace of gvisor-ready. */
   readonly installedIn: string;
   readonly #timeoutMs: number;
-  readonly #userAgent: string;
+  readonly #headers: OutgoingHttpHeaders;
   readonly #stopped: AbortSignal;
 
-  /** `timeoutMs` bounds each request but watches; 0 means no timeout. */
+  /** `timeoutMs` bounds each request but watches; 0 means no timeout. `headers` are sent with every request. */
   constructor(
     access: KubeconfigAccess,
-    options: { installedIn: string; timeoutMs: number; userAgent: string; signal: AbortSignal },
+    options: { installedIn: string; timeoutMs: number; headers: OutgoingHttpHeaders; signal: AbortSignal },
   ) {
-    const { installedIn, timeoutMs, userAgent, signal } = options;
+    const { installedIn, timeoutMs, headers, signal } = options;
     this.access = access;
     this.installedIn = installedIn;
     this.#timeoutMs = timeoutMs;
-    this.#userAgent = userAgent;
+    this.#headers = headers;
     this.#stopped = signal;
   }
 
@@ -149,7 +149,7 @@ export class Api {
   async #options(): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
     const connection = await this.access.connection();
     const headers = connection.headers as OutgoingHttpHeaders | undefined;
-    return { ...connection, headers: { ...headers, 'user-agent': this.#userAgent } };
+    return { ...connection, headers: { ...headers, ...this.#headers } };
   }
 
   async #send({ method, path, body, type, signal, watch }: ApiRequest): Promise<IncomingMessage> {

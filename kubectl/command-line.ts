@@ -1,21 +1,25 @@
+import timers from 'node:timers/promises';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../agent/config.ts';
 import { NAMESPACE } from '../agent/kube/access.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
-import { Api } from './api.ts';
+import { Api, UnreachableError } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
+import { clean } from './commands/clean.ts';
 import { complete } from './commands/completion.ts';
 import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
 import { type PodsFlags, pods } from './commands/pods.ts';
-import { status } from './commands/status.ts';
+import { type StatusFlags, status } from './commands/status.ts';
+import { type BundleFlags, supportBundle } from './commands/support-bundle.ts';
 import { uninstall } from './commands/uninstall.ts';
+import { type VersionFlags, version } from './commands/version.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
 import { type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
 import { type Format, type Output, parseTimeout, printMessage } from './output.ts';
 
-const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage.';
+const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage, 130 interrupted.';
 
 /** What the process passes to the plugin. */
 export type PluginOptions = {
@@ -31,7 +35,11 @@ export type PluginOptions = {
 
 /** The flags of every command. */
 type GlobalFlags = ApiChoice & { readonly namespace?: string; readonly requestTimeout: number };
-type ApiChoice = KubeconfigChoice & { readonly gvisorReadyNamespace?: string };
+type ApiChoice = KubeconfigChoice & {
+  readonly gvisorReadyNamespace?: string;
+  readonly as?: string;
+  readonly asGroup?: readonly string[];
+};
 
 /** The environment variable for the namespace of gvisor-ready. */
 const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
@@ -59,7 +67,7 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
     const isUsage = error instanceof InvalidArgumentError;
     if (error instanceof CommanderError && !isUsage) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     printMessage(output, signal.aborted ? 'Interrupted.' : sanitizeLine(errorLine(error)));
-    return isUsage ? EXIT.usage : EXIT.incomplete;
+    return signal.aborted ? EXIT.interrupted : isUsage ? EXIT.usage : EXIT.incomplete;
   }
 }
 
@@ -88,14 +96,13 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
     )
     .option('--context <name>', 'context of the kubeconfig')
     .option('--kubeconfig <file>', 'kubeconfig to use')
+    .option('--as <user>', 'user to impersonate')
+    .option('--as-group <group>', 'group to impersonate; may be repeated', (group, groups: string[] = []) => [
+      ...groups,
+      group,
+    ])
     .addOption(
-      new Option('--request-timeout <time>', 'timeout of one request, such as 5s; 0 means none')
-        .default(30_000, '30s')
-        .argParser((text) => {
-          const ms = parseTimeout(text);
-          if (ms === undefined) throw new InvalidArgumentError('Write for example 5s, 1m30s, or 0.');
-          return ms;
-        }),
+      timeOption('--request-timeout <time>', 'timeout of one request, such as 5s; 0 means none', '30s'),
     )
     .addHelpText('after', () => `\n${wrap(CODES, output.width).join('\n')}`);
 
@@ -108,15 +115,23 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   const format = (...formats: readonly string[]) =>
     new Option('-o, --output <format>', 'format of the output').choices(formats);
   const noHeaders = new Option('--no-headers', 'omit the header line');
+  const selector = (of: string) => new Option('-l, --selector <labels>', `only ${of} with these labels`);
+  const wait = new Option('--wait', 'wait until all is well; prints the last result');
+  const timeout = timeOption('--timeout <time>', 'how long --wait waits', '5m');
+  const yes = new Option('--yes', 'do not ask');
 
   command('status', 'the fleet at a glance')
     .addOption(format('json', 'yaml'))
-    .action(async (flags: { output?: Format }, self: Command) =>
-      end(await status(context(self), flags.output)),
+    .addOption(selector('nodes'))
+    .addOption(wait)
+    .addOption(timeout)
+    .action(async (flags: StatusFlags & WaitFlags, self: Command) =>
+      end(await untilWell(context(self), flags, (attempt) => status(attempt, flags))),
     );
   command('nodes', 'every node: its label, the reason, since when, its agent')
     .addOption(format('wide', 'json', 'yaml'))
     .option('-w, --watch', 'keep watching, and print each node that changes')
+    .addOption(selector('nodes'))
     .addOption(noHeaders)
     .action(async (flags: NodesFlags, self: Command) =>
       end(await (flags.watch ? watchNodes : nodes)(context(self), flags)),
@@ -133,22 +148,92 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   command('pods', 'which running pods are really in gVisor, as the agents see them')
     .addOption(format('wide', 'json', 'yaml'))
     .option('-A, --all-namespaces', 'list pods of all namespaces')
+    .addOption(selector('pods'))
     .addOption(noHeaders)
     .action(async (flags: PodsFlags, self: Command) => end(await pods(context(self), flags)));
   command('check', 'whether everything that gVisor needs in this cluster is there and consistent')
     .addOption(format('json', 'yaml'))
     .option('--pre', 'check before installing')
-    .action(async (flags: CheckFlags, self: Command) => end(await check(context(self), flags)));
+    .addOption(wait)
+    .addOption(timeout)
+    .action(async (flags: CheckFlags & WaitFlags, self: Command) =>
+      end(await untilWell(context(self), flags, (attempt) => check(attempt, flags))),
+    );
+  command('support-bundle', 'write what a maintainer needs to see into one file')
+    .option('-o, --output <file>', 'file to write (default: gvisor-ready-TIME.tar.gz)')
+    .addOption(selector('nodes'))
+    .action(async (flags: BundleFlags, self: Command) => end(await supportBundle(context(self), flags)));
+  command('version', 'the versions of this plugin, the agents, the fleet controller and the API server')
+    .addOption(format('json', 'yaml'))
+    .option('--client', 'only that of this plugin')
+    .action(async (flags: VersionFlags, self: Command) =>
+      end(await version(output, () => context(self), flags)),
+    );
+  command('clean', 'remove what an agent left on nodes that are no longer in the DaemonSet; asks first')
+    .argument('[node...]', 'names of nodes')
+    .addOption(selector('nodes'))
+    .addOption(yes)
+    .action(async (names: string[], { yes = false, ...flags }: CleanFlags, self: Command) =>
+      end(await clean(context(self), { names, ...flags }, { yes, ...options })),
+    );
   command('uninstall', 'remove from every node what agents wrote there; asks first')
-    .option('--yes', 'do not ask')
+    .addOption(yes)
     .action(async ({ yes = false }: { yes?: boolean }, self: Command) =>
       end(await uninstall(context(self), { yes, ...options })),
     );
   return program;
 }
 
+type CleanFlags = { readonly yes?: boolean; readonly selector?: string };
+type WaitFlags = { readonly wait?: boolean; readonly timeout: number };
+
+const WAIT_INTERVAL_MS = 2_000;
+
+/** With --wait, repeats a command until it exits with 0 or the time is up, and prints the last result only. */
+async function untilWell(
+  context: Context,
+  { wait = false, timeout }: WaitFlags,
+  run: (context: Context) => Promise<number>,
+): Promise<number> {
+  if (!wait) return run(context);
+  const { output, signal } = context;
+  const deadline = timeout === 0 ? undefined : AbortSignal.timeout(timeout);
+  for (;;) {
+    const printed: string[] = [];
+    const attempt = { ...context, output: { ...output, out: (text: string) => void printed.push(text) } };
+    const isLast = deadline?.aborted === true;
+    const code = await run(attempt).catch((error: unknown) => {
+      if (isLast || signal.aborted || !(error instanceof UnreachableError)) throw error;
+    });
+    if (code !== undefined && (code === EXIT.ok || isLast)) {
+      output.out(printed.join(''));
+      if (code !== EXIT.ok) printMessage(output, `Not all is well after ${timeout / 1_000} s (--timeout).`);
+      return code;
+    }
+    const pause = timers.setTimeout(WAIT_INTERVAL_MS, undefined, {
+      signal: AbortSignal.any([signal, ...(deadline === undefined ? [] : [deadline])]),
+    });
+    await pause.catch(() => signal.throwIfAborted());
+  }
+}
+
+function timeOption(flags: string, description: string, fallback: string): Option {
+  const parse = (text: string) => {
+    const ms = parseTimeout(text);
+    if (ms === undefined) throw new InvalidArgumentError('Write for example 5s, 1m30s, or 0.');
+    return ms;
+  };
+  return new Option(flags, description).default(parse(fallback), fallback).argParser(parse);
+}
+
 function openApi(choice: ApiChoice, { env, signal }: PluginOptions, timeoutMs: number): Api {
-  const userAgent = `kubectl-gvisor_ready/${VERSION}`;
+  const { as: user, asGroup: groups = [] } = choice;
+  if (user === undefined && groups.length > 0) throw new InvalidArgumentError('--as-group needs --as');
+  const headers = {
+    'user-agent': `kubectl-gvisor_ready/${VERSION}`,
+    ...(user === undefined ? {} : { 'impersonate-user': user }),
+    ...(groups.length === 0 ? {} : { 'impersonate-group': [...groups] }),
+  };
   const installedIn = choice.gvisorReadyNamespace || env[INSTALLED_IN] || NAMESPACE;
-  return new Api(loadKubeconfig(choice, env), { installedIn, timeoutMs, userAgent, signal });
+  return new Api(loadKubeconfig(choice, env), { installedIn, timeoutMs, headers, signal });
 }

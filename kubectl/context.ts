@@ -1,3 +1,4 @@
+import type { Tone } from '../agent/text/format.ts';
 import type { Api } from './api.ts';
 import type { Output } from './output.ts';
 
@@ -12,5 +13,23 @@ export type Context = {
   readonly signal: AbortSignal;
 };
 
-/** Exit codes. */
-export const EXIT = { ok: 0, problem: 1, incomplete: 2, usage: 64 } as const;
+/** Exit codes; 130 is a shell's for SIGINT. */
+export const EXIT = { ok: 0, problem: 1, incomplete: 2, usage: 64, interrupted: 130 } as const;
+
+/** Tones of results, the worst first. */
+const TONES = ['fail', 'unknown', 'warning', 'skipped', 'pass'] as const satisfies readonly Tone[];
+
+/** How bad a tone is: 0 is the worst. */
+export function rankOf(tone: Tone): number {
+  return TONES.indexOf(tone);
+}
+
+/** The worst of some tones; "pass" for none. */
+export function worstOf(tones: readonly Tone[]): Tone {
+  return TONES.find((tone) => tones.includes(tone)) ?? 'pass';
+}
+
+/** The exit code for a tone. */
+export function exitCodeOf(tone: Tone): number {
+  return tone === 'fail' ? EXIT.problem : tone === 'unknown' ? EXIT.incomplete : EXIT.ok;
+}

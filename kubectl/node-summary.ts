@@ -1,5 +1,5 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { CONDITION, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, isExpected, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 
@@ -8,6 +8,8 @@ export type NodeSummary = {
   readonly name: string;
   /** The label `ready`: "true", "false" or "". */
   readonly ready: string;
+  /** Whether it should run gVisor; undefined where no agent has judged that. */
+  readonly expected: boolean | undefined;
   /** The condition `GVisorReady`; `since` is its last transition. */
   readonly status: string;
   readonly reason: string;
@@ -40,6 +42,7 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
   return {
     name: metadata.name,
     ready: labels[READY] ?? '',
+    expected: isExpected({ labels, annotations }),
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, MAX_WORD),
     message: (own?.message ?? '').slice(0, MAX_CONDITION_MESSAGE),
@@ -62,6 +65,11 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
 /** Lists every Node in the order of the API. */
 export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {
   return (await api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode)).items;
+}
+
+/** The kubelet's state and cordon, as `kubectl get nodes` shows them. */
+export function kubeletState({ alive, cordoned }: Pick<NodeSummary, 'alive' | 'cordoned'>): string {
+  return `${alive ? 'Ready' : 'NotReady'}${cordoned ? ',SchedulingDisabled' : ''}`;
 }
 
 /** The state of gVisor on a node. The label outweighs the condition, because the scheduler goes by the label. */

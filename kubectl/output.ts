@@ -1,6 +1,5 @@
 import { dumpYaml } from '@kubernetes/client-node';
 import { parseDuration } from '../agent/config.ts';
-import type { RestartSafety, SandboxProblem } from '../agent/sandboxes/problem.ts';
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
 
@@ -8,7 +7,14 @@ import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/tabl
 export type Output = Screen & {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
+  /** The URL of the repository's files at this version; absent in a build without a published repository. */
+  readonly repository?: string;
 };
+
+/** The address of a page of this repository: a URL, or its path where no repository is published. */
+export function addressOf(page: string, { repository = '' }: Pick<Output, 'repository'>): string {
+  return repository === '' ? page : `${repository}/${page}`;
+}
 
 /** The values of `-o`; without one a command prints a table or text. */
 export type Format = 'wide' | 'json' | 'yaml';
@@ -97,9 +103,11 @@ export type Observation = {
   readonly evidence?: readonly string[];
 };
 
-/** Why a node or a pod is in its state, for people and as JSON. */
+/** Why a node or a pod is in its state, for people; `reason` and `data` are the same for programs. */
 export type Explanation = {
   readonly tone: Tone;
+  /** A code: of a node's verdict, or of a pod's state. */
+  readonly reason: string;
   readonly headline: string;
   /** Paragraphs. */
   readonly because: readonly string[];
@@ -108,17 +116,19 @@ export type Explanation = {
   readonly next: readonly string[];
   /** A page of this repository. */
   readonly docs: string;
-  /** The sandboxes that hang, with a pod's own only for a pod. */
-  readonly problems?: readonly SandboxProblem[];
-  /** Of a node: whether a restart of containerd would leave its pods as they are. */
-  readonly restart?: RestartSafety;
+  /** Counts, names, times and codes, without prose. */
+  readonly data: Readonly<Record<string, unknown>>;
 };
 
 const DEFAULT_PAGE = 'docs/operations.md#when-something-is-wrong';
 
 /** Builds an explanation; omitted parts are empty. */
-export function explain(tone: Tone, headline: string, rest: Partial<Explanation> = {}): Explanation {
-  return { because: [], seen: [], next: [], docs: DEFAULT_PAGE, ...rest, tone, headline };
+export function explain(
+  [tone, reason]: readonly [tone: Tone, reason: string],
+  headline: string,
+  rest: Partial<Explanation> = {},
+): Explanation {
+  return { because: [], seen: [], next: [], data: {}, docs: DEFAULT_PAGE, ...rest, tone, reason, headline };
 }
 
 const INDENT = '  ';
@@ -142,25 +152,31 @@ export function explanationLines(
     ]),
     ...(next.length === 0 ? [] : ['', paint(screen, 'bold', 'What to do')]),
     ...next.flatMap((step) => wrap(step, screen.width, INDENT)),
-    '',
-    paint(screen, 'dim', `See ${docs}`),
+    ...(tone === 'pass' ? [] : ['', paint(screen, 'dim', `See ${addressOf(docs, output)}`)]),
   ];
 }
 
-/** The result of one check; `docs` is a page of this repository. */
+/** The result of one check: `text` is for people, `data` for programs. */
 export type CheckLine = {
+  readonly id: string;
   readonly section: string;
   readonly tone: Tone;
   readonly text: string;
+  /** A page of this repository. */
   readonly docs: string;
+  readonly data: Readonly<Record<string, unknown>>;
 };
 
-/** Returns a function that builds the lines of a section. */
-export function inSection(section: string) {
-  return (tone: Tone, text: string, docs: string): CheckLine => ({ section, tone, text, docs });
+/** Returns a function that builds the lines of a section; `pages` has the page of each check by its id. */
+export function inSection<Id extends string>(section: string, pages: Readonly<Record<Id, string>>) {
+  return (
+    id: Id,
+    tone: Tone,
+    { text, ...data }: { readonly text: string; readonly [datum: string]: unknown },
+  ): CheckLine => ({ id, section, tone, text, docs: pages[id], data });
 }
 
-/** Renders check results under the names of their sections. */
+/** Renders check results under the names of their sections; those that did not pass name a page. */
 export function checkLines(lines: readonly CheckLine[], output: Output): string[] {
   const screen = proseOf(output);
   return lines.flatMap(({ section, tone, text, docs }, at) => [
@@ -168,6 +184,6 @@ export function checkLines(lines: readonly CheckLine[], output: Output): string[
       ? []
       : [...(at === 0 ? [] : ['']), paint(screen, 'bold', section)]),
     ...markedLines(tone, text, screen),
-    `  ${paint(screen, 'dim', docs)}`,
+    ...(tone === 'pass' ? [] : [`  ${paint(screen, 'dim', `see ${addressOf(docs, output)}`)}`]),
   ]);
 }

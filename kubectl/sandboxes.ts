@@ -36,6 +36,11 @@ export function explainSandboxes(
   };
 }
 
+/** A problem in -o json. */
+export function problemJson({ message: _, ...problem }: SandboxProblem) {
+  return problem;
+}
+
 /** The scan of a node's sandboxes, or why there is none. */
 export function sandboxesIn(result: ReportResult | undefined): SandboxesReport | string {
   if (result === undefined) return 'no agent runs there';

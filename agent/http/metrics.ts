@@ -2,46 +2,41 @@ import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
 import { expectsGvisor, hasTraces } from '../checks/expected.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
-import { REASONS } from '../reasons.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';
 
 const GAUGES = {
-  gvisor_node_status: ['Published verdict of this node, 1 for the status in force.', 'status'],
-  gvisor_node_reason: ['Reason code of the published verdict.', 'reason'],
-  gvisor_check_status: ['Result of each check: 1, with its status.', 'check', 'status'],
-  gvisor_check_duration_seconds: ['Duration of each check in the last evaluation.', 'check'],
-  gvisor_last_proof_timestamp_seconds: ['When a sandbox was last proven to run in gVisor, Unix time.'],
-  gvisor_proof_interval_seconds: ['Time between proofs when nothing changes.'],
+  gvisor_node_status: ['The published verdict: 1 for its status.', 'status'],
+  gvisor_node_reason: ['Reason of the published verdict.', 'reason'],
+  gvisor_check_status: ['Result of each check.', 'check', 'status'],
+  gvisor_last_proof_timestamp_seconds: ['Time of the last proof, Unix time.'],
+  gvisor_proof_interval_seconds: ['Interval of proofs.'],
   gvisor_node_info: ['Releases on this node.', 'runsc', 'platform', 'containerd', 'kernel'],
   gvisor_probe_orphans: ['Sandboxes of earlier probes that containerd cannot remove.'],
-  gvisor_unwatched_directories: [
-    'Directories that cannot be watched and are polled, so that a fault in them is seen some seconds later.',
-  ],
-  gvisor_last_boot_seconds: ['Duration of the last boot of a sandbox, from the request until it was ready.'],
+  gvisor_unwatched_directories: ['Directories that are polled, because they cannot be watched.'],
+  gvisor_last_boot_seconds: ['Duration of the last boot of a sandbox.'],
   gvisor_node_expected: [
-    'Whether this node should run gVisor: it was once proven here, a part of it is installed here, or EXPECT_GVISOR says so.',
+    'Whether this node should run gVisor: once proven, partly installed, or EXPECT_GVISOR.',
+  ],
+  gvisor_installation_failed: [
+    "Whether the installer's last work failed or was interrupted; absent where it was never used.",
   ],
   gvisor_sandbox_problems: [
     'Sandboxes that hang, remain or would not survive a restart of containerd.',
     'reason',
   ],
   gvisor_containerd_restart_safe: [
-    'Whether a restart of containerd would leave all pods as they are; absent if unknown.',
+    'Whether a restart of containerd would leave all pods; absent if unknown.',
   ],
-  gvisor_sandboxes_last_scan_timestamp_seconds: [
-    'When the sandboxes of this node were last scanned, Unix time.',
-  ],
+  gvisor_sandboxes_last_scan_timestamp_seconds: ['When sandboxes were last scanned, Unix time.'],
   gvisor_build_info: ["The agent's version.", 'version'],
-  gvisor_time_seconds: [
-    "The node's clock at the scrape, Unix time, to compute the age of the other timestamps.",
-  ],
+  gvisor_time_seconds: ["The node's clock at the scrape, Unix time."],
 } as const;
 const COUNTERS = {
   gvisor_probes_total: ['Probe sandboxes by outcome.', 'outcome'],
   gvisor_transitions_total: ['Changes of the published verdict by new reason.', 'reason'],
-  gvisor_api_requests_total: ['Requests to the API server by verb and code.', 'verb', 'code'],
+  gvisor_api_requests_total: ['Requests to the API server.', 'verb', 'code'],
 } as const;
 
 /** The agent's metrics, registered in a registry of their own. */
@@ -54,7 +49,7 @@ export class Metrics implements Publisher {
   readonly #boot = new Histogram({
     name: 'gvisor_sandbox_boot_seconds',
     help: 'Time from the request for a sandbox until it is ready.',
-    buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 40, 80, 160],
+    buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 15, 60],
     registers: [this.#registry],
   });
   readonly #expectGvisor: boolean;
@@ -73,10 +68,10 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_proof_interval_seconds.set(proofIntervalMs / 1_000);
     this.#gauges.gvisor_build_info.set({ version }, 1);
     for (const outcome of Object.keys(PROOF_TONES)) this.#counters.gvisor_probes_total.inc({ outcome }, 0);
-    for (const reason of Object.keys(REASONS)) this.#counters.gvisor_transitions_total.inc({ reason }, 0);
     // Absent until known.
     this.#gauges.gvisor_last_boot_seconds.remove();
     this.#gauges.gvisor_node_expected.remove();
+    this.#gauges.gvisor_installation_failed.remove();
     this.#gauges.gvisor_containerd_restart_safe.remove();
     this.#gauges.gvisor_sandboxes_last_scan_timestamp_seconds.remove();
   }
@@ -88,10 +83,8 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_node_reason.reset();
     this.#gauges.gvisor_node_reason.set({ reason: verdict.reason }, 1);
     this.#gauges.gvisor_check_status.reset();
-    for (const { check, status, durationMs } of findings) {
-      this.#gauges.gvisor_check_status.set({ check, status }, 1);
-      this.#gauges.gvisor_check_duration_seconds.set({ check }, durationMs / 1_000);
-    }
+    for (const { check, status } of findings) this.#gauges.gvisor_check_status.set({ check, status }, 1);
+    this.#publishInstallation(report);
     this.#gauges.gvisor_node_info.reset();
     const { runsc = '', platform = '', containerd = '', kernel = '' } = facts;
     this.#gauges.gvisor_node_info.set({ runsc, platform, containerd, kernel }, 1);
@@ -99,6 +92,15 @@ export class Metrics implements Publisher {
     if (old !== undefined && (old.status !== verdict.status || old.reason !== verdict.reason))
       this.#counters.gvisor_transitions_total.inc({ reason: verdict.reason });
     this.#published = report;
+  }
+
+  /** Where the installer was never used, nothing is shown. */
+  #publishInstallation({ installation }: Report): void {
+    this.#gauges.gvisor_installation_failed.remove();
+    if (installation === undefined) return;
+    const { pending, failure } = installation;
+    const failed = pending === undefined ? failure !== undefined : pending.interrupted;
+    this.#gauges.gvisor_installation_failed.set(Number(failed));
   }
 
   count({ proof, provenAt, findings }: Report): void {
@@ -160,24 +162,14 @@ export class Metrics implements Publisher {
 }
 
 const POD_GAUGES = {
-  gvisor_pods: [
-    'Running pods by their CRI handler, and by whether they really run in gVisor.',
-    'handler',
-    'sandboxed',
-  ],
-  gvisor_unsandboxed_pods: [
-    'Running pods outside gVisor, or in one with a way out to the host, in namespaces labelled require-gvisor=true.',
-  ],
-  gvisor_unknown_pods: ['Running pods in namespaces labelled require-gvisor=true whose runtime is unknown.'],
-  gvisor_unlimited_pods: [
-    "Running pods in gVisor whose sandbox is outside the kubelet's cgroup for it, so that no limit holds.",
-  ],
-  gvisor_weakened_pods: [
-    "Running pods in gVisor whose sandbox is weaker than that of the node's probe, by flags or annotations.",
-  ],
-  gvisor_pods_last_seen_timestamp_seconds: ['When the pods of this node were last read, Unix time.'],
+  gvisor_pods: ['Running pods by CRI handler, and by whether they run in gVisor.', 'handler', 'sandboxed'],
+  gvisor_unsandboxed_pods: ['Pods outside gVisor, or with a way out of it, where require-gvisor=true.'],
+  gvisor_unknown_pods: ['Pods of an unknown runtime where require-gvisor=true.'],
+  gvisor_unlimited_pods: ["gVisor pods outside the kubelet's cgroups, so that no limit holds."],
+  gvisor_weakened_pods: ["gVisor pods whose sandbox is weaker than the probe's, by flags or annotations."],
+  gvisor_pods_last_seen_timestamp_seconds: ['When pods were last read, Unix time.'],
   gvisor_namespaces_last_update_timestamp_seconds: [
-    'When the API server last reported the namespaces labelled require-gvisor=true, Unix time.',
+    'When the API server last reported the labelled namespaces, Unix time.',
   ],
 } as const;
 

@@ -10,7 +10,19 @@ from typing import Any
 
 from .api import Api
 from .errors import ApiUnavailableError, RefusedError
-from .nodes import PROVEN_BY, READY_LABEL, as_text, has_handler, obstacle, summary, verdict, verdict_age
+from .nodes import (
+    NOT_READY_TAINT,
+    PROVEN_BY,
+    READY_LABEL,
+    as_text,
+    has_handler,
+    obstacle,
+    summary,
+    taints,
+    tolerates,
+    verdict,
+    verdict_age,
+)
 from .pods import Json, truncated
 from .settings import Settings
 
@@ -55,11 +67,13 @@ def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: 
         sentence = f'RuntimeClass "{name}" has the handler "{found.get("handler")}", not "{settings.handler}"'
         return Availability("HandlerMismatch", sentence)
     scheduling = found.get("scheduling") or {}
-    if (scheduling.get("nodeSelector") or {}).get(READY_LABEL) != "true":
-        sentence = f'RuntimeClass "{name}" does not select {READY_LABEL}: "true", so its pods could land'
-        return Availability("RuntimeClassUnscoped", f"{sentence} on a node where gVisor was not proven")
+    selector = scheduling.get("nodeSelector") or {}
     for _ in range(3):
         try:
+            where = None if selector.get(READY_LABEL) == "true" else unguarded(api, scheduling, spec)
+            if where:
+                sentence = f'RuntimeClass "{name}" does not select {READY_LABEL}: "true", so its pods could land'
+                return Availability("RuntimeClassUnscoped", f"{sentence} {where}")
             return survey(api, scheduling, spec, settings, enough)
         except RefusedError as error:
             if error.status != 410:  # the continue token has expired: start over
@@ -67,9 +81,23 @@ def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: 
     raise ApiUnavailableError("cannot list nodes: the list expired three times before its end was read")
 
 
+def unguarded(api: Api, scheduling: Json, spec: Mapping[str, Any]) -> str | None:
+    """Where a pod could land unproven if its class selects a pool of nodes and not the proven ones; None if the agents'
+    taint keeps it away from every unproven node of the pool."""
+    tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
+    taint = {"key": NOT_READY_TAINT, "effect": "NoSchedule"}
+    if not scheduling.get("nodeSelector") or any(tolerates(one, taint) for one in tolerations):
+        return "on a node where gVisor was not proven"
+    for node in api.nodes(as_text(scheduling["nodeSelector"])):
+        guarded = any(one.get("key") == NOT_READY_TAINT and one.get("effect") == "NoSchedule" for one in taints(node))
+        if not guarded and (node["metadata"].get("labels") or {}).get(READY_LABEL) != "true":
+            return f"on {node['metadata']['name']}, which is not proven and lacks the taint {NOT_READY_TAINT}"
+    return None
+
+
 def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
     """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
-    selector = scheduling["nodeSelector"]
+    selector = {**scheduling["nodeSelector"], READY_LABEL: "true"}
     tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
     pool = {"nodeSelector": selector, "tolerations": tolerations}
     pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}

@@ -35,7 +35,15 @@ const GUARD = 'gvisor-ready-guard-namespace';
 const PODS_BINDING = 'gvisor-ready-enforce-pods';
 
 const DOCS = 'docs/admission.md#installing-it';
-const line = inSection('Admission');
+const line = inSection('Admission', {
+  AgentPolicies: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
+  Enforcement: DOCS,
+  NamespaceGuard: 'docs/admission.md#who-may-lift-the-requirement',
+  RequiredNamespaces: DOCS,
+  NamespaceLabel: DOCS,
+  SystemNamespace: 'docs/admission.md',
+  OlderPendingPods: DOCS,
+});
 
 /** Checks the admission policies and their bindings, and the labels of namespaces. */
 export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
@@ -76,39 +84,52 @@ function effectIn(
 }
 
 function aboutBase(effectOf: EffectOf): CheckLine[] {
-  const docs = 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot';
   const weak = Object.entries(BASE).filter(([name]) => effectOf(name) !== 'denies');
   if (weak.length === 0)
-    return [line('pass', 'Agents can write only their own Node: the policies are in force', docs)];
-  return weak.map(([name, danger]) =>
-    line('fail', `The policy ${name} ${EFFECTS[effectOf(name)]}: ${danger}`, docs),
-  );
+    return [
+      line('AgentPolicies', 'pass', {
+        text: 'Agents can write only their own Node: the policies are in force',
+      }),
+    ];
+  return weak.map(([policy, danger]) => {
+    const effect = effectOf(policy);
+    return line('AgentPolicies', 'fail', {
+      text: `The policy ${policy} ${EFFECTS[effect]}: ${danger}`,
+      policy,
+      effect,
+    });
+  });
 }
 
 function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): CheckLine[] {
   const effect = effectOf(ENFORCE);
   const required = labelled(requirements, 'true');
-  if (effect === 'absent' && requirements.size === 0)
-    return [line('pass', 'No namespace requires gVisor, and the component enforce is not installed', DOCS)];
+  if (effect === 'absent' && requirements.size === 0) {
+    const text = 'No namespace requires gVisor, and the component enforce is not installed';
+    return [line('Enforcement', 'pass', { text, policy: ENFORCE, effect })];
+  }
   if (effect !== 'denies') {
     const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
-    return [
+    const text =
       required.length > 0
-        ? line('fail', `${what}, so pods in ${nameList(required)} can run outside gVisor`, DOCS)
-        : line('warning', `${what}: pods outside gVisor are not denied`, DOCS),
-    ];
+        ? `${what}, so pods in ${nameList(required)} can run outside gVisor`
+        : `${what}: pods outside gVisor are not denied`;
+    const tone = required.length > 0 ? 'fail' : 'warning';
+    return [line('Enforcement', tone, { text, policy: ENFORCE, effect, namespaces: required })];
   }
   const guard = effectOf(GUARD);
-  const docs = 'docs/admission.md#who-may-lift-the-requirement';
-  return [
-    line('pass', 'Pods outside gVisor are denied where it is required', DOCS),
+  const text =
     guard === 'denies'
-      ? line('pass', 'Lifting the requirement from a namespace takes a permission of its own', docs)
-      : line(
-          'fail',
-          `The policy ${GUARD} ${EFFECTS[guard]}: every user who may label a namespace can lift the requirement`,
-          docs,
-        ),
+      ? 'Lifting the requirement from a namespace takes a permission of its own'
+      : `The policy ${GUARD} ${EFFECTS[guard]}: every user who may label a namespace can lift the requirement`;
+  return [
+    line('Enforcement', 'pass', {
+      text: 'Pods outside gVisor are denied where it is required',
+      policy: ENFORCE,
+      effect,
+      namespaces: required,
+    }),
+    line('NamespaceGuard', guard === 'denies' ? 'pass' : 'fail', { text, policy: GUARD, effect: guard }),
   ];
 }
 
@@ -118,16 +139,16 @@ function aboutLabels(requirements: Requirements, installedIn: string): CheckLine
   const named = (names: readonly string[]) => (names.length === 0 ? '' : ` (${nameList(names)})`);
   if (required.length + audited.length > 0) {
     const text = `gVisor is required in ${countOf(required.length, 'namespace')}${named(required)}, audited in ${audited.length}${named(audited)}`;
-    lines.push(line('pass', text, DOCS));
+    lines.push(line('RequiredNamespaces', 'pass', { text, required, audited }));
   }
-  for (const [name, value] of requirements) {
+  for (const [namespace, value] of requirements) {
     if (!['true', 'audit', 'false'].includes(value)) {
-      const text = `The namespace ${name} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;
-      lines.push(line('fail', text, DOCS));
+      const text = `The namespace ${namespace} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;
+      lines.push(line('NamespaceLabel', 'fail', { text, namespace, value }));
     }
-    if (['kube-system', installedIn].includes(name) && ['true', 'audit'].includes(value)) {
-      const text = `The namespace ${name} is labelled ${REQUIRE}, and its pods need the host`;
-      lines.push(line('fail', text, 'docs/admission.md'));
+    if (['kube-system', installedIn].includes(namespace) && ['true', 'audit'].includes(value)) {
+      const text = `The namespace ${namespace} is labelled ${REQUIRE}, and its pods need the host`;
+      lines.push(line('SystemNamespace', 'fail', { text, namespace, value }));
     }
   }
   return lines;
@@ -160,12 +181,16 @@ async function aboutPendingPods(
     .filter(
       ({ spec, status }) => status?.phase === 'Pending' && !classes.includes(spec?.runtimeClassName ?? ''),
     )
-    .map(({ metadata: { namespace, name }, spec }) =>
-      spec?.nodeName === undefined
-        ? `${namespace}/${name} (waits for a node)`
-        : `${namespace}/${name} (waits on ${spec.nodeName})`,
-    );
+    .map(({ metadata: { namespace, name, uid }, spec }) => ({
+      namespace,
+      name,
+      uid,
+      node: spec?.nodeName ?? null,
+    }));
   if (pending.length === 0) return [];
-  const text = `Older than the requirement, and would start outside gVisor: ${nameList(pending)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
-  return [line('fail', text, DOCS)];
+  const names = pending.map(({ namespace, name, node }) =>
+    node === null ? `${namespace}/${name} (waits for a node)` : `${namespace}/${name} (waits on ${node})`,
+  );
+  const text = `Older than the requirement, and would start outside gVisor: ${nameList(names)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
+  return [line('OlderPendingPods', 'fail', { text, pods: pending })];
 }

@@ -29,17 +29,23 @@ const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
 const CONCURRENCY = 8;
 
 const INSTALL = 'docs/install.md#3-the-agent';
-const line = inSection('Before installing');
+const line = inSection('Before installing', {
+  Permissions: INSTALL,
+  RuntimeClassName: INSTALL,
+  OtherRuntimeClass: INSTALL,
+  Namespace: INSTALL,
+  NotInstalled: INSTALL,
+  SupportedNodes: 'docs/distributions.md',
+});
 
-/** Checks that the manifests can be applied, and that there are nodes on which agents work. */
-export async function checkPreInstall({ api }: Context): Promise<readonly CheckLine[]> {
-  const [permissions, existing, nodes] = await Promise.all([
-    aboutPermissions(api),
-    aboutExisting(api),
-    listNodes(api),
-  ]);
-  return [...permissions, ...existing, ...aboutNodes(nodes)];
-}
+/** The checks before an installation: each is unknown alone where the user may not read what it needs. */
+export const PRE_INSTALL = {
+  Permissions: ({ api }: Context) => aboutPermissions(api),
+  RuntimeClasses: ({ api }: Context) => aboutClasses(api),
+  Namespace: ({ api }: Context) => aboutNamespace(api),
+  NotInstalled: ({ api }: Context) => aboutInstallation(api),
+  SupportedNodes: async ({ api }: Context) => aboutNodes(await listNodes(api)),
+} as const;
 
 async function aboutPermissions(api: Api): Promise<CheckLine[]> {
   const wanted = RESOURCES.flatMap(([group, resource, namespaced]) =>
@@ -55,63 +61,102 @@ async function aboutPermissions(api: Api): Promise<CheckLine[]> {
   });
   const missing = wanted.filter((_, at) => !allowed[at]);
   if (missing.length === 0)
-    return [line('pass', 'You may create and patch everything in the manifests', INSTALL)];
+    return [line('Permissions', 'pass', { text: 'You may create and patch everything in the manifests' })];
   return [...new Set(missing.map(({ resource }) => resource))].map((resource) => {
     const verbs = missing.flatMap((each) => (each.resource === resource ? [each.verb] : []));
-    return line('fail', `You may not ${verbs.join(', ')} ${resource}`, INSTALL);
+    return line('Permissions', 'fail', {
+      text: `You may not ${verbs.join(', ')} ${resource}`,
+      resource,
+      verbs,
+    });
   });
 }
 
-/** Looks for objects with the names of the manifests. */
-async function aboutExisting(api: Api): Promise<CheckLine[]> {
-  const [classes, daemonSet, namespace] = await Promise.all([
-    listClasses(api),
-    readDaemonSet(api),
-    optional(api.get<V1Namespace>(`/api/v1/namespaces/${api.installedIn}`)),
-  ]);
+async function aboutClasses(api: Api): Promise<CheckLine[]> {
+  const classes = await listClasses(api);
   const existing = `A RuntimeClass "${RUNTIME_CLASS}" exists`;
   const own = classes.get(RUNTIME_CLASS);
   const others = [...classes.values()].filter(
     (each) => each !== own && each.handler === HANDLER && !selectsProven(each),
   );
-  const lines: CheckLine[] = [];
-  if (own === undefined) lines.push(line('pass', `No RuntimeClass is named "${RUNTIME_CLASS}" yet`, INSTALL));
-  else if (own.handler !== HANDLER) {
-    const text = `${existing} with the handler "${own.handler}", which cannot be changed to "${HANDLER}": rename the class of the manifests, or delete that one`;
-    lines.push(line('fail', text, INSTALL));
-  } else if (selectsProven(own)) lines.push(line('pass', `${existing} as in the manifests`, INSTALL));
-  else {
-    const text = `${existing}: its pods will be scheduled to proven nodes only, and wait until one is proven`;
-    lines.push(line('warning', text, INSTALL));
-  }
-  for (const { metadata } of others) {
-    const text = `The RuntimeClass "${metadata.name}" has the handler "${HANDLER}" and will still be scheduled to nodes that are not proven`;
-    lines.push(line('warning', text, INSTALL));
-  }
-  if (namespace?.status?.phase === 'Terminating')
-    lines.push(
-      line('fail', `The namespace ${api.installedIn} is being deleted: wait until it is gone`, INSTALL),
-    );
-  else if (daemonSet === undefined)
-    lines.push(line('pass', `No DaemonSet ${api.installedIn}/${DAEMON_SET} exists yet`, INSTALL));
-  else
-    lines.push(line('warning', 'Already installed: run kubectl gvisor-ready check without --pre', INSTALL));
-  return lines;
+  const handler = own?.handler ?? null;
+  const about = (tone: 'pass' | 'warning' | 'fail', text: string) =>
+    line('RuntimeClassName', tone, { text, runtimeClass: RUNTIME_CLASS, handler });
+  return [
+    own === undefined
+      ? about('pass', `No RuntimeClass is named "${RUNTIME_CLASS}" yet`)
+      : own.handler !== HANDLER
+        ? about(
+            'fail',
+            `${existing} with the handler "${own.handler}", which cannot be changed to "${HANDLER}": rename the class of the manifests, or delete that one`,
+          )
+        : selectsProven(own)
+          ? about('pass', `${existing} as in the manifests`)
+          : about(
+              'warning',
+              `${existing}: its pods will be scheduled to proven nodes only, and wait until one is proven`,
+            ),
+    ...others.map(({ metadata: { name } }) =>
+      line('OtherRuntimeClass', 'warning', {
+        text: `The RuntimeClass "${name}" has the handler "${HANDLER}" and will still be scheduled to nodes that are not proven`,
+        runtimeClass: name,
+        handler: HANDLER,
+      }),
+    ),
+  ];
+}
+
+async function aboutNamespace(api: Api): Promise<CheckLine[]> {
+  const namespace = api.installedIn;
+  const found = await optional(api.get<V1Namespace>(`/api/v1/namespaces/${namespace}`));
+  if (found?.status?.phase !== 'Terminating') return [];
+  const text = `The namespace ${namespace} is being deleted: wait until it is gone`;
+  return [line('Namespace', 'fail', { text, namespace, phase: 'Terminating' })];
+}
+
+async function aboutInstallation(api: Api): Promise<CheckLine[]> {
+  const data = { namespace: api.installedIn, daemonSet: DAEMON_SET };
+  if ((await readDaemonSet(api)) === undefined)
+    return [
+      line('NotInstalled', 'pass', {
+        text: `No DaemonSet ${api.installedIn}/${DAEMON_SET} exists yet`,
+        ...data,
+        installed: false,
+      }),
+    ];
+  const text = 'Already installed: run kubectl gvisor-ready check without --pre';
+  return [line('NotInstalled', 'warning', { text, ...data, installed: true })];
 }
 
 function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
-  const docs = 'docs/distributions.md';
   const needs = 'Linux on amd64 or arm64, containerd 1.7 or newer';
   const unsupported = nodes.flatMap((node) => {
-    const what = unsupportedPart(node);
-    return what === undefined ? [] : [`${node.name} (${what})`];
+    const because = unsupportedPart(node);
+    return because === undefined ? [] : [{ ...node, because }];
   });
   const supported = nodes.length - unsupported.length;
-  if (supported === 0) return [line('fail', `Agents can evaluate no node: they need ${needs}`, docs)];
-  const total = countOf(nodes.length, 'node');
-  const lines = [line('pass', `Agents can evaluate ${supported} of ${total}: ${needs}`, docs)];
-  if (unsupported.length > 0)
-    lines.push(line('warning', `Nodes that no agent can evaluate: ${nameList(unsupported)}`, docs));
+  const data = {
+    supported,
+    total: nodes.length,
+    unsupported: unsupported.map(({ name, os, architecture, runtime }) => ({
+      name,
+      os,
+      architecture,
+      runtime,
+    })),
+  };
+  if (supported === 0)
+    return [
+      line('SupportedNodes', 'fail', { text: `Agents can evaluate no node: they need ${needs}`, ...data }),
+    ];
+  const text = `Agents can evaluate ${supported} of ${countOf(nodes.length, 'node')}: ${needs}`;
+  const lines = [line('SupportedNodes', 'pass', { text, ...data })];
+  if (unsupported.length > 0) {
+    const names = nameList(unsupported.map(({ name, because }) => `${name} (${because})`));
+    lines.push(
+      line('SupportedNodes', 'warning', { text: `Nodes that no agent can evaluate: ${names}`, ...data }),
+    );
+  }
   return lines;
 }
 

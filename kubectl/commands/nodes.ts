@@ -5,19 +5,25 @@ import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { type NodeSummary, summarizeNode } from '../node-summary.ts';
+import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
 import { ageOf, type Format, isForPrograms, printLines, printMessage, serialize } from '../output.ts';
 
 /** The flags of `nodes`. */
-export type NodesFlags = { readonly output?: Format; readonly headers: boolean; readonly watch?: boolean };
+export type NodesFlags = {
+  readonly output?: Format;
+  readonly headers: boolean;
+  readonly watch?: boolean;
+  /** A label selector. */
+  readonly selector?: string;
+};
 
 /** A node with its agent: undefined for none, "?" when the user may not list agents. */
 export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undefined };
 
-/** Lists every node with its agent. `rowOf` adds the agent to one that comes later. */
-export async function listRows({ api }: Pick<Context, 'api'>) {
+/** Lists the nodes that a label selector matches with their agents. `rowOf` adds the agent to one that comes later. */
+export async function listRows({ api }: Pick<Context, 'api'>, selector?: string) {
   const [{ items, resourceVersion }, agents] = await Promise.all([
-    api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode),
+    api.list<V1Node, NodeSummary>('/api/v1/nodes', queryFor(selector), summarizeNode),
     optional(listAgents(api), [403]),
   ]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
@@ -28,8 +34,12 @@ export async function listRows({ api }: Pick<Context, 'api'>) {
   return { rows: items.map(rowOf), rowOf, agentsHidden: agents === undefined, resourceVersion };
 }
 
+function queryFor(selector: string | undefined): Readonly<Record<string, string>> {
+  return selector === undefined ? {} : { labelSelector: selector };
+}
+
 /** The state of a node's agent, for the column AGENT. */
-export function agentState({ agent }: NodeRow): string {
+export function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
   if (agent === undefined) return '-';
   if (agent === '?') return '?';
   return agent.ready ? 'Ready' : agent.state === 'Running' ? 'NotReady' : agent.state;
@@ -43,14 +53,25 @@ const COLORS: ReadonlyMap<string, Style> = new Map([
   ['False', 'red'],
   ['Unknown', 'yellow'],
 ]);
+const ANSWERS: Readonly<Record<string, string>> = { true: 'yes', false: 'no' };
 const dash = (text: string) => text || '-';
+/** A node where gVisor is not expected has no fault to show. */
+const colorOf = ({ expected }: NodeRow, state: string) =>
+  expected === false ? undefined : COLORS.get(state);
 
 /** The columns of `nodes`. */
 export function nodeColumns(nowMs: number): Column<NodeRow>[] {
   return [
     { head: 'NAME', cell: ({ name }) => name },
-    { head: 'READY', cell: ({ ready }) => dash(ready), color: ({ ready }) => COLORS.get(ready) },
-    { head: 'REASON', cell: ({ reason }) => dash(reason), color: ({ status }) => COLORS.get(status) },
+    {
+      head: 'STATUS',
+      cell: kubeletState,
+      color: (row) => (kubeletState(row) === 'Ready' ? undefined : 'yellow'),
+      spare: 1,
+    },
+    { head: 'EXPECTED', cell: ({ expected }) => ANSWERS[String(expected)] ?? '-', spare: 4 },
+    { head: 'READY', cell: ({ ready }) => dash(ready), color: (row) => colorOf(row, row.ready) },
+    { head: 'REASON', cell: ({ reason }) => dash(reason), color: (row) => colorOf(row, row.status) },
     { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },
     {
       head: 'AGENT',
@@ -71,21 +92,45 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
   ];
 }
 
-/** A node in -o json. */
-function jsonOf(row: NodeRow) {
-  const { labels: _, taints: __, agent, ...node } = row;
+/** A node in -o json, without `agent` where the user may not list agents; null stands for a value that is not set. */
+export function nodeJson(row: NodeRow) {
+  const { name, ready, expected, status, reason, since, runsc, platform, provenBy, agent } = row;
+  const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
   return {
-    ...node,
-    agent: agent === undefined || agent === '?' ? null : { pod: agent.name, state: agentState(row) },
+    name,
+    expected: expected ?? null,
+    ready: ready || null,
+    condition: status === '' ? null : { status, reason, since },
+    runsc: runsc || null,
+    platform: platform || null,
+    provenBy: provenBy || null,
+    kubeletReady,
+    cordoned,
+    kubelet,
+    runtime,
+    os,
+    architecture,
+    ...(agent === '?' ? {} : { agent: agentJson(row) }),
   };
 }
 
+/** The agent of a node in -o json. */
+export function agentJson(row: NodeRow) {
+  const { agent } = row;
+  if (agent === undefined || agent === '?') return null;
+  return { pod: agent.name, state: agentState(row), version: agent.version };
+}
+
 /** `nodes`: every node, what it says about gVisor, and the state of its agent. */
-export async function nodes(context: Context, { output: format, headers }: NodesFlags): Promise<number> {
+export async function nodes(
+  context: Context,
+  { output: format, headers, selector }: NodesFlags,
+): Promise<number> {
   const { output, now } = context;
-  const { rows, agentsHidden } = await listRows(context);
-  if (isForPrograms(format)) output.out(serialize({ nodes: rows.map(jsonOf) }, format));
-  else if (rows.length === 0) printMessage(output, 'There are no nodes.');
+  const { rows, agentsHidden } = await listRows(context, selector);
+  if (isForPrograms(format)) output.out(serialize({ nodes: rows.map(nodeJson) }, format));
+  else if (rows.length === 0)
+    printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {
     const options = { screen: output, headers, wide: format === 'wide' };
     printLines(output, tableLines(nodeColumns(now()), rows, options));
@@ -107,7 +152,7 @@ export async function watchNodes(context: Context, options: NodesFlags): Promise
   try {
     // A watch that ends is restarted with a new list.
     for (;;) {
-      await followNodes(context, shown, print);
+      await followNodes(context, shown, { print, selector: options.selector });
       await timers.setTimeout(RESTART_MS, undefined, { signal: context.signal });
     }
   } catch (error) {
@@ -119,14 +164,20 @@ export async function watchNodes(context: Context, options: NodesFlags): Promise
 async function followNodes(
   context: Context,
   shown: Map<string, NodeRow>,
-  print: (rows: readonly NodeRow[]) => void,
+  {
+    print,
+    selector,
+  }: {
+    readonly print: (rows: readonly NodeRow[]) => void;
+    readonly selector: string | undefined;
+  },
 ): Promise<void> {
-  const { rows, rowOf, resourceVersion } = await listRows(context);
+  const { rows, rowOf, resourceVersion } = await listRows(context, selector);
   const gone = [...shown.values()].filter(({ name }) => !rows.some((row) => row.name === name));
   print([...rows.filter((row) => hasChanged(shown, row)), ...gone.map(deleted)]);
   for (const { name } of gone) shown.delete(name);
   for (const row of rows) shown.set(row.name, row);
-  for await (const { type, object } of changesSince(context, resourceVersion)) {
+  for await (const { type, object } of changesSince(context, resourceVersion, selector)) {
     const row = rowOf(summarizeNode(object));
     if (type === 'DELETED') {
       shown.delete(row.name);
@@ -144,7 +195,7 @@ function rowPrinter({ output, now }: Context, { output: format, headers }: Nodes
   return (rows: readonly NodeRow[]): void => {
     if (rows.length === 0) return;
     if (isForPrograms(format)) {
-      for (const row of rows) output.out(serialize(jsonOf(row), format));
+      for (const row of rows) output.out(serialize(nodeJson(row), format));
       return;
     }
     const wide = format === 'wide';
@@ -160,8 +211,13 @@ function rowPrinter({ output, now }: Context, { output: format, headers }: Nodes
 }
 
 /** Yields the changes since a version until the watch ends or the version has expired. */
-async function* changesSince({ api, signal }: Context, version: string) {
-  const query = new URLSearchParams({ watch: '1', resourceVersion: version, allowWatchBookmarks: 'true' });
+async function* changesSince({ api, signal }: Context, version: string, selector: string | undefined) {
+  const query = new URLSearchParams({
+    ...queryFor(selector),
+    watch: '1',
+    resourceVersion: version,
+    allowWatchBookmarks: 'true',
+  });
   try {
     for await (const event of api.watch<V1Node>(`/api/v1/nodes?${query}`, signal)) {
       if (event.type === 'ERROR') return;
@@ -180,8 +236,8 @@ function deleted(row: NodeRow): NodeRow {
 /** Whether the row differs from the one shown before. */
 function hasChanged(shown: ReadonlyMap<string, NodeRow>, row: NodeRow): boolean {
   const old = shown.get(row.name);
-  const textOf = (each: NodeRow) =>
-    [each.ready, each.status, each.reason, each.message, each.runsc, each.platform, agentState(each)].join(
+  const textOf = ({ ready, expected, status, reason, message, runsc, platform, ...rest }: NodeRow) =>
+    [ready, expected, status, reason, message, runsc, platform, kubeletState(rest), agentState(rest)].join(
       '\n',
     );
   return old === undefined || textOf(old) !== textOf(row);

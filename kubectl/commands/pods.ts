@@ -18,17 +18,22 @@ export type PodsFlags = {
   readonly output?: Format;
   readonly headers: boolean;
   readonly allNamespaces?: boolean;
+  readonly selector?: string;
 };
 
 /** A running pod, what it requests, and what it runs in. */
 export type PodRow = GvisorState & {
   readonly namespace: string;
   readonly name: string;
+  readonly uid: string;
   readonly node: string;
   readonly runtimeClass: string;
   /** Whether its namespace or its RuntimeClass requires gVisor. */
   readonly wanted: boolean;
 };
+
+/** What the user may not list; cluster-scoped resources have no namespace. */
+type HiddenResource = { readonly resource: string; readonly namespace?: string };
 
 /**
  * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
@@ -37,12 +42,13 @@ export type PodRow = GvisorState & {
 export async function listPods(
   { api }: Pick<Context, 'api'>,
   namespaces: readonly string[] | undefined,
+  query: Readonly<Record<string, string>> = {},
 ): Promise<{
   readonly rows: readonly PodRow[];
   readonly reports: ReadonlyMap<string, ReportResult>;
-  readonly hidden: readonly string[];
+  readonly hidden: readonly HiddenResource[];
 }> {
-  const running = { fieldSelector: 'status.phase=Running' };
+  const running = { ...query, fieldSelector: 'status.phase=Running' };
   const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
   const [lists, classes, requirements, agents] = await Promise.all([
     Promise.all(paths.map((path) => api.list<V1Pod>(path, running))),
@@ -58,10 +64,11 @@ export async function listPods(
   );
   const rows = pods.map((pod): PodRow => {
     const { nodeName = '', runtimeClassName = '' } = pod.spec ?? {};
-    const { namespace, name } = pod.metadata;
+    const { namespace, name, uid } = pod.metadata;
     return {
       namespace,
       name,
+      uid,
       node: nodeName,
       runtimeClass: runtimeClassName,
       wanted: requirements?.get(namespace) === 'true' || meansGvisor(classes?.get(runtimeClassName)),
@@ -69,11 +76,31 @@ export async function listPods(
     };
   });
   const hidden = [
-    ...(agents === undefined ? [`the pods of ${api.installedIn}`] : []),
-    ...(requirements === undefined ? ['namespaces'] : []),
-    ...(classes === undefined ? ['runtime classes'] : []),
+    ...(agents === undefined ? [{ resource: 'pods', namespace: api.installedIn }] : []),
+    ...(requirements === undefined ? [{ resource: 'namespaces' }] : []),
+    ...(classes === undefined ? [{ resource: 'runtimeclasses' }] : []),
   ];
   return { rows, reports, hidden };
+}
+
+/** A pod in -o json, whose evidence is a code. */
+export function podJson({ evidence: _, inGvisor, ...row }: PodRow) {
+  return { ...row, inGvisor: inGvisor === '?' ? 'unknown' : inGvisor };
+}
+
+/** How many pods want gVisor, and in what those run. */
+export function countPods(rows: readonly PodRow[]) {
+  const wanted = rows.filter((row) => row.wanted);
+  const numberOf = (state: GvisorState['inGvisor']) =>
+    wanted.filter(({ inGvisor }) => inGvisor === state).length;
+  return {
+    running: rows.length,
+    wanted: wanted.length,
+    inside: numberOf('yes'),
+    open: numberOf('open'),
+    outside: numberOf('no'),
+    unknown: numberOf('?'),
+  };
 }
 
 const COLORS: Readonly<Record<string, Style>> = { yes: 'green', open: 'yellow', '?': 'yellow' };
@@ -95,11 +122,16 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
 /** `pods`: which running pods are really in gVisor. Exits with a problem where one should be and is not. */
 export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
-  const { output: format, headers, allNamespaces = false } = options;
-  const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace]);
-  if (isForPrograms(format)) output.out(serialize({ pods: rows }, format));
+  const { output: format, headers, allNamespaces = false, selector } = options;
+  const query = selector === undefined ? {} : { labelSelector: selector };
+  const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace], query);
+  if (isForPrograms(format))
+    output.out(serialize({ counts: countPods(rows), hidden, pods: rows.map(podJson) }, format));
   else if (rows.length === 0)
-    printMessage(output, `No pod runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`);
+    printMessage(
+      output,
+      `No pod${selector === undefined ? '' : ' with those labels'} runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`,
+    );
   else {
     const options = { screen: output, headers, wide: format === 'wide' };
     printLines(output, tableLines(columnsOf(allNamespaces), rows, options));
@@ -108,8 +140,12 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
   const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
   const see = 'see kubectl gvisor-ready why POD.';
-  if (hidden.length > 0)
-    printMessage(output, `You may not list ${hidden.join(', ')}, so this is incomplete.`);
+  if (hidden.length > 0) {
+    const names = hidden.map(({ resource, namespace }) =>
+      namespace === undefined ? resource : `${resource} of ${namespace}`,
+    );
+    printMessage(output, `You may not list ${names.join(', ')}, so this is incomplete.`);
+  }
   if (unknown.length > 0) printMessage(output, unknownNote(unknown, reports));
   if (wrong.length > 0) {
     const does = wrong.length === 1 ? 'does' : 'do';

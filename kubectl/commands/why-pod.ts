@@ -12,7 +12,7 @@ import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
 import { CLASSES, meansGvisor, READY, REQUIRE } from '../requirements.ts';
-import { aboutProblem, HANGING, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
+import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
 const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
@@ -105,14 +105,37 @@ const TERMINATING_MS = 60_000;
 export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number): Promise<Explanation> {
   const details = await readPodDetails(api, pod);
   const problems = problemsOf(pod, details.result);
-  const explanation = explainState(details, problems, nowMs);
+  const state = explainState(details, problems, nowMs);
+  const explanation = {
+    ...state,
+    data: { ...dataOf(details), ...state.data, sandboxProblems: problems.map(problemJson) },
+  };
   if (problems.length === 0) return explanation;
   return {
     ...explanation,
     seen: [...explanation.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))],
     next: [...stepsFor(problems), ...explanation.next],
     docs: HANGING,
-    problems,
+  };
+}
+
+/** What is known about a pod in -o json; null stands for what the user may not read. */
+function dataOf(details: PodDetails): Explanation['data'] {
+  const { pod, spec, runtimeClass, asksForGvisor, required, node, warnings } = details;
+  const { namespace, name, uid } = pod.metadata;
+  return {
+    kind: 'Pod',
+    namespace,
+    name,
+    uid,
+    phase: pod.status?.phase ?? null,
+    node: spec.nodeName ?? null,
+    nodeReady: node?.ready || null,
+    runtimeClass: spec.runtimeClassName ?? null,
+    handler: runtimeClass === undefined || runtimeClass === '?' ? null : runtimeClass.handler,
+    asksForGvisor,
+    namespaceRequiresGvisor: required ?? null,
+    warnings: warnings.map(({ reason, at }) => ({ reason, at })),
   };
 }
 
@@ -155,18 +178,19 @@ function explainTerminating(
   const ended = ['Succeeded', 'Failed'].includes(pod.status?.phase ?? '');
   const sandboxes = sandboxesIn(result);
   const away = nodes !== undefined && node?.alive !== true;
-  const why = hangs
-    ? 'a process of its sandbox hangs'
+  const [cause, why] = hangs
+    ? ['SandboxHangs', 'a process of its sandbox hangs']
     : away
-      ? 'the kubelet of its node does not report'
+      ? ['KubeletAway', 'the kubelet of its node does not report']
       : ended && finalizers.length > 0
-        ? `its processes have ended, and its finalizers remain: ${finalizers.join(', ')}`
+        ? ['Finalizers', `its processes have ended, and its finalizers remain: ${finalizers.join(', ')}`]
         : typeof sandboxes === 'string'
-          ? 'whether a process of its sandbox hangs is unknown'
-          : 'no process of its sandbox hangs';
+          ? ['Unknown', 'whether a process of its sandbox hangs is unknown']
+          : ['NoProcessHangs', 'no process of its sandbox hangs'];
   const unknown =
     typeof sandboxes === 'string' ? [{ tone: 'unknown', about: 'agent', text: sandboxes } as const] : [];
-  return explain('fail', `${id} on ${spec.nodeName} should have ended ${age} ago: ${why}`, {
+  return explain(['fail', 'Terminating'], `${id} on ${spec.nodeName} should have ended ${age} ago: ${why}`, {
+    data: { cause, dueAt: pod.metadata.deletionTimestamp, finalizers },
     seen: [...seen, aboutNode(details), ...unknown],
     next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
     docs: HANGING,
@@ -202,10 +226,10 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
   });
   const seeNode = `See the node: kubectl gvisor-ready why node/${spec.nodeName}`;
   const explanations: Readonly<Record<GvisorState['inGvisor'], () => Explanation>> = {
-    yes: () => explain('pass', `${on} runs in gVisor`, seeing('pass')),
+    yes: () => explain(['pass', 'InGvisor'], `${on} runs in gVisor`, seeing('pass')),
     open: () =>
       explain(
-        required || asksForGvisor ? 'fail' : 'warning',
+        [required || asksForGvisor ? 'fail' : 'warning', 'OpenToHost'],
         `${on} runs in gVisor with a way out to the host`,
         {
           ...seeing('fail'),
@@ -216,13 +240,17 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
           docs: UNSANDBOXED,
         },
       ),
-    '?': () => explain('unknown', `${on} runs; whether in gVisor is unknown`, seeing('unknown')),
+    '?': () =>
+      explain(['unknown', 'RuntimeUnknown'], `${on} runs; whether in gVisor is unknown`, seeing('unknown')),
     no: () => {
       if (!required && !asksForGvisor) {
         const because = ['A pod runs in gVisor if it has runtimeClassName: gvisor.'];
-        return explain('pass', `${on} runs outside gVisor, as requested`, { ...seeing('pass'), because });
+        return explain(['pass', 'OutsideAsRequested'], `${on} runs outside gVisor, as requested`, {
+          ...seeing('pass'),
+          because,
+        });
       }
-      return explain('fail', `${on} runs on the kernel of the node, not in gVisor`, {
+      return explain(['fail', 'OutsideGvisor'], `${on} runs on the kernel of the node, not in gVisor`, {
         ...seeing('fail'),
         because: [
           asksForGvisor
@@ -236,13 +264,14 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
       });
     },
   };
-  return explanations[sandbox.inGvisor]();
+  const data = { evidence: sandbox.reason };
+  return { ...explanations[sandbox.inGvisor](), data };
 }
 
 /** The kubelet checks the node selector again when it starts a pod, and when it restarts itself. */
 function explainRejected(details: PodDetails, seen: readonly Observation[]): Explanation {
   const { pod, id, spec, node } = details;
-  return explain('fail', `${id} was rejected by ${spec.nodeName}`, {
+  return explain(['fail', 'RejectedByNode'], `${id} was rejected by ${spec.nodeName}`, {
     because: [
       ...(pod.status?.message === undefined ? [] : [pod.status.message]),
       'The node lost its label after the scheduler had chosen it, or its kubelet restarted while the label was gone.',
@@ -260,8 +289,8 @@ function explainRejected(details: PodDetails, seen: readonly Observation[]): Exp
 function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Explanation {
   const { phase, reason = '', message = '' } = pod.status ?? {};
   const because = [[reason, message].filter(Boolean).join(': ')].filter(Boolean);
-  const tone = phase === 'Succeeded' ? 'pass' : 'warning';
-  return explain(tone, `${id} has ended (${phase}) for reasons unrelated to gVisor`, { because, seen });
+  const state = phase === 'Succeeded' ? (['pass', 'Succeeded'] as const) : (['warning', 'Failed'] as const);
+  return explain(state, `${id} has ended (${phase}) for reasons unrelated to gVisor`, { because, seen });
 }
 
 /** Quotes the scheduler, and names the proven nodes that exclude the pod. */
@@ -274,32 +303,51 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   const seen = all.filter(({ text }) => text !== message);
   const headline = `${id} waits for a node`;
   if ((details.spec.schedulingGates ?? []).length > 0)
-    return explain('warning', `${headline}: its scheduling gates hold it back`, { because, seen });
-  if (!asksForGvisor)
-    return explain('warning', `${headline} for reasons unrelated to gVisor, which it does not request`, {
+    return explain(['warning', 'SchedulingGated'], `${headline}: its scheduling gates hold it back`, {
       because,
       seen,
     });
+  if (!asksForGvisor)
+    return explain(
+      ['warning', 'UnscheduledForOtherReasons'],
+      `${headline} for reasons unrelated to gVisor, which it does not request`,
+      { because, seen },
+    );
   if (nodes === undefined) {
     const hidden = 'You may not list nodes, so it is unknown which are proven.';
-    return explain('fail', headline, { because: [...because, hidden], seen });
+    return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });
   }
   const nodesWith = (obstacle: Obstacle | undefined) =>
     nodes.filter((node) => obstacleOf(pod, node) === obstacle);
-  const excluded = (['NotReady', 'cordoned', 'its node selector', 'a taint'] as const).flatMap(
-    (obstacle): Observation[] => {
-      const names = nodesWith(obstacle).map(({ name }) => name);
-      return names.length === 0
-        ? []
-        : [{ tone: 'warning', about: obstacle, text: `excludes ${nameList(names)}` }];
-    },
-  );
-  const unproven = nodesWith('not proven');
+  const excluded = Object.entries(OBSTACLES).flatMap(([code, about]) => {
+    const names = nodesWith(code as Obstacle).map(({ name }) => name);
+    return names.length === 0 || code === 'NotProven' ? [] : [{ code, about, names }];
+  });
+  const unproven = nodesWith('NotProven');
   const free = nodesWith(undefined).map(({ name }) => name);
-  const [first] = free.length === 0 ? unproven : [];
-  return explain('fail', headline, {
-    because: [...because, aboutProven(nodes.length - unproven.length, nodes.length, free)],
-    seen: [...seen, ...excluded, ...unproven.slice(0, 3).map((node) => aboutNode({ nodes, node }))],
+  const faulty = unproven.filter(({ expected }) => expected !== false);
+  const shown = faulty.length === 0 ? unproven : faulty;
+  const [first] = free.length === 0 ? shown : [];
+  const proven = nodes.length - unproven.length;
+  return explain(['fail', 'Unscheduled'], headline, {
+    data: {
+      nodes: nodes.length,
+      proven,
+      excludedBy: Object.fromEntries(excluded.map(({ code, names }) => [code, names])),
+      free,
+    },
+    because: [...because, aboutProven(proven, nodes.length, free)],
+    seen: [
+      ...seen,
+      ...excluded.map(
+        ({ about, names }): Observation => ({
+          tone: 'warning',
+          about,
+          text: `excludes ${nameList(names)}`,
+        }),
+      ),
+      ...shown.slice(0, 3).map((node) => aboutNode({ nodes, node })),
+    ],
     next:
       first === undefined
         ? []
@@ -321,11 +369,11 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   const { pod, id, spec, node, result } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
-  const what = sandboxFails
-    ? 'its sandbox does not boot'
+  const [reason, what] = sandboxFails
+    ? ['SandboxDoesNotBoot', 'its sandbox does not boot']
     : hangs
-      ? 'a process of its sandbox hangs'
-      : (waiting?.reason ?? 'its sandbox is not there yet');
+      ? ['SandboxHangs', 'a process of its sandbox hangs']
+      : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
   const failed = sandboxFails || hangs || (node !== undefined && node.ready !== 'true');
   const observations = [...seen, aboutNode(details)];
   if (result !== undefined && 'report' in result) {
@@ -333,7 +381,8 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
     const tone = status === 'True' ? 'pass' : 'fail';
     observations.push({ tone, about: 'agent', text: `${reason}: ${message}` });
   }
-  return explain(failed ? 'fail' : 'warning', `${id} does not start on ${spec.nodeName}: ${what}`, {
+  return explain([failed ? 'fail' : 'warning', reason], `${id} does not start on ${spec.nodeName}: ${what}`, {
+    data: { containerWaits: waiting?.reason ?? null },
     because: waiting?.message === undefined ? [] : [waiting.message],
     seen: observations,
     next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
@@ -353,22 +402,28 @@ function aboutNode({ nodes, node }: Pick<PodDetails, 'nodes' | 'node'>): Observa
   };
 }
 
-/** What keeps a pod from a node. */
-type Obstacle = 'not proven' | 'NotReady' | 'cordoned' | 'its node selector' | 'a taint';
+/** What keeps a pod from a node, in words. */
+const OBSTACLES = {
+  NotProven: 'not proven',
+  NotReady: 'NotReady',
+  Cordoned: 'cordoned',
+  NodeSelector: 'its node selector',
+  Taint: 'a taint',
+} as const;
+type Obstacle = keyof typeof OBSTACLES;
 
 /** Compares a pod with the label, readiness and taints of a node. Resources and affinities are left to the scheduler. */
 function obstacleOf({ spec }: ApiObject<V1Pod>, node: NodeSummary): Obstacle | undefined {
-  if (node.ready !== 'true') return 'not proven';
+  if (node.ready !== 'true') return 'NotProven';
   if (!node.alive) return 'NotReady';
-  if (node.cordoned) return 'cordoned';
+  if (node.cordoned) return 'Cordoned';
   const selector = Object.entries(spec?.nodeSelector ?? {});
-  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value))
-    return 'its node selector';
+  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value)) return 'NodeSelector';
   const { tolerations = [] } = spec ?? {};
   const repels = node.taints.some(
     (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),
   );
-  return repels ? 'a taint' : undefined;
+  return repels ? 'Taint' : undefined;
 }
 
 /** Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */

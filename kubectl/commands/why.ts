@@ -15,9 +15,10 @@ import {
   readUnreadyReason,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
-import { type Context, EXIT } from '../context.ts';
+import { type Context, EXIT, exitCodeOf } from '../context.ts';
 import { type NodeSummary, summarizeNode } from '../node-summary.ts';
 import {
+  addressOf,
   ageOf,
   type Explanation,
   explain,
@@ -28,7 +29,8 @@ import {
   printLines,
   serialize,
 } from '../output.ts';
-import { explainSandboxes } from '../sandboxes.ts';
+import { explainSandboxes, problemJson } from '../sandboxes.ts';
+import { nodeJson } from './nodes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';
 
 /** The names of kinds that kubectl accepts before a slash. */
@@ -72,10 +74,14 @@ export async function why(context: Context, word: string, format: Format | undef
   else if (pod.found !== undefined) explanation = await explainPod(api, pod.found, now());
   else if (kind !== 'node') explanation = await explainDenied(context, name);
   if (explanation === undefined) throw node.refused ?? pod.refused ?? notFound(kind, name, namespace);
-  if (isForPrograms(format)) output.out(serialize(explanation, format));
-  else printLines(output, explanationLines(explanation, output));
-  if (explanation.tone === 'pass') return EXIT.ok;
-  return explanation.tone === 'unknown' && pod.found !== undefined ? EXIT.incomplete : EXIT.problem;
+  const { tone, reason, data, docs } = explanation;
+  if (isForPrograms(format)) {
+    const { kind: found, ...rest } = data;
+    output.out(
+      serialize({ kind: found, result: tone, reason, ...rest, docs: addressOf(docs, output) }, format),
+    );
+  } else printLines(output, explanationLines(explanation, output));
+  return tone === 'warning' && data.kind === 'Pod' ? EXIT.problem : exitCodeOf(tone);
 }
 
 /** An object, or the refusal to read it, which must not hide an object of the other kind. */
@@ -107,12 +113,13 @@ async function explainDenied({ api, namespace }: Context, name: string): Promise
   );
   if (own === undefined) return undefined;
   return explain(
-    'fail',
+    ['fail', 'DeniedByPolicy'],
     `There is no pod ${namespace}/${name}: the API server denies the pods of ${own.about}`,
     {
       because: [own.message],
       next: ['Change the template of the pods as the message says.'],
       docs: 'docs/admission.md#messages-and-remedies',
+      data: { kind: 'Denied', namespace, name, object: own.about, at: own.at },
     },
   );
 }
@@ -142,7 +149,6 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const details = await readNodeDetails(api, summarizeNode(object));
   const { node, result } = details;
   const report = result !== undefined && 'report' in result ? result.report : undefined;
-  const reason = report?.verdict.reason ?? node.reason;
   const agent = aboutAgent(details, api.installedIn);
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
@@ -153,30 +159,107 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (!node.alive)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
-  const broken = node.ready !== 'true' || details.agent === undefined;
-  const unjudged = node.status === 'Unknown' || node.status === '';
-  return {
-    tone: broken ? (unjudged ? 'unknown' : 'fail') : 'pass',
-    headline: headlineOf(node, reason, nowMs),
+  const reasons = reasonsIn(report, report?.verdict.reason ?? node.reason);
+  const [tone, reason, headline] = judge(details, nowMs);
+  return explain([tone, reason], `${node.name}: ${headline}`, {
     because: becauseOf(node, report, nowMs),
     seen,
     next: [
-      ...remediesFor(report, reason),
+      ...reasons.map(remedyFor),
       ...(hanging?.next ?? []),
       ...(agent.next === undefined ? [] : [agent.next]),
     ],
     docs: 'docs/reasons.md',
-    ...(sandboxes && { problems: sandboxes.problems, restart: sandboxes.restart }),
-  };
+    data: nodeData(details, reasons),
+  });
 }
 
-function headlineOf(node: NodeSummary, reason: string, nowMs: number): string {
-  const { name, status, ready, since } = node;
-  if (status === '' && ready === '') return `${name}: no agent has judged it`;
-  const known = status === 'True' || status === 'False' || status === 'Unknown' ? status : 'Unknown';
-  const age = node.reason === reason ? ageOf(since, nowMs) : '';
-  const grace = ready === 'true' && known !== 'True' ? '; the label is kept for a grace period' : '';
-  return `${name}: ${HEADLINES[known][1]} (${reason}${age === '' ? '' : `, for ${age}`}${grace})`;
+/** The verdict of the report, which is newer than that of the condition. */
+function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
+  const { status, reason } = result !== undefined && 'report' in result ? result.report.verdict : node;
+  return { status: status === '' || Object.hasOwn(HEADLINES, status) ? status : 'Unknown', reason };
+}
+
+/**
+ * The tone, a code and the headline for a node. The scheduler goes by the label, so a node passes only where label, verdict
+ * and agent agree.
+ */
+export function judge(
+  { node, agent, result }: NodeDetails,
+  nowMs: number,
+): readonly [tone: Tone, reason: string, headline: string] {
+  const { status, reason } = verdictOf({ node, result });
+  const { ready, expected, alive } = node;
+  const labelled = ready === 'true';
+  const age = node.reason === reason ? ageOf(node.since, nowMs) : '';
+  const code = `${reason}${age === '' ? '' : `, for ${age}`}`;
+  if (labelled && agent === undefined)
+    return ['fail', 'LabelWithoutAgent', 'its label ready is out of date: no agent runs here'];
+  if (labelled && agent !== undefined && agent !== '?' && agent.state !== 'Running')
+    return [
+      'fail',
+      'AgentDown',
+      `its label ready may be out of date: its agent does not run (${agent.state})`,
+    ];
+  if (status === '' && labelled)
+    return ['fail', 'LabelNotByAgent', 'it is labelled ready, and no agent has judged it'];
+  if (status === '') return ['unknown', 'NotJudged', 'no agent has judged it'];
+  if (status === 'True' && !labelled)
+    return ['fail', 'NotLabelled', `proven, but not labelled ready${ready && `: the label is "${ready}"`}`];
+  if (status === 'True' && !alive)
+    return ['warning', 'KubeletNotReady', `gVisor was proven (${code}); the kubelet is NotReady now`];
+  if (status === 'True') return ['pass', reason, `${HEADLINES.True[1]} (${code})`];
+  if (!labelled && expected === false) return ['skipped', reason, `gVisor is not expected here (${code})`];
+  if (status === 'False')
+    return [
+      'fail',
+      reason,
+      `${HEADLINES.False[1]} (${code}${labelled ? '; the label is not withdrawn yet' : ''})`,
+    ];
+  return labelled
+    ? ['warning', reason, `${HEADLINES.Unknown[1]} (${code}; the label is kept for a grace period)`]
+    : ['unknown', reason, `${HEADLINES.Unknown[1]} (${code})`];
+}
+
+function reportState(result: ReportResult | undefined): string {
+  if (result === undefined) return 'NoAgent';
+  return 'report' in result ? 'Read' : result.forbidden ? 'NotPermitted' : 'NotRead';
+}
+
+/** What is known about a node in -o json; null stands for what is absent, and `agent` is absent where it is hidden. */
+function nodeData({ node, agent, result }: NodeDetails, reasons: readonly string[]): Explanation['data'] {
+  const report = result !== undefined && 'report' in result ? result.report : undefined;
+  const { at, stale, total, restart, problems } = report?.sandboxes ?? {};
+  const { installed, pending, failure } = report?.installation ?? {};
+  const { message: _, ...failed } = failure ?? {};
+  return {
+    kind: 'Node',
+    ...nodeJson({ ...node, agent }),
+    report: reportState(result),
+    verdict: verdictOf({ node, result }),
+    evaluatedAt: report?.evaluation.at ?? null,
+    provenAt: report?.provenAt ?? null,
+    checks: (report?.findings ?? []).map((finding) => ({
+      id: finding.check,
+      status: finding.status,
+      reason: 'reason' in finding ? finding.reason : null,
+      severity: 'severity' in finding ? finding.severity : null,
+      evidence: finding.evidence ?? [],
+    })),
+    proof: report && {
+      kind: report.proof.kind,
+      reason: 'reason' in report.proof ? report.proof.reason : null,
+    },
+    sandboxes: problems && {
+      at,
+      stale,
+      total,
+      restart: restart?.state,
+      problems: problems.map(problemJson),
+    },
+    installation: report?.installation && { installed, pending, failure: failure && failed },
+    remedies: reasons,
+  };
 }
 
 /** The report has the whole message; the condition has a truncated one with the remedy at its end. */
@@ -224,18 +307,18 @@ function evidenceLine({ file, line, value }: Evidence): string {
   return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
 }
 
-/** The remedies for the reason of the verdict and for each failed check. */
-function remediesFor(report: Status | undefined, reason: string): string[] {
+/** The reasons that need a remedy: that of the verdict, and of each failed check. */
+function reasonsIn(report: Status | undefined, reason: string): readonly string[] {
   const failed =
     report?.findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason as string] : [])) ??
     [];
-  const mustWait = isBeingInstalled(report?.installation, reason);
-  const codes = mustWait ? ['InstallationUnderWay'] : [...new Set([reason, ...failed])];
-  return codes.flatMap((code) => {
-    if (code === '' || code === 'SandboxProven') return [];
-    const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
-    return [`${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`];
-  });
+  if (isBeingInstalled(report?.installation, reason)) return ['InstallationUnderWay'];
+  return [...new Set([reason, ...failed])].filter((code) => code !== '' && code !== 'SandboxProven');
+}
+
+function remedyFor(code: string): string {
+  const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
+  return `${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`;
 }
 
 /** The state of the agent, and what to do about it. */

@@ -35,6 +35,7 @@ const MODULES: Readonly<Record<string, string>> = {
   'helm-unittest': 'github.com/helm-unittest/helm-unittest',
   kubeconform: 'github.com/yannh/kubeconform',
   actionlint: 'github.com/rhysd/actionlint',
+  'Karpenter, with its provider for tests': 'sigs.k8s.io/karpenter',
 };
 
 function versionsTable(): Row[] {

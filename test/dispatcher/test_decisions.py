@@ -54,6 +54,24 @@ def in_zone(zone: str) -> Json:
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
 
 
+POOL = {"example.org/gvisor": "true"}
+ANY = [{"operator": "Exists"}]
+PREFERRED = [{**NOT_READY[0], "effect": "PreferNoSchedule"}]
+
+
+def fresh_in_pool(**spec: object) -> Json:
+    one = fresh("new")
+    one["metadata"]["labels"] = dict(POOL)
+    one["spec"] = spec
+    return one
+
+
+def pool(*found: Json, **scheduling: object) -> Callable[[FakeApi], None]:
+    runtime_class = {"handler": "runsc", "scheduling": {"nodeSelector": POOL, **scheduling}}
+    return api_with(runtime_class=runtime_class, nodes=found)
+
+
+UNSCOPED = ("MisconfiguredError", "RuntimeClassUnscoped")
 UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
 NO_NODE = ("CapacityError", "NoReadyNode")
 UNDECIDED = ("CapacityError", "GVisorUndecided")
@@ -135,6 +153,12 @@ CASES = [
     ("no RuntimeClass", api_with(runtime_class=None), ("MisconfiguredError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
     ("a class that selects nothing", class_with(), ("MisconfiguredError", "RuntimeClassUnscoped"), None),
+    ("a pool, proven", pool(node("a", labels=POOL)), ("gvisor", "Available"), None),
+    ("a pool at zero", pool(), NO_NODE, None),
+    ("a pool with a new, tainted node", pool(fresh_in_pool(taints=NOT_READY)), UNDECIDED, None),
+    ("a pool with a new node without the taint", pool(node("a", labels=POOL), fresh_in_pool()), UNSCOPED, None),
+    ("a pool whose taint only deters", pool(fresh_in_pool(taints=PREFERRED)), UNSCOPED, None),
+    ("a pool whose class tolerates the taint", pool(node("a", labels=POOL), tolerations=ANY), UNSCOPED, None),
 ]
 
 

@@ -11,7 +11,7 @@ const DOCUMENT = 'docs/kubectl.md';
 describe('docs/kubectl.md', () => {
   it('has a row with help text and flags for each command', async () => {
     const text = await readFile(join(REPO, DOCUMENT), 'utf8');
-    const rows = [...text.matchAll(/^\| `([a-z]+)(?: NAME)?` \| (.*?) \| (.*) \|$/gm)];
+    const rows = [...text.matchAll(/^\| `([a-z-]+)(?: NAME)?` \| (.*?) \| (.*) \|$/gm)];
     // Shell completion prints the same texts as the help.
     const { out } = await plugin(['__complete', '']);
     assert.deepEqual(

@@ -7,10 +7,9 @@ import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
-import { FLEET_RULES, prometheusRule, RULES } from '../../hack/prometheus-rules.ts';
+import { MONITORING, prometheusRule } from '../../hack/prometheus-rules.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
-import { type AlertRule, alertsOf, ruleFiles } from '../monitoring/alerts.ts';
-import { CAUSES } from '../monitoring/causes.ts';
+import { type AlertRule, alertsOf, readRules } from '../monitoring/alerts.ts';
 import { panels } from '../monitoring/dashboard.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
@@ -27,60 +26,72 @@ const METRICS = {
   'docs/fleet.md': metricsIn(await new FleetMetrics('0').text(sampleFleet(3))),
 };
 
-const COMPONENTS = [
-  { name: 'agents', rules: RULES, page: 'docs/monitoring.md', runbooks: 'runbooks' },
-  { name: 'the fleet controller', rules: FLEET_RULES, page: 'docs/fleet.md', runbooks: 'runbooks/fleet' },
-] as const;
+describe('the alerts', async () => {
+  const alerts = alertsOf(await readRules());
+  const after = (rule: AlertRule) => rule.for ?? 'at once';
 
-for (const { name, rules, page, runbooks } of COMPONENTS)
-  describe(`the alerts of ${name}`, async () => {
-    const alerts = alertsOf(await ruleFiles(rules));
-    const after = (rule: AlertRule) => rule.for ?? 'at once';
-
-    it('have a severity, a summary, a description and links', () => {
-      for (const { alert, labels, annotations } of alerts) {
-        assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
-        assert.match(annotations.summary ?? '', /\.$/, alert);
-        assert.match(annotations.description ?? '', alert === 'GVisorAgentsMissing' ? /\.$/ : /\{\{/, alert);
-        assert.equal(annotations.runbook_url, `docs/${runbooks}/${alert}.md`);
-        assert.match(
-          annotations.dashboard_url ?? '',
-          /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
-        );
-      }
-    });
-
-    it('have a runbook with severity, cause, diagnosis and remedy', async () => {
-      assert.deepEqual(
-        glob(`docs/${runbooks}/*.md`).map((file) => basename(file, '.md')),
-        alerts.map(({ alert }) => alert).sort(),
+  it('have a severity, a summary, a description and links', () => {
+    for (const { alert, labels, annotations } of alerts) {
+      assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
+      assert.match(annotations.summary ?? '', /\.$/, alert);
+      assert.match(annotations.description ?? '', /\{\{/, alert);
+      assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
+      assert.match(
+        annotations.dashboard_url ?? '',
+        /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
       );
-      for (const { alert, labels } of alerts) {
-        const text = await read(`docs/${runbooks}/${alert}.md`);
-        const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
-        assert.deepEqual(headings, [`# ${alert}`, '## Cause', '## How to diagnose it', '## How to fix it']);
-        const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
-        assert.equal(severity?.toLowerCase(), labels.severity, alert);
-      }
-    });
-
-    it(`are in the table of ${page} with severity and wait`, async () => {
-      const rows = (await read(page)).matchAll(/^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+) \|$/gm);
-      assert.deepEqual(
-        [...rows].map(([, ...cells]) => cells),
-        alerts.map((rule) => [rule.alert, `${runbooks}/${rule.alert}.md`, rule.labels.severity, after(rule)]),
-      );
-    });
-
-    it('are the same for the operator and for plain Prometheus', async () => {
-      for (const [directory, name] of Object.entries(rules)) {
-        const plain = await read(`${directory}/rules.yaml`);
-        const rule = await read(`${directory}/prometheus-rule.yaml`);
-        assert.equal(rule, prometheusRule(name, plain), `${directory}: run \`npm run rules\``);
-        assert.deepEqual(parse(rule).spec, parse(plain));
-      }
-    });
+    }
   });
+
+  it('have a runbook with meaning, impact, diagnosis and mitigation', async () => {
+    assert.deepEqual(
+      glob('docs/runbooks/**/*.md').map((file) => basename(file, '.md')),
+      alerts.map(({ alert }) => alert).sort(),
+    );
+    for (const { alert, labels } of alerts) {
+      const text = await read(`docs/runbooks/${alert}.md`);
+      const headings = [...text.matchAll(/^#+ .*$/gm)].map(([line]) => line);
+      const expected = ['## Meaning', '## Impact', '## Diagnosis', '## Mitigation'];
+      assert.deepEqual(headings, [`# ${alert}`, ...expected]);
+      const [, severity] = /\n\n(\w+), /.exec(text) ?? [];
+      assert.equal(severity?.toLowerCase(), labels.severity, alert);
+    }
+  });
+
+  it('are in the table of docs/monitoring.md with severity, wait and threshold', async () => {
+    const rows = (await read('docs/monitoring.md')).matchAll(
+      /^\| \[(\w+)\]\((\S+)\) \| (\w+) \| (.+?) \| (\S* ?)\|$/gm,
+    );
+    const schema = JSON.parse(await read('charts/gvisor-ready/values.schema.json')) as {
+      definitions: { alerts: { properties: Record<string, unknown> } };
+    };
+    const settable = Object.keys(schema.definitions.alerts.properties);
+    const expected = alerts.map((rule) => {
+      const [, threshold = ''] = settable.includes(rule.alert)
+        ? (/ [<>] ([\d.]+)$/.exec(rule.expr) ?? [])
+        : [];
+      return [rule.alert, `runbooks/${rule.alert}.md`, rule.labels.severity, after(rule), threshold];
+    });
+    assert.deepEqual(
+      [...rows].map(([, name, link, severity, wait, threshold = '']) => [
+        name,
+        link,
+        severity,
+        wait,
+        threshold.trim(),
+      ]),
+      expected,
+    );
+    assert.deepEqual(expected.filter(([, , , , threshold]) => threshold !== '').length, settable.length);
+  });
+
+  it('are the same for the operator and for plain Prometheus', async () => {
+    const plain = await read(`${MONITORING}/rules.yaml`);
+    const rule = await read(`${MONITORING}/prometheus-rule.yaml`);
+    assert.equal(rule, prometheusRule(plain), 'run `npm run rules`');
+    assert.deepEqual(parse(rule).spec, parse(plain));
+  });
+});
 
 describe('the runbooks', () => {
   it('work while containerd hangs, with the port and paths of agents', async () => {
@@ -91,22 +102,13 @@ describe('the runbooks', () => {
         ([, text]) => text ?? '',
       );
       // These need containerd.
-      assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
-      for (const [, requested, path = ''] of commands.join('').matchAll(/pods\/POD:(\d+)\/proxy(\/\w*)/g)) {
+      if (!file.includes('Fleet'))
+        assert.doesNotMatch(commands.join(''), /kubectl (logs|exec|port-forward|attach|cp)/, file);
+      for (const [, requested, path = ''] of commands.join('').matchAll(/pods\/AGENT:(\d+)\/proxy(\/\w*)/g)) {
         assert.equal(requested, port, file);
         assert.ok(paths.split(' ').includes(path), `${file}: ${path}`);
       }
     }
-  });
-});
-
-describe('docs/monitoring.md', () => {
-  it('lists the root causes with the alerts that fire', async () => {
-    const rows = (await read('docs/monitoring.md')).matchAll(/^\| (.*) \| (nothing|GVisor.*) \|$/gm);
-    assert.deepEqual(
-      [...rows].map(([, cause, fires]) => [cause, fires]),
-      CAUSES.map(({ cause, fires }) => [cause, fires.join(', ') || 'nothing']),
-    );
   });
 });
 
@@ -120,9 +122,11 @@ describe('the panels of the dashboard', async () => {
 
   it('use the variables cluster and node, and distinguish equal node names of two clusters', () => {
     for (const [title, expr] of exprs) {
-      for (const [selector] of expr.matchAll(/(?:gvisor|up|process)\w*(?:\{[^}]*\})?/g)) {
-        const ofFleet = selector.startsWith('gvisor_fleet_');
-        const ending = ofFleet ? /\{cluster=~"\$cluster"\}$/ : /cluster=~"\$cluster", node=~"\$node"\}$/;
+      for (const [selector] of expr.matchAll(
+        /\b(?:gvisor_|cluster_node:|cluster:|ALERTS)[\w:]*(?:\{[^}]*\})?/g,
+      )) {
+        const ofCluster = /^(gvisor_fleet_|cluster:)/.test(selector);
+        const ending = ofCluster ? /\{cluster=~"\$cluster"\}$/ : /cluster=~"\$cluster", node=~"\$node\|?"\}$/;
         assert.match(selector, ending, title);
       }
       for (const [, by = ''] of expr.matchAll(/(?:by|on) \(([^)]*node[^)]*)\)/g))
@@ -130,20 +134,24 @@ describe('the panels of the dashboard', async () => {
     }
   });
 
-  it('show at most twenty lines where each node has one', () => {
-    const lines = all.filter(({ type, targets }) => /timeline|timeseries/.test(type) && perNode(targets));
-    assert.ok(lines.length >= 4);
-    for (const { title, targets } of lines)
-      for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
+  it('have no colour without data', async () => {
+    const text = await read(`${MONITORING}/dashboard.json`);
+    const { panels: whole } = JSON.parse(text) as {
+      panels: { type: string; title: string; fieldConfig: { defaults: { mappings?: unknown[] } } }[];
+    };
+    for (const { type, title, fieldConfig } of whole.filter((panel) => panel.type === 'stat'))
+      assert.match(
+        JSON.stringify(fieldConfig.defaults.mappings),
+        /"match":"null\+nan".*"color":"text"/,
+        type + title,
+      );
   });
 
-  it('show fleet metrics only of a controller with working watches, except the circuit breaker and withdrawals', () => {
-    const ofFleet = exprs.filter(([, expr]) => expr.includes('gvisor_fleet_'));
-    assert.deepEqual(
-      ofFleet.filter(([, expr]) => !expr.includes('gvisor_fleet_watches_up')).map(([title]) => title),
-      ['Labels withdrawn in an hour', 'Circuit breaker'],
-    );
-    assert.equal(ofFleet.length, 7);
+  it('show at most twenty lines where each node has one', () => {
+    const lines = all.filter(({ type, targets }) => /timeline|timeseries/.test(type) && perNode(targets));
+    assert.equal(lines.length, 2);
+    for (const { title, targets } of lines)
+      for (const { expr } of targets) assert.match(expr, /topk\(20, /, title);
   });
 });
 
@@ -170,13 +178,13 @@ describe('metrics in the documentation', () => {
         type === 'histogram' ? ['', '_bucket', '_sum', '_count'].map((end) => `${name}${end}`) : [name],
       );
     const files = [
-      ...glob('manifests/components/monitoring*/*'),
-      ...glob('test/monitoring*/*.yaml'),
+      ...glob('manifests/components/monitoring/*'),
+      ...glob('test/monitoring/*.yaml'),
       ...glob('docs/**/*.md'),
       'README.md',
     ];
     for (const file of files)
-      for (const [name] of (await read(file)).matchAll(/\bgvisor_[a-z_]+/g))
+      for (const [name] of (await read(file)).matchAll(/(?<!:)\bgvisor_[a-z_]+/g))
         assert.ok(real.includes(name) || OTHERS.includes(name), `${file}: ${name}`);
   });
 });

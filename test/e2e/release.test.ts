@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, it } from 'node:test';
+import { parse } from 'yaml';
 import { VERSION } from '../../agent/config.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
@@ -45,6 +47,93 @@ it('builds reproducible files that reference the image by digest', async () => {
   assert.equal(sums[0], sums[1]);
   const images = await inRelease(`grep -h 'image: ' *.yaml | sort -u`);
   assert.equal(images.trim(), `image: ${IMAGE}@${DIGEST}`);
+});
+
+type Workflow = {
+  readonly env: Readonly<Record<string, string>>;
+  readonly jobs: Readonly<Record<string, { readonly env?: object; readonly steps: readonly Step[] }>>;
+};
+type Step = { readonly run?: string; readonly env?: object };
+
+/** Programs that reach the registry and the forge. Each notes its arguments, and answers as they do. */
+const REMOTE: Readonly<Record<string, string>> = {
+  cosign: '',
+  docker: `case "$*" in *--version) echo ${VERSION} ;; *imagetools*) echo '{"SPDX":{}}' ;; esac`,
+  gh: `case "$1 $2" in
+release\\ download) cp "$RELEASE"/* . ;;
+attestation\\ verify) case $3 in oci:*) ;; *) cat "$3" >/dev/null ;; esac ;;
+esac`,
+  helm: `case $1 in
+push) [ -f "$2" ] && echo 'Digest: ${DIGEST}' >&2 ;;
+pull) cp "$RELEASE/gvisor-ready-$4.tgz" "$6" ;;
+esac`,
+};
+
+it("passes the workflow's own scripts, whose identity is the workflow's", async () => {
+  const text = await readFile(join(REPO, '.github/workflows/release.yaml'), 'utf8');
+  const repository = 'https://github.com/OWNER/gvisor-ready';
+  const ref = `refs/tags/v${VERSION}`;
+  // The values of expressions, as the forge would set them.
+  const values: Readonly<Record<string, string>> = {
+    'github.repository': 'OWNER/gvisor-ready',
+    'github.repository_owner': 'example',
+    'github.ref': ref,
+    'github.token': 'token',
+    'needs.image.outputs.digest': DIGEST,
+    'needs.publish.outputs.chart': DIGEST,
+    'steps.push.outputs.chart': DIGEST,
+  };
+  const filled = text.replace(/\$\{\{ (.+?) \}\}/g, (whole, name: string) => values[name] ?? whole);
+  const workflow = parse(filled) as Workflow;
+  const work = await mkdtemp(join(tmpdir(), 'workflow-'));
+  after(() => rm(work, { recursive: true }));
+  const bin = join(work, 'bin');
+  await mkdir(bin);
+  for (const [name, script] of Object.entries(REMOTE)) {
+    const program = `#!/bin/bash\necho "${name} $*" >>'${work}/calls'\n${script}\n`;
+    await writeFile(join(bin, name), program, { mode: 0o755 });
+  }
+  const known = await readdir(directory);
+  for (const job of ['publish', 'verify']) {
+    const at = join(work, job);
+    await mkdir(at);
+    await mkdir(join(at, 'temp'));
+    if (job === 'publish')
+      for (const file of known) await writeFile(join(at, file), readFileSync(join(directory, file)));
+    const { env, steps } = workflow.jobs[job] ?? assert.fail(job);
+    const forge = {
+      GITHUB_REF_NAME: `v${VERSION}`,
+      GITHUB_REPOSITORY: 'OWNER/gvisor-ready',
+      GITHUB_ACTOR: 'OWNER',
+      GITHUB_OUTPUT: join(at, 'temp/output'),
+      RUNNER_TEMP: join(at, 'temp'),
+    };
+    for (const { run: script, env: own } of steps) {
+      if (script === undefined) continue;
+      const file = join(at, 'temp/step');
+      await writeFile(file, script);
+      const variables = { ...process.env, ...workflow.env, ...env, ...forge, ...own };
+      await run('bash', ['-e', file], {
+        cwd: at,
+        env: { ...variables, IMAGE, RELEASE: directory, PATH: `${bin}:${process.env.PATH}` },
+      });
+    }
+  }
+  const calls = (await readFile(join(work, 'calls'), 'utf8')).split('\n');
+  const identity = `${repository}/.github/workflows/release.yaml@${ref}`;
+  const verified = calls.filter((call) => call.startsWith('cosign verify '));
+  const signed = calls.filter((call) => call.startsWith('cosign sign '));
+  assert.equal(verified.length, 2);
+  for (const call of verified) assert.ok(call.includes(`--certificate-identity ${identity} `), call);
+  const last = (call: string) => call.split(' ').at(-1);
+  assert.deepEqual(verified.map(last), signed.map(last));
+  const [created = ''] = calls.filter((call) => call.startsWith('gh release create '));
+  for (const file of known) assert.ok(created.includes(` ./${file}`), file);
+  const attested = calls
+    .filter((call) => call.startsWith('gh attestation verify '))
+    .map((call) => call.split(' ')[3]);
+  const sums = known.filter((file) => file !== 'sha256sums.txt');
+  assert.deepEqual(attested.sort(), [`oci://${IMAGE}@${DIGEST}`, ...sums].sort());
 });
 
 it('installs and uninstalls with kubectl, then installs with Helm', async () => {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
+import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -75,7 +77,7 @@ describe('the bundled kubectl plugin', () => {
     const user = (await userOf(t)).env;
     const { lines } = await onTerminal('nodes -o wide', user);
     assert.ok(
-      lines.some((line) => line.startsWith('node-1   \u001b[32mtrue')),
+      lines.some((line) => line.startsWith('node-1 ') && line.includes('\u001b[32mtrue')),
       lines.join('\n'),
     );
     assert.deepEqual(
@@ -83,7 +85,7 @@ describe('the bundled kubectl plugin', () => {
       [],
     );
     const bare = await onTerminal('nodes', { ...user, NO_COLOR: '1' });
-    assert.ok(bare.lines.some((line) => line.startsWith('node-1   true ')));
+    assert.ok(bare.lines.some((line) => /^node-1 .* true /.test(line)));
   });
 
   it('prompts for confirmation before it uninstalls', async (t) => {
@@ -93,6 +95,38 @@ describe('the bundled kubectl plugin', () => {
     assert.equal(code, 1);
     assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
     assert.deepEqual(api.patched, []);
+  });
+
+  for (const [key, bytes, code, text] of [
+    ['Ctrl-C', '\u0003', 130, 'Interrupted.'],
+    ['Ctrl-D', '\u0004', 1, 'Nothing was written.'],
+  ] as const)
+    it(`exits with ${code} and writes nothing after ${key} at a question`, async (t) => {
+      const { api, env: user } = await userOf(t);
+      api.stubs.delete(DAEMON_SET_PATH);
+      const script = spawn('script', ['-qefc', 'kubectl-gvisor_ready uninstall', '/dev/null'], {
+        env: { TERM: 'xterm-256color', ...user },
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      let printed = '';
+      script.stdout.on('data', (chunk: Buffer) => {
+        const asked = printed.includes('Go on?');
+        printed += chunk.toString();
+        if (!asked && printed.includes('Go on?')) script.stdin.write(bytes);
+      });
+      const [exit] = await once(script, 'close');
+      assert.equal(exit, code, printed);
+      assert.ok(printed.includes(text), printed);
+      assert.deepEqual(api.patched, []);
+    });
+
+  it('links to pages that everyone can open, at its version', async (t) => {
+    const options = await userOf(t);
+    const { stdout } = await runAll('kubectl-gvisor_ready', ['check'], options);
+    const page = `${REPOSITORY}/blob/v${VERSION}/docs/runbooks/GVisorNodeNotReady.md`;
+    assert.ok(stdout.includes(`\n  see ${page}\n`), stdout);
+    const why = await runAll('kubectl-gvisor_ready', ['why', 'node-3'], options);
+    assert.ok(why.stdout.endsWith(`\nSee ${REPOSITORY}/blob/v${VERSION}/docs/reasons.md\n`), why.stdout);
   });
 
   it('has a krew manifest with the digest of its archive', async () => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import timers from 'node:timers/promises';
 import { VERSION } from '../../agent/config.ts';
-import { openFleet } from './fleet.ts';
+import { AGENT_PODS, openFleet, setNode } from './fleet.ts';
+import { agentObject, nodeObject } from './fleet-objects.ts';
 import { plugin } from './run-plugin.ts';
 
 const INVALID: readonly (readonly [argv: string, error: RegExp])[] = [
@@ -61,6 +63,63 @@ describe('the command line', () => {
     );
   });
 
+  it('impersonates the user of --as and the groups of --as-group, over port-forwards too', async (t) => {
+    const { api, run } = await openFleet(t);
+    await run('status --as viewer --as-group a --as-group b');
+    assert.ok(api.requests.some((each) => each.includes('/portforward')));
+    assert.deepEqual(new Set(api.impersonations), new Set(['viewer a, b']));
+    const { code, err } = await run('nodes --as-group a');
+    assert.deepEqual([code, err], [64, '--as-group needs --as\n']);
+  });
+
+  it('shows the versions of the plugin, the agents, the fleet controller and the API server', async (t) => {
+    const { api, run } = await openFleet(t);
+    const { code, out, err } = await run('version');
+    assert.deepEqual([code, err], [0, '']);
+    assert.deepEqual(out.split('\n'), [
+      `Client Version: ${VERSION}`,
+      'Agent Version: 0.1.0 on 3 nodes',
+      'Fleet Controller Version: 0.1.0',
+      'Server Version: v1.36.3',
+      '',
+    ]);
+    const agent = agentObject('node-1');
+    api.list(AGENT_PODS, [
+      { ...agent, spec: { ...agent.spec, containers: [{ image: 'r/gvisor-ready:0.0.9@sha256:1' }] } },
+    ]);
+    const skewed = await run('version');
+    assert.match(skewed.out, /^Agent Version: 0\.0\.9 on 1 node$/m);
+    assert.equal(skewed.err, 'WARNING: agents and this plugin have different versions.\n');
+    api.close();
+    assert.deepEqual(await plugin(['version', '--client', '--kubeconfig', 'none']), {
+      code: 0,
+      out: `Client Version: ${VERSION}\n`,
+      err: '',
+    });
+  });
+
+  it('waits with --wait until all is well, and prints the last result only', async (t) => {
+    const { api, run } = await openFleet(t);
+    let pauses = 0;
+    t.mock.method(timers, 'setTimeout', async () => {
+      pauses++;
+      if (pauses === 2) setNode(api, nodeObject('node-3'));
+    });
+    const { code, out, err } = await run('status --wait');
+    assert.deepEqual([code, pauses, err], [0, 2, '']);
+    assert.match(out, /^✓ Nodes {7}3 of 3 nodes/);
+    assert.equal(out.match(/Nodes/g)?.length, 1);
+  });
+
+  it('ends --wait after --timeout with the last result, and at once when interrupted', async (t) => {
+    const { run } = await openFleet(t);
+    const { code, out, err } = await run('status --wait --timeout 10ms');
+    assert.deepEqual([code, err], [1, 'Not all is well after 0.01 s (--timeout).\n']);
+    assert.match(out, /^✗ Nodes /);
+    const stopped = await run('status --wait', { signal: AbortSignal.timeout(500) });
+    assert.deepEqual([stopped.code, stopped.out, stopped.err], [130, '', 'Interrupted.\n']);
+  });
+
   it('completes commands, flags, formats, nodes, pods, namespaces and contexts', async (t) => {
     const { api, kubeconfig } = await openFleet(t);
     api.list('/api/v1/namespaces/eval/pods', [{ metadata: { name: 'node-pod' } }]);
@@ -73,7 +132,18 @@ describe('the command line', () => {
         .map((line) => line.split('\t')[0]);
     };
     assert.match((await plugin(['__complete', 'sta'])).out, /^status\tthe fleet at a glance\n:4\n$/);
-    assert.deepEqual(await complete(''), ['status', 'nodes', 'why', 'pods', 'check', 'uninstall', ':4']);
+    assert.deepEqual(await complete(''), [
+      'status',
+      'nodes',
+      'why',
+      'pods',
+      'check',
+      'support-bundle',
+      'version',
+      'clean',
+      'uninstall',
+      ':4',
+    ]);
     assert.deepEqual(await complete('no'), ['nodes', ':4']);
     assert.deepEqual(await complete('nodes', '-o', ''), ['wide', 'json', 'yaml', ':4']);
     assert.deepEqual(await complete('check', '--p'), ['--pre', ':4']);

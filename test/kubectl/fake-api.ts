@@ -23,11 +23,13 @@ export type Stub = object | StubResponse | null | ((url: URL, body: string, meth
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
-  /** By path without query; a path without a stub responds 404. "watch PATH" refuses watches. */
+  /** By path, with or without its labelSelector; a path without a stub responds 404. "watch PATH" refuses watches. */
   readonly stubs = new Map<string, Stub>();
   /** Requests as "GET /path?query". */
   readonly requests: string[] = [];
   readonly authorizations: string[] = [];
+  /** The user and the groups that requests impersonate. */
+  readonly impersonations: string[] = [];
   readonly patched: unknown[] = [];
   /** Open watches, to which a test writes events. */
   readonly watches: ServerResponse[] = [];
@@ -46,7 +48,7 @@ export class FakeApi {
   /** Forwards a port to the stub of the pod's proxy path; a stub of the path itself refuses. */
   #forward(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const url = new URL(request.url ?? '/', 'https://fake');
-    this.requests.push(`${request.method} ${request.url}`);
+    this.#record(request);
     const refusal = this.stubs.get(url.pathname);
     if (refusal === null) return;
     if (refusal !== undefined) {
@@ -57,6 +59,11 @@ export class FakeApi {
     this.#sockets.handleUpgrade(request, socket, head, (port) => {
       this.#serve(port, url);
     });
+  }
+
+  #record({ method, url, headers }: IncomingMessage): void {
+    this.requests.push(`${method} ${url}`);
+    this.impersonations.push(`${headers['impersonate-user']} ${headers['impersonate-group']}`);
   }
 
   #serve(port: WebSocket, url: URL): void {
@@ -84,7 +91,7 @@ export class FakeApi {
     const body = Buffer.concat(chunks).toString('utf8');
     const { method = '' } = request;
     const url = new URL(request.url ?? '/', 'https://fake');
-    this.requests.push(`${method} ${request.url}`);
+    this.#record(request);
     this.authorizations.push(request.headers.authorization ?? '');
     if (method === 'PATCH') this.patched.push(JSON.parse(body));
     const isWatch = url.searchParams.has('watch');
@@ -93,7 +100,9 @@ export class FakeApi {
       this.watches.push(response);
       return this.onWatch(url, response);
     }
-    const key = isWatch ? `watch ${url.pathname}` : url.pathname;
+    const selected = `${url.pathname}?labelSelector=${url.searchParams.get('labelSelector')}`;
+    const path = this.stubs.has(selected) ? selected : url.pathname;
+    const key = isWatch ? `watch ${url.pathname}` : path;
     const found = this.stubs.get(key) ?? null;
     const stub = typeof found === 'function' ? found(url, body, method) : found;
     if (stub === null && this.stubs.has(key)) return;

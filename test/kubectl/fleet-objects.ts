@@ -16,6 +16,8 @@ export function nodeObject(
     readonly message?: string;
     readonly spec?: object;
     readonly runtime?: string;
+    readonly expected?: boolean;
+    readonly alive?: boolean;
   } = {},
 ) {
   const {
@@ -24,6 +26,8 @@ export function nodeObject(
     reason = 'SandboxProven',
     message = 'booted',
     runtime = 'containerd://2.4.2',
+    expected = true,
+    alive = true,
   } = state;
   const own = { type: 'GVisorReady', status, reason, message, lastTransitionTime: '2026-03-01T11:55:00Z' };
   return {
@@ -36,6 +40,11 @@ export function nodeObject(
           ? {}
           : {
               [`${LABEL_DOMAIN}/ready`]: ready,
+              [`${LABEL_DOMAIN}/expected`]: String(expected),
+            }),
+        ...(ready === '' || !expected
+          ? {}
+          : {
               [`${LABEL_DOMAIN}/runsc-version`]: 'release-20260223.0',
               [`${LABEL_DOMAIN}/platform`]: 'systrap',
             }),
@@ -44,7 +53,7 @@ export function nodeObject(
     },
     spec: state.spec ?? {},
     status: {
-      conditions: [{ type: 'Ready', status: 'True' }, ...(status === '' ? [] : [own])],
+      conditions: [{ type: 'Ready', status: alive ? 'True' : 'Unknown' }, ...(status === '' ? [] : [own])],
       nodeInfo: {
         kubeletVersion: 'v1.36.3',
         containerRuntimeVersion: runtime,

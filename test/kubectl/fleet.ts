@@ -32,6 +32,15 @@ const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } 
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 
+export const FLEET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/deployments/gvisor-ready-fleet';
+export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname`;
+
+/** The Deployment of the fleet controller. */
+export function fleetDeployment(replicas = 1, readyReplicas = replicas) {
+  const containers = [{ image: 'localhost/gvisor-ready:0.1.0' }];
+  return { spec: { replicas, template: { spec: { containers } } }, status: { readyReplicas } };
+}
+
 /** Serves a cluster of three nodes: two proven, one without its shim; the namespace `eval` requires gVisor. */
 export function fleet(api: FakeApi): void {
   api.stubs.set('/version', { major: '1', minor: '36', gitVersion: 'v1.36.3' });
@@ -60,6 +69,17 @@ export function fleet(api: FakeApi): void {
     spec: { template: { spec: { containers: [{ env: [] }] } } },
     status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
   });
+  api.stubs.set(FLEET_PATH, fleetDeployment());
+  api.list(
+    `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`,
+    [
+      {
+        metadata: { name: 'fleet-1', ownerReferences: [{ kind: 'ReplicaSet', controller: true }] },
+        status: { conditions: [{ type: 'Ready', status: 'True' }] },
+      },
+    ],
+  );
+  api.stubs.set(FLEET_VIEW, { breaker: [], paused: [] });
   api.list(CLASS_LIST, [CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
@@ -112,12 +132,11 @@ export async function whyPod(t: TestContext, pod: ApiFixture, change: (api: Fake
   return { code, out, text: out.replace(/\s+/g, ' ') };
 }
 
-type CheckResult = { readonly tone: string; readonly text: string };
+const TONES: Readonly<Record<string, string>> = { '✗': 'fail', '!': 'warning', '?': 'unknown' };
 
 /** Runs `check`, and returns the exit code with the lines that did not pass. */
 export async function runCheck({ run }: Fleet, argv = 'check') {
-  const { code, out } = await run(`${argv} -o json`);
-  const { checks } = JSON.parse(out) as { checks: readonly CheckResult[] };
-  const lines = checks.flatMap(({ tone, text }) => (tone === 'pass' ? [] : [`${tone}: ${text}`]));
-  return { code, lines };
+  const { code, out } = await run(argv);
+  const found = [...out.replace(/\n {2}(?!see )/g, ' ').matchAll(/^([✗!?]) (.*)$/gm)];
+  return { code, lines: found.map(([, mark = '', text]) => `${TONES[mark]}: ${text}`) };
 }

@@ -15,31 +15,21 @@ export const PAIRS: readonly Pair[] = [
   { components: ['enforce', 'enforce-audit'], values: { enforce: { enabled: true, audit: true } } },
   { components: ['enforce', 'enforce-bindings'], values: { enforce: { enabled: true, bindings: true } } },
   { components: ['enforce', 'inject'], values: { enforce: { enabled: true, inject: true } } },
-  { components: ['monitoring'], values: { monitoring: { agents: true } } },
-  {
-    components: ['monitoring', 'monitoring-kube-state-metrics'],
-    values: { monitoring: { agents: true, kubeStateMetrics: true } },
-  },
-  {
-    components: ['monitoring-fleet'],
-    values: { monitoring: { fleet: true } },
-  },
+  { components: ['monitoring'], values: { monitoring: { enabled: true } } },
 ];
 
 /** All components that can be combined. */
 export const ALL: Pair = {
   components: [
-    ...[
-      'k3s',
-      'taint',
-      'install',
-      'node-readiness-rule',
-      'enforce',
-      'enforce-bindings',
-      'inject',
-      'enforce-audit',
-    ],
-    ...['monitoring', 'monitoring-kube-state-metrics', 'monitoring-fleet'],
+    'k3s',
+    'taint',
+    'install',
+    'node-readiness-rule',
+    'enforce',
+    'enforce-bindings',
+    'inject',
+    'enforce-audit',
+    'monitoring',
   ],
   values: {
     distribution: 'k3s',
@@ -47,6 +37,6 @@ export const ALL: Pair = {
     install: { enabled: true },
     nodeReadinessRule: { enabled: true },
     enforce: { enabled: true, audit: true, bindings: true, inject: true },
-    monitoring: { agents: true, kubeStateMetrics: true, fleet: true },
+    monitoring: { enabled: true },
   },
 };

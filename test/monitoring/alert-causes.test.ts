@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
-import { alertsOf, ruleFiles } from './alerts.ts';
+import { alertsOf, readRules } from './alerts.ts';
 import type { Cause } from './causes.ts';
-import { CAUSES } from './causes.ts';
+import { CAUSES, withoutKube } from './causes.ts';
 import { assertQueries } from './promtool.ts';
 
 let promtool: string;
@@ -29,10 +29,14 @@ async function check({ series, fires }: Cause): Promise<void> {
 }
 
 describe('a root cause', async () => {
-  const critical = alertsOf(await ruleFiles()).filter(({ labels }) => labels.severity === 'critical');
+  const critical = alertsOf(await readRules()).filter(({ labels }) => labels.severity === 'critical');
   const pages = critical.map(({ alert }) => alert);
 
-  for (const each of CAUSES) {
+  const rows = CAUSES.flatMap((each) => {
+    const alone = { ...each, series: withoutKube(each.series), fires: each.withoutKube ?? each.fires };
+    return [each, { ...alone, cause: `${each.cause}, without kube-state-metrics` }];
+  });
+  for (const each of rows) {
     const { cause, fires } = each;
     it(`${cause}: ${fires.join(', ') || 'nothing fires'}`, async () => {
       const paged = fires.filter((text) => pages.includes(text.split(' ')[0] ?? ''));

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
-import { RULES } from '../../hack/prometheus-rules.ts';
+import { MONITORING } from '../../hack/prometheus-rules.ts';
 
 /** An alerting rule in a rules file. */
 export type AlertRule = {
@@ -13,23 +13,18 @@ export type AlertRule = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
 };
+type RecordingRule = { readonly record: string; readonly expr: string };
+export type Rule = AlertRule | RecordingRule;
 
 export type RuleFile = {
-  readonly groups: readonly { readonly name: string; readonly rules: readonly AlertRule[] }[];
+  readonly groups: readonly { readonly name: string; readonly rules: readonly Rule[] }[];
 };
 
-/** The rules files of components by path. */
-export async function ruleFiles(
-  rules: Readonly<Record<string, string>> = RULES,
-): Promise<ReadonlyMap<string, RuleFile>> {
-  const paths = Object.keys(rules).map((directory) => `${directory}/rules.yaml`);
-  return new Map(
-    await Promise.all(
-      paths.map(async (path) => [path, parse(await readFile(join(REPO, path), 'utf8')) as RuleFile] as const),
-    ),
-  );
+/** The rules that plain Prometheus loads. */
+export async function readRules(): Promise<RuleFile> {
+  return parse(await readFile(join(REPO, MONITORING, 'rules.yaml'), 'utf8')) as RuleFile;
 }
 
-export function alertsOf(files: ReadonlyMap<string, RuleFile>): readonly AlertRule[] {
-  return [...files.values()].flatMap(({ groups }) => groups.flatMap(({ rules }) => rules));
+export function alertsOf({ groups }: RuleFile): readonly AlertRule[] {
+  return groups.flatMap(({ rules }) => rules.filter((rule) => 'alert' in rule));
 }

@@ -1,7 +1,9 @@
 import {
   agent,
   always,
+  type Changes,
   CURRENT_AGENTS,
+  controller,
   DESIRED_AGENTS,
   endingAt,
   failingAt,
@@ -15,13 +17,26 @@ import {
   WITHDRAWN,
 } from './fleet.ts';
 
-/** A root cause with its series, and all alerts that fire because of it, as `alert cluster node`. */
-export type Cause = { readonly cause: string; readonly series: Series; readonly fires: readonly string[] };
+/**
+ * A root cause with its series, and all alerts that fire because of it, as `alert cluster node`: with kube-state-metrics, and
+ * without it where others fire then.
+ */
+export type Cause = {
+  readonly cause: string;
+  readonly series: Series;
+  readonly fires: readonly string[];
+  readonly withoutKube?: readonly string[];
+};
 
 const merged = (...parts: readonly Series[]): Series => Object.assign({}, ...parts);
 const node = (number: number, cluster?: string) =>
   `${cluster === undefined ? '' : `cluster="${cluster}", `}node="node-${number}"`;
 const healthy = (labels: string): Series => ({ ...agent(labels), ...kube(labels) });
+/** A fleet controller with its changes. */
+const fleet = (changes: Changes = {}): Series => controller('', changes);
+export const FLEET = fleet();
+/** The fleet controllers of two clusters. */
+const CONTROLLERS = { ...controller('cluster="a"'), ...controller('cluster="b"') };
 /** An agent's metric for a pod outside gVisor. */
 export const OUTSIDE = { gvisor_unsandboxed_pods: always(1) };
 /** Causes with several clusters, or several replicas of Prometheus, in one backend. */
@@ -32,6 +47,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
       ...[1, 2, 3, 4, 5, 6].flatMap((i) => [healthy(node(i, 'b')), i === 1 ? {} : healthy(node(i, 'a'))]),
       agent(node(1, 'a'), notReady('ShimNotFound')),
       kube(node(1, 'a'), WITHDRAWN),
+      CONTROLLERS,
     ),
     fires: ['GVisorNodeNotReady a node-1'],
   },
@@ -43,6 +59,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
         failingAt(5, agent(node(i, 'a'))),
         kube(node(i, 'a')),
       ]),
+      CONTROLLERS,
     ),
     fires: ['GVisorAgentsMissing a'],
   },
@@ -52,6 +69,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
       healthy(node(1, 'b')),
       agent(node(1, 'a'), notReady('ShimNotFound')),
       kube(node(1, 'a'), WITHDRAWN),
+      CONTROLLERS,
     ),
     fires: ['GVisorNoNodeReady a', 'GVisorNodeNotReady a node-1'],
   },
@@ -61,6 +79,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
       ...[0, 1].map((replica) => agent(`${node(1)}, replica="${replica}"`, OUTSIDE)),
       kube(node(1)),
       healthy(node(2)),
+      FLEET,
     ),
     fires: ['GVisorUnsandboxedPods node-1'],
   },
@@ -77,6 +96,7 @@ const OTHERS = merged(
   healthy(node(3)),
   nodeWithoutGvisor('node="control-plane"'),
   agentCount(4),
+  FLEET,
 );
 const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
 const hanging = (reason: string) => ({ [`gvisor_sandbox_problems{reason="${reason}"}`]: always(1) });
@@ -88,6 +108,7 @@ const STUCK = {
   [`kube_pod_runtimeclass_name_info{${POD}, runtimeclass_name="gvisor"}`]: always(1),
   [`kube_pod_status_phase{${POD}, phase="Running"}`]: always(1),
 };
+const OPEN = (reason: string) => `gvisor_fleet_circuit_breaker_open{reason="${reason}"}`;
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
 /** One root cause each. A cause fires at most one critical alert. */
@@ -108,6 +129,7 @@ export const CAUSES: readonly Cause[] = [
       ...[1, 2, 3].flatMap((i) => [agent(node(i), notReady('RunscNotFound')), kube(node(i), WITHDRAWN)]),
       nodeWithoutGvisor('node="control-plane"'),
       agentCount(4),
+      FLEET,
     ),
     fires: ['GVisorNoNodeReady', ...[1, 2, 3].map((i) => `GVisorNodeNotReady node-${i}`)],
   },
@@ -139,6 +161,7 @@ export const CAUSES: readonly Cause[] = [
     cause: 'A pod stays Terminating on one node, and its agent sees no reason',
     series: merged(agent(node(1)), kube(node(1), STUCK), OTHERS),
     fires: ['GVisorPodsTerminating node-1'],
+    withoutKube: [],
   },
   {
     cause: 'One agent does not answer',
@@ -152,13 +175,15 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'One agent never starts (ContainerCreating)',
-    series: merged(kube(node(1)), OTHERS),
-    fires: ['GVisorAgentNotStarted node-1'],
+    series: merged(kube(node(1)), OTHERS, fleet({ gvisor_fleet_agents_missing: always(1) })),
+    fires: ['GVisorAgentDown node-1'],
+    withoutKube: ['GVisorAgentNotStarted'],
   },
   {
     cause: 'A node is down',
     series: merged(failingAt(5, agent(node(1))), kube(node(1), { [NODE_READY]: '1x6 0x60' }), OTHERS),
     fires: [],
+    withoutKube: ['GVisorAgentDown node-1'],
   },
   {
     cause: 'A node is cordoned, and its agent removed',
@@ -166,39 +191,119 @@ export const CAUSES: readonly Cause[] = [
     fires: [],
   },
   {
-    cause: 'Agents are kept off a node that has the label',
-    series: merged(kube(node(1), { [POD_INFO]: '' }), OTHERS),
-    fires: ['GVisorLabelWithoutAgent node-1'],
+    cause: 'A pool of two nodes is taken out of the DaemonSet, and keeps its labels',
+    series: merged(
+      ...[1, 4].flatMap((i) => [
+        endingAt(5, agent(node(i))),
+        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_fleet_label_without_agent: always(1) }),
+      ]),
+      OTHERS,
+      fleet({ [OPEN('TooManyLost')]: always(1), gvisor_fleet_paused_withdrawals: always(2) }),
+    ),
+    fires: ['GVisorLabelWithoutAgent node-1', 'GVisorLabelWithoutAgent node-4'],
+  },
+  {
+    cause: 'A rollout of the agents goes on for an hour',
+    series: merged(
+      healthy(node(1)),
+      OTHERS,
+      fleet({ [OPEN('RollingOut')]: always(1), gvisor_fleet_agents_missing: always(1) }),
+    ),
+    fires: [],
+  },
+  {
+    cause: 'A rollout of the agents stops at one that does not start',
+    series: merged(
+      kube(node(1), { gvisor_fleet_label_without_agent: always(1) }),
+      OTHERS,
+      fleet({ [OPEN('RollingOut')]: always(1), gvisor_fleet_agents_missing: always(1) }),
+    ),
+    fires: ['GVisorAgentDown node-1'],
+    withoutKube: ['GVisorLabelWithoutAgent node-1'],
+  },
+  {
+    cause: 'Most agents are gone',
+    series: merged(
+      healthy(node(1)),
+      ...[2, 3, 4].map((i) =>
+        kube(node(i), { [POD_INFO]: '', gvisor_fleet_node_labelled: always(0), ...WITHDRAWN }),
+      ),
+      { [DESIRED_AGENTS]: always(4), [CURRENT_AGENTS]: always(1) },
+      fleet({ gvisor_fleet_agents_missing: always(3) }),
+    ),
+    fires: ['GVisorAgentNotStarted', 'GVisorAgentsSilent'],
+  },
+  {
+    cause: 'gVisor is broken on two nodes, and the agent of the third is silent',
+    series: merged(
+      ...[1, 2].flatMap((i) => [agent(node(i), notReady('ShimNotFound')), kube(node(i), WITHDRAWN)]),
+      failingAt(5, agent(node(3))),
+      kube(node(3)),
+      FLEET,
+    ),
+    fires: [
+      'GVisorAgentDown node-3',
+      'GVisorNoNodeReady',
+      'GVisorNodeNotReady node-1',
+      'GVisorNodeNotReady node-2',
+    ],
+  },
+  {
+    cause: 'An installation fails, and gVisor works as before',
+    series: merged(agent(node(1), { gvisor_installation_failed: always(1) }), kube(node(1)), OTHERS),
+    fires: ['GVisorInstallationFailed node-1'],
+  },
+  {
+    cause: 'The fleet controller is down',
+    series: merged(healthy(node(1)), OTHERS, { 'gvisor_fleet_watches_up{}': always(0) }),
+    fires: ['GVisorFleetUnseen'],
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
-    series: merged(...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]), agentCount(3)),
+    series: merged(
+      ...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]),
+      agentCount(3),
+      FLEET,
+    ),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'Prometheus gives targets no label `node`',
-    series: merged(...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]), agentCount(3)),
+    series: merged(
+      ...[1, 2, 3].flatMap((i) => [agent(`pod="agent-${i}"`), kube(node(i))]),
+      agentCount(3),
+      FLEET,
+    ),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'The DaemonSet is deleted',
     series: merged(
-      ...[1, 2].flatMap((i) => [kube(node(i), { [POD_INFO]: '1x5 stale' }), endingAt(5, agent(node(i)))]),
+      ...[1, 2].flatMap((i) => [
+        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_fleet_label_without_agent: always(1) }),
+        endingAt(5, agent(node(i))),
+      ]),
       { [DESIRED_AGENTS]: '2x5 stale', [CURRENT_AGENTS]: '2x5 stale' },
+      fleet({ [OPEN('AgentsGone')]: always(1) }),
     ),
-    fires: ['GVisorAgentsMissing', 'GVisorLabelWithoutAgent node-1', 'GVisorLabelWithoutAgent node-2'],
+    fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'The only pool with agents goes to zero',
-    series: merged(endingAt(5, agent(node(1))), endingAt(5, kube(node(1))), {
-      [DESIRED_AGENTS]: '1x5 0x60',
-      [CURRENT_AGENTS]: '1x5 0x60',
-    }),
+    series: merged(
+      endingAt(5, agent(node(1))),
+      endingAt(5, kube(node(1))),
+      {
+        [DESIRED_AGENTS]: '1x5 0x60',
+        [CURRENT_AGENTS]: '1x5 0x60',
+      },
+      FLEET,
+    ),
     fires: [],
   },
   {
-    cause: 'A pool goes to zero; the control plane has an agent, and kube-state-metrics is not there',
-    series: merged(endingAt(5, agent(node(1))), withoutKube(nodeWithoutGvisor('node="control-plane"'))),
+    cause: 'A pool goes to zero, and the control plane has an agent',
+    series: merged(endingAt(5, agent(node(1))), nodeWithoutGvisor('node="control-plane"'), FLEET),
     fires: [],
   },
   {
@@ -232,6 +337,7 @@ export const CAUSES: readonly Cause[] = [
   ...MULTI_CLUSTER_CAUSES,
 ];
 
-function withoutKube(series: Series): Series {
+/** The series without those of kube-state-metrics. */
+export function withoutKube(series: Series): Series {
   return Object.fromEntries(Object.entries(series).filter(([name]) => !name.startsWith('kube_')));
 }

@@ -42,6 +42,7 @@ const KUBE = {
   [NODE_READY]: always(1),
   kube_node_spec_unschedulable: always(0),
   [POD_INFO]: always(1),
+  gvisor_fleet_node_labelled: always(1),
 };
 
 /** The metrics of an agent with changes and labels. */
@@ -49,7 +50,7 @@ export function agent(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...AGENT, ...changes });
 }
 
-/** The metrics of kube-state-metrics for a node with changes and labels. */
+/** What kube-state-metrics and the fleet controller say of a node, with changes and labels. */
 export function kube(labels: string, changes: Changes = {}): Series {
   return labelled(labels, { ...KUBE, ...changes });
 }
@@ -77,7 +78,7 @@ export function nodeWithoutGvisor(labels: string): Series {
       gvisor_node_expected: always(0),
       gvisor_last_proof_timestamp_seconds: always(0),
     }),
-    ...kube(labels, { [LABELLED]: '', [REFUSED]: always(1) }),
+    ...kube(labels, { [LABELLED]: '', [REFUSED]: always(1), gvisor_fleet_node_labelled: always(0) }),
   };
 }
 
@@ -90,8 +91,12 @@ export function notReady(reason: string): Changes {
   };
 }
 
-/** The changes in kube-state-metrics when a label is withdrawn. */
-export const WITHDRAWN: Changes = { [LABELLED]: '1x4 stale', [REFUSED]: `_x4 1x${MINUTES}` };
+/** The changes in kube-state-metrics and the fleet controller when a label is withdrawn. */
+export const WITHDRAWN: Changes = {
+  [LABELLED]: '1x4 stale',
+  [REFUSED]: `_x4 1x${MINUTES}`,
+  gvisor_fleet_node_labelled: `1x4 0x${MINUTES}`,
+};
 
 /** The series until their target disappears at `minute`. */
 export function endingAt(minute: number, series: Series): Series {
@@ -112,7 +117,8 @@ function firstOf(values: string): string {
 
 function labelled(labels: string, values: Series): Series {
   const named = Object.entries(values).map(([metric, text]) => {
-    const name = metric.endsWith('}') ? `${metric.slice(0, -1)}, ${labels}}` : `${metric}{${labels}}`;
+    const own = metric.endsWith('}') ? `${metric.slice(0, -1)}, ` : `${metric}{`;
+    const name = `${own}${labels}}`;
     return [name, text];
   });
   return Object.fromEntries(named.filter(([, text]) => text !== ''));

@@ -6,14 +6,12 @@ import { before, describe, it } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { FLEET_RULES, RULES } from '../../hack/prometheus-rules.ts';
+import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
-import { alertsOf, ruleFiles } from './alerts.ts';
+import { alertsOf, readRules } from './alerts.ts';
 import { documentedKustomization, writeKustomization } from './documented-kustomization.ts';
 
-const COMPONENT = 'manifests/components/monitoring';
-const FLEET_COMPONENT = 'manifests/components/monitoring-fleet';
-const TESTS = globSync('test/monitoring{,-fleet}/*.yaml', { cwd: REPO });
+const TESTS = globSync('test/monitoring/*.yaml', { cwd: REPO });
 
 let tools: Record<'prometheus' | 'schemas' | 'kubernetes', string>;
 before(async () => {
@@ -33,19 +31,24 @@ type UnitTests = {
 };
 
 describe('the alerting rules', () => {
+  it('read recording rules that exist, in the same group, and do not read alerts', async () => {
+    const { groups } = await readRules();
+    assert.equal(groups.length, 1);
+    const rules = groups.flatMap((group) => group.rules);
+    const recorded = rules.flatMap((rule) => ('record' in rule ? [rule.record] : []));
+    const read = rules.flatMap(({ expr }) => expr.match(/\b\w+:\w+:\w+\b/g) ?? []);
+    assert.deepEqual([...new Set(read)].sort(), recorded.toSorted());
+    for (const { expr } of rules) assert.doesNotMatch(expr, /ALERTS/);
+  });
+
   it("pass promtool's lint", async () => {
-    for (const path of (await ruleFiles({ ...RULES, ...FLEET_RULES })).keys())
-      assert.match(await promtool('check', 'rules', '--lint=all', '--lint-fatal', path), /SUCCESS/);
+    const path = `${MONITORING}/rules.yaml`;
+    assert.match(await promtool('check', 'rules', '--lint=all', '--lint-fatal', path), /SUCCESS/);
   });
 
   it('have one file of tests each', async () => {
-    const filesOf = async (rules: Readonly<Record<string, string>>, directory: string) =>
-      alertsOf(await ruleFiles(rules)).map(({ alert }) => `${directory}/${alert}.yaml`);
-    const expected = [
-      ...(await filesOf(RULES, 'test/monitoring')),
-      ...(await filesOf(FLEET_RULES, 'test/monitoring-fleet')),
-    ];
-    assert.deepEqual(TESTS.toSorted(), expected.sort());
+    const expected = alertsOf(await readRules()).map(({ alert }) => `test/monitoring/${alert}.yaml`);
+    assert.deepEqual(TESTS.toSorted(), expected.toSorted());
   });
 
   for (const path of TESTS) {
@@ -67,29 +70,32 @@ describe('the alerting rules', () => {
   }
 });
 
-describe('the monitoring components', () => {
-  it('match the schemas of the Prometheus operator and of Grafana', async () => {
-    for (const component of [COMPONENT, FLEET_COMPONENT])
-      await validate('PodMonitor', await readFile(join(REPO, component, 'pod-monitor.yaml'), 'utf8'));
-    for (const component of Object.keys({ ...RULES, ...FLEET_RULES }))
-      await validate('PrometheusRule', await readFile(join(REPO, component, 'prometheus-rule.yaml'), 'utf8'));
-    await validate('dashboard', await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8'));
+describe('the monitoring component', () => {
+  it('matches the schemas of the Prometheus operator and of Grafana', async () => {
+    const kinds = {
+      'pod-monitor.yaml': 'PodMonitor',
+      'fleet-pod-monitor.yaml': 'PodMonitor',
+      'prometheus-rule.yaml': 'PrometheusRule',
+      'dashboard.json': 'dashboard',
+    };
+    for (const [file, kind] of Object.entries(kinds))
+      await validate(kind, await readFile(join(REPO, MONITORING, file), 'utf8'));
   });
 
-  it('do not match the schemas with an unknown field', async () => {
-    const monitor = await readFile(join(REPO, COMPONENT, 'pod-monitor.yaml'), 'utf8');
+  it('does not match the schemas with an unknown field', async () => {
+    const monitor = await readFile(join(REPO, MONITORING, 'pod-monitor.yaml'), 'utf8');
     const misspelt = monitor.replace('honorLabels', 'honourLabels');
     await assert.rejects(validate('PodMonitor', misspelt), /unknown field "[^"]*honourLabels"/);
-    const dashboard = await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8');
+    const dashboard = await readFile(join(REPO, MONITORING, 'dashboard.json'), 'utf8');
     const strange = dashboard.replace('"graphMode"', '"graphMood"');
     await assert.rejects(validate('dashboard', strange), /unexpected field 'graphMood'/);
   });
 
-  it("are added to the base by the documented kustomization, with the label of Grafana's sidecar", async () => {
+  it("is added to the base by the documented kustomization, with the label of Grafana's sidecar", async () => {
     const directory = await mkdtemp('/tmp/gvisor-ready-kustomize-');
     try {
       const kustomization = await documentedKustomization();
-      assert.deepEqual(kustomization.components, Object.keys(RULES));
+      assert.deepEqual(kustomization.components, [MONITORING]);
       await writeKustomization(directory, kustomization);
       const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', directory]);
       const objects = parseAllDocuments(text).map((document) => document.toJS() as Rendered);
@@ -99,8 +105,8 @@ describe('the monitoring components', () => {
         [
           'ConfigMap gvisor-ready/gvisor-ready-dashboard',
           'PodMonitor gvisor-ready/gvisor-ready-agent',
+          'PodMonitor gvisor-ready/gvisor-ready-fleet',
           'PrometheusRule gvisor-ready/gvisor-ready',
-          'PrometheusRule gvisor-ready/gvisor-ready-kube-state-metrics',
         ],
       );
       const dashboard = added.find(({ kind }) => kind === 'ConfigMap');
@@ -109,9 +115,9 @@ describe('the monitoring components', () => {
         assert.deepEqual(metadata.labels, { release: 'kube-prometheus-stack' }, kind);
       assert.deepEqual(
         JSON.parse(dashboard?.data?.['gvisor-ready.json'] ?? ''),
-        JSON.parse(await readFile(join(REPO, COMPONENT, 'dashboard.json'), 'utf8')),
+        JSON.parse(await readFile(join(REPO, MONITORING, 'dashboard.json'), 'utf8')),
       );
-      const monitor = added.find(({ kind }) => kind === 'PodMonitor');
+      const monitor = added.find(({ metadata }) => metadata.name === 'gvisor-ready-agent');
       const agent = objects.find(({ kind }) => kind === 'DaemonSet');
       assert.deepEqual(agent?.spec?.template?.spec?.nodeSelector, {
         'kubernetes.io/os': 'linux',

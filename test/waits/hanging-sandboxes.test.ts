@@ -19,10 +19,12 @@ const [CONTINUED, KILLED] = ['continued', 'killed'] as const;
 /** A shim does not answer for a minute before it is reported, and a pod counts as stuck after another. */
 const TIMEOUT_MS = 240_000;
 
+type Problem = { readonly reason: string; readonly pids: readonly number[] };
 type Explanation = {
-  readonly headline: string;
-  readonly problems?: readonly { readonly reason: string; readonly pids: readonly number[] }[];
-  readonly restart?: { readonly state: string };
+  readonly reason: string;
+  readonly cause?: string;
+  readonly sandboxProblems?: readonly Problem[];
+  readonly sandboxes?: { readonly problems: readonly Problem[]; readonly restart: string };
 };
 
 describe('sandboxes that hang', () => {
@@ -32,9 +34,9 @@ describe('sandboxes that hang', () => {
   /** Waits until a pod hangs in Terminating; returns the PIDs of its shims. */
   const hangs = (pod: string) =>
     waitFor(`why ${pod} to name its shims`, TIMEOUT_MS, async () => {
-      const { headline, problems = [] } = await explain(`pod/${pod}`);
-      const shims = problems.filter(({ reason }) => reason === 'ShimUnresponsive');
-      return /should have ended .* ago: a process of its sandbox hangs$/.test(headline) && shims.length > 0
+      const { reason, cause, sandboxProblems = [] } = await explain(`pod/${pod}`);
+      const shims = sandboxProblems.filter(({ reason }) => reason === 'ShimUnresponsive');
+      return reason === 'Terminating' && cause === 'SandboxHangs' && shims.length > 0
         ? shims.flatMap(({ pids }) => pids).join(' ')
         : undefined;
     });
@@ -65,7 +67,7 @@ describe('sandboxes that hang', () => {
       /ShimUnresponsive \d+;.* a restart of containerd would lose pods;/,
     );
     const pids = { [CONTINUED]: await hangs(CONTINUED), [KILLED]: await hangs(KILLED) };
-    assert.equal((await explain('node/node-1')).restart?.state, 'unsafe');
+    assert.equal((await explain('node/node-1')).sandboxes?.restart, 'unsafe');
 
     const text = await readFile(join(REPO, 'docs/runbooks/GVisorSandboxesHang.md'), 'utf8');
     const blocks = [...text.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, block = '']) => block.trim());
@@ -91,8 +93,9 @@ describe('sandboxes that hang', () => {
     }
     await waitFor('the pods to be gone and the node to be well', TIMEOUT_MS, async () => {
       const left = await cluster().kubectl(['get', 'pods', '-o', 'name']);
-      const { problems, restart } = await explain('node/node-1');
-      return left === '' && problems?.length === 0 && restart?.state === 'safe' ? true : undefined;
+      const { sandboxes } = await explain('node/node-1');
+      const isWell = sandboxes?.problems.length === 0 && sandboxes.restart === 'safe';
+      return left === '' && isWell ? true : undefined;
     });
     await resolves('GVisorSandboxesHang', 'node-1');
   });

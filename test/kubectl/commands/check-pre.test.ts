@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { forbidden } from '../fake-api.ts';
 import { CLASS_LIST, DAEMON_SET_PATH, type Fleet, openFleet, runCheck, setNode } from '../fleet.ts';
 import { nodeObject } from '../fleet-objects.ts';
 
@@ -78,6 +79,19 @@ describe('check --pre', () => {
   it('reports a missing permission', async (t) => {
     const { code, lines } = await runCheck(await bareCluster(t, 'create clusterroles'), 'check --pre');
     assert.deepEqual([code, lines], [1, ['fail: You may not create clusterroles']]);
+  });
+
+  it('keeps what it knows where the user has few rights', async (t) => {
+    const fleet = await bareCluster(t, 'create clusterroles');
+    const { api } = fleet;
+    api.stubs.set('/api/v1/nodes', forbidden('list', 'nodes'));
+    api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
+    api.stubs.set('/api/v1/namespaces/gvisor-ready', forbidden('get', 'namespaces'));
+    const { code, out } = await fleet.run('check --pre');
+    assert.equal(code, 1);
+    assert.match(out, /^✗ You may not create clusterroles$/m);
+    assert.match(out, /^✓ No RuntimeClass is named "gvisor" yet$/m);
+    assert.match(out, /\n2 passed, 1 failed, 3 unknown\.\n$/);
   });
 
   for (const [what, change, expected, ...patterns] of CASES)

@@ -24,6 +24,14 @@ const daemonSet = (handler: string, numberReady: number, updatedNumberScheduled:
   spec: { template: { spec: { containers: [{ env: [{ name: 'HANDLER', value: handler }] }] } } },
   status: { desiredNumberScheduled: 3, numberReady, updatedNumberScheduled },
 });
+/** A class that selects a node by its name, not the proven ones. */
+const classOf = (node: string, tolerations: readonly object[] = []) => ({
+  metadata: { name: 'gvisor' },
+  handler: 'runsc',
+  scheduling: { nodeSelector: { 'kubernetes.io/hostname': node }, tolerations },
+});
+const NOT_READY = { key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' };
+const UNJUDGED = { ready: '', status: '' };
 const policies = (names: readonly string[], failurePolicy = 'Fail') =>
   names.map((name) => ({ metadata: { name }, spec: { failurePolicy } }));
 const without = (name: string) => (api: FakeApi) =>
@@ -50,6 +58,24 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'a RuntimeClass without selector': [
     (api) => api.list(CLASS_LIST, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
+    'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+  ],
+  'a RuntimeClass of a pool with proven nodes': [(api) => api.list(CLASS_LIST, [classOf('node-2')])],
+  'a RuntimeClass of a pool with a tainted node': [
+    (api) => {
+      api.list(CLASS_LIST, [classOf('node-2')]);
+      setNode(api, nodeObject('node-2', { ...UNJUDGED, spec: { taints: [NOT_READY] } }));
+    },
+  ],
+  'a RuntimeClass of a pool with a node without the taint': [
+    (api) => {
+      api.list(CLASS_LIST, [classOf('node-2')]);
+      setNode(api, nodeObject('node-2', UNJUDGED));
+    },
+    'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+  ],
+  'a RuntimeClass of a pool that tolerates the taint': [
+    (api) => api.list(CLASS_LIST, [classOf('node-2', [{ operator: 'Exists' }])]),
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
   ],
   'agents of another handler': [
@@ -193,14 +219,14 @@ describe('check', () => {
       assert.equal(code, has('fail') ? 1 : has('unknown') ? 2 : 0);
     });
 
-  it('prints each line with its page under its section', async (t) => {
+  it('prints each line under its section, with a page where it did not pass', async (t) => {
     const { run } = await soundFleet(t);
     const { out } = await run('check');
     assert.match(
       out,
-      /^Kubernetes\n✓ The API server is v1\.36\.3; 1\.30 or newer is needed\n {2}docs\/admission\.md\n\nRuntimeClass\n✓ /,
+      /^Kubernetes\n✓ The API server is v1\.36\.3; 1\.30 or newer is needed\n\nRuntimeClass\n✓ /,
     );
-    assert.match(out, /\n\n12 passed\.\n$/);
+    assert.match(out, /\n\n13 passed\.\n$/);
   });
 
   it('prints one line when the API server is down', async (t) => {

@@ -29,11 +29,12 @@ describe('pods', () => {
     assert.deepEqual(pods[0], {
       namespace: 'eval',
       name: 'in',
+      uid: 'uid-in',
       node: 'node-1',
       runtimeClass: 'gvisor',
       wanted: true,
       inGvisor: 'yes',
-      evidence: "its first process on the node is gVisor's",
+      reason: 'ProcessIsGvisor',
     });
   });
 
@@ -107,7 +108,7 @@ describe('pods', () => {
     assert.equal(hidden.code, 2);
     assert.equal(
       hidden.err,
-      'You may not list the pods of gvisor-ready, namespaces, so this is incomplete.\n' +
+      'You may not list pods of gvisor-ready, namespaces, so this is incomplete.\n' +
         'What 2 pods run in is unknown: you may not list the pods of gvisor-ready.\n',
     );
   });

@@ -2,24 +2,108 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
-import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setNode, setReport } from '../fleet.ts';
-import { agentObject, agentStatus, nodeObject, sandboxesOf } from '../fleet-objects.ts';
+import {
+  AGENT_PODS,
+  DAEMON_SET_PATH,
+  FLEET_PATH,
+  FLEET_VIEW,
+  fleetDeployment,
+  openFleet,
+  setNode,
+  setReport,
+} from '../fleet.ts';
+import { agentObject, agentStatus, nodeObject, podObject, sandboxesOf } from '../fleet-objects.ts';
 
+const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound' };
 const unjudged = (api: FakeApi, ...names: readonly string[]) => {
   for (const name of names) setNode(api, nodeObject(name, { ready: '', status: '' }));
 };
 const CASES: Readonly<
   Record<string, readonly [change: (api: FakeApi) => void, code: number, ...lines: readonly RegExp[]]>
 > = {
-  'that every node with an agent is proven': [
-    (api) => unjudged(api, 'node-3'),
+  'nodes where gVisor is not expected apart, and no fault': [
+    (api) => setNode(api, nodeObject('node-3', { ...BROKEN, expected: false })),
     0,
-    /^✓ Nodes {7}2 of 3 proven, 1 not judged$/m,
+    /^✓ Nodes {7}2 of 2 nodes that should run gVisor$/m,
+    /\n\nNOT EXPECTED {3}NODES {3}WHICH\nShimNotFound {3}1 {7}node-3\n$/,
+  ],
+  'a node outside the DaemonSet, and no fault': [
+    (api) => {
+      unjudged(api, 'node-3');
+      api.list(AGENT_PODS, [agentObject('node-1'), agentObject('node-2')]);
+      api.stubs.set(DAEMON_SET_PATH, { status: { desiredNumberScheduled: 2, numberReady: 2 } });
+    },
+    0,
+    /^✓ Nodes {7}2 of 2 nodes that should run gVisor$/m,
+    /^NoAgent {8}1 {7}node-3$/m,
+  ],
+  'a node that its agent has not judged yet': [
+    (api) => unjudged(api, 'node-3'),
+    2,
+    /^\? Nodes {7}2 of 3 nodes that should run gVisor; 1 not judged yet$/m,
+  ],
+  'a broken node in a mixed cluster': [
+    (api) => {
+      setNode(api, nodeObject('node-2', BROKEN));
+      setNode(api, nodeObject('node-3', { ...BROKEN, reason: 'HandlerNotConfigured', expected: false }));
+    },
+    1,
+    /^✗ Nodes {7}1 of 2 nodes that should run gVisor\n/,
+    /^NOT PROVEN {5}NODES {3}WHICH\nShimNotFound {3}1 {7}node-2\n\nSee why: kubectl gvisor-ready why node-2\n\nNOT EXPECTED /m,
+  ],
+  'nodes that are NotReady or cordoned': [
+    (api) => {
+      setNode(api, nodeObject('node-2', { alive: false }));
+      setNode(api, nodeObject('node-3', { spec: { unschedulable: true } }));
+    },
+    0,
+    /^! Nodes {7}3 of 3 nodes that should run gVisor; 1 NotReady, 1 cordoned$/m,
+  ],
+  'a pod outside gVisor where it is required, first': [
+    (api) => {
+      api.list('/api/v1/namespaces/eval/pods', [podObject('out'), podObject('open'), podObject('new')]);
+      setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'], open: ['open'] }));
+    },
+    1,
+    /^✗ Pods {8}1 outside gVisor where it is required: eval\/out; 1 with a way out to the host: eval\/open; 1\n {14}unknown: eval\/new\n✗ Nodes /,
+  ],
+  'pods that are all in gVisor': [
+    (api) => {
+      api.list('/api/v1/namespaces/eval/pods', [podObject('in')]);
+      setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'] }));
+    },
+    1,
+    /^✓ Pods {8}1 of 1 in gVisor where it is required$/m,
+  ],
+  'a fleet controller that is scaled to 0': [
+    (api) => api.stubs.set(FLEET_PATH, fleetDeployment(0)),
+    1,
+    /^✗ Fleet {7}the controller withdraws no labels: it is scaled to 0 \(labels of lost agents stay\)$/m,
+  ],
+  'a fleet controller that is not there': [
+    (api) => api.stubs.delete(FLEET_PATH),
+    1,
+    /^✗ Fleet {7}the controller withdraws no labels: there is none/m,
+  ],
+  'a fleet controller that is not Ready': [
+    (api) => api.stubs.set(FLEET_PATH, fleetDeployment(1, 0)),
+    1,
+    /^✗ Fleet {7}.*: its pod is not Ready /m,
+  ],
+  'a fleet controller that does not respond': [
+    (api) => api.stubs.delete(FLEET_VIEW),
+    1,
+    /^✗ Fleet {7}.*: it does not respond /m,
+  ],
+  'a fleet controller whose circuit breaker is open': [
+    (api) => api.stubs.set(FLEET_VIEW, { breaker: [{ reason: 'TooMany' }], paused: ['node-1', 'node-2'] }),
+    1,
+    /^✗ Fleet {7}.*: its circuit breaker is open \(TooMany; withdrawals paused on\n {14}2 nodes\)$/m,
   ],
   'a node that is ready in a grace period': [
     (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
     1,
-    /^✗ Nodes {7}2 of 3 proven \(1 in a grace period\), 1 not ready$/m,
+    /^✗ Nodes {7}2 of 3 nodes that should run gVisor; 1 in a grace period$/m,
   ],
   'a label without a Ready agent': [
     (api) =>
@@ -30,7 +114,7 @@ const CASES: Readonly<
       ]),
     1,
     /^✗ Agents .*labelled ready without a Ready agent: node-2$/m,
-    /^label without agent {3}1 {7}node-2$/m,
+    /^LabelWithoutAgent {3}1 {7}node-2$/m,
   ],
   'a missing DaemonSet': [
     (api) => {
@@ -39,7 +123,7 @@ const CASES: Readonly<
       unjudged(api, 'node-1', 'node-2', 'node-3');
     },
     1,
-    /^✗ Nodes {7}0 of 3 proven, 3 not judged\n✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven$/m,
+    /^✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven\n✗ Nodes {7}gVisor is expected on none of 3 nodes$/m,
   ],
   'missing permissions, and no label without an agent': [
     (api) => {
@@ -50,7 +134,7 @@ const CASES: Readonly<
     },
     2,
     /^\? Agents {6}you may not read the DaemonSet/m,
-    /^! Namespaces {2}you may not list namespaces$/m,
+    /^\? Namespaces {2}you may not list namespaces$/m,
   ],
 };
 
@@ -60,7 +144,9 @@ describe('status', () => {
     const { code, out } = await run('status');
     assert.equal(code, 1);
     assert.deepEqual(out.split('\n'), [
-      '✗ Nodes       2 of 3 proven, 1 not ready',
+      '✗ Nodes       2 of 3 nodes that should run gVisor',
+      '✓ Pods        none runs where gVisor is required',
+      '✓ Fleet       controller Ready, version 0.1.0',
       '✓ Agents      3 of 3 Ready, version 0.1.0',
       '✓ gVisor      release-20260223.0 on 3 nodes',
       '✓ Namespaces  require gVisor: eval; audit: none',
@@ -108,23 +194,27 @@ describe('status', () => {
     const { code, out } = await run('status');
     assert.equal(code, 0);
     assert.equal(
-      out.split(/\n! Sandboxes +/)[1]?.replace(/\s+/g, ' '),
+      /^! Sandboxes +(.*?)✓/s.exec(out)?.[1]?.replace(/\s+/g, ' '),
       'problems on node-1, node-2: see kubectl gvisor-ready why NODE; do not restart containerd on node-1; unknown on node-3: the agent last scanned the sandboxes at 2026-03-01T11:59:58Z ',
     );
     const json = JSON.parse((await run('status -o json')).out);
-    assert.deepEqual(json.sandboxes, [
-      { node: 'node-1', sandboxes },
-      { node: 'node-2', sandboxes: outdated },
-    ]);
+    const { at } = sandboxes;
+    assert.deepEqual(json.sandboxes, {
+      result: 'warning',
+      reasons: ['SandboxesHang'],
+      problems: [
+        { node: 'node-1', at, total: 1, restart: 'unsafe', reasons: { ShimUnresponsive: 1 } },
+        { node: 'node-2', at, total: 1, restart: 'safe', reasons: { SandboxOutdated: 1 } },
+      ],
+      unknown: ['node-3'],
+    });
   });
 
-  it('prints JSON', async (t) => {
-    const { run } = await openFleet(t);
-    const { lines, notProven } = JSON.parse((await run('status -o json')).out) as Record<
-      string,
-      readonly object[]
-    >;
-    assert.deepEqual(notProven, [{ reason: 'ShimNotFound', nodes: ['node-3'] }]);
-    assert.deepEqual(lines?.[0], { tone: 'fail', about: 'Nodes', text: '2 of 3 proven, 1 not ready' });
+  it('summarizes the nodes that -l selects', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list('/api/v1/nodes?labelSelector=pool=gvisor', [nodeObject('node-1')]);
+    const { code, out } = await run('status -l pool=gvisor');
+    assert.equal(code, 0);
+    assert.match(out, /^✓ Nodes {7}1 of 1 node that should run gVisor$/m);
   });
 });

@@ -51,11 +51,12 @@ describe('uninstall', () => {
       out,
       /^1 of 3 nodes to clean\nThis removes labels, annotations, taint and condition of the agents from node-1 \(context "fake"\)\. [^\n]*\nnode-1: cleaned\n$/,
     );
-    const removed = { [`${LABEL_DOMAIN}/ready`]: null, [`${LABEL_DOMAIN}/runsc-version`]: null };
+    const names = ['ready', 'expected', 'runsc-version', 'platform'];
+    const labels = Object.fromEntries(names.map((name) => [`${LABEL_DOMAIN}/${name}`, null]));
     assert.deepEqual(api.patched, [
       {
         metadata: {
-          labels: { ...removed, [`${LABEL_DOMAIN}/platform`]: null },
+          labels,
           annotations: { [`${LABEL_DOMAIN}/proven-by`]: null },
         },
         status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] },

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { judge } from '../../../kubectl/commands/why.ts';
+import { summarizeNode } from '../../../kubectl/node-summary.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { forbidden } from '../fake-api.ts';
 import { AGENT_PODS, openFleet, setNode, setReport } from '../fleet.ts';
@@ -11,6 +13,7 @@ import {
   podObject,
   sandboxesOf,
 } from '../fleet-objects.ts';
+import { NOW } from '../run-plugin.ts';
 
 const REPORT = `${AGENT_PODS}/agent-node-3:9477/proxy/report`;
 
@@ -42,8 +45,6 @@ describe('why NODE', () => {
       'See docs/reasons.md',
       '',
     ]);
-    const { tone, next, docs } = JSON.parse((await run('why node-3 -o json')).out) as Record<string, unknown>;
-    assert.deepEqual([tone, (next as string[]).length, docs], ['fail', 1, 'docs/reasons.md']);
   });
 
   it('passes on a proven node', async (t) => {
@@ -70,8 +71,10 @@ describe('why NODE', () => {
     ])
       assert.ok(out.replace(/ The same/, '\n  The same').includes(`\n${line}\n`), `${line}: ${out}`);
     assert.doesNotMatch(out, /eval\/p9/);
-    const { tone, problems, restart } = JSON.parse((await run('why node-1 -o json')).out);
-    assert.deepEqual([tone, problems, restart], ['pass', sandboxes.problems, sandboxes.restart]);
+    const { result, sandboxes: json } = JSON.parse((await run('why node-1 -o json')).out);
+    const { at, stale, total } = sandboxes;
+    const problems = sandboxes.problems.map(({ message: _, ...problem }) => problem);
+    assert.deepEqual([result, json], ['pass', { at, stale, total, restart: 'unsafe', problems }]);
     setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes: { ...sandboxesOf(), stale: true } }));
     assert.match(
       (await run('why node-1')).out,
@@ -156,7 +159,7 @@ describe('why NODE', () => {
     api.stubs.delete(REPORT);
     setNode(api, nodeObject('node-3', { ready: '', status: '', spec: { unschedulable: true } }));
     const { code, out } = await run('why node-3');
-    assert.equal(code, 1);
+    assert.equal(code, 2);
     assert.match(out, /^\? node-3: no agent has judged it\n/);
     assert.match(out, /^ {2}! node: it is cordoned$/m);
     const slow = { ready: 'true', status: 'Unknown', reason: 'SandboxSlow', message: 'slow' };
@@ -175,6 +178,72 @@ describe('why NODE', () => {
       nodeObject('node-3', { ready: 'false', status: 'Unknown', reason: 'OfTomorrow', message: 'm' }),
     );
     assert.match((await run('why node-3')).out, /OfTomorrow: this plugin is older than the agent/);
+  });
+});
+
+const LABELS = ['true', 'false', ''] as const;
+const VERDICTS = { True: 'SandboxProven', False: 'ShimNotFound', Unknown: 'SandboxSlow', '': '' } as const;
+const AGENT = { name: 'a', node: 'n', message: '', port: 9477, version: '0.1.0', restarts: 0 };
+const AGENTS = {
+  Ready: { ...AGENT, state: 'Running', ready: true },
+  NotReady: { ...AGENT, state: 'Running', ready: false },
+  Failing: { ...AGENT, state: 'ImagePullBackOff', ready: false },
+  hidden: '?',
+  none: undefined,
+} as const;
+const RESULTS = {
+  unread: { problem: 'no response' },
+  proven: { report: agentStatus('n') },
+  broken: { report: brokenStatus('n') },
+};
+
+describe('the headline of why NODE', () => {
+  for (const ready of LABELS)
+    for (const [status, reason] of Object.entries(VERDICTS))
+      it(`never contradicts its mark: label "${ready}", condition "${status}"`, () => {
+        for (const expected of [true, false])
+          for (const alive of [true, false])
+            for (const [state, agent] of Object.entries(AGENTS))
+              for (const [read, result] of Object.entries(RESULTS)) {
+                const object = nodeObject('n', { ready, status, reason, expected, alive }) as unknown;
+                const node = summarizeNode(object as Parameters<typeof summarizeNode>[0]);
+                const runs = agent === AGENTS.Ready || agent === AGENTS.NotReady;
+                const [tone, , headline] = judge({ node, agent, ...(runs ? { result } : {}) }, NOW);
+                const works = headline.startsWith('gVisor works here');
+                const what = `agent ${state}, report ${read}: ${tone} ${headline}`;
+                assert.equal(tone === 'pass', works, what);
+                assert.equal(works && ready !== 'true', false, what);
+                assert.equal(tone === 'skipped', headline.startsWith('gVisor is not expected here'), what);
+                assert.equal(
+                  /^(gVisor does not work|its label|proven, but|it is labelled)/.test(headline),
+                  tone === 'fail',
+                  what,
+                );
+                assert.doesNotMatch(
+                  headline,
+                  /^gVisor works here \((?!SandboxProven)|not work here \(SandboxProven/,
+                  what,
+                );
+              }
+      });
+
+  it('says where gVisor is not expected, without a fault', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(
+      api,
+      nodeObject('node-3', { ready: 'false', status: 'False', reason: 'ShimNotFound', expected: false }),
+    );
+    const { code, out } = await run('why node-3');
+    assert.equal(code, 0);
+    assert.match(out, /^- node-3: gVisor is not expected here \(ShimNotFound, for 5m\)\n/);
+  });
+
+  it('says that a node without an agent keeps its label', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list(AGENT_PODS, []);
+    const { code, out } = await run('why node-1');
+    assert.equal(code, 1);
+    assert.match(out, /^✗ node-1: its label ready is out of date: no agent runs here\n/);
   });
 });
 

@@ -1,0 +1,69 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import { InvalidArgumentError } from 'commander';
+import { AGENT_SELECTOR } from '../../agent/kube/access.ts';
+import type { NodeObject } from '../../agent/node/object.ts';
+import { isOfDaemonSet } from '../../fleet/objects.ts';
+import { targetNode } from '../agent-reports.ts';
+import { type Api, optional } from '../api.ts';
+import { type Context, EXIT } from '../context.ts';
+import { findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
+import { countOf, nameList, printLines, printMessage } from '../output.ts';
+
+/** The nodes of `clean`: by name, or by a label selector. */
+type Choice = { readonly names: readonly string[]; readonly selector?: string };
+
+/**
+ * `clean`: removes what an agent left on nodes that are no longer in the DaemonSet. Refuses all of them where an agent is on
+ * one, even one that is terminating: it may write again.
+ */
+export async function clean(
+  context: Context,
+  { names, selector }: Choice,
+  options: RemovalOptions,
+): Promise<number> {
+  const { api, output } = context;
+  if ((names.length === 0) === (selector === undefined))
+    throw new InvalidArgumentError('Name the nodes, or select them with -l, and not both');
+  const [{ total, marked }, occupied] = await Promise.all([
+    findChosen(context, { names, ...(selector === undefined ? {} : { selector }) }),
+    nodesWithAgents(api),
+  ]);
+  const chosen = new Set([...names, ...marked.map(({ metadata }) => metadata.name)]);
+  const busy = [...chosen].filter((name) => occupied.has(name));
+  if (busy.length > 0) {
+    printMessage(
+      output,
+      `An agent is still on ${nameList(busy)} and would write again, so nothing was written. First take ${busy.length === 1 ? 'it' : 'them'} out of the DaemonSet, by its nodeSelector or affinity, and wait until the pod is gone.`,
+    );
+    return EXIT.problem;
+  }
+  printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
+  if (marked.length === 0) return EXIT.ok;
+  return removeMarks(context, marked, {
+    ...options,
+    remedy: 'take it out of the DaemonSet, then run this again',
+  });
+}
+
+async function findChosen({ api, signal }: Context, { names, selector }: Choice) {
+  if (selector !== undefined) return findMarked(api, signal, selector);
+  const found = await Promise.all(
+    [...new Set(names)].map(async (name) => {
+      const node = await optional(api.get<NodeObject>(`/api/v1/nodes/${name}`, signal));
+      if (node === undefined) throw new Error(`There is no node "${name}", so nothing was written`);
+      return node;
+    }),
+  );
+  return { total: found.length, marked: found.filter(isMarked) };
+}
+
+/** The nodes that have a pod of an agent in any state. */
+async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
+  const path = `/api/v1/namespaces/${api.installedIn}/pods`;
+  const { items } = await api.list<V1Pod>(path, { labelSelector: AGENT_SELECTOR });
+  return new Set(
+    items
+      .filter(({ metadata }) => isOfDaemonSet(metadata))
+      .map(({ spec }) => spec?.nodeName ?? targetNode(spec?.affinity)),
+  );
+}

@@ -1,0 +1,58 @@
+import type { VersionInfo } from '@kubernetes/client-node';
+import { VERSION } from '../../agent/config.ts';
+import { listAgents } from '../agent-reports.ts';
+import { optional } from '../api.ts';
+import { type Context, EXIT } from '../context.ts';
+import { readFleetController } from '../fleet-controller.ts';
+import {
+  countOf,
+  type Format,
+  isForPrograms,
+  type Output,
+  printLines,
+  printMessage,
+  serialize,
+} from '../output.ts';
+
+/** The flags of `version`. */
+export type VersionFlags = { readonly output?: Format; readonly client?: boolean };
+
+/** `version`: those of this plugin, the agents, the fleet controller and the API server. */
+export async function version(
+  output: Output,
+  open: () => Context,
+  { output: format, client }: VersionFlags,
+): Promise<number> {
+  const found = client ? { client: VERSION } : { client: VERSION, ...(await readVersions(open())) };
+  if (isForPrograms(format)) {
+    output.out(serialize(found, format));
+    return EXIT.ok;
+  }
+  printLines(output, [`Client Version: ${VERSION}`]);
+  if (!('agents' in found)) return EXIT.ok;
+  const { agents, fleetController, server } = found;
+  const counts = Object.entries(agents ?? {}).map(([name, count]) => `${name} on ${countOf(count, 'node')}`);
+  printLines(output, [
+    `Agent Version: ${agents === null ? 'you may not list the agents' : counts.join(', ') || 'no agent runs'}`,
+    `Fleet Controller Version: ${fleetController ?? 'unknown'}`,
+    `Server Version: ${server}`,
+  ]);
+  if (Object.keys(agents ?? {}).some((name) => name !== VERSION))
+    printMessage(output, 'WARNING: agents and this plugin have different versions.');
+  return EXIT.ok;
+}
+
+async function readVersions({ api }: Context) {
+  const [agents, fleet, { gitVersion }] = await Promise.all([
+    optional(listAgents(api), [403]),
+    optional(readFleetController(api), [403]),
+    api.get<VersionInfo>('/version'),
+  ]);
+  const counts = new Map<string, number>();
+  for (const agent of agents ?? []) counts.set(agent.version, (counts.get(agent.version) ?? 0) + 1);
+  return {
+    agents: agents === undefined ? null : Object.fromEntries([...counts].sort()),
+    fleetController: fleet?.version || null,
+    server: gitVersion,
+  };
+}

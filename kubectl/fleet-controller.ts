@@ -1,0 +1,97 @@
+import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
+import { list, object, text } from '../fleet/report-shape.ts';
+import { versionOf } from './agent-reports.ts';
+import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
+
+/** Name of the controller's Deployment. */
+export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
+
+/** Label selector of the controller's pods. */
+export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
+
+const PORT = 9478;
+const TIMEOUT_MS = 5_000;
+/** A selector that matches no node: the response then has no rows. */
+const WITHOUT_ROWS = '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname';
+
+/** The state of the fleet controller, which withdraws labels where an agent cannot. */
+export type FleetController = {
+  readonly reason: keyof typeof PROBLEMS | 'Ready';
+  readonly desired: number;
+  readonly ready: number;
+  readonly version: string;
+  /** Why its circuit breaker is open; undefined where that could not be read. */
+  readonly breaker?: readonly string[];
+  /** The nodes whose withdrawal is paused. */
+  readonly paused?: readonly string[];
+};
+
+/** What is wrong with the controller, in words. */
+export const PROBLEMS = {
+  FleetControllerAbsent: 'there is none',
+  FleetControllerScaledToZero: 'it is scaled to 0',
+  FleetControllerNotReady: 'its pod is not Ready',
+  FleetControllerNotResponding: 'it does not respond',
+  FleetControllerBreakerOpen: 'its circuit breaker is open',
+} as const;
+
+/** Reads the state of the fleet controller; undefined where the user may not read its Deployment. */
+export async function readFleetController(api: Api): Promise<FleetController | undefined> {
+  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
+  const found = await optional(
+    optional(api.get<ApiObject<V1Deployment>>(path)).then((deployment) => ({ deployment })),
+    [403],
+  );
+  if (found === undefined) return undefined;
+  const { deployment } = found;
+  const none = { desired: 0, ready: 0, version: '' };
+  if (deployment === undefined) return { reason: 'FleetControllerAbsent', ...none };
+  const state = {
+    desired: deployment.spec?.replicas ?? 1,
+    ready: deployment.status?.readyReplicas ?? 0,
+    version: versionOf(deployment.spec?.template.spec?.containers[0]?.image ?? ''),
+  };
+  if (state.desired === 0) return { reason: 'FleetControllerScaledToZero', ...state };
+  if (state.ready === 0) return { reason: 'FleetControllerNotReady', ...state };
+  const view = await readView(api);
+  if (view === 'hidden') return { reason: 'Ready', ...state };
+  if (view === undefined) return { reason: 'FleetControllerNotResponding', ...state };
+  const breaker = view.breaker.map(({ reason }) => reason);
+  return {
+    reason: breaker.length > 0 ? 'FleetControllerBreakerOpen' : 'Ready',
+    ...state,
+    breaker,
+    paused: view.paused,
+  };
+}
+
+type View = { readonly breaker: readonly { readonly reason: string }[]; readonly paused: readonly string[] };
+const VIEW = object<View>({ breaker: list(object({ reason: text })), paused: list(text) });
+
+/** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */
+async function readView(api: Api): Promise<View | 'hidden' | undefined> {
+  const pods = `/api/v1/namespaces/${api.installedIn}/pods`;
+  const listed = await optional(api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR }), [403]);
+  if (listed === undefined) return 'hidden';
+  const pod = listed.items.find(isReadyReplica);
+  if (pod === undefined) return undefined;
+  const response = await api
+    .getFromPod(`${pods}/${pod.metadata.name}`, PORT, WITHOUT_ROWS, TIMEOUT_MS)
+    .catch(() => undefined);
+  if (response?.code === 403) return 'hidden';
+  if (response?.code !== 200) return undefined;
+  try {
+    const view: unknown = sanitizeValues(JSON.parse(response.text));
+    return VIEW(view) ? (view as View) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A kubelet may create mirror pods with any labels, but only with its Node as their controller. */
+function isReadyReplica({ metadata, status }: ApiObject<V1Pod>): boolean {
+  return (
+    metadata.ownerReferences?.some(({ kind, controller }) => controller && kind === 'ReplicaSet') === true &&
+    status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
+  );
+}

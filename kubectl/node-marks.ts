@@ -1,0 +1,131 @@
+import timers from 'node:timers/promises';
+import { InvalidArgumentError } from 'commander';
+import { pooledMap } from '../agent/async.ts';
+import { KubeError } from '../agent/kube/error.ts';
+import {
+  CONDITION,
+  type NodeObject,
+  OWN_KEYS,
+  statusPatch,
+  taintPatch,
+  valueIn,
+} from '../agent/node/object.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { wrap } from '../agent/text/format.ts';
+import { pagesOf } from '../fleet/informers.ts';
+import type { Api } from './api.ts';
+import { type Context, EXIT } from './context.ts';
+import { nameList, printLines } from './output.ts';
+
+/** The flag --yes, and what else a command that writes needs; `confirm` is absent without a terminal. */
+export type RemovalOptions = {
+  readonly yes: boolean;
+  readonly confirm?: (prompt: string) => Promise<boolean>;
+  readonly recheckMs?: number;
+};
+
+/**
+ * Removes from Nodes what agents wrote there, once the user has confirmed, and reads them again a moment later: an agent
+ * that still runs writes within seconds. `remedy` says what to do then.
+ */
+export async function removeMarks(
+  context: Context,
+  marked: readonly NodeObject[],
+  { yes, confirm, recheckMs = 5_000, remedy }: RemovalOptions & { readonly remedy: string },
+): Promise<number> {
+  const { api, output, signal } = context;
+  const names = marked.map(({ metadata }) => metadata.name);
+  const what = `labels, annotations, taint and condition of the agents from ${nameList(names)} (context "${api.access.context}")`;
+  if (!yes) {
+    if (confirm === undefined)
+      throw new InvalidArgumentError(`There is no terminal to ask on: --yes removes ${what}`);
+    const warning = `This removes ${what}. gVisor pods keep running, but a kubelet that restarts ends those on nodes without the label.`;
+    printLines(output, wrap(warning, output.width));
+    if (!(await confirm('Go on? [y/N] '))) {
+      printLines(output, ['Nothing was written.']);
+      return EXIT.problem;
+    }
+  }
+  try {
+    await pooledMap(marked, CONCURRENCY, async (node) => {
+      await cleanNode(node, api, signal);
+      printLines(output, [`${node.metadata.name}: cleaned`]);
+    });
+    await timers.setTimeout(recheckMs, undefined, { signal });
+    const again = (await findMarked(api, signal)).marked.filter(({ metadata }) =>
+      names.includes(metadata.name),
+    );
+    for (const { metadata } of again)
+      printLines(output, [`${metadata.name}: written again by an agent that still runs: ${remedy}`]);
+    return again.length === 0 ? EXIT.ok : EXIT.problem;
+  } catch (error) {
+    throw new Error(`Not every node was written; run it again: ${errorLine(error)}`);
+  }
+}
+
+const PAGE = '200';
+const CONCURRENCY = 8;
+const MAX_ATTEMPTS = 5;
+
+/** Counts the Nodes that a label selector matches, and finds those with something written by agents. */
+export async function findMarked(
+  api: Api,
+  signal: AbortSignal,
+  selector?: string,
+): Promise<{ readonly total: number; readonly marked: readonly NodeObject[] }> {
+  let total = 0;
+  const marked: NodeObject[] = [];
+  const get = (path: string) => api.get(path, signal);
+  const query = { limit: PAGE, ...(selector === undefined ? {} : { labelSelector: selector }) };
+  for await (const { items = [] } of pagesOf<NodeObject>(get, '/api/v1/nodes', query)) {
+    total += items.length;
+    marked.push(...items.filter(isMarked));
+  }
+  return { total, marked };
+}
+
+/** Cleans one Node, reading it again after a conflict. A Node that is gone counts as clean. */
+async function cleanNode(found: NodeObject, api: Api, signal: AbortSignal): Promise<void> {
+  const path = `/api/v1/nodes/${found.metadata.name}`;
+  let node = found;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const removals = removalsFor(node);
+      const condition = hasCondition(node) ? ({ $patch: 'delete', type: CONDITION } as const) : undefined;
+      const status = statusPatch(removals, condition);
+      if (status !== undefined)
+        node = await api.patch<NodeObject>(`${path}/status`, status, 'strategic', signal);
+      const taint = taintPatch(node, removals);
+      if (taint !== undefined) await api.patch(path, taint, 'merge', signal);
+      return;
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return;
+      const retriable = error instanceof KubeError && [409, 429, 503].includes(error.status);
+      if (!retriable || attempt === MAX_ATTEMPTS) throw error;
+      await timers.setTimeout(error.retryAfterMs ?? attempt * 200, undefined, { signal });
+      node = await api.get<NodeObject>(path, signal);
+    }
+  }
+}
+
+/** Whether agents have written to a Node. */
+export function isMarked(node: NodeObject): boolean {
+  return hasCondition(node) || removalsFor(node).length > 0;
+}
+
+function hasCondition({ status }: NodeObject): boolean {
+  return status?.conditions?.some(({ type }) => type === CONDITION) ?? false;
+}
+
+/** The changes that remove the agents' labels, annotations and taint from a Node. */
+function removalsFor(node: NodeObject) {
+  const { labels, annotations, retired, taint } = OWN_KEYS;
+  const entries = [
+    ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
+    ...Object.values({ ...annotations, ...retired }).map(
+      (key) => ({ part: 'annotations', key, value: null }) as const,
+    ),
+    { part: 'taint', key: taint, value: null } as const,
+  ];
+  return entries.filter((entry) => valueIn(node, entry) !== null);
+}

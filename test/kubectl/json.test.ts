@@ -1,0 +1,324 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { VERSION } from '../../agent/config.ts';
+import { INSTALLATIONS } from '../agent/sample-installations.ts';
+import { type FakeApi, forbidden } from './fake-api.ts';
+import {
+  CLASS_LIST,
+  DAEMON_SET_PATH,
+  FLEET_PATH,
+  fleetDeployment,
+  openFleet,
+  setNode,
+  setReport,
+} from './fleet.ts';
+import { agentStatus, brokenStatus, nodeObject, podObject, sandboxesOf } from './fleet-objects.ts';
+
+/** The time of the last transition of every Node. */
+const SINCE = '2026-03-01T11:55:00Z';
+const NODE = {
+  platform: 'systrap',
+  runsc: 'release-20260223.0',
+  kubeletReady: true,
+  cordoned: false,
+  kubelet: 'v1.36.3',
+  runtime: 'containerd://2.4.2',
+  os: 'linux',
+  architecture: 'amd64',
+};
+const agentOn = (node: string) => ({ pod: `agent-${node}`, state: 'Ready', version: '0.1.0' });
+const BROKEN_NODE = {
+  name: 'node-3',
+  expected: true,
+  ready: 'false',
+  condition: { status: 'False', reason: 'ShimNotFound', since: SINCE },
+  ...NODE,
+  provenBy: null,
+  agent: agentOn('node-3'),
+};
+const OUTSIDE = {
+  namespace: 'eval',
+  name: 'out',
+  uid: 'uid-out',
+  node: 'node-1',
+  runtimeClass: '',
+  wanted: true,
+  reason: 'ProcessIsNotGvisor',
+  inGvisor: 'no',
+};
+const COUNTS = { running: 1, wanted: 1, inside: 0, open: 0, outside: 1, unknown: 0 };
+
+/** A pod outside gVisor, a node where gVisor is not expected, and the fleet controller scaled to 0. */
+function burning(api: FakeApi): void {
+  api.list('/api/v1/namespaces/eval/pods', [podObject('out')]);
+  setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
+  setNode(
+    api,
+    nodeObject('node-2', {
+      ready: 'false',
+      status: 'False',
+      reason: 'HandlerNotConfigured',
+      expected: false,
+    }),
+  );
+  api.stubs.set(FLEET_PATH, fleetDeployment(0));
+}
+
+const check = (id: string, result: string, data: object = {}) => ({ id, result, ...data });
+
+/** The documented shapes, in a burning fleet. */
+const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> = {
+  status: [
+    1,
+    {
+      context: 'fake',
+      result: 'fail',
+      alarms: ['PodsOutsideGvisor', 'FleetControllerScaledToZero', 'NodesNotProven'],
+      pods: { result: 'fail', reasons: ['PodsOutsideGvisor'], counts: COUNTS, affected: [OUTSIDE] },
+      fleetController: {
+        result: 'fail',
+        reasons: ['FleetControllerScaledToZero'],
+        desired: 0,
+        ready: 0,
+        version: '0.1.0',
+      },
+      nodes: {
+        result: 'fail',
+        reasons: ['NodesNotProven'],
+        total: 3,
+        expected: 2,
+        proven: 1,
+        inGrace: [],
+        kubeletNotReady: [],
+        cordoned: [],
+        notProven: [{ reason: 'ShimNotFound', nodes: ['node-3'] }],
+        notExpected: [{ reason: 'HandlerNotConfigured', nodes: ['node-2'] }],
+      },
+      agents: {
+        result: 'pass',
+        reasons: [],
+        desired: 3,
+        ready: 3,
+        versions: { '0.1.0': 3 },
+        notReady: [],
+        labelWithoutAgent: [],
+      },
+      releases: { result: 'pass', reasons: [], nodes: { 'release-20260223.0': 2 } },
+      namespaces: { result: 'pass', reasons: [], required: ['eval'], audited: [] },
+    },
+  ],
+  nodes: [
+    0,
+    {
+      nodes: [
+        {
+          name: 'node-1',
+          expected: true,
+          ready: 'true',
+          condition: { status: 'True', reason: 'SandboxProven', since: SINCE },
+          ...NODE,
+          provenBy: '0.1.0',
+          agent: agentOn('node-1'),
+        },
+        {
+          name: 'node-2',
+          expected: false,
+          ready: 'false',
+          condition: { status: 'False', reason: 'HandlerNotConfigured', since: SINCE },
+          ...NODE,
+          runsc: null,
+          platform: null,
+          provenBy: null,
+          agent: agentOn('node-2'),
+        },
+        BROKEN_NODE,
+      ],
+    },
+  ],
+  pods: [1, { counts: COUNTS, hidden: [], pods: [OUTSIDE] }],
+  'why node-3': [
+    1,
+    {
+      kind: 'Node',
+      result: 'fail',
+      reason: 'ShimNotFound',
+      ...BROKEN_NODE,
+      report: 'Read',
+      verdict: { status: 'False', reason: 'ShimNotFound' },
+      evaluatedAt: '2026-03-01T11:59:30Z',
+      provenAt: '2026-03-01T11:58:00Z',
+      checks: [
+        { id: 'kernel', status: 'pass', reason: null, severity: null, evidence: [] },
+        { id: 'containerd', status: 'pass', reason: null, severity: null, evidence: [] },
+        {
+          id: 'shim',
+          status: 'fail',
+          reason: 'ShimNotFound',
+          severity: 'error',
+          evidence: [
+            {
+              file: '/etc/containerd/config.toml',
+              line: 12,
+              value: 'runtime_type = "io.containerd.runsc.v1"',
+            },
+          ],
+        },
+      ],
+      proof: { kind: 'failed', reason: 'ShimNotFound' },
+      sandboxes: { at: '2026-03-01T11:59:58Z', stale: false, total: 0, restart: 'safe', problems: [] },
+      remedies: ['ShimNotFound'],
+      docs: 'docs/reasons.md',
+    },
+  ],
+  'why pod/out': [
+    1,
+    {
+      kind: 'Pod',
+      result: 'fail',
+      reason: 'OutsideGvisor',
+      namespace: 'eval',
+      name: 'out',
+      uid: 'uid-out',
+      phase: 'Running',
+      node: 'node-1',
+      nodeReady: 'true',
+      runtimeClass: null,
+      handler: null,
+      asksForGvisor: false,
+      namespaceRequiresGvisor: true,
+      warnings: [],
+      evidence: 'ProcessIsNotGvisor',
+      sandboxProblems: [],
+      docs: 'docs/runbooks/GVisorUnsandboxedPods.md',
+    },
+  ],
+  check: [
+    1,
+    {
+      context: 'fake',
+      result: 'fail',
+      checks: [
+        check('KubernetesVersion', 'pass', { version: 'v1.36.3', docs: 'docs/admission.md' }),
+        check('SelectsProvenNodes', 'pass', {
+          runtimeClass: 'gvisor',
+          handler: 'runsc',
+          guard: 'NodeSelector',
+          docs: 'docs/install.md#3-the-agent',
+        }),
+        check('AgentsReady', 'pass', {
+          desired: 3,
+          ready: 3,
+          notReady: [],
+          docs: 'docs/operations.md#when-something-is-wrong',
+        }),
+        check('LabelsHaveAgents', 'pass', { nodes: [], docs: 'docs/runbooks/GVisorLabelWithoutAgent.md' }),
+        check('Versions', 'pass', {
+          agents: ['0.1.0'],
+          plugin: VERSION,
+          docs: 'docs/operations.md#when-something-is-wrong',
+        }),
+        check('Releases', 'pass', {
+          releases: ['release-20260223.0'],
+          docs: 'docs/runbooks/GVisorMixedReleases.md',
+        }),
+        check('NodesProven', 'pass', {
+          proven: 1,
+          expected: 2,
+          total: 3,
+          docs: 'docs/runbooks/GVisorNoNodeReady.md',
+        }),
+        check('NodesNotProven', 'warning', {
+          nodes: [{ node: 'node-3', reason: 'ShimNotFound' }],
+          docs: 'docs/runbooks/GVisorNodeNotReady.md',
+        }),
+        check('NodesNotExpected', 'pass', {
+          nodes: [{ node: 'node-2', reason: 'HandlerNotConfigured' }],
+          docs: 'docs/reasons.md',
+        }),
+        check('FleetController', 'fail', {
+          reason: 'FleetControllerScaledToZero',
+          desired: 0,
+          ready: 0,
+          version: '0.1.0',
+          docs: 'docs/fleet.md',
+        }),
+        check('AgentPolicies', 'pass', {
+          docs: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
+        }),
+        check('Enforcement', 'pass', {
+          policy: 'gvisor-ready-enforce',
+          effect: 'denies',
+          namespaces: ['eval'],
+          docs: 'docs/admission.md#installing-it',
+        }),
+        check('NamespaceGuard', 'pass', {
+          policy: 'gvisor-ready-guard-namespace',
+          effect: 'denies',
+          docs: 'docs/admission.md#who-may-lift-the-requirement',
+        }),
+        check('RequiredNamespaces', 'pass', {
+          required: ['eval'],
+          audited: [],
+          docs: 'docs/admission.md#installing-it',
+        }),
+        check('PodsOutsideGvisor', 'fail', {
+          pods: [OUTSIDE],
+          docs: 'docs/runbooks/GVisorUnsandboxedPods.md',
+        }),
+      ],
+    },
+  ],
+  version: [0, { client: VERSION, agents: { '0.1.0': 3 }, fleetController: '0.1.0', server: 'v1.36.3' }],
+};
+
+/** Every string of a value but evidence, which quotes files. */
+function stringsIn(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, each]) =>
+    Array.isArray(each) && key === 'evidence' ? [] : [key, ...stringsIn(each)],
+  );
+}
+
+describe('-o json', () => {
+  for (const [argv, [expectedCode, shape]] of Object.entries(SHAPES))
+    it(`of ${argv} has its documented shape`, async (t) => {
+      const { api, run } = await openFleet(t);
+      burning(api);
+      api.stubs.set('/api/v1/namespaces/eval/pods/out', podObject('out'));
+      const { code, out } = await run(`${argv} -o json`);
+      assert.deepEqual(JSON.parse(out), shape);
+      assert.equal(code, expectedCode);
+    });
+
+  const STATES: Readonly<Record<string, (api: FakeApi) => void>> = {
+    'a sound fleet': () => {},
+    'a burning fleet': burning,
+    'hanging sandboxes and a failed installation': (api) => {
+      const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
+      const installation = INSTALLATIONS.failed;
+      setReport(api, 'node-3', { ...brokenStatus('node-3'), sandboxes, installation });
+    },
+    'missing permissions': (api) => {
+      api.stubs.set(CLASS_LIST, forbidden('list', 'runtimeclasses'));
+      api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
+      api.stubs.set(FLEET_PATH, forbidden('get', 'deployments', 'gvisor-ready'));
+      api.stubs.set('/api/v1/namespaces', forbidden('list', 'namespaces'));
+    },
+  };
+  for (const [what, change] of Object.entries(STATES))
+    it(`has no prose for ${what}`, async (t) => {
+      const { api, run } = await openFleet(t);
+      api.list('/api/v1/namespaces/eval/pods', [podObject('out')]);
+      api.stubs.set('/api/v1/namespaces/eval/pods/out', podObject('out'));
+      change(api);
+      for (const argv of [...Object.keys(SHAPES), 'check --pre']) {
+        const strings = stringsIn(JSON.parse((await run(`${argv} -o json`)).out));
+        assert.deepEqual(
+          strings.filter((text) => /\s/.test(text)),
+          [],
+          argv,
+        );
+      }
+    });
+});
