@@ -7,7 +7,7 @@ import { type Installation, isUnderWay } from './host/installation.ts';
 import type { Facts } from './host/system.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
 import type { NodeWrites } from './node/object.ts';
-import type { PodsReport } from './pods/pod.ts';
+import type { PodCounts, PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { SandboxesReport } from './sandboxes/problem.ts';
 import { errorLine } from './sanitize.ts';
@@ -48,6 +48,8 @@ export type Report = {
 export type Status = Report & {
   /** Absent until pods have been read. */
   readonly pods?: PodsReport | undefined;
+  /** In place of `pods` where the reader may not know other tenants' pods. */
+  readonly podCounts?: PodCounts | undefined;
   /** Absent until sandboxes have been scanned. */
   readonly sandboxes?: SandboxesReport | undefined;
   /** Absent if the agent writes to no Node. */

@@ -60,10 +60,10 @@ const REMEDIES = {
   },
   Unknown: {
     AgentLost:
-      "Find out why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide. Its next proof restores the label.",
+      "Find out why the agent's pod on this node is not Ready: kubectl get pods -A -o wide -l app.kubernetes.io/name=gvisor-ready. Its next proof restores the label.",
     AgentStarting: 'Wait for the first proof to end.',
     NodeRebooted:
-      "Wait for the first proof in this boot. If none comes, find out why the agent's pod on this node is not Ready: kubectl -n gvisor-ready get pods -o wide.",
+      "Wait for the first proof in this boot. If none comes, find out why the agent's pod on this node is not Ready: kubectl get pods -A -o wide -l app.kubernetes.io/name=gvisor-ready.",
     WritesUnguarded:
       'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',

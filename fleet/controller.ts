@@ -6,8 +6,17 @@ import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
 import type { Reason } from '../agent/reasons.ts';
+import { errorLine } from '../agent/sanitize.ts';
 import { namespaceOf } from './access.ts';
-import { BREAKER_REASONS, type BreakerReason, type Decision, decide, TICK_MS } from './decide.ts';
+import {
+  BREAKER_REASONS,
+  type BreakerReason,
+  DAMPING_MS,
+  type Decision,
+  decide,
+  TICK_MS,
+  timeoutAfter,
+} from './decide.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, isRebooted } from './objects.ts';
@@ -36,7 +45,9 @@ export class FleetController {
   readonly #reports: AgentReports;
   readonly #events: FleetEvents;
   /** When each Node's label was withdrawn, monotonic, by uid. */
-  readonly #withdrawn = new Map<string, number>();
+  readonly #withdrawn = new Map<string, readonly number[]>();
+  /** Why the latest write of each node failed, by its name. */
+  readonly #failedWrites = new Map<string, string>();
   /** Names of the nodes with a write in flight or in backoff. */
   readonly #busy = new Set<string>();
   #writes = 0;
@@ -107,8 +118,7 @@ export class FleetController {
     const last = this.#decision;
     const decision = decide(observed, last?.memory, { nowMs, wallMs: Date.now() }, timeouts);
     this.#decision = decision;
-    for (const [uid, atMs] of this.#withdrawn)
-      if (nowMs - atMs > timeouts.windowMs) this.#withdrawn.delete(uid);
+    this.#forget(nowMs);
     this.#events.reportBreaker(last?.breaker ?? [], decision);
     const byName = new Map(observed.nodes.map((node) => [node.name, node]));
     this.#isSaturated = false;
@@ -125,6 +135,16 @@ export class FleetController {
     start(decision.withdraw, (node) => this.#withdrawLost(node, signal));
   }
 
+  #forget(nowMs: number): void {
+    for (const [uid, times] of this.#withdrawn) {
+      const recent = times.filter((atMs) => nowMs - atMs < DAMPING_MS);
+      if (recent.length === 0) this.#withdrawn.delete(uid);
+      else if (recent.length < times.length) this.#withdrawn.set(uid, recent);
+    }
+    for (const name of this.#failedWrites.keys())
+      if (!this.#busy.has(name) && !isWanted(this.#decision, name)) this.#failedWrites.delete(name);
+  }
+
   /** Writes one Node, and leaves it alone until the watch has caught up. */
   async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     this.#busy.add(name);
@@ -132,9 +152,11 @@ export class FleetController {
     let backoffMs = TICK_MS;
     try {
       await write();
+      this.#failedWrites.delete(name);
     } catch (err) {
       // A starting kubelet writes its Node at the same moment: retry at once with the new version.
       backoffMs = err instanceof KubeError && err.status === 409 ? 0 : WRITE_BACKOFF_MS;
+      if (backoffMs > 0) this.#failedWrites.set(name, errorLine(err));
       if (!signal.aborted)
         this.#options.log.warn({ err, node: name, retryInMs: backoffMs }, 'cannot write the node');
     }
@@ -149,10 +171,12 @@ export class FleetController {
 
   async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
     const { kube, config, settings } = this.#options;
+    const earlier = this.#withdrawn.get(node.uid) ?? [];
+    const agentTimeoutMs = timeoutAfter(earlier.length, settings.timeouts);
     const done = await withdraw(node, {
       kube,
       namespace: namespaceOf(config),
-      timeouts: settings.timeouts,
+      timeouts: { ...settings.timeouts, agentTimeoutMs },
       isAgentLive,
       isAllowed: () => this.#decision?.breaker.length === 0,
       wallMs: () => Date.now(),
@@ -160,7 +184,7 @@ export class FleetController {
     });
     if ('kept' in done)
       this.#cache.markReady(node.name); // restarts its timer
-    else this.#withdrawn.set(node.uid, performance.now());
+    else this.#withdrawn.set(node.uid, [...earlier, performance.now()]);
     this.#report(node, 'AgentLost', done);
   }
 
@@ -197,8 +221,17 @@ export class FleetController {
       statusOf: (node) => this.#reports.get(node),
       breaker: this.#decision?.breaker ?? [],
       paused: this.#decision?.paused ?? [],
+      rolling: this.#decision?.rolling ?? false,
+      damped: this.#decision?.damped ?? [],
+      failedWrites: this.#failedWrites,
     });
   }
+}
+
+/** Whether a decision asks for a write of a node. */
+function isWanted(decision: Decision | undefined, name: string): boolean {
+  const { withdraw = [], rebooted = [], exposed = [] } = decision ?? {};
+  return [withdraw, rebooted, exposed].some((names) => names.includes(name));
 }
 
 /** The reporting component of events; the admission policy allows no other. */
@@ -220,7 +253,7 @@ class FleetEvents {
     this.#send({ about: { kind: 'Node', name, uid }, type: 'Warning', reason, message });
   }
 
-  /** Reports that the circuit breaker opened or closed; rollouts are routine and make no event. */
+  /** Reports that the circuit breaker opened or closed. */
   reportBreaker(
     last: readonly BreakerReason[],
     { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>,
@@ -228,14 +261,12 @@ class FleetEvents {
     for (const reason of breaker) {
       if (last.includes(reason)) continue;
       this.#log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
-      if (reason === 'RollingOut') continue;
       const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
       this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
     }
     if (breaker.length > 0 || last.length === 0) return;
     this.#log.info({ was: last }, 'circuit breaker closed; all timers restart');
-    if (last.some((reason) => reason !== 'RollingOut'))
-      this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
+    this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
   }
 
   #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {

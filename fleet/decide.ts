@@ -24,8 +24,8 @@ export type Observed = {
   readonly readyAgents: ReadonlySet<string>;
   /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
   readonly watchesUpSinceMs?: number;
-  /** When this controller withdrew each Node's label, monotonic, by uid. */
-  readonly withdrawn: ReadonlyMap<string, number>;
+  /** When this controller withdrew each Node's label within {@link DAMPING_MS}, monotonic, by uid. */
+  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
 };
 
 /** A monotonic clock and the wall clock, milliseconds. */
@@ -35,37 +35,59 @@ export type Clock = { readonly nowMs: number; readonly wallMs: number };
 export const BREAKER_REASONS = {
   ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
   AgentsGone: 'The DaemonSet of the agents does not exist.',
-  RollingOut: 'A rollout is replacing the agents.',
   TooManyLost: 'Too many labelled nodes lost their agents at once.',
+  TooFewLeft: 'A third of the nodes that were labelled have no agent.',
 } as const;
 
 export type BreakerReason = keyof typeof BREAKER_REASONS;
 
-/** A labelled node that has been without a Ready agent for so long. */
-export type Lost = { readonly node: FleetNode; readonly forMs: number };
+/** Each withdrawal doubles the timeout of its node for this long. */
+export const DAMPING_MS = 21_600_000;
+const MAX_DAMPED_MS = 1_800_000;
+/** Withdrawals within {@link DAMPING_MS} from which on the agent counts as flapping. */
+const FLAPPING = 2;
+
+/**
+ * How long a node must be without a Ready agent. An agent in a crash loop returns within five minutes, so that from the third
+ * time on its label stays.
+ */
+export function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): number {
+  return Math.max(agentTimeoutMs, Math.min(agentTimeoutMs * 2 ** withdrawals, MAX_DAMPED_MS));
+}
+
+/** The timeout of a node whose agent a rollout replaces: pulling an image takes minutes. */
+const ROLLOUT_TIMEOUT_MS = 900_000;
+
+/** A labelled node that has been without a Ready agent for so long, and is due after `timeoutMs`. */
+export type Lost = { readonly node: FleetNode; readonly forMs: number; readonly timeoutMs: number };
 
 /** Input of the circuit breaker besides the state of the cluster. */
 type BreakerInput = {
   readonly lost: readonly Lost[];
   readonly away: boolean;
-  readonly rolling: boolean;
   readonly clock: Clock;
   readonly timeouts: FleetTimeouts;
 };
 
 /** Every reason to withdraw nothing now. */
 function breakerReasons(observed: Observed, input: BreakerInput): readonly BreakerReason[] {
+  const tooMany = areTooMany(observed, input);
   const reasons: readonly (readonly [BreakerReason, boolean])[] = [
     ['ApiServerAway', input.away],
     ['AgentsGone', observed.watchesUpSinceMs !== undefined && observed.agents === undefined],
-    ['RollingOut', input.rolling],
-    ['TooManyLost', areTooMany(observed, input)],
+    ['TooManyLost', tooMany],
+    ['TooFewLeft', !tooMany && areTooFewLeft(observed, input)],
   ];
   return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
 }
 
 /** Running revisions of the agents, and when the rollout counts as over, monotonic. */
-type Rollout = { readonly revisions: readonly string[]; readonly untilMs: number };
+type Rollout = {
+  readonly revisions: readonly string[];
+  readonly untilMs: number;
+  /** The pod that was Ready last on each node, by the node's name. */
+  readonly readyPods: ReadonlyMap<string, string>;
+};
 
 /**
  * A rollout lasts while the DaemonSet's newest spec is unobserved or several revisions run on Ready nodes, and then for
@@ -76,14 +98,27 @@ function trackRollout(
   last: Rollout | undefined,
   { nowMs, recoveryMs }: { readonly nowMs: number; readonly recoveryMs: number },
 ): Rollout {
+  const names = new Set(nodes.map(({ name }) => name));
+  const readyPods = new Map([...(last?.readyPods ?? [])].filter(([node]) => names.has(node)));
+  for (const { node, name, ready } of pods) if (ready) readyPods.set(node, name);
   const ready = new Set(nodes.filter((node) => node.ready).map(({ name }) => name));
   const running = pods.filter(({ node, revision }) => revision !== '' && ready.has(node));
   const revisions = [...new Set(running.map(({ revision }) => revision))];
   const [revision] = revisions;
-  if (revision === undefined) return last ?? { revisions, untilMs: Number.NEGATIVE_INFINITY };
+  const untilMs = last?.untilMs ?? Number.NEGATIVE_INFINITY;
+  if (revision === undefined) return { revisions: last?.revisions ?? [], untilMs, readyPods };
   const isNew = last !== undefined && last.revisions.length > 0 && !last.revisions.includes(revision);
   const rolling = agents?.observed === false || revisions.length > 1 || isNew;
-  return { revisions, untilMs: rolling ? nowMs + recoveryMs : (last?.untilMs ?? Number.NEGATIVE_INFINITY) };
+  return { revisions, untilMs: rolling ? nowMs + recoveryMs : untilMs, readyPods };
+}
+
+/**
+ * Names of the nodes on which a rollout may be replacing the agent: it has no pod, or one that was never Ready. A pod that was
+ * Ready and is not now was lost for another reason.
+ */
+function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): ReadonlySet<string> {
+  const kept = new Set(pods.filter(({ node, name }) => readyPods.get(node) === name).map(({ node }) => node));
+  return new Set(nodes.map(({ name }) => name).filter((name) => !kept.has(name)));
 }
 
 /**
@@ -93,10 +128,24 @@ function trackRollout(
 function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, timeouts }: BreakerInput): boolean {
   const { agentTimeoutMs, windowMs, share } = timeouts;
   const gone = new Set(lost.filter(({ forMs }) => forMs >= agentTimeoutMs / 3).map(({ node }) => node.uid));
-  for (const [uid, atMs] of withdrawn) if (clock.nowMs - atMs < windowMs) gone.add(uid);
+  for (const [uid, times] of withdrawn) if (clock.nowMs - (times.at(-1) ?? 0) < windowMs) gone.add(uid);
   for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
   const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
+}
+
+/** The share of the labelled nodes that may be without agent and label at the same time, however slowly they lost them. */
+const FLOOR_SHARE = 1 / 3;
+
+/** Whether one more withdrawal would leave too few labels, of those that there were before. */
+function areTooFewLeft({ nodes, readyAgents }: Observed, { lost, timeouts }: BreakerInput): boolean {
+  const due = lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs / 3).length;
+  const gone = nodes.filter(
+    ({ name, label, verdict }) =>
+      label === 'false' && verdict?.reason === 'AgentLost' && !readyAgents.has(name),
+  ).length;
+  const labelled = nodes.filter(({ label }) => label === 'true').length;
+  return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
 }
 
 /** Whether any controller withdrew the label within the window; a kubelet may forge a time in the future. */
@@ -134,6 +183,10 @@ export type Decision = {
   readonly paused: readonly string[];
   /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly BreakerReason[];
+  /** Whether a rollout is replacing the agents. */
+  readonly rolling: boolean;
+  /** Names of the nodes whose agent flaps. */
+  readonly damped: readonly string[];
 };
 
 /** Time between two decisions, milliseconds. */
@@ -158,13 +211,20 @@ export function decide(
     watchesUpSinceMs ?? nowMs,
   );
   const agentLostSinceMs = trackLostAgents(observed, last?.agentLostSinceMs, nowMs);
-  const lost = lostNodes(observed.nodes, { agentLostSinceMs, timersFromMs, clock, timeouts });
   const away = watchesUpSinceMs === undefined ? last?.watchesUpAtMs !== undefined : nowMs < recoversAtMs;
   const rollout = trackRollout(observed, last?.rollout, { nowMs, recoveryMs: timeouts.recoveryMs });
   const rolling = nowMs < rollout.untilMs;
-  const breaker = breakerReasons(observed, { lost, away, rolling, clock, timeouts });
+  const replaced = rolling ? replacedNodes(observed, rollout) : new Set<string>();
+  const withdrawals = ({ uid }: FleetNode) => observed.withdrawn.get(uid)?.length ?? 0;
+  const timeoutOf = (node: FleetNode) => {
+    const timeoutMs = timeoutAfter(withdrawals(node), timeouts);
+    return replaced.has(node.name) ? Math.max(timeoutMs, ROLLOUT_TIMEOUT_MS) : timeoutMs;
+  };
+  const timers = { agentLostSinceMs, timersFromMs, clock, timeouts, timeoutOf };
+  const lost = lostNodes(observed.nodes, timers);
+  const breaker = breakerReasons(observed, { lost, away, clock, timeouts });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
-  const due = lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs).map(({ node }) => node.name);
+  const due = lost.filter(({ forMs, timeoutMs }) => forMs >= timeoutMs).map(({ node }) => node.name);
   const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
   return {
@@ -182,6 +242,8 @@ export function decide(
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
     paused: isAllowed ? [] : due,
     breaker,
+    rolling,
+    damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
   };
 }
 
@@ -215,16 +277,17 @@ function trackLostAgents(
 type Timers = Pick<Memory, 'agentLostSinceMs' | 'timersFromMs'> & {
   readonly clock: Clock;
   readonly timeouts: FleetTimeouts;
+  readonly timeoutOf: (node: FleetNode) => number;
 };
 
 function lostNodes(
   nodes: readonly FleetNode[],
-  { agentLostSinceMs, timersFromMs, clock, timeouts }: Timers,
+  { agentLostSinceMs, timersFromMs, clock, timeouts, timeoutOf }: Timers,
 ): readonly Lost[] {
   return nodes.flatMap((node) => {
     const sinceMs = agentLostSinceMs.get(node.uid);
     if (node.label !== 'true' || sinceMs === undefined) return [];
     if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
-    return { node, forMs: clock.nowMs - Math.max(sinceMs, timersFromMs) };
+    return { node, forMs: clock.nowMs - Math.max(sinceMs, timersFromMs), timeoutMs: timeoutOf(node) };
   });
 }

@@ -179,6 +179,16 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 
 type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
 
+/**
+ * Makes the client list again. A version may be of a future that a restore of etcd has undone, and the API server sends an error
+ * or nothing for it; after both only a list shows the present.
+ */
+const GONE = { code: 410, statusCode: 410 };
+
+function isIdle(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError';
+}
+
 /** A watch that passes on a part of each object, and reports when it opens and closes. */
 class PickingWatch extends Watch {
   readonly #pick: (object: unknown) => unknown;
@@ -199,12 +209,13 @@ class PickingWatch extends Watch {
     const end = (error: unknown) => {
       ended = true;
       this.#callbacks.closed();
-      done(error);
+      done(isIdle(error) ? GONE : error);
     };
     // A bookmark carries only a version; one of pods has null for their containers.
-    const hasNoObject = (phase: string) => phase === 'ERROR' || phase === 'BOOKMARK';
-    const onEvent: typeof callback = (phase, object, whole) =>
-      callback(phase, hasNoObject(phase) ? object : this.#pick(object), whole);
+    const onEvent: typeof callback = (phase, object, whole) => {
+      if (phase === 'ERROR') return callback(phase, GONE, whole);
+      return callback(phase, phase === 'BOOKMARK' ? object : this.#pick(object), whole);
+    };
     const parameters = { ...query, allowWatchBookmarks: true };
     // Rejects where the credential cannot be read; on a renewal the client would leave that unhandled.
     const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {

@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
-import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
+import { BREAKER_REASONS } from './decide.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -17,7 +17,10 @@ const GAUGES = {
   gvisor_fleet_agents_missing: ['Desired agents that are not Ready.'],
   gvisor_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
   gvisor_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
-  gvisor_fleet_circuit_breaker_open: ['Whether this reason pauses all withdrawals.', 'reason'],
+  gvisor_fleet_circuit_breaker_open: [
+    'Whether this reason pauses withdrawals: all, and RollingOut those of agents that are being replaced.',
+    'reason',
+  ],
   gvisor_fleet_paused_withdrawals: [
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
@@ -73,8 +76,9 @@ export class FleetMetrics {
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
         this.#gauges.gvisor_fleet_releases.set({ component, release }, count);
-    const open = new Set(view.breaker.map(({ reason }) => reason));
-    for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
+    const open = new Set<string>(view.breaker.map(({ reason }) => reason));
+    if (view.rolling) open.add('RollingOut');
+    for (const reason of [...Object.keys(BREAKER_REASONS), 'RollingOut'])
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
     this.#updateProcess();

@@ -1,5 +1,5 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import { CONDITION, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, isExpected, OWN_KEYS } from '../agent/node/object.ts';
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function truncate(text: string, maxLength: number): string {
@@ -19,8 +19,11 @@ export type FleetNode = {
   readonly labels: Readonly<Record<string, string>>;
   /** The label `ready`, or "". */
   readonly label: string;
+  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  readonly expected?: boolean;
   /** The kubelet's condition Ready. */
   readonly ready: boolean;
+  readonly cordoned: boolean;
   /** The ID of the present boot, or "" where the kubelet reports none. */
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
@@ -47,13 +50,16 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
+  const expected = isExpected({ labels, annotations });
   return {
     name,
     uid,
     createdAtMs: Date.parse(String(creationTimestamp)),
     labels,
     label: labels[OWN_KEYS.labels.ready] ?? '',
+    ...(expected === undefined ? {} : { expected }),
     ready: find('Ready')?.status === 'True',
+    cordoned: spec?.unschedulable ?? false,
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
     provenBoot: truncate(annotations[OWN_KEYS.annotations.provenBoot] ?? '', MAX_NAME_LENGTH),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,

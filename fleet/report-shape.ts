@@ -2,6 +2,7 @@ import type { Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import type { Installation } from '../agent/host/installation.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
+import type { PodCounts } from '../agent/pods/pod.ts';
 import {
   MAX_PROBLEMS,
   type RestartSafety,
@@ -126,6 +127,7 @@ export const INSTALLATION = object<Installation>({
     }),
   ),
 });
+const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count });
 const STATUS = object<Status>({
   version: text,
   node: text,
@@ -145,6 +147,7 @@ const STATUS = object<Status>({
   installation: absentOr(INSTALLATION),
   nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown
+  podCounts: absentOr(POD_COUNTS),
   sandboxes: absentOr(SANDBOXES),
 });
 
@@ -159,6 +162,11 @@ export function isStatus(value: unknown): value is Status {
 /** Whether a value is the part of a report about the installer, within the same limits. */
 export function isInstallation(value: unknown): value is Installation {
   return INSTALLATION(value);
+}
+
+/** Whether a value is the part of a report that counts pods. */
+export function isPodCounts(value: unknown): value is PodCounts {
+  return POD_COUNTS(value);
 }
 
 /** Whether a value is the part of a report about sandboxes, within the same limits. */

@@ -2,8 +2,9 @@ import timers from 'node:timers/promises';
 import { pooledMap } from '../agent/async.ts';
 import type { Installation } from '../agent/host/installation.ts';
 import { AGENT_PORT } from '../agent/kube/access.ts';
+import type { PodCounts } from '../agent/pods/pod.ts';
 import { type AgentPod, truncate } from './objects.ts';
-import { isInstallation, isSandboxes } from './report-shape.ts';
+import { isInstallation, isPodCounts, isSandboxes } from './report-shape.ts';
 import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -70,8 +71,12 @@ export type AgentStatus = {
     /** Whether a restart of containerd would harm pods. */
     readonly unsafe: boolean;
   };
+  /** Absent where the agent does not know. */
+  readonly pods?: PodCounts;
   /** Absent where the installer was never used. */
   readonly installation?: NodeInstallation;
+  /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
+  readonly unread?: boolean;
 };
 
 /** Polls the reports of all agents, each once per interval. */
@@ -116,7 +121,7 @@ export class AgentReports {
     const last = this.#statuses.get(node);
     try {
       const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
-      const { version, provenAt, sandboxes, installation } = report ?? {};
+      const { version, provenAt, sandboxes, podCounts, installation } = report ?? {};
       if (typeof version !== 'string') throw new Error('no report');
       const provenAtMs = Date.parse(String(provenAt));
       this.#statuses.set(node, {
@@ -130,11 +135,12 @@ export class AgentReports {
         ...(isSandboxes(sandboxes) && !sandboxes.stale
           ? { sandboxes: { problems: sandboxes.total, unsafe: sandboxes.restart.state === 'unsafe' } }
           : {}),
+        ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
         ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
       });
     } catch {
       // The last status is kept; the pod's readiness comes from the API server.
-      this.#statuses.set(node, { version: last?.version ?? '', ...last, pod: name, atMs });
+      this.#statuses.set(node, { version: last?.version ?? '', ...last, pod: name, atMs, unread: true });
     }
   }
 }

@@ -54,7 +54,7 @@ const KNOWN_PATHS = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\
 /** Paths for scrapers and the kubelet. */
 const PUBLIC_PATHS = ['/metrics', '/livez', '/readyz'];
 const FORBIDDEN =
-  'the page is shown only over kubectl port-forward -n gvisor-ready deployment/gvisor-ready-fleet 9478, or to a proxy in the same pod: see docs/fleet.md\n';
+  'the page is shown only over kubectl port-forward to a pod of the fleet controller, port 9478, or to a proxy in the same pod: see docs/fleet.md\n';
 
 /** Per client address; a scraper needs one or two. */
 const MAX_CONNECTIONS = 8;

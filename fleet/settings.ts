@@ -20,7 +20,8 @@ export const FLEET_SETTINGS = {
   },
   RECOVERY_DELAY: {
     fallback: '3m',
-    meaning: 'How long nothing is withdrawn after an outage of the API server, or a rollout of the agents.',
+    meaning:
+      'How long nothing is withdrawn after an outage of the API server, and how long a rollout counts after its end.',
     bounds: [0, 3_600_000],
   },
   TAINT: {

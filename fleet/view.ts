@@ -13,12 +13,19 @@ export type Row = {
   readonly state: State;
   /** Sort key: 0 needs attention most. */
   readonly rank: number;
+  /** Nodes with the same cause: a reason code, or one of {@link GROUPS}. */
+  readonly group: string;
+  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  readonly expected?: boolean;
   readonly label: string;
   readonly reason: string;
   readonly message: string;
   readonly since: string;
   readonly provenAt: string;
   readonly nodeReady: boolean;
+  readonly cordoned: boolean;
+  /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
+  readonly violating: number;
   /** Sandboxes with a problem; 0 where that is unknown. */
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
@@ -32,10 +39,35 @@ export type Row = {
   readonly version: string;
 };
 
+/** Groups that are not named for a reason code. */
+export const GROUPS = {
+  alone: 'LabelWithoutAgent',
+  notReady: 'NodeNotReady',
+  problems: 'SandboxProblems',
+  installer: 'InstallerFailed',
+  none: 'NotJudged',
+  notExpected: 'NotExpected',
+} as const;
+
+/** What a person should look at first. */
+export type Alarm = {
+  readonly reason: string;
+  readonly severity: 'critical' | 'warning';
+  readonly message: string;
+  /** The nodes that it concerns; empty where it concerns the controller or the whole fleet. */
+  readonly nodes: readonly string[];
+};
+
 /** The fleet as on the page and at /fleet. */
 export type FleetView = {
   /** Whether all watches are up; otherwise the view is the last known state. */
   readonly upToDate: boolean;
+  /** The nodes that should run gVisor, and how many of them are proven. */
+  readonly expected: { readonly proven: number; readonly total: number };
+  /** Nodes where gVisor is not expected, and nodes of which that is not known yet. */
+  readonly others: { readonly notExpected: number; readonly unknown: number };
+  /** Most urgent first. */
+  readonly alarms: readonly Alarm[];
   readonly counts: Readonly<Record<State, number>>;
   readonly agents: { readonly desired: number; readonly ready: number };
   /** Names of Ready, labelled nodes without a Ready agent. */
@@ -46,6 +78,8 @@ export type FleetView = {
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
   /** Names of the nodes whose withdrawal is paused. */
   readonly paused: readonly string[];
+  /** Whether a rollout is replacing the agents, which get more time then. */
+  readonly rolling: boolean;
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
   readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
@@ -63,19 +97,32 @@ export type FleetState = {
   readonly statusOf: (node: string) => AgentStatus | undefined;
   readonly breaker: readonly BreakerReason[];
   readonly paused: readonly string[];
+  /** Whether a rollout is replacing the agents. */
+  readonly rolling: boolean;
+  /** Nodes whose label the controller withdrew repeatedly, so that it waits longer. */
+  readonly damped: readonly string[];
+  /** Why the latest write of each node failed, by its name. */
+  readonly failedWrites: ReadonlyMap<string, string>;
 };
 
 /** The fleet, nodes that need attention first. */
 export function viewFleet(state: FleetState): FleetView {
-  const { upToDate, nodes, pods, agents, statusOf, breaker, paused } = state;
+  const { upToDate, nodes, pods, agents, statusOf, breaker, paused, rolling } = state;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows = nodes
     .filter(({ os }) => os !== 'windows')
     .map((node) => rowOf(node, podOf.get(node.name), statusOf(node.name)))
-    .sort((a, b) => a.rank - b.rank || a.name.localeCompare(b.name, 'en', { numeric: true }));
+    .sort(
+      (a, b) =>
+        a.rank - b.rank ||
+        a.group.localeCompare(b.group, 'en') ||
+        a.name.localeCompare(b.name, 'en', { numeric: true }),
+    );
   const counts = { proven: 0, not: 0, unknown: 0, none: 0 };
   for (const { state } of rows) counts[state]++;
+  const expected = rows.filter(({ expected }) => expected);
+  const unknown = rows.filter(({ expected }) => expected === undefined).length;
   const proofs = rows.filter(({ state, provenAt }) => state === 'proven' && provenAt !== '');
   const oldest = proofs.reduce<Row | undefined>(
     (old, row) => (old === undefined || row.provenAt < old.provenAt ? row : old),
@@ -89,12 +136,19 @@ export function viewFleet(state: FleetState): FleetView {
   );
   return {
     upToDate,
+    expected: {
+      proven: expected.filter(({ state }) => state === 'proven').length,
+      total: expected.length,
+    },
+    others: { notExpected: rows.length - expected.length - unknown, unknown },
+    alarms: alarmsOf(rows, state),
     counts,
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
     withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
     breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
     paused,
+    rolling,
     ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
     releases: {
       gvisor: tally(rows.map(({ gvisor }) => gvisor)),
@@ -106,17 +160,113 @@ export function viewFleet(state: FleetState): FleetView {
   };
 }
 
+/** Every alarm, the critical ones first. */
+function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
+  const { upToDate, agents, statusOf, breaker, paused, damped, failedWrites } = state;
+  const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
+  const violating = rows.reduce((sum, row) => sum + row.violating, 0);
+  const problems = [...failedWrites].map(([name, why]) => `${name}: ${why}`);
+  const unread = where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true);
+  const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
+  const alarms: readonly (Alarm & { readonly holds: boolean })[] = [
+    {
+      reason: GROUPS.alone,
+      severity: 'critical',
+      message:
+        'These nodes are labelled, and no agent there is Ready: a failure of gVisor would go unnoticed.',
+      nodes: where(isWithoutAgent),
+      holds: rows.some(isWithoutAgent),
+    },
+    {
+      reason: 'UnsandboxedPods',
+      severity: 'critical',
+      message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
+      nodes: where((row) => row.violating > 0),
+      holds: violating > 0,
+    },
+    ...breaker.map((reason) => ({
+      reason,
+      severity: reason === 'ApiServerAway' ? ('warning' as const) : ('critical' as const),
+      message: `${BREAKER_REASONS[reason]} The circuit breaker is open, so no label of a lost agent is withdrawn.`,
+      nodes: paused,
+      holds: true,
+    })),
+    {
+      reason: 'CannotWriteNodes',
+      severity: 'critical',
+      message: `The controller cannot withdraw labels: ${problems[0] ?? ''}`,
+      nodes: [...failedWrites.keys()],
+      holds: problems.length > 0,
+    },
+    {
+      reason: 'WatchesDown',
+      severity: 'warning',
+      message:
+        'The controller does not see changes, because a watch of the API server is down. Below is the last known state.',
+      nodes: [],
+      holds: !upToDate,
+    },
+    {
+      reason: 'AgentFlaps',
+      severity: 'warning',
+      message:
+        'The label here was withdrawn repeatedly, because the agent comes and goes. Each time the controller waits twice as long.',
+      nodes: damped,
+      holds: damped.length > 0,
+    },
+    {
+      reason: 'AgentsMissing',
+      severity: 'warning',
+      message: `${missing} of ${countOf(agents?.desired ?? 0, 'agent is', 'agents are')} not Ready.`,
+      nodes: where(({ agent }) => agent === 'not ready'),
+      holds: missing > 0,
+    },
+    {
+      reason: 'ReportsUnread',
+      severity: 'warning',
+      message: `The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.`,
+      nodes: unread,
+      holds: unread.length > 0,
+    },
+    {
+      reason: 'WeakenedPods',
+      severity: 'warning',
+      message: 'Pods in gVisor have a weakened sandbox here. kubectl gvisor-ready pods names them.',
+      nodes: where(({ name }) => (statusOf(name)?.pods?.weakened ?? 0) > 0),
+      holds: rows.some(({ name }) => (statusOf(name)?.pods?.weakened ?? 0) > 0),
+    },
+    {
+      reason: GROUPS.problems,
+      severity: 'warning',
+      message: 'Sandboxes hang, or would not survive a restart.',
+      nodes: where((row) => row.problems > 0),
+      holds: rows.some((row) => row.problems > 0),
+    },
+  ];
+  return alarms
+    .filter(({ holds }) => holds)
+    .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
+    .map(({ holds: _, ...alarm }) => alarm);
+}
+
+function countOf(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const row = {
     name: node.name,
     state: stateOf(status),
+    ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
     reason,
     message,
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
+    cordoned: node.cordoned,
+    violating: agent?.pods?.violating ?? 0,
     problems: agent?.sandboxes?.problems ?? 0,
     unsafe: agent?.sandboxes?.unsafe ?? false,
     installer: noteOf(agent?.installation ?? {}),
@@ -125,7 +275,7 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
     version: agent?.version || (pod?.version ?? ''),
   } as const;
-  return { ...row, rank: rankOf(row) };
+  return { ...row, ...placeOf(row) };
 }
 
 function stateOf(status: string | undefined): State {
@@ -133,17 +283,25 @@ function stateOf(status: string | undefined): State {
   return status === 'True' ? 'proven' : status === 'False' ? 'not' : 'unknown';
 }
 
-function isWithoutAgent({ label, nodeReady, agent }: Omit<Row, 'rank'>): boolean {
+type Judged = Omit<Row, 'rank' | 'group'>;
+
+function isWithoutAgent({ label, nodeReady, agent }: Judged): boolean {
   return label === 'true' && nodeReady && agent !== 'ready';
 }
 
-/** Labels without an agent, then broken and unknown nodes, those with hanging sandboxes or a failed installation, and self-healing ones. */
-function rankOf(row: Omit<Row, 'rank'>): number {
-  if (isWithoutAgent(row)) return 0;
-  if (row.reason === 'AgentLost') return 1;
-  if (!row.nodeReady) return 5;
+/**
+ * The group of a node and its rank: labels without an agent, then broken and unknown nodes, those with hanging sandboxes or
+ * a failed installation, self-healing ones, proven ones, and at last those where gVisor is not expected.
+ */
+function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
+  if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
+  const isFaulty = row.problems > 0 || row.installer !== '';
+  if (row.expected === false && !isFaulty) return { rank: 8, group: GROUPS.notExpected };
+  if (row.reason === 'AgentLost') return { rank: 1, group: row.reason };
+  if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
-  return row.problems > 0 || row.installer !== '' ? Math.min(rank, 4) : rank;
+  if (!isFaulty || rank <= 4) return { rank, group: row.reason || GROUPS.none };
+  return { rank: 4, group: row.problems > 0 ? GROUPS.problems : GROUPS.installer };
 }
 
 function tally(values: readonly string[]): Record<string, number> {

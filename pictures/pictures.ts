@@ -7,12 +7,14 @@ import { createFleetServer } from '../fleet/server.ts';
 import { REPO } from '../hack/paths.ts';
 import { SAMPLES } from '../test/agent/text/sample-status.ts';
 import { launchChromium } from '../test/chromium.ts';
-import { SINCE, sampleFleet } from '../test/fleet/sample-fleet.ts';
+import { burningFleet, mixedFleet, SINCE } from '../test/fleet/sample-fleet.ts';
 
 /** The page of a node in a recorded state, or that of a sample fleet. */
-type State = keyof typeof SAMPLES | 'fleet';
+type State = keyof typeof SAMPLES | keyof typeof FLEETS;
+const isFleet = (state: State): state is keyof typeof FLEETS => Object.hasOwn(FLEETS, state);
 type Scheme = 'light' | 'dark';
-const STATES = [...(Object.keys(SAMPLES) as State[]), 'fleet'] as const;
+const FLEETS = { mixed: mixedFleet, burning: burningFleet } as const;
+const STATES = [...Object.keys(SAMPLES), ...Object.keys(FLEETS)] as State[];
 const WIDTHS = { desktop: 1100, phone: 390 } as const;
 type Picture = {
   readonly state: State;
@@ -22,6 +24,7 @@ type Picture = {
 
 /** Screenshots in docs/images by file name, from recorded reports of real agents (pictures/record-reports.ts). */
 export const PICTURES: Readonly<Record<string, Picture>> = {
+  'fleet-desktop.png': { state: 'mixed', device: 'desktop', scheme: 'light' },
   'page-desktop.png': { state: 'failing', device: 'desktop', scheme: 'light' },
 };
 
@@ -46,7 +49,7 @@ async function takeAll(
 ): Promise<void> {
   await mkdir(directory, { recursive: true });
   let report: Status | undefined;
-  const view = sampleFleet(30);
+  let view = mixedFleet();
   const server = createFleetServer({
     view: () => view,
     select: () => new Set(),
@@ -60,7 +63,8 @@ async function takeAll(
   if (address === null || typeof address === 'string') throw new Error('The server has no port');
   const browser = await launchChromium();
   for (const [name, picture] of Object.entries(pictures)) {
-    if (picture.state !== 'fleet') report = SAMPLES[picture.state];
+    if (isFleet(picture.state)) view = FLEETS[picture.state]();
+    else report = SAMPLES[picture.state];
     const path = join(directory, name);
     await take(browser, picture, { url: `http://127.0.0.1:${address.port}/`, path, maxHeight });
     process.stdout.write(`${path}\n`);
@@ -77,11 +81,11 @@ async function take(
   const width = WIDTHS[picture.device];
   const context = await browser.newContext({ viewport: { width, height: 400 }, colorScheme: picture.scheme });
   const page = await context.newPage();
-  const isFleet = picture.state === 'fleet';
-  const recordedAt = picture.state === 'fleet' ? SINCE : SAMPLES[picture.state].evaluation.at;
+  const { state } = picture;
+  const recordedAt = isFleet(state) ? SINCE : SAMPLES[state].evaluation.at;
   await page.clock.install({ time: new Date(Date.parse(recordedAt) + 240_000) });
-  await page.goto(isFleet ? url : `${url}nodes/node-1/`);
-  if (isFleet) await page.locator('#nodes tr').first().waitFor();
+  await page.goto(isFleet(state) ? url : `${url}nodes/node-1/`);
+  if (isFleet(state)) await page.locator('#groups details').first().waitFor();
   const height = await page.evaluate('document.documentElement.scrollHeight');
   const clip = { x: 0, y: 0, width, height: Math.min(Number(height), maxHeight) };
   await page.screenshot({ path, fullPage: true, clip });

@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import type { Status } from '../agent.ts';
 import { memoize } from '../async.ts';
+import { podCounts } from '../pods/pod.ts';
 import type { SandboxesReport } from '../sandboxes/problem.ts';
 import { errorLine } from '../sanitize.ts';
 import { renderReport } from '../text/terminal.ts';
@@ -27,7 +28,7 @@ const MAX_CONNECTIONS = 16;
 const WIDTH = 100;
 const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
 const HIDDEN_PODS =
-  '\nPods are listed only over kubectl port-forward -n gvisor-ready pod/POD 9477, and by kubectl gvisor-ready pods.\n';
+  '\nPods are listed only over kubectl port-forward to this pod, port 9477, and by kubectl gvisor-ready pods.\n';
 
 /** The host "::" means every address. */
 type ListenAddress = { readonly host: string; readonly port: number };
@@ -41,7 +42,12 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
   const withoutPods = () => {
     const status = report();
     return (
-      status && { ...status, pods: undefined, sandboxes: status.sandboxes && withoutNames(status.sandboxes) }
+      status && {
+        ...status,
+        pods: undefined,
+        podCounts: podCounts(status.pods),
+        sandboxes: status.sandboxes && withoutNames(status.sandboxes),
+      }
     );
   };
   const local = cacheReport(report, '');

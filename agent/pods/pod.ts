@@ -122,6 +122,15 @@ export type PodsReport = {
   readonly sandboxedUids: readonly string[];
 };
 
+/** How many pods violate a requirement or have a weakened sandbox. */
+export type PodCounts = { readonly violating: number; readonly weakened: number };
+
+/** The counts of a report; undefined where it is outdated. */
+export function podCounts(report: PodsReport | undefined): PodCounts | undefined {
+  if (report === undefined || report.stale) return undefined;
+  return { violating: report.violating.length, weakened: report.weakened.length };
+}
+
 /** Upper limit of the time between two reads, however long they take. */
 export const MAX_READ_INTERVAL_MS = 30_000;
 /** Allows for the duration of a read. */

@@ -38,33 +38,52 @@ function time(value) {
   return made;
 }
 
+/** What is said of the nodes of a group that is not named for a reason code. */
+const GROUPS = {
+  LabelWithoutAgent: 'labelled, but no agent is Ready',
+  NodeNotReady: 'the kubelet does not report Ready',
+  SandboxProblems: 'sandboxes hang, or would not survive a restart',
+  InstallerFailed: 'the installer did not finish',
+  NotJudged: 'no agent has judged these nodes',
+  NotExpected: 'gVisor is not expected here',
+  SandboxProven: 'a sandbox booted, and it was gVisor',
+};
+/** By the rank of a group's nodes. */
+const TONES = ['alarm', 'alarm', 'not', 'unknown', 'unknown', 'unknown', 'none', 'proven', 'none'];
+const SYMBOLS = { alarm: '!', not: '✗', unknown: '?', none: '–', proven: '✓' };
+
+function symbol(text) {
+  const made = element('span', text, 'symbol');
+  made.setAttribute('aria-hidden', 'true');
+  return made;
+}
+
 function row(node) {
-  const made = element('tr', undefined, node.rank === 0 ? 'alarm' : node.state);
+  const made = element('tr', undefined, TONES[node.rank]);
   const name = element('th');
   name.scope = 'row';
   const link = element('a', node.name);
   link.href = `./nodes/${node.name}/`;
   name.append(node.agent === 'none' ? node.name : link);
-  const [symbol, word] = STATES[node.state];
-  const state = cell('gVisor', element('span', node.rank === 0 ? '!' : symbol, 'symbol'), ` ${word}`);
-  state.firstChild.setAttribute('aria-hidden', 'true');
+  const [mark, word] = STATES[node.state];
   const notes = [
-    node.rank === 0 ? 'labelled, but no agent is Ready' : '',
     node.nodeReady ? '' : 'Node is NotReady',
+    node.cordoned ? 'cordoned' : '',
+    node.violating ? `pods outside gVisor that must run in it: ${node.violating}` : '',
     node.problems ? `problems of sandboxes: ${node.problems}` : '',
     node.unsafe ? 'do not restart containerd' : '',
     node.installer,
   ].filter(Boolean);
   const why = cell(
     'Why',
-    ...(node.reason ? [element('code', node.reason), ' '] : []),
+    ...(node.reason && node.reason !== node.group ? [element('code', node.reason), ' '] : []),
     node.state === 'proven' ? '' : node.message,
   );
   for (const note of notes) why.append(element('strong', note));
   const agent = [node.version, node.agent === 'ready' ? '' : node.agent].filter(Boolean).join(', ');
   made.append(
     name,
-    state,
+    cell('gVisor', symbol(mark), ` ${word}`),
     why,
     cell('Since', time(node.since)),
     cell('Last proof', time(node.provenAt)),
@@ -75,8 +94,8 @@ function row(node) {
   return made;
 }
 
-/** Puts the rows into the table, and moves only those that are out of place. */
-function placeRows(body, rows) {
+/** Puts elements into a parent, and moves only those that are out of place. */
+function place(body, rows) {
   let at = body.firstElementChild;
   for (const made of rows) {
     if (made === at) at = at.nextElementSibling;
@@ -91,88 +110,156 @@ function placeRows(body, rows) {
 
 const REFRESH_MS = 5_000;
 const TIMEOUT_MS = 10_000;
-/** Rows that are shown at first; the button doubles them. A browser takes seconds to draw thousands. */
+/** Rows of a group that are shown at first; its button doubles them. A browser takes seconds to draw thousands. */
 const FIRST_ROWS = 200;
 
 const find = (id) => document.getElementById(id);
-const [live, shown, body, more] = ['live', 'shown', 'nodes', 'more'].map(find);
+const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
 const [byName, byReason, byLabels] = ['by-name', 'by-reason', 'by-labels'].map(find);
 
 let fleet;
 let tag = '';
-let maxRows = FIRST_ROWS;
 let timer;
 let latest = 0;
-/** Rendered rows by node, with the JSON that they were rendered from. */
+/** Groups by name: their elements, and the rendered rows by node, with the JSON that they were rendered from. */
 const drawn = new Map();
+const COLUMNS = ['Node', 'gVisor', 'Why', 'Since', 'Last proof', 'Agent', 'gVisor release', 'containerd'];
 
 function matching() {
   const name = byName.value.trim().toLowerCase();
   const reason = byReason.value;
   return fleet.nodes.filter(
-    (node) => (!name || node.name.includes(name)) && (!reason || (node.reason || 'none') === reason),
+    (node) => (!name || node.name.includes(name)) && (!reason || node.group === reason),
+  );
+}
+
+function makeGroup(name) {
+  const details = element('details', undefined, 'group');
+  const summary = element('summary', undefined, 'fold');
+  const table = element('table', undefined, 'rows');
+  table.setAttribute('aria-label', name);
+  const head = table.createTHead().insertRow();
+  for (const column of COLUMNS) {
+    const th = element('th', column);
+    th.scope = 'col';
+    head.append(th);
+  }
+  const body = table.createTBody();
+  const more = element('button', 'Show more nodes');
+  more.type = 'button';
+  details.append(summary, table, more);
+  const group = { details, summary, body, more, rows: new Map(), maxRows: FIRST_ROWS, text: '' };
+  more.addEventListener('click', () => {
+    const before = body.children.length;
+    group.maxRows *= 2;
+    showGroups();
+    body.children[before]?.querySelector('a')?.focus();
+  });
+  details.addEventListener('toggle', () => details.open && showGroups());
+  return group;
+}
+
+/** At most three names, so that a group stays a line. */
+function firstNames(nodes) {
+  const names = nodes.slice(0, 3).map(({ name }) => name);
+  return `${names.join(', ')}${nodes.length > 3 ? ', …' : ''}`;
+}
+
+function showSummary(group, name, nodes) {
+  const [first] = nodes;
+  const tone = TONES[first.rank];
+  const meaning = GROUPS[name] ?? first.message;
+  const down = nodes.filter(({ nodeReady }) => !nodeReady).length;
+  const cordoned = nodes.filter((node) => node.cordoned).length;
+  const count = [
+    `${nodes.length} ${nodes.length === 1 ? 'node' : 'nodes'}`,
+    down && name !== 'NodeNotReady' ? `${down} NotReady` : '',
+    cordoned ? `${cordoned} cordoned` : '',
+  ].filter(Boolean);
+  const text = JSON.stringify([tone, meaning, count, firstNames(nodes)]);
+  if (group.text === text) return;
+  group.text = text;
+  group.details.className = `group ${tone}`;
+  const title = element('span', undefined, 'title');
+  title.append(
+    symbol(SYMBOLS[tone]),
+    ' ',
+    element('code', name),
+    ' ',
+    element('b', count.join(', '), 'count'),
+  );
+  group.summary.replaceChildren(
+    title,
+    ' ',
+    element('span', meaning, 'meaning'),
+    ' ',
+    element('span', firstNames(nodes), 'members'),
   );
 }
 
 /** Renders only the rows that changed, so that the focus stays. */
-function showRows() {
-  const nodes = matching();
-  const wanted = nodes.slice(0, maxRows);
-  const focused = document.activeElement;
+function showRows(group, nodes) {
+  const wanted = group.details.open ? nodes.slice(0, group.maxRows) : [];
   const visible = new Set();
   const rows = wanted.map((node) => {
     const text = JSON.stringify(node);
     visible.add(node.name);
-    const old = drawn.get(node.name);
+    const old = group.rows.get(node.name);
     if (old?.text === text) return old.made;
     const made = row(node);
-    drawn.set(node.name, { text, made });
+    group.rows.set(node.name, { text, made });
     return made;
   });
-  for (const name of drawn.keys()) if (!visible.has(name)) drawn.delete(name);
-  placeRows(body, rows);
+  for (const name of group.rows.keys()) if (!visible.has(name)) group.rows.delete(name);
+  place(group.body, rows);
+  group.more.hidden = rows.length === nodes.length || !group.details.open;
+}
+
+function showGroups() {
+  const nodes = matching();
+  const focused = document.activeElement;
+  const byGroup = Map.groupBy(nodes, (node) => node.group);
+  const groups = [...byGroup].map(([name, members]) => {
+    const group = drawn.get(name) ?? makeGroup(name);
+    drawn.set(name, group);
+    showSummary(group, name, members);
+    showRows(group, members);
+    return group.details;
+  });
+  for (const name of drawn.keys()) if (!byGroup.has(name)) drawn.delete(name);
+  place(list, groups);
   if (focused !== document.activeElement) {
     const href = focused.getAttribute('href');
-    if (href) body.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
+    if (href) list.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
   }
-  for (const each of body.querySelectorAll('time')) each.textContent = ago(each.dateTime);
-  const text = `${nodes.length} of ${fleet.nodes.length} nodes match, ${rows.length} are shown`;
+  for (const each of list.querySelectorAll('time')) each.textContent = ago(each.dateTime);
+  const text = `${nodes.length} of ${fleet.nodes.length} nodes match, in ${groups.length} ${groups.length === 1 ? 'group' : 'groups'}`;
   if (shown.textContent !== text) shown.textContent = text;
-  more.hidden = rows.length === nodes.length;
 }
 
 function pairs(list, entries) {
   list.replaceChildren(
     ...entries.map(([name, value, className]) => {
-      const made = element('div', undefined, className);
+      const made = element('div', undefined, value === 0 ? '' : className);
       made.append(element('dt', name), element('dd', value));
       return made;
     }),
   );
 }
 
-function notices() {
-  const made = fleet.breaker.map(({ reason, meaning }) => {
-    const paused = fleet.paused.length > 0 ? ` Paused: ${fleet.paused.slice(0, 20).join(', ')}.` : '';
-    const item = element('li');
-    item.append(
-      'The circuit breaker is open, so no label is withdrawn: ',
-      element('code', reason),
-      ` ${meaning}${paused}`,
-    );
+const MAX_NAMES = 20;
+
+function alarms() {
+  const made = fleet.alarms.map(({ reason, severity, message, nodes }) => {
+    const item = element('li', undefined, severity);
+    item.append(symbol('!'), ' ', element('code', reason), ` ${message}`);
+    const more = nodes.length > MAX_NAMES ? ` and ${nodes.length - MAX_NAMES} more` : '';
+    const names = `${nodes.slice(0, MAX_NAMES).join(', ')}${more}`;
+    if (nodes.length > 0) item.append(' ', element('span', names, 'names'));
     return item;
   });
-  if (!fleet.upToDate)
-    made.push(element('li', 'The API server does not answer. Below is its last known state.'));
-  if (fleet.withoutAgent.length > 0) {
-    const names = fleet.withoutAgent.slice(0, 20).join(', ');
-    made.push(element('li', `Labelled without a Ready agent: ${names}`));
-  }
-  if (fleet.withProblems.length > 0) {
-    const names = fleet.withProblems.slice(0, 20).join(', ');
-    made.push(element('li', `Sandboxes hang, or would not survive a restart: ${names}`));
-  }
-  find('notices').replaceChildren(...made);
+  if (fleet.rolling) made.push(element('li', 'A rollout is replacing the agents.', 'warning'));
+  find('alarms').replaceChildren(...made);
 }
 
 function releases() {
@@ -187,7 +274,7 @@ function releases() {
 
 function reasons() {
   const counts = new Map();
-  for (const { reason } of fleet.nodes) counts.set(reason || 'none', (counts.get(reason || 'none') ?? 0) + 1);
+  for (const { group } of fleet.nodes) counts.set(group, (counts.get(group) ?? 0) + 1);
   const value = byReason.value;
   if (value && !counts.has(value)) counts.set(value, 0);
   const options = [...counts].sort(([a], [b]) => a.localeCompare(b));
@@ -202,24 +289,31 @@ function reasons() {
 }
 
 function show() {
-  const { counts, agents, oldestProof } = fleet;
-  const all = counts.proven + counts.not + counts.unknown + counts.none;
-  const headline = `${counts.proven} of ${all} nodes are proven`;
+  const { expected, others, agents, oldestProof, nodes } = fleet;
+  const headline = `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
   find('headline').textContent = headline;
   document.title = `${headline} · gvisor-ready`;
+  const rest = [
+    others.notExpected ? `${others.notExpected} where gVisor is not expected` : '',
+    others.unknown ? `${others.unknown} of which that is not known yet` : '',
+  ].filter(Boolean);
+  find('others').textContent = rest.length > 0 ? `Other nodes: ${rest.join(', ')}.` : '';
+  const count = (holds) => nodes.filter((node) => node.expected !== false && holds(node)).length;
   pairs(find('counts'), [
-    ['proven', counts.proven, 'proven'],
-    ['not ready', counts.not, 'not'],
-    ['unknown', counts.unknown, 'unknown'],
-    ['no verdict', counts.none, 'none'],
+    ['proven', count(({ state }) => state === 'proven'), 'proven'],
+    ['not ready', count(({ state }) => state === 'not'), 'not'],
+    ['unknown', count(({ state }) => state === 'unknown'), 'unknown'],
+    ['no verdict', count(({ state }) => state === 'none'), 'none'],
+    ['Node NotReady', count(({ nodeReady }) => !nodeReady)],
+    ['cordoned', count(({ cordoned }) => cordoned)],
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
     ['oldest proof', oldestProof ? `${ago(oldestProof.at)} (${oldestProof.node})` : 'not known'],
   ]);
   const rollout = fleet.rollout ? [['installer', fleet.rollout.text]] : [];
   pairs(find('releases'), [...releases(), ...rollout]);
-  notices();
+  alarms();
   reasons();
-  showRows();
+  showGroups();
 }
 
 async function refresh() {
@@ -248,24 +342,20 @@ async function refresh() {
   timer = setTimeout(refresh, REFRESH_MS);
 }
 
+/** A filter opens the groups that it leaves, and without one they fold. */
 function filter() {
-  maxRows = FIRST_ROWS;
-  if (fleet) showRows();
+  if (!fleet) return;
+  const open = byName.value.trim() !== '' || byReason.value !== '';
+  for (const group of drawn.values()) Object.assign(group, { maxRows: FIRST_ROWS });
+  showGroups();
+  for (const { details } of drawn.values()) details.open = open;
+  showGroups();
 }
 
 byName.addEventListener('input', filter);
 byReason.addEventListener('change', filter);
-byLabels.addEventListener('change', () => {
-  maxRows = FIRST_ROWS;
-  void refresh();
-});
+byLabels.addEventListener('change', () => void refresh());
 find('filters').addEventListener('submit', (event) => event.preventDefault());
-more.addEventListener('click', () => {
-  const before = body.children.length;
-  maxRows *= 2;
-  showRows();
-  body.children[before]?.querySelector('a')?.focus();
-});
 document.addEventListener('visibilitychange', () => {
   if (document.visibilityState === 'visible') void refresh();
 });

@@ -4,12 +4,12 @@ import { Dedupe, HEADLINES, MARKS, type StatusTone } from '../../agent/text/form
 import { html, type Markup } from './html.ts';
 import {
   emblem,
-  PODS_NOTE,
   renderChecks,
   renderFacts,
   renderHistory,
   renderInstallation,
   renderNodeWrites,
+  renderPodCounts,
   renderProof,
   renderSandboxes,
   renderVerdict,
@@ -75,8 +75,6 @@ ${kind === 'node' ? html`<noscript><meta http-equiv="refresh" content="30"></nos
 `.toString();
 }
 
-const COLUMNS = ['Node', 'gVisor', 'Why', 'Since', 'Last proof', 'Agent', 'gVisor release', 'containerd'];
-
 /** The page of the fleet; fleet.js fills it from /fleet. */
 export const FLEET_PAGE = renderDocument({
   root: '.',
@@ -86,9 +84,9 @@ export const FLEET_PAGE = renderDocument({
   nav: html`<a href="./fleet">/fleet</a><a href="./metrics">/metrics</a>`,
   body: html`<h1 id="headline">The fleet</h1>
 <noscript><p>This page needs JavaScript. The same data is at <a href="./fleet">/fleet</a>.</p></noscript>
-<ul id="notices"></ul>
+<p id="others"></p>
+<ul id="alarms"></ul>
 <dl id="counts"></dl>
-<dl id="releases"></dl>
 <search>
 <form id="filters">
 <label>Name <input id="by-name" type="search" autocomplete="off" spellcheck="false"></label>
@@ -97,11 +95,8 @@ export const FLEET_PAGE = renderDocument({
 </form>
 </search>
 <p id="shown" role="status"></p>
-<table aria-labelledby="headline">
-<thead><tr>${COLUMNS.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
-<tbody id="nodes"></tbody>
-</table>
-<p><button id="more" type="button" hidden>Show more nodes</button></p>`,
+<div id="groups"></div>
+<dl id="releases"></dl>`,
   footer: 'This page updates itself. Times are in your local time zone.',
 });
 
@@ -136,7 +131,7 @@ function renderSections(status: Status): Markup {
   dedupe.add(status.verdict.message);
   dedupe.add(status.evaluation.verdict.message);
   return html`${verdict}
-<div class="pair around">${PODS_NOTE}${renderNodeWrites(status)}</div>
+<div class="pair around">${renderPodCounts(status)}${renderNodeWrites(status)}</div>
 ${renderInstallation(status)}
 ${renderSandboxes(status)}
 ${proof}

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { useApiServer } from './api-server.ts';
@@ -31,6 +33,23 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_fleet_withdrawals_total 1$/m);
     assert.match(body, /^gvisor_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
+  });
+
+  it('shows on its page that it cannot write a node, until it can', async () => {
+    const run = await start();
+    await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-fleet']);
+    try {
+      await objects().setAgent('node-1', false);
+      const reason = () => run.fleet.view.alarms.find(({ reason }) => reason === 'CannotWriteNodes');
+      await until('the alarm', 60_000, () => reason() !== undefined);
+      assert.deepEqual(reason()?.nodes, ['node-1']);
+      assert.match(reason()?.message ?? '', /node-1: .* 403 /);
+      await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/base/fleet/rbac.yaml')]);
+      await withdrawn('node-1');
+      await until('the alarm to end', 20_000, () => reason() === undefined);
+    } finally {
+      await cluster().kubectl(['apply', '-f', join(REPO, 'manifests/base/fleet/rbac.yaml')]);
+    }
   });
 
   it('pauses withdrawals when half of the agents are lost, except for labels of an earlier boot', async () => {

@@ -37,8 +37,6 @@ describe('decide, for the label of a lost agent', () => {
     ['the age of the Node is unknown', (fleet) => fleet.change(A, { createdAtMs: Number.NaN })],
     ['another agent on the node is Ready', (fleet) => fleet.pods.push(simulatedAgent(A, { name: 'other' }))],
     ['the DaemonSet does not exist', set({ agents: undefined })],
-    ['the DaemonSet is outdated', set({ agents: { observed: false, desired: 10, ready: 9 } })],
-    ['agents of two revisions run', (fleet) => fleet.pods.push(simulatedAgent(B, { revision: 'two' }))],
     ['a watch is down', set({ watchesUpSinceMs: undefined })],
     ['two more nodes lost their agents', (fleet) => fleet.lose(B, C)],
   ];
@@ -225,18 +223,125 @@ describe('the circuit breaker', () => {
     });
   }
 
-  it('is open during a rolling update of all agents, however slow', () => {
+  it('opens before a third of the labels is gone, however slowly they go', () => {
+    const many = Array.from({ length: 100 }, (_, index) => `node-${index}`);
+    const fleet = running(many);
+    const opened = new Set<string>();
+    for (const name of many.slice(0, 60)) {
+      fleet.lose(name);
+      for (const reason of fleet.advance(60).decision?.breaker ?? []) opened.add(reason);
+    }
+    assert.equal([...opened][0], 'TooFewLeft');
+    fleet.advance(21_600);
+    const [gone, paused] = [fleet.names.length, fleet.decision?.paused.length];
+    assert.ok(gone <= 33, `${gone} labels gone`);
+    assert.equal(paused, 60 - gone);
+    fleet.recover(...many);
+    fleet.nodes = many.map((name) => simulatedNode(name));
+    assert.deepEqual(fleet.advance(10).decision?.breaker, []);
+  });
+
+  it('does not count a node as gone whose agent is Ready', () => {
+    const fleet = running([A, B, C]);
+    const since = new Date(0).toISOString();
+    fleet.change(B, {
+      label: 'false',
+      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
+    });
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(120).names, [A]);
+  });
+});
+
+describe('decide, during a rollout', () => {
+  /** The next agent of a node, which is not Ready yet. */
+  const replace = (fleet: SimulatedFleet, name: string, ready = false) => {
+    const next = simulatedAgent(name, { name: `next-${name}`, revision: 'two', ready });
+    fleet.pods = fleet.pods.map((pod) => (pod.node === name ? next : pod));
+  };
+
+  it('withdraws nothing in a rolling update of all agents that takes two minutes a node', () => {
     const fleet = running();
     for (const name of TEN) {
-      const next = (ready: boolean) => simulatedAgent(name, { revision: 'two', ready });
-      const replace = (ready: boolean) => fleet.pods.map((pod) => (pod.node === name ? next(ready) : pod));
-      fleet.pods = replace(false);
-      fleet.advance(120).pods = replace(true);
+      replace(fleet, name);
+      fleet.advance(120);
+      replace(fleet, name, true);
       fleet.advance(10);
     }
-    assert.deepEqual(fleet.decision?.breaker, ['RollingOut']);
-    assert.deepEqual(fleet.advance(300).decision?.breaker, []);
+    assert.deepEqual([fleet.decision?.rolling, fleet.decision?.breaker], [true, []]);
+    assert.equal(fleet.advance(300).decision?.rolling, false);
     assert.deepEqual(fleet.names, []);
+  });
+
+  it('withdraws the label of a node outside of a stuck rollout after 90 s', () => {
+    const fleet = running();
+    replace(fleet, B);
+    fleet.advance(60).lose(A);
+    assert.deepEqual(fleet.advance(88).names, []);
+    assert.deepEqual(fleet.advance(6).names, [A]);
+  });
+
+  for (const [what, change] of [
+    ['whose new agent is not Ready', (fleet) => replace(fleet, A)],
+    [
+      'without a pod',
+      (fleet) => {
+        fleet.pods = fleet.pods.filter(({ node }) => node !== A);
+        replace(fleet, B, true);
+      },
+    ],
+  ] as readonly (readonly [string, (fleet: SimulatedFleet) => void])[])
+    it(`withdraws the label of a node ${what} after 15 min`, () => {
+      const fleet = running();
+      change(fleet);
+      assert.deepEqual(fleet.advance(890).names, []);
+      assert.deepEqual(fleet.advance(14).names, [A]);
+    });
+
+  it('withdraws the label of a new agent that was Ready after 90 s', () => {
+    const fleet = running();
+    replace(fleet, A, true);
+    fleet.advance(10).lose(A);
+    assert.deepEqual(fleet.advance(94).names, [A]);
+  });
+
+  it('takes no agent for lost by itself that this controller never saw Ready', () => {
+    const fleet = new SimulatedFleet(TEN);
+    replace(fleet, B, true);
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(880).names, []);
+  });
+});
+
+describe('decide, for an agent that crash-loops', () => {
+  /** Five minutes without an agent, as in the backoff of the kubelet, then one with a proof. */
+  const crash = (fleet: SimulatedFleet) => {
+    fleet.lose(A);
+    fleet.advance(300).recover(A);
+    fleet.change(A, simulatedNode(A));
+    return fleet.advance(60);
+  };
+
+  it('withdraws the label twice, then leaves it and names the node', () => {
+    const fleet = running();
+    for (let time = 0; time < 20; time++) crash(fleet);
+    assert.deepEqual(fleet.names, [A, A]);
+    assert.deepEqual(fleet.decision?.damped, [A]);
+  });
+
+  it('waits longer each time, and withdraws the label of one that stays away', () => {
+    const fleet = running();
+    for (let time = 0; time < 4; time++) crash(fleet);
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(358).names, [A, A]);
+    assert.deepEqual(fleet.advance(6).names, [A, A, A]);
+  });
+
+  it('forgets withdrawals of more than six hours ago', () => {
+    const fleet = running();
+    crash(fleet);
+    fleet.advance(21_600).lose(A);
+    assert.deepEqual(fleet.advance(94).names, [A, A]);
   });
 });
 

@@ -100,19 +100,22 @@ describe('Informer', () => {
     await until('an outdated cache', () => watched.length > 1 && informer.sinceMs === undefined);
   });
 
-  it('counts from the last list after 410 Gone', async (t) => {
-    const since: (number | undefined)[] = [];
-    const gone = `${JSON.stringify({ type: 'ERROR', object: { code: 410, message: 'too old' } })}\n`;
-    const { informer, watched } = await follow(t, (watch, response) => {
-      setTimeout(() => {
-        since.push(informer.sinceMs);
-        if (watch === 1) response.end(gone);
-      }, 100);
+  for (const [what, object] of [
+    ['410 Gone', { code: 410, message: 'too old resource version' }],
+    ['a version of the future', { code: 504, message: 'Too large resource version: 5, current: 3' }],
+  ] as const)
+    it(`lists again, and counts from then, after ${what}`, async (t) => {
+      const since: (number | undefined)[] = [];
+      const { informer, watched } = await follow(t, (watch, response) => {
+        setTimeout(() => {
+          since.push(informer.sinceMs);
+          if (watch === 1) response.end(`${JSON.stringify({ type: 'ERROR', object })}\n`);
+        }, 100);
+      });
+      await until('a second watch', () => since.length === 2);
+      assert.deepEqual(watched, ['5', '5'], 'the version of the list, not of the last bookmark');
+      assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
     });
-    await until('a second watch', () => since.length === 2);
-    assert.deepEqual(watched, ['5', '5']);
-    assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
-  });
 
   it('survives an unreadable credential during a renewal', async (t) => {
     const { informer, config, watched } = await follow(t, (watch, response) => {

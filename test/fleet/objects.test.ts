@@ -87,6 +87,7 @@ describe('fleetNodeOf and agentSetOf', () => {
         labels: {},
         label: '',
         ready: false,
+        cordoned: false,
         boot: '',
         provenBoot: '',
         tainted: false,
@@ -108,6 +109,20 @@ describe('fleetNodeOf and agentSetOf', () => {
       status: { nodeInfo },
     });
     assert.deepEqual([boot, provenBoot, tainted], ['two', 'one', true]);
+  });
+
+  it('pick whether the node is cordoned, and whether it should run gVisor', () => {
+    const domain = 'gvisor.node-restriction.kubernetes.io';
+    const labels = { [`${domain}/expected`]: 'false' };
+    const annotations = { [`${domain}/proven-by`]: '' };
+    const picked = [{ labels }, { labels, annotations }].map((metadata) => {
+      const { expected, cordoned } = fleetNodeOf({ metadata, spec: { unschedulable: true } });
+      return [expected, cordoned];
+    });
+    assert.deepEqual(picked, [
+      [false, true],
+      [true, true],
+    ]);
   });
 
   it('truncate texts of a kubelet', () => {

@@ -66,7 +66,7 @@ describe('AgentReports', () => {
   it('follow no redirect', async (t) => {
     const arrived = await redirect(t, '127.0.0.206', '127.0.0.207');
     const status = await statusOf(t, '127.0.0.206');
-    assert.deepEqual([status.version, arrived()], ['', 0]);
+    assert.deepEqual([status.version, status.unread, arrived()], ['', true, 0]);
   });
 
   it('have the version and the last proof of an agent', async (t) => {
@@ -84,6 +84,14 @@ describe('AgentReports', () => {
     assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
     assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
     assert.equal(await seen('127.0.0.213', { stale: true }), undefined);
+  });
+
+  it('have the number of pods outside gVisor, within the limits of a report', async (t) => {
+    const seen = async (address: string, podCounts: object) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', podCounts }))).status;
+    const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1 });
+    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1 }, undefined]);
+    assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0 })).pods, undefined);
   });
 
   it('have what the installer does, without its texts, within the limits of a report', async (t) => {

@@ -1,4 +1,11 @@
-import { type Decision, decide, type FleetTimeouts, type Memory, TICK_MS } from '../../fleet/decide.ts';
+import {
+  DAMPING_MS,
+  type Decision,
+  decide,
+  type FleetTimeouts,
+  type Memory,
+  TICK_MS,
+} from '../../fleet/decide.ts';
 import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
 
 export const TIMEOUTS: FleetTimeouts = {
@@ -20,6 +27,8 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
     labels: {},
     label: 'true',
     ready: true,
+    expected: true,
+    cordoned: false,
     boot: 'boot-1',
     provenBoot: 'boot-1',
     tainted: false,
@@ -55,7 +64,7 @@ export class SimulatedFleet {
   decision: Decision | undefined;
   /** Withdrawals, with the time since the start. */
   readonly withdrawn: { name: string; atMs: number }[] = [];
-  readonly #writes = new Map<string, number>();
+  readonly #writes = new Map<string, readonly number[]>();
 
   constructor(names: readonly string[]) {
     this.nodes = names.map((name) => simulatedNode(name));
@@ -83,7 +92,7 @@ export class SimulatedFleet {
         ...(this.agents === undefined ? {} : { agents: this.agents }),
         readyAgents: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
         ...(this.watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs: this.watchesUpSinceMs }),
-        withdrawn: this.#writes,
+        withdrawn: this.#recent(),
       },
       this.memory,
       { nowMs: this.nowMs, wallMs: this.nowMs + this.skewMs },
@@ -92,10 +101,23 @@ export class SimulatedFleet {
     this.memory = this.decision.memory;
     for (const name of this.decision.withdraw) {
       this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000 });
-      this.#writes.set(`uid-${name}`, this.nowMs);
-      this.change(name, { label: 'false' });
+      const uid = this.nodes.find((node) => node.name === name)?.uid ?? '';
+      this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
+      const since = new Date(this.nowMs + this.skewMs).toISOString();
+      const verdict = { status: 'Unknown', reason: 'AgentLost', message: '', since };
+      this.change(name, { label: 'false', verdict });
     }
     return this.decision;
+  }
+
+  /** As the controller forgets them. */
+  #recent(): ReadonlyMap<string, readonly number[]> {
+    for (const [uid, times] of this.#writes)
+      this.#writes.set(
+        uid,
+        times.filter((atMs) => this.nowMs - atMs < DAMPING_MS),
+      );
+    return this.#writes;
   }
 
   advance(seconds: number): this {

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { viewFleet } from '../../fleet/view.ts';
+import type { FleetNode } from '../../fleet/objects.ts';
+import type { AgentStatus } from '../../fleet/reports.ts';
+import { type FleetState, viewFleet } from '../../fleet/view.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
+
+/** A node that no agent has judged. */
+const fresh = ({ verdict: _, expected: __, ...node }: FleetNode): FleetNode => ({ ...node, label: '' });
 
 /** One node of each state, unsorted. */
 const NODES = [
@@ -30,6 +35,9 @@ const NOTHING = {
   statusOf: () => undefined,
   breaker: [],
   paused: [],
+  rolling: false,
+  damped: [],
+  failedWrites: new Map(),
 } as const;
 
 const view = viewFleet({
@@ -44,6 +52,9 @@ const view = viewFleet({
   },
   breaker: ['TooManyLost'],
   paused: ['alone'],
+  rolling: false,
+  damped: [],
+  failedWrites: new Map(),
 });
 
 describe('viewFleet', () => {
@@ -72,6 +83,76 @@ describe('viewFleet', () => {
     const shown = rows.map(({ name, installer }) => [name, installer]);
     assert.deepEqual(shown.at(0), ['c', 'release-20260224.0 failed: RunscNotExecutable']);
     assert.deepEqual(shown.at(-1), ['b', '']);
+  });
+
+  it('has in its headline only the nodes that should run gVisor, and folds the others last', () => {
+    const bare = { label: 'false', expected: false, verdict: verdict('False', 'HandlerNotConfigured') };
+    const nodes = [
+      ...['x-1', 'x-2', 'x-3'].map((name) => simulatedNode(name, bare)),
+      simulatedNode('x-4', { ...bare, ready: false, cordoned: true }),
+      simulatedNode('a'),
+      simulatedNode('b', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
+      fresh(simulatedNode('c')),
+    ];
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { expected, others, alarms, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods });
+    assert.deepEqual(
+      [expected, others],
+      [
+        { proven: 1, total: 2 },
+        { notExpected: 4, unknown: 1 },
+      ],
+    );
+    assert.deepEqual(alarms, []);
+    assert.deepEqual(
+      rows.map(({ name, group }) => `${name} ${group}`),
+      [
+        'b ShimNotFound',
+        'c NotJudged',
+        'a SandboxProven',
+        ...['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`),
+      ],
+    );
+    assert.deepEqual([rows.at(-1)?.nodeReady, rows.at(-1)?.cordoned], [false, true]);
+  });
+
+  it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
+    const nodes = [simulatedNode('a', { label: 'false', expected: false })];
+    const statusOf = () => ({ version: '', sandboxes: { problems: 1, unsafe: false } });
+    const { nodes: rows } = viewFleet({ ...NOTHING, nodes, pods: [simulatedAgent('a')], statusOf });
+    assert.deepEqual(
+      rows.map(({ group }) => group),
+      ['SandboxProblems'],
+    );
+  });
+
+  const alarmOf = (changes: Partial<FleetState>) => {
+    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { alarms } = viewFleet({ ...NOTHING, nodes, pods, ...changes });
+    return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
+  };
+  const onB = (status: Partial<AgentStatus>) => (node: string) =>
+    node === 'b' ? { version: '', ...status } : undefined;
+  for (const [reason, changes] of [
+    ['', {}],
+    ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0 } }) }],
+    ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1 } }) }],
+    ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
+    ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
+    ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
+    ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
+    ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
+    ['critical CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
+    ['warning WatchesDown', { upToDate: false }],
+    ['warning AgentFlaps b', { damped: ['b'] }],
+    ['warning AgentsMissing', { agents: { observed: true, desired: 3, ready: 2 } }],
+  ] as const satisfies readonly (readonly [string, Partial<FleetState>])[])
+    it(`has the alarm "${reason}"`, () => assert.deepEqual(alarmOf(changes).join(), reason));
+
+  it('has critical alarms first', () => {
+    const alarms = alarmOf({ upToDate: false, failedWrites: new Map([['a', '403']]) });
+    assert.deepEqual(alarms, ['critical CannotWriteNodes a', 'warning WatchesDown']);
   });
 
   it('sorts by urgency, then by name in numeric order', () => {

@@ -92,7 +92,7 @@ export function useFleetBrowser() {
     if (clock !== false) await page.clock.install(clock === true ? {} : { time: clock });
     await page.goto(`${state.origin}${path}`);
     if (path === '/' && options.javaScriptEnabled !== false)
-      await page.locator('#nodes tr').first().waitFor();
+      await page.locator('#groups details').first().waitFor();
     return page;
   }
 

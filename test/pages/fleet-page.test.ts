@@ -3,16 +3,15 @@ import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { noteOf, rolloutOf } from '../../fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { sampleFleet } from '../fleet/sample-fleet.ts';
+import { burningFleet, mixedFleet, sampleFleet } from '../fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
 import { readContrast, readFocus } from './contrast.ts';
 
-const PAUSED = sampleFleet(30, {
-  breaker: [{ reason: 'TooManyLost', meaning: 'More labelled nodes lost their agents at once.' }],
-  paused: ['node-0'],
-});
-
-const namesOf = (page: Page) => page.locator('#nodes th').allTextContents();
+const namesOf = (page: Page) => page.locator('#groups tbody th').allTextContents();
+/** The lines of the groups, without their rows. */
+const groupsOf = (page: Page) => page.locator('#groups summary').allTextContents();
+const unfold = (page: Page, name: string) =>
+  page.locator('#groups summary', { has: page.getByText(name, { exact: true }) }).click();
 
 describe('the page of the fleet in a browser', () => {
   const { state, open, listen, close } = useFleetBrowser();
@@ -51,61 +50,94 @@ describe('the page of the fleet in a browser', () => {
       await used.locator('#releases div', { hasText: 'installer' }).textContent(),
       'installerrelease-20250203.0 on 2, at work on node-2, failed on node-1 (RunscNotExecutable)',
     );
-    const row = used.locator('#nodes tr', { hasText: 'node-1' }).filter({ hasText: 'failed' });
+    await used.getByLabel('Name').fill('node-1');
+    const row = used.locator('#groups tbody tr', { hasText: 'node-1' }).filter({ hasText: 'failed' });
     assert.match((await row.textContent()) ?? '', /release-20260224\.0 failed: RunscNotExecutable/);
   });
 
-  it('shows how many nodes are proven, and the most urgent nodes first', async () => {
+  it('shows the headline, the alarms, and one line for each group, the most urgent first', async () => {
     const page = await open();
-    assert.equal(await page.locator('h1').textContent(), '24 of 30 nodes are proven');
-    assert.match(await page.title(), /^24 of 30 nodes are proven/);
-    const names = await namesOf(page);
-    assert.deepEqual(names.slice(0, 8), [
-      'node-0',
-      'node-3',
-      'node-13',
-      'node-23',
-      'node-7',
-      'node-17',
-      'node-27',
-      'node-9',
+    assert.equal(await page.locator('h1').textContent(), '24 of 30 nodes that should run gVisor are proven');
+    assert.match(await page.title(), /^24 of 30 nodes/);
+    assert.deepEqual(await page.locator('#alarms code').allTextContents(), [
+      'LabelWithoutAgent',
+      'AgentsMissing',
+      'SandboxProblems',
     ]);
-    const first = page.locator('#nodes tr').first();
-    assert.match((await first.textContent()) ?? '', /labelled, but no agent is Ready/);
-    assert.deepEqual(await page.locator('#notices li').allTextContents(), [
-      'Labelled without a Ready agent: node-0',
-      'Sandboxes hang, or would not survive a restart: node-9',
-    ]);
-    const hangs = page.locator('#nodes tr', { hasText: 'node-9' });
-    assert.match((await hangs.textContent()) ?? '', /problems of sandboxes: 2do not restart containerd/);
+    assert.deepEqual(
+      (await groupsOf(page)).map((text) => text.replaceAll(/\s+/g, ' ').trim()),
+      [
+        '! LabelWithoutAgent 1 node labelled, but no agent is Ready node-0',
+        '✗ ShimNotFound 3 nodes no "containerd-shim-runsc-v1" in /usr/bin node-3, node-13, node-23',
+        '? NotVisible 3 nodes /etc/containerd <b>is</b> not mounted node-7, node-17, node-27',
+        '? SandboxProblems 1 node sandboxes hang, or would not survive a restart node-9',
+        '✓ SandboxProven 22 nodes a sandbox booted, and it was gVisor node-1, node-2, node-4, …',
+      ],
+    );
+    assert.deepEqual(await namesOf(page), []);
     assert.deepEqual(state.complaints, []);
+  });
+
+  it('is one quiet screen for a healthy fleet of 300 nodes, of which 60 should run gVisor', async () => {
+    state.view = mixedFleet();
+    const page = await open();
+    assert.equal(await page.locator('h1').textContent(), '60 of 60 nodes that should run gVisor are proven');
+    assert.equal(
+      await page.locator('#others').textContent(),
+      'Other nodes: 240 where gVisor is not expected.',
+    );
+    assert.equal(await page.locator('#alarms li').count(), 0);
+    const groups = await groupsOf(page);
+    assert.equal(groups.length, 2);
+    assert.match(groups[0] ?? '', /SandboxProven.*60 nodes, 1 cordoned/);
+    assert.match(groups[1] ?? '', /NotExpected.*240 nodes, 1 NotReady/);
+    assert.equal(await page.locator('#groups tbody tr').count(), 0);
+    assert.ok(Number(await page.evaluate('document.documentElement.scrollHeight')) <= 900);
+  });
+
+  it('shows pods outside gVisor and faults of the controller in a burning fleet', async () => {
+    state.view = burningFleet();
+    const page = await open();
+    const alarms = await page.locator('#alarms li').allTextContents();
+    for (const text of [
+      /UnsandboxedPods 2 pods run outside gVisor .* sandbox-20/,
+      /CannotWriteNodes .* 403 forbidden sandbox-9/,
+      /TooManyLost .* The circuit breaker is open.* sandbox-1, sandbox-2, sandbox-3/,
+      /AgentFlaps .* sandbox-10/,
+    ])
+      assert.ok(
+        alarms.some((alarm) => text.test(alarm)),
+        `${text} is not in ${alarms.join('\n')}`,
+      );
+    await unfold(page, 'NodeNotReady');
+    assert.match((await page.locator('#groups tbody').allTextContents()).join(), /Node is NotReady/);
+    assert.match((await groupsOf(page)).at(-1) ?? '', /NotExpected/);
+  });
+
+  it('unfolds a group, and shows the causes in it', async () => {
+    const page = await open();
+    await unfold(page, 'SandboxProblems');
+    const hangs = page.locator('#groups tbody tr', { hasText: 'node-9' });
+    assert.match((await hangs.textContent()) ?? '', /problems of sandboxes: 2do not restart containerd/);
+    assert.deepEqual(await namesOf(page), ['node-9']);
   });
 
   it('shows markup in a message as text', async () => {
     const page = await open();
-    assert.equal(await page.locator('#nodes b').count(), 0);
-    assert.match((await page.locator('#nodes').textContent()) ?? '', /<b>is<\/b> not mounted/);
+    assert.equal(await page.locator('#groups summary .meaning b').count(), 0);
+    assert.match((await page.locator('#groups').textContent()) ?? '', /<b>is<\/b> not mounted/);
   });
 
-  it('shows an open circuit breaker with its reason and the paused nodes', async () => {
-    state.view = PAUSED;
-    const page = await open();
-    const text = (await page.locator('#notices').textContent()) ?? '';
-    assert.match(
-      text,
-      /The circuit breaker is open, so no label is withdrawn: TooManyLost .* Paused: node-0\./,
-    );
-  });
-
-  it('filters by name, reason and labels', async () => {
+  it('filters by name, reason and labels, and unfolds what is left', async () => {
     const page = await open();
     await page.getByLabel('Name').fill('node-1');
-    assert.equal(await page.locator('#shown').textContent(), '11 of 30 nodes match, 11 are shown');
+    assert.equal(await page.locator('#shown').textContent(), '11 of 30 nodes match, in 3 groups');
     await page.getByLabel('Reason').selectOption('ShimNotFound');
     assert.deepEqual(await namesOf(page), ['node-13']);
     await page.getByLabel('Name').fill('');
     assert.deepEqual(await namesOf(page), ['node-3', 'node-13', 'node-23']);
     await page.getByLabel('Reason').selectOption('');
+    assert.deepEqual(await namesOf(page), []);
     await page.getByLabel('Labels').fill('pool=p0');
     await page.getByLabel('Labels').press('Enter');
     await page.locator('#shown', { hasText: '15 of 15 nodes match' }).waitFor();
@@ -113,16 +145,18 @@ describe('the page of the fleet in a browser', () => {
 
   it('links each node to its own page', async () => {
     const page = await open();
+    await unfold(page, 'ShimNotFound');
     const link = page.getByRole('link', { name: 'node-13', exact: true });
     assert.equal(await link.getAttribute('href'), './nodes/node-13/');
   });
 
   it('updates itself, and keeps the focus', async () => {
     const page = await open({ clock: true });
+    await unfold(page, 'ShimNotFound');
     await page.getByRole('link', { name: 'node-3', exact: true }).focus();
     state.view = sampleFleet(40);
     await page.clock.runFor(5_000);
-    await page.locator('h1', { hasText: '32 of 40 nodes are proven' }).waitFor();
+    await page.locator('h1', { hasText: '32 of 40 nodes' }).waitFor();
     assert.equal((await readFocus(page)).name, '/nodes/node-3/');
   });
 
@@ -132,7 +166,7 @@ describe('the page of the fleet in a browser', () => {
     await close();
     await page.clock.runFor(5_000);
     await page.locator('#live.stale', { hasText: 'The controller does not answer' }).waitFor();
-    assert.equal(await page.locator('#nodes tr').count(), 30);
+    assert.equal((await groupsOf(page)).length, 5);
     await listen(Number(port));
     await page.clock.runFor(5_000);
     await page.locator('#live:not(.stale)').waitFor({ state: 'attached' });
@@ -140,8 +174,10 @@ describe('the page of the fleet in a browser', () => {
 
   for (const colorScheme of ['light', 'dark'] as const)
     it(`has enough contrast: ${colorScheme}`, async () => {
-      state.view = PAUSED;
+      state.view = burningFleet();
       const page = await open({ colorScheme });
+      await unfold(page, 'ShimNotFound');
+      await unfold(page, 'NotExpected');
       const { low, texts } = await readContrast(page);
       assert.deepEqual(low, []);
       assert.ok(texts > 200, `only ${texts} texts`);
@@ -149,12 +185,15 @@ describe('the page of the fleet in a browser', () => {
 
   for (const width of [320, 360, 768])
     it(`does not scroll sideways at ${width} px`, async () => {
+      state.view = burningFleet();
       const page = await open({ viewport: { width, height: 740 } });
+      await unfold(page, 'NotExpected');
       assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
     });
 
   it('keeps its table for screen readers on a phone', async () => {
     const page = await open({ viewport: { width: 360, height: 740 } });
+    await unfold(page, 'ShimNotFound');
     const session = await page.context().newCDPSession(page);
     await session.send('Accessibility.enable');
     const { nodes } = await session.send('Accessibility.getFullAXTree');
@@ -166,9 +205,9 @@ describe('the page of the fleet in a browser', () => {
       ]),
       [
         ['table', 1],
-        ['row', 31],
+        ['row', 4],
         ['columnheader', 8],
-        ['rowheader', 30],
+        ['rowheader', 3],
         ['main', 1],
         ['search', 1],
         ['banner', 1],
@@ -179,20 +218,16 @@ describe('the page of the fleet in a browser', () => {
   it('works with the keyboard alone', async () => {
     const page = await open();
     const reached: string[] = [];
-    for (let press = 0; press < 9; press++) {
+    for (let press = 0; press < 7; press++) {
       await page.keyboard.press('Tab');
       const { name, outline } = await readFocus(page);
       assert.ok(outline >= 2, `${name} has no visible focus`);
       reached.push(name);
     }
-    const first = ['/fleet', '/metrics', 'by-name', 'by-reason', 'by-labels'];
-    assert.deepEqual(reached.slice(0, 5), first);
-    assert.deepEqual(reached.slice(5), [
-      '/nodes/node-0/',
-      '/nodes/node-3/',
-      '/nodes/node-13/',
-      '/nodes/node-23/',
-    ]);
+    assert.deepEqual(reached.slice(0, 5), ['/fleet', '/metrics', 'by-name', 'by-reason', 'by-labels']);
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Tab');
+    assert.equal((await namesOf(page)).length, 3);
   });
 
   it('links to its data without JavaScript', async () => {
@@ -200,12 +235,15 @@ describe('the page of the fleet in a browser', () => {
     assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
   });
 
-  it('shows 200 of 5,000 rows at first, more on request, and filters all rows', async () => {
+  it('shows 200 of the rows of a group at first, more on request, and filters all rows', async () => {
     state.view = sampleFleet(5_000);
     const page = await open();
-    assert.equal(await page.locator('#nodes tr').count(), 200);
+    await unfold(page, 'SandboxProven');
+    const rows = page.locator('#groups tbody tr');
+    await rows.nth(199).waitFor();
+    assert.equal(await rows.count(), 200);
     await page.getByRole('button', { name: 'Show more nodes' }).press('Enter');
-    assert.equal(await page.locator('#nodes tr').count(), 400);
+    assert.equal(await rows.count(), 400);
     await page.getByLabel('Name').fill('node-4999');
     assert.deepEqual(await namesOf(page), ['node-4999']);
     assert.equal(await page.getByRole('button', { name: 'Show more nodes' }).isVisible(), false);

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
+import { agentOn } from './agents.ts';
+import { deletePods, useCluster } from './e2e-cluster.ts';
+import { deployFleet, removeFleet } from './fleet-cluster.ts';
+import { runWithKubectl } from './installation.ts';
+import { RecordedPlugin } from './recorded-plugin.ts';
+
+const cluster = useCluster(deployFleet, removeFleet);
+const POD = 'runbook';
+
+/** The commands of each runbook, one a line. */
+const COMMANDS = globSync('docs/runbooks/*.md', { cwd: REPO }).flatMap((file) =>
+  [...readFileSync(join(REPO, file), 'utf8').matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = '']) =>
+    block
+      .trim()
+      .split('\n')
+      .map((command) => ({ runbook: basename(file, '.md'), command })),
+  ),
+);
+/** Commands for a node with a sandbox that hangs, which test/waits/hanging-sandboxes.test.ts runs there. */
+const ON_NODE = COMMANDS.filter(({ command }) => /^(ps|kill) /.test(command));
+/** These exit with 1 for an answer such as "no". */
+const ASKS = /^kubectl (auth can-i|gvisor-ready) /;
+
+describe('the commands of the runbooks', () => {
+  let plugin: RecordedPlugin;
+  let words: Readonly<Record<string, string>>;
+  before(async () => {
+    plugin = await RecordedPlugin.install(cluster());
+    await runPod(cluster(), POD, evaluationPod(POD, { gvisor: true, spec: { nodeName: 'node-1' } }));
+    const { name } = await agentOn(cluster(), 'node-1');
+    words = { NODE: 'node-1', NAMESPACE: 'default', POD, AGENT: name };
+  });
+  after(async () => {
+    await cluster().kubectl(['uncordon', 'node-1']);
+    await deletePods(cluster(), POD);
+    await plugin.remove();
+  });
+
+  const run = (command: string) => {
+    const script = command.replace(/\b(NODE|NAMESPACE|POD|AGENT)\b/g, (word, _, at) =>
+      command.startsWith(`${word}:.`, at) ? word : (words[word] ?? word),
+    );
+    const checked = ASKS.test(command) ? `${script} || test $? = 1` : script;
+    return runWithKubectl(cluster(), `{ ${checked}; } 2>&1`, [join(plugin.directory, 'bin')]);
+  };
+
+  for (const { runbook, command } of COMMANDS.filter((each) => !ON_NODE.includes(each)))
+    it(`${runbook}: ${command}`, async () => {
+      const output = await run(command);
+      assert.doesNotMatch(output, /^error|not found|unknown (command|flag)|usage:/im);
+      if (command.includes('| jq') && !command.includes('.installation'))
+        assert.match(output, /^[[{"]/, 'a field of the report');
+      if (command.includes('-o wide --field-selector spec.nodeName')) assert.match(output, / node-1 /);
+    });
+
+  it('cover every runbook, and leave only the commands on a node out', async () => {
+    const names = globSync('docs/runbooks/*.md', { cwd: REPO }).map((file) => basename(file, '.md'));
+    assert.deepEqual([...new Set(COMMANDS.map(({ runbook }) => runbook))].sort(), names.sort());
+    assert.deepEqual([...new Set(ON_NODE.map(({ runbook }) => runbook))], ['GVisorSandboxesHang']);
+    assert.equal(ON_NODE.length, 3);
+  });
+
+  it('would fail for an unknown resource, flag or field', async () => {
+    for (const command of [
+      'kubectl get nodeses',
+      'kubectl describe pods -n gvisor-ready --field-selector spec.nodeName=NODE',
+      'kubectl get pod -n NAMESPACE no-such-pod',
+    ])
+      await assert.rejects(run(command));
+  });
+});
