@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
-import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { GUIDE_IMAGE, nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
@@ -32,13 +30,6 @@ function block(page: string, mark: string): string {
   const found = markedBlocks(page).find((one) => one.kind === 'run' && one.mark === mark);
   assert.ok(found !== undefined, `${page} has no block "run: ${mark}"`);
   return found.text;
-}
-
-/** The components of a page's kustomizations. */
-function componentsOn(page: string): string[] {
-  const blocks = readFileSync(join(REPO, page), 'utf8').matchAll(/^```yaml\n([\s\S]*?)^```$/gm);
-  const yaml = [...blocks].map(([, text]) => text).join();
-  return [...new Set(yaml.match(/manifests\/components\/[\w-]+/g))].map((path) => `gvisor-ready/${path}`);
 }
 
 /** Asserts that agent and fleet controller run the reader's image, and that the node is proven. */
@@ -88,9 +79,7 @@ describe('the pages, followed in order with one kustomization', () => {
       await cluster.kubectl(['apply', '--server-side', '-f', file]);
       await cluster.kubectl(['wait', '--for=condition=Established', '-f', file, '--timeout=60s']);
     }
-    const components = componentsOn('docs/monitoring.md');
-    assert.ok(components.length >= 2, components.join());
-    await directory.add({ components });
+    await directory.addBlock('docs/monitoring.md', 'monitoring');
     assert.match(await shell(APPLY), /^podmonitor\S* created$/m);
     await assertInstalled();
     await waitForOutput(/Forbidden.*requires gVisor/);
@@ -118,7 +107,7 @@ describe('the pages, followed in order with one kustomization', () => {
     const script = substituteSettings(block('docs/operations.md', 'kubectl'), {
       AGENT: GUIDE_IMAGE,
     });
-    assert.match(await shell(script), /^1 of 1 nodes to clean$/m);
+    assert.match(await shell(script), /^1 of 1 node to clean$/m);
     assert.deepEqual(await marksOn(cluster, 'node-1'), []);
     assert.deepEqual(await remainingObjects(cluster), []);
   });

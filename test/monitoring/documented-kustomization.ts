@@ -3,23 +3,26 @@ import { join, relative } from 'node:path';
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
 
-/** A kustomization as in docs/monitoring.md, with paths relative to the repository. */
+/** A kustomization with paths relative to the repository. */
 export type Kustomization = {
-  readonly kind?: string;
   readonly resources: readonly string[];
   readonly components: readonly string[];
   readonly patches?: readonly { readonly target: Readonly<Record<string, string>> }[];
 };
 
-/** The kustomization of docs/monitoring.md with all its optional patches. */
+/** The base with the component and all optional patches of docs/monitoring.md. */
 export async function documentedKustomization(): Promise<Kustomization> {
   const text = await readFile(join(REPO, 'docs/monitoring.md'), 'utf8');
   const blocks = [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map(
-    ([, yaml = '']) => parse(yaml) as Kustomization,
+    ([, yaml = '']) => parse(yaml) as Partial<Kustomization>,
   );
-  const whole = blocks.find(({ kind }) => kind === 'Kustomization');
-  if (whole === undefined) throw new Error('docs/monitoring.md has no kustomization');
-  return { ...whole, patches: blocks.flatMap(({ patches = [] }) => patches) };
+  const components = blocks.flatMap((block) => block.components ?? []);
+  if (components.length === 0) throw new Error('docs/monitoring.md has no component');
+  return {
+    resources: ['manifests/base'],
+    components: components.map((path) => path.replace(/^gvisor-ready\//, '')),
+    patches: blocks.flatMap(({ patches = [] }) => patches),
+  };
 }
 
 /** Writes a kustomization into a directory outside the repository, given by its real path. */

@@ -38,7 +38,7 @@ useOwnCluster('karpenter', [{ name: 'node-1' }, { name: 'node-2' }], async (star
   await cluster.kubectl(['delete', 'node', 'node-2']);
   const { components, patches } = block('kustomization') as { components: string[]; patches: object };
   const directory = await overlay(
-    components.map((path) => path.replace('../../components/', '')),
+    components.map((path) => path.replace('gvisor-ready/manifests/components/', '')),
     [],
     { patches },
   );
