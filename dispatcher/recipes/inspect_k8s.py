@@ -5,12 +5,12 @@ In a task: sandbox=("gvisor", "values.yaml"). Needs `pip install inspect-k8s-san
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from gvisor_dispatch import AsyncDispatcher
 from inspect_ai.util import sandboxenv
 from k8s_sandbox import K8sSandboxEnvironment
-from kubernetes import config
+from kubernetes import client, config
 
 
 @sandboxenv(name="gvisor")
@@ -19,8 +19,9 @@ class GVisorSandboxEnvironment(K8sSandboxEnvironment):  # type: ignore[misc, unu
 
     @classmethod
     async def sample_init(cls, task_name: str, given: Any, metadata: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401
-        load: Any = config
-        async with AsyncDispatcher(load.new_client_from_config(context=getattr(given, "context", None))) as dispatcher:
+        load, context = cast("Any", config), getattr(given, "context", None)
+        load.load_config(**({"context": context} if context else {}))
+        async with AsyncDispatcher(client.ApiClient()) as dispatcher:
             found = await dispatcher.ask()
             if not found.available:
                 raise RuntimeError(f"no sandbox was started: {found.reason}: {found.message}")
