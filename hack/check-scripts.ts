@@ -25,7 +25,9 @@ try {
   await ruff('check', '--no-cache');
   await ruff('format', '--diff');
   const mypy = ['-m', 'mypy', '--config-file', 'dispatcher/pyproject.toml', '--cache-dir', '/dev/null'];
-  await gate(python, [...mypy, 'dispatcher/gvisor_dispatch', 'dispatcher/recipes']);
+  // Both ends of the range of clients: one has no types, the other has its own.
+  for (const one of [python, await ensurePython('oldest')])
+    await gate(one, [...mypy, 'dispatcher/gvisor_dispatch', 'dispatcher/recipes']);
 } catch (error) {
   console.error(error instanceof Error ? error.message : error);
   process.exitCode = error instanceof UsageError ? 2 : 1;

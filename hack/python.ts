@@ -8,29 +8,35 @@ import { run, runAll, UsageError } from './run.ts';
 import { partial, removeAbandoned } from './unfinished.ts';
 
 const MINIMUM = [3, 11] as const;
-const REQUIREMENTS = ['dispatcher/requirements.txt', 'dispatcher/requirements-dev.txt'];
+const TOOLS = 'dispatcher/requirements-dev.txt';
 
-let made: Promise<string> | undefined;
+const made = new Map<string, Promise<string>>();
 
-/** The Python of a cached virtual environment with the pinned requirements of `dispatcher/`. Run its tools with `-m`. */
-export function ensurePython(): Promise<string> {
-  made ??= makePython(); // concurrent calls would use the same partial directory
-  return made;
+/**
+ * The Python of a cached virtual environment with pinned requirements of `dispatcher/`: the newest or the oldest
+ * supported versions. Run its tools with `-m`.
+ */
+export function ensurePython(versions: 'newest' | 'oldest' = 'newest'): Promise<string> {
+  const file = versions === 'newest' ? 'dispatcher/requirements.txt' : 'dispatcher/requirements-oldest.txt';
+  // Concurrent calls would use the same partial directory.
+  const python = made.get(file) ?? makePython([file, TOOLS]);
+  made.set(file, python);
+  return python;
 }
 
-async function makePython(): Promise<string> {
+async function makePython(requirements: readonly string[]): Promise<string> {
   const version = await pythonVersion();
   const hash = createHash('sha256').update(version);
-  for (const file of REQUIREMENTS) hash.update(await readFile(join(REPO, file)));
+  for (const file of requirements) hash.update(await readFile(join(REPO, file)));
   const parent = join(CACHE, 'python');
   const directory = join(parent, hash.digest('hex').slice(0, 12));
   if (!existsSync(directory)) {
     const work = partial(directory);
     await removeAbandoned(parent);
-    await progress(`installing what ${REQUIREMENTS[0]} pins (kept for next time)`, async () => {
+    await progress(`installing what ${requirements[0]} pins (kept for next time)`, async () => {
       await run('python3', ['-m', 'venv', work]);
       const options = ['--quiet', '--disable-pip-version-check', '--no-deps'];
-      const files = REQUIREMENTS.flatMap((file) => ['-r', join(REPO, file)]);
+      const files = requirements.flatMap((file) => ['-r', join(REPO, file)]);
       const python = join(work, 'bin/python');
       await run(python, ['-m', 'pip', 'install', ...options, ...files], { timeoutMs: 10 * 60_000 });
       await rename(work, directory).catch((error: unknown) => {

@@ -1,5 +1,6 @@
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
 import { list, object, text } from '../fleet/report-shape.ts';
+import type { FleetView } from '../fleet/view.ts';
 import { versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
@@ -65,7 +66,7 @@ export async function readFleetController(api: Api): Promise<FleetController | u
   };
 }
 
-type View = { readonly breaker: readonly { readonly reason: string }[]; readonly paused: readonly string[] };
+type View = Pick<FleetView, 'breaker' | 'paused'>;
 const VIEW = object<View>({ breaker: list(object({ reason: text })), paused: list(text) });
 
 /** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */

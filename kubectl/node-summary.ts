@@ -67,9 +67,10 @@ export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {
   return (await api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode)).items;
 }
 
-/** The kubelet's state and cordon, as `kubectl get nodes` shows them. */
+/** The kubelet's state and cordon; shorter than kubectl's "Ready,SchedulingDisabled", so that narrow tables keep it. */
 export function kubeletState({ alive, cordoned }: Pick<NodeSummary, 'alive' | 'cordoned'>): string {
-  return `${alive ? 'Ready' : 'NotReady'}${cordoned ? ',SchedulingDisabled' : ''}`;
+  if (alive) return cordoned ? 'cordoned' : 'Ready';
+  return cordoned ? 'NotReady,cordoned' : 'NotReady';
 }
 
 /** The state of gVisor on a node. The label outweighs the condition, because the scheduler goes by the label. */

@@ -1,6 +1,6 @@
 import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
-import { expectsGvisor, hasTraces } from '../checks/expected.ts';
+import { expectsGvisor, hasTraces } from '../expected.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Report } from '../agent.ts';
-import { expectsGvisor } from '../checks/expected.ts';
 import type { Config } from '../config.ts';
+import { expectsGvisor } from '../expected.ts';
 import type { Facts } from '../host/system.ts';
 import type { Verdict } from '../verdict.ts';
 import { CONDITION, type DesiredEntry, type NodeObject, OWN_KEYS } from './object.ts';

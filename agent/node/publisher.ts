@@ -1,6 +1,6 @@
 import timers from 'node:timers/promises';
 import type { Publisher, Report } from '../agent.ts';
-import { hasTraces } from '../checks/expected.ts';
+import { hasTraces } from '../expected.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';

@@ -2,34 +2,26 @@
 
 from .availability import Availability
 from .decision import Decision, Started
-from .dispatcher import Dispatcher
-from .errors import (
-    ApiUnavailableError,
-    CapacityError,
-    ConflictError,
-    DispatchError,
-    GVisorUnavailableError,
-    MisconfiguredError,
-    PodNotGoneError,
-    RefusedError,
-)
+from .dispatcher import AsyncDispatcher, Dispatcher
+from .errors import ClusterError, ConflictError, DispatchError, PodError, PolicyError, RetryLaterError
+from .explanation import Explanation
 from .pods import Manifest
 from .settings import Policy, Settings
 
 __all__ = [
-    "ApiUnavailableError",
+    "AsyncDispatcher",
     "Availability",
-    "CapacityError",
+    "ClusterError",
     "ConflictError",
     "Decision",
     "DispatchError",
     "Dispatcher",
-    "GVisorUnavailableError",
+    "Explanation",
     "Manifest",
-    "MisconfiguredError",
-    "PodNotGoneError",
+    "PodError",
     "Policy",
-    "RefusedError",
+    "PolicyError",
+    "RetryLaterError",
     "Settings",
     "Started",
 ]

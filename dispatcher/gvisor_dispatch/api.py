@@ -1,173 +1,178 @@
-"""Requests to the API server as plain JSON, retried until a deadline while it is busy or unreachable."""
+"""Requests of a dispatcher, retried until a deadline while the API server is busy or unreachable."""
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from urllib.parse import quote
 
-from kubernetes import client
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
-
-from .errors import ApiUnavailableError, RefusedError
+from .errors import RefusedError, RetryLaterError
+from .http import NoResponseError, Request, Response, Transport
 from .pods import Json
 
 log = logging.getLogger("gvisor_dispatch")
 
-# Timeouts of one request for connecting and for reading, in seconds.
-REQUEST_TIMEOUT = (5, 30)
 # A watch is restarted after this time, so that a silent one costs no more.
 WATCH_SECONDS = 15
-# Retryable statuses; the client reports a failed TLS handshake as 0.
-TRANSIENT = (0, 408, 429, 500, 502, 503, 504)
+# Retryable statuses.
+TRANSIENT = (408, 429, 500, 502, 503, 504)
 # Nodes in a page: few at first, since one of them usually fits; then about 4 MB.
 FIRST_PAGE, NEXT_PAGES = 20, 250
 
 
 class Api:
-    """The requests of a dispatcher. Only errors of the client are caught: exceptions raised by signals pass through."""
+    """Only failures of a transport are caught: exceptions of signals and cancellation pass through."""
 
-    def __init__(self, api: client.ApiClient, deadline: float) -> None:
-        own = without_retries(api)
-        self.core = client.CoreV1Api(own)
-        self.node = client.NodeV1Api(own)
+    def __init__(self, transport: Transport, deadline: float) -> None:
+        self._transport = transport
         self._deadline = deadline
+        self.sleep = transport.sleep
+        self.close = transport.close
 
-    def request(self, what: str, call: Callable[..., Any], *args: object, **options: object) -> Json:
-        """One request, retried while the API server is busy or away. Raises RefusedError or ApiUnavailableError."""
+    async def request(self, what: str, request: Request) -> Json:
+        """One request, retried while the API server is busy or away. Raises RefusedError, or RetryLaterError."""
         end = time.monotonic() + self._deadline
         for delay in backoff_delays():
+            wait = delay
             try:
-                response = call(*args, _preload_content=False, _request_timeout=REQUEST_TIMEOUT, **options)
-                found: Json = json.loads(response.data)
-                return found
-            except (ApiException, HTTPError, json.JSONDecodeError) as error:
-                problem = explain(what, error)
-                wait = max(delay, retry_after(error))
+                response = await self._transport.send(request)
+                if response.status < 300:
+                    return response.json()
+                problem = f"cannot {what}: {response.status} {api_message(response)}"
+                if response.status not in TRANSIENT:
+                    raise RefusedError(response.status, problem)
+                wait = max(delay, retry_after(response))
+            except (NoResponseError, json.JSONDecodeError) as error:
+                problem = f"cannot {what}: {error}"
             if time.monotonic() + wait > end:
-                raise ApiUnavailableError(f"{problem}; given up after {self._deadline:g} s")
+                raise RetryLaterError("ApiUnavailable", f"{problem}; given up after {self._deadline:g} s")
             log.info("%s; trying again in %.1f s", problem, wait)
-            time.sleep(wait)
+            await self.sleep(wait)
         raise AssertionError("backoff_delays() never ends")
 
-    def find(self, what: str, call: Callable[..., Any], *args: object, **options: object) -> Json | None:
-        """Like request, but None where the object does not exist."""
+    async def read(self, what: str, path: str, **query: str | int) -> Json:
+        return await self.request(what, Request("GET", path, query))
+
+    async def find(self, what: str, path: str) -> Json | None:
+        """Like read, but None where the object does not exist."""
         try:
-            return self.request(what, call, *args, **options)
+            return await self.read(what, path)
         except RefusedError as error:
             if error.status == 404:
                 return None
             raise
 
-    def read_pod(self, namespace: str, name: str) -> Json | None:
-        return self.find(f"read pod {namespace}/{name}", self.core.read_namespaced_pod, name, namespace)
+    async def create(self, what: str, path: str, body: Json) -> Json:
+        return await self.request(what, Request("POST", path, body=body))
 
-    def nodes(self, selector: str) -> Iterator[Json]:
+    async def read_pod(self, namespace: str, name: str) -> Json | None:
+        return await self.find(f"read pod {namespace}/{name}", pod_path(namespace, name))
+
+    async def nodes(self, selector: str) -> AsyncIterator[Json]:
         """The nodes of a selector, in pages, so that a caller that stops early reads only one. No resourceVersion=0:
         with it the API server ignores the limit and sends all nodes at once.
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list"""
-        limit, token = FIRST_PAGE, None
+        query: dict[str, str | int] = {"labelSelector": selector, "limit": FIRST_PAGE}
         while True:
-            page = self.request(
-                "list nodes", self.core.list_node, label_selector=selector, limit=limit, _continue=token
-            )
-            yield from page.get("items") or []
-            limit, token = NEXT_PAGES, page["metadata"].get("continue")
+            page = await self.read("list nodes", "/api/v1/nodes", **query)
+            for node in page.get("items") or []:
+                yield node
+            token = page["metadata"].get("continue")
             if not token:
                 return
+            query |= {"limit": NEXT_PAGES, "continue": token}
 
-    def follow(self, pod: Json, enough: Callable[[Json], bool], until: float) -> Json | None:
+    async def node(self, name: str) -> Json | None:
+        """A node by its name. Lists, because a program that may list nodes need not be allowed to get one."""
+        found = await self.read("list nodes", "/api/v1/nodes", fieldSelector=f"metadata.name={name}")
+        return next(iter(found.get("items") or []), None)
+
+    async def warnings(self, pod: Json) -> list[Json]:
+        """Warning Events about a pod, oldest first."""
+        meta = pod["metadata"]
+        selector = f"involvedObject.uid={meta['uid']},type=Warning"
+        path = f"/api/v1/namespaces/{quote(meta['namespace'])}/events"
+        found = await self.read("list events", path, fieldSelector=selector, limit=50)
+        return sorted(found.get("items") or [], key=last_seen)
+
+    async def follow(self, pod: Json, enough: Callable[[Json], bool], until: float) -> Json | None:
         """Follows a pod until `enough`, until it is gone (None), or until the deadline `until`. Returns its last state.
         A watch may end in any way: the next read counts."""
-        seen = self.read_same(pod)
+        seen = await self.read_same(pod)
         delays = backoff_delays()
         while seen and not enough(seen) and (left := until - time.monotonic()) > 0:
-            if self._watch(seen, enough, left):
+            if await self._watch(seen, enough, left):
                 delays = backoff_delays()
             else:
-                time.sleep(max(0, min(next(delays), until - time.monotonic())))
-            seen = self.read_same(pod)
+                await self.sleep(max(0, min(next(delays), until - time.monotonic())))
+            seen = await self.read_same(pod)
         return seen
 
-    def read_same(self, pod: Json) -> Json | None:
+    async def read_same(self, pod: Json) -> Json | None:
         """The pod with the same UID; None when it is gone, even if another pod has its name."""
         meta = pod["metadata"]
-        seen = self.read_pod(meta["namespace"], meta["name"])
+        seen = await self.read_pod(meta["namespace"], meta["name"])
         return seen if seen and seen["metadata"]["uid"] == meta["uid"] else None
 
-    def _watch(self, seen: Json, enough: Callable[[Json], bool], left: float) -> bool:
+    async def _watch(self, seen: Json, enough: Callable[[Json], bool], left: float) -> bool:
         """Watches once. Returns False for a watch that failed or sent no event, before which the next must wait."""
         meta = seen["metadata"]
         seconds = max(1, round(min(left, WATCH_SECONDS)))
-        started, received, response = time.monotonic(), False, None
+        query: dict[str, str | int] = {
+            "watch": "true",
+            "fieldSelector": f"metadata.name={meta['name']}",
+            "resourceVersion": meta["resourceVersion"],
+            "timeoutSeconds": seconds,
+        }
+        request = Request("GET", pod_path(meta["namespace"]), query, read_seconds=min(seconds + 2, max(left, 0.1)))
+        started, received, failed = time.monotonic(), False, False
+
+        def read_line(line: bytes) -> bool:
+            nonlocal received, failed
+            event = json.loads(line)
+            failed = event["type"] == "ERROR"
+            received = received or not failed
+            return failed or event["type"] == "DELETED" or enough(event["object"])
+
         try:
-            response = self.core.list_namespaced_pod(
-                meta["namespace"],
-                watch=True,
-                field_selector=f"metadata.name={meta['name']}",
-                resource_version=meta["resourceVersion"],
-                timeout_seconds=seconds,
-                _preload_content=False,
-                _request_timeout=(REQUEST_TIMEOUT[0], min(seconds + 2, max(left, 0.1))),
-            )
-            for line in response:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    log.debug("the watch of pod %s ended: %s", meta["name"], event["object"])
-                    return False
-                received = True
-                if event["type"] == "DELETED" or enough(event["object"]):
-                    return True
-        except (ApiException, HTTPError, json.JSONDecodeError) as error:
+            status = await self._transport.stream(request, read_line)
+            failed = failed or status != 200
+        except (NoResponseError, json.JSONDecodeError) as error:
             log.debug("the watch of pod %s ended: %s", meta["name"], error)
-        finally:
-            if response is not None:
-                response.close()
-        return received or time.monotonic() - started >= seconds - 1
+        return not failed and (received or time.monotonic() - started >= seconds - 1)
 
 
-def without_retries(api: client.ApiClient) -> client.ApiClient:
-    """The same client without urllib3's own retries, which obey any Retry-After, even an hour."""
-    configuration = copy.deepcopy(api.configuration)
-    configuration.retries = False
-    own = client.ApiClient(configuration, cookie=api.cookie)
-    own.default_headers = dict(api.default_headers)
-    return own
+def pod_path(namespace: str, name: str = "") -> str:
+    """The path of a pod, or of all pods in a namespace."""
+    pods = f"/api/v1/namespaces/{quote(namespace)}/pods"
+    return f"{pods}/{quote(name)}" if name else pods
 
 
-def backoff_delays() -> Iterator[float]:
-    """Exponential backoff up to five seconds, with jitter."""
+def backoff_delays(longest: float = 5) -> Iterator[float]:
+    """Exponential backoff, in seconds, with jitter."""
     delay = 0.2
     while True:
         yield delay * random.uniform(0.5, 1)
-        delay = min(5, delay * 2)
+        delay = min(longest, delay * 2)
 
 
-def explain(what: str, error: Exception) -> str:
-    """The message of a retryable error; raises RefusedError for any other."""
-    if not isinstance(error, ApiException):
-        return f"cannot {what}: {error}"
-    sentence = f"cannot {what}: {error.status} {api_message(error)}"
-    if error.status not in TRANSIENT:
-        raise RefusedError(error.status, sentence) from error
-    return sentence
-
-
-def api_message(error: ApiException) -> str:
+def api_message(response: Response) -> str:
     """The message in the API server's Status."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(response.json()["message"])
     except (TypeError, ValueError, KeyError):
-        return str(error.reason or "")
+        return response.body[:200].decode(errors="replace")
 
 
-def retry_after(error: Exception) -> float:
+def retry_after(response: Response) -> float:
     """The seconds in the header Retry-After; 0 without one."""
-    headers = getattr(error, "headers", None) or {}
-    text = str(headers.get("Retry-After") or "")
+    text = str(response.headers.get("Retry-After") or "")
     return float(text) if text.isdecimal() else 0
+
+
+def last_seen(event: Json) -> str:
+    """When an Event was last seen; its two APIs fill different fields."""
+    return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

@@ -4,12 +4,13 @@ Node objects are the only evidence: a pod that does not start proves nothing, si
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from .api import Api
-from .errors import ApiUnavailableError, RefusedError
+from .errors import RefusedError, RetryLaterError
 from .nodes import (
     NOT_READY_TAINT,
     PROVEN_BY,
@@ -52,15 +53,20 @@ class Availability:
         return self.reason == "GVisorFails"
 
     @property
+    def withheld(self) -> bool:
+        """Agents withhold nodes where gVisor boots."""
+        return self.reason == "GVisorWithheld"
+
+    @property
     def misconfigured(self) -> bool:
         return self.reason in MISCONFIGURED
 
 
-def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: int = 1) -> Availability:
+async def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: int = 1) -> Availability:
     """Reads the RuntimeClass and nodes, and stops at `enough` nodes that take the pod. "Available" is no promise: the
     scheduler decides on resources and volumes."""
     name = settings.runtime_class
-    found = api.find(f'read RuntimeClass "{name}"', api.node.read_runtime_class, name)
+    found = await read_class(api, name)
     if found is None:
         return Availability("RuntimeClassMissing", f'there is no RuntimeClass "{name}"')
     if found.get("handler") != settings.handler:
@@ -70,47 +76,47 @@ def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: 
     selector = scheduling.get("nodeSelector") or {}
     for _ in range(3):
         try:
-            where = None if selector.get(READY_LABEL) == "true" else unguarded(api, scheduling, spec)
+            where = None if selector.get(READY_LABEL) == "true" else await unguarded(api, scheduling, spec)
             if where:
                 sentence = f'RuntimeClass "{name}" does not select {READY_LABEL}: "true", so its pods could land'
                 return Availability("RuntimeClassUnscoped", f"{sentence} {where}")
-            return survey(api, scheduling, spec, settings, enough)
+            return await survey(api, scheduling, spec, settings, enough)
         except RefusedError as error:
             if error.status != 410:  # the continue token has expired: start over
                 raise
-    raise ApiUnavailableError("cannot list nodes: the list expired three times before its end was read")
+    raise RetryLaterError("ApiUnavailable", "cannot list nodes: the list expired three times before its end was read")
 
 
-def unguarded(api: Api, scheduling: Json, spec: Mapping[str, Any]) -> str | None:
+async def unguarded(api: Api, scheduling: Json, spec: Mapping[str, Any]) -> str | None:
     """Where a pod could land unproven if its class selects a pool of nodes and not the proven ones; None if the agents'
     taint keeps it away from every unproven node of the pool."""
     tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
     taint = {"key": NOT_READY_TAINT, "effect": "NoSchedule"}
     if not scheduling.get("nodeSelector") or any(tolerates(one, taint) for one in tolerations):
         return "on a node where gVisor was not proven"
-    for node in api.nodes(as_text(scheduling["nodeSelector"])):
+    async for node in api.nodes(as_text(scheduling["nodeSelector"])):
         guarded = any(one.get("key") == NOT_READY_TAINT and one.get("effect") == "NoSchedule" for one in taints(node))
         if not guarded and (node["metadata"].get("labels") or {}).get(READY_LABEL) != "true":
             return f"on {node['metadata']['name']}, which is not proven and lacks the taint {NOT_READY_TAINT}"
     return None
 
 
-def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
+async def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
     """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
     selector = {**scheduling["nodeSelector"], READY_LABEL: "true"}
     tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
     pool = {"nodeSelector": selector, "tolerations": tolerations}
     pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
-    proven = among_proven(api.nodes(as_text(selector)), pod, enough)
+    proven = await among_proven(api.nodes(as_text(selector)), pod, enough)
     others = {key: value for key, value in selector.items() if key != READY_LABEL}
-    return proven or among_unproven(api.nodes(as_text(others)), pool, pod, settings)
+    return proven or await among_unproven(api.nodes(as_text(others)), pool, pod, settings)
 
 
-def among_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability | None:
+async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Availability | None:
     """The availability on proven nodes; None without any."""
     fit: list[str] = []
     unfit: defaultdict[str, list[str]] = defaultdict(list)
-    for node in nodes:
+    async for node in nodes:
         problem = obstacle(node, pod)
         (unfit[problem] if problem else fit).append(node["metadata"]["name"])
         if len(fit) >= enough:
@@ -124,12 +130,12 @@ def among_proven(nodes: Iterable[Json], pod: Json, enough: int) -> Availability 
     return None
 
 
-def among_unproven(nodes: Iterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
+async def among_unproven(nodes: AsyncIterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
     """Why no node is proven. gVisor fails if agents report so on nodes that would take the pod, and no node that
     the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
     otherwise a pod could reach the host's kernel by choosing its nodes."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
-    for node in nodes:
+    async for node in nodes:
         if obstacle(node, pool, unproven=True):
             continue
         name, (status, reason) = node["metadata"]["name"], verdict(node)
@@ -168,7 +174,12 @@ def is_evidence(node: Json, settings: Settings) -> bool | None:
     return has_handler(node, settings.handler) if verdict_age(node) >= settings.install_grace else None
 
 
-def node_fails(api: Api, name: str) -> bool:
+async def read_class(api: Api, name: str) -> Json | None:
+    path = f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}"
+    return await api.find(f'read RuntimeClass "{name}"', path)
+
+
+async def node_fails(api: Api, name: str) -> bool:
     """Whether the agent of one node reports that gVisor fails there."""
-    found = api.request("list nodes", api.core.list_node, field_selector=f"metadata.name={name}")
-    return any(verdict(node)[0] == "False" for node in found.get("items") or [])
+    found = await api.node(name)
+    return found is not None and verdict(found)[0] == "False"

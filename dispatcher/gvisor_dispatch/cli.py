@@ -7,28 +7,22 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kubernetes import client, config
 
 from .dispatcher import Dispatcher
-from .errors import (
-    ApiUnavailableError,
-    CapacityError,
-    DispatchError,
-    GVisorUnavailableError,
-    MisconfiguredError,
-    PodNotGoneError,
-)
+from .errors import ClusterError, DispatchError, PodError, PolicyError, RetryLaterError
 from .pods import Json
 from .settings import Policy, Settings
 
-EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed -
-3 gVisor fails or is not set up - 75 no capacity or no response, try again later - 4 a pod could not be removed -
-2 wrong usage - 1 anything else"""
+EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed,
+explain: outside gVisor - 3 the policy forbids it, or the cluster must be changed - 65 the pod must be changed -
+75 try again later - 4 a pod could not be removed - 2 wrong usage - 1 anything else"""
 TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
 
 
@@ -41,19 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         **{name: getattr(options, name) for name in TIMES},
     )
     try:
+        load: Any = config
         if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-            config.load_incluster_config()
+            load.load_incluster_config()
         else:
-            config.load_kube_config()
-        dispatcher = Dispatcher(client.ApiClient(), settings)
-        pod, policy = read(options.file), Policy(options.policy)
-        if options.command == "run":
-            print(json.dumps(asdict(dispatcher.dispatch(pod or {}, policy, options.id))))
-            return 0
-        namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
-        decision = dispatcher.decide(pod, policy, namespace, options.nodes)
-        print(json.dumps({**asdict(decision), "policy": decision.policy.value}))
-        return 0 if decision.in_gvisor else 5
+            load.load_kube_config()
+        with Dispatcher(client.ApiClient(), settings) as dispatcher:
+            return COMMANDS[options.command](dispatcher, options)
     except DispatchError as error:
         print(json.dumps({"reason": error.reason, "message": error.message}))
         return exit_code(error)
@@ -62,34 +50,61 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def ask(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
+    pod, policy = read(options.file), Policy(options.policy)
+    namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
+    decision = dispatcher.decide(pod, policy, namespace, options.nodes)
+    print(json.dumps({**asdict(decision), "policy": decision.policy.value}))
+    return 0 if decision.in_gvisor else 5
+
+
+def run(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
+    pod = read(options.file) or {}
+    print(json.dumps(asdict(dispatcher.dispatch(pod, Policy(options.policy), options.id))))
+    return 0
+
+
+def explain(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
+    found = dispatcher.explain({"metadata": {"name": options.pod, "namespace": options.namespace}})
+    print(json.dumps(asdict(found)))
+    return {True: 0, False: 5, None: os.EX_TEMPFAIL}[found.in_gvisor]
+
+
+COMMANDS: dict[str, Callable[[Dispatcher, argparse.Namespace], int]] = {"ask": ask, "run": run, "explain": explain}
+
+
 def exit_code(error: DispatchError) -> int:
-    if isinstance(error, GVisorUnavailableError | MisconfiguredError):
+    if isinstance(error, PolicyError | ClusterError):
         return 3
-    if isinstance(error, CapacityError | ApiUnavailableError):
-        return os.EX_TEMPFAIL
-    return 4 if isinstance(error, PodNotGoneError) else 1
+    if isinstance(error, RetryLaterError):
+        return 4 if error.reason == "PodNotGone" else os.EX_TEMPFAIL
+    return os.EX_DATAERR if isinstance(error, PodError) else 1
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the command line; argparse exits with code 2 on wrong usage."""
     default = Settings()
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
     common.add_argument("--runtime-class", default=default.runtime_class)
     common.add_argument("--handler", default=default.handler, help="the handler that the agents prove")
     for name in TIMES:
         common.add_argument(
             f"--{name.replace('_', '-')}", type=seconds, default=getattr(default, name), metavar="SECONDS"
         )
+    deciding = argparse.ArgumentParser(add_help=False, parents=[common])
+    deciding.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
     parser = argparse.ArgumentParser(prog="gvisor-dispatch", description=__doc__, epilog=EXIT_CODES)
     commands = parser.add_subparsers(dest="command", required=True)
-    ask = commands.add_parser("ask", parents=[common], help="where a pod may run now; creates nothing")
+    ask = commands.add_parser("ask", parents=[deciding], help="where a pod may run now; creates nothing")
     ask.add_argument("file", nargs="?", help="the pod as YAML or JSON, - for standard input; without one: any pod")
     ask.add_argument("--namespace", default="default", help="namespace of the pod, if the file has none")
     ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
-    run = commands.add_parser("run", parents=[common], help="start a pod, or adopt the one of an earlier run")
+    run = commands.add_parser("run", parents=[deciding], help="start a pod, or adopt the one of an earlier run")
     run.add_argument("file", help="the pod as YAML or JSON, - for standard input")
     run.add_argument("--id", default="", help="the evaluation's id; without one, the same file is the same evaluation")
+    explain = commands.add_parser("explain", parents=[common], help="why a pod runs in gVisor, or does not")
+    explain.add_argument("pod", help="the pod's name")
+    explain.add_argument("-n", "--namespace", default="default")
     return parser.parse_args(argv)
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
 
 from kubernetes import client
 
-from .api import Api
+from .api import Api, backoff_delays, pod_path
 from .availability import Availability, availability
+from .creating import create
 from .decision import Decision, Started, fallback_event, started
 from .errors import (
-    CapacityError,
+    ClusterError,
     ConflictError,
     DispatchError,
-    GVisorUnavailableError,
-    MisconfiguredError,
+    PodError,
+    PolicyError,
     RefusedError,
+    RetryLaterError,
 )
+from .explanation import Explanation, explanation
+from .http import AsyncTransport, BlockingTransport, Transport, finish
 from .pods import (
     ID_ANNOTATION,
     MESSAGE_ANNOTATION,
@@ -33,7 +37,7 @@ from .pods import (
     is_terminating,
 )
 from .settings import Policy, Settings
-from .starting import await_gone, start
+from .starting import await_gone, remove, start
 
 log = logging.getLogger("gvisor_dispatch")
 
@@ -43,44 +47,91 @@ REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
 ATTEMPTS = 3
 # Missed deadlines: another pod would only wait again.
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
+# Between attempts at a full quota, which other pods' ends make room in.
+MAX_QUOTA_SECONDS = 15
 
 
-class Dispatcher:
+class AsyncDispatcher:
     """Creates pods under a policy. The API server allows one pod of a name, so a second caller, or a second
-    call, adopts the pod of the first. rbac.yaml has the permissions."""
+    call, adopts the pod of the first. rbac.yaml has the permissions. A cancelled call leaves its pod: see `cancel`."""
 
-    def __init__(self, api: client.ApiClient, settings: Settings | None = None) -> None:
+    def __init__(
+        self, api: client.ApiClient, settings: Settings | None = None, transport: Transport | None = None
+    ) -> None:
         self._settings = settings or Settings()
-        self._api = Api(api, self._settings.api_deadline)
+        self._api = Api(transport or AsyncTransport(api), self._settings.api_deadline)
 
-    def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.close()
+
+    async def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises
         ValueError for a pod that chooses its own node or runtime."""
         spec = checked(pod)["spec"] if pod is not None else {}
-        return availability(self._api, spec, self._settings, enough)
+        return await availability(self._api, spec, self._settings, enough)
 
-    def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
+    async def explain(self, pod: Manifest) -> Explanation:
+        """Why a pod, which any program may have created, runs in gVisor or does not. Needs only its name and
+        namespace."""
+        namespace, name = place_of(as_json(pod))
+        seen = await self._api.read_pod(namespace, name)
+        if seen is None:
+            return Explanation(None, "PodMissing", f"there is no pod {namespace}/{name}")
+        return await explanation(self._api, seen, self._settings)
+
+    async def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
+        """Explains the pods that a label selector finds, such as those of a Job or a Helm release, by their names."""
+        path = pod_path(namespace)
+        found = await self._api.read(f"list pods of {namespace}", path, labelSelector=selector)
+        pods = found.get("items") or []
+        return {pod["metadata"]["name"]: await explanation(self._api, pod, self._settings) for pod in pods}
+
+    async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.
-        Raises GVisorUnavailableError, CapacityError or MisconfiguredError where it may not."""
-        found = self.ask(pod, enough)
+        Raises PolicyError, RetryLaterError or ClusterError where it may not."""
+        found = await self.ask(pod, enough)
         reason, message = found.reason, found.message
         if found.misconfigured:
-            raise MisconfiguredError(reason, message)
-        if policy is Policy.PREFER and (why := self._why_no_fallback(namespace)):
+            raise ClusterError(reason, message)
+        if policy is Policy.PREFER and (why := await self._why_no_fallback(namespace)):
             policy, message = Policy.REQUIRE, f'"prefer" acts as "require": {why}; {message}'
         inside = found.available or policy is Policy.WAIT
         if not inside and not found.gvisor_fails:
-            raise CapacityError(reason, message)
+            raise (ClusterError if found.withheld else RetryLaterError)(reason, message)
         if not inside and policy is not Policy.PREFER:
-            raise GVisorUnavailableError(reason, message)
+            raise PolicyError(reason, message)
         return Decision(inside, reason, message, policy, self._settings.runtime_class, found.nodes)
 
-    def record(self, created: Mapping[str, Any] | client.V1Pod | client.V1Job, decision: Decision) -> None:
+    async def create(self, manifest: Manifest, policy: Policy) -> Json:
+        """Creates a pod or a Job under a policy, and does not wait for it. Pods of a Job in gVisor never move
+        to the host's kernel later. Raises what `decide` raises, PodError, and ConflictError if the name is taken."""
+        made = as_json(manifest)
+        kind, namespace = made.get("kind") or "Pod", (made.get("metadata") or {}).get("namespace")
+        if kind not in ("Pod", "Job") or not namespace:
+            raise ValueError("create needs a Pod or a Job with metadata.namespace")
+        template = made["spec"]["template"] if kind == "Job" else made
+        decision = await self.decide(template, policy, namespace)
+        applied = decision.applied(template)
+        body = {**made, "spec": {**made["spec"], "template": applied}} if kind == "Job" else applied
+        created = await create(self._api, body)
+        if created is None:
+            raise ConflictError("NameTaken", f"{kind} {namespace}/{made['metadata'].get('name')} exists")
+        await self.record(created, decision)
+        return created
+
+    async def record(self, created: Manifest, decision: Decision) -> None:
         """Records a fallback in the log and in an Event on the created object; does nothing for a pod in gVisor."""
         if not decision.in_gvisor:
-            self._report_fallback(as_json(created), f"{decision.reason}: {decision.message}")
+            await self._report_fallback(as_json(created), f"{decision.reason}: {decision.message}")
 
-    def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
+    async def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
         """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
         container of it runs. The id identifies the evaluation; without one, a digest of the manifest does.
 
@@ -92,59 +143,81 @@ class Dispatcher:
         failure: DispatchError | None = None
         tries = 0
         while True:
-            seen = self._api.read_pod(namespace, name)
+            seen = await self._api.read_pod(namespace, name)
             adopted = seen is not None
             if seen is None:
-                decision = self.decide(manifest, policy, namespace)
+                decision = await self.decide(manifest, policy, namespace)
                 if failure and is_final(decision, tries, failure):
                     raise failure
                 tries += 1
-                try:
-                    seen = self._create(decision, manifest, mine)
-                except RefusedError as error:
-                    if error.status != 409:
-                        raise
-                    failure = error  # another call was faster: adopt its pod
+                seen = await self._create(decision.applied(manifest, mine), policy, waits_until)
+                if seen is None:  # another call was faster: adopt its pod
+                    failure = RetryLaterError(
+                        "ApiConflict", f"cannot create pod {namespace}/{name}: 409, without a pod"
+                    )
                     continue
-            self._check_own(seen, mine, policy)
+            await self._check_own(seen, mine, policy)
             if adopted and is_terminating(seen):
-                await_gone(self._api, seen, self._settings.remove_deadline)
+                await await_gone(self._api, seen, self._settings.remove_deadline)
                 continue
             until = waits_until if policy is Policy.WAIT else time.monotonic() + self._settings.schedule_deadline
-            outcome = self._start(seen, until)
+            outcome = await self._start(seen, until)
+            if isinstance(outcome, PodError):
+                raise outcome
             if isinstance(outcome, DispatchError):
                 failure = outcome
             elif outcome:
                 return started(outcome, self._settings.runtime_class, adopted=adopted)
-            elif self._api.read_pod(namespace, name) is None:
+            elif await self._api.read_pod(namespace, name) is None:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
-    def _create(self, decision: Decision, manifest: Json, mine: str) -> Json:
+    async def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
+        """Removes the pod of an evaluation, for example after the task of `dispatch` was cancelled. Returns None
+        once it is gone, and a pod that has started unharmed."""
+        manifest = checked(pod)
         namespace, name = place_of(manifest)
-        what, body = f"create pod {namespace}/{name}", decision.applied(manifest, mine)
-        try:
-            return self._api.request(what, self._api.core.create_namespaced_pod, namespace, body)
-        except RefusedError as error:
-            found = self.ask(manifest) if error.status == 403 else None
-            if found and found.misconfigured:  # the RuntimeClass was deleted meanwhile
-                raise MisconfiguredError(found.reason, found.message) from error
-            raise
+        seen = await self._api.read_pod(namespace, name)
+        if seen is None:
+            return None
+        if annotation(seen, ID_ANNOTATION) != (dispatch_id or digest(manifest)):
+            raise name_taken(namespace, name)
+        left = await remove(self._api, seen, self._settings.remove_deadline)
+        return started(left, self._settings.runtime_class, adopted=True) if left else None
 
-    def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
+    async def _create(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
+        """Creates a pod; None if the name is taken. Policy.WAIT waits for room in a quota."""
+        for delay in backoff_delays(MAX_QUOTA_SECONDS):
+            try:
+                return await create(self._api, pod)
+            except RetryLaterError as error:
+                if policy is not Policy.WAIT or error.reason == "ApiUnavailable":
+                    raise
+                if time.monotonic() + delay > waits_until:
+                    raise
+                log.info("%s; trying again in %.1f s", error.message, delay)
+            except PodError as error:
+                found = await self.ask()
+                if found.misconfigured:  # the RuntimeClass was deleted meanwhile
+                    raise ClusterError(found.reason, found.message) from error
+                raise
+            await self._api.sleep(delay)
+        raise AssertionError("backoff_delays() never ends")
+
+    async def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
         settings = self._settings
         if pod["spec"].get("runtimeClassName") == settings.runtime_class:
-            return start(self._api, pod, until, settings)
-        self._report_fallback(pod, f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}")
-        outcome = start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings)
+            return await start(self._api, pod, until, settings)
+        await self._report_fallback(pod, f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}")
+        outcome = await start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings)
         if isinstance(outcome, DispatchError):
-            raise CapacityError(outcome.reason, f"nor did the fallback start: {outcome.message}")
+            raise type(outcome)(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome
 
-    def _why_no_fallback(self, namespace: str) -> str:
+    async def _why_no_fallback(self, namespace: str) -> str:
         """Why "prefer" may not leave gVisor in this namespace; empty if it may. A namespace that cannot be read
         does not consent."""
         try:
-            found = self._api.request(f"read namespace {namespace}", self._api.core.read_namespace, namespace)
+            found = await self._api.read(f"read namespace {namespace}", f"/api/v1/namespaces/{quote(namespace)}")
         except RefusedError as error:
             return error.message
         labels = found["metadata"].get("labels") or {}
@@ -153,27 +226,68 @@ class Dispatcher:
         consents = labels.get(CONSENT_LABEL) == "true"
         return "" if consents else f'namespace {namespace} does not have the label {CONSENT_LABEL}: "true"'
 
-    def _check_own(self, pod: Json, mine: str, policy: Policy) -> None:
-        """Raises ConflictError for a pod that this call must not adopt."""
+    async def _check_own(self, pod: Json, mine: str, policy: Policy) -> None:
+        """Raises an error for a pod that this call must not adopt."""
         namespace, name = place_of(pod)
         if annotation(pod, ID_ANNOTATION) != mine:
-            raise ConflictError("NameTaken", f"pod {namespace}/{name} exists and is not of this evaluation")
+            raise name_taken(namespace, name)
         if pod["spec"].get("runtimeClassName") == self._settings.runtime_class:
             return
-        why = self._why_no_fallback(namespace) if policy is Policy.PREFER else f"the policy {policy.value} forbids that"
+        forbids = f"the policy {policy.value} forbids that"
+        why = await self._why_no_fallback(namespace) if policy is Policy.PREFER else forbids
         if why:
-            raise ConflictError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
+            raise PolicyError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
 
-    def _report_fallback(self, subject: Json, decision: str) -> None:
+    async def _report_fallback(self, subject: Json, decision: str) -> None:
         """Writes a warning to the log and an Event. A failed Event is only logged, since the pod has the record too."""
         meta = subject["metadata"]
         log.warning("%s/%s runs WITHOUT gVisor: %s", meta["namespace"], meta["name"], decision)
         event = fallback_event(subject, decision)
         try:
-            self._api.request("write an Event", self._api.core.create_namespaced_event, meta["namespace"], event)
+            await self._api.create("write an Event", f"/api/v1/namespaces/{meta['namespace']}/events", event)
         except DispatchError as error:
             if not (isinstance(error, RefusedError) and error.status == 409):  # an earlier call wrote it
                 log.warning("%s", error.message)
+
+
+class Dispatcher:
+    """An AsyncDispatcher whose calls block their thread. One serves many threads."""
+
+    def __init__(self, api: client.ApiClient, settings: Settings | None = None) -> None:
+        self._async = AsyncDispatcher(api, settings, BlockingTransport(api))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        finish(self._async.close())
+
+    def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
+        return finish(self._async.ask(pod, enough))
+
+    def explain(self, pod: Manifest) -> Explanation:
+        return finish(self._async.explain(pod))
+
+    def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
+        return finish(self._async.explain_selected(namespace, selector))
+
+    def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
+        return finish(self._async.decide(pod, policy, namespace, enough))
+
+    def create(self, manifest: Manifest, policy: Policy) -> Json:
+        return finish(self._async.create(manifest, policy))
+
+    def record(self, created: Manifest, decision: Decision) -> None:
+        finish(self._async.record(created, decision))
+
+    def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
+        return finish(self._async.dispatch(pod, policy, dispatch_id))
+
+    def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
+        return finish(self._async.cancel(pod, dispatch_id))
 
 
 def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
@@ -181,9 +295,13 @@ def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
     return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 
+def name_taken(namespace: str, name: str) -> ConflictError:
+    return ConflictError("NameTaken", f"pod {namespace}/{name} exists and is not of this evaluation")
+
+
 def place_of(pod: Json) -> tuple[str, str]:
     """The namespace and the name of a pod. Raises ValueError if one is missing."""
-    meta = pod.get("metadata") or {}
+    meta: dict[str, Any] = pod.get("metadata") or {}
     if not (meta.get("name") and meta.get("namespace")):
         raise ValueError("the pod needs metadata.name and metadata.namespace")
     return meta["namespace"], meta["name"]

@@ -1,4 +1,4 @@
-"""Why an evaluation was not started: one class for each possible reaction of the caller."""
+"""Why an evaluation was not started: a class for each thing that a caller can do."""
 
 from __future__ import annotations
 
@@ -12,39 +12,32 @@ class DispatchError(Exception):
         self.message = message
 
 
-class GVisorUnavailableError(DispatchError):
-    """The agents report that gVisor fails, and the policy or the namespace forbids a fallback. No pod is left."""
+class RetryLaterError(DispatchError):
+    """Call again later: no capacity, a full quota, no final verdict, or no response. A pod may be left only
+    where the reason is ApiUnavailable or PodNotGone, and the next call adopts or awaits it."""
 
 
-class MisconfiguredError(DispatchError):
-    """The RuntimeClass is missing, or is not the one that the agents prove. Retrying does not help, and
-    no policy falls back, since a typo must not put untrusted code on the host's kernel."""
+class PodError(DispatchError):
+    """Change the pod, or create what it refers to. No pod is left."""
 
 
-class CapacityError(DispatchError):
-    """No agent reports that gVisor fails, but the pod found no node or did not start in time. No pod is left.
-    Call again later."""
+class ClusterError(DispatchError):
+    """Change the cluster: the RuntimeClass, the namespace, gVisor's settings on the nodes, or permissions. No policy
+    falls back, since a typing error must not put untrusted code on the host's kernel."""
+
+
+class PolicyError(DispatchError):
+    """The policy or the namespace forbids the host's kernel, and gVisor fails (GVisorFails) or an earlier call runs the
+    evaluation without it (RunsOutside)."""
 
 
 class ConflictError(DispatchError):
-    """Another pod has the name (NameTaken), the pod was removed (PodRemoved), or an earlier call with
-    another policy runs the evaluation without gVisor (RunsOutside). Nothing was changed."""
+    """Another program has a pod of this name (NameTaken) or removed the pod (PodRemoved). Nothing was changed."""
 
 
-class PodNotGoneError(DispatchError):
-    """A pod that did not start was deleted, but the deletion is not confirmed: it may still run."""
-
-
-class RefusedError(DispatchError):
-    """The API server refuses a request, and would refuse it again: no permission, a policy, a quota."""
+class RefusedError(ClusterError):
+    """The API server refused a request, and would refuse it again."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__("ApiRefused", message)
         self.status = status
-
-
-class ApiUnavailableError(DispatchError):
-    """The API server did not respond in time. A pod may be left: call again with the same pod to adopt it."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("ApiUnavailable", message)

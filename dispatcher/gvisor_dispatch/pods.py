@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from kubernetes import client
 
 Json = dict[str, Any]
-# A pod or a pod template, as JSON or as the client's own models.
-Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec
+# A pod, a pod template or a Job, as JSON or as the client's own models.
+Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec | client.V1Job
 
 # On every pod that this package decides on: "gvisor" or "fallback". Select on it to find fallbacks.
 DISPATCH_LABEL = "gvisor-dispatch"
@@ -32,7 +32,8 @@ def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
 
 def as_json(manifest: Manifest) -> Json:
     """A manifest as the JSON that the client would send."""
-    found: Json = client.ApiClient().sanitize_for_serialization(manifest)
+    api: Any = client.ApiClient()
+    found: Json = api.sanitize_for_serialization(manifest)
     return found
 
 
@@ -100,6 +101,11 @@ def states(pod: Json) -> Iterator[Mapping[str, Any]]:
     for kind in ("initContainerStatuses", "containerStatuses"):
         for one in status.get(kind) or []:
             yield one.get("state") or {}
+
+
+def waiting_reasons(pod: Json) -> set[str]:
+    """The kubelet's reasons for containers that wait."""
+    return {str(state["waiting"].get("reason")) for state in states(pod) if state.get("waiting")}
 
 
 def why_waiting(pod: Json) -> str:

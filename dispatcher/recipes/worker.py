@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from gvisor_dispatch import ApiUnavailableError, CapacityError, Dispatcher, Policy
+from gvisor_dispatch import Dispatcher, Policy, RetryLaterError
 
 
 class Task(Protocol):
@@ -22,8 +22,9 @@ class Task(Protocol):
 
 def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Starts the evaluation once, however often the task is delivered, because the id and the pod's name stay the
-    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod."""
+    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod. Only what time can
+    mend is retried: any other error fails the task."""
     try:
         return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
-    except (CapacityError, ApiUnavailableError) as error:
+    except RetryLaterError as error:
         raise task.retry(exc=error, countdown=60) from error

@@ -4,12 +4,12 @@ import { Dedupe, HEADLINES, MARKS, type StatusTone } from '../../agent/text/form
 import { html, type Markup } from './html.ts';
 import {
   emblem,
-  PODS_NOTE,
   renderChecks,
   renderFacts,
   renderHistory,
   renderInstallation,
   renderNodeWrites,
+  renderPodCounts,
   renderProof,
   renderSandboxes,
   renderVerdict,
@@ -131,7 +131,7 @@ function renderSections(status: Status): Markup {
   dedupe.add(status.verdict.message);
   dedupe.add(status.evaluation.verdict.message);
   return html`${verdict}
-<div class="pair around">${PODS_NOTE}${renderNodeWrites(status)}</div>
+<div class="pair around">${renderPodCounts(status)}${renderNodeWrites(status)}</div>
 ${renderInstallation(status)}
 ${renderSandboxes(status)}
 ${proof}

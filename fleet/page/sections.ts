@@ -99,11 +99,19 @@ function renderPending({ verdict, evaluation, proof }: Status, dedupe: Dedupe): 
 </section>`;
 }
 
-/** In place of the pods, which agents name only to requests over their own loopback. */
-export const PODS_NOTE = html`<section aria-labelledby="pods">
+/** The number of pods with a problem: agents name them only to requests over their own loopback. */
+export function renderPodCounts({ podCounts }: Status): Markup {
+  const { violating = 0, weakened = 0 } = podCounts ?? {};
+  const lines = [
+    violating > 0 ? `${violating} outside gVisor in a namespace that requires it` : '',
+    weakened > 0 ? `${weakened} in gVisor with a weakened sandbox` : '',
+  ].filter(Boolean);
+  return html`<section aria-labelledby="pods">
 <h2 id="pods">Pods outside gVisor</h2>
+${lines.map((line) => html`<p><span class="mark fail"><span aria-hidden="true">!</span> ${line}</span></p>`)}
 <p class="quiet">Agents do not name pods to the controller. Run <code>kubectl gvisor-ready pods</code>.</p>
 </section>`;
+}
 
 /** The labels, the condition and the taint in the Node, and what keeps the agent from writing them. */
 export function renderNodeWrites({ nodeWrites, node }: Status): Markup {

@@ -67,7 +67,6 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
       head: 'STATUS',
       cell: kubeletState,
       color: (row) => (kubeletState(row) === 'Ready' ? undefined : 'yellow'),
-      spare: 1,
     },
     { head: 'EXPECTED', cell: ({ expected }) => ANSWERS[String(expected)] ?? '-', spare: 4 },
     { head: 'READY', cell: ({ ready }) => dash(ready), color: (row) => colorOf(row, row.ready) },

@@ -255,6 +255,7 @@ function aboutAgents(
   const down = rows.flatMap(({ name, agent }) =>
     agent !== undefined && agent !== '?' && !agent.ready ? [name] : [],
   );
+  const others = down.filter((name) => !orphans.includes(name));
   const versions = tally(
     rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent.version])),
   );
@@ -262,7 +263,7 @@ function aboutAgents(
   const text = [
     `${ready} of ${desired} Ready`,
     ...(Object.keys(versions).length === 0 ? [] : [`version ${Object.keys(versions).join(', ')}`]),
-    ...(down.length === 0 ? [] : [`down on ${nameList(down)}`]),
+    ...(others.length === 0 ? [] : [`down on ${nameList(others)}`]),
     ...(orphans.length === 0 ? [] : [`labelled ready without a Ready agent: ${nameList(orphans)}`]),
   ].join(', ');
   return {

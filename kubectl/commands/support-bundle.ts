@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import type { V1Container, V1Node, V1Pod } from '@kubernetes/client-node';
@@ -69,7 +69,12 @@ export async function supportBundle(context: Context, { output, selector }: Bund
     await add('about.json', json({ at: time, plugin: VERSION, nodes: rows.length, problems }));
     archive.finalize();
   });
-  await Promise.all([collected.catch((error: Error) => archive.destroy(error)), written]);
+  try {
+    await Promise.all([collected.catch((error: Error) => archive.destroy(error)), written]);
+  } catch (error) {
+    await rm(file, { force: true });
+    throw error;
+  }
   printLines(context.output, [`Wrote ${file}: ${entries.length + 1 - problems.length} files.`]);
   for (const { file, problem } of problems.slice(0, MAX_PROBLEMS))
     printMessage(context.output, `Not in it: ${file}: ${problem}`);

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { pooledMap } from '../../agent/async.ts';
+import { REPO } from '../../hack/paths.ts';
+import { ensurePython } from '../../hack/python.ts';
+import { runAll, waitFor } from '../../hack/run.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { creations, type DispatcherCall, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useApiServer } from './api-server.ts';
@@ -12,6 +16,7 @@ const cluster = useApiServer([]);
 type Nodes = {
   readonly count?: number;
   readonly reason?: string;
+  readonly proven?: boolean;
   /** The age of the condition. */
   readonly minutes?: number;
   readonly provenOnce?: boolean;
@@ -21,7 +26,24 @@ type Nodes = {
 
 const BROKEN: Nodes = { reason: 'ShimNotFound', minutes: 1, provenOnce: true, handlers: ['runc', 'runsc'] };
 
-describe('the policy "prefer" of the dispatcher, on a real API server', () => {
+const JOBS = 200;
+/** Starts many pods at once, and prints how many run in gVisor and what `explain` says of one. */
+const MANY = `import asyncio, collections, json, logging
+from kubernetes import client, config
+from gvisor_dispatch import AsyncDispatcher, Policy
+logging.basicConfig(level=logging.WARNING)
+config.load_kube_config()
+spec = {"containers": [{"name": "c", "image": "i"}]}
+pods = [{"metadata": {"name": f"job-{at}", "namespace": "${FREE}"}, "spec": spec} for at in range(${JOBS})]
+async def main():
+    async with AsyncDispatcher(client.ApiClient()) as dispatcher:
+        found = await asyncio.gather(*(dispatcher.dispatch(pod, Policy.WAIT) for pod in pods))
+        explained = await dispatcher.explain_selected("${FREE}", "gvisor-dispatch=gvisor")
+        reasons = collections.Counter(one.reason for one in explained.values())
+        print(json.dumps([sum(one.in_gvisor for one in found), reasons]))
+asyncio.run(main())`;
+
+describe('the dispatcher, on a real API server', () => {
   let admin: ApiUser;
   before(async () => {
     admin = await certificateUser(cluster(), 'admin', ['system:masters']);
@@ -69,6 +91,81 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   const prefer = (call: Partial<DispatcherCall>) =>
     dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
 
+  /** The code and the reason of a call that starts a pod. */
+  async function outcome(call: Partial<DispatcherCall>): Promise<string> {
+    const { code, output, stderr } = await dispatch(cluster(), { name: 'refused', ...call });
+    assert.ok(output.reason !== undefined, stderr);
+    return `${code} ${output.reason}`;
+  }
+
+  it('reports a full quota as capacity, waits for room, and refuses what never fits', async () => {
+    await replaceNodes({ reason: 'SandboxProven', proven: true });
+    const quotas = `/api/v1/namespaces/${FREE}/resourcequotas`;
+    const hard = { pods: '1' };
+    const made = { metadata: { name: 'q' }, spec: { hard } };
+    assert.equal((await admin({ method: 'POST', path: quotas, body: made })).message, '');
+    // No controller counts here.
+    const count = (limit: string, used: string) =>
+      admin({
+        method: 'PATCH',
+        path: `${quotas}/q/status`,
+        body: { status: { hard: { pods: limit }, used: { pods: used } } },
+      });
+    const until = (expected: string) =>
+      waitFor(expected, 30_000, async () => (await outcome({})) === expected);
+    try {
+      await until('75 QuotaExceeded');
+      await count('1', '1');
+      await until('75 QuotaExceeded');
+      const room = setTimeout(() => void count('1', '0'), 4_000);
+      const options = ['--wait-deadline', '20', '--schedule-deadline', '1'];
+      const waited = await dispatch(cluster(), { policy: 'wait', name: 'waited', options });
+      clearTimeout(room);
+      assert.deepEqual([waited.output.reason, creations(waited).length], ['Unschedulable', 1], waited.stderr);
+      await count('0', '0');
+      await until('65 PodRefused');
+    } finally {
+      await admin({ method: 'DELETE', path: `${quotas}/q` });
+    }
+  });
+
+  it('distinguishes a pod that admission refuses from missing permissions', async () => {
+    await replaceNodes({ reason: 'SandboxProven', proven: true });
+    const invalid = { containers: [{ name: 'UPPER CASE', image: 'i' }] };
+    assert.equal(await outcome({ spec: invalid }), '65 PodRefused');
+    await consent(FREE, { 'pod-security.kubernetes.io/enforce': 'restricted' });
+    await waitFor('Pod Security to refuse', 30_000, async () => (await outcome({})) === '65 PodRefused');
+    await consent(FREE, { 'pod-security.kubernetes.io/enforce': null });
+    assert.equal(await outcome({ namespace: 'default' }), '3 ApiRefused');
+  });
+
+  it(`starts ${JOBS} pods at once and logs nothing`, async () => {
+    await replaceNodes({ reason: 'SandboxProven', proven: true });
+    const env = { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: join(REPO, 'dispatcher') };
+    const ended = runAll(await ensurePython(), ['-B', '-c', MANY], { env, timeoutMs: 200_000 });
+    const pods = `/api/v1/namespaces/${FREE}/pods`;
+    const started = new Set<string>();
+    // Stands in for the scheduler and the kubelet.
+    await waitFor(`${JOBS} pods`, 120_000, async () => {
+      const { body } = await admin({ method: 'GET', path: pods });
+      const names = (body as { items: { metadata: { name: string } }[] }).items
+        .map(({ metadata }) => metadata.name)
+        .filter((name) => name.startsWith('job-') && !started.has(name));
+      await pooledMap(names, 20, async (name) => {
+        const target = { kind: 'Node', name: 'node-0-0' };
+        const binding = { metadata: { name }, target };
+        await admin({ method: 'POST', path: `${pods}/${name}/binding`, body: binding });
+        const status = { status: { phase: 'Running' } };
+        await admin({ method: 'PATCH', path: `${pods}/${name}/status`, body: status });
+        started.add(name);
+      });
+      return started.size === JOBS;
+    });
+    const { code, stdout, stderr } = await ended;
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual(JSON.parse(stdout), [JOBS, { InGVisor: JOBS }]);
+  });
+
   it('does not fall back while one node fails and 299 new nodes have no verdict', async () => {
     await replaceNodes(BROKEN, { count: 299 });
     await assertClosed(
@@ -113,7 +210,7 @@ describe('the policy "prefer" of the dispatcher, on a real API server', () => {
   });
 });
 
-function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [] }: Nodes) {
+function nodeOf(name: string, { reason, proven = false, minutes = 0, provenOnce, handlers = [] }: Nodes) {
   const at = new Date(Date.now() - minutes * 60_000).toISOString().replace(/\.\d+/, '');
   const condition = (type: string, status: string, reason: string) => ({
     type,
@@ -123,11 +220,11 @@ function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [] }
     lastHeartbeatTime: at,
     lastTransitionTime: at,
   });
-  const judged = reason === undefined ? [] : [condition('GVisorReady', 'False', reason)];
+  const judged = reason === undefined ? [] : [condition('GVisorReady', proven ? 'True' : 'False', reason)];
   return {
     metadata: {
       name,
-      labels: reason === undefined ? {} : { [`${DOMAIN}/ready`]: 'false' },
+      labels: reason === undefined ? {} : { [`${DOMAIN}/ready`]: String(proven) },
       annotations: provenOnce ? { [`${DOMAIN}/proven-by`]: '' } : {},
     },
     status: {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import threading
 import unittest
@@ -10,7 +12,7 @@ from typing import Any
 
 from cluster_objects import pod
 from fake_api import FakeApi
-from gvisor_dispatch import Dispatcher, DispatchError, Policy, Settings, Started
+from gvisor_dispatch import AsyncDispatcher, Dispatcher, DispatchError, Policy, Settings, Started
 
 QUICK = {
     "schedule_deadline": 5,
@@ -22,6 +24,24 @@ QUICK = {
 }
 # For what is never going to be.
 SHORT = {"schedule_deadline": 0.4, "wait_deadline": 0.4, "start_deadline": 0.4, "remove_deadline": 0.4}
+
+
+class InEventLoop:
+    """Calls an AsyncDispatcher, each time in an event loop of its own, as a Dispatcher is called."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401
+        self._args = args
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        async def call(*args: object) -> object:
+            async with AsyncDispatcher(*self._args) as dispatcher:
+                return await getattr(dispatcher, method)(*args)
+
+        return lambda *args: asyncio.run(call(*args))
+
+
+# The same tests run with both classes: see python.test.ts.
+DISPATCHER: Any = InEventLoop if os.environ.get("GVISOR_DISPATCH_TESTS") == "asyncio" else Dispatcher
 
 
 class SoftTimeLimitExceeded(Exception):  # noqa: N818
@@ -36,7 +56,8 @@ class ApiCase(unittest.TestCase):
         self.enterContext(self.api)
 
     def dispatcher(self, **settings: Any) -> Dispatcher:  # noqa: ANN401
-        return Dispatcher(self.api.client(), Settings(**{**QUICK, **settings}))
+        found: Dispatcher = DISPATCHER(self.api.client(), Settings(**{**QUICK, **settings}))
+        return found
 
     def call(self, policy: Policy = Policy.REQUIRE, dispatch_id: str = "", **settings: Any) -> Started:  # noqa: ANN401
         return self.dispatcher(**settings).dispatch(pod(), policy, dispatch_id)

@@ -69,6 +69,17 @@ def pulls(api: FakeApi, name: str) -> None:
     api.update(name, {"containerStatuses": [container("waiting", reason="ContainerCreating")]})
 
 
+def waits_for(api: FakeApi, name: str, reason: str, message: str = "") -> None:
+    """A kubelet with a reason why the container waits."""
+    api.update(name, spec={"nodeName": "node-1"})
+    api.update(name, {"containerStatuses": [container("waiting", reason=reason, message=message)]})
+
+
+def cannot_pull(api: FakeApi, name: str) -> None:
+    """A kubelet that cannot parse the image's name."""
+    waits_for(api, name, "InvalidImageName", 'couldn\'t parse image name "A:b:c"')
+
+
 def initialises(api: FakeApi, name: str) -> None:
     """A kubelet whose pod is in its first init container."""
     api.update(name, spec={"nodeName": "node-1"})

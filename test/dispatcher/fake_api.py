@@ -36,6 +36,8 @@ class FakeApi:
         self.runtime_class: Json | None = json.loads(json.dumps(RUNTIME_CLASS))
         self.nodes: Iterable[Json] = [node("node-1"), node("node-2")]
         self.namespaces: dict[str, Json] = {"evals": {"allow-host-kernel": "true"}}
+        # Maximum number of pods, as a ResourceQuota sets it.
+        self.quota = 10**6
         self.pods: dict[str, Json] = {}
         self.created: list[Json] = []
         self.events: list[Json] = []
@@ -64,7 +66,7 @@ class FakeApi:
 
             do_GET = do_POST = do_DELETE = _any  # noqa: N815
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -119,6 +121,11 @@ class FakeApi:
         with self.changed:
             self.pods.pop(name, None)
             self.changed.notify_all()
+
+
+class Server(ThreadingHTTPServer):
+    # Connections that wait to be accepted, in the kernel.
+    request_queue_size = 512
 
 
 class Response:
@@ -179,6 +186,10 @@ class Response:
             return self.create_job(parts[4])
         if method == "POST":
             return self.create(namespace)
+        if name == "pods":
+            key, _, value = self.query["labelSelector"].partition("=")
+            pods = api.pods.values()
+            return 200, {"items": [one for one in pods if (one["metadata"].get("labels") or {}).get(key) == value]}
         pod = api.pods.get(name)
         if pod is None:
             return 404, refusal(404, f'pods "{name}" not found')
@@ -189,6 +200,9 @@ class Response:
         with self.api.changed:
             if name in self.api.pods:
                 return 409, refusal(409, f'pods "{name}" already exists')
+            if len(self.api.pods) >= self.api.quota:
+                counts = f"requested: pods=1, used: pods={len(self.api.pods)}, limited: pods={self.api.quota}"
+                return 403, refusal(403, f'pods "{name}" is forbidden: exceeded quota: q, {counts}')
             pod = self.api.add_pod(namespace, self.body)
             self.api.created.append(pod)
         threading.Thread(target=self.api.kubelet, args=(self.api, name), daemon=True).start()

@@ -5,15 +5,25 @@ import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';
 
-const python = await ensurePython();
+const newest = await ensurePython();
+const oldest = await ensurePython('oldest');
 const files = globSync('test_*.py', { cwd: `${REPO}/test/dispatcher` });
+const calls = files.filter((file) => !/package|objects|scale/.test(file));
+const inEventLoop = ['test_decisions.py', 'test_errors.py', 'test_explain.py'];
 
-// Concurrent, because they mostly wait.
-describe('the Python tests of the dispatcher', { concurrency: true }, () => {
-  for (const file of files) {
-    it(file, { timeout: 600_000 }, async () => {
+const runs = [
+  ...files.map((file) => ({ title: file, file, python: newest, kind: '' })),
+  ...calls.map((file) => ({ title: `${file}, oldest clients`, file, python: oldest, kind: '' })),
+  ...inEventLoop.map((file) => ({ title: `${file}, asyncio`, file, python: newest, kind: 'asyncio' })),
+];
+
+// Concurrent, because they mostly wait; not all at once, because some have deadlines.
+describe('the Python tests of the dispatcher', { concurrency: 6 }, () => {
+  for (const { title, file, python, kind } of runs) {
+    it(title, { timeout: 600_000 }, async () => {
       const args = ['-B', '-m', 'unittest', file.replace('.py', '')];
-      const env = { ...process.env, PYTHONPATH: `${REPO}/dispatcher:${REPO}/test/dispatcher` };
+      const paths = `${REPO}/dispatcher:${REPO}/test/dispatcher`;
+      const env = { ...process.env, PYTHONPATH: paths, GVISOR_DISPATCH_TESTS: kind };
       const { code, stderr } = await runAll(python, args, { env, timeoutMs: 600_000 });
       assert.equal(code, 0, stderr);
       assert.ok(Number(/^Ran (\d+) tests/m.exec(stderr)?.[1]) >= 3, stderr);

@@ -71,7 +71,20 @@ class CommandTest(ApiCase):
         self.assertEqual(self.run_it("run", *short)[0], 4)
         self.api.fail("GET", "/pods/", 403)
         code, said, _ = self.run_it("run", *short)
-        self.assertEqual((code, said["reason"]), (1, "ApiRefused"))
+        self.assertEqual((code, said["reason"]), (3, "ApiRefused"))
+        self.api.faults.clear()
+        self.api.fail("POST", "/pods", 422)
+        self.api.pods.clear()
+        code, said, _ = self.run_it("run", *short)
+        self.assertEqual((code, said["reason"]), (65, "PodRefused"))
+
+    def test_explain_has_an_exit_code_for_each_place(self) -> None:
+        self.run_it("run", "--policy", "require", "pod.yaml")
+        code, said, _ = self.run_it("explain", "eval-1", "-n", "evals")
+        self.assertEqual((code, said["reason"], said["node"]), (0, "InGVisor", "node-1"))
+        self.assertEqual(self.run_it("explain", "missing", "-n", "evals")[0], 75)
+        del self.api.pods["eval-1"]["spec"]["runtimeClassName"]
+        self.assertEqual(self.run_it("explain", "eval-1", "-n", "evals")[0], 5)
 
     def test_a_fallback_is_a_warning(self) -> None:
         self.api.nodes = [BAD]

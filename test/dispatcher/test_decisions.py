@@ -71,15 +71,15 @@ def pool(*found: Json, **scheduling: object) -> Callable[[FakeApi], None]:
     return api_with(runtime_class=runtime_class, nodes=found)
 
 
-UNSCOPED = ("MisconfiguredError", "RuntimeClassUnscoped")
-UNSCHEDULABLE = ("CapacityError", "NoSchedulableNode")
-NO_NODE = ("CapacityError", "NoReadyNode")
-UNDECIDED = ("CapacityError", "GVisorUndecided")
-WITHHELD = ("CapacityError", "GVisorWithheld")
-LOST = ("CapacityError", "AgentLost")
-MISMATCH = ("MisconfiguredError", "HandlerMismatch")
+UNSCOPED = ("ClusterError", "RuntimeClassUnscoped")
+UNSCHEDULABLE = ("RetryLaterError", "NoSchedulableNode")
+NO_NODE = ("RetryLaterError", "NoReadyNode")
+UNDECIDED = ("RetryLaterError", "GVisorUndecided")
+WITHHELD = ("ClusterError", "GVisorWithheld")
+LOST = ("RetryLaterError", "AgentLost")
+MISMATCH = ("ClusterError", "HandlerMismatch")
 FALLBACK = ("host", "GVisorFails")
-FAILS = ("GVisorUnavailableError", "GVisorFails")
+FAILS = ("PolicyError", "GVisorFails")
 # The cause, the outcome of `prefer`, and that of `require` where it differs.
 CASES = [
     ("a proven node", nodes(node("a")), ("gvisor", "Available"), None),
@@ -104,9 +104,9 @@ CASES = [
     ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD, None),
     ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD, None),
     ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED, None),
-    ("the cluster is full", api_with(kubelet=unschedulable), ("CapacityError", "Unschedulable"), None),
-    ("the image is slow", api_with(kubelet=pulls), ("CapacityError", "StartDeadlineExceeded"), None),
-    ("a quota", lambda api: api.fail("POST", "/pods", 403, times=99), ("RefusedError", "ApiRefused"), None),
+    ("the cluster is full", api_with(kubelet=unschedulable), ("RetryLaterError", "Unschedulable"), None),
+    ("the image is slow", api_with(kubelet=pulls), ("RetryLaterError", "StartDeadlineExceeded"), None),
+    ("admission", lambda api: api.fail("POST", "/pods", 403, times=99), ("PodError", "PodRefused"), None),
     ("proven nodes are cordoned", nodes(node("a", cordoned=True), failing()), UNSCHEDULABLE, None),
     ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE, None),
     ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE, None),
@@ -150,9 +150,9 @@ CASES = [
     ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
     ("a node has lost its agent", nodes(failing(), node("c", "unknown", "AgentLost")), LOST, None),
     ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED, None),
-    ("no RuntimeClass", api_with(runtime_class=None), ("MisconfiguredError", "RuntimeClassMissing"), None),
+    ("no RuntimeClass", api_with(runtime_class=None), ("ClusterError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
-    ("a class that selects nothing", class_with(), ("MisconfiguredError", "RuntimeClassUnscoped"), None),
+    ("a class that selects nothing", class_with(), ("ClusterError", "RuntimeClassUnscoped"), None),
     ("a pool, proven", pool(node("a", labels=POOL)), ("gvisor", "Available"), None),
     ("a pool at zero", pool(), NO_NODE, None),
     ("a pool with a new, tainted node", pool(fresh_in_pool(taints=NOT_READY)), UNDECIDED, None),
@@ -223,7 +223,7 @@ class DecisionTest(ApiCase):
     def test_wait_never_leaves_gvisor_and_ends_at_its_deadline(self) -> None:
         self.api.nodes = [failing()]
         self.api.kubelet = unschedulable
-        self.assertEqual(self.outcome(Policy.WAIT, **SHORT), ("CapacityError", "Unschedulable"))
+        self.assertEqual(self.outcome(Policy.WAIT, **SHORT), ("RetryLaterError", "Unschedulable"))
         self.assertEqual((self.on_host(), self.api.pods), ([], {}))
 
     def test_a_node_that_fails_before_the_pod_starts_is_left_for_another(self) -> None:
@@ -247,7 +247,7 @@ class DecisionTest(ApiCase):
             api.events.append({"metadata": {"name": "e"}, "involvedObject": {}, **event})
 
         self.api.kubelet = breaks
-        self.assertEqual(self.outcome(Policy.PREFER, **SHORT), ("CapacityError", "StartDeadlineExceeded"))
+        self.assertEqual(self.outcome(Policy.PREFER, **SHORT), ("RetryLaterError", "StartDeadlineExceeded"))
         self.assertEqual(self.on_host(), [])
 
     def test_a_pod_in_its_init_containers_has_started(self) -> None:
@@ -260,7 +260,7 @@ class DecisionTest(ApiCase):
             api.update(name, {"phase": "Failed", "reason": "OutOfcpu", "message": "no room"}, {"nodeName": "node-1"})
 
         self.api.kubelet = rejects
-        self.assertEqual(self.outcome(Policy.PREFER), ("CapacityError", "PodRejected"))
+        self.assertEqual(self.outcome(Policy.PREFER), ("RetryLaterError", "PodRejected"))
         self.assertEqual((len(self.api.created), self.on_host()), (3, []))
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 from case import ApiCase, SoftTimeLimitExceeded
 from cluster_objects import node, pulls, runs, unschedulable
 from fake_api import FakeApi
-from gvisor_dispatch import ApiUnavailableError, Policy, RefusedError
+from gvisor_dispatch import Policy, RetryLaterError
 
 
 class FaultTest(ApiCase):
@@ -38,7 +38,7 @@ class FaultTest(ApiCase):
     def test_a_deletion_that_fails_once_is_repeated(self) -> None:
         self.api.kubelet = unschedulable
         self.api.fail("DELETE", "/pods/eval-1", 500)
-        self.assertEqual(self.outcome(Policy.REQUIRE, schedule_deadline=0.4), ("CapacityError", "Unschedulable"))
+        self.assertEqual(self.outcome(Policy.REQUIRE, schedule_deadline=0.4), ("RetryLaterError", "Unschedulable"))
         self.assertEqual(self.api.pods, {})
 
     def test_a_creation_whose_response_is_lost_is_adopted(self) -> None:
@@ -57,7 +57,7 @@ class FaultTest(ApiCase):
     def test_it_does_not_wait_for_an_hour(self) -> None:
         self.api.fail("GET", "/nodes", 429, headers={"Retry-After": "3600"})
         begun = time.monotonic()
-        with self.assertRaises(ApiUnavailableError):
+        with self.assertRaisesRegex(RetryLaterError, "ApiUnavailable"):
             self.call(api_deadline=2)
         self.assertLess(time.monotonic() - begun, 2)
 
@@ -66,7 +66,7 @@ class FaultTest(ApiCase):
         for path, action in (("/nodes", "list nodes"), ("/namespaces/evals$", "read namespace evals")):
             self.api.faults.clear()
             self.api.fail("GET", path, 500, times=99)
-            with self.assertRaisesRegex(ApiUnavailableError, f"cannot {action}: 500 a fault of the test; given up"):
+            with self.assertRaisesRegex(RetryLaterError, f"cannot {action}: 500 a fault of the test; given up"):
                 self.call(Policy.PREFER, api_deadline=1)
         self.assertEqual(self.api.created, [])
 
@@ -75,7 +75,7 @@ class FaultTest(ApiCase):
         for found in (node("good"), node("bad", "false", "SandboxFailed")):
             self.api.nodes = [found]
             self.api.fail("POST", "/pods", 409, times=50)
-            with self.assertRaisesRegex(RefusedError, "cannot create pod evals/eval-1: 409"):
+            with self.assertRaisesRegex(RetryLaterError, "ApiConflict: cannot create pod evals/eval-1: 409"):
                 self.call(Policy.PREFER)
         self.assertLess(len(self.api.asked("POST")), 10)
 

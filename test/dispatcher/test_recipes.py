@@ -12,13 +12,11 @@ from pathlib import Path
 from unittest import mock
 
 from case import ApiCase, SoftTimeLimitExceeded
-from cluster_objects import Json, node, pod, pulls, runs, unschedulable
-from gvisor_dispatch import GVisorUnavailableError, Policy
+from cluster_objects import Json, cannot_pull, node, pod, pulls, runs, unschedulable
+from gvisor_dispatch import ConflictError, PodError, Policy, PolicyError
 from kubernetes import client
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dispatcher/recipes"))
-import job
-import own_pods
 import worker
 
 BAD = node("bad", "false", "SandboxFailed")
@@ -36,36 +34,56 @@ class ReadmeTest(ApiCase):
         self.assertEqual(printed.getvalue().split()[:3], ["node-1", "True", "Available"])
 
 
-class JobTest(ApiCase):
-    def submit(self, policy: Policy) -> bool | None:
+class CreateTest(ApiCase):
+    """A pod or a Job whose creator does not wait for it."""
+
+    def job(self, policy: Policy) -> str:
         template = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
         meta = {"name": "eval-1", "namespace": "evals"}
         made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
-        decision = job.submit(self.api.client(), made, policy)
-        return decision and decision.in_gvisor
+        created = self.dispatcher().create(made, policy)
+        return str(created["spec"]["template"]["metadata"]["labels"]["gvisor-dispatch"])
 
-    def test_its_template_requests_gvisor(self) -> None:
-        self.assertIs(self.submit(Policy.PREFER), True)
-        template = self.api.jobs["eval-1"]["spec"]["template"]
-        self.assertEqual(template["spec"]["runtimeClassName"], "gvisor")
-        self.assertEqual(template["metadata"]["labels"], {"gvisor-dispatch": "gvisor"})
-        self.assertIs(self.submit(Policy.PREFER), None)
+    def test_a_template_requests_gvisor(self) -> None:
+        self.assertEqual(self.job(Policy.PREFER), "gvisor")
+        self.assertEqual(self.api.jobs["eval-1"]["spec"]["template"]["spec"]["runtimeClassName"], "gvisor")
+        with self.assertRaisesRegex(ConflictError, "NameTaken: Job evals/eval-1 exists"):
+            self.job(Policy.PREFER)
 
     def test_a_fallback_is_in_the_template_and_in_an_event_of_the_job(self) -> None:
         self.api.nodes = [BAD]
         with self.assertLogs("gvisor_dispatch", "WARNING"):
-            self.assertIs(self.submit(Policy.PREFER), False)
+            self.assertEqual(self.job(Policy.PREFER), "fallback")
         template = self.api.jobs["eval-1"]["spec"]["template"]
         self.assertEqual(template["metadata"]["annotations"]["gvisor-dispatch/reason"], "GVisorFails")
         self.assertNotIn("runtimeClassName", template["spec"])
         self.assertEqual([one["involvedObject"]["kind"] for one in self.api.events], ["Job"])
 
-    def test_it_is_refused_or_waits_under_the_other_policies(self) -> None:
+    def test_a_job_is_refused_or_waits_under_the_other_policies(self) -> None:
         self.api.nodes = [BAD]
-        with self.assertRaises(GVisorUnavailableError):
-            self.submit(Policy.REQUIRE)
+        with self.assertRaises(PolicyError):
+            self.job(Policy.REQUIRE)
         self.assertEqual(self.api.jobs, {})
-        self.assertIs(self.submit(Policy.WAIT), True)
+        self.assertEqual(self.job(Policy.WAIT), "gvisor")
+
+    def test_a_pod_as_json_and_as_a_model(self) -> None:
+        spec = client.V1PodSpec(containers=[client.V1Container(name="c", image="i")])
+        model = client.V1Pod(metadata=client.V1ObjectMeta(name="eval-2", namespace="evals"), spec=spec)
+        for one in (pod("eval-1"), model):
+            created = self.dispatcher().create(one, Policy.PREFER)
+            self.assertEqual(created["spec"]["runtimeClassName"], "gvisor")
+
+    def test_fields_that_the_client_does_not_know_stay(self) -> None:
+        self.assertEqual(
+            self.dispatcher().create(pod(ofTomorrow={"a": 1}), Policy.PREFER)["spec"]["ofTomorrow"], {"a": 1}
+        )
+
+    def test_a_fallback_of_a_pod_is_recorded(self) -> None:
+        self.api.nodes = [BAD]
+        with self.assertLogs("gvisor_dispatch", "WARNING"):
+            created = self.dispatcher().create(pod(), Policy.PREFER)
+        self.assertEqual(created["metadata"]["annotations"]["gvisor-dispatch/policy"], "prefer")
+        self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created["metadata"]["uid"])
 
 
 class Retry(Exception):  # noqa: N818
@@ -94,6 +112,18 @@ class WorkerTest(ApiCase):
         self.assertTrue(self.deliver()["adopted"])
         self.assertEqual(len(self.api.created), 1)
 
+    def test_what_no_retry_mends_fails_the_task(self) -> None:
+        self.api.kubelet = cannot_pull
+        with self.assertRaisesRegex(PodError, "PodCannotStart: InvalidImageName: "):
+            self.deliver()
+        self.assertEqual(self.api.pods, {})
+
+    def test_a_full_quota_puts_the_task_back(self) -> None:
+        self.api.quota = 1
+        self.api.add_pod("evals", pod("other"))
+        with self.assertRaisesRegex(Retry, "QuotaExceeded"):
+            self.deliver()
+
     def test_no_room_puts_the_task_back(self) -> None:
         self.api.kubelet = unschedulable
         with self.assertRaises(Retry):
@@ -116,29 +146,13 @@ class OwnChoiceTest(ApiCase):
                 "decide": lambda wrong=wrong: self.dispatcher().decide(wrong, Policy.PREFER, "evals"),
                 "applied": lambda wrong=wrong, fallback=fallback: fallback.applied(wrong),
                 "dispatch": lambda wrong=wrong: self.dispatcher().dispatch(wrong, Policy.PREFER),
-                "own_pods": lambda wrong=wrong: own_pods.create(self.api.client(), wrong, Policy.PREFER, "evals"),
-                "job": lambda wrong=wrong_job: job.submit(self.api.client(), wrong, Policy.PREFER),
+                "create": lambda wrong=wrong: self.dispatcher().create(wrong, Policy.PREFER),
+                "job": lambda wrong=wrong_job: self.dispatcher().create(wrong, Policy.PREFER),
             }
             for way, call in ways.items():
                 with self.subTest(way, field=field), self.assertRaisesRegex(ValueError, f"the pod sets spec.{field}"):
                     call()
         self.assertEqual((self.api.created, self.api.jobs), ([], {}))
-
-
-class OwnPodsTest(ApiCase):
-    def test_a_pod_as_json_and_as_a_model(self) -> None:
-        spec = client.V1PodSpec(containers=[client.V1Container(name="c", image="i")])
-        model = client.V1Pod(metadata=client.V1ObjectMeta(name="eval-2"), spec=spec)
-        for one in (pod("eval-1"), model):
-            created = own_pods.create(self.api.client(), one, Policy.PREFER, "evals")
-            self.assertEqual(created.spec.runtime_class_name, "gvisor")
-
-    def test_a_fallback_is_told_of_the_pod(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            created = own_pods.create(self.api.client(), pod(), Policy.PREFER, "evals")
-        self.assertEqual(created.metadata.annotations["gvisor-dispatch/policy"], "prefer")
-        self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created.metadata.uid)
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ class ScaleTest(ApiCase):
     def test_an_expired_list_restarts_until_the_deadline(self) -> None:
         self.api.nodes = [node(f"n{at}", cordoned=True) for at in range(30)]
         self.api.expired_pages = 1
-        self.assertEqual(self.outcome(Policy.REQUIRE), ("CapacityError", "NoSchedulableNode"))
+        self.assertEqual(self.outcome(Policy.REQUIRE), ("RetryLaterError", "NoSchedulableNode"))
         self.api.expired_pages = 99
-        self.assertEqual(self.outcome(Policy.REQUIRE, api_deadline=1), ("ApiUnavailableError", "ApiUnavailable"))
+        self.assertEqual(self.outcome(Policy.REQUIRE, api_deadline=1), ("RetryLaterError", "ApiUnavailable"))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ describe('docs/kubectl.md', () => {
 
   it('shows recorded output only', () => {
     const blocks = markedBlocks(DOCUMENT).filter(({ kind }) => kind === 'plugin');
-    assert.ok(blocks.length > 10);
+    assert.ok(blocks.length > 1);
     for (const { mark, text } of blocks) assert.match(text, /^\$ kubectl gvisor-ready [a-z]+.*\n./, mark);
   });
 });

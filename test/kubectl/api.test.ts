@@ -42,7 +42,7 @@ describe('Api', () => {
       /^Cannot reach the API server .*: no response within 0\.3 s \(--request-timeout\)$/m,
     );
     const { code, err } = await run('nodes', { signal: AbortSignal.timeout(200) });
-    assert.deepEqual([code, err], [2, 'Interrupted.\n']);
+    assert.deepEqual([code, err], [130, 'Interrupted.\n']);
   });
 
   it('follows the pages of a list', async (t) => {

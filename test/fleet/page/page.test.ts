@@ -56,6 +56,15 @@ describe('the page of a node', () => {
     );
   });
 
+  it('shows how many pods run outside gVisor that must run in it, and how many are weakened', () => {
+    shows(
+      { ...HEALTHY, podCounts: { violating: 2, weakened: 1 } },
+      '2 outside gVisor in a namespace that requires it',
+      '1 in gVisor with a weakened sandbox',
+    );
+    assert.doesNotMatch(textOf(renderNodePage(HEALTHY)), /that requires it/);
+  });
+
   it('shows what the installer did, where it was used', () => {
     const used = { ...HEALTHY, installation: INSTALLATIONS.failed };
     shows(

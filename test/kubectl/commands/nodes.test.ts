@@ -25,6 +25,32 @@ describe('nodes', () => {
     ]);
   });
 
+  it('shows which nodes are NotReady or cordoned, even with long names at 80 columns', async (t) => {
+    const { api, run } = await openFleet(t);
+    const long = 'ip-10-0-0-6.eu-central-1.compute.internal';
+    api.list('/api/v1/nodes', [
+      nodeObject('node-1', { alive: false }),
+      nodeObject(long, { spec: { unschedulable: true } }),
+      nodeObject('node-3', { alive: false, spec: { unschedulable: true } }),
+    ]);
+    const { out } = await run('nodes', { width: 80 });
+    assert.match(out, /^node-1 +NotReady +true/m);
+    assert.match(out, /^ip-10\S+ +cordoned +true/m);
+    assert.match(out, /^node-3 +NotReady,cordoned +true/m);
+  });
+
+  it('lists the nodes that -l selects, and watches those', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list('/api/v1/nodes?labelSelector=pool=a', [nodeObject('node-2')]);
+    assert.match((await run('nodes -l pool=a --no-headers')).out, /^node-2 .*\n$/);
+    api.list('/api/v1/nodes?labelSelector=pool=b', []);
+    assert.equal((await run('nodes -l pool=b')).err, 'No node has those labels.\n');
+    const stop = new AbortController();
+    api.onWatch = () => stop.abort();
+    await run('nodes -w -l pool=a', { signal: stop.signal });
+    assert.match(api.requests.at(-1) ?? '', /labelSelector=pool%3Da&watch=1/);
+  });
+
   it('prints JSON and YAML', async (t) => {
     const { run } = await openFleet(t);
     const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: Record<string, unknown>[] };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { parseSelector } from '../../../fleet/server.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
@@ -208,6 +209,13 @@ describe('status', () => {
       ],
       unknown: ['node-3'],
     });
+  });
+
+  it('asks the fleet controller for its state without rows', () => {
+    const labels = new URL(FLEET_VIEW, 'http://fleet').searchParams.get('labels') ?? '';
+    const matches = parseSelector(labels);
+    assert.ok(typeof matches === 'function', labels);
+    assert.deepEqual([matches({}), matches({ 'kubernetes.io/hostname': 'node-1' })], [false, false]);
   });
 
   it('summarizes the nodes that -l selects', async (t) => {

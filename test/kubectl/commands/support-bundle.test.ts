@@ -130,6 +130,18 @@ describe('support-bundle', () => {
     assert.ok(!api.requests.some((each) => /secrets|configmaps/.test(each)));
   });
 
+  it('leaves no file when it is interrupted', async (t) => {
+    const { api, file, run } = await bundle(t);
+    const stop = new AbortController();
+    api.stubs.set(`${AGENT_PODS}/fleet-1/log`, () => {
+      stop.abort();
+      return {};
+    });
+    const { code, err } = await run(`support-bundle -o ${file}`, { signal: stop.signal });
+    assert.deepEqual([code, /Interrupted\.\n$/.test(err)], [130, true]);
+    await assert.rejects(stat(file), /ENOENT/);
+  });
+
   it('names what it could not read, and writes the rest', async (t) => {
     const { api, file, write } = await bundle(t);
     api.stubs.set(`${AGENT_PODS}/agent-node-2/log`, forbidden('get', 'pods/log', 'gvisor-ready'));

@@ -1,5 +1,5 @@
-import type { Reason } from '../reasons.ts';
-import type { Finding } from './finding.ts';
+import type { Finding } from './checks/finding.ts';
+import type { Reason } from './reasons.ts';
 
 /** What decides whether a node should run gVisor; undefined where it is unknown. */
 export type Expectation = {

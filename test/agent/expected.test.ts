@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
-import { expectsGvisor, hasTraces } from '../../../agent/checks/expected.ts';
-import { error, type Finding, pass, unknown } from '../../../agent/checks/finding.ts';
-import type { Reason } from '../../../agent/reasons.ts';
-import { finding } from '../reports.ts';
-import { criStatus, fakeCri, inputsOf, sourcesOf } from './fake-node.ts';
+import { CAUSE_CHECKS, runChecks } from '../../agent/checks/checks.ts';
+import { error, type Finding, pass, unknown } from '../../agent/checks/finding.ts';
+import { expectsGvisor, hasTraces } from '../../agent/expected.ts';
+import type { Reason } from '../../agent/reasons.ts';
+import { criStatus, fakeCri, inputsOf, sourcesOf } from './checks/fake-node.ts';
+import { finding } from './reports.ts';
 
 /** Findings of a host whose containerd has only runc, or does not respond. */
 function check(host: string, responds = true): Promise<readonly Finding[]> {

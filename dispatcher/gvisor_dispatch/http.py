@@ -1,0 +1,241 @@
+"""Requests with the credentials of the official client, as plain JSON: its models differ between versions. The one
+transport blocks its thread, the other suspends its task."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlencode
+
+import aiohttp
+import urllib3
+from kubernetes import client
+from urllib3.util.ssl_ import create_urllib3_context
+
+from .pods import Json
+
+T = TypeVar("T")
+
+# Timeouts of one request for connecting and for reading, in seconds.
+CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
+# Connections that the blocking transport keeps: one for each thread that waits for a pod.
+MAX_KEPT_CONNECTIONS = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    read_seconds: float = READ_SECONDS
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    @property
+    def content(self) -> bytes | None:
+        return None if self.body is None else json.dumps(self.body).encode()
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Json:
+        found: Json = json.loads(self.body)
+        return found
+
+
+class NoResponseError(Exception):
+    """The connection failed or timed out."""
+
+
+# Receives a line of a stream, and returns whether to end the stream.
+LineReader = Callable[[bytes], bool]
+
+
+class Transport(Protocol):
+    async def send(self, request: Request) -> Response: ...
+
+    async def stream(self, request: Request, read_line: LineReader) -> int:
+        """Passes each line of a successful response to `read_line`. Returns the status."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Credentials:
+    """The client's address, TLS settings and headers. Tokens are refreshed as the client does it."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self.configuration: Any = copy.deepcopy(api.configuration)
+        self.configuration.connection_pool_maxsize = MAX_KEPT_CONNECTIONS
+        self._headers = {**api.default_headers, "Accept": "application/json", "Content-Type": "application/json"}
+        if api.cookie:
+            self._headers["Cookie"] = api.cookie
+        self._lock = threading.Lock()
+        made: Any = client.ApiClient(self.configuration).rest_client
+        self.pool: urllib3.PoolManager = made.pool_manager
+        proxied = isinstance(self.pool, urllib3.ProxyManager)
+        self.proxy = (self.configuration.proxy, self.configuration.proxy_headers) if proxied else (None, None)
+
+    def url(self, request: Request) -> str:
+        return f"{self.configuration.host.rstrip('/')}{request.target}"
+
+    def headers(self) -> dict[str, str]:
+        """May run a credential plugin."""
+        with self._lock:
+            found = self.configuration.auth_settings().values()
+        return {**self._headers, **{one["key"]: one["value"] for one in found if one["value"]}}
+
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings of `pool`, for another library."""
+        given = self.configuration
+        context: ssl.SSLContext = create_urllib3_context()
+        if not given.verify_ssl:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        authorities = {"cafile": given.ssl_ca_cert or None, "cadata": getattr(given, "ca_cert_data", None) or None}
+        if any(authorities.values()):
+            context.load_verify_locations(**authorities)
+        else:
+            context.load_default_certs()
+        if given.assert_hostname is False:
+            context.check_hostname = False
+        if given.cert_file:
+            context.load_cert_chain(given.cert_file, given.key_file)
+        return context
+
+
+class BlockingTransport:
+    """Its coroutines never suspend, so `finish` runs them to their end in the calling thread, and an exception
+    of a signal passes through at once."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._credentials = Credentials(api)
+
+    async def send(self, request: Request) -> Response:
+        try:
+            found = self._open(request, preload_content=True)
+            return Response(found.status, found.headers, found.data)
+        except urllib3.exceptions.HTTPError as error:
+            raise NoResponseError(str(error)) from error
+
+    async def stream(self, request: Request, read_line: LineReader) -> int:
+        response = None
+        try:
+            response = self._open(request, preload_content=False)
+            if response.status == 200:
+                any(read_line(line) for line in response)
+            return int(response.status)
+        except urllib3.exceptions.HTTPError as error:
+            raise NoResponseError(str(error)) from error
+        finally:
+            if response is not None:
+                response.close()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def close(self) -> None:
+        self._credentials.pool.clear()
+
+    def _open(self, request: Request, *, preload_content: bool) -> Any:  # noqa: ANN401
+        return self._credentials.pool.request(
+            request.method,
+            self._credentials.url(request),
+            body=request.content,
+            headers=self._credentials.headers(),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=request.read_seconds),
+            retries=False,  # urllib3 obeys any Retry-After, even an hour
+            redirect=False,
+            preload_content=preload_content,
+        )
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine on a BlockingTransport."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError("the coroutine suspended")
+
+
+class AsyncTransport:
+    """For one event loop. It occupies no thread, except while a credential plugin runs."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._credentials = Credentials(api)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, request: Request) -> Response:
+        if request.method == "GET":
+            return await self._send(request)
+        # A cancelled caller waits until its write has an outcome, so that it can find, or remove, what it wrote.
+        writing = asyncio.ensure_future(self._send(request))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.gather(writing, return_exceptions=True)
+            raise
+
+    async def stream(self, request: Request, read_line: LineReader) -> int:
+        rest = b""
+        try:
+            async with await self._open(request) as response:
+                if response.status != 200:
+                    return response.status
+                async for chunk in response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    if any(read_line(line) for line in lines if line):
+                        break
+                return response.status
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoResponseError(str(error) or type(error).__name__) from error
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send(self, request: Request) -> Response:
+        try:
+            async with await self._open(request) as response:
+                return Response(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoResponseError(str(error) or type(error).__name__) from error
+
+    async def _open(self, request: Request) -> aiohttp.ClientResponse:
+        given = self._credentials.configuration
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=self._credentials.tls()))
+        refreshes = given.refresh_api_key_hook is not None
+        headers = await asyncio.to_thread(self._credentials.headers) if refreshes else self._credentials.headers()
+        proxy, proxy_headers = self._credentials.proxy
+        return await self._session.request(
+            request.method,
+            self._credentials.url(request),
+            data=request.content,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=request.read_seconds),
+            allow_redirects=False,
+            server_hostname=given.tls_server_name or given.assert_hostname or None,
+            proxy=proxy,
+            proxy_headers=proxy_headers,
+        )

@@ -1,0 +1,129 @@
+"""Many jobs at once, and cancelled ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+import unittest
+from typing import Any
+
+from case import QUICK, ApiCase
+from cluster_objects import pod, pulls, runs, unschedulable
+from fake_api import FakeApi
+from gvisor_dispatch import AsyncDispatcher, ConflictError, Policy, Settings
+
+JOBS = 200
+# Starts many pods in a process of its own; prints how many run in gVisor, and the largest number of its threads.
+MANY = """
+import asyncio, json, logging, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from kubernetes import client
+from gvisor_dispatch import AsyncDispatcher, Dispatcher, Policy, Settings
+logging.basicConfig(level=logging.WARNING)
+kind, url, jobs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+api, settings = client.ApiClient(client.Configuration(host=url)), Settings(start_deadline=60)
+def pod(at):
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    return {"metadata": {"name": f"eval-{at}", "namespace": "evals"}, "spec": spec}
+most = 0
+async def count_threads():
+    global most
+    while True:
+        most = max(most, threading.active_count())
+        await asyncio.sleep(0.02)
+async def in_tasks():
+    counting = asyncio.create_task(count_threads())
+    async with AsyncDispatcher(api, settings) as dispatcher:
+        found = await asyncio.gather(*(dispatcher.dispatch(pod(at), Policy.REQUIRE) for at in range(jobs)))
+    counting.cancel()
+    return found
+def in_threads():
+    with Dispatcher(api, settings) as dispatcher, ThreadPoolExecutor(jobs) as threads:
+        return list(threads.map(lambda at: dispatcher.dispatch(pod(at), Policy.REQUIRE), range(jobs)))
+found = asyncio.run(in_tasks()) if kind == "tasks" else in_threads()
+print(json.dumps([sum(one.in_gvisor for one in found), most]))
+"""
+
+
+def after_all_are_created(api: FakeApi, name: str) -> None:
+    """Starts the pods together, so that all their watches are open at once."""
+    while len(api.created) < JOBS:
+        time.sleep(0.05)
+    runs(api, name)
+
+
+class ManyTest(ApiCase):
+    def many(self, kind: str) -> tuple[int, int, str]:
+        self.api.kubelet = after_all_are_created
+        command = [sys.executable, "-B", "-c", MANY, kind, self.api.url, str(JOBS)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        in_gvisor, threads = json.loads(done.stdout)
+        return in_gvisor, threads, done.stderr
+
+    def test_200_tasks_need_one_thread_and_log_nothing(self) -> None:
+        self.assertEqual(self.many("tasks"), (JOBS, 1, ""))
+        self.assertEqual(len(self.api.created), JOBS)
+
+    def test_200_threads_log_nothing(self) -> None:
+        self.assertEqual(self.many("threads"), (JOBS, 0, ""))
+
+
+class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
+    def async_dispatcher(self, **settings: Any) -> AsyncDispatcher:  # noqa: ANN401
+        return AsyncDispatcher(self.api.client(), Settings(**{**QUICK, "schedule_deadline": 60, **settings}))
+
+    async def cancelled(self, dispatcher: AsyncDispatcher, pattern: str) -> float:
+        """Cancels a call once the API server has had a request. Returns how long that took."""
+        task = asyncio.create_task(dispatcher.dispatch(pod(), Policy.REQUIRE))
+        while not self.api.asked(pattern):
+            await asyncio.sleep(0.01)
+        begun = time.monotonic()
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - begun
+
+    async def test_a_cancelled_call_ends_at_once_and_the_next_adopts_its_pod(self) -> None:
+        self.api.kubelet = unschedulable
+        async with self.async_dispatcher() as dispatcher:
+            self.assertLess(await self.cancelled(dispatcher, "watch="), 1)
+            runs(self.api, "eval-1")
+            self.assertTrue((await dispatcher.dispatch(pod(), Policy.REQUIRE)).adopted)
+
+    async def test_a_pod_that_was_being_created_is_there_when_the_task_has_ended(self) -> None:
+        self.api.kubelet = unschedulable
+        create = self.api.add_pod
+        self.api.add_pod = lambda *args: (time.sleep(0.5), create(*args))[1]  # type: ignore[method-assign]
+        async with self.async_dispatcher() as dispatcher:
+            await self.cancelled(dispatcher, "POST")
+            self.assertEqual(list(self.api.pods), ["eval-1"])
+            self.assertIsNone(await dispatcher.cancel(pod()))
+            self.assertEqual(self.api.pods, {})
+
+    async def test_cancel_keeps_what_has_started_and_what_is_not_its_own(self) -> None:
+        async with self.async_dispatcher() as dispatcher:
+            self.assertIsNone(await dispatcher.cancel(pod()))
+            await dispatcher.dispatch(pod(), Policy.REQUIRE)
+            left = await dispatcher.cancel(pod())
+            self.assertEqual(left and (left.name, left.in_gvisor), ("eval-1", True))
+            with self.assertRaisesRegex(ConflictError, "NameTaken"):
+                await dispatcher.cancel(pod(), "another")
+        self.assertEqual(list(self.api.pods), ["eval-1"])
+
+    async def test_other_tasks_run_while_one_waits(self) -> None:
+        self.api.kubelet = pulls
+        async with self.async_dispatcher(start_deadline=1) as dispatcher:
+            waiting = asyncio.create_task(dispatcher.dispatch(pod(), Policy.REQUIRE))
+            answers = [await dispatcher.ask() for _ in range(5)]
+            self.assertTrue(all(one.available for one in answers))
+            self.assertFalse(waiting.done())
+            with self.assertRaisesRegex(Exception, "StartDeadlineExceeded"):
+                await waiting
+
+
+if __name__ == "__main__":
+    unittest.main()

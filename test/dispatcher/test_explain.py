@@ -1,0 +1,89 @@
+"""Why a pod runs in gVisor, or does not."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Callable
+
+from case import ApiCase
+from cluster_objects import RUNTIME_CLASS, Json, cannot_pull, node, pod, runs, unschedulable
+from fake_api import FakeApi
+from gvisor_dispatch import Explanation
+
+IN_GVISOR = {"runtimeClassName": "gvisor"}
+FAILS = node("node-1", "false", "ShimNotFound")
+
+
+def event(reason: str) -> Callable[[FakeApi], None]:
+    found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent"}
+    return lambda api: api.events.append(found)
+
+
+def fields(**changes: object) -> Callable[[FakeApi], None]:
+    return lambda api: vars(api).update(changes)
+
+
+def is_rejected(api: FakeApi, name: str) -> None:
+    api.update(
+        name, {"phase": "Failed", "reason": "NodeAffinity", "message": "Predicate failed"}, {"nodeName": "node-1"}
+    )
+
+
+class ExplainTest(ApiCase):
+    def explain(self, spec: Json, kubelet: Callable[[FakeApi, str], None], arrange: object = None) -> Explanation:
+        with FakeApi() as self.api:
+            self.api.add_pod("evals", pod(**spec))
+            kubelet(self.api, "eval-1")
+            if callable(arrange):
+                arrange(self.api)
+            return self.dispatcher().explain({"metadata": {"name": "eval-1", "namespace": "evals"}})
+
+    def test_each_place(self) -> None:
+        other = {**RUNTIME_CLASS, "handler": "runc"}
+        undecided = node("node-1", "unknown", "SandboxSlow")
+        cases = [
+            ((IN_GVISOR, runs), (True, "InGVisor", "gVisor is proven on node-1: SandboxProven")),
+            ((IN_GVISOR, runs, event("WeakenedPod")), (True, "WeakenedPod", "from the agent")),
+            ((IN_GVISOR, runs, event("BackOff")), (True, "InGVisor", "SandboxProven")),
+            (({}, runs), (False, "NoRuntimeClass", "no runtimeClassName: it runs on the host's kernel")),
+            (({}, unschedulable), (False, "NoRuntimeClass", "host's kernel")),
+            ((IN_GVISOR, runs, event("UnsandboxedPod")), (False, "UnsandboxedPod", "from the agent")),
+            ((IN_GVISOR, runs, fields(runtime_class=other)), (False, "HandlerMismatch", 'has the handler "runc"')),
+            ((IN_GVISOR, runs, fields(runtime_class=None)), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
+            ((IN_GVISOR, runs, fields(nodes=[FAILS])), (None, "NodeUnproven", "GVisorReady is False: ShimNotFound")),
+            ((IN_GVISOR, runs, fields(nodes=[undecided])), (None, "NodeUnproven", "is Unknown: SandboxSlow")),
+            ((IN_GVISOR, runs, fields(nodes=[])), (None, "NodeUnproven", "the node is gone")),
+            ((IN_GVISOR, unschedulable), (None, "NotScheduled", "3 Insufficient cpu.; Available: proven nodes")),
+            ((IN_GVISOR, unschedulable, fields(nodes=[FAILS])), (None, "NotScheduled", "GVisorFails: .* node-1")),
+            ((IN_GVISOR, cannot_pull), (None, "NotStarted", "InvalidImageName: ")),
+            ((IN_GVISOR, is_rejected), (None, "PodRejected", "NodeAffinity: Predicate failed")),
+            ((IN_GVISOR, lambda api, name: api.remove(name)), (None, "PodMissing", "there is no pod evals/eval-1")),
+        ]
+        for arguments, (in_gvisor, reason, text) in cases:
+            with self.subTest(reason, text=text):
+                found = self.explain(*arguments)
+                self.assertEqual((found.in_gvisor, found.reason), (in_gvisor, reason), found.message)
+                self.assertRegex(found.message, text)
+
+    def test_a_forged_event_makes_no_pod_count_as_in_gvisor(self) -> None:
+        self.assertFalse(self.explain({}, runs, event("WeakenedPod")).in_gvisor)
+        self.assertIsNone(
+            self.explain(IN_GVISOR, runs, lambda api: (event("WeakenedPod")(api), fields(nodes=[FAILS])(api))).in_gvisor
+        )
+
+    def test_the_pods_of_a_selector(self) -> None:
+        for name, spec, release in (("a", IN_GVISOR, "r1"), ("b", {}, "r1"), ("c", {}, "r2")):
+            one = pod(name, **spec)
+            one["metadata"]["labels"] = {"app.kubernetes.io/instance": release}
+            self.api.add_pod("evals", one)
+            runs(self.api, name)
+        found = self.dispatcher().explain_selected("evals", "app.kubernetes.io/instance=r1")
+        self.assertEqual({name: one.in_gvisor for name, one in found.items()}, {"a": True, "b": False})
+
+    def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
+        with self.assertRaises(ValueError):
+            self.dispatcher().explain({"metadata": {"name": "eval-1"}})
+
+
+if __name__ == "__main__":
+    unittest.main()
