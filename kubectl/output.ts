@@ -150,7 +150,9 @@ export function explanationLines(
       ...markedLines(tone, `${about}: ${text}`, { ...screen, indent: INDENT }),
       ...evidence.flatMap((line) => wrap(line, screen.width, ' '.repeat(6)).map(dim)),
     ]),
-    ...(next.length === 0 ? [] : ['', paint(screen, 'bold', 'What to do')]),
+    ...(next.length === 0
+      ? []
+      : ['', paint(screen, 'bold', tone === 'skipped' ? 'To run gVisor here' : 'What to do')]),
     ...next.flatMap((step) => wrap(step, screen.width, INDENT)),
     ...(tone === 'pass' ? [] : ['', paint(screen, 'dim', `See ${addressOf(docs, output)}`)]),
   ];

@@ -290,7 +290,10 @@ function reasons() {
 
 function show() {
   const { expected, others, agents, oldestProof, nodes } = fleet;
-  const headline = `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
+  const headline =
+    expected.total === 0
+      ? 'No node is known that should run gVisor'
+      : `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
   find('headline').textContent = headline;
   document.title = `${headline} · gvisor-ready`;
   const rest = [

@@ -93,7 +93,8 @@ describe('the dispatcher, on a real API server', () => {
 
   /** The code and the reason of a call that starts a pod. */
   async function outcome(call: Partial<DispatcherCall>): Promise<string> {
-    const { code, output, stderr } = await dispatch(cluster(), { name: 'refused', ...call });
+    const options = ['--schedule-deadline', '1'];
+    const { code, output, stderr } = await dispatch(cluster(), { name: 'refused', options, ...call });
     assert.ok(output.reason !== undefined, stderr);
     return `${code} ${output.reason}`;
   }
@@ -114,7 +115,6 @@ describe('the dispatcher, on a real API server', () => {
     const until = (expected: string) =>
       waitFor(expected, 30_000, async () => (await outcome({})) === expected);
     try {
-      await until('75 QuotaExceeded');
       await count('1', '1');
       await until('75 QuotaExceeded');
       const room = setTimeout(() => void count('1', '0'), 4_000);

@@ -223,13 +223,16 @@ describe('kubectl gvisor-ready', () => {
     const expressions = [{ key: 'kubernetes.io/hostname', operator: 'NotIn', values: ['node-2'] }];
     const terms = { nodeSelectorTerms: [{ matchExpressions: expressions }] };
     const affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: terms } };
-    const patch = JSON.stringify({ spec: { template: { spec: { affinity } } } });
-    await kubectl('-n', 'gvisor-ready', 'patch', 'daemonset', 'gvisor-ready-agent', '-p', patch);
+    const setAffinity = (value: object | null) => {
+      const patch = JSON.stringify({ spec: { template: { spec: { affinity: value } } } });
+      return kubectl('-n', 'gvisor-ready', 'patch', 'daemonset', 'gvisor-ready-agent', '-p', patch);
+    };
+    await setAffinity(affinity);
     await becomes('clean node-2 --yes', 0, /^1 of 1 node to clean\nnode-2: cleaned$/m);
     assert.deepEqual(await marksOn(cluster(), 'node-2'), []);
     assert.notDeepEqual(await marksOn(cluster(), 'node-1'), []);
-    await deployAgent(cluster(), BASE);
-    await waitForRollout(cluster());
+    await setAffinity(null);
+    await becomes('status --wait --timeout 60s', 0, /^✓ Nodes +2 of 2 nodes that should run gVisor$/m);
   });
 
   it('reports and removes labels without agents', async () => {

@@ -263,7 +263,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     assert.equal(code, 1);
     const node = await plugin(['why', 'node-2', '--kubeconfig', cluster.kubeconfig]);
     assert.match(node.out, /HandlerNotConfigured/);
-    assert.doesNotMatch(node.out, /its report is not here/);
+    assert.doesNotMatch(node.out, /its report is unavailable/);
   });
 
   it('serves the fleet through an authenticating proxy in the same pod', {

@@ -14,6 +14,8 @@ import { waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 const SANDBOX = 'inspect-k8s-sandbox==0.14.0';
+/** Stands in for CoreDNS, whose startup probe it passes. */
+const READY_SIDECAR = "require('http').createServer((_, response) => response.end()).listen(18181)";
 /** The kinds of the chart that the cluster lacks. */
 const CILIUM = {
   apiVersion: 'apiextensions.k8s.io/v1',
@@ -72,10 +74,12 @@ describe('the recipe for Inspect, with the chart of inspect_k8s_sandbox', () => 
     const sleep = ['sleep', 'infinity'];
     const image = imageName('workload');
     const service = { runtimeClassName, image, command: sleep, resources: { requests: { memory: '64Mi' } } };
-    await writeFile(
-      values,
-      JSON.stringify({ services: { default: service }, corednsImage: image, corednsCommand: sleep }),
-    );
+    const chart = {
+      services: { default: service },
+      corednsImage: imageName('agent'),
+      corednsCommand: ['/usr/local/bin/node', '-e', READY_SIDECAR],
+    };
+    await writeFile(values, JSON.stringify(chart));
     const { helm } = await ensureTools(['helm']);
     const env = {
       PATH: `${dirname(join(helm, 'helm'))}:${process.env.PATH}`,

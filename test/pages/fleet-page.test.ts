@@ -95,6 +95,12 @@ describe('the page of the fleet in a browser', () => {
     assert.ok(Number(await page.evaluate('document.documentElement.scrollHeight')) <= 900);
   });
 
+  it('shows that no node should run gVisor', async () => {
+    state.view = sampleFleet(30, { expected: { proven: 0, total: 0 } });
+    const page = await open();
+    assert.equal(await page.locator('h1').textContent(), 'No node is known that should run gVisor');
+  });
+
   it('shows pods outside gVisor and faults of the controller in a burning fleet', async () => {
     state.view = burningFleet();
     const page = await open();

@@ -236,6 +236,8 @@ describe('the headline of why NODE', () => {
     const { code, out } = await run('why node-3');
     assert.equal(code, 0);
     assert.match(out, /^- node-3: gVisor is not expected here \(ShimNotFound, for 5m\)\n/);
+    assert.match(out, /\n\nTo run gVisor here\n {2}ShimNotFound: Install/);
+    assert.doesNotMatch(out, /What to do/);
   });
 
   it('says that a node without an agent keeps its label', async (t) => {
