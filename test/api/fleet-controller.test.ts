@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN } from '../e2e/agents.ts';
-import { useApiServer } from './api-server.ts';
+import { DOMAIN, readNode } from '../e2e/agents.ts';
+import { applyBase, useApiServer } from './api-server.ts';
 import { conditionOf } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
@@ -76,5 +76,19 @@ describe('the fleet controller on a real API server, with its own token', () => 
     } finally {
       await annotate('-');
     }
+  });
+
+  it('taints a node whose label it withdraws, with the component taint', async () => {
+    await applyBase(cluster(), ['taint']);
+    const run = await start({ TAINT: 'on' });
+    await objects().setAgent('node-1', false);
+    await withdrawn('node-1');
+    // The API server adds the kubelet's own taint to a new Node, which nothing removes here.
+    const ownTaints = async (name: string) =>
+      ((await readNode(cluster(), name)).spec.taints ?? []).filter(({ key }) => key.startsWith(DOMAIN));
+    await until('the taint', 20_000, async () => (await ownTaints('node-1')).length > 0);
+    assert.deepEqual(await ownTaints('node-1'), [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }]);
+    assert.deepEqual(await ownTaints('node-2'), []);
+    await run.stop();
   });
 });

@@ -109,8 +109,8 @@ export function useFleet(cluster: () => Cluster) {
     names,
     objects: () => objects,
     stateOf,
-    start: async () => {
-      const run = await FleetRun.start(cluster());
+    start: async (settings: Readonly<Record<string, string>> = {}) => {
+      const run = await FleetRun.start(cluster(), { ...SHORT, ...settings });
       runs.push(run);
       await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
       return run;
