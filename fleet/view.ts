@@ -165,24 +165,21 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
   const { upToDate, agents, statusOf, breaker, paused, damped, failedWrites } = state;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
-  const problems = [...failedWrites].map(([name, why]) => `${name}: ${why}`);
-  const unread = where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true);
+  const [failed] = failedWrites;
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
-  const alarms: readonly (Alarm & { readonly holds: boolean })[] = [
+  const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
     {
       reason: GROUPS.alone,
       severity: 'critical',
       message:
         'These nodes are labelled, and no agent there is Ready: a failure of gVisor would go unnoticed.',
       nodes: where(isWithoutAgent),
-      holds: rows.some(isWithoutAgent),
     },
     {
       reason: 'UnsandboxedPods',
       severity: 'critical',
       message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
       nodes: where((row) => row.violating > 0),
-      holds: violating > 0,
     },
     ...breaker.map((reason) => ({
       reason,
@@ -194,9 +191,8 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
     {
       reason: 'CannotWriteNodes',
       severity: 'critical',
-      message: `The controller cannot withdraw labels: ${problems[0] ?? ''}`,
+      message: `The controller cannot withdraw labels: ${failed?.join(': ')}`,
       nodes: [...failedWrites.keys()],
-      holds: problems.length > 0,
     },
     {
       reason: 'WatchesDown',
@@ -212,7 +208,6 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
       message:
         'The label here was withdrawn repeatedly, because the agent comes and goes. Each time the controller waits twice as long.',
       nodes: damped,
-      holds: damped.length > 0,
     },
     {
       reason: 'AgentsMissing',
@@ -225,26 +220,23 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
       reason: 'ReportsUnread',
       severity: 'warning',
       message: `The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.`,
-      nodes: unread,
-      holds: unread.length > 0,
+      nodes: where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
     },
     {
       reason: 'WeakenedPods',
       severity: 'warning',
       message: 'Pods in gVisor have a weakened sandbox here. kubectl gvisor-ready pods names them.',
       nodes: where(({ name }) => (statusOf(name)?.pods?.weakened ?? 0) > 0),
-      holds: rows.some(({ name }) => (statusOf(name)?.pods?.weakened ?? 0) > 0),
     },
     {
       reason: GROUPS.problems,
       severity: 'warning',
       message: 'Sandboxes hang, or would not survive a restart.',
       nodes: where((row) => row.problems > 0),
-      holds: rows.some((row) => row.problems > 0),
     },
   ];
   return alarms
-    .filter(({ holds }) => holds)
+    .filter(({ holds, nodes }) => holds ?? nodes.length > 0)
     .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
     .map(({ holds: _, ...alarm }) => alarm);
 }
