@@ -35,7 +35,7 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
   const expected = [known?.sha256, source.sha256].filter((digest) => digest !== undefined);
   if (expected.length === 0)
     throw new UsageError(
-      `Nobody has recorded the SHA-256 of gVisor ${release} for ${process.arch} in installer/releases.json. Give --sha256, from a source that you trust: ${USAGE}`,
+      `installer/releases.json has no SHA-256 of gVisor ${release} for ${process.arch}. Give --sha256, from a source that you trust: ${USAGE}`,
     );
   const malformed = expected.find((digest) => !/^[0-9a-f]{64}$/.test(digest));
   if (malformed !== undefined)

@@ -159,7 +159,7 @@ export async function holds(root: string, { file, isDropIn, text }: Written): Pr
   return isDropIn ? content === text : (content ?? '').includes(text);
 }
 
-/** The installer's text in a file, whoever changed it since; undefined where there is none. */
+/** The installer's text in a file, even if it was changed since; undefined where there is none. */
 export async function foundIn(root: string, file: string): Promise<string | undefined> {
   const content = (await contentOf(root, file)) ?? '';
   const from = content.indexOf(BEGIN);

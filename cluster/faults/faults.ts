@@ -40,12 +40,12 @@ export const FAULTS = {
     },
   }),
   'runsc-cannot-boot': fault('runsc', {
-    does: 'replaces runsc with a program that tells a version and fails at everything else',
+    does: 'replaces runsc with a program that prints a version and fails at everything else',
     seen: 'gVisor pods stay in ContainerCreating: OCI runtime create failed; every file looks right',
     apply: (node) => pretend(node, 'echo "this program cannot boot a sandbox" >&2; exit 128'),
   }),
   'runsc-hangs': fault('runsc', {
-    does: 'replaces runsc with a program that tells a version and hangs at everything else',
+    does: 'replaces runsc with a program that prints a version and hangs at everything else',
     seen: 'gVisor pods stay in ContainerCreating without an error for minutes',
     apply: (node) => pretend(node, 'while :; do sleep 1; done'),
   }),

@@ -11,7 +11,7 @@ from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, p
 from .settings import Settings
 from .starting import newest_warning
 
-# Events of the agents, which look at a pod's processes. Whoever may create Events could forge them, but none of them
+# Events of the agents, which look at a pod's processes. A user who may create Events could forge them, but none of them
 # makes a pod count as in gVisor.
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
 

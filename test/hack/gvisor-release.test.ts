@@ -56,7 +56,7 @@ for (const [what, source, why] of [
     { mirror: 'http://127.0.0.1:1', sha256: '0'.repeat(64) },
     /http:\/\/127\.0\.0\.1:1\/release\/.* cannot be downloaded: /,
   ],
-  ['no digest', {}, /Nobody has recorded the SHA-256 .* Give --sha256/],
+  ['no digest', {}, /has no SHA-256 of gVisor .* Give --sha256/],
   ['a release that the table lacks', { release: '20260101.0', sha256: '0'.repeat(64) }, /Add it there/],
 ] as const)
   it(`refuses ${what}, and writes nothing`, async () => {

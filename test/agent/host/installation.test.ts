@@ -57,7 +57,7 @@ describe('parseJournal', () => {
   });
 
   const UNKNOWN: Readonly<Record<string, object>> = {
-    'a directory of somebody else': { installed: { generation: '/opt/gvisor' } },
+    'a directory of another owner': { installed: { generation: '/opt/gvisor' } },
     'a release that is no name': { installed: { generation: `/x/<script>-0123456789ab` } },
     'an endless name': { installed: { generation: `/x/${'r'.repeat(99)}-0123456789ab` } },
     'a step that is no word': { pending: { ...PENDING, step: 'restart\u001b[2J' } },
