@@ -64,7 +64,8 @@ const PATCH = [
   {
     op: 'add',
     path: '/spec/template/spec/initContainers/0/args/-',
-    value: `--restart-command=${RESTART}`,
+    // Kubernetes reads $$ as $ in arguments.
+    value: `--restart-command=${RESTART.replaceAll('$', () => '$$')}`,
   },
 ];
 const patches = [
