@@ -42,7 +42,7 @@ class FakeApi:
         self.created: list[Json] = []
         self.events: list[Json] = []
         self.jobs: dict[str, Json] = {}
-        self.requests: list[tuple[float, str]] = []
+        self.received: list[tuple[float, str]] = []
         self.faults: list[Fault] = []
         self.kubelet: Callable[[FakeApi, str], None] = runs
         # Whether a deleted pod goes at once.
@@ -86,8 +86,8 @@ class FakeApi:
     ) -> None:
         self.faults.append(Fault(method, path, status, times, headers or {}, late))
 
-    def asked(self, pattern: str) -> list[str]:
-        return [line for _, line in self.requests if re.search(pattern, line)]
+    def requests(self, pattern: str) -> list[str]:
+        return [line for _, line in self.received if re.search(pattern, line)]
 
     def version(self) -> str:
         self._version += 1
@@ -140,7 +140,7 @@ class Response:
 
     def send_it(self) -> None:
         method = self.handler.command
-        self.api.requests.append((time.monotonic(), f"{method} {self.handler.path}"))
+        self.api.received.append((time.monotonic(), f"{method} {self.handler.path}"))
         for fault in self.api.faults:
             if fault.left and fault.method == method and re.search(fault.path, self.handler.path):
                 fault.left -= 1

@@ -106,7 +106,7 @@ class AdoptionTest(ApiCase):
         done = threading.Event()
 
         def start_before_deletion() -> None:
-            while not self.api.asked("DELETE|GET /api/v1/namespaces/evals/events"):
+            while not self.api.requests("DELETE|GET /api/v1/namespaces/evals/events"):
                 time.sleep(0.01)
             runs(self.api, "eval-1")
             done.set()

@@ -79,7 +79,7 @@ class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
     async def cancelled(self, dispatcher: AsyncDispatcher, pattern: str) -> float:
         """Cancels a call once the API server has had a request. Returns how long that took."""
         task = asyncio.create_task(dispatcher.dispatch(pod(), Policy.REQUIRE))
-        while not self.api.asked(pattern):
+        while not self.api.requests(pattern):
             await asyncio.sleep(0.01)
         begun = time.monotonic()
         task.cancel()

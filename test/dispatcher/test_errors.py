@@ -105,7 +105,7 @@ class QuotaTest(ApiCase):
     def test_wait_waits_for_room(self) -> None:
         self.later(1, lambda: self.api.remove("other"))
         self.assertEqual(self.outcome(Policy.WAIT), ("gvisor", "Available"))
-        self.assertGreater(len(self.api.asked("POST .*/pods")), 2)
+        self.assertGreater(len(self.api.requests("POST .*/pods")), 2)
 
     def test_wait_ends_at_its_deadline(self) -> None:
         begun = time.monotonic()
@@ -115,13 +115,13 @@ class QuotaTest(ApiCase):
     def test_the_other_policies_report_it_at_once_and_never_fall_back(self) -> None:
         for policy in (Policy.REQUIRE, Policy.PREFER):
             self.assertEqual(self.outcome(policy), ("RetryLaterError", "QuotaExceeded"))
-        self.assertEqual((len(self.api.asked("POST")), self.api.created), (2, []))
+        self.assertEqual((len(self.api.requests("POST")), self.api.created), (2, []))
 
     def test_a_pod_larger_than_the_quota_is_not_retried(self) -> None:
         self.api.quota = 0
         with self.assertRaisesRegex(DispatchError, r"PodRefused: .* limited: pods=0 \(more than the quota has\)"):
             self.call(Policy.WAIT)
-        self.assertEqual(len(self.api.asked("POST")), 1)
+        self.assertEqual(len(self.api.requests("POST")), 1)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class FaultTest(ApiCase):
             self.api.fail("POST", "/pods", 409, times=50)
             with self.assertRaisesRegex(RetryLaterError, "ApiConflict: cannot create pod evals/eval-1: 409"):
                 self.call(Policy.PREFER)
-        self.assertLess(len(self.api.asked("POST")), 10)
+        self.assertLess(len(self.api.requests("POST")), 10)
 
 
 class WatchTest(ApiCase):
@@ -86,7 +86,7 @@ class WatchTest(ApiCase):
         self.api.fail("GET", "watch=", 403, times=999)
         self.later(5, lambda: self.api.update("eval-1", {"phase": "Running"}))
         self.assertTrue(self.call(start_deadline=30, node_interval=30).in_gvisor)
-        self.assertLess(len(self.api.asked("watch=")), 12)
+        self.assertLess(len(self.api.requests("watch=")), 12)
 
     def test_watches_that_end_at_once_or_expire_restart(self) -> None:
         for status in (0, 410):

@@ -60,7 +60,7 @@ class ScaleTest(ApiCase):
         self.api.nodes = Fleet()
         reason, _, grown = self.ask()
         self.assertEqual(reason, "Available")
-        self.assertEqual(len(self.api.asked("/nodes")), 1)
+        self.assertEqual(len(self.api.requests("/nodes")), 1)
         self.assertEqual(self.api.largest_page, 20)
         self.assertLess(grown, 10)
 
@@ -69,7 +69,7 @@ class ScaleTest(ApiCase):
         reason, message, grown = self.ask()
         self.assertEqual(reason, "NoSchedulableNode")
         self.assertIn(" taint node.kubernetes.io/unschedulable=:NoSchedule: node-0000.", message)
-        self.assertLessEqual(len(self.api.asked("/nodes")), 21)
+        self.assertLessEqual(len(self.api.requests("/nodes")), 21)
         self.assertIn(" and 4,997 more", message)
         self.assertLess(grown, 60)
         self.assertLessEqual(len(message), 1000)
@@ -77,7 +77,7 @@ class ScaleTest(ApiCase):
     def test_it_stops_at_the_first_new_node(self) -> None:
         self.api.nodes = Fleet(ready="unknown", reason="AgentStarting")
         self.assertEqual(self.ask()[0], "GVisorUndecided")
-        self.assertEqual((len(self.api.asked("/nodes")), self.api.largest_page), (2, 20))
+        self.assertEqual((len(self.api.requests("/nodes")), self.api.largest_page), (2, 20))
 
     def test_a_fleet_that_fails_gives_a_short_annotation(self) -> None:
         self.api.nodes = Fleet(ready="false", reason="RunscNotFound")
