@@ -151,7 +151,7 @@ class Response:
                     self.handler.connection.shutdown(2)
                     return None
                 return self.send(fault.status, refusal(fault.status, "a fault of the test"), fault.headers)
-        if self.query.get("watch") in ("true", "True"):
+        if self.query.get("watch") == "true":
             return self.watch()
         return self.send(*self._dispatch())
 
