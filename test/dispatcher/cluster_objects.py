@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ def fresh(name: str) -> Json:
     return one
 
 
+def api_with(**fields: object) -> Callable[[FakeApi], None]:
+    """Changes fields of a fake API server."""
+    return lambda api: vars(api).update(fields)
+
+
 def runs(api: FakeApi, name: str) -> None:
     """A kubelet on which everything works."""
     api.update(name, spec={"nodeName": "node-1"})
@@ -65,8 +71,7 @@ def unschedulable(api: FakeApi, name: str) -> None:
 
 def pulls(api: FakeApi, name: str) -> None:
     """A kubelet that is still pulling the image."""
-    api.update(name, spec={"nodeName": "node-1"})
-    api.update(name, {"containerStatuses": [container("waiting", reason="ContainerCreating")]})
+    waits_for(api, name, "ContainerCreating")
 
 
 def waits_for(api: FakeApi, name: str, reason: str, message: str = "") -> None:
@@ -78,6 +83,11 @@ def waits_for(api: FakeApi, name: str, reason: str, message: str = "") -> None:
 def cannot_pull(api: FakeApi, name: str) -> None:
     """A kubelet that cannot parse the image's name."""
     waits_for(api, name, "InvalidImageName", 'couldn\'t parse image name "A:b:c"')
+
+
+def rejects(api: FakeApi, name: str, reason: str, message: str) -> None:
+    """A kubelet that does not admit the pod."""
+    api.update(name, {"phase": "Failed", "reason": reason, "message": message}, {"nodeName": "node-1"})
 
 
 def initialises(api: FakeApi, name: str) -> None:

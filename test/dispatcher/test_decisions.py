@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Callable
+from functools import partial
 
 from case import SHORT, ApiCase
-from cluster_objects import READY, RUNTIME_CLASS, Json, fresh, initialises, node, pod, pulls, unschedulable
+from cluster_objects import (
+    READY,
+    RUNTIME_CLASS,
+    Json,
+    api_with,
+    fresh,
+    initialises,
+    node,
+    pod,
+    pulls,
+    rejects,
+    unschedulable,
+)
 from fake_api import FakeApi
 from gvisor_dispatch import DispatchError, Policy
 
@@ -14,10 +27,6 @@ GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
 UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
 NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
-
-
-def api_with(**fields: object) -> Callable[[FakeApi], None]:
-    return lambda api: vars(api).update(fields)
 
 
 def nodes(*found: Json) -> Callable[[FakeApi], None]:
@@ -256,10 +265,7 @@ class DecisionTest(ApiCase):
         self.assertEqual(list(self.api.pods), ["eval-1"])
 
     def test_a_pod_that_kubelets_reject_is_tried_three_times(self) -> None:
-        def rejects(api: FakeApi, name: str) -> None:
-            api.update(name, {"phase": "Failed", "reason": "OutOfcpu", "message": "no room"}, {"nodeName": "node-1"})
-
-        self.api.kubelet = rejects
+        self.api.kubelet = partial(rejects, reason="OutOfcpu", message="no room")
         self.assertEqual(self.outcome(Policy.PREFER), ("RetryLaterError", "PodRejected"))
         self.assertEqual((len(self.api.created), self.on_host()), (3, []))
 

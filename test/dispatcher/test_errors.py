@@ -7,7 +7,7 @@ import unittest
 from functools import partial
 
 from case import SHORT, ApiCase
-from cluster_objects import Json, cannot_pull, pod, pulls, runs, waits_for
+from cluster_objects import Json, cannot_pull, pod, pulls, rejects, runs, waits_for
 from fake_api import FakeApi
 from gvisor_dispatch import DispatchError, PodError, Policy
 from gvisor_dispatch.creating import refusal
@@ -57,15 +57,12 @@ class PodErrorTest(ApiCase):
             api.events.append(event('MountVolume.SetUp failed for volume "v" : configmap "settings" not found'))
             pulls(api, name)
 
-        def rejects(api: FakeApi, name: str) -> None:
-            api.update(name, {"phase": "Failed", "reason": "SysctlForbidden", "message": "no"}, {"nodeName": "node-1"})
-
         for kubelet, text in (
             (cannot_pull, "InvalidImageName: couldn't parse"),
             (partial(waits_for, reason="ErrImageNeverPull"), "ErrImageNeverPull"),
             (partial(waits_for, reason=CONFIG, message='secret "s" not found'), f'{CONFIG}: secret "s" not found'),
             (mounts, 'FailedMount: .* configmap "settings" not found'),
-            (rejects, "SysctlForbidden"),
+            (partial(rejects, reason="SysctlForbidden", message="no"), "SysctlForbidden"),
         ):
             with self.subTest(text), FakeApi() as self.api:
                 self.api.kubelet = kubelet

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unittest
 from collections.abc import Callable
+from functools import partial
 
 from case import ApiCase
-from cluster_objects import RUNTIME_CLASS, Json, cannot_pull, node, pod, runs, unschedulable
+from cluster_objects import RUNTIME_CLASS, Json, api_with, cannot_pull, node, pod, rejects, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import Explanation
 
@@ -19,16 +20,6 @@ def event(reason: str) -> Callable[[FakeApi], None]:
     return lambda api: api.events.append(found)
 
 
-def fields(**changes: object) -> Callable[[FakeApi], None]:
-    return lambda api: vars(api).update(changes)
-
-
-def is_rejected(api: FakeApi, name: str) -> None:
-    api.update(
-        name, {"phase": "Failed", "reason": "NodeAffinity", "message": "Predicate failed"}, {"nodeName": "node-1"}
-    )
-
-
 class ExplainTest(ApiCase):
     def explain(self, spec: Json, kubelet: Callable[[FakeApi, str], None], arrange: object = None) -> Explanation:
         with FakeApi() as self.api:
@@ -39,8 +30,10 @@ class ExplainTest(ApiCase):
             return self.dispatcher().explain({"metadata": {"name": "eval-1", "namespace": "evals"}})
 
     def test_each_place(self) -> None:
-        other = {**RUNTIME_CLASS, "handler": "runc"}
+        other = api_with(runtime_class={**RUNTIME_CLASS, "handler": "runc"})
+        missing = api_with(runtime_class=None)
         undecided = node("node-1", "unknown", "SandboxSlow")
+        rejected = partial(rejects, reason="NodeAffinity", message="Predicate failed")
         cases = [
             ((IN_GVISOR, runs), (True, "InGVisor", "gVisor is proven on node-1: SandboxProven")),
             ((IN_GVISOR, runs, event("WeakenedPod")), (True, "WeakenedPod", "from the agent")),
@@ -48,15 +41,15 @@ class ExplainTest(ApiCase):
             (({}, runs), (False, "NoRuntimeClass", "no runtimeClassName: it runs on the host's kernel")),
             (({}, unschedulable), (False, "NoRuntimeClass", "host's kernel")),
             ((IN_GVISOR, runs, event("UnsandboxedPod")), (False, "UnsandboxedPod", "from the agent")),
-            ((IN_GVISOR, runs, fields(runtime_class=other)), (False, "HandlerMismatch", 'has the handler "runc"')),
-            ((IN_GVISOR, runs, fields(runtime_class=None)), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
-            ((IN_GVISOR, runs, fields(nodes=[FAILS])), (None, "NodeUnproven", "GVisorReady is False: ShimNotFound")),
-            ((IN_GVISOR, runs, fields(nodes=[undecided])), (None, "NodeUnproven", "is Unknown: SandboxSlow")),
-            ((IN_GVISOR, runs, fields(nodes=[])), (None, "NodeUnproven", "the node is gone")),
+            ((IN_GVISOR, runs, other), (False, "HandlerMismatch", 'has the handler "runc"')),
+            ((IN_GVISOR, runs, missing), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
+            ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "GVisorReady is False: ShimNotFound")),
+            ((IN_GVISOR, runs, api_with(nodes=[undecided])), (None, "NodeUnproven", "is Unknown: SandboxSlow")),
+            ((IN_GVISOR, runs, api_with(nodes=[])), (None, "NodeUnproven", "the node is gone")),
             ((IN_GVISOR, unschedulable), (None, "NotScheduled", "3 Insufficient cpu.; Available: proven nodes")),
-            ((IN_GVISOR, unschedulable, fields(nodes=[FAILS])), (None, "NotScheduled", "GVisorFails: .* node-1")),
+            ((IN_GVISOR, unschedulable, api_with(nodes=[FAILS])), (None, "NotScheduled", "GVisorFails: .* node-1")),
             ((IN_GVISOR, cannot_pull), (None, "NotStarted", "InvalidImageName: ")),
-            ((IN_GVISOR, is_rejected), (None, "PodRejected", "NodeAffinity: Predicate failed")),
+            ((IN_GVISOR, rejected), (None, "PodRejected", "NodeAffinity: Predicate failed")),
             ((IN_GVISOR, lambda api, name: api.remove(name)), (None, "PodMissing", "there is no pod evals/eval-1")),
         ]
         for arguments, (in_gvisor, reason, text) in cases:
@@ -67,9 +60,12 @@ class ExplainTest(ApiCase):
 
     def test_a_forged_event_makes_no_pod_count_as_in_gvisor(self) -> None:
         self.assertFalse(self.explain({}, runs, event("WeakenedPod")).in_gvisor)
-        self.assertIsNone(
-            self.explain(IN_GVISOR, runs, lambda api: (event("WeakenedPod")(api), fields(nodes=[FAILS])(api))).in_gvisor
-        )
+
+        def fails_with_event(api: FakeApi) -> None:
+            event("WeakenedPod")(api)
+            api.nodes = [FAILS]
+
+        self.assertIsNone(self.explain(IN_GVISOR, runs, fails_with_event).in_gvisor)
 
     def test_the_pods_of_a_selector(self) -> None:
         for name, spec, release in (("a", IN_GVISOR, "r1"), ("b", {}, "r1"), ("c", {}, "r2")):
