@@ -94,8 +94,7 @@ class Api:
         """Warning Events about a pod, oldest first."""
         meta = pod["metadata"]
         selector = f"involvedObject.uid={meta['uid']},type=Warning"
-        path = f"/api/v1/namespaces/{quote(meta['namespace'])}/events"
-        found = await self.read("list events", path, fieldSelector=selector, limit=50)
+        found = await self.read("list events", event_path(meta["namespace"]), fieldSelector=selector, limit=50)
         return sorted(found.get("items") or [], key=last_seen)
 
     async def follow(self, pod: Json, enough: Callable[[Json], bool], until: float) -> Json | None:
@@ -149,6 +148,11 @@ def pod_path(namespace: str, name: str = "") -> str:
     """The path of a pod, or of all pods in a namespace."""
     pods = f"/api/v1/namespaces/{quote(namespace)}/pods"
     return f"{pods}/{quote(name)}" if name else pods
+
+
+def event_path(namespace: str) -> str:
+    """The path of all Events in a namespace."""
+    return f"/api/v1/namespaces/{quote(namespace)}/events"
 
 
 def backoff_delays(longest: float = 5) -> Iterator[float]:

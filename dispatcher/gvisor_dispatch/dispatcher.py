@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from kubernetes import client
 
-from .api import Api, backoff_delays, pod_path
+from .api import Api, backoff_delays, event_path, pod_path
 from .availability import Availability, availability
 from .creating import create
 from .decision import Decision, Started, fallback_event, started
@@ -244,7 +244,7 @@ class AsyncDispatcher:
         log.warning("%s/%s runs WITHOUT gVisor: %s", meta["namespace"], meta["name"], decision)
         event = fallback_event(subject, decision)
         try:
-            await self._api.create("write an Event", f"/api/v1/namespaces/{meta['namespace']}/events", event)
+            await self._api.create("write an Event", event_path(meta["namespace"]), event)
         except DispatchError as error:
             if not (isinstance(error, RefusedError) and error.status == 409):  # an earlier call wrote it
                 log.warning("%s", error.message)
