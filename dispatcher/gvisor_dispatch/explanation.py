@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from .api import Api
 from .availability import availability, read_class
 from .nodes import verdict
-from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, truncated, why_waiting
+from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, truncated, why_rejected
 from .settings import Settings
-from .starting import newest_warning
+from .starting import why_pending
 
 # Events of the agents, which look at a pod's processes. A user who may create Events could forge them, but none of them
 # makes a pod count as in gVisor.
@@ -66,10 +66,9 @@ async def why_outside(api: Api, pod: Json, settings: Settings) -> Explanation | 
 
 async def why_not_started(api: Api, pod: Json, settings: Settings) -> tuple[str, str]:
     """The reason and the message for a pod without a started container."""
-    status = pod.get("status") or {}
     if phase(pod) == "Failed":
-        return "PodRejected", truncated(f"{status.get('reason')}: {status.get('message')}")
-    cause = why_waiting(pod) or await newest_warning(api, pod)
+        return "PodRejected", why_rejected(pod)
+    cause = await why_pending(api, pod)
     if is_bound(pod):
         return "NotStarted", truncated(f"the pod has a node and no container has started: {cause}")
     found = await availability(api, pod["spec"], settings)

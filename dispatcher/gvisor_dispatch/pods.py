@@ -108,6 +108,12 @@ def waiting_reasons(pod: Json) -> set[str]:
     return {str(state["waiting"].get("reason")) for state in states(pod) if state.get("waiting")}
 
 
+def why_rejected(pod: Json) -> str:
+    """Why the kubelet rejected a pod."""
+    status = pod.get("status") or {}
+    return truncated(f"{status.get('reason')}: {status.get('message')}")
+
+
 def why_waiting(pod: Json) -> str:
     """What a pod waits for, from the scheduler or the kubelet; empty if neither says."""
     for condition in (pod.get("status") or {}).get("conditions") or []:

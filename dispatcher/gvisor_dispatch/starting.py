@@ -18,6 +18,7 @@ from .pods import (
     phase,
     truncated,
     waiting_reasons,
+    why_rejected,
     why_waiting,
 )
 from .settings import Settings
@@ -73,17 +74,22 @@ def is_over(pod: Json) -> bool:
 
 async def why_not(api: Api, pod: Json) -> DispatchError:
     """Why a pod did not start, from the scheduler or the kubelet."""
-    node, status = pod["spec"].get("nodeName"), pod.get("status") or {}
+    node = pod["spec"].get("nodeName")
     if phase(pod) == "Failed":
-        text = truncated(f"{status.get('reason')}: {status.get('message')}")
-        forbidden = status.get("reason") in FORBIDDEN
+        text = why_rejected(pod)
+        forbidden = pod["status"].get("reason") in FORBIDDEN
         return PodError("PodCannotStart", text) if forbidden else RetryLaterError("PodRejected", text)
-    cause = why_waiting(pod) or await newest_warning(api, pod)
+    cause = await why_pending(api, pod)
     if MISSING.search(cause):
         return PodError("PodCannotStart", truncated(cause))
     if not node:
         return RetryLaterError("Unschedulable", truncated(f"no node took the pod in time: {cause}"))
     return RetryLaterError("StartDeadlineExceeded", truncated(f"the pod did not start on node {node} in time: {cause}"))
+
+
+async def why_pending(api: Api, pod: Json) -> str:
+    """What a pod waits for, from its status or else its newest Warning Event."""
+    return why_waiting(pod) or await newest_warning(api, pod)
 
 
 async def newest_warning(api: Api, pod: Json) -> str:
