@@ -17,6 +17,7 @@ from .nodes import (
     READY_LABEL,
     as_text,
     has_handler,
+    has_labels,
     obstacle,
     summary,
     taints,
@@ -90,22 +91,25 @@ async def availability(api: Api, spec: Mapping[str, Any], settings: Settings, en
 async def unguarded(api: Api, scheduling: Json, spec: Mapping[str, Any]) -> str | None:
     """Where a pod could land unproven if its class selects a pool of nodes and not the proven ones; None if the agents'
     taint keeps it away from every unproven node of the pool."""
-    tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
     taint = {"key": NOT_READY_TAINT, "effect": "NoSchedule"}
-    if not scheduling.get("nodeSelector") or any(tolerates(one, taint) for one in tolerations):
+    if not scheduling.get("nodeSelector") or any(tolerates(one, taint) for one in tolerations(scheduling, spec)):
         return "on a node where gVisor was not proven"
     async for node in api.nodes(as_text(scheduling["nodeSelector"])):
         guarded = any(one.get("key") == NOT_READY_TAINT and one.get("effect") == "NoSchedule" for one in taints(node))
-        if not guarded and (node["metadata"].get("labels") or {}).get(READY_LABEL) != "true":
+        if not guarded and not has_labels(node, {READY_LABEL: "true"}):
             return f"on {node['metadata']['name']}, which is not proven and lacks the taint {NOT_READY_TAINT}"
     return None
+
+
+def tolerations(scheduling: Json, spec: Mapping[str, Any]) -> list[Json]:
+    """A pod's tolerations once admission has added those of its RuntimeClass."""
+    return [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
 
 
 async def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
     """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
     selector = {**scheduling["nodeSelector"], READY_LABEL: "true"}
-    tolerations = [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
-    pool = {"nodeSelector": selector, "tolerations": tolerations}
+    pool = {"nodeSelector": selector, "tolerations": tolerations(scheduling, spec)}
     pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
     proven = await among_proven(api.nodes(as_text(selector)), pod, enough)
     others = {key: value for key, value in selector.items() if key != READY_LABEL}
