@@ -113,22 +113,26 @@ function trackRollout(
 }
 
 /**
- * Names of the nodes on which a rollout may be replacing the agent: it has no pod, or one that was never Ready. A pod that was
- * Ready and is not now was lost for another reason.
+ * Names of the nodes on which a rollout may be replacing the agent: nodes without a pod, or with a pod that was never Ready.
+ * A pod that was Ready and is not now was lost for another reason.
  */
 function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): ReadonlySet<string> {
   const kept = new Set(pods.filter(({ node, name }) => readyPods.get(node) === name).map(({ node }) => node));
   return new Set(nodes.map(({ name }) => name).filter((name) => !kept.has(name)));
 }
 
-/**
- * Whether more nodes are without an agent than may lose the label. A node counts after a third of the timeout, so that
- * the breaker opens before the first of many failing nodes is due.
- */
-function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, timeouts }: BreakerInput): boolean {
-  const { agentTimeoutMs, windowMs, share } = timeouts;
-  const gone = new Set(lost.filter(({ forMs }) => forMs >= agentTimeoutMs / 3).map(({ node }) => node.uid));
-  for (const [uid, times] of withdrawn) if (clock.nowMs - (times.at(-1) ?? 0) < windowMs) gone.add(uid);
+/** The lost nodes that count: after a third of the timeout, so that the breaker opens before the first of many is due. */
+function countedNodes({ lost, timeouts }: BreakerInput): readonly FleetNode[] {
+  return lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs / 3).map(({ node }) => node);
+}
+
+/** Whether more nodes are without an agent than may lose the label. */
+function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolean {
+  const { clock, timeouts } = input;
+  const { windowMs, share } = timeouts;
+  const gone = new Set(countedNodes(input).map(({ uid }) => uid));
+  for (const [uid, times] of withdrawn)
+    if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
   for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
   const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
@@ -137,23 +141,23 @@ function areTooMany({ nodes, withdrawn }: Observed, { lost, clock, timeouts }: B
 /** The share of the labelled nodes that may be without agent and label at the same time, however slowly they lost them. */
 const FLOOR_SHARE = 1 / 3;
 
-/** Whether one more withdrawal would leave too few labels, of those that there were before. */
-function areTooFewLeft({ nodes, readyAgents }: Observed, { lost, timeouts }: BreakerInput): boolean {
-  const due = lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs / 3).length;
-  const gone = nodes.filter(
-    ({ name, label, verdict }) =>
-      label === 'false' && verdict?.reason === 'AgentLost' && !readyAgents.has(name),
-  ).length;
+/** Whether one more withdrawal would leave too few of the labels that there were before. */
+function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
+  const due = countedNodes(input).length;
+  const gone = nodes.filter((node) => wasLost(node) && !readyAgents.has(node.name)).length;
   const labelled = nodes.filter(({ label }) => label === 'true').length;
   return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
 }
 
+/** Whether any controller withdrew the label. A kubelet can forge the condition, but not the label that a withdrawal leaves. */
+function wasLost({ label, verdict }: FleetNode): boolean {
+  return label === 'false' && verdict?.reason === 'AgentLost';
+}
+
 /** Whether any controller withdrew the label within the window; a kubelet may forge a time in the future. */
-function wasLostWithin(windowMs: number, { label, verdict }: FleetNode, wallMs: number): boolean {
-  // A kubelet can forge the condition, but not the label that a withdrawal leaves.
-  if (label !== 'false' || verdict?.reason !== 'AgentLost') return false;
+function wasLostWithin(windowMs: number, node: FleetNode, wallMs: number): boolean {
   // Another controller's clock may be ahead.
-  return Math.abs(wallMs - Date.parse(verdict.since)) <= windowMs;
+  return wasLost(node) && Math.abs(wallMs - Date.parse(node.verdict?.since ?? '')) <= windowMs;
 }
 
 /** State that is carried from one decision to the next; times are monotonic. */
