@@ -1,6 +1,6 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
-import { BREAKER_REASONS } from './decide.ts';
+import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -76,10 +76,10 @@ export class FleetMetrics {
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
         this.#gauges.gvisor_fleet_releases.set({ component, release }, count);
-    const open = new Set<string>(view.breaker.map(({ reason }) => reason));
-    if (view.rolling) open.add('RollingOut');
-    for (const reason of [...Object.keys(BREAKER_REASONS), 'RollingOut'])
+    const open = new Set(view.breaker.map(({ reason }) => reason));
+    for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
+    this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
