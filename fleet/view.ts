@@ -219,7 +219,8 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
     {
       reason: 'ReportsUnread',
       severity: 'warning',
-      message: `The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.`,
+      message:
+        'The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.',
       nodes: where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
     },
     {

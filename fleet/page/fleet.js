@@ -38,7 +38,7 @@ function time(value) {
   return made;
 }
 
-/** What is said of the nodes of a group that is not named for a reason code. */
+/** What is said of all nodes of a group; of other groups, the message of the first node is shown. */
 const GROUPS = {
   LabelWithoutAgent: 'labelled, but no agent is Ready',
   NodeNotReady: 'the kubelet does not report Ready',
@@ -94,12 +94,12 @@ function row(node) {
   return made;
 }
 
-/** Puts elements into a parent, and moves only those that are out of place. */
-function place(body, rows) {
-  let at = body.firstElementChild;
-  for (const made of rows) {
+/** Puts elements into a parent, and moves only what is out of place. */
+function place(parent, children) {
+  let at = parent.firstElementChild;
+  for (const made of children) {
     if (made === at) at = at.nextElementSibling;
-    else body.insertBefore(made, at);
+    else parent.insertBefore(made, at);
   }
   while (at) {
     const next = at.nextElementSibling;
@@ -176,7 +176,8 @@ function showSummary(group, name, nodes) {
     down && name !== 'NodeNotReady' ? `${down} NotReady` : '',
     cordoned ? `${cordoned} cordoned` : '',
   ].filter(Boolean);
-  const text = JSON.stringify([tone, meaning, count, firstNames(nodes)]);
+  const names = firstNames(nodes);
+  const text = JSON.stringify([tone, meaning, count, names]);
   if (group.text === text) return;
   group.text = text;
   group.details.className = `group ${tone}`;
@@ -193,7 +194,7 @@ function showSummary(group, name, nodes) {
     ' ',
     element('span', meaning, 'meaning'),
     ' ',
-    element('span', firstNames(nodes), 'members'),
+    element('span', names, 'members'),
   );
 }
 
@@ -349,7 +350,7 @@ async function refresh() {
 function filter() {
   if (!fleet) return;
   const open = byName.value.trim() !== '' || byReason.value !== '';
-  for (const group of drawn.values()) Object.assign(group, { maxRows: FIRST_ROWS });
+  for (const group of drawn.values()) group.maxRows = FIRST_ROWS;
   showGroups();
   for (const { details } of drawn.values()) details.open = open;
   showGroups();
