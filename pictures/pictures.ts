@@ -9,11 +9,11 @@ import { SAMPLES } from '../test/agent/text/sample-status.ts';
 import { launchChromium } from '../test/chromium.ts';
 import { burningFleet, mixedFleet, SINCE } from '../test/fleet/sample-fleet.ts';
 
+const FLEETS = { mixed: mixedFleet, burning: burningFleet } as const;
 /** The page of a node in a recorded state, or that of a sample fleet. */
 type State = keyof typeof SAMPLES | keyof typeof FLEETS;
-const isFleet = (state: State): state is keyof typeof FLEETS => Object.hasOwn(FLEETS, state);
 type Scheme = 'light' | 'dark';
-const FLEETS = { mixed: mixedFleet, burning: burningFleet } as const;
+const isFleet = (state: State): state is keyof typeof FLEETS => Object.hasOwn(FLEETS, state);
 const STATES = [...Object.keys(SAMPLES), ...Object.keys(FLEETS)] as State[];
 const WIDTHS = { desktop: 1100, phone: 390 } as const;
 type Picture = {

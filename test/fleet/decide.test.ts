@@ -329,7 +329,7 @@ describe('decide, for an agent that crash-loops', () => {
     assert.deepEqual(fleet.decision?.damped, [A]);
   });
 
-  it('waits longer each time, and withdraws the label of one that stays away', () => {
+  it('waits longer each time, and withdraws the label of an agent that stays away', () => {
     const fleet = running();
     for (let time = 0; time < 4; time++) crash(fleet);
     fleet.lose(A);

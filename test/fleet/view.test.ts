@@ -41,7 +41,7 @@ const NOTHING = {
 } as const;
 
 const view = viewFleet({
-  upToDate: true,
+  ...NOTHING,
   nodes: NODES,
   pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
   agents: { observed: true, desired: 9, ready: 8 },
@@ -52,9 +52,6 @@ const view = viewFleet({
   },
   breaker: ['TooManyLost'],
   paused: ['alone'],
-  rolling: false,
-  damped: [],
-  failedWrites: new Map(),
 });
 
 describe('viewFleet', () => {

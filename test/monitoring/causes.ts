@@ -212,7 +212,7 @@ export const CAUSES: readonly Cause[] = [
     fires: [],
   },
   {
-    cause: 'A rollout of the agents stops at one that does not start',
+    cause: 'A rollout stops at an agent that does not start',
     series: merged(
       kube(node(1), { gvisor_fleet_label_without_agent: always(1) }),
       OTHERS,

@@ -117,8 +117,7 @@ function firstOf(values: string): string {
 
 function labelled(labels: string, values: Series): Series {
   const named = Object.entries(values).map(([metric, text]) => {
-    const own = metric.endsWith('}') ? `${metric.slice(0, -1)}, ` : `${metric}{`;
-    const name = `${own}${labels}}`;
+    const name = metric.endsWith('}') ? `${metric.slice(0, -1)}, ${labels}}` : `${metric}{${labels}}`;
     return [name, text];
   });
   return Object.fromEntries(named.filter(([, text]) => text !== ''));
