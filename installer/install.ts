@@ -174,7 +174,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
 }
 
-/** Waits until no process runs gVisor, as after a probe of the agent, and resolves with those that stay. */
+/** Waits until no process runs gVisor, as after a probe of the agent, and resolves with the remaining processes. */
 async function lastingUsers(root: string, timeoutMs: number): ReturnType<typeof usersOf> {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {

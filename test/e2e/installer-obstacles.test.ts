@@ -173,7 +173,7 @@ for (const { name: node, containerd } of NODES)
       await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
     });
 
-    it("takes over another owner's handler only when asked to, and gives it back", {
+    it("takes over another owner's handler only with --take-over, and gives it back", {
       timeout: patient(240_000),
     }, async () => {
       const spec = cluster().node(node).spec;
