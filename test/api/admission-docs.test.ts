@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { run } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { accepted, type Case, dryRun, refused, runCases, warned } from './admission-case.ts';
@@ -14,17 +14,11 @@ import { waitForPolicies } from './wait-for-policies.ts';
 /** The cluster starts with the base; everything else comes from the page. */
 const admission = useAdmission([]);
 const PAGE = 'docs/admission.md';
-const BLOCKS = markedBlocks(PAGE);
 const NAMESPACE = 'evaluations';
 
 let directory: UserDirectory;
 /** The text of the block with this mark. */
-function block(kind: string, mark: string): string {
-  const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
-  assert.ok(found !== undefined, `${PAGE} has no block "${kind}: ${mark}"`);
-  return found.text;
-}
-
+const block = (mark: string) => markedBlock(PAGE, mark, 'run');
 /** Sets the reader's kustomization to that of docs/install.md with what these blocks add. */
 const write = (...marks: readonly string[]) => directory.reset(PAGE, ...marks);
 
@@ -62,17 +56,17 @@ describe('the commands of the page on admission', () => {
 
   it('only warn in the first stage', async () => {
     await write('enforce');
-    await shell(block('run', 'audit'));
+    await shell(block('audit'));
     await warnOnly();
   });
 
   it('reject in the second stage', async () => {
-    assert.match(await shell(block('run', 'enforce')), /^namespace\/evaluations labeled$/m);
+    assert.match(await shell(block('enforce')), /^namespace\/evaluations labeled$/m);
     await reject();
   });
 
   it('list the pods that are older than the label', async () => {
-    const printed = await shell(block('run', 'older').replaceAll(NAMESPACE, 'strict'));
+    const printed = await shell(block('older').replaceAll(NAMESPACE, 'strict'));
     assert.match(printed, /^NAME +CLASS +NODE\n/);
     assert.match(printed, /^old-plain +<none> +node-9$/m);
   });
@@ -117,8 +111,8 @@ describe('the commands of the page on admission', () => {
   });
 
   it('uninstall, and take effect after a new installation', async () => {
-    await shell(block('run', 'uninstall'));
-    if (INJECTS) await shell(block('run', 'uninstall, inject'));
+    await shell(block('uninstall'));
+    if (INJECTS) await shell(block('uninstall, inject'));
     await waitForPolicies(admission(), [INJECTS ? 'mutating' : 'validating']);
     const response = await createPlain();
     assert.deepEqual([response.code, classOf(response)], [201, undefined]);

@@ -7,10 +7,10 @@ import { VERSION } from '../../agent/config.ts';
 import { CHART } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { renderChart } from '../manifests/chart-objects.ts';
-import { markedBlocks } from './marked-blocks.ts';
+import { markedBlock } from './marked-blocks.ts';
 
 const PATH = 'clusters/production/gvisor-ready';
-const block = (mark: string) => markedBlocks('docs/gitops.md').find((one) => one.mark === mark)?.text ?? '';
+const block = (mark: string) => markedBlock('docs/gitops.md', mark);
 
 type Flux = {
   kind: string;

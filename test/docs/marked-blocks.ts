@@ -23,6 +23,15 @@ export function markedBlocks(file: string): MarkedBlock[] {
   }));
 }
 
+/** The text of the block with this mark, and of one of these kinds if any are given; fails if there is none. */
+export function markedBlock(file: string, mark: string, ...kinds: readonly string[]): string {
+  const found = markedBlocks(file).find(
+    (block) => block.mark === mark && (kinds.length === 0 || kinds.includes(block.kind)),
+  );
+  assert.ok(found !== undefined, `${file} has no block "${mark}"`);
+  return found.text;
+}
+
 /** A script with its variables replaced by `settings`; fails for a variable that has no setting. */
 export function substituteSettings(script: string, settings: Readonly<Record<string, string>>): string {
   return script.replace(/^([A-Z]+)=.*$/gm, (line, name: string) => {

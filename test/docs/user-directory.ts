@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +5,7 @@ import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
-import { markedBlocks } from './marked-blocks.ts';
+import { markedBlock } from './marked-blocks.ts';
 
 /** The agents' image in the guides. */
 export const GUIDE_IMAGE = imageName('agent').replace('localhost/', 'registry.example.org/');
@@ -15,9 +14,7 @@ type Lists = Readonly<Record<string, readonly unknown[]>>;
 
 /** The lists of a marked block of a page. */
 function listsOf(page: string, mark: string): Lists {
-  const block = markedBlocks(page).find((one) => ['file', 'add'].includes(one.kind) && one.mark === mark);
-  assert.ok(block !== undefined, `${page} has no kustomization "${mark}"`);
-  return parse(block.text) as Lists;
+  return parse(markedBlock(page, mark, 'file', 'add')) as Lists;
 }
 
 /** A directory as docs/install.md wants it: a clone of this repository, and the one kustomization that all pages add to. */

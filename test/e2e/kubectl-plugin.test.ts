@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { breakAndWait, deployAgent, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import { createNamespace, useCluster } from './e2e-cluster.ts';
@@ -117,8 +117,7 @@ describe('kubectl gvisor-ready', () => {
   });
 
   it('needs only the documented permissions, and reports missing ones', async () => {
-    const [rights] = markedBlocks('docs/kubectl.md').filter(({ kind }) => kind === 'apply');
-    await cluster().kubectl(['apply', '-f', '-'], rights?.text ?? '');
+    await cluster().kubectl(['apply', '-f', '-'], markedBlock('docs/kubectl.md', 'rights', 'apply'));
     const viewer = await plugin.kubeconfigOf('viewer');
     const bind = (kind: string, name: string, ...args: readonly string[]) =>
       kubectl('create', kind, name, '--user=viewer', ...args);
@@ -251,11 +250,11 @@ describe('kubectl gvisor-ready', () => {
 
   // `test/smoke` runs the block of the page that only uses kubectl.
   it('leaves nothing behind after the uninstall of docs/operations.md', async () => {
-    const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'plugin');
+    const block = markedBlock('docs/operations.md', 'plugin');
     const directory = await UserDirectory.create();
     const options = { cwd: directory.path, env: plugin.env(), timeoutMs: 240_000 };
     assert.match(
-      await run('/bin/sh', ['-euc', block?.text ?? 'exit 1'], options).finally(() => directory.remove()),
+      await run('/bin/sh', ['-euc', block], options).finally(() => directory.remove()),
       /^3 of 3 nodes to clean$/m,
     );
     for (const { name } of cluster().nodes()) assert.deepEqual(await marksOn(cluster(), name), [], name);

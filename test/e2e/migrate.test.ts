@@ -4,7 +4,7 @@ import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from './agents.ts';
 import { runtimeClass, useOwnCluster } from './e2e-cluster.ts';
@@ -14,22 +14,19 @@ const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
 const SCHEDULING = { nodeSelector: { 'example.org/gvisor': 'true' } };
 const BY_HAND = runtimeClass('gvisor', 'runsc', SCHEDULING);
 const PAGE = 'docs/migrate.md';
-const BLOCKS = markedBlocks(PAGE);
 
 let cluster: Cluster;
 let directory: UserDirectory;
-
-function block(kind: string, mark: string): string {
-  const found = BLOCKS.find((one) => one.kind === kind && one.mark === mark);
-  assert.ok(found !== undefined, `${PAGE} has no block "${kind}: ${mark}"`);
-  return found.text;
-}
 
 /** Runs a block of the page in the reader's directory. */
 function shell(mark: string): Promise<string> {
   const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
   const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  return run('/bin/sh', ['-euc', block('run', mark)], { cwd: directory.path, env, timeoutMs: 400_000 });
+  return run('/bin/sh', ['-euc', markedBlock(PAGE, mark, 'run')], {
+    cwd: directory.path,
+    env,
+    timeoutMs: 400_000,
+  });
 }
 
 /** Waits until new gVisor pods have this number of node selector labels, runs one, and returns selector and node. */
@@ -100,9 +97,9 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
   });
 
   it('dry-run the kustomizations of docs/gitops.md and for k3s', async () => {
-    const [gitops] = markedBlocks('docs/gitops.md').filter(({ mark }) => mark === 'kustomization');
-    const text = gitops?.text.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, '');
-    await directory.write(text ?? '');
+    const block = markedBlock('docs/gitops.md', 'kustomization');
+    const text = block.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, '');
+    await directory.write(text);
     await assertAccepted();
     await directory.reset('docs/distributions.md', 'k3s');
     await assertAccepted();

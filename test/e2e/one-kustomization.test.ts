@@ -4,7 +4,7 @@ import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
+import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { GUIDE_IMAGE, nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { operatorModule } from '../nightly/operator-objects.ts';
 import { onDaemonSet, waitForNode } from './agents.ts';
@@ -25,12 +25,6 @@ after(() => directory?.remove());
 
 /** Runs commands in the reader's directory. */
 const shell = (script: string) => runWithKubectl(cluster, `cd '${directory.path}'\n${script}`);
-
-function block(page: string, mark: string): string {
-  const found = markedBlocks(page).find((one) => one.kind === 'run' && one.mark === mark);
-  assert.ok(found !== undefined, `${page} has no block "run: ${mark}"`);
-  return found.text;
-}
 
 /** Asserts that agent and fleet controller run the reader's image, and that the node is proven. */
 async function assertInstalled(): Promise<void> {
@@ -54,9 +48,7 @@ async function waitForOutput(expected: RegExp): Promise<void> {
 
 describe('the pages, followed in order with one kustomization', () => {
   it('install the agents (docs/install.md)', { timeout: patient(300_000) }, async () => {
-    const [install = ''] = markedBlocks('docs/install.md').flatMap(({ mark, text }) =>
-      mark === 'kubectl' ? [text] : [],
-    );
+    const install = markedBlock('docs/install.md', 'kubectl');
     assert.ok(install.includes(APPLY));
     await shell(install);
     await assertInstalled();
@@ -65,9 +57,9 @@ describe('the pages, followed in order with one kustomization', () => {
   it('warn, then refuse pods outside gVisor (docs/admission.md)', { timeout: patient(300_000) }, async () => {
     await cluster.kubectl(['create', 'namespace', NAMESPACE]);
     await directory.addBlock('docs/admission.md', 'enforce');
-    await shell(block('docs/admission.md', 'audit'));
+    await shell(markedBlock('docs/admission.md', 'audit', 'run'));
     await waitForOutput(/Warning: .*requires gVisor/);
-    await shell(block('docs/admission.md', 'enforce'));
+    await shell(markedBlock('docs/admission.md', 'enforce', 'run'));
     await waitForOutput(/Forbidden.*requires gVisor/);
     await assertInstalled();
   });
@@ -104,7 +96,7 @@ describe('the pages, followed in order with one kustomization', () => {
 
   it('leave nothing behind (docs/operations.md)', { timeout: patient(300_000) }, async () => {
     await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
-    const script = substituteSettings(block('docs/operations.md', 'kubectl'), {
+    const script = substituteSettings(markedBlock('docs/operations.md', 'kubectl', 'run'), {
       AGENT: GUIDE_IMAGE,
     });
     assert.match(await shell(script), /^1 of 1 node to clean$/m);

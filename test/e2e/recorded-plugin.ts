@@ -7,7 +7,7 @@ import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { REPO } from '../../hack/paths.ts';
 import { bundlePlugin } from '../../hack/plugin.ts';
 import { runAll } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 
 const DOCUMENT = 'docs/kubectl.md';
 
@@ -108,9 +108,8 @@ function normalize(text: string): string {
 
 /** A block of docs/kubectl.md. If RECORD is set, the transcript replaces a block that differs. */
 async function recordedBlock(mark: string, transcript: string): Promise<string> {
-  const found = markedBlocks(DOCUMENT).find((block) => block.kind === 'plugin' && block.mark === mark);
-  if (found === undefined) throw new Error(`${DOCUMENT} has no block "${mark}"`);
-  if (process.env.RECORD === undefined || normalize(found.text) === normalize(transcript)) return found.text;
+  const found = markedBlock(DOCUMENT, mark, 'plugin');
+  if (process.env.RECORD === undefined || normalize(found) === normalize(transcript)) return found;
   const file = join(REPO, DOCUMENT);
   const before = await readFile(file, 'utf8');
   const block = new RegExp(`(<!-- plugin: ${mark} -->\n\`\`\`console\n)[\\s\\S]*?(\`\`\`\n)`);

@@ -13,7 +13,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { moduleDirectory, source } from '../../cluster/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { waitFor } from '../../hack/run.ts';
-import { markedBlocks } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 import { DOMAIN, overlay, podEvents, readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
 import { runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
 
@@ -56,8 +56,7 @@ after(async () => {
 
 /** A marked block of docs/autoscaling.md. */
 function block(mark: string): Block {
-  const found = markedBlocks('docs/autoscaling.md').find((each) => each.mark === mark);
-  return parse(found?.text ?? '') as Block;
+  return parse(markedBlock('docs/autoscaling.md', mark)) as Block;
 }
 
 /** Starts Karpenter with a provider that creates no Node by itself, and the NodePool of the docs. */

@@ -13,7 +13,7 @@ import {
 } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
-import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
+import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
@@ -100,8 +100,9 @@ describe('two nodes with gVisor', () => {
 
   it('are clean after the uninstall of docs/operations.md', async () => {
     assert.equal((await viewNodes(cluster)).filter(({ ready }) => ready === 'true').length, 3);
-    const block = markedBlocks('docs/operations.md').find(({ mark }) => mark === 'kubectl');
-    const script = substituteSettings(block?.text ?? '', { AGENT: imageName('agent') });
+    const script = substituteSettings(markedBlock('docs/operations.md', 'kubectl'), {
+      AGENT: imageName('agent'),
+    });
     const directory = await UserDirectory.create();
     const printed = await runWithKubectl(cluster, `cd '${directory.path}'\n${script}`);
     await directory.remove();
