@@ -34,8 +34,16 @@ export function selectsProven({ scheduling }: ApiObject<V1RuntimeClass>): boolea
   return scheduling?.nodeSelector?.[READY] === 'true';
 }
 
-/** Lists the value of the label `require-gvisor` of each namespace that has it. */
-export async function listRequirements(api: Api): Promise<ReadonlyMap<string, string>> {
+/** The value of the label `require-gvisor` of each namespace that has it. */
+export type Requirements = ReadonlyMap<string, string>;
+
+/** The namespaces with a value of the label. */
+export function labelled(requirements: Requirements, value: string): string[] {
+  return [...requirements].flatMap(([name, each]) => (each === value ? [name] : []));
+}
+
+/** Reads {@link Requirements} from the namespaces. */
+export async function listRequirements(api: Api): Promise<Requirements> {
   const { items } = await api.list<V1Namespace, readonly [string, string]>(
     '/api/v1/namespaces',
     { labelSelector: REQUIRE },

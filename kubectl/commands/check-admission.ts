@@ -6,11 +6,10 @@ import type {
 import type { ApiObject } from '../api.ts';
 import type { Context } from '../context.ts';
 import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
-import { listRequirements, REQUIRE, RUNTIME_CLASS } from '../requirements.ts';
+import { labelled, listRequirements, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
 
 type Policy = ApiObject<V1ValidatingAdmissionPolicy>;
 type Binding = ApiObject<V1ValidatingAdmissionPolicyBinding>;
-type Requirements = ReadonlyMap<string, string>;
 
 /** What a policy does, and the words for it. */
 const EFFECTS = {
@@ -152,10 +151,6 @@ function aboutLabels(requirements: Requirements, installedIn: string): CheckLine
     }
   }
   return lines;
-}
-
-function labelled(requirements: Requirements, value: string): string[] {
-  return [...requirements].flatMap(([name, each]) => (each === value ? [name] : []));
 }
 
 /** The runtime classes that the policy allows. */

@@ -21,7 +21,7 @@ import {
   printLines,
   serialize,
 } from '../output.ts';
-import { listClasses, listRequirements, READY, selectsProven } from '../requirements.ts';
+import { labelled, listClasses, listRequirements, READY, selectsProven } from '../requirements.ts';
 import { checkAdmission } from './check-admission.ts';
 import { PRE_INSTALL } from './check-pre.ts';
 import { listPods, podJson } from './pods.ts';
@@ -318,7 +318,7 @@ async function checkPods(context: Context): Promise<readonly CheckLine[]> {
     PodsUnknown: 'docs/runbooks/GVisorPodsUnseen.md',
   });
   const requirements = await listRequirements(context.api);
-  const required = [...requirements].flatMap(([name, value]) => (value === 'true' ? [name] : []));
+  const required = labelled(requirements, 'true');
   if (required.length === 0)
     return [
       line('PodsInGvisor', 'pass', {

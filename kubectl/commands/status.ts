@@ -9,7 +9,7 @@ import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
 import { stateOf } from '../node-summary.ts';
 import { countOf, type Format, isForPrograms, nameList, printLines, proseOf, serialize } from '../output.ts';
-import { listRequirements } from '../requirements.ts';
+import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 import { sandboxesIn } from '../sandboxes.ts';
 import { listRows, type NodeRow } from './nodes.ts';
 import { countPods, listPods, podJson } from './pods.ts';
@@ -171,8 +171,8 @@ function aboutNodes(rows: readonly NodeRow[], expected: readonly NodeRow[]): Par
   };
 }
 
-async function readRequiredPods(context: Context, requirements: ReadonlyMap<string, string> | undefined) {
-  const required = [...(requirements ?? [])].flatMap(([name, value]) => (value === 'true' ? [name] : []));
+async function readRequiredPods(context: Context, requirements: Requirements | undefined) {
+  const required = labelled(requirements ?? new Map(), 'true');
   if (required.length === 0) return undefined;
   return (await optional(listPods(context, required), [403]))?.rows ?? ('hidden' as const);
 }
@@ -298,7 +298,7 @@ function aboutReleases(rows: readonly NodeRow[]): Part {
   };
 }
 
-function aboutNamespaces(requirements: ReadonlyMap<string, string> | undefined): Part {
+function aboutNamespaces(requirements: Requirements | undefined): Part {
   const part = { key: 'namespaces', about: 'Namespaces' } as const;
   if (requirements === undefined)
     return {
@@ -308,9 +308,7 @@ function aboutNamespaces(requirements: ReadonlyMap<string, string> | undefined):
       text: 'you may not list namespaces',
       data: {},
     };
-  const labelled = (value: string) =>
-    [...requirements].flatMap(([name, each]) => (each === value ? [name] : []));
-  const [required, audited] = [labelled('true'), labelled('audit')];
+  const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
   const text = `require gVisor: ${nameList(required) || 'none'}; audit: ${nameList(audited) || 'none'}`;
   return { ...part, tone: 'pass', text, data: { required, audited } };
 }
