@@ -89,6 +89,11 @@ export type ReportResult =
   | { readonly report: Status }
   | { readonly problem: string; readonly forbidden?: true };
 
+/** The report of a result; undefined where there is none. */
+export function reportOf(result: ReportResult | undefined): Status | undefined {
+  return result !== undefined && 'report' in result ? result.report : undefined;
+}
+
 /** The result for every agent when the user may not list their pods. */
 export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
   forbidden: true,

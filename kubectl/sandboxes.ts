@@ -1,7 +1,7 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { remedyOf, type SandboxesReport, type SandboxProblem } from '../agent/sandboxes/problem.ts';
 import { shortIds } from '../agent/text/format.ts';
-import { type ReportResult, uidsOf } from './agent-reports.ts';
+import { type ReportResult, reportOf, uidsOf } from './agent-reports.ts';
 import type { ApiObject } from './api.ts';
 import { ageOf, type Explanation, type Observation } from './output.ts';
 
@@ -56,8 +56,8 @@ export function problemsOf(
   result: ReportResult | undefined,
 ): readonly SandboxProblem[] {
   const uids = uidsOf(pod);
-  const sandboxes = result !== undefined && 'report' in result ? result.report.sandboxes : undefined;
-  return (sandboxes?.problems ?? []).filter(({ uid }) => uid !== undefined && uids.includes(uid));
+  const problems = reportOf(result)?.sandboxes?.problems ?? [];
+  return problems.filter(({ uid }) => uid !== undefined && uids.includes(uid));
 }
 
 /** A problem with its pod, its processes, and how long it has lasted. */

@@ -3,7 +3,7 @@ import type { SandboxesReport } from '../../agent/sandboxes/problem.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
 import { rolloutOf } from '../../fleet/rollout.ts';
-import { type ReportResult, readDaemonSet, readReports } from '../agent-reports.ts';
+import { type ReportResult, readDaemonSet, readReports, reportOf } from '../agent-reports.ts';
 import { type Api, optional } from '../api.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
@@ -328,9 +328,10 @@ function readReadyAgents(api: Api, rows: readonly NodeRow[]): Promise<Reports> {
 /** One line where the installer was used. */
 function aboutInstaller(reports: Reports): Part[] {
   const rollout = rolloutOf(
-    [...reports].flatMap(([node, result]) =>
-      'report' in result && result.report.installation ? [[node, result.report.installation] as const] : [],
-    ),
+    [...reports].flatMap(([node, result]) => {
+      const installation = reportOf(result)?.installation;
+      return installation === undefined ? [] : [[node, installation] as const];
+    }),
   );
   if (rollout === undefined) return [];
   const { text, ...data } = rollout;

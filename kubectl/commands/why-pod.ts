@@ -6,6 +6,7 @@ import {
   listAgents,
   type ReportResult,
   readReport,
+  reportOf,
   sandboxOf,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
@@ -376,8 +377,9 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
       : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
   const failed = sandboxFails || hangs || (node !== undefined && node.ready !== 'true');
   const observations = [...seen, aboutNode(details)];
-  if (result !== undefined && 'report' in result) {
-    const { status, reason, message } = result.report.verdict;
+  const verdict = reportOf(result)?.verdict;
+  if (verdict !== undefined) {
+    const { status, reason, message } = verdict;
     const tone = status === 'True' ? 'pass' : 'fail';
     observations.push({ tone, about: 'agent', text: `${reason}: ${message}` });
   }

@@ -13,6 +13,7 @@ import {
   type ReportResult,
   readNodeReport,
   readUnreadyReason,
+  reportOf,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { type Context, EXIT, exitCodeOf } from '../context.ts';
@@ -148,7 +149,7 @@ async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails
 async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): Promise<Explanation> {
   const details = await readNodeDetails(api, summarizeNode(object));
   const { node, result } = details;
-  const report = result !== undefined && 'report' in result ? result.report : undefined;
+  const report = reportOf(result);
   const agent = aboutAgent(details, api.installedIn);
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
@@ -176,7 +177,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
 
 /** The verdict of the report, which is newer than that of the condition. */
 function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
-  const { status, reason } = result !== undefined && 'report' in result ? result.report.verdict : node;
+  const { status, reason } = reportOf(result)?.verdict ?? node;
   return { status: status === '' || Object.hasOwn(HEADLINES, status) ? status : 'Unknown', reason };
 }
 
@@ -228,7 +229,7 @@ function reportState(result: ReportResult | undefined): string {
 
 /** What is known about a node in -o json; null stands for what is absent, and `agent` is absent where it is hidden. */
 function nodeData({ node, agent, result }: NodeDetails, reasons: readonly string[]): Explanation['data'] {
-  const report = result !== undefined && 'report' in result ? result.report : undefined;
+  const report = reportOf(result);
   const { at, stale, total, restart, problems } = report?.sandboxes ?? {};
   const { installed, pending, failure } = report?.installation ?? {};
   const { message: _, ...failed } = failure ?? {};
