@@ -47,12 +47,21 @@ export function versionOf(image: string): string {
   return (/:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image).slice(0, MAX_WORD);
 }
 
-/** Lists the agents' pods, without those being deleted. A DaemonSet's pod has a node even before it is scheduled. */
+/** Lists the agents' pods, without those being deleted. */
 export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
+  const pods = await listAgentPods(api);
+  return pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(summarizeAgent);
+}
+
+/** The nodes that have a pod of an agent in any state, even one being deleted. */
+export async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
+  return new Set((await listAgentPods(api)).map((pod) => summarizeAgent(pod).node));
+}
+
+/** A DaemonSet's pod has a node even before it is scheduled. */
+async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
   const { items } = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
-  return items
-    .filter(({ metadata }) => metadata.deletionTimestamp === undefined && isOfDaemonSet(metadata))
-    .map(summarizeAgent);
+  return items.filter(({ metadata }) => isOfDaemonSet(metadata));
 }
 
 function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSummary {
@@ -77,7 +86,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
  * The node for which a DaemonSet creates a pod: until it is scheduled only its affinity has the name.
  * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
  */
-export function targetNode(affinity: unknown): string {
+function targetNode(affinity: unknown): string {
   const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
     JSON.stringify(affinity) ?? '',
   );

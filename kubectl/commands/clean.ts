@@ -1,10 +1,7 @@
-import type { V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
-import { AGENT_SELECTOR } from '../../agent/kube/access.ts';
 import type { NodeObject } from '../../agent/node/object.ts';
-import { isOfDaemonSet } from '../../fleet/objects.ts';
-import { targetNode } from '../agent-reports.ts';
-import { type Api, optional } from '../api.ts';
+import { nodesWithAgents } from '../agent-reports.ts';
+import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
 import { countOf, nameList, printLines, printMessage } from '../output.ts';
@@ -55,15 +52,4 @@ async function findChosen({ api, signal }: Context, { names, selector }: Choice)
     }),
   );
   return { total: found.length, marked: found.filter(isMarked) };
-}
-
-/** The nodes that have a pod of an agent in any state. */
-async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
-  const path = `/api/v1/namespaces/${api.installedIn}/pods`;
-  const { items } = await api.list<V1Pod>(path, { labelSelector: AGENT_SELECTOR });
-  return new Set(
-    items
-      .filter(({ metadata }) => isOfDaemonSet(metadata))
-      .map(({ spec }) => spec?.nodeName ?? targetNode(spec?.affinity)),
-  );
 }
