@@ -58,7 +58,7 @@ export async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
   return new Set((await listAgentPods(api)).map((pod) => summarizeAgent(pod).node));
 }
 
-/** A DaemonSet's pod has a node even before it is scheduled. */
+/** Lists the agents' pods. A DaemonSet's pod has a node even before it is scheduled. */
 async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
   const { items } = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
   return items.filter(({ metadata }) => isOfDaemonSet(metadata));

@@ -15,7 +15,7 @@ import { wrap } from '../agent/text/format.ts';
 import { pagesOf } from '../fleet/informers.ts';
 import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
-import { nameList, printLines } from './output.ts';
+import { countOf, nameList, printLines } from './output.ts';
 
 /** The flag --yes, and what else a command that writes needs; `confirm` is absent without a terminal. */
 export type RemovalOptions = {
@@ -24,16 +24,21 @@ export type RemovalOptions = {
   readonly recheckMs?: number;
 };
 
+/** How many Nodes were looked at, and those with something written by agents. */
+export type FoundNodes = { readonly total: number; readonly marked: readonly NodeObject[] };
+
 /**
  * Removes from Nodes what agents wrote there, once the user has confirmed, and reads them again a moment later: an agent
  * that still runs writes within seconds. `remedy` says what to do then.
  */
 export async function removeMarks(
   context: Context,
-  marked: readonly NodeObject[],
+  { total, marked }: FoundNodes,
   { yes, confirm, recheckMs = 5_000, remedy }: RemovalOptions & { readonly remedy: string },
 ): Promise<number> {
   const { api, output, signal } = context;
+  printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
+  if (marked.length === 0) return EXIT.ok;
   const names = marked.map(({ metadata }) => metadata.name);
   const what = `labels, annotations, taint and condition of the agents from ${nameList(names)} (context "${api.access.context}")`;
   if (!yes) {
@@ -68,11 +73,7 @@ const CONCURRENCY = 8;
 const MAX_ATTEMPTS = 5;
 
 /** Counts the Nodes that a label selector matches, and finds those with something written by agents. */
-export async function findMarked(
-  api: Api,
-  signal: AbortSignal,
-  selector?: string,
-): Promise<{ readonly total: number; readonly marked: readonly NodeObject[] }> {
+export async function findMarked(api: Api, signal: AbortSignal, selector?: string): Promise<FoundNodes> {
   let total = 0;
   const marked: NodeObject[] = [];
   const get = (path: string) => api.get(path, signal);

@@ -3,8 +3,8 @@ import type { NodeObject } from '../../agent/node/object.ts';
 import { nodesWithAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
-import { countOf, nameList, printLines, printMessage } from '../output.ts';
+import { type FoundNodes, findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
+import { nameList, printMessage } from '../output.ts';
 
 /** The nodes of `clean`: by name, or by a label selector. */
 type Choice = { readonly names: readonly string[]; readonly selector?: string };
@@ -21,11 +21,11 @@ export async function clean(
   const { api, output } = context;
   if ((names.length === 0) === (selector === undefined))
     throw new InvalidArgumentError('Name the nodes, or select them with -l, and not both');
-  const [{ total, marked }, occupied] = await Promise.all([
+  const [found, occupied] = await Promise.all([
     findChosen(context, { names, ...(selector === undefined ? {} : { selector }) }),
     nodesWithAgents(api),
   ]);
-  const chosen = new Set([...names, ...marked.map(({ metadata }) => metadata.name)]);
+  const chosen = new Set([...names, ...found.marked.map(({ metadata }) => metadata.name)]);
   const busy = [...chosen].filter((name) => occupied.has(name));
   if (busy.length > 0) {
     printMessage(
@@ -34,15 +34,13 @@ export async function clean(
     );
     return EXIT.problem;
   }
-  printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
-  if (marked.length === 0) return EXIT.ok;
-  return removeMarks(context, marked, {
+  return removeMarks(context, found, {
     ...options,
     remedy: 'take it out of the DaemonSet, then run this again',
   });
 }
 
-async function findChosen({ api, signal }: Context, { names, selector }: Choice) {
+async function findChosen({ api, signal }: Context, { names, selector }: Choice): Promise<FoundNodes> {
   if (selector !== undefined) return findMarked(api, signal, selector);
   const found = await Promise.all(
     [...new Set(names)].map(async (name) => {

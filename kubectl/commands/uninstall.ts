@@ -3,7 +3,7 @@ import { readDaemonSet } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { findMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
-import { countOf, printLines, printMessage } from '../output.ts';
+import { printMessage } from '../output.ts';
 
 /** `uninstall`: removes from every Node what agents wrote there, once the user has confirmed. */
 export async function uninstall(context: Context, options: RemovalOptions): Promise<number> {
@@ -15,8 +15,6 @@ export async function uninstall(context: Context, options: RemovalOptions): Prom
     );
     return EXIT.problem;
   }
-  const { total, marked } = await findMarked(api, signal);
-  printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
-  if (marked.length === 0) return EXIT.ok;
-  return removeMarks(context, marked, { ...options, remedy: 'delete the DaemonSet, then run this again' });
+  const found = await findMarked(api, signal);
+  return removeMarks(context, found, { ...options, remedy: 'delete the DaemonSet, then run this again' });
 }
