@@ -8,7 +8,7 @@ import { handlerOf, listAgents, readDaemonSet } from '../agent-reports.ts';
 import { type ApiObject, optional, UnreachableError } from '../api.ts';
 import { type Context, exitCodeOf, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
-import { listNodes, type NodeSummary } from '../node-summary.ts';
+import { listNodes, type NodeSummary, stateOf } from '../node-summary.ts';
 import {
   addressOf,
   type CheckLine,
@@ -24,6 +24,7 @@ import {
 import { labelled, listClasses, listRequirements, READY, selectsProven } from '../requirements.ts';
 import { checkAdmission } from './check-admission.ts';
 import { PRE_INSTALL } from './check-pre.ts';
+import { agentState } from './nodes.ts';
 import { listPods, podJson } from './pods.ts';
 
 /** The flags of `check`. */
@@ -200,7 +201,7 @@ async function checkAgents({ api }: Context): Promise<readonly CheckLine[]> {
   } = daemonSet.status ?? {};
   const notReady = (agents ?? [])
     .filter((agent) => !agent.ready)
-    .map(({ node, state }) => ({ node, state: state === 'Running' ? 'NotReady' : state }));
+    .map((agent) => ({ node: agent.node, state: agentState({ agent }) }));
   const ok = ready === desired && desired > 0;
   const names = notReady.map(({ node, state }) => `${node} (${state})`);
   const where = ok || names.length === 0 ? '' : `; not on ${nameList(names)}`;
@@ -258,7 +259,7 @@ function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
     some.map(({ name, reason }) => ({ node: name, reason }));
   const named = (some: readonly NodeSummary[]) =>
     nameList(some.map(({ name, reason }) => `${name} (${reason})`));
-  const judged = nodes.filter(({ ready, status }) => ready !== '' || status !== '');
+  const judged = nodes.filter((node) => stateOf(node) !== 'not judged');
   const unexpected = judged.filter(({ expected }) => expected === false);
   const expected = judged.length - unexpected.length;
   const counts = { proven: proven.length, expected, total: nodes.length };

@@ -46,7 +46,7 @@ export async function status(context: Context, { output: format, selector }: Sta
     ),
     requirements,
     requirements.then((found) => readRequiredPods(context, found)),
-    optional(readFleetController(api), [403]),
+    readFleetController(api),
   ]);
   const expected = rows.filter(isExpected);
   const nodes = aboutNodes(rows, expected);
