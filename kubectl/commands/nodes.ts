@@ -38,6 +38,11 @@ function queryFor(selector: string | undefined): Readonly<Record<string, string>
   return selector === undefined ? {} : { labelSelector: selector };
 }
 
+/** The agents of some nodes. */
+export function agentsOf(rows: readonly NodeRow[]): readonly AgentSummary[] {
+  return rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent]));
+}
+
 /** The state of a node's agent, for the column AGENT. */
 export function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
   if (agent === undefined) return '-';

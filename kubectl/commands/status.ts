@@ -11,7 +11,7 @@ import { stateOf } from '../node-summary.ts';
 import { countOf, type Format, isForPrograms, nameList, printLines, proseOf, serialize } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 import { sandboxesIn } from '../sandboxes.ts';
-import { listRows, type NodeRow } from './nodes.ts';
+import { agentsOf, listRows, type NodeRow } from './nodes.ts';
 import { countPods, listPods, podJson } from './pods.ts';
 
 /** The flags of `status`. */
@@ -252,13 +252,10 @@ function aboutAgents(
   }
   const { desiredNumberScheduled: desired = 0, numberReady: ready = 0 } = daemonSet.status ?? {};
   const orphans = rows.filter(isOrphan).map((row) => row.name);
-  const down = rows.flatMap(({ name, agent }) =>
-    agent !== undefined && agent !== '?' && !agent.ready ? [name] : [],
-  );
+  const agents = agentsOf(rows);
+  const down = agents.filter((agent) => !agent.ready).map(({ node }) => node);
   const others = down.filter((name) => !orphans.includes(name));
-  const versions = tally(
-    rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent.version])),
-  );
+  const versions = tally(agents.map(({ version }) => version));
   const isMissing = ready < desired || desired === 0;
   const text = [
     `${ready} of ${desired} Ready`,
@@ -321,7 +318,7 @@ type Reports = ReadonlyMap<string, ReportResult>;
 function readReadyAgents(api: Api, rows: readonly NodeRow[]): Promise<Reports> {
   return readReports(
     api,
-    rows.flatMap(({ agent }) => (agent !== '?' && agent?.ready ? [agent] : [])),
+    agentsOf(rows).filter(({ ready }) => ready),
   );
 }
 

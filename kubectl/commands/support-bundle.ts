@@ -17,7 +17,7 @@ import { FLEET_DEPLOYMENT, FLEET_SELECTOR } from '../fleet-controller.ts';
 import { countOf, printLines, printMessage } from '../output.ts';
 import { CLASSES, REQUIRE } from '../requirements.ts';
 import { check } from './check.ts';
-import { listRows, type NodeRow, nodes } from './nodes.ts';
+import { agentsOf, listRows, type NodeRow, nodes } from './nodes.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
@@ -146,10 +146,13 @@ function objectEntries({ api }: Context): Entry[] {
   ];
 }
 
+const OWN_ANNOTATIONS: readonly string[] = Object.values({ ...OWN_KEYS.annotations, ...OWN_KEYS.retired });
+
 /** A Node without the annotations of others, its images and its volumes. */
 function nodeOf({ metadata, spec, status }: ApiObject<V1Node>) {
-  const own: readonly string[] = Object.values({ ...OWN_KEYS.annotations, ...OWN_KEYS.retired });
-  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) => own.includes(key));
+  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) =>
+    OWN_ANNOTATIONS.includes(key),
+  );
   const { name, uid, labels, creationTimestamp } = metadata;
   return {
     metadata: { name, uid, labels, creationTimestamp, annotations: Object.fromEntries(annotations) },
@@ -176,14 +179,16 @@ function withoutSecrets<T extends object>(value: T): unknown {
 }
 
 function isOwnAnnotations(value: unknown): boolean {
-  const own: readonly string[] = Object.values({ ...OWN_KEYS.annotations, ...OWN_KEYS.retired });
-  return typeof value === 'object' && value !== null && Object.keys(value).every((key) => own.includes(key));
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    Object.keys(value).every((key) => OWN_ANNOTATIONS.includes(key))
+  );
 }
 
 function agentEntries(context: Context, rows: readonly NodeRow[]): Entry[] {
   const { api } = context;
-  return rows.flatMap(({ agent }): Entry[] => {
-    if (agent === undefined || agent === '?') return [];
+  return agentsOf(rows).flatMap((agent): Entry[] => {
     const report = async () => {
       const result = await readReport(api, agent);
       if ('problem' in result) throw new Error(result.problem);
