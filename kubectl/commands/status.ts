@@ -8,7 +8,16 @@ import { type Api, optional } from '../api.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
 import { stateOf } from '../node-summary.ts';
-import { countOf, type Format, isForPrograms, nameList, printLines, proseOf, serialize } from '../output.ts';
+import {
+  countOf,
+  type Format,
+  isForPrograms,
+  nameList,
+  printLines,
+  proseOf,
+  serialize,
+  tally,
+} from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 import { sandboxesIn } from '../sandboxes.ts';
 import { agentsOf, listRows, type NodeRow } from './nodes.ts';
@@ -49,7 +58,11 @@ export async function status(context: Context, { output: format, selector }: Sta
     readFleetController(api),
   ]);
   const expected = rows.filter(isExpected);
-  const nodes = aboutNodes(rows, expected);
+  const groups = {
+    notProven: groupsOf(expected.filter(isFaulty)),
+    notExpected: groupsOf(rows.filter((row) => !isExpected(row))),
+  };
+  const nodes = aboutNodes(rows, expected, groups);
   const parts = [
     ...(nodes.tone === 'pass' ? [nodes] : []),
     ...aboutPods(pods),
@@ -75,8 +88,8 @@ export async function status(context: Context, { output: format, selector }: Sta
     ...parts.flatMap(({ tone, about, text }) =>
       markedLines(tone, text, { ...proseOf(output), label: about.padEnd(12) }),
     ),
-    ...groupLines('NOT PROVEN', groupsOf(expected.filter(isFaulty)), context),
-    ...groupLines('NOT EXPECTED', groupsOf(rows.filter((row) => !isExpected(row))), context),
+    ...groupLines('NOT PROVEN', groups.notProven, context),
+    ...groupLines('NOT EXPECTED', groups.notExpected, context),
   ]);
   return code;
 }
@@ -121,7 +134,11 @@ function groupsOf(rows: readonly NodeRow[]): NodeGroup[] {
     .sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
-function aboutNodes(rows: readonly NodeRow[], expected: readonly NodeRow[]): Part {
+function aboutNodes(
+  rows: readonly NodeRow[],
+  expected: readonly NodeRow[],
+  groups: Readonly<Record<'notProven' | 'notExpected', readonly NodeGroup[]>>,
+): Part {
   const names = (some: readonly NodeRow[]) => some.map(({ name }) => name);
   const proven = expected.filter((row) => stateOf(row) === 'proven');
   const inGrace = proven.filter((row) => row.status !== 'True');
@@ -165,8 +182,7 @@ function aboutNodes(rows: readonly NodeRow[], expected: readonly NodeRow[]): Par
       inGrace: names(inGrace),
       kubeletNotReady: names(notReady),
       cordoned: names(cordoned),
-      notProven: groupsOf(expected.filter(isFaulty)),
-      notExpected: groupsOf(rows.filter((row) => !isExpected(row))),
+      ...groups,
     },
   };
 }
@@ -273,12 +289,6 @@ function aboutAgents(
     text,
     data: { desired, ready, versions, notReady: down, labelWithoutAgent: orphans },
   };
-}
-
-function tally(values: readonly string[]): Readonly<Record<string, number>> {
-  const counts = new Map<string, number>();
-  for (const value of values.filter(Boolean)) counts.set(value, (counts.get(value) ?? 0) + 1);
-  return Object.fromEntries([...counts].sort(([a], [b]) => a.localeCompare(b)));
 }
 
 function aboutReleases(rows: readonly NodeRow[]): Part {

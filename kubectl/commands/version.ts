@@ -12,6 +12,7 @@ import {
   printLines,
   printMessage,
   serialize,
+  tally,
 } from '../output.ts';
 
 /** The flags of `version`. */
@@ -48,10 +49,8 @@ async function readVersions({ api }: Context) {
     readFleetController(api),
     api.get<VersionInfo>('/version'),
   ]);
-  const counts = new Map<string, number>();
-  for (const agent of agents ?? []) counts.set(agent.version, (counts.get(agent.version) ?? 0) + 1);
   return {
-    agents: agents === undefined ? null : Object.fromEntries([...counts].sort()),
+    agents: agents === undefined ? null : tally(agents.map((agent) => agent.version)),
     fleetController: fleet?.version || null,
     server: gitVersion,
   };
