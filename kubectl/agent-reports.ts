@@ -14,7 +14,8 @@ import { HANDLER } from './requirements.ts';
 /** There are 14 checks; a compromised node may report any number. */
 const MAX_FINDINGS = 64;
 
-const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
+/** The path of the pods in the namespace of gvisor-ready. */
+export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
 
 /** Reads the agents' DaemonSet; undefined where there is none. */
 export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {

@@ -1,7 +1,8 @@
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
 import { list, object, text } from '../fleet/report-shape.ts';
+import { FLEET_SETTINGS } from '../fleet/settings.ts';
 import type { FleetView } from '../fleet/view.ts';
-import { versionOf } from './agent-reports.ts';
+import { podsPath, versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
 /** Name of the controller's Deployment. */
@@ -10,7 +11,7 @@ export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 /** Label selector of the controller's pods. */
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
-const PORT = 9478;
+const PORT = Number(FLEET_SETTINGS.PORT.fallback);
 const TIMEOUT_MS = 5_000;
 /** A selector that matches no node: the response then has no rows. */
 const WITHOUT_ROWS = '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname';
@@ -71,7 +72,7 @@ const VIEW = object<View>({ breaker: list(object({ reason: text })), paused: lis
 
 /** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */
 async function readView(api: Api): Promise<View | 'hidden' | undefined> {
-  const pods = `/api/v1/namespaces/${api.installedIn}/pods`;
+  const pods = podsPath(api);
   const listed = await optional(api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR }), [403]);
   if (listed === undefined) return 'hidden';
   const pod = listed.items.find(isReadyReplica);

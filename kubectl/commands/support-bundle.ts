@@ -10,7 +10,7 @@ import { AGENT_SELECTOR, DAEMON_SET } from '../../agent/kube/access.ts';
 import { OWN_KEYS } from '../../agent/node/object.ts';
 import { errorLine } from '../../agent/sanitize.ts';
 import { FLEET_SETTINGS } from '../../fleet/settings.ts';
-import { readReport } from '../agent-reports.ts';
+import { podsPath, readReport } from '../agent-reports.ts';
 import type { ApiObject } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { FLEET_DEPLOYMENT, FLEET_SELECTOR } from '../fleet-controller.ts';
@@ -125,8 +125,8 @@ function objectEntries({ api }: Context): Entry[] {
     ['objects/nodes.json', list('/api/v1/nodes', {}, (item) => nodeOf(item as ApiObject<V1Node>))],
     ['objects/daemonset.json', get(`/apis/apps/v1${own}/daemonsets/${DAEMON_SET}`)],
     ['objects/deployment.json', get(`/apis/apps/v1${own}/deployments/${FLEET_DEPLOYMENT}`)],
-    ['objects/agents.json', list(`/api/v1${own}/pods`, { labelSelector: AGENT_SELECTOR })],
-    ['objects/fleet.json', list(`/api/v1${own}/pods`, { labelSelector: FLEET_SELECTOR })],
+    ['objects/agents.json', list(podsPath(api), { labelSelector: AGENT_SELECTOR })],
+    ['objects/fleet.json', list(podsPath(api), { labelSelector: FLEET_SELECTOR })],
     ['objects/runtimeclasses.json', list(CLASSES)],
     ['objects/policies.json', ours(`${ADMISSION}/validatingadmissionpolicies`)],
     ['objects/policy-bindings.json', ours(`${ADMISSION}/validatingadmissionpolicybindings`)],
@@ -218,8 +218,9 @@ function withoutPods({ pods, sandboxes, ...report }: Status) {
 
 async function fleetLogs(context: Context): Promise<readonly Entry[]> {
   const { api } = context;
-  const path = `/api/v1/namespaces/${api.installedIn}/pods`;
-  const found = await api.list<V1Pod>(path, { labelSelector: FLEET_SELECTOR }).catch(() => undefined);
+  const found = await api
+    .list<V1Pod>(podsPath(api), { labelSelector: FLEET_SELECTOR })
+    .catch(() => undefined);
   return (found?.items ?? []).flatMap(({ metadata, status }) =>
     logEntries(context, metadata.name, status?.containerStatuses?.[0]?.restartCount ?? 0),
   );
@@ -228,7 +229,7 @@ async function fleetLogs(context: Context): Promise<readonly Entry[]> {
 /** The end of a pod's log, and of that before its last restart. */
 function logEntries({ api }: Context, pod: string, restarts: number): Entry[] {
   const read = (query: string) => async () => {
-    const path = `/api/v1/namespaces/${api.installedIn}/pods/${pod}/log?timestamps=true&tailLines=10000&limitBytes=${MAX_LOG_BYTES}${query}`;
+    const path = `${podsPath(api)}/${pod}/log?timestamps=true&tailLines=10000&limitBytes=${MAX_LOG_BYTES}${query}`;
     const { code, text } = await api.getText(path, LOG_TIMEOUT_MS);
     if (code !== 200) throw new Error(`the API server answers ${code}: ${text.slice(0, 300)}`);
     return text;
