@@ -17,20 +17,17 @@ import { type VersionFlags, version } from './commands/version.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
 import { type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
+import type { RemovalOptions } from './node-marks.ts';
 import { type Format, type Output, parseTimeout, printMessage } from './output.ts';
 
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage, 130 interrupted.';
 
 /** What the process passes to the plugin. */
-export type PluginOptions = {
+export type PluginOptions = Omit<RemovalOptions, 'yes'> & {
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
   readonly now: () => number;
   readonly signal: AbortSignal;
-  /** Asks the user a yes/no question; absent without a terminal. */
-  readonly confirm?: (prompt: string) => Promise<boolean>;
-  /** How long `uninstall` waits before it looks whether an agent has written again, milliseconds. */
-  readonly recheckMs?: number;
 };
 
 /** The flags of every command. */

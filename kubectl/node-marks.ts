@@ -17,10 +17,12 @@ import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
 import { countOf, nameList, printLines } from './output.ts';
 
-/** The flag --yes, and what else a command that writes needs; `confirm` is absent without a terminal. */
+/** The flag --yes, and what else a command that writes needs. */
 export type RemovalOptions = {
   readonly yes: boolean;
+  /** Puts a yes/no question to the user; absent without a terminal. */
   readonly confirm?: (prompt: string) => Promise<boolean>;
+  /** How long it waits before it looks whether an agent has written again, milliseconds. */
   readonly recheckMs?: number;
 };
 
