@@ -44,8 +44,16 @@ export type Report = {
   readonly installation?: Installation;
 };
 
+/** What is reported of an additional handler. */
+export type HandlerReport = Pick<
+  Report,
+  'handler' | 'verdict' | 'evaluation' | 'findings' | 'proof' | 'provenAt' | 'facts' | 'history'
+>;
+
 /** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
 export type Status = Report & {
+  /** Absent without additional handlers, and until one has been evaluated. */
+  readonly handlers?: readonly HandlerReport[] | undefined;
   /** Absent until pods have been read. */
   readonly pods?: PodsReport | undefined;
   /** In place of `pods` where the reader may not know other tenants' pods. */

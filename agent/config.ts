@@ -90,7 +90,11 @@ export const SETTINGS = {
     fallback: 'by distribution',
     meaning: "containerd's configuration file, as a host path.",
   },
-  HANDLER: { fallback: 'runsc', meaning: 'The CRI runtime handler to prove.' },
+  HANDLERS: {
+    fallback: 'runsc',
+    meaning:
+      'The CRI runtime handlers to prove, separated by commas. The first is the main one; each additional one has a label of its own.',
+  },
   PROOF_INTERVAL: {
     fallback: '10m',
     meaning: 'Interval between proofs when nothing changes, ±10 %.',
@@ -185,6 +189,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
   if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
     problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
   }
+  const { handler, additionalHandlers } = readHandlers(settings);
   const config = {
     nodeName: settings.matching(
       'NODE_NAME',
@@ -193,7 +198,10 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
       hostname.toLowerCase(),
     ),
     hostRoot: settings.matching('HOST_ROOT', /^\//, 'an absolute path'),
-    handler: settings.matching('HANDLER', /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'the name of a handler'),
+    /** The main handler. */
+    handler,
+    /** In the order in which they were given. */
+    additionalHandlers,
     proofIntervalMs: settings.duration('PROOF_INTERVAL'),
     confirmMs: settings.duration('CONFIRM_DELAY'),
     graceMs: settings.duration('UNKNOWN_GRACE'),
@@ -213,6 +221,30 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     listen: listen === 'off' ? undefined : listen,
   };
   return { config, problems };
+}
+
+/** Each additional handler costs memory, metrics and a probe in every interval. */
+const MAX_ADDITIONAL = 7;
+
+/** An additional handler's name must fit behind the prefixes of its keys on the Node, of which a name has 63 characters. */
+const MAX_ADDITIONAL_LENGTH = 63 - 'proven-boot-'.length;
+
+function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {
+  const name = '[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?';
+  const list = new RegExp(`^${name}( *, *${name})*$`);
+  const value = settings.matching('HANDLERS', list, 'the name of a handler, or several with commas');
+  const [handler = '', ...additionalHandlers] = value.split(',').map((each) => each.trim());
+  const repeated = additionalHandlers.find(
+    (each, at) => [handler, ...additionalHandlers].indexOf(each) <= at,
+  );
+  if (repeated !== undefined) settings.problems.push(`HANDLERS="${value}" names "${repeated}" twice`);
+  if (additionalHandlers.some((each) => each.length > MAX_ADDITIONAL_LENGTH))
+    settings.problems.push(
+      `HANDLERS="${value}": an additional one has more than ${MAX_ADDITIONAL_LENGTH} characters`,
+    );
+  if (additionalHandlers.length > MAX_ADDITIONAL)
+    settings.problems.push(`HANDLERS="${value}" names more than ${MAX_ADDITIONAL + 1} handlers`);
+  return { handler, additionalHandlers };
 }
 
 function parseListen(text: string): 'off' | { readonly host: string; readonly port: number } | undefined {

@@ -29,7 +29,7 @@ const REMEDIES = {
     HandlerUsesRuncShim:
       'Set runtime_type of the handler to "io.containerd.runsc.v1": gVisor supports its own shim only.',
     HandlerNotGvisor:
-      'Set HANDLER to the handler that runs gVisor, or runtime_type to "io.containerd.runsc.v1".',
+      'Set HANDLERS to the handler that runs gVisor, or runtime_type to "io.containerd.runsc.v1".',
     ShimNotFound:
       "Install containerd-shim-runsc-v1 of the same gVisor release in a directory of containerd's PATH.",
     ShimNotExecutable: 'Make containerd-shim-runsc-v1 a program of this architecture with mode 0755.',

@@ -1,4 +1,4 @@
-import type { Status, Transition } from '../agent/agent.ts';
+import type { HandlerReport, Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import type { Installation } from '../agent/host/installation.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
@@ -128,9 +128,7 @@ export const INSTALLATION = object<Installation>({
   ),
 });
 const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count });
-const STATUS = object<Status>({
-  version: text,
-  node: text,
+const HANDLER_REPORT: Guards<HandlerReport> = {
   handler: text,
   verdict: object(VERDICT),
   evaluation: object<Status['evaluation']>({
@@ -144,6 +142,12 @@ const STATUS = object<Status>({
   provenAt: absentOr(text),
   facts: texts,
   history: list(TRANSITION, 128),
+};
+const STATUS = object<Status>({
+  ...HANDLER_REPORT,
+  version: text,
+  node: text,
+  handlers: absentOr(list(object(HANDLER_REPORT), 16)),
   installation: absentOr(INSTALLATION),
   nodeWrites: absentOr(NODE_WRITES),
   pods: () => true, // never shown

@@ -25,7 +25,12 @@ export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefi
 /** The handler that the agents are configured to prove. */
 export function handlerOf(daemonSet: ApiObject<V1DaemonSet> | undefined): string {
   const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
-  return env?.find(({ name }) => name === 'HANDLER')?.value ?? HANDLER;
+  return (
+    env
+      ?.find(({ name }) => name === 'HANDLERS')
+      ?.value?.split(',')[0]
+      ?.trim() || HANDLER
+  );
 }
 
 /** A pod of an agent. */

@@ -13,7 +13,7 @@ export const REQUIRE = 'require-gvisor';
 export const RUNTIME_CLASS = 'gvisor';
 
 /** The handler that agents prove by default. */
-export const HANDLER = SETTINGS.HANDLER.fallback;
+export const HANDLER = SETTINGS.HANDLERS.fallback;
 
 /** The path of the runtime classes. */
 export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';

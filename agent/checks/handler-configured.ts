@@ -50,7 +50,7 @@ export const handlerConfigured: Check = {
       .join(', ');
     const other = [...runtimes].find(([, { runtimeType }]) => /runsc/.test(runtimeType))?.[0];
     const hint =
-      other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLER to it if pods use it`;
+      other === undefined ? '' : `, of which "${other}" is gVisor's: set HANDLERS to it if pods use it`;
     const message = `No file configures the handler "${handler}"; there are ${names}${hint}${rulesNote(config)}`;
     const read = config.files.map((file) => ({ file, value: 'read' }));
     return { ...absent(config, 'HandlerNotConfigured', message, read), where: edit };

@@ -24,12 +24,31 @@ export const OWN_KEYS = {
     /** Boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
     provenBoot: `${DOMAIN}/proven-boot`,
   },
+  /** Keys of additional handlers, whose name follows; see {@link handlerKey}. */
+  prefixes: {
+    /** Label, "true" on nodes where the handler is proven. */
+    ready: `${DOMAIN}/ready-`,
+    /** Annotation with the boot ID at the handler's last proof. */
+    provenBoot: `${DOMAIN}/proven-boot-`,
+  },
   /** Keys of earlier versions; only an uninstall touches them. */
   retired: { agent: `${DOMAIN}/agent` },
   taint: `${DOMAIN}/not-ready`,
   /** A label that the admission policy refuses, to test that the policy is in force. */
   refused: `${DOMAIN}/unguarded`,
 } as const;
+
+/** The key of an additional handler. */
+export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string): string {
+  return `${OWN_KEYS.prefixes[kind]}${handler}`;
+}
+
+/** The additional handlers of which a Node has labels, with the values of these. */
+export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
+  const { ready } = OWN_KEYS.prefixes;
+  const own = Object.entries(labels).filter(([key]) => key.startsWith(ready));
+  return new Map(own.map(([key, value]) => [key.slice(ready.length), value]));
+}
 
 /** A Node condition as in the API. */
 export type Condition = {

@@ -22,7 +22,7 @@ class Settings:
     """Times are in seconds."""
 
     runtime_class: str = "gvisor"
-    # The handler that the agents prove (their setting HANDLER).
+    # The handler that the agents prove (their setting HANDLERS).
     handler: str = "runsc"
     # How long a node where gVisor was never proven may fail before that is evidence: its installation may still run.
     install_grace: float = 1800

@@ -94,7 +94,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
   });
 
   it('lists all invalid settings', async (t) => {
-    const env = { HANDLER: 'run sc', PROOF_INTERVAL: '1s', LOG_LEVEL: 'loud', LISTEN_ADDRESS: 'here' };
+    const env = { HANDLERS: 'run sc', PROOF_INTERVAL: '1s', LOG_LEVEL: 'loud', LISTEN_ADDRESS: 'here' };
     const { code, stderr } = await run(t, ['--once'], env);
     assert.equal(code, USAGE);
     for (const [name, value] of Object.entries(env)) assert.ok(stderr.includes(`${name}="${value}"`), name);

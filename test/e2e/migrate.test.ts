@@ -69,7 +69,7 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
 
   it('install agents without changing the RuntimeClass, with another handler as well', async () => {
     await directory.reset(PAGE, 'without the RuntimeClass', 'another handler');
-    assert.match(await cluster.kubectl(['kustomize', directory.path]), /name: HANDLER\n +value: gvisor/);
+    assert.match(await cluster.kubectl(['kustomize', directory.path]), /name: HANDLERS\n +value: gvisor/);
     await directory.reset(PAGE, 'without the RuntimeClass');
     await shell('install');
     await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true', 120_000);

@@ -39,7 +39,7 @@ describe("an agent's label, condition and annotations", () => {
 
 describe('a rollout with a setting that would withdraw proven nodes', () => {
   after(async () => {
-    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER-']);
+    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLERS-']);
     await onDaemonSet(cluster(), ['rollout', 'status'], ['--timeout=270s']);
     for (const node of GVISOR_NODES) await proven(node);
   });
@@ -48,7 +48,7 @@ describe('a rollout with a setting that would withdraw proven nodes', () => {
     const first = new Map<string, ReturnType<typeof readinessOf>>();
     for (const node of GVISOR_NODES) first.set(node, await proven(node));
     await waitForRollout(cluster()); // a rollout replaces old pods that are not Ready regardless of maxUnavailable
-    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLER=nonsense']);
+    await onDaemonSet(cluster(), ['set', 'env'], ['HANDLERS=nonsense']);
     const stalled = await waitFor('one node to be withdrawn', 60_000, async () => {
       for (const node of GVISOR_NODES)
         if (readinessOf(await readNode(cluster(), node)).ready === 'false') return node;

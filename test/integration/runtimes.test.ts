@@ -70,7 +70,7 @@ describe('the flags of each gVisor', () => {
 async function judge(name: string, variant: Variant): Promise<void> {
   const node = nodes.get(name);
   assert.ok(node !== undefined, 'the cluster is up');
-  const report = await evaluateOnce(node, { HANDLER: variantHandler(variant), ...variant.env });
+  const report = await evaluateOnce(node, { HANDLERS: variantHandler(variant), ...variant.env });
   const { verdict } = report.evaluation;
   addRow(node, variant, report);
   const isExpected = [variant.verdict, ...(variant.alternatives ?? [])].some(

@@ -59,7 +59,7 @@ describe('CHECKS', () => {
 
   const MESSAGES: readonly (readonly [fixture: string, release: string, RegExp])[] = [
     ['flatcar-sysext', '1.7.27', /"\/etc\/containerd\/config.toml" line 14, .*no file .* imports/],
-    ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor's: set HANDLER/],
+    ['cos-gvisor', '1.7.29', /there are "runc", "gvisor", of which "gvisor" is gVisor's: set HANDLERS/],
     ['k3s-template-not-rendered', 'v2.1.5-k3s1', /v3.toml.tmpl" line 6, .*restart k3s, RKE2 or MicroK8s/],
   ];
   for (const [fixture, release, message] of MESSAGES) {

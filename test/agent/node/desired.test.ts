@@ -130,7 +130,7 @@ describe('fingerprintOf', () => {
   });
 
   for (const [name, value] of Object.entries({
-    HANDLER: 'nonsense',
+    HANDLERS: 'nonsense',
     HOST_ROOT: '/host',
     CRI_SOCKET: '/a',
     CONTAINERD_CONFIG: '/a',

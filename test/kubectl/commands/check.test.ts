@@ -21,7 +21,7 @@ const namespace = (name: string, value: string) => ({
   metadata: { name, labels: { 'require-gvisor': value } },
 });
 const daemonSet = (handler: string, numberReady: number, updatedNumberScheduled: number) => ({
-  spec: { template: { spec: { containers: [{ env: [{ name: 'HANDLER', value: handler }] }] } } },
+  spec: { template: { spec: { containers: [{ env: [{ name: 'HANDLERS', value: handler }] }] } } },
   status: { desiredNumberScheduled: 3, numberReady, updatedNumberScheduled },
 });
 /** A class that selects a node by its name, not the proven ones. */
