@@ -50,6 +50,12 @@ export type HandlerReport = Pick<
   'handler' | 'verdict' | 'evaluation' | 'findings' | 'proof' | 'provenAt' | 'facts' | 'history'
 >;
 
+export function handlerReportOf(report: Report): HandlerReport {
+  const { handler, verdict, evaluation, findings, proof, provenAt, facts, history } = report;
+  const known = { handler, verdict, evaluation, findings, proof, facts, history };
+  return provenAt === undefined ? known : { ...known, provenAt };
+}
+
 /** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
 export type Status = Report & {
   /** Absent without additional handlers, and until one has been evaluated. */

@@ -21,19 +21,24 @@ export function expectsGvisor({ always, provenOnce, traces }: Expectation): bool
 const ABSENT: readonly Reason[] = ['ShimNotFound', 'RunscNotFound'];
 
 /**
- * Whether any part of gVisor is on the node: a handler in containerd's configuration or in the running containerd, the
- * shim, or runsc. Undefined where that is unknown, for example because containerd does not answer.
+ * Whether any part of gVisor is on the node: the handler, the shim, or runsc. Undefined where that is unknown, for example
+ * because containerd does not answer.
  */
 export function hasTraces(findings: readonly Finding[]): boolean | undefined {
+  const programs = findings.filter(({ check }) => check === 'shim' || check === 'runsc');
+  return programs.some(isThere) || isRegistered(findings);
+}
+
+/** Whether the handler is in containerd's configuration or in the running containerd; undefined where that is unknown. */
+export function isRegistered(findings: readonly Finding[]): boolean | undefined {
   const of = (check: string) => findings.find((finding) => finding.check === check);
-  const there = [of('shim'), of('runsc')].some((finding) => isThere(finding));
   const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];
-  if (there || configured?.status === 'pass' || loaded?.status === 'pass') return true;
+  if (configured?.status === 'pass' || loaded?.status === 'pass') return true;
   if (configured?.status !== 'fail' || loaded?.status !== 'fail') return undefined;
   return configured.reason !== 'HandlerNotConfigured' || loaded.reason !== 'HandlerNotLoaded';
 }
 
-function isThere(finding: Finding | undefined): boolean {
-  if (finding?.status === 'fail') return !ABSENT.includes(finding.reason);
-  return finding?.status === 'pass';
+function isThere(finding: Finding): boolean {
+  if (finding.status === 'fail') return !ABSENT.includes(finding.reason);
+  return finding.status === 'pass';
 }

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
-import type { Publisher, Report, Status } from './agent.ts';
-import { Agent } from './agent.ts';
+import { Agent, handlerReportOf, type Publisher, type Report, type Status } from './agent.ts';
+import { waitUpTo } from './async.ts';
 import { type Config, parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
@@ -11,7 +11,7 @@ import { NodeEvaluator } from './evaluate.ts';
 import { Host, localSocket } from './host/host.ts';
 import { INSTALL_JOURNAL, readInstallation } from './host/installation.ts';
 import type { NotVisible } from './host/paths.ts';
-import { readSystemFacts } from './host/system.ts';
+import { type Facts, readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
@@ -19,8 +19,10 @@ import { type ApiPublisher, openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
+import type { ProbeFlags } from './pods/pod.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
-import { ownerMark } from './proof/sandbox.ts';
+import { ownerMarks } from './proof/sandbox.ts';
+import { Turns } from './proof/turns.ts';
 import { RunscPrograms } from './runsc/program.ts';
 import { SandboxMonitor } from './sandboxes/monitor.ts';
 import { SandboxScanner } from './sandboxes/scanner.ts';
@@ -37,6 +39,9 @@ const ONCE_BOOT_TIMEOUT_MS = 60_000;
 /** The kubelet kills the pod after 15 s. */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000 };
+const FIRST_EVALUATION_MS = 120_000;
+/** Later than the main handler's, whose boot comes first. */
+const ADDITIONAL_DEBOUNCE_MS = 300;
 
 const now = () => performance.now();
 const date = () => new Date();
@@ -63,12 +68,20 @@ async function main(): Promise<number> {
   const socket = config.criSocket ?? distribution.criSocket;
   using client = new CriClient(socket, await findSocket(host, socket, log));
   const programs = new RunscPrograms();
-  const node: Node = { config, log, host, distribution, client, programs, signal: stopSignal() };
+  // Never this pod's marks with `--once`: its probe must not be taken for the agent's own.
+  const [mark = '', ...marks] = ownerMarks(
+    1 + config.additionalHandlers.length,
+    args.once ? undefined : config.podUid,
+  );
+  // A view of the host of its own: file operations are serialized, so a stalled check would stall the proof.
+  const probes = { host: new Host(config.hostRoot), turns: new Turns(), marks: [mark, ...marks] };
+  const signal = stopSignal();
+  const node: Node = { config, log, host, distribution, client, programs, mark, probes, signal };
   // Awaited here, because `using` closes the client on return.
   return await (args.once ? once(node, args.json) : daemon(node, isTerminal));
 }
 
-/** What both modes share. */
+/** What both modes share. With additional handlers there is one for each, whose config names its own handler. */
 type Node = {
   readonly config: Config;
   readonly log: Logger;
@@ -77,47 +90,72 @@ type Node = {
   readonly client: CriClient;
   /** Read once for checks and sandboxes. */
   readonly programs: RunscPrograms;
+  /** Marks the handler's probes. */
+  readonly mark: string;
+  /** What the probes of all handlers share. */
+  readonly probes: { readonly host: Host; readonly turns: Turns; readonly marks: readonly string[] };
   readonly signal: AbortSignal;
 };
 
-/** Evaluates once without confirmation, prints the report, and returns the exit code. */
+/** The nodes of the additional handlers. They share a view of the host, so that their files do not stall the main one's checks. */
+function additionalNodes(node: Node): readonly Node[] {
+  const { config, log, probes } = node;
+  const host = new Host(config.hostRoot);
+  return config.additionalHandlers.map((handler, at) => {
+    const mark = probes.marks[at + 1] ?? '';
+    return { ...node, host, mark, config: { ...config, handler }, log: log.child({ handler }) };
+  });
+}
+
+/** Evaluates once without confirmation, prints the report, and returns the exit code, which is the main handler's. */
 async function once(node: Node, json: boolean): Promise<number> {
   const { config, log, client, signal } = node;
-  // Never this pod's mark: the agent's own probe must not be taken for this one's.
-  const options = {
-    owner: ownerMark(),
-    waitMs: ONCE_BOOT_TIMEOUT_MS,
-    onLateEnd: () => {},
-    onOrphans: () => {},
-  };
-  const prover = openProver(node, options);
-  const evaluator = new NodeEvaluator({ ...node, prover, now });
+  const handlers = [node, ...additionalNodes(node)].map((each) => {
+    const prover = openProver(each, {
+      waitMs: ONCE_BOOT_TIMEOUT_MS,
+      onLateEnd: () => {},
+      onOrphans: () => {},
+    });
+    return { node: each, prover, evaluator: new NodeEvaluator({ ...each, prover, now }) };
+  });
   const facts = await readNodeFacts(node);
-  const agent = new Agent({ ...openAgent(node), facts, evaluator, publishers: [] });
   try {
-    await agent.reconcile([{ kind: 'start' }], signal);
-    if (agent.report === undefined) return EXIT_CODES.Unknown;
+    const reports: Report[] = [];
+    for (const { node: each, evaluator } of handlers) {
+      const own = { facts: each === node ? facts : {}, evaluator, publishers: [] };
+      const agent = new Agent({ ...openAgent(each), ...own });
+      await agent.reconcile([{ kind: 'start' }], signal);
+      if (agent.report !== undefined) reports.push(agent.report);
+    }
+    const [report, ...additional] = reports;
+    if (report === undefined) return EXIT_CODES.Unknown;
     const namespaces = new RequiredNamespaces();
     const podsHost = new Host(config.hostRoot);
-    const pods = new PodMonitor({
-      client,
-      host: podsHost,
-      namespaces,
-      probe: () => evaluator.probeFlags,
-      log,
-    });
-    const { verdict } = agent.report.evaluation;
+    const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
+    const pods = new PodMonitor({ client, host: podsHost, namespaces, probes, log });
+    const { verdict } = report.evaluation;
     const found = await pods.readOnce(signal).catch(() => undefined);
     const sandboxes = openSandboxes(node, podsHost, pods);
     const scanned = await sandboxes.scanOnce(signal).catch(() => undefined);
-    const status: Status = { ...agent.report, verdict, pods: found, sandboxes: scanned };
+    const status: Status = {
+      ...report,
+      verdict,
+      ...withHandlers(additional.map((each) => ({ ...each, verdict: each.evaluation.verdict }))),
+      pods: found,
+      sandboxes: scanned,
+    };
     print(json ? `${JSON.stringify(status, null, 2)}\n` : renderReport(status, screenOf()));
     return EXIT_CODES[verdict.status];
   } catch (error) {
     return printProblems([`The evaluation was interrupted: ${errorLine(error)}`], EXIT_CODES.Unknown);
   } finally {
-    await prover.finish(SHUTDOWN_TIMEOUT_MS);
+    await Promise.all(handlers.map(({ prover }) => prover.finish(SHUTDOWN_TIMEOUT_MS)));
   }
+}
+
+/** Nothing without additional handlers. */
+function withHandlers(reports: readonly Report[]): Pick<Status, 'handlers'> {
+  return reports.length === 0 ? {} : { handlers: reports.map(handlerReportOf) };
 }
 
 /** Watches the node and publishes verdicts until a signal ends the process. */
@@ -130,68 +168,113 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   );
   if (typeof api === 'string') return printProblems([api]);
 
-  const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, now });
-  const onFile = async (path: string) => {
-    const isJournal = basename(path) === basename(INSTALL_JOURNAL);
-    if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
-  };
-  const files = new FileTrigger(host, onFile, {
-    onUnwatched: (directories, why) => {
-      metrics.publishUnwatched(directories);
-      if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
-    },
-  });
-  const prover = openProver(node, {
-    owner: ownerMark(config.podUid),
-    onLateEnd: () => queue.push({ kind: 'probe' }),
-    onOrphans: (orphans) => {
-      metrics.publishOrphans(orphans);
-      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
-    },
-  });
-  const evaluator = new NodeEvaluator({ ...node, prover, now });
-  const facts = await readNodeFacts(node);
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
-  const agent = new Agent({ ...openAgent(node), facts, evaluator, files, publishers });
+  const evaluated = Promise.withResolvers<void>();
+  publishers.push({ publish: () => {}, count: () => evaluated.resolve() });
+  const main = openHandler(node, await readNodeFacts(node), publishers, {
+    onUnwatched: metrics.publishUnwatched,
+    onOrphans: metrics.publishOrphans,
+  });
+  const handlerPublishers: Publisher[] = [metrics.handlers];
+  if (api !== undefined) handlerPublishers.push({ publish: (report) => api.node.publishHandler(report) });
+  const additional = additionalNodes(node).map((each) =>
+    openHandler(each, {}, handlerPublishers, { debounceMs: ADDITIONAL_DEBOUNCE_MS }),
+  );
+  const handlers = [main, ...additional];
 
-  const { pods, namespaces, sandboxes } = openPods(node, { metrics, evaluator, api });
+  const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
+  const { pods, namespaces, sandboxes } = openPods(node, { metrics, probes, api });
   const complete = (report: Report): Status => ({
     ...report,
+    ...withHandlers(additional.flatMap(({ agent }) => agent.report ?? [])),
     pods: pods.report(),
     sandboxes: sandboxes.report(),
     nodeWrites: api?.node.nodeWrites,
   });
   const server = createAgentServer({
     metrics: () => metrics.text(),
-    report: () => agent.report && complete(agent.report),
-    live: () => agent.live,
-    unready: () => (agent.hasVerdict ? api?.node.unready : 'no verdict has been published yet'),
+    report: () => main.agent.report && complete(main.agent.report),
+    live: () => handlers.every(({ agent }) => agent.live),
+    unready: () => (main.agent.hasVerdict ? api?.node.unready : 'no verdict has been published yet'),
   });
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);
   if (isTerminal) {
     const url = () => serverUrl(server);
-    publishers.push(new TerminalPublisher({ write: print, screen: screenOf, complete, url }));
+    const terminal = new TerminalPublisher({ write: print, screen: screenOf, complete, url });
+    publishers.push(terminal);
+    const { agent } = main;
+    handlerPublishers.push({
+      publish: () => agent.hasVerdict && agent.report && terminal.publish(agent.report),
+    });
   }
   const started = { version: VERSION, handler: config.handler, socket: client.socket };
   log.info({ ...started, distribution: distribution.name, listening: server.address() }, 'agent started');
   await Promise.all([
-    agent.run(queue, signal),
-    watchContainerd(client, (state) => queue.push({ kind: 'containerd', state }), signal),
+    main.agent.run(main.queue, signal),
+    // The main handler's first evaluation comes first.
+    ...additional.map(async ({ agent, queue }) => {
+      await waitUpTo(evaluated.promise, FIRST_EVALUATION_MS, signal);
+      await agent.run(queue, signal);
+    }),
+    watchContainerd(
+      client,
+      (state) => {
+        for (const { queue } of handlers) queue.push({ kind: 'containerd', state });
+      },
+      signal,
+    ),
     pods.run(signal),
     sandboxes.run(signal),
     api?.run(signal, namespaces),
   ]);
-  await prover.finish(SHUTDOWN_TIMEOUT_MS);
+  await Promise.all(handlers.map(({ prover }) => prover.finish(SHUTDOWN_TIMEOUT_MS)));
   log.info('agent stopped; labels stay as they are');
   server.close();
-  files.close();
+  for (const { files } of handlers) files.close();
   return 0;
+}
+
+type HandlerOptions = {
+  readonly onUnwatched?: (directories: number) => void;
+  readonly onOrphans?: (orphans: number) => void;
+  readonly debounceMs?: number;
+};
+
+/** The loop that proves one handler, with its triggers. */
+function openHandler(
+  node: Node,
+  facts: Facts,
+  publishers: readonly Publisher[],
+  { onUnwatched, onOrphans, ...debounce }: HandlerOptions,
+) {
+  const { host, log } = node;
+  const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
+  const onFile = async (path: string) => {
+    const isJournal = basename(path) === basename(INSTALL_JOURNAL);
+    if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
+  };
+  const files = new FileTrigger(host, onFile, {
+    onUnwatched: (directories, why) => {
+      onUnwatched?.(directories);
+      if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
+    },
+  });
+  const prover = openProver(node, {
+    onLateEnd: () => queue.push({ kind: 'probe' }),
+    onOrphans: (orphans) => {
+      onOrphans?.(orphans);
+      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
+    },
+  });
+  const evaluator = new NodeEvaluator({ ...node, prover, now });
+  const agent = new Agent({ ...openAgent(node), facts, evaluator, files, publishers });
+  return { agent, queue, files, prover, evaluator };
 }
 
 type PodSinks = {
   readonly metrics: Metrics;
-  readonly evaluator: NodeEvaluator;
+  readonly probes: () => readonly ProbeFlags[];
   readonly api: ApiPublisher | undefined;
 };
 
@@ -199,7 +282,7 @@ type PodSinks = {
  * The monitors of this node's pods and sandboxes, which report to metrics, log and events, and the namespaces that they
  * need to know.
  */
-function openPods(node: Node, { metrics, evaluator, api }: PodSinks) {
+function openPods(node: Node, { metrics, probes, api }: PodSinks) {
   const { config, log, client } = node;
   const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
@@ -209,7 +292,7 @@ function openPods(node: Node, { metrics, evaluator, api }: PodSinks) {
     client,
     host,
     namespaces,
-    probe: () => evaluator.probeFlags,
+    probes,
     onRead: (observed, required) => {
       metrics.pods.publish(observed, required);
       podReporter.publish(observed.unsandboxed, observed.weakened);
@@ -231,14 +314,15 @@ function openAgent({ config, host, log }: Node) {
   return { version: VERSION, config, installation, log, now, date };
 }
 
-/** A prover with a view of the host of its own: file operations are serialized, so a stalled check would stall the proof. */
 function openProver(
-  { config, client, signal }: Node,
-  options: Pick<ProverOptions, 'owner' | 'onLateEnd' | 'onOrphans' | 'waitMs'>,
+  { config, client, mark, probes, signal }: Node,
+  options: Pick<ProverOptions, 'onLateEnd' | 'onOrphans' | 'waitMs'>,
 ): Prover {
-  const { handler, podUid: ownPod, hostRoot } = config;
-  const host = new Host(hostRoot);
-  return new Prover({ client, host, handler, ownPod, signal, now, wallMs: Date.now, ...options });
+  const { handler, podUid: ownPod } = config;
+  const { host, turns, marks } = probes;
+  const siblings = marks.filter((each) => each !== mark);
+  const owned = { owner: mark, siblings, ownPod, turns };
+  return new Prover({ client, host, handler, ...owned, signal, now, wallMs: Date.now, ...options });
 }
 
 async function readNodeFacts({ host, distribution }: Node) {

@@ -37,6 +37,7 @@ export async function simulateAgent(
     node,
     log,
     taint: false,
+    additionalHandlers: [],
     expectGvisor: false,
     fingerprint: 'bench',
     boot: 'bench',

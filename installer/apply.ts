@@ -4,7 +4,7 @@ import type { TomlTable } from '../agent/containerd/toml.ts';
 import { sweepContainers, sweepSandboxes } from '../agent/proof/orphans.ts';
 import type { Outcome } from '../agent/proof/outcome.ts';
 import { runProbe, tearDown } from '../agent/proof/probe.ts';
-import { findPlace, isProbe, newSandbox, ownerMark } from '../agent/proof/sandbox.ts';
+import { findPlace, isProbe, newSandbox, ownerMarks } from '../agent/proof/sandbox.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import {
   type ContainerdProcess,
@@ -24,7 +24,7 @@ const PROVE_MS = 600_000;
 const PROVE_PAUSE_MS = 1_000;
 const SWEEP_MS = 30_000;
 /** Marks the installer's probes. The lock guarantees that no other installer has any. */
-const OWNER = ownerMark('installer');
+const [OWNER = ''] = ownerMarks(1, 'installer');
 
 /** What {@link apply} replaces by what, and how it records its steps. */
 export type Change = {

@@ -1,6 +1,6 @@
 import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
-import { expectsGvisor, hasTraces } from '../expected.ts';
+import { expectsGvisor, hasTraces, isRegistered } from '../expected.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
@@ -46,6 +46,8 @@ export class Metrics implements Publisher {
   readonly #counters = createCounters(this.#registry, COUNTERS);
   readonly #updateProcess = createProcessMetrics(this.#registry);
   readonly pods = new PodMetrics(this.#registry);
+  /** Metrics of additional handlers. */
+  readonly handlers = new HandlerMetrics(this.#registry);
   readonly #boot = new Histogram({
     name: 'gvisor_sandbox_boot_seconds',
     help: 'Time from the request for a sandbox until it is ready.',
@@ -115,10 +117,11 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_last_proof_timestamp_seconds.set(Date.parse(provenAt ?? '') / 1_000);
   }
 
-  /** Sets whether the Node records an earlier proof. */
-  readonly noteProvenOnce = (provenOnce: boolean): void => {
+  /** Sets whether the Node records an earlier proof, and of which additional handlers. */
+  readonly noteProvenOnce = (provenOnce: boolean, handlers: readonly string[] = []): void => {
     this.#provenOnce = provenOnce;
     this.#updateExpected();
+    this.handlers.noteProvenOnce(handlers);
   };
 
   #updateExpected(): void {
@@ -158,6 +161,72 @@ export class Metrics implements Publisher {
     }
     this.#gauges.gvisor_time_seconds.set(Date.now() / 1_000);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
+  }
+}
+
+const HANDLER_GAUGES = {
+  gvisor_handler_status: [
+    'The published verdict on an additional handler: 1 for its status.',
+    'handler',
+    'status',
+  ],
+  gvisor_handler_reason: ['Reason of the published verdict on an additional handler.', 'handler', 'reason'],
+  gvisor_handler_expected: [
+    'Whether this node should run an additional handler: once proven here, or known to containerd.',
+    'handler',
+  ],
+  gvisor_handler_last_proof_timestamp_seconds: [
+    'Time of the last proof of an additional handler, Unix time.',
+    'handler',
+  ],
+  gvisor_handler_last_boot_seconds: [
+    "Duration of the last boot of an additional handler's sandbox.",
+    'handler',
+  ],
+} as const;
+
+/** Metrics of additional handlers. They have names of their own, so that no sum over the main handler's counts them. */
+class HandlerMetrics implements Publisher {
+  readonly #gauges;
+  #provenOnce: readonly string[] = [];
+  /** The published reasons, by handler. */
+  readonly #reasons = new Map<string, string>();
+  /** The last known result of {@link isRegistered}, by handler. */
+  readonly #registered = new Map<string, boolean>();
+
+  constructor(registry: Registry) {
+    this.#gauges = createGauges(registry, HANDLER_GAUGES);
+  }
+
+  noteProvenOnce(handlers: readonly string[]): void {
+    this.#provenOnce = handlers;
+    for (const handler of this.#registered.keys()) this.#updateExpected(handler);
+  }
+
+  count({ handler, findings }: Report): void {
+    const registered = isRegistered(findings) ?? this.#registered.get(handler);
+    if (registered === undefined) return;
+    this.#registered.set(handler, registered);
+    this.#updateExpected(handler);
+  }
+
+  #updateExpected(handler: string): void {
+    const expected = this.#registered.get(handler) || this.#provenOnce.includes(handler);
+    this.#gauges.gvisor_handler_expected.set({ handler }, Number(expected));
+  }
+
+  publish({ handler, verdict, proof, provenAt }: Report): void {
+    for (const status of Object.keys(HEADLINES))
+      this.#gauges.gvisor_handler_status.set({ handler, status }, Number(verdict.status === status));
+    const { reason } = verdict;
+    const old = this.#reasons.get(handler);
+    if (old !== undefined) this.#gauges.gvisor_handler_reason.remove({ handler, reason: old });
+    this.#gauges.gvisor_handler_reason.set({ handler, reason }, 1);
+    this.#reasons.set(handler, reason);
+    if (proof.kind !== 'proven') return;
+    this.#gauges.gvisor_handler_last_boot_seconds.set({ handler }, proof.bootMs / 1_000);
+    const provenMs = Date.parse(provenAt ?? '');
+    this.#gauges.gvisor_handler_last_proof_timestamp_seconds.set({ handler }, provenMs / 1_000);
   }
 }
 

@@ -7,14 +7,14 @@ import { type CountRequest, createKube, type Kube } from '../kube/client.ts';
 import { fingerprintOf } from './desired.ts';
 import { EventSender, eventOf } from './events.ts';
 import { NodePublisher } from './publisher.ts';
+import type { NodeOptions } from './writer.ts';
 
 /** Dependencies of {@link openApiPublisher}. */
 export type ApiOptions = {
   readonly version: string;
   readonly host: Host;
   readonly count: CountRequest;
-  /** Called after each write with whether the Node records that gVisor was ever proven on it. */
-  readonly onProvenOnce: (provenOnce: boolean) => void;
+  readonly onProvenOnce: NonNullable<NodeOptions['onProvenOnce']>;
   readonly log: Logger;
 };
 
@@ -29,7 +29,7 @@ export async function openApiPublisher(
   config: Config,
   { version, host, count, onProvenOnce, log }: ApiOptions,
 ) {
-  const { apiServer, publish, nodeName, taint, expectGvisor } = config;
+  const { apiServer, publish, nodeName, taint, expectGvisor, additionalHandlers } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: nodeName, log, date: () => new Date() };
@@ -38,6 +38,7 @@ export async function openApiPublisher(
     ...options,
     taint,
     expectGvisor,
+    additionalHandlers,
     fingerprint: fingerprintOf(version, config),
     boot: await readBootId(host),
     now: () => performance.now(),

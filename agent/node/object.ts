@@ -117,10 +117,11 @@ export type DesiredEntry = {
 
 /** Extracts {@link NodeWrites} from a Node; empty if the Node is unknown. */
 export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
-  const own = Object.values(OWN_KEYS.labels).flatMap((key) => {
-    const value = node?.metadata.labels?.[key];
-    return value === undefined ? [] : [[key, value] as const];
-  });
+  const { labels = {} } = node?.metadata ?? {};
+  const keys: readonly string[] = Object.values(OWN_KEYS.labels);
+  const own = Object.entries(labels).filter(
+    ([key]) => keys.includes(key) || key.startsWith(OWN_KEYS.prefixes.ready),
+  );
   const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
   return {
     labels: Object.fromEntries(own),

@@ -8,7 +8,10 @@ import { keepWatching } from '../kube/watch.ts';
 import { errorLine } from '../sanitize.ts';
 import type { Verdict } from '../verdict.ts';
 import { claimFor, desiredState } from './desired.ts';
+import { desiredHandlers, type HandlerVerdicts } from './handlers.ts';
 import {
+  type DesiredEntry,
+  handlerKey,
   isOlder,
   type NodeMetadata,
   type NodeObject,
@@ -49,6 +52,8 @@ export class NodePublisher implements Publisher {
   #failingSinceMs: number | undefined;
   #isOutage = false;
   #report: Report | undefined;
+  /** The reports of additional handlers. */
+  readonly #handlers = new Map<string, Report>();
   /** The last known result of {@link hasTraces}. */
   #traces: boolean | undefined;
   /** The latest event of the watch that has not been processed. */
@@ -78,6 +83,12 @@ export class NodePublisher implements Publisher {
   /** What the Node says about gVisor, and what keeps the agent from writing. */
   get nodeWrites(): NodeWrites {
     return nodeWritesOf(this.#node, this.#report === undefined ? undefined : this.#unready);
+  }
+
+  /** Publishes the report of an additional handler. */
+  publishHandler(report: Report): void {
+    this.#handlers.set(report.handler, report);
+    this.#wake.abort();
   }
 
   publish(report: Report): void {
@@ -126,28 +137,51 @@ export class NodePublisher implements Publisher {
     this.#node ??= await this.#writer.read(signal);
     const report = this.#report;
     const claim = claimFor(report, this.#node, this.#options.boot);
-    if (claim === undefined) return undefined;
-    const isProven = claim.verdict.status === 'True';
+    const handlers = desiredHandlers(this.#verdicts, this.#node, this.#options.boot);
+    if (claim === undefined && handlers.length === 0) return undefined;
+    const isProven = claim?.verdict.status === 'True';
     // Only a grant needs the guard; a withdrawal must not wait for it.
-    if (isProven) this.#guarded ||= await this.#writer.isGuarded(signal);
+    if (isProven || handlers.some(isGrant)) this.#guarded ||= await this.#writer.isGuarded(signal);
     const isUnguarded = isProven && !this.#guarded;
     // An existing label stays: policies that are missing for a moment must not end pods.
     const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
-    const verdict = isUnguarded && !isGranted ? UNGUARDED : claim.verdict;
-    const { desired, refusal: rollout } = desiredState(
-      { ...claim, verdict, traces: this.#traces },
-      this.#node,
-      this.#options,
-    );
-    const { node, waitMs } = await this.#writer.write(this.#node, { verdict, desired }, signal);
+    const verdict = isUnguarded && !isGranted ? UNGUARDED : claim?.verdict;
+    const main =
+      claim &&
+      verdict &&
+      desiredState({ ...claim, verdict, traces: this.#traces }, this.#node, this.#options);
+    const desired = [
+      ...(main?.desired ?? []),
+      ...handlers.filter((entry) => this.#guarded || !isGrant(entry)),
+    ];
+    const before = this.#node;
+    const { node, waitMs } = await this.#writer.write(before, { verdict, desired }, signal);
     this.#node = node;
     this.#recovered();
-    if (report === undefined) return waitMs;
+    this.#reportHandlers(before, node);
+    const retryMs = this.#guarded || !(isProven || handlers.some(isGrant)) ? undefined : UNGUARDED_RETRY_MS;
+    const nextMs = Math.min(waitMs ?? FOREVER_MS, retryMs ?? FOREVER_MS);
+    if (report === undefined || claim === undefined) return nextMs;
     this.#wrote = true;
     const isWithheld = claim.verdict !== report.verdict;
     const unguarded = isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : undefined;
-    this.#setUnready(unguarded ?? (isWithheld ? claim.verdict.message : rollout));
-    return isUnguarded ? Math.min(waitMs ?? UNGUARDED_RETRY_MS, UNGUARDED_RETRY_MS) : waitMs;
+    this.#setUnready(unguarded ?? (isWithheld ? claim.verdict.message : main?.refusal));
+    return nextMs;
+  }
+
+  get #verdicts(): HandlerVerdicts {
+    const { additionalHandlers } = this.#options;
+    return new Map(additionalHandlers.map((handler) => [handler, this.#handlers.get(handler)?.verdict]));
+  }
+
+  /** Reports the additional handlers whose labels have changed. */
+  #reportHandlers({ metadata: before }: NodeObject, { metadata: after }: NodeObject): void {
+    for (const [handler, verdict] of this.#verdicts) {
+      const key = handlerKey('ready', handler);
+      if (verdict === undefined || before.labels?.[key] === after.labels?.[key]) continue;
+      const message = `handler "${handler}": ${verdict.message}`;
+      this.#options.onChange?.({ ...verdict, message }, after.uid);
+    }
   }
 
   #setUnready(unready: string | undefined): void {
@@ -214,4 +248,9 @@ export class NodePublisher implements Publisher {
     this.#isOutage = false;
     this.#backoff.reset();
   }
+}
+
+/** Whether an entry claims that an additional handler is proven. */
+function isGrant({ value }: DesiredEntry): boolean {
+  return value !== null && value !== 'false';
 }

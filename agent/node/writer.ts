@@ -3,6 +3,7 @@ import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import type { Verdict } from '../verdict.ts';
 import type { Claimant } from './desired.ts';
+import { handlersProvenOnce } from './handlers.ts';
 import {
   conditionFor,
   type DesiredEntry,
@@ -54,10 +55,12 @@ export type NodeOptions = Claimant & {
   /** Monotonic clock, milliseconds. */
   readonly now: () => number;
   readonly date: () => Date;
-  /** Called with each verdict that changed the condition, after it was written. */
+  /** The handlers that have labels of their own. */
+  readonly additionalHandlers: readonly string[];
+  /** Called with each verdict that changed the condition, or the label of an additional handler, after it was written. */
   readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
-  /** Called after each write with whether the Node records that gVisor was ever proven on it. */
-  readonly onProvenOnce?: (provenOnce: boolean) => void;
+  /** Called after each write with whether the Node records that gVisor was ever proven on it, and by which additional handlers. */
+  readonly onProvenOnce?: (provenOnce: boolean, handlers: readonly string[]) => void;
 };
 
 /** Common prefix of the messages in manifests/base/node-writes.yaml about a Node's keys. */
@@ -98,7 +101,10 @@ export class NodeWriter {
   /** Writes the differences that are due. Returns the Node, and the time until the next one is due, if any. */
   async write(
     before: NodeObject,
-    { verdict, desired }: { readonly verdict: Verdict; readonly desired: readonly DesiredEntry[] },
+    {
+      verdict,
+      desired,
+    }: { readonly verdict: Verdict | undefined; readonly desired: readonly DesiredEntry[] },
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
     const { kube, date, onChange, onProvenOnce } = this.#options;
@@ -106,7 +112,10 @@ export class NodeWriter {
     const foreign = differences.filter((entry) => this.#isEstablished(entry));
     let node = this.#establish(before, desired);
     const condition = differences.find(({ part }) => part === 'condition');
-    const status = statusPatch(differences, condition && conditionFor(verdict, before, date().getTime()));
+    const status = statusPatch(
+      differences,
+      condition && verdict && conditionFor(verdict, before, date().getTime()),
+    );
     if (status !== undefined) {
       node = this.#checked(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
       this.#logWrite(
@@ -115,7 +124,7 @@ export class NodeWriter {
         foreign.filter(({ part }) => part !== 'taint'),
       );
       this.#establish(node, desired);
-      if (condition !== undefined && !foreign.includes(condition)) onChange?.(verdict, node.metadata.uid);
+      if (verdict && condition && !foreign.includes(condition)) onChange?.(verdict, node.metadata.uid);
     }
     // Separate bookkeeping: the first write counts even if the second one fails.
     const taint = taintPatch(node, differences);
@@ -128,7 +137,8 @@ export class NodeWriter {
       );
       this.#establish(node, desired);
     }
-    onProvenOnce?.(node.metadata.annotations?.[OWN_KEYS.annotations.provenBy] !== undefined);
+    const { annotations = {} } = node.metadata;
+    onProvenOnce?.(OWN_KEYS.annotations.provenBy in annotations, handlersProvenOnce(node.metadata));
     return { node, waitMs };
   }
 

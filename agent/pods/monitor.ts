@@ -29,8 +29,8 @@ export type PodMonitorOptions = {
   readonly namespaces: RequiredNamespaces;
   /** Receives the result of each read; must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
-  /** Handler and flags of the last probe; undefined before the first proof. */
-  readonly probe?: () => ProbeFlags | undefined;
+  /** The flags of each handler's last probe. */
+  readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
   readonly everyMs?: number;
   readonly settledMs?: number;
@@ -104,6 +104,11 @@ export class PodMonitor {
   #sort(pods: readonly Pod[]): ObservedPods {
     const required = this.#options.namespaces.names;
     const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
-    return { pods, unsandboxed, weakened: weakenedPods(pods, this.#options.probe?.()), atMs: Date.now() };
+    return {
+      pods,
+      unsandboxed,
+      weakened: weakenedPods(pods, this.#options.probes?.() ?? []),
+      atMs: Date.now(),
+    };
   }
 }

@@ -67,21 +67,24 @@ export function judgeSandbox({
 /** A gVisor pod whose sandbox is weakened; its evidence says how. */
 export type WeakenedPod = Pod & Required<Pick<Pod, 'weak'>>;
 
-/** The node's proven handler and the runsc flags of its last probe. */
+/** A proven handler and the runsc flags of its last probe. */
 export type ProbeFlags = { readonly handler: string; readonly flags: Readonly<Record<string, string>> };
 
 /**
  * Pods whose sandbox is weakened: by a way out to the host, by an annotation of the pod, or by a flag that the probe of the
  * same handler does not have, for example because the configuration changed after they started.
  */
-export function weakenedPods(pods: readonly Pod[], probe: ProbeFlags | undefined): readonly WeakenedPod[] {
-  const usual = weaknessesOf(new Map(Object.entries(probe?.flags ?? {})));
+export function weakenedPods(pods: readonly Pod[], probes: readonly ProbeFlags[]): readonly WeakenedPod[] {
+  const usual = new Map(
+    probes.map(({ handler, flags }) => [handler, weaknessesOf(new Map(Object.entries(flags)))]),
+  );
   return pods.flatMap((pod) => {
+    const own = usual.get(pod.handler);
     const weak = (pod.weak ?? []).filter(
       ({ flag, value, severity }) =>
         severity === 'blocker' ||
         isAnnotation(flag) ||
-        (pod.handler === probe?.handler && !usual.some((own) => own.flag === flag && own.value === value)),
+        (own !== undefined && !own.some((each) => each.flag === flag && each.value === value)),
     );
     if (weak.length === 0) return [];
     const how = weak.map(({ flag, value, why }) => `${flag}=${value}: ${why}`).join('; ');

@@ -12,8 +12,10 @@ const IN_USE_MS = 60_000;
 
 export type SweepOptions = {
   readonly client: CriClient;
-  /** Marks the probes of this agent. */
+  /** Marks the probes of this handler of this agent. */
   readonly owner: string;
+  /** Marks of its other handlers, whose probes are left to them. */
+  readonly siblings?: readonly string[];
   /** Wall clock in milliseconds, for the ages of containerd's records. */
   readonly wallMs: () => number;
 };
@@ -79,17 +81,18 @@ export class Orphans {
  * rejects if containerd does not list sandboxes.
  */
 export async function sweepSandboxes(
-  { client, owner, wallMs }: SweepOptions,
+  { client, owner, siblings = [], wallMs }: SweepOptions,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const limits = { timeoutMs: SWEEP_MS, signal };
   const list = async () =>
     (await client.listSandboxes('all', { signal }))
       .filter(isProbe)
-      .filter(
-        ({ metadata, createdAt }) =>
-          isOwnProbe(metadata?.uid ?? '', owner) || wallMs() - createdAt / 1e6 >= IN_USE_MS,
-      )
+      .filter(({ metadata, createdAt }) => {
+        const { uid = '' } = metadata ?? {};
+        if (siblings.some((mark) => isOwnProbe(uid, mark))) return false;
+        return isOwnProbe(uid, owner) || wallMs() - createdAt / 1e6 >= IN_USE_MS;
+      })
       .map(({ id }) => id);
   return removeAll(list, async (id) => {
     await client.stopSandbox(id, limits).catch(() => {});
@@ -104,7 +107,7 @@ export async function sweepSandboxes(
  * of its records for this, including whatever pods put into theirs, so it is called only where some may exist.
  */
 export async function sweepContainers(
-  { client, owner, wallMs }: SweepOptions,
+  { client, owner, siblings = [], wallMs }: SweepOptions,
   signal: AbortSignal,
 ): Promise<{ readonly remaining: readonly string[]; readonly inUse: boolean }> {
   const limits = { timeoutMs: SWEEP_MS, signal };
@@ -113,7 +116,9 @@ export async function sweepContainers(
   let inUse = false;
   const list = async () => {
     const records = await client.listContainers(ofProbes, { signal });
-    const ours = records.filter(({ labels }) => !(POD_UID in labels));
+    const ours = records.filter(
+      ({ labels }) => !(POD_UID in labels) && !siblings.includes(labels[OWNER] ?? ''),
+    );
     const old = ours.filter(
       ({ labels, createdAt }) =>
         labels[OWNER] === owner || wallMs() - (createdAt?.seconds ?? 0) * 1_000 >= IN_USE_MS,

@@ -11,6 +11,7 @@ import {
   type Unproven,
 } from './outcome.ts';
 import { type ProbeOptions, runProbe } from './probe.ts';
+import { Turns } from './turns.ts';
 import type { Witness } from './witness.ts';
 
 /** Options of a prover; times are in milliseconds. */
@@ -23,6 +24,8 @@ export type ProverOptions = ProbeOptions &
     /** Duration after which a probe counts as hanging, unless runc is as slow. */
     readonly hangMs?: number;
     readonly controlWaitMs?: number;
+    /** Shared with the provers of other handlers. */
+    readonly turns?: Turns;
   };
 
 /**
@@ -43,9 +46,9 @@ const RETRY_MS = 3_600_000;
 
 /** A probe that runs, or has ended and was not collected yet. */
 type RunningProbe = {
-  /** When it began; reset when the sweep before it is over. */
+  /** When it began; reset when the sweep before it is over and its turn has come. */
   startedMs: number;
-  /** False during that sweep. */
+  /** False until then. */
   starting: boolean;
   result?: ProbeResult;
   readonly ended: Promise<void>;
@@ -60,7 +63,7 @@ type ProbeResult = { readonly outcome: Outcome; readonly atMs: number };
  * removed if it ever ends, and meanwhile another may run. Limits keep abandoned probes and orphans from filling a node.
  */
 export class Prover {
-  readonly #options: ProverOptions;
+  readonly #options: ProverOptions & { readonly turns: Turns };
   readonly #orphans: Orphans;
   readonly #control: Control;
   /** The probe that the next `prove` collects. */
@@ -76,7 +79,7 @@ export class Prover {
   #witness: Witness | undefined;
 
   constructor(options: ProverOptions) {
-    this.#options = options;
+    this.#options = { turns: new Turns(), ...options };
     this.#orphans = new Orphans(options);
     this.#control = new Control(options, options.controlWaitMs ?? WAIT_MS);
   }
@@ -137,7 +140,7 @@ export class Prover {
   }
 
   #start(): RunningProbe {
-    const { now, onLateEnd } = this.#options;
+    const { now, onLateEnd, turns } = this.#options;
     const abandoned = new AbortController();
     const signal = AbortSignal.any([this.#options.signal, abandoned.signal]);
     const swept = this.#sweep(signal).catch(inconclusive);
@@ -146,9 +149,12 @@ export class Prover {
       starting: false,
       abandoned,
       ended: swept.then(async (refusal) => {
-        probe.startedMs = now();
-        probe.starting = refusal === undefined;
-        const outcome = refusal ?? (await runProbe({ ...this.#options, signal }));
+        const run = () => {
+          probe.startedMs = now();
+          probe.starting = true;
+          return runProbe({ ...this.#options, signal });
+        };
+        const outcome = refusal ?? (await turns.run(run));
         probe.result = { outcome, atMs: now() };
         if (probe.starting) this.#record(probe, outcome);
         if (!this.#awaited) onLateEnd();
@@ -210,7 +216,7 @@ export class Prover {
       const seconds = Math.round(forMs / 1_000);
       const message = starting
         ? `a sandbox has been booting for ${seconds} s; ${comparison(control)}`
-        : `the removal of orphans has taken ${seconds} s so far`;
+        : `no sandbox could be started for ${seconds} s: earlier ones are being removed, or another handler's boots`;
       return { kind: 'slow', reason: 'SandboxSlow', message, tolerated };
     }
     this.#abandon(probe);

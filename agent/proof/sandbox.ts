@@ -14,9 +14,15 @@ export const POD_UID = 'io.kubernetes.pod.uid';
 /** Label with the mark of the agent that ran the probe. */
 export const OWNER = 'app.kubernetes.io/instance';
 
-/** Marks an agent's probes: the UID of its pod or a random one, shortened to 16 letters and digits. */
-export function ownerMark(podUid: string = randomUUID()): string {
-  return podUid.replaceAll('-', '').slice(0, 16);
+/**
+ * Marks the probes of an agent, one mark a handler: 16 letters and digits from the UID of its pod, or random ones. The mark
+ * of its main handler is the first.
+ */
+export function ownerMarks(handlers: number, podUid: string = randomUUID()): readonly string[] {
+  const digits = podUid.replaceAll('-', '');
+  return Array.from({ length: handlers }, (_, at) =>
+    at === 0 ? digits.slice(0, 16) : `${digits.slice(0, 15)}${'ghijklmnopqrstuvwxyz'[at - 1]}`,
+  );
 }
 
 /** Prefix of a probe's name and UID, before the mark of its agent. */

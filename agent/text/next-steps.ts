@@ -1,4 +1,4 @@
-import type { Report, Status } from '../agent.ts';
+import type { HandlerReport, Report, Status } from '../agent.ts';
 import { REASONS, type Reason } from '../reasons.ts';
 import { isBeingInstalled } from './installation.ts';
 
@@ -12,7 +12,13 @@ const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
  * Remedies, each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An
  * unknown check counts only where the whole evaluation is Unknown.
  */
-export function nextSteps({ verdict, evaluation, findings, proof, installation }: Report): readonly Step[] {
+export function nextSteps({
+  verdict,
+  evaluation,
+  findings,
+  proof,
+  installation,
+}: HandlerReport & Pick<Report, 'installation'>): readonly Step[] {
   const isUnknown = evaluation.verdict.status === 'Unknown';
   const seen = findings.flatMap((finding) =>
     finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],

@@ -1,4 +1,4 @@
-import type { Publisher, Report, Status } from '../agent.ts';
+import type { HandlerReport, Publisher, Report, Status } from '../agent.ts';
 import { CHECKS } from '../checks/checks.ts';
 import type { Installation } from '../host/installation.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
@@ -17,7 +17,7 @@ import {
   wrap,
 } from './format.ts';
 import { describeInstallation } from './installation.ts';
-import { nextSteps, sinceOf } from './next-steps.ts';
+import { nextSteps, type Step, sinceOf } from './next-steps.ts';
 import { markedLines, paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
 
 /** A row without a tone continues the one above. */
@@ -41,12 +41,12 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const dedupe = new Dedupe();
-  const { node, handler, proof, evaluation, installation, pods, sandboxes } = report;
+  const { node, handler, proof, evaluation, installation, handlers = [], pods, sandboxes } = report;
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
   const why = `${evaluation.verdict.reason}: ${dedupe.once(causeOf(evaluation.verdict, proof))}`;
-  const steps = nextSteps(report).flatMap(({ reason, remedy }) =>
+  const steps = stepsOf(report).flatMap(({ reason, remedy }) =>
     paintStart(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
   const parts = [
@@ -56,6 +56,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     ],
     paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     checkRows(report, dedupe).flatMap(row),
+    handlers.map(handlerRow).flatMap(row),
     installation === undefined ? [] : row(installerRow(installation)),
     pods === undefined ? [] : podRows(pods).flatMap(row),
     sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
@@ -75,6 +76,20 @@ function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] 
   return [...checks, { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message }]
     .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
     .map(({ tone, title, message }) => ({ tone, text: `${title}: ${dedupe.once(message)}` }));
+}
+
+function handlerRow({ handler, verdict: { status, reason, message } }: HandlerReport): Row {
+  const [tone] = HEADLINES[status];
+  const why = status === 'True' ? message : `${reason}: ${message}`;
+  return { tone, text: `Additional handler "${handler}": ${why}` };
+}
+
+/** What to do for the main handler, then for additional ones where that is something else. */
+function stepsOf({ handlers = [], ...main }: Status): readonly Step[] {
+  const steps = [...nextSteps(main)];
+  for (const step of handlers.flatMap((each) => nextSteps(each)))
+    if (!steps.some(({ reason }) => reason === step.reason)) steps.push(step);
+  return steps;
 }
 
 function installerRow(installation: Installation): Row {
@@ -171,12 +186,15 @@ export class TerminalPublisher implements Publisher {
   }
 
   publish(report: Report): void {
-    const key = `${report.verdict.status} ${report.verdict.reason}`;
+    const { write, screen, complete, url } = this.#options;
+    const status = complete(report);
+    const key = [report, ...(status.handlers ?? [])]
+      .map(({ verdict }) => `${verdict.status} ${verdict.reason}`)
+      .join();
     if (key === this.#last) return;
     this.#last = key;
-    const { write, screen, complete, url } = this.#options;
     const address = url();
-    write(renderReport(complete(report), screen()));
+    write(renderReport(status, screen()));
     write(address === undefined ? '\n' : `\nThe same over HTTP: ${address}\n\n`);
   }
 }

@@ -8,8 +8,9 @@ import { describe, it, type TestContext } from 'node:test';
 import type { Report, Status } from '../../agent/agent.ts';
 import { SETTINGS } from '../../agent/config.ts';
 import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
 import { tempHost } from './host/temp-host.ts';
-import { refuses, type Script } from './proof/containerd-scripts.ts';
+import { Refusal, refuses, type Script } from './proof/containerd-scripts.ts';
 import { FakeContainerd } from './proof/fake-containerd.ts';
 
 type Env = Readonly<Record<string, string>>;
@@ -56,11 +57,15 @@ function start(t: TestContext, args: readonly string[], env: Env = {}) {
 const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
 
 /** The root of a host whose containerd boots gVisor sandboxes, except as `scripts` say. */
-async function provenHost(t: TestContext, scripts: Readonly<Record<string, Script>> = {}): Promise<string> {
+async function provenHost(
+  t: TestContext,
+  scripts: Readonly<Record<string, Script>> = {},
+  scriptsOf: (containerd: FakeContainerd) => Readonly<Record<string, Script>> = () => scripts,
+): Promise<string> {
   const { root } = await tempHost(t);
   await mkdir(join(root, '/run/containerd'), { recursive: true });
   const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'), root);
-  containerd.scripts = scripts;
+  containerd.scripts = scriptsOf(containerd);
   await containerd.start();
   t.after(() => containerd.stop());
   return root;
@@ -164,6 +169,61 @@ describe("the agent's process", { concurrency: 2 }, () => {
     child.kill('SIGTERM');
     const { code, stderr } = await ended();
     assert.deepEqual([code, stderr], [0, '']);
+  });
+
+  it('proves additional handlers in turn, and a broken one changes nothing of the main one', async (t) => {
+    let running = 0;
+    let most = 0;
+    const boots: string[] = [];
+    const HOST_ROOT = await provenHost(t, {}, (containerd) => ({
+      RunPodSandbox: (request) => {
+        boots.push(request.runtimeHandler);
+        if (request.runtimeHandler === 'runsc-kvm')
+          throw new Refusal('open /dev/kvm: no such file or directory');
+        most = Math.max(most, ++running);
+        return containerd.usual('RunPodSandbox', request);
+      },
+      RemovePodSandbox: (request) => {
+        running -= 1;
+        return containerd.usual('RemovePodSandbox', request);
+      },
+    }));
+    const env = { HOST_ROOT, HANDLERS: 'runsc,runsc-kvm,runsc-debug', CONFIRM_DELAY: '0s' };
+    const { child, ended, logged } = start(t, [], env);
+    const { listening } = (await logged('agent started')) as { listening: { port: number } };
+    const get = async (path: string) => (await fetch(`http://127.0.0.1:${listening.port}${path}`)).text();
+    const { verdict, handlers } = await waitFor('the verdicts', 30_000, async () => {
+      const status = JSON.parse(await get('/report').catch(() => '{}')) as Partial<Status>;
+      const known = status.handlers?.filter(({ verdict }) => verdict.reason !== 'AgentStarting');
+      return known?.length === 2 ? status : undefined;
+    });
+    assert.equal(verdict?.status, 'True');
+    const seen = handlers?.map(({ handler, verdict: { status } }) => [handler, status]);
+    assert.deepEqual(seen, [
+      ['runsc-kvm', 'False'],
+      ['runsc-debug', 'True'],
+    ]);
+    assert.equal(boots[0], 'runsc', 'the main handler comes first');
+    assert.equal(most, 1);
+    const metrics = await get('/metrics');
+    assert.match(metrics, /^gvisor_node_status\{status="True"\} 1$/m);
+    assert.match(metrics, /^gvisor_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);
+    assert.match(metrics, /^gvisor_handler_status\{handler="runsc-debug",status="True"\} 1$/m);
+    const text = await get('/');
+    assert.match(text, /^gVisor works here\n/);
+    assert.match(text, /^ {2}✗ Additional handler "runsc-kvm": /m);
+    assert.match(
+      text,
+      /^ {2}✓ Additional handler "runsc-debug": a sandbox of handler "runsc-debug" booted in gVisor/m,
+    );
+    child.kill('SIGTERM');
+    assert.equal((await ended()).code, 0);
+    const once = await run(t, ['--once', '--json'], env);
+    const status = JSON.parse(once.stdout) as Status;
+    assert.deepEqual(
+      [once.code, status.handlers?.map((each) => each.verdict.status)],
+      [0, ['False', 'True']],
+    );
   });
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -156,6 +156,7 @@ async function publisherAs(
     node: 'node-1',
     taint: false,
     expectGvisor: false,
+    additionalHandlers: [],
     fingerprint: '0.1.0+a',
     boot: 'a-boot',
     log,

@@ -277,3 +277,63 @@ describe('gvisor_node_expected', () => {
     assert.deepEqual(await expected(metrics), ['1']);
   });
 });
+
+describe('the metrics of additional handlers', () => {
+  const kvm = reportOf({ handler: 'kvm' });
+  const broken = reportOf({ handler: 'kvm', verdict: verdictOf('False', 'ShimNotFound') });
+  const values = async (metrics: Metrics) => {
+    const { body } = await metrics.text();
+    const lines = body.split('\n').filter((line) => line.startsWith('gvisor_handler_'));
+    return Object.fromEntries(lines.map((line) => line.slice('gvisor_handler_'.length).split(' ')));
+  };
+
+  it('are absent without additional handlers', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publish(reportOf());
+    assert.deepEqual(await values(metrics), {});
+  });
+
+  it('show the published verdict, its reason, the last proof and boot, and leave the main one alone', async () => {
+    const metrics = new Metrics('0.1.0');
+    metrics.publish(reportOf());
+    metrics.handlers.publish(kvm);
+    const proof = {
+      'last_proof_timestamp_seconds{handler="kvm"}': '1772359200',
+      'last_boot_seconds{handler="kvm"}': '0.5',
+    };
+    assert.deepEqual(await values(metrics), {
+      'status{handler="kvm",status="True"}': '1',
+      'status{handler="kvm",status="False"}': '0',
+      'status{handler="kvm",status="Unknown"}': '0',
+      'reason{handler="kvm",reason="SandboxProven"}': '1',
+      ...proof,
+    });
+    metrics.handlers.publish({ ...broken, proof: { kind: 'failed', reason: 'ShimNotFound', message: '' } });
+    assert.deepEqual(await values(metrics), {
+      'status{handler="kvm",status="True"}': '0',
+      'status{handler="kvm",status="False"}': '1',
+      'status{handler="kvm",status="Unknown"}': '0',
+      'reason{handler="kvm",reason="ShimNotFound"}': '1',
+      ...proof,
+    });
+    assert.equal((await samplesOf(metrics, 'gvisor_node_status'))[0], '{status="True"} 1');
+  });
+
+  it('expect a handler that containerd knows, or that was proven once', async () => {
+    const metrics = new Metrics('0.1.0');
+    const expected = async () => (await values(metrics))['expected{handler="kvm"}'];
+    metrics.handlers.count({ ...kvm, findings: [SILENT] });
+    assert.equal(await expected(), undefined);
+    for (const [findings, ever, value] of [
+      [NOTHING, [], '0'],
+      [[CONFIGURED], [], '1'],
+      [[SILENT], [], '1'],
+      [NOTHING, [], '0'],
+      [NOTHING, ['debug', 'kvm'], '1'],
+    ] as const) {
+      metrics.handlers.count({ ...kvm, findings });
+      metrics.noteProvenOnce(true, ever);
+      assert.equal(await expected(), value);
+    }
+  });
+});

@@ -96,6 +96,7 @@ export async function publisherOf(
     node: 'node-1',
     taint: false,
     expectGvisor: false,
+    additionalHandlers: [],
     fingerprint: '0.1.0+a',
     boot: BOOT,
     log,

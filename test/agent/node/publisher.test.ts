@@ -4,7 +4,7 @@ import { error } from '../../../agent/checks/finding.ts';
 import { isExpected, OWN_KEYS } from '../../../agent/node/object.ts';
 import { refusedWith, statusObject } from '../fake-api-server.ts';
 import type { FakeCondition, FakeNode } from '../fake-node-object.ts';
-import { finding, reportOf, verdictOf } from '../reports.ts';
+import { finding, PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 import {
   BOOT,
   BROKEN_REPORT,
@@ -148,6 +148,70 @@ describe('NodePublisher', () => {
 });
 
 const RBAC = 'nodes "node-1" is forbidden: User "a" cannot patch resource "nodes/status" in API group ""';
+
+describe('additional handlers', () => {
+  const KVM = `${DOMAIN}/ready-kvm`;
+  const KVM_BOOT = `${DOMAIN}/proven-boot-kvm`;
+  const kvmReport = (verdict = PROVEN_VERDICT) => reportOf({ handler: 'kvm', verdict });
+  const BROKEN_KVM = kvmReport(verdictOf('False', 'ShimNotFound'));
+
+  it('have labels of their own, which a broken one loses alone', async (t) => {
+    const ever: (readonly string[])[] = [];
+    const { server, publisher, publish, logged, changed } = await publisherOf(t, {
+      additionalHandlers: ['kvm'],
+      onProvenOnce: (_, handlers) => ever.push(handlers),
+    });
+    await publish(READY_REPORT);
+    const { labels, annotations, conditions } = server.node;
+    const condition = { ...conditions[0] };
+    publisher.publishHandler(kvmReport());
+    await logged('node written');
+    assert.deepEqual([labels[KVM], annotations[KVM_BOOT]], ['true', BOOT]);
+    publisher.publishHandler(BROKEN_KVM);
+    await logged('node written');
+    const { ready, provenBoot } = { ready: labels[KVM], provenBoot: annotations[KVM_BOOT] };
+    assert.deepEqual([ready, provenBoot, labels[LABEL]], ['false', BOOT, 'true']);
+    assert.deepEqual([conditions, publisher.unready], [[condition], undefined]);
+    assert.deepEqual(publisher.nodeWrites.labels, { ...READY_NODE.labels, [KVM]: 'false' });
+    await waitUntil('the events', () => changed.length === 3);
+    assert.deepEqual(
+      changed.map(([reason]) => reason),
+      ['SandboxProven', 'SandboxProven', 'ShimNotFound'],
+    );
+    assert.deepEqual(ever.at(-1), ['kvm']);
+  });
+
+  it('keep their labels when the main one is broken', async (t) => {
+    const { server, publisher, publish, logged } = await publisherOf(t, { additionalHandlers: ['kvm'] });
+    publisher.publishHandler(kvmReport());
+    await logged('node written');
+    assert.deepEqual(server.node.conditions, [], 'the main one has no verdict yet');
+    await publish(BROKEN_REPORT);
+    assert.deepEqual([server.node.labels[LABEL], server.node.labels[KVM]], ['false', 'true']);
+  });
+
+  it('are granted no label while no policy is in force, and withdrawn all the same', async (t) => {
+    const { server, publisher, publish, waits, pause, logged } = await publisherOf(
+      t,
+      { additionalHandlers: ['kvm', 'debug'] },
+      (unguarded) => {
+        unguarded.guarded = false;
+        unguarded.node.labels = { [`${DOMAIN}/ready-debug`]: 'true' };
+      },
+    );
+    publisher.publishHandler(kvmReport());
+    publisher.publishHandler({ ...BROKEN_KVM, handler: 'debug' });
+    await publish(BROKEN_REPORT);
+    const { labels, annotations } = server.node;
+    const seen = [labels[KVM], annotations[KVM_BOOT], labels[`${DOMAIN}/ready-debug`]];
+    assert.deepEqual(seen, [undefined, undefined, 'false']);
+    server.guarded = true;
+    (await pause(5_000)).end();
+    await logged('node written');
+    assert.equal(labels[KVM], 'true');
+    assert.equal(waits.length, 1);
+  });
+});
 
 describe('the guard of the label', () => {
   it('withholds the label while no policy is in force, retries every 5 s, and logs it once', async (t) => {

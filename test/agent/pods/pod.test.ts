@@ -75,13 +75,15 @@ describe('weakenedPods', () => {
   ];
   for (const [what, pod, seen, flags] of TABLE) {
     it(`${what}: ${flags.join() || 'nothing'}`, () => {
-      const weak = weakenedPods([pod], seen).flatMap((each) => each.weak.map(({ flag }) => flag));
+      const weak = weakenedPods([pod], seen === undefined ? [] : [seen]).flatMap((each) =>
+        each.weak.map(({ flag }) => flag),
+      );
       assert.deepEqual(weak, flags);
     });
   }
 
   it('names the weakness in the evidence, and which pods have a way out', () => {
-    const [uds, tpu] = weakenedPods([HOST_UDS, TPU], undefined);
+    const [uds, tpu] = weakenedPods([HOST_UDS, TPU], []);
     assert.match(
       uds?.evidence ?? '',
       /^process 7 is "runsc-sandbox" with host-uds=all: pods can open or create Unix sockets/,

@@ -80,6 +80,17 @@ describe('sweepSandboxes', { concurrency: true }, () => {
     assert.deepEqual([...sandboxes.byId.keys()], ['other-young']);
   });
 
+  it('leaves the probes of its other handlers to them, however old', async (t) => {
+    const { containerd, client } = await scene(t);
+    const { sandboxes } = containerd;
+    for (const id of ['kvm-old', 'other-old']) {
+      sandboxes.addProbe(id);
+      sandboxes.createdMs.set(id, NOW_MS - HOUR_MS);
+    }
+    await sweepSandboxes({ ...optionsOf(client), siblings: ['kvm'] }, NEVER);
+    assert.deepEqual([...sandboxes.byId.keys()], ['kvm-old']);
+  });
+
   it('sends one request if there are no orphans', async (t) => {
     const { containerd, client } = await scene(t);
     await sweepSandboxes(optionsOf(client), NEVER);
@@ -112,6 +123,16 @@ describe('sweepContainers', { concurrency: true }, () => {
     }
     assert.deepEqual(await sweepContainers(optionsOf(client), NEVER), { remaining: [], inUse: true });
     assert.deepEqual([...records.keys()], ['of-another']);
+  });
+
+  it('leaves the containers of its other handlers to them', async (t) => {
+    const { containerd, client } = await scene(t);
+    const { records, createdMs } = containerd.sandboxes;
+    records.set('sibling', { labels: { ...PROBE_LABELS, [OWNER]: 'kvm' }, task: true });
+    createdMs.set('sibling', NOW_MS - HOUR_MS);
+    const swept = await sweepContainers({ ...optionsOf(client), siblings: ['kvm'] }, NEVER);
+    assert.deepEqual(swept, { remaining: [], inUse: false });
+    assert.deepEqual([...records.keys()], ['sibling']);
   });
 
   it('returns those that remain, and keeps the record of a task that runs', async (t) => {
