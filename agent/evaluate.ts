@@ -6,7 +6,7 @@ import type { Config } from './config.ts';
 import type { CriClient } from './containerd/client.ts';
 import { type Distribution, rememberConfigPath } from './containerd/distribution.ts';
 import type { Host } from './host/host.ts';
-import { INSTALL_JOURNAL } from './host/installation.ts';
+import { installJournal } from './host/installation.ts';
 import { readPressure } from './host/pressure.ts';
 import type { Facts } from './host/system.ts';
 import type { ProbeFlags } from './pods/pod.ts';
@@ -181,10 +181,10 @@ async function validProof(
 
 /** The files that findings name, and all paths where the handler's programs and configuration are, or could appear. */
 async function pathsToWatch(inputs: CheckInputs, findings: readonly Finding[]): Promise<string[]> {
-  const { containerdConfig, cri } = inputs.sources;
+  const { containerdConfig, cri, handler } = inputs.sources;
   const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));
   const watchable = named.filter((file) => !file.startsWith('/proc/'));
-  const paths = new Set([containerdConfig, cri.socket, INSTALL_JOURNAL, ...watchable]);
+  const paths = new Set([containerdConfig, cri.socket, installJournal(handler), ...watchable]);
   const { file, binaryName } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
   const runsc = await inputs.runsc().catch(() => undefined);
   const shim = await inputs.runtime().then(shimOf, () => undefined);

@@ -9,7 +9,7 @@ import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
 import { NodeEvaluator } from './evaluate.ts';
 import { Host, localSocket } from './host/host.ts';
-import { INSTALL_JOURNAL, readInstallation } from './host/installation.ts';
+import { installJournal, readInstallation } from './host/installation.ts';
 import type { NotVisible } from './host/paths.ts';
 import { type Facts, readSystemFacts } from './host/system.ts';
 import { Metrics } from './http/metrics.ts';
@@ -248,10 +248,10 @@ function openHandler(
   publishers: readonly Publisher[],
   { onUnwatched, onOrphans, ...debounce }: HandlerOptions,
 ) {
-  const { host, log } = node;
+  const { config, host, log } = node;
   const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
   const onFile = async (path: string) => {
-    const isJournal = basename(path) === basename(INSTALL_JOURNAL);
+    const isJournal = basename(path) === basename(installJournal(config.handler));
     if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
   };
   const files = new FileTrigger(host, onFile, {
@@ -310,7 +310,7 @@ function openSandboxes({ client, programs, log }: Node, host: Host, pods: PodMon
 
 /** What the agent of both modes has. */
 function openAgent({ config, host, log }: Node) {
-  const installation = () => readInstallation(host, Date.now());
+  const installation = () => readInstallation(host, config.handler, Date.now());
   return { version: VERSION, config, installation, log, now, date };
 }
 

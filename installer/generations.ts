@@ -1,6 +1,6 @@
 import { readdir, readlink, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readJournal } from './journal.ts';
+import { readJournals } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
 
 /** The installed generations, by name. */
@@ -47,8 +47,9 @@ export async function listPids(root: string): Promise<readonly number[]> {
  * of other handlers needs. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
  */
 export async function removeUnusedGenerations(root: string, named: readonly string[]): Promise<void> {
-  const journal = await readJournal(root);
-  const kept = [journal?.installed, journal?.previous, journal?.pending].map((each) => each?.generation);
+  const kept = (await readJournals(root)).flatMap(({ installed, previous, pending }) =>
+    [installed, previous, pending].map((each) => each?.generation),
+  );
   const others = (await listGenerations(root)).filter(
     ({ directory }) => !kept.includes(directory) && !named.some((path) => path.startsWith(`${directory}/`)),
   );

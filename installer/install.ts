@@ -55,7 +55,7 @@ export type InstallOptions = {
 export async function install(node: Node, options: InstallOptions): Promise<void> {
   const { root, handler, report } = node;
   const release = await readRelease(options.release);
-  const journal = await readJournal(root);
+  const journal = await readJournal(root, handler);
   const seen = await preflight(node, journal, options.takeOver);
   const flags = withCgroupDriver(options.flags, seen.status);
   const generation = generationOf(release, flags);
@@ -119,7 +119,7 @@ async function plan(
 
 /** Goes back to the generation before the last commit, with the same steps and the same proof. */
 export async function rollback(node: Node): Promise<void> {
-  const journal = await readJournal(node.root);
+  const journal = await readJournal(node.root, node.handler);
   if (journal?.previous === undefined)
     throw new Refusal('journal', 'There is no earlier generation. To take gVisor away, use remove');
   const seen = await preflight(node, journal);
@@ -129,7 +129,7 @@ export async function rollback(node: Node): Promise<void> {
 /** Takes back everything that the journal names: the configuration first, then the programs. */
 export async function remove(node: Node, force: boolean): Promise<void> {
   const { root, client, handler, report } = node;
-  const journal = await readJournal(root);
+  const journal = await readJournal(root, handler);
   if (journal === undefined)
     return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
   const users = force ? [] : await lastingUsers(root, PROBE_MS);
@@ -170,7 +170,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   // A shim that loses its program cannot be ended by containerd.
   if (!force) await lastingUsers(root, LAST_PROBE_MS);
   await removeAllGenerations(root);
-  await removeJournal(root);
+  await removeJournal(root, handler);
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
 }
 

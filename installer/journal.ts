@@ -1,15 +1,13 @@
 import type { Stats } from 'node:fs';
-import { mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { INSTALL_JOURNAL } from '../agent/host/installation.ts';
+import { installJournal } from '../agent/host/installation.ts';
 import { parseProcessStat } from '../agent/host/process.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { Refusal, type Step } from './node.ts';
 import { syncDirectory } from './release.ts';
 
-/** Beside the generations, where the agent reads it: it mounts no other place of the host that persists. */
-export const JOURNAL = INSTALL_JOURNAL;
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';
 const SQLITE_BUSY = 5;
@@ -32,7 +30,7 @@ export type Installed = { readonly generation: string; readonly written: Written
 /** A PID of the node, and when the process began: together they name one process until the next boot. */
 export type InstallerProcess = { readonly pid: number; readonly startTicks: number };
 
-/** What was done on this node, written before the first byte and after each step. */
+/** What was done on this node with one handler, written before the first byte and after each step. */
 export type Journal = {
   readonly format: 1;
   readonly handler: string;
@@ -66,41 +64,47 @@ export type Journal = {
     | undefined;
 };
 
-export async function readJournal(root: string): Promise<Journal | undefined> {
-  const file = join(root, JOURNAL);
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+/** Reads a handler's journal, which is beside the generations; undefined where there is none. */
+export async function readJournal(root: string, handler: string): Promise<Journal | undefined> {
+  const file = installJournal(handler);
+  const text = await readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new Refusal('journal', `Cannot read the journal "${JOURNAL}": ${error.code}`);
+    throw new Refusal('journal', `Cannot read the journal "${file}": ${error.code}`);
   });
   if (text === undefined) return undefined;
   try {
     const journal = JSON.parse(text) as Journal;
-    if (journal.format === 1) return journal;
+    if (journal.format === 1 && journal.handler === handler) return journal;
   } catch {}
   const next =
     'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is';
-  throw new Refusal('journal', `The journal "${JOURNAL}" cannot be understood. ${next}`);
+  throw new Refusal('journal', `The journal "${file}" cannot be understood. ${next}`);
+}
+
+/** The journals of all handlers, by name. */
+export async function readJournals(root: string): Promise<readonly Journal[]> {
+  const names = await readdir(join(root, dirname(installJournal('')))).catch(() => []);
+  const handlers = names.flatMap((name) => /^install-(.+)\.json$/.exec(name)?.[1] ?? []);
+  const journals = await Promise.all(handlers.sort().map((handler) => readJournal(root, handler)));
+  return journals.filter((journal) => journal !== undefined);
 }
 
 /** Throws a {@link Refusal} if another handler than this one was installed: its text and its programs belong together. */
-export function requireHandler(journal: Journal | undefined, handler: string): void {
-  const owned = journal?.installed ?? journal?.pending;
-  if (journal === undefined || owned === undefined || journal.handler === handler) return;
-  const next = `Give --handler ${journal.handler}, or remove it first`;
-  throw new Refusal(
-    'journal',
-    `The handler "${journal.handler}" is installed here, not "${handler}". ${next}`,
-  );
+export function requireHandler(journals: readonly Journal[], handler: string): void {
+  const other = journals.find((each) => each.handler !== handler && (each.installed ?? each.pending));
+  if (other === undefined) return;
+  const next = `Give --handler ${other.handler}, or remove it first`;
+  throw new Refusal('journal', `The handler "${other.handler}" is installed here, not "${handler}". ${next}`);
 }
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
-  await writeWhole(join(root, JOURNAL), `${JSON.stringify(journal, null, 2)}\n`);
+  await writeWhole(join(root, installJournal(journal.handler)), `${JSON.stringify(journal, null, 2)}\n`);
 }
 
-/** Removes the journal, and its directory unless other files are there. */
-export async function removeJournal(root: string): Promise<void> {
-  const file = join(root, JOURNAL);
+/** Removes a handler's journal, and its directory unless other files are there. */
+export async function removeJournal(root: string, handler: string): Promise<void> {
+  const file = join(root, installJournal(handler));
   for (const each of [draftOf(file), file]) await rm(each, { force: true });
   await rmdir(dirname(file)).catch(() => {});
 }

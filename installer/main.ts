@@ -10,7 +10,7 @@ import { sweepProbes } from './apply.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
-import { holdLock, readJournal, requireHandler } from './journal.ts';
+import { holdLock, readJournal, readJournals, requireHandler } from './journal.ts';
 import { type Node, type Progress, Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
@@ -72,7 +72,7 @@ async function main(): Promise<number> {
   on(
     program.command('check').description('see whether this node can have gVisor; changes nothing'),
     async (node) => {
-      await preflight(node, await readJournal(node.root));
+      await preflight(node, await readJournal(node.root, node.handler));
     },
     false,
   );
@@ -184,8 +184,8 @@ async function runCommand(
       quietMs: settings.quietTimeout * 1_000,
       report: (progress: Progress) => print(progress, json),
     };
-    const journal = await readJournal(root);
-    if (locks) requireHandler(journal, handler);
+    if (locks) requireHandler(await readJournals(root), handler);
+    const journal = await readJournal(root, handler);
     const { pending } = journal ?? {};
     if (locks && pending !== undefined && !node.noRestart) {
       await reviveContainerd(node, pending.unit);
@@ -232,8 +232,8 @@ function printFailure(
   process.stderr.write(`${text}\n`);
 }
 
-async function printStatus({ root, report }: Node): Promise<void> {
-  const journal = await readJournal(root);
+async function printStatus({ root, handler, report }: Node): Promise<void> {
+  const journal = await readJournal(root, handler);
   const text =
     journal?.installed === undefined
       ? 'nothing is installed by gvisor-ready-install'

@@ -2,8 +2,10 @@ import { sanitizeLine } from '../sanitize.ts';
 import type { Host } from './host.ts';
 import { parseProcessStat } from './process.ts';
 
-/** The journal of the installer, which is another program (installer/journal.ts). */
-export const INSTALL_JOURNAL = '/usr/local/lib/gvisor/install.json';
+/** The journal of the installer, which is another program (installer/journal.ts), of one handler. */
+export function installJournal(handler: string): string {
+  return `/usr/local/lib/gvisor/install-${handler}.json`;
+}
 
 /** What the installer's journal says; a part that does not exist, or cannot be understood, is absent. */
 export type Installation = {
@@ -41,12 +43,17 @@ export function isUnderWay(installation: Installation | undefined): boolean {
   return installation?.pending?.interrupted === false;
 }
 
-/** Reads what the installer does and did on this node; undefined where it was never used or that is not known. */
-export async function readInstallation(host: Host, wallMs: number): Promise<Installation | undefined> {
+/** Reads what the installer does and did with a handler; undefined where it was never used or that is not known. */
+export async function readInstallation(
+  host: Host,
+  handler: string,
+  wallMs: number,
+): Promise<Installation | undefined> {
+  const file = installJournal(handler);
   try {
-    const { process, ...known } = parseJournal((await host.readText(INSTALL_JOURNAL, MAX_BYTES)) ?? '');
+    const { process, ...known } = parseJournal((await host.readText(file, MAX_BYTES)) ?? '');
     if (known.pending === undefined) return Object.keys(known).length === 0 ? undefined : known;
-    const { changedMs = 0 } = (await host.stat(INSTALL_JOURNAL)) ?? {};
+    const { changedMs = 0 } = (await host.stat(file)) ?? {};
     const isAtWork = wallMs - changedMs < MAX_STEP_MS && (await isRunning(host, process));
     return { ...known, pending: { ...known.pending, interrupted: !isAtWork } };
   } catch {

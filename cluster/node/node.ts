@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import { installJournal } from '../../agent/host/installation.ts';
 import { UsageError, waitFor } from '../../hack/run.ts';
-import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import type { Journal } from '../../installer/journal.ts';
 import { generationAt, runscToml as generationToml } from '../../installer/release.ts';
 import type { Authority } from '../control-plane/pki.ts';
 import { endProbeShims } from '../faults/dead-shims.ts';
@@ -109,7 +110,7 @@ export class ClusterNode {
 
   /** What the installer committed on this node, else what the node was made with; undefined for a node without gVisor. */
   async gvisor(): Promise<NodeGvisor | undefined> {
-    const journal = await this.system.read(JOURNAL);
+    const journal = await this.system.read(installJournal('runsc'));
     const installed = journal === '' ? undefined : (JSON.parse(journal) as Journal).installed;
     if (installed === undefined) return this.#ownGvisor();
     const generation = generationAt(installed.generation);

@@ -482,7 +482,7 @@ describe('Agent during an installation', () => {
     journal.now = DONE;
     assert.equal(await agent.noteInstallation(), true);
     assert.deepEqual(agent.report?.installation, AT_WORK);
-    await queue.next({ kind: 'file', path: '/usr/local/lib/gvisor/install.json' });
+    await queue.next({ kind: 'file', path: '/usr/local/lib/gvisor/install-runsc.json' });
     assert.deepEqual(reasons(published), ['ShimNotFound', 'InstallationUnderWay', 'SandboxProven']);
     assert.deepEqual(agent.report?.installation, DONE);
     assert.equal(logged('verdict changed').length, 3);

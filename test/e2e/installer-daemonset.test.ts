@@ -3,6 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { describe, it } from 'node:test';
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import { installJournal } from '../../agent/host/installation.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { RESTART } from '../../cluster/installer.ts';
@@ -10,7 +11,7 @@ import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import type { Journal } from '../../installer/journal.ts';
 import { overlay, waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
 import { NODES } from './installer-nodes.ts';
@@ -45,7 +46,7 @@ useOwnCluster(
 const config = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
 async function journal(node: string): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(JOURNAL);
+  const text = await cluster.node(node).system.read(installJournal('runsc'));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }
 
@@ -216,7 +217,9 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
       60_000,
       async () => {
         for (const name of NAMES) {
-          const text = await readFile(cluster.node(name).path(JOURNAL), 'utf8').catch(() => '');
+          const text = await readFile(cluster.node(name).path(installJournal('runsc')), 'utf8').catch(
+            () => '',
+          );
           if (text.includes('"pending"')) return name;
         }
         return undefined;

@@ -4,6 +4,7 @@ import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
@@ -15,7 +16,7 @@ import { packBuilt } from '../../hack/gvisor-release.ts';
 import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
-import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import type { Journal } from '../../installer/journal.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** Nodes without gVisor. */
@@ -85,7 +86,7 @@ export async function killIn(node: string, step: string, release: string): Promi
     stdio: 'ignore',
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const file = cluster.node(node).path(JOURNAL);
+  const file = cluster.node(node).path(installJournal('runsc'));
   let isOver = false;
   void ended.then(() => {
     isOver = true;
@@ -126,6 +127,6 @@ export async function releaseOf(node: string, uid: string): Promise<string> {
 }
 
 export async function readNodeJournal(node: string): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(JOURNAL);
+  const text = await cluster.node(node).system.read(installJournal('runsc'));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig, handlerTable } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { JOURNAL } from '../../installer/journal.ts';
 import { waitForNode } from './agents.ts';
 import {
   install,
@@ -14,6 +14,8 @@ import {
   useInstallerNodes,
 } from './installer-nodes.ts';
 import { losePower, restorePower } from './power-loss.ts';
+
+const JOURNAL = installJournal('runsc');
 
 const cluster = useInstallerNodes('obstacles');
 const RELEASE = '20260223.0';

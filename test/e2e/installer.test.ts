@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { JOURNAL } from '../../installer/journal.ts';
 import { STEPS } from '../../installer/node.ts';
 import { readNode, waitForNode } from './agents.ts';
 import {
@@ -18,6 +18,8 @@ import {
   useInstallerNodes,
 } from './installer-nodes.ts';
 import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
+
+const JOURNAL = installJournal('runsc');
 
 const cluster = useInstallerNodes('installer');
 const config = (node: string) => cluster().node(node).system.read(CONTAINERD_CONFIG);

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
 import { listGenerations, removeAllGenerations } from '../../installer/generations.ts';
 import {
-  JOURNAL,
   readJournal,
+  readJournals,
   readOwnProcess,
   removeJournal,
   requireHandler,
@@ -14,6 +15,7 @@ import {
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
 
+const JOURNAL = installJournal('runsc');
 let root: string;
 
 beforeEach(async () => {
@@ -31,7 +33,7 @@ it('lies beside the generations and is none of them', async () => {
     generations.map(({ directory }) => directory),
     [`${GENERATIONS}/${name}`],
   );
-  assert.deepEqual(await readJournal(root), { format: 1, handler: 'runsc' });
+  assert.deepEqual(await readJournal(root, 'runsc'), { format: 1, handler: 'runsc' });
 });
 
 it('goes with what an interrupted installation left, and with the directory', async () => {
@@ -39,14 +41,14 @@ it('goes with what an interrupted installation left, and with the directory', as
   await writeJournal(root, { format: 1, handler: 'runsc' });
   await writeFile(join(root, `${JOURNAL}.gvisor-ready-new`), '');
   await removeAllGenerations(root);
-  await removeJournal(root);
+  await removeJournal(root, 'runsc');
   assert.deepEqual(await readdir(join(root, '/usr/local/lib')), []);
 });
 
 it('leaves the directory where another file is in it', async () => {
   await writeJournal(root, { format: 1, handler: 'runsc' });
   await writeFile(join(root, GENERATIONS, 'notes'), '');
-  await removeJournal(root);
+  await removeJournal(root, 'runsc');
   assert.deepEqual(await readdir(join(root, GENERATIONS)), ['notes']);
 });
 
@@ -55,15 +57,25 @@ it('names this process as /proc shows it', async () => {
   assert.deepEqual([pid, startTicks > 0], [process.pid, true]);
 });
 
-it('belongs to one handler', () => {
+it('is of one handler', async () => {
+  const [main, kvm] = ['runsc', 'runsc-kvm'].map((handler) => ({ format: 1, handler }) as const);
+  assert.ok(main && kvm);
+  await writeJournal(root, kvm);
+  await writeJournal(root, main);
+  assert.deepEqual(await readJournals(root), [main, kvm]);
+  await rename(join(root, installJournal('runsc-kvm')), join(root, installJournal('gvisor')));
+  await assert.rejects(readJournal(root, 'gvisor'), /cannot be understood/);
+});
+
+it('excludes other handlers', () => {
   const written = { file: '/etc/containerd/config.toml', isDropIn: false, text: '' };
   const installed = { generation: `${GENERATIONS}/release-20260223.0-0123456789ab`, written };
   const journal = { format: 1, handler: 'gvisor' } as const;
   for (const [each, handler] of [
-    [undefined, 'runsc'],
-    [journal, 'runsc'],
-    [{ ...journal, installed }, 'gvisor'],
+    [[], 'runsc'],
+    [[journal], 'runsc'],
+    [[{ ...journal, installed }], 'gvisor'],
   ] as const)
     requireHandler(each, handler);
-  assert.throws(() => requireHandler({ ...journal, installed }, 'runsc'), /Give --handler gvisor/);
+  assert.throws(() => requireHandler([{ ...journal, installed }], 'runsc'), /Give --handler gvisor/);
 });

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, pause, waitFor } from '../../hack/run.ts';
-import { JOURNAL, type Journal } from '../../installer/journal.ts';
+import type { Journal } from '../../installer/journal.ts';
 import { STEPS, type Step } from '../../installer/node.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { DIRECTORY, installWords, PROGRAM, packInstaller } from '../e2e/installer-nodes.ts';
@@ -43,7 +44,7 @@ const files = () =>
   shell(`find /etc/containerd /usr/local/lib -printf '%p %M %u\\n' | sort; sha256sum ${CONTAINERD_CONFIG}`);
 
 async function journal(): Promise<Journal | undefined> {
-  const text = await vm.node.system.read(JOURNAL);
+  const text = await vm.node.system.read(installJournal('runsc'));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }
 

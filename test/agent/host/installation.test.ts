@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  INSTALL_JOURNAL,
   type Installation,
+  installJournal,
   isUnderWay,
   parseJournal,
   readInstallation,
 } from '../../../agent/host/installation.ts';
 import { tempHost } from './temp-host.ts';
 
+const JOURNAL = installJournal('runsc-kvm');
 const GENERATION = '/usr/local/lib/gvisor/release-20260223.0-0123456789ab';
 const WRITTEN = { file: '/etc/containerd/config.toml', isDropIn: false, text: '' };
 const SINCE = '2026-11-28T16:40:42.000Z';
@@ -27,7 +28,7 @@ const FAILURE = {
   at: SINCE,
   retryAt: SINCE,
 };
-const journalOf = (parts: object) => JSON.stringify({ format: 1, handler: 'runsc', ...parts });
+const journalOf = (parts: object) => JSON.stringify({ format: 1, handler: 'runsc-kvm', ...parts });
 /** /proc/PID/stat of an installer that began at these ticks. */
 const statOf = (startTicks: number, flags = 0) =>
   `4711 (node (x)) S 1 ${'0 '.repeat(4)}${flags} ${'0 '.repeat(12)}${startTicks} 0\n`;
@@ -96,10 +97,10 @@ describe('readInstallation', () => {
   for (const [name, [stat, laterMs, expected]] of Object.entries(CASES))
     it(`sees an installer ${name}`, async (t) => {
       const host = await tempHost(t, {
-        [INSTALL_JOURNAL]: journalOf({ pending: PENDING }),
+        [JOURNAL]: journalOf({ pending: PENDING }),
         ...(stat === undefined ? {} : { '/proc/4711/stat': stat }),
       });
-      const installation = await readInstallation(host, Date.now() + laterMs);
+      const installation = await readInstallation(host, 'runsc-kvm', Date.now() + laterMs);
       assert.deepEqual(
         [installation?.pending?.release, isUnderWay(installation)],
         ['release-20260223.0', expected],
@@ -108,23 +109,26 @@ describe('readInstallation', () => {
 
   it('counts an installer without a process as interrupted', async (t) => {
     const { process: _, ...pending } = PENDING;
-    const host = await tempHost(t, { [INSTALL_JOURNAL]: journalOf({ pending }) });
-    assert.equal((await readInstallation(host, Date.now()))?.pending?.interrupted, true);
+    const host = await tempHost(t, { [JOURNAL]: journalOf({ pending }) });
+    assert.equal((await readInstallation(host, 'runsc-kvm', Date.now()))?.pending?.interrupted, true);
   });
 
   const NOTHING: Readonly<Record<string, Parameters<typeof tempHost>[1]>> = {
     'no journal': {},
-    'another format': { [INSTALL_JOURNAL]: '{"format":2}' },
-    'half a journal': { [INSTALL_JOURNAL]: journalOf({ pending: PENDING }).slice(0, 99) },
-    'a journal of many megabytes': {
-      [INSTALL_JOURNAL]: journalOf({ installed: { generation: GENERATION }, pad: 'x'.repeat(999_999) }),
+    'the journal of another handler': {
+      [installJournal('runsc')]: journalOf({ installed: { generation: GENERATION } }),
     },
-    'a journal without anything': { [INSTALL_JOURNAL]: journalOf({}) },
-    'a directory in its place': { [`${INSTALL_JOURNAL}/x`]: '' },
+    'another format': { [JOURNAL]: '{"format":2}' },
+    'half a journal': { [JOURNAL]: journalOf({ pending: PENDING }).slice(0, 99) },
+    'a journal of many megabytes': {
+      [JOURNAL]: journalOf({ installed: { generation: GENERATION }, pad: 'x'.repeat(999_999) }),
+    },
+    'a journal without anything': { [JOURNAL]: journalOf({}) },
+    'a directory in its place': { [`${JOURNAL}/x`]: '' },
   };
   for (const [name, files] of Object.entries(NOTHING))
     it(`knows nothing of ${name}`, async (t) => {
       const expected: Installation | undefined = undefined;
-      assert.equal(await readInstallation(await tempHost(t, files), Date.now()), expected);
+      assert.equal(await readInstallation(await tempHost(t, files), 'runsc-kvm', Date.now()), expected);
     });
 });
