@@ -229,9 +229,13 @@ const MAX_ADDITIONAL = 7;
 /** An additional handler's name must fit behind the prefixes of its keys on the Node, of which a name has 63 characters. */
 const MAX_ADDITIONAL_LENGTH = 63 - 'proven-boot-'.length;
 
+const NAME = '[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?';
+
+/** The name of a handler. */
+export const HANDLER_NAME = new RegExp(`^${NAME}$`);
+
 function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {
-  const name = '[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?';
-  const list = new RegExp(`^${name}( *, *${name})*$`);
+  const list = new RegExp(`^${NAME}( *, *${NAME})*$`);
   const value = settings.matching('HANDLERS', list, 'the name of a handler, or several with commas');
   const [handler = '', ...additionalHandlers] = value.split(',').map((each) => each.trim());
   const repeated = additionalHandlers.find(

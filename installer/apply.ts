@@ -45,7 +45,7 @@ export async function apply(node: Node, { containerd, old, next, record }: Chang
   const before = await dumpConfig(root, containerd, containerdConfig);
   await record('write');
   const isWritten = old?.file === next.written.file && old.text === next.written.text;
-  await replaceText(root, old, next.written);
+  await replaceText(node, old, next.written);
   const file = `"${next.written.file}"`;
   report({
     step: 'write',
@@ -66,7 +66,7 @@ export async function restore(
   containerd: ContainerdProcess,
   [from, to]: readonly [Written, Installed | undefined],
 ): Promise<void> {
-  await replaceText(node.root, from, to?.written);
+  await replaceText(node, from, to?.written);
   const generation = to && generationAt(to.generation);
   // A containerd that does not respond is restarted at once, and a node that is never quiet is restored all the same.
   await loadQuietly(node, containerd, generation).catch(() => loadHandler(node, containerd, generation));

@@ -81,18 +81,14 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
-/** Files of generations that other handlers name, and the name of one such handler each. */
-export function usedByOthers(
+/** Files of generations that other handlers name. */
+export function loadedByOthers(
   { runtimes }: Pick<CriStatus, 'runtimes'>,
   handler: string,
-): ReadonlyMap<string, string> {
+): readonly string[] {
   const others = [...runtimes].filter(([name]) => name !== handler);
-  return new Map(
-    others.flatMap(([name, runtime]) =>
-      [runtime.runtimePath, optionOf(runtime, 'ConfigPath')]
-        .filter(isGenerationPath)
-        .map((path) => [path, name] as const),
-    ),
+  return others.flatMap(([, runtime]) =>
+    [runtime.runtimePath, optionOf(runtime, 'ConfigPath')].filter(isGenerationPath),
   );
 }
 

@@ -1,4 +1,4 @@
-import { readdir, readlink, rm, stat } from 'node:fs/promises';
+import { readdir, readlink, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJournals } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
@@ -43,27 +43,31 @@ export async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Removes the generations that are neither installed nor the previous one, and that no process and none of the `named` files
- * of other handlers needs. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it.
+ * Removes the generations that no journal and none of the `loaded` files of handlers names, and that no process and no
+ * `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program containerd deletes
+ * a running pod when it restarts, so a generation lives as long as a pod of it.
  */
-export async function removeUnusedGenerations(root: string, named: readonly string[]): Promise<void> {
+export async function removeUnusedGenerations(
+  root: string,
+  { loaded, bundled }: { readonly loaded: readonly string[]; readonly bundled: readonly string[] },
+): Promise<readonly string[]> {
   const kept = (await readJournals(root)).flatMap(({ installed, previous, pending }) =>
     [installed, previous, pending].map((each) => each?.generation),
   );
   const others = (await listGenerations(root)).filter(
-    ({ directory }) => !kept.includes(directory) && !named.some((path) => path.startsWith(`${directory}/`)),
+    ({ directory }) => !kept.includes(directory) && !isNamed(directory, loaded),
   );
   const users = await usersOf(root, others);
-  for (const generation of others)
-    if (!users.some(({ directory }) => directory === generation.directory))
-      await removeGeneration(root, generation);
-}
-
-export async function removeAllGenerations(root: string): Promise<void> {
-  for (const generation of await listGenerations(root)) await removeGeneration(root, generation);
+  const used = others
+    .map(({ directory }) => directory)
+    .filter((directory) => isNamed(directory, bundled) || users.some((user) => user.directory === directory));
+  for (const { directory } of others)
+    if (!used.includes(directory)) await rm(join(root, directory), { recursive: true, force: true });
   await removeUnfinished(join(root, GENERATIONS));
+  await rmdir(join(root, GENERATIONS)).catch(() => {}); // others may have files there
+  return used;
 }
 
-async function removeGeneration(root: string, { directory }: Generation): Promise<void> {
-  await rm(join(root, directory), { recursive: true, force: true });
+function isNamed(directory: string, paths: readonly string[]): boolean {
+  return paths.some((path) => path.startsWith(`${directory}/`));
 }

@@ -9,13 +9,13 @@ import type { ConfigRules } from '../agent/containerd/release.ts';
 import { TomlLines } from '../agent/containerd/toml.ts';
 import type { Host } from '../agent/host/host.ts';
 import { draftOf, type Written, writeWhole } from './journal.ts';
-import { Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 import { type Generation, syncDirectory } from './release.ts';
 
-const BEGIN = '# BEGIN gvisor-ready: written by gvisor-ready-install, which also removes it.';
-const END = '# END gvisor-ready';
-const OWN_TEXT = new RegExp(`\\n?${BEGIN}.*?${END}\\n`, 'gs');
-const DROP_IN = 'gvisor-ready.toml';
+/** The blocks of handlers, with the name of each. */
+const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
+/** The block before them, with what all handlers in a file need. */
+const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
 
 /** What {@link planHandler} needs to know of containerd: its rules, and the files that it loads, the root first. */
 export type ConfigPlace = {
@@ -26,7 +26,7 @@ export type ConfigPlace = {
 
 /**
  * The text that makes containerd load a generation under a handler, and where it belongs: a drop-in where containerd 2 or
- * newer imports a directory, else a marked block in the file whose table counts.
+ * newer imports a directory, else a marked block in the file whose table counts. `files` have no blocks of handlers.
  */
 export function planHandler(
   { rules, root, files }: ConfigPlace,
@@ -43,21 +43,23 @@ export function planHandler(
   // containerd 1.x replaces its built-in table, so that without this pods would have no runc.
   const needsRunc =
     rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
-  const table = [
-    ...(needsRunc ? [`[${runtimesOf(version)}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
-    ...handlerTable(version, handler, generation),
-  ];
   const directory = rules === '1.x' ? undefined : importedDirectory(target);
-  if (directory !== undefined) {
-    const text = [BEGIN, `version = ${version}`, ...table, END, ''].join('\n');
-    return { file: posix.join(directory, DROP_IN), isDropIn: true, text };
-  }
-  const head = target === undefined ? [`version = ${version}`] : [];
+  const isNew = directory !== undefined || target === undefined;
+  const head = [
+    ...(isNew ? [`version = ${version}`] : []),
+    ...(needsRunc ? [`[${runtimesOf(version)}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
+  ];
+  const file = directory && posix.join(directory, `gvisor-ready-${handler}.toml`);
   return {
-    file: target?.path ?? root,
-    isDropIn: target === undefined,
-    text: [...(target === undefined ? [] : ['']), BEGIN, ...head, ...table, END, ''].join('\n'),
+    file: file ?? target?.path ?? root,
+    ...(head.length > 0 && { head: `${isNew ? '' : '\n'}${blockOf('gvisor-ready', head)}` }),
+    text: `\n${blockOf(`gvisor-ready ${handler}`, handlerTable(version, handler, generation))}`,
   };
+}
+
+function blockOf(name: string, lines: readonly string[]): string {
+  const begin = `# BEGIN ${name}: written by gvisor-ready-install, which also removes it.`;
+  return [begin, ...lines, `# END ${name}`, ''].join('\n');
 }
 
 /** The lines of a handler's table, for a configuration of this version. */
@@ -122,8 +124,11 @@ function inPlace(
   version: number,
   { handler, generation }: { readonly handler: string; readonly generation: Generation },
 ): Written {
-  const text = [BEGIN, ...handlerTable(version, handler, generation), END, ''].join('\n');
-  return { file, isDropIn: false, text, instead };
+  return {
+    file,
+    text: blockOf(`gvisor-ready ${handler}`, handlerTable(version, handler, generation)),
+    instead,
+  };
 }
 
 /** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
@@ -139,58 +144,54 @@ function importedDirectory(root: ContainerdFile | undefined): string | undefined
   return posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
 }
 
-/** The files that containerd loads, without the installer's own text in them. */
+/** The files that containerd loads, without the installer's handlers in them. */
 export async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
   const { files } = await readContainerdFiles(host, root);
-  const others = await Promise.all(
+  return Promise.all(
     files.map(async (file) => {
       const content = (await host.readText(file.path)) ?? '';
-      const rest = content.replace(OWN_TEXT, '');
-      if (rest === content) return file;
-      return rest.trim() === '' ? [] : parseContainerdFile(rest, file.path);
+      return parseContainerdFile(content.replace(BLOCKS, ''), file.path);
     }),
   );
-  return others.flat();
 }
 
 /** Whether containerd's file holds exactly this text. */
-export async function holds(root: string, { file, isDropIn, text }: Written): Promise<boolean> {
-  const content = await contentOf(root, file);
-  return isDropIn ? content === text : (content ?? '').includes(text);
+export async function holds(root: string, { file, text }: Written): Promise<boolean> {
+  return ((await contentOf(root, file)) ?? '').includes(text);
 }
 
-/** The installer's text in a file, even if it was changed since; undefined where there is none. */
-export async function foundIn(root: string, file: string): Promise<string | undefined> {
+/** The installer's text for a handler in a file, even if it was changed since; undefined where there is none. */
+export async function foundIn(
+  { root, handler }: Pick<Node, 'root' | 'handler'>,
+  file: string,
+): Promise<string | undefined> {
   const content = (await contentOf(root, file)) ?? '';
-  const from = content.indexOf(BEGIN);
-  const to = content.indexOf(END, from);
-  return from < 0 || to < 0 ? undefined : content.slice(from, to + END.length);
+  return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
 }
 
 /**
- * Replaces `old`, the installer's own text in a file, by `next`; either may be absent. All else in the file keeps its bytes
+ * Replaces `old`, the handler's own text in a file, by `next`; either may be absent. All else in the file keeps its bytes
  * and its mode. Throws a {@link Refusal} if the text was edited since, and loses nothing then.
  */
 export async function replaceText(
-  root: string,
+  node: Pick<Node, 'root' | 'handler'>,
   old: Written | undefined,
   next: Written | undefined,
 ): Promise<void> {
-  if (old !== undefined && old.file !== next?.file) await replaceIn(root, old.file, old, undefined);
-  if (next !== undefined) await replaceIn(root, next.file, old?.file === next.file ? old : undefined, next);
+  if (old !== undefined && old.file !== next?.file) await replaceIn(node, old.file, [old, undefined]);
+  if (next !== undefined) await replaceIn(node, next.file, [old?.file === next.file ? old : undefined, next]);
 }
 
 async function replaceIn(
-  root: string,
+  node: Pick<Node, 'root' | 'handler'>,
   file: string,
-  old: Written | undefined,
-  next: Written | undefined,
+  [old, next]: readonly [Written | undefined, Written | undefined],
 ): Promise<void> {
+  const { root } = node;
   await rm(draftOf(join(root, file)), { force: true }); // of a run that was killed while it wrote
   const content = await contentOf(root, file);
   if (next !== undefined && (await holds(root, next))) return;
-  const isWhole = (old ?? next)?.isDropIn === true;
-  const found = await foundIn(root, file);
+  const found = await foundIn(node, file);
   if (old === undefined ? found !== undefined : !(await holds(root, old))) {
     if (old !== undefined && found === undefined && next === undefined) return; // removed already
     const message =
@@ -199,13 +200,12 @@ async function replaceIn(
         : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found)}\nRestore or remove it, and try again`;
     throw new Refusal('write', message);
   }
-  if (isWhole && next === undefined) {
+  const after = edited(content ?? '', old, next);
+  if (after === '') {
     await rm(join(root, file), { force: true });
     await syncDirectory(dirname(join(root, file)));
     return;
   }
-  const before = content ?? '';
-  const after = isWhole ? (next?.text ?? '') : edited(before, old, next);
   const seen = await lstat(join(root, file)).catch(() => undefined);
   if (seen?.isSymbolicLink()) {
     const next = 'Give --config with the file that it leads to';
@@ -219,9 +219,12 @@ async function replaceIn(
 
 /** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
 function edited(before: string, old: Written | undefined, next: Written | undefined): string {
-  if (old !== undefined) return before.replace(old.text, () => next?.text ?? old.instead ?? '');
-  const { text = '', instead } = next ?? {};
-  return instead === undefined ? before + text : before.replace(instead, () => text);
+  const { head = '', text = '', instead } = next ?? {};
+  const place = old?.text ?? instead;
+  const rest = head === '' ? before : before.replace(HEAD, '');
+  if (place === undefined) return rest + head + text;
+  const after = rest.replace(place, () => (next === undefined ? (old?.instead ?? '') : head + text));
+  return after.search(BLOCKS) < 0 ? after.replace(HEAD, '') : after;
 }
 
 async function contentOf(root: string, file: string): Promise<string | undefined> {

@@ -1,10 +1,12 @@
 import timers from 'node:timers/promises';
 import { type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
+import { isProbe } from '../agent/proof/sandbox.ts';
+import { Bundles } from '../agent/sandboxes/bundles.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
-import { findContainerd, isLoaded, usedByOthers } from './containerd.ts';
-import { listGenerations, removeAllGenerations, removeUnusedGenerations, usersOf } from './generations.ts';
+import { type ContainerdProcess, findContainerd, isLoaded, loadedByOthers } from './containerd.ts';
+import { removeUnusedGenerations } from './generations.ts';
 import {
   holds,
   planHandler,
@@ -17,6 +19,7 @@ import {
   type Installed,
   type Journal,
   readJournal,
+  readJournals,
   readOwnProcess,
   removeJournal,
   type Written,
@@ -30,11 +33,10 @@ import { type Generation, generationAt, generationOf, readRelease, stage } from 
 /** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
 const RETRY_MS = 30 * 60_000;
 
-/** How long a probe of the agent runs at most, before it is taken for a pod. */
-const PROBE_MS = 5_000;
-/** On a busy node a probe that began before the handler went takes longer to end. */
+/** On a busy node a probe of the agent that began before the handler went takes long to end. */
 const LAST_PROBE_MS = 60_000;
 const PROBE_POLL_MS = 200;
+const BUNDLES_MS = 20_000;
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */
@@ -88,9 +90,16 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   await removeUnused(node);
 }
 
-async function removeUnused({ root, client, handler }: Node): Promise<void> {
-  const status = await client.status().catch(() => undefined);
-  if (status !== undefined) await removeUnusedGenerations(root, [...usedByOthers(status, handler).keys()]);
+/** Resolves as {@link removeUnusedGenerations}; where containerd does not say what it needs, nothing is removed. */
+async function removeUnused({ root, host, client, handler }: Node): Promise<readonly string[]> {
+  try {
+    const loaded = loadedByOthers(await client.status(), handler);
+    const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
+    const bundled = (bundles ?? []).flatMap(({ program }) => program ?? []);
+    return await removeUnusedGenerations(root, { loaded, bundled });
+  } catch {
+    return [];
+  }
 }
 
 /** Copies a release's programs to the node, for systems that bring the handler themselves. */
@@ -126,27 +135,21 @@ export async function rollback(node: Node): Promise<void> {
   await commit(node, { journal, seen, next: journal.previous });
 }
 
-/** Takes back everything that the journal names: the configuration first, then the programs. */
+/** Takes back everything that the handler's journal names: the configuration first, then the programs that nothing needs. */
 export async function remove(node: Node, force: boolean): Promise<void> {
   const { root, client, handler, report } = node;
   const journal = await readJournal(root, handler);
-  if (journal === undefined)
-    return report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
-  const users = force ? [] : await lastingUsers(root, PROBE_MS);
-  if (users.length > 0) {
-    const pids = users.slice(0, 5).map(({ pid }) => pid);
-    const next = 'Drain the node first, or give --force: containers of these pods would not restart';
-    throw new Refusal('quiet', `gVisor sandboxes still run (processes ${pids.join(', ')}). ${next}`);
+  if (journal === undefined) {
+    await removeUnused(node); // what a removal by force has left to its pods
+    const text = `handler "${handler}" is not installed by gvisor-ready-install`;
+    return report({ step: 'commit', state: 'skipped', text });
   }
-  const [other] = usedByOthers(await client.status(), handler);
-  if (other !== undefined && !force) {
-    const [path, name] = other;
-    throw new Refusal('check', `The handler "${name}" names "${path}" too. Remove it first, or give --force`);
-  }
+  if (!force) await refusePods(node);
   const containerd = await findContainerd(root, client);
+  await undoOthers(node, containerd);
   if (await needsRestart(node, undefined)) await waitForQuiet(node);
   const old = await currentText(root, journal);
-  const { installed = journal.pending } = journal;
+  const { installed = journal.pending, previous } = journal;
   // From here on an interrupted removal is an interrupted installation: the next run of either finds what is left.
   if (installed !== undefined) {
     const { generation, written } = installed;
@@ -159,28 +162,54 @@ export async function remove(node: Node, force: boolean): Promise<void> {
       removes: true,
       unit: containerd.unit,
     } as const;
-    await writeJournal(root, { format: 1, handler: journal.handler, pending });
+    await writeJournal(root, { format: 1, handler, pending });
   }
   if (old !== undefined) {
-    await replaceText(root, old, undefined);
+    await replaceText(node, old, undefined);
     report({ step: 'write', state: 'pass', text: `took the handler out of "${old.file}"` });
   }
   await loadQuietly(node, containerd, undefined);
   if (!node.noRestart) await proveRunc(node);
-  // A shim that loses its program cannot be ended by containerd.
-  if (!force) await lastingUsers(root, LAST_PROBE_MS);
-  await removeAllGenerations(root);
   await removeJournal(root, handler);
-  report({ step: 'commit', state: 'pass', text: `handler "${handler}" and gVisor's programs are gone` });
+  report({ step: 'commit', state: 'pass', text: `handler "${handler}" is gone` });
+  const own = [installed, previous].map((each) => each?.generation);
+  const deadlineMs = performance.now() + (force ? 0 : LAST_PROBE_MS);
+  for (;;) {
+    const used = (await removeUnused(node)).filter((generation) => own.includes(generation));
+    if (used.length === 0) break;
+    if (performance.now() > deadlineMs) {
+      const text = `${used.join(' and ')} stays as long as sandboxes need it; then run remove again`;
+      return report({ step: 'stage', state: 'skipped', text });
+    }
+    await timers.setTimeout(PROBE_POLL_MS);
+  }
 }
 
-/** Waits until no process runs gVisor, as after a probe of the agent, and resolves with the remaining processes. */
-async function lastingUsers(root: string, timeoutMs: number): ReturnType<typeof usersOf> {
-  const deadlineMs = performance.now() + timeoutMs;
-  for (;;) {
-    const users = await usersOf(root, await listGenerations(root));
-    if (users.length === 0 || performance.now() > deadlineMs) return users;
-    await timers.setTimeout(PROBE_POLL_MS);
+async function refusePods({ client, handler }: Node): Promise<void> {
+  const pods = (await client.listSandboxes('SANDBOX_READY')).filter(
+    (each) => each.runtimeHandler === handler && !isProbe(each),
+  );
+  if (pods.length === 0) return;
+  const names = pods.slice(0, 5).map(({ metadata }) => `${metadata?.namespace}/${metadata?.name}`);
+  const next = 'Drain them first, or give --force: their containers would not restart';
+  throw new Refusal('quiet', `Pods of handler "${handler}" still run (${names.join(', ')}). ${next}`);
+}
+
+/** Takes back what an interrupted run for another handler has left: this one may restart containerd, which would load it. */
+async function undoOthers(node: Node, containerd: ContainerdProcess): Promise<void> {
+  const { root, report } = node;
+  for (const journal of await readJournals(root)) {
+    const { handler, pending, installed, previous } = journal;
+    if (handler === node.handler || pending === undefined) continue;
+    const other = { ...node, handler };
+    if (pending.removes) await refusePods(other);
+    await replaceText(other, await currentText(root, journal), installed?.written);
+    await loadQuietly(other, containerd, installed && generationAt(installed.generation));
+    if (installed === undefined) await removeJournal(root, handler);
+    else await writeJournal(root, { format: 1, handler, installed, previous });
+    const what = pending.removes ? 'finished the removal' : 'took back the installation';
+    const text = `${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
+    report({ step: 'undo', state: 'pass', text });
   }
 }
 
@@ -200,6 +229,7 @@ async function commit(
   const { root, handler, report } = node;
   const { installed, previous } = journal ?? {};
   const kept = { format: 1, handler, installed, previous } as const;
+  await undoOthers(node, containerd);
   const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
   let at: Step = 'check';
   const record: Recorder = async (step) => {

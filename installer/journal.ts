@@ -1,5 +1,5 @@
 import type { Stats } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { installJournal } from '../agent/host/installation.ts';
@@ -12,13 +12,13 @@ import { syncDirectory } from './release.ts';
 const LOCK = '/run/gvisor-ready-install.lock';
 const SQLITE_BUSY = 5;
 
-/** What the installer wrote into one file: a drop-in of its own, or a marked block. */
+/** What the installer wrote into one file for a handler: a marked block. */
 export type Written = {
   /** Host path of containerd's file. */
   readonly file: string;
-  /** Whether the whole file is the installer's. */
-  readonly isDropIn: boolean;
-  /** The text that it wrote there. */
+  /** What goes before it in the file for all handlers, and goes with the last one. */
+  readonly head?: string;
+  /** The block. */
   readonly text: string;
   /** The text of another owner's handler that it took the place of, and that comes back when it goes. */
   readonly instead?: string | undefined;
@@ -89,24 +89,14 @@ export async function readJournals(root: string): Promise<readonly Journal[]> {
   return journals.filter((journal) => journal !== undefined);
 }
 
-/** Throws a {@link Refusal} if another handler than this one was installed: its text and its programs belong together. */
-export function requireHandler(journals: readonly Journal[], handler: string): void {
-  const other = journals.find((each) => each.handler !== handler && (each.installed ?? each.pending));
-  if (other === undefined) return;
-  const next = `Give --handler ${other.handler}, or remove it first`;
-  throw new Refusal('journal', `The handler "${other.handler}" is installed here, not "${handler}". ${next}`);
-}
-
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
   await writeWhole(join(root, installJournal(journal.handler)), `${JSON.stringify(journal, null, 2)}\n`);
 }
 
-/** Removes a handler's journal, and its directory unless other files are there. */
 export async function removeJournal(root: string, handler: string): Promise<void> {
   const file = join(root, installJournal(handler));
   for (const each of [draftOf(file), file]) await rm(each, { force: true });
-  await rmdir(dirname(file)).catch(() => {});
 }
 
 /** This process in the node's /proc, also from another PID namespace. */

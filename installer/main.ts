@@ -1,5 +1,5 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { VERSION } from '../agent/config.ts';
+import { HANDLER_NAME, VERSION } from '../agent/config.ts';
 import { CriClient } from '../agent/containerd/client.ts';
 import { readDistribution, rememberConfigPath } from '../agent/containerd/distribution.ts';
 import { Host, localSocket } from '../agent/host/host.ts';
@@ -10,7 +10,7 @@ import { sweepProbes } from './apply.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
-import { holdLock, readJournal, readJournals, requireHandler } from './journal.ts';
+import { holdLock, type Journal, readJournal, readJournals } from './journal.ts';
 import { type Node, type Progress, Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
@@ -47,7 +47,7 @@ async function main(): Promise<number> {
     )
     .version(VERSION)
     .option('--root <directory>', "the node's files", '/')
-    .option('--handler <name>', "the handler in containerd's configuration", 'runsc')
+    .option('--handler <name>', "the handler in containerd's configuration", parseHandler, 'runsc')
     .option('--socket <path>', "containerd's socket; found by default")
     .option('--config <path>', "containerd's root configuration file; found by default")
     .option('--restart-command <command>', 'restarts containerd where no systemd unit runs it')
@@ -116,8 +116,10 @@ async function main(): Promise<number> {
       },
     );
   on(
-    program.command('status').description('what is installed, and which processes use it'),
-    printStatus,
+    program
+      .command('status')
+      .description('what is installed, of one --handler or of all, and which processes use it'),
+    (node) => printStatus(node, program.getOptionValueSource('handler') === 'default'),
     false,
   );
   try {
@@ -135,6 +137,12 @@ function withRelease(command: Command): Command {
       new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
     )
     .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>());
+}
+
+function parseHandler(name: string): string {
+  if (!HANDLER_NAME.test(name))
+    throw new InvalidArgumentError('It must be lower-case letters, digits, "-" and ".", such as runsc-kvm.');
+  return name;
 }
 
 function parseSeconds(text: string): number {
@@ -184,10 +192,8 @@ async function runCommand(
       quietMs: settings.quietTimeout * 1_000,
       report: (progress: Progress) => print(progress, json),
     };
-    if (locks) requireHandler(await readJournals(root), handler);
-    const journal = await readJournal(root, handler);
-    const { pending } = journal ?? {};
-    if (locks && pending !== undefined && !node.noRestart) {
+    const pending = locks ? (await readJournals(root)).find((each) => each.pending)?.pending : undefined;
+    if (pending !== undefined && !node.noRestart) {
       await reviveContainerd(node, pending.unit);
       await sweepProbes(client).catch(() => {}); // a containerd that does not respond is refused below
     }
@@ -232,26 +238,12 @@ function printFailure(
   process.stderr.write(`${text}\n`);
 }
 
-async function printStatus({ root, handler, report }: Node): Promise<void> {
-  const journal = await readJournal(root, handler);
-  const text =
-    journal?.installed === undefined
-      ? 'nothing is installed by gvisor-ready-install'
-      : `handler "${journal.handler}" runs ${generationAt(journal.installed.generation).release} from ${journal.installed.generation}, named in "${journal.installed.written.file}"`;
-  report({ step: 'commit', state: journal?.installed === undefined ? 'skipped' : 'pass', text });
-  const { pending, failure } = journal ?? {};
-  if (pending !== undefined)
-    report({
-      step: pending.step,
-      state: 'fail',
-      text: `an installation of ${pending.generation} is under way or was interrupted, since ${pending.since}`,
-    });
-  if (failure !== undefined)
-    report({
-      step: 'undo',
-      state: 'fail',
-      text: `${failure.generation} failed at ${failure.at} in ${failure.step}: ${failure.message}`,
-    });
+async function printStatus(node: Node, ofAll: boolean): Promise<void> {
+  const { root, handler, report } = node;
+  const journals = (await readJournals(root)).filter((each) => ofAll || each.handler === handler);
+  if (journals.length === 0)
+    report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
+  for (const journal of journals) reportJournal(journal, report);
   const generations = await listGenerations(root);
   const all = await usersOf(root, generations);
   for (const { directory } of generations) {
@@ -261,5 +253,23 @@ async function printStatus({ root, handler, report }: Node): Promise<void> {
       state: 'pass',
       text: `${directory}: ${users.length} processes use it`,
     });
+  }
+}
+
+function reportJournal({ handler, installed, pending, failure }: Journal, report: Node['report']): void {
+  if (installed !== undefined) {
+    const { release, directory } = generationAt(installed.generation);
+    const text = `handler "${handler}" runs ${release} from ${directory}, named in "${installed.written.file}"`;
+    report({ step: 'commit', state: 'pass', text });
+  }
+  if (pending !== undefined) {
+    const { generation, step, since } = pending;
+    const text = `handler "${handler}": an installation of ${generation} is under way or was interrupted, since ${since}`;
+    report({ step, state: 'fail', text });
+  }
+  if (failure !== undefined) {
+    const { generation, step, at, message } = failure;
+    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}: ${message}`;
+    report({ step: 'undo', state: 'fail', text });
   }
 }

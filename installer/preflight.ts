@@ -149,14 +149,13 @@ async function existing(root: string, path: string): Promise<string> {
 
 /** Where another owner configures a handler of this name. */
 async function findForeign(
-  { root, handler }: Node,
+  node: Node,
   config: ContainerdConfig,
   journal: Journal | undefined,
 ): Promise<{ readonly file: string; readonly line: number | undefined } | undefined> {
-  const { file, line } = config.runtimes.get(handler) ?? {};
+  const { file, line } = config.runtimes.get(node.handler) ?? {};
   if (file === undefined) return undefined;
-  const isOurs = (await foundIn(root, file)) !== undefined;
-  if (!isOurs) return { file, line };
+  if ((await foundIn(node, file)) === undefined) return { file, line };
   if ((journal?.installed ?? journal?.pending) !== undefined) return undefined;
   const next = 'Remove it and restart nothing: pods run on. Then install again';
   throw new Refusal('check', `"${file}" has a text of this program, and the journal is gone. ${next}`);

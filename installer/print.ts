@@ -37,7 +37,7 @@ async function pieceOf(platform: Platform, options: PrintOptions): Promise<reado
     case 'k3s':
     case 'rke2': {
       const directory = `/var/lib/rancher/${platform}/agent/etc/containerd`;
-      const file = isOld ? 'config.toml.tmpl' : 'config-v3.toml.d/gvisor-ready.toml';
+      const file = isOld ? 'config.toml.tmpl' : `config-v3.toml.d/gvisor-ready-${handler}.toml`;
       return [
         ...first,
         ...comments(`Then save this as ${directory}/${file}, and restart ${platform}.`, notRun),
@@ -46,7 +46,7 @@ async function pieceOf(platform: Platform, options: PrintOptions): Promise<reado
       ];
     }
     case 'k0s': {
-      const file = '/etc/k0s/containerd.d/gvisor-ready.toml';
+      const file = `/etc/k0s/containerd.d/gvisor-ready-${handler}.toml`;
       return [
         ...first,
         ...comments(`Then save this as ${file}; k0s restarts containerd.`, notRun),
@@ -95,7 +95,7 @@ async function pieceOf(platform: Platform, options: PrintOptions): Promise<reado
           'With --no-restart containerd loads the handler when it starts next; without, the node is proven at once.',
         ),
         'runcmd:',
-        `  - gvisor-ready-install --no-restart install ${words.join(' ')}`,
+        `  - gvisor-ready-install --no-restart --handler ${handler} install ${words.join(' ')}`,
       ];
   }
 }

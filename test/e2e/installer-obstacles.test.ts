@@ -206,7 +206,7 @@ for (const { name: node, containerd } of NODES)
 describe('configurations of containerd 2', { concurrency: false }, () => {
   const node = 'node-1';
   const spec = () => cluster().node(node).spec;
-  const DROP_IN = '/etc/containerd/conf.d/gvisor-ready.toml';
+  const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
   const imports = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
   const forms: Readonly<Record<string, [() => string, string]>> = {
     'version 2': [() => containerdConfig({ ...spec(), containerd: '1.7' }), CONTAINERD_CONFIG],

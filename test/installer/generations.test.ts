@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import type { Runtime } from '../../agent/containerd/client.ts';
 import { waitFor } from '../../hack/run.ts';
-import { usedByOthers } from '../../installer/containerd.ts';
+import { loadedByOthers } from '../../installer/containerd.ts';
 import { listGenerations, removeUnusedGenerations, usersOf } from '../../installer/generations.ts';
+import { removeJournal, writeJournal } from '../../installer/journal.ts';
 import { GENERATIONS, generationAt } from '../../installer/release.ts';
 
 let directory: string;
@@ -44,14 +45,19 @@ it('a generation is used by its own programs, and not by another program at its 
   );
 });
 
-it('a generation that another handler names stays', async () => {
-  const [named, unused] = ['0123456789ab', 'ba9876543210'].map((digest) =>
-    generationAt(`${GENERATIONS}/release-20260223.0-${digest}`),
+it('a generation goes once no handler, no journal of one, and no sandbox needs it', async () => {
+  const all = ['0', '1', '2', '3', '4'].map((digit) =>
+    generationAt(`${GENERATIONS}/release-20260223.0-${digit.repeat(12)}`),
   );
-  assert.ok(named && unused);
+  const [unused, loaded, installed, previous, bundled] = all;
+  assert.ok(unused && loaded && installed && previous && bundled);
   const root = join(directory, 'root');
   await mkdir(join(root, 'proc'), { recursive: true });
-  for (const each of [named, unused]) await mkdir(join(root, each.directory), { recursive: true });
+  for (const each of all) await mkdir(join(root, each.directory), { recursive: true });
+  const written = { file: '/etc/containerd/config.toml', text: '' };
+  const commit = ({ directory: generation }: typeof unused) => ({ generation, written });
+  await writeJournal(root, { format: 1, handler: 'runsc', previous: commit(previous) });
+  await writeJournal(root, { format: 1, handler: 'runsc-canary', installed: commit(installed) });
   const runtime = (ConfigPath: string): Runtime => ({
     runtimeType: 'io.containerd.runsc.v1',
     runtimePath: '',
@@ -61,11 +67,13 @@ it('a generation that another handler names stays', async () => {
   });
   const runtimes = new Map([
     ['runsc', runtime(unused.config)],
-    ['runsc-kvm', runtime(named.config)],
+    ['runsc-kvm', runtime(loaded.config)],
     ['runsc-old', runtime('/etc/containerd/runsc.toml')],
   ]);
-  const others = usedByOthers({ runtimes }, 'runsc');
-  assert.deepEqual([...others], [[named.config, 'runsc-kvm']]);
-  await removeUnusedGenerations(root, [...others.keys()]);
-  assert.deepEqual(await listGenerations(root), [named]);
+  const needs = { loaded: loadedByOthers({ runtimes }, 'runsc'), bundled: [bundled.shim] };
+  assert.deepEqual(await removeUnusedGenerations(root, needs), [bundled.directory]);
+  assert.deepEqual(await listGenerations(root), [loaded, installed, previous, bundled]);
+  for (const handler of ['runsc', 'runsc-canary']) await removeJournal(root, handler);
+  assert.deepEqual(await removeUnusedGenerations(root, { loaded: [], bundled: [] }), []);
+  assert.deepEqual(await listGenerations(root), []);
 });

@@ -6,6 +6,7 @@ import { after, describe, it } from 'node:test';
 import { readContainerdConfig } from '../../agent/containerd/config.ts';
 import { Host } from '../../agent/host/host.ts';
 import {
+  foundIn,
   holds,
   planHandler,
   planInPlace,
@@ -13,6 +14,7 @@ import {
   readOtherFiles,
   replaceText,
 } from '../../installer/handler-config.ts';
+import type { Written } from '../../installer/journal.ts';
 import { generationAt } from '../../installer/release.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
@@ -33,28 +35,30 @@ async function hostWith(files: Readonly<Record<string, string>>, release: string
   }
   await mkdir(join(root, '/etc/containerd/conf.d'), { recursive: true });
   const config = async () => readContainerdConfig(new Host(root), ROOT, release);
-  const plan = async (generation = NEW) => {
+  const plan = async (generation = NEW, handler = 'runsc') => {
     const others = await readOtherFiles(new Host(root), ROOT);
-    return planHandler({ rules: (await config()).rules, root: ROOT, files: others }, 'runsc', generation);
+    return planHandler({ rules: (await config()).rules, root: ROOT, files: others }, handler, generation);
   };
   return { root, config, plan };
 }
+
+const nodeOf = (root: string, handler = 'runsc') => ({ root, handler });
 
 /** Configurations as they are found, and the file that the handler is written to. */
 const CASES = {
   'containerd 2.4, version 3, a directory of drop-ins': [
     'v2.4.2',
-    '/etc/containerd/conf.d/gvisor-ready.toml',
+    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
     { [ROOT]: 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n' },
   ],
   'containerd 2.4, version 2, drop-ins by a relative path': [
     'v2.4.2',
-    '/etc/containerd/conf.d/gvisor-ready.toml',
+    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
     { [ROOT]: `imports = ["conf.d/*.toml"]\n${RUNC_V2}` },
   ],
   'containerd 2.1, version 2, a directory of drop-ins': [
     'v2.1.5',
-    '/etc/containerd/conf.d/gvisor-ready.toml',
+    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
     { [ROOT]: `imports = ["/etc/containerd/conf.d/*.toml"]\n${RUNC_V2}` },
   ],
   'containerd 2.4, version 4, no imports': ['v2.4.2', ROOT, { [ROOT]: 'version = 4\n' }],
@@ -84,7 +88,7 @@ describe('planHandler and replaceText', () => {
       const original = await readFile(join(root, file), 'utf8').catch(() => undefined);
       const first = await plan();
       assert.equal(first.file, file);
-      await replaceText(root, undefined, first);
+      await replaceText(nodeOf(root), undefined, first);
       const runtime = (await config()).runtimes.get('runsc');
       assert.deepEqual(
         [runtime?.runtimeType, runtime?.runtimePath, runtime?.options.ConfigPath],
@@ -92,19 +96,51 @@ describe('planHandler and replaceText', () => {
       );
       assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
       const second = await plan(NEWER);
-      await replaceText(root, first, second);
+      await replaceText(nodeOf(root), first, second);
       assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
       assert.equal(await holds(root, first), false);
-      await replaceText(root, second, undefined);
+      await replaceText(nodeOf(root), second, undefined);
       assert.equal(await readFile(join(root, file), 'utf8').catch(() => undefined), original);
     });
   }
+
+  for (const [name, [release, file, files]] of Object.entries(CASES))
+    for (const last of ['runsc', 'runsc-kvm'])
+      it(`keep two handlers apart, and ${last} goes last: ${name}`, async () => {
+        const { root, config, plan } = await hostWith(files, release);
+        const original = await readFile(join(root, file), 'utf8').catch(() => undefined);
+        const shims = async () => {
+          const { runtimes, fault } = await config();
+          assert.deepEqual([fault, runtimes.get('runc')?.runtimeType], [undefined, 'io.containerd.runc.v2']);
+          return ['runsc', 'runsc-kvm'].map((handler) => runtimes.get(handler)?.runtimePath);
+        };
+        const texts = new Map<string, Written>();
+        const write = async (handler: string, generation: typeof NEW | undefined) => {
+          const next = generation && (await plan(generation, handler));
+          await replaceText(nodeOf(root, handler), texts.get(handler), next);
+          if (next !== undefined) texts.set(handler, next);
+        };
+        await write('runsc', NEW);
+        await write('runsc-kvm', NEW);
+        assert.deepEqual(await shims(), [NEW.shim, NEW.shim]);
+        await write('runsc', NEWER);
+        assert.deepEqual(await shims(), [NEWER.shim, NEW.shim]);
+        await write('runsc-kvm', NEWER);
+        const first = last === 'runsc' ? 'runsc-kvm' : 'runsc';
+        await write(first, undefined);
+        const left = last === 'runsc' ? [NEWER.shim, undefined] : [undefined, NEWER.shim];
+        assert.deepEqual(await shims(), left);
+        assert.equal(await foundIn(nodeOf(root, first), file), undefined);
+        await write(last, NEW);
+        await write(last, undefined);
+        assert.equal(await readFile(join(root, file), 'utf8').catch(() => undefined), original);
+      });
 
   it('keep the mode and the owner of the file', async () => {
     const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
     await chmod(join(root, ROOT), 0o600);
     const before = await stat(join(root, ROOT));
-    await replaceText(root, undefined, await plan());
+    await replaceText(nodeOf(root), undefined, await plan());
     const { mode, uid, gid } = await stat(join(root, ROOT));
     assert.deepEqual([mode, uid, gid], [before.mode, before.uid, before.gid]);
   });
@@ -112,7 +148,7 @@ describe('planHandler and replaceText', () => {
   it('refuse a symbolic link, which stays', async () => {
     const { root, plan } = await hostWith({ '/etc/containerd/real.toml': RUNC_V2 }, '1.7.34');
     await symlink('real.toml', join(root, ROOT));
-    await assert.rejects(replaceText(root, undefined, await plan()), /is a symbolic link/);
+    await assert.rejects(replaceText(nodeOf(root), undefined, await plan()), /is a symbolic link/);
     assert.equal(await readlink(join(root, ROOT)), 'real.toml');
   });
 
@@ -135,13 +171,13 @@ describe('planHandler and replaceText', () => {
       ]) {
         const { root, config } = await hostWith({ [ROOT]: text }, release);
         const first = await planTakeOver(root, ROOT, { handler: 'runsc', generation: NEW });
-        await replaceText(root, undefined, first);
+        await replaceText(nodeOf(root), undefined, first);
         assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEW.shim);
         assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
         const second = planInPlace(first, { handler: 'runsc', generation: NEWER });
-        await replaceText(root, first, second);
+        await replaceText(nodeOf(root), first, second);
         assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
-        await replaceText(root, second, undefined);
+        await replaceText(nodeOf(root), second, undefined);
         assert.equal(await readFile(join(root, ROOT), 'utf8'), text);
       }
     });
@@ -159,12 +195,12 @@ describe('planHandler and replaceText', () => {
   it('refuse a text that was edited since, name the difference, and lose nothing', async () => {
     const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
     const first = await plan();
-    await replaceText(root, undefined, first);
+    await replaceText(nodeOf(root), undefined, first);
     const changed = (await readFile(join(root, ROOT), 'utf8')).replace(NEW.shim, '/usr/bin/other-shim');
     await writeFile(join(root, ROOT), changed);
     for (const next of [undefined, await plan(NEWER)])
       await assert.rejects(
-        replaceText(root, first, next),
+        replaceText(nodeOf(root), first, next),
         /"\/etc\/containerd\/config.toml".*not the one.*\+ +runtime_path = "\/usr\/bin\/other-shim"/s,
       );
     assert.equal(await readFile(join(root, ROOT), 'utf8'), changed);

@@ -4,18 +4,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
 import { installJournal } from '../../agent/host/installation.ts';
-import { listGenerations, removeAllGenerations } from '../../installer/generations.ts';
+import { listGenerations, removeUnusedGenerations } from '../../installer/generations.ts';
 import {
   readJournal,
   readJournals,
   readOwnProcess,
   removeJournal,
-  requireHandler,
   writeJournal,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
 
 const JOURNAL = installJournal('runsc');
+const NOTHING = { loaded: [], bundled: [] };
 let root: string;
 
 beforeEach(async () => {
@@ -40,8 +40,8 @@ it('goes with what an interrupted installation left, and with the directory', as
   await mkdir(join(root, GENERATIONS, '.unfinished-01234567'), { recursive: true });
   await writeJournal(root, { format: 1, handler: 'runsc' });
   await writeFile(join(root, `${JOURNAL}.gvisor-ready-new`), '');
-  await removeAllGenerations(root);
   await removeJournal(root, 'runsc');
+  await removeUnusedGenerations(root, NOTHING);
   assert.deepEqual(await readdir(join(root, '/usr/local/lib')), []);
 });
 
@@ -49,6 +49,7 @@ it('leaves the directory where another file is in it', async () => {
   await writeJournal(root, { format: 1, handler: 'runsc' });
   await writeFile(join(root, GENERATIONS, 'notes'), '');
   await removeJournal(root, 'runsc');
+  await removeUnusedGenerations(root, NOTHING);
   assert.deepEqual(await readdir(join(root, GENERATIONS)), ['notes']);
 });
 
@@ -65,17 +66,4 @@ it('is of one handler', async () => {
   assert.deepEqual(await readJournals(root), [main, kvm]);
   await rename(join(root, installJournal('runsc-kvm')), join(root, installJournal('gvisor')));
   await assert.rejects(readJournal(root, 'gvisor'), /cannot be understood/);
-});
-
-it('excludes other handlers', () => {
-  const written = { file: '/etc/containerd/config.toml', isDropIn: false, text: '' };
-  const installed = { generation: `${GENERATIONS}/release-20260223.0-0123456789ab`, written };
-  const journal = { format: 1, handler: 'gvisor' } as const;
-  for (const [each, handler] of [
-    [[], 'runsc'],
-    [[journal], 'runsc'],
-    [[{ ...journal, installed }], 'gvisor'],
-  ] as const)
-    requireHandler(each, handler);
-  assert.throws(() => requireHandler([{ ...journal, installed }], 'runsc'), /Give --handler gvisor/);
 });

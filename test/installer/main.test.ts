@@ -15,6 +15,7 @@ describe('gvisor-ready-install with bad input', () => {
     ['no containerd', ['--root', empty, 'check'], 1, /containerd does not respond at .*ENOENT/],
     ['no release', ['install', '--release', empty], 1, /Cannot read the release's manifest .*ENOENT/],
     ['an unknown platform', ['print', 'none'], 64, /Allowed choices are k3s, rke2/],
+    ['a handler that is a path', ['--handler', '../x', 'check'], 64, /lower-case letters/],
     ['a time that is no number', ['--quiet-timeout', 'soon', 'check'], 64, /from 0 to 86400/],
   ];
   for (const [what, words, code, text] of cases)

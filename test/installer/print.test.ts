@@ -81,7 +81,7 @@ describe('printPiece', () => {
     const text = await piece('cloud-init');
     assert.match(text, /^#cloud-config\n/);
     assert.deepEqual((loadYaml(text) as { runcmd: string[] }).runcmd, [
-      `gvisor-ready-install --no-restart install --release ${release} --flag systemd-cgroup=true`,
+      `gvisor-ready-install --no-restart --handler runsc install --release ${release} --flag systemd-cgroup=true`,
     ]);
   });
 });
