@@ -81,12 +81,18 @@ export async function killInstaller(node: string): Promise<void> {
 }
 
 /** Starts an installation and kills it, and nothing else, once its journal names the step. */
-export async function killIn(node: string, step: string, release: string): Promise<void> {
-  const child = spawn('nsenter', argv(node, installWords(release)), {
+export async function killIn(
+  node: string,
+  step: string,
+  release: string,
+  handler = 'runsc',
+  ...words: readonly string[]
+): Promise<void> {
+  const child = spawn('nsenter', argv(node, installWords(release, '--handler', handler, ...words)), {
     stdio: 'ignore',
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const file = cluster.node(node).path(installJournal('runsc'));
+  const file = cluster.node(node).path(installJournal(handler));
   let isOver = false;
   void ended.then(() => {
     isOver = true;
@@ -126,7 +132,7 @@ export async function releaseOf(node: string, uid: string): Promise<string> {
   return /gvisor\/(release-[\d.]+)-/.exec(programs)?.[1] ?? programs;
 }
 
-export async function readNodeJournal(node: string): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(installJournal('runsc'));
+export async function readNodeJournal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
+  const text = await cluster.node(node).system.read(installJournal(handler));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }

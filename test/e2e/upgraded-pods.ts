@@ -8,8 +8,13 @@ import { getFromAgentForwarded } from './agents.ts';
 const END = '/tmp/end';
 
 /** Runs a gVisor pod on a node; its container ends at {@link endContainer}, and the kubelet restarts it. */
-export async function runEndable(cluster: Cluster, node: string, name: string): Promise<void> {
-  const spec = { nodeSelector: { 'kubernetes.io/hostname': node } };
+export async function runEndable(
+  cluster: Cluster,
+  node: string,
+  name: string,
+  runtimeClassName = 'gvisor',
+): Promise<void> {
+  const spec = { runtimeClassName, nodeSelector: { 'kubernetes.io/hostname': node } };
   const container = { command: ['sh', '-c', `until [ -e ${END} ]; do sleep 0.2; done`] };
   await runPod(cluster, name, evaluationPod(name, { gvisor: true, spec, container }));
 }
