@@ -9,7 +9,19 @@ export type NodeSpec = {
   readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
   /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
   readonly machine: 'namespaces' | 'vm';
+  /** An additional handler of gVisor, with programs and a configuration of its own. */
+  readonly additional?: string;
 };
+
+/** The files of an additional handler. */
+export function additionalFiles(handler: string) {
+  const directory = `/usr/local/lib/${handler}`;
+  return {
+    runsc: `${directory}/runsc`,
+    shim: `${directory}/containerd-shim-runsc-v1`,
+    config: `${directory}/runsc.toml`,
+  };
+}
 
 export const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 export const RUNSC = '/usr/local/bin/runsc';
@@ -62,13 +74,23 @@ export const GVISOR_TOOLS = {
 
 /** The handler's table in containerd's configuration. */
 export function handlerTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {
+  return runtimeTable(`${table}.containerd.runtimes.runsc`, RUNSC_CONFIG);
+}
+
+function runtimeTable(name: string, config: string, runtimePath = ''): string {
   return `
-[${table}.containerd.runtimes.runsc]
+[${name}]
   runtime_type = "io.containerd.runsc.v1"
-  [${table}.containerd.runtimes.runsc.options]
+${runtimePath === '' ? '' : `  runtime_path = "${runtimePath}"\n`}  [${name}.options]
     TypeUrl = "io.containerd.runsc.v1.options"
-    ConfigPath = "${RUNSC_CONFIG}"
+    ConfigPath = "${config}"
 `;
+}
+
+function additionalTable({ containerd, additional }: NodeSpec): string {
+  if (additional === undefined) return '';
+  const { config, shim } = additionalFiles(additional);
+  return runtimeTable(`${RUNTIME_TABLE[containerd]}.containerd.runtimes.${additional}`, config, shim);
 }
 
 function containerdBase(spec: NodeSpec): string {
@@ -100,7 +122,7 @@ export function containerdConfig(
   spec: NodeSpec,
   handler = spec.gvisor === 'none' ? '' : handlerTable(spec),
 ): string {
-  return `${containerdBase(spec)}${handler}`;
+  return `${containerdBase(spec)}${additionalTable(spec)}${handler}`;
 }
 
 /** The gVisor shim's configuration (TOML). */

@@ -11,6 +11,7 @@ import { unplug } from '../machine/veth.ts';
 import { versionOf } from '../tool-groups.ts';
 import { ensureTools } from '../tools.ts';
 import {
+  additionalFiles,
   CONTAINERD_CONFIG,
   GVISOR_TOOLS,
   handlerTable,
@@ -142,6 +143,14 @@ export class ClusterNode {
       await this.installProgram({ ...own, runsc: SENTRY }, 'runsc'); // a copy of runsc
     }
     await this.write(own.config.file, own.config.text);
+    if (this.spec.additional !== undefined) await this.#installAdditional(own, this.spec.additional);
+  }
+
+  async #installAdditional(own: NodeGvisor, handler: string): Promise<void> {
+    const { runsc, shim, config } = additionalFiles(handler);
+    await this.write(config, `binary_name = "${runsc}"\n${own.config.text}`);
+    await this.installProgram({ ...own, runsc }, 'runsc');
+    await this.installProgram({ ...own, shim }, 'shim');
   }
 
   /** Installs runsc or the shim. Running sandboxes keep the old file. */

@@ -80,8 +80,8 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
     );
   }
   if (index > MAX_NODES) throw new UsageError(`The cluster is full: it has ${MAX_NODES} nodes.`);
-  const { containerd = '2', gvisor = 'current', machine = 'namespaces' } = request;
-  return { name, index, containerd, gvisor, machine };
+  const { containerd = '2', gvisor = 'current', machine = 'namespaces', additional } = request;
+  return { name, index, containerd, gvisor, machine, ...(additional === undefined ? {} : { additional }) };
 }
 
 /** The cluster's nodes if it exists, otherwise the requested ones. */

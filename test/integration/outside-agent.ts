@@ -18,6 +18,8 @@ const FROM_SOURCE = [process.execPath, '--import', 'tsx', 'agent/main.ts'] as co
 export class OutsideAgent {
   /** All published changes, oldest first. */
   readonly changes: Change[] = [];
+  /** Those of additional handlers. */
+  readonly additional: Change[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
@@ -58,9 +60,10 @@ export class OutsideAgent {
 
   #read(line: string): void {
     this.#output.push(line);
-    const { msg, status, reason, message, listening } = JSON.parse(line) as LogLine;
+    const { msg, status, reason, message, handler, listening } = JSON.parse(line) as LogLine;
     if (listening !== undefined) this.#port = listening.port;
-    if (msg === 'verdict changed') this.changes.push({ status, reason, message, atMs: performance.now() });
+    const change = { status, reason, message, atMs: performance.now() };
+    if (msg === 'verdict changed') (handler === undefined ? this.changes : this.additional).push(change);
     this.#notify();
   }
 
@@ -69,10 +72,15 @@ export class OutsideAgent {
   }
 
   /** The first change from index `from` on that `matches` accepts. Rejects on timeout and if the agent exits. */
-  async change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
+  async change(
+    from: number,
+    matches: (change: Change) => boolean,
+    timeoutMs = 60_000,
+    changes: readonly Change[] = this.changes,
+  ): Promise<Change> {
     const found = Promise.withResolvers<Change>();
     const check = () => {
-      const change = this.changes.slice(from).find(matches);
+      const change = changes.slice(from).find(matches);
       if (change !== undefined) found.resolve(change);
       else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
     };
@@ -137,6 +145,7 @@ export class OutsideAgent {
 
 type LogLine = Verdict & {
   readonly msg: string;
+  readonly handler?: string;
   readonly listening?: { readonly port: number };
 };
 
