@@ -8,18 +8,10 @@ import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts'
 import type { Reason } from '../agent/reasons.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { namespaceOf } from './access.ts';
-import {
-  BREAKER_REASONS,
-  type BreakerReason,
-  DAMPING_MS,
-  type Decision,
-  decide,
-  TICK_MS,
-  timeoutAfter,
-} from './decide.ts';
+import { BREAKER_REASONS, type BreakerReason, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
-import { type FleetNode, isExposed, isRebooted } from './objects.ts';
+import { type FleetNode, isExposed, staleLabels } from './objects.ts';
 import { AgentReports, isAgentLive } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
 import { type FleetView, viewFleet } from './view.ts';
@@ -61,7 +53,7 @@ export class FleetController {
   constructor(options: FleetOptions) {
     this.#options = options;
     this.#cache = new ClusterCache(options, (node) => {
-      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+      if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs);
     this.#events = new FleetEvents(options);
@@ -122,7 +114,7 @@ export class FleetController {
     this.#events.reportBreaker(last?.breaker ?? [], decision);
     const byName = new Map(observed.nodes.map((node) => [node.name, node]));
     this.#isSaturated = false;
-    const start = (names: readonly string[], write: (node: FleetNode) => Promise<void>) => {
+    const start = (names: Iterable<string>, write: (node: FleetNode) => Promise<void>) => {
       for (const name of names) {
         const node = byName.get(name);
         if (node === undefined || this.#busy.has(name)) continue;
@@ -132,7 +124,9 @@ export class FleetController {
     };
     start(decision.rebooted, (node) => this.#withdrawRebooted(node, signal));
     if (taint) start(decision.exposed, (node) => this.#taint(node, signal));
-    start(decision.withdraw, (node) => this.#withdrawLost(node, signal));
+    start(decision.withdraw.keys(), (node) =>
+      this.#withdrawLost(node, decision.withdraw.get(node.name) ?? timeouts.agentTimeoutMs, signal),
+    );
   }
 
   #forget(nowMs: number): void {
@@ -169,14 +163,13 @@ export class FleetController {
     if (backoffMs === 0) this.#wake.abort();
   }
 
-  async #withdrawLost(node: FleetNode, signal: AbortSignal): Promise<void> {
+  async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { kube, config, settings } = this.#options;
-    const earlier = this.#withdrawn.get(node.uid) ?? [];
-    const agentTimeoutMs = timeoutAfter(earlier.length, settings.timeouts);
     const done = await withdraw(node, {
       kube,
       namespace: namespaceOf(config),
-      timeouts: { ...settings.timeouts, agentTimeoutMs },
+      timeoutMs,
+      nodeAgeMs: settings.timeouts.nodeAgeMs,
       isAgentLive,
       isAllowed: () => this.#decision?.breaker.length === 0,
       wallMs: () => Date.now(),
@@ -184,7 +177,7 @@ export class FleetController {
     });
     if ('kept' in done)
       this.#cache.markReady(node.name); // restarts its timer
-    else this.#withdrawn.set(node.uid, [...earlier, performance.now()]);
+    else this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), performance.now()]);
     this.#report(node, 'AgentLost', done);
   }
 
@@ -230,8 +223,8 @@ export class FleetController {
 
 /** Whether a decision asks for a write of a node. */
 function isWanted(decision: Decision | undefined, name: string): boolean {
-  const { withdraw = [], rebooted = [], exposed = [] } = decision ?? {};
-  return [withdraw, rebooted, exposed].some((names) => names.includes(name));
+  const { withdraw, rebooted = [], exposed = [] } = decision ?? {};
+  return withdraw?.has(name) || [rebooted, exposed].some((names) => names.includes(name));
 }
 
 /** The reporting component of events; the admission policy allows no other. */

@@ -1,4 +1,11 @@
-import { type AgentPod, type AgentSet, type FleetNode, isExposed, isRebooted } from './objects.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  type FleetNode,
+  isExposed,
+  isLabelled,
+  staleLabels,
+} from './objects.ts';
 
 /** Thresholds of {@link decide}. */
 export type FleetTimeouts = {
@@ -51,7 +58,7 @@ const FLAPPING = 2;
  * How long a node must be without a Ready agent. An agent in a crash loop returns within five minutes, so that from the third
  * time on its label stays.
  */
-export function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): number {
+function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): number {
   return Math.max(agentTimeoutMs, Math.min(agentTimeoutMs * 2 ** withdrawals, MAX_DAMPED_MS));
 }
 
@@ -134,7 +141,7 @@ function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolea
   for (const [uid, times] of withdrawn)
     if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
   for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
-  const labelled = new Set(nodes.filter(({ label }) => label === 'true').map(({ uid }) => uid));
+  const labelled = new Set(nodes.filter(isLabelled).map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
 
@@ -144,14 +151,24 @@ const FLOOR_SHARE = 1 / 3;
 /** Whether one more withdrawal would leave too few of the labels that there were before. */
 function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
   const due = countedNodes(input).length;
-  const gone = nodes.filter((node) => wasLost(node) && !readyAgents.has(node.name)).length;
-  const labelled = nodes.filter(({ label }) => label === 'true').length;
+  const gone = nodes.filter(
+    (node) => (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name),
+  ).length;
+  const labelled = nodes.filter(isLabelled).length;
   return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
 }
 
 /** Whether any controller withdrew the label. A kubelet can forge the condition, but not the label that a withdrawal leaves. */
 function wasLost({ label, verdict }: FleetNode): boolean {
   return label === 'false' && verdict?.reason === 'AgentLost';
+}
+
+/**
+ * Whether a controller may have withdrawn the labels of additional handlers alone. That leaves no trace in the condition,
+ * which is the main handler's; an agent may have withdrawn them as well.
+ */
+function mayBeLost(node: FleetNode): boolean {
+  return node.expected === true && !isLabelled(node) && node.handlers.length > 0;
 }
 
 /** Whether any controller withdrew the label within the window; a kubelet may forge a time in the future. */
@@ -177,9 +194,12 @@ export type Memory = {
 
 export type Decision = {
   readonly memory: Memory;
-  /** Names of the nodes whose label is to be withdrawn once a live read confirms it. */
-  readonly withdraw: readonly string[];
-  /** Names of the nodes whose label dates from an earlier boot; the circuit breaker does not apply to them. */
+  /**
+   * Names of the nodes whose labels are to be withdrawn once a live read confirms it, and how long each has been without a
+   * Ready agent, at least.
+   */
+  readonly withdraw: ReadonlyMap<string, number>;
+  /** Names of the nodes with a label that dates from an earlier boot; the circuit breaker does not apply to them. */
   readonly rebooted: readonly string[];
   /** Names of the nodes to taint until an agent proves them again. */
   readonly exposed: readonly string[];
@@ -228,7 +248,11 @@ export function decide(
   const lost = lostNodes(observed.nodes, timers);
   const breaker = breakerReasons(observed, { lost, away, clock, timeouts });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
-  const due = lost.filter(({ forMs, timeoutMs }) => forMs >= timeoutMs).map(({ node }) => node.name);
+  const due = new Map(
+    lost.flatMap(({ node, forMs, timeoutMs }) =>
+      forMs >= timeoutMs ? [[node.name, timeoutMs] as const] : [],
+    ),
+  );
   const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
   return {
@@ -241,10 +265,10 @@ export function decide(
       rollout,
       breaker,
     },
-    withdraw: isAllowed ? due : [],
-    rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
+    withdraw: isAllowed ? due : new Map(),
+    rebooted: observed.nodes.filter((node) => staleLabels(node).length > 0).map(({ name }) => name),
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
-    paused: isAllowed ? [] : due,
+    paused: isAllowed ? [] : [...due.keys()],
     breaker,
     rolling,
     damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
@@ -290,7 +314,7 @@ function lostNodes(
 ): readonly Lost[] {
   return nodes.flatMap((node) => {
     const sinceMs = agentLostSinceMs.get(node.uid);
-    if (node.label !== 'true' || sinceMs === undefined) return [];
+    if (sinceMs === undefined || !isLabelled(node)) return [];
     if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
     return { node, forMs: clock.nowMs - Math.max(sinceMs, timersFromMs), timeoutMs: timeoutOf(node) };
   });

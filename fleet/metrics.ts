@@ -27,7 +27,7 @@ const GAUGES = {
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {
-  gvisor_fleet_withdrawals_total: ['Labels that were withdrawn.'],
+  gvisor_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
   gvisor_fleet_api_requests_total: [
     'Requests to the API server by verb and code, without watches.',
     'verb',

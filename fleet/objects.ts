@@ -1,5 +1,5 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import { CONDITION, isExpected, OWN_KEYS } from '../agent/node/object.ts';
+import { CONDITION, handlerKey, handlerLabels, isExpected, OWN_KEYS } from '../agent/node/object.ts';
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function truncate(text: string, maxLength: number): string {
@@ -9,6 +9,13 @@ export function truncate(text: string, maxLength: number): string {
 const MAX_NAME_LENGTH = 64;
 /** No reason or message of an agent is longer. */
 const MAX_TEXT_LENGTH = 1_024;
+
+/** The label `ready` of an additional handler, and the boot ID of its last proof, or "". */
+export type HandlerLabel = {
+  readonly handler: string;
+  readonly label: string;
+  readonly provenBoot: string;
+};
 
 /** The cached fields of a Node: a whole one has tens of KiB, most of it the list of its images. */
 export type FleetNode = {
@@ -28,6 +35,8 @@ export type FleetNode = {
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
   readonly provenBoot: string;
+  /** Labels of additional handlers. */
+  readonly handlers: readonly HandlerLabel[];
   /** Whether the taint `not-ready` is present. */
   readonly tainted: boolean;
   /** The condition `GVisorReady`. */
@@ -51,6 +60,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
   const expected = isExpected({ labels, annotations });
+  const bootIn = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
   return {
     name,
     uid,
@@ -61,7 +71,12 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
     ready: find('Ready')?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
-    provenBoot: truncate(annotations[OWN_KEYS.annotations.provenBoot] ?? '', MAX_NAME_LENGTH),
+    provenBoot: bootIn(OWN_KEYS.annotations.provenBoot),
+    handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
+      handler,
+      label,
+      provenBoot: bootIn(handlerKey('provenBoot', handler)),
+    })),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
     runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', MAX_NAME_LENGTH),
@@ -80,12 +95,28 @@ function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1
   };
 }
 
+/** A label `ready` of the main handler, whose name is then absent, or of an additional one. */
+type ReadyLabel = Pick<HandlerLabel, 'label' | 'provenBoot'> & { readonly handler?: string };
+
+/** Whether any handler is labelled. */
+export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handlers'>): boolean {
+  return label === 'true' || handlers.some((each) => each.label === 'true');
+}
+
+/** The labels that say "true", first that of the main handler. */
+export function readyLabels({ label, provenBoot, handlers }: FleetNode): readonly ReadyLabel[] {
+  return [{ label, provenBoot }, ...handlers].filter((each) => each.label === 'true');
+}
+
 /**
- * Whether the label dates from an earlier boot, whose proof says nothing about the containerd of the present one. A label
- * without a boot ID was set by hand or by an older agent; it is withdrawn only as that of a lost agent.
+ * Labels of an earlier boot, whose proof says nothing about the containerd of the present one. A label without a boot ID was
+ * set by hand or by an older agent; it is withdrawn only as that of a lost agent.
  */
-export function isRebooted({ label, boot, provenBoot }: FleetNode): boolean {
-  return label === 'true' && boot !== '' && provenBoot !== '' && boot !== provenBoot;
+export function staleLabels(node: FleetNode): readonly ReadyLabel[] {
+  const { boot } = node;
+  return readyLabels(node).filter(
+    ({ provenBoot }) => boot !== '' && provenBoot !== '' && boot !== provenBoot,
+  );
 }
 
 /** Reasons with which this controller withdraws labels. */

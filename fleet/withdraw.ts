@@ -2,10 +2,18 @@ import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { AGENT_SELECTOR } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { rebootMessage } from '../agent/node/desired.ts';
-import { conditionFor, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
+import { conditionFor, handlerKey, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import type { Verdict } from '../agent/verdict.ts';
-import type { FleetTimeouts } from './decide.ts';
-import { type AgentPod, agentPodOf, type FleetNode, fleetNodeOf, isExposed, isRebooted } from './objects.ts';
+import {
+  type AgentPod,
+  agentPodOf,
+  type FleetNode,
+  fleetNodeOf,
+  isExposed,
+  isLabelled,
+  readyLabels,
+  staleLabels,
+} from './objects.ts';
 
 type WriteOptions = {
   readonly kube: Kube;
@@ -18,45 +26,52 @@ type WriteOptions = {
 export type WithdrawOptions = WriteOptions & {
   /** The agents' namespace. */
   readonly namespace: string;
-  readonly timeouts: FleetTimeouts;
+  /** How long no agent was Ready, at least. */
+  readonly timeoutMs: number;
+  /** Minimum age of a Node. */
+  readonly nodeAgeMs: number;
   /** Whether the agent at an address still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;
   /** Whether the circuit breaker is still closed. */
   readonly isAllowed: () => boolean;
 };
 
-/** The message of the condition where the label was withdrawn, or why it was kept. */
+/** Why labels were withdrawn, with the remedy, or why they were kept. */
 export type Withdrawal = { readonly message: string } | { readonly kept: string };
 
 /**
- * Withdraws the label of a node whose agent is lost, unless a live read of the API server or the agent itself contradicts.
- * Label and condition change in one write, bound to the resourceVersion that was read.
+ * Withdraws the labels of a node whose agent is lost, unless a live read of the API server or the agent itself contradicts.
+ * Labels and condition change in one write, bound to the resourceVersion that was read.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
-  const { timeouts, isAgentLive, isAllowed, wallMs } = options;
+  const { timeoutMs, isAgentLive, isAllowed } = options;
   const whole = await readNode(node.name, options);
   const pods = await readAgentsOn(node.name, options);
-  const kept = reasonToKeep(node, fleetNodeOf(whole), pods, { timeouts, wallMs: wallMs() });
+  const now = fleetNodeOf(whole);
+  const kept = reasonToKeep(node, now, pods, options);
   if (kept !== undefined) return { kept };
   for (const { address, name } of pods)
     if (address !== '' && (await isAgentLive(address)))
       return { kept: `the agent ${name} answers, but is not Ready` };
   if (!isAllowed()) return { kept: 'the circuit breaker opened' };
-  const seconds = Math.round(timeouts.agentTimeoutMs / 1_000);
+  const seconds = Math.round(timeoutMs / 1_000);
   const message = `no agent on this node was Ready for ${seconds} s, so a failure of gVisor would go unnoticed`;
-  return writeWithdrawal(whole, { status: 'Unknown', reason: 'AgentLost', message }, options);
+  return writeWithdrawal(whole, readyLabels(now), { reason: 'AgentLost', message }, options);
 }
 
 /**
- * Withdraws a label of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
- * consulted: the agent's proof in the present boot restores the label.
+ * Withdraws the labels of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
+ * consulted: the agent's proof in the present boot restores a label.
  */
 export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteOptions): Promise<Withdrawal> {
   const whole = await readNode(name, options);
   const now = fleetNodeOf(whole);
-  if (now.uid !== uid || !isRebooted(now)) return { kept: 'the label is no longer of an earlier boot' };
-  const message = rebootMessage(now.provenBoot, now.boot);
-  return writeWithdrawal(whole, { status: 'Unknown', reason: 'NodeRebooted', message }, options);
+  const stale = staleLabels(now);
+  const [first] = stale;
+  if (now.uid !== uid || first === undefined) return { kept: 'the label is no longer of an earlier boot' };
+  const whose = first.handler === undefined ? '' : `handler "${first.handler}": `;
+  const message = `${whose}${rebootMessage(first.provenBoot, now.boot)}`;
+  return writeWithdrawal(whole, stale, { reason: 'NodeRebooted', message }, options);
 }
 
 /**
@@ -79,17 +94,22 @@ async function readNode(name: string, { kube, signal }: WriteOptions): Promise<V
 
 async function writeWithdrawal(
   whole: V1Node & NodeObject,
-  verdict: Verdict,
+  withdrawn: ReturnType<typeof readyLabels>,
+  why: Pick<Verdict, 'reason' | 'message'>,
   { kube, wallMs, signal }: WriteOptions,
 ): Promise<Withdrawal> {
-  const condition = conditionFor(verdict, whole, wallMs());
+  const condition = conditionFor({ status: 'Unknown', ...why }, whole, wallMs());
   const { name, uid, resourceVersion } = whole.metadata;
-  const labels = { [OWN_KEYS.labels.ready]: 'false' };
-  // Only True becomes Unknown: an earlier agent may have written another status apart from the label.
-  const proven = fleetNodeOf(whole).verdict?.status === 'True';
+  const keys = withdrawn.map(({ handler }) =>
+    handler === undefined ? OWN_KEYS.labels.ready : handlerKey('ready', handler),
+  );
+  const labels = Object.fromEntries(keys.map((key) => [key, 'false']));
+  // The condition is the main handler's. Only True becomes Unknown: an earlier agent may have written another status apart
+  // from the label.
+  const changes = keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True';
   const body = {
     metadata: { uid, resourceVersion, labels },
-    ...(proven ? { status: { conditions: [condition] } } : {}),
+    ...(changes ? { status: { conditions: [condition] } } : {}),
   };
   await kube.patch(`/api/v1/nodes/${name}/status`, body, 'strategic', signal);
   return { message: condition.message };
@@ -111,12 +131,12 @@ function reasonToKeep(
   cached: FleetNode,
   now: FleetNode,
   pods: readonly AgentPod[],
-  { timeouts, wallMs }: { readonly timeouts: FleetTimeouts; readonly wallMs: number },
+  { nodeAgeMs, wallMs }: WithdrawOptions,
 ): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
-  if (now.label !== 'true') return 'the label is no longer "true"';
+  if (!isLabelled(now)) return 'the label is no longer "true"';
   if (!now.ready) return 'the Node is not Ready';
-  if (!(wallMs - now.createdAtMs >= timeouts.nodeAgeMs)) return 'the Node is too young';
+  if (!(wallMs() - now.createdAtMs >= nodeAgeMs)) return 'the Node is too young';
   const ready = pods.find((pod) => pod.ready);
   return ready === undefined ? undefined : `the agent ${ready.name} is Ready`;
 }

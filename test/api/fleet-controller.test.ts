@@ -5,7 +5,7 @@ import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, readNode } from '../e2e/agents.ts';
 import { applyBase, useApiServer } from './api-server.ts';
-import { conditionOf } from './fleet-objects.ts';
+import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
 const cluster = useApiServer([]);
@@ -33,6 +33,58 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_fleet_withdrawals_total 1$/m);
     assert.match(body, /^gvisor_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
     assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
+  });
+
+  const labelsOf = async (name: string) => {
+    const { labels = {} } = (await readNode(cluster(), name)).metadata;
+    return [labels[READY_KEY], labels[KVM_KEY]];
+  };
+  const kvmWithdrawn = (name: string) =>
+    until('the label of the additional handler', 40_000, async () => (await labelsOf(name))[1] === 'false');
+
+  it('withdraws labels of additional handlers of a node that lost its agent', async () => {
+    await objects().writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
+    await start();
+    await objects().setAgent('node-1', false);
+    await withdrawn('node-1');
+    assert.deepEqual(await labelsOf('node-1'), ['false', 'false']);
+    assert.equal((await stateOf('node-1')).condition, 'Unknown AgentLost');
+  });
+
+  it('withdraws them where the main handler is broken, and leaves its condition', async () => {
+    const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
+    await objects().writeStatus('node-1', broken, { [READY_KEY]: 'false', [KVM_KEY]: 'true' });
+    const run = await start();
+    await objects().setAgent('node-1', false);
+    await until('the alarm', 20_000, () => run.fleet.view.withoutAgent.includes('node-1'));
+    await kvmWithdrawn('node-1');
+    assert.equal((await stateOf('node-1')).condition, 'False ShimNotFound');
+    await until('the alarm to end', 20_000, () => run.fleet.view.withoutAgent.length === 0);
+    await assertStillProven('node-2', 'node-3');
+  });
+
+  it('withdraws only the labels of an earlier boot', async () => {
+    const annotate = (...values: readonly string[]) =>
+      cluster().kubectl(['annotate', 'node', 'node-1', '--overwrite', ...values]);
+    const [main, kvm] = [`${DOMAIN}/proven-boot`, `${DOMAIN}/proven-boot-runsc-kvm`];
+    try {
+      await objects().writeStatus('node-1', { nodeInfo: { bootID: 'boot-1' } }, { [KVM_KEY]: 'true' });
+      await annotate(`${main}=boot-1`, `${kvm}=boot-0`);
+      const run = await start();
+      await kvmWithdrawn('node-1');
+      await assertStillProven('node-1');
+      await annotate(`${kvm}=boot-1`);
+      await objects().writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
+      await until('the label', 20_000, () =>
+        run.fleet.nodes.some((node) => node.handlers[0]?.label === 'true'),
+      );
+      await annotate(`${main}=boot-0`);
+      await withdrawn('node-1');
+      assert.deepEqual(await labelsOf('node-1'), ['false', 'true']);
+      assert.equal((await stateOf('node-1')).condition, 'Unknown NodeRebooted');
+    } finally {
+      await annotate(`${main}-`, `${kvm}-`);
+    }
   });
 
   it('shows on its page that it cannot write a node, until it can', async () => {

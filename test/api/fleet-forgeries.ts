@@ -2,7 +2,7 @@ import { DOMAIN } from '../e2e/agents.ts';
 import { accepted, type Group, refused, withMessage } from './admission-case.ts';
 import { patch, remove } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
-import { conditionOf, READY_KEY } from './fleet-objects.ts';
+import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { closed, eventChanges, malformed, TAINT } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
@@ -50,8 +50,8 @@ const agentsEvent = (changes: object = {}, namespace = 'gvisor-ready', others: o
   });
 
 /**
- * Writes that the controller's token is denied. node-1 is labelled "true" and proven, node-2 is labelled "false" and its
- * condition is False, node-3 has neither.
+ * Writes that the controller's token is denied. node-1 is labelled "true" for both handlers and proven, node-2 is labelled
+ * "false" for both and its condition is False, node-3 has neither.
  */
 const FORGERIES = {
   ...withMessage(/only from "true" to "false"/, {
@@ -59,9 +59,15 @@ const FORGERIES = {
     'granting the label to a node that never had it': label(READY_KEY, 'true', 'node-3'),
     'a label "false" where there was none': label(READY_KEY, 'false', 'node-3'),
     'another value of the label': label(READY_KEY, 'maybe'),
+    'granting the label of an additional handler': label(KVM_KEY, 'true', 'node-2'),
+    'granting the label of another handler': label(`${DOMAIN}/ready-other`, 'true'),
+    'a label "false" of another handler': label(`${DOMAIN}/ready-other`, 'false'),
+    'another value of the label of an additional handler': label(KVM_KEY, 'maybe'),
   }),
-  ...withMessage(/only the label/, {
+  ...withMessage(/only the labels/, {
     'removing the label': label(READY_KEY, null),
+    'removing the label of an additional handler': label(KVM_KEY, null),
+    'a label with the same prefix': label(`${DOMAIN}/readyx`, 'false'),
     'another label of the domain': label(`${DOMAIN}/platform`, 'kvm'),
     'removing another label of the domain': label(`${DOMAIN}/runsc-version`, null),
     'another label': label('team', 'b'),
@@ -173,6 +179,10 @@ export const FLEET_GROUPS: readonly Group[] = [
       ...accepted('fleet', {
         'label and condition in one write': withdrawal('AgentLost'),
         'label and condition after a reboot': withdrawal('NodeRebooted'),
+        'the label of an additional handler alone': label(KVM_KEY, 'false'),
+        'the labels of all handlers': status({
+          metadata: { labels: { [READY_KEY]: 'false', [KVM_KEY]: 'false' } },
+        }),
         'a write that changes nothing': label(READY_KEY, 'true'),
         'the event of a reboot': nodeEvent({ reason: 'NodeRebooted' }),
         'the event of a withdrawal': nodeEvent({ message: 'm'.repeat(1_024) }),

@@ -5,6 +5,8 @@ import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */
 export const READY_KEY = `${DOMAIN}/ready`;
+/** The label of an additional handler. */
+export const KVM_KEY = `${DOMAIN}/ready-runsc-kvm`;
 const AT = '2026-11-25T00:00:00Z';
 
 export const conditionOf = (type: string, status: string, reason: string) => ({

@@ -12,7 +12,7 @@ import { FleetMetrics } from '../../fleet/metrics.ts';
 import { parseFleetConfig } from '../../fleet/settings.ts';
 import { waitFor } from '../../hack/run.ts';
 import { readinessOf, readNode } from '../e2e/agents.ts';
-import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
+import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 
 /** The shortest durations that the settings allow. */
 const SHORT = {
@@ -96,7 +96,7 @@ export function useFleet(cluster: () => Cluster) {
         conditionOf('Ready', 'True', 'KubeletReady'),
         conditionOf('GVisorReady', 'True', 'SandboxProven'),
       ];
-      await objects.writeStatus(name, { conditions }, { [READY_KEY]: 'true' });
+      await objects.writeStatus(name, { conditions }, { [READY_KEY]: 'true', [KVM_KEY]: null });
       await objects.setAgent(name, true);
     }
   });

@@ -4,7 +4,7 @@ import { DOMAIN } from '../e2e/agents.ts';
 import type { Admission } from './admission-cluster.ts';
 import { applyBase, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
-import { conditionOf, FleetObjects, READY_KEY } from './fleet-objects.ts';
+import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { WRITERS } from './writer-users.ts';
 
 const role = (name: string, verbs: readonly string[], events: readonly string[] = []) => ({
@@ -57,15 +57,16 @@ const OBJECTS: readonly object[] = [
 ];
 
 /**
- * Creates Nodes and their agents: node-1 is labelled "true" and proven, node-2 is labelled "false" and its condition is
- * False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not expected. node-2 and node-3
+ * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for both
+ * and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not expected. node-2 and node-3
  * have the agents' taint, node-4 has no taint. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
   for (const name of ['node-1', 'node-2', 'node-3', 'node-4']) await objects.addNode(name);
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
-  await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false' });
+  await objects.writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
+  await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false', [KVM_KEY]: 'false' });
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
   await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {

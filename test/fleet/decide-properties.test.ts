@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { SimulatedFleet, simulatedAgent, TIMEOUTS } from './simulated-fleet.ts';
+import { KVM, SimulatedFleet, simulatedAgent, TIMEOUTS } from './simulated-fleet.ts';
 
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
@@ -11,6 +11,8 @@ const EVENTS = {
   notReady: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: false }),
   ready: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: true }),
   relabel: (fleet: SimulatedFleet, name: string) => fleet.change(name, { label: 'true' }),
+  relabelOther: (fleet: SimulatedFleet, name: string) =>
+    fleet.change(name, { label: 'false', handlers: [KVM] }),
   away: (fleet: SimulatedFleet) => {
     fleet.watchesUpSinceMs = undefined;
   },

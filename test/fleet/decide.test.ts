@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SimulatedFleet, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+import { KVM, SimulatedFleet, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const TEN = Array.from({ length: 10 }, (_, index) => `node-${index}`);
 const [A = '', B = '', C = ''] = TEN;
@@ -22,6 +22,15 @@ describe('decide, for the label of a lost agent', () => {
     assert.deepEqual(fleet.advance(600).names, [A]);
   });
 
+  it('withdraws that of an additional handler where the main label is false', () => {
+    const fleet = running();
+    fleet.change(A, { label: 'false', handlers: [KVM] });
+    fleet.lose(A);
+    assert.deepEqual(fleet.advance(90).names, []);
+    assert.deepEqual(fleet.advance(4).names, [A]);
+    assert.deepEqual(fleet.advance(600).names, [A]);
+  });
+
   it('withdraws it where the node has no agent pod at all', () => {
     const fleet = running();
     fleet.pods = fleet.pods.filter(({ node }) => node !== A);
@@ -32,6 +41,10 @@ describe('decide, for the label of a lost agent', () => {
   const RETAINED: readonly (readonly [what: string, change: (fleet: SimulatedFleet) => void])[] = [
     ['the Node is NotReady', (fleet) => fleet.change(A, { ready: false })],
     ['the label is false', (fleet) => fleet.change(A, { label: 'false' })],
+    [
+      'all labels are false',
+      (fleet) => fleet.change(A, { label: 'false', handlers: [{ ...KVM, label: 'false' }] }),
+    ],
     ['the label is absent', (fleet) => fleet.change(A, { label: '' })],
     ['the Node is younger than 5 min', (fleet) => fleet.change(A, { createdAtMs: fleet.nowMs + 310_000 })],
     ['the age of the Node is unknown', (fleet) => fleet.change(A, { createdAtMs: Number.NaN })],
@@ -100,13 +113,28 @@ describe('decide, for the label of an earlier boot', () => {
     ['without a noted boot', { ...REBOOTED, provenBoot: '' }, false],
     ['whose kubelet reports no boot', { boot: '' }, false],
     ['not proven any more', { ...REBOOTED, label: 'false' }, false],
+    [
+      'whose additional handler was proven in another boot',
+      { ...REBOOTED, label: 'false', handlers: [KVM] },
+      true,
+    ],
+    [
+      'whose additional handler is not proven any more',
+      { ...REBOOTED, label: 'false', handlers: [{ ...KVM, label: 'false' }] },
+      false,
+    ],
+    [
+      'whose additional handler has no noted boot',
+      { ...REBOOTED, label: 'false', handlers: [{ ...KVM, provenBoot: '' }] },
+      false,
+    ],
     ['never judged', { ...REBOOTED, label: '' }, false],
   ] as const) {
     it(`${rebooted ? 'is withdrawn at once' : 'stays'} on a node ${what}`, () => {
       const fleet = new SimulatedFleet(TEN);
       fleet.change(A, change);
       const { rebooted: names, withdraw } = fleet.tick();
-      assert.deepEqual([names, withdraw], [rebooted ? [A] : [], []]);
+      assert.deepEqual([names, [...withdraw]], [rebooted ? [A] : [], []]);
     });
   }
 
@@ -139,6 +167,7 @@ describe('decide, for the taint', () => {
     ['is labelled and Ready', {}, false],
     ['has no label and is not Ready', { ready: false, label: '' }, false],
     ['is not proven, as its agent says', { ready: false, label: 'false' }, false],
+    ['has only an additional label', { ready: false, label: 'false', handlers: [KVM] }, false],
     ['lost its agent', { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost' } }, true],
     ['rebooted', { label: 'false', verdict: { ...WITHDRAWN, reason: 'NodeRebooted' } }, true],
     [
@@ -241,6 +270,32 @@ describe('the circuit breaker', () => {
     assert.deepEqual(fleet.advance(10).decision?.breaker, []);
   });
 
+  it('counts nodes that have only an additional label as it counts others', () => {
+    const fleet = running();
+    for (const name of TEN) fleet.change(name, { label: 'false', handlers: [KVM] });
+    fleet.lose(A, B);
+    assert.deepEqual(fleet.advance(94).names, [A, B]);
+    fleet.lose(C);
+    fleet.advance(94);
+    assert.deepEqual([fleet.names, fleet.decision?.breaker], [[A, B], ['TooManyLost']]);
+  });
+
+  it('opens before a third of the additional labels is gone, over restarts of the controller', () => {
+    const fleet = running();
+    for (const name of TEN)
+      fleet.change(name, {
+        label: 'false',
+        verdict: { status: 'False', reason: 'ShimNotFound', message: '', since: '' },
+        handlers: [KVM],
+      });
+    for (const name of TEN) {
+      fleet.lose(name);
+      fleet.restart();
+      fleet.advance(700);
+    }
+    assert.deepEqual([fleet.names.length, fleet.decision?.paused.length], [3, 7]);
+  });
+
   it('does not count a node as gone whose agent is Ready', () => {
     const fleet = running([A, B, C]);
     const since = new Date(0).toISOString();
@@ -291,11 +346,12 @@ describe('decide, during a rollout', () => {
       },
     ],
   ] as readonly (readonly [string, (fleet: SimulatedFleet) => void])[])
-    it(`withdraws the label of a node ${what} after 15 min`, () => {
+    it(`withdraws the label of a node ${what} after 15 min, as it says`, () => {
       const fleet = running();
       change(fleet);
       assert.deepEqual(fleet.advance(890).names, []);
       assert.deepEqual(fleet.advance(14).names, [A]);
+      assert.equal(fleet.withdrawn[0]?.timeoutMs, 900_000);
     });
 
   it('withdraws the label of a new agent that was Ready after 90 s', () => {
@@ -335,6 +391,10 @@ describe('decide, for an agent that crash-loops', () => {
     fleet.lose(A);
     assert.deepEqual(fleet.advance(358).names, [A, A]);
     assert.deepEqual(fleet.advance(6).names, [A, A, A]);
+    assert.deepEqual(
+      fleet.withdrawn.map(({ timeoutMs }) => timeoutMs / 1_000),
+      [90, 180, 360],
+    );
   });
 
   it('forgets withdrawals of more than six hours ago', () => {

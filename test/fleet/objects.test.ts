@@ -90,6 +90,7 @@ describe('fleetNodeOf and agentSetOf', () => {
         cordoned: false,
         boot: '',
         provenBoot: '',
+        handlers: [],
         tainted: false,
         runtime: '',
         os: '',
@@ -109,6 +110,24 @@ describe('fleetNodeOf and agentSetOf', () => {
       status: { nodeInfo },
     });
     assert.deepEqual([boot, provenBoot, tainted], ['two', 'one', true]);
+  });
+
+  it('pick the labels of additional handlers, and the boot of their proofs', () => {
+    const domain = 'gvisor.node-restriction.kubernetes.io';
+    const { handlers } = fleetNodeOf({
+      metadata: {
+        labels: {
+          [`${domain}/ready`]: 'true',
+          [`${domain}/ready-a`]: 'true',
+          [`${domain}/ready-b`]: 'false',
+        },
+        annotations: { [`${domain}/proven-boot-a`]: 'x'.repeat(1_000), [`${domain}/proven-boot-c`]: 'one' },
+      },
+    });
+    assert.deepEqual(handlers, [
+      { handler: 'a', label: 'true', provenBoot: 'x'.repeat(64) },
+      { handler: 'b', label: 'false', provenBoot: '' },
+    ]);
   });
 
   it('pick whether the node is cordoned, and whether it should run gVisor', () => {

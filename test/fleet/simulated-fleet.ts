@@ -18,6 +18,9 @@ export const TIMEOUTS: FleetTimeouts = {
 
 const DAY_MS = 86_400_000;
 
+/** The label of an additional handler, proven in the present boot. */
+export const KVM = { handler: 'runsc-kvm', label: 'true', provenBoot: 'boot-1' } as const;
+
 /** A proven, Ready node that is old enough. */
 export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): FleetNode {
   return {
@@ -31,6 +34,7 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
     cordoned: false,
     boot: 'boot-1',
     provenBoot: 'boot-1',
+    handlers: [],
     tainted: false,
     verdict: { status: 'True', reason: 'SandboxProven', message: 'proven', since: '2026-11-25T00:00:00Z' },
     runtime: 'containerd://2.1.4',
@@ -63,7 +67,7 @@ export class SimulatedFleet {
   memory: Memory | undefined;
   decision: Decision | undefined;
   /** Withdrawals, with the time since the start. */
-  readonly withdrawn: { name: string; atMs: number }[] = [];
+  readonly withdrawn: { name: string; atMs: number; timeoutMs: number }[] = [];
   readonly #writes = new Map<string, readonly number[]>();
 
   constructor(names: readonly string[]) {
@@ -99,15 +103,22 @@ export class SimulatedFleet {
       TIMEOUTS,
     );
     this.memory = this.decision.memory;
-    for (const name of this.decision.withdraw) {
-      this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000 });
-      const uid = this.nodes.find((node) => node.name === name)?.uid ?? '';
+    for (const [name, timeoutMs] of this.decision.withdraw) {
+      this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000, timeoutMs });
+      const { uid, label, handlers } = this.nodes.find((node) => node.name === name) ?? simulatedNode(name);
       this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
       const since = new Date(this.nowMs + this.skewMs).toISOString();
       const verdict = { status: 'Unknown', reason: 'AgentLost', message: '', since };
-      this.change(name, { label: 'false', verdict });
+      this.change(name, { handlers: handlers.map((each) => ({ ...each, label: 'false' })) });
+      if (label === 'true') this.change(name, { label: 'false', verdict });
     }
     return this.decision;
+  }
+
+  /** Starts another controller, which knows nothing of its predecessor. */
+  restart(): void {
+    this.memory = undefined;
+    this.#writes.clear();
   }
 
   /** As the controller forgets them. */

@@ -2,13 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
 import { createKube } from '../../agent/kube/client.ts';
-import { OWN_KEYS } from '../../agent/node/object.ts';
+import { handlerKey, OWN_KEYS } from '../../agent/node/object.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
 import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
 import { fakeApi } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningContainers } from './agent-pod.ts';
-import { TIMEOUTS } from './simulated-fleet.ts';
 
 const AT = '2026-11-25T12:00:00Z';
 const CONDITION = { lastHeartbeatTime: AT, lastTransitionTime: AT, message: 'm' };
@@ -50,7 +49,8 @@ async function serve(t: TestContext, node: object, pods: readonly object[] = [ag
   t.after(() => kube.close());
   const options: WithdrawOptions = {
     kube,
-    timeouts: TIMEOUTS,
+    timeoutMs: 900_000,
+    nodeAgeMs: 300_000,
     isAgentLive: async () => false,
     namespace: 'gvisor-ready',
     isAllowed: () => true,
@@ -71,7 +71,7 @@ describe('withdraw', () => {
     const { api, options } = await serve(t, NODE);
     const done = await withdraw(CACHED, options);
     assert.ok('message' in done);
-    assert.match(done.message, /^no agent on this node was Ready for 90 s/);
+    assert.match(done.message, /^no agent on this node was Ready for 900 s/);
     const [body] = api.patched;
     const { metadata, status } = body as { metadata: object; status: { conditions: (typeof PROVEN)[] } };
     assert.ok(api.requests.includes('PATCH /api/v1/nodes/node-1/status'), api.requests.join());
@@ -85,6 +85,35 @@ describe('withdraw', () => {
       [['GVisorReady', 'Unknown', 'AgentLost']],
     );
   });
+
+  const KVM = handlerKey('ready', 'runsc-kvm');
+  const OTHER = handlerKey('ready', 'other');
+
+  it('writes the labels of additional handlers in the same patch', async (t) => {
+    const labels = { ...NODE.metadata.labels, [KVM]: 'true', [OTHER]: 'false' };
+    const { api, options } = await serve(t, changed({ labels }));
+    await withdraw(CACHED, options);
+    const [{ metadata, status }] = api.patched as [{ metadata: { labels: object }; status?: object }];
+    assert.deepEqual(metadata.labels, { [OWN_KEYS.labels.ready]: 'false', [KVM]: 'false' });
+    assert.notEqual(status, undefined);
+  });
+
+  for (const [what, conditions] of [
+    ['False', [{ ...PROVEN, status: 'False', reason: 'ShimNotFound' }]],
+    ['True', [PROVEN]],
+  ] as const)
+    it(`withdraws only the label of an additional handler, beside a condition ${what}`, async (t) => {
+      const labels = { [OWN_KEYS.labels.ready]: 'false', [KVM]: 'true' };
+      const { api, options } = await serve(
+        t,
+        changed({ labels }, { conditions: [ready('True'), ...conditions] }),
+      );
+      const done = await withdraw(CACHED, options);
+      assert.match('message' in done ? done.message : '', /^no agent .* What to do: /);
+      assert.deepEqual(api.patched, [
+        { metadata: { uid: 'u', resourceVersion: '7', labels: { [KVM]: 'false' } } },
+      ]);
+    });
 
   it('keeps a condition that is not True', async (t) => {
     const broken = { ...PROVEN, status: 'False', reason: 'ShimNotFound' };
@@ -119,6 +148,28 @@ describe('withdrawRebooted', () => {
     const { api, options } = await serve(t, rebooted, [agentPod(true)]);
     assert.ok('message' in (await withdrawRebooted(CACHED, options)));
     assert.equal(api.patched.length, 1);
+  });
+
+  it('withdraws only the labels of an earlier boot, and says of which handler', async (t) => {
+    const [stale, fresh, unknown] = ['stale', 'fresh', 'unknown'];
+    const labels = Object.fromEntries(
+      [stale, fresh, unknown].map((each) => [handlerKey('ready', each), 'true']),
+    );
+    const annotations = {
+      ...NODE.metadata.annotations,
+      [handlerKey('provenBoot', stale)]: 'boot-0',
+      [handlerKey('provenBoot', fresh)]: 'boot-1',
+    };
+    const ofHandler = changed({ labels: { ...NODE.metadata.labels, ...labels }, annotations });
+    const { api, options } = await serve(t, ofHandler);
+    const done = await withdrawRebooted(CACHED, options);
+    assert.match(
+      'message' in done ? done.message : '',
+      /^handler "stale": gVisor was proven in the boot boot-0, and not yet in the present one, boot-1/,
+    );
+    assert.deepEqual(api.patched, [
+      { metadata: { uid: 'u', resourceVersion: '7', labels: { [handlerKey('ready', stale)]: 'false' } } },
+    ]);
   });
 
   it('keeps the label once the present boot is proven', async (t) => {
