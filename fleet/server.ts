@@ -7,7 +7,7 @@ import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../ag
 import { errorLine } from '../agent/sanitize.ts';
 import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
 import { isStatus } from './report-shape.ts';
-import type { FleetView } from './view.ts';
+import { type FleetView, filterView } from './view.ts';
 
 /** Whether a Node's labels match. */
 export type Selector = (labels: Readonly<Record<string, string>>) => boolean;
@@ -175,13 +175,13 @@ function fleetBodies({ view, select }: FleetSources) {
     if (encoded !== current || bodies.size >= MAX_CACHED_BODIES) bodies.clear();
     encoded = current;
     const body =
-      bodies.get(labels) ?? encode(matches === undefined ? current : filter(current, select(matches)));
+      bodies.get(labels) ?? encode(matches === undefined ? current : filterView(current, select(matches)));
     bodies.set(labels, body);
     return body;
   };
 }
 
-/** Sends the fleet, or only the rows that match the labels; 304 where the client has the same version. */
+/** Sends the fleet, or only the part that matches the labels; 304 where the client has the same version. */
 async function sendFleet(
   labels: string,
   { body }: CachedSources,
@@ -197,8 +197,4 @@ async function sendFleet(
   if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, JSON_TYPE);
   response.setHeader('content-encoding', 'gzip');
   return send(response, 200, zipped(), JSON_TYPE);
-}
-
-function filter(view: FleetView, names: ReadonlySet<string>): FleetView {
-  return { ...view, nodes: view.nodes.filter(({ name }) => names.has(name)) };
 }

@@ -1,11 +1,14 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
-import type { AgentPod, AgentSet, FleetNode } from './objects.ts';
+import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 
 /** The state of a node; "none" where it has no condition. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';
+
+/** An additional handler on a node. It is "lost" where it was proven before and is not now. */
+type RowHandler = { readonly handler: string; readonly state: 'proven' | 'lost' | 'not' };
 
 /** One node in the table; unknown texts are "". */
 export type Row = {
@@ -18,6 +21,8 @@ export type Row = {
   /** Whether the node should run gVisor; absent where no agent has judged that. */
   readonly expected?: boolean;
   readonly label: string;
+  /** Absent where no additional handler is labelled. */
+  readonly handlers?: readonly RowHandler[];
   readonly reason: string;
   readonly message: string;
   readonly since: string;
@@ -45,6 +50,7 @@ export const GROUPS = {
   notReady: 'NodeNotReady',
   problems: 'SandboxProblems',
   installer: 'InstallerFailed',
+  handlers: 'HandlerNotProven',
   none: 'NotJudged',
   notExpected: 'NotExpected',
 } as const;
@@ -66,6 +72,12 @@ export type FleetView = {
   readonly expected: { readonly proven: number; readonly total: number };
   /** Nodes where gVisor is not expected, and nodes of which that is not known yet. */
   readonly others: { readonly notExpected: number; readonly unknown: number };
+  /** The same of each additional handler, by its label; absent where there is none. */
+  readonly handlers?: readonly {
+    readonly handler: string;
+    readonly proven: number;
+    readonly total: number;
+  }[];
   /** Most urgent first. */
   readonly alarms: readonly Alarm[];
   readonly counts: Readonly<Record<State, number>>;
@@ -119,6 +131,43 @@ export function viewFleet(state: FleetState): FleetView {
         a.group.localeCompare(b.group, 'en') ||
         a.name.localeCompare(b.name, 'en', { numeric: true }),
     );
+  const rollout = rolloutOf(
+    rows.flatMap(({ name }) => {
+      const { installation } = statusOf(name) ?? {};
+      return installation === undefined ? [] : [[name, installation] as const];
+    }),
+  );
+  return {
+    upToDate,
+    ...countsOf(rows),
+    alarms: alarmsOf(rows, state),
+    agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
+    withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
+    withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
+    breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
+    paused,
+    rolling,
+    ...(rollout && { rollout }),
+    nodes: rows,
+  };
+}
+
+/**
+ * The view with only the nodes of these names. What concerns the controller stays that of the whole fleet: alarms, withdrawals
+ * and rollouts.
+ */
+export function filterView(view: FleetView, names: ReadonlySet<string>): FleetView {
+  const { handlers: _, oldestProof: __, ...rest } = view;
+  const rows = view.nodes.filter(({ name }) => names.has(name));
+  const withAgent = rows.filter(({ agent }) => agent !== 'none');
+  const ready = withAgent.filter(({ agent }) => agent === 'ready').length;
+  return { ...rest, ...countsOf(rows), agents: { desired: withAgent.length, ready }, nodes: rows };
+}
+
+/** What is counted over nodes. */
+function countsOf(
+  rows: readonly Row[],
+): Pick<FleetView, 'expected' | 'others' | 'handlers' | 'counts' | 'oldestProof' | 'releases'> {
   const counts = { proven: 0, not: 0, unknown: 0, none: 0 };
   for (const { state } of rows) counts[state]++;
   const expected = rows.filter(({ expected }) => expected);
@@ -128,36 +177,35 @@ export function viewFleet(state: FleetState): FleetView {
     (old, row) => (old === undefined || row.provenAt < old.provenAt ? row : old),
     undefined,
   );
-  const rollout = rolloutOf(
-    rows.flatMap(({ name }) => {
-      const { installation } = statusOf(name) ?? {};
-      return installation === undefined ? [] : [[name, installation] as const];
-    }),
-  );
+  const handlers = handlersOf(rows);
   return {
-    upToDate,
     expected: {
       proven: expected.filter(({ state }) => state === 'proven').length,
       total: expected.length,
     },
     others: { notExpected: rows.length - expected.length - unknown, unknown },
-    alarms: alarmsOf(rows, state),
+    ...(handlers.length === 0 ? {} : { handlers }),
     counts,
-    agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
-    withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
-    withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
-    breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
-    paused,
-    rolling,
     ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
     releases: {
       gvisor: tally(rows.map(({ gvisor }) => gvisor)),
       containerd: tally(rows.map(({ containerd }) => containerd)),
       agent: tally(rows.map(({ version }) => version)),
     },
-    ...(rollout && { rollout }),
-    nodes: rows,
   };
+}
+
+function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
+  const names = new Set(rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler)));
+  return [...names].map((handler) => {
+    const isProven = ({ handlers = [] }: Row) =>
+      handlers.some((each) => each.handler === handler && each.state === 'proven');
+    return {
+      handler,
+      proven: rows.filter(isProven).length,
+      total: rows.filter((row) => row.expected || isProven(row)).length,
+    };
+  });
 }
 
 /** Every alarm, the critical ones first. */
@@ -253,6 +301,7 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
     state: stateOf(status),
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
+    ...(node.handlers.length === 0 ? {} : { handlers: node.handlers.map(rowHandlerOf) }),
     reason,
     message,
     since,
@@ -276,25 +325,35 @@ function stateOf(status: string | undefined): State {
   return status === 'True' ? 'proven' : status === 'False' ? 'not' : 'unknown';
 }
 
+function rowHandlerOf({ handler, label, provenBoot }: HandlerLabel): RowHandler {
+  return { handler, state: label === 'true' ? 'proven' : provenBoot === '' ? 'not' : 'lost' };
+}
+
 type Judged = Omit<Row, 'rank' | 'group'>;
 
-function isWithoutAgent({ label, nodeReady, agent }: Judged): boolean {
-  return label === 'true' && nodeReady && agent !== 'ready';
+function isWithoutAgent({ label, handlers = [], nodeReady, agent }: Judged): boolean {
+  const isLabelled = label === 'true' || handlers.some(({ state }) => state === 'proven');
+  return isLabelled && nodeReady && agent !== 'ready';
 }
 
 /**
- * The group of a node and its rank: labels without an agent, then broken and unknown nodes, those with hanging sandboxes or
- * a failed installation, self-healing ones, proven ones, and at last those where gVisor is not expected.
+ * The group of a node and its rank: labels without an agent, then broken and unknown nodes, those with hanging sandboxes, a
+ * failed installation or a lost additional handler, self-healing ones, proven ones, and at last those where gVisor is not
+ * expected.
  */
 function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
   if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
-  const isFaulty = row.problems > 0 || row.installer !== '';
-  if (row.expected === false && !isFaulty) return { rank: 8, group: GROUPS.notExpected };
+  const fault =
+    row.problems > 0
+      ? GROUPS.problems
+      : row.installer !== ''
+        ? GROUPS.installer
+        : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
+  if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
   if (row.reason === 'AgentLost') return { rank: 1, group: row.reason };
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
-  if (!isFaulty || rank <= 4) return { rank, group: row.reason || GROUPS.none };
-  return { rank: 4, group: row.problems > 0 ? GROUPS.problems : GROUPS.installer };
+  return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };
 }
 
 function tally(values: readonly string[]): Record<string, number> {

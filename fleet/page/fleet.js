@@ -44,6 +44,7 @@ const GROUPS = {
   NodeNotReady: 'the kubelet does not report Ready',
   SandboxProblems: 'sandboxes hang, or would not survive a restart',
   InstallerFailed: 'the installer did not finish',
+  HandlerNotProven: 'an additional handler was proven here, and is not now',
   NotJudged: 'no agent has judged these nodes',
   NotExpected: 'gVisor is not expected here',
   SandboxProven: 'a sandbox booted, and it was gVisor',
@@ -66,6 +67,10 @@ function row(node) {
   link.href = `./nodes/${node.name}/`;
   name.append(node.agent === 'none' ? node.name : link);
   const [mark, word] = STATES[node.state];
+  const withState = (wanted) =>
+    (node.handlers ?? []).filter(({ state }) => state === wanted).map(({ handler }) => handler);
+  const lost = withState('lost').map((handler) => `${handler} is not proven any more`);
+  const not = node.expected === false ? [] : withState('not').map((handler) => `${handler} is not proven`);
   const notes = [
     node.nodeReady ? '' : 'Node is NotReady',
     node.cordoned ? 'cordoned' : '',
@@ -73,11 +78,12 @@ function row(node) {
     node.problems ? `problems of sandboxes: ${node.problems}` : '',
     node.unsafe ? 'do not restart containerd' : '',
     node.installer,
+    ...lost,
   ].filter(Boolean);
   const why = cell(
     'Why',
     ...(node.reason && node.reason !== node.group ? [element('code', node.reason), ' '] : []),
-    node.state === 'proven' ? '' : node.message,
+    [node.state === 'proven' ? '' : node.message, ...not].filter(Boolean).join('; '),
   );
   for (const note of notes) why.append(element('strong', note));
   const agent = [node.version, node.agent === 'ready' ? '' : node.agent].filter(Boolean).join(', ');
@@ -118,6 +124,8 @@ const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
 const [byName, byReason, byLabels] = ['by-name', 'by-reason', 'by-labels'].map(find);
 
 let fleet;
+/** The label filter that the fleet was requested with. */
+let labels = '';
 let tag = '';
 let timer;
 let latest = 0;
@@ -290,11 +298,12 @@ function reasons() {
 }
 
 function show() {
-  const { expected, others, agents, oldestProof, nodes } = fleet;
-  const headline =
+  const { expected, others, handlers = [], agents, oldestProof, nodes } = fleet;
+  const sentence =
     expected.total === 0
       ? 'No node is known that should run gVisor'
       : `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
+  const headline = labels ? `${sentence} (${labels})` : sentence;
   find('headline').textContent = headline;
   document.title = `${headline} · gvisor-ready`;
   const rest = [
@@ -308,6 +317,11 @@ function show() {
     ['not ready', count(({ state }) => state === 'not'), 'not'],
     ['unknown', count(({ state }) => state === 'unknown'), 'unknown'],
     ['no verdict', count(({ state }) => state === 'none'), 'none'],
+    ...handlers.map(({ handler, proven, total }) => [
+      `${handler} proven`,
+      `${proven} of ${total}`,
+      proven === total ? 'proven' : 'unknown',
+    ]),
     ['Node NotReady', count(({ nodeReady }) => !nodeReady)],
     ['cordoned', count(({ cordoned }) => cordoned)],
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
@@ -324,7 +338,8 @@ async function refresh() {
   clearTimeout(timer);
   const request = ++latest;
   try {
-    const response = await fetch(`./fleet?labels=${encodeURIComponent(byLabels.value)}`, {
+    const wanted = byLabels.value.trim();
+    const response = await fetch(`./fleet?labels=${encodeURIComponent(wanted)}`, {
       cache: 'no-store',
       headers: tag ? { 'if-none-match': tag } : {},
       signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -335,6 +350,7 @@ async function refresh() {
       fleet = await response.json();
       tag = response.headers.get('etag') ?? '';
     }
+    labels = wanted;
     if (live.className) live.textContent = '';
     live.className = '';
     show();

@@ -6,6 +6,7 @@ import {
   emblem,
   renderChecks,
   renderFacts,
+  renderHandlers,
   renderHistory,
   renderInstallation,
   renderNodeWrites,
@@ -130,7 +131,9 @@ function renderSections(status: Status): Markup {
   const proof = renderProof(status, dedupe);
   dedupe.add(status.verdict.message);
   dedupe.add(status.evaluation.verdict.message);
+  const handlers = renderHandlers(status, dedupe);
   return html`${verdict}
+${handlers}
 <div class="pair around">${renderPodCounts(status)}${renderNodeWrites(status)}</div>
 ${renderInstallation(status)}
 ${renderSandboxes(status)}

@@ -1,4 +1,4 @@
-import type { Status, Transition } from '../../agent/agent.ts';
+import type { HandlerReport, Status, Transition } from '../../agent/agent.ts';
 import { CHECKS } from '../../agent/checks/checks.ts';
 import type { Evidence, Finding } from '../../agent/checks/finding.ts';
 import { type RestartSafety, remedyOf, type SandboxProblem } from '../../agent/sandboxes/problem.ts';
@@ -20,7 +20,8 @@ import {
   toneOf,
 } from '../../agent/text/format.ts';
 import { describeInstallation } from '../../agent/text/installation.ts';
-import { nextSteps, sinceOf } from '../../agent/text/next-steps.ts';
+import { nextSteps, type Step, sinceOf } from '../../agent/text/next-steps.ts';
+import type { Verdict } from '../../agent/verdict.ts';
 import { html, type Markup } from './html.ts';
 
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
@@ -71,21 +72,25 @@ ${emblem(tone)}
 <h1 id="verdict">${headline}</h1>
 ${at === undefined ? undefined : html`<p class="since">Since ${since(at)}</p>`}
 <p>${code(verdict.reason)} ${shortIds(dedupe.once(why))}</p>
-${renderSteps(status)}
+${renderSteps(nextSteps(status), status)}
 </div>
 </section>
 ${renderPending(status, dedupe)}`;
 }
 
-function renderSteps(status: Status): Markup | undefined {
-  const steps = nextSteps(status);
+function renderSteps(
+  steps: readonly Step[],
+  { evaluation }: Pick<Status, 'evaluation'>,
+  id = 'steps',
+): Markup | undefined {
   if (steps.length === 0) return undefined;
   const items = steps.map(({ reason, remedy }) =>
     steps.length === 1 ? html`<li>${remedy}</li>` : html`<li>${code(reason)} ${remedy}</li>`,
   );
-  const title = status.evaluation.verdict.status === 'True' ? 'Worth doing' : 'What to do';
-  return html`<div class="steps"><h2 id="steps">${title}</h2>
-<ol role="list" aria-labelledby="steps">${items}</ol></div>`;
+  const title = html`${evaluation.verdict.status === 'True' ? 'Worth doing' : 'What to do'}`;
+  const heading = id === 'steps' ? html`<h2 id="steps">${title}</h2>` : html`<h4 id="${id}">${title}</h4>`;
+  return html`<div class="steps">${heading}
+<ol role="list" aria-labelledby="${id}">${items}</ol></div>`;
 }
 
 function renderPending({ verdict, evaluation, proof }: Status, dedupe: Dedupe): Markup | undefined {
@@ -97,6 +102,58 @@ function renderPending({ verdict, evaluation, proof }: Status, dedupe: Dedupe): 
 <p>${mark(tone, headline)} ${code(latest.reason)} ${shortIds(dedupe.once(causeOf(latest, proof)))}</p>
 <p class="quiet">${instant(evaluation.at)}</p>
 </section>`;
+}
+
+/**
+ * The additional handlers: the verdict of each, and the remedies and failed checks that the page does not show for the main one.
+ */
+export function renderHandlers(status: Status, dedupe: Dedupe): Markup | undefined {
+  const { handlers = [] } = status;
+  if (handlers.length === 0) return undefined;
+  return html`<section class="handlers" aria-labelledby="handlers">
+<h2 id="handlers">Additional handlers</h2>
+${handlers.map((each) => renderHandler(each, status, dedupe))}
+</section>`;
+}
+
+function renderHandler(report: HandlerReport, main: Status, dedupe: Dedupe): Markup {
+  const { handler, verdict, evaluation, facts, provenAt } = report;
+  const [tone] = HEADLINES[verdict.status];
+  const latest = evaluation.verdict;
+  const isPending = verdict.status !== latest.status || verdict.reason !== latest.reason;
+  const status = { ...main, ...report, nodeWrites: undefined }; // the condition is the main handler's
+  const at = sinceOf(status);
+  const known = new Set(nextSteps(main).map(({ remedy }) => remedy));
+  const steps = nextSteps(status).filter(({ remedy }) => !known.has(remedy));
+  const others = describeFacts(facts).filter(
+    ([name, value]) => !describeFacts(main.facts).some((fact) => fact[0] === name && fact[1] === value),
+  );
+  const textOf = ({ message }: Verdict) =>
+    dedupe.has(message) ? `the same as for ${main.handler}` : shortIds(message);
+  return html`<div class="handler ${tone}">
+<h3 id="handler-${handler}">${mark(tone, STATUS_TEXT[verdict.status])} ${handler}</h3>
+<p>${code(verdict.reason)} ${textOf(verdict)}</p>
+${
+  isPending
+    ? html`<p>Latest result (not published yet): ${mark(HEADLINES[latest.status][0], STATUS_TEXT[latest.status])} ${code(latest.reason)} ${textOf(latest)}</p>`
+    : undefined
+}
+<p class="quiet">${others.map(([name, value]) => `${name}: ${value}. `)}${at === undefined ? undefined : html`Since ${since(at)}. `}Last proven: ${provenAt === undefined ? 'never since the agent started' : instant(provenAt)}</p>
+${renderSteps(steps, report, `steps-${handler}`)}
+${renderFaults(report, main)}
+</div>`;
+}
+
+/** The checks that do not pass and have another result than for the main handler. */
+function renderFaults({ handler, findings, proof }: HandlerReport, main: Status): Markup | undefined {
+  const textOf = ({ check, status, message }: Finding) => JSON.stringify([check, status, message]);
+  const shown = new Set(main.findings.map(textOf));
+  const faults = findings.filter(
+    (finding) => !['pass', 'skipped'].includes(finding.status) && !shown.has(textOf(finding)),
+  );
+  if (faults.length === 0) return undefined;
+  const { rows } = renderFindings(faults, proof, ({ message }) => message, `${handler}-`);
+  return checkTable(`handler-${handler}`, rows);
 }
 
 /** The number of pods with a problem: agents name them only to requests over their own loopback. */
@@ -223,36 +280,56 @@ ${isRepeated ? undefined : html`<pre>${error}</pre>`}
 
 /** Every check with its result, faults first; the message expands to the evidence. ARIA roles keep it a table on a phone. */
 export function renderChecks({ findings, proof }: Status, dedupe: Dedupe): Markup {
+  const { counts, rows } = renderFindings(findings, proof, ({ message }) => dedupe.once(message));
+  return html`<section aria-labelledby="checks">
+<h2 id="checks">Checks <small>${counts}</small></h2>
+${checkTable('checks', rows)}
+</section>`;
+}
+
+/** The rows of a table of checks and their counts; `scope` keeps the ids of a page apart. */
+function renderFindings(
+  findings: readonly Finding[],
+  proof: Status['proof'],
+  messageOf: (finding: Finding) => string,
+  scope = '',
+): { readonly counts: string; readonly rows: readonly Markup[] } {
   const toned = findings.map((finding) => [toneOf(finding, proof.kind === 'proven'), finding] as const);
   const groups = TONES.map((tone) => toned.filter(([each]) => each === tone));
   const counts = groups.flatMap(([first, ...others]) =>
     first === undefined ? [] : [`${others.length + 1} ${MARKS[first[0]][1]}`],
   );
-  const rows = groups.flat().map(([tone, finding]) => renderCheck(tone, finding, dedupe));
-  return html`<section aria-labelledby="checks">
-<h2 id="checks">Checks <small>${counts.join(', ')}</small></h2>
-<table role="table" aria-labelledby="checks">
-<thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Status</th><th role="columnheader" scope="col">Check</th><th role="columnheader" scope="col">Result</th><th role="columnheader" scope="col" class="ms">Took</th></tr></thead>
-<tbody role="rowgroup">${rows}</tbody>
-</table>
-</section>`;
+  const rows = groups
+    .flat()
+    .map(([tone, finding]) => renderCheck(tone, finding, { message: messageOf(finding), scope }));
+  return { counts: counts.join(', '), rows };
 }
 
-function renderCheck(tone: Tone, finding: Finding, dedupe: Dedupe): Markup {
+function checkTable(labelledBy: string, rows: readonly Markup[]): Markup {
+  return html`<table role="table" aria-labelledby="${labelledBy}">
+<thead role="rowgroup"><tr role="row"><th role="columnheader" scope="col">Status</th><th role="columnheader" scope="col">Check</th><th role="columnheader" scope="col">Result</th><th role="columnheader" scope="col" class="ms">Took</th></tr></thead>
+<tbody role="rowgroup">${rows}</tbody>
+</table>`;
+}
+
+type Shown = { readonly message: string; readonly scope: string };
+
+function renderCheck(tone: Tone, finding: Finding, shown: Shown): Markup {
   const reason =
     finding.status === 'pass' || finding.status === 'skipped' ? undefined : html` ${code(finding.reason)}`;
   return html`<tr role="row" class="${tone}">
 <td role="cell" class="status">${mark(tone)}</td>
 <th role="rowheader" scope="row">${TITLES.get(finding.check) ?? finding.check}${reason}</th>
-<td role="cell" class="seen">${renderResult(finding, shortIds(dedupe.once(finding.message)))}</td>
+<td role="cell" class="seen">${renderResult(finding, shown)}</td>
 <td role="cell" class="ms">${shortTime(finding.durationMs)}</td>
 </tr>`;
 }
 
-function renderResult({ check, evidence = [] }: Finding, message: string): Markup {
-  if (evidence.length === 0) return html`<p>${message}</p>`;
-  return html`<details id="evidence-${check}">
-<summary id="open-${check}">${message}</summary>
+function renderResult({ check, evidence = [] }: Finding, { message, scope }: Shown): Markup {
+  const text = shortIds(message);
+  if (evidence.length === 0) return html`<p>${text}</p>`;
+  return html`<details id="evidence-${scope}${check}">
+<summary id="open-${scope}${check}">${text}</summary>
 <ul role="list" class="evidence" aria-label="Evidence">${evidence.map(renderEvidence)}</ul>
 </details>`;
 }

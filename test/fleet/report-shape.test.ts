@@ -5,6 +5,7 @@ import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
 import { sandboxesOf } from '../kubectl/fleet-objects.ts';
+import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from './sample-handlers.ts';
 
 const HANGING = sandboxesOf(['x', 'ShimUnresponsive']);
 
@@ -27,6 +28,7 @@ describe('isStatus', () => {
       UNPUBLISHED,
       EXPLAINED,
       { ...BROKEN, sandboxes: HANGING },
+      { ...HEALTHY, handlers: [KVM_PROVEN, KVM_BROKEN, ...HOSTILE_HANDLERS] },
       ...Object.values(INSTALLATIONS).map((installation) => ({ ...BROKEN, installation })),
       ...Object.values(SAMPLES),
     ])
@@ -61,6 +63,11 @@ describe('isStatus', () => {
     ['installation', { installed: ['release'] }],
     ['installation', { pending: { ...INSTALLATIONS.atWork.pending, interrupted: 'no' } }],
     ['installation', { failure: { ...INSTALLATIONS.failed.failure, step: '`reboot`' } }],
+    ['handlers', {}],
+    ['handlers', [null]],
+    ['handlers', Array(17).fill(KVM_PROVEN)],
+    ['handlers', [{ ...KVM_PROVEN, verdict: { ...KVM_PROVEN.verdict, status: 'toString' } }]],
+    ['handlers', [{ ...KVM_PROVEN, proof: { kind: 'proven', message: '' } }]],
     ['sandboxes', null],
     ['sandboxes', { ...HANGING, total: -1 }],
     ['sandboxes', { ...HANGING, restart: { state: 'toString', because: [] } }],

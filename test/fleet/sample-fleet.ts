@@ -1,7 +1,7 @@
 import type { FleetNode } from '../../fleet/objects.ts';
 import type { AgentStatus } from '../../fleet/reports.ts';
 import { type FleetState, type FleetView, viewFleet } from '../../fleet/view.ts';
-import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+import { KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
@@ -66,6 +66,17 @@ const BARE = {
 /** A healthy fleet of 300 nodes, of which 60 should run gVisor; one node is cordoned and one of the others is NotReady. */
 export function mixedFleet(): FleetView {
   return viewOf({ nodes: mixedNodes() });
+}
+
+/** The same fleet with two additional handlers; one is lost on two nodes, and on another was never proven. */
+export function fleetOfHandlers(): FleetView {
+  const nodes = mixedNodes().map((node, index) => {
+    if (node.expected === false) return { ...node, handlers: [{ ...KVM, label: 'false', provenBoot: '' }] };
+    const label = [3, 11, 17].includes(index) ? 'false' : 'true';
+    const kvm = { ...KVM, label, provenBoot: index === 17 ? '' : 'boot-1' };
+    return { ...node, handlers: [kvm, { ...KVM, handler: 'runsc-nested' }] };
+  });
+  return viewOf({ nodes });
 }
 
 function mixedNodes(): readonly FleetNode[] {

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { FleetNode } from '../../fleet/objects.ts';
 import type { AgentStatus } from '../../fleet/reports.ts';
-import { type FleetState, viewFleet } from '../../fleet/view.ts';
+import { type FleetState, filterView, viewFleet } from '../../fleet/view.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+import { KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
@@ -111,6 +111,91 @@ describe('viewFleet', () => {
       ],
     );
     assert.deepEqual([rows.at(-1)?.nodeReady, rows.at(-1)?.cordoned], [false, true]);
+  });
+
+  it('counts the nodes where an additional handler is proven, of those that should run gVisor', () => {
+    const not = { ...KVM, label: 'false' };
+    const bare = { label: 'false', expected: false, verdict: verdict('False', 'HandlerNotConfigured') };
+    const nodes = [
+      simulatedNode('a', { handlers: [KVM] }),
+      simulatedNode('b', { handlers: [not] }),
+      simulatedNode('c', { handlers: [{ ...not, provenBoot: '' }] }),
+      simulatedNode('d', { handlers: [{ ...not, handler: 'other', provenBoot: '' }] }),
+      simulatedNode('e', { ...bare, handlers: [{ ...not, provenBoot: '' }] }),
+    ];
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { handlers, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods });
+    assert.deepEqual(handlers, [
+      { handler: 'runsc-kvm', proven: 1, total: 4 },
+      { handler: 'other', proven: 0, total: 4 },
+    ]);
+    assert.deepEqual(
+      rows.map(({ name, group, handlers = [] }) => [name, group, handlers.map(({ state }) => state).join()]),
+      [
+        ['b', 'HandlerNotProven', 'lost'],
+        ['a', 'SandboxProven', 'proven'],
+        ['c', 'SandboxProven', 'not'],
+        ['d', 'SandboxProven', 'not'],
+        ['e', 'NotExpected', 'not'],
+      ],
+    );
+  });
+
+  it('counts a proven additional handler where gVisor is not expected', () => {
+    const nodes = [simulatedNode('a', { label: 'false', expected: false, handlers: [KVM] })];
+    const { handlers } = viewFleet({ ...NOTHING, nodes });
+    assert.deepEqual(handlers, [{ handler: 'runsc-kvm', proven: 1, total: 1 }]);
+  });
+
+  it('has nothing of additional handlers where there are none', () => {
+    assert.equal('handlers' in view, false);
+    assert.ok(view.nodes.every((row) => !('handlers' in row)));
+  });
+
+  it('takes a node for labelled that has only an additional label', () => {
+    const nodes = [simulatedNode('a', { label: 'false', handlers: [KVM] })];
+    const { withoutAgent, alarms } = viewFleet({ ...NOTHING, nodes });
+    assert.deepEqual([withoutAgent, alarms.map(({ reason }) => reason)], [['a'], ['LabelWithoutAgent']]);
+  });
+
+  it('counts only the nodes that a filter leaves, and keeps every alarm', () => {
+    const nodes = NODES.map((node) => (node.name === 'proven-9' ? { ...node, handlers: [KVM] } : node));
+    const pods = NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' }));
+    const statusOf = (node: string) => ({
+      version: '',
+      provenAt: `2026-11-25T1${Number(node === 'proven-9')}:00:00Z`,
+    });
+    const whole = viewFleet({
+      ...NOTHING,
+      nodes,
+      pods,
+      statusOf,
+      breaker: ['TooManyLost'],
+      paused: ['alone'],
+    });
+    const some = filterView(whole, new Set(['alone', 'proven-9', 'fresh', 'broken']));
+    assert.deepEqual(
+      [some.expected, some.others, some.counts, some.agents],
+      [
+        { proven: 2, total: 4 },
+        { notExpected: 0, unknown: 0 },
+        { proven: 2, not: 1, unknown: 0, none: 1 },
+        { desired: 4, ready: 3 },
+      ],
+    );
+    assert.deepEqual(some.handlers, [{ handler: 'runsc-kvm', proven: 1, total: 4 }]);
+    assert.deepEqual(some.oldestProof, { node: 'alone', at: '2026-11-25T10:00:00Z' });
+    assert.deepEqual(some.releases.gvisor, { 'release-20250203.0': 1 });
+    assert.deepEqual(
+      some.nodes.map(({ name }) => name),
+      ['alone', 'broken', 'fresh', 'proven-9'],
+    );
+    assert.deepEqual([some.alarms, some.paused], [whole.alarms, whole.paused]);
+    const none = filterView(whole, new Set());
+    assert.deepEqual(
+      [none.expected, 'handlers' in none, 'oldestProof' in none],
+      [{ proven: 0, total: 0 }, false, false],
+    );
   });
 
   it('shows a fault of a sandbox on a node where gVisor is not expected', () => {

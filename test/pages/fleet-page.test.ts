@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { noteOf, rolloutOf } from '../../fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { burningFleet, mixedFleet, sampleFleet } from '../fleet/sample-fleet.ts';
+import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
 import { readContrast, readFocus } from './contrast.ts';
 
@@ -95,6 +95,31 @@ describe('the page of the fleet in a browser', () => {
     assert.ok(Number(await page.evaluate('document.documentElement.scrollHeight')) <= 900);
   });
 
+  it('counts additional handlers, and names the nodes where one is lost', async () => {
+    state.view = fleetOfHandlers();
+    const page = await open();
+    assert.equal(await page.locator('h1').textContent(), '60 of 60 nodes that should run gVisor are proven');
+    const counts = page.locator('#counts div', { hasText: 'runsc-' });
+    assert.deepEqual(await counts.allTextContents(), [
+      'runsc-kvm proven57 of 60',
+      'runsc-nested proven60 of 60',
+    ]);
+    assert.deepEqual(
+      (await groupsOf(page)).map((text) => text.replaceAll(/\s+/g, ' ').trim()),
+      [
+        '? HandlerNotProven 2 nodes an additional handler was proven here, and is not now sandbox-4, sandbox-12',
+        '✓ SandboxProven 58 nodes, 1 cordoned a sandbox booted, and it was gVisor sandbox-1, sandbox-2, sandbox-3, …',
+        '– NotExpected 240 nodes, 1 NotReady gVisor is not expected here general-1, general-2, general-3, …',
+      ],
+    );
+    await page.getByLabel('Name').fill('sandbox-1');
+    const rowOf = (name: string) =>
+      page.locator('#groups tbody tr', { has: page.getByText(name, { exact: true }) }).textContent();
+    assert.match((await rowOf('sandbox-12')) ?? '', /runsc-kvm is not proven any more/);
+    assert.match((await rowOf('sandbox-18')) ?? '', /runsc-kvm is not proven/);
+    assert.doesNotMatch((await rowOf('sandbox-1')) ?? '', /runsc-kvm/);
+  });
+
   it('shows that no node should run gVisor', async () => {
     state.view = sampleFleet(30, { expected: { proven: 0, total: 0 } });
     const page = await open();
@@ -147,6 +172,10 @@ describe('the page of the fleet in a browser', () => {
     await page.getByLabel('Labels').fill('pool=p0');
     await page.getByLabel('Labels').press('Enter');
     await page.locator('#shown', { hasText: '15 of 15 nodes match' }).waitFor();
+    const headline = '15 of 15 nodes that should run gVisor are proven (pool=p0)';
+    assert.equal(await page.locator('h1').textContent(), headline);
+    assert.match(await page.title(), /^15 of 15 nodes/);
+    assert.equal(await page.locator('#counts .proven dd').textContent(), '15');
   });
 
   it('links each node to its own page', async () => {
@@ -191,10 +220,12 @@ describe('the page of the fleet in a browser', () => {
 
   for (const width of [320, 360, 768])
     it(`does not scroll sideways at ${width} px`, async () => {
-      state.view = burningFleet();
-      const page = await open({ viewport: { width, height: 740 } });
-      await unfold(page, 'NotExpected');
-      assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
+      for (const view of [burningFleet(), fleetOfHandlers()]) {
+        state.view = view;
+        const page = await open({ viewport: { width, height: 740 } });
+        await unfold(page, 'NotExpected');
+        assert.equal(await page.evaluate('document.documentElement.scrollWidth'), width);
+      }
     });
 
   it('keeps its table for screen readers on a phone', async () => {

@@ -4,6 +4,7 @@ import type { Status } from '../../agent/agent.ts';
 import { FINDINGS } from '../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
+import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../fleet/sample-handlers.ts';
 import { sandboxesOf } from '../kubectl/fleet-objects.ts';
 import { useFleetBrowser } from './browser.ts';
 import { openAll, readContrast, readFocus } from './contrast.ts';
@@ -13,6 +14,7 @@ const [hostile] = sandboxesOf(['x', 'ShimLingers']).problems;
 const HOSTILE_REPORT = {
   ...HOSTILE,
   node: 'node-1',
+  handlers: HOSTILE_HANDLERS,
   sandboxes: {
     ...sandboxesOf(),
     at: HOSTILE.verdict.message,
@@ -34,6 +36,7 @@ const REPORTS = {
   proven: { ...SAMPLES.proven, sandboxes: sandboxesOf() },
   explained: { ...EXPLAINED, sandboxes: HANGS },
   broken: BROKEN,
+  handlers: { ...HEALTHY, handlers: [KVM_PROVEN, { ...KVM_BROKEN, handler: 'runsc-nested' }] },
   hostile: HOSTILE_REPORT,
   starting: undefined,
 };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Report, Status } from '../../../agent/agent.ts';
+import type { Status } from '../../../agent/agent.ts';
 import { CHECKS } from '../../../agent/checks/checks.ts';
 import { REASONS } from '../../../agent/reasons.ts';
 import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
@@ -9,6 +9,7 @@ import { NO_SHIM } from '../../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
 import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
+import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../sample-handlers.ts';
 
 /** The visible text of a page, on one line. */
 function textOf(page: string): string {
@@ -72,6 +73,53 @@ describe('the page of a node', () => {
       'Installer ! not done release-20250203.0 is installed; release-20260224.0 failed at 2026-03-01',
     );
     assert.doesNotMatch(textOf(renderNodePage(HEALTHY)), /Installer/);
+  });
+
+  it('shows an additional handler that works in a few lines', () => {
+    const page = renderNodePage({ ...HEALTHY, handlers: [KVM_PROVEN] });
+    const text = textOf(page);
+    const shown =
+      'Additional handlers ✓ works runsc-kvm SandboxProven a sandbox of handler "runsc-kvm" booted in gVisor in 0.61 s gVisor platform: kvm. Since 2026-11-24 09:41:08 UTC . Last proven: 2026-11-24 17:14:02 UTC ';
+    assert.ok(text.includes(shown), text);
+    assert.ok(text.includes(`${shown}Pods outside gVisor`), text);
+    assert.ok(text.indexOf(shown) > text.indexOf('gVisor works here'));
+  });
+
+  it('shows why an additional handler fails, and what to do', () => {
+    const status = { ...HEALTHY, handlers: [KVM_BROKEN] };
+    shows(
+      status,
+      'gVisor works here',
+      `✗ does not work runsc-kvm RunscConfigInvalid ${KVM_BROKEN.verdict.message}`,
+      'Since 2026-11-24 17:14:02 UTC',
+      `What to do ${REASONS.RunscConfigInvalid.remedy}`,
+      '✗ fail The shim accepts its configuration file RunscConfigInvalid "/etc/containerd/runsc-kvm.toml" is not there ConfigPath /etc/containerd/runsc-kvm.toml',
+    );
+    assert.match(renderNodePage(status), /<title>✓ node-1: gVisor works here<\/title>/);
+  });
+
+  it('repeats no remedy, error or check of the main handler', () => {
+    const { version: _, node: __, ...same } = { ...BROKEN, handler: 'runsc-kvm' };
+    const text = textOf(renderNodePage({ ...BROKEN, handlers: [same] }));
+    assert.ok(text.includes('✗ does not work runsc-kvm ShimNotFound the same as for runsc Since'), text);
+    assert.equal(text.split(REASONS.ShimNotFound.remedy).length, 2);
+    assert.equal(text.split('✗ fail containerd finds and can execute the shim').length, 2);
+  });
+
+  it('shows a result of an additional handler that is not published yet, and no proof of the main one', () => {
+    const { provenAt: _, ...unproven } = KVM_PROVEN;
+    const verdict = UNPUBLISHED.verdict;
+    shows(
+      { ...HEALTHY, handlers: [{ ...unproven, verdict, history: [] }] },
+      '? unknown runsc-kvm AgentStarting',
+      'Latest result (not published yet): ✓ works SandboxProven a sandbox of handler "runsc-kvm"',
+      'Last proven: never since the agent started',
+    );
+  });
+
+  it('is the same page without additional handlers', () => {
+    assert.equal(renderNodePage({ ...HEALTHY, handlers: [] }), renderNodePage(HEALTHY));
+    assert.doesNotMatch(renderNodePage(HEALTHY), /dditional/);
   });
 
   it('shows that the first evaluation has not ended yet', () => {
@@ -182,17 +230,18 @@ describe('the page of a node', () => {
   });
 
   it('never turns text of a report into markup', () => {
+    const hostile = { ...HOSTILE, handlers: HOSTILE_HANDLERS };
     const twin = JSON.parse(
-      JSON.stringify(HOSTILE, (_key, value: unknown) =>
+      JSON.stringify(hostile, (_key, value: unknown) =>
         typeof value === 'string' ? value.replace(/[<>"'&]/g, '') : value,
       ),
     );
-    const markupOf = (report: Report) =>
+    const markupOf = (report: Status) =>
       [...renderNodePage(report).matchAll(/<\/?[a-z0-9]+(?: [a-z-]+="|[^<>"]*")*/g)].map(([tag]) =>
         tag.replace(/"[^"]*"/g, '""'),
       );
-    assert.ok(markupOf(HOSTILE).length > 250);
-    assert.deepEqual(markupOf(HOSTILE), markupOf(twin));
+    assert.ok(markupOf(hostile).length > 300);
+    assert.deepEqual(markupOf(hostile), markupOf(twin));
   });
 
   it('forbids inline code and other origins', () => {
