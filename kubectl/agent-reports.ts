@@ -1,5 +1,5 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
-import type { Status } from '../agent/agent.ts';
+import type { HandlerReport, Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
@@ -14,6 +14,9 @@ import { HANDLER } from './requirements.ts';
 /** There are 14 checks; a compromised node may report any number. */
 const MAX_FINDINGS = 64;
 
+/** An agent proves at most eight. */
+const MAX_HANDLERS = 16;
+
 /** The path of the pods in the namespace of gvisor-ready. */
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
 
@@ -22,15 +25,12 @@ export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefi
   return optional(api.get(`/apis/apps/v1/namespaces/${api.installedIn}/daemonsets/${DAEMON_SET}`));
 }
 
-/** The handler that the agents are configured to prove. */
-export function handlerOf(daemonSet: ApiObject<V1DaemonSet> | undefined): string {
+/** The handlers that the agents are configured to prove, the main one first. */
+export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): readonly [string, ...string[]] {
   const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
-  return (
-    env
-      ?.find(({ name }) => name === 'HANDLERS')
-      ?.value?.split(',')[0]
-      ?.trim() || HANDLER
-  );
+  const value = env?.find(({ name }) => name === 'HANDLERS')?.value || HANDLER;
+  const [main = HANDLER, ...additional] = value.split(',').map((each) => each.trim());
+  return [main, ...additional];
 }
 
 /** A pod of an agent. */
@@ -107,6 +107,11 @@ export type ReportResult =
 /** The report of a result; undefined where there is none. */
 export function reportOf(result: ReportResult | undefined): Status | undefined {
   return result !== undefined && 'report' in result ? result.report : undefined;
+}
+
+/** What a report says of an additional handler; undefined where it says nothing. */
+export function handlerIn(result: ReportResult | undefined, handler: string): HandlerReport | undefined {
+  return reportOf(result)?.handlers?.find((each) => each.handler === handler);
 }
 
 /** The result for every agent when the user may not list their pods. */
@@ -186,17 +191,31 @@ function failureOf(code: number, text: string, permission: string): ReportResult
   return { problem: code === 503 ? words : `the agent answers ${code}: ${words}` };
 }
 
+/** Reads the reports of agents, by node. */
+export type ReportReader = (agents: readonly AgentSummary[]) => Promise<ReadonlyMap<string, ReportResult>>;
+
+/** Returns a function that reads each agent's report once, even where it is called again. */
+export function reportReader(api: Api): ReportReader {
+  const reports = new Map<string, Promise<ReportResult>>();
+  return (agents) =>
+    readReports(agents, (agent) => {
+      const report = reports.get(agent.name) ?? readReport(api, agent);
+      reports.set(agent.name, report);
+      return report;
+    });
+}
+
 /**
- * Reads the reports of many agents, by node. The API server passes on an agent's or kubelet's own 403, even one that
- * imitates it, so the user lacks the permission only where every response is a 403.
+ * The API server passes on an agent's or kubelet's own 403, even one that imitates it, so the user lacks the permission only
+ * where every response is a 403.
  */
-export async function readReports(
-  api: Api,
+async function readReports(
   agents: readonly AgentSummary[],
+  read: (agent: AgentSummary) => Promise<ReportResult>,
 ): Promise<ReadonlyMap<string, ReportResult>> {
   const results = await pooledMap(agents, CONCURRENCY, async (agent) => ({
     node: agent.node,
-    result: await readReport(api, agent),
+    result: await read(agent),
   }));
   const isForbidden = (result: ReportResult) => 'problem' in result && result.forbidden === true;
   const allForbidden = results.every(({ result }) => isForbidden(result));
@@ -278,14 +297,28 @@ const FAULT = object({ reason: text });
 const isFailed = (finding: unknown) => (finding as { status: string }).status === 'fail';
 const POD = object({ uid: text, evidence: text });
 const WEAKENED = object({ uid: text, evidence: text, weak: list(object({ severity: text })) });
+const VERDICT = { status: text, reason: text, message: text };
+const FINDINGS = list((value) => FINDING(value) && (!isFailed(value) || FAULT(value)), MAX_FINDINGS);
 /** The parts of a report that the plugin reads: a compromised node may send anything. */
 const REPORT = object({
   node: text,
-  verdict: object({ status: text, reason: text, message: text }),
+  verdict: object(VERDICT),
   evaluation: object({ at: text }),
   provenAt: absentOr(text),
-  findings: list((value) => FINDING(value) && (!isFailed(value) || FAULT(value)), MAX_FINDINGS),
+  findings: FINDINGS,
   proof: object({ kind: text, message: text }),
+  handlers: absentOr(
+    list(
+      object({
+        handler: text,
+        verdict: object(VERDICT),
+        provenAt: absentOr(text),
+        findings: FINDINGS,
+        history: list(object({ status: text, at: text })),
+      }),
+      MAX_HANDLERS,
+    ),
+  ),
   pods: absentOr(
     object({
       at: text,

@@ -1,4 +1,5 @@
 import timers from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { VERSION } from '../agent/config.ts';
 import { NAMESPACE } from '../agent/kube/access.ts';
@@ -193,20 +194,33 @@ async function untilWell(
   run: (context: Context) => Promise<number>,
 ): Promise<number> {
   if (!wait) return run(context);
-  const { output, signal } = context;
+  const { output } = context;
   const deadline = timeout === 0 ? undefined : AbortSignal.timeout(timeout);
+  const { code, printed } = await repeat(context, deadline, run).finally(() => output.transient?.(''));
+  output.out(printed);
+  if (code !== EXIT.ok) printMessage(output, `Not all is well after ${timeout / 1_000} s (--timeout).`);
+  return code;
+}
+
+async function repeat(
+  context: Context,
+  deadline: AbortSignal | undefined,
+  run: (context: Context) => Promise<number>,
+): Promise<{ readonly code: number; readonly printed: string }> {
+  const { output, signal } = context;
   for (;;) {
-    const printed: string[] = [];
-    const attempt = { ...context, output: { ...output, out: (text: string) => void printed.push(text) } };
+    let printed = '';
+    const out = (text: string) => {
+      printed += text;
+    };
     const isLast = deadline?.aborted === true;
-    const code = await run(attempt).catch((error: unknown) => {
+    const code = await run({ ...context, output: { ...output, out } }).catch((error: unknown) => {
       if (isLast || signal.aborted || !(error instanceof UnreachableError)) throw error;
+      printed = `? ${errorLine(error)}`;
     });
-    if (code !== undefined && (code === EXIT.ok || isLast)) {
-      output.out(printed.join(''));
-      if (code !== EXIT.ok) printMessage(output, `Not all is well after ${timeout / 1_000} s (--timeout).`);
-      return code;
-    }
+    if (code !== undefined && (code === EXIT.ok || isLast)) return { code, printed };
+    const [worst = ''] = /^[✗?] .*/m.exec(stripVTControlCharacters(printed)) ?? [];
+    output.transient?.(`Waiting until all is well ... ${worst.replace(/\s+/g, ' ')}`);
     const pause = timers.setTimeout(WAIT_INTERVAL_MS, undefined, {
       signal: AbortSignal.any([signal, ...(deadline === undefined ? [] : [deadline])]),
     });

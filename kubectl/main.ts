@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { clearLine, cursorTo } from 'node:readline';
 import { createInterface } from 'node:readline/promises';
 import { runPlugin } from './command-line.ts';
 
@@ -21,12 +22,19 @@ async function main(): Promise<void> {
       colored: stdout.isTTY && stdout.hasColors(),
       out: (text) => stdout.write(text),
       err: (text) => stderr.write(text),
+      ...(stderr.isTTY ? { transient: showTransient } : {}),
       ...(process.env.GVISOR_READY_REPOSITORY ? { repository: process.env.GVISOR_READY_REPOSITORY } : {}),
     },
     now: Date.now,
     signal: stop.signal,
     ...(interactive ? { confirm: (prompt: string) => confirm(prompt, stop) } : {}),
   });
+}
+
+function showTransient(text: string): void {
+  clearLine(stderr, 0);
+  cursorTo(stderr, 0);
+  stderr.write(text.slice(0, stderr.columns - 1));
 }
 
 async function confirm(prompt: string, stop: AbortController): Promise<boolean> {

@@ -4,6 +4,8 @@ import { pooledMap } from '../agent/async.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import {
   CONDITION,
+  type DesiredEntry,
+  isOwnKey,
   type NodeObject,
   OWN_KEYS,
   statusPatch,
@@ -120,15 +122,13 @@ function hasCondition({ status }: NodeObject): boolean {
   return status?.conditions?.some(({ type }) => type === CONDITION) ?? false;
 }
 
-/** The changes that remove the agents' labels, annotations and taint from a Node. */
-function removalsFor(node: NodeObject) {
-  const { labels, annotations, retired, taint } = OWN_KEYS;
-  const entries = [
-    ...Object.values(labels).map((key) => ({ part: 'labels', key, value: null }) as const),
-    ...Object.values({ ...annotations, ...retired }).map(
-      (key) => ({ part: 'annotations', key, value: null }) as const,
-    ),
-    { part: 'taint', key: taint, value: null } as const,
-  ];
-  return entries.filter((entry) => valueIn(node, entry) !== null);
+/** The changes that remove from a Node every label and annotation of the agents' domain, and the taint. */
+function removalsFor(node: NodeObject): DesiredEntry[] {
+  const texts = (['labels', 'annotations'] as const).flatMap((part) =>
+    Object.keys(node.metadata[part] ?? {})
+      .filter(isOwnKey)
+      .map((key) => ({ part, key, value: null })),
+  );
+  const taint = { part: 'taint', key: OWN_KEYS.taint, value: null } as const;
+  return valueIn(node, taint) === null ? texts : [...texts, taint];
 }

@@ -1,5 +1,11 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { CONDITION, isExpected, MAX_CONDITION_MESSAGE, OWN_KEYS } from '../agent/node/object.ts';
+import {
+  CONDITION,
+  handlerLabels,
+  isExpected,
+  MAX_CONDITION_MESSAGE,
+  OWN_KEYS,
+} from '../agent/node/object.ts';
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 
@@ -8,6 +14,8 @@ export type NodeSummary = {
   readonly name: string;
   /** The label `ready`: "true", "false" or "". */
   readonly ready: string;
+  /** The values of the labels `ready-H` of additional handlers. */
+  readonly handlers: ReadonlyMap<string, string>;
   /** Whether it should run gVisor; undefined where no agent has judged that. */
   readonly expected: boolean | undefined;
   /** The condition `GVisorReady`; `since` is its last transition. */
@@ -42,6 +50,7 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
   return {
     name: metadata.name,
     ready: labels[READY] ?? '',
+    handlers: handlerLabels({ labels }),
     expected: isExpected({ labels, annotations }),
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, MAX_WORD),

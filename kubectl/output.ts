@@ -7,6 +7,8 @@ import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/tabl
 export type Output = Screen & {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
+  /** Shows a line below the results in place of the one before; "" removes it. Absent where `err` is no terminal. */
+  readonly transient?: (text: string) => void;
   /** The URL of the repository's files at this version; absent in a build without a published repository. */
   readonly repository?: string;
 };

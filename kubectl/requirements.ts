@@ -1,9 +1,9 @@
 import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
 import { SETTINGS } from '../agent/config.ts';
-import { OWN_KEYS } from '../agent/node/object.ts';
+import { handlerKey, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api, ApiObject } from './api.ts';
 
-/** The label of proven nodes, which the scheduler selects. */
+/** The label of nodes where the main handler is proven, which the scheduler selects. */
 export const READY = OWN_KEYS.labels.ready;
 
 /** The label with which a namespace requires gVisor. */
@@ -12,8 +12,8 @@ export const REQUIRE = 'require-gvisor';
 /** The RuntimeClass of manifests/base. */
 export const RUNTIME_CLASS = 'gvisor';
 
-/** The handler that agents prove by default. */
-export const HANDLER = SETTINGS.HANDLERS.fallback;
+/** The main handler by default. */
+export const HANDLER: string = SETTINGS.HANDLERS.fallback;
 
 /** The path of the runtime classes. */
 export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
@@ -24,14 +24,28 @@ export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObje
   return new Map(items.map((item) => [item.metadata.name, item]));
 }
 
-/** Whether pods of a class ask for gVisor: by the handler that agents prove, or by the label of proven nodes. */
+/** Whether pods of a class ask for gVisor: by the main handler, or by a label of proven nodes. */
 export function meansGvisor(runtimeClass: ApiObject<V1RuntimeClass> | undefined): boolean {
-  return runtimeClass !== undefined && (runtimeClass.handler === HANDLER || selectsProven(runtimeClass));
+  return (
+    runtimeClass !== undefined && (runtimeClass.handler === HANDLER || readyLabels(runtimeClass).length > 0)
+  );
 }
 
-/** Whether pods of a class are scheduled to proven nodes only. */
-export function selectsProven({ scheduling }: ApiObject<V1RuntimeClass>): boolean {
-  return scheduling?.nodeSelector?.[READY] === 'true';
+/** The labels of proven nodes that a class selects. */
+export function readyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly string[] {
+  return Object.entries(scheduling?.nodeSelector ?? {}).flatMap(([key, value]) =>
+    value === 'true' && (key === READY || key.startsWith(OWN_KEYS.prefixes.ready)) ? [key] : [],
+  );
+}
+
+/** The label of the nodes where a handler is proven. */
+export function readyLabelOf(handler: string, main = HANDLER): string {
+  return handler === main ? READY : handlerKey('ready', handler);
+}
+
+/** Whether pods of a class are scheduled only to nodes where its handler is proven. */
+export function selectsProven(runtimeClass: ApiObject<V1RuntimeClass>, main = HANDLER): boolean {
+  return readyLabels(runtimeClass).includes(readyLabelOf(runtimeClass.handler, main));
 }
 
 /** The value of the label `require-gvisor` of each namespace that has it. */

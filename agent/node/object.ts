@@ -31,12 +31,15 @@ export const OWN_KEYS = {
     /** Annotation with the boot ID at the handler's last proof. */
     provenBoot: `${DOMAIN}/proven-boot-`,
   },
-  /** Keys of earlier versions; only an uninstall touches them. */
-  retired: { agent: `${DOMAIN}/agent` },
   taint: `${DOMAIN}/not-ready`,
   /** A label that the admission policy refuses, to test that the policy is in force. */
   refused: `${DOMAIN}/unguarded`,
 } as const;
+
+/** Whether the key of a label or an annotation is of the agents' domain. */
+export function isOwnKey(key: string): boolean {
+  return key.startsWith(`${DOMAIN}/`);
+}
 
 /** The key of an additional handler. */
 export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string): string {

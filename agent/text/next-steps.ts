@@ -38,7 +38,11 @@ function placeOf(reason: Reason, findings: Report['findings']): string {
 }
 
 /** When the published status began, ISO 8601: as in the Node, which outlives agents, else as in this agent's history. */
-export function sinceOf({ verdict, history, nodeWrites }: Status): string | undefined {
+export function sinceOf({
+  verdict,
+  history,
+  nodeWrites,
+}: Pick<Status, 'verdict' | 'history' | 'nodeWrites'>): string | undefined {
   const { condition } = nodeWrites ?? {};
   if (condition?.status === verdict.status) return condition.lastTransitionTime;
   const other = history.findIndex(({ status }) => status !== verdict.status);

@@ -5,7 +5,7 @@ import type {
 } from '@kubernetes/client-node';
 import type { ApiObject } from '../api.ts';
 import type { Context } from '../context.ts';
-import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
+import { type CheckLine, inSection, nameList } from '../output.ts';
 import { labelled, listRequirements, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
 
 type Policy = ApiObject<V1ValidatingAdmissionPolicy>;
@@ -38,7 +38,6 @@ const line = inSection('Admission', {
   AgentPolicies: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
   Enforcement: DOCS,
   NamespaceGuard: 'docs/admission.md#who-may-lift-the-requirement',
-  RequiredNamespaces: DOCS,
   NamespaceLabel: DOCS,
   SystemNamespace: 'docs/admission.md',
   OlderPendingPods: DOCS,
@@ -133,13 +132,7 @@ function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): Check
 }
 
 function aboutLabels(requirements: Requirements, installedIn: string): CheckLine[] {
-  const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
   const lines: CheckLine[] = [];
-  const named = (names: readonly string[]) => (names.length === 0 ? '' : ` (${nameList(names)})`);
-  if (required.length + audited.length > 0) {
-    const text = `gVisor is required in ${countOf(required.length, 'namespace')}${named(required)}, audited in ${audited.length}${named(audited)}`;
-    lines.push(line('RequiredNamespaces', 'pass', { text, required, audited }));
-  }
   for (const [namespace, value] of requirements) {
     if (!['true', 'audit', 'false'].includes(value)) {
       const text = `The namespace ${namespace} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;

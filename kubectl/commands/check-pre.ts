@@ -6,7 +6,14 @@ import { type Api, optional } from '../api.ts';
 import type { Context } from '../context.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
-import { HANDLER, listClasses, RUNTIME_CLASS, selectsProven } from '../requirements.ts';
+import {
+  HANDLER,
+  listClasses,
+  RUNTIME_CLASS,
+  readyLabelOf,
+  readyLabels,
+  selectsProven,
+} from '../requirements.ts';
 
 /** The resources of manifests/base. */
 const RESOURCES = [
@@ -77,7 +84,8 @@ async function aboutClasses(api: Api): Promise<CheckLine[]> {
   const existing = `A RuntimeClass "${RUNTIME_CLASS}" exists`;
   const own = classes.get(RUNTIME_CLASS);
   const others = [...classes.values()].filter(
-    (each) => each !== own && each.handler === HANDLER && !selectsProven(each),
+    (each) =>
+      each !== own && (each.handler === HANDLER || readyLabels(each).length > 0) && !selectsProven(each),
   );
   const handler = own?.handler ?? null;
   const about = (tone: 'pass' | 'warning' | 'fail', text: string) =>
@@ -96,13 +104,11 @@ async function aboutClasses(api: Api): Promise<CheckLine[]> {
               'warning',
               `${existing}: its pods will be scheduled to proven nodes only, and wait until one is proven`,
             ),
-    ...others.map(({ metadata: { name } }) =>
-      line('OtherRuntimeClass', 'warning', {
-        text: `The RuntimeClass "${name}" has the handler "${HANDLER}" and will still be scheduled to nodes that are not proven`,
-        runtimeClass: name,
-        handler: HANDLER,
-      }),
-    ),
+    ...others.map(({ metadata: { name }, handler: other }) => {
+      const label = readyLabelOf(other);
+      const text = `The RuntimeClass "${name}" has the handler "${other}" and no node selector ${label}: "true": its pods will still be scheduled to nodes where that is not proven`;
+      return line('OtherRuntimeClass', 'warning', { text, runtimeClass: name, handler: other, label });
+    }),
   ];
 }
 

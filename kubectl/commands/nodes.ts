@@ -64,8 +64,14 @@ const dash = (text: string) => text || '-';
 const colorOf = ({ expected }: NodeRow, state: string) =>
   expected === false ? undefined : COLORS.get(state);
 
-/** The columns of `nodes`. */
-export function nodeColumns(nowMs: number): Column<NodeRow>[] {
+/** The labels of additional handlers: "runsc-kvm", or "runsc-kvm=false" where it is not proven. */
+function handlersText({ handlers }: NodeRow): string {
+  return dash([...handlers].map(([name, ready]) => (ready === 'true' ? name : `${name}=${ready}`)).join(','));
+}
+
+/** The columns of `nodes`; that of additional handlers where one of these rows has any. */
+export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Column<NodeRow>[] {
+  const additional: Column<NodeRow> = { head: 'HANDLERS', cell: handlersText, wide: true, spare: 2 };
   return [
     { head: 'NAME', cell: ({ name }) => name },
     {
@@ -85,6 +91,7 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
     },
     { head: 'RUNSC', cell: ({ runsc }) => dash(runsc), spare: 4 },
     { head: 'PLATFORM', cell: ({ platform }) => dash(platform), wide: true, spare: 5 },
+    ...(rows.some(({ handlers }) => handlers.size > 0) ? [additional] : []),
     { head: 'PROVEN-BY', cell: ({ provenBy }) => dash(provenBy), wide: true, spare: 6 },
     {
       head: 'CONTAINERD',
@@ -98,12 +105,13 @@ export function nodeColumns(nowMs: number): Column<NodeRow>[] {
 
 /** A node in -o json, without `agent` where the user may not list agents; null stands for a value that is not set. */
 export function nodeJson(row: NodeRow) {
-  const { name, ready, expected, status, reason, since, runsc, platform, provenBy, agent } = row;
+  const { name, ready, handlers, expected, status, reason, since, runsc, platform, provenBy, agent } = row;
   const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
   return {
     name,
     expected: expected ?? null,
     ready: ready || null,
+    handlers: Object.fromEntries(handlers),
     condition: status === '' ? null : { status, reason, since },
     runsc: runsc || null,
     platform: platform || null,
@@ -137,7 +145,7 @@ export async function nodes(
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {
     const options = { screen: output, headers, wide: format === 'wide' };
-    printLines(output, tableLines(nodeColumns(now()), rows, options));
+    printLines(output, tableLines(nodeColumns(now(), rows), rows, options));
   }
   if (agentsHidden)
     printMessage(
@@ -203,7 +211,7 @@ function rowPrinter({ output, now }: Context, { output: format, headers }: Nodes
       return;
     }
     const wide = format === 'wide';
-    const lines = tableLines(nodeColumns(now()), rows, {
+    const lines = tableLines(nodeColumns(now(), first ?? rows), rows, {
       screen: output,
       headers,
       wide,
@@ -234,15 +242,24 @@ async function* changesSince({ api, signal }: Context, version: string, selector
 }
 
 function deleted(row: NodeRow): NodeRow {
-  return { ...row, ready: '', status: '', reason: 'Deleted', since: '', agent: undefined };
+  return {
+    ...row,
+    ready: '',
+    handlers: new Map(),
+    status: '',
+    reason: 'Deleted',
+    since: '',
+    agent: undefined,
+  };
 }
 
 /** Whether the row differs from the one shown before. */
 function hasChanged(shown: ReadonlyMap<string, NodeRow>, row: NodeRow): boolean {
   const old = shown.get(row.name);
-  const textOf = ({ ready, expected, status, reason, message, runsc, platform, ...rest }: NodeRow) =>
-    [ready, expected, status, reason, message, runsc, platform, kubeletState(rest), agentState(rest)].join(
-      '\n',
-    );
+  const textOf = (row: NodeRow) => {
+    const { ready, expected, status, reason, message, runsc, platform } = row;
+    const words = [ready, handlersText(row), expected, status, reason, message, runsc, platform];
+    return [...words, kubeletState(row), agentState(row)].join('\n');
+  };
   return old === undefined || textOf(old) !== textOf(row);
 }

@@ -5,7 +5,7 @@ import {
   hiddenReport,
   listAgents,
   type ReportResult,
-  readReports,
+  reportReader,
   sandboxOf,
 } from '../agent-reports.ts';
 import { optional } from '../api.ts';
@@ -43,6 +43,7 @@ export async function listPods(
   { api }: Pick<Context, 'api'>,
   namespaces: readonly string[] | undefined,
   query: Readonly<Record<string, string>> = {},
+  readReports = reportReader(api),
 ): Promise<{
   readonly rows: readonly PodRow[];
   readonly reports: ReadonlyMap<string, ReportResult>;
@@ -59,7 +60,6 @@ export async function listPods(
   const pods = lists.flatMap(({ items }) => items);
   const nodes = new Set(pods.map(({ spec }) => spec?.nodeName));
   const reports = await readReports(
-    api,
     (agents ?? []).filter((agent) => agent.state === 'Running' && nodes.has(agent.node)),
   );
   const rows = pods.map((pod): PodRow => {

@@ -7,7 +7,7 @@ import type { Status } from '../../agent/agent.ts';
 import { pooledMap } from '../../agent/async.ts';
 import { SETTINGS, VERSION } from '../../agent/config.ts';
 import { AGENT_SELECTOR, DAEMON_SET } from '../../agent/kube/access.ts';
-import { OWN_KEYS } from '../../agent/node/object.ts';
+import { isOwnKey } from '../../agent/node/object.ts';
 import { errorLine } from '../../agent/sanitize.ts';
 import { FLEET_SETTINGS } from '../../fleet/settings.ts';
 import { podsPath, readReport } from '../agent-reports.ts';
@@ -146,13 +146,9 @@ function objectEntries({ api }: Context): Entry[] {
   ];
 }
 
-const OWN_ANNOTATIONS: readonly string[] = Object.values({ ...OWN_KEYS.annotations, ...OWN_KEYS.retired });
-
 /** A Node without the annotations of others, its images and its volumes. */
 function nodeOf({ metadata, spec, status }: ApiObject<V1Node>) {
-  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) =>
-    OWN_ANNOTATIONS.includes(key),
-  );
+  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) => isOwnKey(key));
   const { name, uid, labels, creationTimestamp } = metadata;
   return {
     metadata: { name, uid, labels, creationTimestamp, annotations: Object.fromEntries(annotations) },
@@ -179,11 +175,7 @@ function withoutSecrets<T extends object>(value: T): unknown {
 }
 
 function isOwnAnnotations(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    Object.keys(value).every((key) => OWN_ANNOTATIONS.includes(key))
-  );
+  return typeof value === 'object' && value !== null && Object.keys(value).every(isOwnKey);
 }
 
 function agentEntries(context: Context, rows: readonly NodeRow[]): Entry[] {

@@ -1,21 +1,25 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
+import { handlerKey } from '../../agent/node/object.ts';
 import type { SandboxProblem } from '../../agent/sandboxes/problem.ts';
+import type { Verdict } from '../../agent/verdict.ts';
 import {
   type GvisorState,
+  handlerIn,
   hiddenReport,
   listAgents,
   type ReportResult,
-  readReport,
   reportOf,
+  reportReader,
   sandboxOf,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
-import { CLASSES, meansGvisor, READY, REQUIRE } from '../requirements.ts';
+import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
 import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
-const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
+/** The page about pods outside gVisor. */
+export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
 /** What is known about a pod; undefined for what the user may not read. */
 type PodDetails = {
@@ -26,12 +30,16 @@ type PodDetails = {
   /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
   readonly runtimeClass: ApiObject<V1RuntimeClass> | '?' | undefined;
   readonly asksForGvisor: boolean;
+  /** The labels of proven nodes that its class selects; that of the main handler where it selects none. */
+  readonly readyLabels: readonly string[];
   /** Whether its namespace is labelled require-gvisor=true. */
   readonly required: boolean | undefined;
   readonly nodes: readonly NodeSummary[] | undefined;
   /** The Node that it is bound to. */
   readonly node: NodeSummary | undefined;
   readonly result: ReportResult | undefined;
+  /** Reports of some nodes where an additional handler is not proven. */
+  readonly reports: ReadonlyMap<string, ReportResult>;
   /** Warning events, newest first. */
   readonly warnings: readonly Warning[];
 };
@@ -58,24 +66,43 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>): Promise<PodDetai
     optional(listAgents(api), [403]),
     optional(readWarnings(api, namespace, `involvedObject.uid=${uid}`), [403]),
   ]);
-  const agent = agents?.find(({ node, state }) => node === nodeName && state === 'Running');
+  const selected = found === undefined ? [] : readyLabels(found);
+  const labels = selected.length === 0 ? [READY] : selected;
+  const unproven = nodes?.filter((node) => node.expected !== false && !isProven(node, labels)) ?? [];
+  // The condition of a Node has the reason of the main handler.
+  const others = nodeName !== '' || labels.every((label) => label === READY) ? [] : unproven;
+  const wanted = [nodeName, ...others.slice(0, MAX_REPORTS).map(({ name }) => name)];
+  const reports = await reportReader(api)(
+    agents?.filter(({ node, state }) => wanted.includes(node) && state === 'Running') ?? [],
+  );
   return {
     pod,
     spec,
     id: `${namespace}/${name}`,
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? '?'),
     asksForGvisor: meansGvisor(found),
+    readyLabels: labels,
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
     node: nodes?.find((node) => node.name === nodeName),
-    result:
-      agents === undefined
-        ? hiddenReport(api)
-        : agent === undefined
-          ? undefined
-          : await readReport(api, agent),
+    result: agents === undefined ? hiddenReport(api) : reports.get(nodeName),
+    reports,
     warnings: warnings ?? [],
   };
+}
+
+function isProven({ labels }: NodeSummary, wanted: readonly string[]): boolean {
+  return wanted.every((label) => labels[label] === 'true');
+}
+
+/** What the agent of a node says of the handler of a pod's class. */
+function verdictFor(
+  { runtimeClass, readyLabels }: PodDetails,
+  result: ReportResult | undefined,
+): Verdict | undefined {
+  const handler = typeof runtimeClass === 'object' ? runtimeClass.handler : '';
+  const isAdditional = readyLabels.includes(handlerKey('ready', handler));
+  return isAdditional ? handlerIn(result, handler)?.verdict : reportOf(result)?.verdict;
 }
 
 /** Lists the warning events of a namespace that match a field selector, newest first. */
@@ -98,6 +125,7 @@ export async function readWarnings(
 }
 
 const MAX_WARNINGS = 3;
+const MAX_REPORTS = 16;
 
 /** How long after the end of its grace period a pod counts as stuck in Terminating. */
 const TERMINATING_MS = 60_000;
@@ -131,7 +159,7 @@ function dataOf(details: PodDetails): Explanation['data'] {
     uid,
     phase: pod.status?.phase ?? null,
     node: spec.nodeName ?? null,
-    nodeReady: node?.ready || null,
+    nodeReady: (node && labelOn(details, node)[1]) || null,
     runtimeClass: spec.runtimeClassName ?? null,
     handler: runtimeClass === undefined || runtimeClass === '?' ? null : runtimeClass.handler,
     asksForGvisor,
@@ -192,7 +220,7 @@ function explainTerminating(
     typeof sandboxes === 'string' ? [{ tone: 'unknown', about: 'agent', text: sandboxes } as const] : [];
   return explain(['fail', 'Terminating'], `${id} on ${spec.nodeName} should have ended ${age} ago: ${why}`, {
     data: { cause, dueAt: pod.metadata.deletionTimestamp, finalizers },
-    seen: [...seen, aboutNode(details), ...unknown],
+    seen: [...seen, aboutNode(details, node), ...unknown],
     next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
     docs: HANGING,
   });
@@ -277,10 +305,10 @@ function explainRejected(details: PodDetails, seen: readonly Observation[]): Exp
       ...(pod.status?.message === undefined ? [] : [pod.status.message]),
       'The node lost its label after the scheduler had chosen it, or its kubelet restarted while the label was gone.',
     ],
-    seen: [...seen, aboutNode(details)],
+    seen: [...seen, aboutNode(details, node)],
     next: [
       'Create it again, or let its controller do so: it then goes to a proven node.',
-      ...(node?.ready === 'true'
+      ...(node !== undefined && isProven(node, details.readyLabels)
         ? []
         : [`See why the node is not ready: kubectl gvisor-ready why node/${spec.nodeName}`]),
     ],
@@ -319,7 +347,7 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
     return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });
   }
   const nodesWith = (obstacle: Obstacle | undefined) =>
-    nodes.filter((node) => obstacleOf(pod, node) === obstacle);
+    nodes.filter((node) => obstacleOf(details, node) === obstacle);
   const excluded = Object.entries(OBSTACLES).flatMap(([code, about]) => {
     const names = nodesWith(code as Obstacle).map(({ name }) => name);
     return names.length === 0 || code === 'NotProven' ? [] : [{ code, about, names }];
@@ -327,7 +355,7 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   const unproven = nodesWith('NotProven');
   const free = nodesWith(undefined).map(({ name }) => name);
   const faulty = unproven.filter(({ expected }) => expected !== false);
-  const shown = faulty.length === 0 ? unproven : faulty;
+  const shown = [...(faulty.length === 0 ? unproven : faulty)].sort(byUse(details));
   const [first] = free.length === 0 ? shown : [];
   const proven = nodes.length - unproven.length;
   return explain(['fail', 'Unscheduled'], headline, {
@@ -337,7 +365,7 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
       excludedBy: Object.fromEntries(excluded.map(({ code, names }) => [code, names])),
       free,
     },
-    because: [...because, aboutProven(proven, nodes.length, free)],
+    because: [...because, aboutProven(details, proven, free)],
     seen: [
       ...seen,
       ...excluded.map(
@@ -347,7 +375,7 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
           text: `excludes ${nameList(names)}`,
         }),
       ),
-      ...shown.slice(0, 3).map((node) => aboutNode({ nodes, node })),
+      ...shown.slice(0, 3).map((node) => aboutNode(details, node)),
     ],
     next:
       first === undefined
@@ -356,13 +384,27 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   });
 }
 
-function aboutProven(proven: number, total: number, free: readonly string[]): string {
-  if (proven === 0) return 'gVisor is proven on no node.';
+/** Puts the nodes first whose containerd has the handler. */
+function byUse(details: PodDetails) {
+  const rank = ({ name }: NodeSummary) =>
+    verdictFor(details, details.reports.get(name))?.reason === 'HandlerNotConfigured' ? 1 : 0;
+  return (a: NodeSummary, b: NodeSummary) => rank(a) - rank(b);
+}
+
+function aboutProven(
+  { nodes = [], runtimeClass, readyLabels }: PodDetails,
+  proven: number,
+  free: readonly string[],
+): string {
+  const isMain = readyLabels.every((label) => label === READY);
+  const what =
+    isMain || typeof runtimeClass !== 'object' ? 'gVisor' : `The handler "${runtimeClass.handler}"`;
+  if (proven === 0) return `${what} is proven on no node.`;
   const rest =
     free.length === 0
       ? 'Each of those excludes this pod.'
       : `Only the scheduler's own reasons, such as resources, keep it from ${nameList(free)}.`;
-  return `gVisor is proven on ${proven} of ${countOf(total, 'node')}. ${rest}`;
+  return `${what} is proven on ${proven} of ${countOf(nodes.length, 'node')}. ${rest}`;
 }
 
 /** Why a pod that is bound to a node has not started. */
@@ -375,9 +417,9 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
     : hangs
       ? ['SandboxHangs', 'a process of its sandbox hangs']
       : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
-  const failed = sandboxFails || hangs || (node !== undefined && node.ready !== 'true');
-  const observations = [...seen, aboutNode(details)];
-  const verdict = reportOf(result)?.verdict;
+  const failed = sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
+  const observations = [...seen, aboutNode(details, node)];
+  const verdict = verdictFor(details, result);
   if (verdict !== undefined) {
     const { status, reason, message } = verdict;
     const tone = status === 'True' ? 'pass' : 'fail';
@@ -391,16 +433,33 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   });
 }
 
+/** A label without its domain. */
+function shortLabel(label: string): string {
+  return label.split('/')[1] ?? label;
+}
+
+/** The label that keeps a pod from a node, or that admits it, and its value. */
+function labelOn(
+  { readyLabels }: PodDetails,
+  { labels }: NodeSummary,
+): readonly [label: string, value: string] {
+  const label = readyLabels.find((each) => labels[each] !== 'true') ?? readyLabels.at(-1) ?? READY;
+  return [label, labels[label] ?? ''];
+}
+
 /** The label and the reason of a Node. */
-function aboutNode({ nodes, node }: Pick<PodDetails, 'nodes' | 'node'>): Observation {
-  if (nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
+function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observation {
+  if (details.nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it no longer exists' };
-  const { name, ready, reason } = node;
-  const label = ready === '' ? 'has no label ready' : `is labelled ready: "${ready}"`;
+  const [key, value] = labelOn(details, node);
+  const label =
+    value === '' ? `has no label ${shortLabel(key)}` : `is labelled ${shortLabel(key)}: "${value}"`;
+  const verdict = verdictFor(details, details.reports.get(node.name));
+  const reason = key === READY ? node.reason : verdict && `${verdict.reason}: ${verdict.message}`;
   return {
-    tone: ready === 'true' ? 'pass' : 'fail',
+    tone: value === 'true' ? 'pass' : 'fail',
     about: 'node',
-    text: `${name} ${label}${reason && ` (${reason})`}`,
+    text: `${node.name} ${label}${reason ? ` (${reason})` : ''}`,
   };
 }
 
@@ -415,13 +474,12 @@ const OBSTACLES = {
 type Obstacle = keyof typeof OBSTACLES;
 
 /** Compares a pod with the label, readiness and taints of a node. Resources and affinities are left to the scheduler. */
-function obstacleOf({ spec }: ApiObject<V1Pod>, node: NodeSummary): Obstacle | undefined {
-  if (node.ready !== 'true') return 'NotProven';
+function obstacleOf({ spec, readyLabels }: PodDetails, node: NodeSummary): Obstacle | undefined {
+  if (!isProven(node, readyLabels)) return 'NotProven';
   if (!node.alive) return 'NotReady';
   if (node.cordoned) return 'Cordoned';
-  const selector = Object.entries(spec?.nodeSelector ?? {});
-  if (selector.some(([key, value]) => key !== READY && node.labels[key] !== value)) return 'NodeSelector';
-  const { tolerations = [] } = spec ?? {};
+  const { nodeSelector = {}, tolerations = [] } = spec;
+  if (Object.entries(nodeSelector).some(([key, value]) => node.labels[key] !== value)) return 'NodeSelector';
   const repels = node.taints.some(
     (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),
   );

@@ -7,6 +7,7 @@ import { KubeError } from '../../agent/kube/error.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
 import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
+import { sinceOf } from '../../agent/text/next-steps.ts';
 import {
   type AgentSummary,
   listAgents,
@@ -161,8 +162,15 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
   const reasons = reasonsIn(report, report?.verdict.reason ?? node.reason);
-  const [tone, reason, headline] = judge(details, nowMs);
-  return explain([tone, reason], `${node.name}: ${headline}`, {
+  const [main, reason, headline] = judge(details, nowMs);
+  const handlers = aboutHandlers(details, nowMs);
+  seen.push(...handlers);
+  const broken = handlers.filter(({ tone }) => tone === 'fail').map(({ about }) => about);
+  const [tone, not] =
+    main !== 'pass' || broken.length === 0
+      ? [main, '']
+      : (['warning', ` except with ${broken.join(', ')}`] as const);
+  return explain([tone, reason], `${node.name}: ${headline}${not}`, {
     because: becauseOf(node, report, nowMs),
     seen,
     next: [
@@ -173,6 +181,47 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
     docs: 'docs/reasons.md',
     data: nodeData(details, reasons),
   });
+}
+
+/** The additional handlers of a node: what its agent reports, or else the label. */
+function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
+  const reports = reportOf(result)?.handlers ?? [];
+  const unread = [...node.handlers].filter(([handler]) => reports.every((each) => each.handler !== handler));
+  return [
+    ...reports.map((report): Observation => {
+      const { handler, verdict, findings, provenAt = '' } = report;
+      const { status, reason, message } = verdict;
+      const label = node.handlers.get(handler) ?? '';
+      const agrees = (status === 'True') === (label === 'true');
+      const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
+      const age = ageOf((status === 'True' ? provenAt : sinceOf(report)) ?? '', nowMs);
+      const text =
+        status === 'True'
+          ? `last proven ${age} ago`
+          : `${reason}${age && `, for ${age}`}: ${shortIds(message)}`;
+      const failed = findings.filter((finding) => finding.status === 'fail');
+      return {
+        tone:
+          reason === 'HandlerNotConfigured'
+            ? 'skipped'
+            : status === 'True' && !agrees
+              ? 'fail'
+              : Object.hasOwn(HEADLINES, status)
+                ? HEADLINES[status][0]
+                : 'unknown',
+        about: handler,
+        text: `${text}${note}`,
+        evidence: failed.flatMap(({ evidence = [] }) => evidence.map(evidenceLine)),
+      };
+    }),
+    ...unread.map(
+      ([handler, ready]): Observation => ({
+        tone: ready === 'true' ? 'pass' : 'fail',
+        about: handler,
+        text: `its label ready-${handler} is "${ready}"; no report says why`,
+      }),
+    ),
+  ];
 }
 
 /** The verdict of the report, which is newer than that of the condition. */
@@ -251,6 +300,12 @@ function nodeData({ node, agent, result }: NodeDetails, reasons: readonly string
       kind: report.proof.kind,
       reason: 'reason' in report.proof ? report.proof.reason : null,
     },
+    handlerReports: (report?.handlers ?? []).map(({ handler, verdict, provenAt }) => ({
+      handler,
+      status: verdict.status,
+      reason: verdict.reason,
+      provenAt: provenAt ?? null,
+    })),
     sandboxes: problems && {
       at,
       stale,
@@ -308,13 +363,16 @@ function evidenceLine({ file, line, value }: Evidence): string {
   return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
 }
 
-/** The reasons that need a remedy: that of the verdict, and of each failed check. */
+/** The reasons that need a remedy: those of the verdicts, and of each failed check. */
 function reasonsIn(report: Status | undefined, reason: string): readonly string[] {
-  const failed =
-    report?.findings.flatMap((finding) => (finding.status === 'fail' ? [finding.reason as string] : [])) ??
-    [];
-  if (isBeingInstalled(report?.installation, reason)) return ['InstallationUnderWay'];
-  return [...new Set([reason, ...failed])].filter((code) => code !== '' && code !== 'SandboxProven');
+  const { findings = [], handlers = [], installation } = report ?? {};
+  if (isBeingInstalled(installation, reason)) return ['InstallationUnderWay'];
+  const used = handlers.filter(({ verdict }) => verdict.reason !== 'HandlerNotConfigured');
+  const failed = [...findings, ...used.flatMap((each) => each.findings)].flatMap((finding) =>
+    finding.status === 'fail' ? [finding.reason] : [],
+  );
+  const codes = [reason, ...used.map(({ verdict }) => verdict.reason), ...failed];
+  return [...new Set<string>(codes)].filter((code) => code !== '' && code !== 'SandboxProven');
 }
 
 function remedyFor(code: string): string {

@@ -73,8 +73,12 @@ describe('kubectl gvisor-ready', () => {
     // The agent may have read its pods before the namespace required gVisor.
     await becomes(`why plain -n ${NAMESPACE}`, 1, / UnsandboxedPod \S+ ago: /);
     await plugin.matches('pods', `pods -n ${NAMESPACE} -o wide`, 1);
-    await becomes('check', 1, /^✗ Outside gVisor where it is required: evaluations\/plain$/m);
-    await becomes('check', 1, /^✓ gVisor is proven on 2 of 2 nodes that should run it$/m);
+    await becomes('check', 1, /^✗ Pods: 1 outside gVisor where it is required: evaluations\/plain$/m);
+    await becomes(
+      'check',
+      1,
+      /^✓ Nodes: 2 of 2 nodes that should run gVisor; not expected: node-3 \(HandlerNotConfigured\)$/m,
+    );
   });
 
   it('explains a Deployment whose pods are denied', async () => {

@@ -6,6 +6,7 @@ import { AGENT_PODS, openFleet, runCheck, setNode, setReport } from './fleet.ts'
 import {
   agentObject,
   agentStatus,
+  kvmReport,
   LABEL_DOMAIN,
   nodeObject,
   podObject,
@@ -79,8 +80,7 @@ describe('the agent of a compromised node', () => {
     const fleet = await twoPods(t);
     setReport(fleet.api, 'node-1', forbidden('get', 'pods/proxy', 'gvisor-ready'));
     await fleet.isUnknown('the agent on node-1 answers 403, and others do not.');
-    const line =
-      'unknown: What eval/a runs in is unknown: the agent on node-1 answers 403, and others do not';
+    const line = 'unknown: Pods: 1 unknown: eval/a (the agent on node-1 answers 403, and others do not)';
     assert.ok((await runCheck(fleet)).lines.includes(line));
   });
 
@@ -115,6 +115,13 @@ describe('the agent of a compromised node', () => {
     pods({ weakened: [{ uid: 'uid-a', evidence: 'e', weak: [null] }] }),
     pods({ violating: [{ evidence: 'e' }] }),
     pods({ violating: [{ uid: 'uid-a' }] }),
+    { handlers: {} },
+    ...[{ handler: 1 }, { verdict: {} }, { findings: [{}] }, { history: [{}] }, { provenAt: 7 }].map(
+      (change) => ({
+        handlers: [{ ...kvmReport(), ...change }],
+      }),
+    ),
+    { handlers: Array.from({ length: 17 }, () => kvmReport()) },
     { sandboxes: {} },
     problem({ reason: {} }),
     problem({ sandbox: '$(reboot)' }),

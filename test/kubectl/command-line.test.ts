@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import { VERSION } from '../../agent/config.ts';
 import { AGENT_PODS, openFleet, setNode } from './fleet.ts';
 import { agentObject, nodeObject } from './fleet-objects.ts';
@@ -105,9 +106,13 @@ describe('the command line', () => {
       pauses++;
       if (pauses === 2) setNode(api, nodeObject('node-3'));
     });
-    const { code, out, err } = await run('status --wait');
+    const shown: string[] = [];
+    const options = { colored: true, transient: (text: string) => void shown.push(text) };
+    const { code, out, err } = await run('status --wait', options);
     assert.deepEqual([code, pauses, err], [0, 2, '']);
-    assert.match(out, /^✓ Nodes {7}3 of 3 nodes/);
+    const line = 'Waiting until all is well ... ✗ Nodes 2 of 3 nodes that should run gVisor';
+    assert.deepEqual(shown, [line, line, '']);
+    assert.match(stripVTControlCharacters(out), /^✓ Nodes {7}3 of 3 nodes/);
     assert.equal(out.match(/Nodes/g)?.length, 1);
   });
 

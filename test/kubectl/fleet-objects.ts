@@ -1,5 +1,6 @@
-import type { Status } from '../../agent/agent.ts';
+import type { HandlerReport, Status } from '../../agent/agent.ts';
 import { error, pass } from '../../agent/checks/finding.ts';
+import type { Reason } from '../../agent/reasons.ts';
 import type { SandboxesReport, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
@@ -62,6 +63,32 @@ export function nodeObject(
       },
     },
   };
+}
+
+/** A Node with the label `ready-H` of an additional handler. */
+export function withHandler(node: ReturnType<typeof nodeObject>, handler: string, ready: string) {
+  const { metadata } = node;
+  const labels = { ...metadata.labels, [`${LABEL_DOMAIN}/ready-${handler}`]: ready };
+  return { ...node, metadata: { ...metadata, labels } };
+}
+
+/** What an agent reports of the additional handler runsc-kvm; proven by default. */
+export function kvmReport(changes: Partial<HandlerReport> = {}): HandlerReport {
+  const { verdict, evaluation, findings, proof, facts } = reportOf({ provenAt: '2026-03-01T11:57:00Z' });
+  const handler = 'runsc-kvm';
+  const provenAt = '2026-03-01T11:57:00Z';
+  return { handler, verdict, evaluation, findings, proof, provenAt, facts, history: [], ...changes };
+}
+
+/** {@link kvmReport} of a node where the handler is broken for a quarter of an hour. */
+export function brokenKvm(reason: Reason = 'SandboxFailed', message = 'cannot open /dev/kvm'): HandlerReport {
+  const verdict = { ...verdictOf('False', reason), message };
+  return kvmReport({
+    verdict,
+    findings: [finding(error(reason, message, [{ file: '/dev/kvm', value: 'ENOENT' }]), 'kvm')],
+    proof: unproven('failed', reason),
+    history: [{ ...verdict, at: '2026-03-01T11:45:00Z' }],
+  });
 }
 
 /** The pod of a node's agent. */

@@ -1,6 +1,15 @@
 import type { TestContext } from 'node:test';
 import { type FakeApi, fakeApi } from './fake-api.ts';
-import { agentObject, agentStatus, brokenStatus, LABEL_DOMAIN, nodeObject } from './fleet-objects.ts';
+import {
+  agentObject,
+  agentStatus,
+  brokenKvm,
+  brokenStatus,
+  kvmReport,
+  LABEL_DOMAIN,
+  nodeObject,
+  withHandler,
+} from './fleet-objects.ts';
 import { type PluginResult, type PluginRunOptions, plugin } from './run-plugin.ts';
 
 export type ApiFixture = {
@@ -91,6 +100,33 @@ export function fleet(api: FakeApi): void {
     `${ADMISSION}/validatingadmissionpolicybindings`,
     POLICIES.map((name) => binding(`${name}-pods`, name)),
   );
+}
+
+/** The class of an additional handler. */
+export const KVM_CLASS = {
+  metadata: { name: 'gvisor-kvm' },
+  handler: 'runsc-kvm',
+  scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready-runsc-kvm`]: 'true' } },
+};
+
+/**
+ * Makes every node sound for the main handler, and adds the handler runsc-kvm: proven on node-1, broken on node-2, and not
+ * configured on node-3.
+ */
+export function addHandler(api: FakeApi): void {
+  const env = [{ name: 'HANDLERS', value: 'runsc, runsc-kvm' }];
+  api.stubs.set(DAEMON_SET_PATH, {
+    spec: { template: { spec: { containers: [{ env }] } } },
+    status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
+  });
+  api.list(CLASS_LIST, [CLASS, KVM_CLASS]);
+  api.stubs.set(`${CLASS_LIST}/gvisor-kvm`, KVM_CLASS);
+  const reports = [kvmReport(), brokenKvm(), brokenKvm('HandlerNotConfigured', 'no file configures it')];
+  for (const [at, report] of reports.entries()) {
+    const name = `node-${at + 1}`;
+    setNode(api, withHandler(nodeObject(name), 'runsc-kvm', at === 0 ? 'true' : 'false'));
+    setReport(api, name, agentStatus(name, {}, { handlers: [report] }));
+  }
 }
 
 function nodeIn(api: FakeApi, name: string): object {

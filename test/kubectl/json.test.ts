@@ -4,6 +4,7 @@ import { VERSION } from '../../agent/config.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from './fake-api.ts';
 import {
+  addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
   FLEET_PATH,
@@ -17,6 +18,7 @@ import { agentStatus, brokenStatus, nodeObject, podObject, sandboxesOf } from '.
 /** The time of the last transition of every Node. */
 const SINCE = '2026-03-01T11:55:00Z';
 const NODE = {
+  handlers: {},
   platform: 'systrap',
   runsc: 'release-20260223.0',
   kubeletReady: true,
@@ -48,6 +50,8 @@ const OUTSIDE = {
 };
 const COUNTS = { running: 1, wanted: 1, inside: 0, open: 0, outside: 1, unknown: 0 };
 
+const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
+
 /** A pod outside gVisor, a node where gVisor is not expected, and the fleet controller scaled to 0. */
 function burning(api: FakeApi): void {
   api.list('/api/v1/namespaces/eval/pods', [podObject('out')]);
@@ -66,6 +70,48 @@ function burning(api: FakeApi): void {
 
 const check = (id: string, result: string, data: object = {}) => ({ id, result, ...data });
 
+/** The parts of the fleet, in `status` by name and in `check` as lines. */
+const PARTS = {
+  pods: { result: 'fail', reasons: ['PodsOutsideGvisor'], counts: COUNTS, affected: [OUTSIDE] },
+  fleetController: {
+    result: 'fail',
+    reasons: ['FleetControllerScaledToZero'],
+    desired: 0,
+    ready: 0,
+    version: '0.1.0',
+  },
+  nodes: {
+    result: 'fail',
+    reasons: ['NodesNotProven'],
+    total: 3,
+    expected: 2,
+    proven: 1,
+    inGrace: [],
+    kubeletNotReady: [],
+    cordoned: [],
+    notProven: [{ reason: 'ShimNotFound', nodes: ['node-3'] }],
+    notExpected: [{ reason: 'HandlerNotConfigured', nodes: ['node-2'] }],
+  },
+  agents: {
+    result: 'pass',
+    reasons: [],
+    desired: 3,
+    ready: 3,
+    updated: 3,
+    versions: { '0.1.0': 3 },
+    provenBy: ['0.1.0'],
+    notReady: [],
+    labelWithoutAgent: [],
+  },
+  releases: { result: 'pass', reasons: [], nodes: { 'release-20260223.0': 2 } },
+  namespaces: { result: 'pass', reasons: [], required: ['eval'], audited: [] },
+};
+const part = (key: keyof typeof PARTS, docs: string) => ({
+  id: `${key[0]?.toUpperCase()}${key.slice(1)}`,
+  ...PARTS[key],
+  docs,
+});
+
 /** The documented shapes, in a burning fleet. */
 const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> = {
   status: [
@@ -74,37 +120,8 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
       context: 'fake',
       result: 'fail',
       alarms: ['PodsOutsideGvisor', 'FleetControllerScaledToZero', 'NodesNotProven'],
-      pods: { result: 'fail', reasons: ['PodsOutsideGvisor'], counts: COUNTS, affected: [OUTSIDE] },
-      fleetController: {
-        result: 'fail',
-        reasons: ['FleetControllerScaledToZero'],
-        desired: 0,
-        ready: 0,
-        version: '0.1.0',
-      },
-      nodes: {
-        result: 'fail',
-        reasons: ['NodesNotProven'],
-        total: 3,
-        expected: 2,
-        proven: 1,
-        inGrace: [],
-        kubeletNotReady: [],
-        cordoned: [],
-        notProven: [{ reason: 'ShimNotFound', nodes: ['node-3'] }],
-        notExpected: [{ reason: 'HandlerNotConfigured', nodes: ['node-2'] }],
-      },
-      agents: {
-        result: 'pass',
-        reasons: [],
-        desired: 3,
-        ready: 3,
-        versions: { '0.1.0': 3 },
-        notReady: [],
-        labelWithoutAgent: [],
-      },
-      releases: { result: 'pass', reasons: [], nodes: { 'release-20260223.0': 2 } },
-      namespaces: { result: 'pass', reasons: [], required: ['eval'], audited: [] },
+      ...PARTS,
+      handlers: [],
     },
   ],
   nodes: [
@@ -165,6 +182,7 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
         },
       ],
       proof: { kind: 'failed', reason: 'ShimNotFound' },
+      handlerReports: [],
       sandboxes: { at: '2026-03-01T11:59:58Z', stale: false, total: 0, restart: 'safe', problems: [] },
       remedies: ['ShimNotFound'],
       docs: 'docs/reasons.md',
@@ -205,43 +223,12 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
           guard: 'NodeSelector',
           docs: 'docs/install.md#3-the-agent',
         }),
-        check('AgentsReady', 'pass', {
-          desired: 3,
-          ready: 3,
-          notReady: [],
-          docs: 'docs/operations.md#when-something-is-wrong',
-        }),
-        check('LabelsHaveAgents', 'pass', { nodes: [], docs: 'docs/runbooks/GVisorLabelWithoutAgent.md' }),
-        check('Versions', 'pass', {
-          agents: ['0.1.0'],
-          plugin: VERSION,
-          docs: 'docs/operations.md#when-something-is-wrong',
-        }),
-        check('Releases', 'pass', {
-          releases: ['release-20260223.0'],
-          docs: 'docs/runbooks/GVisorMixedReleases.md',
-        }),
-        check('NodesProven', 'pass', {
-          proven: 1,
-          expected: 2,
-          total: 3,
-          docs: 'docs/runbooks/GVisorNoNodeReady.md',
-        }),
-        check('NodesNotProven', 'warning', {
-          nodes: [{ node: 'node-3', reason: 'ShimNotFound' }],
-          docs: 'docs/runbooks/GVisorNodeNotReady.md',
-        }),
-        check('NodesNotExpected', 'pass', {
-          nodes: [{ node: 'node-2', reason: 'HandlerNotConfigured' }],
-          docs: 'docs/reasons.md',
-        }),
-        check('FleetController', 'fail', {
-          reason: 'FleetControllerScaledToZero',
-          desired: 0,
-          ready: 0,
-          version: '0.1.0',
-          docs: 'docs/fleet.md',
-        }),
+        part('pods', 'docs/runbooks/GVisorUnsandboxedPods.md'),
+        part('fleetController', 'docs/fleet.md'),
+        part('agents', OPERATIONS),
+        part('nodes', 'docs/runbooks/GVisorNodeNotReady.md'),
+        part('releases', OPERATIONS),
+        part('namespaces', OPERATIONS),
         check('AgentPolicies', 'pass', {
           docs: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
         }),
@@ -255,15 +242,6 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
           policy: 'gvisor-ready-guard-namespace',
           effect: 'denies',
           docs: 'docs/admission.md#who-may-lift-the-requirement',
-        }),
-        check('RequiredNamespaces', 'pass', {
-          required: ['eval'],
-          audited: [],
-          docs: 'docs/admission.md#installing-it',
-        }),
-        check('PodsOutsideGvisor', 'fail', {
-          pods: [OUTSIDE],
-          docs: 'docs/runbooks/GVisorUnsandboxedPods.md',
         }),
       ],
     },
@@ -299,6 +277,7 @@ describe('-o json', () => {
       const installation = INSTALLATIONS.failed;
       setReport(api, 'node-3', { ...brokenStatus('node-3'), sandboxes, installation });
     },
+    'an additional handler': addHandler,
     'missing permissions': (api) => {
       api.stubs.set(CLASS_LIST, forbidden('list', 'runtimeclasses'));
       api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));

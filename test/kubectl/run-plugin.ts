@@ -10,10 +10,11 @@ export type PluginRunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>
   readonly width?: number;
   readonly colored?: boolean;
   readonly onOutput?: (text: string) => void;
+  readonly transient?: (text: string) => void;
 };
 
 export async function plugin(argv: readonly string[], options: PluginRunOptions = {}): Promise<PluginResult> {
-  const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm } = options;
+  const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm, transient } = options;
   let [out, err] = ['', ''];
   const code = await runPlugin(argv, {
     env: process.env,
@@ -30,6 +31,7 @@ export async function plugin(argv: readonly string[], options: PluginRunOptions 
       err: (text) => {
         err += text;
       },
+      ...(transient === undefined ? {} : { transient }),
     },
     ...(confirm === undefined ? {} : { confirm }),
   });

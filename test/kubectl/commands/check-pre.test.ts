@@ -1,10 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { CLASS_LIST, DAEMON_SET_PATH, type Fleet, openFleet, runCheck, setNode } from '../fleet.ts';
-import { nodeObject } from '../fleet-objects.ts';
+import {
+  CLASS_LIST,
+  DAEMON_SET_PATH,
+  type Fleet,
+  KVM_CLASS,
+  openFleet,
+  runCheck,
+  setNode,
+} from '../fleet.ts';
+import { LABEL_DOMAIN, nodeObject } from '../fleet-objects.ts';
 
 const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
+const READY = { [`${LABEL_DOMAIN}/ready`]: 'true' };
 const UNJUDGED = { ready: '', status: '' };
 
 /** A cluster without gVisor, whose user has every permission but one. */
@@ -28,15 +37,18 @@ const CASES: readonly (readonly [
   ...lines: readonly RegExp[],
 ])[] = [
   [
-    'a class of another handler, and another class of the handler',
+    'a class of another handler, another class of the handler, and one of a handler whose label it does not select',
     ({ api }) =>
       api.list(CLASS_LIST, [
         { metadata: { name: 'gvisor' }, handler: 'gvisor' },
         { metadata: { name: 'sandboxed' }, handler: 'runsc' },
+        KVM_CLASS,
+        { ...KVM_CLASS, metadata: { name: 'kvm' }, scheduling: { nodeSelector: READY } },
       ]),
     1,
     /^fail: A RuntimeClass "gvisor" exists with the handler "gvisor", which cannot be changed to "runsc"/,
-    /^warning: The RuntimeClass "sandboxed" has the handler "runsc" and will still be scheduled to nodes/,
+    /^warning: The RuntimeClass "sandboxed" has the handler "runsc" and no node selector gvisor\.node-restriction\.kubernetes\.io\/ready: "true": its pods will still be scheduled/,
+    /^warning: The RuntimeClass "kvm" has the handler "runsc-kvm" and no node selector gvisor\.node-restriction\.kubernetes\.io\/ready-runsc-kvm: "true"/,
   ],
   [
     'a class without node selector',

@@ -4,15 +4,25 @@ import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
   ADMISSION,
   AGENT_PODS,
+  addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
+  KVM_CLASS,
   openFleet,
   POLICIES,
   runCheck,
   setNode,
   setReport,
 } from '../fleet.ts';
-import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from '../fleet-objects.ts';
+import {
+  agentObject,
+  agentStatus,
+  kvmReport,
+  LABEL_DOMAIN,
+  nodeObject,
+  podObject,
+  withHandler,
+} from '../fleet-objects.ts';
 
 const EVAL = '/api/v1/namespaces/eval/pods';
 const NAMESPACES = '/api/v1/namespaces';
@@ -32,6 +42,20 @@ const classOf = (node: string, tolerations: readonly object[] = []) => ({
 });
 const NOT_READY = { key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' };
 const UNJUDGED = { ready: '', status: '' };
+const MAIN_CLASS = {
+  ...KVM_CLASS,
+  metadata: { name: 'gvisor' },
+  handler: 'runsc',
+  scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready`]: 'true' } },
+};
+/** Two handlers that are proven wherever containerd has them. */
+function soundHandlers(api: FakeApi): void {
+  addHandler(api);
+  setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'true'));
+  setReport(api, 'node-2', agentStatus('node-2', {}, { handlers: [kvmReport()] }));
+}
+const UNJUDGED_LINE =
+  'unknown: Nodes: 2 of 3 nodes that should run gVisor; 1 not judged yet; not proven: node-2 (NotJudged)';
 const policies = (names: readonly string[], failurePolicy = 'Fail') =>
   names.map((name) => ({ metadata: { name }, spec: { failurePolicy } }));
 const without = (name: string) => (api: FakeApi) =>
@@ -66,6 +90,7 @@ const CASES: Readonly<Record<string, Case>> = {
       api.list(CLASS_LIST, [classOf('node-2')]);
       setNode(api, nodeObject('node-2', { ...UNJUDGED, spec: { taints: [NOT_READY] } }));
     },
+    UNJUDGED_LINE,
   ],
   'a RuntimeClass of a pool with a node without the taint': [
     (api) => {
@@ -73,6 +98,7 @@ const CASES: Readonly<Record<string, Case>> = {
       setNode(api, nodeObject('node-2', UNJUDGED));
     },
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+    UNJUDGED_LINE,
   ],
   'a RuntimeClass of a pool that tolerates the taint': [
     (api) => api.list(CLASS_LIST, [classOf('node-2', [{ operator: 'Exists' }])]),
@@ -80,17 +106,39 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'agents of another handler': [
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('gvisor-kvm', 3, 3)),
-    'fail: No RuntimeClass has the handler "gvisor-kvm"',
     'fail: The RuntimeClass "gvisor" has the handler "runsc", and the agents prove "gvisor-kvm"',
+    'fail: No RuntimeClass has the handler "gvisor-kvm"',
+  ],
+  'an additional handler': [soundHandlers],
+  'a class of an additional handler that selects the nodes of the main one': [
+    (api) => {
+      soundHandlers(api);
+      api.list(CLASS_LIST, [MAIN_CLASS, { ...KVM_CLASS, scheduling: MAIN_CLASS.scheduling }]);
+    },
+    `fail: The RuntimeClass "gvisor-kvm" has the handler "runsc-kvm" and no node selector ${LABEL_DOMAIN}/ready-runsc-kvm: "true": its pods go to nodes on which "runsc-kvm" is not proven`,
+  ],
+  'an additional handler without a class': [
+    (api) => {
+      soundHandlers(api);
+      api.list(CLASS_LIST, [MAIN_CLASS]);
+    },
+    'fail: No RuntimeClass has the handler "runsc-kvm", which the agents prove: no pod can request it',
+  ],
+  'a class of a handler that is no longer proven': [
+    (api) => api.list(CLASS_LIST, [MAIN_CLASS, KVM_CLASS]),
+    'fail: The RuntimeClass "gvisor-kvm" has the handler "runsc-kvm", and the agents prove "runsc": its pods run in something unproven',
+  ],
+  'an additional handler that is broken on a node': [
+    addHandler,
+    'fail: Handler: runsc-kvm on 1 of 2 nodes that have it; SandboxFailed on node-2 for 15m',
   ],
   'no DaemonSet': [
     (api) => api.stubs.delete(DAEMON_SET_PATH),
-    'fail: There is no DaemonSet gvisor-ready/gvisor-ready-agent',
+    'fail: Agents: there is no DaemonSet gvisor-ready/gvisor-ready-agent',
   ],
   'a rollout': [
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc', 2, 1)),
-    'fail: 2 of 3 agents Ready',
-    'warning: A rollout is in progress or held up: 1 of 3 agents of the new version',
+    'fail: Agents: 2 of 3 Ready, version 0.1.0; a rollout is at 1 of 3',
   ],
   'a label without agent': [
     (api) =>
@@ -99,7 +147,7 @@ const CASES: Readonly<Record<string, Case>> = {
         agentObject('node-2'),
         agentObject('node-3', { waiting: 'ErrImagePull' }),
       ]),
-    'fail: Labelled ready without a Ready agent: node-3',
+    'fail: Agents: 3 of 3 Ready, version 0.1.0; labelled ready without a Ready agent: node-3',
   ],
   'agents of another version': [
     (api) => {
@@ -109,22 +157,23 @@ const CASES: Readonly<Record<string, Case>> = {
         metadata: { ...metadata, annotations: { [`${LABEL_DOMAIN}/proven-by`]: '0.0.9+x' } },
       });
     },
-    'warning: Agents have version 0.0.9, 0.1.0, this plugin has 0.1.0',
+    'warning: Agents: 3 of 3 Ready, version 0.1.0; nodes were proven by version 0.0.9, 0.1.0, this plugin has 0.1.0',
   ],
   'a node that is not ready': [
     (api) => setNode(api, nodeObject('node-2', { ready: 'false', status: 'False', reason: 'RunscNotFound' })),
-    'warning: Not ready: node-2 (RunscNotFound)',
+    'fail: Nodes: 2 of 3 nodes that should run gVisor; not proven: node-2 (RunscNotFound)',
   ],
   'a node in a grace period': [
     (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
-    'warning: Ready in a grace period: node-2 (SandboxSlow)',
+    'warning: Nodes: 3 of 3 nodes that should run gVisor; 1 in a grace period: node-2',
   ],
   'no proven node': [
     (api) => {
       for (const name of ['node-1', 'node-2', 'node-3'])
         setNode(api, nodeObject(name, { ready: '', status: '' }));
     },
-    'fail: gVisor is proven on no node',
+    'fail: Nodes: 0 of 3 nodes that should run gVisor; pods that request it stay Pending',
+    'warning: gVisor: release unknown',
   ],
   'a missing policy of the base': [
     without('gvisor-ready-agent'),
@@ -183,15 +232,14 @@ const CASES: Readonly<Record<string, Case>> = {
       api.list(EVAL, [podObject('out'), podObject('new')]);
       setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
     },
-    'fail: Outside gVisor where it is required: eval/out',
-    'unknown: What eval/new runs in is unknown: the agent has not seen it yet',
+    'fail: Pods: 1 outside gVisor where it is required: eval/out; 1 unknown: eval/new (the agent has not seen it yet)',
   ],
   'a pod with a way out to the host': [
     (api) => {
       api.list(EVAL, [podObject('open')]);
       setReport(api, 'node-1', agentStatus('node-1', { open: ['open'] }));
     },
-    'fail: In gVisor with a way out to the host, where gVisor is required: eval/open',
+    'fail: Pods: 1 with a way out to the host: eval/open',
   ],
   'a missing permission': [
     (api) => api.stubs.set(CLASS_LIST, forbidden('list', 'runtimeclasses')),
@@ -226,7 +274,7 @@ describe('check', () => {
       out,
       /^Kubernetes\n✓ The API server is v1\.36\.3; 1\.30 or newer is needed\n\nRuntimeClass\n✓ /,
     );
-    assert.match(out, /\n\n13 passed\.\n$/);
+    assert.match(out, /\n\n11 passed\.\n$/);
   });
 
   it('prints one line when the API server is down', async (t) => {

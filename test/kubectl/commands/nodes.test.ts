@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
 import { forbidden, refusal } from '../fake-api.ts';
-import { AGENT_PODS, openFleet, setNode } from '../fleet.ts';
-import { agentObject, nodeObject } from '../fleet-objects.ts';
+import { AGENT_PODS, addHandler, openFleet, setNode } from '../fleet.ts';
+import { agentObject, nodeObject, withHandler } from '../fleet-objects.ts';
 import { overlongLines } from '../run-plugin.ts';
+
+const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound', message: 'no shim' };
 
 describe('nodes', () => {
   it('shows the label, the condition and the agent of every node', async (t) => {
@@ -37,6 +39,19 @@ describe('nodes', () => {
     assert.match(out, /^node-1 +NotReady +true/m);
     assert.match(out, /^ip-10\S+ +cordoned +true/m);
     assert.match(out, /^node-3 +NotReady,cordoned +true/m);
+  });
+
+  it('shows the additional handlers in a wide table, where there are any', async (t) => {
+    const { api, run } = await openFleet(t);
+    assert.doesNotMatch((await run('nodes -o wide')).out, /HANDLERS/);
+    addHandler(api);
+    assert.doesNotMatch((await run('nodes')).out, /HANDLERS/);
+    for (const width of [120, 200]) {
+      const { out } = await run('nodes -o wide', { width });
+      assert.match(out, /^NAME .* HANDLERS {10}.*\nnode-1 .* runsc-kvm {9}.*\nnode-2 .* runsc-kvm=false /);
+    }
+    const { nodes } = JSON.parse((await run('nodes -o json')).out) as { nodes: { handlers: object }[] };
+    assert.deepEqual(nodes[1]?.handlers, { 'runsc-kvm': 'false' });
   });
 
   it('lists the nodes that -l selects, and watches those', async (t) => {
@@ -131,7 +146,9 @@ describe('nodes -w', () => {
       nodeObject('node-1', { ready: 'false', status: 'False', reason: 'RunscNotFound' }),
     );
     await send('DELETED', nodeObject('node-2'));
-    const lines = await wait(6);
+    await send('MODIFIED', withHandler(nodeObject('node-3', BROKEN), 'runsc-kvm', 'true'));
+    await send('MODIFIED', withHandler(nodeObject('node-3', BROKEN), 'runsc-kvm', 'false'));
+    const lines = await wait(8);
     assert.equal(
       lines[4],
       'node-1   Ready    yes        false   RunscNotFound   5m      Ready   release-20260223.0',

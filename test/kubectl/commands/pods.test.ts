@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, openFleet, setReport } from '../fleet.ts';
+import { AGENT_PODS, addHandler, CLASS_LIST, KVM_CLASS, openFleet, setReport } from '../fleet.ts';
 import { agentObject, agentStatus, podObject } from '../fleet-objects.ts';
 
 const EVAL = '/api/v1/namespaces/eval/pods';
@@ -36,6 +36,19 @@ describe('pods', () => {
       inGvisor: 'yes',
       reason: 'ProcessIsGvisor',
     });
+  });
+
+  it('wants gVisor for pods of a class that selects the label of an additional handler', async (t) => {
+    const { api, run } = await openFleet(t);
+    addHandler(api);
+    api.stubs.set('/api/v1/namespaces', { items: [] });
+    const classes = ['gvisor-kvm', 'kata'].map((name) => ({ runtimeClassName: name }));
+    api.list(CLASS_LIST, [KVM_CLASS, { metadata: { name: 'kata' }, handler: 'kata' }]);
+    api.list(
+      EVAL,
+      classes.map((spec, at) => podObject(`p${at}`, spec)),
+    );
+    assert.match((await run('pods')).out, /^p0 +\? +yes +gvisor-kvm .*\np1 +\? +no +kata /m);
   });
 
   const WRONG = [

@@ -5,6 +5,7 @@ import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
   AGENT_PODS,
+  addHandler,
   DAEMON_SET_PATH,
   FLEET_PATH,
   FLEET_VIEW,
@@ -13,7 +14,16 @@ import {
   setNode,
   setReport,
 } from '../fleet.ts';
-import { agentObject, agentStatus, nodeObject, podObject, sandboxesOf } from '../fleet-objects.ts';
+import {
+  agentObject,
+  agentStatus,
+  brokenKvm,
+  kvmReport,
+  nodeObject,
+  podObject,
+  sandboxesOf,
+  withHandler,
+} from '../fleet-objects.ts';
 
 const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound' };
 const unjudged = (api: FakeApi, ...names: readonly string[]) => {
@@ -58,7 +68,7 @@ const CASES: Readonly<
       setNode(api, nodeObject('node-3', { spec: { unschedulable: true } }));
     },
     0,
-    /^! Nodes {7}3 of 3 nodes that should run gVisor; 1 NotReady, 1 cordoned$/m,
+    /^! Nodes {7}3 of 3 nodes that should run gVisor, 1 cordoned; 1 NotReady: node-2$/m,
   ],
   'a pod outside gVisor where it is required, first': [
     (api) => {
@@ -66,7 +76,7 @@ const CASES: Readonly<
       setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'], open: ['open'] }));
     },
     1,
-    /^✗ Pods {8}1 outside gVisor where it is required: eval\/out; 1 with a way out to the host: eval\/open; 1\n {14}unknown: eval\/new\n✗ Nodes /,
+    /^✗ Pods {8}1 outside gVisor where it is required: eval\/out; 1 with a way out to the host: eval\/open; 1\n {14}unknown: eval\/new \(the agent has not seen it yet\)\n✗ Nodes /,
   ],
   'pods that are all in gVisor': [
     (api) => {
@@ -75,6 +85,48 @@ const CASES: Readonly<
     },
     1,
     /^✓ Pods {8}1 of 1 in gVisor where it is required$/m,
+  ],
+  'an additional handler that is broken on one of the nodes that have it, before what passes': [
+    addHandler,
+    1,
+    /^✗ Handler {5}runsc-kvm on 1 of 2 nodes that have it; SandboxFailed on node-2 for 15m\n✓ Nodes {7}3 of 3 /,
+  ],
+  'an additional handler that is proven wherever it is configured': [
+    (api) => {
+      addHandler(api);
+      setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'true'));
+    },
+    0,
+    /^✓ Nodes .*\n✓ Handler {5}runsc-kvm on 2 of 2 nodes that have it$/m,
+  ],
+  'an additional handler that no node has': [
+    (api) => {
+      addHandler(api);
+      for (const name of ['node-1', 'node-2']) {
+        setNode(api, withHandler(nodeObject(name), 'runsc-kvm', 'false'));
+        const handlers = [brokenKvm('HandlerNotConfigured')];
+        setReport(api, name, agentStatus(name, {}, { handlers }));
+      }
+    },
+    1,
+    /^✗ Handler {5}runsc-kvm on 0 of 0 nodes that have it; pods that request it stay Pending$/m,
+  ],
+  'an additional handler that its agent has not judged, or whose label is refused': [
+    (api) => {
+      addHandler(api);
+      setReport(api, 'node-2', agentStatus('node-2'));
+      setReport(api, 'node-3', agentStatus('node-3', {}, { handlers: [kvmReport()] }));
+    },
+    1,
+    /^✗ Handler {5}runsc-kvm on 1 of 3 nodes that have it; NotJudged on node-2; NotLabelled on node-3$/m,
+  ],
+  'an additional handler that its agent has not judged yet': [
+    (api) => {
+      addHandler(api);
+      setReport(api, 'node-2', agentStatus('node-2'));
+    },
+    2,
+    /^\? Handler {5}runsc-kvm on 1 of 2 nodes that have it; NotJudged on node-2$/m,
   ],
   'a fleet controller that is scaled to 0': [
     (api) => api.stubs.set(FLEET_PATH, fleetDeployment(0)),
@@ -104,7 +156,7 @@ const CASES: Readonly<
   'a node that is ready in a grace period': [
     (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
     1,
-    /^✗ Nodes {7}2 of 3 nodes that should run gVisor; 1 in a grace period$/m,
+    /^✗ Nodes {7}2 of 3 nodes that should run gVisor; 1 in a grace period: node-2$/m,
   ],
   'a label without a Ready agent': [
     (api) =>
@@ -124,7 +176,7 @@ const CASES: Readonly<
       unjudged(api, 'node-1', 'node-2', 'node-3');
     },
     1,
-    /^✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven\n✗ Nodes {7}gVisor is expected on none of 3 nodes$/m,
+    /^✗ Agents {6}there is no DaemonSet gvisor-ready\/gvisor-ready-agent: no node is being proven\n✗ Nodes {7}gVisor is expected on none of 3 nodes; pods that request it stay Pending$/m,
   ],
   'missing permissions, and no label without an agent': [
     (api) => {
@@ -209,6 +261,32 @@ describe('status', () => {
       ],
       unknown: ['node-3'],
     });
+  });
+
+  it('gives the additional handlers as data', async (t) => {
+    const { api, run } = await openFleet(t);
+    addHandler(api);
+    const { handlers, alarms } = JSON.parse((await run('status -o json')).out);
+    assert.deepEqual(alarms, ['HandlerNotProven']);
+    assert.deepEqual(handlers, [
+      {
+        result: 'fail',
+        reasons: ['HandlerNotProven'],
+        handler: 'runsc-kvm',
+        expected: 2,
+        proven: 1,
+        notProven: [{ reason: 'SandboxFailed', nodes: ['node-2'], since: '2026-03-01T11:45:00Z' }],
+      },
+    ]);
+  });
+
+  it('reads each report once', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.list('/api/v1/namespaces/eval/pods', [podObject('in')]);
+    setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'] }));
+    await run('status');
+    const read = api.requests.filter((each) => each.includes('/agent-node-1/portforward'));
+    assert.equal(read.length, 1);
   });
 
   it('asks the fleet controller for its state without rows', () => {

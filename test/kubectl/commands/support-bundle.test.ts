@@ -88,7 +88,7 @@ describe('support-bundle', () => {
     const json = (name: string) => JSON.parse(files.get(name) ?? '');
     assert.equal(json('reports/node-3.json').verdict.reason, 'ShimNotFound');
     assert.equal(json('status.json').result, 'fail');
-    assert.equal(json('check.json').result, 'warning');
+    assert.equal(json('check.json').result, 'fail');
     assert.equal(json('objects/nodes.json')[2].status.conditions[1].reason, 'ShimNotFound');
     assert.deepEqual(json('objects/namespaces.json'), [{ name: 'eval', 'require-gvisor': 'true' }]);
     const again = await write();

@@ -34,7 +34,11 @@ describe('uninstall', () => {
     const spec = { taints: [{ key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' }, other] };
     setNode(api, {
       ...node,
-      metadata: { ...node.metadata, labels: { ...node.metadata.labels, team: 'a' } },
+      metadata: {
+        ...node.metadata,
+        labels: { ...node.metadata.labels, [`${LABEL_DOMAIN}/ready-gone`]: 'true', team: 'a' },
+        annotations: { ...node.metadata.annotations, [`${LABEL_DOMAIN}/proven-boot-gone`]: 'b', note: 'n' },
+      },
       spec,
     });
     api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', CLEAN), spec });
@@ -51,13 +55,13 @@ describe('uninstall', () => {
       out,
       /^1 of 3 nodes to clean\nThis removes labels, annotations, taint and condition of the agents from node-1 \(context "fake"\)\. [^\n]*\nnode-1: cleaned\n$/,
     );
-    const names = ['ready', 'expected', 'runsc-version', 'platform'];
+    const names = ['ready', 'expected', 'runsc-version', 'platform', 'ready-gone'];
     const labels = Object.fromEntries(names.map((name) => [`${LABEL_DOMAIN}/${name}`, null]));
     assert.deepEqual(api.patched, [
       {
         metadata: {
           labels,
-          annotations: { [`${LABEL_DOMAIN}/proven-by`]: null },
+          annotations: { [`${LABEL_DOMAIN}/proven-by`]: null, [`${LABEL_DOMAIN}/proven-boot-gone`]: null },
         },
         status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] },
       },

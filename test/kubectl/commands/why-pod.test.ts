@@ -1,8 +1,25 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type FakeApi, forbidden } from '../fake-api.ts';
-import { AGENT_PODS, type ApiFixture, CLASS_LIST, openFleet, setNode, setReport, whyPod } from '../fleet.ts';
-import { agentStatus, nodeObject, type PodProblem, podObject, sandboxesOf } from '../fleet-objects.ts';
+import {
+  AGENT_PODS,
+  type ApiFixture,
+  addHandler,
+  CLASS_LIST,
+  openFleet,
+  setNode,
+  setReport,
+  whyPod,
+} from '../fleet.ts';
+import {
+  agentStatus,
+  brokenKvm,
+  nodeObject,
+  type PodProblem,
+  podObject,
+  sandboxesOf,
+  withHandler,
+} from '../fleet-objects.ts';
 
 const GVISOR = { runtimeClassName: 'gvisor' };
 const EVENTS = '/api/v1/namespaces/eval/events';
@@ -116,6 +133,17 @@ const ENDED: Readonly<Record<string, Case>> = {
     '✗ eval/x was rejected by node-3 Pod was rejected: Predicate NodeAffinity failed The node lost its label',
     'See why the node is not ready: kubectl gvisor-ready why node/node-3',
   ],
+  'rejected by a node without the label of its additional handler': [
+    podObject(
+      'x',
+      { nodeName: 'node-2', runtimeClassName: 'gvisor-kvm' },
+      { phase: 'Failed', reason: 'NodeAffinity', message: 'Pod was rejected: Predicate NodeAffinity failed' },
+    ),
+    addHandler,
+    '✗ eval/x was rejected by node-2',
+    '✗ node: node-2 is labelled ready-runsc-kvm: "false" (SandboxFailed: cannot open /dev/kvm)',
+    'See why the node is not ready: kubectl gvisor-ready why node/node-2',
+  ],
   'that succeeded': [podObject('x', {}, { phase: 'Succeeded' }), () => {}, '✓ eval/x has ended (Succeeded)'],
   'that failed for another reason': [
     podObject('x', {}, { phase: 'Failed', reason: 'Evicted', message: 'low on memory' }),
@@ -125,6 +153,7 @@ const ENDED: Readonly<Record<string, Case>> = {
 };
 
 const READY = { 'gvisor.node-restriction.kubernetes.io/ready': 'true' };
+const KVM_READY = { 'gvisor.node-restriction.kubernetes.io/ready-runsc-kvm': 'true' };
 const unscheduled = (spec: object = {}) =>
   podObject(
     'x',
@@ -183,6 +212,32 @@ const WAITING: Readonly<Record<string, Case>> = {
     unscheduled({ schedulingGates: [{ name: 'quota' }] }),
     () => {},
     '! eval/x waits for a node: its scheduling gates hold it back',
+  ],
+  'because the additional handler of its class is broken on every node that has it': [
+    unscheduled({ runtimeClassName: 'gvisor-kvm', nodeSelector: KVM_READY }),
+    (api) => {
+      addHandler(api);
+      setNode(api, withHandler(nodeObject('node-1'), 'runsc-kvm', 'false'));
+      const handlers = [brokenKvm('HandlerNotConfigured', 'no file configures it')];
+      setReport(api, 'node-1', agentStatus('node-1', {}, { handlers }));
+    },
+    '✗ eval/x waits for a node 0/3 nodes are available The handler "runsc-kvm" is proven on no node.',
+    '✗ node: node-2 is labelled ready-runsc-kvm: "false" (SandboxFailed: cannot open /dev/kvm) ✗ node: node-1 is labelled ready-runsc-kvm: "false" (HandlerNotConfigured: no file configures it)',
+    'See why a node is not proven: kubectl gvisor-ready why node/node-2',
+  ],
+  'because the nodes where its additional handler is proven exclude it': [
+    unscheduled({ runtimeClassName: 'gvisor-kvm', nodeSelector: { ...KVM_READY, zone: 'a' } }),
+    addHandler,
+    '✗ eval/x waits for a node',
+    'The handler "runsc-kvm" is proven on 1 of 3 nodes. Each of those excludes this pod.',
+    '! its node selector: excludes node-1',
+  ],
+  'on a node where its additional handler is broken': [
+    starting({ nodeName: 'node-2', runtimeClassName: 'gvisor-kvm' }),
+    addHandler,
+    '✗ eval/x does not start on node-2: its sandbox is not there yet',
+    '✗ node: node-2 is labelled ready-runsc-kvm: "false" (SandboxFailed: cannot open /dev/kvm)',
+    '✗ agent: SandboxFailed: cannot open /dev/kvm',
   ],
   'because its sandbox does not boot': [
     starting({ nodeName: 'node-3' }),

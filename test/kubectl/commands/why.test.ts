@@ -4,11 +4,12 @@ import { judge } from '../../../kubectl/commands/why.ts';
 import { summarizeNode } from '../../../kubectl/node-summary.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, openFleet, setNode, setReport } from '../fleet.ts';
+import { AGENT_PODS, addHandler, openFleet, setNode, setReport } from '../fleet.ts';
 import {
   agentObject,
   agentStatus,
   brokenStatus,
+  kvmReport,
   nodeObject,
   podObject,
   sandboxesOf,
@@ -98,6 +99,57 @@ describe('why NODE', () => {
       /\? installer: release-20250203\.0 is installed; release-20260223\.0 is being installed \(step restart, begun 2026-03-01 11:59:00 UTC\) /,
     );
     assert.match(out.split('What to do')[1] ?? '', /^\n {2}InstallationUnderWay: Wait: [^:]*\n\nSee /);
+  });
+
+  it('shows the additional handlers with what is wrong and what to do, and warns where the main one is proven', async (t) => {
+    const { api, run } = await openFleet(t);
+    addHandler(api);
+    const proven = await run('why node-1');
+    assert.match(proven.out, /^✓ node-1: gVisor works here \(SandboxProven, for 5m\)\n/);
+    assert.match(proven.out, /^ {2}✓ runsc-kvm: last proven 3m ago$/m);
+    const { code, out } = await run('why node-2');
+    assert.equal(code, 0);
+    assert.match(out, /^! node-2: gVisor works here \(SandboxProven, for 5m\) except with runsc-kvm\n/);
+    assert.match(
+      out,
+      /^ {2}✗ runsc-kvm: SandboxFailed, for 15m: cannot open \/dev\/kvm\n {6}\/dev\/kvm: ENOENT\n/m,
+    );
+    assert.match(out, /\nWhat to do\n {2}SandboxFailed: Read the error/);
+    const json = JSON.parse((await run('why node-2 -o json')).out);
+    assert.deepEqual(
+      [json.result, json.handlers, json.handlerReports, json.remedies],
+      [
+        'warning',
+        { 'runsc-kvm': 'false' },
+        [
+          {
+            handler: 'runsc-kvm',
+            status: 'False',
+            reason: 'SandboxFailed',
+            provenAt: '2026-03-01T11:57:00Z',
+          },
+        ],
+        ['SandboxFailed'],
+      ],
+    );
+    const without = await run('why node-3');
+    assert.match(without.out, /^✓ .*\n[\s\S]*^ {2}- runsc-kvm: HandlerNotConfigured, for 15m: no file/m);
+    assert.doesNotMatch(without.out, /What to do/);
+  });
+
+  it('shows a label of an additional handler that contradicts the report, or that no report explains', async (t) => {
+    const { api, run } = await openFleet(t);
+    addHandler(api);
+    setReport(api, 'node-2', agentStatus('node-2', {}, { handlers: [kvmReport()] }));
+    assert.match(
+      (await run('why node-2')).out,
+      /^ {2}✗ runsc-kvm: last proven 3m ago; its label ready-runsc-kvm is "false"$/m,
+    );
+    setReport(api, 'node-2', agentStatus('node-2'));
+    assert.match(
+      (await run('why node-2')).out,
+      /^ {2}✗ runsc-kvm: its label ready-runsc-kvm is "false"; no report says why$/m,
+    );
   });
 
   it('shows the last failure of the installer on a node that works', async (t) => {

@@ -1,0 +1,416 @@
+import { VERSION } from '../../agent/config.ts';
+import { DAEMON_SET } from '../../agent/kube/access.ts';
+import type { Tone } from '../../agent/text/format.ts';
+import { sinceOf } from '../../agent/text/next-steps.ts';
+import { rolloutOf } from '../../fleet/rollout.ts';
+import {
+  handlerIn,
+  handlersOf,
+  type ReportResult,
+  readDaemonSet,
+  reportOf,
+  reportReader,
+} from '../agent-reports.ts';
+import { optional } from '../api.ts';
+import { type Context, worstOf } from '../context.ts';
+import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
+import { stateOf } from '../node-summary.ts';
+import { ageOf, countOf, nameList, tally } from '../output.ts';
+import { labelled, listRequirements, type Requirements } from '../requirements.ts';
+import { sandboxesIn } from '../sandboxes.ts';
+import { agentState, agentsOf, listRows, type NodeRow } from './nodes.ts';
+import { countPods, listPods, podJson } from './pods.ts';
+
+/** A part of the fleet: a line for people, and under `key` the same as data for programs. */
+export type FleetPart = {
+  readonly key: string;
+  readonly about: string;
+  readonly tone: Tone;
+  /** Codes of what is wrong, the worst first. */
+  readonly reasons: readonly string[];
+  readonly text: string;
+  /** The nodes that `text` counts, under the head of their table. */
+  readonly groups?: Readonly<Record<string, readonly NodeGroup[]>>;
+  readonly data: Readonly<Record<string, unknown>>;
+};
+
+/** Nodes that are in the same state, for one reason. */
+export type NodeGroup = { readonly reason: string; readonly nodes: readonly string[] };
+
+/** What is wrong with a part; without a text where that of the part says it. */
+type Fault = readonly [tone: Tone, reason: string, text?: string];
+
+function partOf(
+  [key, about]: readonly [key: string, about: string],
+  text: string,
+  { faults = [], ...rest }: { readonly faults?: readonly Fault[] } & Pick<FleetPart, 'data' | 'groups'>,
+): FleetPart {
+  return {
+    key,
+    about,
+    tone: worstOf(faults.map(([tone]) => tone)),
+    reasons: faults.map(([, reason]) => reason),
+    text: [text, ...faults.map(([, , each]) => each)].filter(Boolean).join('; '),
+    ...rest,
+  };
+}
+
+/** A fault where a condition holds. */
+function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
+  return holds ? [fault] : [];
+}
+
+/** A part that the user may not read. */
+function hiddenPart(names: readonly [key: string, about: string], what: string): FleetPart {
+  return partOf(names, `you may not ${what}`, { faults: [['unknown', 'NotPermitted']], data: {} });
+}
+
+type Reports = ReadonlyMap<string, ReportResult>;
+type DaemonSet = Awaited<ReturnType<typeof readDaemonSet>> | 'absent';
+
+/**
+ * Judges the parts of the fleet, each read once. A part that cannot be read rejects alone; one that does not apply is an
+ * empty list.
+ */
+export function judgeFleet(context: Context, selector?: string) {
+  const { api, now } = context;
+  const readReports = reportReader(api);
+  const rows = listRows(context, selector).then((listed) => listed.rows);
+  const reports = rows.then((all) => readReports(agentsOf(all).filter(({ ready }) => ready)));
+  const daemonSet: Promise<DaemonSet> = optional(
+    readDaemonSet(api).then((found) => found ?? 'absent'),
+    [403],
+  );
+  const requirements = optional(listRequirements(api), [403]);
+  const pods = requirements.then((found = new Map()) => {
+    const required = labelled(found, 'true');
+    const listed = listPods(context, required, {}, readReports).then((found) => found.rows);
+    return required.length === 0 ? undefined : optional(listed, [403]).then((found) => found ?? 'hidden');
+  });
+  return {
+    pods: pods.then(aboutPods),
+    fleetController: readFleetController(api).then((fleet) => [aboutFleet(fleet)]),
+    agents: Promise.all([rows, daemonSet]).then(([all, found]) => [aboutAgents(all, found, api.installedIn)]),
+    nodes: rows.then((all) => [aboutNodes(all)]),
+    handlers: Promise.all([rows, reports, daemonSet]).then((read) => aboutHandlers(...read, now())),
+    releases: rows.then((all) => [aboutReleases(all)]),
+    installer: reports.then(aboutInstaller),
+    sandboxes: reports.then(aboutSandboxes),
+    namespaces: requirements.then((found) => [aboutNamespaces(found)]),
+  };
+}
+
+/** Whether a node should run gVisor. One without an agent is outside the DaemonSet, if no agent has judged it. */
+function isExpected(row: NodeRow): boolean {
+  if (row.os === 'windows') return false;
+  return row.expected ?? (stateOf(row) !== 'not judged' || (row.agent !== undefined && row.agent !== '?'));
+}
+
+/** Whether a node is labelled ready and has no Ready agent. */
+function isOrphan({ ready, agent }: NodeRow): boolean {
+  return ready === 'true' && agent !== '?' && agent?.ready !== true;
+}
+
+/** Groups nodes by reason, the most frequent first. */
+function groupsOf(rows: readonly NodeRow[], reasonOf: (row: NodeRow) => string): NodeGroup[] {
+  const groups = new Map<string, string[]>();
+  for (const row of rows) {
+    const reason = reasonOf(row);
+    groups.set(reason, [...(groups.get(reason) ?? []), row.name]);
+  }
+  return [...groups]
+    .map(([reason, nodes]) => ({ reason, nodes }))
+    .sort((a, b) => b.nodes.length - a.nodes.length);
+}
+
+function mainReasonOf(row: NodeRow): string {
+  if (isOrphan(row)) return 'LabelWithoutAgent';
+  return row.reason || (row.agent === undefined ? 'NoAgent' : 'NotJudged');
+}
+
+function aboutNodes(rows: readonly NodeRow[]): FleetPart {
+  const names = (some: readonly NodeRow[]) => some.map(({ name }) => name);
+  const expected = rows.filter(isExpected);
+  const proven = expected.filter((row) => stateOf(row) === 'proven');
+  const inGrace = proven.filter((row) => row.status !== 'True');
+  const unjudged = expected.filter((row) => stateOf(row) === 'not judged');
+  const notProven = expected.length - proven.length - unjudged.length;
+  const notReady = expected.filter(({ alive }) => !alive);
+  const cordoned = expected.filter((row) => row.cordoned);
+  const faulty = expected.filter((row) => stateOf(row) !== 'proven' || isOrphan(row));
+  const notExpected = rows.filter((row) => !isExpected(row));
+  const groups = {
+    notProven: groupsOf(faulty, mainReasonOf),
+    notExpected: groupsOf(notExpected, mainReasonOf),
+  };
+  const count =
+    expected.length === 0
+      ? `gVisor is expected on none of ${countOf(rows.length, 'node')}`
+      : `${proven.length} of ${countOf(expected.length, 'node')} that should run gVisor`;
+  return partOf(['nodes', 'Nodes'], cordoned.length === 0 ? count : `${count}, ${cordoned.length} cordoned`, {
+    faults: [
+      ...faultIf(proven.length === 0, 'fail', 'NoNodeProven', 'pods that request it stay Pending'),
+      ...faultIf(notProven, 'fail', 'NodesNotProven'),
+      ...faultIf(unjudged.length, 'unknown', 'NodesNotJudged', `${unjudged.length} not judged yet`),
+      ...faultIf(
+        notReady.length,
+        'warning',
+        'NodesNotReady',
+        `${notReady.length} NotReady: ${nameList(names(notReady))}`,
+      ),
+      ...faultIf(
+        inGrace.length,
+        'warning',
+        'NodesInGrace',
+        `${inGrace.length} in a grace period: ${nameList(names(inGrace))}`,
+      ),
+    ],
+    groups: { 'NOT PROVEN': groups.notProven, 'NOT EXPECTED': groups.notExpected },
+    data: {
+      total: rows.length,
+      expected: expected.length,
+      proven: proven.length,
+      inGrace: names(inGrace),
+      kubeletNotReady: names(notReady),
+      cordoned: names(cordoned),
+      ...groups,
+    },
+  });
+}
+
+/** A line for each additional handler. Nodes whose containerd does not configure it need not run it. */
+function aboutHandlers(
+  rows: readonly NodeRow[],
+  reports: Reports,
+  daemonSet: DaemonSet,
+  nowMs: number,
+): FleetPart[] {
+  const [, ...configured] = handlersOf(daemonSet === 'absent' ? undefined : daemonSet);
+  const labelled = rows.flatMap(({ handlers }) => [...handlers.keys()]);
+  return [...new Set(daemonSet === undefined ? labelled : configured)].map((handler) => {
+    const isProven = ({ handlers }: NodeRow) => handlers.get(handler) === 'true';
+    const reportIn = ({ name }: NodeRow) => handlerIn(reports.get(name), handler);
+    const reasonFor = (row: NodeRow) => {
+      const { status, reason = 'NotJudged' } = reportIn(row)?.verdict ?? {};
+      return status === 'True' ? 'NotLabelled' : reason;
+    };
+    const expected = rows.filter(
+      (row) => isProven(row) || (isExpected(row) && reasonFor(row) !== 'HandlerNotConfigured'),
+    );
+    const unproven = expected.filter((row) => !isProven(row));
+    const groups = groupsOf(unproven, reasonFor).map((group) => {
+      const since = unproven.flatMap((row) => {
+        const report = group.nodes.includes(row.name) ? reportIn(row) : undefined;
+        return (report && sinceOf(report)) ?? [];
+      });
+      return { ...group, since: since.sort()[0] ?? null };
+    });
+    const proven = expected.length - unproven.length;
+    const broken = groups.filter(({ reason }) => reason !== 'NotJudged');
+    const texts = groups.map(({ reason, nodes, since }) => {
+      const age = ageOf(since ?? '', nowMs);
+      return `${reason} on ${nameList(nodes)}${age && ` for ${age}`}`;
+    });
+    return partOf(
+      ['handlers', 'Handler'],
+      [`${handler} on ${proven} of ${countOf(expected.length, 'node')} that have it`, ...texts].join('; '),
+      {
+        faults: [
+          ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', 'pods that request it stay Pending'),
+          ...faultIf(broken.length, 'fail', 'HandlerNotProven'),
+          ...faultIf(groups.length > broken.length, 'unknown', 'HandlerNotJudged'),
+        ],
+        data: { handler, expected: expected.length, proven, notProven: groups },
+      },
+    );
+  });
+}
+
+/** One line where a namespace requires gVisor. */
+function aboutPods(pods: Awaited<ReturnType<typeof listPods>>['rows'] | 'hidden' | undefined): FleetPart[] {
+  const part = ['pods', 'Pods'] as const;
+  if (pods === undefined) return [];
+  if (pods === 'hidden') return [hiddenPart(part, 'list the pods of the namespaces that require gVisor')];
+  const counts = countPods(pods);
+  const of = (state: string) => pods.filter(({ inGvisor }) => inGvisor === state);
+  const [outside, open, unknown] = [of('no'), of('open'), of('?')];
+  const affected = [...outside, ...open, ...unknown];
+  const names = (some: typeof pods) => nameList(some.map(({ namespace, name }) => `${namespace}/${name}`));
+  const sound =
+    pods.length === 0
+      ? 'none runs where gVisor is required'
+      : `${counts.inside} of ${counts.wanted} in gVisor where it is required`;
+  const why = unknown[0]?.evidence;
+  return [
+    partOf(part, affected.length === 0 ? sound : '', {
+      faults: [
+        ...faultIf(
+          outside.length,
+          'fail',
+          'PodsOutsideGvisor',
+          `${outside.length} outside gVisor where it is required: ${names(outside)}`,
+        ),
+        ...faultIf(
+          open.length,
+          'fail',
+          'PodsOpenToHost',
+          `${open.length} with a way out to the host: ${names(open)}`,
+        ),
+        ...faultIf(
+          unknown.length,
+          'unknown',
+          'PodsUnknown',
+          `${unknown.length} unknown: ${names(unknown)} (${why})`,
+        ),
+      ],
+      data: { counts, affected: affected.map(podJson) },
+    }),
+  ];
+}
+
+function aboutFleet(fleet: Awaited<ReturnType<typeof readFleetController>>): FleetPart {
+  const part = ['fleetController', 'Fleet'] as const;
+  if (fleet === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
+  const { reason, ...data } = fleet;
+  if (reason === 'Ready') return partOf(part, `controller Ready, version ${fleet.version}`, { data });
+  const effect =
+    reason === 'FleetControllerBreakerOpen'
+      ? `${fleet.breaker?.join(', ')}; withdrawals paused on ${countOf(fleet.paused?.length ?? 0, 'node')}`
+      : 'labels of lost agents stay';
+  const text = `the controller withdraws no labels: ${PROBLEMS[reason]} (${effect})`;
+  return partOf(part, text, { faults: [['fail', reason]], data });
+}
+
+function aboutAgents(rows: readonly NodeRow[], daemonSet: DaemonSet, namespace: string): FleetPart {
+  const part = ['agents', 'Agents'] as const;
+  const name = `DaemonSet ${namespace}/${DAEMON_SET}`;
+  if (daemonSet === undefined) return hiddenPart(part, `read the ${name}`);
+  if (daemonSet === 'absent')
+    return partOf(part, `there is no ${name}: no node is being proven`, {
+      faults: [['fail', 'NoDaemonSet']],
+      data: { desired: 0, ready: 0 },
+    });
+  const {
+    desiredNumberScheduled: desired = 0,
+    numberReady: ready = 0,
+    updatedNumberScheduled: updated = desired,
+  } = daemonSet.status ?? {};
+  const agents = agentsOf(rows);
+  const orphans = rows.filter(isOrphan).map((row) => row.name);
+  const down = agents.filter((agent) => !agent.ready);
+  const others = down
+    .filter(({ node }) => !orphans.includes(node))
+    .map((agent) => `${agent.node} (${agentState({ agent })})`);
+  const versions = tally(agents.map(({ version }) => version));
+  const provers = Object.keys(tally(rows.map(({ provenBy }) => provenBy)));
+  const count = [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)];
+  return partOf(part, count.join(', '), {
+    faults: [
+      ...faultIf(
+        ready < desired || desired === 0,
+        'fail',
+        'AgentsMissing',
+        others.length === 0 ? undefined : `not Ready on ${nameList(others)}`,
+      ),
+      ...faultIf(
+        orphans.length,
+        'fail',
+        'LabelWithoutAgent',
+        `labelled ready without a Ready agent: ${nameList(orphans)}`,
+      ),
+      ...faultIf(
+        rows.some(({ agent }) => agent === '?'),
+        'unknown',
+        'NotPermitted',
+        `you may not list the pods of ${namespace}`,
+      ),
+      ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
+      ...faultIf(
+        provers.some((version) => version !== VERSION),
+        'warning',
+        'VersionsDiffer',
+        `nodes were proven by version ${provers.join(', ')}, this plugin has ${VERSION}`,
+      ),
+    ],
+    data: {
+      desired,
+      ready,
+      updated,
+      versions,
+      provenBy: provers,
+      notReady: down.map(({ node }) => node),
+      labelWithoutAgent: orphans,
+    },
+  });
+}
+
+function aboutReleases(rows: readonly NodeRow[]): FleetPart {
+  const releases = tally(rows.map(({ runsc }) => runsc));
+  const texts = Object.entries(releases).map(([name, count]) => `${name} on ${countOf(count, 'node')}`);
+  return partOf(['releases', 'gVisor'], texts.join(', ') || 'release unknown', {
+    faults: [
+      ...faultIf(texts.length > 1, 'warning', 'MixedReleases'),
+      ...faultIf(texts.length === 0, 'warning', 'ReleaseUnknown'),
+    ],
+    data: { nodes: releases },
+  });
+}
+
+function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
+  const part = ['namespaces', 'Namespaces'] as const;
+  if (requirements === undefined) return hiddenPart(part, 'list namespaces');
+  const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
+  const text = `require gVisor: ${nameList(required) || 'none'}; audit: ${nameList(audited) || 'none'}`;
+  return partOf(part, text, { data: { required, audited } });
+}
+
+/** One line where the installer was used. */
+function aboutInstaller(reports: Reports): FleetPart[] {
+  const rollout = rolloutOf(
+    [...reports].flatMap(([node, result]) => {
+      const installation = reportOf(result)?.installation;
+      return installation === undefined ? [] : [[node, installation] as const];
+    }),
+  );
+  if (rollout === undefined) return [];
+  const { text, ...data } = rollout;
+  const faults = [
+    ...faultIf(data.underWay.length, 'warning', 'InstallationUnderWay'),
+    ...faultIf(data.interrupted.length, 'warning', 'InstallationInterrupted'),
+    ...faultIf(Object.keys(data.failed).length, 'warning', 'InstallationFailed'),
+  ];
+  return [partOf(['installer', 'Installer'], text, { faults, data })];
+}
+
+/** One line where sandboxes of a node have problems, or where that is unknown. */
+function aboutSandboxes(reports: Reports): FleetPart[] {
+  const all = [...reports].flatMap(([node, result]) => {
+    // An agent that has just started has not scanned them yet.
+    if ('report' in result && result.report.sandboxes === undefined) return [];
+    const sandboxes = sandboxesIn(result);
+    return [typeof sandboxes === 'string' ? { node, why: sandboxes } : { node, ...sandboxes }];
+  });
+  const hanging = all.flatMap((each) => ('total' in each && each.total > 0 ? [each] : []));
+  const unsafe = hanging.filter(({ restart }) => restart.state === 'unsafe');
+  const unknown = all.flatMap((each) => ('why' in each ? [each] : []));
+  const names = (some: readonly { readonly node: string }[]) => some.map(({ node }) => node);
+  const texts = [
+    ...(unsafe.length === 0 ? [] : [`do not restart containerd on ${nameList(names(unsafe))}`]),
+    ...(unknown.length === 0 ? [] : [`unknown on ${nameList(names(unknown))}: ${unknown[0]?.why}`]),
+  ];
+  if (hanging.length + unknown.length === 0) return [];
+  const problems = hanging.map(({ node, at, total, restart, problems }) => ({
+    node,
+    at,
+    total,
+    restart: restart.state,
+    reasons: tally(problems.map(({ reason }) => reason)),
+  }));
+  const see = `problems on ${nameList(names(hanging))}: see kubectl gvisor-ready why NODE`;
+  return [
+    partOf(['sandboxes', 'Sandboxes'], [...(hanging.length === 0 ? [] : [see]), ...texts].join('; '), {
+      faults: [['warning', hanging.length === 0 ? 'SandboxesUnknown' : 'SandboxesHang']],
+      data: { problems, unknown: names(unknown) },
+    }),
+  ];
+}
