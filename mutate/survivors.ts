@@ -1,10 +1,10 @@
 /** Surviving mutants by ID, and why they are equivalent. */
 export const SURVIVORS: Readonly<Record<string, string>> = {
-  'ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.3.expression: without `variables.newAnnotations == variables.oldAnnotations ||`':
+  'ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.6.expression: without `variables.newAnnotations == variables.oldAnnotations ||`':
     'It only saves the API server a loop.',
-  "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.8.expression: 'conditions' to 'conditions~' in `dStatus.all(key, key == 'conditions' || key in variables.new`":
+  "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.11.expression: 'conditions' to 'conditions~' in `dStatus.all(key, key == 'conditions' || key in variables.new`":
     "Another rule protects the kubelet's conditions, so the list always exists.",
-  "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.8.expression: without `key == 'conditions' ||` (2)":
+  "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.11.expression: without `key == 'conditions' ||` (2)":
     "Another rule protects the kubelet's conditions, so the list always exists.",
   'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.6.expression: without `key in variables.writtenMetadata ||` (2)':
     'The controller cannot remove labels, so the map always exists.',

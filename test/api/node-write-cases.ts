@@ -48,6 +48,7 @@ const condition = (type: string, part: object = {}) =>
 const withoutCondition = (type: string) => conditions({ $patch: 'delete', type });
 const READY = `${DOMAIN}/ready`;
 const PROVEN_BY = `${DOMAIN}/proven-by`;
+const PROVEN_BOOT = `${DOMAIN}/proven-boot`;
 const OWNERS = { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-3', uid: '1' }] };
 
 /** Writes of an agent that both policies deny, each with its own code and message. */
@@ -95,11 +96,22 @@ const FOREIGN: Readonly<Record<string, readonly [body: object, message: RegExp]>
   'another label removed': [label('team', null), /only labels of/],
   'a label whose domain only has the same prefix': [label(`${DOMAIN}.evil/ready`), /only labels of/],
   'an unknown label of the domain': [label(`${DOMAIN}/other`), /only labels of/],
+  'a label of a handler, neither true nor false': [label(`${READY}-runsc-kvm`, 'yes'), /only labels of/],
+  'a label of a handler in another domain': [label(`a.${READY}-runsc-kvm`, 'true'), /only labels of/],
+  'a label of a handler in another domain, removed,': [label(`a.${READY}-x`, null), /only labels of/],
   'another annotation': [annotation('a'), /only annotations of/],
   'another annotation changed': [annotation('team'), /only annotations of/],
   'another annotation removed': [annotation('team', null), /only annotations of/],
   'a retired annotation': [annotation(`${DOMAIN}/agent`), /only annotations of/],
   'an unknown annotation of the domain': [annotation(`${DOMAIN}/other`), /only annotations of/],
+  'an annotation of a handler in another domain': [
+    annotation(`a.${PROVEN_BOOT}-runsc-kvm`),
+    /only annotations of/,
+  ],
+  'an annotation of a handler in another domain, removed,': [
+    annotation(`a.${PROVEN_BOOT}-x`, null),
+    /only annotations of/,
+  ],
   'a finalizer': [{ metadata: { finalizers: ['a.example/b'] } }, /finalizers/],
   'the finalizers removed': [{ metadata: { finalizers: null } }, /finalizers/],
   'its owners removed': [{ metadata: { ownerReferences: null } }, /owner references/],
@@ -153,6 +165,28 @@ const expected = (value: string | null) => label(`${DOMAIN}/expected`, value);
 const expectedBeside = (ready: string, value: string) => ({
   metadata: { labels: { [READY]: ready, [`${DOMAIN}/expected`]: value } },
 });
+/** Labels of so many handlers. */
+const ofHandlers = (count: number) => ({
+  metadata: {
+    labels: Object.fromEntries(Array.from({ length: count }, (_, at) => [`${READY}-handler-${at}`, 'true'])),
+  },
+});
+const HANDLERS: readonly Case[] = [
+  ...accepted('agent', {
+    'its label of a handler': status(label(`${READY}-runsc-debug`, 'true')),
+    'its label of a handler withdrawn': status(label(`${READY}-runsc-kvm`, 'false')),
+    'its label of a handler removed': status(label(`${READY}-runsc-kvm`, null)),
+    'its annotation of a handler': status(annotation(`${PROVEN_BOOT}-runsc-debug`)),
+    'its annotation of a handler removed': status(annotation(`${PROVEN_BOOT}-runsc-kvm`, null)),
+    'sixteen labels of handlers with that of the Node': status(ofHandlers(15)),
+  }),
+  ...refused(
+    'agent',
+    { 'seventeen labels of handlers': [status(ofHandlers(16)), /no more than 16 labels ready-HANDLER/] },
+    422,
+  ),
+];
+
 const OWN: readonly Case[] = [
   ...['ready', 'runsc-version', 'platform'].flatMap((name) =>
     accepted('agent', {
@@ -251,6 +285,9 @@ const KEYS: readonly Case[] = [
         'a new annotation': status(annotation(PROVEN_BY), 'node-3'),
         'the annotation changed': status(annotation(PROVEN_BY)),
         'the annotation removed': status(annotation(PROVEN_BY, null)),
+        'the label of a handler granted': status(label(`${READY}-runsc-kvm`, 'true'), 'node-2'),
+        'the label of a handler removed': status(label(`${READY}-runsc-kvm`, null)),
+        'the annotation of a handler': status(annotation(`${PROVEN_BOOT}-runsc-debug`)),
         'a new condition': status(condition('GVisorReady'), 'node-3'),
         'the condition removed': status(withoutCondition('GVisorReady')),
       }),
@@ -450,6 +487,7 @@ export const NODE_GROUPS: readonly Group[] = [
   { title: "an agent's token and other nodes", cases: OTHER_NODES },
   { title: "an agent's token and its own node", cases: OWN_NODE },
   { title: "an agent's token and its own keys", cases: OWN },
+  { title: "an agent's token and its keys of additional handlers", cases: HANDLERS },
   { title: "the agents' keys, written by other clients", cases: KEYS },
   { title: 'events', cases: AGENT_EVENTS },
   {

@@ -57,9 +57,9 @@ const OBJECTS: readonly object[] = [
 ];
 
 /**
- * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for both
- * and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not expected. node-2 and node-3
- * have the agents' taint, node-4 has no taint. Returns the clients that write them.
+ * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
+ * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
+ * expected. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
@@ -70,8 +70,18 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
   await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {
-    annotations: { team: 'a', [`${DOMAIN}/agent`]: 'old', [`a.${DOMAIN}/x`]: 'a' },
-    labels: { [`a.${DOMAIN}/x`]: 'a', [`${DOMAIN}/expected`]: 'true' },
+    annotations: {
+      team: 'a',
+      [`${DOMAIN}/agent`]: 'old',
+      [`${DOMAIN}/proven-boot-runsc-kvm`]: 'boot-1',
+      [`a.${DOMAIN}/x`]: 'a',
+      [`a.${DOMAIN}/proven-boot-x`]: 'a',
+    },
+    labels: {
+      [`${DOMAIN}/expected`]: 'true',
+      [`a.${DOMAIN}/x`]: 'a',
+      [`a.${DOMAIN}/ready-x`]: 'true',
+    },
     finalizers: ['example.org/test'],
   };
   const neverProven = { [`${DOMAIN}/proven-by`]: null, [`${DOMAIN}/proven-boot`]: 'boot-1' };
