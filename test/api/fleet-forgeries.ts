@@ -68,6 +68,7 @@ const FORGERIES = {
     'removing the label': label(READY_KEY, null),
     'removing the label of an additional handler': label(KVM_KEY, null),
     'a label with the same prefix': label(`${DOMAIN}/readyx`, 'false'),
+    'a label of another domain with the same end': label(`a.${DOMAIN}/ready-x`, 'false'),
     'another label of the domain': label(`${DOMAIN}/platform`, 'kvm'),
     'removing another label of the domain': label(`${DOMAIN}/runsc-version`, null),
     'another label': label('team', 'b'),

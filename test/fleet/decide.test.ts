@@ -296,6 +296,14 @@ describe('the circuit breaker', () => {
     assert.deepEqual([fleet.names.length, fleet.decision?.paused.length], [3, 7]);
   });
 
+  it('does not count nodes as gone that never had an additional label', () => {
+    const fleet = running();
+    const never = { label: 'false', expected: false, handlers: [{ ...KVM, label: 'false', provenBoot: '' }] };
+    for (const name of TEN.slice(4)) fleet.change(name, never);
+    fleet.lose(A, ...TEN.slice(4));
+    assert.deepEqual(fleet.advance(94).names, [A]);
+  });
+
   it('does not count a node as gone whose agent is Ready', () => {
     const fleet = running([A, B, C]);
     const since = new Date(0).toISOString();
