@@ -55,6 +55,8 @@ const REMEDIES = {
       "Find out what kills gVisor's processes: read the kernel's log (dmesg) for the OOM killer and for crashes. Is runsc a script that runs something else?",
     LimitsNotEnforced:
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
+    GpuDriverUnsupported:
+      'Install one of the NVIDIA drivers that the message names, or a gVisor release that supports this one (docs/gpu.md): until then pods with a GPU do not start here. Other pods are not affected.',
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",
     GuestNotGVisor: "Find out what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },
@@ -75,6 +77,8 @@ const REMEDIES = {
     NoSandboxStarts:
       "Read containerd's log: no pod starts on this node, in gVisor or not. Has a pod used up the processes of all pods (podPidsLimit)?",
     ReleaseUnknown: 'Install an official gVisor release, or build runsc with its version set.',
+    GpuDriverUnknown:
+      'Compare "runsc nvproxy list-supported-drivers" with /proc/driver/nvidia/version on the node, and remove the flag nvproxy-driver-version if it is set (docs/gpu.md). Other pods are not affected.',
     SandboxImageMissing:
       'Load or pull the sandbox (pause) image that containerd is configured with: no pod starts without it.',
     SandboxSlow: "If the node is busy, nothing: the boot continues. On an idle node read containerd's log.",

@@ -3,6 +3,7 @@ import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { containerd } from './containerd.ts';
 import { checkFailed, type Finding } from './finding.ts';
+import { gpu } from './gpu.ts';
 import { handlerConfigured } from './handler-configured.ts';
 import { handlerCurrent } from './handler-current.ts';
 import { handlerLoaded } from './handler-loaded.ts';
@@ -32,7 +33,7 @@ export const CAUSE_CHECKS: readonly Check[] = [
   sidecars,
 ];
 
-export const EVIDENCE_CHECKS: readonly Check[] = [isolation, limits, runscRelease];
+export const EVIDENCE_CHECKS: readonly Check[] = [isolation, limits, runscRelease, gpu];
 
 export const CHECKS: readonly Check[] = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 

@@ -1,3 +1,4 @@
+import type { Witness } from '../proof/witness.ts';
 import { compareReleases, hasTextPages, parseRunscRelease, type RunscProgram } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { blocker, type CheckResult, pass, skip, unknown, warning } from './finding.ts';
@@ -19,7 +20,7 @@ export const runscRelease: Check = {
       if (witness === undefined) return skip(message);
       return { ...unknown('ReleaseUnknown', message), facts: { runsc: undefined } };
     }
-    const running = witness === undefined ? first : await runningOf(inputs, witness.textPages);
+    const running = await runningOf(inputs, witness);
     if (running === undefined) {
       const paths = found.map(({ path }) => `"${path}"`).join(' and ');
       const message = `The sandbox runs a program that is not ${paths}, so that its release is not known`;
@@ -32,9 +33,16 @@ export const runscRelease: Check = {
   },
 };
 
-/** The program with this many pages of code. An upgrade may have replaced it just before or after the boot. */
-async function runningOf(inputs: CheckInputs, pages: number): Promise<RunscProgram | undefined> {
-  const runs = (program: RunscProgram) => hasTextPages(program, pages);
+/**
+ * The program that the sandbox runs, which has as many pages of code: an upgrade may have replaced it just before or after
+ * the boot. Without a proof runsc itself.
+ */
+export async function runningOf(
+  inputs: CheckInputs,
+  witness: Witness | undefined,
+): Promise<RunscProgram | undefined> {
+  if (witness === undefined) return (await inputs.programs())[0];
+  const runs = (program: RunscProgram) => hasTextPages(program, witness.textPages);
   return (await inputs.programs()).find(runs) ?? (await inputs.currentPrograms()).find(runs);
 }
 

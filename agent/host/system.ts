@@ -8,6 +8,10 @@ export type Facts = {
   /** As the program names it, for example "release-20260223.0"; undefined where it was seen to name none. */
   readonly runsc?: string | undefined;
   readonly platform?: string;
+  /** The NVIDIA driver's version, such as "580.105.08"; undefined where there is none. */
+  readonly nvidiaDriver?: string | undefined;
+  /** Whether pods with a GPU start with that driver; undefined where that is not known. */
+  readonly gpu?: 'true' | 'false' | undefined;
   readonly distribution?: string;
   readonly [hardware: string]: string | undefined;
 };

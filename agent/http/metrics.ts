@@ -13,6 +13,9 @@ const GAUGES = {
   gvisor_last_proof_timestamp_seconds: ['Time of the last proof, Unix time.'],
   gvisor_proof_interval_seconds: ['Interval of proofs.'],
   gvisor_node_info: ['Releases on this node.', 'runsc', 'platform', 'containerd', 'kernel'],
+  gvisor_gpu_driver_supported: [
+    'Whether gVisor supports the NVIDIA driver; absent without a driver, or if that is not known.',
+  ],
   gvisor_probe_orphans: ['Sandboxes of earlier probes that containerd cannot remove.'],
   gvisor_unwatched_directories: ['Directories that are polled, because they cannot be watched.'],
   gvisor_last_boot_seconds: ['Duration of the last boot of a sandbox.'],
@@ -73,6 +76,7 @@ export class Metrics implements Publisher {
     // Absent until known.
     this.#gauges.gvisor_last_boot_seconds.remove();
     this.#gauges.gvisor_node_expected.remove();
+    this.#gauges.gvisor_gpu_driver_supported.remove();
     this.#gauges.gvisor_installation_failed.remove();
     this.#gauges.gvisor_containerd_restart_safe.remove();
     this.#gauges.gvisor_sandboxes_last_scan_timestamp_seconds.remove();
@@ -90,6 +94,8 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_node_info.reset();
     const { runsc = '', platform = '', containerd = '', kernel = '' } = facts;
     this.#gauges.gvisor_node_info.set({ runsc, platform, containerd, kernel }, 1);
+    this.#gauges.gvisor_gpu_driver_supported.remove();
+    if (facts.gpu !== undefined) this.#gauges.gvisor_gpu_driver_supported.set(Number(facts.gpu === 'true'));
     const old = this.#published?.verdict;
     if (old !== undefined && (old.status !== verdict.status || old.reason !== verdict.reason))
       this.#counters.gvisor_transitions_total.inc({ reason: verdict.reason });

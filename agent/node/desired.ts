@@ -86,12 +86,13 @@ export function desiredState(
  * does not know yet stay as its predecessor wrote them, except on a node that fails.
  */
 export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
-  const { ready, runscVersion, platform } = OWN_KEYS.labels;
+  const { ready, runscVersion, platform, gpu } = OWN_KEYS.labels;
   const isKnown = (fact: keyof Facts) => fact in facts || verdict.status === 'False';
   return {
     [ready]: verdict.status === 'True' ? 'true' : 'false',
     ...(isKnown('runsc') ? { [runscVersion]: labelValue(facts.runsc) } : {}),
     ...(isKnown('platform') ? { [platform]: labelValue(facts.platform) } : {}),
+    ...(isKnown('gpu') ? { [gpu]: labelValue(facts.gpu) } : {}),
   };
 }
 

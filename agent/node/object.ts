@@ -15,6 +15,8 @@ export const OWN_KEYS = {
     ready: `${DOMAIN}/ready`,
     runscVersion: `${DOMAIN}/runsc-version`,
     platform: `${DOMAIN}/platform`,
+    /** "true" where gVisor supports the node's NVIDIA driver, "false" where it does not; else absent. */
+    gpu: `${DOMAIN}/gpu`,
     /** "true" where the node should run gVisor, else "false"; read it with {@link isExpected}. */
     expected: `${DOMAIN}/expected`,
   },

@@ -205,6 +205,6 @@ function startsWith(...weak: readonly string[]): (value: string) => boolean {
 }
 
 /** As Go's flag package parses a bool: https://pkg.go.dev/strconv#ParseBool */
-function isTrue(value: string): boolean {
+export function isTrue(value: string): boolean {
   return ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
 }

@@ -80,6 +80,8 @@ const LABELS: Readonly<Record<string, string>> = {
   containerd: 'containerd',
   runsc: 'runsc',
   platform: 'gVisor platform',
+  nvidiaDriver: 'NVIDIA driver',
+  gpu: 'NVIDIA driver in gVisor',
   cpu: 'Processor',
   architecture: 'Architecture',
   cores: 'Cores',
@@ -100,6 +102,7 @@ function describeFact(key: string, value: string): string {
   if (key === 'memoryBytes' && Number(value) > 0) return `${(Number(value) / 2 ** 30).toFixed(1)} GiB`;
   if (key === 'virtualization')
     return value === 'true' ? 'offered by the processor' : 'not offered by the processor';
+  if (key === 'gpu') return value === 'true' ? 'supported' : 'not supported';
   return value;
 }
 

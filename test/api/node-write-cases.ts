@@ -188,7 +188,7 @@ const HANDLERS: readonly Case[] = [
 ];
 
 const OWN: readonly Case[] = [
-  ...['ready', 'runsc-version', 'platform'].flatMap((name) =>
+  ...['ready', 'runsc-version', 'platform', 'gpu'].flatMap((name) =>
     accepted('agent', {
       [`its label ${name}`]: status(label(`${DOMAIN}/${name}`, 'false')),
       [`its label ${name} removed`]: status(label(`${DOMAIN}/${name}`, null)),

@@ -26,6 +26,12 @@ const RELEASE_UNKNOWN = { 'runsc-release': 'unknown ReleaseUnknown', sidecars: '
 export const HOSTS: Readonly<Record<string, FixtureHost>> = {
   'kubeadm-ready': { release: 'v2.4.2', outcomes: {} },
   'debian-ready': { release: '1.7.24~ds1', outcomes: {} },
+  'kubeadm-gpu': { release: 'v2.4.2', outcomes: {} },
+  'kubeadm-gpu-unknown': { release: 'v2.4.2', outcomes: { gpu: 'unknown GpuDriverUnknown' } },
+  'debian-gpu-unsupported': {
+    release: '1.7.24~ds1',
+    outcomes: { gpu: 'warning GpuDriverUnsupported' },
+  },
   'k3s-ready': { release: 'v2.1.5-k3s1', outcomes: {} },
   'rke2-ready': { release: 'v2.1.5-k3s1', outcomes: {} },
   'k0s-ready': { release: 'v2.2.2', outcomes: {} },

@@ -98,6 +98,20 @@ describe('Metrics', () => {
     assert.deepEqual(await countedBy(metrics, 'gvisor_transitions_total'), transitions);
   });
 
+  it('exports whether gVisor supports the NVIDIA driver, where that is known', async () => {
+    const metrics = new Metrics('0.1.0');
+    const samples = () => samplesOf(metrics, 'gvisor_gpu_driver_supported');
+    assert.deepEqual(await samples(), []);
+    for (const [gpu, expected] of [
+      ['true', ['1']],
+      ['false', ['0']],
+      [undefined, []],
+    ] as const) {
+      metrics.publish(reportOf({ facts: { gpu } }));
+      assert.deepEqual(await samples(), expected);
+    }
+  });
+
   it('exports whether the last installation failed, where the installer was used', async () => {
     const failure = { release: 'release-1', step: 'prove', message: 'no boot', at: '' };
     const pending = { release: 'release-1', step: 'write', since: '' };

@@ -7,7 +7,7 @@ import { claimFor, fingerprintOf, guardRollout, labelsFor, labelValue } from '..
 import { type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
 import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 
-const { ready: LABEL, runscVersion: RUNSC, platform: PLATFORM } = OWN_KEYS.labels;
+const { ready: LABEL, runscVersion: RUNSC, platform: PLATFORM, gpu: GPU } = OWN_KEYS.labels;
 const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNKNOWN = verdictOf('Unknown', 'ContainerdUnreachable');
@@ -55,11 +55,14 @@ describe('labelsFor', () => {
   // biome-ignore format: one row a line
   for (const [what, verdict, of, labels] of [
     ['names readiness, release and platform', PROVEN_VERDICT, facts, { [LABEL]: 'true', ...known }],
-    ['is false for False', BROKEN, facts, { [LABEL]: 'false', ...known }],
+    ['is false for False', BROKEN, facts, { [LABEL]: 'false', ...known, [GPU]: null }],
     ['is false for Unknown', UNKNOWN, facts, { [LABEL]: 'false', ...known }],
     ['keeps the labels of missing facts', PROVEN_VERDICT, {}, { [LABEL]: 'true' }],
     ['removes the label of an undefined fact', PROVEN_VERDICT, unknown, { [LABEL]: 'true', [RUNSC]: null, [PLATFORM]: 'kvm' }],
-    ['removes the labels of missing facts on a failing node', BROKEN, {}, { [LABEL]: 'false', [RUNSC]: null, [PLATFORM]: null }],
+    ['removes the labels of missing facts on a failing node', BROKEN, {}, { [LABEL]: 'false', [RUNSC]: null, [PLATFORM]: null, [GPU]: null }],
+    ['says that GPUs work', PROVEN_VERDICT, { gpu: 'true' }, { [LABEL]: 'true', [GPU]: 'true' }],
+    ['says that they do not', PROVEN_VERDICT, { gpu: 'false' }, { [LABEL]: 'true', [GPU]: 'false' }],
+    ['removes the label of a GPU driver that is gone', PROVEN_VERDICT, { gpu: undefined }, { [LABEL]: 'true', [GPU]: null }],
   ] as const) {
     it(what, () => assert.deepEqual(labelsFor(verdict, of as Facts), labels));
   }

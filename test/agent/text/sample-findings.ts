@@ -38,6 +38,7 @@ export const FINDINGS: readonly Finding[] = [
   passed('isolation', 'No flag in force weakens the sandbox', 26.4, { value: 'process 189 "runsc-sandbox", with a seccomp filter' }),
   passed('limits', 'The sandbox lies in /kubepods/gvisor_ready', 0.4, { value: 'asked for /kubepods/gvisor_ready' }, { value: 'process 189 is in /kubepods/gvisor_ready/1f' }),
   passed('runsc-release', 'gVisor release-20260223.0', 74.5, { file: RUNSC, value: 'release-20260223.0' }),
+  passed('gpu', 'gVisor release-20260223.0 supports NVIDIA driver 580.126.09', 0.6, { file: '/proc/driver/nvidia/version', value: '580.126.09' }),
 ];
 
 export const NO_SHIM = `"${SHIM}" is not there`;

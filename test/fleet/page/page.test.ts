@@ -44,7 +44,7 @@ describe('the page of a node', () => {
       'In the Node node-1 Label gvisor.node-restriction.kubernetes.io/ready false',
       'Condition GVisorReady False RunscNotFound , since 2026-11-24 17:20:03 UTC'.replace(' ,', ','),
       'Proof ✗ failed',
-      'Checks 1 fail, 1 warning, 12 pass',
+      'Checks 1 fail, 1 warning, 13 pass',
       '✗ fail runsc is installed and executable RunscNotFound',
       '! warning The loaded handler is the one on disk RestartPending',
       '✓ pass The kernel and the architecture can run gVisor',
@@ -130,7 +130,7 @@ describe('the page of a node', () => {
   it('shows a proven node with the figures of its proof and its facts', () => {
     shows(HEALTHY, 'node-1', 'gVisor works here', 'SandboxProven', HEALTHY.verdict.message);
     shows(HEALTHY, 'Boot 0.84 s', 'Teardown 0.50 s', 'Process of the sandbox runsc-sandbox (189)');
-    shows(HEALTHY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '14 pass');
+    shows(HEALTHY, 'Last proven: 2026-11-24 17:12:34 UTC', 'trigger: timer', '15 pass');
     shows(
       HEALTHY,
       'System Debian GNU/Linux 12',
@@ -156,7 +156,7 @@ describe('the page of a node', () => {
     shows(BROKEN, 'gVisor does not work here', `ShimNotFound ${NO_SHIM} What to do`);
     shows(BROKEN, `What to do ShimNotFound ${REASONS.ShimNotFound.remedy}`);
     shows(BROKEN, `RunscTooOld ${REASONS.RunscTooOld.remedy}`);
-    shows(BROKEN, '1 fail, 1 warning, 1 unknown, 11 pass', BROKEN.proof.message);
+    shows(BROKEN, '1 fail, 1 warning, 1 unknown, 12 pass', BROKEN.proof.message);
   });
 
   it('shows the latest result where it is not published yet', () => {

@@ -1,0 +1,95 @@
+import type { Facts } from '../host/system.ts';
+import { isTrue } from '../runsc/flags.ts';
+import { driversOf, nearestDrivers, parseNvidiaVersion } from '../runsc/nvidia-drivers.ts';
+import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
+import type { Check } from './check.ts';
+import { type CheckResult, pass, skip, unknown, warning } from './finding.ts';
+import { runningOf } from './runsc-release.ts';
+
+/** https://download.nvidia.com/XFree86/Linux-x86_64/550.54.15/README/procinterface.html */
+const FILE = '/proc/driver/nvidia/version';
+/** Of the open driver, then of the proprietary one: https://github.com/nix-community/nixGL/issues/186 */
+const VERSION =
+  /^NVRM version: +NVIDIA UNIX (?:Open Kernel Module for \S+|\S+ Kernel Module) +(\d[\d.]*)(?: |$)/m;
+/**
+ * The first release that passes a GPU on without the flag nvproxy.
+ * https://github.com/google/gvisor/commit/0bf82b30d
+ */
+const AUTOMATIC_SINCE = parseRunscRelease('20260525.0');
+
+/** Do pods with a GPU start? gVisor refuses a driver that its release does not know, and pods see a bare EOF. */
+export const gpu: Check = {
+  id: 'gpu',
+  title: 'gVisor supports the NVIDIA driver',
+  async inspect(inputs, witness) {
+    const text = await inputs.sources.host.readText(FILE);
+    if (text === undefined)
+      return { ...skip('There is no NVIDIA driver'), facts: { nvidiaDriver: undefined, gpu: undefined } };
+    const driver = parseNvidiaVersion(VERSION.exec(text)?.[1] ?? '');
+    if (driver === undefined) {
+      const message = `"${FILE}" names no version of the NVIDIA driver`;
+      const seen = unknown('GpuDriverUnknown', message, [{ file: FILE, value: text.slice(0, 100) }]);
+      return { ...seen, facts: { nvidiaDriver: undefined, gpu: undefined } };
+    }
+    const program = await runningOf(inputs, witness);
+    const flags = witness?.flags ?? Object.fromEntries((await inputs.runscConfig()).flags);
+    const result = judgeDriver(driver, program?.release ?? parseRunscRelease(''), flags);
+    const evidence = [
+      { file: FILE, value: driver },
+      ...(program === undefined ? [] : [{ file: program.path, value: program.release.text || 'no release' }]),
+    ];
+    return { ...result, evidence, facts: { nvidiaDriver: driver, ...factOf(result) } };
+  },
+};
+
+/**
+ * Judges a driver by the release's table and the flags in force. gVisor takes `nvproxy-driver-version` for the driver's
+ * version if it is set.
+ * https://github.com/google/gvisor/blob/release-20260817.0/pkg/sentry/devices/nvproxy/nvproxy.go (Register)
+ */
+export function judgeDriver(
+  driver: string,
+  release: RunscRelease,
+  flags: Readonly<Record<string, string>>,
+): CheckResult {
+  const drivers = driversOf(release);
+  if (drivers === undefined) {
+    const which = release.text === '' ? 'the installed gVisor' : `gVisor ${release.text}`;
+    const message = `It is not known whether ${which} supports NVIDIA driver ${driver}`;
+    return unknown('GpuDriverUnknown', message);
+  }
+  const gvisor = `gVisor ${release.text}`;
+  const isAutomatic = (compareReleases(release, AUTOMATIC_SINCE) ?? -1) >= 0;
+  if (!isAutomatic && !isTrue(flags.nvproxy ?? ''))
+    return skip(`${gvisor} gives pods a GPU only with its flag nvproxy, which is not set`);
+  const { supported, unqualified } = drivers;
+  const isAllowed = isTrue(flags['nvproxy-allow-unsupported-driver'] ?? '');
+  const given = flags['nvproxy-driver-version'] ?? '';
+  const taken = given === 'latest' ? supported.at(-1) : given === '' ? driver : parseNvidiaVersion(given);
+  const isKnown = taken !== undefined && [...supported, ...(isAllowed ? unqualified : [])].includes(taken);
+  if (given !== '' && taken !== driver) {
+    const flag = `flag nvproxy-driver-version=${given}`;
+    if (isKnown) {
+      const message = `By its ${flag} ${gvisor} takes NVIDIA driver ${driver} for ${taken}: whether these are compatible is not known`;
+      return unknown('GpuDriverUnknown', message);
+    }
+    const message = `${gvisor} does not know the driver in its ${flag}, so that pods with a GPU do not start`;
+    return warning('GpuDriverUnsupported', message);
+  }
+  if (supported.includes(driver)) return pass(`${gvisor} supports NVIDIA driver ${driver}`);
+  if (isKnown) {
+    const message = `${gvisor} does not support NVIDIA driver ${driver}, but its flag nvproxy-allow-unsupported-driver allows it`;
+    return pass(message);
+  }
+  const nearest = nearestDrivers(driver, supported).join(' and ');
+  const allow = unqualified.includes(driver)
+    ? ', and the flag nvproxy-allow-unsupported-driver would allow this one'
+    : '';
+  const message = `${gvisor} does not support NVIDIA driver ${driver}, so that pods with a GPU do not start. The nearest that it supports: ${nearest}${allow}`;
+  return warning('GpuDriverUnsupported', message);
+}
+
+function factOf({ status }: CheckResult): Pick<Facts, 'gpu'> {
+  if (status === 'pass') return { gpu: 'true' };
+  return { gpu: status === 'fail' ? 'false' : undefined };
+}
