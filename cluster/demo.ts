@@ -20,6 +20,7 @@ import {
   deployAgent,
   evaluationPod,
   healAndWait,
+  READY_LABEL,
   runPod,
   secondsUntilLabel,
   viewNodes,
@@ -32,6 +33,11 @@ const STEP_WIDTH = 11;
 const terminal = process.stdout.isTTY;
 const display = { terminal, write: (text: string) => process.stdout.write(text) };
 
+/** manifests/base, and the handler of the second act. */
+const MANIFESTS = join(REPO, 'cluster/additional-handler');
+const DEBUG_CLASS = 'gvisor-debug';
+const DEBUG_HANDLER = 'runsc-debug';
+
 /** Without the default cluster's older programs, which would be two more builds on the first run. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor: 'none' }] as const;
 
@@ -39,7 +45,7 @@ const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor:
 const AGAIN = [
   'npm run cluster -- --name demo up --node name=node-1 --node name=node-2 --node name=node-3,gvisor=none',
   'npm run cluster -- --name demo load',
-  'npm run cluster -- --name demo kubectl apply -k manifests/base',
+  'npm run cluster -- --name demo kubectl apply -k cluster/additional-handler',
   'npm run cluster -- --name demo install node-3 current',
 ];
 
@@ -96,7 +102,7 @@ async function runStory(): Promise<'done'> {
   title('2. The agent is deployed to every node');
   say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
   say('   grants the label that the RuntimeClass "gvisor" selects.');
-  const nodes = await showNodes(cluster, display, () => deployAgent(cluster, join(REPO, 'manifests/base')));
+  const nodes = await showNodes(cluster, display, () => deployAgent(cluster, MANIFESTS));
   expect(
     nodes.map(({ ready }) => ready).join(' ') === 'true true false',
     'two nodes are proven, the third is not',
@@ -154,12 +160,56 @@ async function runStory(): Promise<'done'> {
   title(`7. ${home} is repaired`);
   const back = await showNodes(cluster, display, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
+
+  title(
+    `8. ${third.name} gets a second handler: the same release with other flags, under a label of its own`,
+  );
+  const debug = await installer(third, 'current', ['--handler', DEBUG_HANDLER, '--flag', 'debug=true']);
+  const label = `${READY_LABEL}-${DEBUG_HANDLER}`;
+  const second = await secondsUntilLabel(
+    cluster,
+    third.name,
+    'true',
+    async () => {
+      if ((await debug()) !== 0) throw new Error('The installer refused the second handler');
+    },
+    { label },
+  );
+  expect(true, `the label ready-${DEBUG_HANDLER} came ${bold(`${second.toFixed(1)} s`)} after the start`);
+
+  title(`9. ${third.name}'s main handler breaks, its second does not`);
+  await showNodes(cluster, display, () => breakAndWait(cluster, third.name, 'shim-missing'));
+  const plain = await runPod(cluster, 'evaluation-3', evaluationPod('evaluation-3', { gvisor: true }));
+  expect(plain !== third.name, `a pod of the RuntimeClass "gvisor" runs on ${plain}`);
+  const pod = evaluationPod('evaluation-4', { gvisor: true, runtimeClass: DEBUG_CLASS });
+  const placed = await runPod(cluster, 'evaluation-4', pod);
+  expect(placed === third.name, `a pod of "${DEBUG_CLASS}" runs on ${placed}, the only node that has it`);
+  say(`   and sees   ${await kernelIn(cluster, 'evaluation-4')}`);
+
+  title(`10. ${third.name}'s main handler is repaired, and its second breaks`);
+  await healAndWait(cluster, third.name, 'shim-missing');
+  const removed = await secondsUntilLabel(
+    cluster,
+    third.name,
+    'false',
+    async () => third.remove((await third.gvisor(DEBUG_HANDLER))?.shim ?? ''),
+    { label },
+  );
+  const { ready } = (await viewNodes(cluster)).find(({ name }) => name === third.name) ?? {};
+  expect(
+    ready === 'true',
+    `its label ready-${DEBUG_HANDLER} went after ${bold(`${removed.toFixed(2)} s`)}; the label ready stays`,
+  );
   return 'done';
 }
 
 /** The installer on a node, as a function that shows its lines as they come and resolves with its exit code. */
-async function installer(node: ClusterNode, release: ReleaseName): Promise<() => Promise<number>> {
-  const words = ['--json', 'install', '--release', await ensureRelease(release)];
+async function installer(
+  node: ClusterNode,
+  release: ReleaseName,
+  options: readonly string[] = [],
+): Promise<() => Promise<number>> {
+  const words = ['--json', 'install', '--release', await ensureRelease(release), ...options];
   const [program, ...args] = await installerCommand(node, words);
   return async () => {
     const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -46,17 +46,23 @@ export async function deployAgent(cluster: Cluster, manifests: string): Promise<
   });
 }
 
-/** A pod of the workload image (JSON); `gvisor` selects the RuntimeClass. */
+/** A pod of the workload image (JSON); `gvisor` selects the RuntimeClass "gvisor", and `runtimeClass` names another. */
 export function evaluationPod(
   name: string,
-  options: { readonly gvisor: boolean; readonly spec?: object; readonly container?: object },
+  options: {
+    readonly gvisor: boolean;
+    readonly runtimeClass?: string;
+    readonly spec?: object;
+    readonly container?: object;
+  },
 ): string {
+  const { gvisor, runtimeClass = 'gvisor' } = options;
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { name, labels: { app: 'evaluation' } },
     spec: {
-      ...(options.gvisor ? { runtimeClassName: 'gvisor' } : {}),
+      ...(gvisor ? { runtimeClassName: runtimeClass } : {}),
       terminationGracePeriodSeconds: 0,
       containers: [
         { name: 'evaluation', image: imageName('workload'), imagePullPolicy: 'Never', ...options.container },
@@ -81,7 +87,11 @@ export async function runPod(
 }
 
 /** {@link READY_LABEL} as a jsonpath. */
-export const READY_PATH = `.metadata.labels.${READY_LABEL.replaceAll('.', '\\.')}`;
+export const READY_PATH = labelPath(READY_LABEL);
+
+function labelPath(label: string): string {
+  return `.metadata.labels.${label.replaceAll('.', '\\.')}`;
+}
 
 /** Watches nodes, all if none is named, and calls `onChange` with the values at these jsonpaths. */
 export function watchLabels(
@@ -108,19 +118,22 @@ export async function secondsUntilLabel(
   node: string,
   value: 'true' | 'false',
   act: () => Promise<void>,
-  timeoutMs = 60_000,
+  { timeoutMs = 60_000, label = READY_LABEL } = {},
 ): Promise<number> {
   const opened = Promise.withResolvers<void>();
   const seen = Promise.withResolvers<number>();
   const limitMs = patient(timeoutMs);
   const timer = setTimeout(
-    () => seen.reject(new Error(`The label of ${node} did not become "${value}" within ${limitMs / 1000} s`)),
+    () =>
+      seen.reject(
+        new Error(`The label ${label} of ${node} did not become "${value}" within ${limitMs / 1000} s`),
+      ),
     limitMs,
   );
   let begun: number | undefined;
-  const watch = watchLabels(cluster, [node], [READY_PATH], ([label]) => {
+  const watch = watchLabels(cluster, [node], [labelPath(label)], ([now]) => {
     opened.resolve();
-    if (begun !== undefined && label === value) seen.resolve((performance.now() - begun) / 1000);
+    if (begun !== undefined && now === value) seen.resolve((performance.now() - begun) / 1000);
   });
   void watch.ended.then(() => seen.reject(new Error(`The watch on ${node} ended`)));
   try {

@@ -109,9 +109,9 @@ export class ClusterNode {
     await unplug(this.#controlPlane, this.spec);
   }
 
-  /** What the installer committed on this node, else what the node was made with; undefined for a node without gVisor. */
-  async gvisor(): Promise<NodeGvisor | undefined> {
-    const journal = await this.system.read(installJournal('runsc'));
+  /** What the installer committed under a handler, else what the node was made with; undefined for a node without gVisor. */
+  async gvisor(handler = 'runsc'): Promise<NodeGvisor | undefined> {
+    const journal = await this.system.read(installJournal(handler));
     const installed = journal === '' ? undefined : (JSON.parse(journal) as Journal).installed;
     if (installed === undefined) return this.#ownGvisor();
     const generation = generationAt(installed.generation);

@@ -59,7 +59,7 @@ describe('the fleet controller and its alerts, on a real cluster with a real Pro
 
   it('withdraws the label when an agent cannot run, and restores it within 5 s of the next proof', async () => {
     const disable = () => disableAgents(cluster(), 'node-1');
-    const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', disable, 150_000);
+    const seconds = await secondsUntilLabel(cluster(), 'node-1', 'false', disable, { timeoutMs: 150_000 });
     await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'Unknown AgentLost');
     await waitFor('the page to show it', 20_000, async () => {
       const [first] = (await readFleet(cluster())).nodes;
@@ -68,7 +68,7 @@ describe('the fleet controller and its alerts, on a real cluster with a real Pro
     });
     await fires('GVisorAgentDown', 'node-1');
     const back = async () => enableAgents(cluster(), 'node-1');
-    await secondsUntilLabel(cluster(), 'node-1', 'true', back, 150_000);
+    await secondsUntilLabel(cluster(), 'node-1', 'true', back, { timeoutMs: 150_000 });
     const backMs = Date.now();
     const { provenAt = '' } = await readReport(cluster(), 'node-1');
     const lateS = (backMs - Date.parse(provenAt)) / 1_000;
@@ -83,10 +83,12 @@ describe('the fleet controller and its alerts, on a real cluster with a real Pro
     await waitForBreaker(cluster());
     const { machine } = cluster().node('node-2');
     const pids = agentPids(machine);
-    await secondsUntilLabel(cluster(), 'node-2', 'false', () => machine.kill('STOP', pids), 120_000);
+    await secondsUntilLabel(cluster(), 'node-2', 'false', () => machine.kill('STOP', pids), {
+      timeoutMs: 120_000,
+    });
     await waitForNode(cluster(), 'node-2', ({ condition }) => condition === 'Unknown AgentLost');
     const resume = () => machine.kill('CONT', pids);
-    const seconds = await secondsUntilLabel(cluster(), 'node-2', 'true', resume, 30_000);
+    const seconds = await secondsUntilLabel(cluster(), 'node-2', 'true', resume, { timeoutMs: 30_000 });
     assert.ok(seconds < 10, `${seconds} s`);
     await waitForNode(cluster(), 'node-2', ({ condition }) => condition === 'True SandboxProven');
   });
