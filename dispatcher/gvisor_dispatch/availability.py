@@ -4,7 +4,7 @@ Node objects are the only evidence: a pod that does not start proves nothing, si
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from .api import Api
 from .errors import RefusedError, RetryLaterError
 from .nodes import (
+    AGENT_LOST,
     NOT_READY_TAINT,
     PROVEN_BY,
     READY_LABEL,
@@ -30,8 +31,6 @@ from .settings import Settings
 
 # gVisor boots there, but not as required, or a wrong setting keeps it from booting: the host's kernel would be worse.
 WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
-# The fleet controller's reason on a node whose agent is gone.
-AGENT_LOST = "AgentLost"
 INSTALLING = "InstallationUnderWay"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
 
@@ -63,57 +62,80 @@ class Availability:
         return self.reason in MISCONFIGURED
 
 
-async def availability(api: Api, spec: Mapping[str, Any], settings: Settings, enough: int = 1) -> Availability:
-    """Reads the RuntimeClass and nodes, and stops at `enough` nodes that take the pod. "Available" is no promise: the
-    scheduler decides on resources and volumes."""
-    name = settings.runtime_class
-    found = await read_class(api, name)
+@dataclass(frozen=True)
+class RuntimeClass:
+    """A RuntimeClass of gVisor. Its label is "true" on nodes where its handler is proven."""
+
+    name: str
+    label: str
+    selector: Mapping[str, str]
+    tolerations: Sequence[Json]
+
+
+async def read_class(api: Api, name: str, settings: Settings) -> RuntimeClass | Availability:
+    """A RuntimeClass, or why it does not lead to gVisor."""
+    found = await api.find(f'read RuntimeClass "{name}"', f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}")
     if found is None:
         return Availability("RuntimeClassMissing", f'there is no RuntimeClass "{name}"')
-    if found.get("handler") != settings.handler:
-        sentence = f'RuntimeClass "{name}" has the handler "{found.get("handler")}", not "{settings.handler}"'
-        return Availability("HandlerMismatch", sentence)
-    scheduling = found.get("scheduling") or {}
+    handler, scheduling = str(found.get("handler")), found.get("scheduling") or {}
     selector = scheduling.get("nodeSelector") or {}
+    own = f"{READY_LABEL}-{handler}"
+    is_additional = selector.get(own) == "true"
+    if not is_additional and handler != settings.handler:
+        sentence = f'RuntimeClass "{name}" has the handler "{handler}", but does not select {own}: "true"'
+        return Availability("HandlerMismatch", f'{sentence}; the main handler is "{settings.handler}"')
+    label = own if is_additional else READY_LABEL
+    return RuntimeClass(name, label, selector, scheduling.get("tolerations") or [])
+
+
+async def availability(
+    api: Api, found: RuntimeClass, spec: Mapping[str, Any], settings: Settings, enough: int = 1
+) -> Availability:
+    """Reads the nodes, and stops at `enough` of them that take the pod. "Available" is no promise: the scheduler
+    decides on resources and volumes."""
     for _ in range(3):
         try:
-            where = None if selector.get(READY_LABEL) == "true" else await unguarded(api, scheduling, spec)
+            where = None if found.selector.get(found.label) == "true" else await unguarded(api, found, spec)
             if where:
-                sentence = f'RuntimeClass "{name}" does not select {READY_LABEL}: "true", so its pods could land'
+                sentence = f'RuntimeClass "{found.name}" does not select {READY_LABEL}: "true", so its pods could land'
                 return Availability("RuntimeClassUnscoped", f"{sentence} {where}")
-            return await survey(api, scheduling, spec, settings, enough)
+            return await survey(api, found, spec, settings, enough)
         except RefusedError as error:
             if error.status != 410:  # the continue token has expired: start over
                 raise
     raise RetryLaterError("ApiUnavailable", "cannot list nodes: the list expired three times before its end was read")
 
 
-async def unguarded(api: Api, scheduling: Json, spec: Mapping[str, Any]) -> str | None:
+async def unguarded(api: Api, found: RuntimeClass, spec: Mapping[str, Any]) -> str | None:
     """Where a pod could land unproven if its class selects a pool of nodes and not the proven ones; None if the agents'
     taint keeps it away from every unproven node of the pool."""
     taint = {"key": NOT_READY_TAINT, "effect": "NoSchedule"}
-    if not scheduling.get("nodeSelector") or any(tolerates(one, taint) for one in tolerations(scheduling, spec)):
+    other_labels = [key for key in found.selector if f"{key}-".startswith(f"{READY_LABEL}-")]
+    tolerated = any(tolerates(one, taint) for one in tolerations(found, spec))
+    if not found.selector or other_labels or tolerated:
         return "on a node where gVisor was not proven"
-    async for node in api.nodes(as_text(scheduling["nodeSelector"])):
+    async for node in api.nodes(as_text(found.selector)):
         guarded = any(one.get("key") == NOT_READY_TAINT and one.get("effect") == "NoSchedule" for one in taints(node))
         if not guarded and not has_labels(node, {READY_LABEL: "true"}):
             return f"on {node['metadata']['name']}, which is not proven and lacks the taint {NOT_READY_TAINT}"
     return None
 
 
-def tolerations(scheduling: Json, spec: Mapping[str, Any]) -> list[Json]:
+def tolerations(found: RuntimeClass, spec: Mapping[str, Any]) -> list[Json]:
     """A pod's tolerations once admission has added those of its RuntimeClass."""
-    return [*(scheduling.get("tolerations") or []), *(spec.get("tolerations") or [])]
+    return [*found.tolerations, *(spec.get("tolerations") or [])]
 
 
-async def survey(api: Api, scheduling: Json, spec: Mapping[str, Any], settings: Settings, enough: int) -> Availability:
+async def survey(
+    api: Api, found: RuntimeClass, spec: Mapping[str, Any], settings: Settings, enough: int
+) -> Availability:
     """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
-    selector = {**scheduling["nodeSelector"], READY_LABEL: "true"}
-    pool = {"nodeSelector": selector, "tolerations": tolerations(scheduling, spec)}
+    selector = {**found.selector, found.label: "true"}
+    pool = {"nodeSelector": selector, "tolerations": tolerations(found, spec)}
     pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
     proven = await among_proven(api.nodes(as_text(selector)), pod, enough)
-    others = {key: value for key, value in selector.items() if key != READY_LABEL}
-    return proven or await among_unproven(api.nodes(as_text(others)), pool, pod, settings)
+    others = {key: value for key, value in selector.items() if key != found.label}
+    return proven or await among_unproven(api.nodes(as_text(others)), found.label, pool, pod, settings)
 
 
 async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Availability | None:
@@ -134,23 +156,25 @@ async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Av
     return None
 
 
-async def among_unproven(nodes: AsyncIterable[Json], pool: Json, pod: Json, settings: Settings) -> Availability:
+async def among_unproven(
+    nodes: AsyncIterable[Json], label: str, pool: Json, pod: Json, settings: Settings
+) -> Availability:
     """Why no node is proven. gVisor fails if agents report so on nodes that would take the pod, and no node that
     the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
     otherwise a pod could reach the host's kernel by choosing its nodes."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
     async for node in nodes:
-        if obstacle(node, pool, unproven=True):
+        if obstacle(node, pool, ignoring=label):
             continue
-        name, (status, reason) = node["metadata"]["name"], verdict(node)
-        fails = is_evidence(node, settings)
+        name, (status, reason) = node["metadata"]["name"], verdict(node, label)
+        fails = is_evidence(node, label, settings)
         if status == "False" and reason in WITHHELD:
             withheld[reason].append(name)
         elif fails is None and reason == AGENT_LOST:
             lost[reason].append(name)
         elif fails is None:
             return Availability("GVisorUndecided", f"no node is proven, and {name} has no final verdict: {reason}")
-        elif fails and not obstacle(node, pod, unproven=True):
+        elif fails and not obstacle(node, pod, ignoring=label):
             failing[reason].append(name)
     if lost:
         return Availability(
@@ -166,24 +190,20 @@ async def among_unproven(nodes: AsyncIterable[Json], pool: Json, pod: Json, sett
     return Availability("NoReadyNode", sentence)
 
 
-def is_evidence(node: Json, settings: Settings) -> bool | None:
+def is_evidence(node: Json, label: str, settings: Settings) -> bool | None:
     """Whether a node is evidence that gVisor fails; None while that is undecided. A failing node is evidence
     if gVisor was proven there once. A node that was never proven may be in the middle of its installation; a lasting
-    failure is evidence only if the kubelet lists the handler, since other nodes were never meant to have gVisor."""
-    status, reason = verdict(node)
-    if status != "False" or reason == INSTALLING:
+    failure is evidence only if the kubelet lists the handler, since other nodes were never meant to have gVisor. An
+    additional handler is never evidence: its label is "false" also where the node is slow or full, or withheld."""
+    status, reason = verdict(node, label)
+    if label != READY_LABEL or status != "False" or reason == INSTALLING:
         return None
     if PROVEN_BY in (node["metadata"].get("annotations") or {}):
         return True
     return has_handler(node, settings.handler) if verdict_age(node) >= settings.install_grace else None
 
 
-async def read_class(api: Api, name: str) -> Json | None:
-    path = f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}"
-    return await api.find(f'read RuntimeClass "{name}"', path)
-
-
-async def node_fails(api: Api, name: str) -> bool:
-    """Whether the agent of one node reports that gVisor fails there."""
-    found = await api.node(name)
-    return found is not None and verdict(found)[0] == "False"
+async def node_fails(api: Api, name: str, settings: Settings) -> bool:
+    """Whether the agent of one node reports that the handler of the RuntimeClass fails there."""
+    node, found = await api.node(name), await read_class(api, settings.runtime_class, settings)
+    return node is not None and isinstance(found, RuntimeClass) and verdict(node, found.label)[0] == "False"

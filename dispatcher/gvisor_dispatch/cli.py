@@ -86,7 +86,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     default = Settings()
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--runtime-class", default=default.runtime_class)
-    common.add_argument("--handler", default=default.handler, help="the handler that the agents prove")
+    common.add_argument(
+        "--handler", default=default.handler, help="the main handler, the first in the agents' HANDLERS"
+    )
     for name in TIMES:
         common.add_argument(
             f"--{name.replace('_', '-')}", type=seconds, default=getattr(default, name), metavar="SECONDS"

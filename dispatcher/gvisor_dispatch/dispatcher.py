@@ -10,7 +10,7 @@ from urllib.parse import quote
 from kubernetes import client
 
 from .api import Api, backoff_delays, event_path, pod_path
-from .availability import Availability, availability
+from .availability import Availability, availability, read_class
 from .creating import create
 from .decision import Decision, Started, fallback_event, started
 from .errors import (
@@ -22,7 +22,7 @@ from .errors import (
     RefusedError,
     RetryLaterError,
 )
-from .explanation import Explanation, explanation
+from .explanation import Explainer, Explanation
 from .http import AsyncTransport, BlockingTransport, Transport, finish
 from .pods import (
     ID_ANNOTATION,
@@ -75,7 +75,10 @@ class AsyncDispatcher:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises
         ValueError for a pod that chooses its own node or runtime."""
         spec = checked(pod)["spec"] if pod is not None else {}
-        return await availability(self._api, spec, self._settings, enough)
+        found = await read_class(self._api, self._settings.runtime_class, self._settings)
+        if isinstance(found, Availability):
+            return found
+        return await availability(self._api, found, spec, self._settings, enough)
 
     async def explain(self, pod: Manifest) -> Explanation:
         """Why a pod, which any program may have created, runs in gVisor or does not. Needs only its name and
@@ -84,14 +87,14 @@ class AsyncDispatcher:
         seen = await self._api.read_pod(namespace, name)
         if seen is None:
             return Explanation(None, "PodMissing", f"there is no pod {namespace}/{name}")
-        return await explanation(self._api, seen, self._settings)
+        return await Explainer(self._api, self._settings).explain(seen)
 
     async def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
         """Explains the pods that a label selector finds, such as those of a Job or a Helm release, by their names."""
         path = pod_path(namespace)
         found = await self._api.read(f"list pods of {namespace}", path, labelSelector=selector)
-        pods = found.get("items") or []
-        return {pod["metadata"]["name"]: await explanation(self._api, pod, self._settings) for pod in pods}
+        explainer = Explainer(self._api, self._settings)
+        return {pod["metadata"]["name"]: await explainer.explain(pod) for pod in found.get("items") or []}
 
     async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from .api import Api
-from .availability import availability, read_class
+from .availability import Availability, RuntimeClass, availability, read_class
 from .nodes import verdict
 from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, truncated, why_rejected
 from .settings import Settings
@@ -14,6 +17,8 @@ from .starting import why_pending
 # Events of the agents, which look at a pod's processes. A user who may create Events could forge them, but none of them
 # makes a pod count as in gVisor.
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,50 +31,56 @@ class Explanation:
     node: str = ""
 
 
-async def explanation(api: Api, pod: Json, settings: Settings) -> Explanation:
-    """Explains a pod as it was read."""
-    outside = await why_outside(api, pod, settings)
-    if outside:
-        return outside
-    node = pod["spec"].get("nodeName") or ""
-    if not has_started(pod):
-        return Explanation(None, *await why_not_started(api, pod, settings), node)
-    events = {event.get("reason"): str(event.get("message")) for event in await api.warnings(pod)}
-    if UNSANDBOXED in events:
-        return Explanation(False, UNSANDBOXED, events[UNSANDBOXED], node)
-    found = await api.node(node)
-    status, reason = verdict(found) if found else ("Unknown", "the node is gone")
-    if status != "True":
-        sentence = f"the pod's handler is gVisor's, but {node} is not proven now: GVisorReady is {status}: {reason}"
-        return Explanation(None, "NodeUnproven", sentence, node)
-    if WEAKENED in events:
-        return Explanation(True, WEAKENED, events[WEAKENED], node)
-    sentence = f"the pod's handler is gVisor's, and gVisor is proven on {node}: {reason}"
-    return Explanation(True, "InGVisor", sentence, node)
+class Explainer:
+    """Explains pods as they were read. It reads each RuntimeClass and node once, so it serves only one call."""
 
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self._api = api
+        self._settings = settings
+        self._seen: dict[str, Any] = {}
 
-async def why_outside(api: Api, pod: Json, settings: Settings) -> Explanation | None:
-    """Why a pod's RuntimeClass does not lead to gVisor; None if it does."""
-    node, name = pod["spec"].get("nodeName") or "", pod["spec"].get("runtimeClassName")
-    if not name:
-        record = annotation(pod, MESSAGE_ANNOTATION)
-        sentence = "the pod has no runtimeClassName: it runs on the host's kernel" + (f"; {record}" if record else "")
-        return Explanation(False, "NoRuntimeClass", sentence, node)
-    found = await read_class(api, name)
-    if found is None:
-        return Explanation(None, "RuntimeClassMissing", f'there is no RuntimeClass "{name}"', node)
-    if found.get("handler") != settings.handler:
-        sentence = f'its RuntimeClass "{name}" has the handler "{found.get("handler")}", not "{settings.handler}"'
-        return Explanation(False, "HandlerMismatch", sentence, node)
-    return None
+    async def explain(self, pod: Json) -> Explanation:
+        node, name = pod["spec"].get("nodeName") or "", pod["spec"].get("runtimeClassName")
+        if not name:
+            record = annotation(pod, MESSAGE_ANNOTATION)
+            sentence = "the pod has no runtimeClassName: it runs on the host's kernel"
+            return Explanation(False, "NoRuntimeClass", f"{sentence}; {record}" if record else sentence, node)
+        found = await self._once(f"class {name}", lambda: read_class(self._api, name, self._settings))
+        if isinstance(found, Availability):
+            in_gvisor = False if found.reason == "HandlerMismatch" else None
+            return Explanation(in_gvisor, found.reason, found.message, node)
+        if not has_started(pod):
+            return Explanation(None, *await self._why_not_started(pod, found), node)
+        return await self._explain_started(pod, found, node)
 
+    async def _explain_started(self, pod: Json, found: RuntimeClass, name: str) -> Explanation:
+        events = {event.get("reason"): str(event.get("message")) for event in await self._api.warnings(pod)}
+        if UNSANDBOXED in events:
+            return Explanation(False, UNSANDBOXED, events[UNSANDBOXED], name)
+        node = await self._once(f"node {name}", lambda: self._api.node(name))
+        status, reason = verdict(node, found.label) if node else ("Unknown", "the node is gone")
+        if status != "True":
+            sentence = f"the pod's handler is gVisor's, but {name} is not proven now: {status}: {reason}"
+            return Explanation(None, "NodeUnproven", sentence, name)
+        if WEAKENED in events:
+            return Explanation(True, WEAKENED, events[WEAKENED], name)
+        sentence = f"the pod's handler is gVisor's, and gVisor is proven on {name}: {reason}"
+        return Explanation(True, "InGVisor", sentence, name)
 
-async def why_not_started(api: Api, pod: Json, settings: Settings) -> tuple[str, str]:
-    """The reason and the message for a pod without a started container."""
-    if phase(pod) == "Failed":
-        return "PodRejected", why_rejected(pod)
-    cause = await why_pending(api, pod)
-    if is_bound(pod):
-        return "NotStarted", truncated(f"the pod has a node and no container has started: {cause}")
-    found = await availability(api, pod["spec"], settings)
-    return "NotScheduled", truncated(f"no node has the pod: {cause}; {found.reason}: {found.message}")
+    async def _why_not_started(self, pod: Json, found: RuntimeClass) -> tuple[str, str]:
+        """The reason and the message for a pod without a started container."""
+        if phase(pod) == "Failed":
+            return "PodRejected", why_rejected(pod)
+        cause = await why_pending(self._api, pod)
+        if is_bound(pod):
+            return "NotStarted", truncated(f"the pod has a node and no container has started: {cause}")
+        spec = {part: pod["spec"].get(part) for part in ("nodeSelector", "tolerations", "affinity")}
+        key = f"nodes {found.name} {json.dumps(spec, sort_keys=True)}"
+        now = await self._once(key, lambda: availability(self._api, found, spec, self._settings))
+        return "NotScheduled", truncated(f"no node has the pod: {cause}; {now.reason}: {now.message}")
+
+    async def _once(self, what: str, read: Callable[[], Awaitable[T]]) -> T:
+        if what not in self._seen:
+            self._seen[what] = await read()
+        found: T = self._seen[what]
+        return found

@@ -9,25 +9,28 @@ from typing import Any
 Json = Mapping[str, Any]
 # Keys that agents write to a Node.
 CONDITION = "GVisorReady"
+# The main handler's; an additional handler's has its name behind a hyphen.
 READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
 NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
 # Kept with an empty value when a proof is withdrawn.
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
+# The fleet controller's reason on a node whose agent is gone.
+AGENT_LOST = "AgentLost"
 
 
-def obstacle(node: Json, spec: Json, *, unproven: bool = False) -> str | None:
-    """Why a node does not take a pod of this spec now; None if it does. With `unproven` the agent's own label and
-    taint are ignored, as if the node were proven. Resources and volumes are left to the scheduler."""
+def obstacle(node: Json, spec: Json, *, ignoring: str | None = None) -> str | None:
+    """Why a node does not take a pod of this spec now; None if it does. `ignoring` a handler's label, also ignores the
+    agent's taint, as if the node were proven. Resources and volumes are left to the scheduler."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
     selector = spec.get("nodeSelector") or {}
-    labels = {key: value for key, value in selector.items() if not (unproven and key == READY_LABEL)}
+    labels = {key: value for key, value in selector.items() if key != ignoring}
     if not has_labels(node, labels):
         return f"not all of the labels {as_text(labels)}"
     if not has_affinity(node, spec.get("affinity") or {}):
         return "the pod's node affinity"
     for taint in taints(node):
-        ignored = taint.get("effect") == "PreferNoSchedule" or (unproven and taint.get("key") == NOT_READY_TAINT)
+        ignored = taint.get("effect") == "PreferNoSchedule" or (ignoring and taint.get("key") == NOT_READY_TAINT)
         if not ignored and not any(tolerates(one, taint) for one in spec.get("tolerations") or []):
             return f"taint {taint.get('key')}={taint.get('value') or ''}:{taint.get('effect')}"
     return None
@@ -58,14 +61,22 @@ def condition(node: Json, kind: str) -> Json:
     return next((one for one in found if one.get("type") == kind), {})
 
 
-def verdict(node: Json) -> tuple[str, str]:
-    """The status and the reason that the agent of a node published."""
+def verdict(node: Json, label: str) -> tuple[str, str]:
+    """The status and the reason that the agent of a node published for the handler of a label. The condition is the
+    main handler's; an additional one has only its label, whose "false" also stands for Unknown."""
     found = condition(node, CONDITION)
-    return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
+    if label == READY_LABEL or found.get("reason") == AGENT_LOST:
+        return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
+    verdicts = {
+        "true": ("True", f'label {label} is "true"'),
+        "false": ("False", f'label {label} is "false", which names no cause'),
+    }
+    value = (node["metadata"].get("labels") or {}).get(label) or ""
+    return verdicts.get(value, ("Unknown", f"no verdict in the label {label}"))
 
 
 def verdict_age(node: Json) -> float:
-    """Seconds since the agent's status last changed; 0 if unknown."""
+    """Seconds since the main handler's status last changed; 0 if unknown."""
     try:
         since = datetime.fromisoformat(condition(node, CONDITION).get("lastTransitionTime") or "")
         return (datetime.now(UTC) - since).total_seconds()

@@ -21,8 +21,9 @@ class Policy(enum.Enum):
 class Settings:
     """Times are in seconds."""
 
+    # Of any handler that the agents prove.
     runtime_class: str = "gvisor"
-    # The handler that the agents prove (their setting HANDLERS).
+    # The main handler, the first in the agents' HANDLERS.
     handler: str = "runsc"
     # How long a node where gVisor was never proven may fail before that is evidence: its installation may still run.
     install_grace: float = 1800

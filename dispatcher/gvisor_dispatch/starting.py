@@ -54,7 +54,7 @@ async def start(api: Api, pod: Json, until: float, settings: Settings) -> Json |
         in_gvisor = pod["spec"].get("runtimeClassName") == settings.runtime_class
         if HOPELESS & reasons or HOPELESS_IF_LASTING & reasons & before:
             problem = PodError("PodCannotStart", truncated(why_waiting(seen)))
-        elif in_gvisor and await node_fails(api, seen["spec"]["nodeName"]):
+        elif in_gvisor and await node_fails(api, seen["spec"]["nodeName"], settings):
             sentence = f"gVisor failed on node {seen['spec']['nodeName']} before the pod started there"
             problem = RetryLaterError("NodeFailed", sentence)
         elif looks == 2 and MISSING.search(warning := await newest_warning(api, seen)):

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { pooledMap } from '../../agent/async.ts';
+import { REASONS, type Reason } from '../../agent/reasons.ts';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
@@ -15,16 +16,22 @@ const cluster = useApiServer([]);
 /** Identical Nodes. Without a reason, no agent has written to them. */
 type Nodes = {
   readonly count?: number;
-  readonly reason?: string;
+  readonly reason?: Reason;
   /** The age of the condition. */
   readonly minutes?: number;
   readonly provenOnce?: boolean;
   /** Handlers in the Node's status. */
   readonly handlers?: readonly string[];
+  /** Whether the additional handler is proven; it was in this boot. Without it, no agent has judged it. */
+  readonly kvm?: boolean;
 };
 
 const PROVEN: Nodes = { reason: 'SandboxProven' };
 const BROKEN: Nodes = { reason: 'ShimNotFound', minutes: 1, provenOnce: true, handlers: ['runc', 'runsc'] };
+
+const LOST: Nodes = { ...BROKEN, reason: 'AgentLost' };
+const BOOT = '5b0c1d53-0e6b-4a1c-9d3c-1b3f8a6a1a11';
+const KVM = ['--runtime-class', 'gvisor-kvm'];
 
 const JOBS = 200;
 /** Starts many pods at once, and prints how many run in gVisor and how often `explain` gives each reason. */
@@ -73,11 +80,16 @@ describe('the dispatcher, on a real API server', () => {
   }
 
   /** Asserts that no pod may leave gVisor for this reason, and that a run creates none. */
-  async function assertClosed(code: number, reason: string, message: RegExp): Promise<void> {
-    const dryRun = await prefer({ command: 'ask' });
+  async function assertClosed(
+    code: number,
+    reason: string,
+    message: RegExp,
+    options: readonly string[] = [],
+  ): Promise<void> {
+    const dryRun = await prefer({ command: 'ask', options });
     assert.deepEqual([dryRun.code, dryRun.output.reason], [code, reason], dryRun.stderr);
     assert.match(String(dryRun.output.message), message);
-    const ran = await prefer({ options: ['--schedule-deadline', '1'] });
+    const ran = await prefer({ options: ['--schedule-deadline', '1', ...options] });
     assert.deepEqual([ran.code, ran.output.reason, creations(ran)], [code, reason, []], ran.stderr);
   }
 
@@ -198,6 +210,65 @@ describe('the dispatcher, on a real API server', () => {
     await consent(FREE, { 'allow-host-kernel': 'true' });
   });
 
+  describe('with an additional handler', () => {
+    const label = `${DOMAIN}/ready-runsc-kvm`;
+    const addClass = async (name: string, nodeSelector: Readonly<Record<string, string>>) => {
+      const body = { metadata: { name }, handler: 'runsc-kvm', scheduling: { nodeSelector } };
+      const made = await admin({ method: 'POST', path: '/apis/node.k8s.io/v1/runtimeclasses', body });
+      assert.equal(made.message, '');
+    };
+
+    before(() => addClass('gvisor-kvm', { [label]: 'true' }));
+
+    it('starts pods of its class where it is proven, also where the main handler fails', async () => {
+      await replaceNodes({ ...BROKEN, kvm: true });
+      await assertOpen(/ShimNotFound: node-0-0$/);
+      const kvm = await prefer({ command: 'ask', options: KVM });
+      assert.deepEqual([kvm.code, kvm.output.nodes], [0, ['node-0-0']], kvm.stderr);
+      // No scheduler runs here.
+      const ran = await prefer({ options: [...KVM, '--schedule-deadline', '1'] });
+      assert.deepEqual([ran.output.reason, creations(ran).length], ['Unschedulable', 1], ran.stderr);
+    });
+
+    it('starts pods of the main class, and none of its own, where only the main handler is proven', async () => {
+      await replaceNodes({ ...PROVEN, kvm: false });
+      const main = await prefer({ command: 'ask' });
+      assert.deepEqual([main.code, main.output.nodes], [0, ['node-0-0']], main.stderr);
+      const message = new RegExp(
+        `node-0-0 has no final verdict: label ${label} is "false", which names no cause$`,
+      );
+      await assertClosed(75, 'GVisorUndecided', message, KVM);
+    });
+
+    const unproven: readonly (readonly [title: string, Nodes, reason: string])[] = [
+      ['the main handler fails as well', { ...BROKEN, minutes: 60, kvm: false }, 'GVisorUndecided'],
+      [
+        'the installer is at work',
+        { ...BROKEN, reason: 'InstallationUnderWay', kvm: false },
+        'GVisorUndecided',
+      ],
+      ['isolation is weakened', { ...BROKEN, reason: 'IsolationWeakened', kvm: false }, 'GVisorUndecided'],
+      ['no agent has judged it', PROVEN, 'GVisorUndecided'],
+      ['the node is new', {}, 'GVisorUndecided'],
+      ['its agent is lost', { ...LOST, kvm: false }, 'AgentLost'],
+      ['there is no node', { count: 0 }, 'NoReadyNode'],
+    ];
+    for (const [title, nodes, reason] of unproven)
+      it(`does not fall back: ${title}`, async () => {
+        await replaceNodes(nodes);
+        await assertClosed(75, reason, /^no node is proven, and /, KVM);
+      });
+
+    it("refuses a class that selects another handler's label", async () => {
+      await replaceNodes({ ...PROVEN, kvm: true });
+      for (const key of ['ready', 'ready-kvm']) {
+        await addClass(`wrong-${key}`, { [`${DOMAIN}/${key}`]: 'true' });
+        const options = ['--runtime-class', `wrong-${key}`];
+        await assertClosed(3, 'HandlerMismatch', new RegExp(`does not select ${label}: "true"`), options);
+      }
+    });
+  });
+
   it('assumes no consent of a namespace that it cannot read', async () => {
     await replaceNodes(BROKEN);
     await consent('default', { 'allow-host-kernel': 'true' });
@@ -210,8 +281,8 @@ describe('the dispatcher, on a real API server', () => {
   });
 });
 
-function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [] }: Nodes) {
-  const proven = reason === PROVEN.reason;
+function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [], kvm }: Nodes) {
+  const proven = reason === 'SandboxProven';
   const at = new Date(Date.now() - minutes * 60_000).toISOString().replace(/\.\d+/, '');
   const condition = (type: string, status: string, reason: string) => ({
     type,
@@ -221,15 +292,22 @@ function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [] }
     lastHeartbeatTime: at,
     lastTransitionTime: at,
   });
-  const judged = reason === undefined ? [] : [condition('GVisorReady', proven ? 'True' : 'False', reason)];
+  const judged = reason === undefined ? [] : [condition('GVisorReady', REASONS[reason].status, reason)];
   return {
     metadata: {
       name,
-      labels: reason === undefined ? {} : { [`${DOMAIN}/ready`]: String(proven) },
-      annotations: provenOnce ? { [`${DOMAIN}/proven-by`]: '' } : {},
+      labels: {
+        ...(reason === undefined ? {} : { [`${DOMAIN}/ready`]: String(proven) }),
+        ...(kvm === undefined ? {} : { [`${DOMAIN}/ready-runsc-kvm`]: String(kvm) }),
+      },
+      annotations: {
+        ...(provenOnce ? { [`${DOMAIN}/proven-by`]: '' } : {}),
+        ...(kvm === undefined ? {} : { [`${DOMAIN}/proven-boot-runsc-kvm`]: BOOT }),
+      },
     },
     status: {
       conditions: [condition('Ready', 'True', 'KubeletReady'), ...judged],
+      nodeInfo: { bootID: BOOT },
       runtimeHandlers: handlers.map((name) => ({ name })),
     },
   };

@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 READY = "gvisor.node-restriction.kubernetes.io/ready"
+READY_KVM = f"{READY}-runsc-kvm"
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
+PROVEN_BOOT = "gvisor.node-restriction.kubernetes.io/proven-boot"
 RUNTIME_CLASS: Json = {
     "metadata": {"name": "gvisor"},
     "handler": "runsc",
     "scheduling": {"nodeSelector": {READY: "true"}},
 }
+# Of an additional handler.
+KVM_CLASS: Json = {
+    "metadata": {"name": "gvisor-kvm"},
+    "handler": "runsc-kvm",
+    "scheduling": {"nodeSelector": {READY_KVM: "true"}},
+}
+BOOT = "5b0c1d53-0e6b-4a1c-9d3c-1b3f8a6a1a11"
 
 
 def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
@@ -42,6 +51,15 @@ def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra:
             "runtimeHandlers": [{"name": name} for name in ("", *extra.get("handlers", []))],
         },
     }
+
+
+def kvm_node(name: str, kvm: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
+    """A node where the additional handler was proven in this boot; `kvm` is the value of its label."""
+    annotations = {PROVEN_BY: "", f"{PROVEN_BOOT}-runsc-kvm": BOOT}
+    one = node(name, ready, reason, **{"annotations": annotations, "handlers": ["runsc", "runsc-kvm"], **extra})
+    one["metadata"]["labels"][READY_KVM] = kvm
+    one["status"]["nodeInfo"] = {"bootID": BOOT}
+    return one
 
 
 def fresh(name: str) -> Json:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import unittest
 from collections.abc import Callable
 from functools import partial
 
 from case import SHORT, ApiCase
 from cluster_objects import (
+    KVM_CLASS,
     READY,
+    READY_KVM,
     RUNTIME_CLASS,
     Json,
     api_with,
     fresh,
     initialises,
+    kvm_node,
     node,
     pod,
     pulls,
@@ -26,7 +30,8 @@ from gvisor_dispatch import DispatchError, Policy
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
 UNJUDGED = {**node("c", "false"), "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-NOT_READY = [{"key": "gvisor.node-restriction.kubernetes.io/not-ready", "effect": "NoSchedule"}]
+DOMAIN = "gvisor.node-restriction.kubernetes.io"
+NOT_READY = [{"key": f"{DOMAIN}/not-ready", "effect": "NoSchedule"}]
 
 
 def nodes(*found: Json) -> Callable[[FakeApi], None]:
@@ -80,6 +85,34 @@ def pool(*found: Json, **scheduling: object) -> Callable[[FakeApi], None]:
     return api_with(runtime_class=runtime_class, nodes=found)
 
 
+def kvm(*found: Json, **runtime_class: object) -> Callable[[FakeApi], None]:
+    return api_with(runtime_class={**KVM_CLASS, **runtime_class}, nodes=found)
+
+
+def selects(handler: str, **labels: str) -> Callable[[FakeApi], None]:
+    """A class that selects labels, each as `ready` or `ready_HANDLER`, and a node where everything is proven."""
+    selector = {f"{DOMAIN}/{name.replace('_', '-')}": value for name, value in labels.items()}
+    every = kvm_node("a", "true", labels=selector)
+    return kvm(every, handler=handler, scheduling={"nodeSelector": selector})
+
+
+# Where an additional handler is not proven, a Node does not say why.
+KVM_UNDECIDED: list[tuple[str, Json]] = [
+    ("the main handler is proven", kvm_node("a", "false")),
+    *(
+        (f"the main handler fails with {reason}", kvm_node("a", "false", "false", reason, minutes=99999))
+        for reason in ("ShimNotFound", "SandboxFailed", "IsolationWeakened", "InstallationUnderWay")
+    ),
+    *(
+        (f"the main handler is Unknown with {reason}", kvm_node("a", "false", "unknown", reason))
+        for reason in ("NodeRebooted", "SandboxSlow", "NodeExhausted", "AgentStarting")
+    ),
+    ("it was never proven", kvm_node("a", "false", annotations={})),
+    ("no agent has judged it", node("a")),
+    ("no agent has judged anything", fresh("a")),
+    ("the main handler's taint", kvm_node("a", "false", "false", "ShimNotFound", taints=NOT_READY)),
+]
+
 UNSCOPED = ("ClusterError", "RuntimeClassUnscoped")
 UNSCHEDULABLE = ("RetryLaterError", "NoSchedulableNode")
 NO_NODE = ("RetryLaterError", "NoReadyNode")
@@ -87,12 +120,13 @@ UNDECIDED = ("RetryLaterError", "GVisorUndecided")
 WITHHELD = ("ClusterError", "GVisorWithheld")
 LOST = ("RetryLaterError", "AgentLost")
 MISMATCH = ("ClusterError", "HandlerMismatch")
+IN_GVISOR = ("gvisor", "Available")
 FALLBACK = ("host", "GVisorFails")
 FAILS = ("PolicyError", "GVisorFails")
 # The cause, the outcome of `prefer`, and that of `require` where it differs.
 CASES = [
-    ("a proven node", nodes(node("a")), ("gvisor", "Available"), None),
-    ("one proven node beside failing ones", nodes(failing(), node("a")), ("gvisor", "Available"), None),
+    ("a proven node", nodes(node("a")), IN_GVISOR, None),
+    ("one proven node beside failing ones", nodes(failing(), node("a")), IN_GVISOR, None),
     # gVisor itself is the cause.
     ("agents say that it fails", nodes(failing()), FALLBACK, FAILS),
     ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK, FAILS),
@@ -127,7 +161,7 @@ CASES = [
         None,
     ),
     *(
-        (f"{reason} in an installation", nodes(failing(), never_proven(reason, 29, "runsc")), UNDECIDED, None)
+        (f"{reason} in an installation", nodes(failing(), never_proven(reason, 20, "runsc")), UNDECIDED, None)
         for reason in ("ShimNotFound", "RestartPending", "HandlerNotLoaded", "UserNamespacesDisabled")
     ),
     ("the installer is at work where gVisor was proven once", nodes(failing("InstallationUnderWay")), UNDECIDED, None),
@@ -162,12 +196,54 @@ CASES = [
     ("no RuntimeClass", api_with(runtime_class=None), ("ClusterError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
     ("a class that selects nothing", class_with(), ("ClusterError", "RuntimeClassUnscoped"), None),
-    ("a pool, proven", pool(node("a", labels=POOL)), ("gvisor", "Available"), None),
+    ("a pool, proven", pool(node("a", labels=POOL)), IN_GVISOR, None),
     ("a pool at zero", pool(), NO_NODE, None),
     ("a pool with a new, tainted node", pool(fresh_in_pool(taints=NOT_READY)), UNDECIDED, None),
     ("a pool with a new node without the taint", pool(node("a", labels=POOL), fresh_in_pool()), UNSCOPED, None),
     ("a pool whose taint only deters", pool(fresh_in_pool(taints=PREFERRED)), UNSCOPED, None),
     ("a pool whose class tolerates the taint", pool(node("a", labels=POOL), tolerations=ANY), UNSCOPED, None),
+    # Additional handlers.
+    ("both are proven", kvm(kvm_node("a", "true")), IN_GVISOR, None),
+    ("only the additional one is", kvm(kvm_node("a", "true", "false", "ShimNotFound")), IN_GVISOR, None),
+    ("only the main one is, and selected", nodes(kvm_node("a", "false")), IN_GVISOR, None),
+    (
+        "only the main one fails, and is selected",
+        nodes(kvm_node("a", "true", "false", "ShimNotFound")),
+        FALLBACK,
+        FAILS,
+    ),
+    *((f"the additional one is not proven: {title}", kvm(one), UNDECIDED, None) for title, one in KVM_UNDECIDED),
+    ("its agent is lost", kvm(kvm_node("a", "false", "unknown", "AgentLost")), LOST, None),
+    ("a pool of an additional handler at zero", kvm(), NO_NODE, None),
+    (
+        "the main handler's taint keeps pods of the additional one away",
+        kvm(kvm_node("a", "true", "false", "ShimNotFound", taints=NOT_READY)),
+        UNSCHEDULABLE,
+        None,
+    ),
+    (
+        "unless the class tolerates it",
+        kvm(
+            kvm_node("a", "true", "false", "ShimNotFound", taints=NOT_READY),
+            scheduling={**KVM_CLASS["scheduling"], "tolerations": ANY},
+        ),
+        IN_GVISOR,
+        None,
+    ),
+    ("its class selects both labels", selects("runsc-kvm", ready="true", ready_runsc_kvm="true"), IN_GVISOR, None),
+    ("runsc is an additional handler", selects("runsc", ready_runsc="true"), IN_GVISOR, None),
+    ("its class selects the main label", selects("runsc-kvm", ready="true"), MISMATCH, None),
+    ("its class selects another's label", selects("runsc-kvm", ready_kvm="true"), MISMATCH, None),
+    ("its class selects what is not ready", selects("runsc-kvm", ready_runsc_kvm="false"), MISMATCH, None),
+    ("its class selects nothing", selects("runsc-kvm"), MISMATCH, None),
+    (
+        "its class selects a pool",
+        kvm(fresh_in_pool(taints=NOT_READY), scheduling={"nodeSelector": POOL}),
+        MISMATCH,
+        None,
+    ),
+    ("the main handler's class selects another's label", selects("runsc", ready_runsc_kvm="true"), UNSCOPED, None),
+    ("the main handler's class selects what is not ready", selects("runsc", ready="false"), UNSCOPED, None),
 ]
 
 
@@ -246,6 +322,43 @@ class DecisionTest(ApiCase):
         self.api.kubelet = fails_then_runs
         self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
         self.assertEqual((len(self.api.created), self.on_host()), (2, []))
+
+    def test_only_the_handler_of_the_class_moves_a_pod_that_has_not_started(self) -> None:
+        def binds(api: FakeApi, name: str, failing: Json) -> None:
+            if len(api.created) > 1:
+                api.update(name, {"phase": "Running"}, {"nodeName": "node-2"})
+                return
+            api.update(name, spec={"nodeName": "node-1"})
+            api.nodes = [failing, kvm_node("node-2", "true")]
+            self.later(1, lambda: api.update(name, {"phase": "Running"}))
+
+        for failing, pods in (
+            (kvm_node("node-1", "true", "false", "ShimNotFound"), 1),
+            (kvm_node("node-1", "false"), 2),
+        ):
+            with self.subTest(pods=pods), FakeApi() as self.api:
+                kvm(kvm_node("node-1", "true"))(self.api)
+                self.api.kubelet = partial(binds, failing=failing)
+                self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+                self.assertEqual((len(self.api.created), self.on_host()), (pods, []))
+
+    def test_the_message_names_the_label_of_an_additional_handler(self) -> None:
+        mismatch = f'the handler "runsc-kvm", but does not select {READY_KVM}: "true"; the main handler is "runsc"'
+        for arrange, message in (
+            (
+                kvm(kvm_node("a", "false")),
+                f'a has no final verdict: label {READY_KVM} is "false", which names no cause',
+            ),
+            (kvm(node("a")), f"a has no final verdict: no verdict in the label {READY_KVM}"),
+            (kvm(kvm_node("a", "true", taints=NOT_READY)), f"no pod can go: taint {DOMAIN}/not-ready=:NoSchedule: a"),
+            (selects("runsc-kvm", ready="true"), f'RuntimeClass "gvisor" has {mismatch}'),
+        ):
+            arrange(self.api)
+            self.assertRegex(self.dispatcher().ask().message, f"{re.escape(message)}$")
+
+    def test_another_main_handler(self) -> None:
+        selects("runsc-kvm", ready="true")(self.api)
+        self.assertTrue(self.dispatcher(handler="runsc-kvm").ask().available)
 
     def test_a_pod_that_gvisor_cannot_run_does_not_open_the_host_to_it(self) -> None:
         """The pod's author shapes its failure; the agents still prove gVisor."""

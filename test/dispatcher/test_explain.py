@@ -7,12 +7,31 @@ from collections.abc import Callable
 from functools import partial
 
 from case import ApiCase
-from cluster_objects import RUNTIME_CLASS, Json, api_with, cannot_pull, node, pod, rejects, runs, unschedulable
+from cluster_objects import (
+    KVM_CLASS,
+    READY,
+    READY_KVM,
+    RUNTIME_CLASS,
+    Json,
+    api_with,
+    cannot_pull,
+    kvm_node,
+    node,
+    pod,
+    rejects,
+    runs,
+    unschedulable,
+)
 from fake_api import FakeApi
 from gvisor_dispatch import Explanation
 
 IN_GVISOR = {"runtimeClassName": "gvisor"}
+IN_KVM = {"runtimeClassName": "gvisor-kvm"}
 FAILS = node("node-1", "false", "ShimNotFound")
+
+
+def kvm(found: Json) -> Callable[[FakeApi], None]:
+    return api_with(runtime_class=KVM_CLASS, nodes=[found])
 
 
 def event(reason: str) -> Callable[[FakeApi], None]:
@@ -32,6 +51,10 @@ class ExplainTest(ApiCase):
     def test_each_place(self) -> None:
         other = api_with(runtime_class={**RUNTIME_CLASS, "handler": "runc"})
         missing = api_with(runtime_class=None)
+        only_kvm = kvm(kvm_node("node-1", "true", "false", "ShimNotFound"))
+        only_main, lost = kvm(kvm_node("node-1", "false")), kvm(kvm_node("node-1", "false", "unknown", "AgentLost"))
+        unscoped = api_with(runtime_class={**KVM_CLASS, "handler": "runsc"})
+        wrong = api_with(runtime_class={**KVM_CLASS, "scheduling": {"nodeSelector": {READY: "true"}}})
         undecided = node("node-1", "unknown", "SandboxSlow")
         rejected = partial(rejects, reason="NodeAffinity", message="Predicate failed")
         cases = [
@@ -43,9 +66,16 @@ class ExplainTest(ApiCase):
             ((IN_GVISOR, runs, event("UnsandboxedPod")), (False, "UnsandboxedPod", "from the agent")),
             ((IN_GVISOR, runs, other), (False, "HandlerMismatch", 'has the handler "runc"')),
             ((IN_GVISOR, runs, missing), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
-            ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "GVisorReady is False: ShimNotFound")),
-            ((IN_GVISOR, runs, api_with(nodes=[undecided])), (None, "NodeUnproven", "is Unknown: SandboxSlow")),
+            ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "not proven now: False: ShimNotFound")),
+            ((IN_GVISOR, runs, api_with(nodes=[undecided])), (None, "NodeUnproven", "now: Unknown: SandboxSlow")),
             ((IN_GVISOR, runs, api_with(nodes=[])), (None, "NodeUnproven", "the node is gone")),
+            ((IN_KVM, runs, only_kvm), (True, "InGVisor", f'proven on node-1: label {READY_KVM} is "true"')),
+            ((IN_KVM, runs, only_main), (None, "NodeUnproven", f'now: False: label {READY_KVM} is "false"')),
+            ((IN_KVM, runs, lost), (None, "NodeUnproven", "now: Unknown: AgentLost")),
+            ((IN_KVM, runs, wrong), (False, "HandlerMismatch", f"does not select {READY_KVM}")),
+            ((IN_KVM, runs, unscoped), (True, "InGVisor", "proven on node-1: SandboxProven")),
+            ((IN_KVM, unschedulable, unscoped), (None, "NotScheduled", "RuntimeClassUnscoped: ")),
+            ((IN_KVM, unschedulable, only_main), (None, "NotScheduled", "GVisorUndecided: .* node-1 has no final")),
             ((IN_GVISOR, unschedulable), (None, "NotScheduled", "3 Insufficient cpu.; Available: proven nodes")),
             ((IN_GVISOR, unschedulable, api_with(nodes=[FAILS])), (None, "NotScheduled", "GVisorFails: .* node-1")),
             ((IN_GVISOR, cannot_pull), (None, "NotStarted", "InvalidImageName: ")),
@@ -75,6 +105,17 @@ class ExplainTest(ApiCase):
             runs(self.api, name)
         found = self.dispatcher().explain_selected("evals", "app.kubernetes.io/instance=r1")
         self.assertEqual({name: one.in_gvisor for name, one in found.items()}, {"a": True, "b": False})
+
+    def test_classes_and_nodes_are_read_once_for_many_pods(self) -> None:
+        for at in range(20):
+            one = pod(f"eval-{at}", **IN_GVISOR)
+            one["metadata"]["labels"] = {"app": "r1"}
+            self.api.add_pod("evals", one)
+            (runs if at < 10 else unschedulable)(self.api, f"eval-{at}")
+        found = self.dispatcher().explain_selected("evals", "app=r1")
+        self.assertEqual({one.reason for one in found.values()}, {"InGVisor", "NotScheduled"})
+        for path in ("runtimeclasses", r"nodes\?fieldSelector", r"nodes\?labelSelector"):
+            self.assertEqual(len(self.api.requests(path)), 1, path)
 
     def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
         with self.assertRaises(ValueError):

@@ -30,7 +30,7 @@ class ObstacleTest(unittest.TestCase):
         ]
         for one, expected in cases:
             with self.subTest(expected):
-                self.assertEqual(obstacle(one, PROVEN, unproven=True), expected)
+                self.assertEqual(obstacle(one, PROVEN, ignoring=READY), expected)
         self.assertEqual(obstacle(node("a", "false"), PROVEN), f"not all of the labels {READY}=true")
         self.assertEqual(obstacle(node("a", taints=[NOT_READY]), {}), f"taint {NOT_READY['key']}=:NoSchedule")
 
