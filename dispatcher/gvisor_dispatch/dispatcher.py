@@ -123,7 +123,7 @@ class AsyncDispatcher:
         decision = await self.decide(template, policy, namespace)
         applied = decision.applied(template)
         body = {**made, "spec": {**made["spec"], "template": applied}} if kind == "Job" else applied
-        created = await create(self._api, body)
+        created = await self._create(body)
         if created is None:
             raise ConflictError("NameTaken", f"{kind} {namespace}/{made['metadata'].get('name')} exists")
         await self.record(created, decision)
@@ -153,7 +153,7 @@ class AsyncDispatcher:
                 if failure and is_final(decision, tries, failure):
                     raise failure
                 tries += 1
-                seen = await self._create(decision.applied(manifest, mine), policy, waits_until)
+                seen = await self._create_in_time(decision.applied(manifest, mine), policy, waits_until)
                 if seen is None:  # another call was faster: adopt its pod
                     failure = RetryLaterError(
                         "ApiConflict", f"cannot create pod {namespace}/{name}: 409, without a pod"
@@ -187,24 +187,29 @@ class AsyncDispatcher:
         left = await remove(self._api, seen, self._settings.remove_deadline)
         return started(left, self._settings.runtime_class, adopted=True) if left else None
 
-    async def _create(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
+    async def _create_in_time(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
         """Creates a pod; None if the name is taken. Policy.WAIT waits for room in a quota."""
         for delay in backoff_delays(MAX_QUOTA_SECONDS):
             try:
-                return await create(self._api, pod)
+                return await self._create(pod)
             except RetryLaterError as error:
                 if policy is not Policy.WAIT or error.reason == "ApiUnavailable":
                     raise
                 if time.monotonic() + delay > waits_until:
                     raise
                 log.info("%s; trying again in %.1f s", error.message, delay)
-            except PodError as error:
-                found = await self.ask()
-                if found.misconfigured:  # the RuntimeClass was deleted meanwhile
-                    raise ClusterError(found.reason, found.message) from error
-                raise
             await self._api.sleep(delay)
         raise AssertionError("backoff_delays() never ends")
+
+    async def _create(self, made: Json) -> Json | None:
+        """Creates a pod or a Job; None if the name is taken."""
+        try:
+            return await create(self._api, made)
+        except PodError as error:
+            found = await read_class(self._api, self._settings.runtime_class, self._settings)
+            if isinstance(found, Availability):  # the RuntimeClass was deleted meanwhile
+                raise ClusterError(found.reason, found.message) from error
+            raise
 
     async def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
         settings = self._settings

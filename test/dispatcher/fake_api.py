@@ -203,6 +203,8 @@ class Response:
             if len(self.api.pods) >= self.api.quota:
                 counts = f"requested: pods=1, used: pods={len(self.api.pods)}, limited: pods={self.api.quota}"
                 return 403, refusal(403, f'pods "{name}" is forbidden: exceeded quota: q, {counts}')
+            if self.api.runtime_class is None and "runtimeClassName" in self.body["spec"]:
+                return 403, refusal(403, f'pods "{name}" is forbidden: pod rejected: RuntimeClass "gvisor" not found')
             pod = self.api.add_pod(namespace, self.body)
             self.api.created.append(pod)
         threading.Thread(target=self.api.kubelet, args=(self.api, name), daemon=True).start()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import unittest
+from collections.abc import Iterator
 from functools import partial
 
 from case import SHORT, ApiCase
-from cluster_objects import Json, cannot_pull, pod, pulls, rejects, runs, waits_for
+from cluster_objects import RUNTIME_CLASS, Json, cannot_pull, node, pod, pulls, rejects, runs, waits_for
 from fake_api import FakeApi
-from gvisor_dispatch import DispatchError, PodError, Policy
+from gvisor_dispatch import ClusterError, DispatchError, PodError, Policy
 from gvisor_dispatch.creating import refusal
 from gvisor_dispatch.errors import RefusedError
 
@@ -91,6 +92,23 @@ class PodErrorTest(ApiCase):
         self.api.kubelet = partial(waits_for, reason=CONFIG)
         self.later(0.4, lambda: runs(self.api, "eval-1"))
         self.assertTrue(self.call(node_interval=10, start_deadline=30).in_gvisor)
+
+
+class DeletedClassTest(ApiCase):
+    def test_a_class_that_is_deleted_after_the_decision_is_no_fault_of_the_pod(self) -> None:
+        class Deleting(list[Json]):
+            def __iter__(this) -> Iterator[Json]:  # noqa: N805
+                self.api.runtime_class = None
+                return super().__iter__()
+
+        for method in ("dispatch", "create"):
+            with self.subTest(method):
+                self.api.received.clear()
+                self.api.runtime_class = RUNTIME_CLASS
+                self.api.nodes = Deleting([node("a")])
+                with self.assertRaisesRegex(ClusterError, "RuntimeClassMissing"):
+                    getattr(self.dispatcher(), method)(pod(), Policy.REQUIRE)
+                self.assertEqual(len(self.api.requests("POST .*/pods")), 1)
 
 
 class QuotaTest(ApiCase):
