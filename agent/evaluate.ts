@@ -10,7 +10,7 @@ import { installJournal } from './host/installation.ts';
 import { readPressure } from './host/pressure.ts';
 import type { Facts } from './host/system.ts';
 import type { ProbeFlags } from './pods/pod.ts';
-import { inconclusive, type Outcome } from './proof/outcome.ts';
+import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from './proof/outcome.ts';
 import type { Prover } from './proof/prover.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
@@ -124,7 +124,9 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const causes = rerun ? await runChecks(CAUSE_CHECKS, inputs, { now, signal }) : before;
   const isNodeSuspect =
     proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
-  const proof = isNodeSuspect ? await prover.compare(proved, signal) : proved;
+  const proof = isNodeSuspect
+    ? await prover.compare(proved, await blamePlatform(proved, inputs), signal)
+    : proved;
   const findings = [...causes, ...(await runChecks(EVIDENCE_CHECKS, inputs, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
@@ -136,6 +138,12 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
       witness === undefined ? facts : { ...facts, platform: witness.flags?.platform ?? DEFAULT_PLATFORM },
     watch: await pathsToWatch(inputs, findings),
   };
+}
+
+/** The failure of a sandbox if the node is not to blame. */
+async function blamePlatform(failed: Unproven, inputs: CheckInputs): Promise<Unproven> {
+  const { flags } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
+  return flags.get('platform') === 'kvm' ? outcomeOfKvm(failed) : failed;
 }
 
 /** Runs the checks for causes and proves; reuses the last proof if it is still valid and no check found a fault. */

@@ -46,6 +46,12 @@ const REMEDIES = {
     IsolationWeakened: 'Remove the named flag from [runsc_config], or accept it knowingly.',
     AnnotationsPassFlags:
       'Remove the named patterns from pod_annotations of the handler, or name only harmless annotations, such as dev.gvisor.spec.mount.*, and restart containerd.',
+    KvmMissing:
+      'Load the KVM module (kvm_intel, kvm_amd) on a machine with hardware or nested virtualization, and give the node /dev/kvm; or set platform = "systrap" in [runsc_config].',
+    KvmNotPermitted:
+      'Allow containerd and what it starts to open /dev/kvm: a device cgroup, a nodev mount or a security module denies it. Or set platform = "systrap" in [runsc_config].',
+    KvmRunsNoGuest:
+      'Set platform = "systrap" in [runsc_config]. If that boots, KVM does not run gVisor here, as happens on virtual machines. If not, find out what ends gVisor\'s processes (dmesg).',
     SandboxFailed: "Read the error; start a pod with this runtime class by hand and read containerd's log.",
     SandboxStuck:
       "Read containerd's log for why a sandbox does not end, and check whether pods end. containerd 2.0.0 to 2.0.5 and 2.1.0 to 2.1.1 cannot stop gVisor pods: upgrade those.",

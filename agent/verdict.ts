@@ -3,7 +3,7 @@ import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 
 /** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
-export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied'];
+export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied', 'KvmRunsNoGuest'];
 
 /** The judgement of one evaluation. */
 export type Verdict = {

@@ -10,6 +10,7 @@ import { handlerLoaded } from './handler-loaded.ts';
 import { handlerRuntime } from './handler-runtime.ts';
 import { isolation } from './isolation.ts';
 import { kernel } from './kernel.ts';
+import { kvm } from './kvm.ts';
 import { limits } from './limits.ts';
 import { runsc } from './runsc.ts';
 import { runscConfig } from './runsc-config.ts';
@@ -31,6 +32,7 @@ export const CAUSE_CHECKS: readonly Check[] = [
   runsc,
   runscConfig,
   sidecars,
+  kvm,
 ];
 
 export const EVIDENCE_CHECKS: readonly Check[] = [isolation, limits, runscRelease, gpu];

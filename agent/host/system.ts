@@ -48,6 +48,11 @@ function processorOf(text: string): Facts {
   return {
     ...(model === undefined ? {} : { cpu: model.replaceAll(/\s+/g, ' ') }),
     cores: String(text.match(/^processor\s*:/gm)?.length ?? 0),
-    virtualization: String(/^flags\s*:.*\b(vmx|svm)\b/m.test(text)),
+    virtualization: String(offersVirtualization(text)),
   };
+}
+
+/** Whether /proc/cpuinfo shows hardware virtualization, which it does on x86_64 alone. */
+export function offersVirtualization(cpuinfo: string): boolean {
+  return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo);
 }

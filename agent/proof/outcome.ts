@@ -41,7 +41,7 @@ export type ControlResult = {
 /**
  * Causes by the error text of containerd and runsc; the first match counts.
  * Sources: containerd internal/cri/server/sandbox_run.go, core/runtime/v2/shim_manager.go, gVisor
- * pkg/shim/v1/runsc/container.go and runsc/hostsettings/hostsettings.go.
+ * pkg/shim/v1/runsc/container.go, runsc/hostsettings/hostsettings.go and pkg/sentry/platform/kvm/kvm.go (OpenDevice).
  */
 const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   [
@@ -60,6 +60,9 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   [/max_user_namespaces/, 'UserNamespacesDisabled'],
   [/sidecar (binary )?"[^"]*" not (found|usable)/, 'SidecarMissing'],
   [/does not match the expected release/, 'ReleaseSkew'],
+  // "No such device" is a device file without its driver.
+  [/error opening KVM device file .*: no such (file or directory|device)/, 'KvmMissing'],
+  [/error opening KVM device file .*: (permission denied|operation not permitted)/, 'KvmNotPermitted'],
   // systemd-cgroup = "true" where the kubelet uses cgroupfs; measured with gVisor 2026-02.
   [/invalid systemd path/, 'LimitsNotEnforced'],
   [
@@ -89,6 +92,20 @@ export function outcomeOfError(message: string): Outcome {
   if (EXHAUSTED.test(message)) return { kind: 'inconclusive', reason: 'NodeExhausted', message };
   const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
   return { kind: 'failed', reason, message };
+}
+
+/** The sentry ended before it started the sandbox, and runsc does not know why. */
+const SENTRY_ENDED = /waiting for sandbox to start: EOF/;
+
+/**
+ * The failure of a sandbox on the platform kvm whose sentry ended for no known reason. runsc opens the device; the sentry
+ * runs the guest, and its error reaches nobody: https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go
+ * (createPlatform).
+ */
+export function outcomeOfKvm(failed: Unproven): Unproven {
+  if (failed.reason !== 'SandboxDied' && !SENTRY_ENDED.test(failed.message)) return failed;
+  const message = `gVisor's kernel ends on the platform kvm, and KVM's device opens; ${failed.message}`;
+  return { ...failed, reason: 'KvmRunsNoGuest', message };
 }
 
 /** The outcome if no sandbox of runc starts either, which clears gVisor. */

@@ -117,14 +117,13 @@ export class Prover {
   }
 
   /**
-   * Compares a failure with a control: the same failure if runc's sandbox starts, an inconclusive proof if it does not,
-   * since the node is to blame then. Rejects when the signal is aborted.
+   * Compares a failure with a control: `cleared` if runc's sandbox starts, an inconclusive proof if it does not, since the
+   * node is to blame then, and the same failure without a control. Rejects when the signal is aborted.
    */
-  async compare(failed: Unproven, signal: AbortSignal): Promise<Outcome> {
+  async compare(failed: Unproven, cleared: Unproven, signal: AbortSignal): Promise<Outcome> {
     const control = await this.#control.run(signal);
-    return control === undefined || (control.ended && control.error === undefined)
-      ? failed
-      : outcomeOfControl(control, failed);
+    if (control === undefined) return failed;
+    return control.ended && control.error === undefined ? cleared : outcomeOfControl(control, failed);
   }
 
   /** Waits up to `timeoutMs` for the running probe and control, so that the agent does not exit in the middle of a call. */

@@ -10,7 +10,7 @@ import type { Prover } from '../../agent/proof/prover.ts';
 import { RunscPrograms } from '../../agent/runsc/program.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
-import { criStatus, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
+import { criStatus, criWith, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
 import { mockCpuTimes } from './host/cpu-times.ts';
 import { processesAmong, recordPaths } from './host/recorded-paths.ts';
 import { mountedHost, tempHost } from './host/temp-host.ts';
@@ -191,6 +191,31 @@ describe('evaluate', () => {
       const compare = async () => unproven('inconclusive', 'NodeExhausted');
       const { verdict } = await evaluate({ ...options, prover: { ...options.prover, compare } }, NEVER);
       assert.equal(verdict.reason === 'NodeExhausted', isCompared);
+    });
+  }
+
+  for (const [config, message, expected] of [
+    ['platform = "kvm"', 'waiting for sandbox to start: EOF', 'KvmRunsNoGuest'],
+    ['platform = "kvm"', 'cannot set up cgroup', 'SandboxFailed'],
+    ['platform = "systrap"', 'waiting for sandbox to start: EOF', 'SandboxFailed'],
+  ] as const) {
+    it(`is ${expected} with ${config} for "${message}" if a sandbox of runc starts`, async (t) => {
+      const failed = { kind: 'failed', reason: 'SandboxFailed', message } as const;
+      const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
+      const table = `[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runsc.options]`;
+      const host = await tempHost(t, {
+        ...GVISOR_NODE_FILES,
+        [CONFIG]: `${HANDLER_TOML}${table}\nTypeUrl = '${options.TypeUrl}'\nConfigPath = '${options.ConfigPath}'\n`,
+        [options.ConfigPath]: `[runsc_config]\n${config}\n`,
+        '/proc/misc': '232 kvm\n',
+      });
+      const prover: EvaluateOptions['prover'] = {
+        prove: async () => failed,
+        compare: async (_, cleared) => cleared,
+      };
+      const sources = sourcesOf('', { host, cri: criWith({ options }) });
+      const { verdict } = await evaluate({ sources, prover, now: () => performance.now() }, NEVER);
+      assert.equal(brief(verdict), `False ${expected}`);
     });
   }
 

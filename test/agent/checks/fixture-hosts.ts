@@ -74,6 +74,8 @@ export const HOSTS: Readonly<Record<string, FixtureHost>> = {
   'debian-missing-import': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
   'debian-cri-disabled': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
   'debian-bare-bool': { release: '1.7.24', outcomes: { 'runsc-config': 'error RunscConfigInvalid' } },
+  'debian-kvm-ready': { release: '1.7.24', outcomes: {} },
+  'debian-kvm-unloaded': { release: '1.7.24', outcomes: { kvm: 'error KvmMissing' } },
   'debian-v3-on-1.7': { release: '1.7.24', outcomes: notLoaded('ContainerdConfigInvalid') },
   'debian-old-kernel': {
     release: '1.7.24',

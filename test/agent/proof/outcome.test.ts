@@ -1,10 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { outcomeOfError } from '../../../agent/proof/outcome.ts';
+import { outcomeOfError, outcomeOfKvm } from '../../../agent/proof/outcome.ts';
 import type { Reason } from '../../../agent/reasons.ts';
 
 const V1_SHIM =
   'failed to create containerd task: failed to start shim: failed to resolve runtime path: runtime "io.containerd.runsc.v1" binary not installed "containerd-shim-runsc-v1": file does not exist: unknown';
+
+/** The text of gVisor 2025-02, 2026-02 and 2026-09 for a device that runsc could not open, as containerd 2.4 returns it. */
+const kvmDevice = (path: string, why: string) =>
+  `failed to start sandbox "1f": failed to create containerd task: failed to create shim task: OCI runtime create failed: creating container: cannot create sandbox: cannot create sandbox process: opening device file for platform "kvm": error opening KVM device file (${path}): ${why}`;
+
+const SENTRY_ENDED =
+  'failed to start sandbox "1f": failed to create containerd task: failed to create shim task: OCI runtime create failed: creating container: cannot create sandbox: cannot read client sync file: waiting for sandbox to start: EOF';
 
 const FAILED: Readonly<Partial<Record<Reason, readonly string[]>>> = {
   HandlerNotLoaded: [
@@ -39,6 +46,17 @@ const FAILED: Readonly<Partial<Record<Reason, readonly string[]>>> = {
   ReleaseSkew: [
     'panic: this binary\'s build label "release-20260810.0" does not match the expected release "release-20260817.0"; all gVisor binaries must come from the same release',
   ],
+  KvmMissing: [
+    kvmDevice('/dev/kvm', 'no such file or directory'),
+    kvmDevice('/dev/kvm', 'no such device'),
+    kvmDevice('/dev/other', 'no such device or address'),
+    `${kvmDevice('/dev/kvm', 'no such file or directory')}: unknown`, // containerd 1.7
+  ],
+  KvmNotPermitted: [
+    kvmDevice('/dev/kvm', 'permission denied'),
+    kvmDevice('/dev/kvm', 'operation not permitted'),
+    `${kvmDevice('/dev/kvm', 'operation not permitted')}: unknown`,
+  ],
   RunscNotFound: [
     'OCI runtime create failed: unable to retrieve OCI runtime error (open /run/log.json: no such file or directory): exec: "runsc": executable file not found in $PATH',
     'OCI runtime create failed: fork/exec /usr/local/bin/runsc: no such file or directory',
@@ -50,7 +68,8 @@ const FAILED: Readonly<Partial<Record<Reason, readonly string[]>>> = {
   ],
   SandboxFailed: [
     'OCI runtime create failed: unable to retrieve OCI runtime error (open /run/containerd/log.json: no such file or directory): runsc did not terminate successfully',
-    'cannot create sandbox: cannot read client sync file: waiting for sandbox to start: EOF',
+    SENTRY_ENDED,
+    kvmDevice('/dev/kvm', 'device or resource busy'),
     'creating container: write /sys/fs/cgroup/kubepods/besteffort/cgroup.procs: device or resource busy',
     'configuring cgroup: write /sys/fs/cgroup/system.slice/cgroup.subtree_control: no such file or directory',
     'SELinux is not supported: system_u:system_r:container_t:s0:c1,c2',
@@ -84,4 +103,19 @@ describe('outcomeOfError', () => {
       for (const message of messages)
         it(`is ${kind} ${reason} for: ${message.slice(0, 90)}`, () =>
           assert.deepEqual(outcomeOfError(message), { kind, reason, message }));
+});
+
+describe('outcomeOfKvm', () => {
+  for (const [reason, message, expected] of [
+    ['SandboxFailed', SENTRY_ENDED, 'KvmRunsNoGuest'],
+    ['SandboxFailed', `${SENTRY_ENDED}: unknown`, 'KvmRunsNoGuest'],
+    ['SandboxDied', '2 sandboxes in a row died by themselves within 300 ms', 'KvmRunsNoGuest'],
+    ['SandboxFailed', kvmDevice('/dev/kvm', 'device or resource busy'), 'SandboxFailed'],
+    ['SandboxFailed', 'creating container: write cgroup.procs: device or resource busy', 'SandboxFailed'],
+  ] as const)
+    it(`is ${expected} for ${reason} with: ${message.slice(-60)}`, () => {
+      const outcome = outcomeOfKvm({ kind: 'failed', reason, message });
+      assert.equal(outcome.reason, expected);
+      assert.ok(outcome.message.endsWith(message));
+    });
 });

@@ -310,6 +310,16 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
   });
 
+  it('compares with nothing without another handler for runc', async (t) => {
+    const { prover, containerd } = await proverScene(t, {}, {});
+    const config = JSON.stringify({
+      containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
+    });
+    containerd.scripts = { Status: () => ({ info: { config } }) };
+    const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
+    assert.equal(await prover.compare(failed, { ...failed, reason: 'KvmRunsNoGuest' }, NEVER), failed);
+  });
+
   it('tolerates a start beside a control that is still starting, and starts no other control', async (t) => {
     const { prover, containerd, clock } = await proverScene(
       t,
@@ -331,7 +341,7 @@ describe('Prover, beside a control', { concurrency: true }, () => {
   });
 
   for (const [what, script, expected] of [
-    ['starts', undefined, 'failed SandboxFailed'],
+    ['starts', undefined, 'failed KvmRunsNoGuest'],
     ['fails as well', refuses('something else'), 'inconclusive NoSandboxStarts'],
     ['finds no space', refuses('mkdir x: no space left on device'), 'inconclusive NodeExhausted'],
     ['times out', refuses('context deadline exceeded'), 'inconclusive CheckTimedOut'],
@@ -345,7 +355,8 @@ describe('Prover, beside a control', { concurrency: true }, () => {
       );
       if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
       const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
-      const outcome = await prover.compare(failed, NEVER);
+      const cleared = { ...failed, reason: 'KvmRunsNoGuest' } as const;
+      const outcome = await prover.compare(failed, cleared, NEVER);
       assert.equal(brief(outcome), expected);
       assert.match(outcome.message, /runsc failed$/);
       if (script !== HANGS) await prover.finish(60_000);

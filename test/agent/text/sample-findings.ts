@@ -3,6 +3,7 @@ import {
   type Evidence,
   error,
   type Finding,
+  skip,
   unknown,
   warning,
 } from '../../../agent/checks/finding.ts';
@@ -35,6 +36,7 @@ export const FINDINGS: readonly Finding[] = [
   passed('runsc', `runsc is "${RUNSC}"`, 40.5, { file: RUNSC, value: 'executable by everyone' }),
   passed('runsc-config', 'The shim reads "/etc/containerd/runsc.toml"', 16.8, { file: '/etc/containerd/runsc.toml', value: '1 flags' }),
   passed('sidecars', 'gVisor release-20260223.0 needs no sidecars', 84.9, { file: '/usr/local/bin/gvisor-bin', value: 'absent' }),
+  { check: 'kvm', ...skip("The shim's configuration does not set the platform kvm"), durationMs: 0.1 },
   passed('isolation', 'No flag in force weakens the sandbox', 26.4, { value: 'process 189 "runsc-sandbox", with a seccomp filter' }),
   passed('limits', 'The sandbox lies in /kubepods/gvisor_ready', 0.4, { value: 'asked for /kubepods/gvisor_ready' }, { value: 'process 189 is in /kubepods/gvisor_ready/1f' }),
   passed('runsc-release', 'gVisor release-20260223.0', 74.5, { file: RUNSC, value: 'release-20260223.0' }),
