@@ -28,9 +28,12 @@ export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOpt
     'systemd.ssh_auto=no',
     `systemd.mount-extra=cache:${CACHE}:9p:trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro,nofail`,
   ];
+  // qemu emulates SVM, but its guests' XSAVE state is not what gVisor's platform kvm loads.
   return [
     'qemu-system-x86_64',
-    ...(accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...(accel === 'kvm'
+      ? ['-accel', 'kvm', '-cpu', 'host']
+      : ['-accel', 'tcg,thread=multi', '-cpu', 'max,xsave=off']),
     ...['-smp', '2', '-m', '2560', '-nodefaults', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', append.join(' ')],
     ...['-drive', `file=${DISK},if=virtio,format=qcow2,cache=unsafe`],

@@ -8,7 +8,7 @@ import {
 } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
+import { DENIED_KVM, DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
 
 export function variantHandler(variant: Variant): string {
   return `variant-${VARIANTS.indexOf(variant)}`;
@@ -48,6 +48,8 @@ export async function installVariants(node: ClusterNode): Promise<void> {
   ] as const)
     await node.system.run(['ln', '-sfn', target, link]);
   await node.system.run(['cp', '-L', RUNC_SHIM, DISGUISES.shimCopy]);
+  const deny = 'mkdir -p "$2"; mount -t tmpfs -o nodev none "$2"; mknod "$1" c 10 232';
+  await node.system.run(['sh', '-ec', deny, 'sh', DENIED_KVM, dirname(DENIED_KVM)]);
   for (const variant of VARIANTS) await node.write(configOf(variant), shimConfig(variant));
   await node.write(
     CONTAINERD_CONFIG,

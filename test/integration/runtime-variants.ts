@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 
@@ -48,6 +49,27 @@ const NEVER = { MIN_RUNSC_RELEASE: '20990101.0' };
 
 const PROVEN = ['True', 'SandboxProven'] as const;
 const RUNC = ['False', 'HandlerRunsRunc', 'GuestIsHostKernel'] as const;
+
+/** A device file on a file system that allows none. */
+export const DENIED_KVM = '/mnt/nodev/kvm';
+/** Without KVM every handler on its platform is KvmMissing. */
+const HAS_KVM = / kvm$/m.test(readFileSync('/proc/misc', 'utf8'));
+
+/** The platform kvm with a device that is absent, denied, or opens and is not KVM's. */
+function kvmVariants(gvisor: keyof typeof GVISOR, release: string): readonly Variant[] {
+  return (
+    [
+      ['is absent', '/dev/kvm-absent', 'KvmMissing'],
+      ['is denied', DENIED_KVM, 'KvmNotPermitted'],
+      ['runs no guest', '/dev/null', 'KvmRunsNoGuest'],
+    ] as const
+  ).map(([state, device, reason]) => ({
+    name: `platform kvm, gVisor ${release}, its device ${state}`,
+    runsc: `${GVISOR[gvisor]}/runsc`,
+    flags: { platform: 'kvm', platform_device_path: device },
+    verdict: ['False', HAS_KVM ? reason : 'KvmMissing'],
+  }));
+}
 
 /** Every variant, in the order of the table. */
 export const VARIANTS: readonly Variant[] = [
@@ -134,11 +156,14 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'platform kvm',
     flags: { platform: 'kvm' },
-    verdict: ['False', 'SandboxFailed'],
-    // With an unusable /dev/kvm runsc fails on some machines and hangs on others.
-    alternatives: [PROVEN, ['Unknown', 'SandboxSlow']],
+    verdict: HAS_KVM ? ['False', 'KvmRunsNoGuest'] : ['False', 'KvmMissing'],
+    // Where KVM runs gVisor, it is proven: test/vm/kvm.test.ts.
+    ...(HAS_KVM ? { alternatives: [PROVEN] } : {}),
     once: true,
   },
+  ...kvmVariants('current', '2026-02'),
+  ...kvmVariants('old', '2025-02').map((variant) => ({ ...variant, once: true as const })),
+  ...kvmVariants('whole', '2026-09').map((variant) => ({ ...variant, once: true as const })),
   {
     name: "systemd's cgroups where the kubelet uses cgroupfs",
     flags: { 'systemd-cgroup': 'true' },
