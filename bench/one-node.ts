@@ -20,10 +20,10 @@ const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const sati
 /** The command and environment of the image, with paths of the build. */
 const DOCKERFILE = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
 const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
-const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
+export const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
   arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
 );
-const ENVIRONMENT = Object.fromEntries(
+export const ENVIRONMENT = Object.fromEntries(
   (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
 ) as Readonly<Record<string, string>>;
 
@@ -121,7 +121,7 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
 }
 
 /** The agent's CPU time in milliseconds for one evaluation after a change of a file. */
-async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+export async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
   const before = await cpuMs(agent.pid);
   await touch(node);
   await pause(EVALUATION_S); // polling its report would dominate the measurement

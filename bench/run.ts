@@ -11,6 +11,7 @@ import { untilStopped } from '../hack/run.ts';
 import { densities, measureDensity } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
+import { ADDITIONAL, HANDLERS_HEAD, measureHandlers } from './handlers.ts';
 import { measureInstalls, measureUpgrade, startNode } from './installer.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
@@ -24,7 +25,7 @@ const PODS_OF_UPGRADE = 20;
 const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
-  ...['proofs', 'faults', 'agent', 'labels', 'pod', 'flaps', 'load'],
+  ...['proofs', 'faults', 'agent', 'handlers', 'labels', 'pod', 'flaps', 'load'],
   ...['churn', 'request', 'scale', 'density', 'installer', 'fleet', 'vm'],
 ];
 
@@ -100,11 +101,16 @@ async function measureNamespaces(): Promise<void> {
   const images = ['labels', 'pod', 'flaps', 'load', 'churn', 'request', 'scale', 'density'].some(isSelected)
     ? (['workload', 'agent'] as const)
     : [];
-  const cluster = await startCluster({ name: CLUSTER, nodes: [{ name: 'node-1' }], images });
+  const cluster = await startCluster({
+    name: CLUSTER,
+    nodes: [{ name: 'node-1', additional: ADDITIONAL }],
+    images,
+  });
   const node = cluster.node('node-1');
   if (isSelected('proofs')) show(HEAD, await measureProofs(node, amounts.proofs));
   if (isSelected('faults')) show(HEAD, await measureFaults(cluster, node, amounts.runs));
   if (isSelected('agent')) show(MEASURED, await measureAgent(node, amounts.soak, amounts.idle));
+  if (isSelected('handlers')) show(HANDLERS_HEAD, await measureHandlers(node, amounts.soak));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
   if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, amounts.runs));
   if (isSelected('pod'))

@@ -9,8 +9,8 @@ export type NodeSpec = {
   readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
   /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
   readonly machine: 'namespaces' | 'vm';
-  /** An additional handler of gVisor, with programs and a configuration of its own. */
-  readonly additional?: string;
+  /** Additional handlers of gVisor, each with programs and a configuration of its own. */
+  readonly additional?: readonly string[];
 };
 
 /** The files of an additional handler. */
@@ -87,10 +87,12 @@ ${runtimePath === '' ? '' : `  runtime_path = "${runtimePath}"\n`}  [${name}.opt
 `;
 }
 
-function additionalTable({ containerd, additional }: NodeSpec): string {
-  if (additional === undefined) return '';
-  const { config, shim } = additionalFiles(additional);
-  return runtimeTable(`${RUNTIME_TABLE[containerd]}.containerd.runtimes.${additional}`, config, shim);
+function additionalTables({ containerd, additional = [] }: NodeSpec): string {
+  const tables = additional.map((handler) => {
+    const { config, shim } = additionalFiles(handler);
+    return runtimeTable(`${RUNTIME_TABLE[containerd]}.containerd.runtimes.${handler}`, config, shim);
+  });
+  return tables.join('');
 }
 
 function containerdBase(spec: NodeSpec): string {
@@ -122,7 +124,7 @@ export function containerdConfig(
   spec: NodeSpec,
   handler = spec.gvisor === 'none' ? '' : handlerTable(spec),
 ): string {
-  return `${containerdBase(spec)}${additionalTable(spec)}${handler}`;
+  return `${containerdBase(spec)}${additionalTables(spec)}${handler}`;
 }
 
 /** The gVisor shim's configuration (TOML). */

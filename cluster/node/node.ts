@@ -143,7 +143,7 @@ export class ClusterNode {
       await this.installProgram({ ...own, runsc: SENTRY }, 'runsc'); // a copy of runsc
     }
     await this.write(own.config.file, own.config.text);
-    if (this.spec.additional !== undefined) await this.#installAdditional(own, this.spec.additional);
+    for (const handler of this.spec.additional ?? []) await this.#installAdditional(own, handler);
   }
 
   async #installAdditional(own: NodeGvisor, handler: string): Promise<void> {

@@ -15,7 +15,7 @@ const HANDLER = 'runsc-debug';
 const CLASS = 'gvisor-debug';
 const LABEL = `${DOMAIN}/ready-${HANDLER}`;
 const PROVEN_BOOT = `${DOMAIN}/proven-boot-${HANDLER}`;
-const NODES = [{ name: 'node-1', additional: HANDLER }, { name: 'node-2' }] as const;
+const NODES = [{ name: 'node-1', additional: [HANDLER] }, { name: 'node-2' }] as const;
 
 let cluster: Cluster;
 useOwnCluster('handlers', NODES, async (started) => {

@@ -13,8 +13,8 @@ import { type Change, OutsideAgent } from './outside-agent.ts';
 /** The faults are those of "runsc". */
 const OTHER = 'runsc-debug';
 const NODES = [
-  { name: 'containerd-2', containerd: '2', additional: OTHER },
-  { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025', additional: OTHER },
+  { name: 'containerd-2', containerd: '2', additional: [OTHER] },
+  { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025', additional: [OTHER] },
 ] as const;
 
 let cluster: Cluster;
