@@ -16,6 +16,8 @@ export type NodeSummary = {
   readonly ready: string;
   /** The values of the labels `ready-H` of additional handlers. */
   readonly handlers: ReadonlyMap<string, string>;
+  /** The additional handlers that were proven here before, or are. */
+  readonly everProven: ReadonlySet<string>;
   /** Whether it should run gVisor; undefined where no agent has judged that. */
   readonly expected: boolean | undefined;
   /** The condition `GVisorReady`; `since` is its last transition. */
@@ -41,6 +43,8 @@ export type NodeSummary = {
 /** The longest word shown of what a kubelet or an agent writes. */
 export const MAX_WORD = 64;
 
+const PROVEN = OWN_KEYS.prefixes.provenBoot;
+
 /** Reduces a Node to what is shown of it, truncated, so that a compromised node cannot widen every row. */
 export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): NodeSummary {
   const { labels = {}, annotations = {} } = metadata;
@@ -51,6 +55,9 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
     name: metadata.name,
     ready: labels[READY] ?? '',
     handlers: handlerLabels({ labels }),
+    everProven: new Set(
+      Object.keys(annotations).flatMap((key) => (key.startsWith(PROVEN) ? [key.slice(PROVEN.length)] : [])),
+    ),
     expected: isExpected({ labels, annotations }),
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, MAX_WORD),

@@ -1,3 +1,4 @@
+import type { HandlerReport } from '../../agent/agent.ts';
 import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
 import type { Tone } from '../../agent/text/format.ts';
@@ -106,9 +107,9 @@ function isExpected(row: NodeRow): boolean {
   return row.expected ?? (stateOf(row) !== 'not judged' || (row.agent !== undefined && row.agent !== '?'));
 }
 
-/** Whether a node is labelled ready and has no Ready agent. */
-function isOrphan({ ready, agent }: NodeRow): boolean {
-  return ready === 'true' && agent !== '?' && agent?.ready !== true;
+/** Whether a node is labelled for any handler and has no Ready agent. */
+function isOrphan({ ready, handlers, agent }: NodeRow): boolean {
+  return [ready, ...handlers.values()].includes('true') && agent !== '?' && agent?.ready !== true;
 }
 
 /** Groups nodes by reason, the most frequent first. */
@@ -178,7 +179,17 @@ function aboutNodes(rows: readonly NodeRow[]): FleetPart {
   });
 }
 
-/** A line for each additional handler. Nodes whose containerd does not configure it need not run it. */
+/** How bad it is that an additional handler is not proven on a node: a fault only where it was proven before. */
+export function handlerTone(
+  handler: string,
+  reason: string,
+  { everProven }: Pick<NodeRow, 'everProven'>,
+): Tone {
+  if (everProven.has(handler)) return 'fail';
+  return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
+}
+
+/** A line for each additional handler. */
 function aboutHandlers(
   rows: readonly NodeRow[],
   reports: Reports,
@@ -188,42 +199,40 @@ function aboutHandlers(
   const [, ...configured] = handlersOf(daemonSet === 'absent' ? undefined : daemonSet);
   const labelled = rows.flatMap(({ handlers }) => [...handlers.keys()]);
   return [...new Set(daemonSet === undefined ? labelled : configured)].map((handler) => {
-    const isProven = ({ handlers }: NodeRow) => handlers.get(handler) === 'true';
-    const reportIn = ({ name }: NodeRow) => handlerIn(reports.get(name), handler);
-    const reasonFor = (row: NodeRow) => {
-      const { status, reason = 'NotJudged' } = reportIn(row)?.verdict ?? {};
+    const reportOn = (node: string) => handlerIn(reports.get(node), handler);
+    const reasonOf = ({ name, handlers }: NodeRow) => {
+      const { status, reason = handlers.has(handler) ? 'NoReport' : 'NotJudged' } =
+        reportOn(name)?.verdict ?? {};
       return status === 'True' ? 'NotLabelled' : reason;
     };
-    const expected = rows.filter(
-      (row) => isProven(row) || (isExpected(row) && reasonFor(row) !== 'HandlerNotConfigured'),
-    );
-    const unproven = expected.filter((row) => !isProven(row));
-    const groups = groupsOf(unproven, reasonFor).map((group) => {
-      const since = unproven.flatMap((row) => {
-        const report = group.nodes.includes(row.name) ? reportIn(row) : undefined;
-        return (report && sinceOf(report)) ?? [];
+    const expected = rows.filter((row) => isExpected(row) || row.handlers.get(handler) === 'true');
+    const others = expected.filter((row) => row.handlers.get(handler) !== 'true');
+    const groupsFor = (some: readonly NodeRow[]) =>
+      groupsOf(some, reasonOf).map((group) => ({ ...group, since: earliest(group.nodes.map(reportOn)) }));
+    const faultFor = (tone: Tone, code: string) => {
+      const some = others.filter((row) => handlerTone(handler, reasonOf(row), row) === tone);
+      const texts = groupsFor(some).map(({ reason, nodes, since }) => {
+        const age = ageOf(since ?? '', nowMs);
+        return `${reason} on ${nameList(nodes)}${age && ` for ${age}`}`;
       });
-      return { ...group, since: since.sort()[0] ?? null };
+      return faultIf(some.length, tone, code, texts.join('; '));
+    };
+    const proven = expected.length - others.length;
+    return partOf(['handlers', 'Handler'], `${handler} on ${proven} of ${countOf(expected.length, 'node')}`, {
+      faults: [
+        ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', 'pods that request it stay Pending'),
+        ...faultFor('fail', 'HandlerNotProven'),
+        ...faultFor('unknown', 'HandlerNotJudged'),
+        ...faultFor('warning', 'HandlerNeverProven'),
+      ],
+      data: { handler, expected: expected.length, proven, notProven: groupsFor(others) },
     });
-    const proven = expected.length - unproven.length;
-    const broken = groups.filter(({ reason }) => reason !== 'NotJudged');
-    const texts = groups.map(({ reason, nodes, since }) => {
-      const age = ageOf(since ?? '', nowMs);
-      return `${reason} on ${nameList(nodes)}${age && ` for ${age}`}`;
-    });
-    return partOf(
-      ['handlers', 'Handler'],
-      [`${handler} on ${proven} of ${countOf(expected.length, 'node')} that have it`, ...texts].join('; '),
-      {
-        faults: [
-          ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', 'pods that request it stay Pending'),
-          ...faultIf(broken.length, 'fail', 'HandlerNotProven'),
-          ...faultIf(groups.length > broken.length, 'unknown', 'HandlerNotJudged'),
-        ],
-        data: { handler, expected: expected.length, proven, notProven: groups },
-      },
-    );
   });
+}
+
+/** When the first of some verdicts began. */
+function earliest(reports: readonly (HandlerReport | undefined)[]): string | null {
+  return reports.flatMap((report) => (report && sinceOf(report)) ?? []).sort()[0] ?? null;
 }
 
 /** One line where a namespace requires gVisor. */

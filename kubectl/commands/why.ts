@@ -10,6 +10,7 @@ import { describeInstallation, isBeingInstalled } from '../../agent/text/install
 import { sinceOf } from '../../agent/text/next-steps.ts';
 import {
   type AgentSummary,
+  handlerIn,
   listAgents,
   type ReportResult,
   readNodeReport,
@@ -32,6 +33,7 @@ import {
   serialize,
 } from '../output.ts';
 import { explainSandboxes, problemJson } from '../sandboxes.ts';
+import { handlerTone } from './health.ts';
 import { nodeJson } from './nodes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';
 
@@ -165,7 +167,9 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const [main, reason, headline] = judge(details, nowMs);
   const handlers = aboutHandlers(details, nowMs);
   seen.push(...handlers);
-  const broken = handlers.filter(({ tone }) => tone === 'fail').map(({ about }) => about);
+  const broken = handlers
+    .filter(({ tone }) => tone !== 'pass' && tone !== 'skipped')
+    .map(({ about }) => about);
   const [tone, not] =
     main !== 'pass' || broken.length === 0
       ? [main, '']
@@ -183,45 +187,29 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   });
 }
 
-/** The additional handlers of a node: what its agent reports, or else the label. */
+/** The additional handlers of a node: what its agent reports beside the label. */
 function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
   const reports = reportOf(result)?.handlers ?? [];
-  const unread = [...node.handlers].filter(([handler]) => reports.every((each) => each.handler !== handler));
-  return [
-    ...reports.map((report): Observation => {
-      const { handler, verdict, findings, provenAt = '' } = report;
-      const { status, reason, message } = verdict;
-      const label = node.handlers.get(handler) ?? '';
-      const agrees = (status === 'True') === (label === 'true');
-      const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
-      const age = ageOf((status === 'True' ? provenAt : sinceOf(report)) ?? '', nowMs);
-      const text =
-        status === 'True'
-          ? `last proven ${age} ago`
-          : `${reason}${age && `, for ${age}`}: ${shortIds(message)}`;
-      const failed = findings.filter((finding) => finding.status === 'fail');
-      return {
-        tone:
-          reason === 'HandlerNotConfigured'
-            ? 'skipped'
-            : status === 'True' && !agrees
-              ? 'fail'
-              : Object.hasOwn(HEADLINES, status)
-                ? HEADLINES[status][0]
-                : 'unknown',
-        about: handler,
-        text: `${text}${note}`,
-        evidence: failed.flatMap(({ evidence = [] }) => evidence.map(evidenceLine)),
-      };
-    }),
-    ...unread.map(
-      ([handler, ready]): Observation => ({
-        tone: ready === 'true' ? 'pass' : 'fail',
-        about: handler,
-        text: `its label ready-${handler} is "${ready}"; no report says why`,
-      }),
-    ),
-  ];
+  const names = new Set([...reports.map(({ handler }) => handler), ...node.handlers.keys()]);
+  return [...names].map((handler) => {
+    const report = handlerIn(result, handler);
+    const { status = '', reason = 'NoReport', message = '' } = report?.verdict ?? {};
+    const label = node.handlers.get(handler) ?? '';
+    const since = report && (status === 'True' ? report.provenAt : sinceOf(report));
+    const age = ageOf(since ?? '', nowMs);
+    const what = status === 'True' ? `last proven ${age} ago` : `${reason}${age && `, for ${age}`}`;
+    const agrees = (status === 'True') === (label === 'true');
+    const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
+    const isSound = status === 'True' && agrees;
+    return {
+      tone: isSound ? 'pass' : status === 'Unknown' ? 'unknown' : handlerTone(handler, reason, node),
+      about: handler,
+      text: `${what}${message && status !== 'True' ? `: ${shortIds(message)}` : ''}${note}`,
+      evidence: (report?.findings ?? []).flatMap(({ status, evidence = [] }) =>
+        status === 'fail' ? evidence.map(evidenceLine) : [],
+      ),
+    };
+  });
 }
 
 /** The verdict of the report, which is newer than that of the condition. */

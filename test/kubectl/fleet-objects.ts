@@ -65,11 +65,17 @@ export function nodeObject(
   };
 }
 
-/** A Node with the label `ready-H` of an additional handler. */
-export function withHandler(node: ReturnType<typeof nodeObject>, handler: string, ready: string) {
+/** A Node with the label `ready-H` of an additional handler, which was proven in a boot. */
+export function withHandler(
+  node: ReturnType<typeof nodeObject>,
+  handler: string,
+  ready: string,
+  everProven = true,
+) {
   const { metadata } = node;
   const labels = { ...metadata.labels, [`${LABEL_DOMAIN}/ready-${handler}`]: ready };
-  return { ...node, metadata: { ...metadata, labels } };
+  const proven = everProven ? { [`${LABEL_DOMAIN}/proven-boot-${handler}`]: 'boot-1' } : {};
+  return { ...node, metadata: { ...metadata, labels, annotations: { ...metadata.annotations, ...proven } } };
 }
 
 /** What an agent reports of the additional handler runsc-kvm; proven by default. */

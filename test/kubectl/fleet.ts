@@ -110,7 +110,7 @@ export const KVM_CLASS = {
 };
 
 /**
- * Makes every node sound for the main handler, and adds the handler runsc-kvm: proven on node-1, broken on node-2, and not
+ * Makes every node sound for the main handler, and adds the handler runsc-kvm: proven on node-1, lost on node-2, and never
  * configured on node-3.
  */
 export function addHandler(api: FakeApi): void {
@@ -124,7 +124,7 @@ export function addHandler(api: FakeApi): void {
   const reports = [kvmReport(), brokenKvm(), brokenKvm('HandlerNotConfigured', 'no file configures it')];
   for (const [at, report] of reports.entries()) {
     const name = `node-${at + 1}`;
-    setNode(api, withHandler(nodeObject(name), 'runsc-kvm', at === 0 ? 'true' : 'false'));
+    setNode(api, withHandler(nodeObject(name), 'runsc-kvm', at === 0 ? 'true' : 'false', at < 2));
     setReport(api, name, agentStatus(name, {}, { handlers: [report] }));
   }
 }

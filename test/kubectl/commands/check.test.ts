@@ -130,7 +130,7 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'an additional handler that is broken on a node': [
     addHandler,
-    'fail: Handler: runsc-kvm on 1 of 2 nodes that have it; SandboxFailed on node-2 for 15m',
+    'fail: Handler: runsc-kvm on 1 of 3 nodes; SandboxFailed on node-2 for 15m',
   ],
   'no DaemonSet': [
     (api) => api.stubs.delete(DAEMON_SET_PATH),

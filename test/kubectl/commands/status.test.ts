@@ -86,10 +86,10 @@ const CASES: Readonly<
     1,
     /^✓ Pods {8}1 of 1 in gVisor where it is required$/m,
   ],
-  'an additional handler that is broken on one of the nodes that have it, before what passes': [
+  'an additional handler that is lost on a node, before what passes': [
     addHandler,
     1,
-    /^✗ Handler {5}runsc-kvm on 1 of 2 nodes that have it; SandboxFailed on node-2 for 15m\n✓ Nodes {7}3 of 3 /,
+    /^✗ Handler {5}runsc-kvm on 1 of 3 nodes; SandboxFailed on node-2 for 15m\n✓ Nodes {7}3 of 3 /,
   ],
   'an additional handler that is proven wherever it is configured': [
     (api) => {
@@ -97,36 +97,54 @@ const CASES: Readonly<
       setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'true'));
     },
     0,
-    /^✓ Nodes .*\n✓ Handler {5}runsc-kvm on 2 of 2 nodes that have it$/m,
+    /^✓ Nodes .*\n✓ Handler {5}runsc-kvm on 2 of 3 nodes$/m,
+  ],
+  'an additional handler that was never proven on a node': [
+    (api) => {
+      addHandler(api);
+      setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'false', false));
+    },
+    0,
+    /^! Handler {5}runsc-kvm on 1 of 3 nodes; SandboxFailed on node-2 for 15m$/m,
   ],
   'an additional handler that no node has': [
     (api) => {
       addHandler(api);
       for (const name of ['node-1', 'node-2']) {
-        setNode(api, withHandler(nodeObject(name), 'runsc-kvm', 'false'));
+        setNode(api, withHandler(nodeObject(name), 'runsc-kvm', 'false', false));
         const handlers = [brokenKvm('HandlerNotConfigured')];
         setReport(api, name, agentStatus(name, {}, { handlers }));
       }
     },
     1,
-    /^✗ Handler {5}runsc-kvm on 0 of 0 nodes that have it; pods that request it stay Pending$/m,
+    /^✗ Handler {5}runsc-kvm on 0 of 3 nodes; pods that request it stay Pending$/m,
   ],
-  'an additional handler that its agent has not judged, or whose label is refused': [
+  'an additional handler without a report, and one whose label is refused': [
     (api) => {
       addHandler(api);
       setReport(api, 'node-2', agentStatus('node-2'));
       setReport(api, 'node-3', agentStatus('node-3', {}, { handlers: [kvmReport()] }));
     },
     1,
-    /^✗ Handler {5}runsc-kvm on 1 of 3 nodes that have it; NotJudged on node-2; NotLabelled on node-3$/m,
+    /^✗ Handler {5}runsc-kvm on 1 of 3 nodes; NoReport on node-2; NotLabelled on node-3$/m,
   ],
   'an additional handler that its agent has not judged yet': [
     (api) => {
       addHandler(api);
+      setNode(api, nodeObject('node-2'));
       setReport(api, 'node-2', agentStatus('node-2'));
     },
     2,
-    /^\? Handler {5}runsc-kvm on 1 of 2 nodes that have it; NotJudged on node-2$/m,
+    /^\? Handler {5}runsc-kvm on 1 of 3 nodes; NotJudged on node-2$/m,
+  ],
+  'a label of an additional handler without a Ready agent': [
+    (api) => {
+      addHandler(api);
+      setNode(api, withHandler(nodeObject('node-1', BROKEN), 'runsc-kvm', 'true'));
+      api.list(AGENT_PODS, [agentObject('node-1', { ready: false }), agentObject('node-2')]);
+    },
+    1,
+    /labelled ready without a Ready agent: node-1/,
   ],
   'a fleet controller that is scaled to 0': [
     (api) => api.stubs.set(FLEET_PATH, fleetDeployment(0)),
@@ -273,9 +291,12 @@ describe('status', () => {
         result: 'fail',
         reasons: ['HandlerNotProven'],
         handler: 'runsc-kvm',
-        expected: 2,
+        expected: 3,
         proven: 1,
-        notProven: [{ reason: 'SandboxFailed', nodes: ['node-2'], since: '2026-03-01T11:45:00Z' }],
+        notProven: [
+          { reason: 'SandboxFailed', nodes: ['node-2'], since: '2026-03-01T11:45:00Z' },
+          { reason: 'HandlerNotConfigured', nodes: ['node-3'], since: '2026-03-01T11:45:00Z' },
+        ],
       },
     ]);
   });
