@@ -34,19 +34,7 @@ export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): reado
 }
 
 /** A pod of an agent. */
-export type AgentSummary = {
-  readonly name: string;
-  readonly node: string;
-  readonly ready: boolean;
-  /** As kubectl shows it: Running, Pending, ImagePullBackOff ... */
-  readonly state: string;
-  /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
-  readonly message: string;
-  readonly port: number;
-  /** The tag of its image, or the whole image where it has none. */
-  readonly version: string;
-  readonly restarts: number;
-};
+export type AgentSummary = Readonly<ReturnType<typeof summarizeAgent>>;
 
 /** The tag of an image, or the whole image where it has none. */
 export function versionOf(image: string): string {
@@ -70,7 +58,7 @@ async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
   return items.filter(({ metadata }) => isOfDaemonSet(metadata));
 }
 
-function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSummary {
+function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
   const { waiting, terminated } = status?.containerStatuses?.[0]?.state ?? {};
   const stopped = waiting ?? terminated;
   const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
@@ -80,7 +68,9 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>): AgentSumm
     name: metadata.name,
     node: spec?.nodeName ?? targetNode(spec?.affinity),
     ready: condition('Ready')?.status === 'True',
+    /** As kubectl shows it: Running, Pending, ImagePullBackOff ... */
     state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
+    /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
     version: versionOf(spec?.containers[0]?.image ?? ''),

@@ -6,17 +6,7 @@ import { errorLine } from '../agent/sanitize.ts';
 export type KubeconfigChoice = { readonly kubeconfig?: string; readonly context?: string };
 
 /** Access to an API server. */
-export type KubeconfigAccess = {
-  /** The name of the chosen context. */
-  readonly context: string;
-  /** The names of all contexts. */
-  readonly contexts: readonly string[];
-  readonly server: string;
-  /** The namespace of the context, or "default". */
-  readonly namespace: string;
-  /** Certificates, headers and proxy of a request; runs an `exec` credential plugin if the user has one. */
-  readonly connection: () => Promise<RequestOptions>;
-};
+export type KubeconfigAccess = Readonly<ReturnType<typeof loadKubeconfig>>;
 
 /**
  * The environment variable that kubectl sets for credential plugins; some require it.
@@ -29,10 +19,7 @@ const EXEC_INFO = JSON.stringify({
 });
 
 /** Loads the kubeconfig as kubectl would, with the official client; throws a one-line error when it cannot be used. */
-export function loadKubeconfig(
-  { kubeconfig, context }: KubeconfigChoice,
-  env: NodeJS.ProcessEnv,
-): KubeconfigAccess {
+export function loadKubeconfig({ kubeconfig, context }: KubeconfigChoice, env: NodeJS.ProcessEnv) {
   const config = load(kubeconfig);
   if (context !== undefined) config.setCurrentContext(context);
   const name = config.getCurrentContext();
@@ -52,6 +39,7 @@ export function loadKubeconfig(
     contexts: config.getContexts().map((each) => each.name),
     server: cluster.server,
     namespace: found.namespace || 'default',
+    /** Certificates, headers and proxy of a request; runs an `exec` credential plugin if the user has one. */
     connection: async () => {
       env.KUBERNETES_EXEC_INFO ??= EXEC_INFO;
       const options: RequestOptions = {};

@@ -9,64 +9,38 @@ import {
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 
-/** What a Node says about gVisor and itself; "" where it says nothing. */
-export type NodeSummary = {
-  readonly name: string;
-  /** The label `ready`: "true", "false" or "". */
-  readonly ready: string;
-  /** The values of the labels `ready-H` of additional handlers. */
-  readonly handlers: ReadonlyMap<string, string>;
-  /** The additional handlers that were proven here before, or are. */
-  readonly everProven: ReadonlySet<string>;
-  /** Whether it should run gVisor; undefined where no agent has judged that. */
-  readonly expected: boolean | undefined;
-  /** The condition `GVisorReady`; `since` is its last transition. */
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-  readonly since: string;
-  readonly runsc: string;
-  readonly platform: string;
-  /** The version of the agent that proved the node. */
-  readonly provenBy: string;
-  /** Whether the kubelet reports the Node as Ready. */
-  readonly alive: boolean;
-  readonly cordoned: boolean;
-  readonly taints: NonNullable<NonNullable<ApiObject<V1Node>['spec']>['taints']>;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly kubelet: string;
-  readonly runtime: string;
-  readonly os: string;
-  readonly architecture: string;
-};
-
 /** The longest word shown of what a kubelet or an agent writes. */
 export const MAX_WORD = 64;
 
 const PROVEN = OWN_KEYS.prefixes.provenBoot;
 
 /** Reduces a Node to what is shown of it, truncated, so that a compromised node cannot widen every row. */
-export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): NodeSummary {
+export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
   const { labels = {}, annotations = {} } = metadata;
   const own = status?.conditions?.find(({ type }) => type === CONDITION);
   const kubelet = status?.conditions?.find(({ type }) => type === 'Ready');
   const info = status?.nodeInfo;
+  const proven = Object.keys(annotations).filter((key) => key.startsWith(PROVEN));
   return {
     name: metadata.name,
+    /** The label `ready`: "true", "false" or "". */
     ready: labels[READY] ?? '',
+    /** The values of the labels `ready-H` of additional handlers. */
     handlers: handlerLabels({ labels }),
-    everProven: new Set(
-      Object.keys(annotations).flatMap((key) => (key.startsWith(PROVEN) ? [key.slice(PROVEN.length)] : [])),
-    ),
+    /** The additional handlers that are proven here, or were. */
+    everProven: new Set(proven.map((key) => key.slice(PROVEN.length))),
+    /** Whether it should run gVisor; undefined where no agent has judged that. */
     expected: isExpected({ labels, annotations }),
+    /** The condition `GVisorReady`; `since` is its last transition. */
     status: own?.status ?? '',
     reason: (own?.reason ?? '').slice(0, MAX_WORD),
     message: (own?.message ?? '').slice(0, MAX_CONDITION_MESSAGE),
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',
-    // The annotation is the version and a digest of settings: "0.1.0+84c18f33".
+    /** The version of the agent that proved the node. The annotation adds a digest of settings: "0.1.0+84c18f33". */
     provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, MAX_WORD),
+    /** Whether the kubelet reports the Node as Ready. */
     alive: kubelet?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
     taints: spec?.taints ?? [],
@@ -77,6 +51,9 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>): No
     architecture: info?.architecture ?? '',
   };
 }
+
+/** What a Node says about gVisor and itself; "" where it says nothing. */
+export type NodeSummary = Readonly<ReturnType<typeof summarizeNode>>;
 
 /** Lists every Node in the order of the API. */
 export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {

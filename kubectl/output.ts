@@ -37,6 +37,17 @@ export function printLines({ out }: Output, lines: readonly string[]): void {
   out(`${lines.join('\n')}\n`);
 }
 
+/** Prints a result as data for programs, or as lines for people. */
+export function printResult(
+  output: Output,
+  format: Format | undefined,
+  data: object,
+  lines: readonly string[],
+): void {
+  if (format === 'json' || format === 'yaml') output.out(serialize(data, format));
+  else printLines(output, lines);
+}
+
 /** Prints a message to standard error, wrapped. */
 export function printMessage({ width, err }: Output, text: string): void {
   err(`${wrap(text, width).join('\n')}\n`);

@@ -13,10 +13,8 @@ import {
   countOf,
   type Format,
   inSection,
-  isForPrograms,
   nameList,
-  printLines,
-  serialize,
+  printResult,
 } from '../output.ts';
 import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../requirements.ts';
 import { HANGING } from '../sandboxes.ts';
@@ -83,15 +81,11 @@ export async function check(context: Context, { output: format, pre = false }: C
         at === all.findIndex((each) => each.section === section && each.text === text),
     );
   const result = worstOf(lines.map(({ tone }) => tone));
-  if (isForPrograms(format)) {
-    const checks = lines.map(({ id, tone, docs, data }) => ({
-      id,
-      result: tone,
-      ...data,
-      docs: addressOf(docs, output),
-    }));
-    output.out(serialize({ context: context.api.access.context, result, checks }, format));
-  } else printLines(output, [...checkLines(lines, output), '', summarize(lines, pre)]);
+  const checks = lines.map(({ id, tone, docs, data }) => {
+    return { id, result: tone, ...data, docs: addressOf(docs, output) };
+  });
+  const json = { context: context.api.access.context, result, checks };
+  printResult(output, format, json, [...checkLines(lines, output), '', summarize(lines, pre)]);
   return exitCodeOf(result);
 }
 

@@ -20,7 +20,7 @@ import { ageOf, countOf, nameList, tally } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 import { sandboxesIn } from '../sandboxes.ts';
 import { agentState, agentsOf, listRows, type NodeRow } from './nodes.ts';
-import { countPods, listPods, podJson } from './pods.ts';
+import { countPods, listPods, type PodRow, podJson } from './pods.ts';
 
 /** A part of the fleet: a line for people, and under `key` the same as data for programs. */
 export type FleetPart = {
@@ -61,6 +61,11 @@ function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
   return holds ? [fault] : [];
 }
 
+/** A fault where there are any names, with their count. */
+function faultOn(names: readonly string[], tone: Tone, reason: string, what: string): readonly Fault[] {
+  return faultIf(names.length, tone, reason, `${names.length} ${what}: ${nameList(names)}`);
+}
+
 /** A part that the user may not read. */
 function hiddenPart(names: readonly [key: string, about: string], what: string): FleetPart {
   return partOf(names, `you may not ${what}`, { faults: [['unknown', 'NotPermitted']], data: {} });
@@ -85,8 +90,8 @@ export function judgeFleet(context: Context, selector?: string) {
   const requirements = optional(listRequirements(api), [403]);
   const pods = requirements.then((found = new Map()) => {
     const required = labelled(found, 'true');
-    const listed = listPods(context, required, {}, readReports).then((found) => found.rows);
-    return required.length === 0 ? undefined : optional(listed, [403]).then((found) => found ?? 'hidden');
+    if (required.length === 0) return undefined;
+    return optional(listPods(context, required, {}, readReports), [403]).then((all) => all?.rows ?? 'hidden');
   });
   return {
     pods: pods.then(aboutPods),
@@ -129,63 +134,43 @@ function mainReasonOf(row: NodeRow): string {
   return row.reason || (row.agent === undefined ? 'NoAgent' : 'NotJudged');
 }
 
+const STAY_PENDING = 'pods that request it stay Pending';
+
 function aboutNodes(rows: readonly NodeRow[]): FleetPart {
-  const names = (some: readonly NodeRow[]) => some.map(({ name }) => name);
   const expected = rows.filter(isExpected);
-  const proven = expected.filter((row) => stateOf(row) === 'proven');
-  const inGrace = proven.filter((row) => row.status !== 'True');
-  const unjudged = expected.filter((row) => stateOf(row) === 'not judged');
-  const notProven = expected.length - proven.length - unjudged.length;
-  const notReady = expected.filter(({ alive }) => !alive);
-  const cordoned = expected.filter((row) => row.cordoned);
+  const where = (holds: (row: NodeRow) => boolean) => expected.filter(holds).map(({ name }) => name);
+  const proven = where((row) => stateOf(row) === 'proven').length;
+  const unjudged = where((row) => stateOf(row) === 'not judged').length;
+  const inGrace = where((row) => stateOf(row) === 'proven' && row.status !== 'True');
+  const kubeletNotReady = where(({ alive }) => !alive);
+  const cordoned = where((row) => row.cordoned);
   const faulty = expected.filter((row) => stateOf(row) !== 'proven' || isOrphan(row));
-  const notExpected = rows.filter((row) => !isExpected(row));
-  const groups = {
-    notProven: groupsOf(faulty, mainReasonOf),
-    notExpected: groupsOf(notExpected, mainReasonOf),
-  };
+  const notProven = groupsOf(faulty, mainReasonOf);
+  const others = rows.filter((row) => !isExpected(row));
+  const notExpected = groupsOf(others, mainReasonOf);
   const count =
     expected.length === 0
       ? `gVisor is expected on none of ${countOf(rows.length, 'node')}`
-      : `${proven.length} of ${countOf(expected.length, 'node')} that should run gVisor`;
+      : `${proven} of ${countOf(expected.length, 'node')} that should run gVisor`;
   return partOf(['nodes', 'Nodes'], cordoned.length === 0 ? count : `${count}, ${cordoned.length} cordoned`, {
     faults: [
-      ...faultIf(proven.length === 0, 'fail', 'NoNodeProven', 'pods that request it stay Pending'),
-      ...faultIf(notProven, 'fail', 'NodesNotProven'),
-      ...faultIf(unjudged.length, 'unknown', 'NodesNotJudged', `${unjudged.length} not judged yet`),
-      ...faultIf(
-        notReady.length,
-        'warning',
-        'NodesNotReady',
-        `${notReady.length} NotReady: ${nameList(names(notReady))}`,
-      ),
-      ...faultIf(
-        inGrace.length,
-        'warning',
-        'NodesInGrace',
-        `${inGrace.length} in a grace period: ${nameList(names(inGrace))}`,
-      ),
+      ...faultIf(proven === 0, 'fail', 'NoNodeProven', STAY_PENDING),
+      ...faultIf(proven + unjudged < expected.length, 'fail', 'NodesNotProven'),
+      ...faultIf(unjudged, 'unknown', 'NodesNotJudged', `${unjudged} not judged yet`),
+      ...faultOn(kubeletNotReady, 'warning', 'NodesNotReady', 'NotReady'),
+      ...faultOn(inGrace, 'warning', 'NodesInGrace', 'in a grace period'),
     ],
-    groups: { 'NOT PROVEN': groups.notProven, 'NOT EXPECTED': groups.notExpected },
+    groups: { 'NOT PROVEN': notProven, 'NOT EXPECTED': notExpected },
     data: {
-      total: rows.length,
-      expected: expected.length,
-      proven: proven.length,
-      inGrace: names(inGrace),
-      kubeletNotReady: names(notReady),
-      cordoned: names(cordoned),
-      ...groups,
+      ...{ total: rows.length, expected: expected.length, proven },
+      ...{ inGrace, kubeletNotReady, cordoned, notProven, notExpected },
     },
   });
 }
 
 /** How bad it is that an additional handler is not proven on a node: a fault only where it was proven before. */
-export function handlerTone(
-  handler: string,
-  reason: string,
-  { everProven }: Pick<NodeRow, 'everProven'>,
-): Tone {
-  if (everProven.has(handler)) return 'fail';
+export function handlerTone(handler: string, reason: string, node: Pick<NodeRow, 'everProven'>): Tone {
+  if (node.everProven.has(handler)) return 'fail';
   return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
 }
 
@@ -220,7 +205,7 @@ function aboutHandlers(
     const proven = expected.length - others.length;
     return partOf(['handlers', 'Handler'], `${handler} on ${proven} of ${countOf(expected.length, 'node')}`, {
       faults: [
-        ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', 'pods that request it stay Pending'),
+        ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', STAY_PENDING),
         ...faultFor('fail', 'HandlerNotProven'),
         ...faultFor('unknown', 'HandlerNotJudged'),
         ...faultFor('warning', 'HandlerNeverProven'),
@@ -236,7 +221,7 @@ function earliest(reports: readonly (HandlerReport | undefined)[]): string | nul
 }
 
 /** One line where a namespace requires gVisor. */
-function aboutPods(pods: Awaited<ReturnType<typeof listPods>>['rows'] | 'hidden' | undefined): FleetPart[] {
+function aboutPods(pods: readonly PodRow[] | 'hidden' | undefined): FleetPart[] {
   const part = ['pods', 'Pods'] as const;
   if (pods === undefined) return [];
   if (pods === 'hidden') return [hiddenPart(part, 'list the pods of the namespaces that require gVisor')];
@@ -244,37 +229,19 @@ function aboutPods(pods: Awaited<ReturnType<typeof listPods>>['rows'] | 'hidden'
   const of = (state: string) => pods.filter(({ inGvisor }) => inGvisor === state);
   const [outside, open, unknown] = [of('no'), of('open'), of('?')];
   const affected = [...outside, ...open, ...unknown];
-  const names = (some: typeof pods) => nameList(some.map(({ namespace, name }) => `${namespace}/${name}`));
+  const names = (some: readonly PodRow[]) => some.map(({ namespace, name }) => `${namespace}/${name}`);
   const sound =
     pods.length === 0
       ? 'none runs where gVisor is required'
       : `${counts.inside} of ${counts.wanted} in gVisor where it is required`;
-  const why = unknown[0]?.evidence;
-  return [
-    partOf(part, affected.length === 0 ? sound : '', {
-      faults: [
-        ...faultIf(
-          outside.length,
-          'fail',
-          'PodsOutsideGvisor',
-          `${outside.length} outside gVisor where it is required: ${names(outside)}`,
-        ),
-        ...faultIf(
-          open.length,
-          'fail',
-          'PodsOpenToHost',
-          `${open.length} with a way out to the host: ${names(open)}`,
-        ),
-        ...faultIf(
-          unknown.length,
-          'unknown',
-          'PodsUnknown',
-          `${unknown.length} unknown: ${names(unknown)} (${why})`,
-        ),
-      ],
-      data: { counts, affected: affected.map(podJson) },
-    }),
+  const notKnown = `${unknown.length} unknown: ${nameList(names(unknown))} (${unknown[0]?.evidence})`;
+  const faults = [
+    ...faultOn(names(outside), 'fail', 'PodsOutsideGvisor', 'outside gVisor where it is required'),
+    ...faultOn(names(open), 'fail', 'PodsOpenToHost', 'with a way out to the host'),
+    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', notKnown),
   ];
+  const data = { counts, affected: affected.map(podJson) };
+  return [partOf(part, affected.length === 0 ? sound : '', { faults, data })];
 }
 
 function aboutFleet(fleet: Awaited<ReturnType<typeof readFleetController>>): FleetPart {
@@ -305,52 +272,39 @@ function aboutAgents(rows: readonly NodeRow[], daemonSet: DaemonSet, namespace: 
     updatedNumberScheduled: updated = desired,
   } = daemonSet.status ?? {};
   const agents = agentsOf(rows);
-  const orphans = rows.filter(isOrphan).map((row) => row.name);
+  const labelWithoutAgent = rows.filter(isOrphan).map((row) => row.name);
   const down = agents.filter((agent) => !agent.ready);
-  const others = down
-    .filter(({ node }) => !orphans.includes(node))
-    .map((agent) => `${agent.node} (${agentState({ agent })})`);
+  const others = down.filter(({ node }) => !labelWithoutAgent.includes(node));
+  const states = others.map((agent) => `${agent.node} (${agentState({ agent })})`);
+  const isMissing = ready < desired || desired === 0;
   const versions = tally(agents.map(({ version }) => version));
-  const provers = Object.keys(tally(rows.map(({ provenBy }) => provenBy)));
-  const count = [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)];
-  return partOf(part, count.join(', '), {
-    faults: [
-      ...faultIf(
-        ready < desired || desired === 0,
-        'fail',
-        'AgentsMissing',
-        others.length === 0 ? undefined : `not Ready on ${nameList(others)}`,
-      ),
-      ...faultIf(
-        orphans.length,
-        'fail',
-        'LabelWithoutAgent',
-        `labelled ready without a Ready agent: ${nameList(orphans)}`,
-      ),
-      ...faultIf(
-        rows.some(({ agent }) => agent === '?'),
-        'unknown',
-        'NotPermitted',
-        `you may not list the pods of ${namespace}`,
-      ),
-      ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
-      ...faultIf(
-        provers.some((version) => version !== VERSION),
-        'warning',
-        'VersionsDiffer',
-        `nodes were proven by version ${provers.join(', ')}, this plugin has ${VERSION}`,
-      ),
-    ],
-    data: {
-      desired,
-      ready,
-      updated,
-      versions,
-      provenBy: provers,
-      notReady: down.map(({ node }) => node),
-      labelWithoutAgent: orphans,
+  const provenBy = Object.keys(tally(rows.map((row) => row.provenBy)));
+  const differ = provenBy.some((version) => version !== VERSION);
+  const proven = `nodes were proven by version ${provenBy.join(', ')}, this plugin has ${VERSION}`;
+  const hidden = rows.some(({ agent }) => agent === '?');
+  const orphans = 'labelled ready without a Ready agent';
+  return partOf(
+    part,
+    [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)].join(', '),
+    {
+      faults: [
+        ...faultIf(
+          isMissing,
+          'fail',
+          'AgentsMissing',
+          states.length === 0 ? '' : `not Ready on ${nameList(states)}`,
+        ),
+        ...faultOn(labelWithoutAgent, 'fail', 'LabelWithoutAgent', orphans),
+        ...faultIf(hidden, 'unknown', 'NotPermitted', `you may not list the pods of ${namespace}`),
+        ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
+        ...faultIf(differ, 'warning', 'VersionsDiffer', proven),
+      ],
+      data: {
+        ...{ desired, ready, updated, versions, provenBy },
+        ...{ notReady: down.map(({ node }) => node), labelWithoutAgent },
+      },
     },
-  });
+  );
 }
 
 function aboutReleases(rows: readonly NodeRow[]): FleetPart {
@@ -403,23 +357,22 @@ function aboutSandboxes(reports: Reports): FleetPart[] {
   const unsafe = hanging.filter(({ restart }) => restart.state === 'unsafe');
   const unknown = all.flatMap((each) => ('why' in each ? [each] : []));
   const names = (some: readonly { readonly node: string }[]) => some.map(({ node }) => node);
-  const texts = [
-    ...(unsafe.length === 0 ? [] : [`do not restart containerd on ${nameList(names(unsafe))}`]),
-    ...(unknown.length === 0 ? [] : [`unknown on ${nameList(names(unknown))}: ${unknown[0]?.why}`]),
+  const on = (some: readonly { readonly node: string }[]) => nameList(names(some));
+  const see = `problems on ${on(hanging)}: see kubectl gvisor-ready why NODE`;
+  const faults = [
+    ...faultIf(hanging.length, 'warning', 'SandboxesHang', see),
+    ...faultIf(unsafe.length, 'warning', 'RestartUnsafe', `do not restart containerd on ${on(unsafe)}`),
+    ...faultIf(
+      unknown.length,
+      'warning',
+      'SandboxesUnknown',
+      `unknown on ${on(unknown)}: ${unknown[0]?.why}`,
+    ),
   ];
-  if (hanging.length + unknown.length === 0) return [];
-  const problems = hanging.map(({ node, at, total, restart, problems }) => ({
-    node,
-    at,
-    total,
-    restart: restart.state,
-    reasons: tally(problems.map(({ reason }) => reason)),
-  }));
-  const see = `problems on ${nameList(names(hanging))}: see kubectl gvisor-ready why NODE`;
-  return [
-    partOf(['sandboxes', 'Sandboxes'], [...(hanging.length === 0 ? [] : [see]), ...texts].join('; '), {
-      faults: [['warning', hanging.length === 0 ? 'SandboxesUnknown' : 'SandboxesHang']],
-      data: { problems, unknown: names(unknown) },
-    }),
-  ];
+  const problems = hanging.map(({ node, at, total, restart, problems }) => {
+    const reasons = tally(problems.map(({ reason }) => reason));
+    return { node, at, total, restart: restart.state, reasons };
+  });
+  const data = { problems, unknown: names(unknown) };
+  return faults.length === 0 ? [] : [partOf(['sandboxes', 'Sandboxes'], '', { faults, data })];
 }

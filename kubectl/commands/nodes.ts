@@ -6,7 +6,15 @@ import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
-import { ageOf, type Format, isForPrograms, printLines, printMessage, serialize } from '../output.ts';
+import {
+  ageOf,
+  type Format,
+  isForPrograms,
+  printLines,
+  printMessage,
+  printResult,
+  serialize,
+} from '../output.ts';
 
 /** The flags of `nodes`. */
 export type NodesFlags = {
@@ -105,7 +113,7 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
 
 /** A node in -o json, without `agent` where the user may not list agents; null stands for a value that is not set. */
 export function nodeJson(row: NodeRow) {
-  const { name, ready, handlers, expected, status, reason, since, runsc, platform, provenBy, agent } = row;
+  const { name, ready, handlers, expected, status, reason, since, agent } = row;
   const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
   return {
     name,
@@ -113,15 +121,10 @@ export function nodeJson(row: NodeRow) {
     ready: ready || null,
     handlers: Object.fromEntries(handlers),
     condition: status === '' ? null : { status, reason, since },
-    runsc: runsc || null,
-    platform: platform || null,
-    provenBy: provenBy || null,
-    kubeletReady,
-    cordoned,
-    kubelet,
-    runtime,
-    os,
-    architecture,
+    runsc: row.runsc || null,
+    platform: row.platform || null,
+    provenBy: row.provenBy || null,
+    ...{ kubeletReady, cordoned, kubelet, runtime, os, architecture },
     ...(agent === '?' ? {} : { agent: agentJson(row) }),
   };
 }
@@ -140,12 +143,16 @@ export async function nodes(
 ): Promise<number> {
   const { output, now } = context;
   const { rows, agentsHidden } = await listRows(context, selector);
-  if (isForPrograms(format)) output.out(serialize({ nodes: rows.map(nodeJson) }, format));
-  else if (rows.length === 0)
+  if (rows.length === 0 && !isForPrograms(format))
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {
     const options = { screen: output, headers, wide: format === 'wide' };
-    printLines(output, tableLines(nodeColumns(now(), rows), rows, options));
+    printResult(
+      output,
+      format,
+      { nodes: rows.map(nodeJson) },
+      tableLines(nodeColumns(now(), rows), rows, options),
+    );
   }
   if (agentsHidden)
     printMessage(
@@ -256,10 +263,6 @@ function deleted(row: NodeRow): NodeRow {
 /** Whether the row differs from the one shown before. */
 function hasChanged(shown: ReadonlyMap<string, NodeRow>, row: NodeRow): boolean {
   const old = shown.get(row.name);
-  const textOf = (row: NodeRow) => {
-    const { ready, expected, status, reason, message, runsc, platform } = row;
-    const words = [ready, handlersText(row), expected, status, reason, message, runsc, platform];
-    return [...words, kubeletState(row), agentState(row)].join('\n');
-  };
+  const textOf = (each: NodeRow) => JSON.stringify([nodeJson(each), each.message]);
   return old === undefined || textOf(old) !== textOf(row);
 }

@@ -10,7 +10,7 @@ import {
 } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { countOf, type Format, isForPrograms, printLines, printMessage, serialize } from '../output.ts';
+import { countOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
 import { listClasses, listRequirements, meansGvisor } from '../requirements.ts';
 
 /** The flags of `pods`. */
@@ -32,9 +32,6 @@ export type PodRow = GvisorState & {
   readonly wanted: boolean;
 };
 
-/** What the user may not list; cluster-scoped resources have no namespace. */
-type HiddenResource = { readonly resource: string; readonly namespace?: string };
-
 /**
  * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
  * user may not list.
@@ -44,11 +41,7 @@ export async function listPods(
   namespaces: readonly string[] | undefined,
   query: Readonly<Record<string, string>> = {},
   readReports = reportReader(api),
-): Promise<{
-  readonly rows: readonly PodRow[];
-  readonly reports: ReadonlyMap<string, ReportResult>;
-  readonly hidden: readonly HiddenResource[];
-}> {
+) {
   const running = { ...query, fieldSelector: 'status.phase=Running' };
   const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
   const [lists, classes, requirements, agents] = await Promise.all([
@@ -75,7 +68,7 @@ export async function listPods(
       ...sandboxOf(pod, agents === undefined ? hiddenReport(api) : reports.get(nodeName)),
     };
   });
-  const hidden = [
+  const hidden: readonly { readonly resource: string; readonly namespace?: string }[] = [
     ...(agents === undefined ? [{ resource: 'pods', namespace: api.installedIn }] : []),
     ...(requirements === undefined ? [{ resource: 'namespaces' }] : []),
     ...(classes === undefined ? [{ resource: 'runtimeclasses' }] : []),
@@ -125,16 +118,15 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
   const { output: format, headers, allNamespaces = false, selector } = options;
   const query = selector === undefined ? {} : { labelSelector: selector };
   const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace], query);
-  if (isForPrograms(format))
-    output.out(serialize({ counts: countPods(rows), hidden, pods: rows.map(podJson) }, format));
-  else if (rows.length === 0)
+  if (rows.length === 0 && !isForPrograms(format))
     printMessage(
       output,
       `No pod${selector === undefined ? '' : ' with those labels'} runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`,
     );
   else {
+    const json = { counts: countPods(rows), hidden, pods: rows.map(podJson) };
     const options = { screen: output, headers, wide: format === 'wide' };
-    printLines(output, tableLines(columnsOf(allNamespaces), rows, options));
+    printResult(output, format, json, tableLines(columnsOf(allNamespaces), rows, options));
   }
   const unknown = rows.filter(({ inGvisor }) => inGvisor === '?');
   const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);

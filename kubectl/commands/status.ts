@@ -1,14 +1,6 @@
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
-import {
-  type Format,
-  isForPrograms,
-  nameList,
-  type Output,
-  printLines,
-  proseOf,
-  serialize,
-} from '../output.ts';
+import { type Format, nameList, type Output, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, type NodeGroup } from './health.ts';
 
 /** The flags of `status`. */
@@ -20,23 +12,20 @@ export async function status(context: Context, { output: format, selector }: Sta
   const judged = await Promise.all(Object.values(judgeFleet(context, selector)));
   const parts = judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
   const result = worstOf(parts.map(({ tone }) => tone));
-  if (isForPrograms(format)) {
-    const alarms = parts.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));
-    const json = parts.map(
-      ({ key, tone, reasons, data }) => [key, { result: tone, reasons, ...data }] as const,
-    );
-    const handlers = json.flatMap(([key, each]) => (key === 'handlers' ? [each] : []));
-    const byKey = { ...Object.fromEntries(json), handlers };
-    output.out(serialize({ context: api.access.context, result, alarms, ...byKey }, format));
-  } else
-    printLines(output, [
-      ...parts.flatMap(({ tone, about, text }) =>
-        markedLines(tone, text, { ...proseOf(output), label: about.padEnd(12) }),
-      ),
-      ...parts.flatMap(({ groups = {} }) =>
-        Object.entries(groups).flatMap(([head, each]) => groupLines(head, each, output)),
-      ),
-    ]);
+  const alarms = parts.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));
+  const json = parts.map(
+    ({ key, tone, reasons, data }) => [key, { result: tone, reasons, ...data }] as const,
+  );
+  const handlers = json.flatMap(([key, each]) => (key === 'handlers' ? [each] : []));
+  const data = { context: api.access.context, result, alarms, ...Object.fromEntries(json), handlers };
+  printResult(output, format, data, [
+    ...parts.flatMap(({ tone, about, text }) =>
+      markedLines(tone, text, { ...proseOf(output), label: about.padEnd(12) }),
+    ),
+    ...parts.flatMap(({ groups = {} }) =>
+      Object.entries(groups).flatMap(([head, each]) => groupLines(head, each, output)),
+    ),
+  ]);
   return exitCodeOf(result);
 }
 

@@ -146,12 +146,11 @@ function objectEntries({ api }: Context): Entry[] {
   ];
 }
 
-/** A Node without the annotations of others, its images and its volumes. */
+/** A Node without its images and volumes. */
 function nodeOf({ metadata, spec, status }: ApiObject<V1Node>) {
-  const annotations = Object.entries(metadata.annotations ?? {}).filter(([key]) => isOwnKey(key));
-  const { name, uid, labels, creationTimestamp } = metadata;
+  const { name, uid, labels, creationTimestamp, annotations } = metadata;
   return {
-    metadata: { name, uid, labels, creationTimestamp, annotations: Object.fromEntries(annotations) },
+    metadata: { name, uid, labels, creationTimestamp, annotations },
     spec: { taints: spec?.taints, unschedulable: spec?.unschedulable },
     status: { conditions: status?.conditions, nodeInfo: status?.nodeInfo },
   };
@@ -159,11 +158,13 @@ function nodeOf({ metadata, spec, status }: ApiObject<V1Node>) {
 
 const REDACTED = 'REDACTED';
 
-/** Removes managed fields and annotations, and the values of environment variables that are not settings of ours. */
+/** Removes managed fields, the annotations of others, and the values of environment variables that are not settings of ours. */
 function withoutSecrets<T extends object>(value: T): unknown {
   return JSON.parse(
     JSON.stringify(value, (key, each: unknown) => {
-      if (key === 'managedFields' || key === 'annotations') return isOwnAnnotations(each) ? each : undefined;
+      if (key === 'managedFields') return undefined;
+      if (key === 'annotations')
+        return Object.fromEntries(Object.entries(each ?? {}).filter(([name]) => isOwnKey(name)));
       if (key !== 'env' || !Array.isArray(each)) return each;
       return (each as NonNullable<V1Container['env']>).map((variable) =>
         variable.value === undefined || variable.name in SETTINGS || variable.name in FLEET_SETTINGS
@@ -172,10 +173,6 @@ function withoutSecrets<T extends object>(value: T): unknown {
       );
     }),
   );
-}
-
-function isOwnAnnotations(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && Object.keys(value).every(isOwnKey);
 }
 
 function agentEntries(context: Context, rows: readonly NodeRow[]): Entry[] {

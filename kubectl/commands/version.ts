@@ -9,9 +9,8 @@ import {
   type Format,
   isForPrograms,
   type Output,
-  printLines,
   printMessage,
-  serialize,
+  printResult,
   tally,
 } from '../output.ts';
 
@@ -24,21 +23,20 @@ export async function version(
   open: () => Context,
   { output: format, client }: VersionFlags,
 ): Promise<number> {
-  const found = client ? { client: VERSION } : { client: VERSION, ...(await readVersions(open())) };
-  if (isForPrograms(format)) {
-    output.out(serialize(found, format));
-    return EXIT.ok;
-  }
-  printLines(output, [`Client Version: ${VERSION}`]);
-  if (!('agents' in found)) return EXIT.ok;
-  const { agents, fleetController, server } = found;
+  const found = client ? undefined : await readVersions(open());
+  const { agents, fleetController, server } = found ?? {};
   const counts = Object.entries(agents ?? {}).map(([name, count]) => `${name} on ${countOf(count, 'node')}`);
-  printLines(output, [
-    `Agent Version: ${agents === null ? 'you may not list the agents' : counts.join(', ') || 'no agent runs'}`,
-    `Fleet Controller Version: ${fleetController ?? 'unknown'}`,
-    `Server Version: ${server}`,
+  printResult(output, format, { client: VERSION, ...found }, [
+    `Client Version: ${VERSION}`,
+    ...(found === undefined
+      ? []
+      : [
+          `Agent Version: ${agents === null ? 'you may not list the agents' : counts.join(', ') || 'no agent runs'}`,
+          `Fleet Controller Version: ${fleetController ?? 'unknown'}`,
+          `Server Version: ${server}`,
+        ]),
   ]);
-  if (Object.keys(agents ?? {}).some((name) => name !== VERSION))
+  if (!isForPrograms(format) && Object.keys(agents ?? {}).some((name) => name !== VERSION))
     printMessage(output, 'WARNING: agents and this plugin have different versions.');
   return EXIT.ok;
 }

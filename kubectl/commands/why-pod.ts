@@ -1,17 +1,9 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
 import { handlerKey } from '../../agent/node/object.ts';
 import type { SandboxProblem } from '../../agent/sandboxes/problem.ts';
+import type { Tone } from '../../agent/text/format.ts';
 import type { Verdict } from '../../agent/verdict.ts';
-import {
-  type GvisorState,
-  handlerIn,
-  hiddenReport,
-  listAgents,
-  type ReportResult,
-  reportOf,
-  reportReader,
-  sandboxOf,
-} from '../agent-reports.ts';
+import { handlerIn, hiddenReport, listAgents, reportOf, reportReader, sandboxOf } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
@@ -20,29 +12,6 @@ import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor }
 
 /** The page about pods outside gVisor. */
 export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
-
-/** What is known about a pod; undefined for what the user may not read. */
-type PodDetails = {
-  readonly pod: ApiObject<V1Pod>;
-  readonly spec: NonNullable<ApiObject<V1Pod>['spec']>;
-  /** Namespace and name. */
-  readonly id: string;
-  /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
-  readonly runtimeClass: ApiObject<V1RuntimeClass> | '?' | undefined;
-  readonly asksForGvisor: boolean;
-  /** The labels of proven nodes that its class selects; that of the main handler where it selects none. */
-  readonly readyLabels: readonly string[];
-  /** Whether its namespace is labelled require-gvisor=true. */
-  readonly required: boolean | undefined;
-  readonly nodes: readonly NodeSummary[] | undefined;
-  /** The Node that it is bound to. */
-  readonly node: NodeSummary | undefined;
-  readonly result: ReportResult | undefined;
-  /** Reports of some nodes where an additional handler is not proven. */
-  readonly reports: ReadonlyMap<string, ReportResult>;
-  /** Warning events, newest first. */
-  readonly warnings: readonly Warning[];
-};
 
 /** A warning event of the kubelet, the scheduler, a controller or an agent. */
 export type Warning = {
@@ -53,7 +22,7 @@ export type Warning = {
   readonly about: string;
 };
 
-async function readPodDetails(api: Api, pod: ApiObject<V1Pod>): Promise<PodDetails> {
+async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;
   const spec = pod.spec ?? { containers: [] };
   const { runtimeClassName = '', nodeName = '' } = spec;
@@ -78,31 +47,38 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>): Promise<PodDetai
   return {
     pod,
     spec,
+    /** Namespace and name. */
     id: `${namespace}/${name}`,
-    runtimeClass: runtimeClassName === '' ? undefined : (found ?? '?'),
+    /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
+    runtimeClass: runtimeClassName === '' ? undefined : (found ?? ('?' as const)),
     asksForGvisor: meansGvisor(found),
+    /** The labels of proven nodes that its class selects; that of the main handler where it selects none. */
     readyLabels: labels,
+    /** Whether its namespace is labelled require-gvisor=true. */
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
+    /** The Node that it is bound to. */
     node: nodes?.find((node) => node.name === nodeName),
     result: agents === undefined ? hiddenReport(api) : reports.get(nodeName),
+    /** Those of its node, or of some where an additional handler is not proven. */
     reports,
+    /** Warning events, newest first. */
     warnings: warnings ?? [],
   };
 }
+
+/** What is known about a pod; undefined for what the user may not read. */
+type PodDetails = Awaited<ReturnType<typeof readPodDetails>>;
 
 function isProven({ labels }: NodeSummary, wanted: readonly string[]): boolean {
   return wanted.every((label) => labels[label] === 'true');
 }
 
 /** What the agent of a node says of the handler of a pod's class. */
-function verdictFor(
-  { runtimeClass, readyLabels }: PodDetails,
-  result: ReportResult | undefined,
-): Verdict | undefined {
+function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDetails): Verdict | undefined {
   const handler = typeof runtimeClass === 'object' ? runtimeClass.handler : '';
   const isAdditional = readyLabels.includes(handlerKey('ready', handler));
-  return isAdditional ? handlerIn(result, handler)?.verdict : reportOf(result)?.verdict;
+  return (isAdditional ? handlerIn(reports.get(node), handler) : reportOf(reports.get(node)))?.verdict;
 }
 
 /** Lists the warning events of a namespace that match a field selector, newest first. */
@@ -249,52 +225,44 @@ function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetail
 function explainRunning(details: PodDetails, seen: readonly Observation[]): Explanation {
   const { pod, id, spec, result, required, asksForGvisor } = details;
   const sandbox = sandboxOf(pod, result);
-  const on = `${id} on ${spec.nodeName}`;
-  const seeing = (tone: Observation['tone']) => ({
-    seen: [...seen, { tone, about: 'agent', text: sandbox.evidence }],
-  });
+  const answer = (tone: Tone, code: string, what: string, rest: Partial<Explanation> = {}) =>
+    explain([tone, code], `${id} on ${spec.nodeName} runs${what}`, {
+      seen: [...seen, { tone, about: 'agent', text: sandbox.evidence }],
+      data: { evidence: sandbox.reason },
+      ...rest,
+    });
   const seeNode = `See the node: kubectl gvisor-ready why node/${spec.nodeName}`;
-  const explanations: Readonly<Record<GvisorState['inGvisor'], () => Explanation>> = {
-    yes: () => explain(['pass', 'InGvisor'], `${on} runs in gVisor`, seeing('pass')),
-    open: () =>
-      explain(
-        [required || asksForGvisor ? 'fail' : 'warning', 'OpenToHost'],
-        `${on} runs in gVisor with a way out to the host`,
-        {
-          ...seeing('fail'),
-          because: [
-            'A flag of its sandbox opens it. The flag comes from an annotation dev.gvisor.* of the pod, or from the configuration of the node when the pod started.',
-          ],
-          next: [seeNode, 'Delete the pod, and create it again without annotations dev.gvisor.*.'],
-          docs: UNSANDBOXED,
-        },
-      ),
-    '?': () =>
-      explain(['unknown', 'RuntimeUnknown'], `${on} runs; whether in gVisor is unknown`, seeing('unknown')),
-    no: () => {
-      if (!required && !asksForGvisor) {
-        const because = ['A pod runs in gVisor if it has runtimeClassName: gvisor.'];
-        return explain(['pass', 'OutsideAsRequested'], `${on} runs outside gVisor, as requested`, {
-          ...seeing('pass'),
-          because,
-        });
-      }
-      return explain(['fail', 'OutsideGvisor'], `${on} runs on the kernel of the node, not in gVisor`, {
-        ...seeing('fail'),
-        because: [
-          asksForGvisor
-            ? 'Its RuntimeClass means gVisor, and its process is not gVisor: the handler of this node runs something else, or did when the pod started.'
-            : 'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
-        ],
-        next: asksForGvisor
-          ? [seeNode, 'Then delete the pod, and let it be created again.']
-          : ['Delete it, and create it again with runtimeClassName: gvisor.'],
-        docs: UNSANDBOXED,
-      });
-    },
-  };
-  const data = { evidence: sandbox.reason };
-  return { ...explanations[sandbox.inGvisor](), data };
+  const wanted = required || asksForGvisor;
+  if (sandbox.inGvisor === 'yes') return answer('pass', 'InGvisor', ' in gVisor');
+  if (sandbox.inGvisor === '?') return answer('unknown', 'RuntimeUnknown', '; whether in gVisor is unknown');
+  if (sandbox.inGvisor === 'open')
+    return answer(wanted ? 'fail' : 'warning', 'OpenToHost', ' in gVisor with a way out to the host', {
+      because: [
+        'A flag of its sandbox opens it. The flag comes from an annotation dev.gvisor.* of the pod, or from the configuration of the node when the pod started.',
+      ],
+      next: [seeNode, 'Delete the pod, and create it again without annotations dev.gvisor.*.'],
+      docs: UNSANDBOXED,
+    });
+  if (!wanted)
+    return answer('pass', 'OutsideAsRequested', ' outside gVisor, as requested', {
+      because: ['A pod runs in gVisor if it has runtimeClassName: gvisor.'],
+    });
+  const [because, ...next] = asksForGvisor
+    ? [
+        'Its RuntimeClass means gVisor, and its process is not gVisor: the handler of this node runs something else, or did when the pod started.',
+        seeNode,
+        'Then delete the pod, and let it be created again.',
+      ]
+    : [
+        'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
+        'Delete it, and create it again with runtimeClassName: gvisor.',
+      ];
+  const docs = UNSANDBOXED;
+  return answer('fail', 'OutsideGvisor', ' on the kernel of the node, not in gVisor', {
+    because: [because],
+    next,
+    docs,
+  });
 }
 
 /** The kubelet checks the node selector again when it starts a pod, and when it restarts itself. */
@@ -346,16 +314,15 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
     const hidden = 'You may not list nodes, so it is unknown which are proven.';
     return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });
   }
-  const nodesWith = (obstacle: Obstacle | undefined) =>
-    nodes.filter((node) => obstacleOf(details, node) === obstacle);
-  const excluded = Object.entries(OBSTACLES).flatMap(([code, about]) => {
-    const names = nodesWith(code as Obstacle).map(({ name }) => name);
-    return names.length === 0 || code === 'NotProven' ? [] : [{ code, about, names }];
-  });
+  const nodesWith = (obstacle?: Obstacle) => nodes.filter((node) => obstacleOf(details, node) === obstacle);
+  const excluded = (Object.keys(OBSTACLES) as (keyof typeof OBSTACLES)[])
+    .map((code) => ({ code, names: nodesWith(code).map(({ name }) => name) }))
+    .filter(({ names }) => names.length > 0);
+  const free = nodesWith().map(({ name }) => name);
   const unproven = nodesWith('NotProven');
-  const free = nodesWith(undefined).map(({ name }) => name);
   const faulty = unproven.filter(({ expected }) => expected !== false);
-  const shown = [...(faulty.length === 0 ? unproven : faulty)].sort(byUse(details));
+  const isOther = ({ name }: NodeSummary) => verdictOn(name, details)?.reason === 'HandlerNotConfigured';
+  const shown = [...(faulty.length === 0 ? unproven : faulty)].sort((a, b) => +isOther(a) - +isOther(b));
   const [first] = free.length === 0 ? shown : [];
   const proven = nodes.length - unproven.length;
   return explain(['fail', 'Unscheduled'], headline, {
@@ -368,13 +335,9 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
     because: [...because, aboutProven(details, proven, free)],
     seen: [
       ...seen,
-      ...excluded.map(
-        ({ about, names }): Observation => ({
-          tone: 'warning',
-          about,
-          text: `excludes ${nameList(names)}`,
-        }),
-      ),
+      ...excluded.map(({ code, names }): Observation => {
+        return { tone: 'warning', about: OBSTACLES[code], text: `excludes ${nameList(names)}` };
+      }),
       ...shown.slice(0, 3).map((node) => aboutNode(details, node)),
     ],
     next:
@@ -382,13 +345,6 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
         ? []
         : [`See why a node is not proven: kubectl gvisor-ready why node/${first.name}`],
   });
-}
-
-/** Puts the nodes first whose containerd has the handler. */
-function byUse(details: PodDetails) {
-  const rank = ({ name }: NodeSummary) =>
-    verdictFor(details, details.reports.get(name))?.reason === 'HandlerNotConfigured' ? 1 : 0;
-  return (a: NodeSummary, b: NodeSummary) => rank(a) - rank(b);
 }
 
 function aboutProven(
@@ -409,7 +365,7 @@ function aboutProven(
 
 /** Why a pod that is bound to a node has not started. */
 function explainStarting(details: PodDetails, seen: readonly Observation[], hangs: boolean): Explanation {
-  const { pod, id, spec, node, result } = details;
+  const { pod, id, spec, node } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
   const [reason, what] = sandboxFails
@@ -419,7 +375,7 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
       : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
   const failed = sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
   const observations = [...seen, aboutNode(details, node)];
-  const verdict = verdictFor(details, result);
+  const verdict = verdictOn(spec.nodeName ?? '', details);
   if (verdict !== undefined) {
     const { status, reason, message } = verdict;
     const tone = status === 'True' ? 'pass' : 'fail';
@@ -454,7 +410,7 @@ function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observat
   const [key, value] = labelOn(details, node);
   const label =
     value === '' ? `has no label ${shortLabel(key)}` : `is labelled ${shortLabel(key)}: "${value}"`;
-  const verdict = verdictFor(details, details.reports.get(node.name));
+  const verdict = verdictOn(node.name, details);
   const reason = key === READY ? node.reason : verdict && `${verdict.reason}: ${verdict.message}`;
   return {
     tone: value === 'true' ? 'pass' : 'fail',
@@ -463,15 +419,14 @@ function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observat
   };
 }
 
-/** What keeps a pod from a node, in words. */
+/** What keeps a pod from a proven node, in words. */
 const OBSTACLES = {
-  NotProven: 'not proven',
   NotReady: 'NotReady',
   Cordoned: 'cordoned',
   NodeSelector: 'its node selector',
   Taint: 'a taint',
 } as const;
-type Obstacle = keyof typeof OBSTACLES;
+type Obstacle = keyof typeof OBSTACLES | 'NotProven';
 
 /** Compares a pod with the label, readiness and taints of a node. Resources and affinities are left to the scheduler. */
 function obstacleOf({ spec, readyLabels }: PodDetails, node: NodeSummary): Obstacle | undefined {

@@ -9,7 +9,6 @@ import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../.
 import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';
 import {
-  type AgentSummary,
   handlerIn,
   listAgents,
   type ReportResult,
@@ -27,25 +26,16 @@ import {
   explain,
   explanationLines,
   type Format,
-  isForPrograms,
   type Observation,
-  printLines,
-  serialize,
+  printResult,
 } from '../output.ts';
 import { explainSandboxes, problemJson } from '../sandboxes.ts';
 import { handlerTone } from './health.ts';
-import { nodeJson } from './nodes.ts';
+import { type NodeRow, nodeJson } from './nodes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';
 
 /** The names of kinds that kubectl accepts before a slash. */
-const KINDS: Readonly<Record<string, 'node' | 'pod'>> = {
-  node: 'node',
-  nodes: 'node',
-  no: 'node',
-  pod: 'pod',
-  pods: 'pod',
-  po: 'pod',
-};
+const KINDS = { node: /^no(des?)?$/, pod: /^po(ds?)?$/ } as const;
 
 /** Parses "node/x", "pod/x", or the name of either. */
 function parseTarget(word: string): { readonly kind?: 'node' | 'pod'; readonly name: string } {
@@ -55,7 +45,7 @@ function parseTarget(word: string): { readonly kind?: 'node' | 'pod'; readonly n
   if (more.length > 0 || !/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name))
     throw new InvalidArgumentError(`"${word}" is not a name of a node or pod`);
   if (second === undefined) return { name };
-  const kind = KINDS[first];
+  const kind = (['node', 'pod'] as const).find((each) => KINDS[each].test(first));
   if (kind === undefined)
     throw new InvalidArgumentError(`"${first}" is not a supported kind: write node/${name} or pod/${name}`);
   return { kind, name };
@@ -79,12 +69,9 @@ export async function why(context: Context, word: string, format: Format | undef
   else if (kind !== 'node') explanation = await explainDenied(context, name);
   if (explanation === undefined) throw node.refused ?? pod.refused ?? notFound(kind, name, namespace);
   const { tone, reason, data, docs } = explanation;
-  if (isForPrograms(format)) {
-    const { kind: found, ...rest } = data;
-    output.out(
-      serialize({ kind: found, result: tone, reason, ...rest, docs: addressOf(docs, output) }, format),
-    );
-  } else printLines(output, explanationLines(explanation, output));
+  const { kind: found, ...rest } = data;
+  const json = { kind: found, result: tone, reason, ...rest, docs: addressOf(docs, output) };
+  printResult(output, format, json, explanationLines(explanation, output));
   return tone === 'warning' && data.kind === 'Pod' ? EXIT.problem : exitCodeOf(tone);
 }
 
@@ -128,26 +115,23 @@ async function explainDenied({ api, namespace }: Context, name: string): Promise
   );
 }
 
-/** What is known about a node; `agent` is undefined for none and "?" when the user may not list agents. */
+async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails> {
+  const agents = await optional(listAgents(api), [403]);
+  const agent = agents === undefined ? '?' : agents.find((each) => each.node === node.name);
+  if (agent === '?' || agent?.state !== 'Running') return { node, agent };
+  const unready = agent.ready ? '' : readUnreadyReason(api, agent);
+  const [result, because] = await Promise.all([readNodeReport(api, agent), unready]);
+  return { node, agent, result, unready: because };
+}
+
+/** What is known about a node. */
 type NodeDetails = {
   readonly node: NodeSummary;
-  readonly agent: AgentSummary | '?' | undefined;
+  readonly agent: NodeRow['agent'];
   readonly result?: ReportResult | undefined;
   /** Why the agent's pod is not Ready; "" when it is Ready or does not say. */
   readonly unready?: string;
 };
-
-async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails> {
-  const agents = await optional(listAgents(api), [403]);
-  if (agents === undefined) return { node, agent: '?' };
-  const agent = agents.find((each) => each.node === node.name);
-  if (agent?.state !== 'Running') return { node, agent };
-  const [result, unready] = await Promise.all([
-    readNodeReport(api, agent),
-    agent.ready ? '' : readUnreadyReason(api, agent),
-  ]);
-  return { node, agent, result, unready };
-}
 
 async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): Promise<Explanation> {
   const details = await readNodeDetails(api, summarizeNode(object));

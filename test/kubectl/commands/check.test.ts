@@ -147,7 +147,7 @@ const CASES: Readonly<Record<string, Case>> = {
         agentObject('node-2'),
         agentObject('node-3', { waiting: 'ErrImagePull' }),
       ]),
-    'fail: Agents: 3 of 3 Ready, version 0.1.0; labelled ready without a Ready agent: node-3',
+    'fail: Agents: 3 of 3 Ready, version 0.1.0; 1 labelled ready without a Ready agent: node-3',
   ],
   'agents of another version': [
     (api) => {

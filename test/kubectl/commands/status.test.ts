@@ -272,7 +272,7 @@ describe('status', () => {
     const { at } = sandboxes;
     assert.deepEqual(json.sandboxes, {
       result: 'warning',
-      reasons: ['SandboxesHang'],
+      reasons: ['SandboxesHang', 'RestartUnsafe', 'SandboxesUnknown'],
       problems: [
         { node: 'node-1', at, total: 1, restart: 'unsafe', reasons: { ShimUnresponsive: 1 } },
         { node: 'node-2', at, total: 1, restart: 'safe', reasons: { SandboxOutdated: 1 } },
