@@ -16,18 +16,6 @@ const TIMEOUT_MS = 5_000;
 /** A selector that matches no node: the response then has no rows. */
 const WITHOUT_ROWS = '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname';
 
-/** The state of the fleet controller, which withdraws labels where an agent cannot. */
-export type FleetController = {
-  readonly reason: keyof typeof PROBLEMS | 'Ready';
-  readonly desired: number;
-  readonly ready: number;
-  readonly version: string;
-  /** Why its circuit breaker is open; undefined where that could not be read. */
-  readonly breaker?: readonly string[];
-  /** The nodes whose withdrawal is paused. */
-  readonly paused?: readonly string[];
-};
-
 /** What is wrong with the controller, in words. */
 export const PROBLEMS = {
   FleetControllerAbsent: 'there is none',
@@ -37,34 +25,34 @@ export const PROBLEMS = {
   FleetControllerBreakerOpen: 'its circuit breaker is open',
 } as const;
 
-/** Reads the state of the fleet controller; undefined where the user may not read its Deployment. */
-export async function readFleetController(api: Api): Promise<FleetController | undefined> {
+/** Reads the state of the fleet controller, which withdraws labels; undefined where the user may not read its Deployment. */
+export async function readFleetController(api: Api) {
   const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
-  const found = await optional(
-    optional(api.get<ApiObject<V1Deployment>>(path)).then((deployment) => ({ deployment })),
-    [403],
-  );
+  const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((deployment) => ({ deployment }));
+  const found = await optional(read, [403]);
   if (found === undefined) return undefined;
-  const { deployment } = found;
-  const none = { desired: 0, ready: 0, version: '' };
-  if (deployment === undefined) return { reason: 'FleetControllerAbsent', ...none };
+  const { spec, status } = found.deployment ?? {};
   const state = {
-    desired: deployment.spec?.replicas ?? 1,
-    ready: deployment.status?.readyReplicas ?? 0,
-    version: versionOf(deployment.spec?.template.spec?.containers[0]?.image ?? ''),
+    desired: found.deployment === undefined ? 0 : (spec?.replicas ?? 1),
+    ready: status?.readyReplicas ?? 0,
+    version: versionOf(spec?.template.spec?.containers[0]?.image ?? ''),
   };
-  if (state.desired === 0) return { reason: 'FleetControllerScaledToZero', ...state };
-  if (state.ready === 0) return { reason: 'FleetControllerNotReady', ...state };
+  const because = (
+    reason: keyof typeof PROBLEMS | 'Ready',
+    view?: { breaker: readonly string[]; paused: readonly string[] },
+  ) => ({ reason, ...state, ...view });
+  if (found.deployment === undefined) return because('FleetControllerAbsent');
+  if (state.desired === 0) return because('FleetControllerScaledToZero');
+  if (state.ready === 0) return because('FleetControllerNotReady');
   const view = await readView(api);
-  if (view === 'hidden') return { reason: 'Ready', ...state };
-  if (view === undefined) return { reason: 'FleetControllerNotResponding', ...state };
+  if (view === 'hidden') return because('Ready');
+  if (view === undefined) return because('FleetControllerNotResponding');
+  // Why its circuit breaker is open, and the nodes whose withdrawal is paused.
   const breaker = view.breaker.map(({ reason }) => reason);
-  return {
-    reason: breaker.length > 0 ? 'FleetControllerBreakerOpen' : 'Ready',
-    ...state,
+  return because(breaker.length > 0 ? 'FleetControllerBreakerOpen' : 'Ready', {
     breaker,
     paused: view.paused,
-  };
+  });
 }
 
 type View = Pick<FleetView, 'breaker' | 'paused'>;

@@ -191,11 +191,9 @@ export type CheckLine = {
 
 /** Returns a function that builds the lines of a section; `pages` has the page of each check by its id. */
 export function inSection<Id extends string>(section: string, pages: Readonly<Record<Id, string>>) {
-  return (
-    id: Id,
-    tone: Tone,
-    { text, ...data }: { readonly text: string; readonly [datum: string]: unknown },
-  ): CheckLine => ({ id, section, tone, text, docs: pages[id], data });
+  return (id: Id, tone: Tone, text: string, data: CheckLine['data'] = {}): CheckLine => {
+    return { id, section, tone, text, docs: pages[id], data };
+  };
 }
 
 /** Renders check results under the names of their sections; those that did not pass name a page. */

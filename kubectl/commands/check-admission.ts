@@ -84,66 +84,61 @@ function effectIn(
 function aboutBase(effectOf: EffectOf): CheckLine[] {
   const weak = Object.entries(BASE).filter(([name]) => effectOf(name) !== 'denies');
   if (weak.length === 0)
-    return [
-      line('AgentPolicies', 'pass', {
-        text: 'Agents can write only their own Node: the policies are in force',
-      }),
-    ];
+    return [line('AgentPolicies', 'pass', 'Agents can write only their own Node: the policies are in force')];
   return weak.map(([policy, danger]) => {
     const effect = effectOf(policy);
-    return line('AgentPolicies', 'fail', {
-      text: `The policy ${policy} ${EFFECTS[effect]}: ${danger}`,
-      policy,
-      effect,
-    });
+    const text = `The policy ${policy} ${EFFECTS[effect]}: ${danger}`;
+    return line('AgentPolicies', 'fail', text, { policy, effect });
   });
 }
 
 function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): CheckLine[] {
   const effect = effectOf(ENFORCE);
-  const required = labelled(requirements, 'true');
-  if (effect === 'absent' && requirements.size === 0) {
-    const text = 'No namespace requires gVisor, and the component enforce is not installed';
-    return [line('Enforcement', 'pass', { text, policy: ENFORCE, effect })];
-  }
-  if (effect !== 'denies') {
-    const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
-    const text =
-      required.length > 0
-        ? `${what}, so pods in ${nameList(required)} can run outside gVisor`
-        : `${what}: pods outside gVisor are not denied`;
-    const tone = required.length > 0 ? 'fail' : 'warning';
-    return [line('Enforcement', tone, { text, policy: ENFORCE, effect, namespaces: required })];
-  }
+  const namespaces = labelled(requirements, 'true');
+  const data = { policy: ENFORCE, effect, namespaces };
+  const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
+  if (effect === 'absent' && requirements.size === 0)
+    return [
+      line(
+        'Enforcement',
+        'pass',
+        'No namespace requires gVisor, and the component enforce is not installed',
+        data,
+      ),
+    ];
+  if (effect !== 'denies')
+    return namespaces.length === 0
+      ? [line('Enforcement', 'warning', `${what}: pods outside gVisor are not denied`, data)]
+      : [
+          line(
+            'Enforcement',
+            'fail',
+            `${what}, so pods in ${nameList(namespaces)} can run outside gVisor`,
+            data,
+          ),
+        ];
   const guard = effectOf(GUARD);
   const text =
     guard === 'denies'
       ? 'Lifting the requirement from a namespace takes a permission of its own'
       : `The policy ${GUARD} ${EFFECTS[guard]}: every user who may label a namespace can lift the requirement`;
   return [
-    line('Enforcement', 'pass', {
-      text: 'Pods outside gVisor are denied where it is required',
-      policy: ENFORCE,
-      effect,
-      namespaces: required,
-    }),
-    line('NamespaceGuard', guard === 'denies' ? 'pass' : 'fail', { text, policy: GUARD, effect: guard }),
+    line('Enforcement', 'pass', 'Pods outside gVisor are denied where it is required', data),
+    line('NamespaceGuard', guard === 'denies' ? 'pass' : 'fail', text, { policy: GUARD, effect: guard }),
   ];
 }
 
 function aboutLabels(requirements: Requirements, installedIn: string): CheckLine[] {
-  const lines: CheckLine[] = [];
-  for (const [namespace, value] of requirements) {
+  return [...requirements].flatMap(([namespace, value]) => {
+    const data = { namespace, value };
     if (!['true', 'audit', 'false'].includes(value)) {
       const text = `The namespace ${namespace} has ${REQUIRE}: "${value}", which has no effect: write "true", "audit" or "false"`;
-      lines.push(line('NamespaceLabel', 'fail', { text, namespace, value }));
+      return [line('NamespaceLabel', 'fail', text, data)];
     }
-    if (['kube-system', installedIn].includes(namespace) && ['true', 'audit'].includes(value)) {
-      const text = `The namespace ${namespace} is labelled ${REQUIRE}, and its pods need the host`;
-      lines.push(line('SystemNamespace', 'fail', { text, namespace, value }));
-    }
-  }
-  return lines;
+    if (value === 'false' || !['kube-system', installedIn].includes(namespace)) return [];
+    const text = `The namespace ${namespace} is labelled ${REQUIRE}, and its pods need the host`;
+    return [line('SystemNamespace', 'fail', text, data)];
+  });
 }
 
 /** The runtime classes that the policy allows. */
@@ -166,9 +161,8 @@ async function aboutPendingPods(
   );
   const pending = lists
     .flatMap(({ items }) => items)
-    .filter(
-      ({ spec, status }) => status?.phase === 'Pending' && !classes.includes(spec?.runtimeClassName ?? ''),
-    )
+    .filter(({ spec }) => !classes.includes(spec?.runtimeClassName ?? ''))
+    .filter(({ status }) => status?.phase === 'Pending')
     .map(({ metadata: { namespace, name, uid }, spec }) => ({
       namespace,
       name,
@@ -176,9 +170,10 @@ async function aboutPendingPods(
       node: spec?.nodeName ?? null,
     }));
   if (pending.length === 0) return [];
-  const names = pending.map(({ namespace, name, node }) =>
-    node === null ? `${namespace}/${name} (waits for a node)` : `${namespace}/${name} (waits on ${node})`,
+  const names = pending.map(
+    ({ namespace, name, node }) =>
+      `${namespace}/${name} (waits ${node === null ? 'for a node' : `on ${node}`})`,
   );
   const text = `Older than the requirement, and would start outside gVisor: ${nameList(names)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
-  return [line('OlderPendingPods', 'fail', { text, pods: pending })];
+  return [line('OlderPendingPods', 'fail', text, { pods: pending })];
 }

@@ -1,8 +1,9 @@
-import type { V1Namespace, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
+import type { V1Namespace, V1RuntimeClass, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
 import { pooledMap } from '../../agent/async.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
+import type { Tone } from '../../agent/text/format.ts';
 import { readDaemonSet } from '../agent-reports.ts';
-import { type Api, optional } from '../api.ts';
+import { type Api, type ApiObject, optional } from '../api.ts';
 import type { Context } from '../context.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
@@ -68,48 +69,45 @@ async function aboutPermissions(api: Api): Promise<CheckLine[]> {
   });
   const missing = wanted.filter((_, at) => !allowed[at]);
   if (missing.length === 0)
-    return [line('Permissions', 'pass', { text: 'You may create and patch everything in the manifests' })];
+    return [line('Permissions', 'pass', 'You may create and patch everything in the manifests')];
   return [...new Set(missing.map(({ resource }) => resource))].map((resource) => {
     const verbs = missing.flatMap((each) => (each.resource === resource ? [each.verb] : []));
-    return line('Permissions', 'fail', {
-      text: `You may not ${verbs.join(', ')} ${resource}`,
-      resource,
-      verbs,
-    });
+    return line('Permissions', 'fail', `You may not ${verbs.join(', ')} ${resource}`, { resource, verbs });
   });
 }
 
 async function aboutClasses(api: Api): Promise<CheckLine[]> {
   const classes = await listClasses(api);
-  const existing = `A RuntimeClass "${RUNTIME_CLASS}" exists`;
   const own = classes.get(RUNTIME_CLASS);
   const others = [...classes.values()].filter(
     (each) =>
       each !== own && (each.handler === HANDLER || readyLabels(each).length > 0) && !selectsProven(each),
   );
-  const handler = own?.handler ?? null;
-  const about = (tone: 'pass' | 'warning' | 'fail', text: string) =>
-    line('RuntimeClassName', tone, { text, runtimeClass: RUNTIME_CLASS, handler });
   return [
-    own === undefined
-      ? about('pass', `No RuntimeClass is named "${RUNTIME_CLASS}" yet`)
-      : own.handler !== HANDLER
-        ? about(
-            'fail',
-            `${existing} with the handler "${own.handler}", which cannot be changed to "${HANDLER}": rename the class of the manifests, or delete that one`,
-          )
-        : selectsProven(own)
-          ? about('pass', `${existing} as in the manifests`)
-          : about(
-              'warning',
-              `${existing}: its pods will be scheduled to proven nodes only, and wait until one is proven`,
-            ),
-    ...others.map(({ metadata: { name }, handler: other }) => {
-      const label = readyLabelOf(other);
-      const text = `The RuntimeClass "${name}" has the handler "${other}" and no node selector ${label}: "true": its pods will still be scheduled to nodes where that is not proven`;
-      return line('OtherRuntimeClass', 'warning', { text, runtimeClass: name, handler: other, label });
+    line('RuntimeClassName', ...judgeOwn(own), {
+      runtimeClass: RUNTIME_CLASS,
+      handler: own?.handler ?? null,
+    }),
+    ...others.map(({ metadata: { name }, handler }) => {
+      const label = readyLabelOf(handler);
+      const text = `The RuntimeClass "${name}" has the handler "${handler}" and no node selector ${label}: "true": its pods will still be scheduled to nodes where that is not proven`;
+      return line('OtherRuntimeClass', 'warning', text, { runtimeClass: name, handler, label });
     }),
   ];
+}
+
+/** Whether the class of the manifests can be applied over one with its name. */
+function judgeOwn(own: ApiObject<V1RuntimeClass> | undefined): [tone: Tone, text: string] {
+  const existing = `A RuntimeClass "${RUNTIME_CLASS}" exists`;
+  if (own === undefined) return ['pass', `No RuntimeClass is named "${RUNTIME_CLASS}" yet`];
+  if (selectsProven(own)) return ['pass', `${existing} as in the manifests`];
+  if (own.handler === HANDLER)
+    return [
+      'warning',
+      `${existing}: its pods will be scheduled to proven nodes only, and wait until one is proven`,
+    ];
+  const fixed = `with the handler "${own.handler}", which cannot be changed to "${HANDLER}"`;
+  return ['fail', `${existing} ${fixed}: rename the class of the manifests, or delete that one`];
 }
 
 async function aboutNamespace(api: Api): Promise<CheckLine[]> {
@@ -117,21 +115,16 @@ async function aboutNamespace(api: Api): Promise<CheckLine[]> {
   const found = await optional(api.get<V1Namespace>(`/api/v1/namespaces/${namespace}`));
   if (found?.status?.phase !== 'Terminating') return [];
   const text = `The namespace ${namespace} is being deleted: wait until it is gone`;
-  return [line('Namespace', 'fail', { text, namespace, phase: 'Terminating' })];
+  return [line('Namespace', 'fail', text, { namespace, phase: 'Terminating' })];
 }
 
 async function aboutInstallation(api: Api): Promise<CheckLine[]> {
-  const data = { namespace: api.installedIn, daemonSet: DAEMON_SET };
-  if ((await readDaemonSet(api)) === undefined)
-    return [
-      line('NotInstalled', 'pass', {
-        text: `No DaemonSet ${api.installedIn}/${DAEMON_SET} exists yet`,
-        ...data,
-        installed: false,
-      }),
-    ];
-  const text = 'Already installed: run kubectl gvisor-ready check without --pre';
-  return [line('NotInstalled', 'warning', { text, ...data, installed: true })];
+  const installed = (await readDaemonSet(api)) !== undefined;
+  const text = installed
+    ? 'Already installed: run kubectl gvisor-ready check without --pre'
+    : `No DaemonSet ${api.installedIn}/${DAEMON_SET} exists yet`;
+  const data = { namespace: api.installedIn, daemonSet: DAEMON_SET, installed };
+  return [line('NotInstalled', installed ? 'warning' : 'pass', text, data)];
 }
 
 function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
@@ -152,18 +145,14 @@ function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
     })),
   };
   if (supported === 0)
-    return [
-      line('SupportedNodes', 'fail', { text: `Agents can evaluate no node: they need ${needs}`, ...data }),
-    ];
+    return [line('SupportedNodes', 'fail', `Agents can evaluate no node: they need ${needs}`, data)];
   const text = `Agents can evaluate ${supported} of ${countOf(nodes.length, 'node')}: ${needs}`;
-  const lines = [line('SupportedNodes', 'pass', { text, ...data })];
-  if (unsupported.length > 0) {
-    const names = nameList(unsupported.map(({ name, because }) => `${name} (${because})`));
-    lines.push(
-      line('SupportedNodes', 'warning', { text: `Nodes that no agent can evaluate: ${names}`, ...data }),
-    );
-  }
-  return lines;
+  const names = unsupported.map(({ name, because }) => `${name} (${because})`);
+  const others = `Nodes that no agent can evaluate: ${nameList(names)}`;
+  return [
+    line('SupportedNodes', 'pass', text, data),
+    ...(names.length === 0 ? [] : [line('SupportedNodes', 'warning', others, data)]),
+  ];
 }
 
 function unsupportedPart({ os, architecture, runtime }: NodeSummary): string | undefined {

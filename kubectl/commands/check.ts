@@ -112,7 +112,7 @@ async function checkVersion({ api }: Context): Promise<readonly CheckLine[]> {
   const text = isEnough
     ? `The API server is ${gitVersion}; 1.${MIN_MINOR} or newer is needed`
     : `The API server is ${gitVersion}: the policies need 1.${MIN_MINOR} or newer`;
-  return [line('KubernetesVersion', isEnough ? 'pass' : 'fail', { text, version: gitVersion })];
+  return [line('KubernetesVersion', isEnough ? 'pass' : 'fail', text, { version: gitVersion })];
 }
 
 /** Where pods of a class could land unproven: "" if the taint keeps them away from every unproven node of its pool. */
@@ -153,32 +153,28 @@ async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
     if (!handlers.includes(handler)) {
       if (readyLabels(each).length === 0) return [];
       const text = `${name}, and the agents prove "${handlers.join('", "')}": its pods run in something unproven`;
-      return [line('ClassOfUnprovenHandler', 'fail', { text, ...data, proven: handlers })];
+      return [line('ClassOfUnprovenHandler', 'fail', text, { ...data, proven: handlers })];
     }
-    if (selectsProven(each, main))
-      return [
-        line('SelectsProvenNodes', 'pass', {
-          text: `${name} and selects proven nodes`,
-          ...data,
-          guard: 'NodeSelector',
-        }),
-      ];
+    if (selectsProven(each, main)) {
+      const text = `${name} and selects proven nodes`;
+      return [line('SelectsProvenNodes', 'pass', text, { ...data, guard: 'NodeSelector' })];
+    }
     const where = handler === main ? unguarded(nodes, each) : 'nodes';
     if (where === '') {
       const text = `${name} and selects a pool, whose unproven nodes have the taint not-ready`;
-      return [line('SelectsTaintedPool', 'pass', { text, ...data, guard: 'Taint' })];
+      return [line('SelectsTaintedPool', 'pass', text, { ...data, guard: 'Taint' })];
     }
     const label = readyLabelOf(handler, main);
     const what = handler === main ? 'gVisor' : `"${handler}"`;
     const text = `${name} and no node selector ${label}: "true": its pods go to ${where} on which ${what} is not proven`;
-    return [line('SelectsProvenNodes', 'fail', { text, ...data, guard: null, label })];
+    return [line('SelectsProvenNodes', 'fail', text, { ...data, guard: null, label })];
   });
   const missing = handlers.filter((handler) => all.every((each) => each.handler !== handler));
   return [
     ...lines,
     ...missing.map((handler) => {
       const text = `No RuntimeClass has the handler "${handler}", which the agents prove: no pod can request it`;
-      return line('HandlerHasClass', 'fail', { text, handler, label: readyLabelOf(handler, main) });
+      return line('HandlerHasClass', 'fail', text, { handler, label: readyLabelOf(handler, main) });
     }),
   ];
 }

@@ -13,15 +13,6 @@ import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor }
 /** The page about pods outside gVisor. */
 export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
-/** A warning event of the kubelet, the scheduler, a controller or an agent. */
-export type Warning = {
-  readonly reason: string;
-  readonly message: string;
-  readonly at: string;
-  /** The name of the object. */
-  readonly about: string;
-};
-
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;
   const spec = pod.spec ?? { containers: [] };
@@ -82,20 +73,14 @@ function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDeta
 }
 
 /** Lists the warning events of a namespace that match a field selector, newest first. */
-export async function readWarnings(
-  api: Api,
-  namespace: string,
-  selector: string,
-): Promise<readonly Warning[]> {
-  const { items } = await api.list<CoreV1Event, Warning>(
+export async function readWarnings(api: Api, namespace: string, selector: string) {
+  const { items } = await api.list(
     `/api/v1/namespaces/${namespace}/events`,
     { fieldSelector: `type=Warning,${selector}` },
-    ({ reason = '', message = '', lastTimestamp, eventTime, involvedObject }) => ({
-      reason,
-      message,
-      at: lastTimestamp || eventTime || '',
-      about: involvedObject?.name ?? '',
-    }),
+    ({ reason = '', message = '', lastTimestamp, eventTime, involvedObject }: ApiObject<CoreV1Event>) => {
+      const about = involvedObject?.name ?? '';
+      return { reason, message, at: lastTimestamp || eventTime || '', about };
+    },
   );
   return items.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
 }
@@ -111,17 +96,10 @@ export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number)
   const details = await readPodDetails(api, pod);
   const problems = problemsOf(pod, details.result);
   const state = explainState(details, problems, nowMs);
-  const explanation = {
-    ...state,
-    data: { ...dataOf(details), ...state.data, sandboxProblems: problems.map(problemJson) },
-  };
-  if (problems.length === 0) return explanation;
-  return {
-    ...explanation,
-    seen: [...explanation.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))],
-    next: [...stepsFor(problems), ...explanation.next],
-    docs: HANGING,
-  };
+  const data = { ...dataOf(details), ...state.data, sandboxProblems: problems.map(problemJson) };
+  if (problems.length === 0) return { ...state, data };
+  const seen = [...state.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))];
+  return { ...state, data, seen, next: [...stepsFor(problems), ...state.next], docs: HANGING };
 }
 
 /** What is known about a pod in -o json; null stands for what the user may not read. */
@@ -150,13 +128,9 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
   const events = warnings
     .filter(({ message }, at) => warnings.findIndex((other) => other.message === message) === at)
     .slice(0, MAX_WARNINGS)
-    .map(
-      (event): Observation => ({
-        tone: 'warning',
-        about: `${event.reason} ${ageOf(event.at, nowMs)} ago`,
-        text: event.message,
-      }),
-    );
+    .map(({ reason, message, at }): Observation => {
+      return { tone: 'warning', about: `${reason} ${ageOf(at, nowMs)} ago`, text: message };
+    });
   const seen = [aboutRequest(details), ...events];
   // The time in the object is that of the request plus the grace period.
   const { deletionTimestamp = '' } = pod.metadata;
@@ -167,9 +141,8 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
   if (phase === 'Running') return explainRunning(details, seen);
   if (phase === 'Failed' && reason === 'NodeAffinity') return explainRejected(details, seen);
   if (phase === 'Succeeded' || phase === 'Failed') return explainEnded(details, seen);
-  return spec.nodeName === undefined
-    ? explainUnscheduled(details, seen)
-    : explainStarting(details, seen, hangs);
+  if (spec.nodeName === undefined) return explainUnscheduled(details, seen);
+  return explainStarting(details, seen, hangs);
 }
 
 /** Why a pod outlives its grace period: processes hang, the kubelet is away, or finalizers hold the object. */
@@ -257,12 +230,8 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
         'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
         'Delete it, and create it again with runtimeClassName: gvisor.',
       ];
-  const docs = UNSANDBOXED;
-  return answer('fail', 'OutsideGvisor', ' on the kernel of the node, not in gVisor', {
-    because: [because],
-    next,
-    docs,
-  });
+  const reply = { because: [because], next, docs: UNSANDBOXED };
+  return answer('fail', 'OutsideGvisor', ' on the kernel of the node, not in gVisor', reply);
 }
 
 /** The kubelet checks the node selector again when it starts a pod, and when it restarts itself. */
@@ -299,17 +268,13 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   // The scheduler's event repeats the condition.
   const seen = all.filter(({ text }) => text !== message);
   const headline = `${id} waits for a node`;
+  const rest = { because, seen };
   if ((details.spec.schedulingGates ?? []).length > 0)
-    return explain(['warning', 'SchedulingGated'], `${headline}: its scheduling gates hold it back`, {
-      because,
-      seen,
-    });
-  if (!asksForGvisor)
-    return explain(
-      ['warning', 'UnscheduledForOtherReasons'],
-      `${headline} for reasons unrelated to gVisor, which it does not request`,
-      { because, seen },
-    );
+    return explain(['warning', 'SchedulingGated'], `${headline}: its scheduling gates hold it back`, rest);
+  if (!asksForGvisor) {
+    const unrelated = `${headline} for reasons unrelated to gVisor, which it does not request`;
+    return explain(['warning', 'UnscheduledForOtherReasons'], unrelated, rest);
+  }
   if (nodes === undefined) {
     const hidden = 'You may not list nodes, so it is unknown which are proven.';
     return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });

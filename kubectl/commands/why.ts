@@ -140,7 +140,9 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const agent = aboutAgent(details, api.installedIn);
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
+  const handlers = aboutHandlers(details, nowMs);
   const seen: Observation[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
+  seen.push(...handlers);
   if (report?.installation !== undefined)
     seen.push({ about: 'installer', ...describeInstallation(report.installation) });
   seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
@@ -148,24 +150,16 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
   const reasons = reasonsIn(report, report?.verdict.reason ?? node.reason);
+  const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');
   const [main, reason, headline] = judge(details, nowMs);
-  const handlers = aboutHandlers(details, nowMs);
-  seen.push(...handlers);
-  const broken = handlers
-    .filter(({ tone }) => tone !== 'pass' && tone !== 'skipped')
-    .map(({ about }) => about);
   const [tone, not] =
     main !== 'pass' || broken.length === 0
-      ? [main, '']
-      : (['warning', ` except with ${broken.join(', ')}`] as const);
+      ? ([main, ''] as const)
+      : (['warning', ` except with ${broken.map(({ about }) => about).join(', ')}`] as const);
   return explain([tone, reason], `${node.name}: ${headline}${not}`, {
     because: becauseOf(node, report, nowMs),
     seen,
-    next: [
-      ...reasons.map(remedyFor),
-      ...(hanging?.next ?? []),
-      ...(agent.next === undefined ? [] : [agent.next]),
-    ],
+    next: [...reasons.map(remedyFor), ...(hanging?.next ?? []), agent.next ?? []].flat(),
     docs: 'docs/reasons.md',
     data: nodeData(details, reasons),
   });
@@ -181,7 +175,8 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
     const label = node.handlers.get(handler) ?? '';
     const since = report && (status === 'True' ? report.provenAt : sinceOf(report));
     const age = ageOf(since ?? '', nowMs);
-    const what = status === 'True' ? `last proven ${age} ago` : `${reason}${age && `, for ${age}`}`;
+    const what =
+      status === 'True' ? `last proven ${age || 'an unknown time'} ago` : `${reason}${age && `, for ${age}`}`;
     const agrees = (status === 'True') === (label === 'true');
     const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
     const isSound = status === 'True' && agrees;
@@ -199,7 +194,8 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
 /** The verdict of the report, which is newer than that of the condition. */
 function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
   const { status, reason } = reportOf(result)?.verdict ?? node;
-  return { status: status === '' || Object.hasOwn(HEADLINES, status) ? status : 'Unknown', reason };
+  const known = status === '' || Object.hasOwn(HEADLINES, status);
+  return { status: (known ? status : 'Unknown') as keyof typeof HEADLINES | '', reason };
 }
 
 /**
@@ -214,15 +210,12 @@ export function judge(
   const { ready, expected, alive } = node;
   const labelled = ready === 'true';
   const age = node.reason === reason ? ageOf(node.since, nowMs) : '';
-  const code = `${reason}${age === '' ? '' : `, for ${age}`}`;
+  const code = `${reason}${age && `, for ${age}`}`;
+  const outdated = 'its label ready may be out of date: its agent does not run';
   if (labelled && agent === undefined)
     return ['fail', 'LabelWithoutAgent', 'its label ready is out of date: no agent runs here'];
-  if (labelled && agent !== undefined && agent !== '?' && agent.state !== 'Running')
-    return [
-      'fail',
-      'AgentDown',
-      `its label ready may be out of date: its agent does not run (${agent.state})`,
-    ];
+  if (labelled && typeof agent === 'object' && agent.state !== 'Running')
+    return ['fail', 'AgentDown', `${outdated} (${agent.state})`];
   if (status === '' && labelled)
     return ['fail', 'LabelNotByAgent', 'it is labelled ready, and no agent has judged it'];
   if (status === '') return ['unknown', 'NotJudged', 'no agent has judged it'];
@@ -230,63 +223,44 @@ export function judge(
     return ['fail', 'NotLabelled', `proven, but not labelled ready${ready && `: the label is "${ready}"`}`];
   if (status === 'True' && !alive)
     return ['warning', 'KubeletNotReady', `gVisor was proven (${code}); the kubelet is NotReady now`];
-  if (status === 'True') return ['pass', reason, `${HEADLINES.True[1]} (${code})`];
-  if (!labelled && expected === false) return ['skipped', reason, `gVisor is not expected here (${code})`];
-  if (status === 'False')
-    return [
-      'fail',
-      reason,
-      `${HEADLINES.False[1]} (${code}${labelled ? '; the label is not withdrawn yet' : ''})`,
-    ];
-  return labelled
-    ? ['warning', reason, `${HEADLINES.Unknown[1]} (${code}; the label is kept for a grace period)`]
-    : ['unknown', reason, `${HEADLINES.Unknown[1]} (${code})`];
-}
-
-function reportState(result: ReportResult | undefined): string {
-  if (result === undefined) return 'NoAgent';
-  return 'report' in result ? 'Read' : result.forbidden ? 'NotPermitted' : 'NotRead';
+  if (!labelled && status !== 'True' && expected === false)
+    return ['skipped', reason, `gVisor is not expected here (${code})`];
+  const notes = {
+    True: '',
+    False: '; the label is not withdrawn yet',
+    Unknown: '; the label is kept for a grace period',
+  };
+  const [tone, text] = HEADLINES[status];
+  const note = labelled ? notes[status] : '';
+  return [labelled && status === 'Unknown' ? 'warning' : tone, reason, `${text} (${code}${note})`];
 }
 
 /** What is known about a node in -o json; null stands for what is absent, and `agent` is absent where it is hidden. */
-function nodeData({ node, agent, result }: NodeDetails, reasons: readonly string[]): Explanation['data'] {
+function nodeData({ node, agent, result }: NodeDetails, remedies: readonly string[]): Explanation['data'] {
   const report = reportOf(result);
   const { at, stale, total, restart, problems } = report?.sandboxes ?? {};
   const { installed, pending, failure } = report?.installation ?? {};
   const { message: _, ...failed } = failure ?? {};
+  const { findings = [], handlers = [], proof } = report ?? {};
+  const unread = result === undefined ? 'NoAgent' : 'forbidden' in result ? 'NotPermitted' : 'NotRead';
   return {
     kind: 'Node',
     ...nodeJson({ ...node, agent }),
-    report: reportState(result),
+    report: report === undefined ? unread : 'Read',
     verdict: verdictOf({ node, result }),
     evaluatedAt: report?.evaluation.at ?? null,
     provenAt: report?.provenAt ?? null,
-    checks: (report?.findings ?? []).map((finding) => ({
-      id: finding.check,
-      status: finding.status,
-      reason: 'reason' in finding ? finding.reason : null,
-      severity: 'severity' in finding ? finding.severity : null,
-      evidence: finding.evidence ?? [],
-    })),
-    proof: report && {
-      kind: report.proof.kind,
-      reason: 'reason' in report.proof ? report.proof.reason : null,
-    },
-    handlerReports: (report?.handlers ?? []).map(({ handler, verdict, provenAt }) => ({
-      handler,
-      status: verdict.status,
-      reason: verdict.reason,
-      provenAt: provenAt ?? null,
-    })),
-    sandboxes: problems && {
-      at,
-      stale,
-      total,
-      restart: restart?.state,
-      problems: problems.map(problemJson),
-    },
+    checks: findings.map(({ check: id, status, evidence = [], ...rest }) => {
+      const { reason = null, severity = null } = { reason: undefined, severity: undefined, ...rest };
+      return { id, status, reason, severity, evidence };
+    }),
+    proof: proof && { kind: proof.kind, reason: 'reason' in proof ? proof.reason : null },
+    handlerReports: handlers.map(({ handler, verdict: { status, reason }, provenAt = null }) => {
+      return { handler, status, reason, provenAt };
+    }),
+    sandboxes: problems && { at, stale, total, restart: restart?.state, problems: problems.map(problemJson) },
     installation: report?.installation && { installed, pending, failure: failure && failed },
-    remedies: reasons,
+    remedies,
   };
 }
 
@@ -353,39 +327,23 @@ function remedyFor(code: string): string {
 }
 
 /** The state of the agent, and what to do about it. */
-function aboutAgent(
-  { node, agent, result, unready = '' }: NodeDetails,
-  installedIn: string,
-): {
-  readonly tone: Tone;
-  readonly text: string;
-  readonly next?: string;
-} {
+function aboutAgent({ node, agent, result, unready = '' }: NodeDetails, installedIn: string) {
+  const seen = (tone: Tone, text: string, next?: string) => ({ tone, text, next });
   if (agent === '?')
-    return {
-      tone: 'unknown',
-      text: `you may not list the pods of ${installedIn}; this is from the Node alone`,
-    };
-  if (agent === undefined)
-    return {
-      tone: 'fail',
-      text: `no agent runs on this node${node.ready === 'true' ? ', so its label is out of date' : ''}`,
-      next: `See why it has none: kubectl -n ${installedIn} describe daemonset ${DAEMON_SET}`,
-    };
+    return seen('unknown', `you may not list the pods of ${installedIn}; this is from the Node alone`);
+  if (agent === undefined) {
+    const label = node.ready === 'true' ? ', so its label is out of date' : '';
+    const describe = `kubectl -n ${installedIn} describe daemonset ${DAEMON_SET}`;
+    return seen('fail', `no agent runs on this node${label}`, `See why it has none: ${describe}`);
+  }
   const { name, state, message } = agent;
-  if (state !== 'Running')
-    return {
-      tone: 'fail',
-      text: `the pod ${name} does not run: ${state}${message && `: ${message}`}`,
-      next: `See why: kubectl -n ${installedIn} describe pod ${name}`,
-    };
+  if (state !== 'Running') {
+    const text = `the pod ${name} does not run: ${state}${message && `: ${message}`}`;
+    return seen('fail', text, `See why: kubectl -n ${installedIn} describe pod ${name}`);
+  }
   if (result !== undefined && 'problem' in result)
-    return { tone: 'unknown', text: `${name} runs; its report is unavailable: ${result.problem}` };
-  if (!agent.ready)
-    return {
-      tone: 'warning',
-      text: `${name} runs and is not Ready${unready && `: ${unready}`}`,
-      next: `See its log: kubectl -n ${installedIn} logs ${name}`,
-    };
-  return { tone: 'pass', text: `${name} runs and is Ready` };
+    return seen('unknown', `${name} runs; its report is unavailable: ${result.problem}`);
+  if (agent.ready) return seen('pass', `${name} runs and is Ready`);
+  const text = `${name} runs and is not Ready${unready && `: ${unready}`}`;
+  return seen('warning', text, `See its log: kubectl -n ${installedIn} logs ${name}`);
 }
