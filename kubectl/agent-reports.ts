@@ -124,10 +124,7 @@ const ROUTES = {
 } as const;
 type Route = keyof typeof ROUTES;
 
-/** A pod that answers over HTTP. */
-type Endpoint = Pick<AgentSummary, 'name' | 'port'>;
-
-function request(api: Api, { name, port }: Endpoint, path: string, route: Route): Promise<TextResponse> {
+function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
   const pod = `${podsPath(api)}/${name}`;
   return route === 'proxy'
     ? api.getText(`${pod}:${port}/proxy${path}`, TIMEOUT_MS)
@@ -171,52 +168,34 @@ function failureOf(code: number, text: string, permission: string): ReportResult
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
   if (code === 403)
-    return {
-      forbidden: true,
-      problem: `you may not read the agents' reports: that needs ${permission}`,
-    };
+    return { forbidden: true, problem: `you may not read the agents' reports: that needs ${permission}` };
   if (typeof message === 'string')
     return { problem: `the API server does not reach the agent: ${message.slice(0, MAX_TEXT)}` };
   const words = text.slice(0, MAX_TEXT);
   return { problem: code === 503 ? words : `the agent answers ${code}: ${words}` };
 }
 
-/** Reads the reports of agents, by node. */
-export type ReportReader = (agents: readonly AgentSummary[]) => Promise<ReadonlyMap<string, ReportResult>>;
-
-/** Returns a function that reads each agent's report once, even where it is called again. */
-export function reportReader(api: Api): ReportReader {
+/**
+ * Returns a function that reads the reports of agents by node, each once even where it is called again. The API server
+ * passes on an agent's or kubelet's own 403, even one that imitates it, so the user lacks the permission only where every
+ * response is a 403.
+ */
+export function reportReader(api: Api) {
   const reports = new Map<string, Promise<ReportResult>>();
-  return (agents) =>
-    readReports(agents, (agent) => {
+  return async (agents: readonly AgentSummary[]): Promise<ReadonlyMap<string, ReportResult>> => {
+    const results = await pooledMap(agents, CONCURRENCY, async (agent) => {
       const report = reports.get(agent.name) ?? readReport(api, agent);
       reports.set(agent.name, report);
-      return report;
+      return [agent.node, await report] as const;
     });
-}
-
-/**
- * The API server passes on an agent's or kubelet's own 403, even one that imitates it, so the user lacks the permission only
- * where every response is a 403.
- */
-async function readReports(
-  agents: readonly AgentSummary[],
-  read: (agent: AgentSummary) => Promise<ReportResult>,
-): Promise<ReadonlyMap<string, ReportResult>> {
-  const results = await pooledMap(agents, CONCURRENCY, async (agent) => ({
-    node: agent.node,
-    result: await read(agent),
-  }));
-  const isForbidden = (result: ReportResult) => 'problem' in result && result.forbidden === true;
-  const allForbidden = results.every(({ result }) => isForbidden(result));
-  return new Map(
-    results.map(({ node, result }) => [
-      node,
-      isForbidden(result) && !allForbidden
-        ? { problem: `the agent on ${node} answers 403, and others do not` }
-        : result,
-    ]),
-  );
+    if (results.every(([, result]) => 'forbidden' in result)) return new Map(results);
+    return new Map(
+      results.map(([node, result]) => {
+        const problem = `the agent on ${node} answers 403, and others do not`;
+        return [node, 'forbidden' in result ? { problem } : result];
+      }),
+    );
+  };
 }
 
 /** Reads from /readyz why an agent's pod is not Ready; "" when it does not say. */

@@ -147,18 +147,11 @@ export async function nodes(
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {
     const options = { screen: output, headers, wide: format === 'wide' };
-    printResult(
-      output,
-      format,
-      { nodes: rows.map(nodeJson) },
-      tableLines(nodeColumns(now(), rows), rows, options),
-    );
+    const lines = tableLines(nodeColumns(now(), rows), rows, options);
+    printResult(output, format, { nodes: rows.map(nodeJson) }, lines);
   }
-  if (agentsHidden)
-    printMessage(
-      output,
-      `You may not list the pods of ${context.api.installedIn}, so the agents are not shown.`,
-    );
+  const hidden = `You may not list the pods of ${context.api.installedIn}, so the agents are not shown.`;
+  if (agentsHidden) printMessage(output, hidden);
   return EXIT.ok;
 }
 
@@ -171,7 +164,7 @@ export async function watchNodes(context: Context, options: NodesFlags): Promise
   try {
     // A watch that ends is restarted with a new list.
     for (;;) {
-      await followNodes(context, shown, { print, selector: options.selector });
+      await followNodes(context, shown, { print, ...options });
       await timers.setTimeout(RESTART_MS, undefined, { signal: context.signal });
     }
   } catch (error) {
@@ -183,13 +176,7 @@ export async function watchNodes(context: Context, options: NodesFlags): Promise
 async function followNodes(
   context: Context,
   shown: Map<string, NodeRow>,
-  {
-    print,
-    selector,
-  }: {
-    readonly print: (rows: readonly NodeRow[]) => void;
-    readonly selector: string | undefined;
-  },
+  { print, selector }: Pick<NodesFlags, 'selector'> & { readonly print: (rows: readonly NodeRow[]) => void },
 ): Promise<void> {
   const { rows, rowOf, resourceVersion } = await listRows(context, selector);
   const gone = [...shown.values()].filter(({ name }) => !rows.some((row) => row.name === name));
@@ -217,13 +204,8 @@ function rowPrinter({ output, now }: Context, { output: format, headers }: Nodes
       for (const row of rows) output.out(serialize(nodeJson(row), format));
       return;
     }
-    const wide = format === 'wide';
-    const lines = tableLines(nodeColumns(now(), first ?? rows), rows, {
-      screen: output,
-      headers,
-      wide,
-      before: first ?? [],
-    });
+    const table = { screen: output, headers, wide: format === 'wide', before: first ?? [] };
+    const lines = tableLines(nodeColumns(now(), first ?? rows), rows, table);
     printLines(output, headers && first !== undefined ? lines.slice(1) : lines);
     first ??= rows;
   };
@@ -249,15 +231,8 @@ async function* changesSince({ api, signal }: Context, version: string, selector
 }
 
 function deleted(row: NodeRow): NodeRow {
-  return {
-    ...row,
-    ready: '',
-    handlers: new Map(),
-    status: '',
-    reason: 'Deleted',
-    since: '',
-    agent: undefined,
-  };
+  const nothing = { ready: '', handlers: new Map(), status: '', since: '', agent: undefined };
+  return { ...row, ...nothing, reason: 'Deleted' };
 }
 
 /** Whether the row differs from the one shown before. */
