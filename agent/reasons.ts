@@ -62,7 +62,7 @@ const REMEDIES = {
     LimitsNotEnforced:
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
     GpuDriverUnsupported:
-      'Install one of the NVIDIA drivers that the message names, or a gVisor release that supports this one (docs/gpu.md): until then pods with a GPU do not start here. Other pods are not affected.',
+      'Install one of the NVIDIA drivers that the message names, or a gVisor release that supports this one (docs/gpu.md). Until then pods with a GPU do not start here, and with the flag nvproxy no pod does.',
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",
     GuestNotGVisor: "Find out what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },

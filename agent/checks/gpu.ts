@@ -3,7 +3,7 @@ import { isTrue } from '../runsc/flags.ts';
 import { driversOf, nearestDrivers, parseNvidiaVersion } from '../runsc/nvidia-drivers.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
 import type { Check } from './check.ts';
-import { type CheckResult, pass, skip, unknown, warning } from './finding.ts';
+import { type CheckResult, error, pass, skip, unknown, warning } from './finding.ts';
 import { runningOf } from './runsc-release.ts';
 
 /** https://download.nvidia.com/XFree86/Linux-x86_64/550.54.15/README/procinterface.html */
@@ -59,8 +59,14 @@ export function judgeDriver(
     return unknown('GpuDriverUnknown', message);
   }
   const gvisor = `gVisor ${release.text}`;
+  // With this flag nvproxy is part of every sandbox, also where no GPU is asked for.
+  const isEverywhere = isTrue(flags.nvproxy ?? '');
+  const fault = isEverywhere ? error : warning;
+  const effect = isEverywhere
+    ? 'no pod starts while its flag nvproxy is set'
+    : 'pods with a GPU do not start';
   const isAutomatic = (compareReleases(release, AUTOMATIC_SINCE) ?? -1) >= 0;
-  if (!isAutomatic && !isTrue(flags.nvproxy ?? ''))
+  if (!isAutomatic && !isEverywhere)
     return skip(`${gvisor} gives pods a GPU only with its flag nvproxy, which is not set`);
   const { supported, unqualified } = drivers;
   const isAllowed = isTrue(flags['nvproxy-allow-unsupported-driver'] ?? '');
@@ -73,8 +79,8 @@ export function judgeDriver(
       const message = `By its ${flag} ${gvisor} takes NVIDIA driver ${driver} for ${taken}: whether these are compatible is not known`;
       return unknown('GpuDriverUnknown', message);
     }
-    const message = `${gvisor} does not know the driver in its ${flag}, so that pods with a GPU do not start`;
-    return warning('GpuDriverUnsupported', message);
+    const message = `${gvisor} does not support the driver in its ${flag}, so that ${effect}`;
+    return fault('GpuDriverUnsupported', message);
   }
   if (supported.includes(driver)) return pass(`${gvisor} supports NVIDIA driver ${driver}`);
   if (isKnown) {
@@ -85,8 +91,8 @@ export function judgeDriver(
   const allow = unqualified.includes(driver)
     ? ', and the flag nvproxy-allow-unsupported-driver would allow this one'
     : '';
-  const message = `${gvisor} does not support NVIDIA driver ${driver}, so that pods with a GPU do not start. The nearest that it supports: ${nearest}${allow}`;
-  return warning('GpuDriverUnsupported', message);
+  const message = `${gvisor} does not support NVIDIA driver ${driver}, so that ${effect}. The nearest that it supports: ${nearest}${allow}`;
+  return fault('GpuDriverUnsupported', message);
 }
 
 function factOf({ status }: CheckResult): Pick<Facts, 'gpu'> {

@@ -30,7 +30,7 @@ export const HOSTS: Readonly<Record<string, FixtureHost>> = {
   'kubeadm-gpu-unknown': { release: 'v2.4.2', outcomes: { gpu: 'unknown GpuDriverUnknown' } },
   'debian-gpu-unsupported': {
     release: '1.7.24~ds1',
-    outcomes: { gpu: 'warning GpuDriverUnsupported' },
+    outcomes: { gpu: 'error GpuDriverUnsupported' },
   },
   'k3s-ready': { release: 'v2.1.5-k3s1', outcomes: {} },
   'rke2-ready': { release: 'v2.1.5-k3s1', outcomes: {} },

@@ -4,7 +4,7 @@ import { gpu, judgeDriver } from '../../../agent/checks/gpu.ts';
 import { parseRunscRelease } from '../../../agent/runsc/program.ts';
 import { judge } from '../../../agent/verdict.ts';
 import { TEXT_PAGES } from '../host/fake-process.ts';
-import { finding, PROVEN } from '../reports.ts';
+import { finding, PROVEN, unproven } from '../reports.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
 import { criWith, type Files, inspect, outcome, sourcesOf, sourcesWith, witnessOf } from './fake-node.ts';
 
@@ -29,7 +29,7 @@ describe('judgeDriver', () => {
     ['580.173.02', RELEASE, {}, 'pass', /^gVisor release-20260817.0 supports NVIDIA driver 580.173.02$/],
     ['580.178.04', RELEASE, {}, 'warning GpuDriverUnsupported', /do not start. The nearest that it supports: 580.173.02$/],
     ['580.178.04', 'release-20260831.0', {}, 'pass', /supports/],
-    ['570.211.01', 'release-20260316.0', { nvproxy: 'true' }, 'warning GpuDriverUnsupported', /supports: 570.195.03$/],
+    ['570.211.01', 'release-20260316.0', { nvproxy: 'true' }, 'error GpuDriverUnsupported', /no pod starts while its flag nvproxy is set. The nearest that it supports: 570.195.03$/],
     ['580.100.00', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 580.65.06 and 580.105.08$/],
     ['400.00.01', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 535.129.03$/],
     ['595.71.05', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 590.48.01 and 610.57.04, and the flag nvproxy-allow-unsupported-driver would allow this one$/],
@@ -43,14 +43,16 @@ describe('judgeDriver', () => {
     ['590.48.01', 'release-20260520.0', { nvproxy: 'false' }, 'skipped', /only with its flag nvproxy/],
     ['590.48.01', 'release-20260520.0', { nvproxy: 'true' }, 'pass', /supports/],
     ['590.48.01', 'release-20260525.0', {}, 'pass', /supports/],
+    ['580.178.04', RELEASE, { nvproxy: 'true' }, 'error GpuDriverUnsupported', /no pod starts/],
+    ['580.173.02', RELEASE, taken('580.178.04', { nvproxy: 'true' }), 'error GpuDriverUnsupported', /does not support the driver in its flag .*, so that no pod starts while its flag nvproxy is set$/],
     ['580.173.02', RELEASE, taken('580.173.2'), 'pass', /supports/],
     ['595.71.05', RELEASE, taken('590.48.01'), 'unknown GpuDriverUnknown', /^By its flag nvproxy-driver-version=590.48.01 gVisor .* takes NVIDIA driver 595.71.05 for 590.48.01:/],
     ['595.71.05', RELEASE, taken('latest'), 'unknown GpuDriverUnknown', /takes NVIDIA driver 595.71.05 for 620.06.00:/],
     ['620.06.00', RELEASE, taken('latest'), 'pass', /supports/],
-    ['580.173.02', RELEASE, taken('580.178.04'), 'warning GpuDriverUnsupported', /does not know the driver in its flag nvproxy-driver-version=580.178.04/],
-    ['580.173.02', RELEASE, taken('595.71.05'), 'warning GpuDriverUnsupported', /does not know the driver in its flag/],
+    ['580.173.02', RELEASE, taken('580.178.04'), 'warning GpuDriverUnsupported', /does not support the driver in its flag nvproxy-driver-version=580.178.04/],
+    ['580.173.02', RELEASE, taken('595.71.05'), 'warning GpuDriverUnsupported', /does not support the driver in its flag/],
     ['580.173.02', RELEASE, taken('595.71.05', ALLOW), 'unknown GpuDriverUnknown', /takes NVIDIA driver 580.173.02 for 595.71.05:/],
-    ['580.173.02', RELEASE, taken('newest'), 'warning GpuDriverUnsupported', /does not know the driver in its flag/],
+    ['580.173.02', RELEASE, taken('newest'), 'warning GpuDriverUnsupported', /does not support the driver in its flag/],
   ];
   for (const [driver, release, flags, expected, message] of CASES) {
     it(`judges ${driver} in "${release}" with ${JSON.stringify(flags)}: ${expected}`, () => {
@@ -60,9 +62,16 @@ describe('judgeDriver', () => {
     });
   }
 
-  it('leaves the node ready', () => {
-    const result = judgeDriver('580.178.04', parseRunscRelease(RELEASE), {});
-    assert.equal(judge([finding(result, 'gpu')], PROVEN).status, 'True');
+  it('leaves a proven node ready, and names the cause where no sandbox boots for it', () => {
+    for (const [flags, reason] of [
+      [{}, 'SandboxFailed'],
+      [{ nvproxy: 'true' }, 'GpuDriverUnsupported'],
+    ] as const) {
+      const findings = [finding(judgeDriver('580.178.04', parseRunscRelease(RELEASE), flags), 'gpu')];
+      assert.equal(judge(findings, PROVEN).status, 'True');
+      const failed = judge(findings, unproven('failed', 'SandboxFailed'));
+      assert.deepEqual([failed.status, failed.reason], ['False', reason]);
+    }
   });
 });
 
