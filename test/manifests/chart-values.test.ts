@@ -16,6 +16,8 @@ const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ settings: { MIN_RUNSC_RELEASE: 20240325.5 } }, /MIN_RUNSC_RELEASE/],
   [{ distribution: 'k3os' }, /distribution/],
   [{ install: { image: '' } }, /image/],
+  [{ install: { additional: [{ image: 'a' }] } }, /handler/],
+  [{ install: { additional: [{ handler: 'runsc_kvm' }] } }, /handler/],
   [{ enforce: { allow: ['hostpath'] } }, /allow/],
   [{ enforce: { runtimeClassNames: ["gvisor'"] } }, /runtimeClassNames/],
   [{ networkPolicy: { apiServerPorts: [] } }, /apiServerPorts/],
