@@ -94,7 +94,6 @@ export async function proveCandidate(
     );
   };
   try {
-    await removeCandidates(containerd, root);
     await writeFile(join(root, output), '');
     const container = { id, runtime: { name: generation.shim, options }, spec };
     await containerd.call('Containers.Create', { container });
@@ -133,7 +132,13 @@ async function requireOutput(file: string, exitStatus: number): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox ended with ${exitStatus} and printed ${seen}`);
 }
 
-/** Removes this candidate and what an interrupted installation left; the lock guarantees that no other is in use. */
+/** Removes the candidates of a run that was killed. */
+export async function sweepCandidates(socket: string, root: string): Promise<void> {
+  using containerd = new ContainerdApi(socket);
+  await removeCandidates(containerd, root);
+}
+
+/** The lock guarantees that no other installer has any. */
 async function removeCandidates(containerd: ContainerdApi, root: string): Promise<void> {
   const { containers = [] } = await containerd
     .call<{ containers?: readonly { readonly id: string }[] }>('Containers.List', {})

@@ -59,6 +59,7 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   const release = await readRelease(options.release);
   const journal = await readJournal(root, handler);
   const seen = await preflight(node, journal, options.takeOver);
+  if (!options.dryRun) await undoOthers(node, seen.containerd);
   const flags = withCgroupDriver(options.flags, seen.status);
   const generation = generationOf(release, flags);
   if (!options.retryNow) refuseRetry(journal, generation);
@@ -68,7 +69,7 @@ export async function install(node: Node, options: InstallOptions): Promise<void
     return report({
       step: 'write',
       state: 'skipped',
-      text: `would write to "${written.file}":\n${written.text}`,
+      text: `would write to "${written.file}":\n${written.head ?? ''}${written.text}`,
     });
   }
   const next = { generation: generation.directory, written };
@@ -132,6 +133,7 @@ export async function rollback(node: Node): Promise<void> {
   if (journal?.previous === undefined)
     throw new Refusal('journal', 'There is no earlier generation. To take gVisor away, use remove');
   const seen = await preflight(node, journal);
+  await undoOthers(node, seen.containerd);
   await commit(node, { journal, seen, next: journal.previous });
 }
 
@@ -140,7 +142,6 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   const { root, client, handler, report } = node;
   const journal = await readJournal(root, handler);
   if (journal === undefined) {
-    await removeUnused(node); // what a removal by force has left to its pods
     const text = `handler "${handler}" is not installed by gvisor-ready-install`;
     return report({ step: 'commit', state: 'skipped', text });
   }
@@ -153,15 +154,8 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   // From here on an interrupted removal is an interrupted installation: the next run of either finds what is left.
   if (installed !== undefined) {
     const { generation, written } = installed;
-    const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
-    const pending = {
-      generation,
-      written,
-      ...started,
-      step: 'write',
-      removes: true,
-      unit: containerd.unit,
-    } as const;
+    const what = { generation, written, step: 'write', removes: true } as const;
+    const pending = { ...what, ...(await startOf(node, containerd)) };
     await writeJournal(root, { format: 1, handler, pending });
   }
   if (old !== undefined) {
@@ -178,7 +172,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
     const used = (await removeUnused(node)).filter((generation) => own.includes(generation));
     if (used.length === 0) break;
     if (performance.now() > deadlineMs) {
-      const text = `${used.join(' and ')} stays as long as sandboxes need it; then run remove again`;
+      const text = `${used.join(' and ')} stays, because sandboxes need it: delete it once they have ended`;
       return report({ step: 'stage', state: 'skipped', text });
     }
     await timers.setTimeout(PROBE_POLL_MS);
@@ -191,7 +185,8 @@ async function refusePods({ client, handler }: Node): Promise<void> {
   );
   if (pods.length === 0) return;
   const names = pods.slice(0, 5).map(({ metadata }) => `${metadata?.namespace}/${metadata?.name}`);
-  const next = 'Drain them first, or give --force: their containers would not restart';
+  const next =
+    'Drain them first, or give --force: their containers would run on, but neither restart nor take exec';
   throw new Refusal('quiet', `Pods of handler "${handler}" still run (${names.join(', ')}). ${next}`);
 }
 
@@ -213,6 +208,11 @@ async function undoOthers(node: Node, containerd: ContainerdProcess): Promise<vo
   }
 }
 
+/** What the journal says of this run while it is under way. */
+async function startOf({ root }: Node, { unit }: ContainerdProcess) {
+  return { since: new Date().toISOString(), process: await readOwnProcess(root), unit };
+}
+
 type Commit = {
   readonly journal: Journal | undefined;
   readonly seen: Preflight;
@@ -229,12 +229,11 @@ async function commit(
   const { root, handler, report } = node;
   const { installed, previous } = journal ?? {};
   const kept = { format: 1, handler, installed, previous } as const;
-  await undoOthers(node, containerd);
-  const started = { since: new Date().toISOString(), process: await readOwnProcess(root) };
+  const started = await startOf(node, containerd);
   let at: Step = 'check';
   const record: Recorder = async (step) => {
     at = step;
-    await writeJournal(root, { ...kept, pending: { ...next, ...started, step, unit: containerd.unit } });
+    await writeJournal(root, { ...kept, pending: { ...next, ...started, step } });
   };
   const old = await currentText(root, journal);
   try {

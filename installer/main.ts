@@ -7,6 +7,7 @@ import { errorLine } from '../agent/sanitize.ts';
 import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
 import { sweepProbes } from './apply.ts';
+import { sweepCandidates } from './candidate.ts';
 import { reviveContainerd } from './containerd.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
@@ -195,6 +196,7 @@ async function runCommand(
     const pending = locks ? (await readJournals(root)).find((each) => each.pending)?.pending : undefined;
     if (pending !== undefined && !node.noRestart) {
       await reviveContainerd(node, pending.unit);
+      await sweepCandidates(socket, root);
       await sweepProbes(client).catch(() => {}); // a containerd that does not respond is refused below
     }
     await work({ ...node, containerdConfig: await containerdConfig() });

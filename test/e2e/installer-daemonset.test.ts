@@ -45,8 +45,8 @@ useOwnCluster(
 
 const config = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
-async function journal(node: string): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(installJournal('runsc'));
+async function journal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
+  const text = await cluster.node(node).system.read(installJournal(handler));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }
 
@@ -73,10 +73,27 @@ const patches = [
   { target: { kind: 'DaemonSet', name: 'gvisor-ready-install' }, patch: JSON.stringify(PATCH) },
 ];
 
+/** The patch of docs/upgrade.md, with an image of this release. */
+function canaryPatch(command: 'install' | 'remove'): readonly object[] {
+  const path = '/spec/template/spec/initContainers/1';
+  return [
+    { op: 'copy', from: '/spec/template/spec/initContainers/0', path },
+    { op: 'replace', path: `${path}/name`, value: 'install-runsc-canary' },
+    { op: 'replace', path: `${path}/image`, value: imageName('installer') },
+    { op: 'add', path: `${path}/args/-`, value: '--handler=runsc-canary' },
+    { op: 'replace', path: `${path}/args/2`, value: command },
+  ];
+}
+
 /** Applies the component with an image of this release. */
-async function applyInstall(release: Release): Promise<void> {
-  const [name = '', newTag = ''] = imageName(RELEASES[release]).split(/:(?=[^:]*$)/);
-  const directory = await overlay(['install'], [], { images: [{ name, newTag }], patches });
+async function applyInstall(release: Release, further: readonly object[] = []): Promise<void> {
+  const images = ['initContainers', 'containers'].map((name) => ({
+    op: 'replace',
+    path: `/spec/template/spec/${name}/0/image`,
+    value: imageName(RELEASES[release]),
+  }));
+  const all = [{ ...patches[0], patch: JSON.stringify([...PATCH, ...images, ...further]) }];
+  const directory = await overlay(['install'], [], { patches: all });
   await cluster.kubectl(['apply', '-k', directory]).finally(() => rm(directory, { recursive: true }));
 }
 
@@ -251,6 +268,23 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
     await waitForNode(cluster, 'node-1', isReady);
     assert.deepEqual(await read(), before);
     assert.equal(await cluster.node('node-1').system.run(['pidof', 'containerd']), pid);
+  });
+
+  it('installs a canary beside it, and takes it away', { timeout: patient(300_000) }, async () => {
+    const before = await Promise.all(NAMES.map((node) => journal(node)));
+    await applyInstall('20250203.0', canaryPatch('install'));
+    await waitForRollout();
+    for (const node of NAMES) {
+      const { installed } = (await journal(node, 'runsc-canary')) ?? {};
+      assert.match(installed?.generation ?? '', /release-20260223\.0-/);
+    }
+    await applyInstall('20250203.0', canaryPatch('remove'));
+    await waitForRollout();
+    assert.deepEqual(await Promise.all(NAMES.map((node) => journal(node, 'runsc-canary'))), [
+      undefined,
+      undefined,
+    ]);
+    assert.deepEqual(await Promise.all(NAMES.map((node) => journal(node))), before);
   });
 
   it('leaves gVisor on the nodes when it is deleted', { timeout: patient(120_000) }, async () => {
