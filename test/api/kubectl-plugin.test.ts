@@ -12,8 +12,11 @@ import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 const cluster = useApiServer([]);
 const DAEMON_SET = ['daemonset', 'gvisor-ready-agent', '-n', 'gvisor-ready'];
 const kubectl = (...args: readonly string[]) => cluster().kubectl(args);
-const apply = (...objects: readonly object[]) =>
-  cluster().kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+const create = (...objects: readonly object[]) =>
+  cluster().kubectl(
+    ['create', '-f', '-'],
+    JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }),
+  );
 const run = async (argv: string, kubeconfig = cluster().kubeconfig) => {
   const { code, out, err } = await plugin([...argv.split(' '), '--kubeconfig', kubeconfig]);
   return { code, text: `${out}${err}` };
@@ -43,7 +46,7 @@ describe('kubectl gvisor-ready with an additional handler, on a real API server'
   let directory: string;
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'plugin-'));
-    await apply(nodeOf('node-1', 'true'), nodeOf('node-2', 'false'));
+    await create(nodeOf('node-1', 'true'), nodeOf('node-2', 'false'));
     const conditions = [
       conditionOf('Ready', 'True', 'KubeletReady'),
       conditionOf('GVisorReady', 'True', 'SandboxProven'),
@@ -59,7 +62,7 @@ describe('kubectl gvisor-ready with an additional handler, on a real API server'
   it('checks that a RuntimeClass selects exactly the label of its handler', async () => {
     const missing = await run('check');
     assert.match(missing.text, /^✗ No RuntimeClass has the handler "runsc-kvm", which the agents prove/m);
-    await apply(classOf(READY_KEY));
+    await create(classOf(READY_KEY));
     const other = (await run('check')).text.replace(/\n {2}(?!see)/g, ' ');
     assert.match(
       other,
@@ -69,7 +72,7 @@ describe('kubectl gvisor-ready with an additional handler, on a real API server'
       ),
     );
     await kubectl('delete', 'runtimeclass', 'gvisor-kvm');
-    await apply(classOf(KVM_KEY));
+    await create(classOf(KVM_KEY));
     const right = await run('check');
     assert.match(right.text, /^✓ The RuntimeClass "gvisor" .* selects proven nodes$/m);
     assert.match(right.text, /^✓ The RuntimeClass "gvisor-kvm" .* selects proven nodes$/m);
@@ -90,7 +93,7 @@ describe('kubectl gvisor-ready with an additional handler, on a real API server'
     const spec = { runtimeClassName: 'gvisor-kvm', containers, nodeSelector: { team: 'b' } };
     const metadata = { name: 'waits', namespace: 'default' };
     await kubectl('create', 'serviceaccount', 'default').catch(() => {});
-    await apply({ apiVersion: 'v1', kind: 'Pod', metadata, spec });
+    await create({ apiVersion: 'v1', kind: 'Pod', metadata, spec });
     const { code, text } = await run('why waits -n default');
     assert.equal(code, 1);
     assert.match(
