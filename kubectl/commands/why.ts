@@ -149,7 +149,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (!node.alive)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
-  const reasons = reasonsIn(report, report?.verdict.reason ?? node.reason);
+  const reasons = reasonsIn(report, node);
   const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');
   const [main, reason, headline] = judge(details, nowMs);
   const [tone, not] =
@@ -310,10 +310,13 @@ function evidenceLine({ file, line, value }: Evidence): string {
 }
 
 /** The reasons that need a remedy: those of the verdicts, and of each failed check. */
-function reasonsIn(report: Status | undefined, reason: string): readonly string[] {
+function reasonsIn(report: Status | undefined, node: NodeSummary): readonly string[] {
   const { findings = [], handlers = [], installation } = report ?? {};
+  const { reason } = report?.verdict ?? node;
   if (isBeingInstalled(installation, reason)) return ['InstallationUnderWay'];
-  const used = handlers.filter(({ verdict }) => verdict.reason !== 'HandlerNotConfigured');
+  const used = handlers.filter(
+    ({ handler, verdict }) => handlerTone(handler, verdict.reason, node) !== 'skipped',
+  );
   const failed = [...findings, ...used.flatMap((each) => each.findings)].flatMap((finding) =>
     finding.status === 'fail' ? [finding.reason] : [],
   );

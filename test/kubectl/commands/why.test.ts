@@ -13,6 +13,7 @@ import {
   nodeObject,
   podObject,
   sandboxesOf,
+  withHandler,
 } from '../fleet-objects.ts';
 import { NOW } from '../run-plugin.ts';
 
@@ -135,6 +136,10 @@ describe('why NODE', () => {
     const without = await run('why node-3');
     assert.match(without.out, /^✓ .*\n[\s\S]*^ {2}- runsc-kvm: HandlerNotConfigured, for 15m: no file/m);
     assert.doesNotMatch(without.out, /What to do/);
+    setNode(api, withHandler(nodeObject('node-3'), 'runsc-kvm', 'false'));
+    const lost = await run('why node-3');
+    assert.match(lost.out, /^! .* except with runsc-kvm\n[\s\S]*^ {2}✗ runsc-kvm: HandlerNotConfigured/m);
+    assert.match(lost.out, /\nWhat to do\n {2}HandlerNotConfigured: Add the handler/);
   });
 
   it('shows a label of an additional handler that contradicts the report, or that no report explains', async (t) => {
