@@ -1,4 +1,5 @@
 import type { V1Node } from '@kubernetes/client-node';
+import { handlersProvenOnce } from '../agent/node/handlers.ts';
 import {
   CONDITION,
   handlerLabels,
@@ -12,15 +13,12 @@ import { READY } from './requirements.ts';
 /** The longest word shown of what a kubelet or an agent writes. */
 export const MAX_WORD = 64;
 
-const PROVEN = OWN_KEYS.prefixes.provenBoot;
-
 /** Reduces a Node to what is shown of it, truncated, so that a compromised node cannot widen every row. */
 export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
   const { labels = {}, annotations = {} } = metadata;
   const own = status?.conditions?.find(({ type }) => type === CONDITION);
   const kubelet = status?.conditions?.find(({ type }) => type === 'Ready');
   const info = status?.nodeInfo;
-  const proven = Object.keys(annotations).filter((key) => key.startsWith(PROVEN));
   return {
     name: metadata.name,
     /** The label `ready`: "true", "false" or "". */
@@ -28,7 +26,7 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
     /** The values of the labels `ready-H` of additional handlers. */
     handlers: handlerLabels({ labels }),
     /** The additional handlers that are proven here, or were. */
-    everProven: new Set(proven.map((key) => key.slice(PROVEN.length))),
+    everProven: new Set(handlersProvenOnce({ annotations })),
     /** Whether it should run gVisor; undefined where no agent has judged that. */
     expected: isExpected({ labels, annotations }),
     /** The condition `GVisorReady`; `since` is its last transition. */
