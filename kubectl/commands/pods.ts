@@ -112,6 +112,8 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
   ];
 }
 
+const isWanted = ({ wanted }: PodRow) => wanted;
+
 /** `pods`: which running pods are really in gVisor. Exits with a problem where one should be and is not. */
 export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
@@ -128,9 +130,8 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
     const options = { screen: output, headers, wide: format === 'wide' };
     printResult(output, format, json, tableLines(columnsOf(allNamespaces), rows, options));
   }
-  const unknown = rows.filter(({ inGvisor }) => inGvisor === '?');
-  const wrong = rows.filter(({ inGvisor, wanted }) => inGvisor === 'no' && wanted);
-  const open = rows.filter(({ inGvisor, wanted }) => inGvisor === 'open' && wanted);
+  const of = (state: string) => rows.filter(({ inGvisor }) => inGvisor === state);
+  const [unknown, wrong, open] = [of('?'), of('no').filter(isWanted), of('open').filter(isWanted)];
   const see = 'see kubectl gvisor-ready why POD.';
   if (hidden.length > 0) {
     const names = hidden.map(({ resource, namespace }) =>
@@ -139,16 +140,14 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
     printMessage(output, `You may not list ${names.join(', ')}, so this is incomplete.`);
   }
   if (unknown.length > 0) printMessage(output, unknownNote(unknown, reports));
-  if (wrong.length > 0) {
-    const does = wrong.length === 1 ? 'does' : 'do';
+  const does = wrong.length === 1 ? 'does' : 'do';
+  const has = open.length === 1 ? 'has' : 'have';
+  if (wrong.length > 0)
     printMessage(output, `${countOf(wrong.length, 'pod')} should run in gVisor and ${does} not: ${see}`);
-  }
-  if (open.length > 0) {
-    const has = open.length === 1 ? 'has' : 'have';
+  if (open.length > 0)
     printMessage(output, `${countOf(open.length, 'pod')} in gVisor ${has} a way out to the host: ${see}`);
-  }
   if (wrong.length + open.length > 0) return EXIT.problem;
-  return hidden.length > 0 || unknown.some(({ wanted }) => wanted) ? EXIT.incomplete : EXIT.ok;
+  return hidden.length > 0 || unknown.some(isWanted) ? EXIT.incomplete : EXIT.ok;
 }
 
 function unknownNote(unknown: readonly PodRow[], reports: ReadonlyMap<string, ReportResult>): string {

@@ -15,7 +15,7 @@ import type { ApiObject } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { FLEET_DEPLOYMENT, FLEET_SELECTOR } from '../fleet-controller.ts';
 import { countOf, printLines, printMessage } from '../output.ts';
-import { CLASSES, REQUIRE } from '../requirements.ts';
+import { CLASSES, listRequirements, REQUIRE } from '../requirements.ts';
 import { check } from './check.ts';
 import { agentsOf, listRows, type NodeRow, nodes } from './nodes.ts';
 import { status } from './status.ts';
@@ -78,11 +78,8 @@ export async function supportBundle(context: Context, { output, selector }: Bund
   printLines(context.output, [`Wrote ${file}: ${entries.length + 1 - problems.length} files.`]);
   for (const { file, problem } of problems.slice(0, MAX_PROBLEMS))
     printMessage(context.output, `Not in it: ${file}: ${problem}`);
-  if (problems.length > MAX_PROBLEMS)
-    printMessage(
-      context.output,
-      `${problems.length - MAX_PROBLEMS} more files are not in it: see about.json.`,
-    );
+  const more = problems.length - MAX_PROBLEMS;
+  if (more > 0) printMessage(context.output, `${more} more files are not in it: see about.json.`);
   return problems.length === 0 ? EXIT.ok : EXIT.incomplete;
 }
 
@@ -111,32 +108,24 @@ function objectEntries({ api }: Context): Entry[] {
   const own = `/namespaces/${api.installedIn}`;
   const get = (path: string) => async () => json(withoutSecrets(await api.get<object>(path)));
   const list =
-    (
-      path: string,
-      query: Readonly<Record<string, string>> = {},
-      pick: (item: ApiObject<object>) => unknown = (item) => item,
-    ) =>
+    (path: string, query = {}, isShown: (item: ApiObject<object>) => boolean = () => true) =>
     async () =>
-      json((await api.list<object>(path, query)).items.map((item) => withoutSecrets(pick(item) as object)));
+      json((await api.list<object>(path, query)).items.filter(isShown).map(withoutSecrets));
   const isOurs = ({ metadata }: ApiObject<object>) => metadata.name.includes('gvisor-ready');
-  const ours = (path: string) => async () =>
-    json((await api.list<object>(path)).items.filter(isOurs).map(withoutSecrets));
+  const nodeList = async () =>
+    json((await api.list<V1Node, object>('/api/v1/nodes', {}, nodeOf)).items.map(withoutSecrets));
+  const requirements = async () =>
+    json([...(await listRequirements(api))].map(([name, value]) => ({ name, [REQUIRE]: value })));
   return [
-    ['objects/nodes.json', list('/api/v1/nodes', {}, (item) => nodeOf(item as ApiObject<V1Node>))],
+    ['objects/nodes.json', nodeList],
     ['objects/daemonset.json', get(`/apis/apps/v1${own}/daemonsets/${DAEMON_SET}`)],
     ['objects/deployment.json', get(`/apis/apps/v1${own}/deployments/${FLEET_DEPLOYMENT}`)],
     ['objects/agents.json', list(podsPath(api), { labelSelector: AGENT_SELECTOR })],
     ['objects/fleet.json', list(podsPath(api), { labelSelector: FLEET_SELECTOR })],
     ['objects/runtimeclasses.json', list(CLASSES)],
-    ['objects/policies.json', ours(`${ADMISSION}/validatingadmissionpolicies`)],
-    ['objects/policy-bindings.json', ours(`${ADMISSION}/validatingadmissionpolicybindings`)],
-    [
-      'objects/namespaces.json',
-      list('/api/v1/namespaces', { labelSelector: REQUIRE }, ({ metadata }) => ({
-        name: metadata.name,
-        [REQUIRE]: (metadata as { labels?: Record<string, string> }).labels?.[REQUIRE],
-      })),
-    ],
+    ['objects/policies.json', list(`${ADMISSION}/validatingadmissionpolicies`, {}, isOurs)],
+    ['objects/policy-bindings.json', list(`${ADMISSION}/validatingadmissionpolicybindings`, {}, isOurs)],
+    ['objects/namespaces.json', requirements],
     ['events/gvisor-ready.json', list(`/api/v1${own}/events`)],
     // The events of Nodes are in the namespace "default".
     [
