@@ -89,8 +89,12 @@ class PodErrorTest(ApiCase):
         self.assertEqual(self.outcome(Policy.REQUIRE, **SHORT), ("RetryLaterError", "StartDeadlineExceeded"))
 
     def test_a_configmap_may_follow_its_pod(self) -> None:
-        self.api.kubelet = partial(waits_for, reason=CONFIG)
-        self.later(0.4, lambda: runs(self.api, "eval-1"))
+        def waits_then_runs(api: FakeApi, name: str) -> None:
+            waits_for(api, name, CONFIG)
+            time.sleep(0.4)
+            runs(api, name)
+
+        self.api.kubelet = waits_then_runs
         self.assertTrue(self.call(node_interval=10, start_deadline=30).in_gvisor)
 
 
@@ -118,9 +122,14 @@ class QuotaTest(ApiCase):
         self.api.add_pod("evals", pod("other"))
 
     def test_wait_waits_for_room(self) -> None:
-        self.later(1, lambda: self.api.remove("other"))
-        self.assertEqual(self.outcome(Policy.WAIT), ("gvisor", "Available"))
-        self.assertGreater(len(self.api.requests("POST .*/pods")), 2)
+        def make_room() -> None:
+            end = time.monotonic() + 30
+            while len(self.api.requests("POST .*/pods")) < 2 and time.monotonic() < end:
+                time.sleep(0.05)
+            self.api.remove("other")
+
+        self.later(0, make_room)
+        self.assertEqual(self.outcome(Policy.WAIT, wait_deadline=30), ("gvisor", "Available"))
 
     def test_wait_ends_at_its_deadline(self) -> None:
         begun = time.monotonic()
