@@ -85,10 +85,16 @@ export function workload(
   };
 }
 
-export const createRuntimeClass = (name: string, handler = 'runsc'): ApiCall => ({
+export const createRuntimeClass = (name: string, handler = 'runsc', nodeSelector?: object): ApiCall => ({
   method: 'POST',
   path: '/apis/node.k8s.io/v1/runtimeclasses',
-  body: { apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', metadata: { name }, handler },
+  body: {
+    apiVersion: 'node.k8s.io/v1',
+    kind: 'RuntimeClass',
+    metadata: { name },
+    handler,
+    ...(nodeSelector === undefined ? {} : { scheduling: { nodeSelector } }),
+  },
 });
 
 /** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */

@@ -12,7 +12,7 @@ import { useApiServer } from './api-server.ts';
 
 const cluster = useApiServer([]);
 const CRD = join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml');
-const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s'] as const;
+const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s', 'kvm'] as const;
 type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
 type Quota = {
   readonly kind: 'ResourceQuota';

@@ -8,6 +8,13 @@ export const PAIRS: readonly Pair[] = [
   { components: ['rke2'], values: { distribution: 'rke2' } },
   { components: ['k0s'], values: { distribution: 'k0s' } },
   { components: ['microk8s'], values: { distribution: 'microk8s' } },
+  {
+    components: ['kvm'],
+    values: {
+      settings: { HANDLERS: 'runsc,runsc-kvm' },
+      runtimeClass: { additional: { 'runsc-kvm': 'gvisor-kvm' } },
+    },
+  },
   { components: ['taint'], values: { taint: { enabled: true } } },
   { components: ['install'], values: { install: { enabled: true } } },
   { components: ['node-readiness-rule'], values: { nodeReadinessRule: { enabled: true } } },
@@ -18,7 +25,7 @@ export const PAIRS: readonly Pair[] = [
   { components: ['monitoring'], values: { monitoring: { enabled: true } } },
 ];
 
-/** All components that can be combined. */
+/** All components that can be combined, except kvm: with it the chart also names the main handler to the installer. */
 export const ALL: Pair = {
   components: [
     'k3s',

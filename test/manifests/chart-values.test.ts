@@ -27,6 +27,7 @@ const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ agent: { extraVolumeMounts: [{ name: 'opt', mountpath: '/opt' }] } }, /mountpath/],
   [{ agent: { serviceAccount: { name: "a' || true" } } }, /serviceAccount/],
   [{ runtimeClass: { name: "gvisor'" } }, /runtimeClass/],
+  [{ runtimeClass: { additional: { 'runsc-kvm': 'KVM' } } }, /additional/],
   [{ runtimeClass: { overhead: { cpu: true } } }, /overhead/],
 ];
 

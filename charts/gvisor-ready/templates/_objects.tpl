@@ -3,7 +3,7 @@ Prints the objects of a file of manifests/, which `npm run chart` copies to file
   root    the root of the chart
   file    the path of the file below files/
   labels  labels for every object; optional
-  change  the name of a template that changes an object (root, object) before it is printed; optional
+  change  the name of a template that changes an object before it is printed, with these parameters and `object`; optional
 */}}
 {{- define "gvisor-ready.objects" -}}
 {{- $text := .root.Files.Get (printf "files/%s" .file) | required (printf "The chart has no files/%s: run `npm run chart` in the repository." .file) }}
@@ -11,7 +11,7 @@ Prints the objects of a file of manifests/, which `npm run chart` copies to file
 {{- $object := fromYaml $document }}
 {{- $own := dict "helm.sh/chart" (printf "%s-%s" $.root.Chart.Name $.root.Chart.Version) "app.kubernetes.io/managed-by" $.root.Release.Service }}
 {{- $_ := set $object.metadata "labels" (merge $own ($.labels | default dict) ($object.metadata.labels | default dict)) }}
-{{- with $.change }}{{ $_ := include . (dict "root" $.root "object" $object) }}{{ end }}
+{{- with $.change }}{{ $_ := include . (merge (dict "object" $object) $) }}{{ end }}
 {{- if $object.kind }}
 ---
 {{ toYaml $object }}
@@ -34,6 +34,11 @@ app.kubernetes.io/name: gvisor-ready
 {{- with .Values.image }}
 {{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
+{{- end }}
+
+{{/* The handlers that are proven beside the main one, as JSON. */}}
+{{- define "gvisor-ready.additional-handlers" -}}
+{{- rest (splitList "," .Values.settings.HANDLERS) | toJson }}
 {{- end }}
 
 {{/* Applies the values common to all pods: `pod` is the spec, `from` the values of its component. */}}
