@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFile, rm } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
 import { parse } from 'yaml';
-import { CONDITION } from '../../agent/node/object.ts';
+import { CONDITION, handlerKey } from '../../agent/node/object.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
+import { UserDirectory } from '../docs/user-directory.ts';
 import { applyOverlay, overlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { useApiServer } from './api-server.ts';
@@ -21,6 +23,12 @@ type Quota = {
     readonly scopeSelector: { readonly matchExpressions: readonly object[] };
   };
 };
+type RuntimeClass = {
+  readonly kind: 'RuntimeClass';
+  readonly metadata: { readonly name: string };
+  readonly handler: string;
+  readonly scheduling: { readonly nodeSelector: object };
+};
 type DaemonSet = {
   readonly kind: 'DaemonSet';
   readonly metadata: { readonly name: string };
@@ -31,6 +39,7 @@ type DaemonSet = {
         readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
         readonly containers: readonly [
           {
+            readonly env: readonly object[];
             readonly volumeMounts: readonly Mount[];
             readonly securityContext: { readonly seLinuxOptions?: object };
           },
@@ -40,6 +49,8 @@ type DaemonSet = {
   };
 };
 
+type Item = DaemonSet | Quota | RuntimeClass;
+
 async function directoryWith(t: TestContext, components: readonly string[]): Promise<string> {
   const directory = await overlay(components);
   t.after(() => rm(directory, { recursive: true }));
@@ -47,9 +58,9 @@ async function directoryWith(t: TestContext, components: readonly string[]): Pro
 }
 
 /** The objects of a kustomization, as the API server would store them. */
-async function objectsOf(directory: string): Promise<readonly (DaemonSet | Quota)[]> {
+async function objectsOf(directory: string): Promise<readonly Item[]> {
   const args = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
-  return (JSON.parse(await cluster().kubectl(args)) as { items: (DaemonSet | Quota)[] }).items;
+  return (JSON.parse(await cluster().kubectl(args)) as { items: Item[] }).items;
 }
 
 describe('the manifests', () => {
@@ -97,6 +108,26 @@ describe('the manifests', () => {
     ]);
     assert.deepEqual(Object.keys(quota?.hard ?? {}), ['pods']);
   });
+
+  for (const [mark, handlers, name] of [
+    ['kvm', 'runsc,runsc-kvm', 'gvisor-kvm'],
+    ['another', 'runsc,runsc-debug', 'gvisor-debug'],
+  ] as const) {
+    it(`prove a second handler, with its RuntimeClass, as docs/handlers.md adds it (${mark})`, async (t) => {
+      const directory = await UserDirectory.create();
+      t.after(() => directory.remove());
+      const debug = join(directory.path, 'runtimeclass-debug.yaml');
+      await writeFile(debug, markedBlock('docs/handlers.md', 'runtimeclass', 'file'));
+      await directory.addBlock('docs/handlers.md', mark);
+      const items = await objectsOf(directory.path);
+      const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
+      assert.deepEqual(agent?.containers[0].env.at(-1), { name: 'HANDLERS', value: handlers });
+      const added = items.find((item) => item.kind === 'RuntimeClass' && item.metadata.name === name);
+      const { handler, scheduling } = added as RuntimeClass;
+      assert.equal(handler, handlers.split(',')[1]);
+      assert.deepEqual(scheduling.nodeSelector, { [handlerKey('ready', handler)]: 'true' });
+    });
+  }
 
   it('of the uninstall are accepted by the API server', async () => {
     const printed = await cluster().kubectl([

@@ -58,8 +58,8 @@ describe('the reference matches the code', () => {
 
   it('names every key that agents write', async () => {
     const text = await read('docs/reference.md');
-    const { labels, annotations, taint } = OWN_KEYS;
-    for (const key of [...Object.values(labels), ...Object.values(annotations), taint])
+    const { labels, annotations, prefixes, taint } = OWN_KEYS;
+    for (const key of [labels, annotations, prefixes].flatMap<string>(Object.values).concat(taint))
       assert.ok(text.includes(`\`${key}`), key);
   });
 });
