@@ -108,6 +108,12 @@ const STUCK = {
   [`kube_pod_runtimeclass_name_info{${POD}, runtimeclass_name="gvisor"}`]: always(1),
   [`kube_pod_status_phase{${POD}, phase="Running"}`]: always(1),
 };
+/** The changes in an agent's metrics when an additional handler does not work. */
+const BROKEN_HANDLER = {
+  'gvisor_handler_status{handler="runsc-kvm", status="True"}': `1x4 0x${MINUTES}`,
+  'gvisor_handler_reason{handler="runsc-kvm", reason="ShimNotFound"}': `_x4 1x${MINUTES}`,
+  'gvisor_handler_expected{handler="runsc-kvm"}': always(1),
+};
 const OPEN = (reason: string) => `gvisor_fleet_circuit_breaker_open{reason="${reason}"}`;
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
@@ -121,6 +127,25 @@ export const CAUSES: readonly Cause[] = [
   {
     cause: 'gVisor breaks on one node of three',
     series: merged(agent(node(1), notReady('ShimNotFound')), kube(node(1), WITHDRAWN), OTHERS),
+    fires: ['GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
+  },
+  {
+    cause: 'An additional handler breaks on one node, and is missing on another',
+    series: merged(
+      agent(node(1), BROKEN_HANDLER),
+      kube(node(1)),
+      OTHERS,
+      agent(node(2), { ...BROKEN_HANDLER, 'gvisor_handler_expected{handler="runsc-kvm"}': always(0) }),
+    ),
+    fires: ['GVisorHandlerNotReady node-1'],
+  },
+  {
+    cause: 'Both handlers break on one node of three',
+    series: merged(
+      agent(node(1), { ...notReady('ShimNotFound'), ...BROKEN_HANDLER }),
+      kube(node(1), WITHDRAWN),
+      OTHERS,
+    ),
     fires: ['GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
   {
