@@ -69,6 +69,26 @@ describe('the dashboard', () => {
     await assertShown(series, HEALTHY);
   });
 
+  it('counts the nodes where an additional handler is proven, once for two replicas', async () => {
+    const [panel] = (await panels()).filter(({ title }) => title === 'Proven nodes by additional handler');
+    const on = (node: string, handler: string, value: number, replica = 0) => ({
+      [`gvisor_handler_status{node="${node}", handler="${handler}", status="True", replica="${replica}"}`]:
+        always(value),
+    });
+    const series = {
+      ...on('node-1', 'runsc-kvm', 1),
+      ...on('node-1', 'runsc-kvm', 1, 1),
+      ...on('node-2', 'runsc-kvm', 0),
+      ...on('node-1', 'runsc-debug', 0),
+    };
+    await assertQueries(promtool, series, {
+      [substituted(panel?.targets[0]?.expr ?? '')]: {
+        '{handler="runsc-kvm"}': 1,
+        '{handler="runsc-debug"}': 0,
+      },
+    });
+  });
+
   it('shows what silent agents said last, and that they are silent', async () => {
     const series = {
       ...failingAt(5, agent('node="node-1"', OUTSIDE)),
