@@ -98,7 +98,12 @@ const TARGETS: Readonly<Record<string, Target>> = {
     address: '127.0.0.4',
     component: 'agent',
     owner: 'DaemonSet',
-    text: agent({ gvisor_last_proof_timestamp_seconds: 1, gvisor_installation_failed: 1, ...HANGS }),
+    text: agent({
+      gvisor_last_proof_timestamp_seconds: 1,
+      gvisor_installation_failed: 1,
+      'gvisor_handler_status{handler="runsc-kvm", status="True"}': 0,
+      ...HANGS,
+    }),
   },
   'agent-node-flaps': {
     address: '127.0.0.5',
