@@ -42,7 +42,7 @@ describe('differencesIn', () => {
     for (const [tag, text] of [
       ['release-1', SOURCE],
       ['release-2', SOURCE.replace('620, 6', '620, 7')],
-      ['release-3', SOURCE.replace('addUnsupportedDriverABI', 'addDriverABI')],
+      ['release-3', SOURCE.replace('535, 104', '535, 113')],
     ] as const) {
       writeFileSync(file, text);
       await git('add', '.');
