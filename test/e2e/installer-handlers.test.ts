@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { handlerKey } from '../../agent/node/object.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
-import { waitForNode } from './agents.ts';
+import { deployWith, readNode, waitForNode } from './agents.ts';
 import {
   install,
   installWords,
@@ -21,13 +22,23 @@ const OLD = '20250203.0';
 const NEW = '20260223.0';
 const CANARY = ['--handler', 'runsc-canary'] as const;
 const FLAG = ['--handler', 'runsc-flag'] as const;
-const CLASSES = { 'gvisor-canary': 'runsc-canary', 'gvisor-flag': 'runsc-flag' };
+const CANARY_LABEL = handlerKey('ready', 'runsc-canary');
+/** The agents prove the canary, and not the other one. */
+const HANDLERS = 'runsc,runsc-canary';
+const CLASSES = [
+  {
+    metadata: { name: 'gvisor-canary' },
+    handler: 'runsc-canary',
+    scheduling: { nodeSelector: { [CANARY_LABEL]: 'true' } },
+  },
+  { metadata: { name: 'gvisor-flag' }, handler: 'runsc-flag' },
+].map((each) => ({ apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', ...each }));
 
-const applyClass = (name: string, handler: string) =>
-  cluster().kubectl(
-    ['apply', '-f', '-'],
-    JSON.stringify({ apiVersion: 'node.k8s.io/v1', kind: 'RuntimeClass', metadata: { name }, handler }),
-  );
+const canaryIs = (node: string, value: 'true' | 'false') =>
+  waitFor(`the canary's label on ${node} to be ${value}`, 60_000, async () => {
+    const { metadata } = await readNode(cluster(), node);
+    return metadata.labels[CANARY_LABEL] === value || undefined;
+  });
 const system = (node: string) => cluster().node(node).system;
 const config = (node: string) => system(node).read(CONTAINERD_CONFIG);
 const shell = (node: string, script: string) => system(node).run(['/bin/sh', '-ec', script]);
@@ -83,7 +94,8 @@ for (const { name: node, containerd } of NODES) {
 
     it('adds one of the same release with another flag', { timeout: patient(240_000) }, async () => {
       original = await config(node);
-      for (const [name, handler] of Object.entries(CLASSES)) await applyClass(name, handler);
+      for (const each of CLASSES) await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(each));
+      await deployWith(cluster(), { HANDLERS });
       await install(node, OLD);
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
       await runEndable(cluster(), node, old);
@@ -123,6 +135,7 @@ for (const { name: node, containerd } of NODES) {
     it('runs a canary of the next release', { timeout: patient(240_000) }, async () => {
       const text = await install(node, NEW, ...CANARY);
       assert.match(text, /a sandbox of handler "runsc-canary" booted in gVisor/);
+      await canaryIs(node, 'true');
       await runEndable(cluster(), node, canary, 'gvisor-canary');
       assert.deepEqual(
         [await release(node, old), await release(node, canary)],
@@ -175,6 +188,7 @@ for (const { name: node, containerd } of NODES) {
       await runInstallerTo(node, installWords(NEW), /finished the removal .* of handler "runsc-canary"/);
       await runInstallerTo(node, remove, /"runsc-canary" is not installed/);
       assert.doesNotMatch(await config(node), /canary/);
+      await canaryIs(node, 'false');
       assert.deepEqual(
         await Promise.all([old, young, flagged].map((pod) => containerOf(cluster(), pod))),
         others,
@@ -210,7 +224,10 @@ for (const { name: node, containerd } of NODES) {
       const { code, text } = await whenPodsEnded(node, ['remove']);
       assert.equal(code, 0, text);
       assert.equal(await config(node), original);
-      assert.equal(await shell(node, 'ls -d /usr/local/lib/gvisor 2>/dev/null || :'), '');
+      const needed = `grep -H . /run/containerd/io.containerd.runtime.v2.task/*/*/shim-binary-path 2>/dev/null || :
+        for p in /proc/[0-9]*; do case $(readlink $p/exe) in /usr/local/lib/gvisor/*) tr '\\0' ' ' <$p/cmdline; echo;; esac; done`;
+      const left = await shell(node, 'ls -d /usr/local/lib/gvisor 2>/dev/null || :');
+      assert.equal(left, '', `${text}\nNeeded by:\n${await shell(node, needed)}`);
     });
   });
 }
