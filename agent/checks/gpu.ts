@@ -59,7 +59,7 @@ export function judgeDriver(
     return unknown('GpuDriverUnknown', message);
   }
   const gvisor = `gVisor ${release.text}`;
-  // With this flag nvproxy is part of every sandbox, also where no GPU is asked for.
+  // With this flag nvproxy is part of every sandbox, also where no GPU is requested.
   const isEverywhere = isTrue(flags.nvproxy ?? '');
   const fault = isEverywhere ? error : warning;
   const effect = isEverywhere
