@@ -17,15 +17,6 @@ export type QemuOptions = {
 };
 
 /**
- * What qemu can emulate, SVM included, without XSAVE and what depends on it: qemu loads neither correctly in a guest of the
- * guest, as gVisor on the platform kvm is.
- */
-const EMULATED_CPU = [
-  'max',
-  ...['xsave', 'avx', 'avx2', 'f16c', 'fma', 'mpx', 'pku', 'vaes'].map((feature) => `${feature}=off`),
-].join(',');
-
-/**
  * The kernel's command line passes the host name and the mount of the cache, which is read-only and at the same path as on the
  * host. Credentials of systemd pass the address and the SSH key. Source: https://systemd.io/CREDENTIALS
  */
@@ -39,9 +30,7 @@ export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOpt
   ];
   return [
     'qemu-system-x86_64',
-    ...(accel === 'kvm'
-      ? ['-accel', 'kvm', '-cpu', 'host']
-      : ['-accel', 'tcg,thread=multi', '-cpu', EMULATED_CPU]),
+    ...(accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
     ...['-smp', '2', '-m', '2560', '-nodefaults', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', append.join(' ')],
     ...['-drive', `file=${DISK},if=virtio,format=qcow2,cache=unsafe`],

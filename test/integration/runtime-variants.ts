@@ -157,7 +157,7 @@ export const VARIANTS: readonly Variant[] = [
     name: 'platform kvm',
     flags: { platform: 'kvm' },
     verdict: HAS_KVM ? ['False', 'KvmRunsNoGuest'] : ['False', 'KvmMissing'],
-    // Where KVM runs gVisor, it is proven: test/vm/kvm.test.ts.
+    // A machine whose KVM runs gVisor proves it.
     ...(HAS_KVM ? { alternatives: [PROVEN] } : {}),
     once: true,
   },

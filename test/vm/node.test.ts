@@ -29,13 +29,6 @@ const limitsNotEnforced = async () =>
     (finding) => finding.status === 'fail' && finding.reason === 'LimitsNotEnforced',
   );
 
-/** Waits for a value of the label `platform`. */
-const waitForPlatform = (platform: string) =>
-  waitFor(`the platform ${platform}`, TIMEOUT_MS, async () => {
-    const { labels } = (await readNode(vm().cluster, VM_NODE)).metadata;
-    return labels[`${DOMAIN}/platform`] === platform;
-  });
-
 const shows = (line: string) => showsMetric(vm(), line);
 
 const BURN = {
@@ -174,43 +167,6 @@ describe('a node with systemd and cgroup v2', () => {
       }
       await waitForRollout(cluster);
       assert.deepEqual(await readPodRun(cluster, 'stays'), before);
-    });
-  });
-
-  describe('on the platform kvm', () => {
-    const modprobe = (...args: readonly string[]) =>
-      vm().node.system.run(['modprobe', ...args, vendor], { timeoutMs: TIMEOUT_MS });
-    const writeConfig = (platform: string) =>
-      vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec).replace('systrap', platform));
-    let vendor = '';
-
-    before(async () => {
-      const modules = await vm().node.system.read('/proc/modules');
-      vendor = /^kvm_(?:amd|intel)\b/m.exec(modules)?.[0] ?? '';
-      assert.notEqual(vendor, '', 'the guest has no KVM: enable nested virtualization on this machine');
-    });
-    after(async () => {
-      await modprobe();
-      await writeConfig('systrap');
-      await waitForPlatform('systrap');
-    });
-
-    it('the node is proven, and a label names the platform', async () => {
-      await writeConfig('kvm');
-      await waitForPlatform('kvm');
-      await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
-      const { proof } = await readReport(vm().cluster, VM_NODE);
-      assert.ok(proof.kind === 'proven', JSON.stringify(proof));
-      console.log(`on the platform kvm a sandbox booted in ${(proof.bootMs / 1_000).toFixed(2)} s`);
-    });
-
-    it('the reason is KvmMissing while the module is not loaded', async () => {
-      await modprobe('-r');
-      await writeConfig('kvm'); // unchanged, but triggers an evaluation
-      await waitForLabel(vm().cluster, 'false', 'False KvmMissing');
-      await modprobe();
-      await writeConfig('kvm');
-      await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
     });
   });
 
