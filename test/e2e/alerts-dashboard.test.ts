@@ -25,7 +25,7 @@ async function points({ expr, instant }: Target): Promise<number> {
 describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
   before(async () => {
     await deployFleet(monitored().cluster);
-    await applyAgents(monitored().cluster);
+    await applyAgents(monitored().cluster, {}, { HANDLERS: 'runsc,runsc-debug' });
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
     await runOutside(monitored().cluster);

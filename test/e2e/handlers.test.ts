@@ -22,6 +22,8 @@ let cluster: Cluster;
 useOwnCluster('handlers', NODES, async (started) => {
   cluster = started;
   await deployAgent(cluster, join(REPO, 'cluster/additional-handler'));
+  const fleet = ['deployment/gvisor-ready-fleet', '-n', 'gvisor-ready', '--timeout=150s'];
+  await cluster.kubectl(['rollout', 'status', ...fleet], undefined, 160_000);
 });
 
 /** Waits until the label of the additional handler has this value, and returns the Node. */
