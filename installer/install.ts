@@ -91,15 +91,15 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   await removeUnused(node);
 }
 
-/** Resolves as {@link removeUnusedGenerations}; where containerd does not say what it needs, nothing is removed. */
-async function removeUnused({ root, host, client, handler }: Node): Promise<readonly string[]> {
+/** Resolves as {@link removeUnusedGenerations}; with undefined, and removes nothing, where containerd does not say what it needs. */
+async function removeUnused({ root, host, client, handler }: Node): Promise<readonly string[] | undefined> {
   try {
     const loaded = loadedByOthers(await client.status(), handler);
     const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
     const bundled = (bundles ?? []).flatMap(({ program }) => program ?? []);
     return await removeUnusedGenerations(root, { loaded, bundled });
   } catch {
-    return [];
+    return undefined;
   }
 }
 
@@ -169,10 +169,13 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   const own = [installed, previous].map((each) => each?.generation);
   const deadlineMs = performance.now() + (force ? 0 : LAST_PROBE_MS);
   for (;;) {
-    const used = (await removeUnused(node)).filter((generation) => own.includes(generation));
-    if (used.length === 0) break;
+    const used = (await removeUnused(node))?.filter((generation) => own.includes(generation));
+    if (used?.length === 0) break;
     if (performance.now() > deadlineMs) {
-      const text = `${used.join(' and ')} stays, because sandboxes need it: delete it once they have ended`;
+      const text =
+        used === undefined
+          ? 'the programs stay, because containerd does not say which it needs: delete them later'
+          : `${used.join(' and ')} stays, because sandboxes need it: delete it once they have ended`;
       return report({ step: 'stage', state: 'skipped', text });
     }
     await timers.setTimeout(PROBE_POLL_MS);
