@@ -2,7 +2,14 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
-import { Agent, handlerReportOf, type Publisher, type Report, type Status } from './agent.ts';
+import {
+  Agent,
+  type AgentOptions,
+  handlerReportOf,
+  type Publisher,
+  type Report,
+  type Status,
+} from './agent.ts';
 import { waitUpTo } from './async.ts';
 import { type Config, parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
@@ -69,14 +76,21 @@ async function main(): Promise<number> {
   using client = new CriClient(socket, await findSocket(host, socket, log));
   const programs = new RunscPrograms();
   // Never this pod's marks with `--once`: its probe must not be taken for the agent's own.
-  const [mark = '', ...marks] = ownerMarks(
-    1 + config.additionalHandlers.length,
-    args.once ? undefined : config.podUid,
-  );
+  const marks = ownerMarks(1 + config.additionalHandlers.length, args.once ? undefined : config.podUid);
   // A view of the host of its own: file operations are serialized, so a stalled check would stall the proof.
-  const probes = { host: new Host(config.hostRoot), turns: new Turns(), marks: [mark, ...marks] };
+  const probes = { host: new Host(config.hostRoot), turns: new Turns(), marks };
   const signal = stopSignal();
-  const node: Node = { config, log, host, distribution, client, programs, mark, probes, signal };
+  const node: Node = {
+    config,
+    log,
+    host,
+    distribution,
+    client,
+    programs,
+    mark: marks[0] ?? '',
+    probes,
+    signal,
+  };
   // Awaited here, because `using` closes the client on return.
   return await (args.once ? once(node, args.json) : daemon(node, isTerminal));
 }
@@ -110,20 +124,14 @@ function additionalNodes(node: Node): readonly Node[] {
 /** Evaluates once without confirmation, prints the report, and returns the exit code, which is the main handler's. */
 async function once(node: Node, json: boolean): Promise<number> {
   const { config, log, client, signal } = node;
-  const handlers = [node, ...additionalNodes(node)].map((each) => {
-    const prover = openProver(each, {
-      waitMs: ONCE_BOOT_TIMEOUT_MS,
-      onLateEnd: () => {},
-      onOrphans: () => {},
-    });
-    return { node: each, prover, evaluator: new NodeEvaluator({ ...each, prover, now }) };
-  });
   const facts = await readNodeFacts(node);
+  const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
+  const handlers = [node, ...additionalNodes(node)].map((each) =>
+    openAgent(each, { facts: each === node ? facts : {}, publishers: [] }, options),
+  );
   try {
     const reports: Report[] = [];
-    for (const { node: each, evaluator } of handlers) {
-      const own = { facts: each === node ? facts : {}, evaluator, publishers: [] };
-      const agent = new Agent({ ...openAgent(each), ...own });
+    for (const { agent } of handlers) {
       await agent.reconcile([{ kind: 'start' }], signal);
       if (agent.report !== undefined) reports.push(agent.report);
     }
@@ -260,16 +268,19 @@ function openHandler(
       if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
     },
   });
-  const prover = openProver(node, {
-    onLateEnd: () => queue.push({ kind: 'probe' }),
-    onOrphans: (orphans) => {
-      onOrphans?.(orphans);
-      if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
+  const opened = openAgent(
+    node,
+    { facts, files, publishers },
+    {
+      onLateEnd: () => queue.push({ kind: 'probe' }),
+      onOrphans: (orphans) => {
+        onOrphans?.(orphans);
+        if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
+      },
     },
-  });
-  const evaluator = new NodeEvaluator({ ...node, prover, now });
-  const agent = new Agent({ ...openAgent(node), facts, evaluator, files, publishers });
-  return { agent, queue, files, prover, evaluator };
+  );
+  const { agent } = opened;
+  return { ...opened, queue, files };
 }
 
 type PodSinks = {
@@ -308,21 +319,22 @@ function openSandboxes({ client, programs, log }: Node, host: Host, pods: PodMon
   return new SandboxMonitor({ scanner, host, log, wallMs: Date.now, onScan: metrics?.publishSandboxes });
 }
 
-/** What the agent of both modes has. */
-function openAgent({ config, host, log }: Node) {
-  const installation = () => readInstallation(host, config.handler, Date.now());
-  return { version: VERSION, config, installation, log, now, date };
-}
-
-function openProver(
-  { config, client, mark, probes, signal }: Node,
+/** The agent of one handler, with its prover and evaluator. */
+function openAgent(
+  node: Node,
+  own: Pick<AgentOptions, 'facts' | 'files' | 'publishers'>,
   options: Pick<ProverOptions, 'onLateEnd' | 'onOrphans' | 'waitMs'>,
-): Prover {
+) {
+  const { config, client, host, mark, probes, log, signal } = node;
   const { handler, podUid: ownPod } = config;
-  const { host, turns, marks } = probes;
-  const siblings = marks.filter((each) => each !== mark);
-  const owned = { owner: mark, siblings, ownPod, turns };
-  return new Prover({ client, host, handler, ...owned, signal, now, wallMs: Date.now, ...options });
+  const siblings = probes.marks.filter((each) => each !== mark);
+  const owned = { owner: mark, siblings, ownPod, turns: probes.turns };
+  const clocks = { now, wallMs: Date.now };
+  const prover = new Prover({ client, host: probes.host, handler, ...owned, signal, ...clocks, ...options });
+  const evaluator = new NodeEvaluator({ ...node, prover, now });
+  const installation = () => readInstallation(host, handler, Date.now());
+  const agent = new Agent({ version: VERSION, config, evaluator, installation, log, now, date, ...own });
+  return { agent, prover, evaluator };
 }
 
 async function readNodeFacts({ host, distribution }: Node) {
