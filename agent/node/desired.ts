@@ -4,7 +4,7 @@ import type { Config } from '../config.ts';
 import { expectsGvisor } from '../expected.ts';
 import type { Facts } from '../host/system.ts';
 import type { Verdict } from '../verdict.ts';
-import { CONDITION, type DesiredEntry, type NodeObject, OWN_KEYS } from './object.ts';
+import { CONDITION, type DesiredEntry, entry, type NodeObject, OWN_KEYS, otherBoot } from './object.ts';
 
 /** What an agent claims about its Node. */
 export type Claim = Pick<Report, 'verdict' | 'facts'>;
@@ -32,8 +32,8 @@ export function claimFor(report: Report | undefined, node: NodeObject, boot: str
     if (labels?.[OWN_KEYS.labels.ready] !== 'true' || proven === boot) return undefined;
     return rebooted(rebootMessage(proven, boot));
   }
-  const reported = node.status?.nodeInfo?.bootID ?? '';
-  if (report.verdict.status !== 'True' || reported === '' || reported === boot) return report;
+  const reported = otherBoot(node, boot);
+  if (report.verdict.status !== 'True' || reported === undefined) return report;
   return rebooted(`gVisor was proven in the boot ${boot}, but the kubelet reports the boot ${reported}`);
 }
 
@@ -64,7 +64,6 @@ export function desiredState(
     node.metadata.annotations?.[annotations.provenBy],
     claimant,
   );
-  const entry = (part: DesiredEntry['part'], key: string, value: string | null) => ({ part, key, value });
   const desired: DesiredEntry[] = Object.entries(labelsFor(verdict, facts)).map(([label, value]) =>
     entry('labels', label, value),
   );

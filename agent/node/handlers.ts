@@ -1,11 +1,13 @@
 import type { Verdict } from '../verdict.ts';
 import {
   type DesiredEntry,
+  entry,
   handlerKey,
   handlerLabels,
   type NodeMetadata,
   type NodeObject,
   OWN_KEYS,
+  otherBoot,
 } from './object.ts';
 
 /** The published verdict of each additional handler; undefined before its first. */
@@ -18,12 +20,13 @@ export type HandlerVerdicts = ReadonlyMap<string, Verdict | undefined>;
  */
 export function desiredHandlers(
   verdicts: HandlerVerdicts,
-  { metadata, status }: NodeObject,
+  node: NodeObject,
   boot: string,
 ): readonly DesiredEntry[] {
+  const { metadata } = node;
   const { annotations = {} } = metadata;
   const labels = handlerLabels(metadata);
-  const reported = status?.nodeInfo?.bootID || boot;
+  const isWithheld = otherBoot(node, boot) !== undefined;
   const label = (handler: string, isProven: boolean) =>
     entry('labels', handlerKey('ready', handler), String(isProven));
   const wanted = [...verdicts].flatMap(([handler, verdict]) => {
@@ -32,7 +35,7 @@ export function desiredHandlers(
       return labels.get(handler) === 'true' && annotations[provenBoot] !== boot
         ? [label(handler, false)]
         : [];
-    if (verdict.status !== 'True' || reported !== boot) return [label(handler, false)];
+    if (verdict.status !== 'True' || isWithheld) return [label(handler, false)];
     return [label(handler, true), entry('annotations', provenBoot, boot)];
   });
   const isRetired = (handler: string) => !verdicts.has(handler);
@@ -54,8 +57,4 @@ export function handlersProvenOnce({
   const { provenBoot } = OWN_KEYS.prefixes;
   const own = Object.keys(annotations).filter((key) => key.startsWith(provenBoot));
   return own.map((key) => key.slice(provenBoot.length));
-}
-
-function entry(part: 'labels' | 'annotations', key: string, value: string | null): DesiredEntry {
-  return { part, key, value };
 }

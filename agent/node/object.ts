@@ -120,6 +120,17 @@ export type DesiredEntry = {
   readonly value: string | null;
 };
 
+/** A {@link DesiredEntry}. */
+export function entry(part: DesiredEntry['part'], key: string, value: string | null): DesiredEntry {
+  return { part, key, value };
+}
+
+/** The boot ID that the kubelet reports, if it is another than this agent's. */
+export function otherBoot({ status }: NodeObject, boot: string): string | undefined {
+  const reported = status?.nodeInfo?.bootID ?? '';
+  return reported === '' || reported === boot ? undefined : reported;
+}
+
 /** Extracts {@link NodeWrites} from a Node; empty if the Node is unknown. */
 export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
   const { labels = {} } = node?.metadata ?? {};

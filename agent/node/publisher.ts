@@ -141,7 +141,8 @@ export class NodePublisher implements Publisher {
     if (claim === undefined && handlers.length === 0) return undefined;
     const isProven = claim?.verdict.status === 'True';
     // Only a grant needs the guard; a withdrawal must not wait for it.
-    if (isProven || handlers.some(isGrant)) this.#guarded ||= await this.#writer.isGuarded(signal);
+    const needsGuard = isProven || handlers.some(isGrant);
+    if (needsGuard) this.#guarded ||= await this.#writer.isGuarded(signal);
     const isUnguarded = isProven && !this.#guarded;
     // An existing label stays: policies that are missing for a moment must not end pods.
     const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
@@ -159,8 +160,8 @@ export class NodePublisher implements Publisher {
     this.#node = node;
     this.#recovered();
     this.#reportHandlers(before, node);
-    const retryMs = this.#guarded || !(isProven || handlers.some(isGrant)) ? undefined : UNGUARDED_RETRY_MS;
-    const nextMs = Math.min(waitMs ?? FOREVER_MS, retryMs ?? FOREVER_MS);
+    const retryMs = needsGuard && !this.#guarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
+    const nextMs = Math.min(waitMs ?? FOREVER_MS, retryMs);
     if (report === undefined || claim === undefined) return nextMs;
     this.#wrote = true;
     const isWithheld = claim.verdict !== report.verdict;
