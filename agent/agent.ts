@@ -45,15 +45,11 @@ export type Report = {
 };
 
 /** What is reported of an additional handler. */
-export type HandlerReport = Pick<
-  Report,
-  'handler' | 'verdict' | 'evaluation' | 'findings' | 'proof' | 'provenAt' | 'facts' | 'history'
->;
+export type HandlerReport = Omit<Report, 'version' | 'node' | 'installation'>;
 
 export function handlerReportOf(report: Report): HandlerReport {
-  const { handler, verdict, evaluation, findings, proof, provenAt, facts, history } = report;
-  const known = { handler, verdict, evaluation, findings, proof, facts, history };
-  return provenAt === undefined ? known : { ...known, provenAt };
+  const { version: _, node: __, installation: ___, ...own } = report;
+  return own;
 }
 
 /** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */

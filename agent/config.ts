@@ -234,10 +234,16 @@ const NAME = '[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?';
 /** The name of a handler. */
 export const HANDLER_NAME = new RegExp(`^${NAME}$`);
 
+/** The names in a list of handlers, the main one first. */
+export function splitHandlers(list: string): readonly [main: string, ...additional: string[]] {
+  const [main = '', ...additional] = list.split(',').map((each) => each.trim());
+  return [main, ...additional];
+}
+
 function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {
   const list = new RegExp(`^${NAME}( *, *${NAME})*$`);
   const value = settings.matching('HANDLERS', list, 'the name of a handler, or several with commas');
-  const [handler = '', ...additionalHandlers] = value.split(',').map((each) => each.trim());
+  const [handler, ...additionalHandlers] = splitHandlers(value);
   const repeated = additionalHandlers.find(
     (each, at) => [handler, ...additionalHandlers].indexOf(each) <= at,
   );

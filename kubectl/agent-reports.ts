@@ -2,6 +2,7 @@ import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import type { HandlerReport, Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
+import { splitHandlers } from '../agent/config.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
 import { isOpen } from '../agent/pods/pod.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
@@ -11,7 +12,7 @@ import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse }
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
 
-/** There are 14 checks; a compromised node may report any number. */
+/** More than there are checks; a compromised node may report any number. */
 const MAX_FINDINGS = 64;
 
 /** An agent proves at most eight. */
@@ -29,8 +30,7 @@ export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefi
 export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): readonly [string, ...string[]] {
   const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
   const value = env?.find(({ name }) => name === 'HANDLERS')?.value || HANDLER;
-  const [main = HANDLER, ...additional] = value.split(',').map((each) => each.trim());
-  return [main, ...additional];
+  return splitHandlers(value);
 }
 
 /** A pod of an agent. */
