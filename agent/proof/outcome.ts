@@ -99,7 +99,7 @@ const SENTRY_ENDED = /waiting for sandbox to start: EOF/;
 
 /**
  * The failure of a sandbox on the platform kvm whose sentry ended for no known reason. runsc opens the device; the sentry
- * runs the guest, and its error reaches nobody: https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go
+ * runs the guest, and its error is lost: https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go
  * (createPlatform).
  */
 export function outcomeOfKvm(failed: Unproven): Unproven {

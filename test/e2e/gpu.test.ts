@@ -8,7 +8,7 @@ import { useCluster } from './e2e-cluster.ts';
 const NODE = 'node-1';
 const FILE = '/proc/driver/nvidia/version';
 
-/** There is no GPU: the driver's file lies in a tmpfs, and runsc is told the driver's version by a flag. */
+/** There is no GPU: the driver's file lies in a tmpfs, and a flag gives runsc the driver's version. */
 const cluster = useCluster(
   async (cluster) => {
     await cluster.node(NODE).system.run(['mount', '-t', 'tmpfs', 'tmpfs', '/proc/driver']);
