@@ -10,7 +10,7 @@ import { installJournal } from './host/installation.ts';
 import { readPressure } from './host/pressure.ts';
 import type { Facts } from './host/system.ts';
 import type { ProbeFlags } from './pods/pod.ts';
-import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from './proof/outcome.ts';
+import { inconclusive, type Outcome, outcomeOfKvm } from './proof/outcome.ts';
 import type { Prover } from './proof/prover.ts';
 import type { Reason } from './reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
@@ -124,9 +124,8 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const causes = rerun ? await runChecks(CAUSE_CHECKS, inputs, { now, signal }) : before;
   const isNodeSuspect =
     proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
-  const proof = isNodeSuspect
-    ? await prover.compare(proved, await blamePlatform(proved, inputs), signal)
-    : proved;
+  const blamed = await blamePlatform(proved, inputs);
+  const proof = isNodeSuspect ? await prover.compare(proved, blamed, signal) : blamed;
   const findings = [...causes, ...(await runChecks(EVIDENCE_CHECKS, inputs, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
@@ -140,10 +139,11 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   };
 }
 
-/** The failure of a sandbox if the node is not to blame. */
-async function blamePlatform(failed: Unproven, inputs: CheckInputs): Promise<Unproven> {
+/** The outcome of a proof if the node is not to blame. */
+async function blamePlatform(outcome: Outcome, inputs: CheckInputs): Promise<Outcome> {
+  if (outcome.kind === 'proven') return outcome;
   const { flags } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
-  return flags.get('platform') === 'kvm' ? outcomeOfKvm(failed) : failed;
+  return flags.get('platform') === 'kvm' ? outcomeOfKvm(outcome) : outcome;
 }
 
 /** Runs the checks for causes and proves; reuses the last proof if it is still valid and no check found a fault. */

@@ -98,14 +98,21 @@ export function outcomeOfError(message: string): Outcome {
 const SENTRY_ENDED = /waiting for sandbox to start: EOF/;
 
 /**
- * The failure of a sandbox on the platform kvm whose sentry ended for no known reason. runsc opens the device; the sentry
- * runs the guest, and its error is lost: https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go
- * (createPlatform).
+ * The outcome of a sandbox on the platform kvm that does not boot for no known reason. runsc opens the device before it
+ * starts the sentry; the sentry runs the guest, and its error is lost or, on some processors, it spins:
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go (createPlatform).
  */
-export function outcomeOfKvm(failed: Unproven): Unproven {
-  if (failed.reason !== 'SandboxDied' && !SENTRY_ENDED.test(failed.message)) return failed;
-  const message = `gVisor's kernel ends on the platform kvm, and KVM's device opens; ${failed.message}`;
-  return { ...failed, reason: 'KvmRunsNoGuest', message };
+export function outcomeOfKvm(unproven: Unproven): Unproven {
+  const { reason, message } = unproven;
+  if (reason === 'SandboxSlow')
+    return {
+      ...unproven,
+      message: `${message}; on the platform kvm a boot can hang if KVM runs no guest here`,
+    };
+  const ended = reason === 'SandboxDied' || SENTRY_ENDED.test(message);
+  if (!ended && reason !== 'SandboxHangs') return unproven;
+  const why = `gVisor's kernel ${ended ? 'ends' : 'hangs'} on the platform kvm, and KVM's device opens`;
+  return { ...unproven, reason: 'KvmRunsNoGuest', message: `${why}; ${message}` };
 }
 
 /** The outcome if no sandbox of runc starts either, which clears gVisor. */

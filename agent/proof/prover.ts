@@ -120,7 +120,7 @@ export class Prover {
    * Compares a failure with a control: `cleared` if runc's sandbox starts, an inconclusive proof if it does not, since the
    * node is to blame then, and the same failure without a control. Rejects when the signal is aborted.
    */
-  async compare(failed: Unproven, cleared: Unproven, signal: AbortSignal): Promise<Outcome> {
+  async compare(failed: Unproven, cleared: Outcome, signal: AbortSignal): Promise<Outcome> {
     const control = await this.#control.run(signal);
     if (control === undefined) return failed;
     return control.ended && control.error === undefined ? cleared : outcomeOfControl(control, failed);

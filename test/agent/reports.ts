@@ -39,8 +39,8 @@ export const PROVEN: Outcome = {
 };
 
 /** An outcome that proves nothing. */
-export function unproven(kind: Unproven['kind'], reason: Reason): Unproven {
-  return { kind, reason, message: `${kind} ${reason}` };
+export function unproven(kind: Unproven['kind'], reason: Reason, message = `${kind} ${reason}`): Unproven {
+  return { kind, reason, message };
 }
 
 /** A verdict whose message is its reason. */

@@ -50,6 +50,9 @@ export async function installVariants(node: ClusterNode): Promise<void> {
   await node.system.run(['cp', '-L', RUNC_SHIM, DISGUISES.shimCopy]);
   const deny = 'mkdir -p "$2"; mount -t tmpfs -o nodev none "$2"; mknod "$1" c 10 232';
   await node.system.run(['sh', '-ec', deny, 'sh', DENIED_KVM, dirname(DENIED_KVM)]);
+  // The machine may have no KVM, or one that hangs; each variant names a device of its own.
+  await node.write('/etc/misc-with-kvm', '232 kvm\n');
+  await node.system.run(['mount', '--bind', '/etc/misc-with-kvm', '/proc/misc']);
   for (const variant of VARIANTS) await node.write(configOf(variant), shimConfig(variant));
   await node.write(
     CONTAINERD_CONFIG,

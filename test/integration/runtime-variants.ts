@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Reason } from '../../agent/reasons.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 
@@ -18,8 +17,6 @@ export type Variant = {
   /** Settings of the agent. */
   readonly env?: Readonly<Record<string, string>>;
   readonly verdict: readonly [Verdict['status'], ...Reason[]];
-  /** Other verdicts that depend on the machine. */
-  readonly alternatives?: readonly (readonly [Verdict['status'], Reason])[];
   /** A warning that must be among the findings. */
   readonly warning?: Reason;
   /** Runs on one containerd version only. */
@@ -52,8 +49,6 @@ const RUNC = ['False', 'HandlerRunsRunc', 'GuestIsHostKernel'] as const;
 
 /** A device file on a file system that allows none. */
 export const DENIED_KVM = '/mnt/nodev/kvm';
-/** Without KVM every handler on its platform is KvmMissing. */
-const HAS_KVM = / kvm$/m.test(readFileSync('/proc/misc', 'utf8'));
 
 /** The platform kvm with a device that is absent, denied, or opens and is not KVM's. */
 function kvmVariants(gvisor: keyof typeof GVISOR, release: string): readonly Variant[] {
@@ -67,7 +62,7 @@ function kvmVariants(gvisor: keyof typeof GVISOR, release: string): readonly Var
     name: `platform kvm, gVisor ${release}, its device ${state}`,
     runsc: `${GVISOR[gvisor]}/runsc`,
     flags: { platform: 'kvm', platform_device_path: device },
-    verdict: ['False', HAS_KVM ? reason : 'KvmMissing'],
+    verdict: ['False', reason],
   }));
 }
 
@@ -152,14 +147,6 @@ export const VARIANTS: readonly Variant[] = [
     podAnnotations: ['dev.gvisor.spec.mount.*'],
     env: { FORBID_FLAG_OVERRIDE: 'on' },
     verdict: PROVEN,
-  },
-  {
-    name: 'platform kvm',
-    flags: { platform: 'kvm' },
-    verdict: HAS_KVM ? ['False', 'KvmRunsNoGuest'] : ['False', 'KvmMissing'],
-    // A machine whose KVM runs gVisor proves it.
-    ...(HAS_KVM ? { alternatives: [PROVEN] } : {}),
-    once: true,
   },
   ...kvmVariants('current', '2026-02'),
   ...kvmVariants('old', '2025-02').map((variant) => ({ ...variant, once: true as const })),
