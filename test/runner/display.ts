@@ -1,4 +1,4 @@
-import { estimateSeconds, type History } from './history.ts';
+import { estimateSeconds, type Seconds } from './history.ts';
 import { type FileResult, failuresIn } from './run-file.ts';
 import type { TierResult } from './summary.ts';
 
@@ -10,14 +10,15 @@ type Progress = { readonly total: number; readonly left: Set<string>; readonly c
  * files that are done and an estimate of the time left; elsewhere each file has a line.
  */
 export class Display {
-  readonly #history: History;
+  readonly #seconds: Seconds;
   readonly #terminal = process.stdout.isTTY === true;
   readonly #tiers = new Map<string, Progress>();
   /** No status line while a build writes one of its own. */
   building = false;
 
-  constructor(history: History) {
-    this.#history = history;
+  /** `seconds` grows while files end. */
+  constructor(seconds: Seconds) {
+    this.#seconds = seconds;
   }
 
   begin(tier: string, files: readonly string[], concurrency: number): void {
@@ -63,7 +64,7 @@ export class Display {
 
   #secondsLeft(): number {
     const each = [...this.#tiers.values()].map(({ left, concurrency }) =>
-      estimateSeconds([...left], concurrency, this.#history),
+      estimateSeconds([...left], concurrency, this.#seconds),
     );
     return Math.max(0, ...each);
   }

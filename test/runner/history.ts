@@ -2,10 +2,15 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** The duration of each file, and the failures of the last run. */
-export type History = {
-  readonly seconds: Readonly<Record<string, number>>;
-  readonly failed: readonly string[];
+/** Durations of files in whole seconds. */
+export type Seconds = Readonly<Record<string, number>>;
+
+type Records = {
+  readonly seconds: Record<string, number>;
+  /** Files whose last run failed. */
+  readonly failed: string[];
+  /** The dates of the runs in which a file passed at its second try. */
+  readonly secondTries: Record<string, string[]>;
 };
 
 /** The file in `cache` for the work tree `root`. */
@@ -13,36 +18,66 @@ export function historyFile(cache: string, root: string): string {
   return join(cache, 'tests', `${createHash('sha256').update(root).digest('hex').slice(0, 12)}.json`);
 }
 
-/** Reads a history; an absent or damaged one is empty. */
-export function readHistory(file: string): History {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as History;
-  } catch {
-    return { seconds: {}, failed: [] };
+/** What earlier runs of this work tree have shown; written after each file, since a run may be killed. */
+export class History {
+  readonly #file: string;
+  readonly #records: Records;
+
+  /** `first` are the durations of files that have not run here. */
+  constructor(file: string, first: Seconds = {}) {
+    this.#file = file;
+    const { seconds = {}, failed = [], secondTries = {} } = readRecords(file);
+    this.#records = { seconds: { ...first, ...seconds }, failed, secondTries };
+  }
+
+  get seconds(): Seconds {
+    return this.#records.seconds;
+  }
+
+  get failed(): readonly string[] {
+    return this.#records.failed;
+  }
+
+  get secondTries(): Readonly<Record<string, readonly string[]>> {
+    return this.#records.secondTries;
+  }
+
+  add(file: string, { passed, seconds }: { readonly passed: boolean; readonly seconds: number }): void {
+    const { failed } = this.#records;
+    this.#records.seconds[file] = Math.ceil(seconds);
+    if (failed.includes(file) === passed) {
+      if (passed) failed.splice(failed.indexOf(file), 1);
+      else failed.push(file);
+    }
+    this.#write();
+  }
+
+  addSecondTry(file: string, date: Date): void {
+    const { secondTries } = this.#records;
+    secondTries[file] = [...(secondTries[file] ?? []), date.toISOString().slice(0, 10)];
+    this.#write();
+  }
+
+  #write(): void {
+    mkdirSync(dirname(this.#file), { recursive: true });
+    writeFileSync(this.#file, JSON.stringify(this.#records));
   }
 }
 
-/** Updates the durations of the files that ran, and replaces the failures. */
-export function writeHistory(file: string, run: History): void {
-  const seconds = { ...readHistory(file).seconds, ...run.seconds };
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, JSON.stringify({ seconds, failed: run.failed }));
+/** An absent or damaged file has no records. */
+function readRecords(file: string): Partial<Records> {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Partial<Records>;
+  } catch {
+    return {};
+  }
 }
 
 /** Estimated duration of files with bounded concurrency. */
-export function estimateSeconds(
-  files: readonly string[],
-  concurrency: number,
-  { seconds }: Pick<History, 'seconds'>,
-): number {
+export function estimateSeconds(files: readonly string[], concurrency: number, seconds: Seconds): number {
   const known = files.map((file) => seconds[file]).filter((each) => each !== undefined);
   const sum = known.reduce((total, each) => total + each, 0);
   const usual = known.length === 0 ? 5 : sum / known.length;
   const longest = Math.max(0, ...known);
   return Math.max(longest, (sum + usual * (files.length - known.length)) / concurrency);
-}
-
-/** Longest first, so that no long file begins last. */
-export function longestFirst(files: readonly string[], { seconds }: Pick<History, 'seconds'>): string[] {
-  return files.toSorted((a, b) => (seconds[b] ?? 0) - (seconds[a] ?? 0));
 }

@@ -3,6 +3,7 @@ import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
+import { inOrder } from './order.ts';
 import { planOf, tiersLeftOut } from './plan.ts';
 import { programsOf } from './programs.ts';
 import { filesOf, TIERS, type TierName, versionFiles } from './tiers.ts';
@@ -40,10 +41,7 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['api'], ['smoke']],
-      [
-        ['manifests', 'nodes'],
-        ['waits', 'e2e'],
-      ],
+      [['manifests', 'nodes'], ['waits'], ['e2e']],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });
@@ -64,6 +62,17 @@ describe('planOf', () => {
   it('reject a name that is neither a tier nor a path', () => {
     assert.throws(() => plan(['unti']), /There is no "unti"\. Name tiers \(unit, api, smoke, /);
     assert.throws(() => plan(['docs/install.md']), /is no test file of any tier/);
+  });
+});
+
+describe('the order of files', () => {
+  it('has those with clusters of their own first, each the longest first', () => {
+    const [own, longer, shared, dispatching] = ['helm', 'guide', 'pods', 'dispatcher'].map(
+      (name) => `test/e2e/${name}.test.ts`,
+    );
+    const files = [shared, dispatching, own, longer] as string[];
+    const seconds = { [`${longer}`]: 2, [`${own}`]: 1, [`${dispatching}`]: 9 };
+    assert.deepEqual(inOrder(files, seconds), [longer, own, dispatching, shared]);
   });
 });
 

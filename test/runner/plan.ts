@@ -12,6 +12,20 @@ export type Plan = readonly (readonly (readonly PlanStep[])[])[];
 const NAMES = STAGES.flat(2);
 const USAGE = `Name tiers (${NAMES.join(', ')}), directories or files under test/, or --failed, --all, --nightly.`;
 
+export const HELP = `npm test [-- WORD...]
+
+Without a word: ${STAGES[0]?.flat().join(', ')}.
+  TIER           ${NAMES.join(', ')}
+  DIRECTORY, FILE  under test/
+  --all          also ${STAGES[1]?.flat().join(', ')}
+  --nightly      everything
+  --failed       the files that failed in the last run
+  --record       keep the durations of this run in test/runner/seconds.json
+  --help
+
+Variables: TEST_CLUSTERS=NAME prefix of the clusters, so that two runs do not share them; JUNIT=DIRECTORY one report a file.
+`;
+
 /**
  * The steps for command-line arguments: none for the quick tiers, `--all`, `--nightly`, `--failed`, or the names of
  * tiers, directories and files. `directory` is what relative paths start from.

@@ -7,21 +7,25 @@ const NODES = /\/cluster\/node\/(node|install)\.ts$/;
 const IMPORT = /^(?:import|export) [^;]*?from '(\.{1,2}\/[^']+)';/gm;
 const TOOLS = /ensureTools\(\[([^\]]*)\]/g;
 
+/** The source texts of these files and of all that they import, by their paths. */
+export function textsOf(files: readonly string[]): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>();
+  const visit = (file: string) => {
+    if (texts.has(file) || NODES.test(file) || !existsSync(file)) return;
+    const text = readFileSync(file, 'utf8');
+    texts.set(file, text);
+    for (const [, path = ''] of text.matchAll(IMPORT)) visit(join(dirname(file), path));
+  };
+  for (const file of files) visit(file);
+  return texts;
+}
+
 /**
  * The groups of programs that a file and its imports name in `ensureTools([...])`, in the order in which they are built.
  * Groups that are computed there are missing; a test builds those itself.
  */
 export function programsOf(files: readonly string[]): readonly ToolGroup[] {
-  const seen = new Set<string>();
-  const named = new Set<string>();
-  const visit = (file: string) => {
-    if (seen.has(file) || NODES.test(file) || !existsSync(file)) return;
-    seen.add(file);
-    const text = readFileSync(file, 'utf8');
-    for (const [, list = ''] of text.matchAll(TOOLS))
-      for (const [, name = ''] of list.matchAll(/'([^']+)'/g)) named.add(name);
-    for (const [, path = ''] of text.matchAll(IMPORT)) visit(join(dirname(file), path));
-  };
-  for (const file of files) visit(file);
-  return TOOL_GROUPS.filter((group) => named.has(group));
+  const lists = [...textsOf(files).values()].flatMap((text) => [...text.matchAll(TOOLS)]);
+  const named = lists.flatMap(([, list = '']) => [...list.matchAll(/'([^']+)'/g)].map(([, name]) => name));
+  return TOOL_GROUPS.filter((group) => named.includes(group));
 }

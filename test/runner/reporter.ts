@@ -1,18 +1,28 @@
 import type { TestEvent } from 'node:test/reporters';
 
-/** The outcome of one test file. */
-export type Tally = { readonly tests: number; readonly failed: number; readonly skipped: readonly string[] };
+/** What a test file has done so far. */
+export type Tally = {
+  readonly tests: number;
+  readonly failed: number;
+  readonly skipped: readonly string[];
+  /** Tests that have begun and not ended, the innermost last. */
+  readonly running: readonly string[];
+};
 
-/** A reporter of node:test that writes a {@link Tally} as JSON when a file has ended. */
+/** A reporter of node:test that writes a tally a line, so that a file that is killed has said what it did. */
 // biome-ignore lint/style/noDefaultExport: node:test loads a reporter from there
-export default async function* tally(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+export default async function* tallies(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   let tests = 0;
   let failed = 0;
   const skipped: string[] = [];
+  const running: string[] = [];
   for await (const { type, data } of events) {
-    if (type === 'test:fail' && !data.todo) failed += 1;
-    if (type === 'test:pass' && data.skip !== undefined && data.skip !== false) skipped.push(data.name);
-    if (type === 'test:summary') tests = data.counts.tests;
+    if (type === 'test:dequeue') running.push(data.name);
+    else if (type === 'test:complete') running.splice(running.lastIndexOf(data.name), 1);
+    else if (type === 'test:fail' && !data.todo) failed += 1;
+    else if (type === 'test:pass' && data.skip !== undefined && data.skip !== false) skipped.push(data.name);
+    else if (type === 'test:summary') tests = data.counts.tests;
+    else continue;
+    yield `${JSON.stringify({ tests, failed, skipped, running } satisfies Tally)}\n`;
   }
-  yield JSON.stringify({ tests, failed, skipped } satisfies Tally);
 }

@@ -1,3 +1,5 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { ensureImage } from '../../cluster/images.ts';
 import { ensurePrerequisites } from '../../cluster/prerequisites.ts';
@@ -7,18 +9,28 @@ import { ensureVmImage } from '../../cluster/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { UsageError } from '../../hack/run.ts';
 import { Display, timeLeft } from './display.ts';
-import { estimateSeconds, historyFile, longestFirst, readHistory, writeHistory } from './history.ts';
+import { estimateSeconds, History, historyFile, type Seconds } from './history.ts';
 import { raiseInotifyLimit } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';
-import { type Plan, type PlanStep, planOf, tiersLeftOut } from './plan.ts';
+import { inOrder } from './order.ts';
+import { HELP, type Plan, type PlanStep, planOf, tiersLeftOut } from './plan.ts';
 import { programsOf } from './programs.ts';
 import { type FileResult, runFile, runProgram } from './run-file.ts';
-import { environmentRows, MAX_SECOND_TRIES, summaryLines, type TierResult } from './summary.ts';
+import {
+  busyPercent,
+  environmentRows,
+  MAX_SECOND_TRIES,
+  processorTimes,
+  summaryLines,
+  type TierResult,
+} from './summary.ts';
 import { TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
 
-const HISTORY = historyFile(CACHE, REPO);
-const history = readHistory(HISTORY);
-const display = new Display(history);
+/** The factor of timeouts on an idle machine. */
+const PATIENCE = 3;
+const RECORDED = join(REPO, 'test/runner/seconds.json');
+const history = new History(historyFile(CACHE, REPO), JSON.parse(readFileSync(RECORDED, 'utf8')) as Seconds);
+const display = new Display(history.seconds);
 /** Ends the test files and, with this process, the builds. */
 const stop = new AbortController();
 
@@ -32,26 +44,30 @@ process.exit(
 );
 
 async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) {
+    console.log(HELP);
+    return 0;
+  }
   // npm runs scripts in the root of the package, and passes the directory where it was called.
   const directory = process.env.INIT_CWD ?? process.cwd();
-  const plan = planOf(args, { root: REPO, directory, failed: history.failed });
+  const words = args.filter((arg) => arg !== '--record');
+  const plan = planOf(words, { root: REPO, directory, failed: history.failed });
   if (plan.length === 0) {
     console.log('No file failed in the last run.');
     return 0;
   }
-  const files = plan.flat(2).flatMap((step) => step.files);
-  const known = files.filter((file) => history.seconds[file] !== undefined).length;
-  if (known > files.length / 2)
-    console.log(`${timeLeft(secondsOf(plan))} by the durations of earlier runs, plus builds`);
+  console.log(`${timeLeft(secondsOf(plan))} by the durations of earlier runs, plus builds`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
+  if (process.env.JUNIT !== undefined) mkdirSync(process.env.JUNIT, { recursive: true });
   const restoreLimit = clusters ? await raiseInotifyLimit() : async () => {};
+  const busyBefore = processorTimes();
   const results: TierResult[] = [];
   try {
     if (clusters) await removeLaneClusters();
+    const prepared = prepareAll(plan);
     for (const stage of plan) {
-      const prepared = prepare(stage.flat());
       const tracks = await Promise.allSettled(stage.map((track) => runTrack(track, prepared)));
       for (const track of tracks) {
         if (track.status === 'rejected') throw track.reason;
@@ -63,14 +79,23 @@ async function main(args: readonly string[]): Promise<number> {
     if (clusters) await removeLaneClusters();
     await restoreLimit();
   }
-  const ended = results.flatMap((result) => result.files);
-  writeHistory(HISTORY, {
-    seconds: Object.fromEntries(ended.map(({ file, seconds }) => [file, Math.ceil(seconds)])),
-    failed: ended.filter(({ file, passed }) => !passed && file.endsWith('.test.ts')).map(({ file }) => file),
-  });
+  if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 1)}\n`);
+  const environment = await environmentRows(clusters, vms);
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
-  console.log(`\n${summaryLines(await environmentRows(clusters, vms), results, notRun).join('\n')}`);
+  const busy = [['processors', `${busyPercent(busyBefore, processorTimes())} % busy`]];
+  console.log(`\n${summaryLines([...environment, ...busy], results, notRun).join('\n')}`);
   return results.every(({ passed }) => passed) ? 0 : 1;
+}
+
+/** The recorded durations of all files that exist, with those of this run. */
+function recorded(results: readonly TierResult[]): Seconds {
+  const seconds = { ...(JSON.parse(readFileSync(RECORDED, 'utf8')) as Seconds) };
+  const files = new Set([
+    ...Object.keys(seconds),
+    ...results.flatMap((tier) => tier.files.map(({ file }) => file)),
+  ]);
+  const existing = [...files].filter((file) => existsSync(join(REPO, file))).sort();
+  return Object.fromEntries(existing.map((file) => [file, history.seconds[file] ?? 0]));
 }
 
 /** The tier of that name; undefined for a step that is no tier. */
@@ -80,7 +105,7 @@ function tierOf(name: string): Tier | undefined {
 
 function secondsOf(plan: Plan): number {
   const ofStep = ({ name, files }: PlanStep) =>
-    estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history);
+    estimateSeconds(files, tierOf(name)?.concurrency ?? 1, history.seconds);
   const ofTrack = (track: readonly PlanStep[]) => track.reduce((sum, step) => sum + ofStep(step), 0);
   return plan.reduce((sum, tracks) => sum + Math.max(...tracks.map(ofTrack)), 0);
 }
@@ -94,33 +119,44 @@ function stepsNotRun(plan: Plan, results: readonly TierResult[]): readonly strin
     .filter((name) => !results.some((result) => result.name.startsWith(name)));
 }
 
-/** Installs and builds the prerequisites of the steps. */
-async function prepare(steps: readonly PlanStep[]): Promise<void> {
-  const withClusters = steps.filter(({ name }) => tierOf(name)?.clusters ?? true);
-  if (withClusters.length === 0) return;
-  const forBrowsers = steps.some(({ name }) => name === 'pages');
-  const forVms = steps.some(({ name }) => name === 'vm');
+/** Builds what each step needs, one after the other while tests run; a step waits for its own. */
+function prepareAll(plan: Plan): ReadonlyMap<PlanStep, Promise<void>> {
+  let last: Promise<void> = Promise.resolve();
+  const prepared = new Map<PlanStep, Promise<void>>();
+  for (const step of plan.flat(2)) {
+    if (tierOf(step.name)?.clusters === false) continue;
+    last = last.then(() => prepare(step));
+    last.catch(() => {}); // thrown where the step waits for it
+    prepared.set(step, last);
+  }
+  return prepared;
+}
+
+/** Installs and builds the prerequisites of a step. */
+async function prepare({ name, files }: PlanStep): Promise<void> {
+  const tier = tierOf(name);
+  const forVms = name === 'vm';
   display.building = true;
   try {
-    await ensurePrerequisites({ forTests: true, forBrowsers, forVms });
-    const groups = withClusters.flatMap(({ name, files }) => [
-      ...programsOf(files.map((file) => join(REPO, file))),
-      ...(tierOf(name)?.programs ?? []),
-    ]);
+    await ensurePrerequisites({ forTests: true, forBrowsers: name === 'pages', forVms });
+    const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
     await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
-    if (withClusters.some(({ name }) => tierOf(name)?.nodes))
-      for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
+    if (tier?.nodes) for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
     if (forVms) await ensureVmImage();
   } finally {
     display.building = false;
   }
 }
 
-async function runTrack(track: readonly PlanStep[], prepared: Promise<void>): Promise<TierResult[]> {
+async function runTrack(
+  track: readonly PlanStep[],
+  prepared: ReadonlyMap<PlanStep, Promise<void>>,
+): Promise<TierResult[]> {
   const results: TierResult[] = [];
-  for (const { name, files } of track) {
+  for (const step of track) {
+    const { name, files } = step;
+    await Promise.race([prepared.get(step), stopped()]);
     const tier = tierOf(name);
-    if (tier?.clusters ?? true) await Promise.race([prepared, stopped()]);
     if (tier !== undefined) results.push(await runTier(name, tier, files));
     else if (name === 'mutations') results.push(await runMutations());
     else for (const version of OTHER_KUBERNETES) results.push(await runVersion(version));
@@ -144,7 +180,7 @@ async function runTier(
 ): Promise<TierResult> {
   const begun = performance.now();
   display.begin(name, files, tier.concurrency);
-  const firstTries = await runFiles(name, tier, longestFirst(files, history), env);
+  const firstTries = await runFiles(name, tier, inOrder(files, history.seconds), env);
   const failed = firstTries.filter(({ passed }) => !passed).map(({ file }) => file);
   const secondTries = new Map<string, FileResult>();
   if (tier.secondTry && failed.length > 0 && failed.length <= MAX_SECOND_TRIES) {
@@ -159,7 +195,7 @@ async function runTier(
 
 async function runFiles(
   name: string,
-  { concurrency, testTimeoutMs, clusters }: Tier,
+  { concurrency, testTimeoutMs, fileTimeoutMs }: Tier,
   files: readonly string[],
   env: Readonly<Record<string, string>>,
   secondTry = false,
@@ -168,16 +204,30 @@ async function runFiles(
   const results: FileResult[] = [];
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const settings = { KEEP_E2E_CLUSTER: '1', PATIENCE: clusters ? '3' : '1' };
-      const options = { testTimeoutMs, env: { ...settings, ...env }, signal: stop.signal };
-      const result = await runFile(file, options);
+      const patience = patienceNow();
+      const scale = patience / PATIENCE;
+      const result = await runFile(file, {
+        testTimeoutMs: testTimeoutMs * scale,
+        fileTimeoutMs: fileTimeoutMs * scale,
+        env: { KEEP_E2E_CLUSTER: '1', PATIENCE: String(patience), ...env },
+        signal: stop.signal,
+        junit: process.env.JUNIT,
+      });
       stop.signal.throwIfAborted();
       results.push(result);
+      history.add(file, result);
+      if (secondTry && result.passed) history.addSecondTry(file, new Date());
       display.end(name, result, secondTry);
     }
   };
   await Promise.all(Array.from({ length: concurrency }, work));
   return results;
+}
+
+/** The factor of all timeouts: several files run at a time, and other work may load the machine far more. */
+function patienceNow(): number {
+  const [load = 0] = loadavg();
+  return Math.max(PATIENCE, Math.ceil(load / availableParallelism()));
 }
 
 /** Runs the files that depend on Kubernetes with another version of it. */
@@ -195,7 +245,7 @@ async function runVersion(version: string): Promise<TierResult> {
 async function runMutations(): Promise<TierResult> {
   const begun = performance.now();
   display.begin('mutations', ['mutate/run.ts'], 1);
-  const options = { env: { PATIENCE: '3' }, signal: stop.signal };
+  const options = { env: { PATIENCE: String(PATIENCE) }, signal: stop.signal };
   const result = await runProgram('mutate/run.ts', ['--import', 'tsx', 'mutate/run.ts'], options);
   display.end('mutations', result, false);
   return endOf({ name: 'mutations', files: [result], secondTries: [] }, begun);

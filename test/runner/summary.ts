@@ -18,9 +18,22 @@ export type TierResult = {
 /** Files are retried only if at most this many failed. */
 export const MAX_SECOND_TRIES = 2;
 
+type ProcessorTimes = { readonly idle: number; readonly all: number };
+
+/** The time that all processors have spent since the machine started. */
+export function processorTimes(): ProcessorTimes {
+  const times = cpus().map((cpu) => cpu.times);
+  const sum = (each: readonly number[]) => each.reduce((total, one) => total + one, 0);
+  return { idle: sum(times.map(({ idle }) => idle)), all: sum(times.flatMap((one) => Object.values(one))) };
+}
+
+export function busyPercent(before: ProcessorTimes, after: ProcessorTimes): number {
+  return Math.round(100 * (1 - (after.idle - before.idle) / (after.all - before.all)));
+}
+
 /** Rows about the machine, and about clusters and virtual machines if the run used them. */
 export async function environmentRows(clusters: boolean, vms: boolean): Promise<string[][]> {
-  const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores, cgroup ${cgroupVersion()}, Node ${process.version}`;
+  const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores (${cpus()[0]?.model}), cgroup ${cgroupVersion()}, Node ${process.version}`;
   const rows = [['machine', machine]];
   if (clusters) {
     const versions = async (...groups: Parameters<typeof versionOf>[0][]) =>

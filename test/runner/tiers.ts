@@ -7,8 +7,10 @@ export type Tier = {
   readonly directories: readonly string[];
   /** Files that run at the same time; each has clusters of its own. */
   readonly concurrency: number;
-  /** Limit for a test that does not set its own. */
+  /** Limit for a test that does not set its own, on a machine that no other work loads. */
   readonly testTimeoutMs: number;
+  /** Limit for a file, likewise. */
+  readonly fileTimeoutMs: number;
   /** Whether its files start clusters, which needs root. */
   readonly clusters: boolean;
   /** Whether these clusters have nodes, which need images. */
@@ -23,9 +25,11 @@ const NODE = ['cni', 'runc', 'containerd', 'gvisor'] as const;
 const OLDER = ['containerd-1.7', 'gvisor-2025'] as const;
 const EVERY = [...NODE, ...OLDER, 'gvisor-2026-09'] as const;
 
-const UNIT = { testTimeoutMs: 60_000, clusters: false, nodes: false };
-const API = { testTimeoutMs: 300_000, clusters: true, nodes: false };
+const MINUTE = 60_000;
+const UNIT = { testTimeoutMs: 3 * MINUTE, fileTimeoutMs: 5 * MINUTE, clusters: false, nodes: false };
+const API = { testTimeoutMs: 5 * MINUTE, fileTimeoutMs: 20 * MINUTE, clusters: true, nodes: false };
 const NODES = { ...API, nodes: true };
+const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 
 export const TIERS = {
   unit: {
@@ -41,7 +45,8 @@ export const TIERS = {
       'kubectl',
       'runner',
     ],
-    concurrency: Math.max(2, availableParallelism()),
+    // Many of them wait for programs that they start.
+    concurrency: availableParallelism() + 1,
   },
   api: { ...API, directories: ['api'], concurrency: 2 },
   smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: NODE },
@@ -56,12 +61,12 @@ export const TIERS = {
   waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: EVERY },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
-    ...NODES,
+    ...LONG,
     directories: ['nightly'],
     concurrency: 1,
     programs: [...EVERY, 'prometheus-operator', 'alertmanager'],
   },
-  vm: { ...NODES, directories: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
+  vm: { ...LONG, directories: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
 } as const satisfies Record<string, Tier>;
 
 export type TierName = keyof typeof TIERS;
@@ -71,15 +76,12 @@ export type Extra = 'versions' | 'mutations';
 
 /**
  * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. The tier
- * nodes uses about half a processor, so it runs beside waits and e2e. Load tests and virtual machines need the whole
- * machine, so they run alone at the end.
+ * nodes uses about half a processor and waits mostly sleeps, so they run beside e2e. Load tests and virtual machines need
+ * the whole machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
-  [
-    ['manifests', 'nodes'],
-    ['waits', 'e2e'],
-  ],
+  [['manifests', 'nodes'], ['waits'], ['e2e']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
