@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { inOrder } from './order.ts';
 import { planOf, tiersLeftOut } from './plan.ts';
-import { programsOf } from './programs.ts';
+import { programsOf, textsOf } from './programs.ts';
 import { filesOf, TIERS, type TierName, versionFiles } from './tiers.ts';
 
 const TIER_NAMES = Object.keys(TIERS) as TierName[];
@@ -81,5 +81,16 @@ describe('the programs of a file', () => {
     assert.deepEqual(programsOf([join(REPO, 'test/api/node-writes.test.ts')]), ['kubernetes', 'etcd']);
     assert.ok(programsOf([join(REPO, 'test/e2e/helm.test.ts')]).includes('helm'));
     assert.deepEqual(programsOf([join(REPO, 'test/runner/summary.test.ts')]), []);
+  });
+
+  it('of the tier unit are none, and it enters no namespaces, which Ubuntu allows to root alone', () => {
+    const files = filesOf('unit', REPO).map((file) => join(REPO, file));
+    const isTest = (file: string) => /^test\/(?!runner\/)/.test(relative(REPO, file));
+    const needs = /^import [^;]*\bensure(Tools|Image|VmImage)\b|\(\s*'(unshare|nsenter|chroot|mount)'/m;
+    const found = [...textsOf(files, isTest)].filter(([, text]) => needs.test(text));
+    assert.deepEqual(
+      found.map(([file]) => relative(REPO, file)),
+      [],
+    );
   });
 });

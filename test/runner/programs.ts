@@ -7,11 +7,14 @@ const NODES = /\/cluster\/node\/(node|install)\.ts$/;
 const IMPORT = /^(?:import|export) [^;]*?from '(\.{1,2}\/[^']+)';/gm;
 const TOOLS = /ensureTools\(\[([^\]]*)\]/g;
 
-/** The source texts of these files and of all that they import, by their paths. */
-export function textsOf(files: readonly string[]): ReadonlyMap<string, string> {
+/** The source texts of these files and of all that they import and `follows` accepts, by their paths. */
+export function textsOf(
+  files: readonly string[],
+  follows = (file: string) => !NODES.test(file),
+): ReadonlyMap<string, string> {
   const texts = new Map<string, string>();
   const visit = (file: string) => {
-    if (texts.has(file) || NODES.test(file) || !existsSync(file)) return;
+    if (texts.has(file) || !follows(file) || !existsSync(file)) return;
     const text = readFileSync(file, 'utf8');
     texts.set(file, text);
     for (const [, path = ''] of text.matchAll(IMPORT)) visit(join(dirname(file), path));

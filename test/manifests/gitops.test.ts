@@ -6,8 +6,8 @@ import { loadAllYaml, loadYaml } from '@kubernetes/client-node';
 import { VERSION } from '../../agent/config.ts';
 import { CHART } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
-import { renderChart } from '../manifests/chart-objects.ts';
-import { markedBlock } from './marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
+import { renderChart } from './chart-objects.ts';
 
 const PATH = 'clusters/production/gvisor-ready';
 const block = (mark: string) => markedBlock('docs/gitops.md', mark);
