@@ -23,6 +23,9 @@ const program = (name: string, ...packages: readonly string[]): Prerequisite => 
   found: (host) => host.program(name),
 });
 
+/** mmdebstrap on Ubuntu reads the keys of Debian, with gpg. */
+const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
 const FOR_CLUSTERS: readonly Prerequisite[] = [
   program('ip', 'iproute2'),
   program('nsenter', 'util-linux'),
@@ -38,11 +41,11 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
   },
   {
     what: 'an image builder (docker or podman that works, or buildah with mmdebstrap)',
-    packages: ['buildah', 'mmdebstrap'],
+    packages: ['buildah', 'mmdebstrap', 'debian-archive-keyring', 'gpg'],
     found: (host) =>
       (host.program('docker') && host.file('/var/run/docker.sock')) ||
       host.program('podman') ||
-      (host.program('buildah') && host.program('mmdebstrap')),
+      (host.program('buildah') && host.program('mmdebstrap') && host.file(DEBIAN_KEYS)),
   },
 ];
 
@@ -64,6 +67,11 @@ const FOR_VMS: readonly Prerequisite[] = [
   program('qemu-img', 'qemu-utils'),
   program('mkfs.ext4', 'e2fsprogs'),
   program('mmdebstrap', 'mmdebstrap'),
+  {
+    what: "the keys of Debian's archive",
+    packages: ['debian-archive-keyring', 'gpg'],
+    found: (host) => host.file(DEBIAN_KEYS),
+  },
   program('ssh', 'openssh-client'),
 ];
 

@@ -5,7 +5,11 @@ import { installAdvice, missingPrerequisites } from '../../cluster/prerequisites
 const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-config'];
 const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset'];
 const SECCOMP = '/usr/include/seccomp.h';
-const FOR_VMS = ['qemu-system-x86_64', 'qemu-img', 'mkfs.ext4', 'mmdebstrap', 'ssh'];
+const KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
+const FOR_VMS = [
+  ...['qemu-system-x86_64', 'qemu-img', 'mkfs.ext4', 'mmdebstrap'],
+  ...["the keys of Debian's archive", 'ssh'],
+];
 const IMAGE_BUILDER = 'an image builder (docker or podman that works, or buildah with mmdebstrap)';
 
 function host(programs: readonly string[], files: readonly string[] = [SECCOMP]) {
@@ -13,7 +17,8 @@ function host(programs: readonly string[], files: readonly string[] = [SECCOMP])
 }
 
 for (const [what, programs, options, expected, files] of [
-  ['nothing on a complete host', ['buildah', 'mmdebstrap'], {}, []],
+  ['nothing on a complete host', ['buildah', 'mmdebstrap'], {}, [], [SECCOMP, KEYS]],
+  ["Debian's keys for buildah, as on Ubuntu", ['buildah', 'mmdebstrap'], {}, [IMAGE_BUILDER]],
   ['nothing on a complete host for tests', ['podman', ...FOR_TESTS], { forTests: true }, []],
   ['nothing with docker and its socket', ['docker'], {}, [], [SECCOMP, '/var/run/docker.sock']],
   ['an image builder with docker alone', ['docker'], {}, [IMAGE_BUILDER]],
@@ -36,7 +41,7 @@ test('names everything missing, and each Debian package once', () => {
   const missing = missingPrerequisites(host(['ip', 'setpriv', 'mount', 'gcc', 'pkg-config', 'buildah'], []));
   assert.equal(
     installAdvice(missing, true),
-    `This machine lacks nsenter, unshare, the headers of libseccomp, ${IMAGE_BUILDER}: run \`sudo apt-get install --no-install-recommends buildah libseccomp-dev mmdebstrap util-linux\`.`,
+    `This machine lacks nsenter, unshare, the headers of libseccomp, ${IMAGE_BUILDER}: run \`sudo apt-get install --no-install-recommends buildah debian-archive-keyring gpg libseccomp-dev mmdebstrap util-linux\`.`,
   );
   assert.match(installAdvice(missing, false), /^This machine lacks nsenter, .*: install what brings them/);
 });
