@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
+node hack/require-node.js
 echo "types"
 tsc
 echo "lint and format"
@@ -11,5 +12,5 @@ echo "unused code"
 knip --no-progress
 knip --no-progress --production
 echo "shell and python"
-node --import tsx hack/check-scripts.ts
+node --import ./hack/require-node.js hack/check-scripts.ts
 echo "All checks passed."
