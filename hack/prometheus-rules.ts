@@ -6,6 +6,9 @@ import { REPO } from './paths.ts';
 /** The directory of the component, relative to the repository. */
 export const MONITORING = 'manifests/components/monitoring';
 
+/** The pages that alerts link to. OWNER stands for a fork; a release and the chart's values replace all of it. */
+export const PAGES = 'https://github.com/OWNER/gvisor-ready/blob/main/';
+
 /** Wraps the groups of a plain Prometheus rules file in a PrometheusRule (YAML). */
 export function prometheusRule(rules: string): string {
   const groups = rules.slice(rules.indexOf('groups:')).trimEnd();

@@ -7,6 +7,7 @@ import { VERSION } from '../agent/config.ts';
 import { CHART, copyManifests } from './chart.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
+import { PAGES } from './prometheus-rules.ts';
 import { ensurePython } from './python.ts';
 import { run, UsageError } from './run.ts';
 
@@ -35,7 +36,7 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { recursive: true });
   await writeManifests(directory, release);
-  await writeChart(directory);
+  await writeChart(directory, release);
   const work = join(directory, '.plugin');
   for (const file of await writeKrew(release.repository, work))
     await copyFile(file, join(directory, basename(file)));
@@ -48,7 +49,10 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
 const NOT_RELEASED = ['install'];
 
 /** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
-async function writeManifests(directory: string, { image, digest }: ReleaseInputs): Promise<void> {
+async function writeManifests(
+  directory: string,
+  { image, digest, repository }: ReleaseInputs,
+): Promise<void> {
   const all = await readdir(join(REPO, 'manifests/components'));
   const components = all.filter((name) => !NOT_RELEASED.includes(name));
   const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
@@ -68,19 +72,27 @@ async function writeManifests(directory: string, { image, digest }: ReleaseInput
       images: [{ name: 'localhost/gvisor-ready', newName: image, digest }],
     };
     await writeFile(join(work, 'kustomization.yaml'), JSON.stringify(kustomization));
-    await writeFile(join(directory, file), await run('kubectl', ['kustomize', work]));
+    const text = await run('kubectl', ['kustomize', work]);
+    await writeFile(join(directory, file), text.replaceAll(PAGES, pagesOf(repository)));
   }
   await rm(work, { recursive: true });
 }
 
+/** The pages of this version. */
+function pagesOf(repository: string): string {
+  return `${repository}/blob/v${VERSION}/`;
+}
+
 /** Repacks Helm's archive, which holds the time of packing. */
-async function writeChart(directory: string): Promise<void> {
+async function writeChart(directory: string, { repository }: ReleaseInputs): Promise<void> {
   await copyManifests();
   const work = join(directory, '.chart');
   await mkdir(work);
   await run('helm', ['package', join(REPO, CHART), '--destination', work]);
   const archive = `gvisor-ready-${VERSION}.tgz`;
   await run('tar', ['-xzf', archive], { cwd: work });
+  const rules = join(work, 'gvisor-ready/files/components/monitoring/prometheus-rule.yaml');
+  await writeFile(rules, (await readFile(rules, 'utf8')).replaceAll(PAGES, pagesOf(repository)));
   await pack(join(directory, archive), work, ['gvisor-ready']);
   await rm(work, { recursive: true });
 }

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
-import { MONITORING, prometheusRule } from '../../hack/prometheus-rules.ts';
+import { MONITORING, PAGES, prometheusRule } from '../../hack/prometheus-rules.ts';
 import { sampleFleet } from '../fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, readRules } from '../monitoring/alerts.ts';
 import { panels } from '../monitoring/dashboard.ts';
@@ -35,7 +35,7 @@ describe('the alerts', async () => {
       assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
       assert.match(annotations.summary ?? '', /\.$/, alert);
       assert.match(annotations.description ?? '', /\{\{/, alert);
-      assert.equal(annotations.runbook_url, `docs/runbooks/${alert}.md`);
+      assert.equal(annotations.runbook_url, `${PAGES}docs/runbooks/${alert}.md`);
       assert.match(
         annotations.dashboard_url ?? '',
         /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
