@@ -14,7 +14,7 @@ async function gate(program: string, args: readonly string[]): Promise<void> {
 // Checks shell scripts and Python, with tools pinned by dispatcher/requirements-dev.txt. Part of `npm run check`.
 try {
   const python = await ensurePython();
-  const scripts = await run('git', ['ls-files', '*.sh', '.ci/run'], inRepo);
+  const scripts = await run('git', ['ls-files', '*.sh', '.ci/run', '.githooks/*'], inRepo);
   await gate(join(python, '../shellcheck'), scripts.trim().split('\n'));
   const ruff = (command: string, option: string) =>
     run(
