@@ -9,34 +9,20 @@ import { runAll } from '../../hack/run.ts';
 
 type Row = { readonly tool: string; readonly version: string; readonly group: string };
 
-/** The Go module of each row. */
+/** The module of a group whose program is in its own directory. */
 const MODULES: Readonly<Record<string, string>> = {
-  Kubernetes: 'k8s.io/kubernetes',
-  'Kubernetes 1.34': 'k8s.io/kubernetes',
-  'Kubernetes 1.35': 'k8s.io/kubernetes',
-  'Kubernetes 1.37': 'k8s.io/kubernetes',
-  containerd: 'github.com/containerd/containerd/v2',
-  'containerd 1.7': 'github.com/containerd/containerd',
-  gVisor: 'gvisor.dev/gvisor',
-  'gVisor, older generation': 'gvisor.dev/gvisor',
-  'gVisor, newest generation': 'gvisor.dev/gvisor',
   etcd: 'go.etcd.io/etcd/server/v3',
-  'CNI plugins': 'github.com/containernetworking/plugins',
-  'kind, for the tests of its configuration': 'sigs.k8s.io/kind',
-  runc: 'github.com/opencontainers/runc',
-  Prometheus: 'github.com/prometheus/prometheus',
-  'Prometheus operator, with its config reloader': 'github.com/prometheus-operator/prometheus-operator',
-  'Alertmanager, without its pages': 'github.com/prometheus/alertmanager',
-  'kube-state-metrics': 'k8s.io/kube-state-metrics/v2',
-  'kube-router, for the tests of network policies': 'github.com/cloudnativelabs/kube-router/v2',
-  "Grafana's and the Prometheus operator's schemas": 'github.com/grafana/grafana-foundation-sdk/go',
-  Helm: 'helm.sh/helm/v4',
-  'Helm 3': 'helm.sh/helm/v3',
-  'helm-unittest': 'github.com/helm-unittest/helm-unittest',
-  kubeconform: 'github.com/yannh/kubeconform',
-  actionlint: 'github.com/rhysd/actionlint',
-  'Karpenter, with its provider for tests': 'sigs.k8s.io/karpenter',
+  schemas: 'github.com/grafana/grafana-foundation-sdk/go',
 };
+
+/** gVisor's release, or the version of the module that the group's first program is in. */
+function pinned(group: string): string | undefined {
+  const text = readFileSync(join(REPO, 'cluster/tools', group, 'go.mod'), 'utf8');
+  const program = MODULES[group] ?? /^tool (?:\(\s*)?(\S+)/m.exec(text)?.[1];
+  const required = [...text.matchAll(/^(?:require |\t)(\S+) (v\S+)/gm)];
+  const module = required.find(([, path]) => `${program}/`.startsWith(`${path}/`));
+  return /stamped as (release-\S+)\.$/m.exec(text)?.[1] ?? module?.[2];
+}
 
 function versionsTable(): Row[] {
   const [, section = ''] = readFileSync(join(REPO, 'cluster/README.md'), 'utf8').split('\n## Versions\n');
@@ -54,17 +40,8 @@ test('has a row in the table of versions for each group of programs', () => {
 });
 
 test('documents the versions in go.mod', () => {
-  for (const { tool, version, group } of versionsTable()) {
-    const module = MODULES[tool];
-    assert.ok(module, `a tool of the table without a module: ${tool}`);
-    const text = readFileSync(join(REPO, 'cluster/tools', group, 'go.mod'), 'utf8');
-    const pinned = new RegExp(`^(?:require |\\s+)${module.replaceAll('.', '\\.')} (\\S+)`, 'm').exec(
-      text,
-    )?.[1];
-    const release = /stamped as (release-\S+)\.$/m.exec(text)?.[1];
-    const place = `${tool} in cluster/README.md and in cluster/tools/${group}/go.mod`;
-    assert.equal(version, release ?? pinned, place);
-  }
+  for (const { tool, version, group } of versionsTable())
+    assert.equal(version, pinned(group), `${tool} in cluster/README.md and in cluster/tools/${group}/go.mod`);
 });
 
 /** A `go` that takes a second for a build and counts them. */
