@@ -15,7 +15,7 @@ const USES = /uses: (\S+)@(\S+)(?: # (\S+))?$/gm;
 
 type Workflow = {
   readonly jobs: Readonly<
-    Record<string, { readonly env?: Readonly<Record<string, string>>; readonly steps: readonly Step[] }>
+    Record<string, { readonly env?: Readonly<Record<string, string>>; readonly steps?: readonly Step[] }>
   >;
 };
 type Step = { readonly uses?: string; readonly with?: Readonly<Record<string, string>> };
@@ -71,7 +71,7 @@ describe('actionlint', { timeout: patient(300_000) }, () => {
 
 describe('the workflows', () => {
   const release = parse(read('release.yaml')) as Workflow;
-  const steps = Object.values(release.jobs).flatMap((job) => job.steps);
+  const steps = Object.values(release.jobs).flatMap((job) => job.steps ?? []);
   const inputs = (action: string) =>
     steps.filter(({ uses }) => uses?.startsWith(`${action}@`)).map((step) => step.with);
 
@@ -85,6 +85,12 @@ describe('the workflows', () => {
     assert.equal(distinct.size, new Set(pins.map(([, action]) => action)).size);
     const uses = NAMES.flatMap((name) => read(name).match(/uses: (?!\.)/g) ?? []);
     assert.equal(pins.length, uses.length);
+  });
+
+  it('pin Go by one whole version, which directories of programs are named after', () => {
+    const texts = NAMES.map(read).join('');
+    const versions = [...texts.matchAll(/^ +(?:GO|go-version): "(.*)"$/gm)].map(([, version]) => version);
+    assert.match([...new Set(versions)].join(' '), /^\d+\.\d+\.\d+$/);
   });
 
   it('verify the identity of the release workflow under its own file name', () => {
