@@ -47,6 +47,9 @@ it('builds reproducible files that reference the image by digest', async () => {
   assert.equal(sums[0], sums[1]);
   const images = await inRelease(`grep -h 'image: ' *.yaml | sort -u`);
   assert.equal(images.trim(), `image: ${IMAGE}@${DIGEST}`);
+  const chart = `tar -xzOf gvisor-ready-${VERSION}.tgz gvisor-ready/files/components/monitoring/prometheus-rule.yaml`;
+  const pages = await inRelease(`{ cat *.yaml; ${chart}; } | grep -o 'runbook_url: .*/docs' | sort -u`);
+  assert.equal(pages.trim(), `runbook_url: https://example.org/gvisor-ready/blob/v${VERSION}/docs`);
 });
 
 type Workflow = {
