@@ -68,6 +68,7 @@ export const GROUPS = {
   'helm-unittest': {},
   kubeconform: {},
   actionlint: {},
+  pint: {},
   karpenter: {},
 } as const satisfies Record<string, ToolBuild>;
 
