@@ -7,54 +7,47 @@ import { SETTINGS, type Setting } from '../../agent/config.ts';
 import { OWN_KEYS } from '../../agent/node/object.ts';
 import { REASONS } from '../../agent/reasons.ts';
 import { SANDBOX_REMEDIES } from '../../agent/sandboxes/problem.ts';
+import { FAULTS } from '../../cluster/faults/faults.ts';
 import { FLEET_SETTINGS } from '../../fleet/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 
+const row = (name: string, ...cells: readonly string[]) => `| \`${name}\` | ${cells.join(' | ')} |`;
+
+const settings = (all: Readonly<Record<string, Setting>>) =>
+  Object.entries(all).map(([name, { fallback, bounds, meaning }]) => {
+    const cell = bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`;
+    return row(name, fallback, cell, meaning);
+  });
+
+const TABLES: readonly (readonly [page: string, head: string, rows: readonly string[]])[] = [
+  ['docs/reference.md', 'setting | default | bounds | meaning', settings(SETTINGS)],
+  ['docs/fleet.md', 'setting | default | bounds | meaning', settings(FLEET_SETTINGS)],
+  ['docs/reference.md', 'check | passes if', CHECKS.map(({ id, title }) => row(id, title))],
+  [
+    'docs/reasons.md',
+    'reason | status | what to do',
+    Object.entries(REASONS).map(([reason, { status, remedy }]) => row(reason, status, remedy)),
+  ],
+  [
+    'docs/reasons.md',
+    'reason | what to do',
+    Object.entries(SANDBOX_REMEDIES).map(([reason, remedy]) => row(reason, remedy)),
+  ],
+  [
+    'cluster/README.md',
+    'Fault | What it does | What is seen',
+    Object.entries(FAULTS).map(([name, { does, seen }]) => row(name, does, seen)),
+  ],
+];
+
 describe('the reference matches the code', () => {
-  const ALL_SETTINGS: Readonly<Record<string, Readonly<Record<string, Setting>>>> = {
-    'docs/reference.md': SETTINGS,
-    'docs/fleet.md': FLEET_SETTINGS,
-  };
-  for (const [page, settings] of Object.entries(ALL_SETTINGS))
-    it(`${page} has a row with default, bounds and meaning for each setting`, async () => {
-      const rows = (await read(page)).matchAll(/^\| `([A-Z_]+)` \| (.*) \| (.*) \| (.*) \|$/gm);
-      assert.deepEqual(
-        [...rows].map(([, ...cells]) => cells),
-        Object.entries(settings).map(([name, { fallback, bounds, meaning }]) => [
-          name,
-          fallback,
-          bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`,
-          meaning,
-        ]),
-      );
+  for (const [page, head, rows] of TABLES)
+    it(`in ${page}, | ${head} |`, async () => {
+      const [, table = ''] = (await read(page)).split(`\n| ${head} |\n`);
+      assert.deepEqual(table.split('\n\n')[0]?.trim().split('\n').slice(1), rows);
     });
-
-  it('has a row for each check', async () => {
-    const rows = [...(await read('docs/reference.md')).matchAll(/^\| `([a-z-]+)` \| ([^|]*) \|$/gm)];
-    assert.deepEqual(
-      rows.map(([, id, title]) => [id, title]),
-      CHECKS.map(({ id, title }) => [id, title]),
-    );
-  });
-
-  it('has a row with status and remedy for each reason', async () => {
-    const rows = [...(await read('docs/reasons.md')).matchAll(/^\| `(\w+)` \| (\w+) \| (.*) \|$/gm)];
-    assert.deepEqual(
-      rows.map(([, reason, status, remedy]) => [reason, { status, remedy }]),
-      Object.entries(REASONS),
-    );
-  });
-
-  it('has a row with the remedy for each problem of a sandbox', async () => {
-    const [, text = ''] = (await read('docs/reasons.md')).split('## Problems of sandboxes');
-    const rows = [...text.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)];
-    assert.deepEqual(
-      rows.map(([, reason, remedy]) => [reason, remedy]),
-      Object.entries(SANDBOX_REMEDIES),
-    );
-  });
 
   it('names every key that agents write', async () => {
     const text = await read('docs/reference.md');

@@ -1,21 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { FAULTS } from '../../../cluster/faults/faults.ts';
 import { containerdConfig, handlerTable, RUNTIME_TABLE } from '../../../cluster/node/config.ts';
 import { planNodes } from '../../../cluster/node/plan.ts';
-import { REPO } from '../../../hack/paths.ts';
-
-test('documents every fault in cluster/README.md', () => {
-  const rows = readFileSync(join(REPO, 'cluster/README.md'), 'utf8')
-    .split('\n')
-    .map((line) => line.split(' | ').map((cell) => cell.replace(/^\| |[|`]| \|$/g, '').trim()));
-  for (const [name, { does, seen }] of Object.entries(FAULTS)) {
-    const row = rows.find(([first]) => first === name);
-    assert.deepEqual(row, [name, does, seen]);
-  }
-});
 
 test('moves the handler into a table that this containerd does not read', () => {
   for (const [spec, read, ignored] of [
