@@ -68,7 +68,7 @@ const FOR_VMS: readonly Prerequisite[] = [
   program('mkfs.ext4', 'e2fsprogs'),
   program('mmdebstrap', 'mmdebstrap'),
   {
-    what: "the keys of Debian's archive",
+    what: 'debian-archive-keyring',
     packages: ['debian-archive-keyring', 'gpg'],
     found: (host) => host.file(DEBIAN_KEYS),
   },

@@ -7,8 +7,12 @@ const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset'];
 const SECCOMP = '/usr/include/seccomp.h';
 const KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const FOR_VMS = [
-  ...['qemu-system-x86_64', 'qemu-img', 'mkfs.ext4', 'mmdebstrap'],
-  ...["the keys of Debian's archive", 'ssh'],
+  'qemu-system-x86_64',
+  'qemu-img',
+  'mkfs.ext4',
+  'mmdebstrap',
+  'debian-archive-keyring',
+  'ssh',
 ];
 const IMAGE_BUILDER = 'an image builder (docker or podman that works, or buildah with mmdebstrap)';
 
