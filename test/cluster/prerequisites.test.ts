@@ -6,14 +6,7 @@ const EVERYTHING = ['ip', 'nsenter', 'unshare', 'setpriv', 'mount', 'gcc', 'pkg-
 const FOR_TESTS = ['curl', 'bzip2', 'python3', 'iptables', 'ipset'];
 const SECCOMP = '/usr/include/seccomp.h';
 const KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
-const FOR_VMS = [
-  'qemu-system-x86_64',
-  'qemu-img',
-  'mkfs.ext4',
-  'mmdebstrap',
-  'debian-archive-keyring',
-  'ssh',
-];
+const FOR_VMS = 'qemu-system-x86_64 qemu-img mkfs.ext4 mmdebstrap debian-archive-keyring ssh'.split(' ');
 const IMAGE_BUILDER = 'an image builder (docker or podman that works, or buildah with mmdebstrap)';
 
 function host(programs: readonly string[], files: readonly string[] = [SECCOMP]) {
