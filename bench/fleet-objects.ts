@@ -1,6 +1,5 @@
 import type { Kube } from '../agent/kube/client.ts';
 import { READY_LABEL } from '../cluster/story.ts';
-import { runningContainers } from '../test/fleet/agent-pod.ts';
 
 const AT = '2026-11-25T00:00:00Z';
 const condition = (type: string, status: string, reason: string) => ({
@@ -37,14 +36,6 @@ export function fleetNodeStatus(): object {
   );
   const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };
   return { status: { conditions, images: IMAGES, nodeInfo } };
-}
-
-/** The status of an agent's pod with an address. */
-export function readiness(ready: boolean, podIP: string): object {
-  const { lastHeartbeatTime: _, ...readyCondition } = condition('Ready', ready ? 'True' : 'False', 'Test');
-  const containerStatuses = runningContainers(ready);
-  const addresses = { podIP, podIPs: [{ ip: podIP }] };
-  return { status: { phase: 'Running', containerStatuses, ...addresses, conditions: [readyCondition] } };
 }
 
 /** Processes items concurrently, one per client. */

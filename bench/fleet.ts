@@ -15,8 +15,8 @@ import { pause, waitFor } from '../hack/run.ts';
 import { HEALTHY } from '../test/agent/text/sample-reports.ts';
 import { controllerKubeconfig } from '../test/api/fleet-run.ts';
 import { overlay } from '../test/e2e/agents.ts';
-import { daemonSetPod } from '../test/fleet/agent-pod.ts';
-import { fleetNode, fleetNodeStatus, inBatches, readiness } from './fleet-objects.ts';
+import { daemonSetPod, runningStatus } from '../test/fleet/agent-pod.ts';
+import { fleetNode, fleetNodeStatus, inBatches } from './fleet-objects.ts';
 import { measurePage } from './fleet-page.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes } from './statistics.ts';
@@ -95,9 +95,9 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
   await inBatches(kubes, names, async (kube, name) => {
     await kube.post('/api/v1/nodes', fleetNode(name));
     await kube.patch(`/api/v1/nodes/${name}/status`, fleetNodeStatus(), 'strategic');
-    await kube.post(PODS, daemonSetPod(name, 'one'));
+    await kube.post(PODS, daemonSetPod(name));
     const address = name === names[0] ? DEAD_ADDRESS : LIVE_ADDRESS;
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(true, address), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, { status: runningStatus(true, address) }, 'strategic');
   });
   const [kube] = kubes;
   const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -136,7 +136,11 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
 async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promise<string[][]> {
   const [kube] = kubes;
   const begun = performance.now();
-  await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, DEAD_ADDRESS), 'strategic');
+  await kube.patch(
+    `${PODS}/agent-${name}/status`,
+    { status: runningStatus(false, DEAD_ADDRESS) },
+    'strategic',
+  );
   await waitFor('the withdrawal', 180_000, async () => {
     const node = (await kube.get(`/api/v1/nodes/${name}`)) as {
       metadata: { labels: Record<string, string> };
@@ -156,11 +160,19 @@ async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<s
       ...daemonSetPod(name, 'two'),
       metadata: { ...daemonSetPod(name, 'two').metadata, name: `next-${name}` },
     });
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, LIVE_ADDRESS), 'strategic');
+    await kube.patch(
+      `${PODS}/agent-${name}/status`,
+      { status: runningStatus(false, LIVE_ADDRESS) },
+      'strategic',
+    );
   });
   await pause(60);
   await inBatches(kubes, names, async (kube, name) => {
-    await kube.patch(`${PODS}/next-${name}/status`, readiness(true, LIVE_ADDRESS), 'strategic');
+    await kube.patch(
+      `${PODS}/next-${name}/status`,
+      { status: runningStatus(true, LIVE_ADDRESS) },
+      'strategic',
+    );
   });
   const seconds = (performance.now() - begun) / 1_000;
   await pause(30);
@@ -175,7 +187,11 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   const half = names.slice(Math.floor(names.length / 2));
   const begun = performance.now();
   await inBatches(kubes, half, async (kube, name) => {
-    await kube.patch(`${PODS}/agent-${name}/status`, readiness(false, LIVE_ADDRESS), 'strategic');
+    await kube.patch(
+      `${PODS}/agent-${name}/status`,
+      { status: runningStatus(false, LIVE_ADDRESS) },
+      'strategic',
+    );
   });
   await waitFor('the circuit breaker', 300_000, async () => {
     const { breaker } = await readView();

@@ -8,7 +8,15 @@ import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts'
 import type { Reason } from '../agent/reasons.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { namespaceOf } from './access.ts';
-import { BREAKER_REASONS, type BreakerReason, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
+import {
+  BREAKER_REASONS,
+  type BreakerReason,
+  type Clock,
+  DAMPING_MS,
+  type Decision,
+  decide,
+  TICK_MS,
+} from './decide.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, staleLabels } from './objects.ts';
@@ -24,8 +32,24 @@ const VIEW_CACHE_MS = 1_000;
 /** A decision that is so late means that the loop has stalled. */
 const STALLED_MS = 30_000;
 
-/** Dependencies of {@link FleetController}. */
-export type FleetOptions = ApiAccess & { readonly settings: FleetConfig; readonly metrics: FleetMetrics };
+/** The time that decisions and writes see. */
+export type FleetTime = {
+  readonly clock: () => Clock;
+  /** Resolves after `ms`, or when the signal aborts. */
+  readonly rest: (ms: number, signal: AbortSignal) => Promise<void>;
+};
+
+const REAL_TIME: FleetTime = {
+  clock: () => ({ nowMs: performance.now(), wallMs: Date.now() }),
+  rest: (ms, signal) => timers.setTimeout(ms, undefined, { signal }).catch(() => {}),
+};
+
+/** Dependencies of {@link FleetController}; `time` is the real one by default. */
+export type FleetOptions = ApiAccess & {
+  readonly settings: FleetConfig;
+  readonly metrics: FleetMetrics;
+  readonly time?: FleetTime;
+};
 
 /**
  * Follows Nodes and agents, and withdraws the labels of rebooted nodes and of lost agents. It decides every two seconds,
@@ -33,6 +57,7 @@ export type FleetOptions = ApiAccess & { readonly settings: FleetConfig; readonl
  */
 export class FleetController {
   readonly #options: FleetOptions;
+  readonly #time: FleetTime;
   readonly #cache: ClusterCache;
   readonly #reports: AgentReports;
   readonly #events: FleetEvents;
@@ -48,10 +73,12 @@ export class FleetController {
   #wake = new AbortController();
   #decision: Decision | undefined;
   readonly #view = memoize(() => this.#makeView(), VIEW_CACHE_MS);
-  #decidedMs = performance.now();
+  #decidedMs: number;
 
   constructor(options: FleetOptions) {
     this.#options = options;
+    this.#time = options.time ?? REAL_TIME;
+    this.#decidedMs = this.#nowMs;
     this.#cache = new ClusterCache(options, (node) => {
       if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
@@ -59,9 +86,16 @@ export class FleetController {
     this.#events = new FleetEvents(options);
   }
 
+  /** Monotonic, milliseconds. */
+  get #nowMs(): number {
+    return this.#time.clock().nowMs;
+  }
+
+  readonly #wallMs = (): number => this.#time.clock().wallMs;
+
   /** Whether the loop makes progress. */
   get live(): boolean {
-    return performance.now() - this.#decidedMs < STALLED_MS;
+    return this.#nowMs - this.#decidedMs < STALLED_MS;
   }
 
   /** Whether the whole fleet has been listed once. */
@@ -97,20 +131,19 @@ export class FleetController {
     while (!signal.aborted) {
       this.#wake = new AbortController();
       this.#reconcile(signal);
-      const woken = AbortSignal.any([signal, this.#wake.signal]);
-      await timers.setTimeout(TICK_MS, undefined, { signal: woken }).catch(() => {});
+      await this.#time.rest(TICK_MS, AbortSignal.any([signal, this.#wake.signal]));
     }
   }
 
   #reconcile(signal: AbortSignal): void {
     const { timeouts, taint } = this.#options.settings;
-    const nowMs = performance.now();
-    this.#decidedMs = nowMs;
+    const clock = this.#time.clock();
+    this.#decidedMs = clock.nowMs;
     const observed = this.#cache.observe(this.#withdrawn);
     const last = this.#decision;
-    const decision = decide(observed, last?.memory, { nowMs, wallMs: Date.now() }, timeouts);
+    const decision = decide(observed, last?.memory, clock, timeouts);
     this.#decision = decision;
-    this.#forget(nowMs);
+    this.#forget(clock.nowMs);
     this.#events.reportBreaker(last?.breaker ?? [], decision);
     const byName = new Map(observed.nodes.map((node) => [node.name, node]));
     this.#isSaturated = false;
@@ -157,7 +190,7 @@ export class FleetController {
     this.#writes--;
     if (backoffMs > 0) {
       if (this.#isSaturated && this.#writes < MAX_WRITES / 2) this.#wake.abort();
-      await timers.setTimeout(backoffMs, undefined, { signal }).catch(() => {});
+      await this.#time.rest(backoffMs, signal);
     }
     this.#busy.delete(name);
     if (backoffMs === 0) this.#wake.abort();
@@ -172,24 +205,24 @@ export class FleetController {
       nodeAgeMs: settings.timeouts.nodeAgeMs,
       isAgentLive,
       isAllowed: () => this.#decision?.breaker.length === 0,
-      wallMs: () => Date.now(),
+      wallMs: this.#wallMs,
       signal,
     });
     if ('kept' in done)
       this.#cache.markReady(node.name); // restarts its timer
-    else this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), performance.now()]);
+    else this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
     this.#report(node, 'AgentLost', done);
   }
 
   async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
     const { kube } = this.#options;
-    const done = await withdrawRebooted(node, { kube, wallMs: () => Date.now(), signal });
+    const done = await withdrawRebooted(node, { kube, wallMs: this.#wallMs, signal });
     this.#report(node, 'NodeRebooted', done);
   }
 
   async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
     const { kube, log } = this.#options;
-    if (await taintExposed(node, { kube, wallMs: () => Date.now(), signal }))
+    if (await taintExposed(node, { kube, wallMs: this.#wallMs, signal }))
       log.info({ node: node.name }, 'node tainted until it is proven again');
   }
 

@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { daemonSetPod, runningContainers } from '../fleet/agent-pod.ts';
+import { daemonSetPod, runningStatus } from '../fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */
@@ -65,7 +65,7 @@ export class FleetObjects {
   }
 
   /** Creates the agent's pod on a node, Ready. */
-  async addAgent(node: string, revision = 'one'): Promise<void> {
+  async addAgent(node: string, revision?: string): Promise<void> {
     const body = daemonSetPod(node, revision);
     await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body });
     await this.setAgent(node, true);
@@ -73,15 +73,11 @@ export class FleetObjects {
 
   /** Sets readiness and address of the agent on a node; its container runs. */
   async setAgent(node: string, ready: boolean, podIP?: string): Promise<void> {
-    const condition = { ...conditionOf('Ready', ready ? 'True' : 'False', 'Test'), lastProbeTime: null };
-    const { lastHeartbeatTime: _, ...podCondition } = condition;
-    const containerStatuses = runningContainers(ready);
-    const addressed = podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] };
     await this.#send({
       method: 'PATCH',
       patch: 'strategic-merge-patch+json',
       path: `/api/v1/namespaces/gvisor-ready/pods/agent-${node}/status`,
-      body: { status: { phase: 'Running', containerStatuses, conditions: [podCondition], ...addressed } },
+      body: { status: runningStatus(ready, podIP) },
     });
   }
 

@@ -1,5 +1,5 @@
 /** An agent's pod as the DaemonSet's controller creates it. */
-export function daemonSetPod(node: string, revision: string) {
+export function daemonSetPod(node: string, revision = 'one') {
   const labels = {
     'app.kubernetes.io/name': 'gvisor-ready',
     'app.kubernetes.io/component': 'agent',
@@ -25,8 +25,13 @@ export function daemonSetPod(node: string, revision: string) {
   };
 }
 
-/** The containerStatuses of an agent's running pod. */
-export function runningContainers(ready: boolean) {
+/** The status of an agent's pod whose container runs. */
+export function runningStatus(ready: boolean, podIP?: string) {
   const state = { running: { startedAt: '2026-11-25T00:00:00Z' } };
-  return [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }];
+  return {
+    phase: 'Running',
+    containerStatuses: [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }],
+    conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
+    ...(podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] }),
+  };
 }

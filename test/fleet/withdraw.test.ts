@@ -7,38 +7,17 @@ import { accessOf, openConfig } from '../../fleet/access.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
 import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
 import { fakeApi } from '../kubectl/fake-api.ts';
-import { daemonSetPod, runningContainers } from './agent-pod.ts';
+import { daemonSetPod, runningStatus } from './agent-pod.ts';
+import { AT, PROVEN, provenNode, ready } from './proven-node.ts';
 
-const AT = '2026-11-25T12:00:00Z';
-const CONDITION = { lastHeartbeatTime: AT, lastTransitionTime: AT, message: 'm' };
-const PROVEN = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven', ...CONDITION };
-const ready = (status: string) => ({ type: 'Ready', status, reason: 'r', ...CONDITION });
-
-/** A proven, Ready node that is a day old. */
-const NODE = {
-  metadata: {
-    name: 'node-1',
-    uid: 'u',
-    resourceVersion: '7',
-    creationTimestamp: '2026-11-24T12:00:00Z',
-    labels: { [OWN_KEYS.labels.ready]: 'true' },
-    annotations: { [OWN_KEYS.annotations.provenBoot]: 'boot-1' },
-  },
-  spec: {},
-  status: { nodeInfo: { bootID: 'boot-1' }, conditions: [ready('True'), PROVEN] },
-};
+const NODE = provenNode('node-1');
 const CACHED = fleetNodeOf(NODE as unknown as V1Node);
 
 /** The pod of an agent whose container runs. */
-function agentPod(isReady: boolean) {
-  const status = {
-    phase: 'Running',
-    podIP: '10.0.0.7',
-    containerStatuses: runningContainers(isReady),
-    conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }],
-  };
-  return { ...daemonSetPod('node-1', 'one'), status };
-}
+const agentPod = (isReady: boolean) => ({
+  ...daemonSetPod('node-1'),
+  status: runningStatus(isReady, '10.0.0.7'),
+});
 
 /** An API server with this Node and this pod. */
 async function serve(t: TestContext, node: object, pods: readonly object[] = [agentPod(false)]) {
@@ -76,7 +55,7 @@ describe('withdraw', () => {
     const { metadata, status } = body as { metadata: object; status: { conditions: (typeof PROVEN)[] } };
     assert.ok(api.requests.includes('PATCH /api/v1/nodes/node-1/status'), api.requests.join());
     assert.deepEqual(metadata, {
-      uid: 'u',
+      uid: NODE.metadata.uid,
       resourceVersion: '7',
       labels: { [OWN_KEYS.labels.ready]: 'false' },
     });
@@ -111,7 +90,7 @@ describe('withdraw', () => {
       const done = await withdraw(CACHED, options);
       assert.match('message' in done ? done.message : '', /^no agent .* What to do: /);
       assert.deepEqual(api.patched, [
-        { metadata: { uid: 'u', resourceVersion: '7', labels: { [KVM]: 'false' } } },
+        { metadata: { uid: NODE.metadata.uid, resourceVersion: '7', labels: { [KVM]: 'false' } } },
       ]);
     });
 
@@ -168,7 +147,13 @@ describe('withdrawRebooted', () => {
       /^handler "stale": gVisor was proven in the boot boot-0, and not yet in the present one, boot-1/,
     );
     assert.deepEqual(api.patched, [
-      { metadata: { uid: 'u', resourceVersion: '7', labels: { [handlerKey('ready', stale)]: 'false' } } },
+      {
+        metadata: {
+          uid: NODE.metadata.uid,
+          resourceVersion: '7',
+          labels: { [handlerKey('ready', stale)]: 'false' },
+        },
+      },
     ]);
   });
 

@@ -19,7 +19,11 @@ export type StubResponse = {
 };
 
 /** Response of a path: an object, a whole response, or a function of the request; null never responds. */
-export type Stub = object | StubResponse | null | ((url: URL, body: string, method: string) => Stub);
+export type Stub =
+  | object
+  | StubResponse
+  | null
+  | ((url: URL, body: string, method: string) => Stub | Promise<Stub>);
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
@@ -104,7 +108,7 @@ export class FakeApi {
     const path = this.stubs.has(selected) ? selected : url.pathname;
     const key = isWatch ? `watch ${url.pathname}` : path;
     const found = this.stubs.get(key) ?? null;
-    const stub = typeof found === 'function' ? found(url, body, method) : found;
+    const stub = typeof found === 'function' ? await found(url, body, method) : found;
     if (stub === null && this.stubs.has(key)) return;
     const reply = stub === null ? refusal(404, `${url.pathname} not found`) : responseOf(stub);
     const { status, type = 'application/json', retryAfter } = reply;

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import type { ServerResponse } from 'node:http';
+import { describe, it, type TestContext } from 'node:test';
+import pino from 'pino';
+import { createKube, type Kube } from '../../agent/kube/client.ts';
+import { accessOf, openConfig } from '../../fleet/access.ts';
+import { FleetController, type FleetTime } from '../../fleet/controller.ts';
+import { DAMPING_MS, TICK_MS } from '../../fleet/decide.ts';
+import { FleetMetrics } from '../../fleet/metrics.ts';
+import { waitFor } from '../../hack/run.ts';
+import { fakeApi, refusal, type StubResponse } from '../kubectl/fake-api.ts';
+import { daemonSetPod, runningStatus } from './agent-pod.ts';
+import { AT, provenNode } from './proven-node.ts';
+import { TIMEOUTS } from './simulated-fleet.ts';
+
+const [NODES, PODS] = ['/api/v1/nodes', '/api/v1/namespaces/gvisor-ready/pods'];
+const SETS = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets';
+const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
+const SETTINGS = { timeouts: TIMEOUTS, reportIntervalMs: 300_000, taint: false, port: 0, logLevel: 'info' };
+const podOf = (node: string, isReady: boolean) => ({ ...daemonSetPod(node), status: runningStatus(isReady) });
+
+/** Passes only in {@link pass}; ahead of the real clock, by which a watch has been up. */
+class VirtualTime implements FleetTime {
+  nowMs = performance.now() + DAMPING_MS;
+  readonly #rests = new Set<{ readonly untilMs: number; readonly end: () => void }>();
+  readonly clock = () => ({ nowMs: this.nowMs, wallMs: Date.parse(AT) + this.nowMs });
+  readonly rest = (ms: number, signal: AbortSignal) =>
+    new Promise<void>((end) => {
+      this.#rests.add({ untilMs: this.nowMs + ms, end });
+      signal.addEventListener('abort', () => end());
+      if (signal.aborted) end();
+    });
+
+  pass(ms: number): void {
+    this.nowMs += ms;
+    const due = [...this.#rests].filter(({ untilMs }) => untilMs <= this.nowMs);
+    for (const rest of due) if (this.#rests.delete(rest)) rest.end();
+  }
+}
+
+/** Runs a controller of three nodes with Ready agents. What a test does to a node, it does to node-1. */
+async function start(t: TestContext) {
+  const { api, kubeconfig } = await fakeApi(t);
+  const time = new VirtualTime();
+  const live = {
+    node: provenNode('node-1'),
+    agentReady: false,
+    /** When the Node was read. */
+    readsMs: [] as number[],
+    meanwhile: async () => {},
+    refusals: [] as StubResponse[],
+  };
+  const watches = new Map<string, ServerResponse>();
+  api.onWatch = ({ pathname }, response) => watches.set(pathname, response);
+  let version = 7;
+  const send = (path: string, object: { readonly metadata: object }, type = 'MODIFIED') => {
+    const metadata = { ...object.metadata, resourceVersion: String(++version) };
+    watches.get(path)?.write(`${JSON.stringify({ type, object: { ...object, metadata } })}\n`);
+  };
+  const setNode = (node: typeof live.node) => {
+    live.node = node;
+    send(NODES, node);
+  };
+  const names = ['node-1', 'node-2', 'node-3'];
+  api.list(NODES, names.map(provenNode));
+  api.list(SETS, [SET]);
+  const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
+  api.stubs.set(PODS, ({ searchParams }: URL) =>
+    searchParams.has('fieldSelector') ? { items: [podOf('node-1', live.agentReady)] } : agents,
+  );
+  api.stubs.set(`${NODES}/node-1`, async () => {
+    live.readsMs.push(time.nowMs);
+    await live.meanwhile();
+    return live.node;
+  });
+  api.stubs.set(`${NODES}/node-1/status`, (_: URL, body: string) => {
+    const refusal = live.refusals.shift();
+    const { labels } = JSON.parse(body).metadata;
+    if (refusal === undefined) setNode({ ...live.node, metadata: { ...live.node.metadata, labels } });
+    return refusal ?? live.node;
+  });
+
+  const config = openConfig(kubeconfig);
+  const client = createKube(await accessOf(config), { agent: 'test', count: () => {} });
+  let requests = 0;
+  const counted = (request: Promise<unknown>) => {
+    requests++;
+    return request.finally(() => requests--);
+  };
+  const get: Kube['get'] = (...args) => counted(client.get(...args));
+  const patch: Kube['patch'] = (...args) => counted(client.patch(...args));
+  const kube = { ...client, get, patch };
+  const logged: { readonly msg: string; readonly because?: string }[] = [];
+  const log = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
+  const metrics = new FleetMetrics('test');
+  const fleet = new FleetController({ kube, config, log, settings: SETTINGS, metrics, time });
+  /** Lets time pass, though not during a request, until this holds. */
+  const until = (what: string, holds: () => boolean) =>
+    waitFor(what, 20_000, async () => holds() || void (requests === 0 && time.pass(TICK_MS)), 5);
+  const stop = new AbortController();
+  const running = fleet.run(stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await running;
+    await client.close();
+  });
+  await until('the first decision', () => fleet.ready);
+  const has = (text: string) => logged.some(({ msg }) => msg.startsWith(text));
+  const outcomes = () =>
+    logged.filter(({ msg }) => msg.startsWith('label ')).map(({ msg, because = '' }) => `${msg} ${because}`);
+  return { api, fleet, time, live, send, setNode, until, has, outcomes };
+}
+
+const lost = podOf('node-1', false);
+
+describe('FleetController', () => {
+  it('asks the circuit breaker again right before it withdraws a label', async (t) => {
+    const { api, time, live, send, until, has, outcomes } = await start(t);
+    live.meanwhile = async () => {
+      send(SETS, SET, 'DELETED');
+      await waitFor('the breaker', 20_000, async () => has('circuit breaker open') || time.pass(TICK_MS), 5);
+    };
+    send(PODS, lost);
+    await until('an outcome', () => outcomes().length > 0);
+    assert.deepEqual([outcomes(), api.patched], [['label kept the circuit breaker opened'], []]);
+  });
+
+  it('remembers its withdrawals for six hours, and counts them in the circuit breaker', async (t) => {
+    const { api, time, send, setNode, until, has, outcomes } = await start(t);
+    for (const [at, seconds] of [90, 180, 90].entries()) {
+      if (at === 2) time.pass(DAMPING_MS);
+      setNode(provenNode('node-1'));
+      send(PODS, podOf('node-1', true));
+      send(PODS, lost);
+      await until('a withdrawal', () => outcomes().length > at);
+      const { status } = api.patched[at] as { status: { conditions: [{ message: string }] } };
+      assert.match(status.conditions[0].message, new RegExp(`Ready for ${seconds} s,`));
+    }
+    send(PODS, podOf('node-2', false));
+    await until('the breaker', () => has('circuit breaker open'));
+  });
+
+  it('restarts the timer of a label that a live read kept', async (t) => {
+    const { live, send, until, outcomes } = await start(t);
+    live.agentReady = true;
+    send(PODS, lost);
+    await until('the first try', () => outcomes().length === 1);
+    live.agentReady = false;
+    await until('the second try', () => outcomes().length === 2);
+    assert.deepEqual(outcomes(), ['label kept the agent agent-node-1 is Ready', 'label withdrawn ']);
+    const [first = 0, second = 0] = live.readsMs;
+    assert.ok(second - first >= TIMEOUTS.agentTimeoutMs, `after ${second - first} ms`);
+  });
+
+  for (const [status, pauseMs, isAlarm] of [
+    [403, 6_000, true],
+    [409, 0, false],
+  ] as const)
+    it(`tries a write that was refused with ${status} again after ${pauseMs / 1_000} s`, async (t) => {
+      const { fleet, live, send, until, has, outcomes } = await start(t);
+      live.refusals.push(refusal(status, 'refused'));
+      send(PODS, lost);
+      await until('the failure', () => has('cannot write the node'));
+      const reasons = fleet.view.alarms.map(({ reason }) => reason);
+      assert.equal(reasons.includes('CannotWriteNodes'), isAlarm);
+      await until('the withdrawal', () => outcomes().length > 0);
+      const [first = 0, second = 0] = live.readsMs;
+      assert.equal(second - first, pauseMs);
+    });
+
+  it('withdraws the label of an earlier boot without waiting for the next decision', async (t) => {
+    const { time, live, setNode, outcomes } = await start(t);
+    const { nowMs } = time;
+    setNode({ ...live.node, status: { ...live.node.status, nodeInfo: { bootID: 'boot-2' } } });
+    await waitFor('the withdrawal', 20_000, async () => outcomes().length > 0);
+    assert.equal(time.nowMs, nowMs);
+  });
+
+  it('is live while it decides', async (t) => {
+    const { fleet, time, until } = await start(t);
+    assert.equal(fleet.live, true);
+    time.nowMs += 30_000;
+    assert.equal(fleet.live, false);
+    await until('a decision', () => fleet.live);
+  });
+});
