@@ -9,19 +9,12 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { accessOf, openConfig } from '../../fleet/access.ts';
 import { FleetController } from '../../fleet/controller.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
-import { parseFleetConfig } from '../../fleet/settings.ts';
 import { waitFor } from '../../hack/run.ts';
 import { readinessOf, readNode } from '../e2e/agents.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 
-/** The shortest durations that the settings allow. */
-const SHORT = {
-  AGENT_TIMEOUT: '10s',
-  NODE_AGE: '0s',
-  CIRCUIT_BREAKER_WINDOW: '30s',
-  RECOVERY_DELAY: '5s',
-  REPORT_INTERVAL: '5s',
-};
+/** Timeouts of a test; the settings of a user allow none that are as short. */
+const TIMEOUTS = { agentTimeoutMs: 1_000, nodeAgeMs: 0, windowMs: 30_000, share: 0.2, recoveryMs: 1_000 };
 
 /** Writes a kubeconfig with a token of the controller's service account only; returns its path. */
 export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
@@ -36,6 +29,8 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   return path;
 }
 
+type FleetRunOptions = { readonly taint?: boolean; readonly agentTimeoutMs?: number };
+
 /** A controller in this process, with a token of its service account. */
 export class FleetRun {
   readonly fleet: FleetController;
@@ -49,10 +44,13 @@ export class FleetRun {
     this.#ended = fleet.run(this.#stop.signal).then(closed);
   }
 
-  static async start(cluster: Cluster, env: Readonly<Record<string, string>> = SHORT): Promise<FleetRun> {
+  static async start(
+    cluster: Cluster,
+    { taint = false, agentTimeoutMs = TIMEOUTS.agentTimeoutMs }: FleetRunOptions,
+  ): Promise<FleetRun> {
+    const timeouts = { ...TIMEOUTS, agentTimeoutMs };
+    const settings = { timeouts, taint, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
     const kubeconfig = await controllerKubeconfig(cluster);
-    const parsed = parseFleetConfig({ ...env, KUBECONFIG: kubeconfig });
-    if ('problems' in parsed) throw new Error(parsed.problems.join('; '));
     const config = openConfig(kubeconfig);
     const metrics = new FleetMetrics('test');
     const kube = createKube(await accessOf(config), {
@@ -60,7 +58,7 @@ export class FleetRun {
       count: metrics.countRequest,
     });
     const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
-    const fleet = new FleetController({ kube, config, log, settings: parsed.config, metrics });
+    const fleet = new FleetController({ kube, config, log, settings, metrics });
     return new FleetRun(fleet, metrics, async () => {
       await kube.close();
       await rm(join(kubeconfig, '..'), { recursive: true });
@@ -109,8 +107,8 @@ export function useFleet(cluster: () => Cluster) {
     names,
     objects: () => objects,
     stateOf,
-    start: async (settings: Readonly<Record<string, string>> = {}) => {
-      const run = await FleetRun.start(cluster(), { ...SHORT, ...settings });
+    start: async (options: FleetRunOptions = {}) => {
+      const run = await FleetRun.start(cluster(), options);
       runs.push(run);
       await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
       return run;

@@ -8,8 +8,6 @@ import {
   applyOverlay,
   deployWith,
   getFromPod,
-  readinessOf,
-  readNode,
   waitForNode,
   waitForRollout,
 } from './agents.ts';
@@ -87,12 +85,11 @@ export async function readFleet(cluster: Cluster): Promise<FleetView> {
   return JSON.parse(await getFromFleet(cluster, '/fleet')) as FleetView;
 }
 
-/** Waits until the circuit breaker is open for this reason; without one, until it is closed. */
-export async function waitForBreaker(cluster: Cluster, reason?: string, timeoutMs = 60_000): Promise<void> {
-  await waitFor(`the circuit breaker (${reason ?? 'closed'})`, timeoutMs, async () => {
+/** Waits until the circuit breaker is closed. */
+async function waitForBreaker(cluster: Cluster): Promise<void> {
+  await waitFor('the circuit breaker to close', 60_000, async () => {
     const { breaker, upToDate } = await readFleet(cluster);
-    const reasons = breaker.map((each) => each.reason as string);
-    return upToDate && (reason === undefined ? reasons.length === 0 : reasons.includes(reason));
+    return upToDate && breaker.length === 0;
   });
 }
 
@@ -114,17 +111,4 @@ async function deleteAgent(cluster: Cluster, node: string): Promise<void> {
   const { name } = await agentOn(cluster, node);
   const force = ['--grace-period=0', '--force', '--ignore-not-found'];
   await cluster.kubectl(['delete', 'pod', '-n', 'gvisor-ready', name, ...force]);
-}
-
-/** Label, condition and its last transition of each node with gVisor. */
-export async function readinessOfNodes(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
-  const states = await Promise.all(
-    GVISOR_NODES.map(async (name) => readinessOf(await readNode(cluster, name))),
-  );
-  return Object.fromEntries(
-    states.map(({ ready, condition, since }, index) => [
-      GVISOR_NODES[index],
-      `${ready} ${condition} ${since}`,
-    ]),
-  );
 }

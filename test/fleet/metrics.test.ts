@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { FleetMetrics } from '../../fleet/metrics.ts';
+import { burningFleet } from './sample-fleet.ts';
+
+it('the metrics have what the alerts read of a fleet in trouble', async () => {
+  const { body } = await new FleetMetrics('0').text(burningFleet());
+  for (const line of [
+    'gvisor_fleet_watches_up 1',
+    'gvisor_fleet_node_labelled{node="sandbox-1"} 1',
+    'gvisor_fleet_node_labelled{node="sandbox-10"} 0',
+    'gvisor_fleet_label_without_agent{node="sandbox-1"} 1',
+    'gvisor_fleet_agents_missing 4',
+    'gvisor_fleet_circuit_breaker_open{reason="AgentsGone"} 0',
+    'gvisor_fleet_circuit_breaker_open{reason="TooManyLost"} 1',
+    'gvisor_fleet_circuit_breaker_open{reason="RollingOut"} 0',
+    'gvisor_fleet_paused_withdrawals 3',
+  ])
+    assert.ok(body.split('\n').includes(line), `no ${line}`);
+  assert.doesNotMatch(body, /label_without_agent\{node="sandbox-11"\}/);
+});
