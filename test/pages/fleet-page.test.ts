@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
+import { measurePage } from '../../bench/fleet-page.ts';
 import { noteOf, rolloutOf } from '../../fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../fleet/sample-fleet.ts';
@@ -270,6 +271,13 @@ describe('the page of the fleet in a browser', () => {
   it('links to its data without JavaScript', async () => {
     const page = await open({ javaScriptEnabled: false });
     assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
+  });
+
+  it('is measured by the benchmark, from the first paint to more rows of a large group', async () => {
+    state.view = sampleFleet(500);
+    const measured = (await measurePage(state.origin)).map(([what = '']) => what.replace('Chromium: ', ''));
+    const filtered = ['filter by name', 'filter taken off', 'every group unfolded'];
+    assert.deepEqual(measured, ['page shown', ...filtered, '200 rows more']);
   });
 
   it('shows 200 of the rows of a group at first, more on request, and filters all rows', async () => {
