@@ -97,7 +97,7 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
     await kube.patch(`/api/v1/nodes/${name}/status`, fleetNodeStatus(), 'strategic');
     await kube.post(PODS, daemonSetPod(name));
     const address = name === names[0] ? DEAD_ADDRESS : LIVE_ADDRESS;
-    await kube.patch(`${PODS}/agent-${name}/status`, { status: runningStatus(true, address) }, 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(true, address), 'strategic');
   });
   const [kube] = kubes;
   const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -136,11 +136,7 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
 async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promise<string[][]> {
   const [kube] = kubes;
   const begun = performance.now();
-  await kube.patch(
-    `${PODS}/agent-${name}/status`,
-    { status: runningStatus(false, DEAD_ADDRESS) },
-    'strategic',
-  );
+  await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, DEAD_ADDRESS), 'strategic');
   await waitFor('the withdrawal', 180_000, async () => {
     const node = (await kube.get(`/api/v1/nodes/${name}`)) as {
       metadata: { labels: Record<string, string> };
@@ -160,19 +156,11 @@ async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<s
       ...daemonSetPod(name, 'two'),
       metadata: { ...daemonSetPod(name, 'two').metadata, name: `next-${name}` },
     });
-    await kube.patch(
-      `${PODS}/agent-${name}/status`,
-      { status: runningStatus(false, LIVE_ADDRESS) },
-      'strategic',
-    );
+    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, LIVE_ADDRESS), 'strategic');
   });
   await pause(60);
   await inBatches(kubes, names, async (kube, name) => {
-    await kube.patch(
-      `${PODS}/next-${name}/status`,
-      { status: runningStatus(true, LIVE_ADDRESS) },
-      'strategic',
-    );
+    await kube.patch(`${PODS}/next-${name}/status`, runningStatus(true, LIVE_ADDRESS), 'strategic');
   });
   const seconds = (performance.now() - begun) / 1_000;
   await pause(30);
@@ -187,11 +175,7 @@ async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise
   const half = names.slice(Math.floor(names.length / 2));
   const begun = performance.now();
   await inBatches(kubes, half, async (kube, name) => {
-    await kube.patch(
-      `${PODS}/agent-${name}/status`,
-      { status: runningStatus(false, LIVE_ADDRESS) },
-      'strategic',
-    );
+    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, LIVE_ADDRESS), 'strategic');
   });
   await waitFor('the circuit breaker', 300_000, async () => {
     const { breaker } = await readView();

@@ -50,7 +50,9 @@ export class FleetObjects {
         conditionOf('GVisorReady', 'True', 'SandboxProven'),
       ],
     });
-    await this.addAgent(name);
+    const pod = daemonSetPod(name);
+    await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body: pod });
+    await this.setAgent(name, true);
   }
 
   /** Writes a part of a Node's status, and labels with it. */
@@ -64,27 +66,14 @@ export class FleetObjects {
     });
   }
 
-  /** Creates the agent's pod on a node, Ready. */
-  async addAgent(node: string, revision?: string): Promise<void> {
-    const body = daemonSetPod(node, revision);
-    await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body });
-    await this.setAgent(node, true);
-  }
-
-  /** Sets readiness and address of the agent on a node; its container runs. */
-  async setAgent(node: string, ready: boolean, podIP?: string): Promise<void> {
+  /** Sets readiness of the agent on a node; its container runs. */
+  async setAgent(node: string, ready: boolean): Promise<void> {
     await this.#send({
       method: 'PATCH',
       patch: 'strategic-merge-patch+json',
       path: `/api/v1/namespaces/gvisor-ready/pods/agent-${node}/status`,
-      body: { status: runningStatus(ready, podIP) },
+      body: runningStatus(ready),
     });
-  }
-
-  /** Deletes the agent's pod without a grace period. */
-  async removeAgent(node: string): Promise<void> {
-    const path = `/api/v1/namespaces/gvisor-ready/pods/agent-${node}`;
-    await this.#send({ method: 'DELETE', path, body: { gracePeriodSeconds: 0 } });
   }
 
   /** Sets the DaemonSet's status to its newest generation with this number of agents. */

@@ -14,7 +14,7 @@ import { readinessOf, readNode } from '../e2e/agents.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 
 /** Timeouts of a test; the settings of a user allow none that are as short. */
-const TIMEOUTS = { agentTimeoutMs: 1_000, nodeAgeMs: 0, windowMs: 30_000, share: 0.2, recoveryMs: 1_000 };
+const TIMEOUTS = { nodeAgeMs: 0, windowMs: 30_000, share: 0.2, recoveryMs: 1_000 };
 
 /** Writes a kubeconfig with a token of the controller's service account only; returns its path. */
 export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
@@ -29,8 +29,6 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   return path;
 }
 
-type FleetRunOptions = { readonly taint?: boolean; readonly agentTimeoutMs?: number };
-
 /** A controller in this process, with a token of its service account. */
 export class FleetRun {
   readonly fleet: FleetController;
@@ -44,12 +42,9 @@ export class FleetRun {
     this.#ended = fleet.run(this.#stop.signal).then(closed);
   }
 
-  static async start(
-    cluster: Cluster,
-    { taint = false, agentTimeoutMs = TIMEOUTS.agentTimeoutMs }: FleetRunOptions,
-  ): Promise<FleetRun> {
+  static async start(cluster: Cluster, agentTimeoutMs: number): Promise<FleetRun> {
     const timeouts = { ...TIMEOUTS, agentTimeoutMs };
-    const settings = { timeouts, taint, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
+    const settings = { timeouts, taint: false, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
     const kubeconfig = await controllerKubeconfig(cluster);
     const config = openConfig(kubeconfig);
     const metrics = new FleetMetrics('test');
@@ -107,8 +102,8 @@ export function useFleet(cluster: () => Cluster) {
     names,
     objects: () => objects,
     stateOf,
-    start: async (options: FleetRunOptions = {}) => {
-      const run = await FleetRun.start(cluster(), options);
+    start: async (agentTimeoutMs = 1_000) => {
+      const run = await FleetRun.start(cluster(), agentTimeoutMs);
       runs.push(run);
       await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
       return run;

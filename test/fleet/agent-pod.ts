@@ -25,13 +25,11 @@ export function daemonSetPod(node: string, revision = 'one') {
   };
 }
 
-/** The status of an agent's pod whose container runs. */
+/** A patch with the status of an agent's pod whose container runs. */
 export function runningStatus(ready: boolean, podIP?: string) {
   const state = { running: { startedAt: '2026-11-25T00:00:00Z' } };
-  return {
-    phase: 'Running',
-    containerStatuses: [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }],
-    conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
-    ...(podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] }),
-  };
+  const containerStatuses = [{ name: 'agent', image: '', imageID: '', restartCount: 0, ready, state }];
+  const conditions = [{ type: 'Ready', status: ready ? 'True' : 'False' }];
+  const address = podIP === undefined ? {} : { podIP, podIPs: [{ ip: podIP }] };
+  return { status: { phase: 'Running', containerStatuses, conditions, ...address } };
 }

@@ -2,15 +2,14 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
-import { createKube, type Kube } from '../../agent/kube/client.ts';
-import { accessOf, openConfig } from '../../fleet/access.ts';
 import { FleetController, type FleetTime } from '../../fleet/controller.ts';
 import { DAMPING_MS, TICK_MS } from '../../fleet/decide.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { waitFor } from '../../hack/run.ts';
-import { fakeApi, refusal, type StubResponse } from '../kubectl/fake-api.ts';
+import { refusal, type StubResponse } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningStatus } from './agent-pod.ts';
-import { AT, provenNode } from './proven-node.ts';
+import { openApi } from './open-api.ts';
+import { AT, PROVEN, provenNode, ready } from './proven-node.ts';
 import { TIMEOUTS } from './simulated-fleet.ts';
 
 const [NODES, PODS] = ['/api/v1/nodes', '/api/v1/namespaces/gvisor-ready/pods'];
@@ -18,8 +17,8 @@ const SETS = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets';
 const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
 const TIMEOUT_MS = 30_000;
 const timeouts = { ...TIMEOUTS, agentTimeoutMs: TIMEOUT_MS };
-const SETTINGS = { timeouts, reportIntervalMs: 300_000, taint: false, port: 0, logLevel: 'info' };
-const podOf = (node: string, isReady: boolean) => ({ ...daemonSetPod(node), status: runningStatus(isReady) });
+const SETTINGS = { timeouts, reportIntervalMs: 300_000, port: 0, logLevel: 'info' };
+const podOf = (node: string, isReady: boolean) => ({ ...daemonSetPod(node), ...runningStatus(isReady) });
 
 /** Passes only in {@link pass}; ahead of the real clock, by which a watch has been up. */
 class VirtualTime implements FleetTime {
@@ -41,8 +40,8 @@ class VirtualTime implements FleetTime {
 }
 
 /** Runs a controller of three nodes with Ready agents. What a test does to a node, it does to node-1. */
-async function start(t: TestContext) {
-  const { api, kubeconfig } = await fakeApi(t);
+async function start(t: TestContext, taint = false) {
+  const { api, config, kube: client } = await openApi(t);
   const time = new VirtualTime();
   const live = {
     node: provenNode('node-1'),
@@ -59,9 +58,14 @@ async function start(t: TestContext) {
     const metadata = { ...object.metadata, resourceVersion: String(++version) };
     watches.get(path)?.write(`${JSON.stringify({ type, object: { ...object, metadata } })}\n`);
   };
-  const setNode = (node: typeof live.node) => {
-    live.node = node;
-    send(NODES, node);
+  const setNode = (metadata: object, status: object = {}) => {
+    const { node } = live;
+    live.node = {
+      ...node,
+      metadata: { ...node.metadata, ...metadata },
+      status: { ...node.status, ...status },
+    };
+    send(NODES, live.node);
   };
   const names = ['node-1', 'node-2', 'node-3'];
   api.list(NODES, names.map(provenNode));
@@ -78,24 +82,22 @@ async function start(t: TestContext) {
   api.stubs.set(`${NODES}/node-1/status`, (_: URL, body: string) => {
     const refusal = live.refusals.shift();
     const { labels } = JSON.parse(body).metadata;
-    if (refusal === undefined) setNode({ ...live.node, metadata: { ...live.node.metadata, labels } });
+    if (refusal === undefined) setNode({ labels });
     return refusal ?? live.node;
   });
 
-  const config = openConfig(kubeconfig);
-  const client = createKube(await accessOf(config), { agent: 'test', count: () => {} });
   let requests = 0;
-  const counted = (request: Promise<unknown>) => {
-    requests++;
-    return request.finally(() => requests--);
-  };
-  const get: Kube['get'] = (...args) => counted(client.get(...args));
-  const patch: Kube['patch'] = (...args) => counted(client.patch(...args));
-  const kube = { ...client, get, patch };
+  const counted =
+    <Given extends unknown[]>(send: (...given: Given) => Promise<unknown>) =>
+    (...given: Given) => {
+      requests++;
+      return send(...given).finally(() => requests--);
+    };
+  const kube = { ...client, get: counted(client.get), patch: counted(client.patch) };
   const logged: { readonly msg: string; readonly because?: string }[] = [];
   const log = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
   const metrics = new FleetMetrics('test');
-  const fleet = new FleetController({ kube, config, log, settings: SETTINGS, metrics, time });
+  const fleet = new FleetController({ kube, config, log, settings: { ...SETTINGS, taint }, metrics, time });
   /** Lets time pass, though not during a request, until this holds. */
   const until = (what: string, holds: () => boolean) =>
     waitFor(what, 20_000, async () => holds() || void (requests === 0 && time.pass(TICK_MS)), 5);
@@ -104,7 +106,6 @@ async function start(t: TestContext) {
   t.after(async () => {
     stop.abort();
     await running;
-    await client.close();
   });
   await until('the first decision', () => fleet.ready);
   const has = (text: string) => logged.some(({ msg }) => msg.startsWith(text));
@@ -131,7 +132,7 @@ describe('FleetController', () => {
     const { api, time, send, setNode, until, has, outcomes } = await start(t);
     for (const [at, seconds] of [30, 60, 120, 30].entries()) {
       if (at === 3) time.pass(DAMPING_MS);
-      setNode(provenNode('node-1'));
+      setNode(provenNode('node-1').metadata);
       send(PODS, podOf('node-1', true));
       send(PODS, lost);
       await until('a withdrawal', () => outcomes().length > at);
@@ -170,13 +171,20 @@ describe('FleetController', () => {
       assert.equal(second - first, pauseMs);
     });
 
-  it('withdraws the label of an earlier boot without waiting for the next decision', async (t) => {
-    const { time, live, setNode, outcomes } = await start(t);
-    const { nowMs } = time;
-    setNode({ ...live.node, status: { ...live.node.status, nodeInfo: { bootID: 'boot-2' } } });
-    await waitFor('the withdrawal', 20_000, async () => outcomes().length > 0);
-    assert.equal(time.nowMs, nowMs);
-  });
+  for (const [what, taint, status, patch] of [
+    ['withdraws the label of an earlier boot', false, { nodeInfo: { bootID: 'boot-2' } }, /NodeRebooted/],
+    ['taints a node that is not Ready', true, { conditions: [ready('Unknown'), PROVEN] }, /"taints":/],
+  ] as const)
+    it(`${what} at once, even if the circuit breaker is open`, async (t) => {
+      const { api, time, send, setNode, until, has } = await start(t, taint);
+      send(SETS, SET, 'DELETED');
+      await until('the breaker', () => has('circuit breaker open'));
+      const { nowMs } = time;
+      setNode({}, status);
+      await waitFor('the write', 20_000, async () => api.patched.length > 0);
+      assert.match(JSON.stringify(api.patched[0]), patch);
+      assert.equal(time.nowMs, nowMs);
+    });
 
   it('is live while it decides', async (t) => {
     const { fleet, time, until } = await start(t);

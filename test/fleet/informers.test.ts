@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { pino } from 'pino';
-import { createKube } from '../../agent/kube/client.ts';
-import { accessOf, openConfig } from '../../fleet/access.ts';
 import { Informer } from '../../fleet/informers.ts';
 import { agentPodOf } from '../../fleet/objects.ts';
 import { waitFor } from '../../hack/run.ts';
-import { fakeApi } from '../kubectl/fake-api.ts';
+import { openApi } from './open-api.ts';
 
 const BOOKMARK = `${JSON.stringify({
   type: 'BOOKMARK',
@@ -28,15 +26,13 @@ type OnWatch = (watch: number, response: ServerResponse) => void;
 
 /** Runs an informer of pods; `watched` has the resourceVersion of each watch, which begins with `firstBytes`. */
 async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firstBytes = BOOKMARK) {
-  const { api, kubeconfig } = await fakeApi(t);
+  const { api, config, kube } = await openApi(t);
   api.stubs.set('/api/v1/namespaces/a/pods', LIST);
   const watched: (string | null)[] = [];
   api.onWatch = ({ searchParams }, response) => {
     watched.push(searchParams.get('resourceVersion'));
     response.write(firstBytes, () => onWatch(watched.length, response));
   };
-  const config = openConfig(kubeconfig);
-  const kube = createKube(await accessOf(config), { agent: 'test', count: () => {} });
   const reach = { kube, config, log: pino({ level: 'silent' }) };
   const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
   const stop = new AbortController();
@@ -44,7 +40,6 @@ async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firs
   t.after(async () => {
     stop.abort();
     await running;
-    await kube.close();
   });
   return { informer, config, watched };
 }

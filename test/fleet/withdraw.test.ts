@@ -1,31 +1,24 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
-import { createKube } from '../../agent/kube/client.ts';
 import { handlerKey, OWN_KEYS } from '../../agent/node/object.ts';
-import { accessOf, openConfig } from '../../fleet/access.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
 import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
-import { fakeApi } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningStatus } from './agent-pod.ts';
+import { openApi } from './open-api.ts';
 import { AT, PROVEN, provenNode, ready } from './proven-node.ts';
 
 const NODE = provenNode('node-1');
 const CACHED = fleetNodeOf(NODE as unknown as V1Node);
 
 /** The pod of an agent whose container runs. */
-const agentPod = (isReady: boolean) => ({
-  ...daemonSetPod('node-1'),
-  status: runningStatus(isReady, '10.0.0.7'),
-});
+const agentPod = (isReady: boolean) => ({ ...daemonSetPod('node-1'), ...runningStatus(isReady, '10.0.0.7') });
 
 /** An API server with this Node and this pod. */
 async function serve(t: TestContext, node: object, pods: readonly object[] = [agentPod(false)]) {
-  const { api, kubeconfig } = await fakeApi(t);
+  const { api, kube } = await openApi(t);
   for (const path of ['/api/v1/nodes/node-1', '/api/v1/nodes/node-1/status']) api.stubs.set(path, node);
   api.list('/api/v1/namespaces/gvisor-ready/pods', pods);
-  const kube = createKube(await accessOf(openConfig(kubeconfig)), { agent: 'test', count: () => {} });
-  t.after(() => kube.close());
   const options: WithdrawOptions = {
     kube,
     timeoutMs: 900_000,

@@ -19,11 +19,7 @@ export type StubResponse = {
 };
 
 /** Response of a path: an object, a whole response, or a function of the request; null never responds. */
-export type Stub =
-  | object
-  | StubResponse
-  | null
-  | ((url: URL, body: string, method: string) => Stub | Promise<Stub>);
+export type Stub = object | StubResponse | null | ((url: URL, body: string, method: string) => Stub);
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
