@@ -39,7 +39,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     const run = await start(5_000);
     await Promise.all(['node-1', 'node-2'].map((name) => objects().setAgent(name, false)));
     await until('two paused withdrawals', 30_000, () => run.fleet.view.paused.length === 2);
-    assert.deepEqual(run.breaker, ['TooManyLost']);
+    assert.deepEqual(run.breaker(), ['TooManyLost']);
     await assertStillProven(...names);
     const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
     assert.notEqual(await cluster().kubectl([...events, '-o', 'name']), '');
@@ -64,10 +64,10 @@ describe('the fleet controller on a real API server, with its own token', () => 
     const run = await start();
     await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
     await until('the watches to be down', 20_000, () => !run.fleet.view.upToDate);
-    await until('the circuit breaker to open', 5_000, () => run.breaker.includes('ApiServerAway'));
+    await until('the circuit breaker to open', 5_000, () => run.breaker().includes('ApiServerAway'));
     await cluster().startApiServer();
     await until('the watches to be up', 60_000, () => run.fleet.view.upToDate);
-    await until('the circuit breaker to close', 20_000, () => run.breaker.length === 0);
+    await until('the circuit breaker to close', 20_000, () => run.breaker().length === 0);
     await assertStillProven(...names);
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');

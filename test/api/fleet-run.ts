@@ -29,45 +29,26 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
   return path;
 }
 
-/** A controller in this process, with a token of its service account. */
-export class FleetRun {
-  readonly fleet: FleetController;
-  readonly metrics: FleetMetrics;
-  readonly #stop = new AbortController();
-  readonly #ended: Promise<unknown>;
-
-  private constructor(fleet: FleetController, metrics: FleetMetrics, closed: () => Promise<unknown>) {
-    this.fleet = fleet;
-    this.metrics = metrics;
-    this.#ended = fleet.run(this.#stop.signal).then(closed);
-  }
-
-  static async start(cluster: Cluster, agentTimeoutMs: number): Promise<FleetRun> {
-    const timeouts = { ...TIMEOUTS, agentTimeoutMs };
-    const settings = { timeouts, taint: false, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
-    const kubeconfig = await controllerKubeconfig(cluster);
-    const config = openConfig(kubeconfig);
-    const metrics = new FleetMetrics('test');
-    const kube = createKube(await accessOf(config), {
-      agent: 'gvisor-ready-fleet/test',
-      count: metrics.countRequest,
-    });
-    const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
-    const fleet = new FleetController({ kube, config, log, settings, metrics });
-    return new FleetRun(fleet, metrics, async () => {
-      await kube.close();
-      await rm(join(kubeconfig, '..'), { recursive: true });
-    });
-  }
-
-  get breaker(): readonly string[] {
-    return this.fleet.view.breaker.map(({ reason }) => reason);
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort();
-    await this.#ended;
-  }
+/** Starts a controller in this process, with a token of its service account. */
+async function startController(cluster: Cluster, agentTimeoutMs: number) {
+  const kubeconfig = await controllerKubeconfig(cluster);
+  const config = openConfig(kubeconfig);
+  const metrics = new FleetMetrics('test');
+  const agent = 'gvisor-ready-fleet/test';
+  const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
+  const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
+  const timeouts = { ...TIMEOUTS, agentTimeoutMs };
+  const settings = { timeouts, taint: false, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
+  const fleet = new FleetController({ kube, config, log, settings, metrics });
+  const end = new AbortController();
+  const ended = fleet.run(end.signal);
+  const stop = async () => {
+    end.abort();
+    await ended;
+    await kube.close();
+    await rm(join(kubeconfig, '..'), { recursive: true });
+  };
+  return { fleet, metrics, breaker: () => fleet.view.breaker.map(({ reason }) => reason), stop };
 }
 
 export const until = (what: string, timeoutMs: number, holds: () => boolean | Promise<boolean>) =>
@@ -77,7 +58,7 @@ export const until = (what: string, timeoutMs: number, holds: () => boolean | Pr
 export function useFleet(cluster: () => Cluster) {
   const names = ['node-1', 'node-2', 'node-3'] as const;
   let objects: FleetObjects;
-  let runs: FleetRun[] = [];
+  let runs: Awaited<ReturnType<typeof startController>>[] = [];
   before(async () => {
     objects = await FleetObjects.open(cluster());
     for (const name of names) await objects.addNode(name);
@@ -103,7 +84,7 @@ export function useFleet(cluster: () => Cluster) {
     objects: () => objects,
     stateOf,
     start: async (agentTimeoutMs = 1_000) => {
-      const run = await FleetRun.start(cluster(), agentTimeoutMs);
+      const run = await startController(cluster(), agentTimeoutMs);
       runs.push(run);
       await until('the controller to list the fleet', 20_000, () => run.fleet.ready);
       return run;

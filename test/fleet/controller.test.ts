@@ -34,8 +34,8 @@ class VirtualTime implements FleetTime {
 
   pass(ms: number): void {
     this.nowMs += ms;
-    const due = [...this.#rests].filter(({ untilMs }) => untilMs <= this.nowMs);
-    for (const rest of due) if (this.#rests.delete(rest)) rest.end();
+    for (const rest of [...this.#rests])
+      if (rest.untilMs <= this.nowMs && this.#rests.delete(rest)) rest.end();
   }
 }
 

@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
-import type { Cluster } from '../../cluster/cluster.ts';
-import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
-import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentPids, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
@@ -16,35 +11,15 @@ import {
   getFromFleet,
   readFleet,
   restoreAgents,
-  scaleFleet,
 } from '../e2e/fleet-cluster.ts';
-import { shortenRules, stopMonitoring, watchAlerts } from '../e2e/monitored-cluster.ts';
-import { readRules } from '../monitoring/alerts.ts';
 
-let prometheus: Prometheus;
-const cluster = useCluster(prepare, async (opened) => {
-  await restoreAgents(opened);
-  await stopMonitoring(opened);
-});
-const { fires, resolves } = watchAlerts(() => prometheus);
-
-/** Deploys the controller, and a Prometheus without kube-state-metrics. */
-async function prepare(opened: Cluster): Promise<void> {
-  await deployQuickFleet(opened);
-  const components = join(REPO, 'manifests/components');
-  const read = (file: string) => readFile(join(components, file), 'utf8');
-  await opened.kubectl(['apply', '-f', join(components, 'monitoring/scrape-rbac.yaml')]);
-  prometheus = await startPrometheus(opened, {
-    scrapeConfigs: [await read('monitoring/scrape-config.yaml')],
-    rules: [JSON.stringify(shortenRules(await readRules()))],
-  });
-}
+const cluster = useCluster(deployQuickFleet, restoreAgents);
 
 type Readiness = ReturnType<typeof readinessOf>;
 const isLost = ({ ready, condition }: Readiness) => ready === 'false' && condition === 'Unknown AgentLost';
 const isProven = ({ ready, condition }: Readiness) => ready === 'true' && condition === 'True SandboxProven';
 
-describe('the fleet controller and the alert that misses it, on a real cluster with a real Prometheus', () => {
+describe('the fleet controller on a real cluster', () => {
   it('reports the releases and last proof of a node, and renders its page', async () => {
     const node = await waitFor('a proof', 30_000, async () => {
       const { nodes } = await readFleet(cluster());
@@ -76,12 +51,5 @@ describe('the fleet controller and the alert that misses it, on a real cluster w
     await waitForNode(cluster(), 'node-2', isLost, 120_000);
     await machine.kill('CONT', pids);
     await waitForNode(cluster(), 'node-2', isProven);
-  });
-
-  it('is missed by GVisorFleetUnseen', async () => {
-    await scaleFleet(cluster(), 0);
-    await fires('GVisorFleetUnseen');
-    await scaleFleet(cluster(), 1);
-    await resolves('GVisorFleetUnseen');
   });
 });
