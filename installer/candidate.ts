@@ -53,7 +53,7 @@ const tasksV1 = {
 const optionsV1 = { Options: message({ typeUrl: [1, 'string'], configPath: [2, 'string'] }) };
 
 /** https://github.com/containerd/containerd/tree/v2.4.2/api/services and api/types/runtimeoptions/v1 */
-const SCHEMA = new protobuf.Root();
+export const SCHEMA = new protobuf.Root();
 SCHEMA.define('containerd.services.containers.v1', withService('Containers', containersV1));
 SCHEMA.define('containerd.services.tasks.v1', withService('Tasks', tasksV1));
 SCHEMA.define('runtimeoptions.v1', optionsV1);

@@ -43,8 +43,8 @@ export async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Removes the generations that no journal and none of the `loaded` files of handlers names, and that no process and no
- * `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program containerd deletes
+ * Removes the generations that no journal, unless to take it away, and none of the `loaded` files of handlers names, and
+ * that no process and no `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program containerd deletes
  * a running pod when it restarts, so a generation lives as long as a pod of it.
  */
 export async function removeUnusedGenerations(
@@ -52,7 +52,7 @@ export async function removeUnusedGenerations(
   { loaded, bundled }: { readonly loaded: readonly string[]; readonly bundled: readonly string[] },
 ): Promise<readonly string[]> {
   const kept = (await readJournals(root)).flatMap(({ installed, previous, pending }) =>
-    [installed, previous, pending].map((each) => each?.generation),
+    [installed, previous, pending?.removes ? undefined : pending].map((each) => each?.generation),
   );
   const others = (await listGenerations(root)).filter(
     ({ directory }) => !kept.includes(directory) && !isNamed(directory, loaded),
@@ -68,6 +68,7 @@ export async function removeUnusedGenerations(
   return used;
 }
 
-function isNamed(directory: string, paths: readonly string[]): boolean {
+/** Whether one of the paths leads into a generation's directory. */
+export function isNamed(directory: string, paths: readonly string[]): boolean {
   return paths.some((path) => path.startsWith(`${directory}/`));
 }

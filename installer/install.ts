@@ -6,7 +6,7 @@ import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
 import { proveCandidate } from './candidate.ts';
 import { type ContainerdProcess, findContainerd, isLoaded, loadedByOthers } from './containerd.ts';
-import { removeUnusedGenerations } from './generations.ts';
+import { isNamed, removeUnusedGenerations, usersOf } from './generations.ts';
 import {
   holds,
   planHandler,
@@ -33,9 +33,9 @@ import { type Generation, generationAt, generationOf, readRelease, stage } from 
 /** How long a release that failed is not tried again, so that no controller restarts containerd again and again. */
 const RETRY_MS = 30 * 60_000;
 
-/** On a busy node a probe of the agent that began before the handler went takes long to end. */
-const LAST_PROBE_MS = 60_000;
-const PROBE_POLL_MS = 200;
+/** On a busy node the last pods, and a probe of the agent that began before the handler went, take long to end. */
+const ENDING_MS = 120_000;
+const ENDING_POLL_MS = 200;
 const BUNDLES_MS = 20_000;
 
 export type InstallOptions = {
@@ -91,17 +91,25 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   await removeUnused(node);
 }
 
-/** Resolves as {@link removeUnusedGenerations}; with undefined, and removes nothing, where containerd does not say what it needs. */
-async function removeUnused({ root, host, client, handler }: Node): Promise<readonly string[] | undefined> {
+/**
+ * Removes the generations that nothing needs, and resolves with those that only sandboxes need: pods that run, or what is
+ * ending. Removes nothing and resolves with undefined if containerd does not say what it needs.
+ */
+async function removeUnused({ root, host, client, handler }: Node): Promise<Remaining | undefined> {
   try {
     const loaded = loadedByOthers(await client.status(), handler);
-    const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
-    const bundled = (bundles ?? []).flatMap(({ program }) => program ?? []);
-    return await removeUnusedGenerations(root, { loaded, bundled });
+    const pods = (await client.listSandboxes('SANDBOX_READY')).filter((each) => !isProbe(each));
+    const bundles = (await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS))) ?? [];
+    const programsOf = (of: typeof bundles) => of.flatMap(({ program }) => program ?? []);
+    const used = await removeUnusedGenerations(root, { loaded, bundled: programsOf(bundles) });
+    const running = programsOf(bundles.filter(({ id }) => pods.some((pod) => pod.id === id)));
+    return { used, ending: used.filter((directory) => !isNamed(directory, running)) };
   } catch {
     return undefined;
   }
 }
+
+type Remaining = { readonly used: readonly string[]; readonly ending: readonly string[] };
 
 /** Copies a release's programs to the node, for systems that bring the handler themselves. */
 export async function stageOnly(
@@ -150,7 +158,7 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   await undoOthers(node, containerd);
   if (await needsRestart(node, undefined)) await waitForQuiet(node);
   const old = await currentText(root, journal);
-  const { installed = journal.pending, previous } = journal;
+  const { installed = journal.pending } = journal;
   // From here on an interrupted removal is an interrupted installation: the next run of either finds what is left.
   if (installed !== undefined) {
     const { generation, written } = installed;
@@ -164,22 +172,45 @@ export async function remove(node: Node, force: boolean): Promise<void> {
   }
   await loadQuietly(node, containerd, undefined);
   if (!node.noRestart) await proveRunc(node);
+  await removePrograms(node, force);
   await removeJournal(root, handler);
+  await removeUnused(node);
   report({ step: 'commit', state: 'pass', text: `handler "${handler}" is gone` });
-  const own = [installed, previous].map((each) => each?.generation);
-  const deadlineMs = performance.now() + (force ? 0 : LAST_PROBE_MS);
-  for (;;) {
-    const used = (await removeUnused(node))?.filter((generation) => own.includes(generation));
-    if (used?.length === 0) break;
-    if (performance.now() > deadlineMs) {
-      const text =
-        used === undefined
-          ? 'the programs stay, because containerd does not say which it needs: delete them later'
-          : `${used.join(' and ')} stays, because sandboxes need it: delete it once they have ended`;
-      return report({ step: 'stage', state: 'skipped', text });
+}
+
+/**
+ * Removes the programs that no other handler and no pod needs, once the sandboxes that are ending have ended; throws a
+ * {@link Refusal} if that takes too long. With `force` it does not wait, and says which programs stay.
+ */
+async function removePrograms(node: Node, force: boolean): Promise<void> {
+  const say = (text: string) => node.report({ step: 'stage', state: 'skipped', text });
+  const deadlineMs = performance.now() + ENDING_MS;
+  for (let poll = 0; ; poll++) {
+    const left = await removeUnused(node);
+    if (force || left?.ending.length === 0) {
+      if (left === undefined)
+        say('the programs stay, because containerd does not say which it needs: delete them later');
+      for (const directory of left?.used ?? [])
+        say(`${directory} stays, because sandboxes need it: delete it once they have ended`);
+      return;
     }
-    await timers.setTimeout(PROBE_POLL_MS);
+    const because = await whyNotGone(node, left);
+    if (performance.now() > deadlineMs) {
+      const next = 'Run remove again later; kubectl gvisor-ready why node/NODE says what does not end';
+      const message = `Handler "${node.handler}" is gone, and its programs are not: ${because}. ${next}`;
+      throw new Refusal('stage', message);
+    }
+    if (poll === 0) say(`waiting up to ${ENDING_MS / 1_000} s: ${because}`);
+    await timers.setTimeout(ENDING_POLL_MS);
   }
+}
+
+async function whyNotGone({ root }: Node, left: Remaining | undefined): Promise<string> {
+  if (left === undefined) return 'containerd does not say which programs it needs';
+  const users = await usersOf(root, left.ending.map(generationAt));
+  const what =
+    users.length === 0 ? 'a record of containerd' : `process ${users.map(({ pid }) => pid).join(', ')}`;
+  return `sandboxes that have ended still run ${left.ending.join(' and ')} (${what})`;
 }
 
 async function refusePods({ client, handler }: Node): Promise<void> {

@@ -1,14 +1,19 @@
 import { status } from '@grpc/grpc-js';
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
 import { SCHEMA } from '../../../agent/containerd/schema.ts';
+import { SCHEMA as TASKS } from '../../../installer/candidate.ts';
 
-const DEFINITIONS = fromJSON(SCHEMA.toJSON(), { longs: Number, enums: String, defaults: true });
+/** containerd's services as the agent calls them, and further methods that only the installer calls. */
+const DEFINITIONS = [TASKS, SCHEMA].map((each) =>
+  fromJSON(each.toJSON(), { longs: Number, enums: String, defaults: true }),
+);
 
 /** containerd's services in the fake; `nameOf` gives the name of a method in scripts. */
-export const SERVICES = Object.entries(DEFINITIONS).flatMap(([name, definition]) => {
+export const SERVICES = Object.keys(DEFINITIONS[1] ?? {}).flatMap((name) => {
+  const definition = Object.assign({}, ...DEFINITIONS.map((each) => each[name])) as ServiceDefinition;
   if ('format' in definition) return []; // a message
   const service = /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.` : '';
-  return { definition: definition as ServiceDefinition, nameOf: (method: string) => `${service}${method}` };
+  return { definition, nameOf: (method: string) => `${service}${method}` };
 });
 
 /** A gRPC error as the response. */
@@ -25,8 +30,8 @@ export class Refusal extends Error {
 // biome-ignore lint/suspicious/noExplicitAny: the type of a request depends on its method
 export type Request = any;
 
-/** Response of a method; a pending promise is a hanging call. */
-export type Script = (request: Request) => object | Promise<object>;
+/** Response of a method, to a call in a namespace of containerd; a pending promise is a hanging call. */
+export type Script = (request: Request, namespace?: string) => object | Promise<object>;
 
 export const HANGS: Script = () => Promise.withResolvers<object>().promise;
 

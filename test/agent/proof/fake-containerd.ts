@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { type Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/containerd/client.ts';
 import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 import { FakeSandboxes } from './fake-sandboxes.ts';
@@ -134,8 +134,9 @@ export class FakeContainerd {
         responded = true;
         respond(error, value);
       };
+      const [namespace = ''] = call.metadata.get('containerd-namespace').map(String);
       Promise.resolve(request)
-        .then(script)
+        .then((each) => script(each, namespace))
         .then(
           (value: object) => end(null, value),
           (error: Refusal) => end({ code: error.code ?? status.UNKNOWN, details: error.message }),
@@ -146,6 +147,7 @@ export class FakeContainerd {
 
 type Call = {
   readonly request: Request;
+  readonly metadata: Metadata;
   getDeadline(): Date | number;
   on(event: 'cancelled', listener: () => void): void;
 };
