@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { TimerOptions } from 'node:timers';
 import timers from 'node:timers/promises';
 import { parse } from 'smol-toml';
 import { readDistribution } from '../../agent/containerd/distribution.ts';
@@ -75,6 +77,17 @@ export async function scene(t: TestContext, changes: Partial<Node> = {}) {
   return {
     ...{ root, read, node, containerd, candidates, restarts, said },
     write: (path: string, text: string) => writeFileSync(at(path), text),
+    /** Adds a running pod whose shim is this program of the node. */
+    addPod: async (id: string, handler: string, shim: string) => {
+      const [uid, bundle] = ['01234567-89ab-cdef-0123-456789abcdef', at(`${client.bundles}/${id}`)];
+      const config = {
+        linux: { cgroupParent: `/kubepods/pod${uid}` },
+        metadata: { name: 'pod', namespace: 'eval', uid },
+      };
+      containerd.sandboxes.add(id, {}, { config, handler });
+      await mkdir(bundle, { recursive: true });
+      await writeFile(`${bundle}/shim-binary-path`, shim);
+    },
     journal: (handler = 'runsc') => readJournal(root, handler),
     install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) =>
       install(
@@ -168,12 +181,13 @@ function useProgramsIn(t: TestContext, directory: string): void {
   });
 }
 
-/** Has pauses end at once, and the monotonic clock jump by them. */
+/** Has pauses end at once, and the monotonic clock jump by them; not timeouts, which have a signal. */
 function skipPauses(t: TestContext): void {
   const [now, pause] = [performance.now.bind(performance), timers.setTimeout];
   let skippedMs = 0;
   t.mock.method(performance, 'now', () => now() + skippedMs);
-  t.mock.method(timers, 'setTimeout', (ms: number) => {
+  t.mock.method(timers, 'setTimeout', (ms: number, value?: unknown, options?: TimerOptions) => {
+    if (options?.signal !== undefined) return pause(ms, value, options);
     skippedMs += ms;
     return pause(1);
   });
