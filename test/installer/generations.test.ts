@@ -1,48 +1,35 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readlink, rm } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import type { Runtime } from '../../agent/containerd/client.ts';
-import { waitFor } from '../../hack/run.ts';
 import { loadedByOthers } from '../../installer/containerd.ts';
 import { listGenerations, removeUnusedGenerations, usersOf } from '../../installer/generations.ts';
 import { removeJournal, writeJournal } from '../../installer/journal.ts';
 import { GENERATIONS, generationAt } from '../../installer/release.ts';
 
 let directory: string;
-const children: ChildProcess[] = [];
 
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'generations-'));
 });
-after(async () => {
-  for (const child of children) child.kill('SIGKILL');
-  await rm(directory, { recursive: true });
-});
+after(() => rm(directory, { recursive: true }));
 
 it('a generation is used by its own programs, and not by another program at its path in a container', async () => {
+  const root = join(directory, 'host');
   const generation = generationAt(join(directory, 'release-20260223.0-0123456789ab'));
-  const others = join(directory, 'others');
-  for (const each of [generation.directory, others]) {
-    await mkdir(each);
-    await copyFile('/bin/sleep', join(each, 'runsc'));
+  const [shim, other] = [generation.shim, generation.runsc];
+  for (const each of [generation.directory, join(root, generation.directory), join(root, 'proc')])
+    await mkdir(each, { recursive: true });
+  for (const program of [shim, other]) await writeFile(program, '');
+  await link(shim, join(root, shim));
+  await writeFile(join(root, other), '');
+  for (const [pid, program] of Object.entries({ 11: shim, 12: other, 13: '/bin/sleep' })) {
+    await mkdir(join(root, 'proc', pid));
+    await symlink(program, join(root, 'proc', pid, 'exe'));
   }
-  const own = spawn(generation.runsc, ['60']);
-  const script = 'mount --bind "$0" "$1" && exec "$1/runsc" 60';
-  const words = ['--user', '--map-root-user', '--mount', 'sh', '-c', script, others, generation.directory];
-  const contained = spawn('unshare', words);
-  children.push(own, contained);
-  await waitFor('both to run', 10_000, async () => {
-    const programs = await Promise.all([own, contained].map(({ pid }) => readlink(`/proc/${pid}/exe`)));
-    return programs.every((program) => program === generation.runsc);
-  });
-  const users = await usersOf('/', [generation]);
-  assert.deepEqual(
-    users.map(({ pid }) => pid),
-    [own.pid],
-  );
+  assert.deepEqual(await usersOf(root, [generation]), [{ pid: 11, directory: generation.directory }]);
 });
 
 it('a generation goes once no handler, no journal of one, and no sandbox needs it', async () => {

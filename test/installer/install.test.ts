@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { describe, it } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { installJournal } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
-import { refuses } from '../agent/proof/containerd-scripts.ts';
+import { GENERATIONS } from '../../installer/release.ts';
+import { HANGS, refuses } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, ORIGINAL, refusal, scene } from './scene.ts';
 
 type Scene = Awaited<ReturnType<typeof scene>>;
 const JOURNAL = installJournal('runsc');
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
+const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 /** A dump to which the installer's text adds a line. */
 const adds = (text: string) => `cat .${CONFIG}; grep -q BEGIN .${CONFIG} && printf '${text}' || :`;
 /** Has containerd refuse sandboxes of a handler while it has loaded a release. */
@@ -315,5 +318,164 @@ describe('rollback', () => {
     assert.deepEqual(await on.journal(), { format: 1, handler: 'runsc', installed, previous });
     await rollback(on.node);
     assert.deepEqual([await on.journal(), on.restarts()], [journal, 4]);
+  });
+});
+
+describe('remove', () => {
+  it('brings back what was there before, and says once that it is done', async (t) => {
+    const on = await scene(t);
+    const before = on.state();
+    await on.install();
+    await on.install('release-2');
+    await remove(on.node, false);
+    assert.deepEqual(on.state(), { ...before, restarts: 3 });
+    assert.equal(on.said.at(-1), 'commit pass handler "runsc" is gone');
+    await remove(on.node, false);
+    assert.match(on.said.at(-1) ?? '', /^commit skipped handler "runsc" is not installed/);
+  });
+
+  it('refuses while pods of its handler run, and by force keeps their programs', async (t) => {
+    const on = await scene(t);
+    const canary = { ...on.node, handler: 'runsc-canary' };
+    await on.install();
+    await on.install('release-2', {}, canary);
+    const [generation = ''] = (await on.journal())?.installed?.generation.match(/[^/]+$/) ?? [];
+    await on.addPod(POD, 'runsc', `${GENERATIONS}/${generation}/containerd-shim-runsc-v1`);
+    const before = on.state();
+    assert.match(
+      await refusal(remove(on.node, false)),
+      /^quiet: Pods of handler "runsc" still run \(eval\/pod\)/,
+    );
+    assert.deepEqual(on.state(), before);
+    await remove(on.node, true);
+    assert.match(on.said.at(-2) ?? '', /^stage skipped .*release-1-\w+ stays, because sandboxes need it/);
+    await remove(canary, false);
+    assert.deepEqual([on.read(CONFIG), on.state().files], [ORIGINAL, [generation]]);
+  });
+
+  it('finishes a removal that was interrupted', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    const failing = remove({ ...on.node, restartCommand: 'exit 4' }, false);
+    assert.match(await refusal(failing), /^restart: containerd did not restart/);
+    assert.equal((await on.journal())?.pending?.removes, true);
+    await remove(on.node, false);
+    assert.deepEqual([on.read('/run/loaded.toml'), on.state().files], [ORIGINAL, []]);
+  });
+
+  /** What keeps programs of a generation before the last two, the text that says so, and how it ends. */
+  const KEPT: Readonly<Record<string, [(on: Scene) => () => unknown, RegExp]>> = {
+    'a sandbox that is ending': [
+      ({ containerd, root }) => {
+        containerd.sandboxes.end(POD);
+        return () => rmSync(`${root}${BUNDLES}/${POD}`, { recursive: true });
+      },
+      /sandboxes that have ended still run \/usr\/\S+release-1-\w+ \(a record of containerd\)/,
+    ],
+    'a containerd that does not say what it needs': [
+      (on) => {
+        on.containerd.sandboxes.remove(POD);
+        rmSync(`${on.root}${BUNDLES}`, { recursive: true });
+        let isBusy = false;
+        const { Status = HANGS } = on.containerd.scripts;
+        script(on, {
+          RemovePodSandbox: () => {
+            isBusy = true;
+            return {};
+          },
+          Status: (request) => (isBusy ? refuses('busy') : Status)(request),
+        });
+        return () => script(on, { Status });
+      },
+      /containerd does not say which programs it needs/,
+    ],
+  };
+  for (const [what, [keep, because]] of Object.entries(KEPT)) {
+    const kept = async (t: TestContext) => {
+      const on = await scene(t);
+      await on.install();
+      const { generation } = (await on.journal())?.installed ?? {};
+      await on.addPod(POD, 'runsc', `${generation}/containerd-shim-runsc-v1`);
+      await on.install('release-2');
+      await on.install('release-2', { flags: new Map([['debug', 'true']]) });
+      return { ...on, end: keep(on) };
+    };
+
+    it(`waits for ${what}`, async (t) => {
+      const { end, ...on } = await kept(t);
+      const report: Node['report'] = (progress) => {
+        on.node.report(progress);
+        if (progress.text.startsWith('waiting up to 120 s')) end();
+      };
+      await remove({ ...on.node, report }, false);
+      assert.match(on.said.at(-2) ?? '', because);
+      assert.deepEqual([on.said.at(-1), on.state().files], ['commit pass handler "runsc" is gone', []]);
+    });
+
+    it(`does not say that it is done beside ${what}`, async (t) => {
+      const { end, ...on } = await kept(t);
+      const said = await refusal(remove(on.node, false));
+      assert.match(
+        said,
+        /^stage: Handler "runsc" is gone, and its programs are not: .*Run remove again later/,
+      );
+      assert.match(said, because);
+      assert.doesNotMatch(on.said.at(-1) ?? '', /is gone/);
+      end();
+      await remove(on.node, false);
+      assert.deepEqual([on.said.at(-1), on.state().files], ['commit pass handler "runsc" is gone', []]);
+    });
+  }
+});
+
+describe('what was interrupted for another handler', () => {
+  const OTHER = { handler: 'runsc-canary' };
+
+  /** Runs it until containerd is called with a method, and leaves the files as they are then. */
+  async function kill(on: Scene, method: string, work: () => Promise<void>): Promise<void> {
+    const { scripts } = on.containerd;
+    let files: readonly (readonly [string, string])[] = [];
+    const paths = [CONFIG, '/run/loaded.toml', installJournal(OTHER.handler)];
+    const seen = refuses('it was killed');
+    script(on, {
+      [method]: (request) => {
+        if (files.length === 0) files = paths.map((path) => [path, on.read(path)]);
+        return seen(request);
+      },
+    });
+    await refusal(work());
+    on.containerd.scripts = scripts;
+    for (const [path, text] of files) on.write(path, text);
+  }
+
+  for (const isCommitted of [false, true])
+    it(`goes back to ${isCommitted ? 'its last commit' : 'nothing'} in the next run`, async (t) => {
+      const on = await scene(t);
+      await on.install();
+      if (isCommitted) await on.install('release-1', {}, OTHER);
+      const { config } = on.state();
+      const journal = await on.journal(OTHER.handler);
+      await kill(on, 'RunPodSandbox', () => on.install('release-2', {}, OTHER));
+      assert.match(on.read('/run/loaded.toml'), /runsc-canary"\.options\][^[]*release-2/);
+      await on.install();
+      assert.match(on.said.join('\n'), /undo pass took back .* in step prove, of handler "runsc-canary"/);
+      const { loaded } = on.state();
+      assert.deepEqual([on.read(CONFIG), loaded, await on.journal(OTHER.handler)], [config, config, journal]);
+    });
+
+  it('is removed in the next run, if it was to be removed and no pod of it runs', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    const { config } = on.state();
+    await on.install('release-1', {}, OTHER);
+    await refusal(remove({ ...on.node, ...OTHER, restartCommand: 'exit 4' }, false));
+    await on.addPod(POD, OTHER.handler, SHIM);
+    assert.match(await refusal(on.install()), /^quiet: Pods of handler "runsc-canary" still run/);
+    on.containerd.sandboxes.remove(POD);
+    rmSync(`${on.root}${BUNDLES}`, { recursive: true });
+    await on.install();
+    assert.match(on.said.join('\n'), /undo pass finished the removal .* of handler "runsc-canary"/);
+    const { loaded } = on.state();
+    assert.deepEqual([on.read(CONFIG), loaded, await on.journal(OTHER.handler)], [config, config, undefined]);
   });
 });

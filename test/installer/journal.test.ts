@@ -6,6 +6,7 @@ import { afterEach, beforeEach, it } from 'node:test';
 import { installJournal } from '../../agent/host/installation.ts';
 import { listGenerations, removeUnusedGenerations } from '../../installer/generations.ts';
 import {
+  holdLock,
   readJournal,
   readJournals,
   readOwnProcess,
@@ -66,4 +67,11 @@ it('is of one handler', async () => {
   assert.deepEqual(await readJournals(root), [main, kvm]);
   await rename(join(root, installJournal('runsc-kvm')), join(root, installJournal('gvisor')));
   await assert.rejects(readJournal(root, 'gvisor'), /cannot be understood/);
+});
+
+it('is locked while an installer is at work', async () => {
+  const lock = await holdLock(root);
+  await assert.rejects(holdLock(root), /Another installer is at work on this node: it holds "\/run\//);
+  lock[Symbol.dispose]();
+  (await holdLock(root))[Symbol.dispose]();
 });
