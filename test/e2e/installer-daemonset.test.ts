@@ -54,7 +54,7 @@ async function journal(node: string, handler = 'runsc'): Promise<Journal | undef
 const stateOf = (nodes: readonly string[]) =>
   Promise.all(
     nodes.map(async (node) => [
-      await cluster.node(node).system.run(['pidof', 'containerd']),
+      await cluster.node(node).system.read('/run/daemons/containerd'),
       await config(node),
     ]),
   );

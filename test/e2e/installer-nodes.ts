@@ -8,6 +8,7 @@ import { installJournal } from '../../agent/host/installation.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
+import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { startCluster } from '../../cluster/start.ts';
 import { deployAgent } from '../../cluster/story.ts';
@@ -15,7 +16,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { packBuilt } from '../../hack/gvisor-release.ts';
 import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
-import { runAll } from '../../hack/run.ts';
+import { runAll, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
 import { laneCluster } from '../runner/lane.ts';
 
@@ -29,14 +30,16 @@ export const NODES = [
 export const DIRECTORY = '/opt/gvisor';
 export const PROGRAM = `${DIRECTORY}/gvisor-ready-install`;
 
+export type InstallerNode = (typeof NODES)[number];
+
 let cluster: Cluster;
 
 /** Registers hooks that start a cluster with the installer on its nodes, and agents. Returns an accessor of it. */
-export function useInstallerNodes(lane: string): () => Cluster {
+export function useInstallerNodes(lane: string, nodes: readonly InstallerNode[] = [NODES[0]]): () => Cluster {
   before(
     async () => {
       const name = await laneCluster(lane);
-      const started = await startCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
+      const started = await startCluster({ name, nodes, images: ['workload', 'agent'] });
       await deployAgent(started, join(REPO, 'manifests/base'));
       await putInstaller(started);
     },
@@ -114,6 +117,15 @@ export async function runInstaller(node: string, words: readonly string[], resta
   return { code, text: `${stdout}${stderr}` };
 }
 
+/** Removes a handler once containerd has no sandbox of its deleted pods any more. */
+export async function removeWhenPodsEnded(node: string, ...words: readonly string[]): Promise<void> {
+  const { code, text } = await waitFor('sandboxes to end', 60_000, async () => {
+    const result = await runInstaller(node, ['remove', ...words]);
+    return /still run/.test(result.text) ? undefined : result;
+  });
+  assert.equal(code, 0, text);
+}
+
 /** Arguments that install a release of {@link packInstaller}. */
 export function installWords(release: string, ...words: readonly string[]): readonly string[] {
   return ['install', '--release', `${DIRECTORY}/${release}`, ...words];
@@ -131,6 +143,14 @@ export async function releaseOf(node: string, uid: string): Promise<string> {
   const programs = await cluster.node(node).system.run(['sh', '-c', script]);
   return /gvisor\/(release-[\d.]+)-/.exec(programs)?.[1] ?? programs;
 }
+
+export const readConfig = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
+
+/** The process that answers, without those that only print their configuration. */
+export const containerdPid = (node: string) => cluster.node(node).system.read('/run/daemons/containerd');
+
+export const shell = (node: string, script: string) =>
+  cluster.node(node).system.run(['/bin/sh', '-ec', script]);
 
 export async function readNodeJournal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
   const text = await cluster.node(node).system.read(installJournal(handler));

@@ -18,21 +18,24 @@ const SHIM = '/opt/program';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 /** A dump to which the installer's text adds a line. */
 const adds = (text: string) => `cat .${CONFIG}; grep -q BEGIN .${CONFIG} && printf '${text}' || :`;
-/** Has containerd refuse sandboxes of a handler while it has loaded a release. */
-const failsWith = ({ containerd, read }: Scene, release: string, handler: string): undefined => {
-  const { scripts } = containerd;
-  containerd.scripts = {
-    ...scripts,
-    RunPodSandbox: (request) =>
-      request.runtimeHandler === handler && read('/run/loaded.toml').includes(release)
-        ? refuses('exec: "/x/containerd-shim-runsc-v1": executable file not found')(request)
-        : containerd.usual('RunPodSandbox', request),
-  };
-};
-const generations = ({ state }: Scene) => state().files.map((name) => name.replace(/-[0-9a-f]{12}$/, ''));
 const script = ({ containerd }: Scene, scripts: Scene['containerd']['scripts']) => {
   containerd.scripts = { ...containerd.scripts, ...scripts };
 };
+/** Has containerd refuse sandboxes of a handler while it has loaded a release. */
+const failsWith = (on: Scene, release: string, handler: string) =>
+  script(on, {
+    RunPodSandbox: (request) =>
+      request.runtimeHandler === handler && on.read('/run/loaded.toml').includes(release)
+        ? refuses('exec: "/x/containerd-shim-runsc-v1": executable file not found')(request)
+        : on.containerd.usual('RunPodSandbox', request),
+  });
+/** Has a container of a pod start as soon as containerd's file has this text. */
+const isStarting = async (on: Scene, text: string) => {
+  await on.addPod(POD, 'runsc', SHIM);
+  const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_CREATED' }];
+  script(on, { ListContainers: () => ({ containers: on.read(CONFIG).includes(text) ? containers : [] }) });
+};
+const generations = ({ state }: Scene) => state().files.map((name) => name.replace(/-[0-9a-f]{12}$/, ''));
 
 describe('install', () => {
   it('proves a candidate beside the handler, then the handler and runc, and leaves nothing else', async (t) => {
@@ -107,11 +110,7 @@ describe('install', () => {
       /^validate: containerd refuses the new configuration: .*ended with 1.*\(ContainerdConfigInvalid\)$/,
     ],
     'a container that is being started': [
-      async (on) => {
-        await on.addPod(POD, 'runsc', SHIM);
-        const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_CREATED' }];
-        script(on, { ListContainers: () => ({ containers }) });
-      },
+      (on) => isStarting(on, 'version'),
       /^quiet: A restart of containerd is not safe now: container b of sandbox a+ is being started/,
     ],
   };
@@ -124,6 +123,8 @@ describe('install', () => {
       assert.match(said, because);
       assert.deepEqual(on.state(), { ...before, files: ['install-runsc.json'] });
       assert.equal(on.candidates.ids.size, 0);
+      const isUndone = on.said.includes('undo pass the node works as before');
+      assert.equal(isUndone, said.startsWith('validate'));
       const { failure, installed, pending } = (await on.journal()) ?? {};
       assert.deepEqual([failure?.step, installed, pending], [said.split(':')[0], undefined, undefined]);
       // A busy node says nothing about the release.
@@ -132,11 +133,16 @@ describe('install', () => {
     });
 
   /** What fails in an upgrade after the write, how often containerd restarts on the way back and forth, and the refusal. */
-  const RESTORED: Readonly<Record<string, [(on: Scene) => Partial<Node> | undefined, number, RegExp]>> = {
+  const RESTORED: Readonly<Record<string, [(on: Scene) => unknown, number, RegExp]>> = {
     'a restart that fails': [
       () => ({ restartCommand: 'exit 4' }),
       0,
       /^restart: containerd did not restart: .*ended with 4/,
+    ],
+    'a container that is being started meanwhile': [
+      (on) => isStarting(on, 'release-2'),
+      0,
+      /^quiet: .*container b of sandbox a+ is being started/,
     ],
     'a containerd that loads another text': [
       () => ({ restartCommand: 'echo >>run/restarts' }),
@@ -159,7 +165,7 @@ describe('install', () => {
       const on = await scene(t);
       await on.install();
       const [before, journal] = [on.state(), await on.journal()];
-      const said = await refusal(on.install('release-2', {}, fail(on)));
+      const said = await refusal(on.install('release-2', {}, (await fail(on)) ?? {}));
       assert.match(said, because);
       assert.deepEqual(on.state(), { ...before, restarts: before.restarts + restarts });
       const { failure, ...rest } = (await on.journal()) ?? {};
@@ -244,6 +250,10 @@ describe('install', () => {
         await fs.symlink('/snap/microk8s/1/bin/containerd', `${root}/proc/101/exe`);
       },
       /^check: containerd comes from a snap/,
+    ],
+    'a journal that cannot be written': [
+      ({ root }) => fs.mkdir(`${root}${JOURNAL}.gvisor-ready-new`),
+      /^stage: EISDIR/,
     ],
     'a kernel that is too old': [
       ({ write }) => write('/proc/sys/kernel/osrelease', '4.4.0'),
@@ -363,41 +373,46 @@ describe('remove', () => {
     assert.deepEqual([on.read('/run/loaded.toml'), on.state().files], [ORIGINAL, []]);
   });
 
-  /** What keeps programs of a generation before the last two, the text that says so, and how it ends. */
-  const KEPT: Readonly<Record<string, [(on: Scene) => () => unknown, RegExp]>> = {
-    'a sandbox that is ending': [
-      ({ containerd, root }) => {
-        containerd.sandboxes.end(POD);
-        return () => rmSync(`${root}${BUNDLES}/${POD}`, { recursive: true });
+  const ends = ({ containerd, root }: Scene) => {
+    containerd.sandboxes.end(POD);
+    return () => rmSync(`${root}${BUNDLES}`, { recursive: true });
+  };
+  const isMute = (on: Scene) => {
+    ends(on)();
+    let isBusy = false;
+    const { Status = HANGS } = on.containerd.scripts;
+    script(on, {
+      // The last call before the programs go.
+      RemovePodSandbox: () => {
+        isBusy = true;
+        return {};
       },
-      /sandboxes that have ended still run \/usr\/\S+release-1-\w+ \(a record of containerd\)/,
-    ],
+      Status: (request) => (isBusy ? refuses('busy') : Status)(request),
+    });
+    return () => script(on, { Status });
+  };
+  const record = /sandboxes that have ended still run \/usr\/\S+release-1-\w+ \(a record of containerd\)/;
+  /** What keeps programs, how to end it, the upgrades since they came, and the text that names it. */
+  const KEPT: Readonly<Record<string, [(on: Scene) => () => unknown, number, RegExp]>> = {
+    'a sandbox that is ending': [ends, 0, record],
+    'a sandbox of an earlier release that is ending': [ends, 2, record],
     'a containerd that does not say what it needs': [
-      (on) => {
-        on.containerd.sandboxes.remove(POD);
-        rmSync(`${on.root}${BUNDLES}`, { recursive: true });
-        let isBusy = false;
-        const { Status = HANGS } = on.containerd.scripts;
-        script(on, {
-          RemovePodSandbox: () => {
-            isBusy = true;
-            return {};
-          },
-          Status: (request) => (isBusy ? refuses('busy') : Status)(request),
-        });
-        return () => script(on, { Status });
-      },
+      isMute,
+      0,
       /containerd does not say which programs it needs/,
     ],
   };
-  for (const [what, [keep, because]] of Object.entries(KEPT)) {
+  for (const [what, [keep, upgrades, because]] of Object.entries(KEPT)) {
     const kept = async (t: TestContext) => {
       const on = await scene(t);
       await on.install();
-      const { generation } = (await on.journal())?.installed ?? {};
-      await on.addPod(POD, 'runsc', `${generation}/containerd-shim-runsc-v1`);
-      await on.install('release-2');
-      await on.install('release-2', { flags: new Map([['debug', 'true']]) });
+      await on.addPod(
+        POD,
+        'runsc',
+        `${(await on.journal())?.installed?.generation}/containerd-shim-runsc-v1`,
+      );
+      for (let upgrade = 0; upgrade < upgrades; upgrade++)
+        await on.install('release-2', { flags: new Map([['debug', String(upgrade)]]) });
       return { ...on, end: keep(on) };
     };
 

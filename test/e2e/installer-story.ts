@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { dirname } from 'node:path';
+import { describe, it } from 'node:test';
+import { installJournal } from '../../agent/host/installation.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { RESTART } from '../../cluster/installer.ts';
+import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { STEPS } from '../../installer/node.ts';
+import { readNode, waitForNode } from './agents.ts';
+import {
+  containerdPid,
+  type InstallerNode,
+  install,
+  installWords,
+  killIn,
+  readConfig,
+  readNodeJournal,
+  releaseOf,
+  removeWhenPodsEnded,
+  runInstaller,
+  shell,
+} from './installer-nodes.ts';
+import { losePower, restorePower } from './power-loss.ts';
+import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
+
+const JOURNAL = installJournal('runsc');
+const READY = 'gvisor.node-restriction.kubernetes.io/ready';
+const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'] as const;
+const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
+const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
+
+/** Type, mode, owner and content of every file that an installation could touch. */
+const filesOf = (node: string) => {
+  const places = '/etc /usr/local/bin /usr/local/lib';
+  const list = `find ${places} -printf '%p %M %u %l\\n' | sort`;
+  return shell(node, `${list}; find ${places} -type f -print0 | sort -z | xargs -0 sha256sum`);
+};
+
+/** What the Node says of gVisor during some work, each state once until it changes. */
+async function statesDuring(cluster: Cluster, node: string, work: () => Promise<void>) {
+  const condition = '.status.conditions[?(@.type=="GVisorReady")]';
+  const label = `.metadata.labels.${READY.replaceAll('.', '\\.')}`;
+  const path = `{${condition}.status} {${condition}.reason}, ready={${label}}{"\\n"}`;
+  const words = ['get', 'node', node, '--watch', '-o', `jsonpath=${path}`];
+  const { command, args } = cluster.kubectlCommand(words);
+  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  watch.stdout.on('data', (chunk: Buffer) => {
+    text += chunk;
+  });
+  try {
+    await once(watch.stdout, 'data');
+    await work();
+    await waitFor('the watch to show the last state', 10_000, async () => text.includes('True '));
+  } finally {
+    watch.kill();
+  }
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.filter((line, at) => line !== lines[at - 1]);
+}
+
+/** From a node without gVisor to an upgrade under a running pod, kills, a full disk and reboots, and back. */
+export function tellInstaller({ name: node, containerd }: InstallerNode, cluster: () => Cluster): void {
+  const pods = [`old-${node}`, `new-${node}`] as const;
+  const [old, young] = pods;
+  const releaseOfPod = async (pod: string) => releaseOf(node, (await containerOf(cluster(), pod)).uid);
+  const isReady = () => waitForNode(cluster(), node, ({ ready }) => ready === 'true', 120_000);
+  const refuses = async (words: readonly string[], because: RegExp) => {
+    const { code, text } = await runInstaller(node, words);
+    assert.deepEqual([code, because.test(text)], [1, true], text);
+  };
+  const reboot = async () => {
+    await losePower(cluster(), node);
+    await restorePower(cluster(), node);
+  };
+  /** Runs `work` with a small tmpfs over a directory, which has containerd's file if it is there. */
+  const onSmallDisk = async (directory: string, options: string, work: () => Promise<void>) => {
+    const copy = '/run/small-disk';
+    const mount = `mkdir -p ${copy}; mount -t tmpfs -o ${options} tmpfs ${copy}`;
+    const fill = `[ ${directory} != ${dirname(CONTAINERD_CONFIG)} ] || cp -p ${CONTAINERD_CONFIG} ${copy}`;
+    await shell(node, `${mount}; ${fill}; mount --bind ${copy} ${directory}`);
+    await work().finally(() => shell(node, `umount ${directory} ${copy}`));
+  };
+
+  describe(`the installer on containerd ${containerd}`, { concurrency: false }, () => {
+    let clean = '';
+    let original = '';
+
+    it('fails cleanly if the disk is read-only or fills up meanwhile', {
+      timeout: patient(120_000),
+    }, async () => {
+      [clean, original] = [await filesOf(node), await readConfig(node)];
+      const pid = await containerdPid(node);
+      const words = installWords(NEW);
+      await onSmallDisk('/usr/local/lib', 'ro', () => refuses(words, /check: .*cannot be written \(EROFS\)/));
+      // The directory, the journal, and one of the programs; then not even the journal.
+      for (const [inodes, left] of [
+        [5, JOURNAL],
+        [2, ''],
+      ] as const)
+        await onSmallDisk('/usr/local/lib', `nr_inodes=${inodes}`, async () => {
+          await refuses(words, /stage: ENOSPC/);
+          assert.equal((await shell(node, 'find /usr/local/lib -type f')).trim(), left);
+        });
+      await onSmallDisk('/etc/containerd', 'size=4k', async () => {
+        await refuses(words, /write: ENOSPC/);
+        assert.equal(await readConfig(node), original);
+        assert.equal((await shell(node, 'ls /etc/containerd')).trim(), 'config.toml');
+      });
+      assert.equal(await containerdPid(node), pid);
+      assert.equal((await runInstaller(node, ['remove'])).code, 0);
+      assert.equal(await filesOf(node), clean);
+    });
+
+    it('makes a node without gVisor ready, and the agent labels it', {
+      timeout: patient(180_000),
+    }, async () => {
+      await waitForNode(cluster(), node, ({ condition }) => condition === 'False HandlerNotConfigured');
+      const states = await statesDuring(cluster(), node, async () => {
+        assert.match(await install(node, OLD), /commit +handler "runsc" runs gVisor release-20250203\.0/);
+        await isReady();
+      });
+      assert.deepEqual(states, [
+        'False HandlerNotConfigured, ready=false',
+        'False InstallationUnderWay, ready=false',
+        'True SandboxProven, ready=true',
+      ]);
+    });
+
+    it('upgrades under a running pod, whose container restarts on its own release', {
+      timeout: patient(240_000),
+    }, async () => {
+      await runEndable(cluster(), node, old);
+      const before = await containerOf(cluster(), old);
+      const state = [await readConfig(node), await containerdPid(node)];
+      await refuses(installWords(BROKEN), /pre-prove: gVisor release-20260224.0 does not boot here/);
+      assert.deepEqual([await readConfig(node), await containerdPid(node)], state);
+      assert.equal((await readNode(cluster(), node)).metadata.labels[READY], 'true');
+      assert.equal(await releaseOfPod(old), `release-${OLD}`);
+      await install(node, NEW);
+      assert.deepEqual(await containerOf(cluster(), old), before);
+      await cluster().kubectl(['exec', old, '--', 'true']);
+      await endContainer(cluster(), old);
+      await waitForRestart(cluster(), old, 1);
+      assert.equal(await releaseOfPod(old), `release-${OLD}`);
+      await runEndable(cluster(), node, young);
+      assert.equal(await releaseOfPod(young), `release-${NEW}`);
+      await isReady();
+    });
+
+    for (const step of STEPS.filter((each) => each !== 'check'))
+      it(`finishes what a kill -9 in step ${step} interrupted`, { timeout: patient(180_000) }, async () => {
+        const isOld = (await readNodeJournal(node))?.installed?.generation.includes(OLD);
+        const [from, to] = isOld ? [OLD, NEW] : [NEW, OLD];
+        await killIn(node, step, to);
+        await install(node, to);
+        const { installed, previous, pending } = (await readNodeJournal(node)) ?? {};
+        const releases = [installed?.generation.includes(to), previous?.generation.includes(from)];
+        assert.deepEqual([...releases, pending], [true, true, undefined]);
+      });
+
+    it('takes away exactly what it brought', { timeout: patient(180_000) }, async () => {
+      await cluster().kubectl(['delete', 'pod', ...pods, '--grace-period=1']);
+      await removeWhenPodsEnded(node);
+      assert.equal(await filesOf(node), clean);
+      await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
+    });
+
+    it('without a restart works after a boot, and changes nothing after the next', {
+      timeout: patient(400_000),
+    }, async () => {
+      const pid = await containerdPid(node);
+      await install(node, NEW, '--no-restart');
+      assert.equal(await containerdPid(node), pid);
+      await reboot();
+      await isReady();
+      const before = [await filesOf(node), await containerdPid(node)];
+      await install(node, NEW);
+      assert.deepEqual([await filesOf(node), await containerdPid(node)], before);
+      await removeWhenPodsEnded(node);
+    });
+
+    const spec = () => cluster().node(node).spec;
+    const forms: Readonly<Record<string, [() => string, string]>> = {
+      'version 2': [() => containerdConfig({ ...spec(), containerd: '1.7' }), CONTAINERD_CONFIG],
+      'version 4': [() => containerdConfig(spec()).replace('version = 3', 'version = 4'), CONTAINERD_CONFIG],
+      'version 3 with imports': [() => `${IMPORTS}${containerdConfig(spec())}`, DROP_IN],
+      'version 2 with imports': [
+        () => `${IMPORTS}${containerdConfig({ ...spec(), containerd: '1.7' })}`,
+        DROP_IN,
+      ],
+    };
+    for (const [name, [text, place]] of Object.entries(containerd === '2' ? forms : {}))
+      it(`${name}: installed in ${place}, and removed`, { timeout: patient(120_000) }, async () => {
+        await cluster().node(node).write(CONTAINERD_CONFIG, text());
+        await shell(node, `mkdir -p /etc/containerd/conf.d; ${RESTART}`);
+        await waitFor('containerd', 30_000, async () => (await cluster().node(node).ctr(['version'])) !== '');
+        const before = await filesOf(node);
+        await install(node, NEW);
+        assert.match(await cluster().node(node).system.read(place), /BEGIN gvisor-ready/);
+        await removeWhenPodsEnded(node);
+        assert.equal(await filesOf(node), before);
+      });
+  });
+}
