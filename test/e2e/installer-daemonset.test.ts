@@ -43,6 +43,7 @@ useOwnCluster(
   ['workload', 'agent', 'installer', 'installer-2025', 'installer-broken'],
 );
 
+const containerdPid = (node: string) => cluster.node(node).system.read('/run/daemons/containerd');
 const config = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
 async function journal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
@@ -52,12 +53,7 @@ async function journal(node: string, handler = 'runsc'): Promise<Journal | undef
 
 /** What a rollout must not change: containerd's process and its configuration, on each node. */
 const stateOf = (nodes: readonly string[]) =>
-  Promise.all(
-    nodes.map(async (node) => [
-      await cluster.node(node).system.read('/run/daemons/containerd'),
-      await config(node),
-    ]),
-  );
+  Promise.all(nodes.map(async (node) => [await containerdPid(node), await config(node)]));
 
 /** Patches for these nodes and for a test that waits: the DaemonSet is as it is applied otherwise. */
 const PATCH = [
@@ -259,7 +255,7 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
     const uid = (await podOn('node-1'))?.metadata?.uid;
     await losePower(cluster, 'node-1');
     await restorePower(cluster, 'node-1');
-    const pid = await cluster.node('node-1').system.run(['pidof', 'containerd']);
+    const pid = await containerdPid('node-1');
     await waitFor('the installer to have run again', 120_000, async () => {
       const pod = await podOn('node-1');
       const [status] = pod?.status?.initContainerStatuses ?? [];
@@ -267,7 +263,7 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
     });
     await waitForNode(cluster, 'node-1', isReady);
     assert.deepEqual(await read(), before);
-    assert.equal(await cluster.node('node-1').system.run(['pidof', 'containerd']), pid);
+    assert.equal(await containerdPid('node-1'), pid);
   });
 
   it('installs a canary beside it, and takes it away', { timeout: patient(300_000) }, async () => {

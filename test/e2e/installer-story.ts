@@ -23,7 +23,6 @@ import {
   runInstaller,
   shell,
 } from './installer-nodes.ts';
-import { losePower, restorePower } from './power-loss.ts';
 import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 const JOURNAL = installJournal('runsc');
@@ -62,7 +61,7 @@ async function statesDuring(cluster: Cluster, node: string, work: () => Promise<
   return lines.filter((line, at) => line !== lines[at - 1]);
 }
 
-/** From a node without gVisor to an upgrade under a running pod, kills, a full disk and reboots, and back. */
+/** From a node without gVisor to an upgrade under a running pod, kills and a full disk, and back. */
 export function tellInstaller({ name: node, containerd }: InstallerNode, cluster: () => Cluster): void {
   const pods = [`old-${node}`, `new-${node}`] as const;
   const [old, young] = pods;
@@ -71,10 +70,6 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
   const refuses = async (words: readonly string[], because: RegExp) => {
     const { code, text } = await runInstaller(node, words);
     assert.deepEqual([code, because.test(text)], [1, true], text);
-  };
-  const reboot = async () => {
-    await losePower(cluster(), node);
-    await restorePower(cluster(), node);
   };
   /** Runs `work` with a small tmpfs over a directory, which has containerd's file if it is there. */
   const onSmallDisk = async (directory: string, options: string, work: () => Promise<void>) => {
@@ -167,20 +162,6 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       await removeWhenPodsEnded(node);
       assert.equal(await filesOf(node), clean);
       await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');
-    });
-
-    it('without a restart works after a boot, and changes nothing after the next', {
-      timeout: patient(400_000),
-    }, async () => {
-      const pid = await containerdPid(node);
-      await install(node, NEW, '--no-restart');
-      assert.equal(await containerdPid(node), pid);
-      await reboot();
-      await isReady();
-      const before = [await filesOf(node), await containerdPid(node)];
-      await install(node, NEW);
-      assert.deepEqual([await filesOf(node), await containerdPid(node)], before);
-      await removeWhenPodsEnded(node);
     });
 
     const spec = () => cluster().node(node).spec;

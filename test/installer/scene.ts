@@ -1,5 +1,4 @@
-import { existsSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TimerOptions } from 'node:timers';
@@ -17,36 +16,32 @@ import type { Script } from '../agent/proof/containerd-scripts.ts';
 import { fakeContainerd } from '../agent/proof/fake-containerd.ts';
 
 export const CONFIG = '/etc/containerd/config.toml';
+/** The configuration that containerd has loaded. */
+export const LOADED = '/run/loaded.toml';
+/** What `containerd config dump` runs, in the node's root. */
+export const DUMP = '/run/dump';
 const SECTION = 'io.containerd.cri.v1.runtime';
 /** containerd's file before the first installation. */
 export const ORIGINAL = `version = 3\n[plugins."${SECTION}".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`;
 /** Restarts the fake in the node's root: it has another PID then, and has loaded its file. */
-const RESTART = `echo >>run/restarts; cp .${CONFIG} run/loaded.toml`;
+const RESTART = `echo >>run/restarts; cp .${CONFIG} .${LOADED}`;
 /** Starts the host's programs in the node's root: a shell, or the containerd that prints its configuration. */
 const NSENTER = `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 cd "$(dirname "$0")/.." && shift
 [ "$1" = sh ] && exec "$@"
-. run/dump`;
-const FIRST_PID = 100;
-const CANDIDATE_PID = 9_000;
+. .${DUMP}`;
+const [FIRST_PID, CANDIDATE_PID] = [100, 9_000];
+const UID = '01234567-89ab-cdef-0123-456789abcdef';
 
-/**
- * A node with a fake containerd in a temporary root, and two releases in its /opt. The fake loads its file when it is
- * restarted. Pauses end at once.
- */
-export async function scene(t: TestContext, changes: Partial<Node> = {}) {
+export type Scene = Awaited<ReturnType<typeof scene>>;
+
+/** A node with a fake containerd in a temporary root, and two releases in its /opt. Pauses end at once. */
+export async function scene(t: TestContext) {
   const host = await tempHost(t, {
-    [CONFIG]: ORIGINAL,
-    '/run/loaded.toml': ORIGINAL,
-    '/run/restarts': '',
-    '/run/dump': `cat .${CONFIG}`,
-    '/run/nsenter': { program: NSENTER },
-    '/opt/program': 'a program\n',
-    '/proc/uptime': '1000.00 1000.00\n',
+    ...{ [CONFIG]: ORIGINAL, [LOADED]: ORIGINAL, [DUMP]: `cat .${CONFIG}`, '/run/restarts': '' },
+    ...{ '/run/nsenter': { program: NSENTER }, '/opt/program': 'a program\n', '/proc/uptime': '1000.00\n' },
     '/proc/self/stat': `7 (node) S 1 ${'0 '.repeat(17)}100 0\n`,
-    '/proc/sys/kernel/osrelease': '6.12.0\n',
-    '/proc/sys/user/max_user_namespaces': '10000\n',
   });
   const { root } = host;
   const at = (path: string) => join(root, path);
@@ -58,48 +53,52 @@ export async function scene(t: TestContext, changes: Partial<Node> = {}) {
   }
   const programs = { runsc: at('/opt/program'), 'containerd-shim-runsc-v1': at('/opt/program') };
   for (const name of ['release-1', 'release-2']) await packRelease(at(`/opt/${name}`), name, programs);
-  useProgramsIn(t, at('/run'));
+  const path = process.env.PATH;
+  process.env.PATH = `${at('/run')}:${path}`;
+  t.after(() => {
+    process.env.PATH = path;
+  });
   skipPauses(t);
   const { containerd, client } = await fakeContainerd(t, {}, { root });
-  const candidates = new Candidates(root);
-  containerd.scripts = {
-    ...candidates.scripts((method) => (request) => containerd.usual(method, request)),
-    Server: () => ({ pid: FIRST_PID + restarts() }),
-    Status: () => ({ status: { conditions: [] }, info: { config: loaded(read('/run/loaded.toml')) } }),
+  const candidate = { ids: new Set<string>(), argv: sandboxArgv, output: 'runsc version release-1\n' };
+  /** Replaces further responses of containerd. */
+  const script = (scripts: Readonly<Record<string, Script>>) => {
+    containerd.scripts = { ...containerd.scripts, ...scripts };
   };
+  for (const [method, own] of Object.entries(tasksOf(root, candidate)))
+    script({
+      [method]: (request, namespace) =>
+        namespace === 'gvisor-ready' ? own(request) : containerd.usual(method, request),
+    });
+  script({
+    Server: () => ({ pid: FIRST_PID + restarts() }),
+    Status: () => ({ info: { config: statusOf(read(LOADED)) } }),
+  });
   const said: string[] = [];
   const node: Node = {
     ...{ root, host, client, socket: containerd.socket, distribution: await readDistribution(host) },
     ...{ containerdConfig: CONFIG, handler: 'runsc', restartCommand: RESTART, noRestart: false, quietMs: 0 },
     report: ({ step, state, text }) => void said.push(`${step} ${state} ${text}`),
-    ...changes,
   };
   return {
-    ...{ root, read, node, containerd, candidates, restarts, said },
+    ...{ root, read, node, containerd, script, candidate, restarts, said },
     write: (path: string, text: string) => writeFileSync(at(path), text),
     /** Adds a running pod whose shim is this program of the node. */
-    addPod: async (id: string, handler: string, shim: string) => {
-      const [uid, bundle] = ['01234567-89ab-cdef-0123-456789abcdef', at(`${client.bundles}/${id}`)];
-      const config = {
-        linux: { cgroupParent: `/kubepods/pod${uid}` },
-        metadata: { name: 'pod', namespace: 'eval', uid },
-      };
+    addPod: (id: string, handler: string, shim: string) => {
+      const metadata = { name: 'pod', namespace: 'eval', uid: UID };
+      const config = { linux: { cgroupParent: `/kubepods/pod${UID}` }, metadata };
       containerd.sandboxes.add(id, {}, { config, handler });
-      await mkdir(bundle, { recursive: true });
-      await writeFile(`${bundle}/shim-binary-path`, shim);
+      mkdirSync(at(`${client.bundles}/${id}`), { recursive: true });
+      writeFileSync(at(`${client.bundles}/${id}/shim-binary-path`), shim);
     },
     journal: (handler = 'runsc') => readJournal(root, handler),
-    install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) =>
-      install(
-        { ...node, ...on },
-        {
-          ...{ release: at(`/opt/${release}`), flags: new Map(), dryRun: false, retryNow: false },
-          ...{ takeOver: false, ...options },
-        },
-      ),
-    /** What a run may change: the file, the loaded file, the number of restarts, and what is beside the generations. */
+    install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) => {
+      const usual = { flags: new Map(), dryRun: false, retryNow: false, takeOver: false };
+      return install({ ...node, ...on }, { ...usual, release: at(`/opt/${release}`), ...options });
+    },
+    /** What a run may change. */
     state: () => ({
-      ...{ config: read(CONFIG), loaded: read('/run/loaded.toml'), restarts: restarts() },
+      ...{ config: read(CONFIG), loaded: read(LOADED), restarts: restarts() },
       files: existsSync(at(GENERATIONS)) ? readdirSync(at(GENERATIONS)).sort() : [],
     }),
   };
@@ -116,69 +115,46 @@ export async function refusal(work: Promise<void>): Promise<string> {
   );
 }
 
-/** containerd's services for tasks in the installer's namespace; `argv` and `output` are of the sandbox of a candidate. */
-class Candidates {
-  readonly ids = new Set<string>();
-  argv = sandboxArgv;
-  output = 'runsc version release-1\n';
-  readonly #root: string;
-
-  constructor(root: string) {
-    this.#root = root;
-  }
-
-  /** `usual` answers in other namespaces. */
-  scripts(usual: (method: string) => Script): Readonly<Record<string, Script>> {
-    const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-    let output = '';
-    const own: Readonly<Record<string, Script>> = {
-      'Containers.Create': ({ container }) => this.ids.add(container.id),
-      'Containers.List': () => ({ containers: [...this.ids].map((id) => ({ id })) }),
-      'Containers.Delete': ({ id }) => ({ deleted: this.ids.delete(id) }),
-      'Tasks.Create': ({ containerId, stdout }) => {
-        output = join(this.#root, stdout);
-        addProcess(this.#root, CANDIDATE_PID, { argv: this.argv(containerId) });
-        return { pid: CANDIDATE_PID };
-      },
-      'Tasks.Wait': () => ended.then(() => ({ exitStatus: 0 })),
-      'Tasks.Start': () => {
-        writeFileSync(output, this.output);
-        end();
-        return {};
-      },
-      'Tasks.Delete': () => {
-        removeProcess(this.#root, CANDIDATE_PID);
-        return {};
-      },
-    };
-    return Object.fromEntries(
-      Object.entries(own).map(([method, script]) => [
-        method,
-        (request, namespace) => (namespace === 'gvisor-ready' ? script : usual(method))(request, namespace),
-      ]),
-    );
-  }
+/** containerd's services for tasks, as they run a candidate. */
+function tasksOf(
+  root: string,
+  candidate: { readonly ids: Set<string>; argv: (id: string) => string[]; output: string },
+): Readonly<Record<string, Script>> {
+  const { ids } = candidate;
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  let file = '';
+  return {
+    'Containers.Create': ({ container }) => ids.add(container.id),
+    'Containers.List': () => ({ containers: [...ids].map((id) => ({ id })) }),
+    'Containers.Delete': ({ id }) => ({ isGone: ids.delete(id) }),
+    'Tasks.Create': ({ containerId, stdout }) => {
+      file = join(root, stdout);
+      addProcess(root, CANDIDATE_PID, { argv: candidate.argv(containerId) });
+      return { pid: CANDIDATE_PID };
+    },
+    'Tasks.Wait': () => ended.then(() => ({ exitStatus: 0 })),
+    'Tasks.Start': () => {
+      writeFileSync(file, candidate.output);
+      end();
+      return {};
+    },
+    'Tasks.Delete': () => {
+      removeProcess(root, CANDIDATE_PID);
+      return {};
+    },
+  };
 }
 
 /** The configuration in the status of a containerd that has loaded a file. */
-function loaded(text: string): string {
-  type Table = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  const { plugins } = parse(text) as unknown as {
-    plugins: { [SECTION]: { containerd: { runtimes: Table } } };
-  };
-  const runtimes = Object.entries(plugins[SECTION].containerd.runtimes).map(([name, table]) => [
+function statusOf(text: string): string {
+  type Tables = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  type Config = { readonly plugins: { readonly [SECTION]: { readonly containerd: { runtimes: Tables } } } };
+  const { runtimes } = (parse(text) as unknown as Config).plugins[SECTION].containerd;
+  const loaded = Object.entries(runtimes).map(([name, { runtime_path: runtimePath, options }]) => [
     name,
-    { runtimeType: table.runtime_type, runtimePath: table.runtime_path, options: table.options },
+    { runtimePath, options },
   ]);
-  return JSON.stringify({ containerd: { runtimes: Object.fromEntries(runtimes) } });
-}
-
-function useProgramsIn(t: TestContext, directory: string): void {
-  const path = process.env.PATH;
-  process.env.PATH = `${directory}:${path}`;
-  t.after(() => {
-    process.env.PATH = path;
-  });
+  return JSON.stringify({ containerd: { runtimes: Object.fromEntries(loaded) } });
 }
 
 /** Has pauses end at once, and the monotonic clock jump by them; not timeouts, which have a signal. */
