@@ -325,7 +325,7 @@ describe('remove', () => {
   };
   const mutes = (on: Scene) => {
     on.containerd.sandboxes.remove(POD);
-    const spoil = `rm -r .${BUNDLES}/k8s.io; echo >.${BUNDLES}/k8s.io`;
+    const spoil = `rm -r .${BUNDLES}/k8s.io; ln -s k8s.io .${BUNDLES}/k8s.io`;
     Object.assign(on.node, { restartCommand: `${on.node.restartCommand}; ${spoil}` });
     return () => forget(on);
   };
