@@ -99,7 +99,7 @@ export async function scene(t: TestContext) {
     /** What a run may change. */
     state: () => ({
       ...{ config: read(CONFIG), loaded: read(LOADED), restarts: restarts() },
-      files: existsSync(at(GENERATIONS)) ? readdirSync(at(GENERATIONS)).sort() : [],
+      files: existsSync(at(GENERATIONS)) ? readdirSync(at(GENERATIONS)).sort() : undefined,
     }),
   };
 }
