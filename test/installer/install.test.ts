@@ -15,11 +15,17 @@ const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
+const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
+const boots = (program: string) => (on: Scene) => Object.assign(on.candidate, { argv: () => [program] });
+const prints = (output: string) => (on: Scene) => Object.assign(on.candidate, { output });
+const restartsBy = (restartCommand: string | undefined) => (on: Scene) =>
+  Object.assign(on.node, { restartCommand });
+/** Has containerd print its file only if a command succeeds on it. */
+const dumps = (command: string) => (on: Scene) => on.write(DUMP, `cat .${CONFIG}; ${command} .${CONFIG}`);
 /** Has containerd see further lines beside the installer's text. */
-const adds = (lines: string) => (on: Scene) =>
-  on.write(DUMP, `cat .${CONFIG}; grep -q BEGIN .${CONFIG} && printf '${lines}' || :`);
+const adds = (lines: string) => dumps(`[ -z "$(grep BEGIN .${CONFIG})" ] || printf '${lines}'; true`);
 /** Has containerd refuse sandboxes of a handler while it has loaded a text. */
 const fails = (handler: string, text: string) => (on: Scene) =>
   on.script({
@@ -71,29 +77,17 @@ describe('install', () => {
   });
 
   const UNTOUCHED: Readonly<Record<string, [(on: Scene) => unknown, RegExp]>> = {
-    'a candidate that is no sentry': [
-      ({ candidate }) => Object.assign(candidate, { argv: () => ['/usr/bin/runc'] }),
-      /^pre-prove: .*process 9000 is "\/usr\/bin\/runc", not a gVisor sandbox/,
-    ],
-    'a candidate that prints nothing': [
-      ({ candidate }) => Object.assign(candidate, { output: '' }),
-      /^pre-prove: .*"runsc --version" in the sandbox ended with 0 and printed ""/,
-    ],
-    "a file that changes containerd's settings": [
-      adds('[debug]\\nlevel = "info"'),
-      /^validate: .* would change more than the handler: debug\.level /,
-    ],
-    'a file that changes another handler': [
-      adds(`${ORIGINAL.split('\n')[1]?.replace(']', '.options]')}\\nx = 1`),
-      /^validate: .*runtimes\.runc\.options\.x /,
-    ],
+    'a candidate that is no sentry': [boots('/usr/bin/runc'), /^pre-prove: .*runc", not a gVisor sandbox/],
+    'a candidate that prints nothing': [prints(''), /^pre-prove: .* ended with 0 and printed ""/],
+    'a file that changes settings': [adds('[debug]\\nx = 1'), /^validate: .* more .*: debug\.x /],
+    'a file that changes a handler': [adds(`${RUNC}\\nx = 1`), /^validate: .*runtimes\.runc\.options\.x /],
     'a file that containerd refuses': [
-      ({ write }) => write(DUMP, `cat .${CONFIG}; ! grep -q BEGIN .${CONFIG}`),
-      /^validate: containerd refuses the new configuration: .*ended with 1.*\(ContainerdConfigInvalid\)$/,
+      dumps('! grep -q BEGIN'),
+      /^validate: containerd refuses .*\(ContainerdC/,
     ],
     'a container that is being started': [
       starts('version'),
-      /^quiet: .* is not safe now: container b of sandbox a+ is being started/,
+      /^quiet: .* not safe now: container b of sandbox a+ /,
     ],
   };
   for (const [what, [spoil, because]] of Object.entries(UNTOUCHED))
@@ -117,31 +111,11 @@ describe('install', () => {
 
   /** What fails in an upgrade after the write, how often containerd restarts there and back, and the refusal. */
   const RESTORED: Readonly<Record<string, [(on: Scene) => unknown, number, RegExp]>> = {
-    'a restart that fails': [
-      ({ node }) => Object.assign(node, FAILING),
-      0,
-      /^restart: containerd did not restart: .*ended with 4/,
-    ],
-    'a container that is being started': [
-      starts('release-2'),
-      0,
-      /^quiet: .*b of sandbox a+ is being started/,
-    ],
-    'a containerd that loads another text': [
-      ({ node }) => Object.assign(node, { restartCommand: 'echo >>run/restarts' }),
-      1,
-      /^restart: .*did not load the handler "runsc" as it is written \(HandlerNotLoaded\)/,
-    ],
-    'a sandbox that does not start': [
-      fails('runsc', 'release-2'),
-      2,
-      /^prove: A sandbox of handler "runsc" is not proven: .*\(ShimNotFound\)/,
-    ],
-    'a default handler that starts nothing': [
-      fails('', 'release-2'),
-      2,
-      /^prove: A sandbox of the default handler does not start: .*\(NoSandboxStarts\)/,
-    ],
+    'a restart that fails': [restartsBy('exit 4'), 0, /^restart: containerd did not restart: .*ended with 4/],
+    'a container that is being started': [starts('release-2'), 0, /^quiet: .*container b of sandbox a+ /],
+    'a file that is not loaded': [restartsBy('echo >>run/restarts'), 1, /^restart: .*\(HandlerNotLoaded\)/],
+    'a sandbox that does not start': [fails('runsc', 'release-2'), 2, /^prove: .*"runsc" .*\(ShimNotFound\)/],
+    'a runc that does not start': [fails('', 'release-2'), 2, /^prove: .*default .*\(NoSandboxStarts\)/],
   };
   for (const [what, [spoil, restarts, because]] of Object.entries(RESTORED))
     it(`undoes an upgrade after ${what}`, async (t) => {
@@ -206,20 +180,13 @@ describe('install', () => {
 
   /** What is wrong with a node on which release-1 is installed, and the refusal. */
   const REFUSED: Readonly<Record<string, [(on: Scene) => unknown, RegExp]>> = {
-    'a text that was edited': [
-      edits(CONFIG, 'runsc.v1"', 'x"'),
-      /^write: .*not the one .*\n- .*runsc\.v1"\n\+ .*x"/,
-    ],
     'a text that is gone': [({ write }) => write(CONFIG, ORIGINAL), /^write: .*something rewrote the file/],
     'a journal that is gone': [({ root }) => rmSync(root + JOURNAL), /^check: .* and the journal is gone/],
     'half a journal': [edits(JOURNAL, /.{99}$/s, ''), /^journal: .*cannot be understood/],
     'a full disk': [({ root }) => mkdirSync(`${root}${JOURNAL}.gvisor-ready-new`), /^stage: .*EISDIR/],
-    'a containerd that is stopped': [
-      ({ containerd }) => containerd.stop(),
-      /^check: .*\(ContainerdUnreachable\)$/,
-    ],
+    'a stopped containerd': [({ containerd }) => containerd.stop(), /^check: .*\(ContainerdUnreachable\)$/],
     'a containerd that nothing restarts': [
-      ({ node }) => Object.assign(node, { restartCommand: undefined }),
+      restartsBy(undefined),
       /^check: No systemd unit runs containerd here/,
     ],
   };
@@ -256,16 +223,11 @@ describe('install', () => {
     );
   });
 
-  it("takes over another owner's handler only if told, and gives it back", async (t) => {
+  it("takes over another owner's handler only if told", async (t) => {
     const on = await scene(t);
-    const foreign = `${ORIGINAL.replaceAll('runc', 'runsc')}# the next table\n[debug]\n`;
-    on.write(CONFIG, foreign);
-    assert.match(await refusal(on.install()), /line 2 configures the handler "runsc" already/);
-    assert.equal(on.read(CONFIG), foreign);
+    on.write(CONFIG, ORIGINAL.replaceAll('runc', 'runsc'));
+    assert.match(await refusal(on.install()), /^check: .*line 2 configures the handler "runsc" already/);
     await on.install('release-1', { takeOver: true });
-    await on.install('release-2');
-    await remove(on.node, false);
-    assert.equal(on.read(CONFIG), foreign);
   });
 });
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TimerOptions } from 'node:timers';
 import timers from 'node:timers/promises';
-import { parse } from 'smol-toml';
+import { readContainerdConfig } from '../../agent/containerd/config.ts';
 import { readDistribution } from '../../agent/containerd/distribution.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { type InstallOptions, install } from '../../installer/install.ts';
@@ -20,9 +20,9 @@ export const CONFIG = '/etc/containerd/config.toml';
 export const LOADED = '/run/loaded.toml';
 /** What `containerd config dump` runs, in the node's root. */
 export const DUMP = '/run/dump';
-const SECTION = 'io.containerd.cri.v1.runtime';
+const TABLE = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc';
 /** containerd's file before the first installation. */
-export const ORIGINAL = `version = 3\n[plugins."${SECTION}".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`;
+export const ORIGINAL = `version = 3\n[${TABLE}]\n  runtime_type = "io.containerd.runc.v2"\n`;
 /** Restarts the fake in the node's root: it has another PID then, and has loaded its file. */
 const RESTART = `echo >>run/restarts; cp .${CONFIG} .${LOADED}`;
 /** Starts the host's programs in the node's root: a shell, or the containerd that prints its configuration. */
@@ -46,6 +46,7 @@ export async function scene(t: TestContext) {
   const { root } = host;
   const at = (path: string) => join(root, path);
   const read = (path: string) => readFileSync(at(path), 'utf8');
+  const write = (path: string, text: string) => writeFileSync(at(path), text);
   const restarts = () => read('/run/restarts').length;
   for (let pid = FIRST_PID; pid < FIRST_PID + 9; pid++) {
     addProcess(root, pid, { argv: ['/usr/bin/containerd'] });
@@ -65,14 +66,30 @@ export async function scene(t: TestContext) {
   const script = (scripts: Readonly<Record<string, Script>>) => {
     containerd.scripts = { ...containerd.scripts, ...scripts };
   };
-  for (const [method, own] of Object.entries(tasksOf(root, candidate)))
+  const { ids } = candidate;
+  /** Responses in the installer's namespace. */
+  const tasks: Readonly<Record<string, Script>> = {
+    'Containers.Create': ({ container }) => ids.add(container.id),
+    'Containers.List': () => ({ containers: [...ids].map((id) => ({ id })) }),
+    'Containers.Delete': ({ id }) => ({ isGone: ids.delete(id) }),
+    'Tasks.Create': ({ containerId }) => {
+      addProcess(root, CANDIDATE_PID, { argv: candidate.argv(containerId) });
+      return { pid: CANDIDATE_PID };
+    },
+    'Tasks.Start': ({ containerId }) => ({ wrote: write(`/run/${containerId}.out`, candidate.output) }),
+    'Tasks.Delete': () => ({ isGone: removeProcess(root, CANDIDATE_PID) }),
+  };
+  for (const [method, own] of Object.entries(tasks))
     script({
       [method]: (request, namespace) =>
         namespace === 'gvisor-ready' ? own(request) : containerd.usual(method, request),
     });
   script({
     Server: () => ({ pid: FIRST_PID + restarts() }),
-    Status: () => ({ info: { config: statusOf(read(LOADED)) } }),
+    Status: async () => {
+      const { runtimes } = await readContainerdConfig(host, LOADED);
+      return { info: { config: JSON.stringify({ containerd: { runtimes: Object.fromEntries(runtimes) } }) } };
+    },
   });
   const said: string[] = [];
   const node: Node = {
@@ -81,8 +98,7 @@ export async function scene(t: TestContext) {
     report: ({ step, state, text }) => void said.push(`${step} ${state} ${text}`),
   };
   return {
-    ...{ root, read, node, containerd, script, candidate, restarts, said },
-    write: (path: string, text: string) => writeFileSync(at(path), text),
+    ...{ root, read, write, node, containerd, script, candidate, restarts, said },
     /** Adds a running pod whose shim is this program of the node. */
     addPod: (id: string, handler: string, shim: string) => {
       const metadata = { name: 'pod', namespace: 'eval', uid: UID };
@@ -113,48 +129,6 @@ export async function refusal(work: Promise<void>): Promise<string> {
       return `${error.step}: ${error.message} (${error.reason})`;
     },
   );
-}
-
-/** containerd's services for tasks, as they run a candidate. */
-function tasksOf(
-  root: string,
-  candidate: { readonly ids: Set<string>; argv: (id: string) => string[]; output: string },
-): Readonly<Record<string, Script>> {
-  const { ids } = candidate;
-  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-  let file = '';
-  return {
-    'Containers.Create': ({ container }) => ids.add(container.id),
-    'Containers.List': () => ({ containers: [...ids].map((id) => ({ id })) }),
-    'Containers.Delete': ({ id }) => ({ isGone: ids.delete(id) }),
-    'Tasks.Create': ({ containerId, stdout }) => {
-      file = join(root, stdout);
-      addProcess(root, CANDIDATE_PID, { argv: candidate.argv(containerId) });
-      return { pid: CANDIDATE_PID };
-    },
-    'Tasks.Wait': () => ended.then(() => ({ exitStatus: 0 })),
-    'Tasks.Start': () => {
-      writeFileSync(file, candidate.output);
-      end();
-      return {};
-    },
-    'Tasks.Delete': () => {
-      removeProcess(root, CANDIDATE_PID);
-      return {};
-    },
-  };
-}
-
-/** The configuration in the status of a containerd that has loaded a file. */
-function statusOf(text: string): string {
-  type Tables = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  type Config = { readonly plugins: { readonly [SECTION]: { readonly containerd: { runtimes: Tables } } } };
-  const { runtimes } = (parse(text) as unknown as Config).plugins[SECTION].containerd;
-  const loaded = Object.entries(runtimes).map(([name, { runtime_path: runtimePath, options }]) => [
-    name,
-    { runtimePath, options },
-  ]);
-  return JSON.stringify({ containerd: { runtimes: Object.fromEntries(loaded) } });
 }
 
 /** Has pauses end at once, and the monotonic clock jump by them; not timeouts, which have a signal. */

@@ -3,13 +3,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { pause } from '../../hack/run.ts';
-import { STEPS } from '../../installer/node.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
   argv,
   install,
   installWords,
-  killIn,
   killInstaller,
   NODES,
   readNodeJournal,
@@ -17,7 +15,6 @@ import {
 } from '../e2e/installer-nodes.ts';
 
 const KILLS = 50;
-const KILLS_IN_A_STEP = 5;
 const RELEASES = ['20260223.0', '20250203.0'] as const;
 /** An installation takes 2 to 3 s on an idle machine. */
 const MAX_SECONDS = 3.5;
@@ -44,21 +41,6 @@ for (const { name: node, containerd } of NODES)
         await installAgain(node, release);
       }
       t.diagnostic(JSON.stringify(steps));
-      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    });
-
-    it(`killed ${KILLS_IN_A_STEP} times in each step, ends proven each time`, {
-      timeout: 3_600_000,
-    }, async () => {
-      const installed = await readNodeJournal(node);
-      const isNewest = installed?.installed?.generation.includes(RELEASES[0]) === true;
-      const steps = STEPS.filter((step) => step !== 'check');
-      const kills = Array.from({ length: KILLS_IN_A_STEP }, () => steps).flat();
-      for (const [kill, step] of kills.entries()) {
-        const release = RELEASES[(kill + (isNewest ? 1 : 0)) % 2] as string;
-        await killIn(node, step, release);
-        await installAgain(node, release);
-      }
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
   });
