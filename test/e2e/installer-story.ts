@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
 import { installJournal } from '../../agent/host/installation.ts';
@@ -9,7 +7,7 @@ import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
-import { readNode, waitForNode } from './agents.ts';
+import { waitForNode } from './agents.ts';
 import {
   containerdPid,
   type InstallerNode,
@@ -26,7 +24,7 @@ import {
 import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
 
 const JOURNAL = installJournal('runsc');
-const READY = 'gvisor.node-restriction.kubernetes.io/ready';
+const CANARY = ['--handler', 'runsc-canary'] as const;
 const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'] as const;
 const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
 const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
@@ -38,34 +36,11 @@ const filesOf = (node: string) => {
   return shell(node, `${list}; find ${places} -type f -print0 | sort -z | xargs -0 sha256sum`);
 };
 
-/** What the Node says of gVisor during some work, each state once until it changes. */
-async function statesDuring(cluster: Cluster, node: string, work: () => Promise<void>) {
-  const condition = '.status.conditions[?(@.type=="GVisorReady")]';
-  const label = `.metadata.labels.${READY.replaceAll('.', '\\.')}`;
-  const path = `{${condition}.status} {${condition}.reason}, ready={${label}}{"\\n"}`;
-  const words = ['get', 'node', node, '--watch', '-o', `jsonpath=${path}`];
-  const { command, args } = cluster.kubectlCommand(words);
-  const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let text = '';
-  watch.stdout.on('data', (chunk: Buffer) => {
-    text += chunk;
-  });
-  try {
-    await once(watch.stdout, 'data');
-    await work();
-    await waitFor('the watch to show the last state', 10_000, async () => text.includes('True '));
-  } finally {
-    watch.kill();
-  }
-  const lines = text.split('\n').filter((line) => line !== '');
-  return lines.filter((line, at) => line !== lines[at - 1]);
-}
-
 /** From a node without gVisor to an upgrade under a running pod, kills and a full disk, and back. */
 export function tellInstaller({ name: node, containerd }: InstallerNode, cluster: () => Cluster): void {
-  const pods = [`old-${node}`, `new-${node}`] as const;
-  const [old, young] = pods;
-  const releaseOfPod = async (pod: string) => releaseOf(node, (await containerOf(cluster(), pod)).uid);
+  const [old, canary, young] = [`old-${node}`, `canary-${node}`, `new-${node}`] as const;
+  const releaseOfPod = async (pod: string) =>
+    (await releaseOf(node, (await containerOf(cluster(), pod)).uid)).replace('release-', '');
   const isReady = () => waitForNode(cluster(), node, ({ ready }) => ready === 'true', 120_000);
   const refuses = async (words: readonly string[], because: RegExp) => {
     const { code, text } = await runInstaller(node, words);
@@ -114,35 +89,52 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       timeout: patient(180_000),
     }, async () => {
       await waitForNode(cluster(), node, ({ condition }) => condition === 'False HandlerNotConfigured');
-      const states = await statesDuring(cluster(), node, async () => {
-        assert.match(await install(node, OLD), /commit +handler "runsc" runs gVisor release-20250203\.0/);
-        await isReady();
-      });
-      assert.deepEqual(states, [
-        'False HandlerNotConfigured, ready=false',
-        'False InstallationUnderWay, ready=false',
-        'True SandboxProven, ready=true',
-      ]);
+      assert.match(await install(node, OLD), /commit +handler "runsc" runs gVisor release-20250203\.0/);
+      await isReady();
     });
 
-    it('upgrades under a running pod, whose container restarts on its own release', {
+    it('adds a handler of another release and flag beside it', { timeout: patient(240_000) }, async () => {
+      const metadata = { name: 'gvisor-canary' };
+      const runtimeClass = {
+        apiVersion: 'node.k8s.io/v1',
+        kind: 'RuntimeClass',
+        metadata,
+        handler: 'runsc-canary',
+      };
+      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(runtimeClass));
+      await runEndable(cluster(), node, old);
+      const main = async () => [
+        await readNodeJournal(node),
+        await containerOf(cluster(), old),
+        await isReady(),
+      ];
+      const before = await main();
+      await killIn(node, 'prove', NEW, 'runsc-canary');
+      const { text } = await runInstaller(node, installWords(OLD));
+      assert.match(text.replace(/\s+/g, ' '), /took back .* in step prove, of handler "runsc-canary"/);
+      await install(node, NEW, ...CANARY, '--flag', 'overlay2=none');
+      await runEndable(cluster(), node, canary, 'gvisor-canary');
+      const { uid } = await containerOf(cluster(), canary);
+      const find = `grep -ls "pod${uid}" /proc/[0-9]*/cgroup | while read -r f; do tr '\\0' ' ' <"\${f%cgroup}cmdline"; done`;
+      assert.match(await shell(node, find), /runsc-sandbox .*--overlay2=none/);
+      assert.deepEqual([await releaseOfPod(old), await releaseOfPod(canary)], [OLD, NEW]);
+      assert.deepEqual(await main(), before);
+    });
+
+    it('upgrades under running pods, whose containers restart on their own release', {
       timeout: patient(240_000),
     }, async () => {
-      await runEndable(cluster(), node, old);
-      const before = await containerOf(cluster(), old);
-      const state = [await readConfig(node), await containerdPid(node)];
+      const running = () => Promise.all([old, canary].map((pod) => containerOf(cluster(), pod)));
+      const before = [await readConfig(node), await containerdPid(node), await running()];
       await refuses(installWords(BROKEN), /pre-prove: gVisor release-20260224.0 does not boot here/);
-      assert.deepEqual([await readConfig(node), await containerdPid(node)], state);
-      assert.equal((await readNode(cluster(), node)).metadata.labels[READY], 'true');
-      assert.equal(await releaseOfPod(old), `release-${OLD}`);
+      assert.deepEqual([await readConfig(node), await containerdPid(node), await running()], before);
       await install(node, NEW);
-      assert.deepEqual(await containerOf(cluster(), old), before);
+      assert.deepEqual(await running(), before[2]);
       await cluster().kubectl(['exec', old, '--', 'true']);
       await endContainer(cluster(), old);
       await waitForRestart(cluster(), old, 1);
-      assert.equal(await releaseOfPod(old), `release-${OLD}`);
       await runEndable(cluster(), node, young);
-      assert.equal(await releaseOfPod(young), `release-${NEW}`);
+      assert.deepEqual([await releaseOfPod(old), await releaseOfPod(young)], [OLD, NEW]);
       await isReady();
     });
 
@@ -157,8 +149,23 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
         assert.deepEqual([...releases, pending], [true, true, undefined]);
       });
 
+    it('keeps the programs that pods use after a removal by force', {
+      timeout: patient(240_000),
+    }, async () => {
+      const { generation = '' } = (await readNodeJournal(node, 'runsc-canary'))?.installed ?? {};
+      await refuses(['remove', ...CANARY], /Pods of handler "runsc-canary" still run/);
+      const { text } = await runInstaller(node, ['remove', '--force', ...CANARY]);
+      assert.match(text, new RegExp(`${generation} stays`));
+      assert.equal((await containerOf(cluster(), canary)).running, true);
+      await cluster().kubectl(['delete', 'pod', canary]);
+      await waitFor('its generation to go', 60_000, async () => {
+        await install(node, OLD); // the next run for any handler removes it
+        return !(await filesOf(node)).includes(generation);
+      });
+    });
+
     it('takes away exactly what it brought', { timeout: patient(180_000) }, async () => {
-      await cluster().kubectl(['delete', 'pod', ...pods, '--grace-period=1']);
+      await cluster().kubectl(['delete', 'pod', old, young, '--grace-period=1']);
       await removeWhenPodsEnded(node);
       assert.equal(await filesOf(node), clean);
       await waitForNode(cluster(), node, ({ ready }) => ready !== 'true');

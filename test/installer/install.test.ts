@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { installJournal } from '../../agent/host/installation.ts';
+import { type Installation, installJournal, readInstallation } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
 import { refuses } from '../agent/proof/containerd-scripts.ts';
@@ -46,7 +46,16 @@ const edits = (path: string, from: string | RegExp, to: string) => (on: Scene) =
 describe('install', () => {
   it('proves a candidate beside the handler, then the handler and runc, and leaves nothing else', async (t) => {
     const on = await scene(t);
+    let seen: Installation | undefined;
+    on.script({
+      RunPodSandbox: async (request) => {
+        seen ??= await readInstallation(on.node.host, 'runsc', Date.now());
+        return on.containerd.usual('RunPodSandbox', request);
+      },
+    });
     await on.install();
+    const { step, interrupted } = seen?.pending ?? {};
+    assert.deepEqual([step, interrupted], ['prove', false]); // for the agent, which reads the journal
     const { said, candidate, containerd, restarts } = on;
     assert.equal(
       said.map((line) => line.replace(/ pass .*/, '')).join(),

@@ -31,7 +31,7 @@ while [ "$1" != -- ]; do shift; done
 cd "$(dirname "$0")/.." && shift
 [ "$1" = sh ] && exec "$@"
 . .${DUMP}`;
-const [FIRST_PID, CANDIDATE_PID] = [100, 9_000];
+const [OWN_PID, FIRST_PID, CANDIDATE_PID] = [7, 100, 9_000];
 const UID = '01234567-89ab-cdef-0123-456789abcdef';
 
 export type Scene = Awaited<ReturnType<typeof scene>>;
@@ -41,13 +41,14 @@ export async function scene(t: TestContext) {
   const host = await tempHost(t, {
     ...{ [CONFIG]: ORIGINAL, [LOADED]: ORIGINAL, [DUMP]: `cat .${CONFIG}`, '/run/restarts': '' },
     ...{ '/run/nsenter': { program: NSENTER }, '/opt/program': 'a program\n', '/proc/uptime': '1000.00\n' },
-    '/proc/self/stat': `7 (node) S 1 ${'0 '.repeat(17)}100 0\n`,
+    '/proc/self': { link: String(OWN_PID) },
   });
   const { root } = host;
   const at = (path: string) => join(root, path);
   const read = (path: string) => readFileSync(at(path), 'utf8');
   const write = (path: string, text: string) => writeFileSync(at(path), text);
   const restarts = () => read('/run/restarts').length;
+  addProcess(root, OWN_PID, { argv: ['gvisor-ready-install'] });
   for (let pid = FIRST_PID; pid < FIRST_PID + 9; pid++) {
     addProcess(root, pid, { argv: ['/usr/bin/containerd'] });
     symlinkSync('/usr/bin/containerd', at(`/proc/${pid}/exe`));
