@@ -10,7 +10,7 @@ import { SETTINGS } from '../../agent/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { tempHost } from './host/temp-host.ts';
-import { Refusal, refuses, type Script } from './proof/containerd-scripts.ts';
+import { HANGS, Refusal, refuses, type Script } from './proof/containerd-scripts.ts';
 import { FakeContainerd } from './proof/fake-containerd.ts';
 
 type Env = Readonly<Record<string, string>>;
@@ -51,28 +51,60 @@ function start(t: TestContext, args: readonly string[], env: Env = {}) {
       await more.promise;
     }
   };
-  return { child, ended, logged };
+  /** Gets a path of its server. */
+  const get = async (path: string): Promise<Response> => {
+    const { listening } = (await logged('agent started')) as { listening: { port: number } };
+    return fetch(`http://127.0.0.1:${listening.port}${path}`);
+  };
+  return { child, ended, logged, get };
 }
 
 const run = (t: TestContext, args: readonly string[], env: Env = {}) => start(t, args, env).ended();
 
-/** The root of a host whose containerd boots gVisor sandboxes, except as `scripts` say. */
-async function provenHost(
+/** A host whose containerd boots gVisor sandboxes, except as `scriptsOf` says. */
+async function hostWith(
   t: TestContext,
-  scripts: Readonly<Record<string, Script>> = {},
-  scriptsOf: (containerd: FakeContainerd) => Readonly<Record<string, Script>> = () => scripts,
-): Promise<string> {
+  scriptsOf: (containerd: FakeContainerd) => Readonly<Record<string, Script>>,
+) {
   const { root } = await tempHost(t);
   await mkdir(join(root, '/run/containerd'), { recursive: true });
   const containerd = new FakeContainerd(join(root, '/run/containerd/containerd.sock'), root);
   containerd.scripts = scriptsOf(containerd);
   await containerd.start();
   t.after(() => containerd.stop());
-  return root;
+  return { root, containerd };
 }
+
+/** The root of such a host. */
+const provenHost = async (t: TestContext, scripts: Readonly<Record<string, Script>> = {}) =>
+  (await hostWith(t, () => scripts)).root;
 
 async function emptyHost(t: TestContext): Promise<string> {
   return (await tempHost(t)).root;
+}
+
+/** Lets the agent's clock jump by more than an evaluation may take, and less than the time between two. */
+const LATER_ON_SIGUSR2 = `--import=data:text/javascript,${encodeURIComponent(`
+  const now = performance.now.bind(performance);
+  process.once('SIGUSR2', () => (performance.now = () => now() + 200_000));
+`)}`;
+
+/** An agent with an additional handler, whose boots wait for `open`, in the first of them. */
+async function bootingHandler(t: TestContext, env: Env = {}) {
+  const booting = Promise.withResolvers<void>();
+  const boot = Promise.withResolvers<void>();
+  const { root, containerd } = await hostWith(t, (fake) => ({
+    RunPodSandbox: async (request) => {
+      if (request.runtimeHandler !== 'runsc') {
+        booting.resolve();
+        await boot.promise;
+      }
+      return fake.usual('RunPodSandbox', request);
+    },
+  }));
+  const agent = start(t, [], { HOST_ROOT: root, HANDLERS: 'runsc,runsc-kvm', ...env });
+  await booting.promise;
+  return { ...agent, containerd, open: boot.resolve };
 }
 
 const USAGE = 64;
@@ -159,13 +191,11 @@ describe("the agent's process", { concurrency: 2 }, () => {
 
   it('serves its report and metrics until SIGTERM', async (t) => {
     const env = { HOST_ROOT: await provenHost(t) };
-    const { child, ended, logged } = start(t, [], env);
-    const { listening } = (await logged('agent started')) as { listening: { port: number } };
+    const { child, ended, logged, get } = start(t, [], env);
     await logged('verdict changed');
-    const report = (await (await fetch(`http://127.0.0.1:${listening.port}/report`)).json()) as Report;
+    const report = (await (await get('/report')).json()) as Report;
     assert.equal(report.verdict.status, 'True');
-    const metrics = await (await fetch(`http://127.0.0.1:${listening.port}/metrics`)).text();
-    assert.match(metrics, /^gvisor_node_status\{status="True"\} 1$/m);
+    assert.match(await (await get('/metrics')).text(), /^gvisor_node_status\{status="True"\} 1$/m);
     child.kill('SIGTERM');
     const { code, stderr } = await ended();
     assert.deepEqual([code, stderr], [0, '']);
@@ -175,7 +205,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     let running = 0;
     let most = 0;
     const boots: string[] = [];
-    const HOST_ROOT = await provenHost(t, {}, (containerd) => ({
+    const { root: HOST_ROOT } = await hostWith(t, (containerd) => ({
       RunPodSandbox: (request) => {
         boots.push(request.runtimeHandler);
         if (request.runtimeHandler === 'runsc-kvm')
@@ -189,11 +219,9 @@ describe("the agent's process", { concurrency: 2 }, () => {
       },
     }));
     const env = { HOST_ROOT, HANDLERS: 'runsc,runsc-kvm,runsc-debug', CONFIRM_DELAY: '0s' };
-    const { child, ended, logged } = start(t, [], env);
-    const { listening } = (await logged('agent started')) as { listening: { port: number } };
-    const get = async (path: string) => (await fetch(`http://127.0.0.1:${listening.port}${path}`)).text();
+    const { child, ended, get } = start(t, [], env);
     const { verdict, handlers } = await waitFor('the verdicts', 30_000, async () => {
-      const status = JSON.parse(await get('/report').catch(() => '{}')) as Partial<Status>;
+      const status = (await (await get('/report')).json()) as Status;
       const known = status.handlers?.filter(({ verdict }) => verdict.reason !== 'AgentStarting');
       return known?.length === 2 ? status : undefined;
     });
@@ -205,11 +233,11 @@ describe("the agent's process", { concurrency: 2 }, () => {
     ]);
     assert.equal(boots[0], 'runsc', 'the main handler comes first');
     assert.equal(most, 1);
-    const metrics = await get('/metrics');
+    const metrics = await (await get('/metrics')).text();
     assert.match(metrics, /^gvisor_node_status\{status="True"\} 1$/m);
     assert.match(metrics, /^gvisor_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);
     assert.match(metrics, /^gvisor_handler_status\{handler="runsc-debug",status="True"\} 1$/m);
-    const text = await get('/');
+    const text = await (await get('/')).text();
     assert.match(text, /^gVisor works here\n/);
     assert.match(text, /^ {2}✗ Additional handler "runsc-kvm": /m);
     assert.match(
@@ -226,20 +254,45 @@ describe("the agent's process", { concurrency: 2 }, () => {
     );
   });
 
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`exits at once on ${signal}, also without containerd`, async (t) => {
-      const { child, ended, logged } = start(t, [], { HOST_ROOT: await emptyHost(t) });
-      const { listening } = (await logged('agent started')) as { listening: { port: number } };
-      const { status } = await fetch(`http://127.0.0.1:${listening.port}/readyz`);
-      assert.equal(status, 503, 'not ready before the first verdict');
-      const startedMs = performance.now();
-      child.kill(signal);
-      const { code, stdout } = await ended();
-      assert.equal(code, 0);
-      assert.ok(performance.now() - startedMs < 5_000, `${performance.now() - startedMs} ms`);
-      assert.match(stdout, /"msg":"agent stopped; labels stay as they are"/);
-    });
-  }
+  it('evaluates an additional handler if containerd breaks', async (t) => {
+    const { containerd, get, open } = await bootingHandler(t);
+    open();
+    const handler = async () => ((await (await get('/report')).json()) as Status).handlers?.[0];
+    await waitFor('its proof', 30_000, async () => (await handler())?.verdict.status === 'True');
+    containerd.scripts = { ...containerd.scripts, Version: refuses('no') };
+    const isTold = async () => (await handler())?.evaluation.trigger === 'containerd is gone';
+    await waitFor('its evaluation', 30_000, isTold);
+  });
+
+  it('is not live if the loop of an additional handler stalls', async (t) => {
+    const { child, get } = await bootingHandler(t, { NODE_OPTIONS: LATER_ON_SIGUSR2 });
+    assert.equal((await get('/livez')).status, 200);
+    child.kill('SIGUSR2');
+    // The evaluation waits 30 s for the boot.
+    await waitFor('the failure', 20_000, async () => (await get('/livez')).status === 503);
+  });
+
+  it('leaves no boot of an additional handler half done when it stops', async (t) => {
+    const { child, ended, containerd, open } = await bootingHandler(t);
+    containerd.scripts = { ...containerd.scripts, Version: HANGS };
+    await containerd.called('Version');
+    child.kill('SIGTERM');
+    const hasHeard = async () => containerd.cancelled.includes('Version');
+    await waitFor('the agent to cancel what it may', 30_000, hasHeard);
+    open();
+    assert.equal((await ended()).code, 0);
+    assert.ok(!containerd.cancelled.includes('RunPodSandbox'));
+    assert.equal(containerd.sandboxes.byId.size, 0);
+  });
+
+  it('exits on SIGINT, also without containerd', async (t) => {
+    const { child, ended, get } = start(t, [], { HOST_ROOT: await emptyHost(t) });
+    assert.equal((await get('/readyz')).status, 503, 'not ready before the first verdict');
+    child.kill('SIGINT');
+    const { code, stdout } = await ended();
+    assert.equal(code, 0);
+    assert.match(stdout, /"msg":"agent stopped; labels stay as they are"/);
+  });
 
   it('fails if its port is in use', async (t) => {
     const other = createServer();
