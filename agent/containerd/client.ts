@@ -5,12 +5,15 @@ import type { Root } from 'protobufjs/light.js';
 import { CriError } from './error.ts';
 import { SCHEMA } from './schema.ts';
 
-/** containerd answers status calls from memory, so this is generous even for a node under load. */
-const TIMEOUT_MS = 3_000;
-/** The list grows with the number of pods on the node, and no proof begins without it. */
-const LIST_TIMEOUT_MS = 20_000;
-/** containerd executes the shim to describe it, which may wait for a busy disk. */
-const SHIM_TIMEOUT_MS = 5_000;
+/** Timeouts of calls that set none, in milliseconds. */
+const TIMEOUTS = {
+  /** containerd answers status calls from memory, so this is generous even for a node under load. */
+  call: 3_000,
+  /** The list grows with the number of pods on the node, and no proof begins without it. */
+  list: 20_000,
+  /** containerd executes the shim to describe it, which may wait for a busy disk. */
+  shim: 5_000,
+};
 
 const NAMESPACE = 'k8s.io';
 
@@ -100,13 +103,13 @@ export type ListedContainer = {
 export class CriClient {
   readonly socket: string;
   readonly #client: Client;
-  readonly #timeoutMs: number;
+  readonly #timeouts: typeof TIMEOUTS;
   readonly #running = new Set<ClientUnaryCall>();
 
-  /** `localPath` is the socket as this process sees it; `timeoutMs` applies to calls that set no timeout. */
-  constructor(socket: string, localPath: string, timeoutMs = TIMEOUT_MS) {
+  /** `localPath` is the socket as this process sees it. */
+  constructor(socket: string, localPath: string, timeouts = TIMEOUTS) {
     this.socket = socket;
-    this.#timeoutMs = timeoutMs;
+    this.#timeouts = timeouts;
     this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
       'grpc.default_authority': 'localhost',
       'grpc.initial_reconnect_backoff_ms': 100,
@@ -144,7 +147,7 @@ export class CriClient {
   async shimInfo(runtime: string, signal?: AbortSignal): Promise<ShimInfo> {
     const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
-    const limits = { signal, timeoutMs: SHIM_TIMEOUT_MS };
+    const limits = { signal, timeoutMs: this.#timeouts.shim };
     try {
       const response = await this.#call<PluginInfo>('Introspection.PluginInfo', request, limits);
       return { kind: 'ok', name: response.extra?.value?.name ?? '' };
@@ -189,12 +192,12 @@ export class CriClient {
 
   async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
     const filter = state === 'all' ? {} : { state: { state } };
-    const limits = { timeoutMs: LIST_TIMEOUT_MS, ...options };
+    const limits = { timeoutMs: this.#timeouts.list, ...options };
     return (await this.#call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits)).items;
   }
 
   async listPodContainers(options?: CallOptions): Promise<readonly PodContainer[]> {
-    const limits = { timeoutMs: LIST_TIMEOUT_MS, ...options };
+    const limits = { timeoutMs: this.#timeouts.list, ...options };
     return (await this.#call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
   }
 
@@ -250,7 +253,7 @@ export class CriClient {
   }
 
   async #call<Response>(method: string, request: object, options: CallOptions = {}): Promise<Response> {
-    const { timeoutMs = this.#timeoutMs, signal } = options;
+    const { timeoutMs = this.#timeouts.call, signal } = options;
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     const metadata = new Metadata();

@@ -19,6 +19,8 @@ export type ProbeOptions = {
   readonly owner: string;
   /** UID of the agent's own pod, which the kubelet's containerd must run; absent outside of a cluster. */
   readonly ownPod?: string | undefined;
+  /** Waits that many milliseconds. */
+  readonly sleep?: (ms: number) => Promise<unknown>;
 };
 
 const MAX_ATTEMPTS = 5;
@@ -44,13 +46,14 @@ const HIDDEN_AFTER_MS = 1_000;
  * cancelled, because containerd can lose track of the sandbox then. Never rejects.
  */
 export async function runProbe(options: ProbeOptions): Promise<Outcome> {
-  const startedMs = options.now();
+  const { now, sleep = timers.setTimeout } = options;
+  const startedMs = now();
   let ended = 0;
   let hidden = false;
   let last: Outcome = interrupted('no attempt was made');
   for (let attempt = 0; attempt < MAX_ATTEMPTS && !options.signal.aborted; attempt++) {
     // A random pause keeps attempts from meeting the kubelet's period each time.
-    if (ended > 1) await timers.setTimeout(Math.random() * HOUSEKEEPING_MS);
+    if (ended > 1) await sleep(Math.random() * HOUSEKEEPING_MS);
     const { outcome, unexamined } = await runAttempt(options).catch(
       (error: unknown): Attempt => ({ outcome: inconclusive(error) }),
     );
@@ -124,7 +127,7 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
  * no sign of an end.
  */
 async function lastSeenRunning(
-  { client, now }: ProbeOptions,
+  { client, now, sleep = timers.setTimeout }: ProbeOptions,
   id: string,
   error: unknown,
 ): Promise<number | undefined> {
@@ -140,7 +143,7 @@ async function lastSeenRunning(
       // gVisor's shim reports no state while it deletes, so a timeout means an end once the process is gone.
       return refusal.kind === 'absent' || (gone && refusal.kind === 'timeout') ? runningMs : undefined;
     }
-    await timers.setTimeout(POLL_MS);
+    await sleep(POLL_MS);
   }
   return undefined;
 }
@@ -190,7 +193,7 @@ const PAUSES_MS = [100, 400, 1_500, 4_000];
  * says nothing about pods and is left to the next sweep.
  */
 export async function tearDown(
-  { client, host }: { readonly client: CriClient; readonly host: Host },
+  { client, host, sleep = timers.setTimeout }: Pick<ProbeOptions, 'client' | 'host' | 'sleep'>,
   id: string,
   stopMs = STOP_MS,
 ): Promise<Outcome | 'remains' | undefined> {
@@ -210,7 +213,7 @@ export async function tearDown(
           return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
         return { kind: 'stuck', reason: 'SandboxStuck', message };
       }
-      await timers.setTimeout(pauseMs);
+      await sleep(pauseMs);
     }
   }
   return client.removeSandbox(id, { timeoutMs: stopMs }).then(

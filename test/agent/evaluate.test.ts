@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
+import { CAUSE_CHECKS } from '../../agent/checks/checks.ts';
 import { parseConfig } from '../../agent/config.ts';
 import { type EvaluateOptions, evaluate, NodeEvaluator } from '../../agent/evaluate.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
@@ -87,13 +88,15 @@ describe('evaluate', () => {
   for (const kind of ['failed', 'stuck'] as const) {
     it(`finds a cause that appeared during a proof that ${kind}`, async (t) => {
       let nowMs = 0;
+      const now = t.mock.fn(() => nowMs);
       const { containerd, options } = await healthy(t, async (root) => {
-        await setTimeout(300); // the checks run beside the proof and have ended by now
+        // The checks run beside the proof, and each reads the time when it begins and ends.
+        while (now.mock.callCount() < 1 + 2 * CAUSE_CHECKS.length) await setImmediate();
         nowMs += 1_000;
         await breakRunsc(root);
         return unproven(kind, kind === 'failed' ? 'SandboxFailed' : 'SandboxStuck');
       });
-      const evaluation = await evaluate({ ...options, now: () => nowMs }, NEVER);
+      const evaluation = await evaluate({ ...options, now }, NEVER);
       assert.deepEqual([evaluation.verdict.reason, evaluation.seenMs], ['RunscNotExecutable', 1_000]);
       assert.equal(evaluation.findings.filter(({ check }) => check === 'runsc').length, 1);
       assert.equal(containerd.count('Version'), 2);

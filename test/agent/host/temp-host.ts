@@ -4,6 +4,9 @@ import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
 
+/** Longer than a busy machine delays a file operation. */
+const PATIENT_MS = 600_000;
+
 /** A host in a temporary directory that is removed after the test; `files` maps host paths to contents. */
 export async function tempHost(
   context: TestContext,
@@ -18,7 +21,7 @@ export async function tempHost(
     else if ('link' in content) await symlink(content.link, local);
     else await writeFile(local, content.program, { mode: 0o755 });
   }
-  return new Host(root);
+  return new Host(root, PATIENT_MS);
 }
 
 /** A host with only these top-level directories mounted; others are the image's own. */
@@ -31,5 +34,5 @@ export async function mountedHost(
   const mountInfo = join((await tempHost(context)).root, 'mountinfo');
   const lines = parts.map((part) => `1 2 3:4 / ${root}/${part} ro - ext4 /dev/root ro\n`);
   await writeFile(mountInfo, lines.join(''));
-  return new Host(root, 5_000, mountInfo);
+  return new Host(root, PATIENT_MS, mountInfo);
 }

@@ -156,17 +156,22 @@ function serialize({ responseSerialize }: { responseSerialize: (value: object) =
   return (value: object) => ('garbage' in value ? Buffer.alloc(64, 0xff) : responseSerialize(value));
 }
 
+/** Longer than a busy machine delays a response. */
+const PATIENT_MS = 600_000;
+
 /** A running fake and its client; both are closed after the test. */
 export async function fakeContainerd(
   context: TestContext,
   scripts: Readonly<Record<string, Script>> = {},
-  { responseMs, root }: { readonly responseMs?: number; readonly root?: string } = {},
+  { responseMs = PATIENT_MS, root }: { readonly responseMs?: number; readonly root?: string } = {},
 ): Promise<{ readonly containerd: FakeContainerd; readonly client: CriClient }> {
   const directory = await mkdtemp(join(tmpdir(), 'cri-'));
   const containerd = new FakeContainerd(join(directory, 'containerd.sock'), root);
   containerd.scripts = scripts;
   await containerd.start();
-  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, responseMs);
+  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, {
+    ...{ call: responseMs, list: responseMs, shim: responseMs },
+  });
   context.after(async () => {
     client.close();
     await containerd.stop();

@@ -5,6 +5,7 @@ import { status } from '@grpc/grpc-js';
 import type { CriClient } from '../../../agent/containerd/client.ts';
 import { sweepContainers, sweepSandboxes } from '../../../agent/proof/orphans.ts';
 import { OWNER, PROBE_LABELS } from '../../../agent/proof/sandbox.ts';
+import { waitFor } from '../../../hack/run.ts';
 import { HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
 import type { FakeContainerd } from './fake-containerd.ts';
 import { gate, gvisorStarts, NEVER, onlyGvisor, POD_LABELS, proverScene, scene } from './scene.ts';
@@ -215,24 +216,21 @@ describe('Prover, before a probe', { concurrency: true }, () => {
   });
 
   it('stops sweeping once its probe is abandoned, since it would find the container of the next one', async (t) => {
-    const { prover, prove, finish, containerd, clock, holdStarts } = await proverScene(
-      t,
-      {},
-      { waitMs: 300 },
-    );
+    const { prover, prove, finish, containerd, clock, holdStarts } = await proverScene(t);
     const listed = gate(containerd, 'ListPodSandbox');
     const listing = containerd.called('ListPodSandbox');
     containerd.scripts = { ListPodSandbox: listed.script };
-    const outcome = prove();
+    await prove();
     await listing;
     clock.nowMs += 1;
     prover.changed();
     const { open, started } = holdStarts();
+    await prove();
     await started;
+    const isOver = async () => containerd.cancelled.includes('ListPodSandbox');
+    await waitFor('the end of the sweep', 10_000, isOver);
     listed.open();
-    await timers.setTimeout(200);
     open();
-    await outcome;
     await finish();
     assert.deepEqual([containerd.count('Tasks.Delete'), gvisorStarts(containerd)], [0, 1]);
   });

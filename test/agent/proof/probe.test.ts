@@ -4,7 +4,6 @@ import { chmod } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { setImmediate } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/containerd/client.ts';
 import { runProbe, tearDown } from '../../../agent/proof/probe.ts';
@@ -338,6 +337,12 @@ describe('runProbe, when the sandbox does not stop', { concurrency: true }, () =
     assert.equal(setup.containerd.count('StopPodSandbox'), 2);
   });
 
+  it('stops five times with pauses before it is stuck', async (t) => {
+    const { containerd, run, pauses } = await scene(t, { StopPodSandbox: refuses('task must be stopped') });
+    assert.equal(brief(await run()), 'stuck SandboxStuck');
+    assert.deepEqual([containerd.count('StopPodSandbox'), pauses], [5, [100, 400, 1_500, 4_000]]);
+  });
+
   it('is proven if the stop times out but the sandbox has ended', async (t) => {
     const { containerd, run } = await scene(t);
     containerd.scripts = {
@@ -380,7 +385,7 @@ describe('runProbe, when containerd breaks', { concurrency: true }, () => {
   });
 });
 
-// Apart from the concurrent suites, because each changes its process or its clock.
+// Apart from the concurrent suites, because it changes its process.
 describe('runProbe, alone', () => {
   it('names a socket that may not be opened', async (t) => {
     const { root } = await tempHost(t);
@@ -397,24 +402,6 @@ describe('runProbe, alone', () => {
       if (isRoot) process.seteuid?.(0);
     }
   });
-
-  it('stops five times with pauses before it is stuck', async (t) => {
-    const { containerd, run } = await scene(t, { StopPodSandbox: refuses('task must be stopped') }, 600_000);
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    let ended = false;
-    const outcome = run().finally(() => {
-      ended = true;
-    });
-    for (let stops = -1; !ended; ) {
-      const stopped = containerd.count('StopPodSandbox');
-      // A pause begins once the refusal has arrived.
-      t.mock.timers.tick(stopped === stops ? 10 : 0);
-      stops = stopped;
-      await setImmediate();
-    }
-    assert.equal(brief(await outcome), 'stuck SandboxStuck');
-    assert.equal(containerd.count('StopPodSandbox'), 5);
-  });
 });
 
 describe('tearDown', () => {
@@ -427,10 +414,10 @@ describe('tearDown', () => {
       [true, 'inconclusive CheckTimedOut'],
     ] as const)
       it(`is ${expected} if a stop ${what} on ${busy ? 'a busy' : 'an idle'} node`, async (t) => {
-        const { containerd, client, host, setBusy } = await scene(t, { StopPodSandbox: script });
+        const { containerd, client, options, setBusy } = await scene(t, { StopPodSandbox: script });
         setBusy(busy);
         const id = await client.runSandbox({ metadata: {}, labels: {}, linux: {} }, 'runsc');
-        const outcome = await tearDown({ client, host }, id, 100);
+        const outcome = await tearDown(options, id, 100);
         assert.ok(typeof outcome === 'object');
         assert.equal(brief(outcome), expected);
         assert.equal(containerd.count('RemovePodSandbox'), 0);

@@ -260,6 +260,8 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
 });
 
 describe('Prover, beside a control', { concurrency: true }, () => {
+  const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
+
   it('tolerates a start that takes up to ten times as long as that of runc', async (t) => {
     const { prove, starts, prover, clock, containerd } = await hanging(t);
     containerd.scripts = {
@@ -316,8 +318,21 @@ describe('Prover, beside a control', { concurrency: true }, () => {
       containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
     });
     containerd.scripts = { Status: () => ({ info: { config } }) };
-    const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
     assert.equal(await prover.compare(failed, { ...failed, reason: 'KvmRunsNoGuest' }, NEVER), failed);
+  });
+
+  it('rests for an hour after a control that could not be removed', async (t) => {
+    const { prover, containerd, clock, finish } = await proverScene(t, { RemovePodSandbox: refuses('busy') });
+    for (const [ms, controls] of [
+      [0, 1],
+      [HOUR_MS - 1, 1],
+      [1, 2],
+    ] as const) {
+      clock.nowMs += ms;
+      await prover.compare(failed, failed, NEVER);
+      await finish();
+      assert.equal(containerd.count('RunPodSandbox'), controls);
+    }
   });
 
   it('tolerates a start beside a control that is still starting, and starts no other control', async (t) => {
@@ -354,7 +369,6 @@ describe('Prover, beside a control', { concurrency: true }, () => {
         { controlWaitMs: script === HANGS ? 0 : 60_000 },
       );
       if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
-      const failed = { kind: 'failed', reason: 'SandboxFailed', message: 'runsc failed' } as const;
       const cleared = { ...failed, reason: 'KvmRunsNoGuest' } as const;
       const outcome = await prover.compare(failed, cleared, NEVER);
       assert.equal(brief(outcome), expected);

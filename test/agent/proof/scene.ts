@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type { CriClient } from '../../../agent/containerd/client.ts';
 import type { Host } from '../../../agent/host/host.ts';
 import type { Outcome } from '../../../agent/proof/outcome.ts';
 import { type ProbeOptions, runProbe } from '../../../agent/proof/probe.ts';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
+import { Turns } from '../../../agent/proof/turns.ts';
 import { mockCpuTimes } from '../host/cpu-times.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { HANGS, type Script } from './containerd-scripts.ts';
@@ -25,6 +27,8 @@ export type Scene = {
   /** The time, which `stepMs` advances at each reading. */
   readonly clock: { nowMs: number; stepMs: number };
   readonly options: ProbeOptions;
+  /** The pauses of probes, which take no time. */
+  readonly pauses: readonly number[];
   readonly run: () => Promise<Outcome>;
   /** A script that advances the clock and responds as usual. */
   readonly takes: (method: string, ms: number) => Scripts;
@@ -32,15 +36,20 @@ export type Scene = {
 };
 
 /** A scene for a probe; `scripts` replace responses of containerd. */
-export async function scene(t: TestContext, scripts: Scripts = {}, responseMs = 3_000): Promise<Scene> {
+export async function scene(t: TestContext, scripts: Scripts = {}): Promise<Scene> {
   const host = await tempHost(t);
-  const { containerd, client } = await fakeContainerd(t, scripts, { responseMs, root: host.root });
+  const { containerd, client } = await fakeContainerd(t, scripts, { root: host.root });
   const clock = { nowMs: 0, stepMs: 0 };
   const now = () => {
     clock.nowMs += clock.stepMs;
     return clock.nowMs;
   };
-  const options = { client, host, handler: 'runsc', now, signal: NEVER, owner: 'me' };
+  const pauses: number[] = [];
+  const sleep = async (ms: number) => {
+    pauses.push(ms);
+    await setImmediate();
+  };
+  const options = { client, host, handler: 'runsc', now, signal: NEVER, owner: 'me', sleep };
   const takes = (method: string, ms: number): Scripts => ({
     [method]: (request) => {
       clock.nowMs += ms;
@@ -48,7 +57,7 @@ export async function scene(t: TestContext, scripts: Scripts = {}, responseMs = 
     },
   });
   const setBusy = (busy: boolean) => mockCpuTimes(t, host, busy ? 0 : 90);
-  return { containerd, client, host, clock, options, run: () => runProbe(options), takes, setBusy };
+  return { containerd, client, host, clock, options, pauses, run: () => runProbe(options), takes, setBusy };
 }
 
 /** A scene for a prover, which records its callbacks. By default `prove` does not wait and a probe hangs after 1 s. */
@@ -69,6 +78,7 @@ export async function proverScene(
     waitMs: 0,
     hangMs: 1_000,
     controlWaitMs: 60_000,
+    turns: new Turns(1),
     ...changes,
   });
   const prove = async () => brief(await prover.prove(NEVER));
