@@ -20,11 +20,9 @@ import {
 import { HOSTS } from './fixture-hosts.ts';
 
 const { signal } = new AbortController();
-/** Checks that are skipped without a proof. */
-const NEED_PROOF = ['isolation', 'limits'];
 /** Checks of what most nodes do not have. */
 const OPTIONAL = ['gpu', 'kvm'];
-const OPTIONS = { now: () => 0, signal };
+const OPTIONS = { now: () => 0, signal, timeoutMs: 600_000 };
 
 /** The inputs of a fixture whose containerd has loaded the files on disk. */
 async function inputsFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
@@ -38,17 +36,41 @@ async function inputsFor(name: string, release: string, handler = 'runsc'): Prom
   return inputsOf(sourcesOf(name, { host, cri, handler, containerdConfig }));
 }
 
+type Judged = Readonly<Record<'host' | 'check' | 'seen' | 'expected' | 'message', string>>;
+
+/**
+ * A line for each difference between what checks see and what is expected of them. A check that sees nothing on any host,
+ * as a new one whose files no fixture has, is left to its own test.
+ */
+function differences(all: readonly Judged[]): string {
+  const seesNothing = ({ seen, expected }: Judged) =>
+    ['skipped', 'unknown CheckFailed'].includes(seen) && expected === 'pass';
+  const checks = new Set(all.filter((each) => !seesNothing(each)).map(({ check }) => check));
+  const wrong = all.filter(({ check, seen, expected }) => seen !== expected && checks.has(check));
+  const groups = Map.groupBy(wrong, ({ check, seen, expected }) => `${check}: ${seen}, not ${expected}`);
+  return [...groups]
+    .map(
+      ([what, [first, ...more]]) => `${what}, on ${first?.host} (${first?.message}) and ${more.length} more`,
+    )
+    .slice(0, 5)
+    .join('\n');
+}
+
 describe('CHECKS', () => {
-  for (const [name, { release, handler, outcomes }] of Object.entries(HOSTS)) {
-    it(`judge ${name} under containerd ${release}`, async () => {
-      const findings = await runChecks(CHECKS, await inputsFor(name, release, handler), OPTIONS);
-      const seen = findings
-        .filter(({ check, status }) => status !== 'pass' && !NEED_PROOF.includes(check))
-        .filter(({ check, status }) => !OPTIONAL.includes(check) || status !== 'skipped')
-        .map((finding) => [finding.check, outcome(finding)]);
-      assert.deepEqual(Object.fromEntries(seen), outcomes, JSON.stringify(findings, null, 1));
-    });
-  }
+  it('judge the fixture hosts', async () => {
+    const all: Judged[] = [];
+    for (const [host, { release, handler, outcomes }] of Object.entries(HOSTS))
+      for (const { message, ...found } of await runChecks(
+        CHECKS,
+        await inputsFor(host, release, handler),
+        OPTIONS,
+      )) {
+        const seen = outcome({ message, ...found });
+        const usual = seen === 'skipped' && OPTIONAL.includes(found.check) ? seen : 'pass';
+        all.push({ host, check: found.check, seen, expected: outcomes[found.check] ?? usual, message });
+      }
+    assert.equal(differences(all), '');
+  });
 
   it('skip the evidence of a missing proof, and judge that of a new one', async () => {
     const inputs = await inputsFor('kubeadm-weakened', 'v2.4.2');

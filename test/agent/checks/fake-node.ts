@@ -9,7 +9,7 @@ import { Host } from '../../../agent/host/host.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { RunscPrograms } from '../../../agent/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
-import { tempHost } from '../host/temp-host.ts';
+import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
 
 export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
 
@@ -65,7 +65,7 @@ export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriEr
 
 /** The host in `test/fixtures/hosts/<name>`. */
 export function hostOf(name: string): Host {
-  return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)));
+  return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
 }
 
 /** Sources with the files of a fixture. */

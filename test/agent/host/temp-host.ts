@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { Host } from '../../../agent/host/host.ts';
 
-/** Longer than a busy machine delays a file operation. */
-const PATIENT_MS = 600_000;
+/** Longer than a busy machine delays a file operation, or a response of a fake. */
+export const PATIENT_MS = 600_000;
 
 /** A host in a temporary directory that is removed after the test; `files` maps host paths to contents. */
 export async function tempHost(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { CHECKS } from '../../../agent/checks/checks.ts';
 import { error, pass, unknown } from '../../../agent/checks/finding.ts';
 import { Metrics } from '../../../agent/http/metrics.ts';
 import { STALE_MS } from '../../../agent/sandboxes/monitor.ts';
@@ -40,6 +41,25 @@ const BROKEN = reportOf({
 });
 
 describe('Metrics', () => {
+  it('have no more than 85 series on a healthy node', async () => {
+    const metrics = new Metrics('0.1.0', 600_000);
+    const report = reportOf({
+      findings: CHECKS.map(({ id }) => finding(pass(''), id)),
+      facts: { gpu: 'true' },
+    });
+    metrics.noteProvenOnce(true);
+    metrics.count(report);
+    metrics.publish(report);
+    metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: Date.now() });
+    metrics.pods.watchNamespaces();
+    const pods = ['runc', 'runsc'].map((handler) => ({ ...POD, handler, sandboxed: handler === 'runsc' }));
+    metrics.pods.publish({ pods, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
+    for (const verb of ['GET', 'PATCH', 'POST']) metrics.countRequest(verb, 200);
+    const { body } = await metrics.text();
+    const series = body.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    assert.ok(series.length <= 85, `${series.length} series`);
+  });
+
   it('exports nothing about the node before the first verdict is published', async () => {
     const metrics = new Metrics('0.1.0');
     for (const name of ['node_status', 'node_reason', 'node_expected', 'last_boot_seconds'])

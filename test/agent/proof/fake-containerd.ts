@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { CriClient } from '../../../agent/containerd/client.ts';
+import { PATIENT_MS } from '../host/temp-host.ts';
 import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 import { FakeSandboxes } from './fake-sandboxes.ts';
 
@@ -155,9 +156,6 @@ type Call = {
 function serialize({ responseSerialize }: { responseSerialize: (value: object) => Buffer }) {
   return (value: object) => ('garbage' in value ? Buffer.alloc(64, 0xff) : responseSerialize(value));
 }
-
-/** Longer than a busy machine delays a response. */
-const PATIENT_MS = 600_000;
 
 /** A running fake and its client; both are closed after the test. */
 export async function fakeContainerd(
