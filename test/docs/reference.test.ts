@@ -46,7 +46,9 @@ describe('the reference matches the code', () => {
   for (const [page, head, rows] of TABLES)
     it(`in ${page}, | ${head} |`, async () => {
       const [, table = ''] = (await read(page)).split(`\n| ${head} |\n`);
-      assert.deepEqual(table.split('\n\n')[0]?.trim().split('\n').slice(1), rows);
+      const found = table.split('\n\n')[0]?.trim().split('\n').slice(1) ?? [];
+      for (const [at, expected] of rows.entries()) assert.equal(found[at], expected);
+      assert.equal(found.length, rows.length);
     });
 
   it('names every key that agents write', async () => {
