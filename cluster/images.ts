@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { VERSION } from '../agent/config.ts';
-import { BUNDLES, bundle, bundleInstaller } from '../hack/bundle.ts';
+import { BUNDLES, bundle, bundleInstaller, CHANGES } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
 import { buildInstaller } from '../hack/installer.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
@@ -23,8 +23,8 @@ const IMAGES = {
   pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
   workload: { name: 'localhost/gvisor-ready-workload:1', context: 'cluster/images/workload' },
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
-  /** The same sources with another version, for tests of an upgrade. */
-  'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.' },
+  'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.', changes: CHANGES.next },
+  'agent-hurried': { name: 'localhost/gvisor-ready-hurried:1', context: '.', changes: CHANGES.hurried },
   installer: installer('20260223.0', 'gvisor'),
   'installer-2025': installer('20250203.0', 'gvisor-2025'),
   /** Its runsc cannot boot. */
@@ -96,8 +96,8 @@ async function prepareContext(id: ImageId): Promise<string> {
     return context;
   }
   if (id === 'agent') await bundle();
-  if (id !== 'agent-next') return join(REPO, image.context);
-  await bundle({ dist: join(context, 'dist'), version: IMAGES[id].name.split(':')[1] });
+  if (!('changes' in image)) return join(REPO, image.context);
+  await bundle({ dist: join(context, 'dist'), changes: image.changes });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
 }

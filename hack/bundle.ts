@@ -46,35 +46,46 @@ const inlineAssets: Plugin = {
   },
 };
 
-/** Overrides the version, for tests of an upgrade. */
-function versioned(version: string): Plugin {
+/** Another value in a source file; the pattern captures the text before it. */
+type Change = readonly [file: string, before: RegExp, value: string];
+
+/** The bundles of images for tests: a newer agent, and one that waits a tenth as long before it reports a sandbox. */
+export const CHANGES = {
+  next: [['agent/config.ts', AGENT_VERSION, '0.2.0']],
+  hurried: [
+    ['agent/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
+    ['agent/sandboxes/monitor.ts', /(\bSCAN_MS = )[\d_]+/g, '3_000'],
+  ],
+} as const satisfies Readonly<Record<string, readonly Change[]>>;
+
+function changed(changes: readonly Change[]): Plugin {
   return {
-    name: 'versioned',
+    name: 'changed',
     setup({ onLoad }) {
-      onLoad({ filter: /\/agent\/config\.ts$/ }, async ({ path }) => {
-        const contents = withVersion(await readFile(path, 'utf8'), AGENT_VERSION, version);
-        return { contents, loader: 'ts' };
-      });
+      for (const [file, before, value] of changes)
+        onLoad({ filter: new RegExp(`^${join(REPO, file)}$`) }, async ({ path }) => {
+          const contents = withVersion(await readFile(path, 'utf8'), before, value);
+          return { contents, loader: 'ts' };
+        });
     },
   };
 }
 
 export type BundleOptions = {
   readonly dist?: string;
-  /** Replaces the version of the sources. */
-  readonly version?: string | undefined;
+  readonly changes?: readonly Change[];
 };
 
 /**
  * Bundles the agent, the fleet controller and the kubectl plugin, each into one file with a source map, and copies the Node
  * binary that runs them in the image. Does nothing if the sources are unchanged; replaces files atomically.
  */
-export async function bundle({ dist = join(REPO, 'dist'), version }: BundleOptions = {}): Promise<void> {
+export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: BundleOptions = {}): Promise<void> {
   await mkdir(dist, { recursive: true });
   const stamp = join(dist, 'made-from');
-  const digest = await digestOf(process.arch, version ?? '');
+  const digest = await digestOf(process.arch, String(changes));
   if ((await readFile(stamp, 'utf8').catch(() => '')) === digest && (await isWhole(dist))) return;
-  const plugins = [smallDependencies, inlineAssets, ...(version === undefined ? [] : [versioned(version)])];
+  const plugins = [smallDependencies, inlineAssets, changed(changes)];
   for (const name of BUNDLES) {
     for (const { path, text } of await bundleOne(name, dist, plugins))
       await replace(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);

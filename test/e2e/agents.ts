@@ -6,6 +6,7 @@ import type { Report } from '../../agent/agent.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
+import type { Image } from '../../cluster/images.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -255,6 +256,13 @@ export async function deployWith(
   components: readonly string[] = [],
 ): Promise<void> {
   await applyOverlay(cluster, components, [...settingsPatch(settings), ...AT_ONCE]);
+  await waitForRollout(cluster);
+}
+
+/** Runs another image of the agent on all nodes, and waits for the rollout. */
+export async function deployImage(cluster: Cluster, image: Image): Promise<void> {
+  await Promise.all(cluster.nodes().map((node) => node.load(image)));
+  await onDaemonSet(cluster, ['set', 'image'], [`gvisor-ready-agent=${image.name}`]);
   await waitForRollout(cluster);
 }
 

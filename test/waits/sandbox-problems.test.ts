@@ -5,14 +5,15 @@ import { after, before, describe, it } from 'node:test';
 import type { Status } from '../../agent/agent.ts';
 import type { SandboxProblem, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { ensureImage } from '../../cluster/images.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { deployWith, getFromAgentForwarded, readMetrics, waitForNode } from '../e2e/agents.ts';
+import { deployImage, deployWith, getFromAgentForwarded, readMetrics, waitForNode } from '../e2e/agents.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 
-/** The longest: the kubelet removes the record of an ended sandbox, and five minutes later its shims count as orphans. */
+/** The longest: the kubelet removes the record of an ended sandbox, and later its shims count as orphans. */
 const TIMEOUT_MS = 600_000;
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 
@@ -30,6 +31,7 @@ describe('problems of sandboxes', { concurrency: true }, () => {
   before(async () => {
     for (const name of GVISOR_NODES) await hidePressure(cluster().node(name));
     await deployWith(cluster(), { LOG_LEVEL: 'debug' });
+    await deployImage(cluster(), await ensureImage('agent-hurried'));
   });
   after(async () => {
     for (const name of GVISOR_NODES) await showPressure(cluster().node(name));
