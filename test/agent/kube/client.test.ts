@@ -269,13 +269,13 @@ describe('an API server whose CA is rotated', () => {
 });
 
 describe('a watch without response headers', () => {
-  it('times out', { timeout: 10_000 }, async (t) => {
+  it('times out', async (t) => {
     const { server, directory, port } = await fakeApiServer(t);
     server.watchScript.push('silence');
     const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
     const kube = createKube(access, { agent: 'test', count: () => {}, watchTimeoutMs: 100 });
     t.after(() => kube.close());
-    const events = kube.watch(WATCH, AbortSignal.timeout(8_000))[Symbol.asyncIterator]();
+    const events = kube.watch(WATCH, new AbortController().signal)[Symbol.asyncIterator]();
     await assert.rejects(events.next(), { code: 'UND_ERR_HEADERS_TIMEOUT' });
     assert.equal(server.watched.length, 1);
   });

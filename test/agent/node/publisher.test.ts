@@ -270,7 +270,7 @@ describe('the guard of the label', () => {
   }
 });
 
-describe('a label of another boot', { timeout: 30_000 }, () => {
+describe('a label of another boot', () => {
   /** A publisher of a Node that was proven in one boot, while the kubelet reports another. */
   const rebooted = (t: TestContext, proven: string, reported: string) =>
     publisherOf(t, {}, ({ node }) => {

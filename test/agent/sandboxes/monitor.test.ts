@@ -21,7 +21,7 @@ import { tempHost } from '../host/temp-host.ts';
 import { refuses } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
-const SIGNAL = AbortSignal.timeout(120_000);
+const { signal: SIGNAL } = new AbortController();
 const STATE = '/run/containerd';
 const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
 const SANDBOX = 'a'.repeat(64);

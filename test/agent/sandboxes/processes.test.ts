@@ -7,7 +7,7 @@ import { addProcess, type FakeProcess, removeProcess, sandboxArgv } from '../hos
 import { processesAmong, recordPaths } from '../host/recorded-paths.ts';
 import { tempHost } from '../host/temp-host.ts';
 
-const SIGNAL = AbortSignal.timeout(60_000);
+const { signal: SIGNAL } = new AbortController();
 const ID = 'a'.repeat(64);
 const OTHER = 'b'.repeat(64);
 const UID = '69bcf1d5-f675-4066-b2a0-04e0de51b8be';
