@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS } from '../../cluster/faults/faults.ts';
-import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
@@ -22,7 +21,6 @@ let cluster: Cluster;
 useOwnCluster('handlers', NODES, async (started) => (cluster = started), ['workload']);
 
 const isProven = ({ reason }: Change) => reason === 'SandboxProven';
-const rows: string[][] = [];
 
 describe('two handlers on a node', () => {
   for (const fault of BROKEN)
@@ -31,17 +29,6 @@ describe('two handlers on a node', () => {
     }, async () => {
       await Promise.all(NODES.map(({ name }) => breakOne(name, fault, REASON_OF_FAULT[fault])));
     });
-
-  after(() => {
-    const head = [
-      'fault of an additional handler',
-      'containerd',
-      'reason',
-      'seconds to detection',
-      'seconds to recovery',
-    ];
-    console.log(`\n${formatTable([head, ...rows])}\n`);
-  });
 });
 
 /** Breaks "runsc" under an agent for which it is the additional handler, and under one for which it is the main one. */
@@ -52,16 +39,14 @@ async function breakOne(name: string, fault: keyof typeof FAULTS, reason: string
   const agents = [additional, main];
   try {
     for (const agent of agents) await agent.change(0, isProven, 60_000, agent.additional);
-    const begun = performance.now();
     await breakNode(cluster, node, fault);
-    const lost = await additional.change(1, () => true, 120_000, additional.additional);
+    await additional.change(1, () => true, 120_000, additional.additional);
     await main.change(1, () => true, 120_000);
     using client = connect(node);
     const other = await proveOn(node, client, 'other', OTHER);
     assert.equal(other.kind, 'proven', other.message);
-    const healed = performance.now();
     await healNode(cluster, node, fault);
-    const back = await additional.change(2, isProven, 120_000, additional.additional);
+    await additional.change(2, isProven, 120_000, additional.additional);
     await main.change(2, isProven, 120_000);
     const transient = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
     const reasonsOf = (changes: readonly Change[]) =>
@@ -74,8 +59,6 @@ async function breakOne(name: string, fault: keyof typeof FAULTS, reason: string
       );
     for (const untouched of [additional.changes, main.additional])
       assert.deepEqual(reasonsOf(untouched), ['SandboxProven'], `${name}: ${untouched.at(1)?.message}`);
-    const seconds = [lost.atMs - begun, back.atMs - healed].map((ms) => (ms / 1_000).toFixed(2));
-    rows.push([fault, node.spec.containerd, reason, ...seconds]);
   } finally {
     await healNode(cluster, node);
     await Promise.all(agents.map((agent) => agent.stop()));

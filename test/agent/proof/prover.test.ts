@@ -296,8 +296,8 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     assert.ok(outcome.kind === 'slow' && outcome.tolerated === false, JSON.stringify(outcome));
   });
 
-  it('tolerates nothing without another handler for runc', async (t) => {
-    const { prove, proveAfter, message, containerd } = await hanging(t);
+  it('tolerates nothing and compares with nothing without another handler for runc', async (t) => {
+    const { prover, prove, proveAfter, message, containerd } = await hanging(t);
     const config = JSON.stringify({
       containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
     });
@@ -310,14 +310,6 @@ describe('Prover, beside a control', { concurrency: true }, () => {
       'a sandbox has been booting for 0 s; there is no sandbox of runc to compare it with',
     );
     assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
-  });
-
-  it('compares with nothing without another handler for runc', async (t) => {
-    const { prover, containerd } = await proverScene(t, {}, {});
-    const config = JSON.stringify({
-      containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
-    });
-    containerd.scripts = { Status: () => ({ info: { config } }) };
     assert.equal(await prover.compare(failed, { ...failed, reason: 'KvmRunsNoGuest' }, NEVER), failed);
   });
 
