@@ -61,17 +61,6 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`keeps its verdict over ${RESTARTS} restarts`, {
-    timeout: patient(240_000),
-  }, async () => {
-    for (let restart = 0; restart < RESTARTS; restart++) {
-      await node(name).restart('containerd');
-      await randomPause(2_000);
-    }
-    await proveAgain();
-    assertNoFlap(agent());
-  });
-
   it('keeps its verdict over restarts of a containerd with another PATH and a version 2 drop-in', {
     timeout: patient(240_000),
   }, async () => {
