@@ -26,7 +26,7 @@ const INSTALLATIONS: Readonly<Record<string, Installation>> = {
     render: async () => {
       const values = { enforce: { enabled: true }, agent: { serviceAccount: { name: 'shared' } } };
       const names = { release: 'platform', namespace: 'elsewhere' };
-      const rendered = await renderChart('helm', values, undefined, names);
+      const rendered = await renderChart(values, undefined, names);
       const items = rendered.filter((object) => hookOf(object) === '');
       return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
     },

@@ -14,11 +14,21 @@ import { laneCluster } from '../runner/lane.ts';
 /** The nodes of the cluster with gVisor. */
 export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
+/** The containerd of node-2, which has an older gVisor: `test/nightly/older-versions.test.ts` sets 1.7. */
+const CONTAINERD = process.env.E2E_CONTAINERD === '1.7' ? '1.7' : '2';
+const PURPOSE = CONTAINERD === '2' ? 'e2e' : 'older';
+const NODES: readonly NodeRequest[] = [
+  { name: 'node-1' },
+  { name: 'node-2', containerd: CONTAINERD, gvisor: '2025' },
+  { name: 'node-3', gvisor: 'none' },
+];
+
 /**
  * Starts the cluster that the files of a lane share, or its missing parts: three healed nodes with agents and a verdict.
  */
 async function openCluster(): Promise<Cluster> {
-  const cluster = await startCluster({ name: await laneCluster('e2e'), images: ['workload', 'agent'] });
+  const images: readonly ImageId[] = ['workload', 'agent'];
+  const cluster = await startCluster({ name: await laneCluster(PURPOSE), nodes: NODES, images });
   await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   await deployAgent(cluster, join(REPO, 'manifests/base'));
   return cluster;
@@ -26,7 +36,7 @@ async function openCluster(): Promise<Cluster> {
 
 /** Removes the cluster unless the next file reuses it. */
 async function closeCluster(): Promise<void> {
-  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster('e2e'));
+  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster(PURPOSE));
 }
 
 /** Registers hooks that open and prepare the cluster, and restore and close it. Returns an accessor of it. */

@@ -4,12 +4,12 @@ import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
 import { GUIDE_IMAGE, nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { operatorModule } from '../nightly/operator-objects.ts';
 import { onDaemonSet, waitForNode } from './agents.ts';
 import { tryCreate, useOwnCluster } from './e2e-cluster.ts';
-import { marksOn, remainingObjects, runWithKubectl } from './installation.ts';
+import { marksOn, runWithKubectl } from './installation.ts';
 
 const APPLY = 'kubectl apply -k .';
 const NAMESPACE = 'evaluations';
@@ -92,15 +92,5 @@ describe('the pages, followed in order with one kustomization', () => {
       .split('\n')
       .filter((line) => line !== '' && !/ unchanged$/.test(line));
     assert.deepEqual(changed, []);
-  });
-
-  it('leave nothing behind (docs/operations.md)', { timeout: patient(300_000) }, async () => {
-    await cluster.kubectl(['delete', 'namespace', NAMESPACE]);
-    const script = substituteSettings(markedBlock('docs/operations.md', 'kubectl', 'run'), {
-      AGENT: GUIDE_IMAGE,
-    });
-    assert.match(await shell(script), /^1 of 1 node to clean$/m);
-    assert.deepEqual(await marksOn(cluster, 'node-1'), []);
-    assert.deepEqual(await remainingObjects(cluster), []);
   });
 });

@@ -8,9 +8,8 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { inNamespace, overlay } from '../e2e/agents.ts';
 
-/** Tool groups with a Helm. */
-export const HELMS = ['helm', 'helm-3'] as const;
-export type HelmGroup = (typeof HELMS)[number];
+/** The tool group of the Helm that renders the chart: `test/nightly/older-versions.test.ts` sets helm-3. */
+export const HELM = process.env.CHART_HELM === 'helm-3' ? 'helm-3' : 'helm';
 
 /** An object as Helm or kustomize renders it. */
 export type Rendered = {
@@ -28,21 +27,20 @@ export type Rendered = {
 const KUBE_VERSION = ['--kube-version', '1.36.3'];
 
 /** Runs Helm in the repository with the values on standard input. */
-export async function helm(group: HelmGroup, args: readonly string[], values: object = {}): Promise<string> {
-  const tools = await ensureTools([group]);
+export async function helm(args: readonly string[], values: object = {}): Promise<string> {
+  const tools = await ensureTools([HELM]);
   await copyManifests();
-  return run(join(tools[group], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
+  return run(join(tools[HELM], 'helm'), args, { cwd: REPO, input: JSON.stringify(values) });
 }
 
 /** Output of `helm template` with these values. */
 export function templateChart(
-  group: HelmGroup,
   values: object,
   chart = CHART,
   { release, namespace } = { release: 'gvisor-ready', namespace: 'gvisor-ready' },
 ): Promise<string> {
   const args = ['template', release, chart, '--namespace', namespace, ...KUBE_VERSION, '--values', '-'];
-  return helm(group, args, values);
+  return helm(args, values);
 }
 
 export async function renderChart(...args: Parameters<typeof templateChart>): Promise<readonly Rendered[]> {
@@ -50,9 +48,9 @@ export async function renderChart(...args: Parameters<typeof templateChart>): Pr
 }
 
 /** Runs `helm lint --strict`; rejects when it finds something. */
-export function lintChart(group: HelmGroup, values: object): Promise<string> {
+export function lintChart(values: object): Promise<string> {
   const args = ['lint', '--strict', CHART, '--namespace', 'gvisor-ready', ...KUBE_VERSION, '--values', '-'];
-  return helm(group, args, values);
+  return helm(args, values);
 }
 
 /** Output of kustomize for the base with components, in a namespace. */

@@ -9,8 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import {
   differences,
-  HELMS,
-  type HelmGroup,
+  HELM,
   helm,
   hookOf,
   lintChart,
@@ -21,8 +20,8 @@ import {
 import { ALL, PAIRS, type Pair } from './chart-pairs.ts';
 
 /** Objects that Helm installs, and those of kustomize without the Namespace, which must exist before Helm runs. */
-async function bothSides(group: HelmGroup, { components, values }: Pair, chart?: string) {
-  const rendered = await renderChart(group, values, chart);
+async function bothSides({ components, values }: Pair, chart?: string) {
+  const rendered = await renderChart(values, chart);
   const expected = await renderComponents(components);
   const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
   return [rendered.filter(isInstalled), expected.filter(({ kind }) => kind !== 'Namespace')] as const;
@@ -67,63 +66,61 @@ async function changedChart(t: TestContext, file: string, was: string, is: strin
   return directory;
 }
 
-for (const group of HELMS) {
-  describe(`the chart, rendered by ${group}`, () => {
-    for (const pair of [...PAIRS, ALL]) {
-      it(`has the objects of the base with ${pair.components.join(', ') || 'no component'}`, async () => {
-        assert.deepEqual(differences(...(await bothSides(group, pair))), []);
-      });
-    }
-
-    it('has the objects of the uninstall as post-delete hooks', async () => {
-      const hooks = (await renderChart(group, {})).filter((object) => hookOf(object) === 'post-delete');
-      const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
-      assert.deepEqual(differences(hooks, expected), []);
-      assert.equal(hooks.length, 5);
+describe(`the chart, rendered by ${HELM}`, () => {
+  for (const pair of [...PAIRS, ALL]) {
+    it(`has the objects of the base with ${pair.components.join(', ') || 'no component'}`, async () => {
+      assert.deepEqual(differences(...(await bothSides(pair))), []);
     });
+  }
 
-    it('renders the same from its archive, which contains no test suites', async (t) => {
-      const directory = await mkdtemp(join(tmpdir(), 'chart-'));
-      t.after(() => rm(directory, { recursive: true }));
-      await helm(group, ['package', CHART, '--destination', directory]);
-      const [archive = ''] = await readdir(directory);
-      assert.match(archive, /^gvisor-ready-\d+\.\d+\.\d+\.tgz$/);
-      const packed = await renderChart(group, ALL.values, join(directory, archive));
-      assert.deepEqual(packed, await renderChart(group, ALL.values));
-      const names = await run('tar', ['--list', '--file', join(directory, archive)]);
-      assert.deepEqual(names.match(/tests\/.+/g), ['tests/gvisor.yaml']);
-    });
-
-    it('has the objects of kustomize in another namespace, whatever the release is called', async () => {
-      const names = { release: 'sandboxing', namespace: 'elsewhere' };
-      const values = { ...ALL.values, uninstall: { enabled: false } };
-      const rendered = await renderChart(group, values, CHART, names);
-      const expected = await renderElsewhere(ALL.components);
-      const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
-      const ofHelm = rendered.filter(isInstalled);
-      const ofKustomize = expected.filter(({ kind }) => kind !== 'Namespace');
-      assert.deepEqual(differences(ofHelm, ofKustomize), []);
-      for (const object of [...rendered, ...expected])
-        assert.doesNotMatch(
-          JSON.stringify(object),
-          /amespace\W{1,5}gvisor-ready\b(?!-)|!= 'gvisor-ready'|name == 'gvisor-ready'/,
-        );
-    });
-
-    it('is part of an umbrella chart, which switches it with a condition', async (t) => {
-      const umbrella = await umbrellaChart(t);
-      const enabled = { global: { a: 'b' }, 'gvisor-ready': { enabled: true, taint: { enabled: true } } };
-      const rendered = await renderChart(group, enabled, umbrella);
-      assert.deepEqual(differences(rendered, await renderChart(group, { taint: { enabled: true } })), []);
-      assert.deepEqual(await renderChart(group, { 'gvisor-ready': { enabled: false } }, umbrella), []);
-    });
-
-    it('passes helm lint --strict with defaults and with all components', async () => {
-      for (const values of [{}, ALL.values])
-        assert.match(await lintChart(group, values), /1 chart\(s\) linted, 0 chart\(s\) failed/);
-    });
+  it('has the objects of the uninstall as post-delete hooks', async () => {
+    const hooks = (await renderChart({})).filter((object) => hookOf(object) === 'post-delete');
+    const expected = await renderKustomization(join(REPO, 'manifests/uninstall'));
+    assert.deepEqual(differences(hooks, expected), []);
+    assert.equal(hooks.length, 5);
   });
-}
+
+  it('renders the same from its archive, which contains no test suites', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'chart-'));
+    t.after(() => rm(directory, { recursive: true }));
+    await helm(['package', CHART, '--destination', directory]);
+    const [archive = ''] = await readdir(directory);
+    assert.match(archive, /^gvisor-ready-\d+\.\d+\.\d+\.tgz$/);
+    const packed = await renderChart(ALL.values, join(directory, archive));
+    assert.deepEqual(packed, await renderChart(ALL.values));
+    const names = await run('tar', ['--list', '--file', join(directory, archive)]);
+    assert.deepEqual(names.match(/tests\/.+/g), ['tests/gvisor.yaml']);
+  });
+
+  it('has the objects of kustomize in another namespace, whatever the release is called', async () => {
+    const names = { release: 'sandboxing', namespace: 'elsewhere' };
+    const values = { ...ALL.values, uninstall: { enabled: false } };
+    const rendered = await renderChart(values, CHART, names);
+    const expected = await renderElsewhere(ALL.components);
+    const isInstalled = (object: (typeof rendered)[number]) => hookOf(object) === '';
+    const ofHelm = rendered.filter(isInstalled);
+    const ofKustomize = expected.filter(({ kind }) => kind !== 'Namespace');
+    assert.deepEqual(differences(ofHelm, ofKustomize), []);
+    for (const object of [...rendered, ...expected])
+      assert.doesNotMatch(
+        JSON.stringify(object),
+        /amespace\W{1,5}gvisor-ready\b(?!-)|!= 'gvisor-ready'|name == 'gvisor-ready'/,
+      );
+  });
+
+  it('is part of an umbrella chart, which switches it with a condition', async (t) => {
+    const umbrella = await umbrellaChart(t);
+    const enabled = { global: { a: 'b' }, 'gvisor-ready': { enabled: true, taint: { enabled: true } } };
+    const rendered = await renderChart(enabled, umbrella);
+    assert.deepEqual(differences(rendered, await renderChart({ taint: { enabled: true } })), []);
+    assert.deepEqual(await renderChart({ 'gvisor-ready': { enabled: false } }, umbrella), []);
+  });
+
+  it('passes helm lint --strict with defaults and with all components', async () => {
+    for (const values of [{}, ALL.values])
+      assert.match(await lintChart(values), /1 chart\(s\) linted, 0 chart\(s\) failed/);
+  });
+});
 
 describe('the comparison of chart and kustomize', () => {
   it('covers every component', async () => {
@@ -151,6 +148,6 @@ describe('the comparison of chart and kustomize', () => {
     it(`detects ${what}`, async (t) => {
       const [file, was, is] = change;
       const chart = await changedChart(t, file, was, is);
-      assert.deepEqual(differences(...(await bothSides('helm', ALL, chart))), expected);
+      assert.deepEqual(differences(...(await bothSides(ALL, chart))), expected);
     });
 });

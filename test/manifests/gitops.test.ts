@@ -45,7 +45,7 @@ describe('docs/gitops.md', () => {
     const { spec } = loadYaml<Application>(block('argocd-chart'));
     assert.deepEqual([spec.source.chart, spec.source.targetRevision], ['gvisor-ready', VERSION]);
     const names = { release: 'gvisor-ready', namespace: spec.destination.namespace };
-    const rendered = await renderChart('helm', spec.source.helm.valuesObject, CHART, names);
+    const rendered = await renderChart(spec.source.helm.valuesObject, CHART, names);
     assert.match(JSON.stringify(rendered), /"image":"registry\.example\.org\/gvisor-ready:/);
     assert.ok(rendered.some(({ metadata }) => metadata.name === 'gvisor-ready-enforce'));
   });

@@ -28,7 +28,7 @@ before(
     directory = await mkdtemp(join(tmpdir(), 'kubeconform-'));
     const texts = [];
     for (const { components, values } of [...PAIRS, ALL])
-      texts.push(await templateChart('helm', values), await kustomizeComponents(components));
+      texts.push(await templateChart(values), await kustomizeComponents(components));
     all = texts.at(-1) ?? '';
     objects = texts.join('\n').match(/^kind: /gm)?.length ?? 0;
     files = await Promise.all(texts.map((text, index) => write(text, String(index))));

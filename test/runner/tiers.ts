@@ -54,11 +54,11 @@ export const TIERS = {
     ...API,
     directories: ['manifests', 'monitoring'],
     concurrency: 2,
-    programs: ['helm', 'helm-3'],
+    programs: ['helm'],
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
   e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: EVERY, secondTry: true },
-  waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: EVERY },
+  waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: [...NODE, 'gvisor-2025'] },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
     ...LONG,

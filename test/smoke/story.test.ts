@@ -12,10 +12,10 @@ import {
   viewNodes,
 } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { runAll } from '../../hack/run.ts';
+import { runAll, waitFor } from '../../hack/run.ts';
 import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
-import { waitForNode } from '../e2e/agents.ts';
+import { waitForMetric, waitForNode } from '../e2e/agents.ts';
 import { assertNoPod, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { marksOn, remainingObjects, runWithKubectl } from '../e2e/installation.ts';
@@ -63,7 +63,13 @@ describe('two nodes with gVisor', () => {
     it(`lose and regain the label: ${fault}`, async () => {
       await breakAndWait(cluster, node, fault);
       const lost = await waitForNode(cluster, node, ({ condition }) => condition.startsWith('False'));
-      assert.deepEqual([lost.condition, lost.provenBy], [`False ${REASON_OF_FAULT[fault]}`, '']);
+      const reason = REASON_OF_FAULT[fault];
+      assert.deepEqual([lost.condition, lost.provenBy], [`False ${reason}`, '']);
+      await waitForMetric(cluster, node, `gvisor_node_reason{reason="${reason}"} 1`);
+      const about = `--field-selector=involvedObject.name=${node},reason=${reason},source=gvisor-ready`;
+      await waitFor(`the event ${reason} on ${node}`, 20_000, async () =>
+        /^event\//.test(await cluster.kubectl(['get', 'events', about, '-o', 'name'])),
+      );
       await healAndWait(cluster, node, fault);
     });
   }

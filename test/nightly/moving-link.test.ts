@@ -17,9 +17,15 @@ import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import { DOMAIN, readNode } from '../e2e/agents.ts';
+import {
+  containerOf,
+  endContainer,
+  runEndable,
+  waitForOutdated,
+  waitForRestart,
+} from '../e2e/upgraded-pods.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { DOMAIN, readNode } from './agents.ts';
-import { containerOf, endContainer, runEndable, waitForOutdated, waitForRestart } from './upgraded-pods.ts';
 
 const NODES = [
   { name: 'node-1', containerd: '2', gvisor: 'none' },

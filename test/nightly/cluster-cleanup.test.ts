@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { CLUSTERS } from '../../cluster/clusters.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
-import { changesBetween, type MachineState, machineState } from './machine-state.ts';
+import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
 
 const NAME = 'cleanup';
 const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];

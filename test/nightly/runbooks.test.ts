@@ -4,11 +4,11 @@ import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
-import { agentOn } from './agents.ts';
-import { deletePods, useCluster } from './e2e-cluster.ts';
-import { deployFleet, removeFleet } from './fleet-cluster.ts';
-import { runWithKubectl } from './installation.ts';
-import { RecordedPlugin } from './recorded-plugin.ts';
+import { agentOn } from '../e2e/agents.ts';
+import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';
+import { deployFleet, removeFleet } from '../e2e/fleet-cluster.ts';
+import { runWithKubectl } from '../e2e/installation.ts';
+import { RecordedPlugin } from '../e2e/recorded-plugin.ts';
 
 const cluster = useCluster(deployFleet, removeFleet);
 const POD = 'runbook';

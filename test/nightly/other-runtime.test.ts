@@ -8,8 +8,8 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readinessOf, readNode, waitForNode } from './agents.ts';
-import { useOwnCluster } from './e2e-cluster.ts';
+import { readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /**
  * Nodes with two containerds: one at the standard socket, and the kubelet's at the socket of a distribution. The base is

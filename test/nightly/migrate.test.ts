@@ -6,8 +6,8 @@ import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
-import { waitForNode } from './agents.ts';
-import { runtimeClass, useOwnCluster } from './e2e-cluster.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import { runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /** Both nodes are labelled by hand; only the first has gVisor. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;

@@ -11,9 +11,9 @@ import { imageName } from '../../cluster/images.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
-import { waitForNode } from './agents.ts';
-import { useOwnCluster } from './e2e-cluster.ts';
-import { runWithKubectl } from './installation.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { runWithKubectl } from '../e2e/installation.ts';
 
 const IMAGE = 'registry.example.org/gvisor-ready';
 const DIGEST = `sha256:${'1'.repeat(64)}`;
@@ -38,7 +38,7 @@ it('builds reproducible files that reference the image by digest', async () => {
   const env = { ...process.env, PATH: `${helm}:${dirname(kubectl)}:${process.env.PATH}` };
   const sums: string[] = [];
   for (let build = 0; build < 2; build++) {
-    const script = `import { writeRelease } from './hack/release.ts';
+    const script = `import { writeRelease } from '../e2e/hack/release.ts';
       await writeRelease('${directory}', { image: '${IMAGE}', digest: '${DIGEST}', repository: 'https://example.org/gvisor-ready' });`;
     await run(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { cwd: REPO, env });
     await inRelease('sha256sum --check --strict --quiet sha256sums.txt');

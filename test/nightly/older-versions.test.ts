@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { failuresIn, runFile } from '../runner/run-file.ts';
+
+/** Files of other tiers that also hold with an older program, and what chooses it. */
+const OLDER = {
+  'containerd 1.7': {
+    env: { E2E_CONTAINERD: '1.7' },
+    files: [
+      ...['e2e/faults', 'e2e/isolation', 'e2e/pods', 'e2e/reboot', 'e2e/steady', 'e2e/weakened'],
+      ...['waits/sandbox-problems', 'waits/hanging-sandboxes'],
+    ],
+  },
+  'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },
+} as const;
+
+for (const [title, { env, files }] of Object.entries(OLDER))
+  describe(title, () => {
+    for (const file of files)
+      it(file, { timeout: 1_800_000 }, async ({ signal }) => {
+        const options = { testTimeoutMs: 300_000, env, signal };
+        const { passed, output } = await runFile(`test/${file}.test.ts`, options);
+        assert.ok(passed, failuresIn(output));
+      });
+  });
