@@ -8,7 +8,7 @@ import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { run } from '../../hack/run.ts';
 import { useDispatcher } from './dispatcher-cluster.ts';
-import { assertNoPod, creations, FREE, REQUIRING, readPod } from './dispatcher-run.ts';
+import { creations, FREE, readPod } from './dispatcher-run.ts';
 import { GVISOR_NODES } from './e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn } = useDispatcher();
@@ -27,28 +27,13 @@ describe('the dispatcher', () => {
     }
   });
 
+  // Who may fall back, and when, is in `test/dispatcher` and `test/api/dispatcher.test.ts`.
   it('refuses while gVisor fails, or falls back with a warning if the namespace allows it', async () => {
     await Promise.all(GVISOR_NODES.map((node) => breakAndWait(cluster(), node, 'runsc-missing')));
     const refused = await call({ name: 'refused' });
     assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
-    const required = await call({ policy: 'prefer', name: 'required', namespace: REQUIRING });
-    assert.deepEqual([required.code, required.output.reason], [3, 'GVisorFails'], required.stderr);
-    const joining = ['--install-grace', '86400'];
-    const undecided = await call({ policy: 'prefer', name: 'undecided', options: joining });
-    assert.deepEqual([undecided.code, undecided.output.reason], [75, 'GVisorUndecided'], undecided.stderr);
-    assert.match(String(undecided.output.message), /node-3 has no final verdict: HandlerNotConfigured$/);
-    await kubectl('label', 'namespace', FREE, 'allow-host-kernel-');
-    const silent = await call({ policy: 'prefer', name: 'silent' });
-    await kubectl('label', 'namespace', FREE, 'allow-host-kernel=true');
-    assert.deepEqual([silent.code, silent.output.reason], [3, 'GVisorFails'], silent.stderr);
-    assert.match(
-      String(silent.output.message),
-      /^"prefer" acts as "require": namespace dispatcher-free does not have/,
-    );
-    assert.deepEqual([refused, required, undecided, silent].flatMap(creations), []);
+    assert.deepEqual(creations(refused), []);
 
-    const dryRun = await call({ command: 'ask', policy: 'prefer', name: 'fallback', options: [] });
-    assert.deepEqual([dryRun.code, dryRun.output.in_gvisor], [5, false], dryRun.stderr);
     const { code, output, stderr } = await call({ policy: 'prefer', name: 'fallback' });
     assert.deepEqual([code, output.in_gvisor, output.reason], [0, false, 'GVisorFails'], stderr);
     assert.match(
@@ -57,36 +42,11 @@ describe('the dispatcher', () => {
     );
     assert.equal(await kernelIn('fallback'), (await readFile('/proc/version', 'utf8')).trim());
     const pod = await readPod(cluster(), 'fallback');
-    assert.equal(pod.spec.runtimeClassName, undefined);
-    assert.equal(pod.metadata.labels['gvisor-dispatch'], 'fallback');
     assert.equal(pod.metadata.annotations?.['gvisor-dispatch/reason'], 'GVisorFails');
     const events = `involvedObject.uid=${pod.metadata.uid},reason=GVisorFallback`;
     const path = 'jsonpath={.items[*].type} {.items[*].message}';
     const event = await kubectl('get', 'events', '-n', FREE, '--field-selector', events, '-o', path);
     assert.match(event, /^Warning runs without gVisor: GVisorFails: /);
-  });
-
-  it('reports Unschedulable on a full cluster', async () => {
-    const containers = [
-      { name: 'c', image: imageName('workload'), resources: { requests: { cpu: '9999' } } },
-    ];
-    const full = await call({
-      policy: 'prefer',
-      name: 'full',
-      spec: { containers },
-      options: ['--schedule-deadline', '5'],
-    });
-    assert.deepEqual([full.code, full.output.reason], [75, 'Unschedulable'], full.stderr);
-    assert.match(String(full.output.message), /Insufficient cpu/);
-    assert.equal(creations(full).length, 1);
-    await assertNoPod(cluster(), 'full');
-  });
-
-  it('counts a pod that runs its init containers as started', async () => {
-    const initContainers = [{ name: 'init', image: imageName('workload'), command: ['sleep', '600'] }];
-    const started = await call({ name: 'init', spec: { initContainers } });
-    assert.deepEqual([started.code, started.output.in_gvisor], [0, true], started.stderr);
-    assert.equal((await readPod(cluster(), 'init')).status.phase, 'Pending');
   });
 
   it('with "wait" keeps a Pending pod for the autoscaler until a node is proven', async () => {
