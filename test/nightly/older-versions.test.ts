@@ -18,7 +18,7 @@ for (const [title, { env, files }] of Object.entries(OLDER))
   describe(title, () => {
     for (const file of files)
       it(file, { timeout: 1_800_000 }, async ({ signal }) => {
-        const options = { testTimeoutMs: 300_000, env, signal };
+        const options = { testTimeoutMs: 300_000, fileTimeoutMs: 1_800_000, env, signal };
         const { passed, output } = await runFile(`test/${file}.test.ts`, options);
         assert.ok(passed, failuresIn(output));
       });
