@@ -17,11 +17,13 @@ import { waitForPolicies } from '../test/api/wait-for-policies.ts';
 import { laneCluster } from '../test/runner/lane.ts';
 import { type Mutant, mutantsOf, type Policy } from './mutants.ts';
 import { SURVIVORS } from './survivors.ts';
+import { mutateWiring } from './wiring.ts';
 
 /**
  * Mutation tests of the admission policies in `manifests/` on a real API server: applies one edit at a time and runs test cases
- * until one fails. Fails if a mutant survives without an explanation in `survivors.ts`. Usage: `npm run mutate`,
- * `npm run mutate -- base` for one configuration, `npm run mutate -- base PATTERN` for matching mutant IDs.
+ * until one fails. Fails if a mutant survives without an explanation in `survivors.ts`. Then come the edits of
+ * {@link mutateWiring}. Usage: `npm run mutate`, `npm run mutate -- base` for one configuration, `npm run mutate -- wiring`,
+ * `npm run mutate -- base PATTERN` for matching mutant IDs.
  */
 const ENFORCED = /\/gvisor-ready-(enforce|guard|inject|requirement)/;
 const CONFIGURATIONS: readonly Configuration[] = [
@@ -105,7 +107,9 @@ async function main(only: string, pattern: string): Promise<number> {
       for (const purpose of PURPOSES) await removeCluster(await laneCluster(purpose));
     }
   }
-  return report(outcomes, only === '');
+  const policies = only === 'wiring' ? 0 : report(outcomes, only === '');
+  const wiring = only === '' || only === 'wiring' ? await mutateWiring(pattern) : 0;
+  return Math.max(policies, wiring);
 }
 
 /** Prints killed and surviving mutants; returns 1 if a survivor is unexplained or an explanation is stale. */

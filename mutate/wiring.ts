@@ -41,11 +41,17 @@ export async function mutateWiring(pattern: string): Promise<number> {
   }
 }
 
-async function tryEdit(copy: string, { file, from, to, test }: Edit): Promise<'killed' | 'SURVIVED' | 'STALE'> {
+async function tryEdit(
+  copy: string,
+  { file, from, to, test }: Edit,
+): Promise<'killed' | 'SURVIVED' | 'STALE'> {
   const path = join(copy, file);
   const text = readFileSync(path, 'utf8');
   if (text.split(from).length !== 2) return 'STALE';
-  writeFileSync(path, text.replace(from, () => to));
+  writeFileSync(
+    path,
+    text.replace(from, () => to),
+  );
   try {
     return (await passes(copy, test)) ? 'SURVIVED' : 'killed';
   } finally {
@@ -54,7 +60,14 @@ async function tryEdit(copy: string, { file, from, to, test }: Edit): Promise<'k
 }
 
 async function passes(copy: string, test: string): Promise<boolean> {
-  const args = ['--import', 'tsx', '--test', '--test-isolation=none', '--test-force-exit', '--test-timeout=120000'];
+  const args = [
+    '--import',
+    'tsx',
+    '--test',
+    '--test-isolation=none',
+    '--test-force-exit',
+    '--test-timeout=120000',
+  ];
   const options = { cwd: copy, env: { ...process.env, NODE_TEST_CONTEXT: undefined }, timeoutMs: 300_000 };
   const ended = runAll(process.execPath, [...args, test], options);
   return ended.then(
