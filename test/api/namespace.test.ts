@@ -33,16 +33,14 @@ const INSTALLATIONS: Readonly<Record<string, Installation>> = {
   },
 };
 
-/** The second installation replaces the objects of the first, apart from its namespace. */
-const cluster = useStarted('api', startApiServer);
-const create = (object: object) => cluster().kubectl(['apply', '-f', '-'], JSON.stringify(object));
-
 for (const [title, installation] of Object.entries(INSTALLATIONS))
   describe(`in another namespace, ${title}`, () => {
     const { namespace, account, render } = installation;
+    const cluster = useStarted('api', startApiServer);
     let admin: ApiUser;
     let agent: ApiUser;
     let again: string;
+    const create = (object: object) => cluster().kubectl(['create', '-f', '-'], JSON.stringify(object));
     before(
       async () => {
         for (const name of ['node-1', 'node-2'])
