@@ -1,4 +1,4 @@
 import { NODES, useInstallerNodes } from '../e2e/installer-nodes.ts';
 import { tellInstaller } from '../e2e/installer-story.ts';
 
-tellInstaller(NODES[1], useInstallerNodes('installer-1.7', [NODES[1]]));
+tellInstaller(NODES[1], useInstallerNodes('installer-17', [NODES[1]]));

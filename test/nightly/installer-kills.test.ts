@@ -19,7 +19,7 @@ const RELEASES = ['20260223.0', '20250203.0'] as const;
 /** An installation takes 2 to 3 s on an idle machine. */
 const MAX_SECONDS = 3.5;
 
-const cluster = useInstallerNodes('installer-kills', NODES);
+const cluster = useInstallerNodes('kills', NODES);
 
 for (const { name: node, containerd } of NODES)
   describe(`the installer on containerd ${containerd}`, () => {
