@@ -195,11 +195,10 @@ const PAUSES_MS = [100, 400, 1_500, 4_000];
 export async function tearDown(
   { client, host, sleep = timers.setTimeout }: Pick<ProbeOptions, 'client' | 'host' | 'sleep'>,
   id: string,
-  stopMs = STOP_MS,
 ): Promise<Outcome | 'remains' | undefined> {
   for (const pauseMs of [...PAUSES_MS, undefined]) {
     try {
-      await client.stopSandbox(id, { timeoutMs: stopMs });
+      await client.stopSandbox(id, { timeoutMs: STOP_MS });
       break;
     } catch (error) {
       if (!(error instanceof CriError)) throw error;
@@ -216,7 +215,7 @@ export async function tearDown(
       await sleep(pauseMs);
     }
   }
-  return client.removeSandbox(id, { timeoutMs: stopMs }).then(
+  return client.removeSandbox(id, { timeoutMs: STOP_MS }).then(
     () => undefined,
     () => 'remains',
   );
