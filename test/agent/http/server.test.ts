@@ -169,28 +169,20 @@ describe('createAgentServer', () => {
     });
   }
 
-  it('has no report, but is live, before the first evaluation has ended', async (t) => {
-    const request = await serverOf(t, { report: () => undefined });
-    const statuses = [];
-    for (const path of ['/', '/report', '/livez', '/metrics']) statuses.push((await request(path)).status);
-    assert.deepEqual(statuses, [503, 503, 200, 200]);
-  });
-
-  it('is live but not ready, with the reason, while a rollout must wait', async (t) => {
-    const request = await serverOf(t, { unready: () => 'the node was proven by another' });
-    const { status, body } = await request('/readyz');
-    assert.deepEqual([status, body], [503, 'the node was proven by another\n']);
-    assert.equal((await request('/livez')).status, 200);
-  });
-
-  it('is not live once the loop has stalled', async (t) => {
-    const response = await (await serverOf(t, { live: () => false }))('/livez');
-    assert.deepEqual([response.status, response.body], [503, 'the loop has stalled\n']);
-  });
-
-  it('responds 500 when the metrics fail, and keeps running', async (t) => {
-    const request = await serverOf(t, { metrics: () => Promise.reject(new Error('broken')) });
-    assert.equal((await request('/metrics')).status, 500);
-    assert.equal((await request('/livez')).status, 200);
-  });
+  const broken = () => Promise.reject(new Error('broken'));
+  const notYet = 'the first evaluation has not ended yet\n';
+  // biome-ignore format: one row a line
+  for (const [what, sources, expected] of [
+    ['has no report, but is live, before the first evaluation has ended', { report: () => undefined }, { '/': [503, notYet], '/report': [503, notYet], '/livez': [200, 'ok\n'] }],
+    ['is live but not ready, with the reason, while a rollout must wait', { unready: () => 'why' }, { '/readyz': [503, 'why\n'], '/livez': [200, 'ok\n'] }],
+    ['is not live once the loop has stalled', { live: () => false }, { '/livez': [503, 'the loop has stalled\n'] }],
+    ['responds 500 when the metrics fail, and keeps running', { metrics: broken }, { '/metrics': [500], '/livez': [200, 'ok\n'] }],
+  ] as const)
+    it(what, async (t) => {
+      const request = await serverOf(t, sources);
+      for (const [path, [status, text]] of Object.entries(expected)) {
+        const response = await request(path);
+        assert.deepEqual([response.status, response.body], [status, text ?? response.body], path);
+      }
+    });
 });
