@@ -167,9 +167,8 @@ export async function fakeContainerd(
   const containerd = new FakeContainerd(join(directory, 'containerd.sock'), root);
   containerd.scripts = scripts;
   await containerd.start();
-  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, {
-    ...{ call: responseMs, list: responseMs, shim: responseMs },
-  });
+  const timeouts = { call: responseMs, list: responseMs, shim: responseMs };
+  const client = new CriClient('/run/containerd/containerd.sock', containerd.socket, timeouts);
   context.after(async () => {
     client.close();
     await containerd.stop();

@@ -387,20 +387,18 @@ describe('runProbe, when containerd breaks', { concurrency: true }, () => {
 });
 
 // Apart from the concurrent suites, because it changes its process.
-describe('runProbe, alone', () => {
-  it('names a socket that may not be opened', async (t) => {
-    const { root } = await tempHost(t);
-    const path = join(root, 'closed.sock');
-    await listen(t, path);
-    await chmod(root, 0o755);
-    await chmod(path, 0);
-    const isRoot = process.geteuid?.() === 0;
-    // root may open any socket.
-    if (isRoot) process.seteuid?.(65534);
-    try {
-      assert.match(String(await clientOf(t, path).version().catch(String)), /connect EACCES/);
-    } finally {
-      if (isRoot) process.seteuid?.(0);
-    }
-  });
+it('a client names a socket that may not be opened', async (t) => {
+  const { root } = await tempHost(t);
+  const path = join(root, 'closed.sock');
+  await listen(t, path);
+  await chmod(root, 0o755);
+  await chmod(path, 0);
+  const isRoot = process.geteuid?.() === 0;
+  // root may open any socket.
+  if (isRoot) process.seteuid?.(65534);
+  try {
+    assert.match(String(await clientOf(t, path).version().catch(String)), /connect EACCES/);
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
 });
