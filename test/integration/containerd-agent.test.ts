@@ -18,8 +18,7 @@ import {
 } from './integration-cluster.ts';
 import { evaluationStartMs, OutsideAgent, touch } from './outside-agent.ts';
 
-const RESTARTS = 3;
-const UPGRADES = 3;
+const TIMES = 3;
 const DROP_IN = '/etc/containerd/conf.d/gvisor.toml';
 
 const { node } = useNodes();
@@ -77,7 +76,7 @@ function testsOn(name: NodeName): void {
       await start();
       pathAgent = new OutsideAgent(node(name));
       await pathAgent.proven();
-      for (let restart = 0; restart < RESTARTS; restart++) {
+      for (let restart = 0; restart < TIMES; restart++) {
         await machine.stopDaemon('containerd');
         await randomPause(1_000);
         await start();
@@ -117,11 +116,11 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it(`keeps its verdict while runsc is replaced by rename ${UPGRADES} times`, {
+  it(`keeps its verdict while runsc is replaced by rename ${TIMES} times`, {
     timeout: patient(240_000),
   }, async () => {
     const runsc = node(name).path(RUNSC);
-    for (let upgrade = 0; upgrade < UPGRADES; upgrade++) {
+    for (let upgrade = 0; upgrade < TIMES; upgrade++) {
       await copyFile(runsc, `${runsc}.next`);
       await rename(`${runsc}.next`, runsc);
       await randomPause(1_000);

@@ -13,7 +13,6 @@ import { deployImage, deployWith, getFromAgentForwarded, readMetrics, waitForNod
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 
-/** The longest: the kubelet removes the record of an ended sandbox, and later its shims count as orphans. */
 const TIMEOUT_MS = 600_000;
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 

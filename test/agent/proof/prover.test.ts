@@ -315,16 +315,14 @@ describe('Prover, beside a control', { concurrency: true }, () => {
 
   it('rests for an hour after a control that could not be removed', async (t) => {
     const { prover, containerd, clock, finish } = await proverScene(t, { RemovePodSandbox: refuses('busy') });
-    for (const [ms, controls] of [
-      [0, 1],
-      [HOUR_MS - 1, 1],
-      [1, 2],
-    ] as const) {
+    const controls: number[] = [];
+    for (const ms of [0, HOUR_MS - 1, 1]) {
       clock.nowMs += ms;
       await prover.compare(failed, failed, NEVER);
       await finish();
-      assert.equal(containerd.count('RunPodSandbox'), controls);
+      controls.push(containerd.count('RunPodSandbox'));
     }
+    assert.deepEqual(controls, [1, 1, 2]);
   });
 
   it('tolerates a start beside a control that is still starting, and starts no other control', async (t) => {
