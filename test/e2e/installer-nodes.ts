@@ -121,7 +121,8 @@ export async function runInstaller(node: string, words: readonly string[], resta
 export async function removeWhenPodsEnded(node: string, ...words: readonly string[]): Promise<void> {
   const { code, text } = await waitFor('sandboxes to end', 60_000, async () => {
     const result = await runInstaller(node, ['remove', ...words]);
-    return /still run/.test(result.text) ? undefined : result;
+    assert.doesNotMatch(result.text, /still run/);
+    return result;
   });
   assert.equal(code, 0, text);
 }
