@@ -4,7 +4,7 @@ import { ensurePython } from './python.ts';
 import { run, runAll, UsageError } from './run.ts';
 
 const CODE = ['dispatcher', 'test/dispatcher'];
-const inRepo = { cwd: REPO };
+const inRepo = { cwd: REPO, timeoutMs: 10 * 60_000 };
 
 async function gate(program: string, args: readonly string[]): Promise<void> {
   const { code, stdout, stderr } = await runAll(program, args, inRepo);

@@ -4,17 +4,62 @@ import { join } from 'node:path';
 import { REPO } from '../hack/paths.ts';
 import { run, runAll } from '../hack/run.ts';
 
-/** An edit of a place at which a program is put together. */
-type Edit = {
-  readonly file: string;
-  /** Text that occurs once in the file. */
-  readonly from: string;
-  readonly to: string;
-  /** The test file that must fail. */
-  readonly test: string;
-};
+/** An edit of a place at which a program is put together; the text occurs once in the file. */
+type Edit = readonly [file: string, text: string, replacement: string];
 
-const EDITS: readonly Edit[] = [];
+/** Edits by the test file that must fail with each of them. */
+const EDITS: Readonly<Record<string, readonly Edit[]>> = {
+  'test/fleet/controller.test.ts': [
+    [
+      'fleet/controller.ts',
+      'isAllowed: () => this.#decision?.breaker.length === 0,',
+      'isAllowed: () => true,',
+    ],
+    ['fleet/controller.ts', '[...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]', '[this.#nowMs]'],
+    ['fleet/controller.ts', 'this.#cache.observe(this.#withdrawn)', 'this.#cache.observe(new Map())'],
+    ['fleet/controller.ts', 'this.#cache.markReady(node.name); // restarts its timer', 'void this.#cache;'],
+    ['fleet/controller.ts', 'return this.#nowMs - this.#decidedMs < STALLED_MS;', 'return true;'],
+    ['fleet/controller.ts', 'err.status === 409 ? 0 : WRITE_BACKOFF_MS', 'err.status === 409 ? 0 : 0'],
+    ['fleet/controller.ts', 'if (taint) start(decision.exposed,', 'if (!taint) start(decision.exposed,'],
+  ],
+  'test/agent/main.test.ts': [
+    [
+      'agent/main.ts',
+      "for (const { queue } of handlers) queue.push({ kind: 'containerd', state });",
+      "main.queue.push({ kind: 'containerd', state });",
+    ],
+    [
+      'agent/main.ts',
+      'live: () => handlers.every(({ agent }) => agent.live),',
+      'live: () => main.agent.live,',
+    ],
+    [
+      'agent/main.ts',
+      "  await Promise.all(handlers.map(({ prover }) => prover.finish(SHUTDOWN_TIMEOUT_MS)));\n  log.info('agent stopped",
+      "  await main.prover.finish(SHUTDOWN_TIMEOUT_MS);\n  log.info('agent stopped",
+    ],
+    ['agent/main.ts', "['SIGINT', 'SIGTERM'] as const", "['SIGINT'] as const"],
+    ['agent/main.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
+  ],
+  'test/agent/proof/prover.test.ts': [
+    [
+      'agent/proof/control.ts',
+      'if (failure !== undefined) this.#restUntilMs',
+      'if (failure === null) this.#restUntilMs',
+    ],
+    [
+      'agent/proof/control.ts',
+      "names.includes('runc') ? 'runc' : names[0];",
+      "names.includes('runc') ? 'runc' : (names[0] ?? proven);",
+    ],
+  ],
+  'test/agent/evaluate.test.ts': [
+    ['agent/evaluate.ts', 'const rerun = isUnexplained || (shim', 'const rerun = (shim'],
+  ],
+  'test/agent/proof/orphans.test.ts': [
+    ['agent/proof/prover.ts', 'probe.abandoned.abort();', 'void probe.abandoned;'],
+  ],
+};
 
 /**
  * Applies one edit at a time to a copy of the sources and runs its test file. Fails if a test passes with the edit, fails
@@ -22,40 +67,37 @@ const EDITS: readonly Edit[] = [];
  */
 export async function mutateWiring(pattern: string): Promise<number> {
   const copy = await copySources();
+  let failed = 0;
+  const say = (outcome: string, what: string) => {
+    if (outcome !== 'killed') failed += 1;
+    console.log(`${outcome.padEnd(9)} (wiring) ${what}`);
+  };
   try {
-    const edits = EDITS.filter(({ file, to }) => new RegExp(pattern).test(`${file} ${to}`));
-    const red = new Set<string>();
-    for (const test of new Set(edits.map((edit) => edit.test)))
-      if (!(await passes(copy, test))) red.add(test);
-    for (const test of red) console.log(`FAILS     without an edit: ${test}`);
-    let survived = 0;
-    for (const edit of edits.filter(({ test }) => !red.has(test))) {
-      const outcome = await tryEdit(copy, edit);
-      if (outcome !== 'killed') survived += 1;
-      console.log(`${outcome.padEnd(9)} ${edit.file}: ${edit.from.trim()} -> ${edit.to.trim()}`);
+    for (const [test, edits] of Object.entries(EDITS)) {
+      if (!new RegExp(pattern).test(test)) continue;
+      if (await passes(copy, test))
+        for (const edit of edits) say(await tryEdit(copy, test, edit), `${edit[0]}: ${edit[2].trim()}`);
+      else say('FAILS', `${test} without an edit`);
     }
-    console.log(`\nwiring: ${survived} of ${edits.length} survived`);
-    return survived + red.size === 0 ? 0 : 1;
+    console.log(`\nwiring: ${failed} of ${Object.values(EDITS).flat().length} edits were not noticed`);
+    return Math.min(failed, 1);
   } finally {
     rmSync(copy, { recursive: true });
   }
 }
 
-async function tryEdit(
-  copy: string,
-  { file, from, to, test }: Edit,
-): Promise<'killed' | 'SURVIVED' | 'STALE'> {
+async function tryEdit(copy: string, test: string, [file, text, replacement]: Edit) {
   const path = join(copy, file);
-  const text = readFileSync(path, 'utf8');
-  if (text.split(from).length !== 2) return 'STALE';
+  const source = readFileSync(path, 'utf8');
+  if (source.split(text).length !== 2) return 'STALE';
   writeFileSync(
     path,
-    text.replace(from, () => to),
+    source.replace(text, () => replacement),
   );
   try {
     return (await passes(copy, test)) ? 'SURVIVED' : 'killed';
   } finally {
-    writeFileSync(path, text);
+    writeFileSync(path, source);
   }
 }
 
