@@ -102,14 +102,7 @@ async function tryEdit(copy: string, test: string, [file, text, replacement]: Ed
 }
 
 async function passes(copy: string, test: string): Promise<boolean> {
-  const args = [
-    '--import',
-    'tsx',
-    '--test',
-    '--test-isolation=none',
-    '--test-force-exit',
-    '--test-timeout=120000',
-  ];
+  const args = '--import tsx --test --test-isolation=none --test-force-exit --test-timeout=120000'.split(' ');
   const options = { cwd: copy, env: { ...process.env, NODE_TEST_CONTEXT: undefined }, timeoutMs: 300_000 };
   const ended = runAll(process.execPath, [...args, test], options);
   return ended.then(
