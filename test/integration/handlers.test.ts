@@ -18,7 +18,7 @@ const NODES = [
 ] as const;
 
 let cluster: Cluster;
-useOwnCluster('handlers', NODES, async (started) => (cluster = started), ['workload']);
+useOwnCluster('two-handlers', NODES, async (started) => (cluster = started), ['workload']);
 
 const isProven = ({ reason }: Change) => reason === 'SandboxProven';
 

@@ -27,7 +27,7 @@ const NODES = [
 let cluster: Cluster;
 
 describe("a node whose kubelet's containerd is not at the standard socket", () => {
-  useOwnCluster('runtimes', NODES, async (started) => {
+  useOwnCluster('other-runtime', NODES, async (started) => {
     cluster = started;
     for (const spec of NODES) await moveKubelet(cluster.node(spec.name), spec);
     await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { globSync } from 'node:fs';
+import { globSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
@@ -62,6 +62,17 @@ describe('planOf', () => {
   it('reject a name that is neither a tier nor a path', () => {
     assert.throws(() => plan(['unti']), /There is no "unti"\. Name tiers \(unit, api, smoke, /);
     assert.throws(() => plan(['docs/install.md']), /is no test file of any tier/);
+  });
+});
+
+describe('the clusters of files', () => {
+  it('have a purpose of their own each, since a later file completes a cluster that a killed one left', () => {
+    const NAMES = /(?:useOwnCluster|useInstallerNodes|laneCluster)\(\s*'([\w-]+)'/g;
+    const owners = globSync('test/**/*.ts', { cwd: REPO }).flatMap((file) => {
+      const text = readFileSync(join(REPO, file), 'utf8');
+      return [...new Set([...text.matchAll(NAMES)].map(([, purpose]) => purpose))];
+    });
+    assert.deepEqual(owners.toSorted(), [...new Set(owners)].sort());
   });
 });
 
