@@ -9,8 +9,8 @@ test('returns output, and reports the last lines of a failure', async () => {
   await assert.rejects(run('no-such-program', []), /Cannot run "no-such-program"/);
 });
 
-test('times out although a grandchild keeps the output open', { timeout: 10_000 }, async () => {
-  await assert.rejects(run('sh', ['-c', 'sleep 20 & wait'], { timeoutMs: 50 }), /did not end within 50 ms/);
+test('times out although a grandchild keeps the output open', async () => {
+  await assert.rejects(run('sh', ['-c', 'sleep 20 & wait'], { timeoutMs: 50 }), /did not end within \d+ ms$/);
 });
 
 test('polls for a value, and reports the last error after a timeout', async () => {
@@ -18,6 +18,6 @@ test('polls for a value, and reports the last error after a timeout', async () =
   assert.equal(await waitFor('the third poll', 5_000, async () => (++polls === 3 ? polls : undefined), 1), 3);
   await assert.rejects(
     waitFor('nothing', 5, () => Promise.reject(new Error('not yet')), 1),
-    /^Error: Waited 0\.005 s for nothing in vain: not yet$/,
+    /^Error: Waited [\d.]+ s for nothing in vain: not yet$/,
   );
 });
