@@ -41,6 +41,40 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['agent/main.ts', "['SIGINT', 'SIGTERM'] as const", "['SIGINT'] as const"],
     ['agent/main.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
   ],
+  'test/installer/install.test.ts': [
+    ['installer/apply.ts', '  if (foreign.length > 0) {', '  if (foreign.length > 99) {'],
+    [
+      'installer/containerd.ts',
+      '    return textOf(before) === textOf(after) ? [] : [path];',
+      '    return [];',
+    ],
+    ['installer/candidate.ts', '    await inspectSentry(root, pid);\n', ''],
+    ['installer/candidate.ts', '    await requireOutput(join(root, output), exitStatus);\n', ''],
+    [
+      'installer/preflight.ts',
+      '      if (isDown || performance.now() > deadlineMs) throw error;',
+      '      throw error;',
+    ],
+    ['installer/preflight.ts', '  if (bavail * bsize >= FREE_BYTES) return;', '  return;'],
+    ['installer/preflight.ts', '  if (foreign !== undefined && !takeOver) {', '  if (false) {'],
+    ['installer/install.ts', '  if (pods.length === 0) return;', '  return;'],
+    ['installer/apply.ts', '  await replaceText(node, from, to?.written);\n', ''],
+    [
+      'installer/apply.ts',
+      "  await record('prove');\n  if (!node.noRestart) await prove(node);",
+      "  await record('prove');",
+    ],
+    ['installer/apply.ts', 'filter(([id]) => !after.has(id))', 'filter(() => false)'],
+    ['installer/quiet.ts', "restart.state === 'safe' ? unanswered(observation) : restart.because;", '[];'],
+    ['installer/install.ts', '  if (!options.retryNow) refuseRetry(journal, generation);\n', ''],
+    [
+      'installer/install.ts',
+      '    await writeJournal(root, { ...kept, failure: failureOf(next, error) }).catch(() => {});',
+      '    await writeJournal(root, { ...kept, failure: failureOf(next, error) });',
+    ],
+    ['installer/install.ts', '  await removePrograms(node, force);\n', ''],
+    ['installer/install.ts', '  if (!options.dryRun) await undoOthers(node, seen.containerd);\n', ''],
+  ],
   'test/agent/proof/prover.test.ts': [
     [
       'agent/proof/control.ts',
