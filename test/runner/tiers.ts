@@ -57,8 +57,8 @@ export const TIERS = {
     programs: ['helm'],
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, directories: ['e2e'], concurrency: 3, programs: EVERY, secondTry: true },
-  waits: { ...NODES, directories: ['waits'], concurrency: 2, programs: [...NODE, 'gvisor-2025'] },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY, secondTry: true },
+  waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: [...NODE, 'gvisor-2025'] },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
     ...LONG,
@@ -76,8 +76,9 @@ export type Extra = 'versions' | 'mutations';
 
 /**
  * Stages follow each other; the tracks of a stage run side by side, and the steps of a track follow each other. The tier
- * nodes uses about half a processor and waits mostly sleeps, so they run beside e2e. Load tests and virtual machines need
- * the whole machine, so they run alone at the end.
+ * nodes uses about half a processor and waits mostly sleeps, so they run beside e2e. Four clusters at a time fill two
+ * processors, since an idle one of three nodes takes up to a sixth of one. Load tests and virtual
+ * machines need the whole machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['api'], ['smoke']],
