@@ -58,7 +58,7 @@ export const TIERS = {
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
   e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY, secondTry: true },
-  waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: [...NODE, 'gvisor-2025'] },
+  waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: EVERY },
   pages: { ...API, directories: ['pages'], concurrency: 1 },
   nightly: {
     ...LONG,
