@@ -150,14 +150,13 @@ async function removeCandidates(containerd: ContainerdApi, root: string): Promis
       () => false,
     );
     // A start that hangs has no task yet, and its shim answers nothing.
-    if (!isGone) await killProcesses(root, id);
+    if (!isGone) await killBundle(root, `/${NAMESPACE}/${id}`);
     await containerd.call('Containers.Delete', { id }).catch(() => {});
   }
 }
 
-/** Kills the processes that name the candidate's bundle, which only its shim, sentry and gofer do. */
-async function killProcesses(root: string, id: string): Promise<void> {
-  const bundle = `/${NAMESPACE}/${id}`;
+/** Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID", which only its shim, sentry and gofer do. */
+export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {
     const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
     const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');

@@ -4,7 +4,7 @@ import { isProbe } from '../agent/proof/sandbox.ts';
 import { Bundles } from '../agent/sandboxes/bundles.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { apply, loadQuietly, needsRestart, proveRunc, restore } from './apply.ts';
-import { proveCandidate } from './candidate.ts';
+import { killBundle, proveCandidate } from './candidate.ts';
 import { type ContainerdProcess, findContainerd, isLoaded, loadedByOthers } from './containerd.ts';
 import { isNamed, removeUnusedGenerations, usersOf } from './generations.ts';
 import {
@@ -186,6 +186,7 @@ async function removePrograms(node: Node, force: boolean): Promise<void> {
   const say = (text: string) => node.report({ step: 'stage', state: 'skipped', text });
   const deadlineMs = performance.now() + ENDING_MS;
   for (let poll = 0; ; poll++) {
+    await endDeadProbes(node);
     const left = await removeUnused(node);
     if (force || left?.ending.length === 0) {
       if (left === undefined)
@@ -203,6 +204,15 @@ async function removePrograms(node: Node, force: boolean): Promise<void> {
     if (poll === 0) say(`waiting up to ${ENDING_MS / 1_000} s: ${because}`);
     await timers.setTimeout(ENDING_POLL_MS);
   }
+}
+
+/**
+ * Kills what is left of probes that do not run. containerd cannot remove one that it was creating when it ended: the shim
+ * says for ever that its container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
+ */
+async function endDeadProbes({ root, client }: Node): Promise<void> {
+  const dead = await client.listSandboxes('SANDBOX_NOTREADY').catch(() => []);
+  for (const probe of dead.filter(isProbe)) await killBundle(root, `/k8s.io/${probe.id}`);
 }
 
 async function whyNotGone({ root }: Node, left: Remaining | undefined): Promise<string> {

@@ -73,6 +73,7 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
       '    await writeJournal(root, { ...kept, failure: failureOf(next, error) });',
     ],
     ['installer/install.ts', '  await removePrograms(node, force);\n', ''],
+    ['installer/install.ts', '    await endDeadProbes(node);\n', ''],
     ['installer/install.ts', '  if (!options.dryRun) await undoOthers(node, seen.containerd);\n', ''],
   ],
   'test/agent/proof/prover.test.ts': [

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, it } from 'node:test';
@@ -7,6 +7,7 @@ import { status } from '@grpc/grpc-js';
 import { type Installation, installJournal, readInstallation } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
+import { addProcess } from '../agent/host/fake-process.ts';
 import { refuses } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
@@ -289,6 +290,20 @@ describe('remove', () => {
     on.containerd.sandboxes.end(POD);
     return () => forget(on);
   };
+  it('ends the shim of a dead probe, which containerd cannot remove', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    const shim = `${(await on.journal())?.installed?.generation}/containerd-shim-runsc-v1`;
+    on.addPod(POD, 'runsc', shim, 'gvisor-probe-1-2');
+    on.containerd.sandboxes.end(POD);
+    addProcess(on.root, 8_000, { argv: [shim] });
+    symlinkSync(`${BUNDLES}/k8s.io/${POD}`, `${on.root}/proc/8000/cwd`);
+    const kill = t.mock.method(process, 'kill', () => forget(on));
+    await remove(on.node, false);
+    const killed = kill.mock.calls.map((call) => call.arguments);
+    assert.deepEqual([killed, on.said.at(-1)], [[[8_000, 'SIGKILL']], GONE]);
+  });
+
   /** What keeps programs and how to end it, the upgrades since they came, and the text that names it. */
   const KEPT: Readonly<Record<string, [(on: Scene) => () => unknown, number, RegExp]>> = {
     'a sandbox that is ending': [ends, 0, /still run \/usr\S+release-1-\w+ \(a record of containerd\)/],

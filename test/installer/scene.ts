@@ -101,8 +101,8 @@ export async function scene(t: TestContext) {
   return {
     ...{ root, read, write, node, containerd, script, candidate, restarts, said },
     /** Adds a running pod whose shim is this program of the node. */
-    addPod: (id: string, handler: string, shim: string) => {
-      const metadata = { name: 'pod', namespace: 'eval', uid: UID };
+    addPod: (id: string, handler: string, shim: string, uid = UID) => {
+      const metadata = { name: 'pod', namespace: 'eval', uid };
       const config = { linux: { cgroupParent: `/kubepods/pod${UID}` }, metadata };
       containerd.sandboxes.add(id, {}, { config, handler });
       mkdirSync(at(`${client.bundles}/${id}`), { recursive: true });
