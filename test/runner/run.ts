@@ -79,7 +79,7 @@ async function main(args: readonly string[]): Promise<number> {
     if (clusters) await removeLaneClusters();
     await restoreLimit();
   }
-  if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 1)}\n`);
+  if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 2)}\n`);
   const environment = await environmentRows(clusters, vms);
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
   const busy = [['processors', `${busyPercent(busyBefore, processorTimes())} % busy`]];
