@@ -99,7 +99,10 @@ async function removeUnused({ root, host, client, handler }: Node): Promise<Rema
   try {
     const loaded = loadedByOthers(await client.status(), handler);
     const pods = (await client.listSandboxes('SANDBOX_READY')).filter((each) => !isProbe(each));
-    const bundles = (await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS))) ?? [];
+    // A restart of containerd can leave a bundle without a sandbox, which nothing needs (seen on 2.4.2).
+    const known = (await client.listSandboxes('all')).map(({ id }) => id);
+    const read = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
+    const bundles = (read ?? []).filter(({ id }) => known.includes(id));
     const programsOf = (of: typeof bundles) => of.flatMap(({ program }) => program ?? []);
     const used = await removeUnusedGenerations(root, { loaded, bundled: programsOf(bundles) });
     const running = programsOf(bundles.filter(({ id }) => pods.some((pod) => pod.id === id)));
