@@ -98,11 +98,11 @@ export async function install(node: Node, options: InstallOptions): Promise<void
 async function removeUnused({ root, host, client, handler }: Node): Promise<Remaining | undefined> {
   try {
     const loaded = loadedByOthers(await client.status(), handler);
-    const pods = (await client.listSandboxes('SANDBOX_READY')).filter((each) => !isProbe(each));
+    const sandboxes = await client.listSandboxes('all');
+    const pods = sandboxes.filter((each) => each.state === 'SANDBOX_READY' && !isProbe(each));
     // A restart of containerd can leave a bundle without a sandbox, which nothing needs (seen on 2.4.2).
-    const known = (await client.listSandboxes('all')).map(({ id }) => id);
     const read = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
-    const bundles = (read ?? []).filter(({ id }) => known.includes(id));
+    const bundles = (read ?? []).filter(({ id }) => sandboxes.some((each) => each.id === id));
     const programsOf = (of: typeof bundles) => of.flatMap(({ program }) => program ?? []);
     const used = await removeUnusedGenerations(root, { loaded, bundled: programsOf(bundles) });
     const running = programsOf(bundles.filter(({ id }) => pods.some((pod) => pod.id === id)));
