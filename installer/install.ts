@@ -35,7 +35,7 @@ const RETRY_MS = 30 * 60_000;
 
 /** On a busy node the last pods, and a probe of the agent that began before the handler went, take long to end. */
 const ENDING_MS = 120_000;
-const ENDING_POLL_MS = 500;
+const ENDING_POLL_MS = 2_000;
 const BUNDLES_MS = 20_000;
 
 export type InstallOptions = {

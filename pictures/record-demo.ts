@@ -8,7 +8,7 @@ import { type PrintedLine, terminalSvg } from './terminal-svg.ts';
 
 /** Runs the demo and writes its output to docs/images/demo.svg: `npx tsx pictures/record-demo.ts`, as root. */
 const startMs = performance.now();
-const demo = spawn(process.execPath, ['--import', 'tsx', 'cluster/demo.ts'], {
+const demo = spawn(process.execPath, ['cluster/demo.ts'], {
   cwd: REPO,
   stdio: ['ignore', 'pipe', 'inherit'],
 });

@@ -51,7 +51,7 @@ async function scene(t: TestContext) {
 async function runOnce(env: Readonly<Record<string, string>>, unprivileged: boolean): Promise<Evaluated> {
   const reportMemory =
     "process.on('exit', () => process.stderr.write(String(process.resourceUsage().maxRSS)))";
-  const preload = ['--import', 'tsx', '--import', `data:text/javascript,${reportMemory}`];
+  const preload = ['--import', `data:text/javascript,${reportMemory}`];
   const identity = unprivileged && process.geteuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
   const child = spawn(process.execPath, [...preload, MAIN, '--once', '--json'], {
     cwd: dirname(dirname(MAIN)),

@@ -18,7 +18,7 @@ type Ended = { readonly code: number | null; readonly stdout: string; readonly s
 
 /** Starts the agent as a process, which is killed at the end of the test. */
 function start(t: TestContext, args: readonly string[], env: Env = {}) {
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', 'agent/main.ts', ...args], {
+  const child: ChildProcess = spawn(process.execPath, ['agent/main.ts', ...args], {
     cwd: REPO,
     env: { PATH: process.env.PATH, NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -276,7 +276,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
 
 /** Runs the agent on an 80-column terminal made by `script` (util-linux) until the output matches. */
 async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<string> {
-  const command = `stty columns 80; exec ${process.execPath} --import tsx agent/main.ts ${args}`;
+  const command = `stty columns 80; exec ${process.execPath} agent/main.ts ${args}`;
   const env = { NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', HOST_ROOT: await emptyHost(t) };
   const child = spawn('script', ['-qefc', command, '/dev/null'], {
     cwd: REPO,

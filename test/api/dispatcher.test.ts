@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { pooledMap } from '../../agent/async.ts';
 import { REASONS, type Reason } from '../../agent/reasons.ts';
-import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { creations, type DispatcherCall, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
+import {
+  creations,
+  type DispatcherCall,
+  dispatch,
+  FREE,
+  grantDispatcher,
+  PYTHON,
+} from '../e2e/dispatcher-run.ts';
 import { useApiServer } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
@@ -29,11 +34,10 @@ type Nodes = {
 const PROVEN: Nodes = { reason: 'SandboxProven' };
 const BROKEN: Nodes = { reason: 'ShimNotFound', minutes: 1, provenOnce: true, handlers: ['runc', 'runsc'] };
 
-const LOST: Nodes = { ...BROKEN, reason: 'AgentLost' };
 const BOOT = '5b0c1d53-0e6b-4a1c-9d3c-1b3f8a6a1a11';
 const KVM = ['--runtime-class', 'gvisor-kvm'];
 
-const JOBS = 200;
+const JOBS = 60;
 /** Starts many pods at once, and prints how many run in gVisor and how often `explain` gives each reason. */
 const MANY = `import asyncio, collections, json, logging
 from kubernetes import client, config
@@ -79,18 +83,16 @@ describe('the dispatcher, on a real API server', () => {
     assert.equal((await admin({ method: 'PATCH', path, body: { metadata: { labels } } })).message, '');
   }
 
-  /** Asserts that no pod may leave gVisor for this reason, and that a run creates none. */
+  /** Asserts that no pod leaves gVisor, for this reason: a run creates none. */
   async function assertClosed(
     code: number,
     reason: string,
     message: RegExp,
     options: readonly string[] = [],
   ): Promise<void> {
-    const dryRun = await prefer({ command: 'ask', options });
-    assert.deepEqual([dryRun.code, dryRun.output.reason], [code, reason], dryRun.stderr);
-    assert.match(String(dryRun.output.message), message);
     const ran = await prefer({ options: ['--schedule-deadline', '1', ...options] });
     assert.deepEqual([ran.code, ran.output.reason, creations(ran)], [code, reason, []], ran.stderr);
+    assert.match(String(ran.output.message), message);
   }
 
   /** Asserts that a pod would be created without gVisor. */
@@ -153,8 +155,8 @@ describe('the dispatcher, on a real API server', () => {
 
   it(`starts ${JOBS} pods at once and logs nothing`, async () => {
     await replaceNodes(PROVEN);
-    const env = { KUBECONFIG: cluster().kubeconfig, PYTHONPATH: join(REPO, 'dispatcher') };
-    const ended = runAll(await ensurePython(), ['-B', '-c', MANY], { env, timeoutMs: 200_000 });
+    const env = { KUBECONFIG: cluster().kubeconfig, ...PYTHON };
+    const ended = runAll(await ensurePython(), ['-c', MANY], { env, timeoutMs: 200_000 });
     const pods = `/api/v1/namespaces/${FREE}/pods`;
     const started = new Set<string>();
     // Stands in for the scheduler and the kubelet.
@@ -238,34 +240,6 @@ describe('the dispatcher, on a real API server', () => {
         `node-0-0 has no final verdict: label ${label} is "false", which names no cause$`,
       );
       await assertClosed(75, 'GVisorUndecided', message, KVM);
-    });
-
-    const unproven: readonly (readonly [title: string, Nodes, reason: string])[] = [
-      ['the main handler fails as well', { ...BROKEN, minutes: 60, kvm: false }, 'GVisorUndecided'],
-      [
-        'the installer is at work',
-        { ...BROKEN, reason: 'InstallationUnderWay', kvm: false },
-        'GVisorUndecided',
-      ],
-      ['isolation is weakened', { ...BROKEN, reason: 'IsolationWeakened', kvm: false }, 'GVisorUndecided'],
-      ['no agent has judged it', PROVEN, 'GVisorUndecided'],
-      ['the node is new', {}, 'GVisorUndecided'],
-      ['its agent is lost', { ...LOST, kvm: false }, 'AgentLost'],
-      ['there is no node', { count: 0 }, 'NoReadyNode'],
-    ];
-    for (const [title, nodes, reason] of unproven)
-      it(`does not fall back: ${title}`, async () => {
-        await replaceNodes(nodes);
-        await assertClosed(75, reason, /^no node is proven, and /, KVM);
-      });
-
-    it("refuses a class that selects another handler's label", async () => {
-      await replaceNodes({ ...PROVEN, kvm: true });
-      for (const key of ['ready', 'ready-kvm']) {
-        await addClass(`wrong-${key}`, { [`${DOMAIN}/${key}`]: 'true' });
-        const options = ['--runtime-class', `wrong-${key}`];
-        await assertClosed(3, 'HandlerMismatch', new RegExp(`does not select ${label}: "true"`), options);
-      }
     });
   });
 

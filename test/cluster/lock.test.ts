@@ -10,7 +10,7 @@ test('one process holds a lock, until it releases it or ends', async () => {
   const inChild = async () => {
     const script = `import { tryLock } from './cluster/lock.ts';
       console.log((await tryLock('${NAME}')) !== undefined);`;
-    const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+    const args = ['--input-type=module', '-e', script];
     return (await run(process.execPath, args, { cwd: REPO })).trim();
   };
   assert.equal(await inChild(), 'true');

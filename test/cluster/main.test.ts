@@ -16,7 +16,7 @@ const work = mkdtempSync(join(tmpdir(), 'cluster-test-'));
 after(() => rmSync(work, { recursive: true }));
 
 function cluster(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-  const node = ['--import', 'tsx', 'cluster/main.ts', ...args];
+  const node = ['cluster/main.ts', ...args];
   return runAll(process.execPath, node, { cwd: REPO, env: { ...process.env, ...env } });
 }
 

@@ -63,7 +63,7 @@ test('two runs build a program once', async (t) => {
   const env = { ...process.env, PATH: `${dir}:${process.env.PATH}`, GVISOR_READY_CACHE: join(dir, 'cache') };
   const script = `import { ensureTools } from './cluster/tools.ts';
     console.log((await ensureTools(['kubeconform'])).kubeconform);`;
-  const args = ['--import', 'tsx', '--input-type=module', '-e', script];
+  const args = ['--input-type=module', '-e', script];
   const runs = await Promise.all([0, 1].map(() => runAll(process.execPath, args, { cwd: REPO, env })));
   const errors = runs.map(({ stderr }) => stderr).join('');
   assert.ok(

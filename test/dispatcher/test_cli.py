@@ -1,17 +1,23 @@
-"""The command `gvisor-dispatch`, as a process, with its exit codes."""
+"""The command `gvisor-dispatch` with its exit codes."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from case import ApiCase
 from cluster_objects import node, pod, unschedulable
+from gvisor_dispatch.cli import main
+from kubernetes.config import kube_config
 
 BAD = node("bad", "false", "SandboxFailed")
 
@@ -30,11 +36,18 @@ class CommandTest(ApiCase):
         (self.folder / "kubeconfig").write_text(json.dumps(config))
         (self.folder / "pod.yaml").write_text(json.dumps(pod()))
 
-    def run_it(self, *words: str) -> tuple[int, dict[str, Any], str]:
-        command = [sys.executable, "-B", "-m", "gvisor_dispatch", *words]
-        env = {"KUBECONFIG": str(self.folder / "kubeconfig"), "PYTHONPATH": ":".join(sys.path)}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=self.folder, check=False)
-        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+    def run_it(self, *words: str) -> tuple[object, dict[str, Any], str]:
+        """In this process, because importing Kubernetes' client takes a second."""
+        out, err = io.StringIO(), io.StringIO()
+        # The client reads $KUBECONFIG when it is imported.
+        kubeconfig = patch.object(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(self.folder / "kubeconfig"))
+        with contextlib.chdir(self.folder), kubeconfig, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code: object = main(words)
+            except SystemExit as ended:
+                code = ended.code
+        logging.root.handlers.clear()
+        return code, json.loads(out.getvalue() or "{}"), err.getvalue()
 
     def test_ask_names_nodes_and_creates_nothing(self) -> None:
         code, said, _ = self.run_it("ask", "--policy", "require")
@@ -88,9 +101,11 @@ class CommandTest(ApiCase):
 
     def test_a_fallback_is_a_warning(self) -> None:
         self.api.nodes = [BAD]
-        code, said, stderr = self.run_it("run", "--policy", "prefer", "pod.yaml")
-        self.assertEqual((code, said["in_gvisor"]), (0, False))
-        self.assertRegex(stderr, r"^WARNING evals/eval-1 runs WITHOUT gVisor: GVisorFails: ")
+        command = [sys.executable, "-B", "-m", "gvisor_dispatch", "run", "--policy", "prefer", "pod.yaml"]
+        env = {"KUBECONFIG": str(self.folder / "kubeconfig"), "PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=self.folder, check=False)
+        self.assertEqual((done.returncode, json.loads(done.stdout)["in_gvisor"]), (0, False))
+        self.assertRegex(done.stderr, r"^WARNING evals/eval-1 runs WITHOUT gVisor: GVisorFails: ")
 
     def test_wrong_usage(self) -> None:
         for words in (["ask"], ["run", "--policy", "prefer"], ["ask", "--policy", "prefer", "--start-deadline", "0"]):

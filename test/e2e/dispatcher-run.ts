@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
-import { REPO } from '../../hack/paths.ts';
+import { CACHE, REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';
 import { ApiGate } from './api-gate.ts';
@@ -14,7 +14,8 @@ export const REQUIRING = 'dispatcher-requires';
 /** A namespace that allows the host's kernel. */
 export const FREE = 'dispatcher-free';
 
-const DISPATCHER = join(REPO, 'dispatcher');
+/** How Python finds the package, and where it keeps its bytecode. */
+export const PYTHON = { PYTHONPATH: join(REPO, 'dispatcher'), PYTHONPYCACHEPREFIX: join(CACHE, 'bytecode') };
 
 /** Creates the dispatcher's service account with only the permissions of `dispatcher/rbac.yaml`. */
 export async function grantDispatcher(cluster: Cluster): Promise<void> {
@@ -87,9 +88,9 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
     const args = [command, '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
-    const env = { KUBECONFIG: kubeconfig, PYTHONPATH: DISPATCHER };
+    const env = { KUBECONFIG: kubeconfig, ...PYTHON };
     const options = { env, timeoutMs: 150_000, ...(signal ? { signal } : {}) };
-    const dispatching = ['-B', '-m', 'gvisor_dispatch', ...args];
+    const dispatching = ['-m', 'gvisor_dispatch', ...args];
     const { code, stdout, stderr } = await runAll(await ensurePython(), dispatching, options);
     const output = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};
     return { code, output, stderr, requests: gate.passed };

@@ -19,18 +19,14 @@ test('concurrent calls share one virtual environment', async (t) => {
   chmodSync(join(dir, 'python3'), 0o755);
   const script = `import { ensurePython } from './hack/python.ts';
     console.log((await Promise.all([ensurePython(), ensurePython()])).join(' '));`;
-  const { code, stdout, stderr } = await runAll(
-    process.execPath,
-    ['--import', 'tsx', '--input-type=module', '-e', script],
-    {
-      cwd: REPO,
-      env: {
-        ...process.env,
-        PATH: `${dir}:${process.env.PATH}`,
-        GVISOR_READY_CACHE: join(dir, 'cache'),
-      },
+  const { code, stdout, stderr } = await runAll(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: REPO,
+    env: {
+      ...process.env,
+      PATH: `${dir}:${process.env.PATH}`,
+      GVISOR_READY_CACHE: join(dir, 'cache'),
     },
-  );
+  });
   assert.equal(code, 0, stderr);
   const [first = '', second] = stdout.trim().split(' ');
   assert.equal(first, second);

@@ -20,7 +20,7 @@ describe('gvisor-ready-install with bad input', () => {
   ];
   for (const [what, words, code, text] of cases)
     it(`${what}: says so and ends with ${code}`, async () => {
-      const args = ['--import', 'tsx', join(REPO, 'installer/main.ts'), ...words];
+      const args = [join(REPO, 'installer/main.ts'), ...words];
       const failed = await promisify(execFile)(process.execPath, args, { timeout: 60_000, cwd: REPO }).catch(
         (error: { readonly code: number; readonly stderr: string }) => error,
       );

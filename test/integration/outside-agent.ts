@@ -12,7 +12,7 @@ import { patient, waitFor } from '../../hack/run.ts';
 export type Change = Verdict & { readonly atMs: number };
 
 /** The agent from its sources. */
-const FROM_SOURCE = [process.execPath, '--import', 'tsx', 'agent/main.ts'] as const;
+const FROM_SOURCE = [process.execPath, 'agent/main.ts'] as const;
 
 /** An agent that evaluates a cluster's node from outside, as a child process. */
 export class OutsideAgent {

@@ -27,7 +27,7 @@ const { node } = useNodes();
 it('an agent with the memory limit of its pod proves gVisor beside sixteen pods with 60,000 labels each', async () => {
   const one = node('containerd-2');
   const client = connect(one);
-  const command = [process.execPath, '--max-old-space-size=96', '--import', 'tsx', 'agent/main.ts'];
+  const command = [process.execPath, '--max-old-space-size=96', 'agent/main.ts'];
   await one.machine.stopDaemon('kubelet'); // it would remove unknown pods
   const ids: string[] = [];
   let agent: OutsideAgent | undefined;

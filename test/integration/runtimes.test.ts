@@ -91,7 +91,7 @@ async function judge(name: string, variant: Variant): Promise<void> {
 
 /** The report of an agent that runs from source, outside of the node. */
 async function evaluateOnce(node: ClusterNode, env: Readonly<Record<string, string>>): Promise<Report> {
-  const command = [process.execPath, '--import', 'tsx', 'agent/main.ts', '--once', '--json'];
+  const command = [process.execPath, 'agent/main.ts', '--once', '--json'];
   const [program = '', ...args] = command;
   const { stdout, stderr } = await runAll(program, args, {
     cwd: REPO,

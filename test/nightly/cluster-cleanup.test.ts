@@ -10,7 +10,7 @@ import { run, runAll, waitFor } from '../../hack/run.ts';
 import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
 
 const NAME = 'cleanup';
-const CLI = ['--import', 'tsx', 'cluster/main.ts', '--name', NAME];
+const CLI = ['cluster/main.ts', '--name', NAME];
 const DIR = join(CLUSTERS, NAME);
 
 /** Files that appear while `up` runs, in order. */

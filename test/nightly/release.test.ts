@@ -40,7 +40,7 @@ it('builds reproducible files that reference the image by digest', async () => {
   for (let build = 0; build < 2; build++) {
     const script = `import { writeRelease } from '../e2e/hack/release.ts';
       await writeRelease('${directory}', { image: '${IMAGE}', digest: '${DIGEST}', repository: 'https://example.org/gvisor-ready' });`;
-    await run(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { cwd: REPO, env });
+    await run(process.execPath, ['--input-type=module', '-e', script], { cwd: REPO, env });
     await inRelease('sha256sum --check --strict --quiet sha256sums.txt');
     sums.push(await inRelease('cat sha256sums.txt'));
   }

@@ -43,7 +43,7 @@ export async function runFile(file: string, options: RunFileOptions): Promise<Fi
     const result = await runProgram(
       file,
       [
-        ...['--import', 'tsx', '--test', '--test-isolation=none', `--test-timeout=${testTimeoutMs}`],
+        ...['--test', '--test-isolation=none', `--test-timeout=${testTimeoutMs}`],
         '--test-force-exit', // a handle that a test leaves open would keep the process
         ...reporters.flatMap(([reporter, to]) => [
           `--test-reporter=${reporter}`,

@@ -52,7 +52,7 @@ export const TIERS = {
   smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: NODE },
   manifests: {
     ...API,
-    directories: ['manifests', 'monitoring'],
+    directories: ['artifacts', 'manifests', 'monitoring'],
     concurrency: 2,
     programs: ['helm'],
   },

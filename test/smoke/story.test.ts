@@ -91,7 +91,7 @@ describe('two nodes with gVisor', () => {
     const install = (release: string) => {
       const words = ['cluster/main.ts', '--name', cluster.name, 'install', 'node-3', release];
       const options = { cwd: REPO, timeoutMs: 120_000 };
-      return runAll(process.execPath, ['--import', 'tsx', ...words], options);
+      return runAll(process.execPath, [...words], options);
     };
     const refused = await install('broken');
     assert.equal(refused.code, 1);

@@ -18,7 +18,7 @@ after(() => removeCluster(NAME));
 
 test('down removes qemu, its network and its disk after an up killed while a virtual machine starts', async () => {
   const args = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
-  const up = spawn(process.execPath, ['--import', 'tsx', 'cluster/main.ts', ...args], {
+  const up = spawn(process.execPath, ['cluster/main.ts', ...args], {
     cwd: REPO,
     stdio: 'ignore',
   });

@@ -253,7 +253,7 @@ describe('FileTrigger, if inotify watches are exhausted', () => {
   it('polls instead, and watches again later (real kernel)', async (t) => {
     const { root } = await tempHost(t, { [CONFIG]: 'a' });
     const child = fileURLToPath(new URL('without-watches.ts', import.meta.url));
-    const command = 'ulimit -n 256 && exec "$0" --import tsx "$1" "$2"';
+    const command = 'ulimit -n 256 && exec "$0" "$1" "$2"';
     const out = execFileSync('sh', ['-c', command, process.execPath, child, root], { encoding: 'utf8' });
     const directories = 2; // the root and /etc
     assert.deepEqual(JSON.parse(out), [[directories, 'EMFILE'], '/etc', [0, 'EMFILE'], CONFIG]);
