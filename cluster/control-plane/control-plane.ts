@@ -84,7 +84,8 @@ export async function startDaemon(
 ): Promise<void> {
   if (controlPlane.daemonPid(name) !== undefined) return;
   const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
-  await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]]);
+  // Less garbage collection: the API server needs 3.4 s of CPU time instead of 4.7 s to start, and 390 MB instead of 270.
+  await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]], { GOGC: '400' });
 }
 
 const ARGUMENTS: Record<ControlPlaneDaemon, readonly string[]> = {

@@ -34,14 +34,14 @@ describe('the tiers', () => {
 
 describe('planOf', () => {
   it('without arguments: the quick tiers side by side', () => {
-    assert.deepEqual(names([]), [[['unit'], ['api'], ['smoke']]]);
+    assert.deepEqual(names([]), [[['unit'], ['smoke']]]);
     assert.ok(tiersLeftOut(plan([])).includes('e2e'));
   });
 
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
-      [['unit'], ['api'], ['smoke']],
-      [['manifests', 'nodes'], ['waits'], ['e2e']],
+      [['unit'], ['smoke']],
+      [['api', 'manifests', 'nodes'], ['waits'], ['e2e']],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

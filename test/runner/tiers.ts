@@ -81,8 +81,8 @@ export type Extra = 'versions' | 'mutations';
  * machines need the whole machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
-  [['unit'], ['api'], ['smoke']],
-  [['manifests', 'nodes'], ['waits'], ['e2e']],
+  [['unit'], ['smoke']],
+  [['api', 'manifests', 'nodes'], ['waits'], ['e2e']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
