@@ -8,10 +8,14 @@ export type HysteresisState = {
   readonly published?: Verdict;
   /** When an unconfirmed failure was first seen. */
   readonly failingSince?: number;
-  /** When the current series of inconclusive evaluations began. */
+  /** When the current series of inconclusive evaluations began that node pressure does not explain. */
   readonly unknownSince?: number;
-  /** When the current series of inconclusive evaluations began, if node pressure explained at least one of them. */
-  readonly toleratedSince?: number;
+  /** The evaluations since a proof, or since a failure was published: nothing that a pod can cause ends this series. */
+  readonly unproven?: {
+    readonly since: number;
+    /** Whether node pressure explained one of them. */
+    readonly tolerated: boolean;
+  };
 };
 
 /** How long a failure and an Unknown must last before they are published, in milliseconds. */
@@ -28,72 +32,73 @@ export type HysteresisResult = {
  * Decides what an evaluation changes; `nowMs` is when its deciding observation was made.
  * - A proof is published at once.
  * - A failure is published when another evaluation at least `confirmMs` later fails too.
- * - An Unknown is published after `graceMs`. It neither confirms nor clears a failure until {@link FAILURE_EXPIRES_MS}.
+ * - An Unknown is published after `graceMs`, and neither confirms nor clears a failure, unless it explains it.
  * - An Unknown that node pressure explains is tolerated for {@link MAX_TOLERATED_MS}.
+ * - In any mix of these, a proof does not count for longer than {@link deadline}.
  */
 export function applyHysteresis(
-  state: HysteresisState,
+  before: HysteresisState,
   verdict: Verdict,
   nowMs: number,
   thresholds: Thresholds,
 ): HysteresisResult {
   if (verdict.status === 'True') return publish(verdict);
-  if (verdict.status === 'False') return applyFailure(state, verdict, nowMs, thresholds);
-  return applyUnknown(state, verdict, nowMs, thresholds);
+  const { since = nowMs, tolerated = false } = before.unproven ?? {};
+  const unproven = { since, tolerated: tolerated || verdict.tolerated === true };
+  const leftMs = deadline(unproven, thresholds) - nowMs;
+  const apply = verdict.status === 'False' ? applyFailure : applyUnknown;
+  return apply({ ...before, unproven }, verdict, { nowMs, leftMs, ...thresholds });
 }
 
+/** When a node that is not proven any more must have lost its label. */
+function deadline(
+  { since, tolerated }: { since: number; tolerated: boolean },
+  thresholds: Thresholds,
+): number {
+  const { confirmMs, graceMs } = thresholds;
+  const lastsMs = graceMs + Math.max(confirmMs, UNEXPLAINED_MS);
+  return since + (tolerated ? Math.max(lastsMs, MAX_TOLERATED_MS) : lastsMs);
+}
+
+/** `leftMs` is the time until the {@link deadline}. */
+type Clock = Thresholds & { readonly nowMs: number; readonly leftMs: number };
+
 function applyFailure(
-  state: HysteresisState,
+  { failingSince, unknownSince: _, ...others }: HysteresisState,
   verdict: Verdict,
-  nowMs: number,
-  { confirmMs }: Thresholds,
+  { nowMs, leftMs, confirmMs }: Clock,
 ): HysteresisResult {
-  if (state.published?.status === 'False') return publish(verdict);
-  const { failingSince, unknownSince, toleratedSince } = state;
+  const status = others.published?.status;
+  if (status === 'False') return publish(verdict);
   const mustLastMs = UNEXPLAINED.includes(verdict.reason) ? Math.max(confirmMs, UNEXPLAINED_MS) : confirmMs;
   const since = failingSince ?? nowMs;
-  const wasUnknown = (unknownSince ?? toleratedSince) !== undefined;
-  if (wasUnknown && nowMs - since > FAILURE_EXPIRES_MS)
-    // `toleratedSince` stays: unconfirmed failures must not extend the toleration.
-    return { state: { ...state, failingSince: nowMs }, requeueAfterMs: Math.min(mustLastMs, RETRY_MS) };
-  if (failingSince !== undefined && nowMs - since >= mustLastMs) return publish(verdict);
-  // A conclusive evaluation ends the series of inconclusive ones.
-  const { unknownSince: _, toleratedSince: __, ...rest } = state;
-  const restMs = Math.max(mustLastMs - (nowMs - since), 0);
-  return { state: { ...rest, failingSince: since }, requeueAfterMs: Math.min(restMs, RETRY_MS) };
+  const restMs = since + mustLastMs - nowMs;
+  const isOverdue = leftMs <= 0 && status !== 'Unknown';
+  if ((failingSince !== undefined && restMs <= 0) || isOverdue) return publish(verdict);
+  const requeueAfterMs = Math.min(Math.max(restMs, 0), leftMs > 0 ? leftMs : RETRY_MS, RETRY_MS);
+  return { state: { ...others, failingSince: since }, requeueAfterMs };
 }
 
 function applyUnknown(
-  state: HysteresisState,
+  { failingSince, unknownSince, ...others }: HysteresisState,
   verdict: Verdict,
-  nowMs: number,
-  { graceMs }: Thresholds,
+  { nowMs, leftMs, graceMs }: Clock,
 ): HysteresisResult {
-  const { unknownSince, toleratedSince, failingSince, ...others } = state;
   // A node that cannot start any sandbox explains the earlier failure.
   const isCleared = failingSince === undefined || NODE_AT_FAULT.includes(verdict.reason);
   const rest = isCleared ? others : { ...others, failingSince };
-  const isOverdue = toleratedSince !== undefined && nowMs - toleratedSince >= MAX_TOLERATED_MS;
   if (verdict.tolerated) {
-    const next = { ...rest, toleratedSince: toleratedSince ?? unknownSince ?? nowMs };
-    if (!isOverdue) return { state: next, requeueAfterMs: MAX_RETRY_MS };
-    return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs: MAX_RETRY_MS };
+    if (leftMs > 0) return { state: rest, requeueAfterMs: Math.min(leftMs, MAX_RETRY_MS) };
+    return { state: { ...rest, published: verdict }, publish: verdict, requeueAfterMs: MAX_RETRY_MS };
   }
   const since = unknownSince ?? nowMs;
   const lastedMs = nowMs - since;
-  // Intermittent pressure does not extend the grace period, so `toleratedSince` stays.
-  const next = { ...rest, ...(toleratedSince === undefined ? {} : { toleratedSince }), unknownSince: since };
-  if (lastedMs < graceMs && !isOverdue)
-    return { state: next, requeueAfterMs: Math.min(graceMs - lastedMs, RETRY_MS) };
+  const next = { ...rest, unknownSince: since };
+  if (lastedMs < graceMs && leftMs > 0)
+    return { state: next, requeueAfterMs: Math.min(graceMs - lastedMs, leftMs, RETRY_MS) };
   const requeueAfterMs = Math.min(Math.max(lastedMs / 2, RETRY_MS), MAX_RETRY_MS);
   return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs };
 }
-
-/**
- * A failure expires after this long if nothing conclusive followed: a busy node fails occasionally. Two boots that hang under
- * pressure, 16 min each, still confirm each other.
- */
-const FAILURE_EXPIRES_MS = 1_200_000;
 
 /** How long a failure without a known cause must last: a full node fails for moments. */
 const UNEXPLAINED_MS = 30_000;
