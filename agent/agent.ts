@@ -3,6 +3,7 @@ import { TimeoutError, waitUpTo, withTimeout } from './async.ts';
 import type { Finding } from './checks/finding.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
+import { expectsGvisor } from './expected.ts';
 import { type Installation, isUnderWay } from './host/installation.ts';
 import type { Facts } from './host/system.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
@@ -11,10 +12,9 @@ import type { PodCounts, PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { SandboxesReport } from './sandboxes/problem.ts';
 import { errorLine } from './sanitize.ts';
-import { duringInstallation } from './text/installation.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
-import type { Verdict } from './verdict.ts';
+import { type Circumstances, published, STARTING, type Verdict } from './verdict.ts';
 
 /** One change of the published verdict. */
 export type Transition = Verdict & { readonly at: string };
@@ -26,6 +26,8 @@ export type Report = {
   readonly handler: string;
   /** The published verdict. */
   readonly verdict: Verdict;
+  /** Whether the node should run gVisor with this handler; absent where that is not known. */
+  readonly expected?: boolean;
   /** The latest evaluation on its own, whose verdict may not be published yet. */
   readonly evaluation: {
     readonly verdict: Verdict;
@@ -66,11 +68,10 @@ export type Status = Report & {
   readonly nodeWrites?: NodeWrites | undefined;
 };
 
-/** The verdict before the first evaluation has ended. */
-export const STARTING: Verdict = {
-  status: 'Unknown',
-  reason: 'AgentStarting',
-  message: 'the first evaluation has not ended yet',
+/** What the API server says of the Node, as far as a handler is concerned. */
+export type NodeSeen = Omit<Circumstances, 'installation'> & {
+  /** Whether the Node records that the handler was ever proven on it. */
+  readonly provenOnce: boolean;
 };
 
 /** Receives reports; must not throw. Decides itself whether anything changed. */
@@ -84,13 +85,18 @@ export type Publisher = {
 /** Dependencies of the {@link Agent}. */
 export type AgentOptions = {
   readonly version: string;
-  readonly config: Pick<Config, 'nodeName' | 'handler' | 'confirmMs' | 'graceMs' | 'proofIntervalMs'>;
+  readonly config: Pick<
+    Config,
+    'nodeName' | 'handler' | 'confirmMs' | 'graceMs' | 'proofIntervalMs' | 'expectGvisor'
+  >;
   /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
   /** Watches the files of each evaluation; absent for a single evaluation. */
   readonly files?: Pick<FileTrigger, 'watch'>;
   readonly publishers: readonly Publisher[];
+  /** Whether a part of gVisor is on the node; undefined where the findings do not say. */
+  readonly traces: (findings: readonly Finding[]) => boolean | undefined;
   /** Reads what the installer does on this node. */
   readonly installation?: () => Promise<Installation | undefined>;
   readonly evaluationTimeoutMs?: number;
@@ -121,7 +127,9 @@ export class Agent {
   #provenAt: string | undefined;
   #provenMs = Number.NEGATIVE_INFINITY;
   #installation: Installation | undefined;
-  /** The latest report without the installation. */
+  #node: NodeSeen | undefined;
+  #traces: boolean | undefined;
+  /** The latest report before {@link published}. */
   #evaluated: Report | undefined;
   #report: Report | undefined;
   /** When the current evaluation must have ended, or the next one must begin. */
@@ -220,6 +228,13 @@ export class Agent {
     return false;
   }
 
+  /** Publishes what the API server says of the Node. */
+  noteNode(node: NodeSeen): void {
+    const isNews = JSON.stringify(node) !== JSON.stringify(this.#node);
+    this.#node = node;
+    if (isNews && this.#evaluated !== undefined) this.#publish(this.#evaluated);
+  }
+
   /** Evaluates; a timeout or an error becomes a verdict Unknown. */
   async #evaluate(triggers: readonly Trigger[], signal: AbortSignal): Promise<Evaluation> {
     const { config, evaluator, log, now, evaluationTimeoutMs: timeoutMs } = this.#options;
@@ -247,6 +262,7 @@ export class Agent {
     const isConclusive = publish !== undefined && (publish.status !== 'Unknown' || proof.kind === 'proven');
     this.#facts = isConclusive ? { ...this.#facts, ...facts } : { ...facts, ...this.#facts };
     this.#findings = publish === undefined ? withPrevious(findings, this.#findings) : findings;
+    this.#traces = this.#options.traces(findings) ?? this.#traces;
     if (proof.kind !== 'proven' || proof === this.#proven) return;
     this.#proven = proof;
     this.#provenAt = date().toISOString();
@@ -270,13 +286,16 @@ export class Agent {
   }
 
   #publish(evaluated: Report): void {
-    const { publishers, date, log } = this.#options;
-    const installation = this.#installation;
-    const verdict = duringInstallation(evaluated.verdict, installation);
+    const { publishers, date, log, config } = this.#options;
+    const [installation, traces] = [this.#installation, this.#traces];
+    const circumstances = { ...this.#node, installation };
+    const verdict = published(evaluated.verdict, circumstances);
     const evaluation = {
       ...evaluated.evaluation,
-      verdict: duringInstallation(evaluated.evaluation.verdict, installation),
+      verdict: published(evaluated.evaluation.verdict, circumstances),
     };
+    const provenOnce = evaluated.verdict.status === 'True' || this.#node?.provenOnce;
+    const expected = expectsGvisor({ always: config.expectGvisor, provenOnce, traces });
     if (this.hasVerdict && !isSame(verdict, this.#history[0])) {
       this.#history = [{ ...verdict, at: date().toISOString() }, ...this.#history].slice(0, MAX_HISTORY);
       log.info({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
@@ -286,6 +305,7 @@ export class Agent {
       verdict,
       evaluation,
       history: this.#history,
+      ...(expected !== undefined && { expected }),
       ...(installation && { installation }),
     };
     this.#report = report;

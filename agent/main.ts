@@ -6,6 +6,7 @@ import {
   Agent,
   type AgentOptions,
   handlerReportOf,
+  type NodeSeen,
   type Publisher,
   type Report,
   type Status,
@@ -15,6 +16,7 @@ import { type Config, parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
 import { type Distribution, readDistribution } from './containerd/distribution.ts';
 import { NodeEvaluator } from './evaluate.ts';
+import { hasTraces, isRegistered } from './expected.ts';
 import { Host, localSocket } from './host/host.ts';
 import { installJournal, readInstallation } from './host/installation.ts';
 import type { NotVisible } from './host/paths.ts';
@@ -24,6 +26,7 @@ import { createAgentServer, listen, serverUrl } from './http/server.ts';
 import { SERVICE_ACCOUNT } from './kube/access.ts';
 import { type ApiPublisher, openApiPublisher } from './node/api.ts';
 import { PodReporter } from './node/events.ts';
+import { NO_VERDICT } from './node/publisher.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import type { ProbeFlags } from './pods/pod.ts';
@@ -117,7 +120,13 @@ function additionalNodes(node: Node): readonly Node[] {
   const host = new Host(config.hostRoot);
   return config.additionalHandlers.map((handler, at) => {
     const mark = probes.marks[at + 1] ?? '';
-    return { ...node, host, mark, config: { ...config, handler }, log: log.child({ handler }) };
+    return {
+      ...node,
+      host,
+      mark,
+      config: { ...config, handler, expectGvisor: false },
+      log: log.child({ handler }),
+    };
   });
 }
 
@@ -169,24 +178,25 @@ function withHandlers(reports: readonly Report[]): Pick<Status, 'handlers'> {
 /** Watches the node and publishes verdicts until a signal ends the process. */
 async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
-  const metrics = new Metrics(VERSION, config.proofIntervalMs, config.expectGvisor);
-  const { countRequest: count, noteProvenOnce: onProvenOnce } = metrics;
-  const api = await openApiPublisher(config, { version: VERSION, host, count, onProvenOnce, log }).catch(
-    errorLine,
-  );
+  const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);
+  const onNode = (handler: string, seen: NodeSeen) =>
+    handlers.find(({ name }) => name === handler)?.agent.noteNode(seen);
+  const { countRequest: count } = metrics;
+  const api = await openApiPublisher(config, { version: VERSION, host, count, onNode, log }).catch(errorLine);
   if (typeof api === 'string') return printProblems([api]);
 
   const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const evaluated = Promise.withResolvers<void>();
-  publishers.push({ publish: () => {}, count: () => evaluated.resolve() });
+  publishers.push({
+    publish: () => {},
+    count: ({ handler }) => handler === config.handler && evaluated.resolve(),
+  });
   const main = openHandler(node, await readNodeFacts(node), publishers, {
     onUnwatched: metrics.publishUnwatched,
     onOrphans: metrics.publishOrphans,
   });
-  const handlerPublishers: Publisher[] = [metrics.handlers];
-  if (api !== undefined) handlerPublishers.push({ publish: (report) => api.node.publishHandler(report) });
   const additional = additionalNodes(node).map((each) =>
-    openHandler(each, {}, handlerPublishers, { debounceMs: ADDITIONAL_DEBOUNCE_MS }),
+    openHandler(each, {}, publishers, { debounceMs: ADDITIONAL_DEBOUNCE_MS }),
   );
   const handlers = [main, ...additional];
 
@@ -203,18 +213,15 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
     metrics: () => metrics.text(),
     report: () => main.agent.report && complete(main.agent.report),
     live: () => handlers.every(({ agent }) => agent.live),
-    unready: () => (main.agent.hasVerdict ? api?.node.unready : 'no verdict has been published yet'),
+    unready: () => (main.agent.hasVerdict ? api?.node.unready : NO_VERDICT),
   });
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);
   if (isTerminal) {
     const url = () => serverUrl(server);
     const terminal = new TerminalPublisher({ write: print, screen: screenOf, complete, url });
-    publishers.push(terminal);
     const { agent } = main;
-    handlerPublishers.push({
-      publish: () => agent.hasVerdict && agent.report && terminal.publish(agent.report),
-    });
+    publishers.push({ publish: () => agent.hasVerdict && agent.report && terminal.publish(agent.report) });
   }
   const started = { version: VERSION, handler: config.handler, socket: client.socket };
   log.info({ ...started, distribution: distribution.name, listening: server.address() }, 'agent started');
@@ -333,8 +340,20 @@ function openAgent(
   const prover = new Prover({ client, host: probes.host, handler, ...owned, signal, ...clocks, ...options });
   const evaluator = new NodeEvaluator({ ...node, prover, now });
   const installation = () => readInstallation(host, handler, Date.now());
-  const agent = new Agent({ version: VERSION, config, evaluator, installation, log, now, date, ...own });
-  return { agent, prover, evaluator };
+  const isMain = mark === probes.marks[0];
+  const traces = isMain ? hasTraces : isRegistered;
+  const agent = new Agent({
+    version: VERSION,
+    config,
+    evaluator,
+    installation,
+    traces,
+    log,
+    now,
+    date,
+    ...own,
+  });
+  return { name: handler, agent, prover, evaluator };
 }
 
 async function readNodeFacts({ host, distribution }: Node) {

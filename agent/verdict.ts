@@ -1,4 +1,5 @@
 import type { Finding } from './checks/finding.ts';
+import { describePending, type Installation, RUN_AGAIN } from './host/installation.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
 
@@ -13,6 +14,76 @@ export type Verdict = {
   /** Set on an Unknown that CPU pressure on the node explains; it is no evidence against gVisor. */
   readonly tolerated?: true;
 };
+
+/** The verdict before the first evaluation has ended. */
+export const STARTING: Verdict = {
+  status: 'Unknown',
+  reason: 'AgentStarting',
+  message: 'the first evaluation has not ended yet',
+};
+
+/** What else decides what is said of a handler: what the installer does, and what the API server says of the Node. */
+export type Circumstances = {
+  readonly installation?: Installation | undefined;
+  /** The boot of the agent's kernel. */
+  readonly boot?: string;
+  /** The boot that the kubelet reports, where it is another. */
+  readonly reportedBoot?: string | undefined;
+  /** The boot in which a label of the Node was proven, where it is another; "" where that is not known. */
+  readonly labelBoot?: string | undefined;
+  /** Whether no admission policy refuses a write that is not the agent's, so that a label is not granted. */
+  readonly unguarded?: boolean;
+};
+
+/**
+ * What is published of a verdict under these circumstances: the Node, the metrics, the report and all that is made of them
+ * say this. A proof is valid only in the boot in which it was made: the label of another boot goes before the first
+ * evaluation, and a new proof is withheld while the kubelet reports another boot, because the fleet controller would
+ * withdraw its label again. An installation changes no status.
+ */
+export function published(verdict: Verdict, circumstances: Circumstances): Verdict {
+  const { installation, boot = '', reportedBoot, labelBoot, unguarded } = circumstances;
+  if (verdict.reason === 'AgentStarting')
+    return labelBoot === undefined ? verdict : rebooted(rebootMessage(labelBoot, boot));
+  if (verdict.status !== 'True') return duringInstallation(verdict, installation);
+  if (reportedBoot !== undefined)
+    return rebooted(
+      `gVisor was proven in the boot ${boot}, but the kubelet reports the boot ${reportedBoot}`,
+    );
+  return unguarded ? UNGUARDED : verdict;
+}
+
+function rebooted(message: string): Verdict {
+  return { status: 'Unknown', reason: 'NodeRebooted', message };
+}
+
+/** Message for a label that is withdrawn because of a reboot; `proven` is "" where the boot of its proof is not known. */
+export function rebootMessage(proven: string, boot: string): string {
+  const when = proven === '' ? 'an unknown boot' : `the boot ${proven}`;
+  return `gVisor was proven in ${when}, and not yet in the present one, ${boot}`;
+}
+
+/** Published instead of a proof while no admission policy limits the agent to its own Node. */
+export const UNGUARDED: Verdict = {
+  status: 'Unknown',
+  reason: 'WritesUnguarded',
+  message:
+    'gVisor works here, but no admission policy keeps this agent from writing other nodes: the label is not granted',
+};
+
+/** Pods that run now are affected, so nothing may hide these. */
+const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
+
+/** A verdict while the installer is at work, or was interrupted. */
+function duringInstallation(verdict: Verdict, installation: Installation | undefined): Verdict {
+  const { pending } = installation ?? {};
+  if (pending === undefined || verdict.reason === 'InstallationUnderWay') return verdict;
+  const what = describePending(pending);
+  if (pending.interrupted) return { ...verdict, message: `${what}: ${RUN_AGAIN}; ${verdict.message}` };
+  if (ALARMING.includes(verdict.reason)) return { ...verdict, message: `${what}; ${verdict.message}` };
+  const message = `${what}; meanwhile ${verdict.reason}: ${verdict.message}`;
+  return { ...verdict, reason: 'InstallationUnderWay', message };
+}
 
 /**
  * A booted sandbox decides; files only explain. A proof makes the node ready unless a finding is blocking (isolation is

@@ -37,8 +37,7 @@ export async function simulateAgent(
     node,
     log,
     taint: false,
-    additionalHandlers: [],
-    expectGvisor: false,
+    handlers: ['runsc'],
     fingerprint: 'bench',
     boot: 'bench',
   };

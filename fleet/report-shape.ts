@@ -131,6 +131,7 @@ const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count });
 const HANDLER_REPORT: Guards<HandlerReport> = {
   handler: text,
   verdict: object(VERDICT),
+  expected: absentOr(boolean),
   evaluation: object<Status['evaluation']>({
     verdict: object(VERDICT),
     at: text,

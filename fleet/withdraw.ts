@@ -1,9 +1,8 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { AGENT_SELECTOR } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { rebootMessage } from '../agent/node/desired.ts';
 import { conditionFor, handlerKey, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
-import type { Verdict } from '../agent/verdict.ts';
+import { rebootMessage, type Verdict } from '../agent/verdict.ts';
 import {
   type AgentPod,
   agentPodOf,
@@ -70,7 +69,7 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
   const [first] = stale;
   if (now.uid !== uid || first === undefined) return { kept: 'the label is no longer of an earlier boot' };
   const whose = first.handler === undefined ? '' : `handler "${first.handler}": `;
-  const message = `${whose}${rebootMessage(first.provenBoot, now.boot)}`;
+  const message = `${whose}${rebootMessage(first.provenBoot ?? '', now.boot)}`;
   return writeWithdrawal(whole, stale, { reason: 'NodeRebooted', message }, options);
 }
 

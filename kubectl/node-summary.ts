@@ -1,8 +1,8 @@
 import type { V1Node } from '@kubernetes/client-node';
-import { handlersProvenOnce } from '../agent/node/handlers.ts';
 import {
   CONDITION,
   handlerLabels,
+  handlersProvenOnce,
   isExpected,
   MAX_CONDITION_MESSAGE,
   OWN_KEYS,

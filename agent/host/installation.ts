@@ -1,4 +1,5 @@
 import { sanitizeLine } from '../sanitize.ts';
+import { formatUtc } from '../utc.ts';
 import type { Host } from './host.ts';
 import { parseProcessStat } from './process.ts';
 
@@ -31,6 +32,18 @@ export type Installation = {
     readonly at: string;
   };
 };
+
+/** What to do about an installation that was interrupted. */
+export const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
+
+/** What the installer is doing, or was doing when it was interrupted. */
+export function describePending(pending: NonNullable<Installation['pending']>): string {
+  const { release, step, since, removes = false, interrupted } = pending;
+  const where = `(step ${step}, begun ${formatUtc(since)})`;
+  return interrupted
+    ? `the ${removes ? 'removal' : 'installation'} of ${release} was interrupted ${where}`
+    : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
+}
 
 /** The journal holds the installer's text in containerd's configuration up to three times. */
 const MAX_BYTES = 256 * 1024;

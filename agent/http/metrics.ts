@@ -1,6 +1,5 @@
 import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
-import { expectsGvisor, hasTraces, isRegistered } from '../expected.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
@@ -49,27 +48,22 @@ export class Metrics implements Publisher {
   readonly #counters = createCounters(this.#registry, COUNTERS);
   readonly #updateProcess = createProcessMetrics(this.#registry);
   readonly pods = new PodMetrics(this.#registry);
-  /** Metrics of additional handlers. */
-  readonly handlers = new HandlerMetrics(this.#registry);
+  readonly #handlers = new HandlerMetrics(this.#registry);
   readonly #boot = new Histogram({
     name: 'gvisor_sandbox_boot_seconds',
     help: 'Time from the request for a sandbox until it is ready.',
     buckets: [0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 15, 60],
     registers: [this.#registry],
   });
-  readonly #expectGvisor: boolean;
-  /** Whether gVisor was ever proven here; undefined before the Node was read. */
-  #provenOnce: boolean | undefined;
-  /** The last known result of {@link hasTraces}. */
-  #traces: boolean | undefined;
+  readonly #handler: string;
   #published: Report | undefined;
   #counted: Report['proof'] | undefined;
   /** When the sandboxes were scanned, wall clock. */
   #scannedMs = 0;
 
-  /** `expectGvisor`: whether gVisor is expected on every node. */
-  constructor(version: string, proofIntervalMs = 0, expectGvisor = false) {
-    this.#expectGvisor = expectGvisor;
+  /** `handler`: the main one; the others have metrics of their own names, so that no sum over the main one's counts them. */
+  constructor(version: string, handler: string, proofIntervalMs = 0) {
+    this.#handler = handler;
     this.#gauges.gvisor_proof_interval_seconds.set(proofIntervalMs / 1_000);
     this.#gauges.gvisor_build_info.set({ version }, 1);
     for (const outcome of Object.keys(PROOF_TONES)) this.#counters.gvisor_probes_total.inc({ outcome }, 0);
@@ -83,7 +77,11 @@ export class Metrics implements Publisher {
   }
 
   publish(report: Report): void {
-    const { verdict, findings, facts } = report;
+    const { handler, verdict, findings, facts } = report;
+    if (handler !== this.#handler) {
+      this.#handlers.publish(report);
+      return;
+    }
     for (const status of Object.keys(HEADLINES))
       this.#gauges.gvisor_node_status.set({ status }, Number(verdict.status === status));
     this.#gauges.gvisor_node_reason.reset();
@@ -111,9 +109,13 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_installation_failed.set(Number(failed));
   }
 
-  count({ proof, provenAt, findings }: Report): void {
-    this.#traces = hasTraces(findings) ?? this.#traces;
-    this.#updateExpected();
+  count(report: Report): void {
+    const { handler, proof, provenAt, expected } = report;
+    if (handler !== this.#handler) {
+      this.#handlers.count(report);
+      return;
+    }
+    if (expected !== undefined) this.#gauges.gvisor_node_expected.set(Number(expected));
     if (proof === this.#counted) return; // a cached proof
     this.#counted = proof;
     this.#counters.gvisor_probes_total.inc({ outcome: proof.kind });
@@ -121,19 +123,6 @@ export class Metrics implements Publisher {
     this.#boot.observe(proof.bootMs / 1_000);
     this.#gauges.gvisor_last_boot_seconds.set(proof.bootMs / 1_000);
     this.#gauges.gvisor_last_proof_timestamp_seconds.set(Date.parse(provenAt ?? '') / 1_000);
-  }
-
-  /** Sets whether the Node records an earlier proof, and of which additional handlers. */
-  readonly noteProvenOnce = (provenOnce: boolean, handlers: readonly string[] = []): void => {
-    this.#provenOnce = provenOnce;
-    this.#updateExpected();
-    this.handlers.noteProvenOnce(handlers);
-  };
-
-  #updateExpected(): void {
-    const [provenOnce, traces] = [this.#provenOnce, this.#traces];
-    const expected = expectsGvisor({ always: this.#expectGvisor, provenOnce, traces });
-    if (expected !== undefined) this.#gauges.gvisor_node_expected.set(Number(expected));
   }
 
   readonly publishSandboxes = ({ atMs, problems, restart }: ScannedSandboxes): void => {
@@ -191,34 +180,18 @@ const HANDLER_GAUGES = {
   ],
 } as const;
 
-/** Metrics of additional handlers. They have names of their own, so that no sum over the main handler's counts them. */
-class HandlerMetrics implements Publisher {
+/** Metrics of additional handlers. */
+class HandlerMetrics {
   readonly #gauges;
-  #provenOnce: readonly string[] = [];
   /** The published reasons, by handler. */
   readonly #reasons = new Map<string, string>();
-  /** The last known result of {@link isRegistered}, by handler. */
-  readonly #registered = new Map<string, boolean>();
 
   constructor(registry: Registry) {
     this.#gauges = createGauges(registry, HANDLER_GAUGES);
   }
 
-  noteProvenOnce(handlers: readonly string[]): void {
-    this.#provenOnce = handlers;
-    for (const handler of this.#registered.keys()) this.#updateExpected(handler);
-  }
-
-  count({ handler, findings }: Report): void {
-    const registered = isRegistered(findings) ?? this.#registered.get(handler);
-    if (registered === undefined) return;
-    this.#registered.set(handler, registered);
-    this.#updateExpected(handler);
-  }
-
-  #updateExpected(handler: string): void {
-    const expected = this.#registered.get(handler) || this.#provenOnce.includes(handler);
-    this.#gauges.gvisor_handler_expected.set({ handler }, Number(expected));
+  count({ handler, expected }: Report): void {
+    if (expected !== undefined) this.#gauges.gvisor_handler_expected.set({ handler }, Number(expected));
   }
 
   publish({ handler, verdict, proof, provenAt }: Report): void {

@@ -14,7 +14,7 @@ export type ApiOptions = {
   readonly version: string;
   readonly host: Host;
   readonly count: CountRequest;
-  readonly onProvenOnce: NonNullable<NodeOptions['onProvenOnce']>;
+  readonly onNode: NonNullable<NodeOptions['onNode']>;
   readonly log: Logger;
 };
 
@@ -25,11 +25,8 @@ export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Prom
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
 /** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */
-export async function openApiPublisher(
-  config: Config,
-  { version, host, count, onProvenOnce, log }: ApiOptions,
-) {
-  const { apiServer, publish, nodeName, taint, expectGvisor, additionalHandlers } = config;
+export async function openApiPublisher(config: Config, { version, host, count, onNode, log }: ApiOptions) {
+  const { apiServer, publish, nodeName, taint, handler, additionalHandlers } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: nodeName, log, date: () => new Date() };
@@ -37,12 +34,11 @@ export async function openApiPublisher(
   const node = new NodePublisher({
     ...options,
     taint,
-    expectGvisor,
-    additionalHandlers,
+    handlers: [handler, ...additionalHandlers],
     fingerprint: fingerprintOf(version, config),
     boot: await readBootId(host),
     now: () => performance.now(),
-    onProvenOnce,
+    onNode,
     onChange: (verdict, uid) => events?.send(eventOf(verdict, nodeName, uid)),
   });
   return {

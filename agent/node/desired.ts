@@ -1,94 +1,147 @@
 import { createHash } from 'node:crypto';
-import type { Report } from '../agent.ts';
+import type { NodeSeen, Report } from '../agent.ts';
 import type { Config } from '../config.ts';
-import { expectsGvisor } from '../expected.ts';
 import type { Facts } from '../host/system.ts';
-import type { Verdict } from '../verdict.ts';
-import { CONDITION, type DesiredEntry, entry, type NodeObject, OWN_KEYS, otherBoot } from './object.ts';
+import { published, STARTING, type Verdict } from '../verdict.ts';
+import {
+  CONDITION,
+  type DesiredEntry,
+  entry,
+  handlerKey,
+  handlerLabels,
+  handlersProvenOnce,
+  type NodeObject,
+  OWN_KEYS,
+  otherBoot,
+} from './object.ts';
 
-/** What an agent claims about its Node. */
-export type Claim = Pick<Report, 'verdict' | 'facts'>;
-
-/** The agent that makes a claim: `fingerprint` is its version with a digest of its settings, `boot` the boot ID of its kernel. */
+/** The agent that writes: `fingerprint` is its version with a digest of its settings, `boot` the boot ID of its kernel. */
 export type Claimant = {
   readonly node: string;
   readonly fingerprint: string;
   readonly boot: string;
   /** Whether nodes that are not proven carry a taint. */
   readonly taint: boolean;
-  /** Whether gVisor is expected on every node. */
-  readonly expectGvisor: boolean;
+  /** The proven handlers. The first one also has the condition, the taint and the labels of facts. */
+  readonly handlers: readonly string[];
 };
 
+/** The latest report of each handler. */
+export type Reports = ReadonlyMap<string, Report>;
+
+/** What a Node should say, the verdict on each handler that it follows from, and why the rollout must wait, if it must. */
+export type Desired = {
+  readonly entries: readonly DesiredEntry[];
+  readonly verdicts: ReadonlyMap<string, Verdict>;
+  readonly refusal?: string | undefined;
+};
+
+/** What the Node says of a handler; `isUnguarded` if the policy that limits agents to their own Node was asked in vain. */
+export function nodeSeen(
+  node: NodeObject,
+  handler: string,
+  { boot, handlers }: Claimant,
+  isUnguarded: boolean,
+): NodeSeen {
+  const { labels = {}, annotations = {} } = node.metadata;
+  const isMain = handler === handlers[0];
+  const keys = keysOf(handler, isMain);
+  const isLabelled = labels[keys.ready] === 'true';
+  const provenBoot = annotations[keys.provenBoot];
+  return {
+    boot,
+    reportedBoot: otherBoot(node, boot),
+    labelBoot: isLabelled && provenBoot !== boot ? (provenBoot ?? '') : undefined,
+    // An existing label stays: policies that are missing for a moment must not end pods.
+    unguarded: isUnguarded && !isLabelled,
+    provenOnce: annotations[isMain ? OWN_KEYS.annotations.provenBy : keys.provenBoot] !== undefined,
+  };
+}
+
 /**
- * The claim that may be written now; undefined to leave the Node as it is. A proof is valid only in the boot in which it was
- * made: without a report the label of another boot is withdrawn, and a new proof is withheld while the kubelet reports
- * another boot, because the fleet controller would withdraw its label again.
+ * What a Node should say. Of a handler without a report only the label of another boot is withdrawn; the keys of handlers
+ * that are no longer proven are removed.
  */
-export function claimFor(report: Report | undefined, node: NodeObject, boot: string): Claim | undefined {
-  const { labels, annotations } = node.metadata;
-  if (report === undefined) {
-    const proven = annotations?.[OWN_KEYS.annotations.provenBoot];
-    if (labels?.[OWN_KEYS.labels.ready] !== 'true' || proven === boot) return undefined;
-    return rebooted(rebootMessage(proven, boot));
-  }
-  const reported = otherBoot(node, boot);
-  if (report.verdict.status !== 'True' || reported === undefined) return report;
-  return rebooted(`gVisor was proven in the boot ${boot}, but the kubelet reports the boot ${reported}`);
-}
-
-/** Message for a label that was withdrawn because of a reboot. */
-export function rebootMessage(proven: string | undefined, boot: string): string {
-  const when = proven === undefined ? 'an unknown boot' : `the boot ${proven}`;
-  return `gVisor was proven in ${when}, and not yet in the present one, ${boot}`;
-}
-
-function rebooted(message: string): Claim {
-  const verdict: Verdict = { status: 'Unknown', reason: 'NodeRebooted', message };
-  return { verdict, facts: {} };
-}
-
-/**
- * The desired values of a Node for a claim, and the reason if the rollout of this agent must wait. `traces` is whether a part
- * of gVisor is on the node, as far as known.
- */
-export function desiredState(
-  { verdict, facts, traces }: Claim & { readonly traces?: boolean | undefined },
+export function desiredOf(
+  reports: Reports,
   node: NodeObject,
   claimant: Claimant,
-) {
+  isUnguarded: boolean,
+): Desired {
+  const [main] = claimant.handlers;
+  const entries: DesiredEntry[] = [];
+  const verdicts = new Map<string, Verdict>();
+  let refusal: string | undefined;
+  for (const handler of claimant.handlers) {
+    const report = reports.get(handler);
+    const seen = nodeSeen(node, handler, claimant, isUnguarded);
+    const verdict = published(report?.verdict ?? STARTING, seen);
+    if (verdict.reason === 'AgentStarting') continue;
+    verdicts.set(handler, verdict);
+    const keys = keysOf(handler, handler === main);
+    const isProven = verdict.status === 'True';
+    entries.push(entry('labels', keys.ready, String(isProven)));
+    if (isProven) entries.push(entry('annotations', keys.provenBoot, claimant.boot));
+    if (handler !== main) continue;
+    const own = desiredOfMain(verdict, report, node, claimant);
+    entries.push(...own.entries);
+    refusal = own.refusal;
+  }
+  return { entries: [...entries, ...retired(node, claimant)], verdicts, refusal };
+}
+
+/** What only the first handler has. */
+function desiredOfMain(
+  verdict: Verdict,
+  report: Report | undefined,
+  node: NodeObject,
+  claimant: Claimant,
+): Pick<Desired, 'entries' | 'refusal'> {
   const isProven = verdict.status === 'True';
-  const annotations = OWN_KEYS.annotations;
-  const { provenBy, refusal } = guardRollout(
-    verdict,
-    node.metadata.annotations?.[annotations.provenBy],
-    claimant,
-  );
-  const desired: DesiredEntry[] = Object.entries(labelsFor(verdict, facts)).map(([label, value]) =>
+  const { labels = {}, annotations = {} } = node.metadata;
+  const { provenBy, refusal } = guardRollout(verdict, annotations[OWN_KEYS.annotations.provenBy], claimant);
+  const entries = Object.entries(labelsFor(verdict, report?.facts ?? {})).map(([label, value]) =>
     entry('labels', label, value),
   );
-  const provenOnce = isProven || node.metadata.annotations?.[annotations.provenBy] !== undefined;
-  const expected = expectsGvisor({ always: claimant.expectGvisor, provenOnce, traces });
   // The admission policy refuses "false" on a node that is still labelled.
-  if (expected || (expected === false && node.metadata.labels?.[OWN_KEYS.labels.ready] !== 'true'))
-    desired.push(entry('labels', OWN_KEYS.labels.expected, String(expected)));
-  if (provenBy !== undefined) desired.push(entry('annotations', annotations.provenBy, provenBy));
-  if (isProven) desired.push(entry('annotations', annotations.provenBoot, claimant.boot));
+  const isLabelled = labels[OWN_KEYS.labels.ready] === 'true';
+  const expected = report?.expected;
+  if (expected || (expected === false && !isLabelled))
+    entries.push(entry('labels', OWN_KEYS.labels.expected, String(expected)));
+  if (provenBy !== undefined) entries.push(entry('annotations', OWN_KEYS.annotations.provenBy, provenBy));
   if (claimant.taint && !(isProven && isNotReady(node)))
-    desired.push(entry('taint', OWN_KEYS.taint, isProven ? null : 'NoSchedule'));
-  desired.push(entry('condition', CONDITION, `${verdict.status} ${verdict.reason}`));
-  return { desired, refusal };
+    entries.push(entry('taint', OWN_KEYS.taint, isProven ? null : 'NoSchedule'));
+  entries.push(entry('condition', CONDITION, `${verdict.status} ${verdict.reason}`));
+  return { entries, refusal };
+}
+
+/** Removes the keys of handlers that are no longer proven. */
+function retired({ metadata }: NodeObject, { handlers }: Claimant): readonly DesiredEntry[] {
+  const isRetired = (handler: string) => !handlers.slice(1).includes(handler);
+  const labels = [...handlerLabels(metadata).keys()].filter(isRetired);
+  return [
+    ...labels.map((handler) => entry('labels', handlerKey('ready', handler), null)),
+    ...handlersProvenOnce(metadata)
+      .filter(isRetired)
+      .map((handler) => entry('annotations', handlerKey('provenBoot', handler), null)),
+  ];
+}
+
+/** The keys of a handler's label and of the boot of its last proof. */
+export function keysOf(handler: string, isMain: boolean) {
+  return isMain
+    ? { ready: OWN_KEYS.labels.ready, provenBoot: OWN_KEYS.annotations.provenBoot }
+    : { ready: handlerKey('ready', handler), provenBoot: handlerKey('provenBoot', handler) };
 }
 
 /**
- * The labels for a verdict; `null` removes one, and a label that is not in the result stays as it is. Facts that a new agent
+ * The labels of facts for a verdict; `null` removes one, and a label that is not in the result stays as it is. Facts that a new agent
  * does not know yet stay as its predecessor wrote them, except on a node that fails.
  */
 export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
-  const { ready, runscVersion, platform, gpu } = OWN_KEYS.labels;
+  const { runscVersion, platform, gpu } = OWN_KEYS.labels;
   const isKnown = (fact: keyof Facts) => fact in facts || verdict.status === 'False';
   return {
-    [ready]: verdict.status === 'True' ? 'true' : 'false',
     ...(isKnown('runsc') ? { [runscVersion]: labelValue(facts.runsc) } : {}),
     ...(isKnown('platform') ? { [platform]: labelValue(facts.platform) } : {}),
     ...(isKnown('gpu') ? { [gpu]: labelValue(facts.gpu) } : {}),

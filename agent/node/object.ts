@@ -55,6 +55,13 @@ export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyM
   return new Map(own.map(([key, value]) => [key.slice(ready.length), value]));
 }
 
+/** The additional handlers of which a Node records that they were ever proven. */
+export function handlersProvenOnce({ annotations = {} }: Partial<NodeMetadata>): readonly string[] {
+  const { provenBoot } = OWN_KEYS.prefixes;
+  const own = Object.keys(annotations).filter((key) => key.startsWith(provenBoot));
+  return own.map((key) => key.slice(provenBoot.length));
+}
+
 /** A Node condition as in the API. */
 export type Condition = {
   readonly type: string;

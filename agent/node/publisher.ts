@@ -1,24 +1,13 @@
 import timers from 'node:timers/promises';
 import type { Publisher, Report } from '../agent.ts';
-import { hasTraces } from '../expected.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import { errorLine } from '../sanitize.ts';
-import type { Verdict } from '../verdict.ts';
-import { claimFor, desiredState } from './desired.ts';
-import { desiredHandlers, type HandlerVerdicts } from './handlers.ts';
-import {
-  type DesiredEntry,
-  handlerKey,
-  isOlder,
-  type NodeMetadata,
-  type NodeObject,
-  type NodeWrites,
-  nodeWritesOf,
-  OWN_KEYS,
-} from './object.ts';
+import { UNGUARDED, type Verdict } from '../verdict.ts';
+import { type Desired, desiredOf, keysOf, nodeSeen } from './desired.ts';
+import { isOlder, type NodeMetadata, type NodeObject, type NodeWrites, nodeWritesOf } from './object.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
@@ -27,16 +16,10 @@ const MAX_RETRY_MS = 30_000;
 const OUTAGE_MS = 300_000;
 const OUTAGE_TRIES = 5;
 const UNGUARDED_RETRY_MS = 5_000;
+/** Why an agent is not Ready before its first verdict. */
+export const NO_VERDICT = 'no verdict has been published yet';
 /** The longest delay that a timer takes. */
 const FOREVER_MS = 2 ** 31 - 1;
-
-/** Written instead of a proof while no admission policy limits the agent to its own Node. */
-const UNGUARDED: Verdict = {
-  status: 'Unknown',
-  reason: 'WritesUnguarded',
-  message:
-    'gVisor works here, but no admission policy keeps this agent from writing other nodes: the label is not granted',
-};
 
 /**
  * Keeps a Node in its desired state:
@@ -51,11 +34,8 @@ export class NodePublisher implements Publisher {
   readonly #backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
   #failingSinceMs: number | undefined;
   #isOutage = false;
-  #report: Report | undefined;
-  /** The reports of additional handlers. */
-  readonly #handlers = new Map<string, Report>();
-  /** The last known result of {@link hasTraces}. */
-  #traces: boolean | undefined;
+  /** The latest report of each handler. */
+  readonly #reports = new Map<string, Report>();
   /** The latest event of the watch that has not been processed. */
   #event: WatchEvent | undefined;
   /** Metadata of the last event that was processed. */
@@ -63,12 +43,16 @@ export class NodePublisher implements Publisher {
   #wake = new AbortController();
   /** The Node as last seen; undefined if it must be read. */
   #node: NodeObject | undefined;
+  /** The Node before writes began to fail. */
+  #seen: NodeObject | undefined;
   /** Until then the Node counts as deleted, unless the watch shows it. */
   #goneUntilMs = 0;
   #wrote = false;
-  /** Whether the admission policy has refused a write that is not the agent's. */
-  #guarded = false;
-  #unready: string | undefined = 'no verdict has been published yet';
+  /** Whether the admission policy has refused a write that is not the agent's; undefined before it was asked. */
+  #guarded: boolean | undefined;
+  #unready: string | undefined = NO_VERDICT;
+  /** Why the Node cannot be written, from the first failure on. */
+  #problem: string | undefined;
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -82,18 +66,11 @@ export class NodePublisher implements Publisher {
 
   /** What the Node says about gVisor, and what keeps the agent from writing. */
   get nodeWrites(): NodeWrites {
-    return nodeWritesOf(this.#node, this.#report === undefined ? undefined : this.#unready);
-  }
-
-  /** Publishes the report of an additional handler. */
-  publishHandler(report: Report): void {
-    this.#handlers.set(report.handler, report);
-    this.#wake.abort();
+    return nodeWritesOf(this.#node ?? this.#seen, this.#problem ?? (this.#reports.size === 0 ? undefined : this.#unready));
   }
 
   publish(report: Report): void {
-    this.#report = report;
-    this.#traces = hasTraces(report.findings) ?? this.#traces;
+    this.#reports.set(report.handler, report);
     this.#wake.abort();
   }
 
@@ -135,53 +112,45 @@ export class NodePublisher implements Publisher {
     const goneMs = this.#goneUntilMs - this.#options.now();
     if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
     this.#node ??= await this.#writer.read(signal);
-    const report = this.#report;
-    const claim = claimFor(report, this.#node, this.#options.boot);
-    const handlers = desiredHandlers(this.#verdicts, this.#node, this.#options.boot);
-    if (claim === undefined && handlers.length === 0) return undefined;
-    const isProven = claim?.verdict.status === 'True';
     // Only a grant needs the guard; a withdrawal must not wait for it.
-    const needsGuard = isProven || handlers.some(isGrant);
-    if (needsGuard) this.#guarded ||= await this.#writer.isGuarded(signal);
-    const isUnguarded = isProven && !this.#guarded;
-    // An existing label stays: policies that are missing for a moment must not end pods.
-    const isGranted = this.#node.metadata.labels?.[OWN_KEYS.labels.ready] === 'true';
-    const verdict = isUnguarded && !isGranted ? UNGUARDED : claim?.verdict;
-    const main =
-      claim &&
-      verdict &&
-      desiredState({ ...claim, verdict, traces: this.#traces }, this.#node, this.#options);
-    const desired = [
-      ...(main?.desired ?? []),
-      ...handlers.filter((entry) => this.#guarded || !isGrant(entry)),
-    ];
+    const needsGuard = [...this.#reports.values()].some(({ verdict }) => isProof(verdict));
+    if (needsGuard && !this.#guarded) this.#guarded = await this.#writer.isGuarded(signal);
+    const isUnguarded = this.#guarded === false;
+    for (const handler of this.#options.handlers)
+      this.#options.onNode?.(handler, nodeSeen(this.#node, handler, this.#options, isUnguarded));
+    const desired = desiredOf(this.#reports, this.#node, this.#options, isUnguarded);
+    if (desired.verdicts.size === 0 && desired.entries.length === 0) return undefined;
     const before = this.#node;
-    const { node, waitMs } = await this.#writer.write(before, { verdict, desired }, signal);
+    const [main = ''] = this.#options.handlers;
+    const written = { verdict: desired.verdicts.get(main), desired: desired.entries };
+    const { node, waitMs } = await this.#writer.write(before, written, signal);
     this.#node = node;
     this.#recovered();
-    this.#reportHandlers(before, node);
-    const retryMs = needsGuard && !this.#guarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
-    const nextMs = Math.min(waitMs ?? FOREVER_MS, retryMs);
-    if (report === undefined || claim === undefined) return nextMs;
-    this.#wrote = true;
-    const isWithheld = claim.verdict !== report.verdict;
-    const unguarded = isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : undefined;
-    this.#setUnready(unguarded ?? (isWithheld ? claim.verdict.message : main?.refusal));
-    return nextMs;
+    this.#reportHandlers(before, node, desired);
+    if (this.#reports.has(main)) {
+      this.#wrote = true;
+      this.#setUnready(this.#whyUnready(desired));
+    }
+    const retryMs = needsGuard && isUnguarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
+    return Math.min(waitMs ?? FOREVER_MS, retryMs);
   }
 
-  get #verdicts(): HandlerVerdicts {
-    const { additionalHandlers } = this.#options;
-    return new Map(additionalHandlers.map((handler) => [handler, this.#handlers.get(handler)?.verdict]));
+  #whyUnready({ verdicts, refusal }: Desired): string | undefined {
+    const verdict = verdicts.get(this.#options.handlers[0] ?? '');
+    if (verdict?.reason === 'NodeRebooted') return verdict.message;
+    const isUnguarded = verdict !== undefined && isProof(verdict) && this.#guarded === false;
+    return isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : refusal;
   }
 
   /** Reports the additional handlers whose labels have changed. */
-  #reportHandlers({ metadata: before }: NodeObject, { metadata: after }: NodeObject): void {
-    for (const [handler, verdict] of this.#verdicts) {
-      const key = handlerKey('ready', handler);
-      if (verdict === undefined || before.labels?.[key] === after.labels?.[key]) continue;
+  #reportHandlers(before: NodeObject, after: NodeObject, { verdicts }: Desired): void {
+    for (const handler of this.#options.handlers.slice(1)) {
+      const verdict = verdicts.get(handler);
+      const { ready } = keysOf(handler, false);
+      if (verdict === undefined || before.metadata.labels?.[ready] === after.metadata.labels?.[ready])
+        continue;
       const message = `handler "${handler}": ${verdict.message}`;
-      this.#options.onChange?.({ ...verdict, message }, after.uid);
+      this.#options.onChange?.({ ...verdict, message }, after.metadata.uid);
     }
   }
 
@@ -198,6 +167,7 @@ export class NodePublisher implements Publisher {
     if (event.type === 'DELETED') {
       this.#options.log.warn('the node is gone: waiting for it to return');
       this.#node = undefined;
+      this.#seen = undefined;
       this.#goneUntilMs = Number.POSITIVE_INFINITY;
       this.#resetFailures();
       return;
@@ -215,6 +185,7 @@ export class NodePublisher implements Publisher {
 
   /** Records a failure and returns the time until the next try. */
   #failed(err: unknown): number {
+    this.#seen = this.#node ?? this.#seen;
     this.#node = undefined; // Its state is unknown now.
     const { log, node, now } = this.#options;
     if (err instanceof KubeError && err.status === 404) {
@@ -226,7 +197,10 @@ export class NodePublisher implements Publisher {
     }
     const retryInMs = this.#backoff.next(err);
     log.warn({ err, retryInMs }, 'cannot write the node');
+    this.#problem = `the Node cannot be written: ${errorLine(err)}`;
     if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
+    else if (this.#isWithdrawing)
+      this.#unready = `the label is not withdrawn from the Node yet: ${errorLine(err)}`;
     this.#failingSinceMs ??= now();
     const failedForMs = now() - this.#failingSinceMs;
     if (failedForMs < OUTAGE_MS || this.#backoff.tries < OUTAGE_TRIES) return retryInMs;
@@ -238,6 +212,15 @@ export class NodePublisher implements Publisher {
     return retryInMs;
   }
 
+  /** Whether the Node, as last seen, has a label of a handler that is not proven any more. */
+  get #isWithdrawing(): boolean {
+    const { labels = {} } = this.#seen?.metadata ?? {};
+    return this.#options.handlers.some((handler, at) => {
+      const status = this.#reports.get(handler)?.verdict.status;
+      return status !== undefined && status !== 'True' && labels[keysOf(handler, at === 0).ready] === 'true';
+    });
+  }
+
   #recovered(): void {
     const failedForMs = this.#failingSinceMs && this.#options.now() - this.#failingSinceMs;
     if (this.#isOutage) this.#options.log.info({ failedForMs }, 'the node can be written again');
@@ -245,13 +228,14 @@ export class NodePublisher implements Publisher {
   }
 
   #resetFailures(): void {
+    this.#problem = undefined;
     this.#failingSinceMs = undefined;
     this.#isOutage = false;
     this.#backoff.reset();
   }
 }
 
-/** Whether an entry claims that an additional handler is proven. */
-function isGrant({ value }: DesiredEntry): boolean {
-  return value !== null && value !== 'false';
+/** Whether a verdict is a proof, or one that only the guard withholds. */
+function isProof({ status, reason }: Verdict): boolean {
+  return status === 'True' || reason === UNGUARDED.reason;
 }

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
+import type { NodeSeen } from '../agent.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import type { Verdict } from '../verdict.ts';
 import type { Claimant } from './desired.ts';
-import { handlersProvenOnce } from './handlers.ts';
 import {
   conditionFor,
   type DesiredEntry,
@@ -55,12 +55,10 @@ export type NodeOptions = Claimant & {
   /** Monotonic clock, milliseconds. */
   readonly now: () => number;
   readonly date: () => Date;
-  /** The handlers that have labels of their own. */
-  readonly additionalHandlers: readonly string[];
   /** Called with each verdict that changed the condition, or the label of an additional handler, after it was written. */
   readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
-  /** Called after each write with whether the Node records that gVisor was ever proven on it, and by which additional handlers. */
-  readonly onProvenOnce?: (provenOnce: boolean, handlers: readonly string[]) => void;
+  /** Called with what the Node says of a handler, before it is written. */
+  readonly onNode?: (handler: string, node: NodeSeen) => void;
 };
 
 /** Common prefix of the messages in manifests/base/node-writes.yaml about a Node's keys. */
@@ -107,7 +105,7 @@ export class NodeWriter {
     }: { readonly verdict: Verdict | undefined; readonly desired: readonly DesiredEntry[] },
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
-    const { kube, date, onChange, onProvenOnce } = this.#options;
+    const { kube, date, onChange } = this.#options;
     const { differences, waitMs } = this.#due(before, desired);
     const foreign = differences.filter((entry) => this.#isEstablished(entry));
     let node = this.#establish(before, desired);
@@ -137,8 +135,6 @@ export class NodeWriter {
       );
       this.#establish(node, desired);
     }
-    const { annotations = {} } = node.metadata;
-    onProvenOnce?.(OWN_KEYS.annotations.provenBy in annotations, handlersProvenOnce(node.metadata));
     return { node, waitMs };
   }
 

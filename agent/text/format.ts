@@ -131,11 +131,6 @@ export function wrap(text: string, width: number, first = '', rest = first): rea
   return [...lines, line ?? first];
 }
 
-/** An ISO 8601 time as "2026-11-24 09:41:07 UTC". */
-export function formatUtc(at: string): string {
-  return at.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
-}
-
 /** Shorter texts may be repeated. */
 const MIN_DEDUPED_LENGTH = 60;
 /** Longer texts are only compared with the start and the end of earlier ones. */

@@ -4,10 +4,10 @@ import type { Installation } from '../host/installation.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
 import { remedyOf, type SandboxesReport } from '../sandboxes/problem.ts';
 import { sanitize } from '../sanitize.ts';
+import { formatUtc } from '../utc.ts';
 import {
   causeOf,
   Dedupe,
-  formatUtc,
   HEADLINES,
   PROOF_TONES,
   shortIds,

@@ -6,7 +6,6 @@ import {
   causeOf,
   type Dedupe,
   describeFacts,
-  formatUtc,
   HEADLINES,
   longTime,
   MARKS,
@@ -21,6 +20,7 @@ import {
 } from '../../agent/text/format.ts';
 import { describeInstallation } from '../../agent/text/installation.ts';
 import { nextSteps, type Step, sinceOf } from '../../agent/text/next-steps.ts';
+import { formatUtc } from '../../agent/utc.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { html, type Markup } from './html.ts';
 

@@ -4,8 +4,9 @@ import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import type { Report } from '../../agent/agent.ts';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
-import { skip, warning } from '../../agent/checks/finding.ts';
+import { error, skip, unknown, warning } from '../../agent/checks/finding.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
+import { hasTraces } from '../../agent/expected.ts';
 import type { Installation } from '../../agent/host/installation.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
 import type { Verdict } from '../../agent/verdict.ts';
@@ -86,9 +87,11 @@ function agentOf(
       confirmMs: 500,
       graceMs: 60_000,
       proofIntervalMs: 600_000,
+      expectGvisor: false,
       ...thresholds,
     },
     facts: { architecture: 'x64' },
+    traces: hasTraces,
     evaluator: {
       evaluate: async (signal) => {
         const scripted = script[Math.min(evaluations++, script.length - 1)];
@@ -537,5 +540,56 @@ describe('Agent during an installation', () => {
     const { queue } = installing(t, [PROVEN_VERDICT], AT_WORK);
     const timeoutMs = await queue.waiting();
     assert.ok(timeoutMs <= 66_000, `${timeoutMs}`);
+  });
+});
+
+describe('Agent, told what the Node says', () => {
+  const seen = { boot: 'boot-2', provenOnce: false };
+
+  it('publishes that to all, once, and the proof again when its cause has gone', async (t) => {
+    const { agent, queue, published, logged } = running(t, [PROVEN_VERDICT]);
+    await queue.next();
+    for (const node of [
+      { ...seen, unguarded: true },
+      { ...seen, unguarded: true },
+      { ...seen, reportedBoot: 'boot-1' },
+      seen,
+    ])
+      agent.noteNode(node);
+    const expected = ['SandboxProven', 'WritesUnguarded', 'NodeRebooted', 'SandboxProven'];
+    assert.deepEqual(reasons(published.slice(-4)), expected);
+    assert.equal(logged('verdict changed').length, 4);
+  });
+
+  const NOTHING = [
+    finding(error('HandlerNotConfigured', ''), 'handler-configured'),
+    finding(error('HandlerNotLoaded', ''), 'handler-loaded'),
+  ];
+  const BARE = { ...evaluationOf(BROKEN, 0), findings: NOTHING };
+  const SILENT = { ...BARE, findings: [finding(unknown('ContainerdUnreachable', ''), 'handler-loaded')] };
+
+  it('says whether gVisor is expected: proven once, a part of it there, or set', async (t) => {
+    for (const [first, provenOnce, expectGvisor, expected] of [
+      [BARE, undefined, false, undefined],
+      [BARE, false, false, false],
+      [BARE, true, false, true],
+      [BARE, false, true, true],
+      [SILENT, false, false, undefined],
+      [PROVEN_VERDICT, false, false, true],
+    ] as const) {
+      const script = ['verdict' in first ? async () => first : first];
+      const { agent, queue } = running(t, script, { thresholds: { expectGvisor } });
+      await queue.next();
+      if (provenOnce !== undefined) agent.noteNode({ ...seen, provenOnce });
+      assert.equal(agent.report?.expected, expected);
+    }
+  });
+
+  it('keeps what it knows while containerd does not answer', async (t) => {
+    const { agent, queue } = running(t, [async () => BARE, async () => SILENT]);
+    agent.noteNode(seen);
+    await queue.next();
+    await queue.next();
+    assert.equal(agent.report?.expected, false);
   });
 });

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Finding } from '../../agent/checks/finding.ts';
+import type { Installation } from '../../agent/host/installation.ts';
 import type { Outcome } from '../../agent/proof/outcome.ts';
-import { judge } from '../../agent/verdict.ts';
+import { type Circumstances, judge, published, STARTING, type Verdict } from '../../agent/verdict.ts';
 import {
   blockerFinding,
   blockingFinding,
   errorFinding,
   PASSED,
   PROVEN,
+  PROVEN_VERDICT,
   SKIPPED,
   unknownFinding,
   unproven,
+  verdictOf,
   warningFinding,
 } from './reports.ts';
 
@@ -81,5 +84,80 @@ describe('judge', () => {
 
   it('passes the message of a proof that cannot be made', () => {
     assert.equal(judge([], NO_IMAGE).message, 'inconclusive SandboxImageMissing');
+  });
+});
+
+describe('published, with what the Node says', () => {
+  const BOOT = 'boot-2';
+  const OLD_BOOT = 'boot-1';
+  const BROKEN = verdictOf('False', 'ShimNotFound');
+  // biome-ignore format: one row a line
+  const ROWS: readonly [string, Verdict, Circumstances, string][] = [
+    ['a proof', PROVEN_VERDICT, {}, 'True SandboxProven'],
+    ['a proof in a boot that the kubelet does not report', PROVEN_VERDICT, { reportedBoot: OLD_BOOT }, 'Unknown NodeRebooted'],
+    ['a proof without a policy in force', PROVEN_VERDICT, { unguarded: true }, 'Unknown WritesUnguarded'],
+    ['a proof beside a label of another boot', PROVEN_VERDICT, { labelBoot: OLD_BOOT }, 'True SandboxProven'],
+    ['a failure in a boot that the kubelet does not report', BROKEN, { reportedBoot: OLD_BOOT, labelBoot: '', unguarded: true }, 'False ShimNotFound'],
+    ['the start', STARTING, { reportedBoot: OLD_BOOT, unguarded: true }, 'Unknown AgentStarting'],
+    ['the start, with a label of another boot', STARTING, { labelBoot: OLD_BOOT }, 'Unknown NodeRebooted'],
+  ];
+  for (const [what, verdict, seen, expected] of ROWS)
+    it(`${what} is ${expected}`, () => {
+      const { status, reason } = published(verdict, { boot: BOOT, ...seen });
+      assert.equal(`${status} ${reason}`, expected);
+    });
+});
+
+describe('published, beside an installer', () => {
+  const PENDING = { release: 'release-20260223.0', step: 'restart', since: '2026-11-28T16:40:42.000Z' };
+  const AT_WORK: Installation = {
+    installed: 'release-20250203.0',
+    pending: { ...PENDING, interrupted: false },
+  };
+  const INTERRUPTED: Installation = { pending: { ...PENDING, interrupted: true } };
+  const BROKEN = { status: 'False', reason: 'HandlerNotLoaded', message: 'it is not loaded' } as const;
+  const during = (verdict: Verdict, installation?: Installation) => published(verdict, { installation });
+
+  it('names the release, the step, since when, and the cause', () => {
+    assert.deepEqual(during(BROKEN, AT_WORK), {
+      status: 'False',
+      reason: 'InstallationUnderWay',
+      message:
+        'release-20260223.0 is being installed (step restart, begun 2026-11-28 16:40:42 UTC); meanwhile HandlerNotLoaded: it is not loaded',
+    });
+  });
+
+  it('keeps the status, so that the label is as without it', () => {
+    for (const verdict of [PROVEN_VERDICT, BROKEN, verdictOf('Unknown', 'CheckTimedOut')])
+      for (const installation of [undefined, AT_WORK, INTERRUPTED])
+        assert.equal(during(verdict, installation).status, verdict.status);
+  });
+
+  it('leaves a proven node as it is', () => {
+    assert.equal(during(PROVEN_VERDICT, AT_WORK), PROVEN_VERDICT);
+  });
+
+  it('hides no reason that concerns running pods', () => {
+    for (const reason of ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'] as const)
+      assert.equal(during(verdictOf('False', reason), AT_WORK).reason, reason);
+  });
+
+  it('says what to do about an interrupted installation, under the usual reason', () => {
+    const { reason, message } = during(BROKEN, INTERRUPTED);
+    assert.equal(reason, 'HandlerNotLoaded');
+    assert.match(message, /was interrupted \(step restart, begun .* UTC\): run gvisor-ready-install again/);
+    assert.ok(message.endsWith('; it is not loaded'));
+  });
+
+  it('distinguishes a removal from an installation', () => {
+    for (const [interrupted, text] of [
+      [false, /^release-20260223\.0 is being removed \(/],
+      [true, /^the removal of release-20260223\.0 was interrupted \(/],
+    ] as const)
+      assert.match(during(BROKEN, { pending: { ...PENDING, removes: true, interrupted } }).message, text);
+  });
+
+  it('changes nothing where only an earlier installation is known', () => {
+    assert.equal(during(BROKEN, { installed: 'release-20250203.0' }), BROKEN);
   });
 });

@@ -1,19 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { CHECKS } from '../../../agent/checks/checks.ts';
-import { error, pass, unknown } from '../../../agent/checks/finding.ts';
+import { pass } from '../../../agent/checks/finding.ts';
 import { Metrics } from '../../../agent/http/metrics.ts';
 import { STALE_MS } from '../../../agent/sandboxes/monitor.ts';
-import {
-  blockerFinding,
-  finding,
-  PASSED,
-  PROVEN,
-  PROVEN_VERDICT,
-  reportOf,
-  unproven,
-  verdictOf,
-} from '../reports.ts';
+import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
 
 /** The samples of a metric, without its name: "{labels} value" or "value". */
 async function samplesOf(metrics: Metrics, name: string): Promise<readonly string[]> {
@@ -29,7 +20,7 @@ const countedBy = async (metrics: Metrics, name: string) =>
 
 /** Metrics after these reports were published. */
 function published(...reports: readonly ReturnType<typeof reportOf>[]): Metrics {
-  const metrics = new Metrics('0.1.0');
+  const metrics = new Metrics('0.1.0', 'runsc');
   for (const report of reports) metrics.publish(report);
   return metrics;
 }
@@ -42,12 +33,12 @@ const BROKEN = reportOf({
 
 describe('Metrics', () => {
   it('have no more than 85 series on a healthy node', async () => {
-    const metrics = new Metrics('0.1.0', 600_000);
+    const metrics = new Metrics('0.1.0', 'runsc', 600_000);
     const report = reportOf({
       findings: CHECKS.map(({ id }) => finding(pass(''), id)),
       facts: { gpu: 'true' },
+      expected: true,
     });
-    metrics.noteProvenOnce(true);
     metrics.count(report);
     metrics.publish(report);
     metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: Date.now() });
@@ -61,7 +52,7 @@ describe('Metrics', () => {
   });
 
   it('exports nothing about the node before the first verdict is published', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     for (const name of ['node_status', 'node_reason', 'node_expected', 'last_boot_seconds'])
       assert.deepEqual(await samplesOf(metrics, `gvisor_${name}`), [], name);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_build_info'), ['{version="0.1.0"} 1']);
@@ -69,7 +60,7 @@ describe('Metrics', () => {
 
   it('exports problems of sandboxes while they last, and restart safety unless it is unknown', async (t) => {
     t.mock.timers.enable({ apis: ['Date'], now: 9_000 });
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     const names = ['sandbox_problems', 'containerd_restart_safe', 'sandboxes_last_scan_timestamp_seconds'];
     const samples = () => Promise.all(names.map((name) => samplesOf(metrics, `gvisor_${name}`)));
     assert.deepEqual(await samples(), [[], [], []]);
@@ -100,7 +91,7 @@ describe('Metrics', () => {
   });
 
   it('counts probes by outcome, from 0, and transitions by the reasons that happened', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     assert.equal((await samplesOf(metrics, 'gvisor_probes_total')).length, 6);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_transitions_total'), []);
     for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) {
@@ -115,7 +106,7 @@ describe('Metrics', () => {
   });
 
   it('exports whether gVisor supports the NVIDIA driver, where that is known', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     const samples = () => samplesOf(metrics, 'gvisor_gpu_driver_supported');
     assert.deepEqual(await samples(), []);
     for (const [gpu, expected] of [
@@ -147,14 +138,14 @@ describe('Metrics', () => {
   });
 
   it('counts a cached proof once', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     for (let evaluation = 0; evaluation < 3; evaluation++) metrics.count(reportOf());
     assert.deepEqual(await countedBy(metrics, 'gvisor_probes_total'), ['{outcome="proven"} 1']);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_sandbox_boot_seconds_count'), ['1']);
   });
 
   it('exports the duration of boots and the time of the last proof', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     for (const bootMs of [400, 100])
       metrics.count(reportOf({ proof: { ...PROVEN, bootMs } as typeof PROVEN }));
     metrics.count(BROKEN);
@@ -176,12 +167,12 @@ describe('Metrics', () => {
 
   it('exports its clock at the scrape', async () => {
     const before = Date.now() / 1_000;
-    const [value] = await samplesOf(new Metrics('0.1.0'), 'gvisor_time_seconds');
+    const [value] = await samplesOf(new Metrics('0.1.0', 'runsc'), 'gvisor_time_seconds');
     assert.ok(Number(value) >= before && Number(value) <= Date.now() / 1_000, value);
   });
 
   it('exports the interval of proofs, orphans of probes and unwatched directories', async () => {
-    const metrics = new Metrics('0.1.0', 600_000);
+    const metrics = new Metrics('0.1.0', 'runsc', 600_000);
     metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_proof_interval_seconds'), ['600']);
@@ -190,14 +181,14 @@ describe('Metrics', () => {
   });
 
   it('counts requests to the API server', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);
     const requests = ['{verb="PATCH",code="200"} 2', '{verb="PATCH",code="409"} 1'];
     assert.deepEqual(await samplesOf(metrics, 'gvisor_api_requests_total'), requests);
   });
 
   it('follows the naming of Prometheus, and includes the metrics of the process', async () => {
-    const { body, type } = await new Metrics('0.1.0').text();
+    const { body, type } = await new Metrics('0.1.0', 'runsc').text();
     assert.match(type, /^text\/plain; version=0\.0\.4/);
     assert.match(body, /^process_resident_memory_bytes \d+/m);
     assert.doesNotMatch(body, /nodejs_/);
@@ -238,7 +229,7 @@ describe('the metrics of pods', () => {
     ['pods outside gVisor', 'unsandboxed', { pods: [POD, elsewhere], unsandboxed: [POD, elsewhere] }, 2],
   ] as const)
     it(`counts ${what}, without their names, until they are gone`, async () => {
-      const metrics = new Metrics('0.1.0');
+      const metrics = new Metrics('0.1.0', 'runsc');
       publish(metrics, seen);
       assert.deepEqual(await samplesOf(metrics, `gvisor_${name}_pods`), [String(expected)]);
       assert.doesNotMatch((await metrics.text()).body, /"(eval|other)"/);
@@ -247,7 +238,7 @@ describe('the metrics of pods', () => {
     });
 
   it('exist once pods were read, with the time', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     assert.deepEqual(await samplesOf(metrics, 'gvisor_unsandboxed_pods'), []);
     publish(metrics, { atMs: 7_000 });
     assert.deepEqual(await samplesOf(metrics, 'gvisor_unsandboxed_pods'), ['0']);
@@ -255,7 +246,7 @@ describe('the metrics of pods', () => {
   });
 
   it('have the last update of namespaces only where they are watched', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     const updates: (readonly string[])[] = [await samplesOf(metrics, UPDATED)];
     metrics.pods.watchNamespaces();
     updates.push(await samplesOf(metrics, UPDATED));
@@ -265,47 +256,17 @@ describe('the metrics of pods', () => {
   });
 });
 
-const CONFIGURED = finding(pass(''), 'handler-configured');
-const SILENT = finding(unknown('ContainerdUnreachable', ''), 'handler-loaded');
-const NOTHING = [
-  finding(error('HandlerNotConfigured', ''), 'handler-configured'),
-  finding(error('HandlerNotLoaded', ''), 'handler-loaded'),
-];
-
-describe('gvisor_node_expected', () => {
-  const proof = { kind: 'failed', reason: 'HandlerNotLoaded', message: '' } as const;
-  const bare = reportOf({ findings: NOTHING, proof });
-  const expected = (metrics: Metrics) => samplesOf(metrics, 'gvisor_node_expected');
-
-  it('is 1 after an earlier proof, and 0 without one and without traces', async () => {
-    const metrics = new Metrics('0.1.0');
-    metrics.count(bare);
-    assert.deepEqual(await expected(metrics), [], 'the Node was not read yet');
-    for (const isProvenOnce of [false, true, false]) {
-      metrics.noteProvenOnce(isProvenOnce);
-      assert.deepEqual(await expected(metrics), [isProvenOnce ? '1' : '0']);
-    }
-  });
-
-  it('is 1 with traces, and persists while they are unknown', async () => {
-    const metrics = new Metrics('0.1.0');
-    metrics.noteProvenOnce(false);
-    for (const [report, value] of [
-      [reportOf({ findings: [CONFIGURED] }), '1'],
-      [reportOf({ findings: [SILENT] }), '1'],
-      [bare, '0'],
-    ] as const) {
-      metrics.count(report);
-      assert.deepEqual(await expected(metrics), [value]);
-    }
-  });
-
-  it('is 1 where EXPECT_GVISOR is set', async () => {
-    const metrics = new Metrics('0.1.0', 0, true);
-    metrics.noteProvenOnce(false);
-    metrics.count({ ...bare, verdict: PROVEN_VERDICT });
-    assert.deepEqual(await expected(metrics), ['1']);
-  });
+it('gvisor_node_expected is what the report says, and persists while it does not', async () => {
+  const metrics = new Metrics('0.1.0', 'runsc');
+  for (const [expected, value] of [
+    [undefined, []],
+    [true, ['1']],
+    [undefined, ['1']],
+    [false, ['0']],
+  ] as const) {
+    metrics.count(reportOf(expected === undefined ? {} : { expected }));
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_expected'), value);
+  }
 });
 
 describe('the metrics of additional handlers', () => {
@@ -318,15 +279,15 @@ describe('the metrics of additional handlers', () => {
   };
 
   it('are absent without additional handlers', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     metrics.publish(reportOf());
     assert.deepEqual(await values(metrics), {});
   });
 
   it('show the published verdict, its reason, the last proof and boot, and leave the main one alone', async () => {
-    const metrics = new Metrics('0.1.0');
+    const metrics = new Metrics('0.1.0', 'runsc');
     metrics.publish(reportOf());
-    metrics.handlers.publish(kvm);
+    metrics.publish(kvm);
     const proof = {
       'last_proof_timestamp_seconds{handler="kvm"}': '1772359200',
       'last_boot_seconds{handler="kvm"}': '0.5',
@@ -338,7 +299,7 @@ describe('the metrics of additional handlers', () => {
       'reason{handler="kvm",reason="SandboxProven"}': '1',
       ...proof,
     });
-    metrics.handlers.publish({ ...broken, proof: { kind: 'failed', reason: 'ShimNotFound', message: '' } });
+    metrics.publish({ ...broken, proof: { kind: 'failed', reason: 'ShimNotFound', message: '' } });
     assert.deepEqual(await values(metrics), {
       'status{handler="kvm",status="True"}': '0',
       'status{handler="kvm",status="False"}': '1',
@@ -349,21 +310,9 @@ describe('the metrics of additional handlers', () => {
     assert.equal((await samplesOf(metrics, 'gvisor_node_status'))[0], '{status="True"} 1');
   });
 
-  it('expect a handler that containerd knows, or that was proven once', async () => {
-    const metrics = new Metrics('0.1.0');
-    const expected = async () => (await values(metrics))['expected{handler="kvm"}'];
-    metrics.handlers.count({ ...kvm, findings: [SILENT] });
-    assert.equal(await expected(), undefined);
-    for (const [findings, ever, value] of [
-      [NOTHING, [], '0'],
-      [[CONFIGURED], [], '1'],
-      [[SILENT], [], '1'],
-      [NOTHING, [], '0'],
-      [NOTHING, ['debug', 'kvm'], '1'],
-    ] as const) {
-      metrics.handlers.count({ ...kvm, findings });
-      metrics.noteProvenOnce(true, ever);
-      assert.equal(await expected(), value);
-    }
+  it('show whether the handler is expected', async () => {
+    const metrics = new Metrics('0.1.0', 'runsc');
+    metrics.count({ ...kvm, expected: true });
+    assert.deepEqual(await values(metrics), { 'expected{handler="kvm"}': '1' });
   });
 });

@@ -3,49 +3,120 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { parseConfig } from '../../../agent/config.ts';
 import type { Facts } from '../../../agent/host/system.ts';
-import { claimFor, fingerprintOf, guardRollout, labelsFor, labelValue } from '../../../agent/node/desired.ts';
-import { type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
+import {
+  desiredOf,
+  fingerprintOf,
+  guardRollout,
+  labelsFor,
+  labelValue,
+} from '../../../agent/node/desired.ts';
+import { handlerKey, handlersProvenOnce, type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
+import type { Verdict } from '../../../agent/verdict.ts';
 import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 
-const { ready: LABEL, runscVersion: RUNSC, platform: PLATFORM, gpu: GPU } = OWN_KEYS.labels;
+const {
+  ready: LABEL,
+  runscVersion: RUNSC,
+  platform: PLATFORM,
+  gpu: GPU,
+  expected: EXPECTED,
+} = OWN_KEYS.labels;
 const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNKNOWN = verdictOf('Unknown', 'ContainerdUnreachable');
 const BOOT = 'boot-2';
 const OLD_BOOT = 'boot-1';
 
-describe('claimFor', () => {
-  function nodeOf(label: string | undefined, proven: string | undefined, reported?: string): NodeObject {
-    const labels = label === undefined ? {} : { [LABEL]: label };
-    const annotations = proven === undefined ? {} : { [PROVEN_BOOT]: proven };
-    const metadata = { name: 'node-1', uid: 'u', resourceVersion: '1', labels, annotations };
-    return { metadata, status: reported === undefined ? {} : { nodeInfo: { bootID: reported } } };
-  }
+/** What is desired of a Node with these verdicts on the handlers runsc and kvm. */
+function desired(
+  verdicts: Readonly<Record<string, Verdict>>,
+  node: NodeObject,
+  { isUnguarded = false, expected }: { isUnguarded?: boolean; expected?: boolean } = {},
+) {
+  const claimant = { node: 'node-1', fingerprint: 'f', boot: BOOT, taint: false, handlers: ['runsc', 'kvm'] };
+  const changes = expected === undefined ? {} : { expected };
+  const reports = Object.entries(verdicts).map(
+    ([handler, verdict]) => [handler, reportOf({ handler, verdict, facts: {}, ...changes })] as const,
+  );
+  const { entries } = desiredOf(new Map(reports), node, claimant, isUnguarded);
+  return Object.fromEntries(entries.map(({ key, value }) => [key, value]));
+}
 
-  for (const [label, proven, isWithdrawn] of [
-    ['true', BOOT, false],
-    ['true', OLD_BOOT, true],
-    ['true', '', true],
-    ['true', undefined, true],
-    ['false', OLD_BOOT, false],
-    ['false', undefined, false],
-    [undefined, OLD_BOOT, false],
-    [undefined, undefined, false],
-  ] as const) {
-    it(`${isWithdrawn ? 'withdraws' : 'leaves'} label ${label}, proven in boot ${proven}, without a report`, () => {
-      const claim = claimFor(undefined, nodeOf(label, proven, OLD_BOOT), BOOT);
-      assert.equal(claim?.verdict.reason, isWithdrawn ? 'NodeRebooted' : undefined);
-    });
-  }
+function nodeOf(
+  labels: Readonly<Record<string, string>>,
+  annotations: Readonly<Record<string, string>> = {},
+  bootID?: string,
+): NodeObject {
+  const metadata = { name: 'node-1', uid: 'u', resourceVersion: '1', labels, annotations };
+  return { metadata, status: bootID === undefined ? {} : { nodeInfo: { bootID } } };
+}
 
-  for (const verdict of [PROVEN_VERDICT, BROKEN, UNKNOWN])
+for (const [handler, ready, provenBoot] of [
+  ['runsc', LABEL, PROVEN_BOOT],
+  ['kvm', handlerKey('ready', 'kvm'), handlerKey('provenBoot', 'kvm')],
+] as const)
+  describe(`desiredOf, of the handler ${handler}`, () => {
+    const of = (values: Readonly<Record<string, unknown>>) => [values[ready], values[provenBoot]];
+
+    for (const [label, boot, expected] of [
+      ['true', BOOT, undefined],
+      ['true', OLD_BOOT, 'false'],
+      ['true', '', 'false'],
+      ['true', undefined, 'false'],
+      ['false', OLD_BOOT, undefined],
+      [undefined, OLD_BOOT, undefined],
+    ] as const)
+      it(`before the first verdict: label ${label}, proven in boot ${boot}`, () => {
+        const labels = label === undefined ? {} : { [ready]: label };
+        const node = nodeOf(labels, boot === undefined ? {} : { [provenBoot]: boot });
+        assert.deepEqual(of(desired({}, node)), [expected, undefined]);
+      });
+
     for (const reported of [undefined, '', BOOT, OLD_BOOT]) {
-      const isWithheld = verdict === PROVEN_VERDICT && reported === OLD_BOOT;
-      it(`${isWithheld ? 'withholds' : 'publishes'} ${verdict.status} if the kubelet reports boot ${reported}`, () => {
-        const claim = claimFor(reportOf({ verdict }), nodeOf('false', OLD_BOOT, reported), BOOT);
-        assert.equal(claim?.verdict.reason, isWithheld ? 'NodeRebooted' : verdict.reason);
+      const isWithheld = reported === OLD_BOOT;
+      it(`${isWithheld ? 'withholds' : 'grants'} it if the kubelet reports boot ${reported}`, () => {
+        const values = desired({ [handler]: PROVEN_VERDICT }, nodeOf({}, {}, reported));
+        assert.deepEqual(of(values), isWithheld ? ['false', undefined] : ['true', BOOT]);
       });
     }
+
+    for (const verdict of [BROKEN, UNKNOWN])
+      it(`withdraws the label for ${verdict.status}, and keeps the boot`, () => {
+        const proven = nodeOf({ [ready]: 'true' }, { [provenBoot]: BOOT });
+        assert.deepEqual(of(desired({ [handler]: verdict }, proven)), ['false', undefined]);
+      });
+
+    it('grants no label without a policy in force, and keeps one', () => {
+      for (const [label, value] of [
+        ['false', 'false'],
+        ['true', 'true'],
+      ] as const) {
+        const node = nodeOf({ [ready]: label }, { [provenBoot]: BOOT });
+        const values = desired({ [handler]: PROVEN_VERDICT }, node, { isUnguarded: true });
+        assert.equal(values[ready], value);
+      }
+    });
+  });
+
+describe('desiredOf', () => {
+  it('removes the keys of handlers that are no longer proven, and no others', () => {
+    const [gone, goneBoot] = [handlerKey('ready', 'debug'), handlerKey('provenBoot', 'debug')];
+    const own = { [handlerKey('ready', 'kvm')]: 'true', [LABEL]: 'true', [gone]: 'true', other: 'x' };
+    const boots = { [handlerKey('provenBoot', 'kvm')]: BOOT, [PROVEN_BOOT]: BOOT, [goneBoot]: BOOT };
+    assert.deepEqual(desired({}, nodeOf(own, boots)), { [gone]: null, [goneBoot]: null });
+  });
+
+  it('says whether the node is expected, but never "false" of a node that is labelled', () => {
+    for (const [label, expected, value] of [
+      ['true', true, 'true'],
+      ['true', false, undefined],
+      ['false', false, 'false'],
+      ['false', undefined, undefined],
+    ] as const) {
+      const changes = expected === undefined ? {} : { expected };
+      assert.equal(desired({ runsc: BROKEN }, nodeOf({ [LABEL]: label }), changes)[EXPECTED], value);
+    }
+  });
 });
 
 describe('labelsFor', () => {
@@ -54,15 +125,15 @@ describe('labelsFor', () => {
   const unknown = { runsc: undefined, platform: 'kvm' };
   // biome-ignore format: one row a line
   for (const [what, verdict, of, labels] of [
-    ['names readiness, release and platform', PROVEN_VERDICT, facts, { [LABEL]: 'true', ...known }],
-    ['is false for False', BROKEN, facts, { [LABEL]: 'false', ...known, [GPU]: null }],
-    ['is false for Unknown', UNKNOWN, facts, { [LABEL]: 'false', ...known }],
-    ['keeps the labels of missing facts', PROVEN_VERDICT, {}, { [LABEL]: 'true' }],
-    ['removes the label of an undefined fact', PROVEN_VERDICT, unknown, { [LABEL]: 'true', [RUNSC]: null, [PLATFORM]: 'kvm' }],
-    ['removes the labels of missing facts on a failing node', BROKEN, {}, { [LABEL]: 'false', [RUNSC]: null, [PLATFORM]: null, [GPU]: null }],
-    ['says that GPUs work', PROVEN_VERDICT, { gpu: 'true' }, { [LABEL]: 'true', [GPU]: 'true' }],
-    ['says that they do not', PROVEN_VERDICT, { gpu: 'false' }, { [LABEL]: 'true', [GPU]: 'false' }],
-    ['removes the label of a GPU driver that is gone', PROVEN_VERDICT, { gpu: undefined }, { [LABEL]: 'true', [GPU]: null }],
+    ['names release and platform', PROVEN_VERDICT, facts, { ...known }],
+    ['removes the GPU driver for False', BROKEN, facts, { ...known, [GPU]: null }],
+    ['keeps what is known for Unknown', UNKNOWN, facts, { ...known }],
+    ['keeps the labels of missing facts', PROVEN_VERDICT, {}, {}],
+    ['removes the label of an undefined fact', PROVEN_VERDICT, unknown, { [RUNSC]: null, [PLATFORM]: 'kvm' }],
+    ['removes the labels of missing facts on a failing node', BROKEN, {}, { [RUNSC]: null, [PLATFORM]: null, [GPU]: null }],
+    ['says that GPUs work', PROVEN_VERDICT, { gpu: 'true' }, { [GPU]: 'true' }],
+    ['says that they do not', PROVEN_VERDICT, { gpu: 'false' }, { [GPU]: 'false' }],
+    ['removes the label of a GPU driver that is gone', PROVEN_VERDICT, { gpu: undefined }, { [GPU]: null }],
   ] as const) {
     it(what, () => assert.deepEqual(labelsFor(verdict, of as Facts), labels));
   }
@@ -142,4 +213,9 @@ describe('fingerprintOf', () => {
     MIN_RUNSC_RELEASE: '20990101.0',
   }))
     it(`changes with ${name}`, () => assert.notEqual(fingerprint({ [name]: value }), fingerprint({})));
+});
+
+it('handlersProvenOnce lists the handlers that were ever proven', () => {
+  const { metadata } = nodeOf({}, { [handlerKey('provenBoot', 'kvm')]: OLD_BOOT, [PROVEN_BOOT]: BOOT });
+  assert.deepEqual(handlersProvenOnce(metadata), ['kvm']);
 });

@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import pino from 'pino';
-import type { Report } from '../../../agent/agent.ts';
+import type { NodeSeen, Report } from '../../../agent/agent.ts';
 import { NodePublisher } from '../../../agent/node/publisher.ts';
 import type { NodeOptions } from '../../../agent/node/writer.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
@@ -18,8 +18,8 @@ export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+j
 export const READ = 'GET /api/v1/nodes/node-1';
 /** Log message after a foreign change was reverted. */
 export const RESTORED = 'restored a value that another client had changed';
-export const READY_REPORT = reportOf();
-export const BROKEN_REPORT = reportOf({ verdict: verdictOf('False', 'ShimNotFound') });
+export const READY_REPORT = reportOf({ expected: true });
+export const BROKEN_REPORT = reportOf({ verdict: verdictOf('False', 'ShimNotFound'), expected: true });
 export const BOOT = 'boot-2';
 /** Longer pauses mean "until the next event". */
 const FOREVER_MS = 2 ** 30;
@@ -91,18 +91,19 @@ export async function publisherOf(
   const { log, logged } = logOf();
   const clock = { nowMs: Date.parse(STARTED) };
   const changed: [reason: string, nodeUid: string][] = [];
+  const nodes = new Map<string, NodeSeen>();
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
     taint: false,
-    expectGvisor: false,
-    additionalHandlers: [],
+    handlers: ['runsc'],
     fingerprint: '0.1.0+a',
     boot: BOOT,
     log,
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
     onChange: ({ reason }, uid) => changed.push([reason, uid]),
+    onNode: (handler, seen) => nodes.set(handler, seen),
     ...changes,
   });
   const { waits, pause, pauses } = mockPauses(t);
@@ -138,6 +139,7 @@ export async function publisherOf(
     stop,
     done,
     changed,
+    nodes,
     events,
     retry,
     isReady,

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { error } from '../../../agent/checks/finding.ts';
 import { isExpected, OWN_KEYS } from '../../../agent/node/object.ts';
 import { refusedWith, statusObject } from '../fake-api-server.ts';
 import type { FakeCondition, FakeNode } from '../fake-node-object.ts';
-import { finding, PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
+import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 import {
   BOOT,
   BROKEN_REPORT,
@@ -37,11 +36,8 @@ const READY_NODE = {
 const CONDITION = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven' };
 /** A node without a part of gVisor. */
 const BARE = reportOf({
+  expected: false,
   verdict: verdictOf('False', 'HandlerNotConfigured'),
-  findings: [
-    finding(error('HandlerNotConfigured', ''), 'handler-configured'),
-    finding(error('HandlerNotLoaded', ''), 'handler-loaded'),
-  ],
 });
 const FORBIDDEN = refusedWith(403, 'nodes "node-1" is forbidden: no');
 
@@ -156,18 +152,16 @@ describe('additional handlers', () => {
   const BROKEN_KVM = kvmReport(verdictOf('False', 'ShimNotFound'));
 
   it('have labels of their own, which a broken one loses alone', async (t) => {
-    const ever: (readonly string[])[] = [];
-    const { server, publisher, publish, logged, changed } = await publisherOf(t, {
-      additionalHandlers: ['kvm'],
-      onProvenOnce: (_, handlers) => ever.push(handlers),
+    const { server, publisher, publish, logged, changed, nodes } = await publisherOf(t, {
+      handlers: ['runsc', 'kvm'],
     });
     await publish(READY_REPORT);
     const { labels, annotations, conditions } = server.node;
     const condition = { ...conditions[0] };
-    publisher.publishHandler(kvmReport());
+    publisher.publish(kvmReport());
     await logged('node written');
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT]], ['true', BOOT]);
-    publisher.publishHandler(BROKEN_KVM);
+    publisher.publish(BROKEN_KVM);
     await logged('node written');
     const { ready, provenBoot } = { ready: labels[KVM], provenBoot: annotations[KVM_BOOT] };
     assert.deepEqual([ready, provenBoot, labels[LABEL]], ['false', BOOT, 'true']);
@@ -178,12 +172,12 @@ describe('additional handlers', () => {
       changed.map(([reason]) => reason),
       ['SandboxProven', 'SandboxProven', 'ShimNotFound'],
     );
-    assert.deepEqual(ever.at(-1), ['kvm']);
+    assert.equal(nodes.get('kvm')?.provenOnce, true);
   });
 
   it('keep their labels when the main one is broken', async (t) => {
-    const { server, publisher, publish, logged } = await publisherOf(t, { additionalHandlers: ['kvm'] });
-    publisher.publishHandler(kvmReport());
+    const { server, publisher, publish, logged } = await publisherOf(t, { handlers: ['runsc', 'kvm'] });
+    publisher.publish(kvmReport());
     await logged('node written');
     assert.deepEqual(server.node.conditions, [], 'the main one has no verdict yet');
     await publish(BROKEN_REPORT);
@@ -193,18 +187,18 @@ describe('additional handlers', () => {
   it('are granted no label while no policy is in force, and withdrawn all the same', async (t) => {
     const { server, publisher, publish, waits, pause, logged } = await publisherOf(
       t,
-      { additionalHandlers: ['kvm', 'debug'] },
+      { handlers: ['runsc', 'kvm', 'debug'] },
       (unguarded) => {
         unguarded.guarded = false;
         unguarded.node.labels = { [`${DOMAIN}/ready-debug`]: 'true' };
       },
     );
-    publisher.publishHandler(kvmReport());
-    publisher.publishHandler({ ...BROKEN_KVM, handler: 'debug' });
+    publisher.publish(kvmReport());
+    publisher.publish({ ...BROKEN_KVM, handler: 'debug' });
     await publish(BROKEN_REPORT);
     const { labels, annotations } = server.node;
     const seen = [labels[KVM], annotations[KVM_BOOT], labels[`${DOMAIN}/ready-debug`]];
-    assert.deepEqual(seen, [undefined, undefined, 'false']);
+    assert.deepEqual(seen, ['false', undefined, 'false']);
     server.guarded = true;
     (await pause(5_000)).end();
     await logged('node written');
@@ -353,34 +347,6 @@ describe('the label expected', () => {
     assert.deepEqual(server.requests, []);
   });
 
-  it('is "true" once gVisor was proven, also after everything of it is gone', async (t) => {
-    const { server, publish } = await readyPublisher(t);
-    await publish(BARE);
-    const { labels, annotations } = server.node;
-    assert.deepEqual([labels[LABEL], labels[EXPECTED], annotations[PROVEN_BY]], ['false', 'true', '']);
-  });
-
-  it('follows the removal of the annotation proven-by', async (t) => {
-    const { server, publish } = await readyPublisher(t);
-    await publish(BARE);
-    server.node.change(({ annotations }) => delete annotations[PROVEN_BY]);
-    await waitUntil('the label', () => server.node.labels[EXPECTED] === 'false');
-  });
-
-  it('is "true" on a bare node with EXPECT_GVISOR', async (t) => {
-    const { server, publish } = await publisherOf(t, { expectGvisor: true });
-    await publish(BARE);
-    assert.equal(server.node.labels[EXPECTED], 'true');
-  });
-
-  it('stays while it is unknown whether a part of gVisor is there', async (t) => {
-    const { server, publish } = await publisherOf(t, {}, ({ node }) => {
-      node.labels = { [EXPECTED]: 'false' };
-    });
-    await publish(UNKNOWN);
-    assert.equal(server.node.labels[EXPECTED], 'false');
-  });
-
   it('is never "false" while a label that was set by hand is withdrawn', async (t) => {
     const seen: (readonly (string | undefined)[])[] = [];
     const { server, publish } = await publisherOf(t, {}, ({ node }) => {
@@ -455,7 +421,7 @@ describe('a rollout', () => {
   it('reports from the Node whether gVisor was ever proven, until the annotation is removed', async (t) => {
     const reported: boolean[] = [];
     const { server, publisher, publish } = await publisherOf(t, {
-      onProvenOnce: (yes) => reported.push(yes),
+      onNode: (_, { provenOnce }) => reported.push(provenOnce),
     });
     const { node } = server;
     await watched(server);
@@ -482,11 +448,14 @@ describe('a rollout', () => {
   });
 });
 
+/** A proof with a label that is not in the Node yet. */
+const ON_KVM = reportOf({ ...READY_REPORT, facts: { ...READY_REPORT.facts, platform: 'kvm' } });
+
 /** A publisher that has written once, and then failed this many times, `everyMs` apart. */
-async function failing(t: TestContext, everyMs: number, times: number) {
+async function failing(t: TestContext, everyMs: number, times: number, report = ON_KVM) {
   const all = await readyPublisher(t);
   all.server.script.push(...Array(times).fill(FORBIDDEN));
-  all.publisher.publish(BROKEN_REPORT);
+  all.publisher.publish(report);
   const unreadyTexts: (string | undefined)[] = [];
   for (let index = 0; index < times; index++) {
     const { end } = await all.pause(1, index);
@@ -510,7 +479,18 @@ describe('an outage of writes', () => {
     await retry();
     assert.equal((await logged('the node can be written again')).failedForMs, 450_000);
     await isReady();
-    assert.equal(server.node.labels[LABEL], 'false');
+    assert.equal(server.node.labels[PLATFORM], 'kvm');
+  });
+
+  it('makes the agent unready at once while a label is not withdrawn, and is in the report', async (t) => {
+    const { unreadyTexts, publisher, retry, isReady, server } = await failing(t, 1_000, 2, BROKEN_REPORT);
+    const patch = 'PATCH /api/v1/nodes/node-1/status: 403 nodes "node-1" is forbidden: no';
+    const why = [patch, READ_FAILS].map((error) => `the label is not withdrawn from the Node yet: ${error}`);
+    assert.deepEqual(unreadyTexts, why);
+    assert.equal(publisher.nodeWrites.problem, `the Node cannot be written: ${READ_FAILS}`);
+    await retry();
+    await isReady();
+    assert.deepEqual([publisher.nodeWrites.problem, server.node.labels[LABEL]], [undefined, 'false']);
   });
 
   for (const [what, everyMs, times] of [
