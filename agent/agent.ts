@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { TimeoutError, waitUpTo, withTimeout } from './async.ts';
+import { waitUpTo, withTimeout } from './async.ts';
 import type { Finding } from './checks/finding.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
@@ -11,10 +11,9 @@ import type { NodeWrites } from './node/object.ts';
 import type { PodCounts, PodsReport } from './pods/pod.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { SandboxesReport } from './sandboxes/problem.ts';
-import { errorLine } from './sanitize.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
-import { type Circumstances, published, STARTING, type Verdict } from './verdict.ts';
+import { type Circumstances, notEvaluated, published, STARTING, type Verdict } from './verdict.ts';
 
 /** One change of the published verdict. */
 export type Transition = Verdict & { readonly at: string };
@@ -49,7 +48,7 @@ export type Report = {
 /** What is reported of an additional handler. */
 export type HandlerReport = Omit<Report, 'version' | 'node' | 'installation'>;
 
-export function handlerReportOf(report: Report): HandlerReport {
+function handlerReportOf(report: Report): HandlerReport {
   const { version: _, node: __, installation: ___, ...own } = report;
   return own;
 }
@@ -67,6 +66,11 @@ export type Status = Report & {
   /** Absent if the agent writes to no Node. */
   readonly nodeWrites?: NodeWrites | undefined;
 };
+
+/** The part of a report that additional handlers have; nothing without them. */
+export function handlersOf(reports: readonly Report[]): Pick<Status, 'handlers'> {
+  return reports.length === 0 ? {} : { handlers: reports.map(handlerReportOf) };
+}
 
 /** What the API server says of the Node, as far as a handler is concerned. */
 export type NodeSeen = Omit<Circumstances, 'installation'> & {
@@ -245,11 +249,13 @@ export class Agent {
     } catch (err) {
       signal.throwIfAborted();
       log.error({ err, trigger: firstText(triggers) }, 'evaluation failed');
-      const reason = err instanceof TimeoutError ? 'CheckTimedOut' : 'CheckFailed';
-      const message = `the evaluation failed: ${errorLine(err)}`;
       const { findings = [], watch = [] } = this.#last ?? {};
-      const verdict = await evaluator.markTolerated({ status: 'Unknown', reason, message });
-      const inconclusive = { kind: 'inconclusive', reason, message } as const;
+      const verdict = await evaluator.markTolerated(notEvaluated(err));
+      const inconclusive = {
+        kind: 'inconclusive',
+        reason: verdict.reason,
+        message: verdict.message,
+      } as const;
       return { verdict, seenMs: now(), findings, proof: inconclusive, facts: {}, watch };
     }
   }

@@ -1,7 +1,9 @@
+import { TimeoutError } from './async.ts';
 import type { Finding } from './checks/finding.ts';
 import { describePending, type Installation, RUN_AGAIN } from './host/installation.ts';
 import type { Outcome } from './proof/outcome.ts';
 import type { Reason } from './reasons.ts';
+import { errorLine } from './sanitize.ts';
 
 /** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
 export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied', 'KvmRunsNoGuest'];
@@ -21,6 +23,12 @@ export const STARTING: Verdict = {
   reason: 'AgentStarting',
   message: 'the first evaluation has not ended yet',
 };
+
+/** The verdict if an evaluation failed or did not end in time. */
+export function notEvaluated(cause: unknown): Verdict {
+  const reason = cause instanceof TimeoutError ? 'CheckTimedOut' : 'CheckFailed';
+  return { status: 'Unknown', reason, message: `the evaluation failed: ${errorLine(cause)}` };
+}
 
 /** What else decides what is said of a handler: what the installer does, and what the API server says of the Node. */
 export type Circumstances = {

@@ -39,7 +39,7 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
       "  await main.prover.finish(SHUTDOWN_TIMEOUT_MS);\n  log.info('agent stopped",
     ],
     ['agent/main.ts', "['SIGINT', 'SIGTERM'] as const", "['SIGINT'] as const"],
-    ['agent/main.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
+    ['agent/handler.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
   ],
   'test/installer/install.test.ts': [
     ['installer/apply.ts', '  if (foreign.length > 0) {', '  if (foreign.length > 99) {'],

@@ -66,7 +66,10 @@ export class NodePublisher implements Publisher {
 
   /** What the Node says about gVisor, and what keeps the agent from writing. */
   get nodeWrites(): NodeWrites {
-    return nodeWritesOf(this.#node ?? this.#seen, this.#problem ?? (this.#reports.size === 0 ? undefined : this.#unready));
+    return nodeWritesOf(
+      this.#node ?? this.#seen,
+      this.#problem ?? (this.#reports.size === 0 ? undefined : this.#unready),
+    );
   }
 
   publish(report: Report): void {

@@ -1,0 +1,127 @@
+import { basename } from 'node:path';
+import type { Logger } from 'pino';
+import { Agent, type AgentOptions, type Publisher } from './agent.ts';
+import { type Config, VERSION } from './config.ts';
+import type { CriClient } from './containerd/client.ts';
+import type { Distribution } from './containerd/distribution.ts';
+import { NodeEvaluator } from './evaluate.ts';
+import { hasTraces, isRegistered } from './expected.ts';
+import { Host } from './host/host.ts';
+import { installJournal, readInstallation } from './host/installation.ts';
+import { type Facts, readSystemFacts } from './host/system.ts';
+import { Prover, type ProverOptions } from './proof/prover.ts';
+import type { Turns } from './proof/turns.ts';
+import type { RunscPrograms } from './runsc/program.ts';
+import { EventQueue, type Trigger } from './trigger/event-queue.ts';
+import { FileTrigger } from './trigger/files.ts';
+
+const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000 };
+
+const now = () => performance.now();
+const date = () => new Date();
+
+/** What both modes share. With additional handlers there is one for each, whose config names its own handler. */
+export type Node = {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly host: Host;
+  readonly distribution: Distribution;
+  readonly client: CriClient;
+  /** Read once for checks and sandboxes. */
+  readonly programs: RunscPrograms;
+  /** Marks the handler's probes. */
+  readonly mark: string;
+  /** What the probes of all handlers share. */
+  readonly probes: { readonly host: Host; readonly turns: Turns; readonly marks: readonly string[] };
+  readonly signal: AbortSignal;
+};
+
+/** The nodes of the additional handlers. They share a view of the host, so that their files do not stall the main one's checks. */
+export function additionalNodes(node: Node): readonly Node[] {
+  const { config, log, probes } = node;
+  const host = new Host(config.hostRoot);
+  return config.additionalHandlers.map((handler, at) => {
+    const mark = probes.marks[at + 1] ?? '';
+    return {
+      ...node,
+      host,
+      mark,
+      config: { ...config, handler, expectGvisor: false },
+      log: log.child({ handler }),
+    };
+  });
+}
+
+type HandlerOptions = {
+  readonly onUnwatched?: (directories: number) => void;
+  readonly onOrphans?: (orphans: number) => void;
+  readonly debounceMs?: number;
+};
+
+/** The loop that proves one handler, with its triggers. */
+export function openHandler(
+  node: Node,
+  facts: Facts,
+  publishers: readonly Publisher[],
+  { onUnwatched, onOrphans, ...debounce }: HandlerOptions,
+) {
+  const { config, host, log } = node;
+  const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
+  const onFile = async (path: string) => {
+    const isJournal = basename(path) === basename(installJournal(config.handler));
+    if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
+  };
+  const files = new FileTrigger(host, onFile, {
+    onUnwatched: (directories, why) => {
+      onUnwatched?.(directories);
+      if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
+    },
+  });
+  const opened = openAgent(
+    node,
+    { facts, files, publishers },
+    {
+      onLateEnd: () => queue.push({ kind: 'probe' }),
+      onOrphans: (orphans) => {
+        onOrphans?.(orphans);
+        if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
+      },
+    },
+  );
+  const { agent } = opened;
+  return { ...opened, queue, files };
+}
+
+/** The agent of one handler, with its prover and evaluator. */
+export function openAgent(
+  node: Node,
+  own: Pick<AgentOptions, 'facts' | 'files' | 'publishers'>,
+  options: Pick<ProverOptions, 'onLateEnd' | 'onOrphans' | 'waitMs'>,
+) {
+  const { config, client, host, mark, probes, log, signal } = node;
+  const { handler, podUid: ownPod } = config;
+  const siblings = probes.marks.filter((each) => each !== mark);
+  const owned = { owner: mark, siblings, ownPod, turns: probes.turns };
+  const clocks = { now, wallMs: Date.now };
+  const prover = new Prover({ client, host: probes.host, handler, ...owned, signal, ...clocks, ...options });
+  const evaluator = new NodeEvaluator({ ...node, prover, now });
+  const installation = () => readInstallation(host, handler, Date.now());
+  const isMain = mark === probes.marks[0];
+  const traces = isMain ? hasTraces : isRegistered;
+  const agent = new Agent({
+    version: VERSION,
+    config,
+    evaluator,
+    installation,
+    traces,
+    log,
+    now,
+    date,
+    ...own,
+  });
+  return { name: handler, agent, prover, evaluator };
+}
+
+export async function readNodeFacts({ host, distribution }: Node) {
+  return { distribution: distribution.name, ...(await readSystemFacts(host)) };
+}

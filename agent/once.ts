@@ -1,0 +1,54 @@
+import { handlersOf, type Report, type Status } from './agent.ts';
+import { additionalNodes, type Node, openAgent, readNodeFacts } from './handler.ts';
+import { Host } from './host/host.ts';
+import { PodMonitor } from './pods/monitor.ts';
+import { RequiredNamespaces } from './pods/namespaces.ts';
+import { errorLine } from './sanitize.ts';
+import { EXIT_CODES, print, printProblems, screenOf } from './text/cli.ts';
+import { renderReport } from './text/terminal.ts';
+import { openSandboxes } from './workloads.ts';
+
+/** A person waits for the result of `--once`, so it is worth waiting for a slow boot. */
+const ONCE_BOOT_TIMEOUT_MS = 60_000;
+/** How long the end of a probe is waited for. */
+const FINISH_TIMEOUT_MS = 10_000;
+
+/** Evaluates once without confirmation, prints the report, and returns the exit code, which is the main handler's. */
+export async function once(node: Node, json: boolean): Promise<number> {
+  const { config, log, client, signal } = node;
+  const facts = await readNodeFacts(node);
+  const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
+  const handlers = [node, ...additionalNodes(node)].map((each) =>
+    openAgent(each, { facts: each === node ? facts : {}, publishers: [] }, options),
+  );
+  try {
+    const reports: Report[] = [];
+    for (const { agent } of handlers) {
+      await agent.reconcile([{ kind: 'start' }], signal);
+      if (agent.report !== undefined) reports.push(agent.report);
+    }
+    const [report, ...additional] = reports;
+    if (report === undefined) return EXIT_CODES.Unknown;
+    const namespaces = new RequiredNamespaces();
+    const podsHost = new Host(config.hostRoot);
+    const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
+    const pods = new PodMonitor({ client, host: podsHost, namespaces, probes, log });
+    const { verdict } = report.evaluation;
+    const found = await pods.readOnce(signal).catch(() => undefined);
+    const sandboxes = openSandboxes(node, podsHost, pods);
+    const scanned = await sandboxes.scanOnce(signal).catch(() => undefined);
+    const status: Status = {
+      ...report,
+      verdict,
+      ...handlersOf(additional.map((each) => ({ ...each, verdict: each.evaluation.verdict }))),
+      pods: found,
+      sandboxes: scanned,
+    };
+    print(json ? `${JSON.stringify(status, null, 2)}\n` : renderReport(status, screenOf()));
+    return EXIT_CODES[verdict.status];
+  } catch (error) {
+    return printProblems([`The evaluation was interrupted: ${errorLine(error)}`], EXIT_CODES.Unknown);
+  } finally {
+    await Promise.all(handlers.map(({ prover }) => prover.finish(FINISH_TIMEOUT_MS)));
+  }
+}

@@ -1,0 +1,58 @@
+import type { Node } from './handler.ts';
+import { Host } from './host/host.ts';
+import type { Metrics } from './http/metrics.ts';
+import type { ApiPublisher } from './node/api.ts';
+import { PodReporter } from './node/events.ts';
+import { PodMonitor } from './pods/monitor.ts';
+import { RequiredNamespaces } from './pods/namespaces.ts';
+import type { ProbeFlags } from './pods/pod.ts';
+import { SandboxMonitor } from './sandboxes/monitor.ts';
+import { SandboxScanner } from './sandboxes/scanner.ts';
+
+type PodSinks = {
+  readonly metrics: Metrics;
+  readonly probes: () => readonly ProbeFlags[];
+  readonly api: ApiPublisher | undefined;
+};
+
+/**
+ * The monitors of this node's pods and sandboxes, which report to metrics, log and events, and the namespaces that they
+ * need to know.
+ */
+export function openPods(node: Node, { metrics, probes, api }: PodSinks) {
+  const { config, log, client } = node;
+  const host = new Host(config.hostRoot);
+  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
+  if (api !== undefined) metrics.pods.watchNamespaces();
+  const podReporter = new PodReporter(log, api?.events);
+  const pods = new PodMonitor({
+    client,
+    host,
+    namespaces,
+    probes,
+    onRead: (observed, required) => {
+      metrics.pods.publish(observed, required);
+      podReporter.publish(observed.unsandboxed, observed.weakened);
+    },
+    log,
+  });
+  return { pods, namespaces, sandboxes: openSandboxes(node, host, pods, metrics) };
+}
+
+export function openSandboxes(
+  { client, programs, log }: Node,
+  host: Host,
+  pods: PodMonitor,
+  metrics?: Metrics,
+) {
+  const sentries = () => pods.sentries;
+  const scanner = new SandboxScanner({
+    client,
+    host,
+    programs,
+    sentries,
+    now: () => performance.now(),
+    wallMs: Date.now,
+  });
+  return new SandboxMonitor({ scanner, host, log, wallMs: Date.now, onScan: metrics?.publishSandboxes });
+}
