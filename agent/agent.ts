@@ -136,6 +136,8 @@ export class Agent {
   /** The latest report before {@link published}. */
   #evaluated: Report | undefined;
   #report: Report | undefined;
+  /** When the last evaluation ended; infinite while one runs. */
+  #endedMs = Number.POSITIVE_INFINITY;
   /** When the current evaluation must have ended, or the next one must begin. */
   #dueMs: number;
 
@@ -157,6 +159,11 @@ export class Agent {
   /** Whether the loop makes progress: liveness for the kubelet. */
   get live(): boolean {
     return this.#options.now() < this.#dueMs + MAX_DELAY_MS;
+  }
+
+  /** How long no evaluation has run, in milliseconds. */
+  get idleMs(): number {
+    return this.#options.now() - this.#endedMs;
   }
 
   /** Reconciles on every event of the queue, and when the next evaluation is due, until the signal is aborted. */
@@ -182,7 +189,8 @@ export class Agent {
     // Rounded up: a timer may fire early, and an evaluation that is too early confirms nothing.
     const requeueMs = requeueAfterMs && Math.ceil(seenMs + requeueAfterMs - now()) + 1;
     const waitMs = Math.max(requeueMs ?? this.#interval(config.proofIntervalMs), 1);
-    this.#dueMs = now() + waitMs;
+    this.#endedMs = now();
+    this.#dueMs = this.#endedMs + waitMs;
     const events = await queue.wait(waitMs, signal);
     return events.length > 0 ? events : [{ kind: requeueAfterMs === undefined ? 'timer' : 'confirm' }];
   }
@@ -201,6 +209,7 @@ export class Agent {
     const startedMs = now();
     const startedAt = date().getTime();
     this.#dueMs = startedMs + evaluationTimeoutMs;
+    this.#endedMs = Number.POSITIVE_INFINITY;
     const previous = this.#last;
     // Before the evaluation: one that began while the installer was at work says nothing of the time after it.
     this.#installation = await this.#options.installation?.();

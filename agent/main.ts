@@ -29,6 +29,8 @@ import { openPods } from './workloads.ts';
 /** The kubelet kills the pod after 15 s. */
 const SHUTDOWN_TIMEOUT_MS = 10_000;
 const FIRST_EVALUATION_MS = 120_000;
+/** The agents' own probes are tasks too, and a tenant gains nothing by more evaluations than this. */
+const SAME_PODS_MS = 60_000;
 /** Later than the main handler's, whose boot comes first. */
 const ADDITIONAL_DEBOUNCE_MS = 300;
 
@@ -100,7 +102,11 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const handlers = [main, ...additional];
 
   const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
-  const { pods, namespaces, sandboxes } = openPods(node, { metrics, probes, api });
+  const onSamePods = () => {
+    if (!handlers.every(({ agent }) => agent.idleMs > SAME_PODS_MS)) return;
+    for (const { queue } of handlers) queue.push({ kind: 'pods' });
+  };
+  const { pods, namespaces, sandboxes } = openPods(node, { metrics, probes, api, onSamePods });
   const complete = (report: Report): Status => ({
     ...report,
     ...handlersOf(additional.flatMap(({ agent }) => agent.report ?? [])),

@@ -13,13 +13,14 @@ type PodSinks = {
   readonly metrics: Metrics;
   readonly probes: () => readonly ProbeFlags[];
   readonly api: ApiPublisher | undefined;
+  readonly onSamePods: () => void;
 };
 
 /**
  * The monitors of this node's pods and sandboxes, which report to metrics, log and events, and the namespaces that they
  * need to know.
  */
-export function openPods(node: Node, { metrics, probes, api }: PodSinks) {
+export function openPods(node: Node, { metrics, probes, api, onSamePods }: PodSinks) {
   const { config, log, client } = node;
   const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
@@ -30,6 +31,7 @@ export function openPods(node: Node, { metrics, probes, api }: PodSinks) {
     host,
     namespaces,
     probes,
+    onSamePods,
     onRead: (observed, required) => {
       metrics.pods.publish(observed, required);
       podReporter.publish(observed.unsandboxed, observed.weakened);

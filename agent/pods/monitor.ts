@@ -29,6 +29,8 @@ export type PodMonitorOptions = {
   readonly namespaces: RequiredNamespaces;
   /** Receives the result of each read; must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
+  /** Called when a task began or ended, and the list of pods is the same: a pod that cannot start looks like that. */
+  readonly onSamePods?: () => void;
   /** The flags of each handler's last probe. */
   readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
@@ -50,6 +52,8 @@ export class PodMonitor {
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
+  /** What was read last: the fingerprint of the bundles, and the pods' UIDs. */
+  #before: { readonly fingerprint: string; readonly uids: string } | undefined;
 
   constructor(options: PodMonitorOptions) {
     this.#options = options;
@@ -91,9 +95,21 @@ export class PodMonitor {
     if (isUnchanged && readMs - settled.readMs < MAX_READ_INTERVAL_MS) return settled.pods;
     const isSettled = bundles !== undefined && Date.now() - bundles.changedMs > settledMs;
     const pods = await this.#reader.read(signal);
+    this.#compare(bundles?.fingerprint, pods);
     const isKnown = pods.every(({ sandboxed }) => sandboxed !== undefined);
     this.#settled = isSettled && isKnown ? { pods, fingerprint: bundles.fingerprint, readMs } : undefined;
     return pods;
+  }
+
+  #compare(fingerprint: string | undefined, pods: readonly Pod[]): void {
+    const before = this.#before;
+    const uids = pods
+      .map(({ uid }) => uid)
+      .sort()
+      .join();
+    this.#before = fingerprint === undefined ? undefined : { fingerprint, uids };
+    if (before?.uids === uids && before.fingerprint !== this.#before?.fingerprint)
+      this.#options.onSamePods?.();
   }
 
   #publish(pods: readonly Pod[]): void {

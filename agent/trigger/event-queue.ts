@@ -4,9 +4,12 @@ import { waitUpTo } from '../async.ts';
 /** A change of containerd: its connection broke or came back, or it responds slowly or in time again. */
 export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
-/** Why an evaluation begins: `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation. */
+/**
+ * Why an evaluation begins: `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation,
+ * `pods` is a task that came or went without a pod, as where a pod cannot start.
+ */
 export type Trigger =
-  | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' }
+  | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' | 'pods' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'containerd'; readonly state: ContainerdState };
 

@@ -66,10 +66,12 @@ describe('PodMonitor', () => {
     });
     const reads = new EventEmitter<{ read: [namespaces: readonly string[]] }>();
     const stop = new AbortController();
+    let same = 0;
     const monitor = new PodMonitor({
       client,
       host,
       namespaces: new RequiredNamespaces(),
+      onSamePods: () => same++,
       onRead: ({ pods }) =>
         reads.emit(
           'read',
@@ -89,6 +91,9 @@ describe('PodMonitor', () => {
     items = [podIn('other')];
     await rmdir(join(host.root, bundles, 'second'));
     for (let found = 2; found > 1; ) found = (await once(reads, 'read'))[0].length;
+    assert.equal(same, 0);
+    await mkdir(join(host.root, bundles, 'of-a-pod-that-cannot-start'));
+    while (same === 0) await once(reads, 'read');
     stop.abort();
     await done;
   });
