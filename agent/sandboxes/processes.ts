@@ -116,7 +116,6 @@ export class ProcessScanner {
     const known = new Map<number, Known>();
     const [shims, commands] = [[] as Shim[], [] as RunscCommand[]];
     const alleged: { readonly sentry: Sentry; readonly known: Known }[] = [];
-    /** Whether each shim is gVisor's by its name. */
     const areGvisors = new Map<number, boolean>();
     const waits = new Map<number, string>();
     let read = 0;
@@ -147,7 +146,7 @@ export class ProcessScanner {
     this.#known = known;
     for (const { sentry, known } of alleged) {
       const isGvisors = areGvisors.get(known.parentPid);
-      // Only gVisor's shim records its PID.
+      // For a shim with a name of its own: runc's io.containerd.runc.v2 records no PID in a bundle.
       const isRecorded = isGvisors === false && bundles.get(sentry.id)?.shimPid === known.parentPid;
       known.isSentry ||= isGvisors === true || isRecorded;
     }
