@@ -110,9 +110,11 @@ export class NodeWriter {
     const foreign = differences.filter((entry) => this.#isEstablished(entry));
     let node = this.#establish(before, desired);
     const condition = differences.find(({ part }) => part === 'condition');
+    // The message of an agent with other settings may name another handler.
+    const isNewAgent = differences.some(({ key }) => key === OWN_KEYS.annotations.provenBy);
     const status = statusPatch(
       differences,
-      condition && verdict && conditionFor(verdict, before, date().getTime()),
+      verdict && (condition || isNewAgent) ? conditionFor(verdict, before, date().getTime()) : undefined,
     );
     if (status !== undefined) {
       node = this.#checked(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));

@@ -408,6 +408,16 @@ describe('a rollout', () => {
     assert.equal(publisher.unready, undefined);
   });
 
+  it('has the new agent write its own sentence, without an event', async (t) => {
+    const { server, publish, events } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { ...READY_NODE.labels };
+      node.annotations = { [PROVEN_BY]: '0.0.9+c', [PROVEN_BOOT]: BOOT };
+      node.conditions = [{ ...CONDITION, message: 'a sandbox of handler "another"' }];
+    });
+    await publish(READY_REPORT);
+    assert.deepEqual([server.node.conditions[0]?.message, events()], ['SandboxProven', []]);
+  });
+
   it('continues once the annotation is removed', async (t) => {
     const { server, publisher, publish, isReady } = await provenByAnother(t);
     await watched(server);
