@@ -75,6 +75,8 @@ const REMEDIES = {
     WritesUnguarded:
       'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
+    CriPluginUnavailable:
+      "Repair what the message names in containerd's configuration, or take the plugin out of disabled_plugins, and restart containerd. If the kubelet uses another containerd, set CRI_SOCKET to its socket.",
     RuntimeUnsupported: 'Keep the agent off this node: it supports only containerd.',
     WrongRuntime:
       "Set CRI_SOCKET to the socket that the node's kubelet uses (its containerRuntimeEndpoint): pods run elsewhere.",

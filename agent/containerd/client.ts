@@ -2,7 +2,7 @@ import { addAbortListener } from 'node:events';
 import { posix } from 'node:path';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
 import type { Root } from 'protobufjs/light.js';
-import { CriError } from './error.ts';
+import { CriError, CriPluginUnavailable } from './error.ts';
 import { SCHEMA } from './schema.ts';
 
 /** Timeouts of calls that set none, in milliseconds. */
@@ -127,8 +127,21 @@ export class CriClient {
     return posix.join(posix.dirname(this.socket), 'io.containerd.runtime.v2.task', NAMESPACE);
   }
 
-  version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
-    return this.#call('Version', {}, options);
+  /** Rejects with a {@link CriPluginUnavailable} if containerd answers without its CRI plugin. */
+  async version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
+    try {
+      return await this.#call('Version', {}, options);
+    } catch (error) {
+      if (!(error instanceof CriError) || error.kind !== 'unsupported') throw error;
+      const filters = ['type==io.containerd.grpc.v1,id==cri'];
+      const response = await this.#call<{ plugins: Plugin[] }>('Introspection.Plugins', { filters }, options);
+      const [plugin] = response.plugins;
+      if (plugin !== undefined && plugin.initErr === null) throw error;
+      const why = plugin?.initErr?.message ?? 'the plugin is disabled (disabled_plugins)';
+      throw new CriPluginUnavailable(
+        `the containerd at ${this.socket} runs without its CRI plugin, so no pod starts: ${why}`,
+      );
+    }
   }
 
   /** The state of the running containerd and the handlers it has loaded. */
@@ -270,6 +283,8 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+/** containerd lists no plugin that is disabled; this one's error contains that of the plugins it needs. */
+type Plugin = { readonly initErr: { readonly message: string } | null };
 type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };
 
 /** Decoded messages are plain objects: enums by name, a default for every field that was not sent. */

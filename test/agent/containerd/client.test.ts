@@ -3,7 +3,10 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { loadedRuntimes, type ShimInfo } from '../../../agent/containerd/client.ts';
 import { CriError } from '../../../agent/containerd/error.ts';
-import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
+import { reasonForError } from '../../../agent/proof/outcome.ts';
+import type { Reason } from '../../../agent/reasons.ts';
+import { errorLine } from '../../../agent/sanitize.ts';
+import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
 type Scripts = Parameters<typeof fakeContainerd>[1];
@@ -60,6 +63,34 @@ describe('CriClient', { concurrency: true }, () => {
       assert.ok(error instanceof CriError);
       assert.equal(error.kind, kind);
       assert.ok(error.message.startsWith(words), error.message);
+    });
+  }
+
+  const CRI = { type: 'io.containerd.grpc.v1', id: 'cri' };
+  const FAILED = { ...CRI, initErr: { message: 'failed to find snapshotter "x"' } };
+  const PLUGINS: readonly [string, Script, Reason, message: RegExp][] = [
+    [
+      'that failed',
+      () => ({ plugins: [FAILED] }),
+      'CriPluginUnavailable',
+      /: failed to find snapshotter "x"$/,
+    ],
+    ['that is disabled', () => ({}), 'CriPluginUnavailable', /disabled_plugins/],
+    [
+      'of another version',
+      () => ({ plugins: [CRI] }),
+      'CheckFailed',
+      /^containerd's Version: unknown service$/,
+    ],
+  ];
+  for (const [name, Plugins, reason, message] of PLUGINS) {
+    it(`explains a CRI plugin ${name}`, async (t) => {
+      const Version = refuses('unknown service', status.UNIMPLEMENTED);
+      const { containerd, client } = await fakeContainerd(t, { Version, Plugins });
+      const error = await client.status().catch((cause: unknown) => cause);
+      assert.deepEqual([reasonForError(error), containerd.count('Status')], [reason, 0]);
+      assert.match(errorLine(error), message);
+      assert.deepEqual(containerd.requests[1]?.request.filters, ['type==io.containerd.grpc.v1,id==cri']);
     });
   }
 
