@@ -33,6 +33,10 @@ export type Runtime = {
   readonly snapshotter: string;
   /** Patterns (Go's path.Match) of the pod annotations that are copied into the OCI spec. */
   readonly podAnnotations: readonly string[];
+  /** Path of the OCI spec that containers, not sandboxes, are created from; "" for containerd's own. */
+  readonly baseRuntimeSpec: string;
+  /** Directory of the CNI configuration for its pods; "" for the node's. */
+  readonly cniConfDir: string;
 };
 
 /**
@@ -44,6 +48,8 @@ export type CriStatus = {
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
+  /** Why containerd has no network configuration from the directory of a handler, by handler. */
+  readonly cniErrors: ReadonlyMap<string, string>;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
@@ -153,7 +159,13 @@ export class CriClient {
       { signal },
     );
     const runtimes = loadedRuntimes(response.info.config);
-    return { ...version, runtimes, conditions: response.status?.conditions ?? [] };
+    const cniErrors = new Map(
+      [...runtimes.keys()].flatMap((handler) => {
+        const result = response.info[`lastCNILoadStatus.${handler}`] ?? 'OK';
+        return result === 'OK' ? [] : [[handler, result]];
+      }),
+    );
+    return { ...version, runtimes, cniErrors, conditions: response.status?.conditions ?? [] };
   }
 
   /** Has containerd resolve and execute a shim, given its runtime type or absolute path. */
@@ -325,6 +337,8 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
       options: typeof raw?.options === 'object' ? { ...raw.options } : {},
       snapshotter: text(raw?.snapshotter),
       podAnnotations: Array.isArray(patterns) ? patterns.filter((each) => typeof each === 'string') : [],
+      baseRuntimeSpec: text(raw?.baseRuntimeSpec),
+      cniConfDir: text(raw?.cniConfDir),
     });
   }
   return runtimes;

@@ -12,6 +12,13 @@ import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 type Scripts = Parameters<typeof fakeContainerd>[1];
 
 describe('CriClient', { concurrency: true }, () => {
+  it("reads why containerd has no network from a handler's directory", async (t) => {
+    const info = { config: CONFIG, 'lastCNILoadStatus.default': 'none', 'lastCNILoadStatus.runc': 'OK' };
+    const Status = () => ({ info: { ...info, 'lastCNILoadStatus.runsc': 'no network config found' } });
+    const { client } = await fakeContainerd(t, { Status });
+    assert.deepEqual((await client.status()).cniErrors, new Map([['runsc', 'no network config found']]));
+  });
+
   it('decodes no pod labels, because their number is unlimited', async (t) => {
     const labels = Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`l${n}`, '']));
     const { containerd, client } = await fakeContainerd(t);
@@ -28,6 +35,7 @@ describe('CriClient', { concurrency: true }, () => {
       runtimeName: 'containerd',
       runtimeVersion: 'v2.4.2',
       runtimes: loadedRuntimes(CONFIG),
+      cniErrors: new Map(),
       conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
     });
     const requests = containerd.requests.map(({ request }) => request);
@@ -180,9 +188,18 @@ const runsc = {
   runtimeType: 'io.containerd.runsc.v1',
   runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
   snapshotter: 'native',
+  baseRuntimeSpec: '/etc/containerd/base.json',
+  cniConfDir: '/etc/cni/own.d',
   options: { ConfigPath: '/etc/containerd/runsc.toml' },
 };
-const runc = { runtimeType: 'io.containerd.runc.v2', runtimePath: '', snapshotter: '', options: null };
+const runc = {
+  runtimeType: 'io.containerd.runc.v2',
+  runtimePath: '',
+  snapshotter: '',
+  baseRuntimeSpec: '',
+  cniConfDir: '',
+  options: null,
+};
 const CREDENTIALS = { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } };
 /** The configuration in the status of containerd 1.7.34, shortened. */
 const V1 = {
@@ -231,7 +248,7 @@ describe('loadedRuntimes', () => {
   it('treats fields of the wrong type as absent', () => {
     const runtimes = { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } };
     const odd = { containerd: { runtimes } };
-    const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
+    const empty = { ...runc, runtimeType: '', options: {}, podAnnotations: [] };
     assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
   });
 
