@@ -43,7 +43,8 @@ const REMEDIES = {
     RunscTooOld: 'Install a newer gVisor release.',
     SidecarMissing: 'Install the gvisor-bin directory of the same release beside runsc.',
     ReleaseSkew: 'Install runsc, the shim and gvisor-bin from one release.',
-    IsolationWeakened: 'Remove the named flag from [runsc_config], or accept it knowingly.',
+    IsolationWeakened:
+      "Remove the named flag from [runsc_config], or what the message names from the handler's base_runtime_spec and restart containerd; or accept it knowingly.",
     AnnotationsPassFlags:
       'Remove the named patterns from pod_annotations of the handler, or name only harmless annotations, such as dev.gvisor.spec.mount.*, and restart containerd.',
     KvmMissing:
@@ -63,6 +64,8 @@ const REMEDIES = {
       'Write systemd-cgroup = "true" into [runsc_config] where the kubelet uses the systemd driver, and remove it where it uses cgroupfs.',
     GpuDriverUnsupported:
       'Install one of the NVIDIA drivers that the message names, or a gVisor release that supports this one (docs/gpu.md). Until then pods with a GPU do not start here, and with the flag nvproxy no pod does.',
+    NetworkNotReady:
+      "Put a valid CNI configuration into the handler's cni_conf_dir; or remove cni_conf_dir from the handler, so that its pods use the node's network, and restart containerd.",
     GuestIsHostKernel: "Do not run untrusted code here: the handler gives pods the host's kernel.",
     GuestNotGVisor: "Find out what the handler runs: the sandbox is neither gVisor's nor runc's.",
   },
@@ -75,6 +78,8 @@ const REMEDIES = {
     WritesUnguarded:
       'Apply the admission policies of manifests/base, bound to Deny: without them this agent could write other nodes.',
     ContainerdUnreachable: 'Start containerd, or set CRI_SOCKET to the socket it listens on.',
+    CriPluginUnavailable:
+      "Repair what the message names in containerd's configuration, or take the plugin out of disabled_plugins, and restart containerd. If the kubelet uses another containerd, set CRI_SOCKET to its socket.",
     RuntimeUnsupported: 'Keep the agent off this node: it supports only containerd.',
     WrongRuntime:
       "Set CRI_SOCKET to the socket that the node's kubelet uses (its containerRuntimeEndpoint): pods run elsewhere.",

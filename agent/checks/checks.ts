@@ -12,6 +12,7 @@ import { isolation } from './isolation.ts';
 import { kernel } from './kernel.ts';
 import { kvm } from './kvm.ts';
 import { limits } from './limits.ts';
+import { network } from './network.ts';
 import { runsc } from './runsc.ts';
 import { runscConfig } from './runsc-config.ts';
 import { runscRelease } from './runsc-release.ts';
@@ -35,7 +36,7 @@ export const CAUSE_CHECKS: readonly Check[] = [
   kvm,
 ];
 
-export const EVIDENCE_CHECKS: readonly Check[] = [isolation, limits, runscRelease, gpu];
+export const EVIDENCE_CHECKS: readonly Check[] = [isolation, network, limits, runscRelease, gpu];
 
 export const CHECKS: readonly Check[] = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 

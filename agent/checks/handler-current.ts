@@ -37,6 +37,8 @@ export function changedSettings(loaded: Runtime, configured: Runtime): readonly 
     ['runtime_path', loaded.runtimePath, configured.runtimePath],
     ['snapshotter', loaded.snapshotter, configured.snapshotter],
     ['pod_annotations', loaded.podAnnotations, configured.podAnnotations],
+    ['base_runtime_spec', loaded.baseRuntimeSpec, configured.baseRuntimeSpec],
+    ['cni_conf_dir', loaded.cniConfDir, configured.cniConfDir],
     ...[...options].sort().map((key) => [key, loaded.options[key], configured.options[key]] as const),
   ];
   return pairs

@@ -1,6 +1,7 @@
 import type { Reason } from '../reasons.ts';
+import { readBaseSpec } from '../runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
-import { annotationsPassed, UNKNOWN, weaknessesOf } from '../runsc/flags.ts';
+import { annotationsPassed, UNKNOWN, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { at, blocker, type CheckResult, type Evidence, pass, skip, warning } from './finding.ts';
 
@@ -13,7 +14,7 @@ type Problem = {
   readonly evidence: readonly Evidence[];
 };
 
-/** Is isolation intact: the flags in force, the seccomp filter, and the annotations that pods may set? */
+/** Is isolation intact: the flags in force, the seccomp filter, and what the handler adds to pods or lets them set? */
 export const isolation: Check = {
   id: 'isolation',
   title: 'Nothing weakens the sandbox',
@@ -26,13 +27,19 @@ export const isolation: Check = {
         'The sandbox runs without a seccomp filter, so that an escape from it reaches every system call';
       return blocker('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
     }
-    const problems = [await weakFlags(inputs, witness.flags), await passedAnnotations(inputs)].filter(
-      (problem) => problem !== undefined,
-    );
+    const { baseRuntimeSpec } = await inputs.runtime();
+    const problems = [
+      await weakFlags(inputs, witness.flags),
+      await weakSpec(inputs, baseRuntimeSpec),
+      await passedAnnotations(inputs),
+    ].filter((problem) => problem !== undefined);
     const worst = problems.find(({ isBlocker }) => isBlocker) ?? problems[0];
-    if (worst === undefined)
-      return pass('No flag in force weakens the sandbox', [{ value: `${process}, with a seccomp filter` }]);
-    return resultOf(worst, problems);
+    if (worst !== undefined) return resultOf(worst, problems);
+    const spec = baseRuntimeSpec === '' ? [] : [{ file: baseRuntimeSpec, value: 'base_runtime_spec' }];
+    return pass('No flag in force weakens the sandbox', [
+      { value: `${process}, with a seccomp filter` },
+      ...spec,
+    ]);
   },
 };
 
@@ -60,10 +67,23 @@ async function weakFlags(
     const line = lines.get(flag);
     return at(line === undefined ? {} : { file, line }, `${flag} = "${value}": ${why}`);
   });
-  const named = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
   const weaken = worst.why === UNKNOWN ? 'may weaken' : 'weaken';
-  const message = `Flags of runsc ${weaken} the sandbox (${named}): ${worst.why}`;
+  const message = `Flags of runsc ${weaken} the sandbox (${namesOf(weak)}): ${worst.why}`;
   return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
+}
+
+/** What the handler's base spec adds to containers, which the sandbox of a proof does not show. */
+async function weakSpec({ sources }: CheckInputs, file: string): Promise<Problem | undefined> {
+  const weak = file === '' ? [] : await readBaseSpec(sources.host, file);
+  const [worst] = weak;
+  if (worst === undefined) return undefined;
+  const message = `base_runtime_spec "${file}" of the handler "${sources.handler}" weakens each sandbox (${namesOf(weak)}): ${worst.why}`;
+  const evidence = weak.map(({ flag, value, why }) => at({ file }, `${flag} = "${value}": ${why}`));
+  return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
+}
+
+function namesOf(weak: readonly Weakness[]): string {
+  return weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
 }
 
 /**

@@ -2,7 +2,7 @@ import { addAbortListener } from 'node:events';
 import { posix } from 'node:path';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
 import type { Root } from 'protobufjs/light.js';
-import { CriError } from './error.ts';
+import { CriError, CriPluginUnavailable } from './error.ts';
 import { SCHEMA } from './schema.ts';
 
 /** Timeouts of calls that set none, in milliseconds. */
@@ -33,6 +33,10 @@ export type Runtime = {
   readonly snapshotter: string;
   /** Patterns (Go's path.Match) of the pod annotations that are copied into the OCI spec. */
   readonly podAnnotations: readonly string[];
+  /** Path of the OCI spec that containers, not sandboxes, are created from; "" for containerd's own. */
+  readonly baseRuntimeSpec: string;
+  /** Directory of the CNI configuration for its pods; "" for the node's. */
+  readonly cniConfDir: string;
 };
 
 /**
@@ -44,6 +48,8 @@ export type CriStatus = {
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
+  /** Why containerd has no network configuration from the directory of a handler, by handler. */
+  readonly cniErrors: ReadonlyMap<string, string>;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
@@ -127,8 +133,21 @@ export class CriClient {
     return posix.join(posix.dirname(this.socket), 'io.containerd.runtime.v2.task', NAMESPACE);
   }
 
-  version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
-    return this.#call('Version', {}, options);
+  /** Rejects with a {@link CriPluginUnavailable} if containerd answers without its CRI plugin. */
+  async version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
+    try {
+      return await this.#call('Version', {}, options);
+    } catch (error) {
+      if (!(error instanceof CriError) || error.kind !== 'unsupported') throw error;
+      const filters = ['type==io.containerd.grpc.v1,id==cri'];
+      const response = await this.#call<{ plugins: Plugin[] }>('Introspection.Plugins', { filters }, options);
+      const [plugin] = response.plugins;
+      if (plugin !== undefined && plugin.initErr === null) throw error;
+      const why = plugin?.initErr?.message ?? 'the plugin is disabled (disabled_plugins)';
+      throw new CriPluginUnavailable(
+        `the containerd at ${this.socket} runs without its CRI plugin, so no pod starts: ${why}`,
+      );
+    }
   }
 
   /** The state of the running containerd and the handlers it has loaded. */
@@ -140,7 +159,13 @@ export class CriClient {
       { signal },
     );
     const runtimes = loadedRuntimes(response.info.config);
-    return { ...version, runtimes, conditions: response.status?.conditions ?? [] };
+    const cniErrors = new Map(
+      [...runtimes.keys()].flatMap((handler) => {
+        const result = response.info[`lastCNILoadStatus.${handler}`] ?? 'OK';
+        return result === 'OK' ? [] : [[handler, result]];
+      }),
+    );
+    return { ...version, runtimes, cniErrors, conditions: response.status?.conditions ?? [] };
   }
 
   /** Has containerd resolve and execute a shim, given its runtime type or absolute path. */
@@ -270,6 +295,8 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+/** containerd lists no plugin that is disabled; this one's error contains that of the plugins it needs. */
+type Plugin = { readonly initErr: { readonly message: string } | null };
 type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };
 
 /** Decoded messages are plain objects: enums by name, a default for every field that was not sent. */
@@ -310,6 +337,8 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
       options: typeof raw?.options === 'object' ? { ...raw.options } : {},
       snapshotter: text(raw?.snapshotter),
       podAnnotations: Array.isArray(patterns) ? patterns.filter((each) => typeof each === 'string') : [],
+      baseRuntimeSpec: text(raw?.baseRuntimeSpec),
+      cniConfDir: text(raw?.cniConfDir),
     });
   }
   return runtimes;

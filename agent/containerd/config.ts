@@ -217,8 +217,17 @@ type Decoded = {
   readonly wrong?: { readonly keys: readonly string[]; readonly problem: string };
 };
 
+const TEXTS = ['runtime_type', 'runtime_path', 'snapshotter', 'base_runtime_spec', 'cni_conf_dir'];
+
 /** A handler of which only the type is known. */
-const BARE = { runtimePath: '', snapshotter: '', options: {}, podAnnotations: [] };
+const BARE = {
+  runtimePath: '',
+  snapshotter: '',
+  options: {},
+  podAnnotations: [],
+  baseRuntimeSpec: '',
+  cniConfDir: '',
+};
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
 const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
@@ -241,9 +250,7 @@ function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
   if (table !== undefined && !(table instanceof Map)) return wrong(['runtimes'], 'runtimes is not a table');
   for (const [name, value] of table ?? []) {
     if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
-    const notText = ['runtime_type', 'runtime_path', 'snapshotter'].find(
-      (key) => value.has(key) && typeof value.get(key) !== 'string',
-    );
+    const notText = TEXTS.find((key) => value.has(key) && typeof value.get(key) !== 'string');
     if (notText) return wrong(['runtimes', name], `${notText} is not a string`);
     if (value.has('options') && !(value.get('options') instanceof Map))
       return wrong(['runtimes', name], 'options is not a table');
@@ -267,6 +274,8 @@ function decodeRuntime(table: TomlTable, builtIn: RuntimeTable = { ...BARE, runt
     runtimeType: text('runtime_type', builtIn.runtimeType),
     runtimePath: text('runtime_path'),
     snapshotter: text('snapshotter'),
+    baseRuntimeSpec: text('base_runtime_spec'),
+    cniConfDir: text('cni_conf_dir'),
     podAnnotations: Array.isArray(patterns) ? patterns.map(String) : [],
     options: options ? (toPlain(options) as Record<string, unknown>) : {},
     table,

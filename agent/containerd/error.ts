@@ -13,6 +13,11 @@ export class CriError extends Error {
   }
 }
 
+/** containerd answers without the plugin that starts pods. */
+export class CriPluginUnavailable extends Error {
+  override readonly name = 'CriPluginUnavailable';
+}
+
 /** grpc-js's errors for a peer that does not speak this API. */
 const NOT_CONTAINERD = /^(Response message parsing error|Error deserializing)|Protocol error|NGHTTP2/;
 

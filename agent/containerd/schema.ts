@@ -93,6 +93,10 @@ const runtimeV1 = {
 const introspectionV1 = {
   ServerRequest: NOTHING,
   ServerResponse: message({ pid: [2, 'uint64'] }),
+  PluginsRequest: message({ filters: [1, repeated('string')] }),
+  PluginsResponse: message({ plugins: [1, repeated('Plugin')] }),
+  Plugin: message({ type: [1, 'string'], id: [2, 'string'], initErr: [7, 'Status'] }),
+  Status: message({ message: [2, 'string'] }),
   PluginInfoRequest: message({ type: [1, 'string'], id: [2, 'string'], options: [3, 'AnyRuntimeRequest'] }),
   AnyRuntimeRequest: message({ typeUrl: [1, 'string'], value: [2, 'RuntimeRequest'] }),
   RuntimeRequest: message({ runtimePath: [1, 'string'] }),

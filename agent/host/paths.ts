@@ -114,7 +114,7 @@ export function isVisible(path: string, parts: readonly string[] | undefined): b
   return parts.some((part) => isWithin(path, part) || isWithin(part, path));
 }
 
-function isWithin(path: string, directory: string): boolean {
+export function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(`${directory}/`);
 }
 

@@ -1,5 +1,5 @@
 import { TimeoutError } from '../async.ts';
-import { CriError } from '../containerd/error.ts';
+import { CriError, CriPluginUnavailable } from '../containerd/error.ts';
 import { NotVisible } from '../host/paths.ts';
 import type { Reason } from '../reasons.ts';
 import { errorLine } from '../sanitize.ts';
@@ -139,6 +139,7 @@ export function interrupted(cause: string): Outcome {
 export function reasonForError(error: unknown): Reason {
   if (error instanceof NotVisible) return 'NotVisible';
   if (error instanceof WrongRuntime) return 'WrongRuntime';
+  if (error instanceof CriPluginUnavailable) return 'CriPluginUnavailable';
   if (error instanceof TimeoutError) return 'CheckTimedOut';
   if (!(error instanceof CriError)) return 'CheckFailed';
   if (error.kind === 'timeout') return 'CheckTimedOut';

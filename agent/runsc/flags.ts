@@ -151,7 +151,7 @@ export function weaknessesOf(
 }
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
-function truncate(text: string): string {
+export function truncate(text: string): string {
   return Buffer.from(sanitizeLine(text.slice(0, MAX_CHARACTERS))).toString();
 }
 

@@ -51,6 +51,8 @@ it('a generation goes once no handler, no journal of one, and no sandbox needs i
     options: { ConfigPath },
     snapshotter: '',
     podAnnotations: [],
+    baseRuntimeSpec: '',
+    cniConfDir: '',
   });
   const runtimes = new Map([
     ['runsc', runtime(unused.config)],

@@ -21,6 +21,8 @@ export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
     options: {},
     snapshotter: '',
     podAnnotations: [],
+    baseRuntimeSpec: '',
+    cniConfDir: '',
     ...changes,
   };
 }
@@ -32,6 +34,7 @@ export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, 
     runtimeName: 'containerd',
     runtimeVersion: release,
     runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
+    cniErrors: new Map(),
     conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
   };
 }

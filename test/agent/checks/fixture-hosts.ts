@@ -11,6 +11,7 @@ const notLoaded = (reason: string) => ({
   'handler-loaded': 'error HandlerNotLoaded',
   'handler-current': 'skipped',
   'handler-runtime': 'skipped',
+  network: 'skipped',
   'runsc-config': 'skipped',
 });
 /** The outcomes when the programs are in no directory that the agent searches. */

@@ -42,6 +42,10 @@ describe('changedSettings', () => {
       'runtime_path is "" and becomes "/x"',
       'SystemdCgroup is true and becomes ""',
     ]);
+    assert.deepEqual(changedSettings(loaded, { ...loaded, baseRuntimeSpec: '/s', cniConfDir: '/c' }), [
+      'base_runtime_spec is "" and becomes "/s"',
+      'cni_conf_dir is "" and becomes "/c"',
+    ]);
     assert.deepEqual(changedSettings({ ...loaded, podAnnotations: ['dev.gvisor.*'] }, loaded), [
       'pod_annotations is ["dev.gvisor.*"] and becomes []',
     ]);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import type { Evidence } from '../../../agent/checks/finding.ts';
+import { checkFailed, type Evidence } from '../../../agent/checks/finding.ts';
 import { isolation } from '../../../agent/checks/isolation.ts';
 import type { Witness } from '../../../agent/proof/witness.ts';
 import { sentryFlags } from '../../../agent/runsc/flags.ts';
@@ -100,6 +100,25 @@ describe('isolation', () => {
     const forbidden = sourcesOf('', { ...silent, forbidFlagOverride: true });
     await assert.rejects(outcomeOf(isolation, forbidden, witnessOf()), /ECONNREFUSED/);
   });
+
+  const SPECS: readonly (readonly [name: string, text: string | undefined, expected: string | RegExp])[] = [
+    ['adds nothing', '{"mounts":[]}', 'pass'],
+    ['binds the root', '{"mounts":[{"type":"bind","source":"/"}]}', 'blocker IsolationWeakened'],
+    ['adds rights', '{"process":{"capabilities":{"bounding":["CAP_BPF"]}}}', 'warning IsolationWeakened'],
+    ['is not JSON', '{"mounts":', /^Cannot judge base_runtime_spec "\/s.json": /],
+    ['is gone', undefined, /^base_runtime_spec "\/s.json" is gone/],
+  ];
+  for (const [name, text, expected] of SPECS) {
+    it(`judges a base spec that ${name}`, async (t) => {
+      const specOf = { cri: criWith({ baseRuntimeSpec: '/s.json' }) };
+      const sources = await sourcesWith(t, text === undefined ? {} : { '/s.json': text }, specOf);
+      const result = await inspect(isolation, sources, witnessOf()).catch(checkFailed);
+      if (typeof expected === 'string') assert.equal(outcome(result), expected);
+      else assert.match(result.message, expected);
+      // The file is watched, and an edit of it is judged at once.
+      assert.equal(result.evidence?.at(-1)?.file, typeof expected === 'string' ? '/s.json' : undefined);
+    });
+  }
 
   for (const seccomp of [0, 1, Number.NaN]) {
     it(`blocks for Seccomp ${seccomp}`, async (t) => {

@@ -3,12 +3,22 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { loadedRuntimes, type ShimInfo } from '../../../agent/containerd/client.ts';
 import { CriError } from '../../../agent/containerd/error.ts';
-import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
+import { reasonForError } from '../../../agent/proof/outcome.ts';
+import type { Reason } from '../../../agent/reasons.ts';
+import { errorLine } from '../../../agent/sanitize.ts';
+import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
 type Scripts = Parameters<typeof fakeContainerd>[1];
 
 describe('CriClient', { concurrency: true }, () => {
+  it("reads why containerd has no network from a handler's directory", async (t) => {
+    const info = { config: CONFIG, 'lastCNILoadStatus.default': 'none', 'lastCNILoadStatus.runc': 'OK' };
+    const Status = () => ({ info: { ...info, 'lastCNILoadStatus.runsc': 'no network config found' } });
+    const { client } = await fakeContainerd(t, { Status });
+    assert.deepEqual((await client.status()).cniErrors, new Map([['runsc', 'no network config found']]));
+  });
+
   it('decodes no pod labels, because their number is unlimited', async (t) => {
     const labels = Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`l${n}`, '']));
     const { containerd, client } = await fakeContainerd(t);
@@ -25,6 +35,7 @@ describe('CriClient', { concurrency: true }, () => {
       runtimeName: 'containerd',
       runtimeVersion: 'v2.4.2',
       runtimes: loadedRuntimes(CONFIG),
+      cniErrors: new Map(),
       conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
     });
     const requests = containerd.requests.map(({ request }) => request);
@@ -60,6 +71,34 @@ describe('CriClient', { concurrency: true }, () => {
       assert.ok(error instanceof CriError);
       assert.equal(error.kind, kind);
       assert.ok(error.message.startsWith(words), error.message);
+    });
+  }
+
+  const CRI = { type: 'io.containerd.grpc.v1', id: 'cri' };
+  const FAILED = { ...CRI, initErr: { message: 'failed to find snapshotter "x"' } };
+  const PLUGINS: readonly [string, Script, Reason, message: RegExp][] = [
+    [
+      'that failed',
+      () => ({ plugins: [FAILED] }),
+      'CriPluginUnavailable',
+      /: failed to find snapshotter "x"$/,
+    ],
+    ['that is disabled', () => ({}), 'CriPluginUnavailable', /disabled_plugins/],
+    [
+      'of another version',
+      () => ({ plugins: [CRI] }),
+      'CheckFailed',
+      /^containerd's Version: unknown service$/,
+    ],
+  ];
+  for (const [name, Plugins, reason, message] of PLUGINS) {
+    it(`explains a CRI plugin ${name}`, async (t) => {
+      const Version = refuses('unknown service', status.UNIMPLEMENTED);
+      const { containerd, client } = await fakeContainerd(t, { Version, Plugins });
+      const error = await client.status().catch((cause: unknown) => cause);
+      assert.deepEqual([reasonForError(error), containerd.count('Status')], [reason, 0]);
+      assert.match(errorLine(error), message);
+      assert.deepEqual(containerd.requests[1]?.request.filters, ['type==io.containerd.grpc.v1,id==cri']);
     });
   }
 
@@ -149,9 +188,18 @@ const runsc = {
   runtimeType: 'io.containerd.runsc.v1',
   runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
   snapshotter: 'native',
+  baseRuntimeSpec: '/etc/containerd/base.json',
+  cniConfDir: '/etc/cni/own.d',
   options: { ConfigPath: '/etc/containerd/runsc.toml' },
 };
-const runc = { runtimeType: 'io.containerd.runc.v2', runtimePath: '', snapshotter: '', options: null };
+const runc = {
+  runtimeType: 'io.containerd.runc.v2',
+  runtimePath: '',
+  snapshotter: '',
+  baseRuntimeSpec: '',
+  cniConfDir: '',
+  options: null,
+};
 const CREDENTIALS = { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } };
 /** The configuration in the status of containerd 1.7.34, shortened. */
 const V1 = {
@@ -200,7 +248,7 @@ describe('loadedRuntimes', () => {
   it('treats fields of the wrong type as absent', () => {
     const runtimes = { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } };
     const odd = { containerd: { runtimes } };
-    const empty = { runtimeType: '', runtimePath: '', options: {}, snapshotter: '', podAnnotations: [] };
+    const empty = { ...runc, runtimeType: '', options: {}, podAnnotations: [] };
     assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
   });
 

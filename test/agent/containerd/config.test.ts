@@ -109,11 +109,18 @@ describe('readContainerdConfig', () => {
   it('returns the options of a handler with the last file that sets it', async (t) => {
     const host = await tempHost(t, {
       [ROOT]: `version = 3\nimports = ["d/*.toml"]\n\n[${V3}.runsc]\n${RUNC}\n`,
-      '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\npod_annotations = ["dev.gvisor.*"]\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
+      '/etc/containerd/d/a.toml': `version = 3\n\n\n[${V3}.runsc]\n${RUNSC}\nsnapshotter = "native"\npod_annotations = ["dev.gvisor.*"]\nbase_runtime_spec = "/s"\ncni_conf_dir = "/c"\n[${V3}.runsc.options]\nConfigPath = "/x"\n`,
     });
     const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, '/etc/containerd/d/a.toml']);
-    const builtIn = { runtimePath: '', snapshotter: '', podAnnotations: [], options: {} };
+    const builtIn = {
+      runtimePath: '',
+      snapshotter: '',
+      podAnnotations: [],
+      options: {},
+      baseRuntimeSpec: '',
+      cniConfDir: '',
+    };
     assert.deepEqual(Object.fromEntries(runtimes), {
       runc: { ...builtIn, runtimeType: 'io.containerd.runc.v2' },
       runsc: {
@@ -121,6 +128,8 @@ describe('readContainerdConfig', () => {
         runtimePath: '',
         snapshotter: 'native',
         podAnnotations: ['dev.gvisor.*'],
+        baseRuntimeSpec: '/s',
+        cniConfDir: '/c',
         options: { ConfigPath: '/x' },
         file: '/etc/containerd/d/a.toml',
         line: 4,
