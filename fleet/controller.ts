@@ -273,6 +273,7 @@ export class FleetController {
     const { nodes, pods, agents, watchesUpSinceMs } = this.#cache;
     return viewFleet({
       upToDate: watchesUpSinceMs !== undefined,
+      nowMs: this.#nowMs,
       nodes,
       pods,
       agents,
