@@ -72,6 +72,8 @@ const REMEDIES = {
   Unknown: {
     AgentLost:
       "Find out why the agent's pod on this node is not Ready: kubectl get pods -A -o wide -l app.kubernetes.io/name=gvisor-ready. Its next proof restores the label.",
+    AgentCannotWrite:
+      'Repair what keeps the agent from writing its Node. After a 401 delete its pod, which gets a new token; after a 403 apply the manifests; otherwise find out why the pod does not reach the API server. Then it writes its verdict by itself.',
     AgentStarting: 'Wait for the first proof to end.',
     NodeRebooted:
       "Wait for the first proof in this boot. If none comes, find out why the agent's pod on this node is not Ready: kubectl get pods -A -o wide -l app.kubernetes.io/name=gvisor-ready.",

@@ -20,10 +20,11 @@ import {
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, staleLabels } from './objects.ts';
-import { AgentReports, isAgentLive } from './reports.ts';
+import { refutedLabels } from './refutation.ts';
+import { AgentReports, fetchReport, isAgentLive } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
 import { type FleetView, viewFleet } from './view.ts';
-import { taintExposed, type Withdrawal, withdraw, withdrawRebooted } from './withdraw.ts';
+import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
 
 /** Nodes that are written concurrently. */
 const MAX_WRITES = 16;
@@ -52,8 +53,8 @@ export type FleetOptions = ApiAccess & {
 };
 
 /**
- * Follows Nodes and agents, and withdraws the labels of rebooted nodes and of lost agents. It decides every two seconds,
- * and immediately when a node reboots.
+ * Follows Nodes and agents, and withdraws the labels of rebooted nodes, of lost agents, and those that agents refute. It
+ * decides every two seconds, and immediately when a node reboots.
  */
 export class FleetController {
   readonly #options: FleetOptions;
@@ -82,7 +83,7 @@ export class FleetController {
     this.#cache = new ClusterCache(options, (node) => {
       if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
-    this.#reports = new AgentReports(options.settings.reportIntervalMs);
+    this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
     this.#events = new FleetEvents(options);
   }
 
@@ -139,7 +140,8 @@ export class FleetController {
     const { timeouts, taint } = this.#options.settings;
     const clock = this.#time.clock();
     this.#decidedMs = clock.nowMs;
-    const observed = this.#cache.observe(this.#withdrawn);
+    const cached = this.#cache.observe(this.#withdrawn);
+    const observed = { ...cached, refutedMs: this.#refutedMs(cached.nodes) };
     const last = this.#decision;
     const decision = decide(observed, last?.memory, clock, timeouts);
     this.#decision = decision;
@@ -157,8 +159,19 @@ export class FleetController {
     };
     start(decision.rebooted, (node) => this.#withdrawRebooted(node, signal));
     if (taint) start(decision.exposed, (node) => this.#taint(node, signal));
+    start(decision.refuted, (node) => this.#withdrawRefuted(node, signal));
     start(decision.withdraw.keys(), (node) =>
       this.#withdrawLost(node, decision.withdraw.get(node.name) ?? timeouts.agentTimeoutMs, signal),
+    );
+  }
+
+  /** When the reports that refute a label were read, by the name of the node. */
+  #refutedMs(nodes: readonly FleetNode[]): ReadonlyMap<string, number> {
+    return new Map(
+      nodes.flatMap((node) => {
+        const { refutation, readMs = 0 } = this.#reports.get(node.name) ?? {};
+        return refutedLabels(node, refutation).length > 0 ? [[node.name, readMs] as const] : [];
+      }),
     );
   }
 
@@ -208,10 +221,22 @@ export class FleetController {
       wallMs: this.#wallMs,
       signal,
     });
-    if ('kept' in done)
-      this.#cache.markReady(node.name); // restarts its timer
-    else this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
-    this.#report(node, 'AgentLost', done);
+    if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
+    this.#reportCounted(node, 'AgentLost', done);
+  }
+
+  async #withdrawRefuted(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, config } = this.#options;
+    const done = await withdrawRefuted(node, {
+      kube,
+      namespace: namespaceOf(config),
+      fetchReport: (address) => fetchReport(address, signal),
+      isAllowed: () => this.#decision?.breaker.length === 0,
+      wallMs: this.#wallMs,
+      signal,
+    });
+    if ('kept' in done) this.#reports.dropRefutation(node.name); // restarts its timer
+    this.#reportCounted(node, 'AgentCannotWrite', done);
   }
 
   async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
@@ -224,6 +249,13 @@ export class FleetController {
     const { kube, log } = this.#options;
     if (await taintExposed(node, { kube, wallMs: this.#wallMs, signal }))
       log.info({ node: node.name }, 'node tainted until it is proven again');
+  }
+
+  /** Reports a withdrawal that the circuit breaker counts. */
+  #reportCounted(node: FleetNode, reason: Reason, done: Withdrawal): void {
+    if ('message' in done)
+      this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
+    this.#report(node, reason, done);
   }
 
   #report(node: FleetNode, reason: Reason, done: Withdrawal): void {
@@ -241,6 +273,7 @@ export class FleetController {
     const { nodes, pods, agents, watchesUpSinceMs } = this.#cache;
     return viewFleet({
       upToDate: watchesUpSinceMs !== undefined,
+      nowMs: this.#nowMs,
       nodes,
       pods,
       agents,
@@ -256,8 +289,8 @@ export class FleetController {
 
 /** Whether a decision asks for a write of a node. */
 function isWanted(decision: Decision | undefined, name: string): boolean {
-  const { withdraw, rebooted = [], exposed = [] } = decision ?? {};
-  return withdraw?.has(name) || [rebooted, exposed].some((names) => names.includes(name));
+  const { withdraw, refuted = [], rebooted = [], exposed = [] } = decision ?? {};
+  return withdraw?.has(name) || [refuted, rebooted, exposed].some((names) => names.includes(name));
 }
 
 /** The reporting component of events; the admission policy allows no other. */

@@ -29,6 +29,8 @@ export type Observed = {
   readonly agents?: AgentSet;
   /** Names of the nodes with an agent that was Ready at any time since the last decision. */
   readonly readyAgents: ReadonlySet<string>;
+  /** When the latest report that refutes a label of its node was read, monotonic, by the node's name. */
+  readonly refutedMs: ReadonlyMap<string, number>;
   /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
   readonly watchesUpSinceMs?: number;
   /** When this controller withdrew each Node's label within {@link DAMPING_MS}, monotonic, by uid. */
@@ -42,8 +44,8 @@ export type Clock = { readonly nowMs: number; readonly wallMs: number };
 export const BREAKER_REASONS = {
   ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
   AgentsGone: 'The DaemonSet of the agents does not exist.',
-  TooManyLost: 'Too many labelled nodes lost their agents at once.',
-  TooFewLeft: 'A third of the nodes that were labelled have no agent.',
+  TooManyLost: 'Too many labelled nodes at once lost their agents, or are refuted by them.',
+  TooFewLeft: 'A third of the nodes that were labelled have no agent, or are refuted by it.',
 } as const;
 
 export type BreakerReason = keyof typeof BREAKER_REASONS;
@@ -65,8 +67,20 @@ function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): n
 /** The timeout of a node whose agent a rollout replaces: pulling an image takes minutes. */
 const ROLLOUT_TIMEOUT_MS = 900_000;
 
-/** A labelled node that has been without a Ready agent for so long, and is due after `timeoutMs`. */
-export type Lost = { readonly node: FleetNode; readonly forMs: number; readonly timeoutMs: number };
+/**
+ * How long an agent must refute a label, in two readings at least: one that can write withdraws it within a second, and is
+ * never raced.
+ */
+const REFUTED_MS = 30_000;
+
+/** A labelled node without a Ready agent, or with one that refutes its label. */
+type Lost = {
+  readonly node: FleetNode;
+  /** Whether the circuit breaker counts it: after a third of its timeout, so that the breaker opens before the first of many is due. */
+  readonly isCounted: boolean;
+  /** Whether its timeout has passed. */
+  readonly isDue: boolean;
+};
 
 /** Input of the circuit breaker besides the state of the cluster. */
 type BreakerInput = {
@@ -128,16 +142,15 @@ function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): Reado
   return new Set(nodes.map(({ name }) => name).filter((name) => !kept.has(name)));
 }
 
-/** The lost nodes that count: after a third of the timeout, so that the breaker opens before the first of many is due. */
-function countedNodes({ lost, timeouts }: BreakerInput): readonly FleetNode[] {
-  return lost.filter(({ forMs }) => forMs >= timeouts.agentTimeoutMs / 3).map(({ node }) => node);
+function countedNodes({ lost }: BreakerInput): ReadonlySet<FleetNode> {
+  return new Set(lost.filter(({ isCounted }) => isCounted).map(({ node }) => node));
 }
 
 /** Whether more nodes are without an agent than may lose the label. */
 function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolean {
   const { clock, timeouts } = input;
   const { windowMs, share } = timeouts;
-  const gone = new Set(countedNodes(input).map(({ uid }) => uid));
+  const gone = new Set([...countedNodes(input)].map(({ uid }) => uid));
   for (const [uid, times] of withdrawn)
     if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
   for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
@@ -150,17 +163,19 @@ const FLOOR_SHARE = 1 / 3;
 
 /** Whether one more withdrawal would leave too few of the labels that there were before. */
 function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
-  const due = countedNodes(input).length;
-  const gone = nodes.filter(
-    (node) => (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name),
-  ).length;
+  const due = countedNodes(input).size;
+  const isGone = (node: FleetNode) =>
+    node.verdict?.reason === 'AgentCannotWrite'
+      ? wasLost(node)
+      : (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name);
+  const gone = nodes.filter(isGone).length;
   const labelled = nodes.filter(isLabelled).length;
   return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
 }
 
 /** Whether any controller withdrew the label. A kubelet can forge the condition, but not the label that a withdrawal leaves. */
 function wasLost({ label, verdict }: FleetNode): boolean {
-  return label === 'false' && verdict?.reason === 'AgentLost';
+  return label === 'false' && ['AgentLost', 'AgentCannotWrite'].includes(verdict?.reason ?? '');
 }
 
 /**
@@ -184,6 +199,8 @@ export type Memory = {
   readonly timersFromMs: number;
   /** Since when each Ready node has been without a Ready agent, by uid. */
   readonly agentLostSinceMs: ReadonlyMap<string, number>;
+  /** Since when the agent of each Ready node has refuted its label, by uid. */
+  readonly refutedSinceMs: ReadonlyMap<string, number>;
   /** When all watches were last up. */
   readonly watchesUpAtMs?: number;
   /** When the recovery delay after an outage of the API server ends. */
@@ -199,6 +216,8 @@ export type Decision = {
    * Ready agent, at least.
    */
   readonly withdraw: ReadonlyMap<string, number>;
+  /** Names of the nodes whose labels are to be withdrawn once their agents refute them again. */
+  readonly refuted: readonly string[];
   /** Names of the nodes with a label that dates from an earlier boot; the circuit breaker does not apply to them. */
   readonly rebooted: readonly string[];
   /** Names of the nodes to taint until an agent proves them again. */
@@ -220,7 +239,10 @@ const JUMP_MS = 10_000;
 /** A shorter interruption of a watch is a routine renewal. */
 const AWAY_MS = 10_000;
 
-/** Decides which nodes lose their label: rebooted ones, and those of lost agents unless the circuit breaker is open. */
+/**
+ * Decides which nodes lose their label: rebooted ones, and unless the circuit breaker is open those of lost agents and those
+ * that their agents refute.
+ */
 export function decide(
   observed: Observed,
   last: Memory | undefined,
@@ -234,7 +256,15 @@ export function decide(
     last === undefined || hasJumped(last.clock, clock) ? nowMs : last.timersFromMs,
     watchesUpSinceMs ?? nowMs,
   );
-  const agentLostSinceMs = trackLostAgents(observed, last?.agentLostSinceMs, nowMs);
+  const { readyAgents, refutedMs } = observed;
+  const since = (known: ReadonlyMap<string, number> | undefined, holds: (name: string) => boolean) =>
+    new Map(
+      observed.nodes
+        .filter(({ ready, name }) => ready && holds(name))
+        .map(({ uid }) => [uid, known?.get(uid) ?? nowMs]),
+    );
+  const agentLostSinceMs = since(last?.agentLostSinceMs, (name) => !readyAgents.has(name));
+  const refutedSinceMs = since(last?.refutedSinceMs, (name) => refutedMs.has(name));
   const away = watchesUpSinceMs === undefined ? last?.watchesUpAtMs !== undefined : nowMs < recoversAtMs;
   const rollout = trackRollout(observed, last?.rollout, { nowMs, recoveryMs: timeouts.recoveryMs });
   const rolling = nowMs < rollout.untilMs;
@@ -244,15 +274,15 @@ export function decide(
     const timeoutMs = timeoutAfter(withdrawals(node), timeouts);
     return replaced.has(node.name) ? Math.max(timeoutMs, ROLLOUT_TIMEOUT_MS) : timeoutMs;
   };
-  const timers = { agentLostSinceMs, timersFromMs, clock, timeouts, timeoutOf };
+  const timers = { agentLostSinceMs, refutedSinceMs, timersFromMs, clock, timeouts, timeoutOf };
   const lost = lostNodes(observed.nodes, timers);
-  const breaker = breakerReasons(observed, { lost, away, clock, timeouts });
+  const refuted = refutedNodes(observed, timers);
+  const breaker = breakerReasons(observed, { lost: [...lost, ...refuted], away, clock, timeouts });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
   const due = new Map(
-    lost.flatMap(({ node, forMs, timeoutMs }) =>
-      forMs >= timeoutMs ? [[node.name, timeoutMs] as const] : [],
-    ),
+    lost.flatMap(({ node, isDue }) => (isDue ? [[node.name, timeoutOf(node)] as const] : [])),
   );
+  const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));
   const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
   return {
@@ -260,15 +290,17 @@ export function decide(
       clock,
       timersFromMs: closed ? nowMs : timersFromMs,
       agentLostSinceMs,
+      refutedSinceMs,
       ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
       recoversAtMs,
       rollout,
       breaker,
     },
     withdraw: isAllowed ? due : new Map(),
+    refuted: isAllowed ? refutedDue : [],
     rebooted: observed.nodes.filter((node) => staleLabels(node).length > 0).map(({ name }) => name),
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
-    paused: isAllowed ? [] : [...due.keys()],
+    paused: isAllowed ? [] : [...new Set([...due.keys(), ...refutedDue])],
     breaker,
     rolling,
     damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
@@ -290,19 +322,7 @@ function recoversAt(
   return watchesUpSinceMs - watchesUpAtMs < AWAY_MS ? recoversAtMs : watchesUpSinceMs + recoveryMs;
 }
 
-function trackLostAgents(
-  { nodes, readyAgents }: Observed,
-  last: Memory['agentLostSinceMs'] | undefined,
-  nowMs: number,
-): ReadonlyMap<string, number> {
-  return new Map(
-    nodes
-      .filter(({ ready, name }) => ready && !readyAgents.has(name))
-      .map(({ uid }) => [uid, last?.get(uid) ?? nowMs]),
-  );
-}
-
-type Timers = Pick<Memory, 'agentLostSinceMs' | 'timersFromMs'> & {
+type Timers = Pick<Memory, 'agentLostSinceMs' | 'refutedSinceMs' | 'timersFromMs'> & {
   readonly clock: Clock;
   readonly timeouts: FleetTimeouts;
   readonly timeoutOf: (node: FleetNode) => number;
@@ -316,6 +336,20 @@ function lostNodes(
     const sinceMs = agentLostSinceMs.get(node.uid);
     if (sinceMs === undefined || !isLabelled(node)) return [];
     if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
-    return { node, forMs: clock.nowMs - Math.max(sinceMs, timersFromMs), timeoutMs: timeoutOf(node) };
+    const forMs = clock.nowMs - Math.max(sinceMs, timersFromMs);
+    return { node, isCounted: forMs >= timeouts.agentTimeoutMs / 3, isDue: forMs >= timeoutOf(node) };
+  });
+}
+
+function refutedNodes(
+  { nodes, refutedMs }: Observed,
+  { refutedSinceMs, timersFromMs, clock }: Timers,
+): readonly Lost[] {
+  return nodes.flatMap((node) => {
+    const [sinceMs, readMs] = [refutedSinceMs.get(node.uid), refutedMs.get(node.name)];
+    if (sinceMs === undefined || readMs === undefined) return [];
+    const fromMs = Math.max(sinceMs, timersFromMs);
+    const isCounted = clock.nowMs - fromMs >= REFUTED_MS / 3;
+    return { node, isCounted, isDue: readMs - fromMs >= REFUTED_MS };
   });
 }

@@ -281,8 +281,8 @@ export class ClusterCache {
     this.#readyAgents.add(node);
   }
 
-  /** The input of the next decision. */
-  observe(withdrawn: Observed['withdrawn']): Observed {
+  /** The input of the next decision, without what agents refute. */
+  observe(withdrawn: Observed['withdrawn']): Omit<Observed, 'refutedMs'> {
     const { nodes, pods, agents, watchesUpSinceMs } = this;
     for (const { ready, node } of pods) if (ready) this.markReady(node);
     const readyAgents = new Set(this.#readyAgents);

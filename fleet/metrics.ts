@@ -8,7 +8,11 @@ const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as
 /** Beside `process_*`. */
 const GAUGES = {
   gvisor_fleet_watches_up: ['Whether all watches of the API server are up.'],
-  gvisor_fleet_nodes: ['Nodes by the status and reason of the condition GVisorReady.', 'status', 'reason'],
+  gvisor_fleet_nodes: [
+    'Nodes by status and reason of the condition GVisorReady, or of the report that refutes it.',
+    'status',
+    'reason',
+  ],
   gvisor_fleet_node_labelled: ['Whether the label `ready` of a node is "true".', 'node'],
   gvisor_fleet_label_without_agent: [
     'A node that is Ready and labelled, and on which no agent is Ready.',

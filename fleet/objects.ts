@@ -104,7 +104,11 @@ export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handl
 }
 
 /** The labels that say "true", first that of the main handler. */
-export function readyLabels({ label, provenBoot, handlers }: FleetNode): readonly ReadyLabel[] {
+export function readyLabels({
+  label,
+  provenBoot,
+  handlers,
+}: Pick<FleetNode, 'label' | 'provenBoot' | 'handlers'>): readonly ReadyLabel[] {
   return [{ label, provenBoot }, ...handlers].filter((each) => each.label === 'true');
 }
 
@@ -120,7 +124,7 @@ export function staleLabels(node: FleetNode): readonly ReadyLabel[] {
 }
 
 /** Reasons with which this controller withdraws labels. */
-const WITHDRAWN = ['AgentLost', 'NodeRebooted'];
+const WITHDRAWN = ['AgentLost', 'AgentCannotWrite', 'NodeRebooted'];
 
 /**
  * Whether the taint should keep pods away, but is missing: from a labelled node that may come back in another boot, and

@@ -156,12 +156,27 @@ const STATUS = object<Status>({
   sandboxes: absentOr(SANDBOXES),
 });
 
+/** The part of a report that says what its agent has published. */
+const PUBLISHED = object({
+  node: text,
+  verdict: object(VERDICT),
+  handlers: absentOr(list(object({ handler: text, verdict: object(VERDICT) }), 16)),
+  nodeWrites: absentOr(object({ problem: absentOr(text) })),
+});
+
 const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);
 const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'proven';
 
 /** Whether a value is an agent's report, within limits: a compromised node may send anything. */
 export function isStatus(value: unknown): value is Status {
   return STATUS(value);
+}
+
+/** Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too. */
+export function isPublished(
+  value: unknown,
+): value is Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'> {
+  return PUBLISHED(value);
 }
 
 /** Whether a value is the part of a report about the installer, within the same limits. */

@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
-import { pooledMap } from '../agent/async.ts';
 import type { Installation } from '../agent/host/installation.ts';
 import { AGENT_PORT } from '../agent/kube/access.ts';
 import type { PodCounts } from '../agent/pods/pod.ts';
 import { type AgentPod, truncate } from './objects.ts';
+import { type Refutation, refutationOf } from './refutation.ts';
 import { isInstallation, isPodCounts, isSandboxes } from './report-shape.ts';
 import type { NodeInstallation } from './rollout.ts';
 
@@ -13,7 +13,12 @@ const TIMEOUT_MS = 10_000;
  * one from a compromised node could end this process.
  */
 const MAX_REPORT_BYTES = 512 * 1024;
-const CONCURRENCY = 8;
+/** Enough for 5,000 reports in 15 s. */
+const CONCURRENCY = 64;
+/** Of these, requests to agents that did not answer the last one or had none, so that silent agents do not delay others. */
+const MAX_DOUBTFUL = CONCURRENCY / 2;
+/** How often the agents that are due are looked for. */
+const SCHEDULE_MS = 500;
 const MAX_VERSION_LENGTH = 64;
 /** How far a node's clock may be ahead. */
 const MAX_CLOCK_SKEW_MS = 60_000;
@@ -75,17 +80,32 @@ export type AgentStatus = {
   readonly pods?: PodCounts;
   /** Absent where the installer was never used. */
   readonly installation?: NodeInstallation;
+  /** What it refutes. */
+  readonly refutation?: Refutation;
+  /** When the report was read, monotonic; absent where it never was. */
+  readonly readMs?: number;
   /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
   readonly unread?: boolean;
 };
 
-/** Polls the reports of all agents, each once per interval. */
-export class AgentReports {
-  readonly #statuses = new Map<string, AgentStatus & { readonly pod: string; readonly atMs: number }>();
-  readonly #intervalMs: number;
+/** The status of an agent's pod, and when its report was last requested, monotonic. */
+type Polled = AgentStatus & { readonly pod: string; readonly atMs: number };
 
-  constructor(intervalMs: number) {
+/** Polls the reports of all agents, each once per interval, also of those that are not Ready. */
+export class AgentReports {
+  readonly #statuses = new Map<string, Polled>();
+  readonly #intervalMs: number;
+  readonly #now: () => number;
+  /** The pods that are due, first those that answered the last time. */
+  #due: AgentPod[] = [];
+  /** Requests in flight, by node. */
+  readonly #polls = new Map<string, Promise<void>>();
+  #doubtful = 0;
+
+  /** `now`: a monotonic clock, milliseconds. */
+  constructor(intervalMs: number, now = () => performance.now()) {
     this.#intervalMs = intervalMs;
+    this.#now = now;
   }
 
   /** The latest status of the agent on a node. */
@@ -93,41 +113,72 @@ export class AgentReports {
     return this.#statuses.get(node);
   }
 
+  /** Forgets what the agent on a node refuted, until its report is read again. */
+  dropRefutation(node: string): void {
+    const { refutation: _, ...status } = this.#statuses.get(node) ?? {};
+    if ('pod' in status) this.#statuses.set(node, status);
+  }
+
   /** Polls until the signal aborts. */
   async run(pods: () => readonly AgentPod[], signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const ready = pods().filter((pod) => pod.ready && pod.address !== '');
-      this.#forgetOthers(ready);
-      const due = ready.filter((pod) => this.#isDue(pod));
-      await pooledMap(due, CONCURRENCY, async (pod) => {
-        if (!signal.aborted) await this.#poll(pod, signal);
+      const byNode = new Map<string, AgentPod>();
+      for (const pod of pods())
+        if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
+      for (const node of this.#statuses.keys()) if (!byNode.has(node)) this.#statuses.delete(node);
+      const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
+      this.#due = [...byNode.values()]
+        .filter(isFree)
+        .sort(
+          (a, b) =>
+            Number(this.#isDoubtful(a)) - Number(this.#isDoubtful(b)) || this.#dueMs(a) - this.#dueMs(b),
+        );
+      this.#pollDue(signal);
+      await timers.setTimeout(SCHEDULE_MS, undefined, { signal }).catch(() => {});
+    }
+    await Promise.all(this.#polls.values());
+  }
+
+  #pollDue(signal: AbortSignal): void {
+    while (this.#polls.size < CONCURRENCY && !signal.aborted) {
+      const [pod] = this.#due;
+      if (pod === undefined) return;
+      const isDoubtful = this.#isDoubtful(pod);
+      if (isDoubtful && this.#doubtful >= MAX_DOUBTFUL) return;
+      this.#due.shift();
+      if (isDoubtful) this.#doubtful++;
+      const poll = this.#poll(pod, signal).finally(() => {
+        if (isDoubtful) this.#doubtful--;
+        this.#polls.delete(pod.node);
+        this.#pollDue(signal);
       });
-      await timers.setTimeout(Math.min(this.#intervalMs / 10, 5_000), undefined, { signal }).catch(() => {});
+      this.#polls.set(pod.node, poll);
     }
   }
 
-  #forgetOthers(pods: readonly AgentPod[]): void {
-    const nodes = new Set(pods.map(({ node }) => node));
-    for (const node of this.#statuses.keys()) if (!nodes.has(node)) this.#statuses.delete(node);
+  /** When the agent is due, monotonic; 0 for one that was never asked. */
+  #dueMs({ node, name }: AgentPod): number {
+    const last = this.#statuses.get(node);
+    return last?.pod === name ? last.atMs + this.#intervalMs : 0;
   }
 
-  #isDue({ node, name }: AgentPod): boolean {
-    const status = this.#statuses.get(node);
-    return status?.pod !== name || performance.now() - status.atMs > this.#intervalMs;
+  #isDoubtful({ node }: AgentPod): boolean {
+    return this.#statuses.get(node)?.unread ?? true;
   }
 
   async #poll({ node, name, address }: AgentPod, signal: AbortSignal): Promise<void> {
-    const atMs = performance.now();
-    const last = this.#statuses.get(node);
+    const atMs = this.#now();
     try {
       const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
       const { version, provenAt, sandboxes, podCounts, installation } = report ?? {};
       if (typeof version !== 'string') throw new Error('no report');
       const provenAtMs = Date.parse(String(provenAt));
+      const refutation = refutationOf(report, node);
       this.#statuses.set(node, {
         version: truncate(version, MAX_VERSION_LENGTH),
         pod: name,
         atMs,
+        readMs: atMs,
         // False for NaN, an invalid time.
         ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS
           ? { provenAt: new Date(provenAtMs).toISOString() }
@@ -137,10 +188,14 @@ export class AgentReports {
           : {}),
         ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
         ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
+        ...(refutation && { refutation }),
+        unread: false,
       });
     } catch {
-      // The last status is kept; the pod's readiness comes from the API server.
-      this.#statuses.set(node, { version: last?.version ?? '', ...last, pod: name, atMs, unread: true });
+      // The last status is kept; the pod's readiness comes from the API server. What another pod refuted is over.
+      const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
+      const isSame = last.pod === name && refutation !== undefined;
+      this.#statuses.set(node, { ...last, pod: name, atMs, unread: true, ...(isSame ? { refutation } : {}) });
     }
   }
 }

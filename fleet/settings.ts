@@ -30,9 +30,9 @@ export const FLEET_SETTINGS = {
       '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready, and where a label is withdrawn.',
   },
   REPORT_INTERVAL: {
-    fallback: '5m',
-    meaning: 'How often the report of each agent is read, for the time of its last proof.',
-    bounds: [5_000, 86_400_000],
+    fallback: '15s',
+    meaning: 'How often the report of each agent is read.',
+    bounds: [5_000, 30_000],
   },
   PORT: { fallback: '9478', meaning: 'Port of the page and the metrics.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },

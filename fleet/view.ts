@@ -1,6 +1,7 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
+import { describeRefutation, refutedLabels } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 
@@ -29,6 +30,8 @@ export type Row = {
   readonly provenAt: string;
   readonly nodeReady: boolean;
   readonly cordoned: boolean;
+  /** Why its agent refutes a label that the node has; "" where it does not. */
+  readonly refuted: string;
   /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
   readonly violating: number;
   /** Sandboxes with a problem; 0 where that is unknown. */
@@ -46,6 +49,7 @@ export type Row = {
 
 /** Groups that are not named for a reason code. */
 export const GROUPS = {
+  refuted: 'LabelOutdated',
   alone: 'LabelWithoutAgent',
   notReady: 'NodeNotReady',
   problems: 'SandboxProblems',
@@ -68,6 +72,11 @@ export type Alarm = {
 export type FleetView = {
   /** Whether all watches are up; otherwise the view is the last known state. */
   readonly upToDate: boolean;
+  /**
+   * How old the report of any Ready agent may be, in seconds; absent while none was read. In steps, so that the ETag of
+   * /fleet seldom changes.
+   */
+  readonly reportAgeSeconds?: number;
   /** The nodes that should run gVisor, and how many of them are proven. */
   readonly expected: { readonly proven: number; readonly total: number };
   /** Nodes where gVisor is not expected, and nodes of which that is not known yet. */
@@ -103,6 +112,8 @@ export type FleetView = {
 /** Input of {@link viewFleet}. */
 export type FleetState = {
   readonly upToDate: boolean;
+  /** Monotonic. */
+  readonly nowMs: number;
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
   readonly agents: AgentSet | undefined;
@@ -139,6 +150,7 @@ export function viewFleet(state: FleetState): FleetView {
   );
   return {
     upToDate,
+    ...reportAge(rows, state),
     ...countsOf(rows),
     alarms: alarmsOf(rows, state),
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
@@ -162,6 +174,19 @@ export function filterView(view: FleetView, names: ReadonlySet<string>): FleetVi
   const withAgent = rows.filter(({ agent }) => agent !== 'none');
   const ready = withAgent.filter(({ agent }) => agent === 'ready').length;
   return { ...rest, ...countsOf(rows), agents: { desired: withAgent.length, ready }, nodes: rows };
+}
+
+const AGE_STEP_MS = 15_000;
+
+function reportAge(
+  rows: readonly Row[],
+  { statusOf, nowMs }: FleetState,
+): Pick<FleetView, 'reportAgeSeconds'> {
+  const readMs = rows.flatMap(({ name, agent }) => (agent === 'ready' && statusOf(name)?.readMs) || []);
+  if (readMs.length === 0) return {};
+  const oldestMs = readMs.reduce((old, each) => Math.min(old, each));
+  const steps = Math.max(1, Math.ceil((nowMs - oldestMs) / AGE_STEP_MS));
+  return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
 
 /** What is counted over nodes. */
@@ -208,6 +233,9 @@ function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
   });
 }
 
+/** As the alert GVisorReadyShareLow. */
+const LOW_SHARE = 0.8;
+
 /** Every alarm, the critical ones first. */
 function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
   const { upToDate, agents, statusOf, breaker, paused, damped, failedWrites } = state;
@@ -215,7 +243,15 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
+  const refuted = rows.filter((row) => row.refuted !== '');
+  const { proven, total } = countsOf(rows).expected;
   const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
+    {
+      reason: GROUPS.refuted,
+      severity: 'critical',
+      message: `These nodes are labelled, and their own agents refute it: ${firstRefuted(refuted)}`,
+      nodes: refuted.map(({ name }) => name),
+    },
     {
       reason: GROUPS.alone,
       severity: 'critical',
@@ -228,6 +264,20 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
       severity: 'critical',
       message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
       nodes: where((row) => row.violating > 0),
+    },
+    {
+      reason: 'NoNodeReady',
+      severity: 'critical',
+      message: 'gVisor is proven on no node that should run it: pods that request it stay Pending.',
+      nodes: [],
+      holds: total > 0 && proven === 0,
+    },
+    {
+      reason: 'ReadyShareLow',
+      severity: 'warning',
+      message: `gVisor is proven on ${Math.floor((100 * proven) / total)} % of the nodes that should run it.`,
+      nodes: [],
+      holds: proven > 0 && proven < LOW_SHARE * total,
     },
     ...breaker.map((reason) => ({
       reason,
@@ -290,24 +340,38 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
     .map(({ holds: _, ...alarm }) => alarm);
 }
 
+const MAX_REFUTED = 3;
+
+/** What the agents of the first of these nodes say. */
+function firstRefuted(rows: readonly Row[]): string {
+  const texts = rows
+    .slice(0, MAX_REFUTED)
+    .map(({ name, refuted }) => `on ${name} the agent says ${refuted}.`);
+  const more = rows.length - texts.length;
+  return [...texts, ...(more > 0 ? [`${more} more.`] : [])].join(' ');
+}
+
 function countOf(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
 function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
+  const refuted = refutedLabels(node, agent?.refutation);
+  const isRefuted = refuted.some(({ handler }) => handler === undefined);
   const row = {
     name: node.name,
-    state: stateOf(status),
+    state: isRefuted ? 'not' : stateOf(status),
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
     ...(node.handlers.length === 0 ? {} : { handlers: node.handlers.map(rowHandlerOf) }),
-    reason,
-    message,
+    reason: (isRefuted && agent?.refutation?.reasons.get('')) || reason,
+    message: isRefuted ? '' : message,
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     cordoned: node.cordoned,
+    refuted: agent?.refutation && refuted.length > 0 ? describeRefutation(refuted, agent.refutation) : '',
     violating: agent?.pods?.violating ?? 0,
     problems: agent?.sandboxes?.problems ?? 0,
     unsafe: agent?.sandboxes?.unsafe ?? false,
@@ -331,17 +395,20 @@ function rowHandlerOf({ handler, label, provenBoot }: HandlerLabel): RowHandler 
 
 type Judged = Omit<Row, 'rank' | 'group'>;
 
-function isWithoutAgent({ label, handlers = [], nodeReady, agent }: Judged): boolean {
+/** An agent that refutes the label is there, Ready or not. */
+function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Judged): boolean {
+  if (refuted !== '') return false;
   const isLabelled = label === 'true' || handlers.some(({ state }) => state === 'proven');
   return isLabelled && nodeReady && agent !== 'ready';
 }
 
 /**
- * The group of a node and its rank: labels without an agent, then broken and unknown nodes, those with hanging sandboxes, a
+ * The group of a node and its rank: labels that agents refute, and those without an agent, then broken and unknown nodes, those with hanging sandboxes, a
  * failed installation or a lost additional handler, self-healing ones, proven ones, and at last those where gVisor is not
  * expected.
  */
 function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
+  if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
   if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
   const fault =
     row.problems > 0
@@ -350,7 +417,7 @@ function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
         ? GROUPS.installer
         : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
   if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
-  if (row.reason === 'AgentLost') return { rank: 1, group: row.reason };
+  if (['AgentLost', 'AgentCannotWrite'].includes(row.reason)) return { rank: 1, group: row.reason };
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
   return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };

@@ -13,6 +13,7 @@ import {
   readyLabels,
   staleLabels,
 } from './objects.ts';
+import { describeRefutation, refutationOf, refutedLabels } from './refutation.ts';
 
 type WriteOptions = {
   readonly kube: Kube;
@@ -56,6 +57,38 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const seconds = Math.round(timeoutMs / 1_000);
   const message = `no agent on this node was Ready for ${seconds} s, so a failure of gVisor would go unnoticed`;
   return writeWithdrawal(whole, readyLabels(now), { reason: 'AgentLost', message }, options);
+}
+
+/** Dependencies of {@link withdrawRefuted}. */
+export type RefutedOptions = Pick<WithdrawOptions, keyof WriteOptions | 'namespace' | 'isAllowed'> & {
+  /** Reads the report of the agent at an address; rejects where there is none. */
+  readonly fetchReport: (address: string) => Promise<unknown>;
+};
+
+/**
+ * Withdraws the labels that the node's agent refutes, unless a live read contradicts: every agent there that answers must
+ * refute them again.
+ */
+export async function withdrawRefuted(
+  { name, uid }: FleetNode,
+  options: RefutedOptions,
+): Promise<Withdrawal> {
+  const whole = await readNode(name, options);
+  const now = fleetNodeOf(whole);
+  if (now.uid !== uid) return { kept: 'the Node was recreated' };
+  if (!now.ready) return { kept: 'the Node is not Ready' };
+  const addresses = (await readAgentsOn(name, options)).flatMap(({ address }) => address || []);
+  const reports = await Promise.allSettled(addresses.map(options.fetchReport));
+  const answers = reports.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const [refutation, ...others] = answers.map((report) => refutationOf(report, name));
+  const refuted = refutedLabels(now, refutation).filter(({ handler = '' }) =>
+    others.every((other) => other?.reasons.has(handler)),
+  );
+  if (refutation === undefined || refuted.length === 0)
+    return { kept: 'its agent does not refute the label any more' };
+  if (!options.isAllowed()) return { kept: 'the circuit breaker opened' };
+  const message = `the agent says ${describeRefutation(refuted, refutation)}`;
+  return writeWithdrawal(whole, refuted, { reason: 'AgentCannotWrite', message }, options);
 }
 
 /**
@@ -116,7 +149,7 @@ async function writeWithdrawal(
 
 async function readAgentsOn(
   node: string,
-  { kube, namespace, signal }: WithdrawOptions,
+  { kube, namespace, signal }: Pick<WithdrawOptions, 'kube' | 'namespace' | 'signal'>,
 ): Promise<readonly AgentPod[]> {
   const query = new URLSearchParams({
     labelSelector: AGENT_SELECTOR,

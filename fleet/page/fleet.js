@@ -40,6 +40,7 @@ function time(value) {
 
 /** What is said of all nodes of a group; of other groups, the message of the first node is shown. */
 const GROUPS = {
+  LabelOutdated: 'labelled, and the agent there says that gVisor does not work',
   LabelWithoutAgent: 'labelled, but no agent is Ready',
   NodeNotReady: 'the kubelet does not report Ready',
   SandboxProblems: 'sandboxes hang, or would not survive a restart',
@@ -78,6 +79,7 @@ function row(node) {
     node.problems ? `problems of sandboxes: ${node.problems}` : '',
     node.unsafe ? 'do not restart containerd' : '',
     node.installer,
+    node.refuted ? `still labelled, but the agent says ${node.refuted}` : '',
     ...lost,
   ].filter(Boolean);
   const why = cell(
@@ -257,6 +259,8 @@ function pairs(list, entries) {
 }
 
 const MAX_NAMES = 20;
+/** As in view.ts. */
+const LOW_SHARE = 0.8;
 
 function alarms() {
   const made = fleet.alarms.map(({ reason, severity, message, nodes }) => {
@@ -298,13 +302,15 @@ function reasons() {
 }
 
 function show() {
-  const { expected, others, handlers = [], agents, oldestProof, nodes } = fleet;
+  const { expected, others, handlers = [], agents, oldestProof, nodes, reportAgeSeconds } = fleet;
   const sentence =
     expected.total === 0
       ? 'No node is known that should run gVisor'
       : `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
   const headline = labels ? `${sentence} (${labels})` : sentence;
   find('headline').textContent = headline;
+  const isLow = expected.proven < LOW_SHARE * expected.total;
+  find('headline').className = isLow ? (expected.proven === 0 ? 'critical' : 'warning') : '';
   document.title = `${headline} · gvisor-ready`;
   const rest = [
     others.notExpected ? `${others.notExpected} where gVisor is not expected` : '',
@@ -325,6 +331,7 @@ function show() {
     ['Node NotReady', count(({ nodeReady }) => !nodeReady)],
     ['cordoned', count(({ cordoned }) => cordoned)],
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
+    ['age of reports', reportAgeSeconds ? `at most ${reportAgeSeconds} s` : 'not known'],
     ['oldest proof', oldestProof ? `${ago(oldestProof.at)} (${oldestProof.node})` : 'not known'],
   ]);
   const rollout = fleet.rollout ? [['installer', fleet.rollout.text]] : [];

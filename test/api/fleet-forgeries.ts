@@ -124,7 +124,7 @@ const FORGERIES = {
     'deleting a Node': remove(NODE),
     'creating a Node': { method: 'POST', path: '/api/v1/nodes', body: { metadata: { name: 'forged' } } },
   }),
-  ...withMessage(/only events AgentLost and NodeRebooted/, {
+  ...withMessage(/only events AgentLost, AgentCannotWrite and NodeRebooted/, {
     'another event on a Node': nodeEvent({ reason: 'NodeReady' }),
     'an event on a pod': nodeEvent({ involvedObject: { kind: 'Pod', name: 'a', namespace: 'default' } }),
     'an event in another namespace': events('kube-system', {
@@ -179,6 +179,7 @@ export const FLEET_GROUPS: readonly Group[] = [
     cases: [
       ...accepted('fleet', {
         'label and condition in one write': withdrawal('AgentLost'),
+        'label and condition of an agent that cannot write': withdrawal('AgentCannotWrite'),
         'label and condition after a reboot': withdrawal('NodeRebooted'),
         'the label of an additional handler alone': label(KVM_KEY, 'false'),
         'the labels of all handlers': status({

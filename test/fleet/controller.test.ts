@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import type { ServerResponse } from 'node:http';
+import { once } from 'node:events';
+import { createServer, type ServerResponse } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
+import { AGENT_PORT } from '../../agent/kube/access.ts';
 import { FleetController, type FleetTime } from '../../fleet/controller.ts';
 import { DAMPING_MS, TICK_MS } from '../../fleet/decide.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
@@ -18,7 +20,10 @@ const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
 const TIMEOUT_MS = 30_000;
 const timeouts = { ...TIMEOUTS, agentTimeoutMs: TIMEOUT_MS };
 const SETTINGS = { timeouts, reportIntervalMs: 300_000, port: 0, logLevel: 'info' };
-const podOf = (node: string, isReady: boolean) => ({ ...daemonSetPod(node), ...runningStatus(isReady) });
+const podOf = (node: string, isReady: boolean, address?: string) => ({
+  ...daemonSetPod(node),
+  ...runningStatus(isReady, address),
+});
 
 /** Passes only in {@link pass}; ahead of the real clock, by which a watch has been up. */
 class VirtualTime implements FleetTime {
@@ -46,6 +51,7 @@ async function start(t: TestContext, taint = false) {
   const live = {
     node: provenNode('node-1'),
     agentReady: false,
+    address: undefined as string | undefined,
     /** When the Node was read. */
     readsMs: [] as number[],
     meanwhile: async () => {},
@@ -72,7 +78,7 @@ async function start(t: TestContext, taint = false) {
   api.list(SETS, [SET]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, ({ searchParams }: URL) =>
-    searchParams.has('fieldSelector') ? { items: [podOf('node-1', live.agentReady)] } : agents,
+    searchParams.has('fieldSelector') ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents,
   );
   api.stubs.set(`${NODES}/node-1`, async () => {
     live.readsMs.push(time.nowMs);
@@ -126,6 +132,26 @@ describe('FleetController', () => {
     send(PODS, lost);
     await until('an outcome', () => outcomes().length > 0);
     assert.deepEqual([outcomes(), api.patched], [['label kept the circuit breaker opened'], []]);
+  });
+
+  it('withdraws the label that a Ready agent refutes, and says so first until then', async (t) => {
+    const { api, fleet, live, send, until, outcomes } = await start(t);
+    const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
+    const report = { version: '0.1.0', node: 'node-1', verdict, nodeWrites: { problem: '401 Unauthorized' } };
+    const agent = createServer((_, response) => response.end(JSON.stringify(report)));
+    agent.listen(AGENT_PORT, '127.0.0.245');
+    await once(agent, 'listening');
+    t.after(() => agent.close());
+    [live.agentReady, live.address] = [true, '127.0.0.245'];
+    send(PODS, podOf('node-1', true, live.address));
+    await until('the alarm', () => fleet.view.alarms.length > 0);
+    assert.deepEqual(
+      fleet.view.alarms.map(({ reason, nodes }) => [reason, ...nodes]),
+      [['LabelOutdated', 'node-1']],
+    );
+    await until('an outcome', () => outcomes().length > 0);
+    assert.deepEqual(outcomes(), ['label withdrawn ']);
+    assert.match(JSON.stringify(api.patched), /AgentCannotWrite.*401 Unauthorized/);
   });
 
   it('remembers its withdrawals for six hours, and counts them in the circuit breaker', async (t) => {

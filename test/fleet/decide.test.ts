@@ -102,6 +102,71 @@ describe('decide, for the label of a lost agent', () => {
   });
 });
 
+describe('decide, for a label that the agent refutes', () => {
+  it('withdraws it within 90 s, after two readings that are 30 s apart', () => {
+    for (const offset of [0, 6, 14]) {
+      const fleet = running().advance(offset);
+      fleet.refute(A);
+      assert.deepEqual(fleet.advance(28).names, []);
+      assert.deepEqual(fleet.advance(60).names, [A]);
+      assert.deepEqual(fleet.advance(600).names, [A]);
+    }
+  });
+
+  it('withdraws it where the agent is not Ready for that reason', () => {
+    const fleet = running();
+    fleet.refute(A);
+    fleet.lose(A);
+    assert.deepEqual(
+      fleet.advance(80).withdrawn.map(({ name, timeoutMs }) => [name, timeoutMs]),
+      [[A, 0]],
+    );
+  });
+
+  for (const [what, change] of [
+    ['the agent proves the node again', (fleet) => fleet.refutedSinceMs.clear()],
+    ['the Node is NotReady', (fleet) => fleet.change(A, { ready: false })],
+    ['the agent has withdrawn it', (fleet) => fleet.change(A, { label: 'false' })],
+    ['a watch is down', set({ watchesUpSinceMs: undefined })],
+  ] as const satisfies readonly (readonly [string, (fleet: SimulatedFleet) => void])[])
+    it(`keeps it where ${what}`, () => {
+      const fleet = running();
+      fleet.refute(A);
+      fleet.advance(28);
+      change(fleet);
+      assert.deepEqual(fleet.advance(600).names, []);
+    });
+
+  it('does not count a reading from before the label came back', () => {
+    const fleet = running();
+    fleet.refute(A);
+    fleet.advance(20).change(A, { label: 'false' });
+    fleet.advance(20).change(A, { label: 'true' });
+    assert.deepEqual(fleet.advance(28).names, []);
+  });
+
+  it('keeps all where a crowd refutes, and counts them together with lost agents', () => {
+    const crowd = running();
+    crowd.refute(A, B, C);
+    assert.deepEqual(crowd.advance(900).names, []);
+    assert.deepEqual([crowd.decision?.breaker, crowd.decision?.paused], [['TooManyLost'], [A, B, C]]);
+    const mixed = running();
+    mixed.refute(A);
+    mixed.lose(B, C);
+    assert.deepEqual(mixed.advance(900).names, []);
+  });
+
+  it('keeps two thirds of the labels, however slowly agents refute them, over restarts of the controller', () => {
+    const fleet = running();
+    for (const name of TEN) {
+      fleet.refute(name);
+      fleet.restart();
+      fleet.advance(700);
+    }
+    assert.equal(fleet.names.length, 3);
+  });
+});
+
 describe('decide, for the label of an earlier boot', () => {
   const REBOOTED = { boot: 'boot-2' };
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { AGENT_PORT } from '../../agent/kube/access.ts';
+import type { AgentPod } from '../../fleet/objects.ts';
 import { AgentReports, isAgentLive } from '../../fleet/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
@@ -29,16 +30,25 @@ async function pollOnce(t: TestContext, address: string, body: string) {
 }
 
 /** The status of the agent at an address after one poll. */
-async function statusOf(t: TestContext, address: string) {
+async function statusOf(t: TestContext, address: string, ready = true) {
+  const reports = poll(t, () => [podAt(address, { ready })]);
+  return waitFor('the agent to be polled', 10_000, async () => reports.get('node-1'), 20);
+}
+
+const podAt = (address: string, changes: Partial<AgentPod> = {}): AgentPod => {
+  const pod = { name: 'agent', node: 'node-1', ready: true, revision: 'one', version: '0.1.0' };
+  return { ...pod, address, ...changes };
+};
+
+function poll(t: TestContext, pods: () => readonly AgentPod[], now?: () => number) {
   const stop = new AbortController();
-  const reports = new AgentReports(5_000);
-  const pod = { name: 'agent', node: 'node-1', ready: true, revision: 'one', version: '0.1.0', address };
-  const running = reports.run(() => [pod], stop.signal);
+  const reports = new AgentReports(15_000, now);
+  const running = reports.run(pods, stop.signal);
   t.after(async () => {
     stop.abort();
     await running;
   });
-  return waitFor('the agent to be polled', 10_000, async () => reports.get('node-1'), 20);
+  return reports;
 }
 
 /** Redirects requests from one address to another, as a compromised node could; returns the count of those that arrive. */
@@ -90,7 +100,7 @@ describe('AgentReports', () => {
     const seen = async (address: string, podCounts: object) =>
       (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', podCounts }))).status;
     const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1 });
-    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1 }, undefined]);
+    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1 }, false]);
     assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0 })).pods, undefined);
   });
 
@@ -105,6 +115,42 @@ describe('AgentReports', () => {
     assert.deepEqual((await seen('127.0.0.222', interrupted))?.pending?.release, 'release-20260223.0');
     assert.equal(await seen('127.0.0.223', { installed: '<b>' }), undefined);
     assert.equal(await seen('127.0.0.224', { installed: 'r'.repeat(99) }), undefined);
+  });
+
+  it('have what an agent refutes, also of one that is not Ready, until its pod is replaced', async (t) => {
+    const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
+    const nodeWrites = { problem: `401\u001b[2J ${'x'.repeat(999)}` };
+    const report = JSON.stringify({ version: '0.2.0', node: 'node-1', verdict, nodeWrites });
+    await agentAt(t, '127.0.0.241', (_, response) => response.end(report));
+    let pod = podAt('127.0.0.241', { ready: false });
+    const reports = poll(t, () => [pod]);
+    const { refutation } = await waitFor('a report', 10_000, async () => reports.get('node-1'), 20);
+    assert.deepEqual([...(refutation?.reasons ?? [])], [['', 'RunscNotFound']]);
+    assert.match(refutation?.problem ?? '', /^401\ufffd\[2J x+$/);
+    assert.equal(refutation?.problem.length, 300);
+    pod = podAt('127.0.0.242', { name: 'next' });
+    await waitFor('the next pod', 10_000, async () => reports.get('node-1')?.unread, 20);
+    assert.equal(reports.get('node-1')?.refutation, undefined);
+  });
+
+  it('read each agent again after the interval, while many others do not answer', async (t) => {
+    let [nowMs, answered] = [0, 0];
+    await agentAt(t, '127.0.0.243', (_, response) =>
+      response.end(JSON.stringify({ version: `${++answered}` })),
+    );
+    await agentAt(t, '127.0.0.244', () => {});
+    const silent = Array.from({ length: 200 }, (_, at) => podAt('127.0.0.244', { node: `silent-${at}` }));
+    const pods = [podAt('127.0.0.243'), ...silent];
+    const reports = poll(
+      t,
+      () => pods,
+      () => nowMs,
+    );
+    for (const readings of [1, 2, 3]) {
+      await waitFor(`reading ${readings}`, 9_000, async () => answered === readings, 20);
+      nowMs += 15_001;
+    }
+    assert.equal(reports.get('silent-150'), undefined);
   });
 
   it('truncate a long version, and ignore an invalid time', async (t) => {

@@ -24,10 +24,11 @@ function viewOf(
   const ready = pods.filter((pod) => pod.ready).length;
   return viewFleet({
     upToDate: true,
+    nowMs: 20_000,
     nodes,
     pods,
     agents: { observed: true, desired: nodes.length, ready },
-    statusOf: (name) => ({ version: '0.1.0', provenAt: SINCE, ...statusOf(name) }),
+    statusOf: (name) => ({ version: '0.1.0', provenAt: SINCE, readMs: 10_000, ...statusOf(name) }),
     breaker: [],
     paused: [],
     rolling: false,

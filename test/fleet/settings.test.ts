@@ -13,7 +13,7 @@ describe('parseFleetConfig', () => {
           recoveryMs: 180_000,
           share: 0.2,
         },
-        reportIntervalMs: 300_000,
+        reportIntervalMs: 15_000,
         taint: false,
         port: 9478,
         logLevel: 'info',

@@ -66,6 +66,8 @@ export class SimulatedFleet {
   watchesUpSinceMs: number | undefined = 1_000_000;
   memory: Memory | undefined;
   decision: Decision | undefined;
+  /** Since when the agents of these nodes have refuted the label. */
+  readonly refutedSinceMs = new Map<string, number>();
   /** Withdrawals, with the time since the start. */
   readonly withdrawn: { name: string; atMs: number; timeoutMs: number }[] = [];
   readonly #writes = new Map<string, readonly number[]>();
@@ -88,6 +90,18 @@ export class SimulatedFleet {
     this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: true } : pod));
   }
 
+  refute(...names: readonly string[]): void {
+    for (const name of names) this.refutedSinceMs.set(name, this.nowMs);
+  }
+
+  /** As of the latest reading, one each 15 s. */
+  get #refutedMs(): ReadonlyMap<string, number> {
+    const readMs = this.nowMs - (this.nowMs % 15_000);
+    const isRefuted = ({ name, label }: FleetNode) =>
+      label === 'true' && readMs >= (this.refutedSinceMs.get(name) ?? Number.POSITIVE_INFINITY);
+    return new Map(this.nodes.filter(isRefuted).map(({ name }) => [name, readMs]));
+  }
+
   tick(): Decision {
     this.decision = decide(
       {
@@ -96,6 +110,7 @@ export class SimulatedFleet {
         ...(this.agents === undefined ? {} : { agents: this.agents }),
         readyAgents: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
         ...(this.watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs: this.watchesUpSinceMs }),
+        refutedMs: this.#refutedMs,
         withdrawn: this.#recent(),
       },
       this.memory,
@@ -103,12 +118,14 @@ export class SimulatedFleet {
       TIMEOUTS,
     );
     this.memory = this.decision.memory;
-    for (const [name, timeoutMs] of this.decision.withdraw) {
+    const refuted = this.decision.refuted.map((name) => [name, 0] as const);
+    for (const [name, timeoutMs] of [...this.decision.withdraw, ...refuted]) {
       this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000, timeoutMs });
       const { uid, label, handlers } = this.nodes.find((node) => node.name === name) ?? simulatedNode(name);
       this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
       const since = new Date(this.nowMs + this.skewMs).toISOString();
-      const verdict = { status: 'Unknown', reason: 'AgentLost', message: '', since };
+      const reason = timeoutMs === 0 ? 'AgentCannotWrite' : 'AgentLost';
+      const verdict = { status: 'Unknown', reason, message: '', since };
       this.change(name, { handlers: handlers.map((each) => ({ ...each, label: 'false' })) });
       if (label === 'true') this.change(name, { label: 'false', verdict });
     }

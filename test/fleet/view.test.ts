@@ -26,9 +26,12 @@ const NODES = [
   simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
+const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
+
 /** What is known of an empty fleet. */
 const NOTHING = {
   upToDate: true,
+  nowMs: 100_000,
   nodes: [],
   pods: [],
   agents: undefined,
@@ -100,7 +103,10 @@ describe('viewFleet', () => {
         { notExpected: 4, unknown: 1 },
       ],
     );
-    assert.deepEqual(alarms, []);
+    assert.deepEqual(
+      alarms.map(({ reason }) => reason),
+      ['ReadyShareLow'],
+    );
     assert.deepEqual(
       rows.map(({ name, group }) => `${name} ${group}`),
       [
@@ -214,6 +220,9 @@ describe('viewFleet', () => {
     const { alarms } = viewFleet({ ...NOTHING, nodes, pods, ...changes });
     return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
   };
+  const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
+  const broken = (name: string) =>
+    simulatedNode(name, { label: 'false', verdict: verdict('False', 'ShimNotFound') });
   const onB = (status: Partial<AgentStatus>) => (node: string) =>
     node === 'b' ? { version: '', ...status } : undefined;
   for (const [reason, changes] of [
@@ -222,15 +231,49 @@ describe('viewFleet', () => {
     ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
     ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
+    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
+    [
+      'critical LabelOutdated b,warning ReadyShareLow',
+      {
+        pods: [simulatedAgent('a'), simulatedAgent('b', { ready: false })],
+        statusOf: onB({ refutation: REFUTATION }),
+      },
+    ],
     ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
     ['critical CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
     ['warning WatchesDown', { upToDate: false }],
+    ['critical NoNodeReady', { nodes: [broken('a'), broken('b')] }],
+    ['warning ReadyShareLow', { nodes: [broken('a'), simulatedNode('b')] }],
+    ['', { nodes: [broken('a'), ...['b', 'c', 'd', 'e'].map((name) => simulatedNode(name))], pods: ABCDE }],
     ['warning AgentFlaps b', { damped: ['b'] }],
     ['warning AgentsMissing', { agents: { observed: true, desired: 3, ready: 2 } }],
   ] as const satisfies readonly (readonly [string, Partial<FleetState>])[])
     it(`has the alarm "${reason}"`, () => assert.deepEqual(alarmOf(changes).join(), reason));
+
+  it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
+    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const statusOf = onB({ refutation: REFUTATION });
+    const { expected, counts, alarms, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods, statusOf });
+    assert.deepEqual([expected, counts.proven, counts.not], [{ proven: 1, total: 2 }, 1, 1]);
+    assert.deepEqual([rows[0]?.name, rows[0]?.group], ['b', 'LabelOutdated']);
+    assert.match(
+      alarms[0]?.message ?? '',
+      /: on b the agent says RunscNotFound; it cannot write its Node: 401 Unauthorized\.$/,
+    );
+  });
+
+  it('says how old reports may be, in steps of 15 s', () => {
+    const ageOf = (...readMs: readonly number[]) => {
+      const nodes = readMs.map((each) => simulatedNode(`${each}`));
+      const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: name !== '1' }));
+      const statusOf = (name: string) => ({ version: '', readMs: Number(name) });
+      return viewFleet({ ...NOTHING, nodes, pods, statusOf }).reportAgeSeconds;
+    };
+    assert.deepEqual([ageOf(), ageOf(100_000), ageOf(99_000, 84_999, 1)], [undefined, 15, 30]);
+  });
 
   it('has critical alarms first', () => {
     const alarms = alarmOf({ upToDate: false, failedWrites: new Map([['a', '403']]) });

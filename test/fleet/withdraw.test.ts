@@ -3,7 +3,13 @@ import { describe, it, type TestContext } from 'node:test';
 import type { V1Node } from '@kubernetes/client-node';
 import { handlerKey, OWN_KEYS } from '../../agent/node/object.ts';
 import { fleetNodeOf } from '../../fleet/objects.ts';
-import { taintExposed, type WithdrawOptions, withdraw, withdrawRebooted } from '../../fleet/withdraw.ts';
+import {
+  taintExposed,
+  type WithdrawOptions,
+  withdraw,
+  withdrawRebooted,
+  withdrawRefuted,
+} from '../../fleet/withdraw.ts';
 import { daemonSetPod, runningStatus } from './agent-pod.ts';
 import { openApi } from './open-api.ts';
 import { AT, PROVEN, provenNode, ready } from './proven-node.ts';
@@ -110,6 +116,72 @@ describe('withdraw', () => {
       const { api, options } = await serve(t, node, pods);
       assert.deepEqual(await withdraw(CACHED, { ...options, ...changes }), { kept });
       assert.deepEqual(api.patched, []);
+    });
+});
+
+describe('withdrawRefuted', () => {
+  const KVM = handlerKey('ready', 'runsc-kvm');
+  const said = (status: string, reason: string) => ({ status, reason, message: 'm' });
+  const BROKEN = said('False', 'RunscNotFound');
+  const reportOf = (verdict: object, changes: object = {}) => ({
+    node: 'node-1',
+    verdict,
+    nodeWrites: { problem: 'PATCH /api/v1/nodes/node-1/status: 401 Unauthorized' },
+    ...changes,
+  });
+  /** Withdraws what these reports of the agents on the node refute. */
+  async function withdrawn(t: TestContext, reports: readonly unknown[], node: object = NODE) {
+    const { api, options } = await serve(
+      t,
+      node,
+      reports.map(() => agentPod(true)),
+    );
+    const left = [...reports];
+    const fetchReport = async () => left.shift();
+    return { api, done: await withdrawRefuted(CACHED, { ...options, fetchReport }) };
+  }
+
+  it('withdraws label and condition, and says what the agent says and why it cannot write', async (t) => {
+    const { api, done } = await withdrawn(t, [reportOf(BROKEN)]);
+    assert.match(
+      'message' in done ? done.message : '',
+      /^the agent says RunscNotFound; it cannot write its Node: PATCH .*: 401 Unauthorized\. What to do: .*delete its pod/,
+    );
+    const [{ metadata, status }] = api.patched as [{ metadata: object; status: { conditions: object[] } }];
+    assert.deepEqual(metadata, {
+      uid: NODE.metadata.uid,
+      resourceVersion: '7',
+      labels: { [OWN_KEYS.labels.ready]: 'false' },
+    });
+    assert.match(JSON.stringify(status.conditions), /"Unknown","reason":"AgentCannotWrite"/);
+  });
+
+  it('withdraws the label of the handler that is refuted, and no other', async (t) => {
+    const node = changed({ labels: { ...NODE.metadata.labels, [KVM]: 'true' } });
+    const handlers = [{ handler: 'runsc-kvm', verdict: BROKEN }];
+    const { api } = await withdrawn(t, [reportOf(said('True', 'SandboxProven'), { handlers })], node);
+    const [{ metadata }] = api.patched as [{ metadata: { labels: object } }];
+    assert.deepEqual(metadata.labels, { [KVM]: 'false' });
+  });
+
+  for (const [what, reports, node] of [
+    ['the agent proves the node again', [reportOf(said('True', 'SandboxProven'))], NODE],
+    ['the agent has just started', [reportOf(said('Unknown', 'AgentStarting'))], NODE],
+    ['the report is of another node', [reportOf(BROKEN, { node: 'node-2' })], NODE],
+    ['the report is none', ['<html>'], NODE],
+    [
+      'another agent on the node proves it',
+      [reportOf(BROKEN), reportOf(said('True', 'SandboxProven'))],
+      NODE,
+    ],
+    ['no agent has an address', [], NODE],
+    ['the label is gone', [reportOf(BROKEN)], changed({ labels: {} })],
+    ['the Node was recreated', [reportOf(BROKEN)], changed({ uid: 'another' })],
+    ['the Node is not Ready', [reportOf(BROKEN)], changed({}, { conditions: [ready('Unknown'), PROVEN] })],
+  ] as const)
+    it(`keeps the label where ${what}`, async (t) => {
+      const { api, done } = await withdrawn(t, reports, node);
+      assert.deepEqual(['kept' in done, api.patched], [true, []]);
     });
 });
 

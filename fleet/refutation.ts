@@ -1,0 +1,52 @@
+import { sanitizeLine } from '../agent/sanitize.ts';
+import { type FleetNode, readyLabels, truncate } from './objects.ts';
+import { isPublished } from './report-shape.ts';
+
+const MAX_REASON_LENGTH = 64;
+const MAX_PROBLEM_LENGTH = 300;
+
+/** What an agent has published against the labels of its node. */
+export type Refutation = {
+  /** The reason of each handler that is not proven, by its name; "" is the main one. */
+  readonly reasons: ReadonlyMap<string, string>;
+  /** What keeps the agent from writing that to its Node; "" where it does not say. */
+  readonly problem: string;
+};
+
+/**
+ * What a report of a node's agent refutes; undefined where it refutes nothing, or is no report of that node. An agent that
+ * has just started refutes nothing, because the label of its predecessor stays until its first verdict.
+ */
+export function refutationOf(report: unknown, node: string): Refutation | undefined {
+  if (!isPublished(report) || report.node !== node) return undefined;
+  const { verdict, handlers = [], nodeWrites } = report;
+  const refuted = [{ handler: '', verdict }, ...handlers].filter(
+    (each) => each.verdict.status !== 'True' && each.verdict.reason !== 'AgentStarting',
+  );
+  if (refuted.length === 0) return undefined;
+  const line = (text: string, maxLength: number) => truncate(sanitizeLine(text).trim(), maxLength);
+  return {
+    reasons: new Map(refuted.map((each) => [each.handler, line(each.verdict.reason, MAX_REASON_LENGTH)])),
+    problem: line(nodeWrites?.problem ?? '', MAX_PROBLEM_LENGTH),
+  };
+}
+
+/** The labels "true" of a node that its agent refutes. */
+export function refutedLabels(
+  node: Pick<FleetNode, 'label' | 'provenBoot' | 'handlers'>,
+  refutation: Refutation | undefined,
+) {
+  return readyLabels(node).filter(({ handler = '' }) => refutation?.reasons.has(handler));
+}
+
+/** Why labels are refuted: "ShimNotFound; it cannot write its Node: 401". */
+export function describeRefutation(
+  labels: ReturnType<typeof refutedLabels>,
+  { reasons, problem }: Refutation,
+): string {
+  const causes = labels.map(({ handler }) => {
+    const reason = reasons.get(handler ?? '');
+    return handler === undefined ? reason : `${reason} of handler "${handler}"`;
+  });
+  return `${causes.join(', ')}${problem && `; it cannot write its Node: ${problem}`}`;
+}
