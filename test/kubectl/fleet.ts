@@ -130,7 +130,9 @@ export function addHandler(api: FakeApi): void {
 }
 
 function nodeIn(api: FakeApi, name: string): object {
-  const { items } = api.stubs.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
+  const { items = [] } = api.stubs.get('/api/v1/nodes') as {
+    items?: readonly { metadata: { name: string } }[];
+  };
   return items.find(({ metadata }) => metadata.name === name) ?? {};
 }
 

@@ -169,7 +169,8 @@ export const CAUSES: readonly Cause[] = [
     fires: ['GVisorLabelOutdated node-1', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
   {
-    cause: 'gVisor breaks on one node, whose agent reaches no API server, and neither does the fleet controller',
+    cause:
+      'gVisor breaks on one node, whose agent reaches no API server, and neither does the fleet controller',
     series: merged(
       agent(node(1), notReady('ShimNotFound')),
       kube(node(1)),
@@ -184,7 +185,8 @@ export const CAUSES: readonly Cause[] = [
     ],
   },
   {
-    cause: 'The fleet controller reaches no API server, and gVisor breaks on one node, whose agent writes that',
+    cause:
+      'The fleet controller reaches no API server, and gVisor breaks on one node, whose agent writes that',
     series: merged(
       agent(node(1), {
         ...notReady('ShimNotFound'),
