@@ -20,7 +20,7 @@ import {
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, staleLabels } from './objects.ts';
-import { refutedLabels } from './refutation.ts';
+import { refutedHandlers } from './refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
 import { type FleetView, viewFleet } from './view.ts';
@@ -170,7 +170,7 @@ export class FleetController {
     return new Map(
       nodes.flatMap((node) => {
         const { refutation, readMs = 0 } = this.#reports.get(node.name) ?? {};
-        return refutedLabels(node, refutation).length > 0 ? [[node.name, readMs] as const] : [];
+        return refutedHandlers(node, refutation).length > 0 ? [[node.name, readMs] as const] : [];
       }),
     );
   }

@@ -104,11 +104,7 @@ export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handl
 }
 
 /** The labels that say "true", first that of the main handler. */
-export function readyLabels({
-  label,
-  provenBoot,
-  handlers,
-}: Pick<FleetNode, 'label' | 'provenBoot' | 'handlers'>): readonly ReadyLabel[] {
+export function readyLabels({ label, provenBoot, handlers }: FleetNode): readonly ReadyLabel[] {
   return [{ label, provenBoot }, ...handlers].filter((each) => each.label === 'true');
 }
 

@@ -1,5 +1,5 @@
 import { sanitizeLine } from '../agent/sanitize.ts';
-import { type FleetNode, readyLabels, truncate } from './objects.ts';
+import { type HandlerLabel, truncate } from './objects.ts';
 import { isPublished } from './report-shape.ts';
 
 const MAX_REASON_LENGTH = 64;
@@ -31,22 +31,23 @@ export function refutationOf(report: unknown, node: string): Refutation | undefi
   };
 }
 
-/** The labels "true" of a node that its agent refutes. */
-export function refutedLabels(
-  node: Pick<FleetNode, 'label' | 'provenBoot' | 'handlers'>,
+/** The handlers that are labelled "true" and refuted, by name; "" is the main one. */
+export function refutedHandlers(
+  { label, handlers }: { readonly label: string; readonly handlers: readonly Label[] },
   refutation: Refutation | undefined,
-) {
-  return readyLabels(node).filter(({ handler = '' }) => refutation?.reasons.has(handler));
+): readonly string[] {
+  return [{ handler: '', label }, ...handlers].flatMap((each) =>
+    each.label === 'true' && refutation?.reasons.has(each.handler) ? [each.handler] : [],
+  );
 }
 
-/** Why labels are refuted: "ShimNotFound; it cannot write its Node: 401". */
-export function describeRefutation(
-  labels: ReturnType<typeof refutedLabels>,
-  { reasons, problem }: Refutation,
-): string {
-  const causes = labels.map(({ handler }) => {
-    const reason = reasons.get(handler ?? '');
-    return handler === undefined ? reason : `${reason} of handler "${handler}"`;
+type Label = Pick<HandlerLabel, 'handler' | 'label'>;
+
+/** Why some handlers are refuted: "ShimNotFound, and cannot write its Node: 401". */
+export function describeRefutation(handlers: readonly string[], { reasons, problem }: Refutation): string {
+  const causes = handlers.map((handler) => {
+    const reason = reasons.get(handler);
+    return handler === '' ? reason : `${reason} of handler "${handler}"`;
   });
-  return `${causes.join(', ')}${problem && `; it cannot write its Node: ${problem}`}`;
+  return `${causes.join(', ')}${problem && `, and cannot write its Node: ${problem}`}`;
 }

@@ -1,4 +1,7 @@
 import timers from 'node:timers/promises';
+import type { Dispatcher } from 'undici';
+import request from 'undici/lib/api/api-request.js';
+import Agent from 'undici/lib/dispatcher/agent.js';
 import type { Installation } from '../agent/host/installation.ts';
 import { AGENT_PORT } from '../agent/kube/access.ts';
 import type { PodCounts } from '../agent/pods/pod.ts';
@@ -23,41 +26,47 @@ const MAX_VERSION_LENGTH = 64;
 /** How far a node's clock may be ahead. */
 const MAX_CLOCK_SKEW_MS = 60_000;
 
-/** An agent's response; rejects after 10 s, and on a redirect, which a compromised node could send. */
-function fetchAgent(address: string, path: string, signal?: AbortSignal): Promise<Response> {
+/** Takes less CPU time and memory than fetch(), for 5,000 reports in 15 s. */
+const CONNECTIONS = new Agent({});
+
+/** An agent's response; rejects after 10 s. Follows no redirect, which a compromised node could send. */
+function fetchAgent(address: string, path: string, signal?: AbortSignal): Promise<Dispatcher.ResponseData> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const host = address.includes(':') ? `[${address}]` : address;
-  return fetch(`http://${host}:${AGENT_PORT}${path}`, {
+  return request.call(CONNECTIONS, {
+    origin: `http://${host}:${AGENT_PORT}`,
+    path,
+    method: 'GET',
     signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-    redirect: 'error',
   });
 }
 
 /** Whether the agent at an address responds that its loop makes progress. */
 export async function isAgentLive(address: string): Promise<boolean> {
   const response = await fetchAgent(address, '/livez').catch(() => undefined);
-  await response?.body?.cancel().catch(() => {});
-  return response?.ok === true;
+  await response?.body.dump().catch(() => {});
+  return response?.statusCode === 200;
 }
 
 /** The unvalidated report of the agent at an address; undefined while its first evaluation has not ended. */
 export async function fetchReport(address: string, signal?: AbortSignal): Promise<unknown> {
-  const response = await fetchAgent(address, '/report', signal);
-  if (response.status === 503) {
-    await response.body?.cancel();
-    return undefined;
-  }
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  const body = await readBody(response, MAX_REPORT_BYTES);
-  if (body === undefined) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
-  return JSON.parse(body.toString());
+  const { statusCode, body } = await fetchAgent(address, '/report', signal);
+  if (statusCode !== 200) await body.dump();
+  if (statusCode === 503) return undefined;
+  if (statusCode !== 200) throw new Error(`status ${statusCode}`);
+  const report = await readBody(body, MAX_REPORT_BYTES);
+  if (report === undefined) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
+  return JSON.parse(report.toString());
 }
 
 /** The body of a response; undefined where it is too large. */
-export async function readBody(response: Response, maxBytes = 4 * 2 ** 20): Promise<Buffer | undefined> {
+export async function readBody(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes = 4 * 2 ** 20,
+): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of response.body ?? []) {
+  for await (const chunk of body) {
     length += chunk.length;
     if (length > maxBytes) return undefined;
     chunks.push(chunk);

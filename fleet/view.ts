@@ -1,7 +1,7 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
-import { describeRefutation, refutedLabels } from './refutation.ts';
+import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 
@@ -357,8 +357,8 @@ function countOf(count: number, one: string, many: string): string {
 
 function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
-  const refuted = refutedLabels(node, agent?.refutation);
-  const isRefuted = refuted.some(({ handler }) => handler === undefined);
+  const refuted = refutedHandlers(node, agent?.refutation);
+  const isRefuted = refuted.includes('');
   const row = {
     name: node.name,
     state: isRefuted ? 'not' : stateOf(status),

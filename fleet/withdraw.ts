@@ -13,7 +13,7 @@ import {
   readyLabels,
   staleLabels,
 } from './objects.ts';
-import { describeRefutation, refutationOf, refutedLabels } from './refutation.ts';
+import { describeRefutation, refutationOf, refutedHandlers } from './refutation.ts';
 
 type WriteOptions = {
   readonly kube: Kube;
@@ -81,14 +81,15 @@ export async function withdrawRefuted(
   const reports = await Promise.allSettled(addresses.map(options.fetchReport));
   const answers = reports.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   const [refutation, ...others] = answers.map((report) => refutationOf(report, name));
-  const refuted = refutedLabels(now, refutation).filter(({ handler = '' }) =>
+  const refuted = refutedHandlers(now, refutation).filter((handler) =>
     others.every((other) => other?.reasons.has(handler)),
   );
   if (refutation === undefined || refuted.length === 0)
     return { kept: 'its agent does not refute the label any more' };
   if (!options.isAllowed()) return { kept: 'the circuit breaker opened' };
   const message = `the agent says ${describeRefutation(refuted, refutation)}`;
-  return writeWithdrawal(whole, refuted, { reason: 'AgentCannotWrite', message }, options);
+  const labels = readyLabels(now).filter(({ handler = '' }) => refuted.includes(handler));
+  return writeWithdrawal(whole, labels, { reason: 'AgentCannotWrite', message }, options);
 }
 
 /**

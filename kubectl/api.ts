@@ -94,7 +94,7 @@ export class Api {
   /** Reads a text, whatever the status code; rejects when it is too long for an agent's. */
   async getText(path: string, timeoutMs: number): Promise<TextResponse> {
     const response = await this.#send({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) });
-    return textOf(response.statusCode, await this.#read(readBody(new Response(response))));
+    return textOf(response.statusCode, await this.#read(readBody(response)));
   }
 
   /** Like {@link getText}, from a port of a pod over a port-forward; a refusal of that is a response as well. */

@@ -55,8 +55,19 @@ export async function readFleetController(api: Api) {
   });
 }
 
-type View = Pick<FleetView, 'breaker' | 'paused'>;
-const VIEW = object<View>({ breaker: list(object({ reason: text })), paused: list(text) });
+type View = Pick<FleetView, 'breaker' | 'paused' | 'alarms'>;
+const VIEW = object<View>({
+  breaker: list(object({ reason: text })),
+  paused: list(text),
+  alarms: list(object({ reason: text, message: text })),
+});
+
+/** What the fleet controller says of labels that agents refute; undefined where it says nothing or cannot be asked. */
+export async function readLabelOutdated(api: Api): Promise<string | undefined> {
+  const view = await readView(api).catch(() => undefined);
+  if (view === undefined || view === 'hidden') return undefined;
+  return view.alarms.find(({ reason }) => reason === 'LabelOutdated')?.message;
+}
 
 /** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */
 async function readView(api: Api): Promise<View | 'hidden' | undefined> {

@@ -31,7 +31,7 @@ export async function getForwarded(
 }
 
 async function responseOf(response: http.IncomingMessage): Promise<ForwardedResponse> {
-  return { code: response.statusCode ?? 0, body: await readBody(new Response(response)) };
+  return { code: response.statusCode ?? 0, body: await readBody(response) };
 }
 
 /**

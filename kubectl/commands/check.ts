@@ -183,6 +183,7 @@ const FLEET = 'Fleet';
 /** The pages of what can be wrong with the fleet. */
 const PAGES: Readonly<Record<string, string>> = {
   Rollout: 'docs/operations.md#a-rollout-that-goes-wrong',
+  LabelOutdated: 'docs/runbooks/GVisorLabelOutdated.md',
   LabelWithoutAgent: 'docs/runbooks/GVisorLabelWithoutAgent.md',
   MixedReleases: 'docs/runbooks/GVisorMixedReleases.md',
   NoNodeProven: 'docs/runbooks/GVisorNoNodeReady.md',

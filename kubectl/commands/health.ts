@@ -3,8 +3,15 @@ import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';
+import {
+  describeRefutation,
+  type Refutation,
+  refutationOf,
+  refutedHandlers,
+} from '../../fleet/refutation.ts';
 import { rolloutOf } from '../../fleet/rollout.ts';
 import {
+  type AgentSummary,
   handlerIn,
   handlersOf,
   type ReportResult,
@@ -82,7 +89,13 @@ export function judgeFleet(context: Context, selector?: string) {
   const { api, now } = context;
   const readReports = reportReader(api);
   const rows = listRows(context, selector).then((listed) => listed.rows);
-  const reports = rows.then((all) => readReports(agentsOf(all).filter(({ ready }) => ready)));
+  const reports = rows.then((all) => {
+    const labelled = new Set(all.filter(isLabelled).map(({ name }) => name));
+    const hasReport = ({ ready, state, node }: AgentSummary) =>
+      ready || (state === 'Running' && labelled.has(node));
+    return readReports(agentsOf(all).filter(hasReport));
+  });
+  const outdated = Promise.all([rows, reports]).then((read) => outdatedLabels(...read));
   const daemonSet: Promise<DaemonSet> = optional(
     readDaemonSet(api).then((found) => found ?? 'absent'),
     [403],
@@ -94,10 +107,11 @@ export function judgeFleet(context: Context, selector?: string) {
     return optional(listPods(context, required, {}, readReports), [403]).then((all) => all?.rows ?? 'hidden');
   });
   return {
+    labels: outdated.then(aboutLabels),
     pods: pods.then(aboutPods),
     fleetController: readFleetController(api).then((fleet) => [aboutFleet(fleet)]),
     agents: Promise.all([rows, daemonSet]).then(([all, found]) => [aboutAgents(all, found, api.installedIn)]),
-    nodes: rows.then((all) => [aboutNodes(all)]),
+    nodes: Promise.all([rows, outdated]).then((read) => [aboutNodes(...read)]),
     handlers: Promise.all([rows, reports, daemonSet]).then((read) => aboutHandlers(...read, now())),
     releases: rows.then((all) => [aboutReleases(all)]),
     installer: reports.then(aboutInstaller),
@@ -112,9 +126,53 @@ function isExpected(row: NodeRow): boolean {
   return row.expected ?? (stateOf(row) !== 'not judged' || (row.agent !== undefined && row.agent !== '?'));
 }
 
+/** Whether a node is labelled for any handler. */
+function isLabelled({ ready, handlers }: NodeRow): boolean {
+  return [ready, ...handlers.values()].includes('true');
+}
+
 /** Whether a node is labelled for any handler and has no Ready agent. */
-function isOrphan({ ready, handlers, agent }: NodeRow): boolean {
-  return [ready, ...handlers.values()].includes('true') && agent !== '?' && agent?.ready !== true;
+function isOrphan(row: NodeRow): boolean {
+  return isLabelled(row) && row.agent !== '?' && row.agent?.ready !== true;
+}
+
+/** What the agents of nodes say against their labels, by node. */
+type OutdatedLabels = ReadonlyMap<
+  string,
+  { readonly refuted: readonly string[]; readonly refutation: Refutation }
+>;
+
+function outdatedLabels(rows: readonly NodeRow[], reports: Reports): OutdatedLabels {
+  return new Map(
+    rows.flatMap(({ name, ready: label, handlers }) => {
+      const refutation = refutationOf(reportOf(reports.get(name)), name);
+      const labels = [...handlers].map(([handler, label]) => ({ handler, label }));
+      const refuted = refutedHandlers({ label, handlers: labels }, refutation);
+      return refutation && refuted.length > 0 ? [[name, { refuted, refutation }] as const] : [];
+    }),
+  );
+}
+
+/** One line where an agent says something else than the label of its node. */
+function aboutLabels(outdated: OutdatedLabels): FleetPart[] {
+  const texts = [...outdated].map(
+    ([node, { refuted, refutation }]) =>
+      `${node}, whose agent says ${describeRefutation(refuted, refutation)}`,
+  );
+  const nodes = [...outdated].map(
+    ([
+      node,
+      {
+        refuted,
+        refutation: { reasons, problem },
+      },
+    ]) => {
+      return { node, reasons: refuted.map((handler) => reasons.get(handler)), problem };
+    },
+  );
+  const faults = faultIf(outdated.size, 'fail', 'LabelOutdated');
+  const text = `still labelled ready: ${nameList(texts)}`;
+  return outdated.size === 0 ? [] : [partOf(['labels', 'Labels'], text, { faults, data: { nodes } })];
 }
 
 /** Groups nodes by reason, the most frequent first. */
@@ -129,25 +187,29 @@ function groupsOf(rows: readonly NodeRow[], reasonOf: (row: NodeRow) => string):
     .sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
-function mainReasonOf(row: NodeRow): string {
+function mainReasonOf(row: NodeRow, outdated: OutdatedLabels): string {
+  if (outdated.has(row.name)) return 'LabelOutdated';
   if (isOrphan(row)) return 'LabelWithoutAgent';
   return row.reason || (row.agent === undefined ? 'NoAgent' : 'NotJudged');
 }
 
 const STAY_PENDING = 'pods that request it stay Pending';
 
-function aboutNodes(rows: readonly NodeRow[]): FleetPart {
+function aboutNodes(rows: readonly NodeRow[], outdated: OutdatedLabels): FleetPart {
+  const isProven = (row: NodeRow) =>
+    stateOf(row) === 'proven' && outdated.get(row.name)?.refuted.includes('') !== true;
+  const reasonOf = (row: NodeRow) => mainReasonOf(row, outdated);
   const expected = rows.filter(isExpected);
   const where = (holds: (row: NodeRow) => boolean) => expected.filter(holds).map(({ name }) => name);
-  const proven = where((row) => stateOf(row) === 'proven').length;
+  const proven = where(isProven).length;
   const unjudged = where((row) => stateOf(row) === 'not judged').length;
   const inGrace = where((row) => stateOf(row) === 'proven' && row.status !== 'True');
   const kubeletNotReady = where(({ alive }) => !alive);
   const cordoned = where((row) => row.cordoned);
-  const faulty = expected.filter((row) => stateOf(row) !== 'proven' || isOrphan(row));
-  const notProven = groupsOf(faulty, mainReasonOf);
+  const faulty = expected.filter((row) => !isProven(row) || isOrphan(row));
+  const notProven = groupsOf(faulty, reasonOf);
   const others = rows.filter((row) => !isExpected(row));
-  const notExpected = groupsOf(others, mainReasonOf);
+  const notExpected = groupsOf(others, reasonOf);
   const count =
     expected.length === 0
       ? `gVisor is expected on none of ${countOf(rows.length, 'node')}`

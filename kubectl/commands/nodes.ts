@@ -5,6 +5,7 @@ import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
+import { readLabelOutdated } from '../fleet-controller.ts';
 import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
 import {
   ageOf,
@@ -142,7 +143,11 @@ export async function nodes(
   { output: format, headers, selector }: NodesFlags,
 ): Promise<number> {
   const { output, now } = context;
-  const { rows, agentsHidden } = await listRows(context, selector);
+  const [{ rows, agentsHidden }, outdated] = await Promise.all([
+    listRows(context, selector),
+    readLabelOutdated(context.api),
+  ]);
+  if (outdated !== undefined) printMessage(output, `LabelOutdated: ${outdated}`);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {

@@ -8,6 +8,7 @@ import { REASONS } from '../../agent/reasons.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
 import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';
+import { refutationOf } from '../../fleet/refutation.ts';
 import {
   handlerIn,
   listAgents,
@@ -149,7 +150,12 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (!node.alive)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
-  const reasons = reasonsIn(report, node);
+  const problem = node.ready === 'true' ? refutationOf(report, node.name)?.problem : undefined;
+  if (problem) {
+    const text = `ready is still "true", because the agent cannot write its Node: ${problem}`;
+    seen.push({ tone: 'fail', about: 'label', text });
+  }
+  const reasons = [...(problem ? ['AgentCannotWrite'] : []), ...reasonsIn(report, node)];
   const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');
   const [main, reason, headline] = judge(details, nowMs);
   const [tone, not] =
@@ -219,6 +225,8 @@ export function judge(
   if (status === '' && labelled)
     return ['fail', 'LabelNotByAgent', 'it is labelled ready, and no agent has judged it'];
   if (status === '') return ['unknown', 'NotJudged', 'no agent has judged it'];
+  if (status === 'True' && labelled && reportOf(result) === undefined)
+    return ['unknown', reason, `gVisor was proven (${code}); what its agent says now is not known`];
   if (status === 'True' && !labelled)
     return ['fail', 'NotLabelled', `proven, but not labelled ready${ready && `: the label is "${ready}"`}`];
   if (status === 'True' && !alive)

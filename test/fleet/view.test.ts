@@ -261,7 +261,7 @@ describe('viewFleet', () => {
     assert.deepEqual([rows[0]?.name, rows[0]?.group], ['b', 'LabelOutdated']);
     assert.match(
       alarms[0]?.message ?? '',
-      /: on b the agent says RunscNotFound; it cannot write its Node: 401 Unauthorized\.$/,
+      /: on b the agent says RunscNotFound, and cannot write its Node: 401 Unauthorized\.$/,
     );
   });
 

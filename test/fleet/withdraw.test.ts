@@ -145,7 +145,7 @@ describe('withdrawRefuted', () => {
     const { api, done } = await withdrawn(t, [reportOf(BROKEN)]);
     assert.match(
       'message' in done ? done.message : '',
-      /^the agent says RunscNotFound; it cannot write its Node: PATCH .*: 401 Unauthorized\. What to do: .*delete its pod/,
+      /^the agent says RunscNotFound, and cannot write its Node: PATCH .*: 401 Unauthorized\. What to do: .*delete its pod/,
     );
     const [{ metadata, status }] = api.patched as [{ metadata: object; status: { conditions: object[] } }];
     assert.deepEqual(metadata, {

@@ -71,7 +71,8 @@ export class FakeApi {
     for (const stream of [0, 1]) port.send(Buffer.of(stream, number % 256, number >> 8));
     port.once('message', (message: Buffer) => {
       const [, path = ''] = /^GET (\S+) HTTP\/1\.1\r\n/.exec(message.subarray(1).toString()) ?? [];
-      const stub = this.stubs.get(url.pathname.replace('/portforward', `:${number}/proxy${path}`));
+      const found = this.stubs.get(url.pathname.replace('/portforward', `:${number}/proxy${path}`));
+      const stub = typeof found === 'function' ? found(url, '', 'GET') : found;
       if (stub === null) return;
       if (stub === undefined) {
         port.send(Buffer.from('\u0001connection refused'));

@@ -65,9 +65,9 @@ export function fleet(api: FakeApi): void {
   ]);
   for (const name of ['node-1', 'node-2', 'node-3']) {
     api.stubs.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
-    api.stubs.set(
-      `${AGENT_PODS}/agent-${name}:9477/proxy/report`,
-      name === 'node-3' ? brokenStatus(name) : agentStatus(name),
+    const isLabelled = () => JSON.stringify(nodeIn(api, name)).includes(`"${LABEL_DOMAIN}/ready":"true"`);
+    api.stubs.set(`${AGENT_PODS}/agent-${name}:9477/proxy/report`, () =>
+      name === 'node-3' && !isLabelled() ? brokenStatus(name) : agentStatus(name),
     );
   }
   api.list(
@@ -88,7 +88,7 @@ export function fleet(api: FakeApi): void {
       },
     ],
   );
-  api.stubs.set(FLEET_VIEW, { breaker: [], paused: [] });
+  api.stubs.set(FLEET_VIEW, { breaker: [], paused: [], alarms: [] });
   api.list(CLASS_LIST, [CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
@@ -130,7 +130,9 @@ export function addHandler(api: FakeApi): void {
 }
 
 function nodeIn(api: FakeApi, name: string): object {
-  const { items } = api.stubs.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
+  const { items = [] } = api.stubs.get('/api/v1/nodes') as {
+    items?: readonly { metadata: { name: string } }[];
+  };
   return items.find(({ metadata }) => metadata.name === name) ?? {};
 }
 

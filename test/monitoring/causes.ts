@@ -169,6 +169,36 @@ export const CAUSES: readonly Cause[] = [
     fires: ['GVisorLabelOutdated node-1', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
   {
+    cause:
+      'gVisor breaks on one node, whose agent reaches no API server, and neither does the fleet controller',
+    series: merged(
+      agent(node(1), notReady('ShimNotFound')),
+      kube(node(1)),
+      OTHERS,
+      fleet({ gvisor_fleet_watches_up: `1x3 0x${MINUTES}` }),
+    ),
+    fires: [
+      'GVisorFleetUnseen',
+      'GVisorLabelOutdated node-1',
+      'GVisorNodeNotReady node-1',
+      'GVisorReadyShareLow',
+    ],
+  },
+  {
+    cause:
+      'The fleet controller reaches no API server, and gVisor breaks on one node, whose agent writes that',
+    series: merged(
+      agent(node(1), {
+        ...notReady('ShimNotFound'),
+        'gvisor_api_requests_total{verb="PATCH", code="200"}': `_x4 1x${MINUTES}`,
+      }),
+      kube(node(1), { ...WITHDRAWN, gvisor_fleet_node_labelled: always(1) }),
+      OTHERS,
+      fleet({ gvisor_fleet_watches_up: `1x3 0x${MINUTES}` }),
+    ),
+    fires: ['GVisorFleetUnseen', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
+  },
+  {
     cause: 'The shim of a pod on one node does not answer, and the pod stays Terminating',
     series: merged(agent(node(1), hanging('ShimUnresponsive')), kube(node(1), STUCK), OTHERS),
     fires: ['GVisorSandboxesHang node-1'],

@@ -18,6 +18,7 @@ import {
   agentObject,
   agentStatus,
   brokenKvm,
+  cutOff,
   kvmReport,
   nodeObject,
   podObject,
@@ -95,6 +96,7 @@ const CASES: Readonly<
     (api) => {
       addHandler(api);
       setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'true'));
+      setReport(api, 'node-2', agentStatus('node-2', {}, { handlers: [kvmReport()] }));
     },
     0,
     /^✓ Nodes .*\n✓ Handler {5}runsc-kvm on 2 of 3 nodes$/m,
@@ -167,7 +169,12 @@ const CASES: Readonly<
     /^✗ Fleet {7}.*: it does not respond /m,
   ],
   'a fleet controller whose circuit breaker is open': [
-    (api) => api.stubs.set(FLEET_VIEW, { breaker: [{ reason: 'TooMany' }], paused: ['node-1', 'node-2'] }),
+    (api) =>
+      api.stubs.set(FLEET_VIEW, {
+        breaker: [{ reason: 'TooMany' }],
+        paused: ['node-1', 'node-2'],
+        alarms: [],
+      }),
     1,
     /^✗ Fleet {7}.*: its circuit breaker is open \(TooMany; withdrawals paused on\n {14}2 nodes\)$/m,
   ],
@@ -175,6 +182,32 @@ const CASES: Readonly<
     (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
     1,
     /^✗ Nodes {7}2 of 3 nodes that should run gVisor; 1 in a grace period: node-2$/m,
+  ],
+  'a label that its agent refutes first, and why it cannot be written': [
+    (api) => setReport(api, 'node-2', cutOff('node-2')),
+    1,
+    /^✗ Labels {6}still labelled ready: node-2, whose agent says ShimNotFound, and cannot write its Node: PATCH\n {14}.*401 Unauthorized\n✗ Nodes {7}1 of 3 nodes/,
+    /^LabelOutdated {3}1 {7}node-2$/m,
+  ],
+  'a label that an agent refutes which is not Ready any more': [
+    (api) => {
+      api.list(
+        AGENT_PODS,
+        ['node-1', 'node-2', 'node-3'].map((name) => agentObject(name, { ready: name !== 'node-2' })),
+      );
+      setReport(api, 'node-2', cutOff('node-2'));
+    },
+    1,
+    /^✗ Labels {6}still labelled ready: node-2, /,
+  ],
+  'no label that an agent refutes which has just started': [
+    (api) => {
+      const verdict = { status: 'Unknown', reason: 'AgentStarting', message: 'm' } as const;
+      setNode(api, nodeObject('node-3'));
+      setReport(api, 'node-2', agentStatus('node-2', {}, { verdict }));
+    },
+    0,
+    /^✓ Nodes/,
   ],
   'a label without a Ready agent': [
     (api) =>

@@ -9,6 +9,7 @@ import {
   agentObject,
   agentStatus,
   brokenStatus,
+  cutOff,
   kvmReport,
   nodeObject,
   podObject,
@@ -55,6 +56,32 @@ describe('why NODE', () => {
     assert.equal(code, 0);
     assert.match(out, /^✓ node-1: gVisor works here \(SandboxProven, for 5m\)\n/);
     assert.doesNotMatch(out, /What to do/);
+  });
+
+  it('shows a label that the agent refutes, why it cannot be written, and what to do first', async (t) => {
+    const { api, run } = await openFleet(t);
+    setReport(api, 'node-2', cutOff('node-2'));
+    const { code, out } = await run('why node-2');
+    assert.equal(code, 1);
+    assert.match(
+      out,
+      /^✗ node-2: gVisor does not work here \(ShimNotFound; the label is not withdrawn yet\)\n/,
+    );
+    assert.match(
+      out.replace(/\s+/g, ' '),
+      / ✗ label: ready is still "true", .* 401 Unauthorized What to do AgentCannotWrite: .* delete its pod/,
+    );
+  });
+
+  it('is not sure of a proven node whose report it cannot read', async (t) => {
+    const { api, run } = await openFleet(t);
+    api.stubs.delete(`${AGENT_PODS}/agent-node-1:9477/proxy/report`);
+    const { code, out } = await run('why node-1');
+    assert.equal(code, 2);
+    assert.match(
+      out,
+      /^\? node-1: gVisor was proven \(SandboxProven, for 5m\); what its agent says now is not known\n/,
+    );
   });
 
   it('shows sandboxes that hang, and the danger of a restart, without failing the node', async (t) => {
