@@ -41,7 +41,8 @@ class CommandTest(ApiCase):
         out, err = io.StringIO(), io.StringIO()
         # The client reads $KUBECONFIG when it is imported.
         kubeconfig = patch.object(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(self.folder / "kubeconfig"))
-        with contextlib.chdir(self.folder), kubeconfig, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        said = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+        with contextlib.chdir(self.folder), kubeconfig, said[0], said[1]:
             try:
                 code: object = main(words)
             except SystemExit as ended:
