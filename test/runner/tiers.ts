@@ -82,7 +82,7 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['smoke']],
-  [['api', 'manifests', 'nodes'], ['waits'], ['e2e']],
+  [['manifests', 'nodes'], ['waits', 'api'], ['e2e']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
