@@ -200,7 +200,7 @@ export class NodePublisher implements Publisher {
     }
     const retryInMs = this.#backoff.next(err);
     log.warn({ err, retryInMs }, 'cannot write the node');
-    this.#problem = `the Node cannot be written: ${errorLine(err)}`;
+    this.#problem = errorLine(err);
     if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
     else if (this.#isWithdrawing)
       this.#unready = `the label is not withdrawn from the Node yet: ${errorLine(err)}`;
