@@ -70,6 +70,7 @@ const WINDOWS: Readonly<Record<string, string>> = {
   '[5m]': '[5s]',
   '[1d]': '[1m]',
   '30m': '10s',
+  '2m': '10s',
 };
 
 /** Shortens the durations of rules to two seconds, and their windows. */

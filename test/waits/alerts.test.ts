@@ -118,7 +118,7 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
     const { annotations } = await fires('GVisorLabelOutdated', 'node-1');
     assert.match(
       annotations.description ?? '',
-      /its agent says ShimNotFound: the agent cannot write its Node\.$/,
+      /its agent says ShimNotFound: the agent cannot write its Node, and no fleet controller withdraws the label\.$/,
     );
     await applyAgents(cluster(), POOL);
     await resolves('GVisorLabelOutdated', 'node-1');
