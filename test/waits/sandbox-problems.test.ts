@@ -26,7 +26,10 @@ type Sandbox = {
 };
 
 /** A plain pod's program that plays a stopped sentry of the pod's own sandbox, and stops again if it is continued. */
-const FORGE = `id=$(sed -n 's|.*/sandboxes/\\([0-9a-f]\\{64\\}\\)/.*|\\1|p' /proc/self/mountinfo | head -n 1)
+const FORGE = `while read -r _ _ _ root _; do
+  case $root in */sandboxes/*) id=\${root#*/sandboxes/} && break ;; esac
+done </proc/self/mountinfo
+id=\${id%%/*}
 cp /bin/sh /tmp/runsc-sandbox
 cd /tmp
 PATH=.:$PATH
