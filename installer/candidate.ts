@@ -6,7 +6,6 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import protobuf from 'protobufjs/light.js';
 import { codecOf } from '../agent/containerd/client.ts';
 import { message, repeated, withService } from '../agent/containerd/schema.ts';
-import { parseCgroups, podUidOf } from '../agent/host/process.ts';
 import { outcomeOfError } from '../agent/proof/outcome.ts';
 import { sentryFlags } from '../agent/runsc/flags.ts';
 import { listPids } from './generations.ts';
@@ -156,17 +155,12 @@ async function removeCandidates(containerd: ContainerdApi, root: string): Promis
   }
 }
 
-/**
- * Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID": its shim, sentry and gofer. A pod's own process may
- * name it too, and is left alone.
- */
+/** Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID", which only its shim, sentry and gofer do. */
 export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {
-    const read = (file: string) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8').catch(() => '');
-    const cmdline = await read('cmdline');
+    const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
     const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
     if (!cmdline.includes(bundle) && !cwd.endsWith(bundle)) continue;
-    if (parseCgroups(await read('cgroup')).some((path) => podUidOf(path) !== undefined)) continue;
     try {
       process.kill(pid, 'SIGKILL');
     } catch {} // it has ended

@@ -4,15 +4,8 @@ import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { Host } from '../host/host.ts';
 import { isAbsent } from '../host/paths.ts';
-import {
-  MAX_ARGUMENT_BYTES,
-  type ProcessStat,
-  parseCgroups,
-  parseProcessStat,
-  podUidOf,
-} from '../host/process.ts';
+import { MAX_ARGUMENT_BYTES, type ProcessStat, parseCgroups, parseProcessStat } from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';
-import type { Bundle } from './bundles.ts';
 
 type HostProcess = {
   readonly pid: number;
@@ -38,6 +31,8 @@ export type RunscCommand = HostProcess & {
 export type Sentry = HostProcess & {
   /** Of the sandbox, as its arguments name it. */
   readonly id: string;
+  /** Of the pod whose cgroup it is in, and whose guest may have written the arguments; absent outside of all pods. */
+  readonly podUid?: string | undefined;
 };
 
 /** What a scan of /proc found. */
@@ -61,20 +56,16 @@ const BATCH = 64;
 const MAX_EXAMINED = 16;
 
 type Found =
-  | { readonly kind: 'shim'; readonly id?: string | undefined; readonly isGvisor: boolean }
+  | { readonly kind: 'shim'; readonly id?: string | undefined }
   | { readonly kind: 'command'; readonly id: string; readonly command: string }
   /** `runsc wait`, a child of the shim whose container it waits for. */
   | { readonly kind: 'wait'; readonly id: string; readonly shim: number }
-  /** By its arguments, which a pod may have written. */
-  | { readonly kind: 'sentry'; readonly id: string };
+  | { readonly kind: 'sentry'; readonly id: string; readonly podUid?: string | undefined };
 type Known = {
   readonly startTicks: number;
   readonly found: Found | undefined;
   /** When it was last read. */
   state: string;
-  parentPid: number;
-  /** Whether it once was the child of a shim of gVisor: then it is a sentry for as long as it runs. */
-  isSentry?: boolean;
 };
 type Scan = {
   readonly proc: string;
@@ -87,9 +78,8 @@ type Scan = {
 
 /**
  * Scans /proc for the processes of sandboxes. A pod can give its own processes any name and arguments, so shims and
- * commands count only outside of all pods' cgroups and PID namespaces, and a sentry only as the child of such a shim of
- * gVisor, which adopts it when "runsc create" ends: the children of other runtimes' shims are programs of pods. Only
- * processes that are new since the last scan are examined.
+ * commands count only outside of all pods' cgroups and PID namespaces. Only processes that are new since the last scan
+ * are examined.
  */
 export class ProcessScanner {
   readonly #host: Host;
@@ -100,23 +90,17 @@ export class ProcessScanner {
     this.#host = host;
   }
 
-  /** `bundles` are containerd's records, for shims with a name of their own. Rejects without /proc. */
-  async scan(
-    bundles: ReadonlyMap<string, Pick<Bundle, 'program' | 'shimPid'>>,
-    signal: AbortSignal,
-  ): Promise<SandboxProcesses> {
+  /** `programs` are the shims that containerd has recorded, for those with a name of their own. Rejects without /proc. */
+  async scan(programs: ReadonlySet<string>, signal: AbortSignal): Promise<SandboxProcesses> {
     const proc = await this.#host.localPath('/proc');
     const uptime = await this.#host.readText('/proc/uptime');
     if (proc === undefined || uptime === undefined)
       throw new Error('Cannot read host file "/proc/uptime": it does not exist');
     const nowTicks = Number.parseFloat(uptime) * TICKS_PER_SECOND;
-    const programs = new Set([...bundles.values()].flatMap(({ program }) => program ?? []));
     const scan: Scan = { proc, nowTicks, programs, examined: new Map() };
     this.#scans += 1;
     const known = new Map<number, Known>();
-    const [shims, commands] = [[] as Shim[], [] as RunscCommand[]];
-    const alleged: { readonly sentry: Sentry; readonly known: Known }[] = [];
-    const areGvisors = new Map<number, boolean>();
+    const [shims, commands, sentries] = [[] as Shim[], [] as RunscCommand[], [] as Sentry[]];
     const waits = new Map<number, string>();
     let read = 0;
     for (const pid of readdirSync(proc).map(Number)) {
@@ -127,8 +111,7 @@ export class ProcessScanner {
         signal.throwIfAborted();
         const stat = readStat(proc, pid);
         if (stat === undefined || stat.ending || stat.state === 'Z') continue;
-        const { state, parentPid } = stat;
-        if (now?.startTicks === stat.startTicks) Object.assign(now, { state, parentPid });
+        if (now?.startTicks === stat.startTicks) now.state = stat.state;
         else now = await this.#examine(pid, stat, scan);
       }
       if (now === undefined) continue;
@@ -136,40 +119,34 @@ export class ProcessScanner {
       const { found, startTicks, state } = now;
       if (found === undefined) continue;
       const process = { pid, startTicks, state };
-      if (found.kind === 'shim') {
-        shims.push({ ...process, id: found.id });
-        areGvisors.set(pid, found.isGvisor);
-      } else if (found.kind === 'command') commands.push({ ...process, ...found });
-      else if (found.kind === 'sentry') alleged.push({ sentry: { ...process, id: found.id }, known: now });
+      if (found.kind === 'shim') shims.push({ ...process, id: found.id });
+      else if (found.kind === 'command') commands.push({ ...process, ...found });
+      else if (found.kind === 'sentry') sentries.push({ ...process, ...found });
       else waits.set(found.shim, found.id);
     }
     this.#known = known;
-    for (const { sentry, known } of alleged) {
-      const isGvisors = areGvisors.get(known.parentPid);
-      // For a shim with a name of its own: runc's io.containerd.runc.v2 records no PID in a bundle.
-      const isRecorded = isGvisors === false && bundles.get(sentry.id)?.shimPid === known.parentPid;
-      known.isSentry ||= isGvisors === true || isRecorded;
-    }
     return {
       shims: shims.map((shim) => ({ ...shim, id: shim.id ?? waits.get(shim.pid) })),
       commands,
-      sentries: alleged.flatMap(({ sentry, known }) => (known.isSentry ? sentry : [])),
+      sentries,
       nowTicks,
     };
   }
 
-  /** Whether a process is read in this scan: always if it counts for something, the rest now and then. */
+  /** Whether a process is read in this scan: commands always, shims and sentries every other time, the rest now and then. */
   #isDue(pid: number, known: Known | undefined): boolean {
-    return known === undefined || known.found !== undefined || (pid + this.#scans) % RECHECK_SCANS === 0;
+    const kind = known?.found?.kind;
+    if (known === undefined || kind === 'command') return true;
+    return (pid + this.#scans) % (kind === 'shim' || kind === 'sentry' ? 2 : RECHECK_SCANS) === 0;
   }
 
   /** What a process is; undefined if it is to be examined again in the next scan. */
   async #examine(pid: number, stat: ProcessStat, scan: Scan): Promise<Known | undefined> {
-    const { startTicks, state, parentPid } = stat;
+    const { startTicks, state } = stat;
     const found = await this.#identify(pid, stat, scan);
     if (found === 'later') return undefined;
     const isSettled = found !== undefined || scan.nowTicks - startTicks > SETTLED_TICKS;
-    return isSettled ? { startTicks, found, state, parentPid } : undefined;
+    return isSettled ? { startTicks, found, state } : undefined;
   }
 
   async #identify(
@@ -195,7 +172,7 @@ export class ProcessScanner {
       .catch(() => undefined);
     const argv = files?.cmdline?.replace(/\0$/, '').split('\0') ?? [];
     const id = idOf(argv);
-    if (id !== undefined && sentryFlags(argv) !== undefined) return { kind: 'sentry', id };
+    if (id !== undefined && sentryFlags(argv) !== undefined) return { kind: 'sentry', id, podUid };
     if (podUid !== undefined || !/^NSpid:\s+\d+$/m.test(files?.status ?? '')) return undefined;
     return parseShim(argv, programs) ?? parseCommand(argv, parentPid);
   }
@@ -207,7 +184,19 @@ const ID = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/;
 /** An id among arguments, as the whole argument. A copy, because a substring would retain all of them. */
 function idOf(argv: readonly string[]): string | undefined {
   const id = argv.findLast((each) => each.length === 64 && ID.test(each));
-  return id === undefined ? undefined : Buffer.from(id, 'latin1').toString('latin1');
+  return id === undefined ? undefined : copyOf(id);
+}
+
+function copyOf(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1');
+}
+
+/** The UID in a pod's cgroup, in the form of either cgroup driver. A static pod's UID has no dashes. */
+const POD = /(?:^|[/-])pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:[./]|$)/;
+
+function podUidOf(cgroup: string): string | undefined {
+  const uid = POD.exec(cgroup)?.[1];
+  return uid === undefined ? undefined : copyOf(uid.replaceAll('_', '-'));
 }
 
 /**
@@ -216,13 +205,10 @@ function idOf(argv: readonly string[]): string | undefined {
  */
 function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Found | undefined {
   const [program = ''] = argv;
-  const name = posix.basename(program);
-  if (!name.startsWith('containerd-shim') && !programs.has(program)) return undefined;
+  if (!posix.basename(program).startsWith('containerd-shim') && !programs.has(program)) return undefined;
   const isRunning =
     argv[argv.indexOf('-namespace') + 1] === 'k8s.io' && !/^(start|delete)$/.test(argv.at(-1) ?? '');
-  if (!isRunning) return undefined;
-  const id = argv.includes('-id') ? idOf(argv) : undefined;
-  return { kind: 'shim', id, isGvisor: name.startsWith('containerd-shim-runsc-') };
+  return isRunning ? { kind: 'shim', id: argv.includes('-id') ? idOf(argv) : undefined } : undefined;
 }
 
 /** Commands that gVisor's shim runs and that end by themselves; "events --interval" does not. */

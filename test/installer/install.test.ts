@@ -7,7 +7,7 @@ import { status } from '@grpc/grpc-js';
 import { type Installation, installJournal, readInstallation } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
-import { addProcess, sandboxArgv } from '../agent/host/fake-process.ts';
+import { addProcess } from '../agent/host/fake-process.ts';
 import { refuses } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
@@ -17,7 +17,6 @@ type Cases = Readonly<Record<string, [(on: Scene) => unknown, RegExp]>>;
 const JOURNAL = installJournal('runsc');
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
-const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
@@ -85,16 +84,6 @@ describe('install', () => {
     await on.install();
     assert.deepEqual([on.state(), await on.journal()], [{ ...before, restarts: 2 }, journal]);
     assert.equal(on.containerd.count('Tasks.Create'), 2);
-  });
-
-  it('waits for no plain pod that plays a stopped sentry of its own sandbox', async (t) => {
-    const on = await scene(t);
-    on.addPod(POD, '', SHIM);
-    const runc = '/usr/bin/containerd-shim-runc-v2';
-    addProcess(on.root, 8_000, { argv: [runc, '-namespace', 'k8s.io', '-id', POD] });
-    addProcess(on.root, 8_001, { argv: sandboxArgv(POD), parentPid: 8_000, cgroup: POD_CGROUP, state: 'T' });
-    await on.install();
-    assert.equal(on.restarts(), 1);
   });
 
   const UNTOUCHED: Cases = {
@@ -309,7 +298,6 @@ describe('remove', () => {
     on.containerd.sandboxes.end(POD);
     addProcess(on.root, 8_000, { argv: [shim] });
     symlinkSync(`${BUNDLES}/k8s.io/${POD}`, `${on.root}/proc/8000/cwd`);
-    addProcess(on.root, 8_001, { argv: ['sh', `/k8s.io/${POD}`], cgroup: POD_CGROUP }); // a pod's own
     const kill = t.mock.method(process, 'kill', () => forget(on));
     await remove(on.node, false);
     const killed = kill.mock.calls.map((call) => call.arguments);

@@ -27,8 +27,7 @@ async function setUp(context: TestContext, processes: Readonly<Record<number, Fa
   for (const [pid, process] of Object.entries(processes))
     addProcess(host.root, Number(pid), { cgroup: DAEMON, ...process });
   const scanner = new ProcessScanner(host);
-  const scan = (bundles: Readonly<Record<string, object>> = {}) =>
-    scanner.scan(new Map(Object.entries(bundles)), SIGNAL);
+  const scan = (programs: readonly string[] = []) => scanner.scan(new Set(programs), SIGNAL);
   return { host, scan };
 }
 
@@ -44,13 +43,11 @@ describe('ProcessScanner', () => {
       16: { argv: commandArgv('events', '--interval=5s', ID) },
       17: { argv: commandArgv('exec', '--process', '/x', ID) },
       18: { argv: ['runc', '--root', '/run/containerd/runc/k8s.io', 'kill', ID] },
-      19: { argv: sandboxArgv(ID), name: 'exe', cgroup: POD, namespacedPids: [19, 1], parentPid: 10 },
-      20: { argv: sandboxArgv(OTHER), name: 'exe', namespacedPids: [20, 1], parentPid: 12 },
+      19: { argv: sandboxArgv(ID), name: 'exe', cgroup: POD, namespacedPids: [19, 1] },
+      20: { argv: sandboxArgv(OTHER), name: 'exe', namespacedPids: [20, 1] },
       21: { argv: ['ctr', ...SHIM, 'tasks', 'ls'] },
     });
-    const { shims, commands, sentries, nowTicks } = await scan({
-      [OTHER]: { program: '/opt/gvisor/shim', shimPid: 12 },
-    });
+    const { shims, commands, sentries, nowTicks } = await scan(['/opt/gvisor/shim']);
     const process = (pid: number, state = 'S') => ({ pid, startTicks: 100, state });
     assert.deepEqual(shims, [
       { ...process(10, 'T'), id: ID },
@@ -59,8 +56,8 @@ describe('ProcessScanner', () => {
     ]);
     assert.deepEqual(commands, [{ ...process(15), kind: 'command', id: ID, command: 'kill' }]);
     assert.deepEqual(sentries, [
-      { ...process(19), id: ID },
-      { ...process(20), id: OTHER },
+      { ...process(19), kind: 'sentry', id: ID, podUid: UID },
+      { ...process(20), kind: 'sentry', id: OTHER, podUid: undefined },
     ]);
     assert.equal(nowTicks, 100_000);
   });
@@ -99,13 +96,14 @@ describe('ProcessScanner', () => {
       [13],
     );
     assert.deepEqual(processesAmong(paths), ['/proc/13']);
-    // What counts for something is read each time, the rest in turn.
+    // A shim is read every other time, the rest in turn.
     addProcess(host.root, 10, { argv: ['sleep'], cgroup: DAEMON, startTicks: 5_000 });
     addProcess(host.root, 11, {
       argv: [RUNSC_SHIM, ...SHIM, '-id', OTHER],
       cgroup: DAEMON,
       startTicks: 5_000,
     });
+    await scan();
     assert.deepEqual((await scan()).shims, []);
     let found = (await scan()).shims;
     for (let scans = 0; scans < 20 && found.length === 0; scans++) found = (await scan()).shims;
@@ -129,23 +127,22 @@ describe('ProcessScanner', () => {
     const cgroup = `0::/kubepods/pod${uid}\n`;
     const { host, scan } = await setUp(t, {
       ...Object.fromEntries(flood),
-      98: { argv: [RUNSC_SHIM, ...SHIM] },
-      99: { argv: sandboxArgv(ID), name: 'exe', cgroup, parentPid: 98 },
+      99: { argv: sandboxArgv(ID), name: 'exe', cgroup },
     });
     const paths = recordPaths(t, host);
     const result = await scan();
     assert.deepEqual(
-      result.sentries.map(({ pid }) => pid),
-      [99],
+      result.sentries.map(({ pid, podUid }) => [pid, podUid]),
+      [[99, uid]],
     );
-    assert.equal(processesAmong(paths).length, 18);
+    assert.equal(processesAmong(paths).length, 17);
   });
 
   it('rejects where /proc cannot be read', async (t) => {
     const { host, scan } = await setUp(t, {});
     writeFileSync(join(host.root, 'proc/uptime'), '');
     removeProcess(host.root, 0);
-    await assert.rejects(new ProcessScanner(await tempHost(t)).scan(new Map(), SIGNAL), /uptime/);
+    await assert.rejects(new ProcessScanner(await tempHost(t)).scan(new Set(), SIGNAL), /uptime/);
     await scan();
   });
 });
