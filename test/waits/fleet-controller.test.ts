@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
-import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
-import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentPids, getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
+import { agentPids, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployQuickFleet,
@@ -44,29 +42,6 @@ describe('the fleet controller on a real cluster', () => {
     });
     await enableAgents(cluster(), 'node-1');
     await waitForNode(cluster(), 'node-1', isProven, 150_000);
-  });
-
-  it('withdraws the label that an agent refutes, which cannot reach the API server', async () => {
-    const node = cluster().node('node-1');
-    const [pid = 0] = agentPids(node.machine);
-    const route = (action: 'add' | 'del') =>
-      node.machine.run([
-        ...['nsenter', '--net', `--target=${pid}`, '--', 'ip', 'route', action],
-        ...['unreachable', SERVICE_ADDRESS],
-      ]);
-    const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
-    const alarms = async () => (await readFleet(cluster())).alarms.map(({ reason }) => reason);
-    await route('add');
-    await breakNode(cluster(), node, 'shim-missing');
-    await waitFor('the first alarm', 20_000, async () => (await alarms())[0] === 'LabelOutdated');
-    assert.match(await readiness(), /^the label is not withdrawn from the Node yet: /);
-    const refuted = 'Unknown AgentCannotWrite';
-    await waitForNode(cluster(), 'node-1', ({ condition }) => condition === refuted, 90_000);
-    await route('del');
-    await waitForNode(cluster(), 'node-1', ({ condition }) => condition === 'False ShimNotFound', 40_000);
-    await healNode(cluster(), node);
-    await waitForNode(cluster(), 'node-1', isProven, 10_000);
-    await waitFor('the agent to be ready', 10_000, async () => (await readiness()) === 'ok\n');
   });
 
   it('withdraws the label of an agent stopped with SIGSTOP until it continues', async () => {
