@@ -210,30 +210,17 @@ export class FleetController {
   }
 
   async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const { kube, config, settings } = this.#options;
-    const done = await withdraw(node, {
-      kube,
-      namespace: namespaceOf(config),
-      timeoutMs,
-      nodeAgeMs: settings.timeouts.nodeAgeMs,
-      isAgentLive,
-      isAllowed: () => this.#decision?.breaker.length === 0,
-      wallMs: this.#wallMs,
-      signal,
-    });
+    const { nodeAgeMs } = this.#options.settings.timeouts;
+    const options = { ...this.#countedOptions(signal), timeoutMs, nodeAgeMs, isAgentLive };
+    const done = await withdraw(node, options);
     if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
     this.#reportCounted(node, 'AgentLost', done);
   }
 
   async #withdrawRefuted(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const { kube, config } = this.#options;
     const done = await withdrawRefuted(node, {
-      kube,
-      namespace: namespaceOf(config),
+      ...this.#countedOptions(signal),
       fetchReport: (address) => fetchReport(address, signal),
-      isAllowed: () => this.#decision?.breaker.length === 0,
-      wallMs: this.#wallMs,
-      signal,
     });
     if ('kept' in done) this.#reports.dropRefutation(node.name); // restarts its timer
     this.#reportCounted(node, 'AgentCannotWrite', done);
@@ -249,6 +236,13 @@ export class FleetController {
     const { kube, log } = this.#options;
     if (await taintExposed(node, { kube, wallMs: this.#wallMs, signal }))
       log.info({ node: node.name }, 'node tainted until it is proven again');
+  }
+
+  /** Options of a withdrawal that the circuit breaker counts. */
+  #countedOptions(signal: AbortSignal) {
+    const { kube, config } = this.#options;
+    const isAllowed = () => this.#decision?.breaker.length === 0;
+    return { kube, namespace: namespaceOf(config), isAllowed, wallMs: this.#wallMs, signal };
   }
 
   /** Reports a withdrawal that the circuit breaker counts. */

@@ -148,11 +148,12 @@ export function viewFleet(state: FleetState): FleetView {
       return installation === undefined ? [] : [[name, installation] as const];
     }),
   );
+  const counts = countsOf(rows);
   return {
     upToDate,
     ...reportAge(rows, state),
-    ...countsOf(rows),
-    alarms: alarmsOf(rows, state),
+    ...counts,
+    alarms: alarmsOf(rows, state, counts.expected),
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
     withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
@@ -237,14 +238,17 @@ function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
 const LOW_SHARE = 0.8;
 
 /** Every alarm, the critical ones first. */
-function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
+function alarmsOf(
+  rows: readonly Row[],
+  state: FleetState,
+  { proven, total }: FleetView['expected'],
+): readonly Alarm[] {
   const { upToDate, agents, statusOf, breaker, paused, damped, failedWrites } = state;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const refuted = rows.filter((row) => row.refuted !== '');
-  const { proven, total } = countsOf(rows).expected;
   const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
     {
       reason: GROUPS.refuted,
@@ -342,7 +346,7 @@ function alarmsOf(rows: readonly Row[], state: FleetState): readonly Alarm[] {
 
 const MAX_REFUTED = 3;
 
-/** What the agents of the first of these nodes say. */
+/** Quotes the agents of the first of these nodes. */
 function firstRefuted(rows: readonly Row[]): string {
   const texts = rows
     .slice(0, MAX_REFUTED)
@@ -403,9 +407,9 @@ function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Jud
 }
 
 /**
- * The group of a node and its rank: labels that agents refute, and those without an agent, then broken and unknown nodes, those with hanging sandboxes, a
- * failed installation or a lost additional handler, self-healing ones, proven ones, and at last those where gVisor is not
- * expected.
+ * The group of a node and its rank: labels that agents refute, and those without an agent, then broken and unknown nodes,
+ * those with hanging sandboxes, a failed installation or a lost additional handler, self-healing ones, proven ones, and at
+ * last those where gVisor is not expected.
  */
 function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
   if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };

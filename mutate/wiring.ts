@@ -12,8 +12,8 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
   'test/fleet/controller.test.ts': [
     [
       'fleet/controller.ts',
-      'isAllowed: () => this.#decision?.breaker.length === 0,',
-      'isAllowed: () => true,',
+      'const isAllowed = () => this.#decision?.breaker.length === 0;',
+      'const isAllowed = () => true;',
     ],
     ['fleet/controller.ts', '[...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]', '[this.#nowMs]'],
     ['fleet/controller.ts', 'this.#cache.observe(this.#withdrawn)', 'this.#cache.observe(new Map())'],
@@ -137,7 +137,7 @@ async function tryEdit(copy: string, test: string, [file, text, replacement]: Ed
 }
 
 async function passes(copy: string, test: string): Promise<boolean> {
-  const args = '--import tsx --test --test-isolation=none --test-force-exit --test-timeout=120000'.split(' ');
+  const args = '--test --test-isolation=none --test-force-exit --test-timeout=120000'.split(' ');
   const options = { cwd: copy, env: { ...process.env, NODE_TEST_CONTEXT: undefined }, timeoutMs: 300_000 };
   const ended = runAll(process.execPath, [...args, test], options);
   return ended.then(
