@@ -72,7 +72,7 @@ export function handlersOf(reports: readonly Report[]): Pick<Status, 'handlers'>
   return reports.length === 0 ? {} : { handlers: reports.map(handlerReportOf) };
 }
 
-/** What the API server says of the Node, as far as a handler is concerned. */
+/** The Node, as far as a handler is concerned. */
 export type NodeSeen = Omit<Circumstances, 'installation'> & {
   /** Whether the Node records that the handler was ever proven on it. */
   readonly provenOnce: boolean;
@@ -260,11 +260,8 @@ export class Agent {
       log.error({ err, trigger: firstText(triggers) }, 'evaluation failed');
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = await evaluator.markTolerated(notEvaluated(err));
-      const inconclusive = {
-        kind: 'inconclusive',
-        reason: verdict.reason,
-        message: verdict.message,
-      } as const;
+      const { reason, message } = verdict;
+      const inconclusive = { kind: 'inconclusive', reason, message } as const;
       return { verdict, seenMs: now(), findings, proof: inconclusive, facts: {}, watch };
     }
   }

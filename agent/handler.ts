@@ -15,6 +15,8 @@ import type { RunscPrograms } from './runsc/program.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 
+/** How long the end of probes is waited for: the kubelet kills the pod after 15 s. */
+export const SHUTDOWN_TIMEOUT_MS = 10_000;
 const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000 };
 
 const now = () => performance.now();

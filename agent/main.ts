@@ -7,7 +7,7 @@ import { waitUpTo } from './async.ts';
 import { parseConfig, VERSION } from './config.ts';
 import { CriClient } from './containerd/client.ts';
 import { readDistribution } from './containerd/distribution.ts';
-import { additionalNodes, type Node, openHandler, readNodeFacts } from './handler.ts';
+import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { Host, localSocket } from './host/host.ts';
 import type { NotVisible } from './host/paths.ts';
 import { Metrics } from './http/metrics.ts';
@@ -26,8 +26,6 @@ import { TerminalPublisher } from './text/terminal.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { openPods } from './workloads.ts';
 
-/** The kubelet kills the pod after 15 s. */
-const SHUTDOWN_TIMEOUT_MS = 10_000;
 const FIRST_EVALUATION_MS = 120_000;
 /** The agents' own probes are tasks too, and a tenant gains nothing by more evaluations than this. */
 const SAME_PODS_MS = 60_000;

@@ -1,5 +1,5 @@
 import { handlersOf, type Report, type Status } from './agent.ts';
-import { additionalNodes, type Node, openAgent, readNodeFacts } from './handler.ts';
+import { additionalNodes, type Node, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { Host } from './host/host.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
@@ -10,8 +10,6 @@ import { openSandboxes } from './workloads.ts';
 
 /** A person waits for the result of `--once`, so it is worth waiting for a slow boot. */
 const ONCE_BOOT_TIMEOUT_MS = 60_000;
-/** How long the end of a probe is waited for. */
-const FINISH_TIMEOUT_MS = 10_000;
 
 /** Evaluates once without confirmation, prints the report, and returns the exit code, which is the main handler's. */
 export async function once(node: Node, json: boolean): Promise<number> {
@@ -49,6 +47,6 @@ export async function once(node: Node, json: boolean): Promise<number> {
   } catch (error) {
     return printProblems([`The evaluation was interrupted: ${errorLine(error)}`], EXIT_CODES.Unknown);
   } finally {
-    await Promise.all(handlers.map(({ prover }) => prover.finish(FINISH_TIMEOUT_MS)));
+    await Promise.all(handlers.map(({ prover }) => prover.finish(SHUTDOWN_TIMEOUT_MS)));
   }
 }

@@ -30,22 +30,22 @@ export function notEvaluated(cause: unknown): Verdict {
   return { status: 'Unknown', reason, message: `the evaluation failed: ${errorLine(cause)}` };
 }
 
-/** What else decides what is said of a handler: what the installer does, and what the API server says of the Node. */
+/** Facts beside the evaluation that decide what is said of a handler: the installer's work, and what the Node says. */
 export type Circumstances = {
   readonly installation?: Installation | undefined;
   /** The boot of the agent's kernel. */
   readonly boot?: string;
-  /** The boot that the kubelet reports, where it is another. */
+  /** The boot that the kubelet reports, if it is another. */
   readonly reportedBoot?: string | undefined;
-  /** The boot in which a label of the Node was proven, where it is another; "" where that is not known. */
+  /** The boot in which a label of the Node was proven, if it is another; "" if that is not known. */
   readonly labelBoot?: string | undefined;
   /** Whether no admission policy refuses a write that is not the agent's, so that a label is not granted. */
   readonly unguarded?: boolean;
 };
 
 /**
- * What is published of a verdict under these circumstances: the Node, the metrics, the report and all that is made of them
- * say this. A proof is valid only in the boot in which it was made: the label of another boot goes before the first
+ * Makes the published verdict under these circumstances: the Node, the metrics, the report and all that is made of them say
+ * this. A proof is valid only in the boot in which it was made: the label of another boot goes before the first
  * evaluation, and a new proof is withheld while the kubelet reports another boot, because the fleet controller would
  * withdraw its label again. An installation changes no status.
  */
@@ -65,7 +65,7 @@ function rebooted(message: string): Verdict {
   return { status: 'Unknown', reason: 'NodeRebooted', message };
 }
 
-/** Message for a label that is withdrawn because of a reboot; `proven` is "" where the boot of its proof is not known. */
+/** Message for a label that is withdrawn because of a reboot; `proven` is "" if the boot of its proof is not known. */
 export function rebootMessage(proven: string, boot: string): string {
   const when = proven === '' ? 'an unknown boot' : `the boot ${proven}`;
   return `gVisor was proven in ${when}, and not yet in the present one, ${boot}`;

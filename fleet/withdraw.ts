@@ -1,7 +1,7 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { AGENT_SELECTOR } from '../agent/kube/access.ts';
 import type { Kube } from '../agent/kube/client.ts';
-import { conditionFor, handlerKey, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
+import { conditionFor, keysOf, type NodeObject, OWN_KEYS, taintPatch } from '../agent/node/object.ts';
 import { rebootMessage, type Verdict } from '../agent/verdict.ts';
 import {
   type AgentPod,
@@ -103,7 +103,7 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
   const [first] = stale;
   if (now.uid !== uid || first === undefined) return { kept: 'the label is no longer of an earlier boot' };
   const whose = first.handler === undefined ? '' : `handler "${first.handler}": `;
-  const message = `${whose}${rebootMessage(first.provenBoot ?? '', now.boot)}`;
+  const message = `${whose}${rebootMessage(first.provenBoot, now.boot)}`;
   return writeWithdrawal(whole, stale, { reason: 'NodeRebooted', message }, options);
 }
 
@@ -133,9 +133,7 @@ async function writeWithdrawal(
 ): Promise<Withdrawal> {
   const condition = conditionFor({ status: 'Unknown', ...why }, whole, wallMs());
   const { name, uid, resourceVersion } = whole.metadata;
-  const keys = withdrawn.map(({ handler }) =>
-    handler === undefined ? OWN_KEYS.labels.ready : handlerKey('ready', handler),
-  );
+  const keys = withdrawn.map(({ handler }) => keysOf(handler).ready);
   const labels = Object.fromEntries(keys.map((key) => [key, 'false']));
   // The condition is the main handler's. Only True becomes Unknown: an earlier agent may have written another status apart
   // from the label.

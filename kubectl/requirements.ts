@@ -1,6 +1,6 @@
 import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
 import { SETTINGS } from '../agent/config.ts';
-import { handlerKey, OWN_KEYS } from '../agent/node/object.ts';
+import { keysOf, OWN_KEYS } from '../agent/node/object.ts';
 import type { Api, ApiObject } from './api.ts';
 
 /** The label of nodes where the main handler is proven, which the scheduler selects. */
@@ -40,7 +40,7 @@ export function readyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly
 
 /** The label of the nodes where a handler is proven. */
 export function readyLabelOf(handler: string, main = HANDLER): string {
-  return handler === main ? READY : handlerKey('ready', handler);
+  return keysOf(handler === main ? undefined : handler).ready;
 }
 
 /** Whether pods of a class are scheduled only to nodes where its handler is proven. */

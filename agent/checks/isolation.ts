@@ -72,7 +72,7 @@ async function weakFlags(
   return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
 }
 
-/** What the handler's base spec adds to containers, which the sandbox of a proof does not show. */
+/** Judges what the handler's base spec adds to containers, which the sandbox of a proof does not show. */
 async function weakSpec({ sources }: CheckInputs, file: string): Promise<Problem | undefined> {
   const weak = file === '' ? [] : await readBaseSpec(sources.host, file);
   const [worst] = weak;

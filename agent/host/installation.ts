@@ -33,10 +33,10 @@ export type Installation = {
   };
 };
 
-/** What to do about an installation that was interrupted. */
+/** The remedy for an installation that was interrupted. */
 export const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
 
-/** What the installer is doing, or was doing when it was interrupted. */
+/** Describes the installer's work, or the work in which it was interrupted. */
 export function describePending(pending: NonNullable<Installation['pending']>): string {
   const { release, step, since, removes = false, interrupted } = pending;
   const where = `(step ${step}, begun ${formatUtc(since)})`;

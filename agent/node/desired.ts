@@ -7,9 +7,9 @@ import {
   CONDITION,
   type DesiredEntry,
   entry,
-  handlerKey,
   handlerLabels,
   handlersProvenOnce,
+  keysOf,
   type NodeObject,
   OWN_KEYS,
   otherBoot,
@@ -29,56 +29,57 @@ export type Claimant = {
 /** The latest report of each handler. */
 export type Reports = ReadonlyMap<string, Report>;
 
-/** What a Node should say, the verdict on each handler that it follows from, and why the rollout must wait, if it must. */
+/** The desired values of a Node, the verdict on each handler that they follow from, and why the rollout must wait, if it must. */
 export type Desired = {
   readonly entries: readonly DesiredEntry[];
   readonly verdicts: ReadonlyMap<string, Verdict>;
   readonly refusal?: string | undefined;
 };
 
-/** What the Node says of a handler; `isUnguarded` if the policy that limits agents to their own Node was asked in vain. */
-export function nodeSeen(
+/** The Node, as far as each handler is concerned; `isUnguarded` if no policy limits this agent to its own Node. */
+export function seenIn(
   node: NodeObject,
-  handler: string,
   { boot, handlers }: Claimant,
   isUnguarded: boolean,
-): NodeSeen {
+): ReadonlyMap<string, NodeSeen> {
   const { labels = {}, annotations = {} } = node.metadata;
-  const isMain = handler === handlers[0];
-  const keys = keysOf(handler, isMain);
-  const isLabelled = labels[keys.ready] === 'true';
-  const provenBoot = annotations[keys.provenBoot];
-  return {
-    boot,
-    reportedBoot: otherBoot(node, boot),
-    labelBoot: isLabelled && provenBoot !== boot ? (provenBoot ?? '') : undefined,
-    // An existing label stays: policies that are missing for a moment must not end pods.
-    unguarded: isUnguarded && !isLabelled,
-    provenOnce: annotations[isMain ? OWN_KEYS.annotations.provenBy : keys.provenBoot] !== undefined,
+  const seenOf = (handler: string | undefined): NodeSeen => {
+    const keys = keysOf(handler);
+    const isLabelled = labels[keys.ready] === 'true';
+    const provenBoot = annotations[keys.provenBoot];
+    const provenOnce = handler === undefined ? annotations[OWN_KEYS.annotations.provenBy] : provenBoot;
+    return {
+      boot,
+      reportedBoot: otherBoot(node, boot),
+      labelBoot: isLabelled && provenBoot !== boot ? (provenBoot ?? '') : undefined,
+      // An existing label stays: policies that are missing for a moment must not end pods.
+      unguarded: isUnguarded && !isLabelled,
+      provenOnce: provenOnce !== undefined,
+    };
   };
+  return new Map(handlers.map((handler, at) => [handler, seenOf(at === 0 ? undefined : handler)]));
 }
 
 /**
- * What a Node should say. Of a handler without a report only the label of another boot is withdrawn; the keys of handlers
- * that are no longer proven are removed.
+ * Makes the desired values of a Node from reports and {@link seenIn}. Of a handler without a report only the label of
+ * another boot is withdrawn; the keys of handlers that are no longer proven are removed.
  */
 export function desiredOf(
   reports: Reports,
   node: NodeObject,
   claimant: Claimant,
-  isUnguarded: boolean,
+  seenNode: ReadonlyMap<string, NodeSeen>,
 ): Desired {
   const [main] = claimant.handlers;
   const entries: DesiredEntry[] = [];
   const verdicts = new Map<string, Verdict>();
   let refusal: string | undefined;
-  for (const handler of claimant.handlers) {
+  for (const [handler, seen] of seenNode) {
     const report = reports.get(handler);
-    const seen = nodeSeen(node, handler, claimant, isUnguarded);
     const verdict = published(report?.verdict ?? STARTING, seen);
     if (verdict.reason === 'AgentStarting') continue;
     verdicts.set(handler, verdict);
-    const keys = keysOf(handler, handler === main);
+    const keys = keysOf(handler === main ? undefined : handler);
     const isProven = verdict.status === 'True';
     entries.push(entry('labels', keys.ready, String(isProven)));
     if (isProven) entries.push(entry('annotations', keys.provenBoot, claimant.boot));
@@ -90,7 +91,7 @@ export function desiredOf(
   return { entries: [...entries, ...retired(node, claimant)], verdicts, refusal };
 }
 
-/** What only the first handler has. */
+/** The desired values that only the first handler has. */
 function desiredOfMain(
   verdict: Verdict,
   report: Report | undefined,
@@ -120,23 +121,16 @@ function retired({ metadata }: NodeObject, { handlers }: Claimant): readonly Des
   const isRetired = (handler: string) => !handlers.slice(1).includes(handler);
   const labels = [...handlerLabels(metadata).keys()].filter(isRetired);
   return [
-    ...labels.map((handler) => entry('labels', handlerKey('ready', handler), null)),
+    ...labels.map((handler) => entry('labels', keysOf(handler).ready, null)),
     ...handlersProvenOnce(metadata)
       .filter(isRetired)
-      .map((handler) => entry('annotations', handlerKey('provenBoot', handler), null)),
+      .map((handler) => entry('annotations', keysOf(handler).provenBoot, null)),
   ];
 }
 
-/** The keys of a handler's label and of the boot of its last proof. */
-export function keysOf(handler: string, isMain: boolean) {
-  return isMain
-    ? { ready: OWN_KEYS.labels.ready, provenBoot: OWN_KEYS.annotations.provenBoot }
-    : { ready: handlerKey('ready', handler), provenBoot: handlerKey('provenBoot', handler) };
-}
-
 /**
- * The labels of facts for a verdict; `null` removes one, and a label that is not in the result stays as it is. Facts that a new agent
- * does not know yet stay as its predecessor wrote them, except on a node that fails.
+ * The labels of facts for a verdict; `null` removes one, and a label that is not in the result stays as it is. Facts that a
+ * new agent does not know yet stay as its predecessor wrote them, except on a node that fails.
  */
 export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
   const { runscVersion, platform, gpu } = OWN_KEYS.labels;

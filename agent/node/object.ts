@@ -48,6 +48,13 @@ export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string
   return `${OWN_KEYS.prefixes[kind]}${handler}`;
 }
 
+/** The keys of a handler's label and of the boot of its last proof; undefined is the main handler. */
+export function keysOf(handler: string | undefined): { readonly ready: string; readonly provenBoot: string } {
+  return handler === undefined
+    ? { ready: OWN_KEYS.labels.ready, provenBoot: OWN_KEYS.annotations.provenBoot }
+    : { ready: handlerKey('ready', handler), provenBoot: handlerKey('provenBoot', handler) };
+}
+
 /** The additional handlers of which a Node has labels, with the values of these. */
 export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
   const { ready } = OWN_KEYS.prefixes;

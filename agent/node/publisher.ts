@@ -6,8 +6,15 @@ import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
 import { errorLine } from '../sanitize.ts';
 import { UNGUARDED, type Verdict } from '../verdict.ts';
-import { type Desired, desiredOf, keysOf, nodeSeen } from './desired.ts';
-import { isOlder, type NodeMetadata, type NodeObject, type NodeWrites, nodeWritesOf } from './object.ts';
+import { type Desired, desiredOf, seenIn } from './desired.ts';
+import {
+  isOlder,
+  keysOf,
+  type NodeMetadata,
+  type NodeObject,
+  type NodeWrites,
+  nodeWritesOf,
+} from './object.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
@@ -119,9 +126,9 @@ export class NodePublisher implements Publisher {
     const needsGuard = [...this.#reports.values()].some(({ verdict }) => isProof(verdict));
     if (needsGuard && !this.#guarded) this.#guarded = await this.#writer.isGuarded(signal);
     const isUnguarded = this.#guarded === false;
-    for (const handler of this.#options.handlers)
-      this.#options.onNode?.(handler, nodeSeen(this.#node, handler, this.#options, isUnguarded));
-    const desired = desiredOf(this.#reports, this.#node, this.#options, isUnguarded);
+    const seenNode = seenIn(this.#node, this.#options, isUnguarded);
+    for (const [handler, seen] of seenNode) this.#options.onNode?.(handler, seen);
+    const desired = desiredOf(this.#reports, this.#node, this.#options, seenNode);
     if (desired.verdicts.size === 0 && desired.entries.length === 0) return undefined;
     const before = this.#node;
     const [main = ''] = this.#options.handlers;
@@ -149,7 +156,7 @@ export class NodePublisher implements Publisher {
   #reportHandlers(before: NodeObject, after: NodeObject, { verdicts }: Desired): void {
     for (const handler of this.#options.handlers.slice(1)) {
       const verdict = verdicts.get(handler);
-      const { ready } = keysOf(handler, false);
+      const { ready } = keysOf(handler);
       if (verdict === undefined || before.metadata.labels?.[ready] === after.metadata.labels?.[ready])
         continue;
       const message = `handler "${handler}": ${verdict.message}`;
@@ -200,10 +207,10 @@ export class NodePublisher implements Publisher {
     }
     const retryInMs = this.#backoff.next(err);
     log.warn({ err, retryInMs }, 'cannot write the node');
-    this.#problem = errorLine(err);
-    if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${errorLine(err)}`;
-    else if (this.#isWithdrawing)
-      this.#unready = `the label is not withdrawn from the Node yet: ${errorLine(err)}`;
+    const problem = errorLine(err);
+    this.#problem = problem;
+    if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${problem}`;
+    else if (this.#isWithdrawing) this.#unready = `the label is not withdrawn from the Node yet: ${problem}`;
     this.#failingSinceMs ??= now();
     const failedForMs = now() - this.#failingSinceMs;
     if (failedForMs < OUTAGE_MS || this.#backoff.tries < OUTAGE_TRIES) return retryInMs;
@@ -211,7 +218,7 @@ export class NodePublisher implements Publisher {
       log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
     this.#isOutage = true;
     const minutes = Math.floor(failedForMs / 60_000);
-    this.#unready = `the Node could not be written for ${minutes} min: ${errorLine(err)}`;
+    this.#unready = `the Node could not be written for ${minutes} min: ${problem}`;
     return retryInMs;
   }
 
@@ -220,7 +227,11 @@ export class NodePublisher implements Publisher {
     const { labels = {} } = this.#seen?.metadata ?? {};
     return this.#options.handlers.some((handler, at) => {
       const status = this.#reports.get(handler)?.verdict.status;
-      return status !== undefined && status !== 'True' && labels[keysOf(handler, at === 0).ready] === 'true';
+      return (
+        status !== undefined &&
+        status !== 'True' &&
+        labels[keysOf(at === 0 ? undefined : handler).ready] === 'true'
+      );
     });
   }
 

@@ -52,7 +52,7 @@ export class PodMonitor {
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
-  /** What was read last: the fingerprint of the bundles, and the pods' UIDs. */
+  /** The fingerprint of the bundles and the pods' UIDs at the last read. */
   #before: { readonly fingerprint: string; readonly uids: string } | undefined;
 
   constructor(options: PodMonitorOptions) {

@@ -6,7 +6,7 @@ export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
 /**
  * Why an evaluation begins: `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation,
- * `pods` is a task that came or went without a pod, as where a pod cannot start.
+ * `pods` is a task that came or went without a pod, as if a pod cannot start.
  */
 export type Trigger =
   | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' | 'pods' }

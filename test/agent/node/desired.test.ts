@@ -9,6 +9,7 @@ import {
   guardRollout,
   labelsFor,
   labelValue,
+  seenIn,
 } from '../../../agent/node/desired.ts';
 import { handlerKey, handlersProvenOnce, type NodeObject, OWN_KEYS } from '../../../agent/node/object.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
@@ -27,7 +28,7 @@ const UNKNOWN = verdictOf('Unknown', 'ContainerdUnreachable');
 const BOOT = 'boot-2';
 const OLD_BOOT = 'boot-1';
 
-/** What is desired of a Node with these verdicts on the handlers runsc and kvm. */
+/** The desired values of a Node with these verdicts on the handlers runsc and kvm, by key. */
 function desired(
   verdicts: Readonly<Record<string, Verdict>>,
   node: NodeObject,
@@ -38,7 +39,8 @@ function desired(
   const reports = Object.entries(verdicts).map(
     ([handler, verdict]) => [handler, reportOf({ handler, verdict, facts: {}, ...changes })] as const,
   );
-  const { entries } = desiredOf(new Map(reports), node, claimant, isUnguarded);
+  const seen = seenIn(node, claimant, isUnguarded);
+  const { entries } = desiredOf(new Map(reports), node, claimant, seen);
   return Object.fromEntries(entries.map(({ key, value }) => [key, value]));
 }
 
