@@ -5,16 +5,16 @@ import { isPublished } from './report-shape.ts';
 const MAX_REASON_LENGTH = 64;
 const MAX_PROBLEM_LENGTH = 300;
 
-/** What an agent has published against the labels of its node. */
+/** Published verdicts of an agent against the labels of its node. */
 export type Refutation = {
   /** The reason of each handler that is not proven, by its name; "" is the main one. */
   readonly reasons: ReadonlyMap<string, string>;
-  /** What keeps the agent from writing that to its Node; "" where it does not say. */
+  /** The error that keeps the agent from writing that to its Node; "" if it does not say. */
   readonly problem: string;
 };
 
 /**
- * What a report of a node's agent refutes; undefined where it refutes nothing, or is no report of that node. An agent that
+ * Reads from a report what the node's agent refutes; undefined if it refutes nothing, or is no report of that node. An agent that
  * has just started refutes nothing, because the label of its predecessor stays until its first verdict.
  */
 export function refutationOf(report: unknown, node: string): Refutation | undefined {

@@ -89,9 +89,8 @@ export type AgentStatus = {
   readonly pods?: PodCounts;
   /** Absent where the installer was never used. */
   readonly installation?: NodeInstallation;
-  /** What it refutes. */
   readonly refutation?: Refutation;
-  /** When the report was read, monotonic; absent where it never was. */
+  /** When the report was read, monotonic; absent if it never was. */
   readonly readMs?: number;
   /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
   readonly unread?: boolean;

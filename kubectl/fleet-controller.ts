@@ -62,7 +62,7 @@ const VIEW = object<View>({
   alarms: list(object({ reason: text, message: text })),
 });
 
-/** What the fleet controller says of labels that agents refute; undefined where it says nothing or cannot be asked. */
+/** The fleet controller's alarm of labels that agents refute; undefined without one, or if it cannot be asked. */
 export async function readLabelOutdated(api: Api): Promise<string | undefined> {
   const view = await readView(api).catch(() => undefined);
   if (view === undefined || view === 'hidden') return undefined;

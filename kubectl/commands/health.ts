@@ -136,7 +136,7 @@ function isOrphan(row: NodeRow): boolean {
   return isLabelled(row) && row.agent !== '?' && row.agent?.ready !== true;
 }
 
-/** What the agents of nodes say against their labels, by node. */
+/** The labels that agents refute, by node. */
 type OutdatedLabels = ReadonlyMap<
   string,
   { readonly refuted: readonly string[]; readonly refutation: Refutation }
@@ -153,23 +153,17 @@ function outdatedLabels(rows: readonly NodeRow[], reports: Reports): OutdatedLab
   );
 }
 
-/** One line where an agent says something else than the label of its node. */
+/** A line if agents say something else than the labels of their nodes. */
 function aboutLabels(outdated: OutdatedLabels): FleetPart[] {
   const texts = [...outdated].map(
     ([node, { refuted, refutation }]) =>
       `${node}, whose agent says ${describeRefutation(refuted, refutation)}`,
   );
-  const nodes = [...outdated].map(
-    ([
-      node,
-      {
-        refuted,
-        refutation: { reasons, problem },
-      },
-    ]) => {
-      return { node, reasons: refuted.map((handler) => reasons.get(handler)), problem };
-    },
-  );
+  const nodes = [...outdated].map(([node, { refuted, refutation }]) => ({
+    node,
+    reasons: refuted.map((handler) => refutation.reasons.get(handler)),
+    problem: refutation.problem,
+  }));
   const faults = faultIf(outdated.size, 'fail', 'LabelOutdated');
   const text = `still labelled ready: ${nameList(texts)}`;
   return outdated.size === 0 ? [] : [partOf(['labels', 'Labels'], text, { faults, data: { nodes } })];
