@@ -15,7 +15,7 @@ import {
   waitForNode,
   waitForRollout,
 } from '../test/e2e/agents.ts';
-import { BURN, type Effect, endLoad, startLoad, underLoad } from '../test/e2e/under-load.ts';
+import { BURN, type Effect, endLoad, startLoad, underLoad } from '../test/load/under-load.ts';
 
 /** The seconds of each load. */
 export type Loads = { readonly cpuS: number; readonly pressureS: number };

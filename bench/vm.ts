@@ -1,7 +1,7 @@
 import { startCluster } from '../cluster/start.ts';
 import { pause } from '../hack/run.ts';
 import { deployWith, readinessOf, readMetrics, readNode, waitForNode } from '../test/e2e/agents.ts';
-import { outcomesIn } from '../test/e2e/under-load.ts';
+import { outcomesIn } from '../test/load/under-load.ts';
 
 const NODE = 'node-1';
 const PROOF_TIMEOUT_MS = 600_000;

@@ -6,16 +6,13 @@ import { FAULTS } from '../../cluster/faults/faults.ts';
 import { patient } from '../../hack/run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { REASON_OF_FAULT } from '../reason-of-fault.ts';
-import { connect, proveOn } from './integration-cluster.ts';
+import { NODES as CHOSEN, connect, proveOn } from './integration-cluster.ts';
 import { type Change, OutsideAgent } from './outside-agent.ts';
 
 const OTHER = 'runsc-debug';
 /** Faults of "runsc", one for each part; integration/faults has all. */
 const BROKEN = ['shim-missing', 'runsc-cannot-boot', 'handler-removed'] as const;
-const NODES = [
-  { name: 'containerd-2', containerd: '2', additional: [OTHER] },
-  { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025', additional: [OTHER] },
-] as const;
+const NODES = CHOSEN.slice(0, 2).map((node) => ({ ...node, additional: [OTHER] }));
 
 let cluster: Cluster;
 useOwnCluster('two-handlers', NODES, async (started) => (cluster = started), ['workload']);

@@ -13,22 +13,28 @@ import { patient } from '../../hack/run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /** Each containerd version with a gVisor of its time, and the newest gVisor. */
-export const NODES = [
+export const ALL_NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
   { name: 'newest-gvisor', containerd: '2', gvisor: '2026-09' },
 ] as const;
 
-export type NodeName = (typeof NODES)[number]['name'];
+/** The first of them; `test/nightly/older-versions.test.ts` runs the same files on all. */
+export const NODES = process.env.ALL_NODES === 'yes' ? ALL_NODES : ALL_NODES.slice(0, 1);
+
+export type NodeName = (typeof ALL_NODES)[number]['name'];
 
 /** Starts a cluster of these nodes before the first test and removes it after the last. */
-export function useNodes(): { cluster: () => Cluster; node: (name: NodeName) => ClusterNode } {
+export function useNodes(nodes: readonly (typeof ALL_NODES)[number][] = NODES): {
+  cluster: () => Cluster;
+  node: (name: NodeName) => ClusterNode;
+} {
   let opened: Cluster | undefined;
   const prepare = (cluster: Cluster) => {
     opened = cluster;
     return Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   };
-  useOwnCluster('nodes', NODES, prepare, ['workload']);
+  useOwnCluster('nodes', nodes, prepare, ['workload']);
   const cluster = () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;

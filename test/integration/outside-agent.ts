@@ -37,6 +37,7 @@ export class OutsideAgent {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env.PATH,
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
         HOST_ROOT: node.path('').replace(/\/$/, ''),
         NODE_NAME: node.name,
         LISTEN_ADDRESS: '127.0.0.1:0',

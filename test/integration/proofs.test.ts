@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { patient, waitFor } from '../../hack/run.ts';
 import {
+  ALL_NODES,
   assertNoneStoppable,
   connect,
-  NODES,
   type NodeName,
   type ProofCall,
   proveOn,
@@ -22,7 +22,7 @@ const CALLS = [
   'RemovePodSandbox',
 ] as const satisfies readonly ProofCall[];
 
-const { node } = useNodes();
+const { node } = useNodes(ALL_NODES);
 
 it('an agent with the memory limit of its pod proves gVisor beside sixteen pods with 60,000 labels each', async () => {
   const one = node('containerd-2');
@@ -46,7 +46,7 @@ it('an agent with the memory limit of its pod proves gVisor beside sixteen pods 
 describe('two provers beside a kubelet, which removes unknown sandboxes', {
   concurrency: true,
 }, () => {
-  for (const { name } of NODES)
+  for (const { name } of ALL_NODES)
     it(`do not remove each other's probes and never fail on ${name}`, {
       timeout: patient(300_000),
     }, async () => {
@@ -76,7 +76,7 @@ describe('two provers beside a kubelet, which removes unknown sandboxes', {
 });
 
 describe('containerd killed during a proof', { concurrency: true }, () => {
-  for (const { name } of NODES)
+  for (const { name } of ALL_NODES)
     describe(`on ${name}`, { concurrency: false }, () => {
       for (const call of CALLS)
         it(`after ${call}: the proof does not fail, and the next succeeds`, () => killedIn(name, call));

@@ -11,12 +11,11 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { installVariants, variantHandler } from './install-variants.ts';
+import { NODES as CHOSEN } from './integration-cluster.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
-const NODES = [
-  { name: 'containerd-2', containerd: '2' },
-  { name: 'containerd-1-7', containerd: '1.7' },
-] as const;
+/** With gVisors of their own beside the node's. */
+const NODES = CHOSEN.map(({ name, containerd }) => ({ name, containerd })).slice(0, 2);
 
 /** Reasons of the check `isolation`. */
 const ISOLATION: readonly string[] = ['IsolationWeakened', 'AnnotationsPassFlags'];
@@ -98,6 +97,7 @@ async function evaluateOnce(node: ClusterNode, env: Readonly<Record<string, stri
     timeoutMs: 110_000,
     env: {
       PATH: process.env.PATH,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       HOST_ROOT: node.path('').replace(/\/$/, ''),
       NODE_NAME: node.name,
       PUBLISH: '',

@@ -6,7 +6,7 @@ import { patient } from '../../hack/run.ts';
 import { agentOn, deployWith, waitForNode } from '../e2e/agents.ts';
 import { provenAgain } from '../e2e/disturb.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
-import { BURN, endLoad, startLoad, underLoad } from '../e2e/under-load.ts';
+import { BURN, endLoad, startLoad, underLoad } from './under-load.ts';
 
 const cluster = useCluster();
 const NODE = 'node-1';

@@ -7,8 +7,20 @@ const OLDER = {
   'containerd 1.7': {
     env: { E2E_CONTAINERD: '1.7' },
     files: [
-      ...['e2e/faults', 'e2e/isolation', 'e2e/pods', 'e2e/reboot', 'e2e/steady', 'e2e/weakened'],
+      ...['e2e/faults', 'e2e/isolation', 'e2e/pods', 'e2e/reboot', 'nightly/steady', 'nightly/weakened'],
       ...['waits/sandbox-problems', 'waits/hanging-sandboxes'],
+    ],
+  },
+  'every containerd and gVisor': {
+    env: { ALL_NODES: 'yes' },
+    files: [
+      ...[
+        'integration/containerd-agent',
+        'integration/faults',
+        'integration/handlers',
+        'integration/runtimes',
+      ],
+      'waits/sandbox-deaths',
     ],
   },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },

@@ -12,8 +12,7 @@ import { viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
-import { laneCluster } from '../runner/lane.ts';
-import { DOMAIN, readNode, waitForNode } from './agents.ts';
+import { DOMAIN, readNode, waitForNode } from '../e2e/agents.ts';
 import {
   buildInstaller,
   createMirrors,
@@ -22,9 +21,10 @@ import {
   guideBlocks,
   INSTALLER,
   type Release,
-} from './guide-node.ts';
-import { runWithKubectl } from './installation.ts';
-import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from './upgraded-pods.ts';
+} from '../e2e/guide-node.ts';
+import { runWithKubectl } from '../e2e/installation.ts';
+import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
+import { laneCluster } from '../runner/lane.ts';
 
 /** Nodes without gVisor, which the guide installs. */
 const NODES = [

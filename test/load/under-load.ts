@@ -5,8 +5,8 @@ import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentOn, readinessOf, readMetrics, readNode } from './agents.ts';
-import { OWN_CGROUPS } from './own-cgroup.ts';
+import { agentOn, readinessOf, readMetrics, readNode } from '../e2e/agents.ts';
+import { OWN_CGROUPS } from '../e2e/own-cgroup.ts';
 
 /** A shell script that uses a whole processor. */
 export const BURN = 'while :; do :; done';

@@ -4,9 +4,9 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readReport, waitForNode } from './agents.ts';
-import { deletePods, useCluster } from './e2e-cluster.ts';
-import { BURN } from './under-load.ts';
+import { readReport, waitForNode } from '../e2e/agents.ts';
+import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';
+import { BURN } from '../load/under-load.ts';
 
 const cluster = useCluster();
 const NODE = 'node-1';

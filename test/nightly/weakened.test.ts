@@ -18,8 +18,8 @@ import {
   waitForMetric,
   waitForNode,
   waitForRollout,
-} from './agents.ts';
-import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';
+} from '../e2e/agents.ts';
+import { createNamespace, runtimeClass, startPod, useCluster } from '../e2e/e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';

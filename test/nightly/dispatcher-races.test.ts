@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { useDispatcher } from './dispatcher-cluster.ts';
-import { assertNoPod, creations, FREE, readPod } from './dispatcher-run.ts';
-import { GVISOR_NODES } from './e2e-cluster.ts';
+import { useDispatcher } from '../e2e/dispatcher-cluster.ts';
+import { assertNoPod, creations, FREE, readPod } from '../e2e/dispatcher-run.ts';
+import { GVISOR_NODES } from '../e2e/e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn } = useDispatcher();
 

@@ -6,9 +6,9 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { deployImage, deployWith, readinessOf, readNode, waitForNode } from './agents.ts';
-import { provenAgain, replaceAgent, upgradeInPlace } from './disturb.ts';
-import { deletePods, useCluster } from './e2e-cluster.ts';
+import { deployImage, deployWith, readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
+import { provenAgain, replaceAgent, upgradeInPlace } from '../e2e/disturb.ts';
+import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';
 
 const cluster = useCluster();
 const TIMES = 3;

@@ -7,7 +7,7 @@ import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
-import { waitForNode } from './agents.ts';
+import { waitForNode } from '../e2e/agents.ts';
 import {
   containerdPid,
   type InstallerNode,
@@ -20,8 +20,8 @@ import {
   removeWhenPodsEnded,
   runInstaller,
   shell,
-} from './installer-nodes.ts';
-import { containerOf, endContainer, runEndable, waitForRestart } from './upgraded-pods.ts';
+} from '../e2e/installer-nodes.ts';
+import { containerOf, endContainer, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
 
 const JOURNAL = installJournal('runsc');
 const CANARY = ['--handler', 'runsc-canary'] as const;
