@@ -24,10 +24,10 @@ export class Backoff {
     this.#tries = 0;
   }
 
-  /** The pause after a failed try; at least as long as the server's Retry-After. */
-  next(error?: unknown): number {
-    const pauseMs = this.#pauseMs;
-    this.#pauseMs = Math.min(pauseMs * 2, this.#maxMs);
+  /** The pause after a failed try, of `maxMs` or so; at least as long as the server's Retry-After. */
+  next(error?: unknown, maxMs = this.#maxMs): number {
+    const pauseMs = Math.min(this.#pauseMs, maxMs);
+    this.#pauseMs = Math.min(this.#pauseMs * 2, this.#maxMs);
     this.#tries += 1;
     const retryAfterMs = (error instanceof KubeError && error.retryAfterMs) || 0;
     return Math.round(Math.max(pauseMs * (0.5 + Math.random()), retryAfterMs * (1 + Math.random() / 4)));

@@ -19,6 +19,8 @@ import { type NodeOptions, NodeWriter } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 30_000;
+/** While a label is to be withdrawn: a few nodes at a time, as a rule. */
+const MAX_WITHDRAWAL_RETRY_MS = 3_000;
 /** Writes that fail for this long, and at least this often, make the agent unready. */
 const OUTAGE_MS = 300_000;
 const OUTAGE_TRIES = 5;
@@ -205,7 +207,7 @@ export class NodePublisher implements Publisher {
       this.#goneUntilMs = now() + MAX_RETRY_MS;
       return 0;
     }
-    const retryInMs = this.#backoff.next(err);
+    const retryInMs = this.#backoff.next(err, this.#isWithdrawing ? MAX_WITHDRAWAL_RETRY_MS : undefined);
     log.warn({ err, retryInMs }, 'cannot write the node');
     const problem = errorLine(err);
     this.#problem = problem;
