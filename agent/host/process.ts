@@ -101,3 +101,11 @@ export function parseCgroups(text: string): readonly string[] {
   const chosen = v1.length > 0 ? v1 : lines.filter(({ controllers }) => controllers === '');
   return [...new Set(chosen.map(({ path }) => path))];
 }
+
+/** The UID in a pod's cgroup, in the form of either cgroup driver. A static pod's UID has no dashes. */
+const POD = /(?:^|[/-])pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:[./]|$)/;
+
+/** The UID of the pod that a cgroup path belongs to; undefined outside of all pods. */
+export function podUidOf(cgroup: string): string | undefined {
+  return POD.exec(cgroup)?.[1]?.replaceAll('_', '-');
+}

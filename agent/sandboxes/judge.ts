@@ -106,7 +106,7 @@ function candidatesOf(observation: Observation): readonly Candidate[] {
   const candidates = processes.shims.flatMap((shim) => judgeShim(observation, shim, sentriesOf) ?? []);
   for (const sentry of processes.sentries) {
     const sandbox = sandboxes.get(sentry.id);
-    if (sandbox === undefined || !isIn(sentry, sandbox.metadata)) continue;
+    if (sandbox === undefined) continue;
     const common = {
       sandbox: sentry.id,
       pids: [sentry.pid],
@@ -144,7 +144,7 @@ function withHangingCommands(observation: Observation): readonly Candidate[] {
   };
   for (const sentry of processes.sentries) {
     const sandbox = sandboxes.get(sentry.id);
-    if (sentry.state === 'T' && sandbox?.state === 'SANDBOX_READY' && isIn(sentry, sandbox.metadata))
+    if (sentry.state === 'T' && sandbox?.state === 'SANDBOX_READY')
       add(sentry.id, sentry, `The sentry ${describe(sentry)} answers no command of runsc`, sandbox.metadata);
   }
   for (const command of processes.commands) {
@@ -153,11 +153,6 @@ function withHangingCommands(observation: Observation): readonly Candidate[] {
     add(sandbox, command, `"runsc ${command.command}", process ${describe(command)}, does not end`, pod);
   }
   return [...found.values()];
-}
-
-/** Whether a sentry is in the cgroup of its pod, or of none: arguments of a process in a pod may be the guest's. */
-function isIn({ podUid }: Sentry, pod: Owner['pod']): boolean {
-  return podUid === undefined || podUid === pod?.uid;
 }
 
 /** What is wrong with a shim, if anything: one problem for one cause. */
@@ -171,7 +166,7 @@ function judgeShim(
   const { pid, startTicks } = shim;
   const common = { sandbox, pids: [pid], startTicks, pod };
   const [listed, container] = [sandboxes.get(sandbox), containers.get(id ?? '')];
-  const sentries = sentriesOf.get(sandbox)?.filter((sentry) => isIn(sentry, pod)) ?? [];
+  const sentries = sentriesOf.get(sandbox) ?? [];
   if (listed === undefined && container === undefined) {
     // Without bundles it is not known whose shim this is.
     if (id === undefined && bundles.size === 0) return undefined;

@@ -4,8 +4,15 @@ import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { Host } from '../host/host.ts';
 import { isAbsent } from '../host/paths.ts';
-import { MAX_ARGUMENT_BYTES, type ProcessStat, parseCgroups, parseProcessStat } from '../host/process.ts';
+import {
+  MAX_ARGUMENT_BYTES,
+  type ProcessStat,
+  parseCgroups,
+  parseProcessStat,
+  podUidOf,
+} from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';
+import type { Bundle } from './bundles.ts';
 
 type HostProcess = {
   readonly pid: number;
@@ -31,8 +38,6 @@ export type RunscCommand = HostProcess & {
 export type Sentry = HostProcess & {
   /** Of the sandbox, as its arguments name it. */
   readonly id: string;
-  /** Of the pod whose cgroup it is in, and whose guest may have written the arguments; absent outside of all pods. */
-  readonly podUid?: string | undefined;
 };
 
 /** What a scan of /proc found. */
@@ -54,18 +59,22 @@ const RECHECK_SCANS = 20;
 const BATCH = 64;
 /** Processes of one pod that are examined in one scan: a pod may start any number that look like a sentry. */
 const MAX_EXAMINED = 16;
+/** The parent of a process whose own has ended. */
+const INIT = 1;
 
 type Found =
-  | { readonly kind: 'shim'; readonly id?: string | undefined }
+  | { readonly kind: 'shim'; readonly id?: string | undefined; readonly isGvisor: boolean }
   | { readonly kind: 'command'; readonly id: string; readonly command: string }
   /** `runsc wait`, a child of the shim whose container it waits for. */
   | { readonly kind: 'wait'; readonly id: string; readonly shim: number }
-  | { readonly kind: 'sentry'; readonly id: string; readonly podUid?: string | undefined };
+  /** By its arguments, which a pod may have written. */
+  | { readonly kind: 'sentry'; readonly id: string };
 type Known = {
   readonly startTicks: number;
   readonly found: Found | undefined;
   /** When it was last read. */
   state: string;
+  parentPid: number;
 };
 type Scan = {
   readonly proc: string;
@@ -78,8 +87,9 @@ type Scan = {
 
 /**
  * Scans /proc for the processes of sandboxes. A pod can give its own processes any name and arguments, so shims and
- * commands count only outside of all pods' cgroups and PID namespaces. Only processes that are new since the last scan
- * are examined.
+ * commands count only outside of all pods' cgroups and PID namespaces. A sentry counts only as the child of such a shim of
+ * gVisor, which adopts it when "runsc create" ends, or of PID 1, once that shim has ended; the parent of a pod's own
+ * process is another shim, or a process of the pod. Only processes that are new since the last scan are examined.
  */
 export class ProcessScanner {
   readonly #host: Host;
@@ -90,17 +100,23 @@ export class ProcessScanner {
     this.#host = host;
   }
 
-  /** `programs` are the shims that containerd has recorded, for those with a name of their own. Rejects without /proc. */
-  async scan(programs: ReadonlySet<string>, signal: AbortSignal): Promise<SandboxProcesses> {
+  /** `bundles` are containerd's records, for shims with a name of their own. Rejects without /proc. */
+  async scan(
+    bundles: ReadonlyMap<string, Pick<Bundle, 'program' | 'shimPid'>>,
+    signal: AbortSignal,
+  ): Promise<SandboxProcesses> {
     const proc = await this.#host.localPath('/proc');
     const uptime = await this.#host.readText('/proc/uptime');
     if (proc === undefined || uptime === undefined)
       throw new Error('Cannot read host file "/proc/uptime": it does not exist');
     const nowTicks = Number.parseFloat(uptime) * TICKS_PER_SECOND;
+    const programs = new Set([...bundles.values()].flatMap(({ program }) => program ?? []));
     const scan: Scan = { proc, nowTicks, programs, examined: new Map() };
     this.#scans += 1;
     const known = new Map<number, Known>();
-    const [shims, commands, sentries] = [[] as Shim[], [] as RunscCommand[], [] as Sentry[]];
+    const [shims, commands] = [[] as Shim[], [] as RunscCommand[]];
+    const alleged: { readonly sentry: Sentry; readonly parent: number }[] = [];
+    const areGvisors = new Map<number, boolean>();
     const waits = new Map<number, string>();
     let read = 0;
     for (const pid of readdirSync(proc).map(Number)) {
@@ -111,7 +127,8 @@ export class ProcessScanner {
         signal.throwIfAborted();
         const stat = readStat(proc, pid);
         if (stat === undefined || stat.ending || stat.state === 'Z') continue;
-        if (now?.startTicks === stat.startTicks) now.state = stat.state;
+        const { state, parentPid } = stat;
+        if (now?.startTicks === stat.startTicks) Object.assign(now, { state, parentPid });
         else now = await this.#examine(pid, stat, scan);
       }
       if (now === undefined) continue;
@@ -119,16 +136,24 @@ export class ProcessScanner {
       const { found, startTicks, state } = now;
       if (found === undefined) continue;
       const process = { pid, startTicks, state };
-      if (found.kind === 'shim') shims.push({ ...process, id: found.id });
-      else if (found.kind === 'command') commands.push({ ...process, ...found });
-      else if (found.kind === 'sentry') sentries.push({ ...process, ...found });
+      if (found.kind === 'shim') {
+        shims.push({ ...process, id: found.id });
+        areGvisors.set(pid, found.isGvisor);
+      } else if (found.kind === 'command') commands.push({ ...process, ...found });
+      else if (found.kind === 'sentry')
+        alleged.push({ sentry: { ...process, id: found.id }, parent: now.parentPid });
       else waits.set(found.shim, found.id);
     }
     this.#known = known;
+    // A shim with a name of its own is gVisor's if it has recorded its PID, which runc's does not.
+    const isSentry = ({ sentry: { id }, parent }: (typeof alleged)[number]) =>
+      parent === INIT ||
+      areGvisors.get(parent) ||
+      (areGvisors.has(parent) && bundles.get(id)?.shimPid === parent);
     return {
       shims: shims.map((shim) => ({ ...shim, id: shim.id ?? waits.get(shim.pid) })),
       commands,
-      sentries,
+      sentries: alleged.filter(isSentry).map(({ sentry }) => sentry),
       nowTicks,
     };
   }
@@ -142,11 +167,11 @@ export class ProcessScanner {
 
   /** What a process is; undefined if it is to be examined again in the next scan. */
   async #examine(pid: number, stat: ProcessStat, scan: Scan): Promise<Known | undefined> {
-    const { startTicks, state } = stat;
+    const { startTicks, state, parentPid } = stat;
     const found = await this.#identify(pid, stat, scan);
     if (found === 'later') return undefined;
     const isSettled = found !== undefined || scan.nowTicks - startTicks > SETTLED_TICKS;
-    return isSettled ? { startTicks, found, state } : undefined;
+    return isSettled ? { startTicks, found, state, parentPid } : undefined;
   }
 
   async #identify(
@@ -172,7 +197,7 @@ export class ProcessScanner {
       .catch(() => undefined);
     const argv = files?.cmdline?.replace(/\0$/, '').split('\0') ?? [];
     const id = idOf(argv);
-    if (id !== undefined && sentryFlags(argv) !== undefined) return { kind: 'sentry', id, podUid };
+    if (id !== undefined && sentryFlags(argv) !== undefined) return { kind: 'sentry', id };
     if (podUid !== undefined || !/^NSpid:\s+\d+$/m.test(files?.status ?? '')) return undefined;
     return parseShim(argv, programs) ?? parseCommand(argv, parentPid);
   }
@@ -184,19 +209,7 @@ const ID = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/;
 /** An id among arguments, as the whole argument. A copy, because a substring would retain all of them. */
 function idOf(argv: readonly string[]): string | undefined {
   const id = argv.findLast((each) => each.length === 64 && ID.test(each));
-  return id === undefined ? undefined : copyOf(id);
-}
-
-function copyOf(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1');
-}
-
-/** The UID in a pod's cgroup, in the form of either cgroup driver. A static pod's UID has no dashes. */
-const POD = /(?:^|[/-])pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:[./]|$)/;
-
-function podUidOf(cgroup: string): string | undefined {
-  const uid = POD.exec(cgroup)?.[1];
-  return uid === undefined ? undefined : copyOf(uid.replaceAll('_', '-'));
+  return id === undefined ? undefined : Buffer.from(id, 'latin1').toString('latin1');
 }
 
 /**
@@ -205,10 +218,13 @@ function podUidOf(cgroup: string): string | undefined {
  */
 function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Found | undefined {
   const [program = ''] = argv;
-  if (!posix.basename(program).startsWith('containerd-shim') && !programs.has(program)) return undefined;
+  const name = posix.basename(program);
+  if (!name.startsWith('containerd-shim') && !programs.has(program)) return undefined;
   const isRunning =
     argv[argv.indexOf('-namespace') + 1] === 'k8s.io' && !/^(start|delete)$/.test(argv.at(-1) ?? '');
-  return isRunning ? { kind: 'shim', id: argv.includes('-id') ? idOf(argv) : undefined } : undefined;
+  if (!isRunning) return undefined;
+  const id = argv.includes('-id') ? idOf(argv) : undefined;
+  return { kind: 'shim', id, isGvisor: name.startsWith('containerd-shim-runsc-') };
 }
 
 /** Commands that gVisor's shim runs and that end by themselves; "events --interval" does not. */

@@ -51,7 +51,7 @@ export class SandboxScanner {
     const bundles = new Map(list.map((bundle) => [bundle.id, bundle]));
     this.#shimPrograms = new Set(list.flatMap(({ program }) => program ?? []));
     // Before containerd's lists: a shim that ends meanwhile is in neither.
-    const processes = await this.#processes.scan(this.#shimPrograms, signal);
+    const processes = await this.#processes.scan(bundles, signal);
     const sandboxes = byId(await client.listSandboxes('all', { signal }));
     const containers = byId(await client.listPodContainers({ signal }));
     const owners = this.#ownersOf(processes.shims, list, { sandboxes, containers });

@@ -7,7 +7,7 @@ import { status } from '@grpc/grpc-js';
 import { type Installation, installJournal, readInstallation } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
-import { addProcess } from '../agent/host/fake-process.ts';
+import { addProcess, sandboxArgv } from '../agent/host/fake-process.ts';
 import { refuses } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
@@ -17,6 +17,7 @@ type Cases = Readonly<Record<string, [(on: Scene) => unknown, RegExp]>>;
 const JOURNAL = installJournal('runsc');
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
+const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
@@ -84,6 +85,16 @@ describe('install', () => {
     await on.install();
     assert.deepEqual([on.state(), await on.journal()], [{ ...before, restarts: 2 }, journal]);
     assert.equal(on.containerd.count('Tasks.Create'), 2);
+  });
+
+  it('waits for no plain pod that plays a stopped sentry of its own sandbox', async (t) => {
+    const on = await scene(t);
+    on.addPod(POD, '', SHIM);
+    const runc = '/usr/bin/containerd-shim-runc-v2';
+    addProcess(on.root, 8_000, { argv: [runc, '-namespace', 'k8s.io', '-id', POD] });
+    addProcess(on.root, 8_001, { argv: sandboxArgv(POD), parentPid: 8_000, cgroup: POD_CGROUP, state: 'T' });
+    await on.install();
+    assert.equal(on.restarts(), 1);
   });
 
   const UNTOUCHED: Cases = {

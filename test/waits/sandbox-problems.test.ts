@@ -6,6 +6,7 @@ import type { Status } from '../../agent/agent.ts';
 import type { SandboxProblem, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage } from '../../cluster/images.ts';
+import { processesIn, stateIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
@@ -24,6 +25,17 @@ type Sandbox = {
   readonly sentry: number;
 };
 
+/** A plain pod's program that plays a stopped sentry of the pod's own sandbox, and stops again if it is continued. */
+const FORGE = `while read -r _ _ _ root _; do
+  case $root in */sandboxes/*) id=\${root#*/sandboxes/} && break ;; esac
+done </proc/self/mountinfo
+id=\${id%%/*}
+cp /bin/sh /tmp/runsc-sandbox
+cd /tmp
+PATH=.:$PATH
+runsc-sandbox -c 'read p rest </proc/self/stat; while :; do kill -STOP $p; done' boot $id &
+while :; do sleep 1000; done`;
+
 const cluster = useCluster();
 
 describe('problems of sandboxes', { concurrency: true }, () => {
@@ -41,6 +53,7 @@ describe('problems of sandboxes', { concurrency: true }, () => {
 
 function testsOn(name: string): void {
   const pods = { kept: `kept-${name}`, left: `left-${name}`, busy: `busy-${name}` };
+  const forger = `forger-${name}`;
   /** Sandboxes that containerd lost in its restart. */
   const lost = new Map<string, Sandbox>();
   let proven = '';
@@ -88,11 +101,21 @@ function testsOn(name: string): void {
 
   before(async () => {
     await waitForNode(cluster(), name, ({ ready }) => ready === 'true');
-    await Promise.all([start(pods.kept), start(pods.left)]);
+    const container = { command: ['sh', '-c', FORGE] };
+    const forged = evaluationPod(forger, { gvisor: false, spec: { nodeName: name }, container });
+    // It counts for nothing in all that follows.
+    await Promise.all([start(pods.kept), start(pods.left), runPod(cluster(), forger, forged, TIMEOUT_MS)]);
+    await waitFor(`${forger} to play a stopped sentry`, TIMEOUT_MS, () => {
+      const { machine } = node();
+      const isForged = ({ argv }: { readonly argv: readonly string[] }) =>
+        argv[0] === 'runsc-sandbox' && argv[1] === '-c' && /^[0-9a-f]{64}$/.test(argv.at(-1) ?? '');
+      const { pid } = processesIn(machine).find(isForged) ?? {};
+      return Promise.resolve(stateIn(machine, pid) === 'T' ? true : undefined);
+    });
   });
   after(async () => {
     await healNode(cluster(), node());
-    const all = Object.values(pods);
+    const all = [...Object.values(pods), forger];
     await cluster().kubectl(['delete', 'pod', ...all, '--ignore-not-found', '--wait=false']);
   });
 

@@ -74,6 +74,7 @@ async function setUp(t: TestContext) {
     add(SENTRY_PID, {
       argv: sandboxArgv(SANDBOX),
       name: 'exe',
+      parentPid: SHIM_PID,
       cgroup: POD_CGROUP,
       namespacedPids: [12, 1],
       ...more,
@@ -347,15 +348,57 @@ describe('SandboxMonitor', () => {
     assert.match((await after(0)).restart.because.join(), /records of shims are not beside its socket/);
   });
 
-  it('says nothing of a sandbox that another pod names, or that names the pod of another', async (t) => {
-    const { lists, sandbox, addSentry, add, after } = await setUp(t);
-    const other = UID.replace('6', '7');
-    addSentry({ cgroup: POD_CGROUP.replace(UID, other), state: 'T' });
-    // A shim that a pod plays, with the id of a sandbox that does not exist.
-    const argv = [SHIM, '-namespace', 'k8s.io', '-id', 'f'.repeat(64)];
-    add(COMMAND_PID, { argv, cgroup: POD_CGROUP });
-    lists.sandboxes = [sandbox, { ...sandbox, id: 'e'.repeat(64), metadata: null }];
-    assert.deepEqual((await after(10)).problems, []);
+  it('says nothing of a sandbox for what a process in a pod calls itself', async (t) => {
+    const { lists, sandbox, container, add, after } = await setUp(t);
+    const [plain, gone] = ['d'.repeat(64), 'e'.repeat(64)];
+    const metadata = { name: 'plain', namespace: 'tenant', uid: UID.replace('6', '7') };
+    // A pod of runc: the children of its shim are its own programs.
+    const runc = '/usr/bin/containerd-shim-runc-v2';
+    add(20, { argv: [runc, '-namespace', 'k8s.io', '-id', plain] });
+    const cgroup = POD_CGROUP.replace(UID, metadata.uid);
+    const forged = [plain, gone, SANDBOX].flatMap((id) => [
+      sandboxArgv(id),
+      ['runsc', '--root=/run/containerd/runsc/k8s.io', 'delete', id],
+      [SHIM, '-namespace', 'k8s.io', '-id', id],
+    ]);
+    for (const [n, argv] of [...forged, ...forged].entries()) {
+      const parentPid = n < forged.length ? 20 : 35; // 35 calls itself a shim of gVisor
+      add(30 + n, {
+        argv,
+        name: 'runsc-sandbox',
+        parentPid,
+        cgroup,
+        namespacedPids: [30 + n, n],
+        state: 'T',
+      });
+    }
+    const own = { ...sandbox, id: plain, metadata, runtimeHandler: '' };
+    lists.sandboxes = [sandbox, own, { ...own, id: gone, state: 'SANDBOX_NOTREADY' }];
+    lists.containers = [container, { id: 'f', podSandboxId: plain, state: 'CONTAINER_CREATED' }];
+    const { problems, restart } = await after(30);
+    assert.deepEqual([problems, restart], [[], { state: 'safe', because: [] }]);
+  });
+
+  it('knows a sentry by the shim that its bundle names, and after that has ended', async (t) => {
+    const { add, addSentry, lists, sandbox, container, forget, host, local, after } = await setUp(t);
+    // A name of its own, as a handler's runtime_path allows.
+    await writeFile(
+      local(`${STATE}/io.containerd.runtime.v2.task/k8s.io/${SANDBOX}/shim-binary-path`),
+      '/usr/local/bin/gvisor-shim',
+    );
+    await writeFile(local('/usr/local/bin/gvisor-shim'), '');
+    add(SHIM_PID, { argv: ['/usr/local/bin/gvisor-shim', '-namespace', 'k8s.io'] });
+    await after(0);
+    lists.containers = [{ ...container, state: 'CONTAINER_EXITED' }];
+    lists.sandboxes = [{ ...sandbox, state: 'SANDBOX_NOTREADY' }];
+    for (const pid of [SHIM_PID, CONTAINER_SHIM_PID]) removeProcess(host.root, pid);
+    await forget(SANDBOX);
+    addSentry({ parentPid: 1 });
+    const { problems } = await after(5);
+    assert.deepEqual(
+      problems.map(({ reason, pids }) => [reason, pids]),
+      [['SentryLingers', [SENTRY_PID]]],
+    );
   });
 
   it('logs what begins and what ends, and an unreadable list once', async (t) => {

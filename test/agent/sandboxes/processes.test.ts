@@ -27,7 +27,8 @@ async function setUp(context: TestContext, processes: Readonly<Record<number, Fa
   for (const [pid, process] of Object.entries(processes))
     addProcess(host.root, Number(pid), { cgroup: DAEMON, ...process });
   const scanner = new ProcessScanner(host);
-  const scan = (programs: readonly string[] = []) => scanner.scan(new Set(programs), SIGNAL);
+  const scan = (bundles: Readonly<Record<string, object>> = {}) =>
+    scanner.scan(new Map(Object.entries(bundles)), SIGNAL);
   return { host, scan };
 }
 
@@ -43,11 +44,13 @@ describe('ProcessScanner', () => {
       16: { argv: commandArgv('events', '--interval=5s', ID) },
       17: { argv: commandArgv('exec', '--process', '/x', ID) },
       18: { argv: ['runc', '--root', '/run/containerd/runc/k8s.io', 'kill', ID] },
-      19: { argv: sandboxArgv(ID), name: 'exe', cgroup: POD, namespacedPids: [19, 1] },
-      20: { argv: sandboxArgv(OTHER), name: 'exe', namespacedPids: [20, 1] },
+      19: { argv: sandboxArgv(ID), name: 'exe', cgroup: POD, namespacedPids: [19, 1], parentPid: 10 },
+      20: { argv: sandboxArgv(OTHER), name: 'exe', namespacedPids: [20, 1], parentPid: 12 },
       21: { argv: ['ctr', ...SHIM, 'tasks', 'ls'] },
     });
-    const { shims, commands, sentries, nowTicks } = await scan(['/opt/gvisor/shim']);
+    const { shims, commands, sentries, nowTicks } = await scan({
+      [OTHER]: { program: '/opt/gvisor/shim', shimPid: 12 },
+    });
     const process = (pid: number, state = 'S') => ({ pid, startTicks: 100, state });
     assert.deepEqual(shims, [
       { ...process(10, 'T'), id: ID },
@@ -56,8 +59,8 @@ describe('ProcessScanner', () => {
     ]);
     assert.deepEqual(commands, [{ ...process(15), kind: 'command', id: ID, command: 'kill' }]);
     assert.deepEqual(sentries, [
-      { ...process(19), kind: 'sentry', id: ID, podUid: UID },
-      { ...process(20), kind: 'sentry', id: OTHER, podUid: undefined },
+      { ...process(19), id: ID },
+      { ...process(20), id: OTHER },
     ]);
     assert.equal(nowTicks, 100_000);
   });
@@ -127,22 +130,23 @@ describe('ProcessScanner', () => {
     const cgroup = `0::/kubepods/pod${uid}\n`;
     const { host, scan } = await setUp(t, {
       ...Object.fromEntries(flood),
-      99: { argv: sandboxArgv(ID), name: 'exe', cgroup },
+      98: { argv: [RUNSC_SHIM, ...SHIM] },
+      99: { argv: sandboxArgv(ID), name: 'exe', cgroup, parentPid: 98 },
     });
     const paths = recordPaths(t, host);
     const result = await scan();
     assert.deepEqual(
-      result.sentries.map(({ pid, podUid }) => [pid, podUid]),
-      [[99, uid]],
+      result.sentries.map(({ pid }) => pid),
+      [99],
     );
-    assert.equal(processesAmong(paths).length, 17);
+    assert.equal(processesAmong(paths).length, 18);
   });
 
   it('rejects where /proc cannot be read', async (t) => {
     const { host, scan } = await setUp(t, {});
     writeFileSync(join(host.root, 'proc/uptime'), '');
     removeProcess(host.root, 0);
-    await assert.rejects(new ProcessScanner(await tempHost(t)).scan(new Set(), SIGNAL), /uptime/);
+    await assert.rejects(new ProcessScanner(await tempHost(t)).scan(new Map(), SIGNAL), /uptime/);
     await scan();
   });
 });
