@@ -40,6 +40,8 @@ const WAIT_MS = 15_000;
 const HANG_MS = 240_000;
 /** A start that takes more than this many times as long as runc's is gVisor's fault. Measured: 1 to 3 times. */
 const MAX_RATIO = 10;
+/** The same for the last boot that proved the handler, which may always take its minutes. */
+const MAX_OWN_RATIO = 2;
 /** Limit of abandoned probes, and of orphans added by the latest probes; beyond it, one probe an hour. */
 const MAX_ABANDONED = 3;
 const RETRY_MS = 3_600_000;
@@ -77,6 +79,8 @@ export class Prover {
   #last: ProbeResult | undefined;
   #changedMs = Number.NEGATIVE_INFINITY;
   #witness: Witness | undefined;
+  /** Duration of the last boot that was proven. */
+  #provenBootMs = 0;
 
   constructor(options: ProverOptions) {
     this.#options = { turns: new Turns(), ...options };
@@ -112,7 +116,10 @@ export class Prover {
     this.#current = undefined;
     this.#hungMs = undefined;
     const { outcome } = probe.result;
-    if (outcome.kind === 'proven') this.#witness = outcome.witness;
+    if (outcome.kind === 'proven') {
+      this.#witness = outcome.witness;
+      this.#provenBootMs = outcome.bootMs;
+    }
     return outcome;
   }
 
@@ -207,8 +214,9 @@ export class Prover {
     const { starting } = probe;
     const control = starting ? await this.#control.run(signal) : undefined;
     const forMs = now() - probe.startedMs;
+    const usualMs = Math.min(this.#provenBootMs * MAX_OWN_RATIO, hangMs);
     const tolerated = starting
-      ? control !== undefined && forMs < control.tookMs * MAX_RATIO
+      ? forMs < Math.max((control?.tookMs ?? 0) * MAX_RATIO, usualMs)
       : (await readPressure(host)) !== undefined;
     if (this.#hungMs !== undefined && forMs < hangMs && !tolerated) return this.#hangs();
     if (!starting || forMs < hangMs || tolerated) {

@@ -296,6 +296,26 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     assert.ok(outcome.kind === 'slow' && outcome.tolerated === false, JSON.stringify(outcome));
   });
 
+  it('tolerates a start that takes up to twice as long as the last proven one', async (t) => {
+    const { prover, proveAfter, finish, clock, containerd, end } = await slowProbe(t, { hangMs: HANG_MS });
+    clock.nowMs += 400;
+    await end();
+    assert.equal(await proveAfter(0), 'proven');
+    await finish();
+    containerd.scripts = onlyGvisor(containerd, HANGS);
+    const started = containerd.called('RunPodSandbox');
+    const isTolerated = async () => {
+      const outcome = await prover.prove(NEVER);
+      return outcome.kind === 'slow' && outcome.tolerated;
+    };
+    await isTolerated();
+    await started;
+    clock.nowMs += 800;
+    assert.equal(await isTolerated(), true);
+    clock.nowMs += 10;
+    assert.equal(await isTolerated(), false);
+  });
+
   it('tolerates nothing and compares with nothing without another handler for runc', async (t) => {
     const { prover, prove, proveAfter, message, containerd } = await hanging(t);
     const config = JSON.stringify({
