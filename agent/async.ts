@@ -66,8 +66,8 @@ export async function pooledMap<T, R>(
 const REST_RATIO = 20;
 
 /**
- * Runs `work` every `everyMs` until the signal is aborted, and less often where it takes long: at least every `maxRestMs`.
- * `onProblem` receives the error of a turn if its text differs from that of the turn before.
+ * Runs `work` every `everyMs` until the signal is aborted, and less often where it takes long: at least every `maxRestMs`,
+ * and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if its text differs from that of the turn before.
  */
 export async function repeat(
   work: () => Promise<void>,
@@ -75,13 +75,15 @@ export async function repeat(
     readonly everyMs: number;
     readonly maxRestMs: number;
     readonly signal: AbortSignal;
+    readonly wake?: () => AbortSignal;
     readonly onProblem: (line: string) => void;
   },
 ): Promise<void> {
-  const { everyMs, maxRestMs, signal, onProblem } = options;
+  const { everyMs, maxRestMs, signal, wake, onProblem } = options;
   let problem = '';
   while (!signal.aborted) {
     const begunMs = performance.now();
+    const woken = wake === undefined ? signal : AbortSignal.any([signal, wake()]);
     try {
       await work();
       problem = '';
@@ -92,7 +94,7 @@ export async function repeat(
       problem = line;
     }
     const restMs = Math.max(everyMs, Math.min(REST_RATIO * (performance.now() - begunMs), maxRestMs));
-    await timers.setTimeout(restMs, undefined, { signal }).catch(() => {});
+    await timers.setTimeout(restMs, undefined, { signal: woken }).catch(() => {});
   }
 }
 

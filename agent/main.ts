@@ -88,7 +88,10 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const evaluated = Promise.withResolvers<void>();
   publishers.push({
     publish: () => {},
-    count: ({ handler }) => handler === config.handler && evaluated.resolve(),
+    count: ({ handler, evaluation }) => {
+      if (handler === config.handler) evaluated.resolve();
+      if (evaluation.trigger !== 'timer') sandboxes.changed();
+    },
   });
   const main = openHandler(node, await readNodeFacts(node), publishers, {
     onUnwatched: metrics.publishUnwatched,

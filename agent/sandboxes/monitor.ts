@@ -29,11 +29,13 @@ export type SandboxMonitorOptions = {
 /** The result of a scan, with all problems. */
 export type ScannedSandboxes = Pick<Judgement, 'problems' | 'restart'> & Pick<Observation, 'atMs'>;
 
-/** Scans the node's sandboxes periodically, logs what changes, and keeps the last result. */
+/** Scans the node's sandboxes periodically and after each change, logs what changes, and keeps the last result. */
 export class SandboxMonitor {
   readonly #options: SandboxMonitorOptions;
   #memory: Memory = new Map();
   #last: ScannedSandboxes | undefined;
+  #changedMs = 0;
+  #wake = new AbortController();
 
   constructor(options: SandboxMonitorOptions) {
     this.#options = options;
@@ -49,8 +51,18 @@ export class SandboxMonitor {
       this.#logChanges(before, scanned.problems);
       onScan?.(scanned);
     };
-    await repeat(turn, { everyMs, maxRestMs: MAX_REST_MS, signal, onProblem });
+    const wake = () => {
+      this.#wake = new AbortController();
+      return this.#wake.signal;
+    };
+    await repeat(turn, { everyMs, maxRestMs: MAX_REST_MS, signal, wake, onProblem });
     scanner.close();
+  }
+
+  /** Has the sandboxes scanned again; until then it is not known whether a restart of containerd is safe. */
+  changed(): void {
+    this.#changedMs = this.#options.wallMs();
+    this.#wake.abort();
   }
 
   /** Scans a single time and returns {@link report}. */
@@ -62,7 +74,7 @@ export class SandboxMonitor {
 
   /** The report of the last scan; undefined before the first. */
   report(): SandboxesReport | undefined {
-    return this.#last && reportOf(this.#last, this.#options.wallMs());
+    return this.#last && reportOf(this.#last, this.#changedMs, this.#options.wallMs());
   }
 
   /** Scans once and returns what was seen, in full. */
@@ -95,16 +107,21 @@ export class SandboxMonitor {
 /** Lines of one scan. */
 const MAX_LOGGED = 20;
 
-function reportOf({ problems, restart, atMs }: ScannedSandboxes, wallMs: number): SandboxesReport {
+function reportOf(
+  { problems, restart, atMs }: ScannedSandboxes,
+  changedMs: number,
+  wallMs: number,
+): SandboxesReport {
   const stale = wallMs - atMs > STALE_MS;
+  const unknown = stale
+    ? 'the sandboxes could not be scanned for some minutes'
+    : changedMs > atMs && 'something changed on the node, and the sandboxes are being scanned again';
   const at = new Date(atMs).toISOString();
   return {
     at,
     stale,
     problems: problems.slice(0, MAX_PROBLEMS),
     total: problems.length,
-    restart: stale
-      ? { state: 'unknown', because: ['the sandboxes could not be scanned for some minutes'] }
-      : restart,
+    restart: unknown ? { state: 'unknown', because: [unknown] } : restart,
   };
 }

@@ -18,6 +18,7 @@ import {
   TEXT_PAGES,
 } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
+import { waitUntil } from '../node/publisher-of.ts';
 import { refuses } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
@@ -116,6 +117,7 @@ async function setUp(t: TestContext) {
       clock,
       lines,
       monitor,
+      scanner,
       after,
       forget,
       silent,
@@ -399,6 +401,31 @@ describe('SandboxMonitor', () => {
       problems.map(({ reason, pids }) => [reason, pids]),
       [['SentryLingers', [SENTRY_PID]]],
     );
+  });
+
+  it('scans again after a change, and knows of no restart that is safe until then', async (t) => {
+    const { scanner, host, clock } = await setUp(t);
+    const scans: number[] = [];
+    const counted = {
+      scan: async (signal: AbortSignal) => {
+        scans.push(clock.ms);
+        return scanner.scan(signal);
+      },
+      close: () => {},
+    };
+    const options = { scanner: counted, host, log: pino({ level: 'silent' }), wallMs: () => clock.ms };
+    const monitor = new SandboxMonitor({ ...options, everyMs: 60 * MINUTE_MS, startMs: 0 });
+    const stop = new AbortController();
+    const done = monitor.run(stop.signal);
+    const state = () => monitor.report()?.restart.state;
+    await waitUntil('a scan', () => state() === 'safe');
+    clock.ms += 1_000;
+    monitor.changed();
+    assert.equal(state(), 'unknown');
+    await waitUntil('the next', () => state() === 'safe');
+    assert.deepEqual(scans, [0, 1_000]);
+    stop.abort();
+    await done;
   });
 
   it('logs what begins and what ends, and an unreadable list once', async (t) => {
