@@ -91,7 +91,7 @@ const agentCount = (count: number): Series => ({
 });
 
 /** Two healthy nodes, and a control plane without gVisor. */
-const OTHERS = merged(
+export const OTHERS = merged(
   healthy(node(2)),
   healthy(node(3)),
   nodeWithoutGvisor('node="control-plane"'),

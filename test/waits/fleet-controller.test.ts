@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../agent/config.ts';
+import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { agentPids, type readinessOf, waitForNode } from '../e2e/agents.ts';
+import { agentPids, getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployQuickFleet,
@@ -43,6 +45,45 @@ describe('the fleet controller on a real cluster', () => {
     await enableAgents(cluster(), 'node-1');
     await waitForNode(cluster(), 'node-1', isProven, 150_000);
   });
+
+  const TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
+  /** How an agent with this PID is kept from writing, and let go. */
+  const CUTS: Readonly<Record<string, (pid: string) => readonly [string[], string[]]>> = {
+    'cannot reach the API server': (pid) => {
+      const route = ['nsenter', '--net', `--target=${pid}`, '--', 'ip', 'route'];
+      const unreachable = ['unreachable', SERVICE_ADDRESS];
+      return [
+        [...route, 'add', ...unreachable],
+        [...route, 'del', ...unreachable],
+      ];
+    },
+    'has a dead token': (pid) => [
+      ['mount', '--namespace', pid, '--bind', '/etc/hostname', TOKEN],
+      ['umount', '--namespace', pid, TOKEN],
+    ],
+  };
+  for (const [why, cutOf] of Object.entries(CUTS))
+    it(`withdraws the label that an agent refutes, and the agent ${why}`, async () => {
+      const node = cluster().node('node-1');
+      const [cut, letGo] = cutOf(String(agentPids(node.machine)[0]));
+      const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
+      const isNow = (condition: string, timeoutMs: number) =>
+        waitForNode(cluster(), 'node-1', (now) => now.condition === condition, timeoutMs);
+      await node.machine.run(cut);
+      await breakNode(cluster(), node, 'shim-missing');
+      await waitFor('the first alarm', 20_000, async () => {
+        assert.equal((await readFleet(cluster())).alarms[0]?.reason, 'LabelOutdated');
+        return true;
+      });
+      assert.match(await readiness(), /the label is not withdrawn from the Node yet: /);
+      const { ready } = await isNow('Unknown AgentCannotWrite', 90_000);
+      assert.equal(ready, 'false');
+      await node.machine.run(letGo);
+      await isNow('False ShimNotFound', 5_000);
+      await healNode(cluster(), node);
+      await isNow('True SandboxProven', 5_000);
+      await waitFor('the agent to be ready', 10_000, async () => (await readiness()).startsWith('ok'));
+    });
 
   it('withdraws the label of an agent stopped with SIGSTOP until it continues', async () => {
     const { machine } = cluster().node('node-2');
