@@ -106,7 +106,7 @@ function onPage(node: object, report: Status): string {
 async function inStatus(
   t: TestContext,
   node: ReturnType<typeof nodeObject>,
-  report: Report,
+  report: Status,
 ): Promise<string> {
   const { api, run } = await openFleet(t);
   setNode(api, node);
