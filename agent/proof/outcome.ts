@@ -115,12 +115,16 @@ export function outcomeOfKvm(unproven: Unproven): Unproven {
   return { ...unproven, reason: 'KvmRunsNoGuest', message: `${why}; ${message}` };
 }
 
+/** What runc says if its first process cannot fork: measured with no process left to the pods' cgroup. */
+const CANNOT_FORK = /can't get final child's PID from pipe: EOF|procReady not received/;
+
 /** The outcome if no sandbox of runc starts either, which clears gVisor. */
 export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
   const why = ended ? errorLine(error) : 'it has not ended yet';
   const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
   if (!ended || TIMED_OUT.test(why)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
-  const reason = EXHAUSTED.test(message) ? 'NodeExhausted' : 'NoSandboxStarts';
+  const isExhausted = EXHAUSTED.test(message) || CANNOT_FORK.test(why);
+  const reason = isExhausted ? 'NodeExhausted' : 'NoSandboxStarts';
   return { kind: 'inconclusive', reason, message };
 }
 

@@ -369,6 +369,7 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     ['starts', undefined, 'failed KvmRunsNoGuest'],
     ['fails as well', refuses('something else'), 'inconclusive NoSandboxStarts'],
     ['finds no space', refuses('mkdir x: no space left on device'), 'inconclusive NodeExhausted'],
+    ['cannot fork', refuses("can't get final child's PID from pipe: EOF"), 'inconclusive NodeExhausted'],
     ['times out', refuses('context deadline exceeded'), 'inconclusive CheckTimedOut'],
     ['hangs', HANGS, 'inconclusive CheckTimedOut'],
   ] as const)
