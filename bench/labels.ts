@@ -89,8 +89,10 @@ async function lastBound(cluster: Cluster, node: ClusterNode): Promise<number> {
   const last = items
     .filter(({ metadata, spec }) => metadata.name.startsWith('bound-') && spec.nodeName === node.name)
     .map(({ metadata }) => atMs[Number(metadata.name.slice('bound-'.length))] ?? 0);
-  await cluster.kubectl(['delete', 'pods', '-l', 'app=evaluation', '--force', '--grace-period=0']);
+  const remove = ['delete', 'pods', '-l', 'app=evaluation', '--force', '--grace-period=0'];
+  await cluster.kubectl([...remove, '--wait=false']);
   await healAndWait(cluster, node.name, 'shim-missing');
+  await cluster.kubectl(remove, undefined, 300_000);
   return Math.max(...last, begunMs) - begunMs;
 }
 
