@@ -18,19 +18,25 @@ export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
  */
 const NEVER_LOADED = ['@grpc/proto-loader', '*/llhttp/llhttp-wasm.js'];
 
-/** Minifies dependencies; our own code keeps its names for stack traces. */
+/** Minifies dependencies, each once for all programs; our own code keeps its names for stack traces. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
   setup({ onLoad }) {
     onLoad({ filter: /\/node_modules\/.*\.[cm]?js$/ }, async ({ path }) => {
-      const source = await readFile(path, 'utf8');
-      // Top-level names of a CommonJS file are private to it, so esbuild may shorten them.
-      const format = /^(import|export)\b/m.test(source) ? 'esm' : 'cjs';
-      const { code } = await transform(source, { minify: true, format, sourcefile: path });
-      return { contents: code, loader: 'js' };
+      const contents = minified.get(path) ?? minify(path);
+      minified.set(path, contents);
+      return { contents: await contents, loader: 'js' };
     });
   },
 };
+const minified = new Map<string, Promise<string>>();
+
+async function minify(path: string): Promise<string> {
+  const source = await readFile(path, 'utf8');
+  // Top-level names of a CommonJS file are private to it, so esbuild may shorten them.
+  const format = /^(import|export)\b/m.test(source) ? 'esm' : 'cjs';
+  return (await transform(source, { minify: true, format, sourcefile: path })).code;
+}
 
 /** Inlines the CSS, HTML and scripts that a page reads with readFileSync. */
 const inlineAssets: Plugin = {
