@@ -28,6 +28,7 @@ const GAUGES = {
   gvisor_fleet_paused_withdrawals: [
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
+  gvisor_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {
@@ -85,6 +86,7 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+    this.#gauges.gvisor_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

@@ -95,6 +95,8 @@ export type FleetView = {
   readonly withoutAgent: readonly string[];
   /** Names of nodes with a problem of a sandbox. */
   readonly withProblems: readonly string[];
+  /** Names of the nodes whose latest write by the controller failed. */
+  readonly cannotWrite: readonly string[];
   /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
   /** Names of the nodes whose withdrawal is paused. */
@@ -157,6 +159,7 @@ export function viewFleet(state: FleetState): FleetView {
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
     withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
+    cannotWrite: [...state.failedWrites.keys()],
     breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
     paused,
     rolling,

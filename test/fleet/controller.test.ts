@@ -179,21 +179,37 @@ describe('FleetController', () => {
     assert.ok(second - first >= TIMEOUT_MS, `after ${second - first} ms`);
   });
 
-  for (const [status, pauseMs, isAlarm] of [
-    [403, 6_000, true],
-    [409, 0, false],
+  for (const [status, isAlarm, pauses] of [
+    [403, true, [6, 10, 20, 40, 80, 160, 320, 600, 600]], // the first ends with the tick after 5 s
+    [409, false, [0, 0]],
   ] as const)
-    it(`tries a write that was refused with ${status} again after ${pauseMs / 1_000} s`, async (t) => {
+    it(`tries a write that was refused with ${status} again after ${pauses.join(', ')} s`, async (t) => {
+      t.mock.method(Math, 'random', () => 0.5);
       const { fleet, live, send, until, has, outcomes } = await start(t);
-      live.refusals.push(refusal(status, 'refused'));
+      live.refusals.push(...pauses.map(() => refusal(status, 'refused')));
       send(PODS, lost);
       await until('the failure', () => has('cannot write the node'));
-      const reasons = fleet.view.alarms.map(({ reason }) => reason);
-      assert.equal(reasons.includes('CannotWriteNodes'), isAlarm);
+      assert.deepEqual(fleet.view.cannotWrite, isAlarm ? ['node-1'] : []);
       await until('the withdrawal', () => outcomes().length > 0);
-      const [first = 0, second = 0] = live.readsMs;
-      assert.equal(second - first, pauseMs);
+      const seconds = live.readsMs.map((atMs, index) => (atMs - (live.readsMs[index - 1] ?? 0)) / 1_000);
+      assert.deepEqual(seconds.slice(1), pauses);
+      assert.deepEqual(fleet.view.cannotWrite, []);
     });
+
+  it('forgets a failed write that is not wanted any more, and its pauses', async (t) => {
+    t.mock.method(Math, 'random', () => 0.5);
+    const { fleet, live, send, until } = await start(t);
+    live.refusals.push(...[1, 2, 3, 4, 5].map(() => refusal(403, 'refused')));
+    send(PODS, lost);
+    await until('three tries', () => live.readsMs.length === 3);
+    await until('the failure', () => fleet.view.cannotWrite.length === 1);
+    send(PODS, podOf('node-1', true));
+    await until('the end of it', () => fleet.view.cannotWrite.length === 0);
+    send(PODS, lost);
+    await until('two more tries', () => live.readsMs.length === 5);
+    const [fourth = 0, fifth = 0] = live.readsMs.slice(3);
+    assert.equal(fifth - fourth, 6_000);
+  });
 
   for (const [what, taint, status, patch] of [
     ['withdraws the label of an earlier boot', false, { nodeInfo: { bootID: 'boot-2' } }, /NodeRebooted/],
