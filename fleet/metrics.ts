@@ -1,5 +1,6 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
+import type { CountRequest } from '../agent/kube/client.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import type { FleetView } from './view.ts';
 
@@ -34,7 +35,7 @@ const GAUGES = {
 const COUNTERS = {
   gvisor_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
   gvisor_fleet_api_requests_total: [
-    'Requests to the API server by verb and code, without watches.',
+    'Requests to the API server by verb and code (`<error>` without a response), without watches.',
     'verb',
     'code',
   ],
@@ -51,7 +52,7 @@ export class FleetMetrics {
     this.#gauges.gvisor_fleet_build_info.set({ version }, 1);
   }
 
-  readonly countRequest = (verb: string, code: number): void => {
+  readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_fleet_api_requests_total.inc({ verb, code: String(code) });
   };
 
