@@ -18,6 +18,7 @@ import {
   decide,
   TICK_MS,
 } from './decide.ts';
+import { GuardWatch } from './guards.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, staleLabels } from './objects.ts';
@@ -67,6 +68,7 @@ export class FleetController {
   readonly #time: FleetTime;
   readonly #cache: ClusterCache;
   readonly #reports: AgentReports;
+  readonly #guards: GuardWatch;
   readonly #events: FleetEvents;
   /** When each Node's label was withdrawn, monotonic, by uid. */
   readonly #withdrawn = new Map<string, readonly number[]>();
@@ -79,7 +81,11 @@ export class FleetController {
   #isSaturated = false;
   #wake = new AbortController();
   #decision: Decision | undefined;
-  readonly #view = memoize(() => this.#makeView(), VIEW_CACHE_MS);
+  readonly #view = memoize(
+    () => this.#makeView(),
+    VIEW_CACHE_MS,
+    () => this.#nowMs,
+  );
   #decidedMs: number;
 
   constructor(options: FleetOptions) {
@@ -90,6 +96,7 @@ export class FleetController {
       if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
+    this.#guards = new GuardWatch(options);
     this.#events = new FleetEvents(options);
   }
 
@@ -130,6 +137,7 @@ export class FleetController {
     await Promise.all([
       this.#cache.run(signal),
       this.#reports.run(() => this.#cache.pods, signal),
+      this.#guards.run(this.#time.rest, signal),
       this.#reconcileLoop(signal),
     ]);
   }
@@ -285,6 +293,7 @@ export class FleetController {
       pods,
       agents,
       statusOf: (node) => this.#reports.get(node),
+      guards: this.#guards.state,
       breaker: this.#decision?.breaker ?? [],
       paused: this.#decision?.paused ?? [],
       rolling: this.#decision?.rolling ?? false,

@@ -2,6 +2,7 @@ import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
 import type { CountRequest } from '../agent/kube/client.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
+import { GUARDS } from './guards.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -29,6 +30,11 @@ const GAUGES = {
   gvisor_fleet_paused_withdrawals: [
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
+  gvisor_fleet_guard_missing: [
+    'Whether an admission policy that must be in force is not, or a RuntimeClass is gone.',
+    'guard',
+  ],
+  gvisor_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
   gvisor_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
@@ -67,6 +73,7 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_node_labelled,
       this.#gauges.gvisor_fleet_label_without_agent,
       this.#gauges.gvisor_fleet_releases,
+      this.#gauges.gvisor_fleet_guard_missing,
     ])
       gauge.reset();
     this.#gauges.gvisor_fleet_watches_up.set(Number(view.upToDate));
@@ -87,6 +94,11 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+    for (const guard of Object.keys(view.guards === undefined ? {} : GUARDS))
+      this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 0);
+    for (const { guard } of view.guards?.missing ?? [])
+      this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 1);
+    this.#gauges.gvisor_fleet_gvisor_required.set(Number(view.guards?.isRequired ?? false));
     this.#gauges.gvisor_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };

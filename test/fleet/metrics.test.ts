@@ -16,6 +16,9 @@ it('the metrics have what the alerts read of a fleet in trouble', async () => {
     'gvisor_fleet_circuit_breaker_open{reason="RollingOut"} 0',
     'gvisor_fleet_paused_withdrawals 3',
     'gvisor_fleet_failed_writes 1',
+    'gvisor_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
+    'gvisor_fleet_guard_missing{guard="gvisor-ready-enforce"} 0',
+    'gvisor_fleet_gvisor_required 1',
   ])
     assert.ok(body.split('\n').includes(line), `no ${line}`);
   assert.doesNotMatch(body, /label_without_agent\{node="sandbox-11"\}/);
