@@ -94,11 +94,11 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
-    for (const guard of Object.keys(view.guards === undefined ? {} : GUARDS))
+    const { isRequired = false, missing = [], problem = '' } = view.guards ?? { problem: 'not read yet' };
+    for (const guard of problem === '' ? Object.keys(GUARDS) : [])
       this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 0);
-    for (const { guard } of view.guards?.missing ?? [])
-      this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 1);
-    this.#gauges.gvisor_fleet_gvisor_required.set(Number(view.guards?.isRequired ?? false));
+    for (const { guard } of missing) this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 1);
+    this.#gauges.gvisor_fleet_gvisor_required.set(Number(isRequired));
     this.#gauges.gvisor_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };

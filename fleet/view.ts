@@ -259,6 +259,14 @@ function alarmsOf(
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const refuted = rows.filter((row) => row.refuted !== '');
   const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
+    // First, because agents are not Ready without theirs.
+    {
+      reason: 'GuardMissing',
+      severity: guards?.isRequired ? 'critical' : 'warning',
+      message: `${unguarded.join('. ')}. Apply the manifests again.`,
+      nodes: [],
+      holds: unguarded.length > 0,
+    },
     {
       reason: GROUPS.refuted,
       severity: 'critical',
@@ -277,13 +285,6 @@ function alarmsOf(
       severity: 'critical',
       message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
       nodes: where((row) => row.violating > 0),
-    },
-    {
-      reason: 'GuardMissing',
-      severity: guards?.isRequired ? 'critical' : 'warning',
-      message: `${unguarded.join('. ')}. Apply the manifests again.`,
-      nodes: [],
-      holds: unguarded.length > 0,
     },
     {
       reason: 'NoNodeReady',

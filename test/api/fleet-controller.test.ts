@@ -60,6 +60,30 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.deepEqual(counts.toSorted(), [0, 1]);
   });
 
+  it('says within 30 s that a binding is gone, and that it is back', async () => {
+    const { fleet } = await start();
+    const missing = () => fleet.view.guards?.missing.map(({ guard }) => guard);
+    const within = (guards: readonly string[]) =>
+      until(`the guards "${guards}"`, 30_000, () => missing()?.join() === guards.join());
+    await within([]);
+    await cluster().kubectl(['create', 'namespace', 'evaluations']);
+    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+    const enforcement = ['gvisor-ready-enforce', 'gvisor-ready-guard-namespace'];
+    await within(enforcement);
+    const binding = ['validatingadmissionpolicybinding', 'gvisor-ready-agent'];
+    const { metadata, ...rest } = JSON.parse(await cluster().kubectl(['get', ...binding, '-o', 'json'])) as {
+      metadata: { name: string; labels: object };
+    };
+    await cluster().kubectl(['delete', ...binding]);
+    await within(['gvisor-ready-agent', ...enforcement]);
+    assert.equal(fleet.view.alarms[0]?.reason, 'GuardMissing');
+    const { name, labels } = metadata;
+    await cluster().kubectl(['create', '-f', '-'], JSON.stringify({ ...rest, metadata: { name, labels } }));
+    await within(enforcement);
+    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor-']);
+    await within([]);
+  });
+
   it('withdraws nothing during an outage of the API server or right after it', async () => {
     const run = await start();
     await cluster().controlPlane.stopDaemon('kube-apiserver', 'KILL');
