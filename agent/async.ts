@@ -99,10 +99,10 @@ export async function repeat(
 }
 
 /** Caches `make()` for `ttlMs`, so that request rate does not drive CPU. */
-export function memoize<T>(make: () => T, ttlMs: number): () => T {
+export function memoize<T>(make: () => T, ttlMs: number, now = () => performance.now()): () => T {
   let last: { readonly value: T; readonly madeMs: number } | undefined;
   return () => {
-    const nowMs = performance.now();
+    const nowMs = now();
     if (last === undefined || nowMs - last.madeMs >= ttlMs) last = { value: make(), madeMs: nowMs };
     return last.value;
   };

@@ -29,7 +29,7 @@ export async function simulateAgent(
   const token = await register(admin, node);
   const { cert: _cert, key: _key, ...tls } = access.tls ?? {};
   const own = { ...access, tls, token: () => Promise.resolve(token) };
-  const count = (verb: string, code: number) =>
+  const count = (verb: string, code: number | string) =>
     stats.codes.set(`${verb} ${code}`, (stats.codes.get(`${verb} ${code}`) ?? 0) + 1);
   const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), stats.ms);
   const options = {

@@ -2,6 +2,7 @@ import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { memoize } from '../agent/async.ts';
 import { DAEMON_SET } from '../agent/kube/access.ts';
+import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts';
@@ -17,6 +18,7 @@ import {
   decide,
   TICK_MS,
 } from './decide.ts';
+import { GuardWatch } from './guards.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { type FleetNode, isExposed, staleLabels } from './objects.ts';
@@ -28,7 +30,9 @@ import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefu
 
 /** Nodes that are written concurrently. */
 const MAX_WRITES = 16;
-const WRITE_BACKOFF_MS = 5_000;
+/** Pauses between failed writes of a node: one that never succeeds must not occupy the API server. */
+const MIN_BACKOFF_MS = 5_000;
+const MAX_BACKOFF_MS = 600_000;
 const VIEW_CACHE_MS = 1_000;
 /** A decision that is so late means that the loop has stalled. */
 const STALLED_MS = 30_000;
@@ -44,6 +48,9 @@ const REAL_TIME: FleetTime = {
   clock: () => ({ nowMs: performance.now(), wallMs: Date.now() }),
   rest: (ms, signal) => timers.setTimeout(ms, undefined, { signal }).catch(() => {}),
 };
+
+/** A write that failed: why, and from when on it may be tried again, monotonic. */
+type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readonly retryMs: number };
 
 /** Dependencies of {@link FleetController}; `time` is the real one by default. */
 export type FleetOptions = ApiAccess & {
@@ -61,19 +68,24 @@ export class FleetController {
   readonly #time: FleetTime;
   readonly #cache: ClusterCache;
   readonly #reports: AgentReports;
+  readonly #guards: GuardWatch;
   readonly #events: FleetEvents;
   /** When each Node's label was withdrawn, monotonic, by uid. */
   readonly #withdrawn = new Map<string, readonly number[]>();
-  /** Why the latest write of each node failed, by its name. */
-  readonly #failedWrites = new Map<string, string>();
-  /** Names of the nodes with a write in flight or in backoff. */
+  /** The nodes whose latest write failed, by name. */
+  readonly #failedWrites = new Map<string, FailedWrite>();
+  /** Names of the nodes with a write in flight, or that the watch has not shown yet. */
   readonly #busy = new Set<string>();
   #writes = 0;
   /** Whether a node had to wait for a free write. */
   #isSaturated = false;
   #wake = new AbortController();
   #decision: Decision | undefined;
-  readonly #view = memoize(() => this.#makeView(), VIEW_CACHE_MS);
+  readonly #view = memoize(
+    () => this.#makeView(),
+    VIEW_CACHE_MS,
+    () => this.#nowMs,
+  );
   #decidedMs: number;
 
   constructor(options: FleetOptions) {
@@ -84,6 +96,7 @@ export class FleetController {
       if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
+    this.#guards = new GuardWatch(options);
     this.#events = new FleetEvents(options);
   }
 
@@ -124,6 +137,7 @@ export class FleetController {
     await Promise.all([
       this.#cache.run(signal),
       this.#reports.run(() => this.#cache.pods, signal),
+      this.#guards.run(this.#time.rest, signal),
       this.#reconcileLoop(signal),
     ]);
   }
@@ -152,7 +166,8 @@ export class FleetController {
     const start = (names: Iterable<string>, write: (node: FleetNode) => Promise<void>) => {
       for (const name of names) {
         const node = byName.get(name);
-        if (node === undefined || this.#busy.has(name)) continue;
+        const { retryMs = 0 } = this.#failedWrites.get(name) ?? {};
+        if (node === undefined || this.#busy.has(name) || clock.nowMs < retryMs) continue;
         if (this.#writes < MAX_WRITES) void this.#write(name, () => write(node), signal);
         else this.#isSaturated = true;
       }
@@ -189,24 +204,30 @@ export class FleetController {
   async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     this.#busy.add(name);
     this.#writes++;
-    let backoffMs = TICK_MS;
-    try {
-      await write();
-      this.#failedWrites.delete(name);
-    } catch (err) {
-      // A starting kubelet writes its Node at the same moment: retry at once with the new version.
-      backoffMs = err instanceof KubeError && err.status === 409 ? 0 : WRITE_BACKOFF_MS;
-      if (backoffMs > 0) this.#failedWrites.set(name, errorLine(err));
-      if (!signal.aborted)
-        this.#options.log.warn({ err, node: name, retryInMs: backoffMs }, 'cannot write the node');
-    }
+    const error = await write().then(
+      () => undefined,
+      (err: unknown) => ({ err }),
+    );
     this.#writes--;
-    if (backoffMs > 0) {
-      if (this.#isSaturated && this.#writes < MAX_WRITES / 2) this.#wake.abort();
-      await this.#time.rest(backoffMs, signal);
+    // A starting kubelet writes its Node at the same moment: retry at once with the new version.
+    const isConflict = error?.err instanceof KubeError && error.err.status === 409;
+    if (isConflict || (this.#isSaturated && this.#writes < MAX_WRITES / 2)) this.#wake.abort();
+    if (error === undefined) {
+      this.#failedWrites.delete(name);
+      await this.#time.rest(TICK_MS, signal);
+    } else if (!signal.aborted) {
+      const retryInMs = isConflict ? 0 : this.#failed(name, error.err);
+      this.#options.log.warn({ err: error.err, node: name, retryInMs }, 'cannot write the node');
     }
     this.#busy.delete(name);
-    if (backoffMs === 0) this.#wake.abort();
+  }
+
+  /** Records a failed write, and returns the time until the next try. */
+  #failed(name: string, err: unknown): number {
+    const { backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS) } = this.#failedWrites.get(name) ?? {};
+    const retryInMs = backoff.next(err);
+    this.#failedWrites.set(name, { backoff, problem: errorLine(err), retryMs: this.#nowMs + retryInMs });
+    return retryInMs;
   }
 
   async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
@@ -272,11 +293,12 @@ export class FleetController {
       pods,
       agents,
       statusOf: (node) => this.#reports.get(node),
+      guards: this.#guards.state,
       breaker: this.#decision?.breaker ?? [],
       paused: this.#decision?.paused ?? [],
       rolling: this.#decision?.rolling ?? false,
       damped: this.#decision?.damped ?? [],
-      failedWrites: this.#failedWrites,
+      failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
     });
   }
 }

@@ -1,6 +1,8 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
+import type { CountRequest } from '../agent/kube/client.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
+import { GUARDS } from './guards.ts';
 import type { FleetView } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -28,12 +30,18 @@ const GAUGES = {
   gvisor_fleet_paused_withdrawals: [
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
+  gvisor_fleet_guard_missing: [
+    'Whether an admission policy that must be in force is not, or a RuntimeClass is gone.',
+    'guard',
+  ],
+  gvisor_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
+  gvisor_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
   gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {
   gvisor_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
   gvisor_fleet_api_requests_total: [
-    'Requests to the API server by verb and code, without watches.',
+    'Requests to the API server by verb and code (`<error>` without a response), without watches.',
     'verb',
     'code',
   ],
@@ -50,7 +58,7 @@ export class FleetMetrics {
     this.#gauges.gvisor_fleet_build_info.set({ version }, 1);
   }
 
-  readonly countRequest = (verb: string, code: number): void => {
+  readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_fleet_api_requests_total.inc({ verb, code: String(code) });
   };
 
@@ -65,6 +73,7 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_node_labelled,
       this.#gauges.gvisor_fleet_label_without_agent,
       this.#gauges.gvisor_fleet_releases,
+      this.#gauges.gvisor_fleet_guard_missing,
     ])
       gauge.reset();
     this.#gauges.gvisor_fleet_watches_up.set(Number(view.upToDate));
@@ -85,6 +94,12 @@ export class FleetMetrics {
       this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
     this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+    const { isRequired = false, missing = [], problem = '' } = view.guards ?? { problem: 'not read yet' };
+    for (const guard of problem === '' ? Object.keys(GUARDS) : [])
+      this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 0);
+    for (const { guard } of missing) this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 1);
+    this.#gauges.gvisor_fleet_gvisor_required.set(Number(isRequired));
+    this.#gauges.gvisor_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

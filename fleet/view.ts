@@ -1,5 +1,6 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
+import { describeMissing, type GuardState } from './guards.ts';
 import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
@@ -95,6 +96,10 @@ export type FleetView = {
   readonly withoutAgent: readonly string[];
   /** Names of nodes with a problem of a sandbox. */
   readonly withProblems: readonly string[];
+  /** The admission policies that are missing; absent until they have been read. */
+  readonly guards?: GuardState;
+  /** Names of the nodes whose latest write by the controller failed. */
+  readonly cannotWrite: readonly string[];
   /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
   /** Names of the nodes whose withdrawal is paused. */
@@ -118,6 +123,7 @@ export type FleetState = {
   readonly pods: readonly AgentPod[];
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;
+  readonly guards: GuardState | undefined;
   readonly breaker: readonly BreakerReason[];
   readonly paused: readonly string[];
   /** Whether a rollout is replacing the agents. */
@@ -130,7 +136,7 @@ export type FleetState = {
 
 /** The fleet, nodes that need attention first. */
 export function viewFleet(state: FleetState): FleetView {
-  const { upToDate, nodes, pods, agents, statusOf, breaker, paused, rolling } = state;
+  const { upToDate, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows = nodes
@@ -157,6 +163,8 @@ export function viewFleet(state: FleetState): FleetView {
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
     withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
+    ...(guards && { guards }),
+    cannotWrite: [...state.failedWrites.keys()],
     breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
     paused,
     rolling,
@@ -243,13 +251,22 @@ function alarmsOf(
   state: FleetState,
   { proven, total }: FleetView['expected'],
 ): readonly Alarm[] {
-  const { upToDate, agents, statusOf, breaker, paused, damped, failedWrites } = state;
+  const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites } = state;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
+  const unguarded = guards?.missing.map(describeMissing) ?? [];
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const refuted = rows.filter((row) => row.refuted !== '');
   const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
+    // First, because agents are not Ready without theirs.
+    {
+      reason: 'GuardMissing',
+      severity: guards?.isRequired ? 'critical' : 'warning',
+      message: `${unguarded.join('. ')}. Apply the manifests again.`,
+      nodes: [],
+      holds: unguarded.length > 0,
+    },
     {
       reason: GROUPS.refuted,
       severity: 'critical',
@@ -324,6 +341,13 @@ function alarmsOf(
       message:
         'The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.',
       nodes: where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
+    },
+    {
+      reason: 'GuardsUnread',
+      severity: 'warning',
+      message: `The controller cannot read whether the admission policies are in force: ${guards?.problem}`,
+      nodes: [],
+      holds: upToDate && guards?.problem !== undefined,
     },
     {
       reason: 'WeakenedPods',

@@ -25,10 +25,16 @@ export const PROBLEMS = {
   FleetControllerBreakerOpen: 'its circuit breaker is open',
 } as const;
 
+/** The path of the controller's Deployment. */
+export function fleetPath({ installedIn }: Api): string {
+  return `/apis/apps/v1/namespaces/${installedIn}/deployments/${FLEET_DEPLOYMENT}`;
+}
+
 /** Reads the state of the fleet controller, which withdraws labels; undefined where the user may not read its Deployment. */
 export async function readFleetController(api: Api) {
-  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
-  const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((deployment) => ({ deployment }));
+  const read = optional(api.get<ApiObject<V1Deployment>>(fleetPath(api))).then((deployment) => ({
+    deployment,
+  }));
   const found = await optional(read, [403]);
   if (found === undefined) return undefined;
   const { spec, status } = found.deployment ?? {};

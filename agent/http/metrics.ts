@@ -1,5 +1,6 @@
 import { Histogram, Registry } from 'prom-client';
 import type { Publisher, Report } from '../agent.ts';
+import type { CountRequest } from '../kube/client.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
@@ -143,7 +144,7 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_probe_orphans.set(orphans);
   };
 
-  readonly countRequest = (verb: string, code: number): void => {
+  readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_api_requests_total.inc({ verb, code: String(code) });
   };
 

@@ -83,8 +83,8 @@ export type WatchEvent = {
  */
 export type Kube = ReturnType<typeof createKube>;
 
-/** Called for each response. */
-export type CountRequest = (verb: string, code: number) => void;
+/** Called for each response, and for each request that failed or timed out without one. */
+export type CountRequest = (verb: string, code: number | '<error>') => void;
 
 type Request = {
   readonly method: 'GET' | 'PATCH' | 'POST';
@@ -131,7 +131,8 @@ export function createKube(
     const timeout = watch ? [] : [AbortSignal.timeout(TIMEOUT_MS)];
     const signals = asked.signal === undefined ? timeout : [asked.signal, ...timeout];
     const { origin, pathname, search } = new URL(`${access.server}${path}`);
-    const { statusCode, headers, body } = await request.call(watch ? long : short, {
+    const verb = watch ? 'WATCH' : method;
+    const sent = request.call(watch ? long : short, {
       origin,
       path: `${pathname}${search}`,
       method,
@@ -144,7 +145,11 @@ export function createKube(
       body: asked.body === undefined ? null : JSON.stringify(asked.body),
       signal: AbortSignal.any(signals),
     });
-    count(watch ? 'WATCH' : method, statusCode);
+    const { statusCode, headers, body } = await sent.catch((error: unknown) => {
+      if (!asked.signal?.aborted) count(verb, '<error>');
+      throw error;
+    });
+    count(verb, statusCode);
     if (statusCode < 300) return body;
     if (statusCode === 401 && mayRetry) {
       // The token may have been replaced meanwhile, so it is read again.

@@ -59,6 +59,8 @@ export class NodePublisher implements Publisher {
   #wrote = false;
   /** Whether the admission policy has refused a write that is not the agent's; undefined before it was asked. */
   #guarded: boolean | undefined;
+  /** Whether to ask that (again): the policy may be gone since the last proof. */
+  #mustAsk = true;
   #unready: string | undefined = NO_VERDICT;
   /** Why the Node cannot be written, from the first failure on. */
   #problem: string | undefined;
@@ -82,6 +84,7 @@ export class NodePublisher implements Publisher {
   }
 
   publish(report: Report): void {
+    if (report.provenAt !== this.#reports.get(report.handler)?.provenAt) this.#mustAsk = true;
     this.#reports.set(report.handler, report);
     this.#wake.abort();
   }
@@ -126,7 +129,7 @@ export class NodePublisher implements Publisher {
     this.#node ??= await this.#writer.read(signal);
     // Only a grant needs the guard; a withdrawal must not wait for it.
     const needsGuard = [...this.#reports.values()].some(({ verdict }) => isProof(verdict));
-    if (needsGuard && !this.#guarded) this.#guarded = await this.#writer.isGuarded(signal);
+    if (needsGuard && this.#mustAsk) await this.#askGuard(signal);
     const isUnguarded = this.#guarded === false;
     const seenNode = seenIn(this.#node, this.#options, isUnguarded);
     for (const [handler, seen] of seenNode) this.#options.onNode?.(handler, seen);
@@ -145,6 +148,19 @@ export class NodePublisher implements Publisher {
     }
     const retryMs = needsGuard && isUnguarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
     return Math.min(waitMs ?? FOREVER_MS, retryMs);
+  }
+
+  /** Asks whether writes are guarded. Without an answer the earlier one holds until the next proof. */
+  async #askGuard(signal: AbortSignal): Promise<void> {
+    this.#mustAsk = false;
+    try {
+      this.#guarded = await this.#writer.isGuarded(signal);
+    } catch (err) {
+      if (this.#guarded === undefined || signal.aborted) throw err;
+      this.#options.log.warn({ err }, 'cannot ask whether an admission policy limits this agent');
+    } finally {
+      if (!this.#guarded) this.#mustAsk = true;
+    }
   }
 
   #whyUnready({ verdicts, refusal }: Desired): string | undefined {

@@ -1,41 +1,18 @@
-import type {
-  V1Pod,
-  V1ValidatingAdmissionPolicy,
-  V1ValidatingAdmissionPolicyBinding,
-} from '@kubernetes/client-node';
-import type { ApiObject } from '../api.ts';
+import type { V1Pod } from '@kubernetes/client-node';
+import { EFFECTS, effectOf, GUARDS, type Guards, type MissingGuard, policyOf } from '../../fleet/guards.ts';
 import type { Context } from '../context.ts';
+import { readMissingGuards } from '../guards.ts';
 import { type CheckLine, inSection, nameList } from '../output.ts';
-import { labelled, listRequirements, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
+import { labelled, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
 
-type Policy = ApiObject<V1ValidatingAdmissionPolicy>;
-type Binding = ApiObject<V1ValidatingAdmissionPolicyBinding>;
-
-/** What a policy does, and the words for it. */
-const EFFECTS = {
-  absent: 'is not installed',
-  unbound: 'has no binding',
-  warns: 'only warns',
-  denies: 'denies',
-} as const;
-type EffectOf = (policy: string) => keyof typeof EFFECTS;
-
-const GROUP = '/apis/admissionregistration.k8s.io/v1';
-/** The policies of the base, and what is possible without each. */
-const BASE: Readonly<Record<string, string>> = {
-  'gvisor-ready-agent': 'an agent could write other nodes than its own',
-  'gvisor-ready-agent-events': 'an agent could create events in the name of other nodes',
-  'gvisor-ready-node-keys': 'every user who may patch a Node can label it as proven',
-};
 /** The policies of the component `enforce`. */
 const ENFORCE = 'gvisor-ready-enforce';
 const GUARD = 'gvisor-ready-guard-namespace';
-/** The binding that denies pods. Other bindings of the policy warn, or match other objects. */
-const PODS_BINDING = 'gvisor-ready-enforce-pods';
-
 const DOCS = 'docs/admission.md#installing-it';
 const line = inSection('Admission', {
   AgentPolicies: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
+  FleetPolicies: 'docs/security.md#the-fleet-controller',
+  ComponentPolicies: DOCS,
   Enforcement: DOCS,
   NamespaceGuard: 'docs/admission.md#who-may-lift-the-requirement',
   NamespaceLabel: DOCS,
@@ -45,55 +22,35 @@ const line = inSection('Admission', {
 
 /** Checks the admission policies and their bindings, and the labels of namespaces. */
 export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
-  const [{ items: policies }, { items: bindings }, requirements] = await Promise.all([
-    api.list<V1ValidatingAdmissionPolicy>(`${GROUP}/validatingadmissionpolicies`),
-    api.list<V1ValidatingAdmissionPolicyBinding>(`${GROUP}/validatingadmissionpolicybindings`),
-    listRequirements(api),
-  ]);
-  const effectOf: EffectOf = (name) => effectIn(name, policies, bindings);
-  const classes = allowedClasses(policies.find(({ metadata }) => isNamed(metadata, ENFORCE)));
+  const { guards, missing, requirements } = await readMissingGuards(api);
   return [
-    ...aboutBase(effectOf),
-    ...aboutEnforcement(effectOf, requirements),
+    ...aboutPart('base', missing),
+    ...aboutPart('fleet', missing),
+    ...aboutPart('optional', missing),
+    ...aboutEnforcement(guards, requirements),
     ...aboutLabels(requirements, api.installedIn),
-    ...(await aboutPendingPods(api, requirements, classes)),
+    ...(await aboutPendingPods(api, requirements, allowedClasses(guards))),
   ];
 }
 
-/** Whether an object has a name, possibly with the prefix of a kustomization. */
-function isNamed({ name }: Policy['metadata'], wanted: string): boolean {
-  return name === wanted || name.endsWith(`-${wanted}`);
-}
+/** The line of each part whose policies the agents or the controller need, and what it says if they are in force. */
+const PARTS = {
+  base: ['AgentPolicies', 'Agents can write only their own Node: the policies are in force'],
+  fleet: ['FleetPolicies', 'The fleet controller can only withdraw labels: the policies are in force'],
+  optional: ['ComponentPolicies'],
+} as const;
 
-function effectIn(
-  name: string,
-  policies: readonly Policy[],
-  bindings: readonly Binding[],
-): ReturnType<EffectOf> {
-  const policy = policies.find(({ metadata }) => isNamed(metadata, name));
-  if (policy === undefined) return 'absent';
-  const bound = bindings.filter(
-    ({ metadata, spec }) =>
-      spec?.policyName === policy.metadata.name && (name !== ENFORCE || isNamed(metadata, PODS_BINDING)),
+function aboutPart(part: keyof typeof PARTS, missing: readonly MissingGuard[]): CheckLine[] {
+  const [id, sound] = PARTS[part];
+  const own = missing.filter(({ guard }) => GUARDS[guard]?.part === part);
+  if (own.length === 0) return sound === undefined ? [] : [line(id, 'pass', sound)];
+  return own.map(({ guard, effect, danger }) =>
+    line(id, 'fail', `The policy ${guard} ${EFFECTS[effect]}: ${danger}`, { policy: guard, effect }),
   );
-  if (bound.length === 0) return 'unbound';
-  const denies = bound.some(({ spec }) => spec?.validationActions?.includes('Deny'));
-  return denies && policy.spec?.failurePolicy !== 'Ignore' ? 'denies' : 'warns';
 }
 
-function aboutBase(effectOf: EffectOf): CheckLine[] {
-  const weak = Object.entries(BASE).filter(([name]) => effectOf(name) !== 'denies');
-  if (weak.length === 0)
-    return [line('AgentPolicies', 'pass', 'Agents can write only their own Node: the policies are in force')];
-  return weak.map(([policy, danger]) => {
-    const effect = effectOf(policy);
-    const text = `The policy ${policy} ${EFFECTS[effect]}: ${danger}`;
-    return line('AgentPolicies', 'fail', text, { policy, effect });
-  });
-}
-
-function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): CheckLine[] {
-  const effect = effectOf(ENFORCE);
+function aboutEnforcement(guards: Guards, requirements: Requirements): CheckLine[] {
+  const effect = effectOf(ENFORCE, guards);
   const namespaces = labelled(requirements, 'true');
   const data = { policy: ENFORCE, effect, namespaces };
   const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
@@ -117,7 +74,7 @@ function aboutEnforcement(effectOf: EffectOf, requirements: Requirements): Check
             data,
           ),
         ];
-  const guard = effectOf(GUARD);
+  const guard = effectOf(GUARD, guards);
   const text =
     guard === 'denies'
       ? 'Lifting the requirement from a namespace takes a permission of its own'
@@ -142,8 +99,10 @@ function aboutLabels(requirements: Requirements, installedIn: string): CheckLine
 }
 
 /** The runtime classes that the policy allows. */
-function allowedClasses(policy: Policy | undefined): readonly string[] {
-  const setting = policy?.spec?.variables?.find(({ name }) => name === 'runtimeClassNames');
+function allowedClasses(guards: Guards): readonly string[] {
+  const setting = policyOf(ENFORCE, guards)?.spec?.variables?.find(
+    ({ name }) => name === 'runtimeClassNames',
+  );
   const names = [...(setting?.expression ?? '').matchAll(/['"]([^'"]+)['"]/g)].map(([, name = '']) => name);
   return names.length > 0 ? names : [RUNTIME_CLASS];
 }

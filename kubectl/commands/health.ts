@@ -3,6 +3,7 @@ import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';
+import { describeMissing } from '../../fleet/guards.ts';
 import {
   describeRefutation,
   type Refutation,
@@ -22,6 +23,7 @@ import {
 import { optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
 import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
+import { readMissingGuards } from '../guards.ts';
 import { stateOf } from '../node-summary.ts';
 import { ageOf, countOf, nameList, tally } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
@@ -118,6 +120,14 @@ export function judgeFleet(context: Context, selector?: string) {
     sandboxes: reports.then(aboutSandboxes),
     namespaces: requirements.then((found) => [aboutNamespaces(found)]),
   };
+}
+
+/** A line if admission policies that must be in force are not, as far as the user may know. */
+export async function judgeGuards({ api }: Context): Promise<FleetPart[]> {
+  const { missing = [] } = (await optional(readMissingGuards(api), [403, 404])) ?? {};
+  const faults = faultIf(missing.length, 'fail', 'GuardMissing');
+  const text = missing.map(describeMissing).join('; ');
+  return missing.length === 0 ? [] : [partOf(['guards', 'Guards'], text, { faults, data: { missing } })];
 }
 
 /** Whether a node should run gVisor. One without an agent is outside the DaemonSet, if no agent has judged it. */

@@ -1,7 +1,7 @@
 import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { type Format, nameList, type Output, printResult, proseOf } from '../output.ts';
-import { type FleetPart, judgeFleet, type NodeGroup } from './health.ts';
+import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
 /** The flags of `status`. */
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };
@@ -9,7 +9,7 @@ export type StatusFlags = { readonly output?: Format; readonly selector?: string
 /** `status`: the fleet at a glance, with what is wrong first. */
 export async function status(context: Context, { output: format, selector }: StatusFlags): Promise<number> {
   const { api, output } = context;
-  const judged = await Promise.all(Object.values(judgeFleet(context, selector)));
+  const judged = await Promise.all([judgeGuards(context), ...Object.values(judgeFleet(context, selector))]);
   const parts = judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
   const result = worstOf(parts.map(({ tone }) => tone));
   const alarms = parts.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));

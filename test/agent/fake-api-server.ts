@@ -152,7 +152,7 @@ export async function fakeApiServer(context: TestContext): Promise<{
   const port = await server.listen();
   context.after(() => server.close());
   const counted: string[] = [];
-  const count = (verb: string, code: number) => counted.push(`${verb} ${code}`);
+  const count = (verb: string, code: number | string) => counted.push(`${verb} ${code}`);
   const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
   const kube = createKube(access, { agent: 'gvisor-ready/0', count });
   context.after(() => kube.close());

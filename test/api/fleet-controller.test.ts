@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
 import { readNode } from '../e2e/agents.ts';
+import { plugin } from '../kubectl/run-plugin.ts';
 import { useApiServer } from './api-server.ts';
 import { KVM_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
@@ -58,6 +59,34 @@ describe('the fleet controller on a real API server, with its own token', () => 
       Number(/^gvisor_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
     );
     assert.deepEqual(counts.toSorted(), [0, 1]);
+  });
+
+  it('says within 30 s that a binding is gone, and that it is back', async () => {
+    const { fleet, metrics } = await start();
+    const missing = () => fleet.view.guards?.missing.map(({ guard }) => guard);
+    const within = (guards: readonly string[]) =>
+      until(`the guards "${guards}"`, 30_000, () => missing()?.join() === guards.join());
+    await within([]);
+    await cluster().kubectl(['create', 'namespace', 'evaluations']);
+    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+    const enforcement = ['gvisor-ready-enforce', 'gvisor-ready-guard-namespace'];
+    await within(enforcement);
+    const binding = ['validatingadmissionpolicybinding', 'gvisor-ready-agent'];
+    const { metadata, ...rest } = JSON.parse(await cluster().kubectl(['get', ...binding, '-o', 'json'])) as {
+      metadata: { name: string; labels: object };
+    };
+    await cluster().kubectl(['delete', ...binding]);
+    await within(['gvisor-ready-agent', ...enforcement]);
+    assert.equal(fleet.view.alarms[0]?.reason, 'GuardMissing');
+    const { body } = await metrics.text(fleet.view);
+    assert.match(body, /^gvisor_fleet_guard_missing\{guard="gvisor-ready-agent"\} 1$/m);
+    const { out } = await plugin(['status', '--kubeconfig', cluster().kubeconfig]);
+    assert.match(out, /^✗ Guards {6}gvisor-ready-agent has no binding that denies: an agent could write/m);
+    const { name, labels } = metadata;
+    await cluster().kubectl(['create', '-f', '-'], JSON.stringify({ ...rest, metadata: { name, labels } }));
+    await within(enforcement);
+    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor-']);
+    await within([]);
   });
 
   it('withdraws nothing during an outage of the API server or right after it', async () => {

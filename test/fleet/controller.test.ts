@@ -6,6 +6,7 @@ import pino from 'pino';
 import { AGENT_PORT } from '../../agent/kube/access.ts';
 import { FleetController, type FleetTime } from '../../fleet/controller.ts';
 import { DAMPING_MS, TICK_MS } from '../../fleet/decide.ts';
+import { GUARDS } from '../../fleet/guards.ts';
 import { FleetMetrics } from '../../fleet/metrics.ts';
 import { waitFor } from '../../hack/run.ts';
 import { refusal, type StubResponse } from '../kubectl/fake-api.ts';
@@ -16,6 +17,8 @@ import { TIMEOUTS } from './simulated-fleet.ts';
 
 const [NODES, PODS] = ['/api/v1/nodes', '/api/v1/namespaces/gvisor-ready/pods'];
 const SETS = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets';
+const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
+const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
 const TIMEOUT_MS = 30_000;
 const timeouts = { ...TIMEOUTS, agentTimeoutMs: TIMEOUT_MS };
@@ -76,6 +79,25 @@ async function start(t: TestContext, taint = false) {
   const names = ['node-1', 'node-2', 'node-3'];
   api.list(NODES, names.map(provenNode));
   api.list(SETS, [SET]);
+  const setGuards = (without?: string) => {
+    const named = Object.keys(GUARDS).flatMap((guard) => GUARDS[guard]?.bindings ?? [guard]);
+    const bindings = named
+      .filter((name) => name !== without)
+      .map((name) => {
+        const [policyName] = Object.keys(GUARDS)
+          .filter((guard) => name.startsWith(guard))
+          .slice(-1);
+        return { metadata: { name }, spec: { policyName, validationActions: ['Deny'] } };
+      });
+    api.list(
+      `${ADMISSION}/validatingadmissionpolicies`,
+      Object.keys(GUARDS).map((name) => ({ metadata: { name } })),
+    );
+    api.list(`${ADMISSION}/validatingadmissionpolicybindings`, bindings);
+  };
+  setGuards();
+  api.list('/api/v1/namespaces', [{ metadata: { name: 'eval' } }]);
+  api.list(CLASSES, [{ metadata: { name: 'gvisor' } }]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, ({ searchParams }: URL) =>
     searchParams.has('fieldSelector') ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents,
@@ -117,7 +139,7 @@ async function start(t: TestContext, taint = false) {
   const has = (text: string) => logged.some(({ msg }) => msg.startsWith(text));
   const outcomes = () =>
     logged.filter(({ msg }) => msg.startsWith('label ')).map(({ msg, because = '' }) => `${msg} ${because}`);
-  return { api, fleet, time, live, send, setNode, until, has, outcomes };
+  return { api, fleet, time, live, send, setNode, setGuards, until, has, outcomes };
 }
 
 const lost = podOf('node-1', false);
@@ -179,21 +201,37 @@ describe('FleetController', () => {
     assert.ok(second - first >= TIMEOUT_MS, `after ${second - first} ms`);
   });
 
-  for (const [status, pauseMs, isAlarm] of [
-    [403, 6_000, true],
-    [409, 0, false],
+  for (const [status, isAlarm, pauses] of [
+    [403, true, [6, 10, 20, 40, 80, 160, 320, 600, 600]], // the first ends with the tick after 5 s
+    [409, false, [0, 0]],
   ] as const)
-    it(`tries a write that was refused with ${status} again after ${pauseMs / 1_000} s`, async (t) => {
+    it(`tries a write that was refused with ${status} again after ${pauses.join(', ')} s`, async (t) => {
+      t.mock.method(Math, 'random', () => 0.5);
       const { fleet, live, send, until, has, outcomes } = await start(t);
-      live.refusals.push(refusal(status, 'refused'));
+      live.refusals.push(...pauses.map(() => refusal(status, 'refused')));
       send(PODS, lost);
       await until('the failure', () => has('cannot write the node'));
-      const reasons = fleet.view.alarms.map(({ reason }) => reason);
-      assert.equal(reasons.includes('CannotWriteNodes'), isAlarm);
+      assert.deepEqual(fleet.view.cannotWrite, isAlarm ? ['node-1'] : []);
       await until('the withdrawal', () => outcomes().length > 0);
-      const [first = 0, second = 0] = live.readsMs;
-      assert.equal(second - first, pauseMs);
+      const seconds = live.readsMs.map((atMs, index) => (atMs - (live.readsMs[index - 1] ?? 0)) / 1_000);
+      assert.deepEqual(seconds.slice(1), pauses);
+      assert.deepEqual(fleet.view.cannotWrite, []);
     });
+
+  it('forgets a failed write that is not wanted any more, and its pauses', async (t) => {
+    t.mock.method(Math, 'random', () => 0.5);
+    const { fleet, live, send, until } = await start(t);
+    live.refusals.push(...[1, 2, 3, 4, 5].map(() => refusal(403, 'refused')));
+    send(PODS, lost);
+    await until('three tries', () => live.readsMs.length === 3);
+    await until('the failure', () => fleet.view.cannotWrite.length === 1);
+    send(PODS, podOf('node-1', true));
+    await until('the end of it', () => fleet.view.cannotWrite.length === 0);
+    send(PODS, lost);
+    await until('two more tries', () => live.readsMs.length === 5);
+    const [fourth = 0, fifth = 0] = live.readsMs.slice(3);
+    assert.equal(fifth - fourth, 6_000);
+  });
 
   for (const [what, taint, status, patch] of [
     ['withdraws the label of an earlier boot', false, { nodeInfo: { bootID: 'boot-2' } }, /NodeRebooted/],
@@ -209,6 +247,32 @@ describe('FleetController', () => {
       assert.match(JSON.stringify(api.patched[0]), patch);
       assert.equal(time.nowMs, nowMs);
     });
+
+  it('has an alarm within half a minute of a guard that goes, and none once it is back', async (t) => {
+    const { api, fleet, time, setGuards, until } = await start(t);
+    const alarms = () => fleet.view.alarms.map(({ reason, severity }) => `${severity} ${reason}`).join();
+    const within = async (what: string, expected: string) => {
+      const { nowMs } = time;
+      await until(what, () => alarms() === expected);
+      assert.ok(time.nowMs - nowMs <= 30_000, `after ${time.nowMs - nowMs} ms`);
+    };
+    await until('the guards', () => fleet.view.guards !== undefined);
+    assert.equal(alarms(), '');
+    setGuards('gvisor-ready-agent');
+    await within('the alarm', 'critical GuardMissing');
+    assert.match(
+      fleet.view.alarms[0]?.message ?? '',
+      /^gvisor-ready-agent has no binding that denies: an agent could/,
+    );
+    setGuards();
+    await within('the end', '');
+    api.list(CLASSES, []);
+    await within('the alarm of a class', 'critical GuardMissing');
+    api.list('/api/v1/namespaces', []);
+    await within('the end of the requirement', '');
+    api.stubs.set(CLASSES, refusal(403, 'forbidden'));
+    await within('the refusal', 'warning GuardsUnread');
+  });
 
   it('is live while it decides', async (t) => {
     const { fleet, time, until } = await start(t);

@@ -29,6 +29,7 @@ function viewOf(
     pods,
     agents: { observed: true, desired: nodes.length, ready },
     statusOf: (name) => ({ version: '0.1.0', provenAt: SINCE, readMs: 10_000, ...statusOf(name) }),
+    guards: { isRequired: true, missing: [] },
     breaker: [],
     paused: [],
     rolling: false,
@@ -110,6 +111,12 @@ export function burningFleet(): FleetView {
           : {},
     },
     {
+      guards: {
+        isRequired: true,
+        missing: [
+          { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'an agent could write other nodes' },
+        ],
+      },
       breaker: ['TooManyLost'],
       paused: ['sandbox-1', 'sandbox-2', 'sandbox-3'],
       failedWrites: new Map([['sandbox-9', 'PATCH /api/v1/nodes/sandbox-9/status: 403 forbidden']]),

@@ -26,6 +26,7 @@ const NODES = [
   simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
+const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
 const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
 
 /** What is known of an empty fleet. */
@@ -36,6 +37,7 @@ const NOTHING = {
   pods: [],
   agents: undefined,
   statusOf: () => undefined,
+  guards: undefined,
   breaker: [],
   paused: [],
   rolling: false,
@@ -244,6 +246,9 @@ describe('viewFleet', () => {
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
     ['critical CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
     ['warning WatchesDown', { upToDate: false }],
+    ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
+    ['warning GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
+    ['warning GuardsUnread', { guards: { isRequired: true, missing: [], problem: '403' } }],
     ['critical NoNodeReady', { nodes: [broken('a'), broken('b')] }],
     ['warning ReadyShareLow', { nodes: [broken('a'), simulatedNode('b')] }],
     ['', { nodes: [broken('a'), ...['b', 'c', 'd', 'e'].map((name) => simulatedNode(name))], pods: ABCDE }],

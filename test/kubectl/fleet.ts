@@ -29,13 +29,15 @@ const binding = (name: string, policyName: string) => ({
   metadata: { name },
   spec: { policyName, validationActions: ['Deny'] },
 });
-/** The policies of the base and of the component `enforce`. */
+/** The policies of the agents, of the component `enforce` and of the fleet controller. */
 export const POLICIES = [
   'gvisor-ready-agent',
   'gvisor-ready-agent-events',
   'gvisor-ready-node-keys',
   'gvisor-ready-enforce',
   'gvisor-ready-guard-namespace',
+  'gvisor-ready-fleet',
+  'gvisor-ready-fleet-events',
 ];
 const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
@@ -96,10 +98,10 @@ export function fleet(api: FakeApi): void {
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES.map(policy));
-  api.list(
-    `${ADMISSION}/validatingadmissionpolicybindings`,
-    POLICIES.map((name) => binding(`${name}-pods`, name)),
-  );
+  api.list(`${ADMISSION}/validatingadmissionpolicybindings`, [
+    ...POLICIES.map((name) => binding(`${name}-pods`, name)),
+    binding('gvisor-ready-enforce-runtimeclass', 'gvisor-ready-enforce'),
+  ]);
 }
 
 /** The class of an additional handler. */

@@ -232,6 +232,7 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
         check('AgentPolicies', 'pass', {
           docs: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
         }),
+        check('FleetPolicies', 'pass', { docs: 'docs/security.md#the-fleet-controller' }),
         check('Enforcement', 'pass', {
           policy: 'gvisor-ready-enforce',
           effect: 'denies',

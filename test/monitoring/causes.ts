@@ -314,6 +314,19 @@ export const CAUSES: readonly Cause[] = [
     fires: ['GVisorFleetUnseen'],
   },
   {
+    cause: 'The binding of a policy is deleted, and a namespace requires gVisor',
+    series: merged(healthy(node(1)), OTHERS, {
+      'gvisor_fleet_guard_missing{guard="gvisor-ready-enforce"}': `0x5 1x${MINUTES}`,
+      'gvisor_fleet_gvisor_required{}': always(1),
+    }),
+    fires: ['GVisorGuardMissing'],
+  },
+  {
+    cause: 'The API server refuses the writes of the fleet controller',
+    series: merged(healthy(node(1)), OTHERS, { 'gvisor_fleet_failed_writes{}': always(2) }),
+    fires: ['GVisorFleetCannotWrite'],
+  },
+  {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
     series: merged(
       ...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]),

@@ -132,6 +132,7 @@ describe('the page of the fleet in a browser', () => {
     const page = await open();
     const alarms = await page.locator('#alarms li').allTextContents();
     for (const text of [
+      /GuardMissing gvisor-ready-agent has no binding that denies: /,
       /UnsandboxedPods 2 pods run outside gVisor .* sandbox-20/,
       /CannotWriteNodes .* 403 forbidden sandbox-9/,
       /TooManyLost .* The circuit breaker is open.* sandbox-1, sandbox-2, sandbox-3/,

@@ -103,10 +103,17 @@ describe('createKube', () => {
     await assert.rejects(kube.post('/events', {}), ({ message }: Error) => message.endsWith(can));
   });
 
-  it('rejects when aborted', async (t) => {
-    const { server, kube } = await fakeApiServer(t);
+  it('rejects when aborted, which is not counted', async (t) => {
+    const { server, kube, counted } = await fakeApiServer(t);
     await assert.rejects(kube.get(PATH, AbortSignal.abort()));
-    assert.deepEqual(server.requests, []);
+    assert.deepEqual([server.requests, counted], [[], []]);
+  });
+
+  it('counts a request without a response', async (t) => {
+    const { server, kube, counted } = await fakeApiServer(t);
+    t.mock.method(AbortSignal, 'timeout', () => AbortSignal.abort(new Error('too late')));
+    await assert.rejects(kube.get(PATH), /too late/);
+    assert.deepEqual([server.requests, counted], [[], ['GET <error>']]);
   });
 
   it('rejects a server of another CA', async (t) => {

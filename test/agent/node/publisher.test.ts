@@ -238,6 +238,32 @@ describe('the guard of the label', () => {
     assert.equal(server.node.labels[LABEL], 'true');
   });
 
+  it('is asked for once with each new proof, and the agent is not Ready once it is gone', async (t) => {
+    const { server, publisher, pause, isReady } = await readyPublisher(t);
+    const prove = (provenAt: string) => publisher.publish({ ...READY_REPORT, provenAt });
+    const asked = (times: number) => waitUntil('the question', () => server.requests.length >= times);
+    prove('10:10');
+    await asked(1);
+    prove('10:10');
+    server.guarded = false;
+    prove('10:20');
+    await waitUntil('the reason', () => publisher.unready?.startsWith('WritesUnguarded: '));
+    assert.deepEqual(server.requests, [DRY_RUN, DRY_RUN]);
+    assert.equal(server.node.labels[LABEL], 'true');
+    server.guarded = true;
+    (await pause(5_000)).end();
+    await isReady();
+  });
+
+  it('stays as it was answered where a later question is refused, and nothing waits for that', async (t) => {
+    const { server, publisher, publish, logged } = await readyPublisher(t);
+    server.script.push(refusedWith(429, 'too many requests'));
+    publisher.publish({ ...READY_REPORT, provenAt: '10:10' });
+    await logged('cannot ask whether an admission policy limits this agent');
+    assert.equal(publisher.unready, undefined);
+    await publish(BROKEN_REPORT);
+  });
+
   const WEBHOOK = 'admission webhook "a.example" denied the request: no labels';
   for (const [what, response] of [
     ['the right is missing', refusedWith(403, RBAC)],

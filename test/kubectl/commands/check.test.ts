@@ -7,6 +7,7 @@ import {
   addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
+  FLEET_PATH,
   KVM_CLASS,
   openFleet,
   POLICIES,
@@ -187,19 +188,41 @@ const CASES: Readonly<Record<string, Case>> = {
     without('gvisor-ready-guard-namespace'),
     'fail: The policy gvisor-ready-guard-namespace is not installed: every user who may label a namespace can lift',
   ],
+  'a missing policy of the fleet controller': [
+    without('gvisor-ready-fleet'),
+    'fail: The policy gvisor-ready-fleet is not installed: the fleet controller could label any node as proven',
+  ],
+  'a fleet controller whose policy has no binding': [
+    rename('"policyName":"gvisor-ready-fleet"', '"policyName":"another"'),
+    'fail: The policy gvisor-ready-fleet has no binding that denies: the fleet controller could label any node as proven',
+  ],
+  'no fleet controller, and none of its policies': [
+    (api) => {
+      without('gvisor-ready-fleet')(api);
+      rename('gvisor-ready-fleet', 'another')(api);
+      api.stubs.delete(FLEET_PATH);
+    },
+    'fail: Fleet: the controller withdraws no labels: there is none',
+  ],
+  'a part of a component': [
+    (api) =>
+      api.list(`${ADMISSION}/mutatingadmissionpolicies`, [{ metadata: { name: 'gvisor-ready-inject' } }]),
+    'fail: The policy gvisor-ready-inject has no binding that denies: pods that name no runtime class are refused',
+  ],
   'policies with the prefix of a kustomization': [rename('"gvisor-ready-', '"p-gvisor-ready-')],
   'a policy without binding': [
     rename('"policyName":"gvisor-ready-enforce"', '"policyName":"another"'),
-    'fail: The policy gvisor-ready-enforce has no binding, so pods in eval can run outside gVisor',
+    'fail: The policy gvisor-ready-enforce has no binding that denies, so pods in eval can run outside gVisor',
   ],
   'a policy bound to other objects only': [
-    rename('gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'),
+    rename('gvisor-ready-enforce-pods', 'gvisor-ready-enforce-audit'),
     'fail: The policy gvisor-ready-enforce has no binding',
   ],
   'policies that only warn': [
     (api) => {
-      const [enforce, guard, base] = [POLICIES.slice(3, 4), POLICIES.slice(4), POLICIES.slice(0, 3)];
-      const items = [...policies(base), ...policies([...enforce, ...guard], 'Ignore')];
+      const enforce = POLICIES.slice(3, 5);
+      const others = POLICIES.filter((name) => !enforce.includes(name));
+      const items = [...policies(others), ...policies(enforce, 'Ignore')];
       api.list(`${ADMISSION}/validatingadmissionpolicies`, items);
       api.list(NAMESPACES, [namespace('eval', 'audit')]);
     },
@@ -274,7 +297,7 @@ describe('check', () => {
       out,
       /^Kubernetes\n✓ The API server is v1\.36\.3; 1\.30 or newer is needed\n\nRuntimeClass\n✓ /,
     );
-    assert.match(out, /\n\n11 passed\.\n$/);
+    assert.match(out, /\n\n12 passed\.\n$/);
   });
 
   it('prints one line when the API server is down', async (t) => {

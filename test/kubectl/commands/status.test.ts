@@ -4,6 +4,7 @@ import { parseSelector } from '../../../fleet/server.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
+  ADMISSION,
   AGENT_PODS,
   addHandler,
   DAEMON_SET_PATH,
@@ -26,6 +27,7 @@ import {
   withHandler,
 } from '../fleet-objects.ts';
 
+const BINDINGS = `${ADMISSION}/validatingadmissionpolicybindings`;
 const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound' };
 const unjudged = (api: FakeApi, ...names: readonly string[]) => {
   for (const name of names) setNode(api, nodeObject(name, { ready: '', status: '' }));
@@ -70,6 +72,24 @@ const CASES: Readonly<
     },
     0,
     /^! Nodes {7}3 of 3 nodes that should run gVisor, 1 cordoned; 1 NotReady: node-2$/m,
+  ],
+  'a policy without a binding': [
+    (api) => {
+      const { items } = api.stubs.get(BINDINGS) as { items: { metadata: { name: string } }[] };
+      const isOther = ({ metadata }: { metadata: { name: string } }) =>
+        metadata.name !== 'gvisor-ready-enforce-pods';
+      api.list(BINDINGS, items.filter(isOther));
+    },
+    1,
+    /^✗ Guards {6}gvisor-ready-enforce has no binding that denies: pods can run outside gVisor where it is\n/m,
+  ],
+  'nothing of policies that the user may not list': [
+    (api) => {
+      api.stubs.set(BINDINGS, forbidden('list', 'validatingadmissionpolicybindings'));
+      setNode(api, nodeObject('node-3'));
+    },
+    0,
+    /^✓ Nodes {7}3 of 3 /,
   ],
   'a pod outside gVisor where it is required, first': [
     (api) => {
