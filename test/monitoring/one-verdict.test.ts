@@ -93,7 +93,16 @@ async function sayings(
 function onPage(node: object, report: Status): string {
   const refutation = refutationOf(report, 'node-1');
   const { alarms, nodes } = viewFleet({
-    ...{ upToDate: true, nowMs: 0, agents: undefined, breaker: [], paused: [], rolling: false, damped: [] },
+    ...{
+      upToDate: true,
+      nowMs: 0,
+      agents: undefined,
+      guards: undefined,
+      breaker: [],
+      paused: [],
+      rolling: false,
+      damped: [],
+    },
     nodes: [fleetNodeOf(node)],
     pods: [simulatedAgent('node-1')],
     statusOf: () => ({ version: '0.1.0', ...(refutation && { refutation }) }),
