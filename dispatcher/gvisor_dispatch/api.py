@@ -7,6 +7,8 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from .errors import RefusedError, RetryLaterError
@@ -29,6 +31,7 @@ class Api:
     def __init__(self, transport: Transport, deadline: float) -> None:
         self._transport = transport
         self._deadline = deadline
+        self._date = ""
         self.sleep = transport.sleep
         self.close = transport.close
 
@@ -39,6 +42,7 @@ class Api:
             wait = delay
             try:
                 response = await self._transport.send(request)
+                self._date = str(response.headers.get("Date") or "")
                 if response.status < 300:
                     return response.json()
                 problem = f"cannot {what}: {response.status} {api_message(response)}"
@@ -52,6 +56,14 @@ class Api:
             log.info("%s; trying again in %.1f s", problem, wait)
             await self.sleep(wait)
         raise AssertionError("backoff_delays() never ends")
+
+    @property
+    def now(self) -> datetime:
+        """The API server's time at its last response; this machine's if it did not say."""
+        try:
+            return parsedate_to_datetime(self._date)
+        except ValueError:
+            return datetime.now(UTC)
 
     async def read(self, what: str, path: str, **query: str | int) -> Json:
         return await self.request(what, Request("GET", path, query))

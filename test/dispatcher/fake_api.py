@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +49,7 @@ class FakeApi:
         self.kubelet: Callable[[FakeApi, str], None] = runs
         # Whether a deleted pod goes at once.
         self.deletes = True
+        self.clock = lambda: datetime.now(UTC)
         self.silent_watches = False
         self.expired_pages = 0
         self.largest_page = 0
@@ -60,6 +63,9 @@ class FakeApi:
 
             def log_message(self, *_: object) -> None:
                 pass
+
+            def date_time_string(self, _: float | None = None) -> str:
+                return format_datetime(api.clock(), usegmt=True)
 
             def _any(self) -> None:
                 Response(api, self).send_it()
