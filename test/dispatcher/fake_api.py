@@ -190,6 +190,8 @@ class Response:
             return 201, self.body
         if parts[-1] == "jobs":
             return self.create_job(parts[4])
+        if parts[-2] == "jobs":
+            return (200, api.jobs[name]) if name in api.jobs else (404, refusal(404, "no job"))
         if method == "POST":
             return self.create(namespace)
         if name == "pods":
