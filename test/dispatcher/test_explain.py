@@ -34,8 +34,9 @@ def kvm(found: Json) -> Callable[[FakeApi], None]:
     return api_with(runtime_class=KVM_CLASS, nodes=[found])
 
 
-def event(reason: str) -> Callable[[FakeApi], None]:
-    found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent"}
+def event(reason: str, component: str = "gvisor-ready", host: str = "node-1") -> Callable[[FakeApi], None]:
+    source = {"component": component, "host": host}
+    found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent", "source": source}
     return lambda api: api.events.append(found)
 
 
@@ -64,6 +65,8 @@ class ExplainTest(ApiCase):
             (({}, runs), (False, "NoRuntimeClass", "no runtimeClassName: it runs on the host's kernel")),
             (({}, unschedulable), (False, "NoRuntimeClass", "host's kernel")),
             ((IN_GVISOR, runs, event("UnsandboxedPod")), (False, "UnsandboxedPod", "from the agent")),
+            ((IN_GVISOR, runs, event("UnsandboxedPod", host="node-2")), (True, "InGVisor", "SandboxProven")),
+            ((IN_GVISOR, runs, event("UnsandboxedPod", "kubelet")), (True, "InGVisor", "SandboxProven")),
             ((IN_GVISOR, runs, other), (False, "HandlerMismatch", 'has the handler "runc"')),
             ((IN_GVISOR, runs, missing), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
             ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "not proven now: False: ShimNotFound")),
