@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from .errors import RetryLaterError
 from .pods import (
     ID_ANNOTATION,
     MESSAGE_ANNOTATION,
@@ -21,6 +23,9 @@ from .pods import (
 )
 from .settings import Policy
 
+# How long a decision to leave gVisor holds.
+FALLBACK_SECONDS = 60
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -33,10 +38,17 @@ class Decision:
     policy: Policy
     runtime_class: str
     nodes: tuple[str, ...] = ()
+    # By the monotonic clock.
+    made_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
         """A copy of a pod or a pod template, as JSON, with this decision. Raises ValueError for a pod that chooses
-        its own node or runtime."""
+        its own node or runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the namespace's
+        consent, may have changed."""
+        if not self.in_gvisor and time.monotonic() - self.made_at > FALLBACK_SECONDS:
+            raise RetryLaterError(
+                "DecisionExpired", f"this decision to leave gVisor is older than {FALLBACK_SECONDS} s: decide again"
+            )
         notes = {
             POLICY_ANNOTATION: self.policy.value,
             REASON_ANNOTATION: self.reason,

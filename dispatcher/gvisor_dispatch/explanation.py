@@ -14,8 +14,8 @@ from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, p
 from .settings import Settings
 from .starting import why_pending
 
-# Events of the agents, which look at a pod's processes. The admission policy lets each agent write only as its own node; a
-# user who may create Events could forge them, but none of them makes a pod count as in gVisor.
+# Events of the agents, which look at a pod's processes. The admission policy lets each agent write only as its own
+# node; a user who may create Events could forge them, but none of them makes a pod count as in gVisor.
 AGENT = "gvisor-ready"
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
 

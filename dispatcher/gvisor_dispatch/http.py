@@ -53,8 +53,15 @@ class Response:
     body: bytes
 
     def json(self) -> Json:
-        found: Json = json.loads(self.body)
-        return found
+        return parsed(self.body)
+
+
+def parsed(text: bytes) -> Json:
+    """An object of the API. Raises ValueError for anything else, which a proxy may send."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"no object, but {text[:40]!r}")
+    return found
 
 
 class NoResponseError(Exception):

@@ -19,8 +19,8 @@ from kubernetes import client
 
 @dataclass
 class Fault:
-    """A status, or a closed connection (0), instead of a response to the first `left` requests. With `late` they take
-    effect."""
+    """A status, with any JSON as its body, or a closed connection (0), instead of a response to the first `left`
+    requests. With `late` they take effect."""
 
     method: str
     path: str
@@ -28,6 +28,7 @@ class Fault:
     left: int
     headers: Json
     late: bool
+    body: object
 
 
 class FakeApi:
@@ -51,6 +52,8 @@ class FakeApi:
         self.deletes = True
         self.clock = lambda: datetime.now(UTC)
         self.silent_watches = False
+        # Each watch begins with the next of these.
+        self.odd_lines: list[bytes] = []
         self.expired_pages = 0
         self.largest_page = 0
         self._version = 100
@@ -88,9 +91,16 @@ class FakeApi:
         return client.ApiClient(client.Configuration(host=self.url))
 
     def fail(
-        self, method: str, path: str, status: int, times: int = 1, headers: Json | None = None, late: bool = False
+        self,
+        method: str,
+        path: str,
+        status: int,
+        times: int = 1,
+        headers: Json | None = None,
+        late: bool = False,
+        body: object = None,
     ) -> None:
-        self.faults.append(Fault(method, path, status, times, headers or {}, late))
+        self.faults.append(Fault(method, path, status, times, headers or {}, late, body))
 
     def requests(self, pattern: str) -> list[str]:
         return [line for _, line in self.received if re.search(pattern, line)]
@@ -148,7 +158,7 @@ class Response:
         method = self.handler.command
         self.api.received.append((time.monotonic(), f"{method} {self.handler.path}"))
         for fault in self.api.faults:
-            if fault.left and fault.method == method and re.search(fault.path, self.handler.path):
+            if fault.left and fault.method in ("", method) and re.search(fault.path, self.handler.path):
                 fault.left -= 1
                 if fault.late:
                     self._dispatch()
@@ -156,12 +166,13 @@ class Response:
                     self.handler.close_connection = True
                     self.handler.connection.shutdown(2)
                     return None
-                return self.send(fault.status, refusal(fault.status, "a fault of the test"), fault.headers)
+                body = refusal(fault.status, "a fault of the test") if fault.body is None else fault.body
+                return self.send(fault.status, body, fault.headers)
         if self.query.get("watch") == "true":
             return self.watch()
         return self.send(*self._dispatch())
 
-    def send(self, status: int, body: Json, headers: Json | None = None) -> None:
+    def send(self, status: int, body: object, headers: Json | None = None) -> None:
         data = json.dumps(body).encode()
         self.handler.send_response(status)
         for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
@@ -265,6 +276,8 @@ class Response:
         self.handler.send_header("Transfer-Encoding", "chunked")
         self.handler.end_headers()
         try:
+            if self.api.odd_lines:
+                self.line(self.api.odd_lines.pop())
             while time.monotonic() < end:
                 with self.api.changed:
                     self.api.changed.wait(0.05)
@@ -280,7 +293,10 @@ class Response:
             pass  # the client has seen enough
 
     def event(self, kind: str, pod: Json) -> None:
-        line = json.dumps({"type": kind, "object": pod}).encode() + b"\n"
+        self.line(json.dumps({"type": kind, "object": pod}).encode())
+
+    def line(self, text: bytes) -> None:
+        line = text + b"\n"
         self.handler.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
 

@@ -6,6 +6,7 @@ import re
 import unittest
 from collections.abc import Callable
 from functools import partial
+from unittest import mock
 
 from case import SHORT, ApiCase
 from cluster_objects import (
@@ -25,7 +26,7 @@ from cluster_objects import (
     unschedulable,
 )
 from fake_api import FakeApi
-from gvisor_dispatch import DispatchError, Policy
+from gvisor_dispatch import DispatchError, Policy, RetryLaterError
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
@@ -262,6 +263,16 @@ class DecisionTest(ApiCase):
         self.assertEqual(
             self.dispatcher().ask().message, "no node is proven, and some have lost their agent: AgentLost: c"
         )
+
+    def test_a_decision_to_leave_gvisor_grows_old_and_one_for_gvisor_does_not(self) -> None:
+        inside = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+        self.api.nodes = [failing()]
+        outside = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+        self.assertNotIn("runtimeClassName", outside.applied(pod())["spec"])
+        with mock.patch("time.monotonic", lambda: outside.made_at + 61):
+            self.assertEqual(inside.applied(pod())["spec"]["runtimeClassName"], "gvisor")
+            with self.assertRaisesRegex(RetryLaterError, "DecisionExpired: .* older than 60 s: decide again"):
+                outside.applied(pod())
 
     def test_wait_creates_the_pending_pod_that_an_autoscaler_needs(self) -> None:
         self.api.nodes = []
