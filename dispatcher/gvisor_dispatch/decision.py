@@ -16,7 +16,6 @@ from .pods import (
     REASON_ANNOTATION,
     Json,
     Manifest,
-    annotation,
     checked,
     marked,
     truncated,
@@ -63,29 +62,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Started:
-    """A pod that runs or has already ended. `reason` says why it is not in gVisor."""
+    """A pod that runs or has already ended. `in_gvisor` is what its node and its agent say, None where they cannot;
+    `reason` says why it is not True."""
 
     namespace: str
     name: str
     node: str
-    in_gvisor: bool
+    in_gvisor: bool | None
     reason: str
     message: str
     adopted: bool
-
-
-def started(pod: Json, runtime_class: str, *, adopted: bool) -> Started:
-    """The result for a pod. Its spec says whether it is in gVisor, not its label."""
-    meta, spec = pod["metadata"], pod["spec"]
-    return Started(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        node=spec.get("nodeName") or "",
-        in_gvisor=spec.get("runtimeClassName") == runtime_class,
-        reason=annotation(pod, REASON_ANNOTATION),
-        message=annotation(pod, MESSAGE_ANNOTATION),
-        adopted=adopted,
-    )
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:

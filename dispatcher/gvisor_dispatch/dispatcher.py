@@ -12,7 +12,7 @@ from kubernetes import client
 from .api import Api, backoff_delays, event_path, pod_path
 from .availability import Availability, availability, read_class
 from .creating import create, read, title
-from .decision import Decision, Started, fallback_event, started
+from .decision import Decision, Started, fallback_event
 from .errors import (
     ClusterError,
     ConflictError,
@@ -49,6 +49,8 @@ REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
 ATTEMPTS = 3
 # Missed deadlines: another pod would only wait again.
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
+# What explains a pod that runs where it was decided.
+AS_DECIDED = ("InGVisor", "NoRuntimeClass")
 # Between attempts at a full quota, which other pods' ends make room in.
 MAX_QUOTA_SECONDS = 15
 
@@ -181,7 +183,7 @@ class AsyncDispatcher:
             if isinstance(outcome, DispatchError):
                 failure = outcome
             elif outcome:
-                return started(outcome, self._settings.runtime_class, adopted=adopted)
+                return await self._started(outcome, adopted=adopted)
             elif await self._api.read_pod(namespace, name) is None:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
@@ -196,7 +198,19 @@ class AsyncDispatcher:
         if annotation(seen, ID_ANNOTATION) != (dispatch_id or digest(manifest)):
             raise name_taken(namespace, name)
         left = await remove(self._api, seen, self._settings.remove_deadline)
-        return started(left, self._settings.runtime_class, adopted=True) if left else None
+        return await self._started(left, adopted=True) if left else None
+
+    async def _started(self, pod: Json, *, adopted: bool) -> Started:
+        """The result for a pod that has started. An error hides none, since the pod runs."""
+        try:
+            seen = await Explainer(self._api, self._settings).explain(pod)
+        except DispatchError as error:
+            seen = Explanation(None, error.reason, error.message)
+        reason, message = annotation(pod, REASON_ANNOTATION), annotation(pod, MESSAGE_ANNOTATION)
+        if seen.reason not in AS_DECIDED:
+            reason, message = seen.reason, seen.message
+        meta, node = pod["metadata"], pod["spec"].get("nodeName") or ""
+        return Started(meta["namespace"], meta["name"], node, seen.in_gvisor, reason, message, adopted)
 
     async def _create_in_time(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
         """Creates a pod; None if the name is taken. Policy.WAIT waits for room in a quota."""

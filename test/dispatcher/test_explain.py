@@ -91,6 +91,22 @@ class ExplainTest(ApiCase):
                 self.assertEqual((found.in_gvisor, found.reason), (in_gvisor, reason), found.message)
                 self.assertRegex(found.message, text)
 
+    def test_what_dispatch_says_is_what_was_seen(self) -> None:
+        """While the pod starts, its class, its node or its agent's view of it changes."""
+        runc = api_with(runtime_class={**RUNTIME_CLASS, "handler": "runc"})
+        for change, expected in (
+            (lambda _: None, (True, "Available")),
+            (runc, (False, "HandlerMismatch")),
+            (event("UnsandboxedPod"), (False, "UnsandboxedPod")),
+            (event("WeakenedPod"), (True, "WeakenedPod")),
+            (api_with(nodes=[]), (None, "NodeUnproven")),
+            (lambda api: api.fail("GET", "/events", 403), (None, "ApiRefused")),
+        ):
+            with self.subTest(expected), FakeApi() as self.api:
+                self.api.kubelet = lambda api, name, change=change: (change(api), runs(api, name))
+                started = self.call()
+                self.assertEqual((started.in_gvisor, started.reason, started.node), (*expected, "node-1"))
+
     def test_a_forged_event_makes_no_pod_count_as_in_gvisor(self) -> None:
         self.assertFalse(self.explain({}, runs, event("WeakenedPod")).in_gvisor)
 
