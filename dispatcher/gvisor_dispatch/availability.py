@@ -169,10 +169,10 @@ async def among_unproven(api: Api, selector: str, label: str, pod: Json, setting
     narrow this: otherwise a pod could reach the host's kernel by choosing its nodes, or its moment."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
     async for node in api.nodes(selector):
-        name, (_, reason) = node["metadata"]["name"], verdict(node, label)
-        if is_left_out(node, settings, api.now):
+        name, (_, reason), now = node["metadata"]["name"], verdict(node, label), api.now
+        if is_left_out(node, settings, now):
             continue
-        doubt = why_undecided(node, label, settings, api.now)
+        doubt = why_undecided(node, label, settings, now)
         if doubt == AGENT_LOST:
             lost[reason].append(name)
         elif doubt:
@@ -189,7 +189,7 @@ async def among_unproven(api: Api, selector: str, label: str, pod: Json, setting
         sentence = f"no node is proven, and agents withhold some where gVisor boots: {summary(withheld)}"
         return Availability("GVisorWithheld", truncated(sentence))
     if failing:
-        sentence = "agents report that gVisor fails on every node that has it and would take the pod"
+        sentence = "agents report that gVisor fails on every node that should run it, and these would take the pod"
         return Availability("GVisorFails", truncated(f"{sentence}: {summary(failing)}"))
     sentence = "no node is proven, and no agent says that gVisor fails on one that has it and would take the pod"
     return Availability("NoReadyNode", sentence)
