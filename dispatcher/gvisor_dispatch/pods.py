@@ -68,7 +68,7 @@ def named(manifest: Json, dispatch_id: str) -> tuple[Json, str]:
 
 def template_of(made: Json) -> Json:
     """The pod template of a Job; a pod is its own."""
-    found: Json = made["spec"].get("template") or made
+    found: Json = (made.get("spec") or {}).get("template") or made
     return found
 
 

@@ -51,7 +51,7 @@ const agentsEvent = (changes: object = {}, namespace = 'gvisor-ready', others: o
 
 /**
  * Writes that the controller's token is denied. node-1 is labelled "true" for both handlers and proven, node-2 is labelled
- * "false" for both and its condition is False, node-3 has neither.
+ * "false" for both and its condition is False, node-3 has neither, and the condition of node-4 is Unknown.
  */
 const FORGERIES = {
   ...withMessage(/only from "true" to "false"/, {
@@ -85,6 +85,7 @@ const FORGERIES = {
     }),
     'a failure that its agent can write': condition('node-2', 'Unknown', 'AgentCannotWrite'),
     'a failure of a reason of its own': condition('node-2', 'Unknown', 'NotVisible'),
+    'a condition that is already Unknown': condition('node-4'),
     'a condition where there was none': condition('node-3'),
     'removing the condition': status({ status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] } }),
     'two conditions of the type': patch(`${NODE}/status`, {

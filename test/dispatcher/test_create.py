@@ -69,6 +69,18 @@ class CreateTest(ApiCase):
         ]
         self.assertEqual((names[0] == names[1], len(set(names)), {len(name) for name in names}), (True, 3, {63}))
 
+    def test_what_has_no_name_or_no_template_is_refused(self) -> None:
+        meta = {"name": "a", "namespace": "evals"}
+        for wrong in (
+            {**pod(), "metadata": {"namespace": "evals"}},
+            {"metadata": meta},
+            {"kind": "Job", "metadata": meta, "spec": {}},
+            {"kind": "Job", "metadata": meta},
+        ):
+            with self.subTest(wrong), self.assertRaises(ValueError):
+                self.dispatcher().create(wrong, Policy.PREFER)
+        self.assertEqual(self.api.received, [])
+
     def test_what_is_being_deleted_is_not_adopted(self) -> None:
         self.dispatcher().create(pod(), Policy.PREFER)
         self.api.pods["eval-1"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
