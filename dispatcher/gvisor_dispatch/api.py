@@ -52,7 +52,7 @@ class Api:
                 if response.status not in TRANSIENT and not (expired and time.monotonic() + wait < end):
                     raise RefusedError(response.status, problem)
                 wait = max(delay, retry_after(response))
-            except (NoResponseError, ValueError) as error:
+            except NoResponseError as error:
                 problem = f"cannot {what}: {error}"
             if time.monotonic() + wait > end:
                 raise RetryLaterError("ApiUnavailable", f"{problem}; given up after {self._deadline:g} s")
@@ -150,7 +150,7 @@ class Api:
                 event = parsed(line)
                 failed = event["type"] == "ERROR"
                 done = failed or event["type"] == "DELETED" or enough(event["object"])
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (NoResponseError, LookupError, TypeError, AttributeError) as error:
                 log.debug("the watch of pod %s sent an odd line: %r", meta["name"], error)
                 failed = done = True
             received = received or not failed
@@ -187,7 +187,7 @@ def api_message(response: Response) -> str:
     """The message in the API server's Status."""
     try:
         return str(response.json()["message"])
-    except (ValueError, KeyError):
+    except (NoResponseError, KeyError):
         return response.body[:200].decode(errors="replace")
 
 
