@@ -95,8 +95,12 @@ def api_with(**fields: object) -> Callable[[FakeApi], None]:
 
 
 def runs(api: FakeApi, name: str) -> None:
-    """A kubelet on which everything works."""
-    api.update(name, spec={"nodeName": "node-1"})
+    """A scheduler that finds a node of the pod's class, and a kubelet on which everything works."""
+    scheduling = (api.runtime_class or {}).get("scheduling") or {}
+    in_class = "runtimeClassName" in api.pods[name]["spec"]
+    selector = scheduling.get("nodeSelector") or {} if in_class else {}
+    fits = (one["metadata"] for one in api.nodes if selector.items() <= one["metadata"]["labels"].items())
+    api.update(name, spec={"nodeName": next(fits, {"name": "node-1"})["name"]})
     api.update(name, {"phase": "Running", "containerStatuses": [container("running")]})
 
 
