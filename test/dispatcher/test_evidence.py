@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from case import ApiCase
-from cluster_objects import EXPECTED, FAILED_BOOT, PROVEN_BY, READY, Json, fresh, never_proven, node, pod
-from gvisor_dispatch import Policy
+from cluster_objects import EXPECTED, FAILED_BOOT, READY, Json, fresh, never_proven, node, pod
 
 README = Path(__file__).parents[2] / "dispatcher/README.md"
 FAILS = node("bad", "false", "SandboxFailed")
@@ -132,13 +131,6 @@ class EvidenceTest(ApiCase):
         for hours, expected in ((0, "GVisorUndecided"), (1, "GVisorFails")):
             self.api.clock = lambda hours=hours: datetime.now(UTC) + timedelta(hours=hours)
             self.assertEqual(self.dispatcher().ask().reason, expected)
-
-    def test_a_forged_proof_and_failure_of_one_node_wait_for_all_others(self) -> None:
-        """A kubelet can write its own condition and annotations, and no other Node's."""
-        forged = fails(annotations={PROVEN_BY: "forged"})
-        self.api.nodes = [forged, node("other", "unknown", "NodeRebooted", kubelet="Unknown")]
-        self.assertEqual(self.outcome(Policy.PREFER), ("RetryLaterError", "GVisorUndecided"))
-        self.assertEqual(self.on_host(), [])
 
 
 if __name__ == "__main__":
