@@ -21,7 +21,7 @@ import {
 import { GuardWatch } from './guards.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
-import { type FleetNode, isExposed, staleLabels } from './objects.ts';
+import { type FleetNode, isExposed, isRebooted } from './objects.ts';
 import { refutedHandlers } from './refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
@@ -60,7 +60,7 @@ export type FleetOptions = ApiAccess & {
 };
 
 /**
- * Follows Nodes and agents, and withdraws the labels of rebooted nodes, of lost agents, and those that agents refute. It
+ * Follows Nodes and agents, and withdraws what rebooted nodes and lost agents said, and the labels that agents refute. It
  * decides every two seconds, and immediately when a node reboots.
  */
 export class FleetController {
@@ -93,7 +93,7 @@ export class FleetController {
     this.#time = options.time ?? REAL_TIME;
     this.#decidedMs = this.#nowMs;
     this.#cache = new ClusterCache(options, (node) => {
-      if (staleLabels(node).length > 0 || (options.settings.taint && isExposed(node))) this.#wake.abort();
+      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
     this.#guards = new GuardWatch(options);
@@ -268,7 +268,7 @@ export class FleetController {
 
   /** Reports a withdrawal that the circuit breaker counts. */
   #reportCounted(node: FleetNode, reason: Reason, done: Withdrawal): void {
-    if ('message' in done)
+    if ('message' in done && done.labels > 0)
       this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
     this.#report(node, reason, done);
   }
@@ -279,8 +279,8 @@ export class FleetController {
       log.info({ node: node.name, because: done.kept }, 'label kept');
       return;
     }
-    metrics.countWithdrawal();
-    log.warn({ node: node.name, reason }, 'label withdrawn');
+    if (done.labels > 0) metrics.countWithdrawal();
+    log.warn({ node: node.name, reason }, done.labels > 0 ? 'label withdrawn' : 'failure withdrawn');
     this.#events.reportWithdrawal(node, reason, done.message);
   }
 

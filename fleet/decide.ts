@@ -3,8 +3,9 @@ import {
   type AgentSet,
   type FleetNode,
   isExposed,
+  isFailing,
   isLabelled,
-  staleLabels,
+  isRebooted,
 } from './objects.ts';
 
 /** Thresholds of {@link decide}. */
@@ -73,10 +74,10 @@ const ROLLOUT_TIMEOUT_MS = 900_000;
  */
 const REFUTED_MS = 30_000;
 
-/** A labelled node without a Ready agent, or with one that refutes its label. */
+/** A node that is labelled or failing without a Ready agent, or labelled with one that refutes it. */
 type Lost = {
   readonly node: FleetNode;
-  /** Whether the circuit breaker counts it: after a third of its timeout, so that the breaker opens before the first of many is due. */
+  /** Whether the circuit breaker counts it, if it is labelled: after a third of its timeout, so that the breaker opens before the first of many is due. */
   readonly isCounted: boolean;
   /** Whether its timeout has passed. */
   readonly isDue: boolean;
@@ -85,6 +86,8 @@ type Lost = {
 /** Input of the circuit breaker besides the state of the cluster. */
 type BreakerInput = {
   readonly lost: readonly Lost[];
+  /** {@link Memory.goneSinceMs}. */
+  readonly goneSinceMs: ReadonlyMap<string, number>;
   readonly away: boolean;
   readonly clock: Clock;
   readonly timeouts: FleetTimeouts;
@@ -153,7 +156,9 @@ function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolea
   const gone = new Set([...countedNodes(input)].map(({ uid }) => uid));
   for (const [uid, times] of withdrawn)
     if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
-  for (const node of nodes) if (wasLostWithin(windowMs, node, clock.wallMs)) gone.add(node.uid);
+  for (const node of nodes.filter(wasLost))
+    if (clock.nowMs - (input.goneSinceMs.get(node.uid) ?? Number.NEGATIVE_INFINITY) <= windowMs)
+      gone.add(node.uid);
   const labelled = new Set(nodes.filter(isLabelled).map(({ uid }) => uid));
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
@@ -173,9 +178,13 @@ function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): b
   return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
 }
 
-/** Whether any controller withdrew the label. A kubelet can forge the condition, but not the label that a withdrawal leaves. */
-function wasLost({ label, verdict }: FleetNode): boolean {
-  return label === 'false' && ['AgentLost', 'AgentCannotWrite'].includes(verdict?.reason ?? '');
+/**
+ * Whether any controller withdrew the label, not only a failure. A kubelet can forge the condition, but not the label that a
+ * withdrawal leaves.
+ */
+function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
+  const reason = verdict?.reason ?? '';
+  return label === 'false' && failedBoot === '' && ['AgentLost', 'AgentCannotWrite'].includes(reason);
 }
 
 /**
@@ -186,10 +195,26 @@ function mayBeLost(node: FleetNode): boolean {
   return node.expected === true && !isLabelled(node) && node.handlers.length > 0;
 }
 
-/** Whether any controller withdrew the label within the window; a kubelet may forge a time in the future. */
-function wasLostWithin(windowMs: number, node: FleetNode, wallMs: number): boolean {
-  // Another controller's clock may be ahead.
-  return wasLost(node) && Math.abs(wallMs - Date.parse(node.verdict?.since ?? '')) <= windowMs;
+/**
+ * Since when each label is gone, if that began within the window. The Node's own time counts once in {@link DAMPING_MS}, because its
+ * kubelet can write a new one at any moment.
+ */
+function trackGone(
+  nodes: readonly FleetNode[],
+  last: Memory['goneSinceMs'] | undefined,
+  { clock: { nowMs, wallMs }, windowMs }: { readonly clock: Clock; readonly windowMs: number },
+): Memory['goneSinceMs'] {
+  return new Map(
+    nodes.flatMap((node) => {
+      const { uid, verdict } = node;
+      const known = last?.get(uid);
+      if (known !== undefined && nowMs - known < DAMPING_MS) return [[uid, known] as const];
+      const agoMs = wallMs - Date.parse(verdict?.since ?? '');
+      // Another controller's clock may be ahead.
+      const isRecent = wasLost(node) && Math.abs(agoMs) <= windowMs;
+      return isRecent ? [[uid, nowMs - Math.max(agoMs, 0)] as const] : [];
+    }),
+  );
 }
 
 /** State that is carried from one decision to the next; times are monotonic. */
@@ -201,6 +226,8 @@ export type Memory = {
   readonly agentLostSinceMs: ReadonlyMap<string, number>;
   /** Since when the agent of each Ready node has refuted its label, by uid. */
   readonly refutedSinceMs: ReadonlyMap<string, number>;
+  /** Since when the label of each node, which any controller may have withdrawn, is gone, by uid. */
+  readonly goneSinceMs: ReadonlyMap<string, number>;
   /** When all watches were last up. */
   readonly watchesUpAtMs?: number;
   /** When the recovery delay after an outage of the API server ends. */
@@ -212,17 +239,17 @@ export type Memory = {
 export type Decision = {
   readonly memory: Memory;
   /**
-   * Names of the nodes whose labels are to be withdrawn once a live read confirms it, and how long each has been without a
-   * Ready agent, at least.
+   * Names of the nodes whose labels and failures are to be withdrawn once a live read confirms it, and how long each has been
+   * without a Ready agent, at least.
    */
   readonly withdraw: ReadonlyMap<string, number>;
   /** Names of the nodes whose labels are to be withdrawn once their agents refute them again. */
   readonly refuted: readonly string[];
-  /** Names of the nodes with a label that dates from an earlier boot; the circuit breaker does not apply to them. */
+  /** Names of the nodes with a label or a failure of an earlier boot; the circuit breaker does not apply to them. */
   readonly rebooted: readonly string[];
   /** Names of the nodes to taint until an agent proves them again. */
   readonly exposed: readonly string[];
-  /** Names of the nodes whose withdrawal is paused. */
+  /** Names of the nodes whose labels would be withdrawn. */
   readonly paused: readonly string[];
   /** Why the circuit breaker is open; empty when it is closed. */
   readonly breaker: readonly BreakerReason[];
@@ -241,7 +268,7 @@ const AWAY_MS = 10_000;
 
 /**
  * Decides which nodes lose their label: rebooted ones, and unless the circuit breaker is open those of lost agents and those
- * that their agents refute.
+ * that their agents refute. Failures of lost agents always go, since no pod needs them.
  */
 export function decide(
   observed: Observed,
@@ -277,11 +304,17 @@ export function decide(
   const timers = { agentLostSinceMs, refutedSinceMs, timersFromMs, clock, timeouts, timeoutOf };
   const lost = lostNodes(observed.nodes, timers);
   const refuted = refutedNodes(observed, timers);
-  const breaker = breakerReasons(observed, { lost: [...lost, ...refuted], away, clock, timeouts });
+  const { windowMs } = timeouts;
+  const goneSinceMs = trackGone(observed.nodes, last?.goneSinceMs, { clock, windowMs });
+  const breaker = breakerReasons(observed, {
+    lost: [...lost, ...refuted],
+    goneSinceMs,
+    away,
+    clock,
+    timeouts,
+  });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
-  const due = new Map(
-    lost.flatMap(({ node, isDue }) => (isDue ? [[node.name, timeoutOf(node)] as const] : [])),
-  );
+  const due = lost.filter(({ isDue }) => isDue).map(({ node }) => node);
   const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));
   const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
@@ -291,16 +324,19 @@ export function decide(
       timersFromMs: closed ? nowMs : timersFromMs,
       agentLostSinceMs,
       refutedSinceMs,
+      goneSinceMs,
       ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
       recoversAtMs,
       rollout,
       breaker,
     },
-    withdraw: isAllowed ? due : new Map(),
+    withdraw: new Map(
+      due.filter((node) => isAllowed || isFailing(node)).map((node) => [node.name, timeoutOf(node)] as const),
+    ),
     refuted: isAllowed ? refutedDue : [],
-    rebooted: observed.nodes.filter((node) => staleLabels(node).length > 0).map(({ name }) => name),
+    rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
-    paused: isAllowed ? [] : [...new Set([...due.keys(), ...refutedDue])],
+    paused: isAllowed ? [] : [...new Set([...due.filter(isLabelled).map(({ name }) => name), ...refutedDue])],
     breaker,
     rolling,
     damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
@@ -334,10 +370,11 @@ function lostNodes(
 ): readonly Lost[] {
   return nodes.flatMap((node) => {
     const sinceMs = agentLostSinceMs.get(node.uid);
-    if (sinceMs === undefined || !isLabelled(node)) return [];
+    if (sinceMs === undefined || !(isLabelled(node) || isFailing(node))) return [];
     if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
     const forMs = clock.nowMs - Math.max(sinceMs, timersFromMs);
-    return { node, isCounted: forMs >= timeouts.agentTimeoutMs / 3, isDue: forMs >= timeoutOf(node) };
+    const isCounted = isLabelled(node) && forMs >= timeouts.agentTimeoutMs / 3;
+    return { node, isCounted, isDue: forMs >= timeoutOf(node) };
   });
 }
 

@@ -35,6 +35,8 @@ export type FleetNode = {
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
   readonly provenBoot: string;
+  /** The boot ID in which gVisor failed, or "" where it does not, or no agent has noted it. */
+  readonly failedBoot: string;
   /** Labels of additional handlers. */
   readonly handlers: readonly HandlerLabel[];
   /** Whether the taint `not-ready` is present. */
@@ -72,6 +74,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
     cordoned: spec?.unschedulable ?? false,
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
     provenBoot: bootIn(OWN_KEYS.annotations.provenBoot),
+    failedBoot: bootIn(OWN_KEYS.annotations.failedBoot),
     handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
       handler,
       label,
@@ -117,6 +120,22 @@ export function staleLabels(node: FleetNode): readonly ReadyLabel[] {
   return readyLabels(node).filter(
     ({ provenBoot }) => boot !== '' && provenBoot !== '' && boot !== provenBoot,
   );
+}
+
+/** Whether an agent says that gVisor fails where it should run, which programs may take as evidence against it. */
+export function isFailing({ verdict, expected }: FleetNode): boolean {
+  return verdict?.status === 'False' && expected !== false;
+}
+
+/** Whether gVisor failed in an earlier boot, and was not tried in the present one. */
+export function hasFailedBefore(node: FleetNode): boolean {
+  const { boot, failedBoot } = node;
+  return isFailing(node) && boot !== '' && failedBoot !== '' && boot !== failedBoot;
+}
+
+/** Whether a label or a failure is of an earlier boot. */
+export function isRebooted(node: FleetNode): boolean {
+  return staleLabels(node).length > 0 || hasFailedBefore(node);
 }
 
 /** Reasons with which this controller withdraws labels. */

@@ -8,7 +8,9 @@ import {
   agentPodOf,
   type FleetNode,
   fleetNodeOf,
+  hasFailedBefore,
   isExposed,
+  isFailing,
   isLabelled,
   readyLabels,
   staleLabels,
@@ -36,12 +38,13 @@ export type WithdrawOptions = WriteOptions & {
   readonly isAllowed: () => boolean;
 };
 
-/** Why labels were withdrawn, with the remedy, or why they were kept. */
-export type Withdrawal = { readonly message: string } | { readonly kept: string };
+/** Why labels or a failure were withdrawn, with the remedy and the number of labels, or why they were kept. */
+export type Withdrawal = { readonly message: string; readonly labels: number } | { readonly kept: string };
 
 /**
- * Withdraws the labels of a node whose agent is lost, unless a live read of the API server or the agent itself contradicts.
- * Labels and condition change in one write, bound to the resourceVersion that was read.
+ * Withdraws the labels and the failure of a node whose agent is lost, unless a live read of the API server or the agent itself
+ * contradicts. They change in one write, bound to the resourceVersion that was read. The circuit breaker keeps labels alone:
+ * no pod needs a failure.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
   const { timeoutMs, isAgentLive, isAllowed } = options;
@@ -53,10 +56,13 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   for (const { address, name } of pods)
     if (address !== '' && (await isAgentLive(address)))
       return { kept: `the agent ${name} answers, but is not Ready` };
-  if (!isAllowed()) return { kept: 'the circuit breaker opened' };
+  const labels = isAllowed() ? readyLabels(now) : [];
+  const fails = isFailing(now);
+  if (labels.length === 0 && !fails) return { kept: 'the circuit breaker opened' };
   const seconds = Math.round(timeoutMs / 1_000);
-  const message = `no agent on this node was Ready for ${seconds} s, so a failure of gVisor would go unnoticed`;
-  return writeWithdrawal(whole, readyLabels(now), { reason: 'AgentLost', message }, options);
+  const unseen = fails ? 'repair' : 'failure';
+  const message = `no agent on this node was Ready for ${seconds} s, so a ${unseen} of gVisor would go unnoticed`;
+  return writeWithdrawal(whole, { labels, fails }, { reason: 'AgentLost', message }, options);
 }
 
 /** Dependencies of {@link withdrawRefuted}. */
@@ -89,11 +95,11 @@ export async function withdrawRefuted(
   if (!options.isAllowed()) return { kept: 'the circuit breaker opened' };
   const message = `the agent says ${describeRefutation(refuted, refutation)}`;
   const labels = readyLabels(now).filter(({ handler = '' }) => refuted.includes(handler));
-  return writeWithdrawal(whole, labels, { reason: 'AgentCannotWrite', message }, options);
+  return writeWithdrawal(whole, { labels, fails: false }, { reason: 'AgentCannotWrite', message }, options);
 }
 
 /**
- * Withdraws the labels of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
+ * Withdraws the labels and the failure of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
  * consulted: the agent's proof in the present boot restores a label.
  */
 export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteOptions): Promise<Withdrawal> {
@@ -101,10 +107,14 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
   const now = fleetNodeOf(whole);
   const stale = staleLabels(now);
   const [first] = stale;
-  if (now.uid !== uid || first === undefined) return { kept: 'the label is no longer of an earlier boot' };
-  const whose = first.handler === undefined ? '' : `handler "${first.handler}": `;
-  const message = `${whose}${rebootMessage(first.provenBoot, now.boot)}`;
-  return writeWithdrawal(whole, stale, { reason: 'NodeRebooted', message }, options);
+  const fails = hasFailedBefore(now);
+  if (now.uid !== uid || (first === undefined && !fails))
+    return { kept: 'the label is no longer of an earlier boot' };
+  const whose = first?.handler === undefined ? '' : `handler "${first.handler}": `;
+  const message = fails
+    ? `gVisor failed in the boot ${now.failedBoot}, and was not tried yet in the present one, ${now.boot}`
+    : `${whose}${rebootMessage(first?.provenBoot ?? '', now.boot)}`;
+  return writeWithdrawal(whole, { labels: stale, fails }, { reason: 'NodeRebooted', message }, options);
 }
 
 /**
@@ -127,23 +137,23 @@ async function readNode(name: string, { kube, signal }: WriteOptions): Promise<V
 
 async function writeWithdrawal(
   whole: V1Node & NodeObject,
-  withdrawn: ReturnType<typeof readyLabels>,
+  { labels, fails }: { readonly labels: ReturnType<typeof readyLabels>; readonly fails: boolean },
   why: Pick<Verdict, 'reason' | 'message'>,
   { kube, wallMs, signal }: WriteOptions,
 ): Promise<Withdrawal> {
   const condition = conditionFor({ status: 'Unknown', ...why }, whole, wallMs());
   const { name, uid, resourceVersion } = whole.metadata;
-  const keys = withdrawn.map(({ handler }) => keysOf(handler).ready);
-  const labels = Object.fromEntries(keys.map((key) => [key, 'false']));
-  // The condition is the main handler's. Only True becomes Unknown: an earlier agent may have written another status apart
-  // from the label.
-  const changes = keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True';
+  const keys = labels.map(({ handler }) => keysOf(handler).ready);
+  const written = keys.length === 0 ? {} : { labels: Object.fromEntries(keys.map((key) => [key, 'false'])) };
+  // The condition is the main handler's. An earlier agent may have written an Unknown apart from the label, which stays.
+  const changes =
+    fails || (keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True');
   const body = {
-    metadata: { uid, resourceVersion, labels },
+    metadata: { uid, resourceVersion, ...written },
     ...(changes ? { status: { conditions: [condition] } } : {}),
   };
   await kube.patch(`/api/v1/nodes/${name}/status`, body, 'strategic', signal);
-  return { message: condition.message };
+  return { message: condition.message, labels: keys.length };
 }
 
 async function readAgentsOn(
@@ -165,7 +175,7 @@ function reasonToKeep(
   { nodeAgeMs, wallMs }: WithdrawOptions,
 ): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
-  if (!isLabelled(now)) return 'the label is no longer "true"';
+  if (!isLabelled(now) && !isFailing(now)) return 'the label is no longer "true"';
   if (!now.ready) return 'the Node is not Ready';
   if (!(wallMs() - now.createdAtMs >= nodeAgeMs)) return 'the Node is too young';
   const ready = pods.find((pod) => pod.ready);

@@ -110,6 +110,9 @@ function desiredOfMain(
   if (expected || (expected === false && !isLabelled))
     entries.push(entry('labels', OWN_KEYS.labels.expected, String(expected)));
   if (provenBy !== undefined) entries.push(entry('annotations', OWN_KEYS.annotations.provenBy, provenBy));
+  // As the kubelet names it, or the fleet controller would take this failure for one of an earlier boot.
+  const failedBoot = verdict.status === 'False' ? (otherBoot(node, claimant.boot) ?? claimant.boot) : null;
+  entries.push(entry('annotations', OWN_KEYS.annotations.failedBoot, failedBoot));
   if (claimant.taint && !(isProven && isNotReady(node)))
     entries.push(entry('taint', OWN_KEYS.taint, isProven ? null : 'NoSchedule'));
   entries.push(entry('condition', CONDITION, `${verdict.status} ${verdict.reason}`));

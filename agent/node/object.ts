@@ -25,6 +25,8 @@ export const OWN_KEYS = {
     provenBy: `${DOMAIN}/proven-by`,
     /** Boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
     provenBoot: `${DOMAIN}/proven-boot`,
+    /** Boot ID of the node while gVisor fails, else absent; a failure of another boot says nothing of this one. */
+    failedBoot: `${DOMAIN}/failed-boot`,
   },
   /** Keys of additional handlers, whose name follows; see {@link handlerKey}. */
   prefixes: {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from .errors import RefusedError, RetryLaterError
-from .http import NoResponseError, Request, Response, Transport
+from .http import NoResponseError, Request, Response, Transport, parsed
 from .pods import Json
 
 log = logging.getLogger("gvisor_dispatch")
@@ -29,6 +30,8 @@ class Api:
     def __init__(self, transport: Transport, deadline: float) -> None:
         self._transport = transport
         self._deadline = deadline
+        self._date = ""
+        self._authenticated = False
         self.sleep = transport.sleep
         self.close = transport.close
 
@@ -39,19 +42,31 @@ class Api:
             wait = delay
             try:
                 response = await self._transport.send(request)
+                self._date = str(response.headers.get("Date") or "")
                 if response.status < 300:
+                    self._authenticated = True
                     return response.json()
                 problem = f"cannot {what}: {response.status} {api_message(response)}"
-                if response.status not in TRANSIENT:
+                # Credentials that were valid are being renewed.
+                expired = response.status == 401 and self._authenticated
+                if response.status not in TRANSIENT and not (expired and time.monotonic() + wait < end):
                     raise RefusedError(response.status, problem)
                 wait = max(delay, retry_after(response))
-            except (NoResponseError, json.JSONDecodeError) as error:
+            except NoResponseError as error:
                 problem = f"cannot {what}: {error}"
             if time.monotonic() + wait > end:
                 raise RetryLaterError("ApiUnavailable", f"{problem}; given up after {self._deadline:g} s")
             log.info("%s; trying again in %.1f s", problem, wait)
             await self.sleep(wait)
         raise AssertionError("backoff_delays() never ends")
+
+    @property
+    def now(self) -> datetime:
+        """The API server's time at its last response; this machine's if it did not say."""
+        try:
+            return parsedate_to_datetime(self._date)
+        except ValueError:
+            return datetime.now(UTC)
 
     async def read(self, what: str, path: str, **query: str | int) -> Json:
         return await self.request(what, Request("GET", path, query))
@@ -131,15 +146,20 @@ class Api:
 
         def read_line(line: bytes) -> bool:
             nonlocal received, failed
-            event = json.loads(line)
-            failed = event["type"] == "ERROR"
+            try:
+                event = parsed(line)
+                failed = event["type"] == "ERROR"
+                done = failed or event["type"] == "DELETED" or enough(event["object"])
+            except (NoResponseError, LookupError, TypeError, AttributeError) as error:
+                log.debug("the watch of pod %s sent an odd line: %r", meta["name"], error)
+                failed = done = True
             received = received or not failed
-            return failed or event["type"] == "DELETED" or enough(event["object"])
+            return done
 
         try:
             status = await self._transport.stream(request, read_line)
             failed = failed or status != 200
-        except (NoResponseError, json.JSONDecodeError) as error:
+        except NoResponseError as error:
             log.debug("the watch of pod %s ended: %s", meta["name"], error)
         return not failed and (received or time.monotonic() - started >= seconds - 1)
 
@@ -167,7 +187,7 @@ def api_message(response: Response) -> str:
     """The message in the API server's Status."""
     try:
         return str(response.json()["message"])
-    except (TypeError, ValueError, KeyError):
+    except (NoResponseError, KeyError):
         return response.body[:200].decode(errors="replace")
 
 

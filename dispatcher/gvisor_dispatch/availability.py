@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,12 +14,15 @@ from .api import Api
 from .errors import RefusedError, RetryLaterError
 from .nodes import (
     AGENT_LOST,
+    EXPECTED_LABEL,
     NOT_READY_TAINT,
     PROVEN_BY,
     READY_LABEL,
     as_text,
+    failed_before,
     has_handler,
     has_labels,
+    in_trouble,
     obstacle,
     summary,
     taints,
@@ -131,11 +135,14 @@ async def survey(
 ) -> Availability:
     """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
     selector = {**found.selector, found.label: "true"}
-    pool = {"nodeSelector": selector, "tolerations": tolerations(found, spec)}
-    pod = {**pool, "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})}, "affinity": spec.get("affinity")}
+    pod = {
+        "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})},
+        "tolerations": tolerations(found, spec),
+        "affinity": spec.get("affinity"),
+    }
     proven = await among_proven(api.nodes(as_text(selector)), pod, enough)
     others = {key: value for key, value in selector.items() if key != found.label}
-    return proven or await among_unproven(api.nodes(as_text(others)), found.label, pool, pod, settings)
+    return proven or await among_unproven(api, as_text(others), found.label, pod, settings)
 
 
 async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Availability | None:
@@ -156,25 +163,23 @@ async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Av
     return None
 
 
-async def among_unproven(
-    nodes: AsyncIterable[Json], label: str, pool: Json, pod: Json, settings: Settings
-) -> Availability:
-    """Why no node is proven. gVisor fails if agents report so on nodes that would take the pod, and no node that
-    the RuntimeClass would select is undecided or withheld. The pod's own selectors do not narrow the latter:
-    otherwise a pod could reach the host's kernel by choosing its nodes."""
+async def among_unproven(api: Api, selector: str, label: str, pod: Json, settings: Settings) -> Availability:
+    """Why no node is proven. gVisor fails if agents say so on every node that should run it, and one of these would
+    take the pod. A node in doubt stays so whatever keeps pods away from it, and the pod's own selectors do not
+    narrow this: otherwise a pod could reach the host's kernel by choosing its nodes, or its moment."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
-    async for node in nodes:
-        if obstacle(node, pool, ignoring=label):
+    async for node in api.nodes(selector):
+        name, (_, reason), now = node["metadata"]["name"], verdict(node, label), api.now
+        if is_left_out(node, settings, now):
             continue
-        name, (status, reason) = node["metadata"]["name"], verdict(node, label)
-        fails = is_evidence(node, label, settings)
-        if status == "False" and reason in WITHHELD:
-            withheld[reason].append(name)
-        elif fails is None and reason == AGENT_LOST:
+        doubt = why_undecided(node, label, settings, now)
+        if doubt == AGENT_LOST:
             lost[reason].append(name)
-        elif fails is None:
-            return Availability("GVisorUndecided", f"no node is proven, and {name} has no final verdict: {reason}")
-        elif fails and not obstacle(node, pod, ignoring=label):
+        elif doubt:
+            return Availability("GVisorUndecided", f"no node is proven, and {name} has no final verdict: {doubt}")
+        elif reason in WITHHELD:
+            withheld[reason].append(name)
+        elif not obstacle(node, pod, ignoring=label):
             failing[reason].append(name)
     if lost:
         return Availability(
@@ -184,23 +189,36 @@ async def among_unproven(
         sentence = f"no node is proven, and agents withhold some where gVisor boots: {summary(withheld)}"
         return Availability("GVisorWithheld", truncated(sentence))
     if failing:
-        sentence = "agents report that gVisor fails on every node that has it and would take the pod"
+        sentence = "agents report that gVisor fails on every node that should run it, and these would take the pod"
         return Availability("GVisorFails", truncated(f"{sentence}: {summary(failing)}"))
     sentence = "no node is proven, and no agent says that gVisor fails on one that has it and would take the pod"
     return Availability("NoReadyNode", sentence)
 
 
-def is_evidence(node: Json, label: str, settings: Settings) -> bool | None:
-    """Whether a node is evidence that gVisor fails; None while that is undecided. A failing node is evidence
-    if gVisor was proven there once. A node that was never proven may be in the middle of its installation; a lasting
-    failure is evidence only if the kubelet lists the handler, since other nodes were never meant to have gVisor. An
-    additional handler is never evidence: its label is "false" also where the node is slow or full, or withheld."""
+def is_left_out(node: Json, settings: Settings, now: datetime) -> bool:
+    """Whether a node was never meant to run gVisor: its agent has long found no part of it, and never a proof."""
+    never_proven = PROVEN_BY not in (node["metadata"].get("annotations") or {})
+    fails = verdict(node, READY_LABEL)[0] == "False" and verdict_age(node, now) >= settings.install_grace
+    return never_proven and fails and has_labels(node, {EXPECTED_LABEL: "false"})
+
+
+def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> str | None:
+    """Why it is open whether gVisor fails on a node; None where its agent says, in this boot and for a reason that
+    is not the node's own state, that it fails or is withheld. A node that was never proven may be in the middle of
+    its installation. An additional handler is never evidence: its label is "false" also where the node is slow or
+    full, or withheld."""
     status, reason = verdict(node, label)
     if label != READY_LABEL or status != "False" or reason == INSTALLING:
+        return reason
+    if trouble := in_trouble(node):
+        return f"{reason}, while the node is {trouble}"
+    if failed_before(node):
+        return f"{reason}, which is not known to be of this boot"
+    if reason in WITHHELD or PROVEN_BY in (node["metadata"].get("annotations") or {}):
         return None
-    if PROVEN_BY in (node["metadata"].get("annotations") or {}):
-        return True
-    return has_handler(node, settings.handler) if verdict_age(node) >= settings.install_grace else None
+    if verdict_age(node, now) < settings.install_grace:
+        return f"{reason}, for less than {settings.install_grace:g} s where gVisor was never proven"
+    return None if has_handler(node, settings.handler) else f"{reason}, and its kubelet lists no {settings.handler}"
 
 
 async def node_fails(api: Api, name: str, settings: Settings) -> bool:

@@ -54,7 +54,8 @@ def ask(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
     pod, policy = read(options.file), Policy(options.policy)
     namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
     decision = dispatcher.decide(pod, policy, namespace, options.nodes)
-    print(json.dumps({**asdict(decision), "policy": decision.policy.value}))
+    said = {key: value for key, value in asdict(decision).items() if key != "made_at"}
+    print(json.dumps({**said, "policy": decision.policy.value}))
     return 0 if decision.in_gvisor else 5
 
 

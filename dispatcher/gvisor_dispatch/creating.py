@@ -22,15 +22,27 @@ SOON = ("status unknown for quota", 'serviceaccount "default" not found')
 
 async def create(api: Api, made: Json) -> Json | None:
     """Creates a pod, or a Job; None if the name is taken. Raises RetryLaterError, PodError or ClusterError."""
-    meta, kind = made["metadata"], made.get("kind") or "Pod"
-    jobs = f"/apis/batch/v1/namespaces/{quote(meta['namespace'])}/jobs"
-    what = f"create {kind.lower()} {meta['namespace']}/{meta.get('name') or meta.get('generateName')}"
     try:
-        return await api.create(what, jobs if kind == "Job" else pod_path(meta["namespace"]), made)
+        return await api.create(f"create {title(made)}", path_of(made), made)
     except RefusedError as error:
         if error.status == 409:
             return None
         raise refusal(error) from error
+
+
+async def read(api: Api, made: Json) -> Json | None:
+    """The pod, or the Job, that has the name of another."""
+    return await api.find(f"read {title(made)}", f"{path_of(made)}/{quote(made['metadata']['name'])}")
+
+
+def title(made: Json) -> str:
+    return f"{(made.get('kind') or 'Pod').lower()} {made['metadata']['namespace']}/{made['metadata']['name']}"
+
+
+def path_of(made: Json) -> str:
+    namespace = made["metadata"]["namespace"]
+    jobs = f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs"
+    return jobs if made.get("kind") == "Job" else pod_path(namespace)
 
 
 def refusal(error: RefusedError) -> DispatchError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from .errors import RetryLaterError
 from .pods import (
     ID_ANNOTATION,
     MESSAGE_ANNOTATION,
@@ -14,12 +16,14 @@ from .pods import (
     REASON_ANNOTATION,
     Json,
     Manifest,
-    annotation,
     checked,
     marked,
     truncated,
 )
 from .settings import Policy
+
+# How long a decision to leave gVisor holds.
+FALLBACK_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,17 @@ class Decision:
     policy: Policy
     runtime_class: str
     nodes: tuple[str, ...] = ()
+    # By the monotonic clock.
+    made_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
         """A copy of a pod or a pod template, as JSON, with this decision. Raises ValueError for a pod that chooses
-        its own node or runtime."""
+        its own node or runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the namespace's
+        consent, may have changed."""
+        if not self.in_gvisor and time.monotonic() - self.made_at > FALLBACK_SECONDS:
+            raise RetryLaterError(
+                "DecisionExpired", f"this decision to leave gVisor is older than {FALLBACK_SECONDS} s: decide again"
+            )
         notes = {
             POLICY_ANNOTATION: self.policy.value,
             REASON_ANNOTATION: self.reason,
@@ -51,29 +62,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Started:
-    """A pod that runs or has already ended. `reason` says why it is not in gVisor."""
+    """A pod that runs or has already ended. `in_gvisor` is what its node and its agent say, None where they cannot;
+    `reason` says why it is not True."""
 
     namespace: str
     name: str
     node: str
-    in_gvisor: bool
+    in_gvisor: bool | None
     reason: str
     message: str
     adopted: bool
-
-
-def started(pod: Json, runtime_class: str, *, adopted: bool) -> Started:
-    """The result for a pod. Its spec says whether it is in gVisor, not its label."""
-    meta, spec = pod["metadata"], pod["spec"]
-    return Started(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        node=spec.get("nodeName") or "",
-        in_gvisor=spec.get("runtimeClassName") == runtime_class,
-        reason=annotation(pod, REASON_ANNOTATION),
-        message=annotation(pod, MESSAGE_ANNOTATION),
-        adopted=adopted,
-    )
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:

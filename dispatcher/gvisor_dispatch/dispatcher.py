@@ -11,8 +11,8 @@ from kubernetes import client
 
 from .api import Api, backoff_delays, event_path, pod_path
 from .availability import Availability, availability, read_class
-from .creating import create
-from .decision import Decision, Started, fallback_event, started
+from .creating import create, read, title
+from .decision import Decision, Started, fallback_event
 from .errors import (
     ClusterError,
     ConflictError,
@@ -35,6 +35,8 @@ from .pods import (
     checked,
     digest,
     is_terminating,
+    named,
+    template_of,
 )
 from .settings import Policy, Settings
 from .starting import await_gone, remove, start
@@ -47,6 +49,8 @@ REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
 ATTEMPTS = 3
 # Missed deadlines: another pod would only wait again.
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
+# What explains a pod that runs where it was decided.
+AS_DECIDED = ("InGVisor", "NoRuntimeClass")
 # Between attempts at a full quota, which other pods' ends make room in.
 MAX_QUOTA_SECONDS = 15
 
@@ -112,21 +116,30 @@ class AsyncDispatcher:
             raise PolicyError(reason, message)
         return Decision(inside, reason, message, policy, self._settings.runtime_class, found.nodes)
 
-    async def create(self, manifest: Manifest, policy: Policy) -> Json:
-        """Creates a pod or a Job under a policy, and does not wait for it. Pods of a Job in gVisor never move
-        to the host's kernel later. Raises what `decide` raises, PodError, and ConflictError if the name is taken."""
+    async def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
+        """Creates a pod or a Job under a policy, or adopts the one that an earlier call with the same id created, and
+        does not wait for it. Pods of a Job in gVisor never move to the host's kernel later. Raises what `decide`
+        raises, PodError, and ConflictError if another program's object has the name."""
         made = as_json(manifest)
         kind, namespace = made.get("kind") or "Pod", (made.get("metadata") or {}).get("namespace")
         if kind not in ("Pod", "Job") or not namespace:
             raise ValueError("create needs a Pod or a Job with metadata.namespace")
-        template = made["spec"]["template"] if kind == "Job" else made
-        decision = await self.decide(template, policy, namespace)
-        applied = decision.applied(template)
-        body = {**made, "spec": {**made["spec"], "template": applied}} if kind == "Job" else applied
-        created = await self._create(body)
+        checked(template_of(made))
+        made, mine = named(made, dispatch_id)
+        created = await self._find_own(made, mine, policy)
         if created is None:
-            raise ConflictError("NameTaken", f"{kind} {namespace}/{made['metadata'].get('name')} exists")
-        await self.record(created, decision)
+            decision = await self.decide(template_of(made), policy, namespace)
+            body = decision.applied(template_of(made), mine)
+            if kind == "Job":
+                notes = {**(made["metadata"].get("annotations") or {}), ID_ANNOTATION: mine}
+                meta = {**made["metadata"], "annotations": notes}
+                body = {**made, "metadata": meta, "spec": {**made["spec"], "template": body}}
+            created = await self._create(body) or await self._find_own(body, mine, policy)
+        if created is None:
+            raise RetryLaterError("ApiConflict", f"cannot create {title(made)}: 409, without a {kind}")
+        template = template_of(created)
+        if not template["spec"].get("runtimeClassName"):
+            await self._report_fallback(created, why_outside(template))
         return created
 
     async def record(self, created: Manifest, decision: Decision) -> None:
@@ -170,7 +183,7 @@ class AsyncDispatcher:
             if isinstance(outcome, DispatchError):
                 failure = outcome
             elif outcome:
-                return started(outcome, self._settings.runtime_class, adopted=adopted)
+                return await self._started(outcome, adopted=adopted)
             elif await self._api.read_pod(namespace, name) is None:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
@@ -185,7 +198,19 @@ class AsyncDispatcher:
         if annotation(seen, ID_ANNOTATION) != (dispatch_id or digest(manifest)):
             raise name_taken(namespace, name)
         left = await remove(self._api, seen, self._settings.remove_deadline)
-        return started(left, self._settings.runtime_class, adopted=True) if left else None
+        return await self._started(left, adopted=True) if left else None
+
+    async def _started(self, pod: Json, *, adopted: bool) -> Started:
+        """The result for a pod that has started. An error hides none, since the pod runs."""
+        try:
+            seen = await Explainer(self._api, self._settings).explain(pod)
+        except DispatchError as error:
+            seen = Explanation(None, error.reason, error.message)
+        reason, message = annotation(pod, REASON_ANNOTATION), annotation(pod, MESSAGE_ANNOTATION)
+        if seen.reason not in AS_DECIDED:
+            reason, message = seen.reason, seen.message
+        meta, node = pod["metadata"], pod["spec"].get("nodeName") or ""
+        return Started(meta["namespace"], meta["name"], node, seen.in_gvisor, reason, message, adopted)
 
     async def _create_in_time(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
         """Creates a pod; None if the name is taken. Policy.WAIT waits for room in a quota."""
@@ -211,11 +236,20 @@ class AsyncDispatcher:
                 raise ClusterError(found.reason, found.message) from error
             raise
 
+    async def _find_own(self, made: Json, mine: str, policy: Policy) -> Json | None:
+        """What an earlier call, or a request whose response was lost, created under the name."""
+        found = await read(self._api, made)
+        if found:
+            await self._check_own({**found, "spec": template_of(found)["spec"]}, mine, policy)
+            if is_terminating(found):
+                raise RetryLaterError("PodNotGone", f"{title(made)} is being deleted")
+        return found
+
     async def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
         settings = self._settings
         if pod["spec"].get("runtimeClassName") == settings.runtime_class:
             return await start(self._api, pod, until, settings)
-        await self._report_fallback(pod, f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}")
+        await self._report_fallback(pod, why_outside(pod))
         outcome = await start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings)
         if isinstance(outcome, DispatchError):
             raise type(outcome)(outcome.reason, f"nor did the fallback start: {outcome.message}")
@@ -285,8 +319,8 @@ class Dispatcher:
     def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         return finish(self._async.decide(pod, policy, namespace, enough))
 
-    def create(self, manifest: Manifest, policy: Policy) -> Json:
-        return finish(self._async.create(manifest, policy))
+    def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
+        return finish(self._async.create(manifest, policy, dispatch_id))
 
     def record(self, created: Manifest, decision: Decision) -> None:
         finish(self._async.record(created, decision))
@@ -303,8 +337,12 @@ def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
     return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 
+def why_outside(pod: Json) -> str:
+    return f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}"
+
+
 def name_taken(namespace: str, name: str) -> ConflictError:
-    return ConflictError("NameTaken", f"pod {namespace}/{name} exists and is not of this evaluation")
+    return ConflictError("NameTaken", f"{namespace}/{name} exists and is not of this evaluation")
 
 
 def place_of(pod: Json) -> tuple[str, str]:

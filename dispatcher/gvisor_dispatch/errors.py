@@ -13,8 +13,8 @@ class DispatchError(Exception):
 
 
 class RetryLaterError(DispatchError):
-    """Call again later: no capacity, a full quota, no final verdict, or no response. A pod may be left only
-    where the reason is ApiUnavailable or PodNotGone, and the next call adopts or awaits it."""
+    """Call again later: no capacity, a full quota, no final verdict, an old decision, or no response. A pod may be left
+    only where the reason is ApiUnavailable or PodNotGone, and the next call adopts or awaits it."""
 
 
 class PodError(DispatchError):
@@ -36,7 +36,8 @@ class ConflictError(DispatchError):
 
 
 class RefusedError(ClusterError):
-    """The API server refused a request, and would refuse it again."""
+    """The API server refused a request, and would refuse it again. Permissions or credentials that go while a pod
+    starts leave it: the next call with valid ones adopts it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__("ApiRefused", message)

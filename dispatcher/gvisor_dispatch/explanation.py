@@ -14,8 +14,9 @@ from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, p
 from .settings import Settings
 from .starting import why_pending
 
-# Events of the agents, which look at a pod's processes. A user who may create Events could forge them, but none of them
-# makes a pod count as in gVisor.
+# Events of the agents, which look at a pod's processes. The admission policy lets each agent write only as its own
+# node; a user who may create Events could forge them, but none of them makes a pod count as in gVisor.
+AGENT = "gvisor-ready"
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
 
 T = TypeVar("T")
@@ -54,7 +55,9 @@ class Explainer:
         return await self._explain_started(pod, found, node)
 
     async def _explain_started(self, pod: Json, found: RuntimeClass, name: str) -> Explanation:
-        events = {event.get("reason"): str(event.get("message")) for event in await self._api.warnings(pod)}
+        source = {"component": AGENT, "host": name}
+        warnings = [one for one in await self._api.warnings(pod) if one.get("source") == source]
+        events = {event.get("reason"): str(event.get("message")) for event in warnings}
         if UNSANDBOXED in events:
             return Explanation(False, UNSANDBOXED, events[UNSANDBOXED], name)
         node = await self._once(f"node {name}", lambda: self._api.node(name))

@@ -29,6 +29,10 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 MAX_KEPT_CONNECTIONS = 1024
 
 
+class NoResponseError(Exception):
+    """The connection failed or timed out, or something else than the API server answered."""
+
+
 @dataclass(frozen=True)
 class Request:
     method: str
@@ -53,12 +57,18 @@ class Response:
     body: bytes
 
     def json(self) -> Json:
-        found: Json = json.loads(self.body)
-        return found
+        return parsed(self.body)
 
 
-class NoResponseError(Exception):
-    """The connection failed or timed out."""
+def parsed(text: bytes) -> Json:
+    """An object of the API."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise NoResponseError(str(error)) from error
+    if not isinstance(found, dict):
+        raise NoResponseError(f"no object, but {text[:40]!r}")
+    return found
 
 
 # Receives a line of a stream, and returns whether to end the stream.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 Json = Mapping[str, Any]
@@ -14,8 +14,13 @@ READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
 NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
 # Kept with an empty value when a proof is withdrawn.
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
+# The boot in which the agent found that gVisor fails.
+FAILED_BOOT = "gvisor.node-restriction.kubernetes.io/failed-boot"
+# "false" on a node without any part of gVisor.
+EXPECTED_LABEL = "gvisor.node-restriction.kubernetes.io/expected"
 # The fleet controller's reason on a node whose agent is gone.
 AGENT_LOST = "AgentLost"
+CORDONED = "node.kubernetes.io/unschedulable"
 
 
 def obstacle(node: Json, spec: Json, *, ignoring: str | None = None) -> str | None:
@@ -38,7 +43,7 @@ def obstacle(node: Json, spec: Json, *, ignoring: str | None = None) -> str | No
 
 def taints(node: Json) -> list[Json]:
     spec = node.get("spec") or {}
-    cordon = [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]
+    cordon = [{"key": CORDONED, "effect": "NoSchedule"}]
     return [*(spec.get("taints") or []), *(cordon if spec.get("unschedulable") else [])]
 
 
@@ -75,13 +80,29 @@ def verdict(node: Json, label: str) -> tuple[str, str]:
     return verdicts.get(value, ("Unknown", f"no verdict in the label {label}"))
 
 
-def verdict_age(node: Json) -> float:
-    """Seconds since the main handler's status last changed; 0 if unknown."""
+def verdict_age(node: Json, now: datetime) -> float:
+    """Seconds since the main handler's status last changed; 0 if unknown. The node says when, by its own clock, so it
+    is no longer than the API server has known the Node."""
+    times = condition(node, CONDITION).get("lastTransitionTime"), node["metadata"].get("creationTimestamp")
     try:
-        since = datetime.fromisoformat(condition(node, CONDITION).get("lastTransitionTime") or "")
-        return (datetime.now(UTC) - since).total_seconds()
+        return min((now - datetime.fromisoformat(time or "")).total_seconds() for time in times)
     except (TypeError, ValueError):
         return 0
+
+
+def in_trouble(node: Json) -> str | None:
+    """Why what a node says of gVisor may be due to the node's own state: not Ready, or tainted by Kubernetes, such as
+    under pressure. A cordon is a person's, and says nothing about the node."""
+    if condition(node, "Ready").get("status") != "True":
+        return "not Ready"
+    states = [str(one.get("key")) for one in taints(node) if one.get("key") != CORDONED]
+    return next((f"tainted {key}" for key in states if key.startswith("node.kubernetes.io/")), None)
+
+
+def failed_before(node: Json) -> bool:
+    """Whether a failure is not known to be of the node's present boot."""
+    boot = ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID")
+    return not boot or (node["metadata"].get("annotations") or {}).get(FAILED_BOOT) != boot
 
 
 def has_handler(node: Json, handler: str) -> bool:

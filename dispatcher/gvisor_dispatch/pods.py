@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -22,6 +23,8 @@ POLICY_ANNOTATION = "gvisor-dispatch/policy"
 REASON_ANNOTATION = "gvisor-dispatch/reason"
 MESSAGE_ANNOTATION = "gvisor-dispatch/message"
 MAX_MESSAGE = 1000
+# Names that end in ten digits then have at most 63 characters, as the pods of a Job and labels need it.
+MAX_PREFIX = 53
 
 
 def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -47,6 +50,25 @@ def checked(manifest: Manifest) -> Json:
         raise ValueError("the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
     if spec.get("runtimeClassName"):
         raise ValueError("the pod sets spec.runtimeClassName: leave that to the policy")
+    return found
+
+
+def named(manifest: Json, dispatch_id: str) -> tuple[Json, str]:
+    """The manifest with its final name, so that a repeated request finds what the first one made, and the id of its
+    evaluation. A generateName without an id is another evaluation each time."""
+    meta = manifest.get("metadata") or {}
+    if meta.get("name"):
+        return manifest, dispatch_id or digest(manifest)
+    if not meta.get("generateName"):
+        raise ValueError("create needs metadata.name or metadata.generateName")
+    mine = dispatch_id or uuid.uuid4().hex
+    name = f"{meta['generateName'][:MAX_PREFIX]}{hashlib.sha256(mine.encode()).hexdigest()[:10]}"
+    return {**manifest, "metadata": {**meta, "name": name}}, mine
+
+
+def template_of(made: Json) -> Json:
+    """The pod template of a Job; a pod is its own."""
+    found: Json = (made.get("spec") or {}).get("template") or made
     return found
 
 

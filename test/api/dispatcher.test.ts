@@ -25,6 +25,8 @@ type Nodes = {
   /** The age of the condition. */
   readonly minutes?: number;
   readonly provenOnce?: boolean;
+  /** The boot of a failure, if it is another. */
+  readonly boot?: string;
   /** Handlers in the Node's status. */
   readonly handlers?: readonly string[];
   /** Whether the additional handler is proven; it was in this boot. Without it, no agent has judged it. */
@@ -96,8 +98,8 @@ describe('the dispatcher, on a real API server', () => {
   }
 
   /** Asserts that a pod would be created without gVisor. */
-  async function assertOpen(message: RegExp): Promise<void> {
-    const { code, output, stderr } = await prefer({ command: 'ask' });
+  async function assertOpen(message: RegExp, options: readonly string[] = []): Promise<void> {
+    const { code, output, stderr } = await prefer({ command: 'ask', options });
     assert.deepEqual([code, output.in_gvisor, output.reason], [5, false, 'GVisorFails'], stderr);
     assert.match(String(output.message), message);
   }
@@ -190,11 +192,33 @@ describe('the dispatcher, on a real API server', () => {
   });
 
   it('does not fall back while a node is being installed, for half an hour', async () => {
-    const installing = { ...BROKEN, provenOnce: false };
-    await replaceNodes(BROKEN, { ...installing, minutes: 29 });
-    await assertClosed(75, 'GVisorUndecided', /node-1-0 has no final verdict: ShimNotFound$/);
-    await replaceNodes({ ...installing, minutes: 31 });
-    await assertOpen(/ShimNotFound: node-0-0$/);
+    // Its own clock says that it has failed for longer than the Node exists.
+    const installing = { ...BROKEN, provenOnce: false, minutes: 60 };
+    await replaceNodes(BROKEN, installing);
+    await assertClosed(
+      75,
+      'GVisorUndecided',
+      /node-1-0 has no final verdict: ShimNotFound, for less than 1800 s/,
+    );
+    const options = ['--install-grace', '1'];
+    await waitFor('the Node to be a second old', 30_000, async () => {
+      const { code } = await prefer({ command: 'ask', options });
+      return code === 5;
+    });
+    await assertOpen(/ShimNotFound: node-0-0, node-1-0$/, options);
+  });
+
+  it('does not fall back while another node is away, or failed in another boot', async () => {
+    const away = { spec: { unschedulable: true } };
+    await replaceNodes(BROKEN, { reason: 'NodeRebooted', provenOnce: true });
+    await admin({ method: 'PATCH', path: '/api/v1/nodes/node-1-0', body: away });
+    await assertClosed(75, 'GVisorUndecided', /node-1-0 has no final verdict: NodeRebooted$/);
+    await replaceNodes(BROKEN, { ...BROKEN, boot: 'before' });
+    await assertClosed(
+      75,
+      'GVisorUndecided',
+      /node-1-0 .* ShimNotFound, which is not known to be of this boot$/,
+    );
   });
 
   it("falls back only with the namespace's consent, which require-gvisor overrides", async () => {
@@ -255,7 +279,7 @@ describe('the dispatcher, on a real API server', () => {
   });
 });
 
-function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [], kvm }: Nodes) {
+function nodeOf(name: string, { reason, minutes = 0, provenOnce, boot = BOOT, handlers = [], kvm }: Nodes) {
   const proven = reason === 'SandboxProven';
   const at = new Date(Date.now() - minutes * 60_000).toISOString().replace(/\.\d+/, '');
   const condition = (type: string, status: string, reason: string) => ({
@@ -275,6 +299,7 @@ function nodeOf(name: string, { reason, minutes = 0, provenOnce, handlers = [], 
         ...(kvm === undefined ? {} : { [`${DOMAIN}/ready-runsc-kvm`]: String(kvm) }),
       },
       annotations: {
+        ...(reason !== undefined && !proven ? { [`${DOMAIN}/failed-boot`]: boot } : {}),
         ...(provenOnce ? { [`${DOMAIN}/proven-by`]: '' } : {}),
         ...(kvm === undefined ? {} : { [`${DOMAIN}/proven-boot-runsc-kvm`]: BOOT }),
       },

@@ -51,7 +51,7 @@ const agentsEvent = (changes: object = {}, namespace = 'gvisor-ready', others: o
 
 /**
  * Writes that the controller's token is denied. node-1 is labelled "true" for both handlers and proven, node-2 is labelled
- * "false" for both and its condition is False, node-3 has neither.
+ * "false" for both and its condition is False, node-3 has neither, and the condition of node-4 is Unknown.
  */
 const FORGERIES = {
   ...withMessage(/only from "true" to "false"/, {
@@ -75,7 +75,7 @@ const FORGERIES = {
     'a new label': label('forged', 'x'),
     'removing another label': label('team', null),
   }),
-  ...withMessage(/only from True to Unknown/, {
+  ...withMessage(/only to Unknown, from True or False/, {
     'a condition True': condition('node-2', 'True', 'SandboxProven'),
     'a condition False': condition('node-1', 'False', 'ShimNotFound'),
     'a condition False with another reason': condition('node-1', 'False'),
@@ -83,7 +83,9 @@ const FORGERIES = {
     'another message of a condition that stays True': status({
       status: { conditions: [{ type: 'GVisorReady', message: 'forged' }] },
     }),
-    'the condition of a node that is already False': condition('node-2'),
+    'a failure that its agent can write': condition('node-2', 'Unknown', 'AgentCannotWrite'),
+    'a failure of a reason of its own': condition('node-2', 'Unknown', 'NotVisible'),
+    'a condition that is already Unknown': condition('node-4'),
     'a condition where there was none': condition('node-3'),
     'removing the condition': status({ status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] } }),
     'two conditions of the type': patch(`${NODE}/status`, {
@@ -181,6 +183,8 @@ export const FLEET_GROUPS: readonly Group[] = [
         'label and condition in one write': withdrawal('AgentLost'),
         'label and condition of an agent that cannot write': withdrawal('AgentCannotWrite'),
         'label and condition after a reboot': withdrawal('NodeRebooted'),
+        'the failure of a lost agent': condition('node-2'),
+        'the failure of an earlier boot': condition('node-2', 'Unknown', 'NodeRebooted'),
         'the label of an additional handler alone': label(KVM_KEY, 'false'),
         'the labels of all handlers': status({
           metadata: { labels: { [READY_KEY]: 'false', [KVM_KEY]: 'false' } },

@@ -194,7 +194,7 @@ const OWN: readonly Case[] = [
       [`its label ${name} removed`]: status(label(`${DOMAIN}/${name}`, null)),
     }),
   ),
-  ...['proven-by', 'proven-boot'].flatMap((name) =>
+  ...['proven-by', 'proven-boot', 'failed-boot'].flatMap((name) =>
     accepted('agent', { [`its annotation ${name}`]: status(annotation(`${DOMAIN}/${name}`)) }),
   ),
   ...accepted('agent', {

@@ -58,8 +58,8 @@ const OBJECTS: readonly object[] = [
 
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
- * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
- * expected. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write them.
+ * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled, its condition is Unknown, and it
+ * says that gVisor is not expected. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
@@ -67,6 +67,8 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
   await objects.writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
   await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false', [KVM_KEY]: 'false' });
+  const unknown = { conditions: [conditionOf('GVisorReady', 'Unknown', 'NotVisible')] };
+  await objects.writeStatus('node-4', unknown);
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
   await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {

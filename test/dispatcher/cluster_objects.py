@@ -14,6 +14,8 @@ READY = "gvisor.node-restriction.kubernetes.io/ready"
 READY_KVM = f"{READY}-runsc-kvm"
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
 PROVEN_BOOT = "gvisor.node-restriction.kubernetes.io/proven-boot"
+FAILED_BOOT = "gvisor.node-restriction.kubernetes.io/failed-boot"
+EXPECTED = "gvisor.node-restriction.kubernetes.io/expected"
 RUNTIME_CLASS: Json = {
     "metadata": {"name": "gvisor"},
     "handler": "runsc",
@@ -30,27 +32,45 @@ BOOT = "5b0c1d53-0e6b-4a1c-9d3c-1b3f8a6a1a11"
 
 def node(name: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
     """A node as agents leave it, proven once; `extra` may have labels, annotations, taints, cordoned, the handlers
-    that the kubelet lists, its own status as kubelet, and minutes since the agent's status last changed."""
+    that the kubelet lists, its own status as kubelet, the minutes since the agent's status last changed and since the
+    Node exists, and the boot of a failure."""
     status = {"true": "True", "false": "False", "unknown": "Unknown"}[ready]
-    since = datetime.now(UTC) - timedelta(minutes=extra.get("minutes", 0))
+    failed = {FAILED_BOOT: extra.get("boot", BOOT)} if ready == "false" else {}
     conditions = [
         {"type": "Ready", "status": extra.get("kubelet", "True")},
         {
             "type": "GVisorReady",
             "status": status,
             "reason": reason,
-            "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "lastTransitionTime": ago(extra.get("minutes", 0)),
         },
     ]
     labels = {READY: "true" if ready == "true" else "false", **extra.get("labels", {})}
     return {
-        "metadata": {"name": name, "labels": labels, "annotations": extra.get("annotations", {PROVEN_BY: ""})},
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "annotations": {**failed, **extra.get("annotations", {PROVEN_BY: ""})},
+            "creationTimestamp": ago(extra.get("age", 10**6)),
+        },
         "spec": {"taints": extra.get("taints", []), "unschedulable": extra.get("cordoned", False)},
         "status": {
             "conditions": conditions,
+            "nodeInfo": {"bootID": BOOT},
             "runtimeHandlers": [{"name": name} for name in ("", *extra.get("handlers", []))],
         },
     }
+
+
+def never_proven(reason: str, minutes: float, *handlers: str, **extra: Any) -> Json:  # noqa: ANN401
+    """A node where gVisor was never proven, and is expected if the kubelet lists its handler."""
+    expected = {EXPECTED: str("runsc" in handlers).lower()}
+    known = {"annotations": {}, "labels": expected, "minutes": minutes, "handlers": handlers}
+    return node("new", "false", reason, **{**known, **extra})
+
+
+def ago(minutes: float) -> str:
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def kvm_node(name: str, kvm: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
@@ -58,13 +78,12 @@ def kvm_node(name: str, kvm: str, ready: str = "true", reason: str = "SandboxPro
     annotations = {PROVEN_BY: "", f"{PROVEN_BOOT}-runsc-kvm": BOOT}
     one = node(name, ready, reason, **{"annotations": annotations, "handlers": ["runsc", "runsc-kvm"], **extra})
     one["metadata"]["labels"][READY_KVM] = kvm
-    one["status"]["nodeInfo"] = {"bootID": BOOT}
     return one
 
 
-def fresh(name: str) -> Json:
+def fresh(name: str, **extra: Any) -> Json:  # noqa: ANN401
     """A node that has just joined: no agent has written anything."""
-    one = node(name, annotations=None)
+    one = node(name, annotations={}, **extra)
     one["metadata"]["labels"] = {}
     del one["status"]["conditions"][1]
     return one
@@ -76,8 +95,12 @@ def api_with(**fields: object) -> Callable[[FakeApi], None]:
 
 
 def runs(api: FakeApi, name: str) -> None:
-    """A kubelet on which everything works."""
-    api.update(name, spec={"nodeName": "node-1"})
+    """A scheduler that finds a node of the pod's class, and a kubelet on which everything works."""
+    scheduling = (api.runtime_class or {}).get("scheduling") or {}
+    in_class = "runtimeClassName" in api.pods[name]["spec"]
+    selector = scheduling.get("nodeSelector") or {} if in_class else {}
+    fits = (one["metadata"] for one in api.nodes if selector.items() <= one["metadata"]["labels"].items())
+    api.update(name, spec={"nodeName": next(fits, {"name": "node-1"})["name"]})
     api.update(name, {"phase": "Running", "containerStatuses": [container("running")]})
 
 

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,8 +19,8 @@ from kubernetes import client
 
 @dataclass
 class Fault:
-    """A status, or a closed connection (0), instead of a response to the first `left` requests. With `late` they take
-    effect."""
+    """A status, with any JSON as its body, or a closed connection (0), instead of a response to the first `left`
+    requests. With `late` they take effect."""
 
     method: str
     path: str
@@ -26,6 +28,7 @@ class Fault:
     left: int
     headers: Json
     late: bool
+    body: object
 
 
 class FakeApi:
@@ -47,7 +50,10 @@ class FakeApi:
         self.kubelet: Callable[[FakeApi, str], None] = runs
         # Whether a deleted pod goes at once.
         self.deletes = True
+        self.clock = lambda: datetime.now(UTC)
         self.silent_watches = False
+        # Each watch begins with the next of these.
+        self.odd_lines: list[bytes] = []
         self.expired_pages = 0
         self.largest_page = 0
         self._version = 100
@@ -60,6 +66,9 @@ class FakeApi:
 
             def log_message(self, *_: object) -> None:
                 pass
+
+            def date_time_string(self, _: float | None = None) -> str:
+                return format_datetime(api.clock(), usegmt=True)
 
             def _any(self) -> None:
                 Response(api, self).send_it()
@@ -82,9 +91,16 @@ class FakeApi:
         return client.ApiClient(client.Configuration(host=self.url))
 
     def fail(
-        self, method: str, path: str, status: int, times: int = 1, headers: Json | None = None, late: bool = False
+        self,
+        method: str,
+        path: str,
+        status: int,
+        times: int = 1,
+        headers: Json | None = None,
+        late: bool = False,
+        body: object = None,
     ) -> None:
-        self.faults.append(Fault(method, path, status, times, headers or {}, late))
+        self.faults.append(Fault(method, path, status, times, headers or {}, late, body))
 
     def requests(self, pattern: str) -> list[str]:
         return [line for _, line in self.received if re.search(pattern, line)]
@@ -142,7 +158,7 @@ class Response:
         method = self.handler.command
         self.api.received.append((time.monotonic(), f"{method} {self.handler.path}"))
         for fault in self.api.faults:
-            if fault.left and fault.method == method and re.search(fault.path, self.handler.path):
+            if fault.left and fault.method in ("", method) and re.search(fault.path, self.handler.path):
                 fault.left -= 1
                 if fault.late:
                     self._dispatch()
@@ -150,12 +166,13 @@ class Response:
                     self.handler.close_connection = True
                     self.handler.connection.shutdown(2)
                     return None
-                return self.send(fault.status, refusal(fault.status, "a fault of the test"), fault.headers)
+                body = refusal(fault.status, "a fault of the test") if fault.body is None else fault.body
+                return self.send(fault.status, body, fault.headers)
         if self.query.get("watch") == "true":
             return self.watch()
         return self.send(*self._dispatch())
 
-    def send(self, status: int, body: Json, headers: Json | None = None) -> None:
+    def send(self, status: int, body: object, headers: Json | None = None) -> None:
         data = json.dumps(body).encode()
         self.handler.send_response(status)
         for key, value in {"Content-Type": "application/json", **(headers or {})}.items():
@@ -184,6 +201,8 @@ class Response:
             return 201, self.body
         if parts[-1] == "jobs":
             return self.create_job(parts[4])
+        if parts[-2] == "jobs":
+            return (200, api.jobs[name]) if name in api.jobs else (404, refusal(404, "no job"))
         if method == "POST":
             return self.create(namespace)
         if name == "pods":
@@ -257,6 +276,8 @@ class Response:
         self.handler.send_header("Transfer-Encoding", "chunked")
         self.handler.end_headers()
         try:
+            if self.api.odd_lines:
+                self.line(self.api.odd_lines.pop())
             while time.monotonic() < end:
                 with self.api.changed:
                     self.api.changed.wait(0.05)
@@ -272,7 +293,10 @@ class Response:
             pass  # the client has seen enough
 
     def event(self, kind: str, pod: Json) -> None:
-        line = json.dumps({"type": kind, "object": pod}).encode() + b"\n"
+        self.line(json.dumps({"type": kind, "object": pod}).encode())
+
+    def line(self, text: bytes) -> None:
+        line = text + b"\n"
         self.handler.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
 
 

@@ -29,7 +29,8 @@ class AdoptionTest(ApiCase):
     def test_it_adopts_even_when_gvisor_has_gone_meanwhile(self) -> None:
         self.call(Policy.PREFER)
         self.api.nodes, self.api.runtime_class = [BAD], None
-        self.assertTrue(self.call(Policy.PREFER).in_gvisor)
+        again = self.call(Policy.PREFER)
+        self.assertEqual((again.in_gvisor, again.reason), (None, "RuntimeClassMissing"))
         self.assertEqual(len(self.api.created), 1)
 
     def test_an_id_of_the_evaluation_outlives_changes_of_the_manifest(self) -> None:

@@ -6,11 +6,11 @@ import re
 import unittest
 from collections.abc import Callable
 from functools import partial
+from unittest import mock
 
 from case import SHORT, ApiCase
 from cluster_objects import (
     KVM_CLASS,
-    READY,
     READY_KVM,
     RUNTIME_CLASS,
     Json,
@@ -18,6 +18,7 @@ from cluster_objects import (
     fresh,
     initialises,
     kvm_node,
+    never_proven,
     node,
     pod,
     pulls,
@@ -25,7 +26,7 @@ from cluster_objects import (
     unschedulable,
 )
 from fake_api import FakeApi
-from gvisor_dispatch import DispatchError, Policy
+from gvisor_dispatch import DispatchError, Policy, RetryLaterError
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
@@ -40,10 +41,6 @@ def nodes(*found: Json) -> Callable[[FakeApi], None]:
 
 def failing(reason: str = "SandboxFailed", **extra: object) -> Json:
     return node("bad", "false", reason, **extra)
-
-
-def never_proven(reason: str, minutes: float, *handlers: str) -> Json:
-    return node("new", "false", reason, annotations={}, minutes=minutes, handlers=handlers)
 
 
 def class_with(**fields: object) -> Callable[[FakeApi], None]:
@@ -133,7 +130,6 @@ CASES = [
     ("the handler is gone where gVisor was proven once", nodes(failing("HandlerNotConfigured")), FALLBACK, FAILS),
     ("it fails since 31 minutes, never proven", nodes(never_proven("ShimNotFound", 31, "runsc")), FALLBACK, FAILS),
     ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
-    ("beside a node that never had it", nodes(failing(), never_proven("HandlerNotConfigured", 31)), FALLBACK, FAILS),
     ("the namespace does not consent", namespace(), FAILS, FAILS),
     ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS, FAILS),
     ("consent, but gVisor required", namespace(allow_host_kernel="true", require_gvisor="true"), FAILS, FAILS),
@@ -161,37 +157,13 @@ CASES = [
         None,
     ),
     *(
-        (f"{reason} in an installation", nodes(failing(), never_proven(reason, 20, "runsc")), UNDECIDED, None)
-        for reason in ("ShimNotFound", "RestartPending", "HandlerNotLoaded", "UserNamespacesDisabled")
-    ),
-    ("the installer is at work where gVisor was proven once", nodes(failing("InstallationUnderWay")), UNDECIDED, None),
-    (
-        "it is at work for long where gVisor was never proven",
-        nodes(failing(), never_proven("InstallationUnderWay", 31, "runsc")),
-        UNDECIDED,
-        None,
-    ),
-    ("a node that failed before its clock", nodes(never_proven("ShimNotFound", -60, "runsc")), UNDECIDED, None),
-    *(
         (f"a pool that never had gVisor says {reason}", nodes(never_proven(reason, 99999, "runc")), NO_NODE, None)
         for reason in ("HandlerNotConfigured", "UserNamespacesDisabled", "KernelUnsupported")
     ),
     ("withheld where it was never proven", nodes(failing(), never_proven("RunscTooOld", 1)), WITHHELD, None),
-    *(
-        (
-            f"a reason that the package does not know: {reason}",
-            nodes(failing(), node("b", "unknown", reason)),
-            UNDECIDED,
-            None,
-        )
-        for reason in ("NodeRebooted", "WrongRuntime", "NodeExhausted", "OfTomorrow")
-    ),
-    ("a proof whose label is on its way", nodes(failing(), node("b", labels={READY: "false"})), UNDECIDED, None),
     ("failing nodes that would not take the pod anyway", nodes(failing(taints=GPU)), NO_NODE, None),
-    ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), NO_NODE, None),
-    ("a busy node is undecided", nodes(failing(), node("b", "unknown", "SandboxSlow")), UNDECIDED, None),
+    ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), UNDECIDED, None),
     ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
-    ("a node has lost its agent", nodes(failing(), node("c", "unknown", "AgentLost")), LOST, None),
     ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED, None),
     ("no RuntimeClass", api_with(runtime_class=None), ("ClusterError", "RuntimeClassMissing"), None),
     ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
@@ -291,6 +263,16 @@ class DecisionTest(ApiCase):
         self.assertEqual(
             self.dispatcher().ask().message, "no node is proven, and some have lost their agent: AgentLost: c"
         )
+
+    def test_a_decision_to_leave_gvisor_grows_old_and_one_for_gvisor_does_not(self) -> None:
+        inside = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+        self.api.nodes = [failing()]
+        outside = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+        self.assertNotIn("runtimeClassName", outside.applied(pod())["spec"])
+        with mock.patch("time.monotonic", lambda: outside.made_at + 61):
+            self.assertEqual(inside.applied(pod())["spec"]["runtimeClassName"], "gvisor")
+            with self.assertRaisesRegex(RetryLaterError, "DecisionExpired: .* older than 60 s: decide again"):
+                outside.applied(pod())
 
     def test_wait_creates_the_pending_pod_that_an_autoscaler_needs(self) -> None:
         self.api.nodes = []

@@ -34,8 +34,9 @@ def kvm(found: Json) -> Callable[[FakeApi], None]:
     return api_with(runtime_class=KVM_CLASS, nodes=[found])
 
 
-def event(reason: str) -> Callable[[FakeApi], None]:
-    found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent"}
+def event(reason: str, component: str = "gvisor-ready", host: str = "node-1") -> Callable[[FakeApi], None]:
+    source = {"component": component, "host": host}
+    found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent", "source": source}
     return lambda api: api.events.append(found)
 
 
@@ -64,6 +65,8 @@ class ExplainTest(ApiCase):
             (({}, runs), (False, "NoRuntimeClass", "no runtimeClassName: it runs on the host's kernel")),
             (({}, unschedulable), (False, "NoRuntimeClass", "host's kernel")),
             ((IN_GVISOR, runs, event("UnsandboxedPod")), (False, "UnsandboxedPod", "from the agent")),
+            ((IN_GVISOR, runs, event("UnsandboxedPod", host="node-2")), (True, "InGVisor", "SandboxProven")),
+            ((IN_GVISOR, runs, event("UnsandboxedPod", "kubelet")), (True, "InGVisor", "SandboxProven")),
             ((IN_GVISOR, runs, other), (False, "HandlerMismatch", 'has the handler "runc"')),
             ((IN_GVISOR, runs, missing), (None, "RuntimeClassMissing", 'no RuntimeClass "gvisor"')),
             ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "not proven now: False: ShimNotFound")),
@@ -87,6 +90,22 @@ class ExplainTest(ApiCase):
                 found = self.explain(*arguments)
                 self.assertEqual((found.in_gvisor, found.reason), (in_gvisor, reason), found.message)
                 self.assertRegex(found.message, text)
+
+    def test_what_dispatch_says_is_what_was_seen(self) -> None:
+        """While the pod starts, its class, its node or its agent's view of it changes."""
+        runc = api_with(runtime_class={**RUNTIME_CLASS, "handler": "runc"})
+        for change, expected in (
+            (lambda _: None, (True, "Available")),
+            (runc, (False, "HandlerMismatch")),
+            (event("UnsandboxedPod"), (False, "UnsandboxedPod")),
+            (event("WeakenedPod"), (True, "WeakenedPod")),
+            (api_with(nodes=[]), (None, "NodeUnproven")),
+            (lambda api: api.fail("GET", "/events", 403), (None, "ApiRefused")),
+        ):
+            with self.subTest(expected), FakeApi() as self.api:
+                self.api.kubelet = lambda api, name, change=change: (change(api), runs(api, name))
+                started = self.call()
+                self.assertEqual((started.in_gvisor, started.reason, started.node), (*expected, "node-1"))
 
     def test_a_forged_event_makes_no_pod_count_as_in_gvisor(self) -> None:
         self.assertFalse(self.explain({}, runs, event("WeakenedPod")).in_gvisor)

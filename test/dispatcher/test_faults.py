@@ -79,8 +79,48 @@ class FaultTest(ApiCase):
                 self.call(Policy.PREFER)
         self.assertLess(len(self.api.requests("POST")), 10)
 
+    def test_what_is_no_object_counts_as_no_response(self) -> None:
+        for body in ([], "<html>", 1):
+            for path in ("/nodes", "/pods/eval-1", "/runtimeclasses/"):
+                with self.subTest(body=body, path=path), FakeApi() as self.api:
+                    self.api.fail("GET", path, 200, body=body)
+                    self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+
+    def test_credentials_that_expire_are_renewed_until_the_deadline(self) -> None:
+        self.api.kubelet = slowly
+        self.later(0.1, lambda: self.api.fail("GET", "/pods/eval-1", 401, times=3))
+        self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+
+    def test_credentials_that_are_gone_are_the_callers_and_the_next_call_adopts_the_pod(self) -> None:
+        self.api.fail("GET", "/", 401, times=99)
+        self.assertEqual(self.outcome(Policy.PREFER), ("RefusedError", "ApiRefused"))
+        self.assertEqual(len(self.api.received), 1)
+        self.api.faults.clear()
+        self.api.kubelet = unschedulable
+        self.later(0.3, lambda: self.api.fail("", "", 401, times=999))
+        self.assertEqual(self.outcome(Policy.PREFER, api_deadline=1), ("RefusedError", "ApiRefused"))
+        self.api.faults.clear()
+        runs(self.api, "eval-1")
+        self.assertTrue(self.call(Policy.PREFER).adopted)
+        self.assertEqual(len(self.api.created), 1)
+
 
 class WatchTest(ApiCase):
+    def test_an_odd_line_ends_a_watch_and_no_call(self) -> None:
+        for line in (
+            b"null",
+            b"[]",
+            b"{}",
+            b"<html>",
+            b'{"type": "MODIFIED"}',
+            b'{"type": "MODIFIED", "object": null}',
+            b'{"type": "MODIFIED", "object": {"metadata": {}, "spec": {"nodeName": "n"}, "status": "x"}}',
+        ):
+            with self.subTest(line), FakeApi() as self.api:
+                self.api.odd_lines, self.api.kubelet = [line], slowly
+                self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+                self.assertEqual(self.api.odd_lines, [])
+
     def test_a_forbidden_watch_backs_off(self) -> None:
         self.api.kubelet = pulls
         self.api.fail("GET", "watch=", 403, times=999)

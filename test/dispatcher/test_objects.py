@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unittest
+from datetime import UTC, datetime
 from typing import Any
 
 from cluster_objects import READY, fresh, node, pod
@@ -35,12 +36,13 @@ class ObstacleTest(unittest.TestCase):
         self.assertEqual(obstacle(node("a", taints=[NOT_READY]), {}), f"taint {NOT_READY['key']}=:NoSchedule")
 
     def test_a_verdict_without_a_time_is_new(self) -> None:
-        self.assertAlmostEqual(verdict_age(node("a", minutes=30)), 1800, delta=60)
+        now = datetime.now(UTC)
+        self.assertAlmostEqual(verdict_age(node("a", minutes=30), now), 1800, delta=60)
         for time in (None, "", "yesterday", "2026-01-01T00:00:00"):
             one = node("a")
             one["status"]["conditions"][1]["lastTransitionTime"] = time
-            self.assertEqual((time, verdict_age(one)), (time, 0))
-        self.assertEqual(verdict_age(fresh("a")), 0)
+            self.assertEqual((time, verdict_age(one, now)), (time, 0))
+        self.assertEqual(verdict_age(fresh("a"), now), 0)
 
     def test_labels_and_tolerations_of_the_pod(self) -> None:
         self.assertEqual(obstacle(node("a"), {"nodeSelector": {"zone": "x"}}), "not all of the labels zone=x")

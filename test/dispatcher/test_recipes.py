@@ -13,7 +13,7 @@ from unittest import mock
 
 from case import ApiCase, SoftTimeLimitExceeded
 from cluster_objects import Json, cannot_pull, node, pod, pulls, runs, unschedulable
-from gvisor_dispatch import ConflictError, PodError, Policy, PolicyError
+from gvisor_dispatch import PodError, Policy
 from kubernetes import client
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dispatcher/recipes"))
@@ -32,58 +32,6 @@ class ReadmeTest(ApiCase):
         with load, contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(example, {"pod": pod()})
         self.assertEqual(printed.getvalue().split()[:3], ["node-1", "True", "Available"])
-
-
-class CreateTest(ApiCase):
-    """A pod or a Job whose creator does not wait for it."""
-
-    def job(self, policy: Policy) -> str:
-        template = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
-        meta = {"name": "eval-1", "namespace": "evals"}
-        made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
-        created = self.dispatcher().create(made, policy)
-        return str(created["spec"]["template"]["metadata"]["labels"]["gvisor-dispatch"])
-
-    def test_a_template_requests_gvisor(self) -> None:
-        self.assertEqual(self.job(Policy.PREFER), "gvisor")
-        self.assertEqual(self.api.jobs["eval-1"]["spec"]["template"]["spec"]["runtimeClassName"], "gvisor")
-        with self.assertRaisesRegex(ConflictError, "NameTaken: Job evals/eval-1 exists"):
-            self.job(Policy.PREFER)
-
-    def test_a_fallback_is_in_the_template_and_in_an_event_of_the_job(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            self.assertEqual(self.job(Policy.PREFER), "fallback")
-        template = self.api.jobs["eval-1"]["spec"]["template"]
-        self.assertEqual(template["metadata"]["annotations"]["gvisor-dispatch/reason"], "GVisorFails")
-        self.assertNotIn("runtimeClassName", template["spec"])
-        self.assertEqual([one["involvedObject"]["kind"] for one in self.api.events], ["Job"])
-
-    def test_a_job_is_refused_or_waits_under_the_other_policies(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertRaises(PolicyError):
-            self.job(Policy.REQUIRE)
-        self.assertEqual(self.api.jobs, {})
-        self.assertEqual(self.job(Policy.WAIT), "gvisor")
-
-    def test_a_pod_as_json_and_as_a_model(self) -> None:
-        spec = client.V1PodSpec(containers=[client.V1Container(name="c", image="i")])
-        model = client.V1Pod(metadata=client.V1ObjectMeta(name="eval-2", namespace="evals"), spec=spec)
-        for one in (pod("eval-1"), model):
-            created = self.dispatcher().create(one, Policy.PREFER)
-            self.assertEqual(created["spec"]["runtimeClassName"], "gvisor")
-
-    def test_fields_that_the_client_does_not_know_stay(self) -> None:
-        self.assertEqual(
-            self.dispatcher().create(pod(ofTomorrow={"a": 1}), Policy.PREFER)["spec"]["ofTomorrow"], {"a": 1}
-        )
-
-    def test_a_fallback_of_a_pod_is_recorded(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            created = self.dispatcher().create(pod(), Policy.PREFER)
-        self.assertEqual(created["metadata"]["annotations"]["gvisor-dispatch/policy"], "prefer")
-        self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created["metadata"]["uid"])
 
 
 class Retry(Exception):  # noqa: N818

@@ -189,6 +189,15 @@ describe('FleetController', () => {
     await until('the breaker', () => has('circuit breaker open'));
   });
 
+  it('withdraws the failure of a lost agent, and counts it as no label', async (t) => {
+    const { api, send, setNode, until, has, outcomes } = await start(t);
+    setNode({ labels: {} }, { conditions: [ready('True'), { ...PROVEN, status: 'False', reason: 'Any' }] });
+    send(PODS, lost);
+    await until('the withdrawal', () => has('failure withdrawn'));
+    assert.deepEqual(outcomes(), []);
+    assert.match(JSON.stringify(api.patched), /AgentLost.*so a repair of gVisor would go unnoticed/);
+  });
+
   it('restarts the timer of a label that a live read kept', async (t) => {
     const { live, send, until, outcomes } = await start(t);
     live.agentReady = true;

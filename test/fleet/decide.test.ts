@@ -223,6 +223,61 @@ describe('decide, for the label of an earlier boot', () => {
   });
 });
 
+const FAILING = {
+  label: 'false',
+  failedBoot: 'boot-1',
+  verdict: { status: 'False', reason: 'ShimNotFound', message: '', since: '' },
+};
+
+describe('decide, for a failure', () => {
+  it('withdraws it after 90 s without a Ready agent, also while the circuit breaker is open', () => {
+    const fleet = running();
+    for (const name of TEN) fleet.change(name, FAILING);
+    fleet.agents = undefined;
+    fleet.lose(...TEN);
+    assert.deepEqual(fleet.advance(90).names, []);
+    assert.deepEqual(fleet.advance(4).names, TEN);
+    assert.deepEqual(fleet.advance(600).names, TEN);
+    assert.deepEqual(fleet.decision?.paused, []);
+  });
+
+  for (const [what, change] of [
+    ['the agent is Ready', (fleet) => fleet.recover(A)],
+    ['the Node is NotReady', (fleet) => fleet.change(A, { ready: false })],
+    ['gVisor is not expected there', (fleet) => fleet.change(A, { expected: false })],
+    ['a watch is down', set({ watchesUpSinceMs: undefined })],
+  ] as const satisfies readonly (readonly [string, (fleet: SimulatedFleet) => void])[])
+    it(`keeps it where ${what}`, () => {
+      const fleet = running();
+      fleet.change(A, FAILING);
+      fleet.lose(A);
+      change(fleet);
+      assert.deepEqual(fleet.advance(600).names, []);
+    });
+
+  for (const [what, change, rebooted] of [
+    ['of another boot', { failedBoot: 'boot-0' }, true],
+    ['of another boot, and not Ready yet', { failedBoot: 'boot-0', ready: false }, true],
+    ['of another boot, where gVisor is not expected', { failedBoot: 'boot-0', expected: false }, false],
+    ['of this boot, though the last proof is older', { provenBoot: 'boot-0' }, false],
+    ['without a noted boot', { failedBoot: '' }, false],
+    ['whose kubelet reports no boot', { boot: '' }, false],
+  ] as const)
+    it(`${rebooted ? 'withdraws at once' : 'keeps'} one ${what}`, () => {
+      const fleet = running();
+      fleet.change(A, { ...FAILING, ...change });
+      assert.deepEqual(fleet.tick().rebooted, rebooted ? [A] : []);
+    });
+
+  it('does not count as a lost label', () => {
+    const fleet = running();
+    for (const name of TEN.slice(0, 5)) fleet.change(name, FAILING);
+    fleet.lose(...TEN.slice(0, 6));
+    assert.deepEqual(fleet.advance(600).names.toSorted(), TEN.slice(0, 6));
+    assert.deepEqual(fleet.decision?.breaker, []);
+  });
+});
+
 const WITHDRAWN = { status: 'Unknown', message: '', since: '2026-11-01T00:00:00Z' };
 
 describe('decide, for the taint', () => {
@@ -317,6 +372,22 @@ describe('the circuit breaker', () => {
     });
   }
 
+  for (const size of [3, 5, 9])
+    it(`counts a withdrawal once whose time moves on, in a fleet of ${size}`, () => {
+      const fleet = running(TEN.slice(0, size));
+      const forge = (seconds: number) => {
+        for (let at = 0; at < seconds; at += 10) {
+          const since = new Date(fleet.nowMs).toISOString();
+          fleet.change(B, { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
+          fleet.advance(10);
+        }
+      };
+      forge(600);
+      fleet.lose(A);
+      forge(100);
+      assert.deepEqual(fleet.names, [A]);
+    });
+
   it('opens before a third of the labels is gone, however slowly they go', () => {
     const many = Array.from({ length: 100 }, (_, index) => `node-${index}`);
     const fleet = running(many);
@@ -358,7 +429,8 @@ describe('the circuit breaker', () => {
       fleet.restart();
       fleet.advance(700);
     }
-    assert.deepEqual([fleet.names.length, fleet.decision?.paused.length], [3, 7]);
+    const gone = fleet.nodes.filter(({ handlers }) => handlers[0]?.label === 'false').length;
+    assert.deepEqual([gone, fleet.decision?.paused.length], [3, 7]);
   });
 
   it('does not count nodes as gone that never had an additional label', () => {

@@ -90,6 +90,7 @@ describe('fleetNodeOf and agentSetOf', () => {
         cordoned: false,
         boot: '',
         provenBoot: '',
+        failedBoot: '',
         handlers: [],
         tainted: false,
         runtime: '',

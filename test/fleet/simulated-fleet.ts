@@ -6,7 +6,7 @@ import {
   type Memory,
   TICK_MS,
 } from '../../fleet/decide.ts';
-import type { AgentPod, AgentSet, FleetNode } from '../../fleet/objects.ts';
+import { type AgentPod, type AgentSet, type FleetNode, isFailing, isLabelled } from '../../fleet/objects.ts';
 
 export const TIMEOUTS: FleetTimeouts = {
   agentTimeoutMs: 90_000,
@@ -34,6 +34,7 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
     cordoned: false,
     boot: 'boot-1',
     provenBoot: 'boot-1',
+    failedBoot: '',
     handlers: [],
     tainted: false,
     verdict: { status: 'True', reason: 'SandboxProven', message: 'proven', since: '2026-11-25T00:00:00Z' },
@@ -121,11 +122,15 @@ export class SimulatedFleet {
     const refuted = this.decision.refuted.map((name) => [name, 0] as const);
     for (const [name, timeoutMs] of [...this.decision.withdraw, ...refuted]) {
       this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000, timeoutMs });
-      const { uid, label, handlers } = this.nodes.find((node) => node.name === name) ?? simulatedNode(name);
-      this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
+      const node = this.nodes.find((each) => each.name === name) ?? simulatedNode(name);
+      const { uid, label, handlers } = node;
+      const isAllowed = this.decision.breaker.length === 0 && isLabelled(node);
+      if (isAllowed) this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
       const since = new Date(this.nowMs + this.skewMs).toISOString();
       const reason = timeoutMs === 0 ? 'AgentCannotWrite' : 'AgentLost';
       const verdict = { status: 'Unknown', reason, message: '', since };
+      if (isFailing(node)) this.change(name, { verdict });
+      if (!isAllowed) continue;
       this.change(name, { handlers: handlers.map((each) => ({ ...each, label: 'false' })) });
       if (label === 'true') this.change(name, { label: 'false', verdict });
     }

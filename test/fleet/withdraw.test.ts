@@ -44,6 +44,15 @@ const changed = (metadata: object, status: object = {}) => ({
   status: { ...NODE.status, ...status },
 });
 
+/** The labels and the reason that a patch writes. */
+const patchOf = (body: unknown) => {
+  const { metadata, status } = body as {
+    metadata: { labels?: object };
+    status?: { conditions: readonly [{ status: string; reason: string }] };
+  };
+  return [metadata.labels, status?.conditions[0].reason];
+};
+
 describe('withdraw', () => {
   it('writes label and condition in one patch, bound to the version that was read', async (t) => {
     const { api, options } = await serve(t, NODE);
@@ -76,30 +85,38 @@ describe('withdraw', () => {
     assert.notEqual(status, undefined);
   });
 
-  for (const [what, conditions] of [
-    ['False', [{ ...PROVEN, status: 'False', reason: 'ShimNotFound' }]],
-    ['True', [PROVEN]],
+  const [CLOSED, OPEN] = [
+    { isAllowed: () => true },
+    { isAllowed: () => false }, // the circuit breaker
+  ];
+  for (const [what, status, labels, breaker, written] of [
+    ['an additional handler beside True', 'True', { [KVM]: 'true' }, CLOSED, [{ [KVM]: 'false' }, undefined]],
+    [
+      'an additional handler and a failure',
+      'False',
+      { [KVM]: 'true' },
+      CLOSED,
+      [{ [KVM]: 'false' }, 'AgentLost'],
+    ],
+    ['a failure beside a label', 'False', { [KVM]: 'true' }, OPEN, [undefined, 'AgentLost']],
+    ['a failure alone', 'False', {}, CLOSED, [undefined, 'AgentLost']],
   ] as const)
-    it(`withdraws only the label of an additional handler, beside a condition ${what}`, async (t) => {
-      const labels = { [OWN_KEYS.labels.ready]: 'false', [KVM]: 'true' };
-      const { api, options } = await serve(
-        t,
-        changed({ labels }, { conditions: [ready('True'), ...conditions] }),
-      );
-      const done = await withdraw(CACHED, options);
+    it(`withdraws ${what}, if the circuit breaker is ${breaker === OPEN ? 'open' : 'closed'}`, async (t) => {
+      const own = { ...PROVEN, status, reason: 'AnyReason' };
+      const all = { [OWN_KEYS.labels.ready]: 'false', ...labels };
+      const { api, options } = await serve(t, changed({ labels: all }, { conditions: [ready('True'), own] }));
+      const done = await withdraw(CACHED, { ...options, ...breaker });
       assert.match('message' in done ? done.message : '', /^no agent .* What to do: /);
-      assert.deepEqual(api.patched, [
-        { metadata: { uid: NODE.metadata.uid, resourceVersion: '7', labels: { [KVM]: 'false' } } },
-      ]);
+      assert.deepEqual(api.patched.map(patchOf), [written]);
     });
 
-  it('keeps a condition that is not True', async (t) => {
-    const broken = { ...PROVEN, status: 'False', reason: 'ShimNotFound' };
-    const { api, options } = await serve(t, changed({}, { conditions: [ready('True'), broken] }));
-    await withdraw(CACHED, options);
+  it('keeps a failure where gVisor is not expected', async (t) => {
+    const labels = { [OWN_KEYS.labels.ready]: 'false', [OWN_KEYS.labels.expected]: 'false' };
+    const broken = { ...PROVEN, status: 'False', reason: 'HandlerNotConfigured' };
+    const { api, options } = await serve(t, changed({ labels }, { conditions: [ready('True'), broken] }));
     assert.deepEqual(
-      api.patched.map((body) => Object.keys(body as object)),
-      [['metadata']],
+      [await withdraw(CACHED, options), api.patched],
+      [{ kept: 'the label is no longer "true"' }, []],
     );
   });
 
@@ -220,6 +237,22 @@ describe('withdrawRebooted', () => {
         },
       },
     ]);
+  });
+
+  it('withdraws a failure of an earlier boot, and keeps one of the present boot', async (t) => {
+    for (const [boot, written] of [
+      ['boot-0', [[undefined, 'NodeRebooted']]],
+      ['boot-1', []],
+    ] as const) {
+      const annotations = { [OWN_KEYS.annotations.failedBoot]: boot };
+      const broken = { ...PROVEN, status: 'False', reason: 'ShimNotFound' };
+      const node = changed({ labels: {}, annotations }, { conditions: [ready('True'), broken] });
+      const { api, options } = await serve(t, node, [agentPod(true)]);
+      const done = await withdrawRebooted(CACHED, options);
+      assert.deepEqual(api.patched.map(patchOf), written);
+      if ('message' in done)
+        assert.match(done.message, /^gVisor failed in the boot boot-0, .* the present one, boot-1\. What/);
+    }
   });
 
   it('keeps the label once the present boot is proven', async (t) => {

@@ -22,7 +22,7 @@ const {
   gpu: GPU,
   expected: EXPECTED,
 } = OWN_KEYS.labels;
-const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
+const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT, failedBoot: FAILED_BOOT } = OWN_KEYS.annotations;
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNKNOWN = verdictOf('Unknown', 'ContainerdUnreachable');
 const BOOT = 'boot-2';
@@ -101,6 +101,22 @@ for (const [handler, ready, provenBoot] of [
   });
 
 describe('desiredOf', () => {
+  for (const [verdict, reported, boot] of [
+    [BROKEN, BOOT, BOOT],
+    [BROKEN, '', BOOT],
+    [BROKEN, OLD_BOOT, OLD_BOOT],
+    [UNKNOWN, BOOT, null],
+    [PROVEN_VERDICT, BOOT, null],
+  ] as const)
+    it(`notes boot ${boot} of a failure for ${verdict.status}, if the kubelet reports "${reported}"`, () => {
+      const failed = { [FAILED_BOOT]: 'boot-0' };
+      assert.equal(desired({ runsc: verdict }, nodeOf({}, failed, reported))[FAILED_BOOT], boot);
+    });
+
+  it('leaves the boot of a failure of its predecessor until the first verdict', () => {
+    assert.deepEqual(desired({}, nodeOf({}, { [FAILED_BOOT]: OLD_BOOT })), {});
+  });
+
   it('removes the keys of handlers that are no longer proven, and no others', () => {
     const [gone, goneBoot] = [handlerKey('ready', 'debug'), handlerKey('provenBoot', 'debug')];
     const own = { [handlerKey('ready', 'kvm')]: 'true', [LABEL]: 'true', [gone]: 'true', other: 'x' };
