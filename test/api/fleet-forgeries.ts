@@ -85,6 +85,11 @@ const FORGERIES = {
     }),
     'the condition of a node that is already False': condition('node-2'),
     'a condition where there was none': condition('node-3'),
+    'a message that is too long': status({
+      status: {
+        conditions: [{ ...conditionOf('GVisorReady', 'Unknown', 'AgentLost'), message: 'm'.repeat(1_025) }],
+      },
+    }),
     'removing the condition': status({ status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] } }),
     'two conditions of the type': patch(`${NODE}/status`, {
       status: {
@@ -180,6 +185,13 @@ export const FLEET_GROUPS: readonly Group[] = [
       ...accepted('fleet', {
         'label and condition in one write': withdrawal('AgentLost'),
         'label and condition of an agent that cannot write': withdrawal('AgentCannotWrite'),
+        'a condition with the longest message': status({
+          status: {
+            conditions: [
+              { ...conditionOf('GVisorReady', 'Unknown', 'AgentLost'), message: 'm'.repeat(1_024) },
+            ],
+          },
+        }),
         'label and condition after a reboot': withdrawal('NodeRebooted'),
         'the label of an additional handler alone': label(KVM_KEY, 'false'),
         'the labels of all handlers': status({

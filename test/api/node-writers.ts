@@ -2,6 +2,7 @@ import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Admission } from './admission-cluster.ts';
+import { annotations } from './admission-objects.ts';
 import { applyBase, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
@@ -59,11 +60,14 @@ const OBJECTS: readonly object[] = [
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
  * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
- * expected. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write them.
+ * expected; its condition has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint. node-5 has more
+ * than a thousand labels, node-6 as many annotations. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
-  for (const name of ['node-1', 'node-2', 'node-3', 'node-4']) await objects.addNode(name);
+  for (let at = 1; at <= 6; at++) await objects.addNode(`node-${at}`);
+  const long = { ...conditionOf('GVisorReady', 'True', 'SandboxProven'), message: 'm'.repeat(1_025) };
+  await objects.writeStatus('node-4', { conditions: [long] });
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
   await objects.writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
   await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false', [KVM_KEY]: 'false' });
@@ -72,6 +76,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const own = {
     annotations: {
       team: 'a',
+      long: 'a'.repeat(129),
       [`${DOMAIN}/agent`]: 'old',
       [`${DOMAIN}/proven-boot-runsc-kvm`]: 'boot-1',
       [`a.${DOMAIN}/x`]: 'a',
@@ -93,6 +98,8 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     'node-2': { spec: { taints: [notReady, { key: 'other', effect: 'NoSchedule' }] } },
     'node-3': { metadata: { annotations: neverProven }, spec: { taints: [notReady] } },
     'node-4': { metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } }, spec: { taints: [] } },
+    'node-5': { metadata: { labels: annotations(1_000) } },
+    'node-6': { metadata: { annotations: annotations(1_000) } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
