@@ -1,4 +1,5 @@
 import { DOMAIN } from '../e2e/agents.ts';
+import { logged } from './admission-audit-cases.ts';
 import { accepted, type Group, refused, warned, withMessage } from './admission-case.ts';
 import { OLDER_CLASSES } from './admission-fixture.ts';
 import { create, pod } from './admission-objects.ts';
@@ -33,6 +34,12 @@ export const POD_CLASS_GROUP: Group = {
           'a pod of the class runc-ready with require-gvisor: audit': [
             podOf('runc-ready', 'audited'),
             unproven('runc', 'ready-runc'),
+          ],
+        }),
+        ...logged({
+          'a pod of the class runc-ready': [
+            podOf('runc-ready', 'audited'),
+            'gvisor-ready-enforce-classes-audit',
           ],
         }),
         ...accepted('kubelet', { 'the mirror of a static pod of the class runc-ready': MIRROR_OF_CLASS }),
