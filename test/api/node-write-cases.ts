@@ -211,7 +211,8 @@ const HANDLERS: readonly Case[] = [
 ];
 
 const TOO_MANY = /more than 1000 labels or annotations, .* needs the verb manage-gvisor-readiness on it$/;
-/** node-5 has more than a thousand labels, node-6 as many annotations. */
+const TOO_MANY_FOR_AGENTS = /more than 5000 labels or annotations has more than can be checked/;
+/** node-5 has more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. */
 const MANY: readonly Case[] = [
   ...refused(
     'nodeAdmin',
@@ -236,6 +237,25 @@ const MANY: readonly Case[] = [
   ...refused(
     'agent5',
     { 'another label beside a thousand': [status(label('x'), 'node-5'), /only labels of/] },
+    422,
+  ),
+  ...refused(
+    'agent8',
+    withMessage(TOO_MANY_FOR_AGENTS, {
+      'its label beside 5000': status(label(READY, 'false'), 'node-8'),
+      'its annotation beside 5000': status(annotation(PROVEN_BOOT), 'node-8'),
+    }),
+    422,
+  ),
+  ...accepted('agent8', { 'its condition beside 5000 labels': status(condition('GVisorReady'), 'node-8') }),
+  ...refused(
+    'fleet',
+    {
+      'a withdrawal beside 5000 labels': [
+        status(label(READY, 'false'), 'node-8'),
+        /5000 labels at the most$/,
+      ],
+    },
     422,
   ),
   ...accepted('fleet', { 'a withdrawal beside a thousand labels': status(label(READY, 'false'), 'node-5') }),

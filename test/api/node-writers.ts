@@ -61,11 +61,11 @@ const OBJECTS: readonly object[] = [
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
  * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
  * expected; its condition has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint. node-5 has more
- * than a thousand labels, node-6 as many annotations. Returns the clients that write them.
+ * than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
-  for (let at = 1; at <= 6; at++) await objects.addNode(`node-${at}`);
+  for (const at of [1, 2, 3, 4, 5, 6, 8]) await objects.addNode(`node-${at}`);
   const long = { ...conditionOf('GVisorReady', 'True', 'SandboxProven'), message: 'm'.repeat(1_025) };
   await objects.writeStatus('node-4', { conditions: [long] });
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
@@ -100,6 +100,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     'node-4': { metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } }, spec: { taints: [] } },
     'node-5': { metadata: { labels: annotations(1_000) } },
     'node-6': { metadata: { annotations: annotations(1_000) } },
+    'node-8': { metadata: { labels: annotations(5_000), annotations: annotations(5_000) } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
