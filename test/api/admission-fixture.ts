@@ -92,7 +92,9 @@ const runtimeClass = (name: string, part: object = {}) => ({
 export const OLDER_CLASSES: Readonly<
   Record<string, readonly [handler: string, key: string, value?: string]>
 > = {
-  'gvisor-gpu': ['runsc', `${DOMAIN}/ready`],
+  ...Object.fromEntries(
+    ['plain', 'gvisor-x', 'gvisor-gpu'].map((name) => [name, ['runsc', `${DOMAIN}/ready`]]),
+  ),
   'gvisor-kvm': ['runsc-kvm', `${DOMAIN}/ready-runsc-kvm`],
   'gvisor-pool': ['runsc', 'example.org/pool'],
   'gvisor-broken': ['runsc', `${DOMAIN}/ready`, 'false'],
@@ -117,7 +119,7 @@ export const OBJECTS: readonly object[] = [
   })),
   { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
   runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),
-  ...['gvisor-x', 'plain'].map((name) => runtimeClass(name)),
+  runtimeClass('gvisor-unscoped'),
   ...Object.entries(OLDER_CLASSES).map(([name, [handler, key, value = 'true']]) =>
     runtimeClass(name, { handler, scheduling: { nodeSelector: { [key]: value } } }),
   ),
@@ -165,7 +167,7 @@ const PODS = {
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
   'old-resized': pod({
     spec: {
-      ...onNode,
+      ...ungated,
       runtimeClassName: undefined,
       ...container({ resources: { requests: { cpu: '1m' } } }),
     },

@@ -14,10 +14,10 @@ const podsOf = (...names: readonly string[]) =>
 /** The message that denies a pod of a class that does not select the label of its handler. */
 const unproven = (handler: string, label: string) =>
   new RegExp(
-    `the namespace "\\w+" requires gVisor, and the handler "${handler}" of the RuntimeClass ".+" is proven only on nodes with the label ${DOMAIN}/${label}: the nodeSelector of the class must have it with the value "true"$`,
+    `the namespace "[\\w-]+" requires gVisor, and the handler "${handler}" of the RuntimeClass ".+" is proven only on nodes with the label ${DOMAIN}/${label}: the nodeSelector of the class must have it with the value "true", or the pod must name another class$`,
   );
 const READY = { [`${DOMAIN}/ready`]: 'true' };
-const names = ['gvisor', 'plain', ...Object.keys(OLDER_CLASSES)].map((name) => `'${name}'`);
+const names = ['gvisor', 'gvisor-unscoped', ...Object.keys(OLDER_CLASSES)].map((name) => `'${name}'`);
 
 /** Classes that are older than their place among `runtimeClassNames`. */
 export const POD_CLASS_GROUP: Group = {
@@ -27,7 +27,10 @@ export const POD_CLASS_GROUP: Group = {
       ['gvisor-ready-enforce', 'runtimeClassNames', `[${names.join(', ')}]`],
       [
         ...refused('dispatcher', {
-          ...withMessage(unproven('runsc', 'ready'), podsOf('plain', 'gvisor-pool', 'gvisor-broken')),
+          ...withMessage(
+            unproven('runsc', 'ready'),
+            podsOf('gvisor-unscoped', 'gvisor-pool', 'gvisor-broken'),
+          ),
           ...withMessage(unproven('runc', 'ready-runc'), podsOf('runc-ready', 'runc-pool')),
         }),
         ...warned('admin', {
@@ -45,7 +48,7 @@ export const POD_CLASS_GROUP: Group = {
         ...accepted('kubelet', { 'the mirror of a static pod of the class runc-ready': MIRROR_OF_CLASS }),
         ...accepted('admin', {
           ...podsOf('gvisor', 'gvisor-gpu', 'gvisor-kvm'),
-          'a pod that selects the label itself': podOf('plain', 'strict', READY),
+          'a pod that selects the label itself': podOf('gvisor-unscoped', 'strict', READY),
           ...Object.fromEntries(
             ['free', 'declined', 'kube-labelled', 'gvisor-ready'].map((namespace) => [
               `a pod of the class runc-ready in ${namespace}`,
@@ -72,7 +75,7 @@ export const POD_CLASS_GROUP: Group = {
           [
             ...accepted('admin', podsOf('gvisor-pool', 'gvisor')),
             ...refused('admin', withMessage(unproven('runc', 'ready-runc'), podsOf('runc-pool'))),
-            ...refused('admin', withMessage(unproven('runsc', 'ready'), podsOf('plain'))),
+            ...refused('admin', withMessage(unproven('runsc', 'ready'), podsOf('gvisor-unscoped'))),
           ],
         ),
         whileSet(
