@@ -1,5 +1,6 @@
 import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import https, { type RequestOptions } from 'node:https';
+import { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { jsonLines } from '../agent/kube/client.ts';
 import { KubeError, kubeRefusal } from '../agent/kube/error.ts';
@@ -7,7 +8,7 @@ import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { pagesOf } from '../fleet/informers.ts';
 import { readBody } from '../fleet/reports.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
-import { getForwarded } from './port-forward.ts';
+import { getForwarded, openPort } from './port-forward.ts';
 
 /** A type of the official client as JSON, in which times are strings. */
 type Json<T> = T extends Date ? string : T extends object ? { readonly [Key in keyof T]: Json<T[Key]> } : T;
@@ -101,14 +102,23 @@ export class Api {
   async getFromPod(pod: string, port: number, path: string, maxMs: number): Promise<TextResponse> {
     const timeoutMs = Math.min(maxMs, this.#timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
-    const url = this.#url(`${pod}/portforward?ports=${port}`);
-    url.protocol = url.protocol.replace('http', 'ws');
+    const url = this.#portUrl(pod, port);
     const options = { ...(await this.#options()), signal: AbortSignal.any([this.#stopped, timeout]) };
     const { code, body } = await getForwarded(url, path, options).catch((error: unknown) => {
       if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
       throw error;
     });
     return textOf(code, body);
+  }
+
+  /** Opens a connection to a port of a pod over a port-forward; rejects with the reason where that is refused. */
+  async connectToPod(pod: string, port: number): Promise<Duplex> {
+    const options = { ...(await this.#options()), signal: this.#stopped };
+    const opened = await openPort(this.#portUrl(pod, port), options).catch((error: unknown) => {
+      throw this.#unreachable(error);
+    });
+    if (opened instanceof Duplex) return opened;
+    throw refusalOf({ method: 'GET', path: `${pod}/portforward` }, opened, await text(opened));
   }
 
   /** Yields the events of a watch until the server ends it. */
@@ -144,6 +154,12 @@ export class Api {
 
   #url(path: string): URL {
     return new URL(`${this.access.server.replace(/\/$/, '')}${path}`);
+  }
+
+  #portUrl(pod: string, port: number): URL {
+    const url = this.#url(`${pod}/portforward?ports=${port}`);
+    url.protocol = url.protocol.replace('http', 'ws');
+    return url;
   }
 
   async #options(): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {

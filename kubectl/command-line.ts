@@ -10,6 +10,7 @@ import { type CheckFlags, check } from './commands/check.ts';
 import { clean } from './commands/clean.ts';
 import { complete } from './commands/completion.ts';
 import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
+import { page } from './commands/page.ts';
 import { type PodsFlags, pods } from './commands/pods.ts';
 import { type StatusFlags, status } from './commands/status.ts';
 import { type BundleFlags, supportBundle } from './commands/support-bundle.ts';
@@ -157,6 +158,9 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
     .action(async (flags: CheckFlags & WaitFlags, self: Command) =>
       end(await untilWell(context(self), flags, (attempt) => check(attempt, flags))),
     );
+  command('page', 'the page of the fleet controller on this machine, until interrupted').action(
+    async (_, self: Command) => end(await page(context(self))),
+  );
   command('support-bundle', 'write what a maintainer needs to see into one file')
     .option('-o, --output <file>', 'file to write (default: gvisor-ready-TIME.tar.gz)')
     .addOption(selector('nodes'))

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
 import { list, object, text } from '../fleet/report-shape.ts';
 import { FLEET_SETTINGS } from '../fleet/settings.ts';
@@ -11,7 +12,9 @@ export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 /** Label selector of the controller's pods. */
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
-const PORT = Number(FLEET_SETTINGS.PORT.fallback);
+/** The controller's port, inside its pod. */
+export const FLEET_PORT = Number(FLEET_SETTINGS.PORT.fallback);
+
 const TIMEOUT_MS = 5_000;
 /** A selector that matches no node: the response then has no rows. */
 const WITHOUT_ROWS = '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname';
@@ -75,15 +78,33 @@ export async function readLabelOutdated(api: Api): Promise<string | undefined> {
   return view.alarms.find(({ reason }) => reason === 'LabelOutdated')?.message;
 }
 
+/** Opens a connection to the controller's page; rejects with the reason where that is refused or no pod is Ready. */
+export async function connectToFleet(api: Api): Promise<Duplex> {
+  const pod = await findPod(api);
+  if (pod !== undefined) return api.connectToPod(pod, FLEET_PORT);
+  throw new Error(
+    `The fleet controller has no Ready pod in ${api.installedIn}: see kubectl gvisor-ready status`,
+  );
+}
+
+/** The path of the controller's pod; undefined where none is Ready. */
+async function findPod(api: Api): Promise<string | undefined> {
+  const pods = podsPath(api);
+  const { items } = await api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR });
+  const pod = items.find(isReadyReplica);
+  return pod && `${pods}/${pod.metadata.name}`;
+}
+
 /** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */
 async function readView(api: Api): Promise<View | 'hidden' | undefined> {
-  const pods = podsPath(api);
-  const listed = await optional(api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR }), [403]);
-  if (listed === undefined) return 'hidden';
-  const pod = listed.items.find(isReadyReplica);
-  if (pod === undefined) return undefined;
+  const found = await optional(
+    findPod(api).then((pod) => ({ pod })),
+    [403],
+  );
+  if (found === undefined) return 'hidden';
+  if (found.pod === undefined) return undefined;
   const response = await api
-    .getFromPod(`${pods}/${pod.metadata.name}`, PORT, WITHOUT_ROWS, TIMEOUT_MS)
+    .getFromPod(found.pod, FLEET_PORT, WITHOUT_ROWS, TIMEOUT_MS)
     .catch(() => undefined);
   if (response?.code === 403) return 'hidden';
   if (response?.code !== 200) return undefined;

@@ -39,7 +39,7 @@ async function responseOf(response: http.IncomingMessage): Promise<ForwardedResp
  * stream; the first message of a stream holds the port in two bytes. The error stream says why the kubelet cannot connect.
  * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
  */
-function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.IncomingMessage> {
+export function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.IncomingMessage> {
   const socket = new WebSocket(url, 'v4.channel.k8s.io', options);
   const begun = new Set<number>();
   const port = new Duplex({

@@ -30,7 +30,7 @@ const CONFIGURATIONS: readonly Configuration[] = [
   {
     title: 'base',
     start: () => startWriters([]),
-    policies: /^V.*\/gvisor-ready-(agent|node)/,
+    policies: /^V.*\/gvisor-ready-(agent|node|pods)/,
     groups: NODE_GROUPS,
   },
   {

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { createServer as createTcpServer, isIP, type Server, type Socket } from 'node:net';
 import { errorLine } from '../sanitize.ts';
 
 /** Maximum lifetime of a connection, slow readers included. */
@@ -112,11 +112,28 @@ export function isLocal({ socket }: IncomingMessage): boolean {
   return LOOPBACK.includes(socket.remoteAddress ?? '');
 }
 
-/** The path and query of a GET or HEAD request; undefined after another method was refused with status 405. */
+/**
+ * Whether a Host header is an address or localhost. A web page of any other name could have its name resolve to the loopback
+ * (DNS rebinding), and read through its user's port-forward.
+ */
+function isOwnHost(host = ''): boolean {
+  const { hostname = '' } = URL.parse(`http://${host}`) ?? {};
+  return isIP(hostname.replace(/^\[|\]$/g, '')) !== 0 || /(^|\.)localhost$/.test(hostname);
+}
+
+const FOREIGN_HOST =
+  'over a port-forward or a proxy in the same pod the Host header must be an IP address or localhost\n';
+
+/** The path and query of a GET or HEAD request; undefined after another method or a foreign host was refused. */
 export function readTarget(
-  { url = '/', method }: IncomingMessage,
+  request: IncomingMessage,
   response: ServerResponse,
 ): { readonly path: string; readonly query: URLSearchParams } | undefined {
+  const { url = '/', method, headers } = request;
+  if (isLocal(request) && !isOwnHost(headers.host)) {
+    send(response, 421, FOREIGN_HOST);
+    return undefined;
+  }
   if (method !== 'GET' && method !== 'HEAD') {
     response.setHeader('allow', 'GET, HEAD');
     send(response, 405, 'only GET and HEAD are allowed\n');

@@ -21,7 +21,9 @@ type Line = { readonly requestURI: string; readonly annotations?: Readonly<Recor
 let last = 0;
 
 /** Accepted calls for which the audit log names the binding that would have refused them. */
-function logged(rows: Readonly<Record<string, readonly [call: ApiCall, binding: string]>>): readonly Case[] {
+export function logged(
+  rows: Readonly<Record<string, readonly [call: ApiCall, binding: string]>>,
+): readonly Case[] {
   return Object.entries(rows).map(([what, [call, binding]]) => ({
     what: `logged: ${what} is in the audit log`,
     run: async ({ as, cluster }) => {

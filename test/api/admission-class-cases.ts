@@ -1,4 +1,3 @@
-import { DOMAIN } from '../e2e/agents.ts';
 import { accepted, type Group, refused, withMessage } from './admission-case.ts';
 import { createRuntimeClass, patch, remove } from './admission-objects.ts';
 
@@ -7,13 +6,6 @@ export const classMessage = (name: string) =>
   new RegExp(
     `the RuntimeClass "${name}" is guarded: to write it needs the verb manage-gvisor-requirement on all namespaces \\(ClusterRole gvisor-ready-requirement\\)$`,
   );
-/** The message that denies a RuntimeClass that does not select the label of its handler. */
-export const selectorMessage = (name: string, handler: string) =>
-  new RegExp(
-    `the RuntimeClass "${name}" is guarded: its nodeSelector must have ${DOMAIN}/ready-${handler}: "true", because`,
-  );
-/** Creates the guarded class, which exists, with another handler and node selector. */
-const ofKvm = (nodeSelector?: object) => createRuntimeClass('gvisor', 'runsc-kvm', nodeSelector);
 const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const patchClass = (body: object) => patch(`${CLASSES}/gvisor`, body);
 /** Removes the node selector of the RuntimeClass. */
@@ -38,15 +30,6 @@ export const CLASS_GROUPS: readonly Group[] = [
         'to remove its node selector, with the right for one namespace,': [UNSCOPE, classMessage('gvisor')],
       }),
       ...refused(
-        'lifter',
-        withMessage(selectorMessage('gvisor', 'runsc-kvm'), {
-          'another handler without a node selector': ofKvm(),
-          'another handler with the label of the main one': ofKvm({ [`${DOMAIN}/ready`]: 'true' }),
-          'another handler with the label of a third': ofKvm({ [`${DOMAIN}/ready-other`]: 'true' }),
-          'another handler where it is not proven': ofKvm({ [`${DOMAIN}/ready-runsc-kvm`]: 'false' }),
-        }),
-      ),
-      ...refused(
         'admin',
         { 'to change its handler': [patchClass({ handler: 'runc' }), /handler: .*: field is immutable/] },
         422,
@@ -55,8 +38,8 @@ export const CLASS_GROUPS: readonly Group[] = [
         'lifter',
         {
           'to create it while it exists': [createRuntimeClass('gvisor'), /already exists/],
-          'another handler where it is proven, while the class exists,': [
-            ofKvm({ [`${DOMAIN}/ready-runsc-kvm`]: 'true' }),
+          'another handler, while the class exists,': [
+            createRuntimeClass('gvisor', 'runsc-kvm'),
             /already exists/,
           ],
         },

@@ -87,6 +87,9 @@ describe('the commands of the page on admission', () => {
       accepted('admin', {
         'the second class': createPod({ spec: { runtimeClassName: 'gvisor-gpu' } }),
         'a directory of the host': createPod({ spec: hostPath }),
+        'a class that selects nothing, with a label of a pool': createPod({
+          spec: { runtimeClassName: 'gvisor-gpu', nodeSelector: { 'example.org/gvisor': 'true' } },
+        }),
       }),
       refused('admin', {
         'a privileged container': [createPod({ spec: container(privileged) }), /privileged is not allowed/],

@@ -3,6 +3,7 @@ import type { Group } from './admission-case.ts';
 import { CLASS_GROUPS } from './admission-class-cases.ts';
 import { NAMESPACE_GROUPS } from './admission-namespace-cases.ts';
 import { MIRROR_GROUPS, POD_GROUPS } from './admission-pod-cases.ts';
+import { POD_CLASS_GROUP } from './admission-pod-class-cases.ts';
 import { SETTING_GROUPS } from './admission-setting-cases.ts';
 import { TEMPLATE_GROUPS } from './admission-template-cases.ts';
 import { WRITE_GROUPS } from './admission-write-cases.ts';
@@ -15,6 +16,7 @@ export const ENFORCE_GROUPS: readonly Group[] = [
   ...TEMPLATE_GROUPS,
   ...NAMESPACE_GROUPS,
   ...CLASS_GROUPS,
+  POD_CLASS_GROUP,
   LOG_GROUP,
   ...SETTING_GROUPS,
 ];

@@ -1,4 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
+import { DOMAIN } from '../e2e/agents.ts';
 import {
   container,
   FLAG,
@@ -87,6 +88,20 @@ const runtimeClass = (name: string, part: object = {}) => ({
   ...part,
 });
 
+/** Classes that are older than the policies, each with its handler and what it selects. */
+export const OLDER_CLASSES: Readonly<
+  Record<string, readonly [handler: string, key: string, value?: string]>
+> = {
+  ...Object.fromEntries(
+    ['plain', 'gvisor-x', 'gvisor-gpu'].map((name) => [name, ['runsc', `${DOMAIN}/ready`]]),
+  ),
+  'gvisor-kvm': ['runsc-kvm', `${DOMAIN}/ready-runsc-kvm`],
+  'gvisor-pool': ['runsc', 'example.org/pool'],
+  'gvisor-broken': ['runsc', `${DOMAIN}/ready`, 'false'],
+  'runc-ready': ['runc', `${DOMAIN}/ready`],
+  'runc-pool': ['runc', 'example.org/pool'],
+};
+
 /** Namespaces, a node without a kubelet, runtime classes, roles and their bindings. */
 export const OBJECTS: readonly object[] = [
   ...Object.entries(NAMESPACES).map(([name, value]) => ({
@@ -104,7 +119,10 @@ export const OBJECTS: readonly object[] = [
   })),
   { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
   runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),
-  ...['gvisor-x', 'gvisor-gpu', 'plain'].map((name) => runtimeClass(name)),
+  runtimeClass('gvisor-unscoped'),
+  ...Object.entries(OLDER_CLASSES).map(([name, [handler, key, value = 'true']]) =>
+    runtimeClass(name, { handler, scheduling: { nodeSelector: { [key]: value } } }),
+  ),
   ...Object.entries(ACCOUNTS).map(([name, namespace]) => ({
     apiVersion: 'v1',
     kind: 'ServiceAccount',
@@ -147,6 +165,13 @@ const PODS = {
   bound: pod({ spec: onNode }),
   /** violate the rules */
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
+  'old-resized': pod({
+    spec: {
+      ...ungated,
+      runtimeClassName: undefined,
+      ...container({ resources: { requests: { cpu: '1m' } } }),
+    },
+  }),
   'old-ungated': pod({ spec: { ...ungated, runtimeClassName: undefined } }),
   'old-gated': pod({
     spec: {

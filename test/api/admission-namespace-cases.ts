@@ -178,6 +178,13 @@ const MISSPELT: readonly Case[] = [
       ...misspelt(
         'require-gvisor',
         ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'],
+        ...[
+          'require-gvisors',
+          'require-gvsior',
+          'requre-gvisor',
+          'gvisor-required',
+          'gvisor-ready.dev/require-gvisor',
+        ],
       ),
       ...misspelt(
         'allow-host-kernel',
@@ -196,6 +203,12 @@ const MISSPELT: readonly Case[] = [
     'an old "yes" corrected': label('mistyped', 'true'),
     'an old "yes" removed': label('mistyped', null),
     'a key of another domain': label('free', 'true', 'example.com/require-gvisor'),
+    ...Object.fromEntries(
+      ['gvisor', 'gvisor-team', 'required-by', 'gvisor-ready.dev/team'].map((key) => [
+        `the key ${key}`,
+        label('free', 'true', key),
+      ]),
+    ),
   }),
 ];
 

@@ -110,6 +110,6 @@ export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] }
 /** An annotation that would switch off gVisor's network stack. */
 export const FLAG = 'dev.gvisor.flag.network';
 
-/** So many annotations without a meaning. */
+/** So many annotations or labels without a meaning. */
 export const annotations = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, at) => [`a${at}`, '']));

@@ -24,24 +24,29 @@ import {
 } from './admission-objects.ts';
 
 /** Creates a mirror pod as a kubelet does for a static pod, with changes. */
-const createMirror =
-  (changes: object = {}) =>
+export const createMirror =
+  (changes: object = {}, { node = 'node-9', namespace = 'strict', labels = {} } = {}) =>
   async ({ as }: Admission) => {
-    const { body } = await as('admin', { method: 'GET', path: '/api/v1/nodes/node-9' });
+    const { body } = await as('admin', { method: 'GET', path: `/api/v1/nodes/${node}` });
     const { uid } = (body as { readonly metadata: { readonly uid: string } }).metadata;
-    return create('strict', {
+    return create(namespace, {
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: {
-        name: 'static-node-9',
+        name: `static-${node}`,
+        labels,
         annotations: { 'kubernetes.io/config.mirror': 'x' },
-        ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'node-9', uid, controller: true }],
+        ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node, uid, controller: true }],
       },
-      spec: { nodeName: 'node-9', ...container() },
+      spec: { nodeName: node, ...container() },
       ...changes,
     });
   };
 export const MIRROR = createMirror();
+/** A mirror pod of a class that other pods may not name. */
+export const MIRROR_OF_CLASS = createMirror({
+  spec: { nodeName: 'node-9', runtimeClassName: 'runc-ready', ...container() },
+});
 /** A mirror pod that another user than a kubelet may write. */
 export const FORGED_MIRROR = createMirror({
   metadata: { name: 'm', annotations: { 'kubernetes.io/config.mirror': 'x' } },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { accepted, assertAccepted, type Case, type Group, refused, runCases } from './admission-case.ts';
-import { classMessage, selectorMessage, UNSCOPE } from './admission-class-cases.ts';
+import { classMessage } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
 import {
@@ -154,12 +154,6 @@ const SETTINGS: readonly Case[] = [
         ],
       }),
     ],
-  ),
-  whileSet(
-    [ENFORCE, 'mainHandler', "'runsc-kvm'"],
-    refused('lifter', {
-      'to remove the node selector of an additional handler': [UNSCOPE, selectorMessage('gvisor', 'runsc')],
-    }),
   ),
   rejected('hostPorts', '8080'),
   rejected('runtimeClassNames', 'gvisor'),

@@ -38,6 +38,11 @@ const flagged = { annotations: { [FLAG]: 'host' } };
 const UNSET = /this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/;
 const HAS_FLAG = /this Pod would break that: metadata\.annotations has dev\.gvisor\.flag\.network, which/;
 
+/** Other resources for a container, which its `resizePolicy` may restart for them. */
+const resize = (path: string) =>
+  merge(`${path}/resize`, {
+    spec: { containers: [{ name: 'main', resources: { requests: { cpu: '2m' } } }] },
+  });
 const gated = podPath('gated');
 const WRITES: readonly Case[] = [
   ...refused('admin', {
@@ -64,9 +69,7 @@ const WRITES: readonly Case[] = [
     'a Binding of the scheduler': bind(),
     'another annotation': annotate(gated, 'a', 'b'),
     'a status': status(gated),
-    'other resources': merge(`${gated}/resize`, {
-      spec: { containers: [{ name: 'main', resources: { requests: { cpu: '2m' } } }] },
-    }),
+    'other resources': resize(gated),
     'another image': image(gated),
     'another image, on its node': image(podPath('bound')),
     'the last gate removed': gates(gated),
@@ -76,6 +79,7 @@ const WRITES: readonly Case[] = [
 
 const STARTS: readonly Case[] = [
   ...refused('admin', {
+    'other resources outside gVisor': [resize(podPath('old-resized')), UNSET],
     'another image outside gVisor': [image(podPath('old-plain')), UNSET],
     'another image of an init container': [image(podPath('old-gated'), 'initContainers', 'first'), UNSET],
     'the last gate removed outside gVisor': [gates(podPath('old-gated')), UNSET],

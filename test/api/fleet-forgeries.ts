@@ -87,6 +87,11 @@ const FORGERIES = {
     'a failure of a reason of its own': condition('node-2', 'Unknown', 'NotVisible'),
     'a condition that is already Unknown': condition('node-4'),
     'a condition where there was none': condition('node-3'),
+    'a message that is too long': status({
+      status: {
+        conditions: [{ ...conditionOf('GVisorReady', 'Unknown', 'AgentLost'), message: 'm'.repeat(1_025) }],
+      },
+    }),
     'removing the condition': status({ status: { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] } }),
     'two conditions of the type': patch(`${NODE}/status`, {
       status: {
@@ -182,6 +187,13 @@ export const FLEET_GROUPS: readonly Group[] = [
       ...accepted('fleet', {
         'label and condition in one write': withdrawal('AgentLost'),
         'label and condition of an agent that cannot write': withdrawal('AgentCannotWrite'),
+        'a condition with the longest message': status({
+          status: {
+            conditions: [
+              { ...conditionOf('GVisorReady', 'Unknown', 'AgentLost'), message: 'm'.repeat(1_024) },
+            ],
+          },
+        }),
         'label and condition after a reboot': withdrawal('NodeRebooted'),
         'the failure of a lost agent': condition('node-2'),
         'the failure of an earlier boot': condition('node-2', 'Unknown', 'NodeRebooted'),

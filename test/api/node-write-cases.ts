@@ -11,7 +11,8 @@ import {
   withMessage,
 } from './admission-case.ts';
 import type { UserName } from './admission-cluster.ts';
-import { patch as patchOf, remove } from './admission-objects.ts';
+import { annotations, create, patch as patchOf, remove } from './admission-objects.ts';
+import { createMirror } from './admission-pod-cases.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
 
@@ -171,6 +172,14 @@ const ofHandlers = (count: number) => ({
     labels: Object.fromEntries(Array.from({ length: count }, (_, at) => [`${READY}-handler-${at}`, 'true'])),
   },
 });
+/** Boots of so many handlers. */
+const bootsOf = (count: number) => ({
+  metadata: {
+    annotations: Object.fromEntries(
+      Array.from({ length: count }, (_, at) => [`${PROVEN_BOOT}-handler-${at}`, 'boot']),
+    ),
+  },
+});
 const HANDLERS: readonly Case[] = [
   ...accepted('agent', {
     'its label of a handler': status(label(`${READY}-runsc-debug`, 'true')),
@@ -179,12 +188,108 @@ const HANDLERS: readonly Case[] = [
     'its annotation of a handler': status(annotation(`${PROVEN_BOOT}-runsc-debug`)),
     'its annotation of a handler removed': status(annotation(`${PROVEN_BOOT}-runsc-kvm`, null)),
     'sixteen labels of handlers with that of the Node': status(ofHandlers(15)),
+    'sixteen annotations of handlers with that of the Node': status(bootsOf(15)),
+    'an annotation of 128 characters': status(annotation(PROVEN_BOOT, 'b'.repeat(128))),
+    'the longest message': status(condition('GVisorReady', { message: 'm'.repeat(1_024) })),
   }),
   ...refused(
     'agent',
-    { 'seventeen labels of handlers': [status(ofHandlers(16)), /no more than 16 labels ready-HANDLER/] },
+    {
+      'seventeen labels of handlers': [status(ofHandlers(16)), /no more than 16 labels ready-HANDLER/],
+      ...withMessage(/annotations of 128 characters at the most, and no more than 16/, {
+        'seventeen annotations of handlers': status(bootsOf(16)),
+        'an annotation of 129 characters': status(annotation(PROVEN_BOOT, 'b'.repeat(129))),
+      }),
+      'a message that is too long': [
+        status(condition('GVisorReady', { message: 'm'.repeat(1_025) })),
+        /a message of 1,024 characters at the most/,
+      ],
+    },
     422,
   ),
+  ...accepted('agent4', { 'a label beside a long message': status(label(READY, 'false'), 'node-4') }),
+];
+
+const TOO_MANY = /more than 1000 labels or annotations, .* needs the verb manage-gvisor-readiness on it$/;
+const TOO_MANY_FOR_AGENTS = /more than 5000 labels or annotations has more than can be checked/;
+/** node-5 has more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. */
+const MANY: readonly Case[] = [
+  ...refused(
+    'nodeAdmin',
+    withMessage(TOO_MANY, {
+      'a label beside a thousand': status(label('x'), 'node-5'),
+      'the label ready beside a thousand': status(label(READY, 'false'), 'node-5'),
+      'an annotation beside a thousand': status(annotation('x'), 'node-6'),
+      'a new Node with more than a thousand labels': createNode({ labels: annotations(1_001) }),
+    }),
+  ),
+  ...accepted('nodeAdmin', {
+    'an annotation beside a thousand labels': status(annotation('x'), 'node-5'),
+    'a label beside a thousand annotations': status(label('x'), 'node-6'),
+    'another condition beside a thousand labels': status(condition('KernelDeadlock'), 'node-5'),
+    'a taint beside a thousand labels': patch(
+      { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } },
+      'node-5',
+    ),
+    'a new Node with a thousand labels': createNode({ labels: annotations(1_000) }),
+  }),
+  ...accepted('agent5', { 'its label beside a thousand': status(label(READY, 'false'), 'node-5') }),
+  ...refused(
+    'agent5',
+    { 'another label beside a thousand': [status(label('x'), 'node-5'), /only labels of/] },
+    422,
+  ),
+  ...refused(
+    'agent8',
+    withMessage(TOO_MANY_FOR_AGENTS, {
+      'its label beside 5000': status(label(READY, 'false'), 'node-8'),
+      'its annotation beside 5000': status(annotation(PROVEN_BOOT), 'node-8'),
+    }),
+    422,
+  ),
+  ...accepted('agent8', { 'its condition beside 5000 labels': status(condition('GVisorReady'), 'node-8') }),
+  ...refused(
+    'fleet',
+    {
+      'a withdrawal beside 5000 labels': [
+        status(label(READY, 'false'), 'node-8'),
+        /5000 labels at the most$/,
+      ],
+    },
+    422,
+  ),
+  ...accepted('fleet', { 'a withdrawal beside a thousand labels': status(label(READY, 'false'), 'node-5') }),
+  ...accepted('uninstaller', {
+    'the label removed beside a thousand': status(label(READY, null), 'node-5'),
+    'the annotation removed beside a thousand': status(annotation(PROVEN_BY, null), 'node-6'),
+  }),
+];
+
+const OURS = { 'app.kubernetes.io/name': 'gvisor-ready', 'app.kubernetes.io/component': 'fleet' };
+const mirror = (labels: Readonly<Record<string, string>>) =>
+  createMirror({}, { node: 'node-1', namespace: 'gvisor-ready', labels });
+const PODS: readonly Case[] = [
+  ...refused('kubelet', {
+    'a static pod with the labels of the controller': [
+      mirror(OURS),
+      /a static pod may not have the label app\.kubernetes\.io\/name: gvisor-ready/,
+    ],
+  }),
+  ...accepted('kubelet', {
+    'a static pod without labels': mirror({}),
+    'a static pod of another name': mirror({ ...OURS, 'app.kubernetes.io/name': 'other' }),
+  }),
+  ...accepted('admin', {
+    'a pod with the labels of the controller': create('gvisor-ready', {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'fleet', labels: OURS },
+      spec: {
+        serviceAccountName: 'gvisor-ready-fleet',
+        containers: [{ name: 'main', image: 'localhost/none' }],
+      },
+    }),
+  }),
 ];
 
 const OWN: readonly Case[] = [
@@ -489,6 +594,8 @@ export const NODE_GROUPS: readonly Group[] = [
   { title: "an agent's token and its own keys", cases: OWN },
   { title: "an agent's token and its keys of additional handlers", cases: HANDLERS },
   { title: "the agents' keys, written by other clients", cases: KEYS },
+  { title: 'Nodes with many labels and annotations', cases: MANY },
+  { title: 'pods with the labels of agents and controller', cases: PODS },
   { title: 'events', cases: AGENT_EVENTS },
   {
     title: 'a failing policy denies writes',

@@ -2,6 +2,7 @@ import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Admission } from './admission-cluster.ts';
+import { annotations } from './admission-objects.ts';
 import { applyBase, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
@@ -58,22 +59,24 @@ const OBJECTS: readonly object[] = [
 
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
- * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled, its condition is Unknown, and it
- * says that gVisor is not expected. node-2 and node-3 have the agents' taint, node-4 has no taint. Returns the clients that write them.
+ * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
+ * expected; its condition is Unknown and has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint. node-5 has
+ * more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
-  for (const name of ['node-1', 'node-2', 'node-3', 'node-4']) await objects.addNode(name);
+  for (const at of [1, 2, 3, 4, 5, 6, 8]) await objects.addNode(`node-${at}`);
   const broken = { conditions: [conditionOf('GVisorReady', 'False', 'ShimNotFound')] };
   await objects.writeStatus('node-1', {}, { [KVM_KEY]: 'true' });
   await objects.writeStatus('node-2', broken, { [READY_KEY]: 'false', [KVM_KEY]: 'false' });
-  const unknown = { conditions: [conditionOf('GVisorReady', 'Unknown', 'NotVisible')] };
-  await objects.writeStatus('node-4', unknown);
+  const long = { ...conditionOf('GVisorReady', 'Unknown', 'NotVisible'), message: 'm'.repeat(1_025) };
+  await objects.writeStatus('node-4', { conditions: [long] });
   const none = { conditions: [{ $patch: 'delete', type: 'GVisorReady' }] };
   await objects.writeStatus('node-3', none, { [READY_KEY]: null });
   const own = {
     annotations: {
       team: 'a',
+      long: 'a'.repeat(129),
       [`${DOMAIN}/agent`]: 'old',
       [`${DOMAIN}/proven-boot-runsc-kvm`]: 'boot-1',
       [`a.${DOMAIN}/x`]: 'a',
@@ -95,6 +98,9 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     'node-2': { spec: { taints: [notReady, { key: 'other', effect: 'NoSchedule' }] } },
     'node-3': { metadata: { annotations: neverProven }, spec: { taints: [notReady] } },
     'node-4': { metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } }, spec: { taints: [] } },
+    'node-5': { metadata: { labels: annotations(1_000) } },
+    'node-6': { metadata: { annotations: annotations(1_000) } },
+    'node-8': { metadata: { labels: annotations(5_000), annotations: annotations(5_000) } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };

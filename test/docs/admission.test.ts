@@ -36,6 +36,7 @@ describe('docs/admission.md', () => {
     const problems = await count('pods.yaml', /^ +\? \[/gm);
     const validations =
       (await count('pods.yaml', /^ {6}message: /gm)) +
+      (await count('classes.yaml', /^ {6}message: /gm)) +
       (await count('guard-namespace.yaml', /^ {6}message: /gm)) +
       (await count('../enforce-bindings/pods.yaml', /^ {6}message: /gm));
     const rows = (await documented()).filter((words) => words !== ': write runtimeClassName: ').length;

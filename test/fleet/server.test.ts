@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../fleet/page/page.ts';
 import { createFleetServer, type FleetSources, parseSelector } from '../../fleet/server.ts';
-import { NETWORK, requestFrom } from '../agent/http/request-from.ts';
+import { HOSTS, NETWORK, requestFrom } from '../agent/http/request-from.ts';
 import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from './sample-fleet.ts';
 
@@ -62,6 +62,14 @@ describe('the fleet server', () => {
       for (const path of ['/metrics', '/livez', '/readyz'])
         assert.equal((await requestFrom(from, Number(port), path)).status, 200, path);
     });
+
+  it('answers a port-forward only under an address or localhost, so that no web page reads it', async (t) => {
+    const { port } = new URL(await fleetOf(t));
+    for (const [host, own] of Object.entries(HOSTS)) {
+      const { status, body } = await requestFrom('127.0.0.1', Number(port), '/fleet', { host });
+      assert.deepEqual([status, body.includes('node-1')], own ? [200, true] : [421, false], host);
+    }
+  });
 
   it('accepts only GET and HEAD', async (t) => {
     const origin = await fleetOf(t);
@@ -122,7 +130,7 @@ describe('the fleet server', () => {
         const socket = connect({ port: Number(port), host: '127.0.0.1' }).pause();
         t.after(() => socket.destroy());
         await once(socket, 'connect');
-        socket.write(`GET ${path} HTTP/1.1\r\nhost: fleet\r\n\r\n`);
+        socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
       }
       assert.equal((await fetch(`${origin}/livez`)).status, 200);
       const grown = (process.memoryUsage().rss - before) / 2 ** 20;

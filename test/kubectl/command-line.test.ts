@@ -143,6 +143,7 @@ describe('the command line', () => {
       'why',
       'pods',
       'check',
+      'page',
       'support-bundle',
       'version',
       'clean',

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { createAgentServer, type ServerSources } from '../../../agent/http/server.ts';
 import { reportOf } from '../reports.ts';
-import { NETWORK, PORT_FORWARD, requestFrom } from './request-from.ts';
+import { HOSTS, NETWORK, PORT_FORWARD, requestFrom } from './request-from.ts';
 
 const REPORT = reportOf();
 const SOURCES: ServerSources = {
@@ -109,6 +109,16 @@ describe('createAgentServer', () => {
       assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(shown)));
     });
 
+  for (const [host, own] of Object.entries(HOSTS))
+    it(`${own ? 'answers' : 'refuses'} a port-forward with the Host "${host}", and answers the network`, async (t) => {
+      const port = await portOf(t);
+      for (const path of ['/report', '/metrics']) {
+        const { status } = await requestFrom('127.0.0.1', port, path, { host });
+        assert.equal(status, own ? 200 : 421, path);
+        assert.equal((await requestFrom('127.0.0.6', port, path, { host })).status, 200);
+      }
+    });
+
   it('caches rendered responses', async (t) => {
     let reads = 0;
     const report = () => {
@@ -130,7 +140,7 @@ describe('createAgentServer', () => {
       return socket;
     };
     const responds = async (socket: Socket) => {
-      socket.write('GET /livez HTTP/1.1\r\nhost: agent\r\n\r\n');
+      socket.write('GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n');
       return (await text(socket)).startsWith('HTTP/1.1 200 ');
     };
     const sockets: Socket[] = [];
