@@ -24,12 +24,21 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
     part: 'base',
     danger: 'every user who may patch a Node can label it as proven',
   },
+  'gvisor-ready-pods': {
+    part: 'base',
+    danger: 'a node can pass its static pods off as agents or controller',
+  },
   'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
   'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
     bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
+  },
+  'gvisor-ready-enforce-classes': {
+    part: 'enforce',
+    danger: 'pods can name a class that does not run gVisor',
+    bindings: ['gvisor-ready-enforce-classes'],
   },
   'gvisor-ready-guard-namespace': {
     part: 'enforce',
