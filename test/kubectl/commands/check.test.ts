@@ -220,7 +220,7 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'policies that only warn': [
     (api) => {
-      const enforce = POLICIES.slice(3, 5);
+      const enforce = POLICIES.filter((name) => /-(enforce|guard)/.test(name));
       const others = POLICIES.filter((name) => !enforce.includes(name));
       const items = [...policies(others), ...policies(enforce, 'Ignore')];
       api.list(`${ADMISSION}/validatingadmissionpolicies`, items);
