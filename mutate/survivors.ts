@@ -12,6 +12,8 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     "Another rule protects the kubelet's conditions, so the list always exists.",
   "ValidatingAdmissionPolicy/gvisor-ready-agent spec.validations.14.expression: without `key == 'conditions' ||` (2)":
     "Another rule protects the kubelet's conditions, so the list always exists.",
+  'ValidatingAdmissionPolicy/gvisor-ready-pods spec.failurePolicy: "Fail" to "Ignore"':
+    'Its expression cannot fail.',
   'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.1.expression: without `variables.newLabels == variables.oldLabels ||`':
     'It only saves the API server a loop.',
   'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.5.expression: without `key in variables.writtenMetadata ||` (2)':
