@@ -87,8 +87,12 @@ class FaultTest(ApiCase):
                     self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
 
     def test_credentials_that_expire_are_renewed_until_the_deadline(self) -> None:
-        self.api.kubelet = slowly
-        self.later(0.1, lambda: self.api.fail("GET", "/pods/eval-1", 401, times=3))
+
+        def expire(api: FakeApi, name: str) -> None:
+            api.fail("GET", f"/pods/{name}", 401, times=3)
+            slowly(api, name)
+
+        self.api.kubelet = expire
         self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
 
     def test_credentials_that_are_gone_are_the_callers_and_the_next_call_adopts_the_pod(self) -> None:
@@ -96,8 +100,7 @@ class FaultTest(ApiCase):
         self.assertEqual(self.outcome(Policy.PREFER), ("RefusedError", "ApiRefused"))
         self.assertEqual(len(self.api.received), 1)
         self.api.faults.clear()
-        self.api.kubelet = unschedulable
-        self.later(0.3, lambda: self.api.fail("", "", 401, times=999))
+        self.api.kubelet = lambda api, _: api.fail("", "", 401, times=999)
         self.assertEqual(self.outcome(Policy.PREFER, api_deadline=1), ("RefusedError", "ApiRefused"))
         self.api.faults.clear()
         runs(self.api, "eval-1")
