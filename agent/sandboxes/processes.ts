@@ -194,7 +194,8 @@ function copyOf(text: string): string {
 /** The UID in a pod's cgroup, in the form of either cgroup driver. A static pod's UID has no dashes. */
 const POD = /(?:^|[/-])pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:[./]|$)/;
 
-function podUidOf(cgroup: string): string | undefined {
+/** The UID of the pod that a cgroup path belongs to; undefined outside of all pods. */
+export function podUidOf(cgroup: string): string | undefined {
   const uid = POD.exec(cgroup)?.[1];
   return uid === undefined ? undefined : copyOf(uid.replaceAll('_', '-'));
 }

@@ -15,6 +15,7 @@ import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './sc
 type Cases = Readonly<Record<string, [(on: Scene) => unknown, RegExp]>>;
 
 const JOURNAL = installJournal('runsc');
+const KEEP = { force: false, retryNow: true };
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
@@ -27,9 +28,9 @@ const prints = (output: string) => (on: Scene) => Object.assign(on.candidate, { 
 const restartsBy = (restartCommand: string | undefined) => (on: Scene) =>
   Object.assign(on.node, { restartCommand });
 /** Has containerd print its file only if a command succeeds on it. */
-const dumps = (command: string) => (on: Scene) => on.write(DUMP, `cat .${CONFIG}; ${command} .${CONFIG}`);
+const dumps = (command: string) => (on: Scene) => on.write(DUMP, `cat .$3; ${command} .$3`);
 /** Has containerd see further lines beside the installer's text. */
-const adds = (lines: string) => dumps(`[ -z "$(grep BEGIN .${CONFIG})" ] || printf '${lines}'; true`);
+const adds = (lines: string) => dumps(`[ -z "$(grep BEGIN .$3)" ] || printf '${lines}'; true`);
 /** Has containerd refuse sandboxes of a handler while it has loaded a text. */
 const fails = (handler: string, text: string) => (on: Scene) =>
   on.script({
@@ -53,7 +54,7 @@ describe('install', () => {
     let seen: Installation | undefined;
     on.script({
       RunPodSandbox: async (request) => {
-        seen ??= await readInstallation(on.node.host, 'runsc', Date.now());
+        if (request.runtimeHandler !== '') seen = await readInstallation(on.node.host, 'runsc', Date.now());
         return on.containerd.usual('RunPodSandbox', request);
       },
     });
@@ -63,10 +64,10 @@ describe('install', () => {
     const { said, candidate, containerd, restarts } = on;
     assert.equal(
       said.map((line) => line.replace(/ pass .*/, '')).join(),
-      'check,stage,pre-prove,quiet,write,validate,restart,prove,commit',
+      'check,stage,pre-prove,validate,quiet,write,restart,prove,commit',
     );
     const sandboxes = containerd.requests.filter(({ method }) => method === 'RunPodSandbox');
-    assert.equal(sandboxes.map(({ request }) => request.runtimeHandler).join(), 'runsc,');
+    assert.equal(sandboxes.map(({ request }) => request.runtimeHandler).join(), ',runsc,');
     assert.deepEqual([candidate.ids.size, containerd.sandboxes.byId.size, restarts()], [0, 0, 1]);
     assert.deepEqual(await fs.readdir(`${on.root}/run`), ['dump', 'loaded.toml', 'nsenter', 'restarts']);
     const { installed, ...rest } = (await on.journal()) ?? {};
@@ -102,11 +103,14 @@ describe('install', () => {
       const said = await refusal(on.install());
       assert.match(said, because);
       assert.deepEqual(on.state(), { ...before, files: ['install-runsc.json'] });
-      assert.equal(/^undo/m.test(on.said.join('\n')), said.startsWith('validate'));
+      assert.doesNotMatch(on.said.join('\n'), /^undo/m);
       const { failure, ...rest } = (await on.journal()) ?? {};
       assert.deepEqual([failure?.step, rest], [said.split(':')[0], { format: 1, handler: 'runsc' }]);
       // A busy node says nothing about the release.
-      const again = failure?.step === 'quiet' ? because : /^journal: release-1 failed at .*with --retry-now/;
+      const again =
+        failure?.step === 'quiet'
+          ? because
+          : /^journal: The installation of release-1 failed at .*with --retry-now/;
       assert.match(await refusal(on.install()), again);
     });
 
@@ -150,8 +154,8 @@ describe('install', () => {
     await refusal(on.install('release-1', {}, FAILING));
     await on.install('release-2');
     await refusal(on.install('release-1', { retryNow: true }, FAILING));
-    assert.match(await refusal(on.install()), /^journal: release-1 failed/);
-    edits(JOURNAL, /"retryAt": "\d+/, '"retryAt": "2001')(on);
+    assert.match(await refusal(on.install()), /^journal: The installation of release-1 failed/);
+    edits(JOURNAL, /"at": "\d+/, '"at": "2001')(on);
     await on.install();
     assert.equal((await on.journal())?.failure, undefined);
   });
@@ -160,7 +164,11 @@ describe('install', () => {
     const on = await scene(t);
     const before = on.state();
     await on.install('release-1', { dryRun: true });
-    assert.match(on.said.at(-1) ?? '', /would write to .*BEGIN gvisor-ready runsc:/s);
+    assert.equal(on.said.at(-1), 'restart skipped would restart containerd: yes');
+    assert.match(
+      on.said.at(-2) ?? '',
+      /would change .*\n@@ -4,1 \+4,9 @@\n\+\n\+# BEGIN gvisor-ready runsc:/s,
+    );
     assert.deepEqual(on.state(), before);
     await on.install('release-1', {}, { noRestart: true });
     assert.notEqual(on.read(CONFIG), ORIGINAL);
@@ -168,13 +176,20 @@ describe('install', () => {
     assert.deepEqual([on.read(LOADED), on.restarts(), proofs], [ORIGINAL, 0, 0]);
   });
 
-  it('says which pods ended while containerd was away', async (t) => {
+  it('fails if a pod that ran does not run after the restart, and takes all back', async (t) => {
     const on = await scene(t);
+    const before = on.state();
     on.addPod(POD, '', SHIM);
+    const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_RUNNING' }];
     const list = (request: object) => on.containerd.usual('ListPodSandbox', request);
-    on.script({ ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)) });
-    await on.install();
-    assert.match(on.said.join('\n'), /containerd was away for .*; ended meanwhile: eval\/pod$/m);
+    on.script({
+      ListContainers: () => ({ containers }),
+      ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)),
+    });
+    assert.match(await refusal(on.install()), /^restart: 1 pods that ran .* do not run now: eval\/pod /);
+    assert.deepEqual([on.read(CONFIG), on.restarts()], [before.config, 2]);
+    const { tries, restarts } = (await on.journal())?.failure ?? {};
+    assert.deepEqual([tries, restarts], [1, 2]);
   });
 
   const REFUSED: Cases = {
@@ -246,14 +261,16 @@ describe('remove', () => {
     const before = on.state();
     await on.install();
     await on.install('release-2');
+    const installed = on.state();
     assert.match(
-      await refusal(remove({ ...on.node, ...FAILING }, false)),
+      await refusal(remove({ ...on.node, ...FAILING }, KEEP)),
       /^restart: containerd did not restart/,
     );
-    assert.equal((await on.journal())?.pending?.removes, true);
-    await remove(on.node, false);
+    const { pending, failure } = (await on.journal()) ?? {};
+    assert.deepEqual([on.state(), pending, failure?.removes], [installed, undefined, true]);
+    await remove(on.node, KEEP);
     assert.deepEqual([on.state(), on.said.at(-1)], [{ ...before, restarts: 3 }, GONE]);
-    await remove(on.node, false);
+    await remove(on.node, KEEP);
     assert.match(on.said.at(-1) ?? '', /^commit skipped handler "runsc" is not installed/);
   });
 
@@ -266,13 +283,13 @@ describe('remove', () => {
     on.addPod(POD, 'runsc', `${generation}/containerd-shim-runsc-v1`);
     const before = on.state();
     assert.match(
-      await refusal(remove(on.node, false)),
+      await refusal(remove(on.node, KEEP)),
       /^quiet: Pods of handler "runsc" still run \(eval\/pod\)/,
     );
     assert.deepEqual(on.state(), before);
-    await remove(on.node, true);
+    await remove(on.node, { ...KEEP, force: true });
     assert.equal(on.said.at(-2)?.split(',')[0], `stage skipped ${generation} stays`);
-    await remove(canary, false);
+    await remove(canary, KEEP);
     assert.deepEqual([on.read(CONFIG), on.state().files], [ORIGINAL, [generation?.split('/').at(-1)]]);
   });
 
@@ -299,7 +316,7 @@ describe('remove', () => {
     addProcess(on.root, 8_000, { argv: [shim] });
     symlinkSync(`${BUNDLES}/k8s.io/${POD}`, `${on.root}/proc/8000/cwd`);
     const kill = t.mock.method(process, 'kill', () => forget(on));
-    await remove(on.node, false);
+    await remove(on.node, KEEP);
     const killed = kill.mock.calls.map((call) => call.arguments);
     assert.deepEqual([killed, on.said.at(-1)], [[[8_000, 'SIGKILL']], GONE]);
   });
@@ -322,7 +339,7 @@ describe('remove', () => {
       for (let upgrade = 0; upgrade < upgrades; upgrade++)
         await on.install('release-2', { flags: new Map([['debug', String(upgrade)]]) });
       const end = keep(on);
-      const said = await refusal(remove(on.node, false));
+      const said = await refusal(remove(on.node, KEEP));
       assert.match(
         said,
         /^stage: Handler "runsc" is gone, and its programs are not: .*Run remove again later/,
@@ -333,7 +350,7 @@ describe('remove', () => {
         on.node.report(progress);
         if (progress.text.startsWith('waiting up to 120 s')) end();
       };
-      await remove({ ...on.node, report }, false);
+      await remove({ ...on.node, report }, KEEP);
       assert.match(on.said.at(-2) ?? '', because);
       assert.deepEqual([on.said.at(-1), on.state().files], [GONE, undefined]);
     });
@@ -353,7 +370,8 @@ describe('what was interrupted for another handler', () => {
         RunPodSandbox: (request) => {
           // The files as a kill leaves them at the first proof.
           for (const path of [CONFIG, LOADED, installJournal(OTHER.handler)])
-            if (!files.has(path)) files.set(path, on.read(path));
+            if (request.runtimeHandler !== '' && !files.has(path)) files.set(path, on.read(path));
+          if (request.runtimeHandler === '') return on.containerd.usual('RunPodSandbox', request);
           return refuses('it was killed')(request);
         },
       });
@@ -366,18 +384,23 @@ describe('what was interrupted for another handler', () => {
       assert.deepEqual(await on.journal(OTHER.handler), journal);
     });
 
-  it('is removed in the next run, if it was to be removed and no pod of it runs', async (t) => {
+  it('comes back in the next run, if it was being removed', async (t) => {
     const on = await scene(t);
     await on.install();
-    const config = on.read(CONFIG);
     await on.install('release-1', {}, OTHER);
-    await refusal(remove({ ...on.node, ...OTHER, ...FAILING }, false));
-    on.addPod(POD, OTHER.handler, SHIM);
-    assert.match(await refusal(on.install()), /^quiet: Pods of handler "runsc-canary" still run/);
-    on.containerd.sandboxes.end(POD);
+    const [config, journal] = [on.read(CONFIG), await on.journal(OTHER.handler)];
+    let files: readonly (readonly [string, string])[] = [];
+    const record: Node['report'] = ({ step }) => {
+      // The files as a kill leaves them before the proof.
+      if (step === 'restart')
+        files = [CONFIG, LOADED, installJournal(OTHER.handler)].map((path) => [path, on.read(path)]);
+    };
+    await remove({ ...on.node, ...OTHER, report: record }, KEEP);
+    for (const [path, text] of files) on.write(path, text);
+    assert.doesNotMatch(on.read(LOADED), /canary/);
     await on.install();
-    assert.match(on.said.join('\n'), /undo pass finished the removal .* of handler "runsc-canary"/);
+    assert.match(on.said.join('\n'), /undo pass took back the removal .* of handler "runsc-canary"/);
     assert.deepEqual([on.read(CONFIG), on.read(LOADED)], [config, config]);
-    assert.equal(await on.journal(OTHER.handler), undefined);
+    assert.deepEqual(await on.journal(OTHER.handler), journal);
   });
 });

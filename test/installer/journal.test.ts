@@ -16,7 +16,7 @@ import {
 import { GENERATIONS } from '../../installer/release.ts';
 
 const JOURNAL = installJournal('runsc');
-const NOTHING = { loaded: [], bundled: [] };
+const NOTHING = { named: [], bundled: [] };
 let root: string;
 
 beforeEach(async () => {
@@ -64,7 +64,7 @@ it('is of one handler', async () => {
   assert.ok(main && kvm);
   await writeJournal(root, kvm);
   await writeJournal(root, main);
-  assert.deepEqual(await readJournals(root), [main, kvm]);
+  assert.deepEqual(await readJournals(root), { journals: [main, kvm], broken: [] });
   await rename(join(root, installJournal('runsc-kvm')), join(root, installJournal('gvisor')));
   await assert.rejects(readJournal(root, 'gvisor'), /cannot be understood/);
 });
