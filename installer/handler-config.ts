@@ -388,23 +388,20 @@ function difference(before: string, after: string): string {
 }
 
 /** An edit as diff -u shows it, in one piece without context. */
-export function diffOf({ file, before, after }: Edit): string {
-  const [old, fresh] = [before ?? '', after].map((text) => (text === '' ? [] : text.split('\n'))) as [
-    string[],
-    string[],
-  ];
+export function diffOf({ file, before = '', after }: Edit): string {
+  const linesOf = (text: string) => (text === '' ? [] : text.replace(/\n$/, '').split('\n'));
+  const [old, fresh] = [linesOf(before), linesOf(after)];
+  const length = Math.min(old.length, fresh.length);
   let from = 0;
-  while (from < Math.min(old.length, fresh.length) && old[from] === fresh[from]) from += 1;
-  let to = 0;
-  while (to < Math.min(old.length, fresh.length) - from && old.at(-1 - to) === fresh.at(-1 - to)) to += 1;
-  const [removed, added] = [old, fresh].map((lines) => lines.slice(from, lines.length - to)) as [
-    string[],
-    string[],
-  ];
+  while (from < length && old[from] === fresh[from]) from += 1;
+  let rest = 0;
+  while (rest < length - from && old.at(-1 - rest) === fresh.at(-1 - rest)) rest += 1;
+  const [removed, added] = [old.slice(from, old.length - rest), fresh.slice(from, fresh.length - rest)];
+  const range = ({ length: lines }: readonly string[]) => `${lines === 0 ? from : from + 1},${lines}`;
   return [
-    `--- ${before === undefined ? '/dev/null' : file}`,
+    `--- ${before === '' ? '/dev/null' : file}`,
     `+++ ${after === '' ? '/dev/null' : file}`,
-    `@@ -${from + 1},${removed.length} +${from + 1},${added.length} @@`,
+    `@@ -${range(removed)} +${range(added)} @@`,
     ...removed.map((line) => `-${line}`),
     ...added.map((line) => `+${line}`),
   ].join('\n');

@@ -134,8 +134,10 @@ async function describe(node: Node, journal: Journal | undefined, next: Installe
         ...skipped(`would first take back what was interrupted for handler "${handler}"`),
       });
   report({ step: 'stage', ...skipped(`would install ${next.generation}`) });
-  for (const edit of await planEdits(node, await presentText(node, journal, next), next.written))
-    report({ step: 'write', ...skipped(`would change "${edit.file}":`), verbatim: diffOf(edit) });
+  for (const edit of await planEdits(node, await presentText(node, journal, next), next.written)) {
+    const verbatim = Buffer.from(diffOf(edit), 'latin1').toString();
+    report({ step: 'write', ...skipped(`would change "${edit.file}":`), verbatim });
+  }
   const restarts = await needsRestart(node, generationAt(next.generation));
   report({ step: 'restart', ...skipped(`would restart containerd: ${restarts ? 'yes' : 'no'}`) });
 }

@@ -8,7 +8,7 @@ import { type Installation, installJournal, readInstallation } from '../../agent
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
 import { addProcess } from '../agent/host/fake-process.ts';
-import { refuses } from '../agent/proof/containerd-scripts.ts';
+import { refuses, type Script } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 /** What is done to a node, and the refusal. */
@@ -138,7 +138,9 @@ describe('install', () => {
 
   it('keeps what others write meanwhile when it undoes its own, and leaves the rest to the next run', async (t) => {
     const on = await scene(t);
-    fails('', '')(on);
+    fails('', 'BEGIN')(on);
+    const restored = on.containerd.scripts.RunPodSandbox as Script;
+    on.script({ RunPodSandbox: (each) => (on.restarts() > 1 ? refuses('it ends')(each) : restored(each)) });
     const restartCommand = `echo '# meanwhile' >>.${CONFIG}; ${on.node.restartCommand}`;
     const said = await refusal(on.install('release-1', {}, { restartCommand }));
     assert.match(said, /^restart: .*could not be restored either .*: the next run tries again/);
@@ -165,10 +167,7 @@ describe('install', () => {
     const before = on.state();
     await on.install('release-1', { dryRun: true });
     assert.equal(on.said.at(-1), 'restart skipped would restart containerd: yes');
-    assert.match(
-      on.said.at(-2) ?? '',
-      /would change .*\n@@ -4,1 \+4,9 @@\n\+\n\+# BEGIN gvisor-ready runsc:/s,
-    );
+    assert.match(on.said.at(-2) ?? '', /would change .*@@ -3,0 \+4,9 @@\n\+\n\+# BEGIN gvisor-ready runsc:/s);
     assert.deepEqual(on.state(), before);
     await on.install('release-1', {}, { noRestart: true });
     assert.notEqual(on.read(CONFIG), ORIGINAL);
@@ -252,7 +251,12 @@ it('rollback goes to the generation before the last commit, and back', async (t)
   const { installed, previous } = (await on.journal()) ?? {};
   assert.deepEqual([on.read(CONFIG), installed, previous], [config, journal?.previous, journal?.installed]);
   await rollback(on.node);
-  assert.deepEqual([await on.journal(), on.restarts()], [journal, 4]);
+  const left = journal?.previous?.generation;
+  assert.deepEqual([await on.journal(), on.restarts()], [{ ...journal, left }, 4]);
+  assert.match(await refusal(on.install()), /^journal: A rollback left release-1\. .*--retry-now/);
+  rmSync(`${on.root}${left}/runsc`);
+  assert.match(await refusal(rollback(on.node)), /^stage: ".*\/runsc" is damaged or missing/);
+  assert.equal(on.restarts(), 4);
 });
 
 describe('remove', () => {

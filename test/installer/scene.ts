@@ -33,8 +33,10 @@ cd "$(dirname "$0")/.." && shift
 [ "$1" = systemctl ] && exec cat ./run/unit
 [ "$2" = config ] && exec cat ./run/defaults
 . .${DUMP}`;
-/** Prints a root file, and those that it imports. */
-const CAT = `cat .$3; for f in $(sed -n 's/^imports = //p' .$3 | tr -d '[],"'); do grep -v '^version' .$f; done; true`;
+/** Prints the root file of `--config`, and what that imports. */
+export const CAT = `cat .$3; set -f
+for f in $(sed 's/#.*//' .$3 | tr '\\n' ' ' | sed -n 's/.*imports = .\\([^]]*\\)\\].*/\\1/p' | tr '\\042\\047,' '   '); do
+set +f; grep -hv '^version' .$f; done; true`;
 const [OWN_PID, FIRST_PID, CANDIDATE_PID] = [7, 100, 9_000];
 const UID = '01234567-89ab-cdef-0123-456789abcdef';
 
@@ -111,7 +113,7 @@ export async function scene(t: TestContext) {
   const node: Node = {
     ...{ root, host, client, socket: containerd.socket, distribution: await readDistribution(host) },
     ...{ containerdConfig: CONFIG, handler: 'runsc', restartCommand: RESTART, noRestart: false, quietMs: 0 },
-    report: ({ step, state, text }) => void said.push(`${step} ${state} ${text}`),
+    report: ({ step, state, text, verbatim = '' }) => void said.push(`${step} ${state} ${text}${verbatim}`),
   };
   return {
     ...{ root, read, write, node, containerd, script, candidate, restarts, said },
