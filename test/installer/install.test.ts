@@ -18,11 +18,14 @@ const JOURNAL = installJournal('runsc');
 const KEEP = { force: false, retryNow: true };
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
+const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
+const hangs = (on: Scene) =>
+  on.script({ 'Tasks.Create': refuses('Deadline exceeded after 60.003s', status.DEADLINE_EXCEEDED) });
 const boots = (program: string) => (on: Scene) => Object.assign(on.candidate, { argv: () => [program] });
 const prints = (output: string) => (on: Scene) => Object.assign(on.candidate, { output });
 const restartsBy = (restartCommand: string | undefined) => (on: Scene) =>
@@ -89,6 +92,10 @@ describe('install', () => {
 
   const UNTOUCHED: Cases = {
     'a candidate that is no sentry': [boots('/usr/bin/runc'), /^pre-prove: .*runc", not a gVisor sandbox/],
+    'a candidate that hangs': [
+      hangs,
+      /^pre-prove: .* it hangs, and did not boot within 60 s .*\(SandboxHangs\)/,
+    ],
     'a candidate that prints nothing': [prints(''), /^pre-prove: .* ended with 0 and printed ""/],
     'a file that changes settings': [adds('[debug]\\nx = 1'), /^validate: .* more .*: debug\.x /],
     'a file that changes a handler': [adds(`${RUNC}\\nx = 1`), /^validate: .*runtimes\.runc\.options\.x /],
@@ -319,6 +326,7 @@ describe('remove', () => {
     on.containerd.sandboxes.end(POD);
     addProcess(on.root, 8_000, { argv: [shim] });
     symlinkSync(`${BUNDLES}/k8s.io/${POD}`, `${on.root}/proc/8000/cwd`);
+    addProcess(on.root, 8_001, { argv: ['sh', `/k8s.io/${POD}`], cgroup: POD_CGROUP }); // a pod's own
     const kill = t.mock.method(process, 'kill', () => forget(on));
     await remove(on.node, KEEP);
     const killed = kill.mock.calls.map((call) => call.arguments);

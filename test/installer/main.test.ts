@@ -1,11 +1,20 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { installJournal } from '../../agent/host/installation.ts';
 import { REPO } from '../../hack/paths.ts';
+
+const TEXT = '# BEGIN gvisor-ready runsc: x\n# END gvisor-ready runsc\n';
+const COMMIT = {
+  generation: '/usr/local/lib/gvisor/release-1-0123456789ab',
+  written: { file: '/etc/containerd/config.toml', text: TEXT },
+};
 
 describe('gvisor-ready-install with bad input', () => {
   const empty = mkdtempSync(join(tmpdir(), 'installer-'));
@@ -27,4 +36,26 @@ describe('gvisor-ready-install with bad input', () => {
       assert.match(failed.stderr, text);
       assert.equal('code' in failed ? failed.code : 0, code);
     });
+});
+
+it('ends what was begun when a person presses Ctrl-C, and says so', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'installer-'));
+  mkdirSync(join(root, 'run/containerd'), { recursive: true });
+  const busy = createServer();
+  busy.listen(join(root, 'run/containerd/containerd.sock'));
+  const words = [join(REPO, 'installer/main.ts'), '--root', root, 'rollback'];
+  mkdirSync(join(root, 'usr/local/lib/gvisor'), { recursive: true });
+  const journal = { format: 1, handler: 'runsc', previous: COMMIT };
+  writeFileSync(join(root, installJournal('runsc')), JSON.stringify(journal));
+  const child = spawn(process.execPath, words, { cwd: REPO });
+  t.after(() => {
+    child.kill('SIGKILL');
+    busy.close();
+    rmSync(root, { recursive: true });
+  });
+  await once(busy, 'connection');
+  child.kill('SIGINT');
+  const [text] = await once(child.stdout, 'data');
+  assert.match(String(text), /undo +SIGINT: ending what was begun/);
+  assert.equal(child.exitCode, null);
 });
