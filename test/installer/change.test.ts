@@ -10,12 +10,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { describe, it } from 'node:test';
+import { status } from '@grpc/grpc-js';
 import { installJournal } from '../../agent/host/installation.ts';
 import { takeBack } from '../../installer/change.ts';
-import { runOnHost } from '../../installer/containerd.ts';
+import { isDown, runOnHost } from '../../installer/containerd.ts';
 import { remove, rollback, stageOnly } from '../../installer/install.ts';
 import { readJournals } from '../../installer/journal.ts';
 import { type Node, patiently } from '../../installer/node.ts';
+import { HANGS, refuses } from '../agent/proof/containerd-scripts.ts';
 import { CAT, CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };
@@ -212,6 +214,16 @@ describe('programs that containerd or a person needs', () => {
     await on.install('release-1', { ...options, loseSettings: true });
     assert.match(on.said.join('\n'), lost);
   });
+});
+
+it('a containerd without its CRI plugin is down, and one that is only slow is not', async (t) => {
+  const { node, containerd, script } = await scene(t);
+  script({ Version: refuses('unknown service', status.UNIMPLEMENTED) });
+  assert.equal(await isDown(node.client), true);
+  script({ Version: HANGS });
+  assert.equal(await isDown(node.client), false);
+  await containerd.stop();
+  assert.equal(await isDown(node.client), true);
 });
 
 it('a step that takes long says every 15 s why', async (t) => {
