@@ -8,6 +8,7 @@ import {
   changedKeys,
   dumpConfig,
   dumpPresent,
+  isDown,
   isLoaded,
   restartContainerd,
 } from './containerd.ts';
@@ -70,7 +71,7 @@ export const skipped = (text: string): Line => ({ state: 'skipped', text });
 export async function make(node: Node, change: Change, first: readonly StepOf[] = []): Promise<void> {
   const { root, handler, report } = node;
   const { journal, next, containerd } = change;
-  const { pending: before, failure: _, ...kept }: Journal = journal ?? { format: 1, handler };
+  const { pending: before, failure: lately, ...kept }: Journal = journal ?? { format: 1, handler };
   const { generation, written } = next ?? journal?.installed ?? (before as Installed);
   const removes = next === undefined ? true : undefined;
   const isSame = before?.generation === generation && before.removes === removes;
@@ -80,7 +81,7 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
   };
   const record = async (news: Partial<Pending>) => {
     pending = { ...pending, ...news };
-    await writeJournal(root, { ...kept, pending });
+    await writeJournal(root, { ...kept, failure: lately, pending });
   };
   const steps = [...first, ...stepsOf(node, change, () => record({ restarts: pending.restarts + 1 }))];
   for (const step of steps) {
@@ -90,11 +91,13 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
       if (line !== undefined) report({ step: step.name, ...line });
     } catch (cause) {
       const error = cause instanceof Refusal ? cause : new Refusal(step.name, errorLine(cause), { cause });
-      if (await undo(node, steps, error)) report({ step: 'undo', ...pass('the node works as before') });
-      const failure = failureOf(journal?.failure, pending, error);
+      const left = await undo(node, steps).then(() => undefined, errorLine);
+      const what = `${errorLine(error)}. The node could not be restored either (${left}): the next run tries again`;
+      const told = left === undefined ? error : new Refusal('restart', what, { cause });
+      const failure = failureOf(lately, pending, told);
       // On a full disk the journal cannot be written either, and says what is true since the last step.
-      await writeJournal(root, { ...kept, failure }).catch(() => {});
-      throw error;
+      await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});
+      throw told;
     }
   }
   const { installed, previous, staged, left } = kept;
@@ -109,17 +112,12 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
   });
 }
 
-/** In the same order as the steps were made: containerd has to read the old text. Resolves with whether anything was undone. */
-async function undo(node: Node, steps: readonly StepOf[], error: Refusal): Promise<boolean> {
+/** In the same order as the steps were made: containerd has to read the old text. */
+async function undo(node: Node, steps: readonly StepOf[]): Promise<void> {
   let isUndone = false;
-  try {
-    for (const step of steps)
-      if (step.undo !== undefined && (await patiently(node, 'undo', step.undo))) isUndone = true;
-  } catch (cause) {
-    const message = `${errorLine(error)}. The node could not be restored either (${errorLine(cause)}): the next run tries again`;
-    throw new Refusal('restart', message, { cause });
-  }
-  return isUndone;
+  for (const step of steps)
+    if (step.undo !== undefined && (await patiently(node, 'undo', step.undo))) isUndone = true;
+  if (isUndone) node.report({ step: 'undo', ...pass('the node works as before') });
 }
 
 /**
@@ -142,23 +140,24 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
     };
     return [{ other, journal, pending, steps: stepsOf(other, change, record) }];
   });
+  const problems: unknown[] = [];
   for (const name of ['write', 'restart'])
     for (const { other, steps } of all) {
-      const step = steps.find((each) => each.name === name);
-      if (step?.undo !== undefined) await patiently(other, 'undo', step.undo);
+      const { undo } = steps.find((each) => each.name === name) ?? {};
+      // A text that somebody edited does not keep containerd down, but is no reason to restart it.
+      const isStart = problems.length === 0 || (await isDown(node.client));
+      if (undo !== undefined && isStart)
+        await patiently(other, 'undo', undo).catch((error) => problems.push(error));
     }
+  if (problems.length > 0) throw problems[0];
   for (const { journal, pending } of all) {
     const { pending: _, ...kept } = journal;
     const { handler, installed, previous, staged, failure } = kept;
     if ([installed, previous, staged, failure].every((each) => each === undefined))
       await removeJournal(node.root, handler);
     else await writeJournal(node.root, kept);
-    const what = pending.removes
-      ? installed === undefined
-        ? 'finished the removal'
-        : 'took back the removal'
-      : 'took back the installation';
-    const text = `${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
+    const what = pending.removes ? 'removal' : 'installation';
+    const text = `took back the ${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
     node.report({ step: 'undo', ...pass(text) });
   }
 }
@@ -231,7 +230,9 @@ function stepsOf(
         );
       },
       undo: async (because) => {
-        const reload = { wanted: last && generationAt(last.generation), recordRestart };
+        // On a full disk it is not counted.
+        const record = () => recordRestart().catch(() => {});
+        const reload = { wanted: last && generationAt(last.generation), recordRestart: record };
         // A containerd that does not respond is restarted at once, and a node that is never quiet is restored all the same.
         const { text } = await loadQuietly(node, containerd, reload, because).catch(() =>
           load(node, containerd, reload, because),

@@ -49,16 +49,24 @@ export async function preflight(
   journal: Journal | undefined,
   takeOver = false,
 ): Promise<Preflight> {
+  return patiently(node, 'check', (because) => inspect(node, { journal, takeOver, because }));
+}
+
+type Inspection = {
+  readonly journal: Journal | undefined;
+  readonly takeOver: boolean;
+  readonly because: Because;
+};
+
+async function inspect(node: Node, { journal, takeOver, because }: Inspection): Promise<Preflight> {
   const { root, client, distribution, containerdConfig, report } = node;
   refuseDistribution(distribution);
   await refuseKernel(node);
   await refuseDisk(root);
-  const status = await patiently(node, 'check', (because) => patientStatus(client, because)).catch(
-    (cause) => {
-      const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
-      throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
-    },
-  );
+  const status = await patientStatus(client, because).catch((cause) => {
+    const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
+    throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
+  });
   const containerd = await findContainerd(root, client);
   if (containerd.program.startsWith('/snap/'))
     throw new Refusal(
