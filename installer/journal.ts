@@ -96,8 +96,8 @@ async function refuseOpenDirectory(root: string): Promise<void> {
   const directory = dirname(installJournal(''));
   const seen = await lstat(join(root, directory)).catch(() => undefined);
   if (seen === undefined) return;
-  const isOwn = seen.isDirectory() && seen.uid === process.geteuid?.() && (seen.mode & 0o022) === 0;
-  if (isOwn) return;
+  const isOwn = [0, process.geteuid?.()].includes(seen.uid);
+  if (seen.isDirectory() && isOwn && (seen.mode & 0o022) === 0) return;
   const what = `"${directory}" is not a directory that only root can write`;
   throw new Refusal('journal', `${what}. See who made it, then chown and chmod it, or move it away`);
 }

@@ -76,7 +76,8 @@ async function refuseYoungFiles({ root, host }: Node, { containerd, config }: Pr
   const ageSeconds = upSeconds - parseProcessStat(ticks ?? '').startTicks / TICKS_PER_SECOND;
   const startedMs = Date.now() - ageSeconds * 1_000;
   for (const file of config.files) {
-    const { mtimeMs } = await stat(join(root, file));
+    const local = await host.localPath(file);
+    const { mtimeMs } = await stat(local ?? join(root, file));
     // The installer keeps this time in the files of others.
     if (mtimeMs < startedMs + SLACK_MS || isOwnText((await contentOf(root, file)) ?? '')) continue;
     refuseChange(`"${file}" was changed after containerd started, at ${new Date(mtimeMs).toISOString()}`);

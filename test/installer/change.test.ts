@@ -111,27 +111,29 @@ describe('a change of containerd', () => {
 });
 
 describe('what an interrupted run has left', () => {
-  it('goes before containerd starts, if it is down', async (t) => {
-    const on = await scene(t);
-    await on.install();
-    const text = on.read(CONFIG);
-    let journal = '';
-    const report: Node['report'] = ({ step }) => {
-      if (step === 'write') journal = on.read(installJournal('runsc'));
-    };
-    await on.install('release-2', {}, { report });
-    on.write(installJournal('runsc'), journal.replace('"step": "quiet"', '"step": "write"'));
-    await on.containerd.stop();
-    const starting = setInterval(() => {
-      if (on.restarts() === 3) void on.containerd.start().then(() => clearInterval(starting));
-    }, 5);
-    const { journals } = await readJournals(on.root);
-    await takeBack(on.node, journals);
-    clearInterval(starting);
-    assert.deepEqual([on.read(LOADED), on.read(CONFIG)], [text, text]);
-    const { pending, installed } = (await on.journal()) ?? {};
-    assert.deepEqual([pending, installed?.written.text], [undefined, text.slice(ORIGINAL.length)]);
-  });
+  for (const isEdited of [false, true])
+    it(`${isEdited ? 'does not keep containerd down if somebody edited it' : 'goes before containerd starts'}`, async (t) => {
+      const on = await scene(t);
+      await on.install();
+      const text = on.read(CONFIG);
+      let journal = '';
+      const report: Node['report'] = ({ step }) => {
+        if (step === 'write') journal = on.read(installJournal('runsc'));
+      };
+      await on.install('release-2', {}, { report });
+      on.write(installJournal('runsc'), journal);
+      if (isEdited) on.write(CONFIG, on.read(CONFIG).replace('runsc.toml', 'x.toml'));
+      await on.containerd.stop();
+      const starting = setInterval(() => {
+        if (on.restarts() === 3) void on.containerd.start().then(() => clearInterval(starting));
+      }, 5);
+      const said = await refusal(takeBack(on.node, (await readJournals(on.root)).journals));
+      clearInterval(starting);
+      const { pending } = (await on.journal()) ?? {};
+      if (isEdited) assert.match(said, /^write: .* is not the one that was written there:.*\+.*x\.toml/s);
+      else assert.deepEqual([said, on.read(LOADED), on.read(CONFIG)], ['nothing was refused', text, text]);
+      assert.deepEqual([on.restarts(), pending === undefined], [3, !isEdited]);
+    });
 
   it('is left alone if the journal names a file that is none of containerd', async (t) => {
     const on = await scene(t);
