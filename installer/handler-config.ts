@@ -264,7 +264,7 @@ async function planEdit(
     const message =
       found === undefined
         ? `The text of gvisor-ready is gone from "${file}": something rewrote the file, and would do so again. Let it write the handler itself, or stop it; then remove and install`
-        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found)}\nRestore or remove it, and try again`;
+        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${diffOf({ file, before: old?.text, after: found })}\nRestore or remove it, and try again`;
     throw new Refusal('write', message);
   }
   if ((await lstat(join(root, file)).catch(() => undefined))?.isSymbolicLink()) {
@@ -376,15 +376,6 @@ export async function contentOf(root: string, file: string): Promise<string | un
     if (error.code === 'ENOENT') return undefined;
     throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
   });
-}
-
-/** Lines of both texts that the other lacks, as a diff shows them. */
-function difference(before: string, after: string): string {
-  const [old, fresh] = [before, after].map((text) => text.split('\n').filter((line) => line.trim() !== ''));
-  return [
-    ...(old ?? []).filter((line) => !fresh?.includes(line)).map((line) => `- ${line}`),
-    ...(fresh ?? []).filter((line) => !old?.includes(line)).map((line) => `+ ${line}`),
-  ].join('\n');
 }
 
 /** An edit as diff -u shows it, in one piece without context. */
