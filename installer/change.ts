@@ -220,8 +220,7 @@ function stepsOf(
     {
       name: 'restart',
       do: async (because) => {
-        const reload = { wanted, recordRestart };
-        const { text, ended } = await loadQuietly(node, containerd, reload, because);
+        const { text, ended } = await load(node, containerd, { wanted, recordRestart }, because);
         if (ended.length === 0) return text;
         const pods = ended.slice(0, 5).join(', ');
         throw new Refusal(
@@ -230,13 +229,9 @@ function stepsOf(
         );
       },
       undo: async (because) => {
-        // On a full disk it is not counted.
-        const record = () => recordRestart().catch(() => {});
-        const reload = { wanted: last && generationAt(last.generation), recordRestart: record };
-        // A containerd that does not respond is restarted at once, and a node that is never quiet is restored all the same.
-        const { text } = await loadQuietly(node, containerd, reload, because).catch(() =>
-          load(node, containerd, reload, because),
-        );
+        const before = last && generationAt(last.generation);
+        const reload = { wanted: before, recordRestart, isUrgent: true };
+        const { text } = await load(node, containerd, reload, because);
         if (text.state === 'pass') {
           isTouched = true;
           node.report({ step: 'undo', ...text });
@@ -349,34 +344,34 @@ export async function needsRestart(
   return !noRestart && !(await isLoaded(client, handler, wanted));
 }
 
-/** What containerd is to load, and what counts its restarts. */
-type Reload = { readonly wanted: Generation | undefined; readonly recordRestart: () => Promise<void> };
+type Reload = {
+  readonly wanted: Generation | undefined;
+  readonly recordRestart: () => Promise<void>;
+  /** Restarts also a containerd that does not respond, on a node that is never quiet, and if the journal cannot be written. */
+  readonly isUrgent?: boolean;
+};
 
-/** Waits for a quiet moment again, just before {@link load}: the agent has seen the edited file, and boots a sandbox. */
-async function loadQuietly(
-  node: Node,
-  containerd: Change['containerd'],
-  reload: Reload,
-  because: Because,
-): ReturnType<typeof load> {
-  if (await needsRestart(node, reload.wanted)) await waitForQuiet(node, because);
-  return load(node, containerd, reload, because);
-}
-
-/** Restarts containerd if it has not loaded what is wanted; resolves with the pods that do not run any more. */
+/**
+ * Restarts containerd if it has not loaded what is wanted, in a moment that is quiet still: the agent has seen the edited
+ * file, and boots a sandbox. Resolves with the pods that do not run any more.
+ */
 async function load(
   node: Node,
   containerd: Change['containerd'],
-  { wanted, recordRestart }: Reload,
+  { wanted, recordRestart, isUrgent = false }: Reload,
   because: Because,
 ): Promise<{ readonly text: Line; readonly ended: readonly string[] }> {
   const { client, handler } = node;
   const skip = (text: string) => ({ text: skipped(text), ended: [] });
+  const unlessUrgent = (error: unknown) => {
+    if (!isUrgent) throw error;
+  };
   if (node.noRestart) return skip('containerd loads it when it starts next (--no-restart)');
-  if (await isLoaded(client, handler, wanted).catch(() => false))
-    return skip('containerd has loaded it already');
+  const isThere = await isLoaded(client, handler, wanted).catch(unlessUrgent);
+  if (isThere) return skip('containerd has loaded it already');
+  if (isThere === false) await waitForQuiet(node, because).catch(unlessUrgent);
   const before = await runningPods(client).catch(() => new Map<string, string>());
-  await recordRestart();
+  await recordRestart().catch(unlessUrgent);
   const awayMs = await restartContainerd(node, containerd, because);
   const ready = await client.listSandboxes('SANDBOX_READY');
   const ended = [...before].filter(([id]) => !ready.some((each) => each.id === id)).map(([, name]) => name);

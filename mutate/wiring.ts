@@ -75,8 +75,8 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['installer/install.ts', '    refuseLeft(journal, generation);\n', ''],
     [
       'installer/change.ts',
-      '      await writeJournal(root, { ...kept, failure }).catch(() => {});',
-      '      await writeJournal(root, { ...kept, failure });',
+      '      await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});',
+      '      await writeJournal(root, { ...kept, failure, ...(left && { pending }) });',
     ],
     ['installer/install.ts', "  await patiently(node, 'stage', () => removePrograms(node, force));\n", ''],
     ['installer/install.ts', '    await endDeadProbes(node);\n', ''],
