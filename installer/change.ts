@@ -171,6 +171,7 @@ function stepsOf(
   const { root, noRestart } = node;
   const last = journal?.installed;
   const wanted = next && generationAt(next.generation);
+  const texts = [next, journal?.pending, last].map((each) => each?.written);
   let edits: readonly Edit[] = [];
   let isWritten = journal?.pending !== undefined;
   let isTouched = false;
@@ -179,7 +180,7 @@ function stepsOf(
       name: 'validate',
       do: async () => {
         const old = await presentText(node, journal, next);
-        await removeDrafts(node, [old, next?.written]);
+        await removeDrafts(node, texts);
         edits = await planEdits(node, old, next?.written);
         if (edits.length === 0 && !(await needsRestart(node, wanted))) return undefined;
         await validate(node, containerd, edits, wanted);
@@ -210,7 +211,7 @@ function stepsOf(
       undo: async () => {
         if (!isWritten) return false;
         const now = await presentText(node, journal, next);
-        await removeDrafts(node, [now, last?.written]);
+        await removeDrafts(node, texts);
         const back = await planEdits(node, now, last?.written);
         await writeEdits(root, back);
         if (back.length > 0) isTouched = true;

@@ -65,6 +65,7 @@ describe('a change of containerd', () => {
     );
     const names = () => readdirSync(`${on.root}/etc/containerd`, { recursive: true }).sort().join();
     assert.equal(names(), 'conf.d,conf.d/50.toml,conf.d/gvisor-ready-runsc.toml,config.toml');
+    on.write('/etc/containerd/conf.d/gvisor-ready-runsc.toml.gvisor-ready-new', 'of a run that was killed');
     await remove({ ...on.node, noRestart: true }, KEEP);
     assert.equal(names(), 'conf.d,conf.d/50.toml,config.toml');
     assert.equal(on.read(CONFIG), text);
