@@ -8,21 +8,22 @@ import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
 import { partial } from './unfinished.ts';
 
-const USAGE =
-  'npm run gvisor-release -- --release 20260914.0 (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]';
+/** The release that the guides, the chart and the manifests propose. */
+export const DEFAULT_RELEASE = '20260831.0';
+const USAGE = `npm run gvisor-release -- [--release ${DEFAULT_RELEASE}] (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]`;
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
 const DOWNLOAD_MS = 10 * 60_000;
 const DIGITS = { sha256: 64, sha512: 128 } as const;
 
 export type ReleaseSource = {
-  /** Such as "20260914.0". */
+  /** Such as "20260831.0". */
   readonly release: string;
   /** Digests of the archive. */
   readonly sha256?: string | undefined;
   readonly sha512?: string | undefined;
   /** Takes the digest that the mirror publishes beside the archive: this finds a broken download, and no false one. */
   readonly trustsMirror?: boolean | undefined;
-  /** Where "release/20260914.0/…" is. */
+  /** Where "release/20260831.0/…" is. */
   readonly mirror?: string | undefined;
   /** A file instead of a download. */
   readonly archive?: string | undefined;
@@ -138,12 +139,12 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     const option = { type: 'string' } as const;
     const { values } = parseArgs({
       options: {
-        ...{ release: option, sha256: option, sha512: option, mirror: option, archive: option },
+        release: { ...option, default: DEFAULT_RELEASE },
+        ...{ sha256: option, sha512: option, mirror: option, archive: option },
         'trust-mirror': { type: 'boolean' },
       },
     });
     const { release, sha256, 'trust-mirror': trustsMirror, ...source } = values;
-    if (release === undefined) throw new UsageError(`Name the release of gVisor: ${USAGE}`);
     // An empty --sha256 is a build argument that was not given.
     const known = { ...source, release, sha256: sha256 || undefined, trustsMirror };
     await fetchRelease(join(REPO, 'dist/installer/release'), known);

@@ -7,11 +7,12 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { fetchRelease } from '../../hack/gvisor-release.ts';
+import { DEFAULT_RELEASE, fetchRelease } from '../../hack/gvisor-release.ts';
+import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { readRelease } from '../../installer/release.ts';
 
-const RELEASE = '20260914.0';
+const RELEASE = '20260914.0'; // any
 const ARCHIVE = `/release/${RELEASE}/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}/gvisor.tar.bz2`;
 const PROGRAMS = ['containerd-shim-runsc-v1', 'gvisor-bin/gvisor_sentry', 'runsc'];
 
@@ -74,6 +75,17 @@ for (const [what, source, why] of [
     const target = join(directory, 'refused');
     await assert.rejects(fetchRelease(target, { release: RELEASE, mirror, ...source }), why);
     assert.deepEqual(await readdir(directory), before);
+  });
+
+for (const file of [
+  ...['README.md', 'docs/install.md', 'docs/operations.md', 'hack/kind-with-gvisor.sh'],
+  ...['installer/Dockerfile', 'charts/gvisor-ready/values.yaml', 'charts/gvisor-ready/README.md'],
+  'manifests/components/install/kustomization.yaml',
+])
+  it(`is the release that ${file} proposes`, async () => {
+    const text = await readFile(join(REPO, file), 'utf8');
+    const proposed = text.match(/(?<=RELEASE=|GVISOR=|--release |[:-]0\.1\.0-|newTag: 0\.1\.0-)\d{8}\.\d+/g);
+    assert.deepEqual([...new Set(proposed)], [DEFAULT_RELEASE]);
   });
 
 it('refuses an archive without a shim', async () => {
