@@ -1,34 +1,12 @@
-import timers from 'node:timers/promises';
 import { type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
 import { readContainerdConfig } from '../agent/containerd/config.ts';
 import { readContainerdFiles } from '../agent/containerd/config-files.ts';
 import { isProbe } from '../agent/proof/sandbox.ts';
-import { readRunscConfig } from '../agent/runsc/config.ts';
-import { Bundles } from '../agent/sandboxes/bundles.ts';
-import { killBundle, proveCandidate } from './candidate.ts';
-import {
-  type Change,
-  make,
-  needsRestart,
-  pass,
-  presentText,
-  refuseRetry,
-  type StepOf,
-  skipped,
-  takeBack,
-} from './change.ts';
-import { dumpPresent, findContainerd, isLoaded, loadedPaths } from './containerd.ts';
-import { isNamed, namedInFiles, removeUnusedGenerations, usersOf } from './generations.ts';
-import {
-  diffOf,
-  foundIn,
-  planEdits,
-  planHandler,
-  planInPlace,
-  planTakeOver,
-  readOtherFiles,
-  refuseOtherFiles,
-} from './handler-config.ts';
+import { proveCandidate } from './candidate.ts';
+import { make, takeBack } from './change.ts';
+import { dumpPresent, findContainerd, isLoaded } from './containerd.ts';
+import { diffOf, foundIn, planEdits } from './edits.ts';
+import { planHandler, readOtherFiles, refuseOtherFiles } from './handler-config.ts';
 import {
   type Installed,
   type Journal,
@@ -38,15 +16,15 @@ import {
   type Written,
   writeJournal,
 } from './journal.ts';
-import { type Node, patiently, Refusal, seconds } from './node.ts';
+import { type Line, type Node, pass, patiently, Refusal, type StepOf, seconds, skipped } from './node.ts';
 import { type Preflight, preflight } from './preflight.ts';
+import { removePrograms, removeUnused } from './programs.ts';
 import { type Generation, generationAt, generationOf, readRelease, refuseDamage, stage } from './release.ts';
+import { needsRestart } from './restart.ts';
+import { refuseRetry } from './retry.ts';
 import { refuseRisks } from './risks.ts';
-
-/** On a busy node the last pods, and a probe of the agent that began before the handler went, take long to end. */
-const ENDING_MS = 120_000;
-const ENDING_POLL_MS = 2_000;
-const BUNDLES_MS = 20_000;
+import { type Change, presentText } from './steps.ts';
+import { planInPlace, planTakeOver, refuseLoss } from './take-over.ts';
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */
@@ -118,7 +96,7 @@ async function change(
   report({ step: 'commit', ...pass(text) });
 }
 
-async function preProve({ socket, root }: Node, generation: Generation): ReturnType<StepOf['do']> {
+async function preProve({ socket, root }: Node, generation: Generation): Promise<Line> {
   const { bootMs } = await proveCandidate(socket, { root, generation });
   return pass(`${generation.release} booted beside the handler in ${seconds(bootMs)}, and ran a program`);
 }
@@ -148,59 +126,6 @@ function refuseLeft(journal: Journal | undefined, { directory, release }: Genera
   const next = 'Install another release, or this one with --retry-now';
   throw new Refusal('journal', `A rollback left ${release}. ${next}`);
 }
-
-/** Names the settings of a handler that is taken over which the new one will not have. */
-async function refuseLoss(
-  { host, handler, report }: Node,
-  {
-    seen: { foreign, config },
-    flags,
-    isAccepted,
-  }: { readonly seen: Preflight; readonly flags: ReadonlyMap<string, string>; readonly isAccepted: boolean },
-): Promise<void> {
-  const runtime = config.runtimes.get(handler);
-  if (foreign === undefined || runtime === undefined) return;
-  const settings = {
-    pod_annotations: runtime.podAnnotations.join(),
-    snapshotter: runtime.snapshotter,
-    base_runtime_spec: runtime.baseRuntimeSpec,
-    cni_conf_dir: runtime.cniConfDir,
-  };
-  const file = runtime.options.ConfigPath;
-  const old = typeof file === 'string' ? (await readRunscConfig(host, file)).flags : [];
-  const lost = [
-    ...Object.entries(settings).flatMap(([key, value]) => (value === '' ? [] : `${key} = ${value}`)),
-    ...[...old].flatMap(([flag, value]) => (flags.has(flag) ? [] : `--flag ${flag}=${value}`)),
-  ];
-  if (lost.length === 0) return;
-  const text = `The handler "${handler}" in "${foreign}" has settings that would be lost: ${lost.join(', ')}`;
-  if (isAccepted) return report({ step: 'check', ...skipped(text) });
-  throw new Refusal('check', `${text}. Give the flags again; --lose-settings gives the rest up`);
-}
-
-/**
- * Removes the generations that nothing needs, and resolves with those that only sandboxes need: pods that run, or what is
- * ending. Removes nothing and resolves with undefined if containerd does not say what it needs.
- */
-async function removeUnused({ root, host, client, containerdConfig }: Node): Promise<Remaining | undefined> {
-  try {
-    const loaded = loadedPaths(await client.status());
-    const named = [...loaded, ...(await namedInFiles(host, containerdConfig))];
-    const sandboxes = await client.listSandboxes('all');
-    const pods = sandboxes.filter((each) => each.state === 'SANDBOX_READY' && !isProbe(each));
-    // A restart of containerd can leave a bundle without a sandbox, which nothing needs (seen on 2.4.2).
-    const read = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
-    const bundles = (read ?? []).filter(({ id }) => sandboxes.some((each) => each.id === id));
-    const programsOf = (of: typeof bundles) => of.flatMap(({ program }) => program ?? []);
-    const used = await removeUnusedGenerations(root, { named, bundled: programsOf(bundles) });
-    const running = programsOf(bundles.filter(({ id }) => pods.some((pod) => pod.id === id)));
-    return { used, ending: used.filter((directory) => !isNamed(directory, running)) };
-  } catch {
-    return undefined;
-  }
-}
-
-type Remaining = { readonly used: readonly string[]; readonly ending: readonly string[] };
 
 /** Copies a release's programs to the node, for systems that bring the handler themselves. They stay until it is removed. */
 export async function stageOnly(
@@ -305,54 +230,6 @@ async function refuseLeftovers(node: Node): Promise<void> {
     const message = `"${path}" has the handler "${handler}" of this program, and the journal is gone. ${next}`;
     throw new Refusal('journal', message);
   }
-}
-
-/**
- * Removes the programs that no other handler and no pod needs, once the sandboxes that are ending have ended; throws a
- * {@link Refusal} if that takes too long. With `force` it does not wait, and says which programs stay.
- */
-async function removePrograms(node: Node, force: boolean): Promise<void> {
-  const say = (text: string) => node.report({ step: 'stage', state: 'skipped', text });
-  const { broken } = await readJournals(node.root);
-  if (broken.length > 0) return say(`the programs stay, because they may be needed: ${broken[0]?.message}`);
-  if (node.noRestart) say('programs that containerd has loaded stay: the next run removes them');
-  const deadlineMs = performance.now() + ENDING_MS;
-  for (let poll = 0; ; poll++) {
-    await endDeadProbes(node);
-    const left = await removeUnused(node);
-    if (force || left?.ending.length === 0) {
-      if (left === undefined)
-        say('the programs stay, because containerd does not say which it needs: delete them later');
-      for (const directory of left?.used ?? [])
-        say(`${directory} stays, because sandboxes need it: delete it once they have ended`);
-      return;
-    }
-    const because = await whyNotGone(node, left);
-    if (performance.now() > deadlineMs) {
-      const next = 'Run remove again later; kubectl gvisor-ready why node/NODE says what does not end';
-      const message = `Handler "${node.handler}" is gone, and its programs are not: ${because}. ${next}`;
-      throw new Refusal('stage', message);
-    }
-    if (poll === 0) say(`waiting up to ${ENDING_MS / 1_000} s: ${because}`);
-    await timers.setTimeout(ENDING_POLL_MS);
-  }
-}
-
-/**
- * Kills what is left of probes that do not run. containerd cannot remove one that it was creating when it ended: the shim
- * says for ever that its container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
- */
-async function endDeadProbes({ root, client }: Node): Promise<void> {
-  const dead = await client.listSandboxes('SANDBOX_NOTREADY').catch(() => []);
-  for (const probe of dead.filter(isProbe)) await killBundle(root, `/k8s.io/${probe.id}`);
-}
-
-async function whyNotGone({ root }: Node, left: Remaining | undefined): Promise<string> {
-  if (left === undefined) return 'containerd does not say which programs it needs';
-  const users = await usersOf(root, left.ending.map(generationAt));
-  const what =
-    users.length === 0 ? 'a record of containerd' : `process ${users.map(({ pid }) => pid).join(', ')}`;
-  return `sandboxes that have ended still run ${left.ending.join(' and ')} (${what})`;
 }
 
 async function refusePods({ client, handler }: Node): Promise<void> {

@@ -88,3 +88,19 @@ export async function patiently<T>(
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(2)} s`;
 }
+
+/** What a step says of itself. */
+export type Line = Pick<Progress, 'state' | 'text'>;
+
+/**
+ * One step of a change. `do` says what was done; `undo` makes it as it was before the change, however far `do` came, and
+ * resolves with whether there was anything to undo.
+ */
+export type StepOf = {
+  readonly name: Step;
+  readonly do: (because: Because) => Promise<Line | undefined>;
+  readonly undo?: (because: Because) => Promise<boolean>;
+};
+
+export const pass = (text: string): Line => ({ state: 'pass', text });
+export const skipped = (text: string): Line => ({ state: 'skipped', text });

@@ -6,7 +6,8 @@ import type { TomlTable } from '../agent/containerd/toml.ts';
 import { parseProcessStat } from '../agent/host/process.ts';
 import { TICKS_PER_SECOND } from '../agent/sandboxes/processes.ts';
 import { type ContainerdProcess, runOnHost } from './containerd.ts';
-import { contentOf, defaultHandlerIn, isOwnText } from './handler-config.ts';
+import { contentOf, isOwnText } from './edits.ts';
+import { defaultHandlerIn } from './handler-config.ts';
 import { type Node, Refusal } from './node.ts';
 import { isGenerationPath } from './release.ts';
 

@@ -42,7 +42,7 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['agent/handler.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
   ],
   'test/installer/install.test.ts': [
-    ['installer/change.ts', '    if (foreign.length > 0) {', '    if (foreign.length > 99) {'],
+    ['installer/validate.ts', '    if (foreign.length > 0) {', '    if (foreign.length > 99) {'],
     [
       'installer/containerd.ts',
       '    return textOf(before) === textOf(after) ? [] : [path];',
@@ -63,13 +63,13 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['installer/preflight.ts', '  if (bavail * bsize >= FREE_BYTES) return;', '  return;'],
     ['installer/preflight.ts', '  if (foreign !== undefined && !takeOver) {', '  if (false) {'],
     ['installer/install.ts', '  if (pods.length === 0) return;', '  return;'],
-    ['installer/change.ts', '        await writeEdits(root, back);\n', ''],
+    ['installer/steps.ts', '        await writeEdits(root, back);\n', ''],
     [
-      'installer/change.ts',
+      'installer/steps.ts',
       '        const seen = await proveHandler(node, because);\n',
       "        const seen = '';\n",
     ],
-    ['installer/change.ts', '        if (ended.length === 0) return text;\n', '        return text;\n'],
+    ['installer/steps.ts', '        if (ended.length === 0) return text;\n', '        return text;\n'],
     ['installer/quiet.ts', "restart.state === 'safe' ? unanswered(observation) : restart.because;", '[];'],
     ['installer/install.ts', '    refuseRetry(journal, { generation: directory });\n', ''],
     ['installer/install.ts', '    refuseLeft(journal, generation);\n', ''],
@@ -79,11 +79,11 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
       '      await writeJournal(root, { ...kept, failure, ...(left && { pending }) });',
     ],
     ['installer/install.ts', "  await patiently(node, 'stage', () => removePrograms(node, force));\n", ''],
-    ['installer/install.ts', '    await endDeadProbes(node);\n', ''],
+    ['installer/programs.ts', '    await endDeadProbes(node);\n', ''],
     ['installer/install.ts', '  if (!options.dryRun) await takeBackOthers(node);\n', ''],
   ],
   'test/installer/change.test.ts': [
-    ['installer/change.ts', '        await validate(node, containerd, edits, wanted);\n', ''],
+    ['installer/steps.ts', '        await validate(node, containerd, edits, wanted);\n', ''],
     [
       'installer/change.ts',
       "  for (const name of ['write', 'restart'])",
@@ -91,7 +91,7 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ],
     ['installer/preflight.ts', '  if (journal !== undefined) await refuseOtherFiles(node, journal);\n', ''],
     ['installer/generations.ts', '  if (broken.length > 0) return [];\n', ''],
-    ['installer/install.ts', '  const named = [...loaded, ', '  const named = ['],
+    ['installer/programs.ts', '  const named = [...loaded, ', '  const named = ['],
   ],
   'test/installer/risks.test.ts': [
     [
@@ -99,9 +99,9 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
       '  if (await needsRestart(node, generation)) await refuseRisks(node, seen);\n  await refuseLoss',
       '  await refuseLoss',
     ],
-    ['installer/change.ts', "        await proveRunc(node, 'quiet', because, node.quietMs);\n", ''],
+    ['installer/steps.ts', "        await proveRunc(node, 'quiet', because, node.quietMs);\n", ''],
     [
-      'installer/change.ts',
+      'installer/retry.ts',
       '  const isGivenUp = tries >= MAX_TRIES && restarts > 0;',
       '  const isGivenUp = false;',
     ],
