@@ -37,7 +37,7 @@ export async function load(
   };
   if (node.noRestart) return skip('containerd loads it when it starts next (--no-restart)');
   const isThere = await isLoaded(client, handler, wanted).catch(unlessUrgent);
-  if (isThere) return skip('containerd has loaded it already');
+  if (isThere) return skip(`containerd has ${wanted === undefined ? 'not loaded it' : 'loaded it already'}`);
   if (isThere === false) await waitForQuiet(node, because).catch(unlessUrgent);
   const before = await runningPods(client).catch(() => new Map<string, string>());
   await recordRestart().catch(unlessUrgent);

@@ -80,11 +80,9 @@ export function stepsOf(
       do: async (because) => {
         const { text, ended } = await load(node, containerd, { wanted, recordRestart }, because);
         if (ended.length === 0) return text;
-        const pods = ended.slice(0, 5).join(', ');
-        throw new Refusal(
-          'restart',
-          `${ended.length} pods that ran before the restart do not run now: ${pods}`,
-        );
+        const pods = `${ended.slice(0, 5).join(', ')}${ended.length > 5 ? ', …' : ''}`;
+        const next = 'See kubectl describe pod for why, before you try again';
+        throw new Refusal('restart', `Pods that ran before the restart do not run now: ${pods}. ${next}`);
       },
       undo: async (because) => {
         const before = last && generationAt(last.generation);

@@ -193,7 +193,10 @@ describe('install', () => {
       ListContainers: () => ({ containers }),
       ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)),
     });
-    assert.match(await refusal(on.install()), /^restart: 1 pods that ran .* do not run now: eval\/pod /);
+    assert.match(
+      await refusal(on.install()),
+      /^restart: Pods that ran .* do not run now: eval\/pod\. See kubectl/,
+    );
     assert.deepEqual([on.read(CONFIG), on.restarts()], [before.config, 2]);
     const { tries, restarts } = (await on.journal())?.failure ?? {};
     assert.deepEqual([tries, restarts], [1, 2]);
