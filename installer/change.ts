@@ -104,8 +104,9 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
     if ([installed, previous, staged, failure].every((each) => each === undefined))
       await removeJournal(node.root, handler);
     else await writeJournal(node.root, kept);
-    const what = pending.removes ? 'removal' : 'installation';
-    const text = `took back the ${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
+    const verb = pending.removes && installed === undefined ? 'finished' : 'took back';
+    const what = `${verb} the ${pending.removes ? 'removal' : 'installation'}`;
+    const text = `${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
     node.report({ step: 'undo', ...pass(text) });
   }
 }

@@ -9,16 +9,15 @@ import { userNamespaces } from '../agent/checks/user-namespaces.ts';
 import { type CriClient, type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../agent/containerd/config.ts';
 import { CriError } from '../agent/containerd/error.ts';
-import type { TomlTable } from '../agent/containerd/toml.ts';
 import { RunscPrograms } from '../agent/runsc/program.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { type ContainerdProcess, dumpPresent, findContainerd, restartCommand } from './containerd.ts';
+import { dumpPresent, findContainerd, restartCommand } from './containerd.ts';
 import { foundIn } from './edits.ts';
 import { refuseOtherFiles } from './handler-config.ts';
 import type { Journal } from './journal.ts';
 import { type Because, type Node, patiently, Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
-import { refuseDefault } from './risks.ts';
+import { type Present, refuseDefault } from './risks.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
 const SUPPORTED = ['containerd', 'kind', 'AKS'];
@@ -34,12 +33,7 @@ const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
 /** What {@link preflight} saw of a node that can have gVisor. */
-export type Preflight = {
-  readonly containerd: ContainerdProcess;
-  readonly status: CriStatus;
-  readonly config: ContainerdConfig;
-  /** All settings of the present configuration, as containerd reads it. */
-  readonly dump: TomlTable;
+export type Preflight = Present & {
   /** The file with another owner's handler of the same name, which is to be taken over. */
   readonly foreign?: string | undefined;
 };

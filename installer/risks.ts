@@ -16,6 +16,7 @@ export type Present = {
   readonly containerd: ContainerdProcess;
   readonly status: CriStatus;
   readonly config: ContainerdConfig;
+  /** All settings of the present configuration, as containerd reads it. */
   readonly dump: TomlTable;
 };
 
