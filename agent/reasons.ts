@@ -14,7 +14,7 @@ const REMEDIES = {
     UserNamespacesDisabled:
       'Set user.max_user_namespaces to 256 or more with sysctl, and keep it in /etc/sysctl.d.',
     HandlerNotConfigured:
-      "Add the handler to the runtimes table of containerd's configuration and restart containerd.",
+      "Install gVisor with gvisor-ready-install, or add the handler to the runtimes table of containerd's configuration and restart containerd.",
     HandlerInIgnoredTable:
       'Move the handler to the table that this configuration version reads, then restart containerd.',
     ContainerdConfigInvalid:

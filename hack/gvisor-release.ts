@@ -8,48 +8,55 @@ import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
 import { partial } from './unfinished.ts';
 
-const USAGE =
-  'npm run gvisor-release -- --release 20260914.0 [--sha256 DIGEST] [--mirror URL | --archive FILE]';
+/** The release that the guides, the chart and the manifests propose. */
+export const DEFAULT_RELEASE = '20260831.0';
+const USAGE = `npm run gvisor-release -- [--release ${DEFAULT_RELEASE}] (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]`;
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
 const DOWNLOAD_MS = 10 * 60_000;
-
-/** gVisor's archives by release and Node's name of the architecture; no `sha256` where none is recorded. */
-type Archives = Readonly<Record<string, Readonly<Record<string, { path: string; sha256?: string }>>>>;
+const DIGITS = { sha256: 64, sha512: 128 } as const;
 
 export type ReleaseSource = {
-  /** Such as "20260914.0". */
+  /** Such as "20260831.0". */
   readonly release: string;
-  /** The archive's SHA-256, where installer/releases.json does not have it. */
+  /** Digests of the archive. */
   readonly sha256?: string | undefined;
-  /** Where the path in installer/releases.json begins. */
+  readonly sha512?: string | undefined;
+  /** Takes the digest that the mirror publishes beside the archive: this finds a broken download, and no false one. */
+  readonly trustsMirror?: boolean | undefined;
+  /** Where "release/20260831.0/…" is. */
   readonly mirror?: string | undefined;
   /** A file instead of a download. */
   readonly archive?: string | undefined;
 };
 
-/** Makes a directory with a release for the installer from gVisor's published archive, whose SHA-256 must be the known one. */
+/** Makes a directory with a release for the installer from gVisor's published archive, whose digest must be the given one. */
 export async function fetchRelease(directory: string, source: ReleaseSource): Promise<void> {
-  const { release, mirror = MIRROR, archive } = source;
-  const table = JSON.parse(await readFile(join(REPO, 'installer/releases.json'), 'utf8')) as Archives;
-  const known = table[release]?.[process.arch];
-  const expected = [known?.sha256, source.sha256].filter((digest) => digest !== undefined);
-  if (expected.length === 0)
+  const { release, mirror = MIRROR, archive, trustsMirror = false } = source;
+  if (!/^\d{8}\.\d+$/.test(release)) throw new UsageError(`"${release}" is no release of gVisor: ${USAGE}`);
+  const url = `${mirror}/release/${release}/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}/gvisor.tar.bz2`;
+  const given = (['sha256', 'sha512'] as const).filter((each) => source[each] !== undefined);
+  if (given.length === 0 && !trustsMirror)
     throw new UsageError(
-      `installer/releases.json has no SHA-256 of gVisor ${release} for ${process.arch}. Give --sha256, from a source that you trust: ${USAGE}`,
+      `Give the digest of gVisor ${release}'s archive from a source that you trust, or --trust-mirror: ${USAGE}`,
     );
-  const malformed = expected.find((digest) => !/^[0-9a-f]{64}$/.test(digest));
-  if (malformed !== undefined)
-    throw new UsageError(`"${malformed}" is no SHA-256, which has 64 hexadecimal digits.`);
-  if (archive === undefined && known === undefined)
-    throw new UsageError(
-      `installer/releases.json has no gVisor ${release} for ${process.arch}. Add it there.`,
-    );
-  const content =
-    archive === undefined ? await download(`${mirror}/${known?.path}`) : await readFile(archive);
-  const seen = createHash('sha256').update(content).digest('hex');
-  const other = expected.find((digest) => digest !== seen);
-  if (other !== undefined)
-    throw new Error(`The archive of gVisor ${release} has the SHA-256 ${seen}, and ${other} is expected`);
+  for (const each of given)
+    if (!new RegExp(`^[0-9a-f]{${DIGITS[each]}}$`).test(source[each] ?? ''))
+      throw new UsageError(`"${source[each]}" is no ${each}, which has ${DIGITS[each]} hexadecimal digits.`);
+  const content = archive === undefined ? await download(url) : await readFile(archive);
+  const published = trustsMirror
+    ? /^[0-9a-f]{128}/.exec(String(await download(`${url}.sha512`)))?.[0]
+    : undefined;
+  if (trustsMirror && published === undefined) throw new Error(`${url}.sha512 has no digest`);
+  const digestOf = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
+  for (const [algorithm, expected] of [
+    ...given.map((each) => [each, source[each]] as const),
+    ...(published === undefined ? [] : [['sha512', published] as const]),
+  ])
+    if (digestOf(algorithm) !== expected)
+      throw new Error(
+        `The archive of gVisor ${release} has the ${algorithm} ${digestOf(algorithm)}, and ${expected} is expected`,
+      );
+  if (trustsMirror) console.log(`Trusted ${mirror}. Next time give --sha256 ${digestOf('sha256')}`);
   await mkdir(dirname(directory), { recursive: true });
   const work = await mkdtemp(`${directory}-`);
   try {
@@ -130,15 +137,17 @@ export async function packBuilt(
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   try {
     const option = { type: 'string' } as const;
-    const options = { release: option, sha256: option, mirror: option, archive: option };
-    const { release, ...source } = parseArgs({ options }).values;
-    if (release === undefined) throw new UsageError(`Name the release of gVisor: ${USAGE}`);
-    // An empty --sha256 is a build argument that was not given.
-    await fetchRelease(join(REPO, 'dist/installer/release'), {
-      ...source,
-      release,
-      sha256: source.sha256 || undefined,
+    const { values } = parseArgs({
+      options: {
+        release: { ...option, default: DEFAULT_RELEASE },
+        ...{ sha256: option, sha512: option, mirror: option, archive: option },
+        'trust-mirror': { type: 'boolean' },
+      },
     });
+    const { release, sha256, 'trust-mirror': trustsMirror, ...source } = values;
+    // An empty --sha256 is a build argument that was not given.
+    const known = { ...source, release, sha256: sha256 || undefined, trustsMirror };
+    await fetchRelease(join(REPO, 'dist/installer/release'), known);
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     process.exitCode = error instanceof UsageError ? 2 : 1;

@@ -2,7 +2,7 @@
 # Creates a kind cluster whose nodes can run gVisor pods: `hack/kind-with-gvisor.sh --help`.
 set -eu
 
-RELEASE=20260914.0
+RELEASE=20260831.0
 MIRROR=https://storage.googleapis.com/gvisor/releases/release
 NAME=gvisor
 IMAGE=
@@ -15,7 +15,7 @@ published SHA-512, and the containerd handler "runsc". Needs kind, curl, tar, bz
 
 usage: hack/kind-with-gvisor.sh [--name NAME] [--release RELEASE] [--image IMAGE] [--mirror URL]
   --name     the cluster's name                                  ($NAME)
-  --release  the gVisor release, such as 20260914.0              ($RELEASE)
+  --release  the gVisor release, such as 20260831.0              ($RELEASE)
   --image    kind's node image                                   (kind's own)
   --mirror   where RELEASE/ARCH/gvisor.tar.bz2 and its .sha512 lie
              ($MIRROR)

@@ -6,6 +6,7 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import protobuf from 'protobufjs/light.js';
 import { codecOf } from '../agent/containerd/client.ts';
 import { message, repeated, withService } from '../agent/containerd/schema.ts';
+import { parseCgroups, podUidOf } from '../agent/host/process.ts';
 import { outcomeOfError } from '../agent/proof/outcome.ts';
 import { sentryFlags } from '../agent/runsc/flags.ts';
 import { listPids } from './generations.ts';
@@ -85,8 +86,10 @@ export async function proveCandidate(
   };
   const output = `/run/${id}.out`;
   const refuse = (cause: unknown): never => {
-    const text = cause instanceof Error ? cause.message : String(cause);
-    const { reason } = outcomeOfError(text) as { reason?: string };
+    const seen = cause instanceof Error ? cause.message : String(cause);
+    const isLate = seen.includes('Deadline exceeded');
+    const text = isLate ? `it hangs, and did not boot within ${BOOT_MS / 1_000} s (${seen})` : seen;
+    const { reason } = isLate ? { reason: 'SandboxHangs' } : (outcomeOfError(text) as { reason?: string });
     throw new Refusal(
       'pre-prove',
       `gVisor ${generation.release} does not boot here, so nothing was changed: ${text}. Install another release, or repair what this names`,
@@ -155,12 +158,17 @@ async function removeCandidates(containerd: ContainerdApi, root: string): Promis
   }
 }
 
-/** Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID", which only its shim, sentry and gofer do. */
+/**
+ * Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID": its shim, sentry and gofer. A pod's own process may
+ * name it too, and is left alone.
+ */
 export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {
-    const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
+    const read = (file: string) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8').catch(() => '');
+    const cmdline = await read('cmdline');
     const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
     if (!cmdline.includes(bundle) && !cwd.endsWith(bundle)) continue;
+    if (parseCgroups(await read('cgroup')).some((path) => podUidOf(path) !== undefined)) continue;
     try {
       process.kill(pid, 'SIGKILL');
     } catch {} // it has ended

@@ -1,13 +1,15 @@
-import { type ExecFileException, execFile } from 'node:child_process';
-import { readFile, readlink } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import timers from 'node:timers/promises';
-import { promisify } from 'node:util';
 import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
 import { optionOf } from '../agent/containerd/config.ts';
-import { CriError } from '../agent/containerd/error.ts';
+import { CriError, CriPluginUnavailable } from '../agent/containerd/error.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
-import { type Node, Refusal } from './node.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { type Because, type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
@@ -17,7 +19,6 @@ const BACK_MS = 120_000;
 const COMMAND_MS = 30_000;
 const CALL_MS = 2_000;
 const POLL_MS = 100;
-const MAX_OUTPUT_BYTES = 16 * 2 ** 20;
 
 /** The running containerd: its process, program, and systemd unit, if one runs it. */
 export type ContainerdProcess = {
@@ -43,13 +44,26 @@ export function unitOf(cgroup: string): string | undefined {
   return /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup)?.[1];
 }
 
-/** containerd's own view of the configuration that it would load now; throws if it would refuse it. */
+/** containerd's own view of a root file, or of its defaults without one; throws if it would refuse it. */
 export async function dumpConfig(
   root: string,
-  { program }: ContainerdProcess,
-  config: string,
+  { program }: Pick<ContainerdProcess, 'program'>,
+  config: string | undefined,
 ): Promise<TomlTable> {
-  return parseToml(await runOnHost(root, [program, '--config', config, 'config', 'dump']), config);
+  const words = config === undefined ? ['config', 'default'] : ['--config', config, 'config', 'dump'];
+  return parseToml(await runOnHost(root, [program, ...words]), config ?? 'config default');
+}
+
+/** containerd's view of its present configuration. */
+export async function dumpPresent(
+  { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
+  containerd: Pick<ContainerdProcess, 'program'>,
+): Promise<TomlTable> {
+  const isThere = await access(join(root, containerdConfig)).then(
+    () => true,
+    () => false,
+  );
+  return dumpConfig(root, containerd, isThere ? containerdConfig : undefined);
 }
 
 /** The paths of the keys whose values differ between two configurations. */
@@ -81,13 +95,9 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
-/** Files of generations that other handlers name. */
-export function loadedByOthers(
-  { runtimes }: Pick<CriStatus, 'runtimes'>,
-  handler: string,
-): readonly string[] {
-  const others = [...runtimes].filter(([name]) => name !== handler);
-  return others.flatMap(([, runtime]) =>
+/** Files of generations that the running containerd has loaded. */
+export function loadedPaths({ runtimes }: Pick<CriStatus, 'runtimes'>): readonly string[] {
+  return [...runtimes.values()].flatMap((runtime) =>
     [runtime.runtimePath, optionOf(runtime, 'ConfigPath')].filter(isGenerationPath),
   );
 }
@@ -107,12 +117,14 @@ export function restartCommand(
 export async function restartContainerd(
   node: Restartable,
   containerd: Pick<ContainerdProcess, 'unit'>,
+  because: Because,
 ): Promise<number> {
   const { root, client } = node;
   const words = restartCommand(node, containerd);
   if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
   const oldPid = await client.serverPid().catch(() => 0);
   const startedMs = performance.now();
+  because('containerd is being restarted');
   await runOnHost(root, words, RESTART_MS).catch((cause: Error) => {
     throw new Refusal('restart', `containerd did not restart: ${cause.message}`, { cause });
   });
@@ -120,7 +132,11 @@ export async function restartContainerd(
     const pid = await client.serverPid({ timeoutMs: CALL_MS });
     return pid !== oldPid && (await client.status()).runtimes.size > 0;
   };
-  while (!(await isBack().catch(() => false))) {
+  const sayWhy = (error: unknown) => {
+    because(errorLine(error));
+    return false;
+  };
+  while (!(await isBack().catch(sayWhy))) {
     if (performance.now() - startedMs > BACK_MS) {
       const message = `containerd did not respond within ${BACK_MS / 1_000} s after its restart`;
       throw new Refusal('restart', message, { reason: 'ContainerdUnreachable' });
@@ -130,32 +146,45 @@ export async function restartContainerd(
   return performance.now() - startedMs;
 }
 
-/** Starts containerd where an interrupted restart has left it stopped. One that is only slow is left alone. */
-export async function reviveContainerd(node: Restartable, unit: string | undefined): Promise<void> {
-  const isStopped = await node.client.version({ timeoutMs: CALL_MS }).then(
+/** Whether containerd does not listen, or answers without its CRI plugin. One that is only slow is not down. */
+export async function isDown(client: CriClient): Promise<boolean> {
+  return client.version({ timeoutMs: CALL_MS }).then(
     () => false,
-    (error: unknown) => error instanceof CriError && error.kind === 'unreachable',
+    (error: unknown) =>
+      error instanceof CriPluginUnavailable || (error instanceof CriError && error.kind === 'unreachable'),
   );
-  if (isStopped) await restartContainerd(node, { unit });
 }
 
 /** The namespaces of the host's first process, which this one sees in a pod with the host's PID namespace. */
 const ON_HOST = ['nsenter', '--target=1', '--mount', '--net', '--ipc', '--uts', '--cgroup', '--'];
 
-/** Runs a program of the host, in the host's namespaces, and resolves with its standard output. */
+/**
+ * Runs a program of the host, in the host's namespaces, and resolves with its standard output. It has a session of its own,
+ * so that Ctrl-C does not end a restart of containerd half way.
+ */
 export async function runOnHost(
   root: string,
   words: readonly string[],
   timeoutMs = COMMAND_MS,
 ): Promise<string> {
   const [program = '', ...args] = root === '/' ? words : [...ON_HOST, ...words];
-  const options = { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: MAX_OUTPUT_BYTES } as const;
+  const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = once(child, 'close') as Promise<[code: number | null]>;
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    child.kill('SIGKILL');
+    child.stdout.destroy(); // what it has started may hold them
+    child.stderr.destroy();
+  }, timeoutMs);
   try {
-    return (await promisify(execFile)(program, args, options)).stdout;
+    const [[code], stdout, stderr] = await Promise.all([ended, text(child.stdout), text(child.stderr)]);
+    if (code === 0) return stdout;
+    throw new Error(`ended with ${code}: ${stderr.trim().split('\n').slice(-4).join('\n')}`);
   } catch (cause) {
-    const { code, killed, stderr = '' } = cause as ExecFileException;
-    const how = killed ? `was killed after ${timeoutMs / 1_000} s` : `ended with ${code}`;
-    const tail = stderr.trim().split('\n').slice(-4).join('\n');
-    throw new Error(`"${words.join(' ')}" ${how}: ${tail}`, { cause });
+    const how = isLate ? `was killed after ${timeoutMs / 1_000} s` : errorLine(cause);
+    throw new Error(`"${words.join(' ')}" ${how}`, { cause });
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -1,5 +1,7 @@
 import { readdir, readlink, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readContainerdFiles } from '../agent/containerd/config-files.ts';
+import type { Host } from '../agent/host/host.ts';
 import { readJournals } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
 
@@ -43,19 +45,23 @@ export async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Removes the generations that no journal, unless to take it away, and none of the `loaded` files of handlers names, and
- * that no process and no `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program containerd deletes
- * a running pod when it restarts, so a generation lives as long as a pod of it.
+ * Removes the generations that no journal, unless to take it away, and none of the `named` files of handlers names, and that
+ * no process and no `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program
+ * containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it. A journal that cannot be
+ * read may name any.
  */
 export async function removeUnusedGenerations(
   root: string,
-  { loaded, bundled }: { readonly loaded: readonly string[]; readonly bundled: readonly string[] },
+  { named, bundled }: { readonly named: readonly string[]; readonly bundled: readonly string[] },
 ): Promise<readonly string[]> {
-  const kept = (await readJournals(root)).flatMap(({ installed, previous, pending }) =>
-    [installed, previous, pending?.removes ? undefined : pending].map((each) => each?.generation),
-  );
+  const { journals, broken } = await readJournals(root);
+  if (broken.length > 0) return [];
+  const kept = journals.flatMap(({ installed, previous, pending, staged = [] }) => [
+    ...[installed, previous, pending?.removes ? undefined : pending].map((each) => each?.generation),
+    ...staged,
+  ]);
   const others = (await listGenerations(root)).filter(
-    ({ directory }) => !kept.includes(directory) && !isNamed(directory, loaded),
+    ({ directory }) => !kept.includes(directory) && !isNamed(directory, named),
   );
   const users = await usersOf(root, others);
   const used = others
@@ -67,6 +73,15 @@ export async function removeUnusedGenerations(
   await rmdir(join(root, GENERATIONS)).catch(() => {}); // others may have files there
   return used;
 }
+
+/** Files of generations that containerd would load when it starts next. */
+export async function namedInFiles(host: Host, config: string): Promise<readonly string[]> {
+  const { files } = await readContainerdFiles(host, config);
+  const texts = await Promise.all(files.map(({ path }) => host.readText(path)));
+  return texts.flatMap((text) => text?.match(PATH) ?? []).filter(isGenerationPath);
+}
+
+const PATH = new RegExp(`${GENERATIONS}/[^\\s"']+`, 'g');
 
 /** Whether one of the paths leads into a generation's directory. */
 export function isNamed(directory: string, paths: readonly string[]): boolean {

@@ -1,27 +1,23 @@
-import { lstat, readFile, rm } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { posix } from 'node:path';
 import {
   type ContainerdFile,
   parseContainerdFile,
   readContainerdFiles,
 } from '../agent/containerd/config-files.ts';
 import type { ConfigRules } from '../agent/containerd/release.ts';
-import { TomlLines } from '../agent/containerd/toml.ts';
+import { type TomlTable, type TomlValue, tableAt } from '../agent/containerd/toml.ts';
 import type { Host } from '../agent/host/host.ts';
-import { draftOf, type Written, writeWhole } from './journal.ts';
+import { BLOCKS } from './edits.ts';
+import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
-import { type Generation, syncDirectory } from './release.ts';
+import type { Generation } from './release.ts';
 
-/** The blocks of handlers, with the name of each. */
-const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
-/** The block before them, with what all handlers in a file need. */
-const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
-
-/** What {@link planHandler} needs to know of containerd: its rules, and the files that it loads, the root first. */
+/** What {@link planHandler} needs to know of containerd: its rules, the files that it loads, the root first, and all settings. */
 export type ConfigPlace = {
   readonly rules: ConfigRules;
   readonly root: string;
   readonly files: readonly ContainerdFile[];
+  readonly dump: TomlTable;
 };
 
 /**
@@ -29,11 +25,11 @@ export type ConfigPlace = {
  * newer imports a directory, else a marked block in the file whose table counts. `files` have no blocks of handlers.
  */
 export function planHandler(
-  { rules, root, files }: ConfigPlace,
+  { rules, root, files, dump }: ConfigPlace,
   handler: string,
   generation: Generation,
 ): Written {
-  const target = fileOf({ rules, root, files });
+  const target = fileOf({ rules, files });
   const version = target?.version ?? (rules === '1.x' ? 2 : 3);
   if (version < 2) {
     const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
@@ -47,9 +43,9 @@ export function planHandler(
   const isNew = directory !== undefined || target === undefined;
   const head = [
     ...(isNew ? [`version = ${version}`] : []),
-    ...(needsRunc ? [`[${runtimesOf(version)}.runc]`, '  runtime_type = "io.containerd.runc.v2"'] : []),
+    ...(needsRunc ? tableLines(`${runtimesOf(version)}.runc`, runtimesIn(dump)?.get('runc')) : []),
   ];
-  const file = directory && posix.join(directory, `gvisor-ready-${handler}.toml`);
+  const file = directory && posix.join(directory, dropInOf(handler));
   return {
     file: file ?? target?.path ?? root,
     ...(head.length > 0 && { head: `${isNew ? '' : '\n'}${blockOf('gvisor-ready', head)}` }),
@@ -57,7 +53,38 @@ export function planHandler(
   };
 }
 
-function blockOf(name: string, lines: readonly string[]): string {
+function dropInOf(handler: string): string {
+  return `gvisor-ready-${handler}.toml`;
+}
+
+/** A table with all that is below it, as TOML. */
+function tableLines(name: string, table: TomlValue | undefined): readonly string[] {
+  const entries = table instanceof Map ? [...table] : [];
+  const values = entries.filter(([, value]) => !(value instanceof Map));
+  return [
+    `[${name}]`,
+    ...values.map(([key, value]) => `  ${JSON.stringify(key)} = ${JSON.stringify(value)}`),
+    ...entries.flatMap(([key, value]) =>
+      value instanceof Map ? tableLines(`${name}.${JSON.stringify(key)}`, value) : [],
+    ),
+  ];
+}
+
+/** The handlers in a configuration as containerd prints it. */
+export function runtimesIn(dump: TomlTable): TomlTable | undefined {
+  return tableAt(criIn(dump), ['runtimes']);
+}
+
+/** The handler of pods that name none. */
+export function defaultHandlerIn(dump: TomlTable): TomlValue | undefined {
+  return criIn(dump)?.get('default_runtime_name');
+}
+
+function criIn(dump: TomlTable): TomlTable | undefined {
+  return [3, 2].map((version) => tableAt(dump, ['plugins', sectionOf(version), 'containerd'])).find(Boolean);
+}
+
+export function blockOf(name: string, lines: readonly string[]): string {
   const begin = `# BEGIN ${name}: written by gvisor-ready-install, which also removes it.`;
   return [begin, ...lines, `# END ${name}`, ''].join('\n');
 }
@@ -75,7 +102,8 @@ export function handlerTable(version: number, handler: string, generation: Gener
   ];
 }
 
-function sectionOf(version: number): string {
+/** The plugin whose section has the handlers. */
+export function sectionOf(version: number): string {
   return version >= 3 ? 'io.containerd.cri.v1.runtime' : 'io.containerd.grpc.v1.cri';
 }
 
@@ -83,56 +111,8 @@ function runtimesOf(version: number): string {
   return `plugins.${JSON.stringify(sectionOf(version))}.containerd.runtimes`;
 }
 
-/**
- * The text that takes the place of another owner's handler in its file. Throws a {@link Refusal} where that is not one table
- * with its options.
- */
-export async function planTakeOver(
-  root: string,
-  file: string,
-  { handler, generation }: { readonly handler: string; readonly generation: Generation },
-): Promise<Written> {
-  const lines = ((await contentOf(root, file)) ?? '').split('\n');
-  const names = lines.map((line) => /^\s*\[([^[\]]+)\]\s*(?:#.*)?$/.exec(line)?.[1]?.replace(/["'\s]/g, ''));
-  const version = names.includes(`plugins.${sectionOf(3)}.containerd.runtimes.${handler}`) ? 3 : 2;
-  const own = `plugins.${sectionOf(version)}.containerd.runtimes.${handler}`;
-  const from = names.indexOf(own);
-  const next = names.findIndex((name, at) => at > from && !(name ?? own).concat('.').startsWith(`${own}.`));
-  let to = next < 0 ? lines.length : next;
-  // Comments above the next table belong to it.
-  while (to > from && /^\s*(#.*)?$/.test(lines[to - 1] ?? '')) to -= 1;
-  const rest = lines.toSpliced(from, to - from).join('\n');
-  const path = ['plugins', sectionOf(version), 'containerd', 'runtimes', handler];
-  if (from < 0 || new TomlLines(rest).has(path)) {
-    const what = `The handler "${handler}" in "${file}" is not one table with its options`;
-    throw new Refusal('write', `${what}. Remove it by hand, and install again`);
-  }
-  const instead = lines.slice(from, to).join('\n') + (to < lines.length ? '\n' : '');
-  return inPlace({ file, instead }, version, { handler, generation });
-}
-
-/** The next text in the place of another owner's handler, which was taken over before. */
-export function planInPlace(
-  old: Written,
-  what: { readonly handler: string; readonly generation: Generation },
-): Written {
-  return inPlace(old, old.text.includes(sectionOf(3)) ? 3 : 2, what);
-}
-
-function inPlace(
-  { file, instead }: Pick<Written, 'file' | 'instead'>,
-  version: number,
-  { handler, generation }: { readonly handler: string; readonly generation: Generation },
-): Written {
-  return {
-    file,
-    text: blockOf(`gvisor-ready ${handler}`, handlerTable(version, handler, generation)),
-    instead,
-  };
-}
-
 /** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
-function fileOf({ rules, files }: ConfigPlace): ContainerdFile | undefined {
+function fileOf({ rules, files }: Pick<ConfigPlace, 'rules' | 'files'>): ContainerdFile | undefined {
   const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
   return rules === '1.x' && last !== undefined ? last : files[0];
 }
@@ -155,90 +135,17 @@ export async function readOtherFiles(host: Host, root: string): Promise<readonly
   );
 }
 
-/** Whether containerd's file holds exactly this text. */
-export async function holds(root: string, { file, text }: Written): Promise<boolean> {
-  return ((await contentOf(root, file)) ?? '').includes(text);
-}
-
-/** The installer's text for a handler in a file, even if it was changed since; undefined where there is none. */
-export async function foundIn(
-  { root, handler }: Pick<Node, 'root' | 'handler'>,
-  file: string,
-): Promise<string | undefined> {
-  const content = (await contentOf(root, file)) ?? '';
-  return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
-}
-
-/**
- * Replaces `old`, the handler's own text in a file, by `next`; either may be absent. All else in the file keeps its bytes
- * and its mode. Throws a {@link Refusal} if the text was edited since, and loses nothing then.
- */
-export async function replaceText(
-  node: Pick<Node, 'root' | 'handler'>,
-  old: Written | undefined,
-  next: Written | undefined,
+/** Refuses a journal that names a file which is none of containerd's: it would be edited by root. */
+export async function refuseOtherFiles(
+  { host, handler, containerdConfig }: Pick<Node, 'host' | 'handler' | 'containerdConfig'>,
+  { installed, previous, pending }: Journal,
 ): Promise<void> {
-  if (old !== undefined && old.file !== next?.file) await replaceIn(node, old.file, [old, undefined]);
-  if (next !== undefined) await replaceIn(node, next.file, [old?.file === next.file ? old : undefined, next]);
-}
-
-async function replaceIn(
-  node: Pick<Node, 'root' | 'handler'>,
-  file: string,
-  [old, next]: readonly [Written | undefined, Written | undefined],
-): Promise<void> {
-  const { root } = node;
-  await rm(draftOf(join(root, file)), { force: true }); // of a run that was killed while it wrote
-  const content = await contentOf(root, file);
-  if (next !== undefined && (await holds(root, next))) return;
-  const found = await foundIn(node, file);
-  if (old === undefined ? found !== undefined : !(await holds(root, old))) {
-    if (old !== undefined && found === undefined && next === undefined) return; // removed already
-    const message =
-      found === undefined
-        ? `The text of gvisor-ready is gone from "${file}": something rewrote the file, and would do so again. Let it write the handler itself, or stop it; then remove and install`
-        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${difference(old?.text ?? '', found)}\nRestore or remove it, and try again`;
-    throw new Refusal('write', message);
+  const { files } = await readContainerdFiles(host, containerdConfig);
+  const known = [containerdConfig, ...files.map(({ path }) => path)];
+  for (const file of [installed, previous, pending].flatMap((each) => each?.written.file ?? [])) {
+    // A drop-in that is not there yet, or not any more.
+    if (known.includes(file) || posix.basename(file) === dropInOf(handler)) continue;
+    const what = `The journal of handler "${handler}" names "${file}", which is no file of containerd`;
+    throw new Refusal('journal', `${what}. Give --config if it is, or move the journal away`);
   }
-  const after = edited(content ?? '', old, next);
-  if (after === '') {
-    await rm(join(root, file), { force: true });
-    await syncDirectory(dirname(join(root, file)));
-    return;
-  }
-  const seen = await lstat(join(root, file)).catch(() => undefined);
-  if (seen?.isSymbolicLink()) {
-    const next = 'Give --config with the file that it leads to';
-    throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
-  }
-  // Read again just before, because Ansible, Puppet or nodeadm may have written meanwhile.
-  if ((await contentOf(root, file)) !== content)
-    throw new Refusal('write', `"${file}" changed while it was being edited: nothing was written. Try again`);
-  await writeWhole(join(root, file), after, seen);
-}
-
-/** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
-function edited(before: string, old: Written | undefined, next: Written | undefined): string {
-  const { head = '', text = '', instead } = next ?? {};
-  const place = old?.text ?? instead;
-  const rest = head === '' ? before : before.replace(HEAD, '');
-  if (place === undefined) return rest + head + text;
-  const after = rest.replace(place, () => (next === undefined ? (old?.instead ?? '') : head + text));
-  return after.search(BLOCKS) < 0 ? after.replace(HEAD, '') : after;
-}
-
-async function contentOf(root: string, file: string): Promise<string | undefined> {
-  return readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
-  });
-}
-
-/** Lines of both texts that the other lacks, as a diff shows them. */
-export function difference(before: string, after: string): string {
-  const [old, fresh] = [before, after].map((text) => text.split('\n').filter((line) => line.trim() !== ''));
-  return [
-    ...(old ?? []).filter((line) => !fresh?.includes(line)).map((line) => `- ${line}`),
-    ...(fresh ?? []).filter((line) => !old?.includes(line)).map((line) => `+ ${line}`),
-  ].join('\n');
 }

@@ -1,12 +1,12 @@
-import type { Stats } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { constants, type Stats } from 'node:fs';
+import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { installJournal } from '../agent/host/installation.ts';
 import { parseProcessStat } from '../agent/host/process.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { Refusal, type Step } from './node.ts';
-import { syncDirectory } from './release.ts';
+import { Refusal, STEPS, type Step } from './node.ts';
+import { GENERATIONS, syncDirectory } from './release.ts';
 
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';
@@ -38,34 +38,44 @@ export type Journal = {
   readonly installed?: Installed | undefined;
   /** The commit before it, for a rollback. */
   readonly previous?: Installed | undefined;
+  /** The generation that a person left by a rollback: only a person installs it again. */
+  readonly left?: string | undefined;
+  /** Generations that were only copied, for a configuration that something else writes. */
+  readonly staged?: readonly string[] | undefined;
   /** What is under way, or was when the installer was interrupted. */
-  readonly pending?:
-    | (Installed & {
-        readonly step: Step;
-        readonly since: string;
-        /** Whether it is taken away. */
-        readonly removes?: true | undefined;
-        /** The installer's process as the node's /proc shows it, which shows others whether it is still at work. */
-        readonly process: InstallerProcess;
-        /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
-        readonly unit?: string | undefined;
-      })
-    | undefined;
-  /** The last failure. Until `retryAt` the same generation is not tried again. */
-  readonly failure?:
-    | {
-        readonly generation: string;
-        readonly step: string;
-        readonly reason?: string | undefined;
-        readonly message: string;
-        readonly at: string;
-        readonly retryAt: string;
-      }
-    | undefined;
+  readonly pending?: Pending | undefined;
+  /** The last failure: the same is not tried again for a while. */
+  readonly failure?: Failure | undefined;
+};
+
+export type Pending = Installed & {
+  readonly step: Step;
+  readonly since: string;
+  /** Whether it is taken away. */
+  readonly removes?: true | undefined;
+  /** The installer's process as the node's /proc shows it, which shows others whether it is still at work. */
+  readonly process: InstallerProcess;
+  /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
+  readonly unit?: string | undefined;
+  /** Restarts of containerd so far. */
+  readonly restarts: number;
+};
+
+export type Failure = {
+  readonly generation: string;
+  readonly step: string;
+  readonly removes?: true | undefined;
+  readonly reason?: string | undefined;
+  readonly message: string;
+  readonly at: string;
+  /** Tries in a row that failed, and the restarts of containerd that they cost. */
+  readonly tries: number;
+  readonly restarts: number;
 };
 
 /** Reads a handler's journal, which is beside the generations; undefined where there is none. */
 export async function readJournal(root: string, handler: string): Promise<Journal | undefined> {
+  await refuseOpenDirectory(root);
   const file = installJournal(handler);
   const text = await readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
@@ -73,25 +83,102 @@ export async function readJournal(root: string, handler: string): Promise<Journa
   });
   if (text === undefined) return undefined;
   try {
-    const journal = JSON.parse(text) as Journal;
-    if (journal.format === 1 && journal.handler === handler) return journal;
+    const journal: unknown = JSON.parse(text);
+    if (isJournal(journal, handler)) return journal;
   } catch {}
   const next =
     'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is';
   throw new Refusal('journal', `The journal "${file}" cannot be understood. ${next}`);
 }
 
-/** The journals of all handlers, by name. */
-export async function readJournals(root: string): Promise<readonly Journal[]> {
+/** Its owner writes the journals, and the programs that run as root. */
+async function refuseOpenDirectory(root: string): Promise<void> {
+  const directory = dirname(installJournal(''));
+  const seen = await lstat(join(root, directory)).catch(() => undefined);
+  if (seen === undefined) return;
+  const isOwn = [0, process.geteuid?.()].includes(seen.uid);
+  if (seen.isDirectory() && isOwn && (seen.mode & 0o022) === 0) return;
+  const what = `"${directory}" is not a directory that only root can write`;
+  throw new Refusal('journal', `${what}. See who made it, then chown and chmod it, or move it away`);
+}
+
+/** The journals of all handlers, by name, and why others cannot be read. */
+export async function readJournals(root: string): Promise<{
+  readonly journals: readonly Journal[];
+  readonly broken: readonly Refusal[];
+}> {
   const names = await readdir(join(root, dirname(installJournal('')))).catch(() => []);
-  const handlers = names.flatMap((name) => /^install-(.+)\.json$/.exec(name)?.[1] ?? []);
-  const journals = await Promise.all(handlers.sort().map((handler) => readJournal(root, handler)));
-  return journals.filter((journal) => journal !== undefined);
+  const handlers = names.flatMap((name) => /^install-(.+)\.json$/.exec(name)?.[1] ?? []).sort();
+  const read = await Promise.all(
+    handlers.map((handler) =>
+      readJournal(root, handler).catch((error: unknown) => {
+        if (error instanceof Refusal) return error;
+        throw error;
+      }),
+    ),
+  );
+  return {
+    journals: read.flatMap((each) => (each === undefined || each instanceof Refusal ? [] : each)),
+    broken: read.filter((each) => each instanceof Refusal),
+  };
+}
+
+/** What a part of a journal has to be; an optional part may be absent. */
+type Check = (value: unknown) => boolean;
+
+const text = (pattern: RegExp): Check => {
+  return (value) => typeof value === 'string' && pattern.test(value);
+};
+const optional = (check: Check): Check => {
+  return (value) => value === undefined || check(value);
+};
+const fields = (checks: Readonly<Record<string, Check>>): Check => {
+  return (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries(checks).every(([key, check]) => check((value as Record<string, unknown>)[key]));
+};
+const count: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
+const time: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
+const FILE = text(/^(?:\/(?!\.\.?(?:\/|$))[^/\0\n]+)+$/);
+const GENERATION = text(new RegExp(`^${GENERATIONS}/[\\w.+~-]{1,60}-[0-9a-f]{12}$`));
+
+/** A journal's texts are blocks of this program, so that it never names another program's lines as its own. */
+function isJournal(value: unknown, handler: string): value is Journal {
+  const block = (name: string) => text(new RegExp(`^\\n?# BEGIN ${name}: .*# END ${name}\\n$`, 's'));
+  const escaped = handler.replaceAll('.', '\\.');
+  const installed = {
+    generation: GENERATION,
+    written: fields({
+      file: FILE,
+      head: optional(block('gvisor-ready')),
+      text: block(`gvisor-ready ${escaped}`),
+      instead: optional(text(/^/)),
+    }),
+  };
+  const removes = optional((value) => value === true);
+  const pending = {
+    ...{ ...installed, since: time, removes, restarts: count },
+    process: fields({ pid: count, startTicks: count }),
+    step: (value: unknown) => (STEPS as readonly unknown[]).includes(value),
+    unit: optional(text(/^[\w@.:\\-]+\.service$/)),
+  };
+  const failure = {
+    ...{ generation: GENERATION, removes, at: time, tries: count, restarts: count },
+    ...{ step: text(/^[a-z-]+$/), message: text(/^/), reason: optional(text(/^[A-Za-z]+$/)) },
+  };
+  const isJournal = fields({
+    ...{ format: (each) => each === 1, handler: (each) => each === handler, left: optional(GENERATION) },
+    ...{ installed: optional(fields(installed)), previous: optional(fields(installed)) },
+    ...{ pending: optional(fields(pending)), failure: optional(fields(failure)) },
+    staged: optional((each) => Array.isArray(each) && each.every(GENERATION)),
+  });
+  return isJournal(value);
 }
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
-  await writeWhole(join(root, installJournal(journal.handler)), `${JSON.stringify(journal, null, 2)}\n`);
+  await writeWhole(root, installJournal(journal.handler), `${JSON.stringify(journal, null, 2)}\n`);
 }
 
 export async function removeJournal(root: string, handler: string): Promise<void> {
@@ -105,40 +192,55 @@ export async function readOwnProcess(root: string): Promise<InstallerProcess> {
   return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };
 }
 
-/** Replaces a file, or creates it, in one step that survives a power loss. Mode and owner are those of `like`, if given. */
+/**
+ * Replaces a host file, or creates it, in one step that survives a power loss. Mode, owner and times are those of `like`, if
+ * given: the time of what others wrote shows whether containerd has loaded it.
+ */
 export async function writeWhole(
+  root: string,
   file: string,
-  text: string,
-  like?: Pick<Stats, 'mode' | 'uid' | 'gid'>,
+  content: string | Buffer,
+  like?: Stats,
 ): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const draft = draftOf(file);
+  const path = join(root, file);
+  const draft = draftOf(path);
   try {
-    await using handle = await open(draft, 'w', 0o600);
-    if (like !== undefined) await handle.chown(like.uid, like.gid);
-    await handle.chmod((like?.mode ?? 0o644) & 0o7777);
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    await rm(draft, { force: true }); // the disk is full
-    throw error;
+    await mkdir(dirname(path), { recursive: true, mode: 0o755 });
+    await writeDraft(draft, content, like);
+    await rename(draft, path);
+    await syncDirectory(dirname(path));
+  } catch (cause) {
+    await rm(draft, { force: true }).catch(() => {});
+    throw new Error(`Cannot write "${file}"`, { cause });
   }
-  await rename(draft, file);
-  await syncDirectory(dirname(file));
 }
 
-/** The name of a file while {@link writeWhole} writes it. */
+/** Writes a file that is not in its place yet. */
+export async function writeDraft(draft: string, content: string | Buffer, like?: Stats): Promise<void> {
+  await using handle = await open(draft, 'w', 0o600);
+  if (like !== undefined) await handle.chown(like.uid, like.gid);
+  await handle.chmod((like?.mode ?? 0o644) & 0o7777);
+  await handle.writeFile(content);
+  if (like !== undefined) await handle.utimes(like.atime, like.mtime);
+  await handle.sync();
+}
+
+/** The name of a file until it takes its place. */
 export function draftOf(file: string): string {
   return `${file}.gvisor-ready-new`;
 }
 
 /**
  * Holds the node's lock until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with
- * fcntl(2). Throws a {@link Refusal} while another installer holds it.
+ * fcntl(2), for which others would need to read it. Throws a {@link Refusal} while another installer holds it.
  */
 export async function holdLock(root: string): Promise<Disposable> {
   const file = join(root, LOCK);
   await mkdir(dirname(file), { recursive: true });
+  // Emptied, because SQLite refuses what is no database. A database without tables is empty anyway.
+  const flags = constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW;
+  await (await open(file, flags, 0o600)).close();
+  await chmod(file, 0o600);
   const database = new DatabaseSync(file);
   try {
     database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');

@@ -6,19 +6,24 @@ import { Host, localSocket } from '../agent/host/host.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
-import { sweepProbes } from './apply.ts';
 import { sweepCandidates } from './candidate.ts';
-import { reviveContainerd } from './containerd.ts';
+import { takeBack } from './change.ts';
+import { isDown } from './containerd.ts';
+import { holds } from './edits.ts';
 import { listGenerations, usersOf } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
 import { holdLock, type Journal, readJournal, readJournals } from './journal.ts';
 import { type Node, type Progress, Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
-import { generationAt, isDirectory } from './release.ts';
+import { sweepProbes } from './prove.ts';
+import { damagedFiles, generationAt, isDirectory, refuseDamage } from './release.ts';
+import { refuseRisks } from './risks.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
 const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
+
+const RETRY_NOW = 'try again what failed before its time, or a release that a rollback left';
 
 // No top-level await: the bundle is CommonJS.
 void main().then((code) => {
@@ -65,24 +70,24 @@ async function main(): Promise<number> {
   const on = (
     command: Command,
     work: (node: Node, options: Record<string, unknown>) => Promise<void>,
-    locks = true,
+    acts = true,
   ) =>
     command.action(async (options: Record<string, unknown>) => {
+      const locks = acts && options.dryRun !== true;
       code = await runCommand(program.opts<Settings>(), (node) => work(node, options), locks);
     });
   on(
     program.command('check').description('see whether this node can have gVisor; changes nothing'),
-    async (node) => {
-      await preflight(node, await readJournal(node.root, node.handler));
-    },
+    check,
     false,
   );
   on(
     withRelease(program.command('install'))
       .description('install a release, or finish or take back an interrupted installation')
       .option('--take-over', 'replace a handler of the same name that was there before', false)
-      .option('--retry-now', 'try a release again that failed within 30 minutes', false)
-      .option('--dry-run', 'print what would be done', false),
+      .option('--lose-settings', 'with --take-over: although settings of that handler are lost', false)
+      .option('--retry-now', RETRY_NOW, false)
+      .option('--dry-run', 'print what would be done, and do nothing', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),
   );
   on(program.command('rollback').description('go back to the release before'), (node) => rollback(node));
@@ -90,8 +95,9 @@ async function main(): Promise<number> {
     program
       .command('remove')
       .description('take away what was installed, and nothing else')
-      .option('--force', 'although gVisor pods run', false),
-    (node, { force }) => remove(node, force === true),
+      .option('--force', 'although gVisor pods run', false)
+      .option('--retry-now', RETRY_NOW, false),
+    (node, { force, retryNow }) => remove(node, { force: force === true, retryNow: retryNow === true }),
   );
   on(
     withRelease(program.command('stage')).description(
@@ -167,8 +173,12 @@ async function runCommand(
 ): Promise<number> {
   const { root, handler, json } = settings;
   const host = new Host(root);
-  // A pod that is deleted meanwhile has time to end what it has begun.
-  if (locks) process.on('SIGTERM', () => {});
+  // A pod that is deleted meanwhile has time to end what it has begun, as has a person who presses Ctrl-C.
+  for (const signal of locks ? (['SIGTERM', 'SIGINT'] as const) : [])
+    process.on(signal, () => {
+      const text = `${signal}: ending what was begun, because half of it would be worse`;
+      print({ step: 'undo', state: 'unknown', text }, json);
+    });
   return refusing(json, async () => {
     if (!(await isDirectory(root)))
       throw new Refusal(
@@ -193,14 +203,19 @@ async function runCommand(
       quietMs: settings.quietTimeout * 1_000,
       report: (progress: Progress) => print(progress, json),
     };
-    const pending = locks ? (await readJournals(root)).find((each) => each.pending)?.pending : undefined;
-    if (pending !== undefined && !node.noRestart) {
-      await reviveContainerd(node, pending.unit);
-      await sweepCandidates(socket, root);
-      await sweepProbes(client).catch(() => {}); // a containerd that does not respond is refused below
-    }
+    if (locks && !node.noRestart) await revive(node, distribution.containerdConfig);
     await work({ ...node, containerdConfig: await containerdConfig() });
   });
+}
+
+/** Ends what an interrupted run has left: the old text first, if containerd is down, and then it starts. */
+async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: string): Promise<void> {
+  const { journals } = await readJournals(node.root);
+  const pending = journals.filter((each) => each.pending !== undefined);
+  if (pending.length === 0) return;
+  if (await isDown(node.client)) await takeBack({ ...node, containerdConfig }, pending);
+  await sweepCandidates(node.socket, node.root);
+  await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
 }
 
 /** Runs a command, prints what it refuses, and resolves with the exit code. */
@@ -226,7 +241,8 @@ function print(progress: Progress, json: boolean): void {
         label: `${progress.step.padEnd(10)}`,
         ...screenOf(),
       }).join('\n');
-  process.stdout.write(`${text}\n`);
+  const { verbatim } = progress;
+  process.stdout.write(`${text}\n${verbatim === undefined || json ? '' : `${verbatim}\n`}`);
 }
 
 function printFailure(
@@ -240,38 +256,69 @@ function printFailure(
   process.stderr.write(`${text}\n`);
 }
 
-async function printStatus(node: Node, ofAll: boolean): Promise<void> {
-  const { root, handler, report } = node;
-  const journals = (await readJournals(root)).filter((each) => ofAll || each.handler === handler);
-  if (journals.length === 0)
-    report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
-  for (const journal of journals) reportJournal(journal, report);
-  const generations = await listGenerations(root);
-  const all = await usersOf(root, generations);
-  for (const { directory } of generations) {
-    const users = all.filter((user) => user.directory === directory);
-    report({
-      step: 'stage',
-      state: 'pass',
-      text: `${directory}: ${users.length} processes use it`,
-    });
-  }
+async function check(node: Node): Promise<void> {
+  const journal = await readJournal(node.root, node.handler);
+  const seen = await preflight(node, journal);
+  if (!node.noRestart) await refuseRisks(node, seen);
+  if (journal?.installed !== undefined)
+    await refuseDamage(node.root, generationAt(journal.installed.generation));
 }
 
-function reportJournal({ handler, installed, pending, failure }: Journal, report: Node['report']): void {
+/** Says what is installed; throws a {@link Refusal} at the end if some of it is damaged or cannot be read. */
+async function printStatus(node: Node, ofAll: boolean): Promise<void> {
+  const { root, client, handler, report } = node;
+  const { journals, broken } = await readJournals(root);
+  for (const { message } of broken) report({ step: 'undo', state: 'fail', text: message });
+  const shown = journals.filter((each) => ofAll || each.handler === handler);
+  if (shown.length === 0 && broken.length === 0)
+    report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
+  for (const journal of shown) await reportJournal(journal, node);
+  const status = await client.status().catch(() => undefined);
+  const generations = await listGenerations(root);
+  const all = await usersOf(root, generations);
+  let faults = broken.length;
+  for (const generation of generations) {
+    const { directory } = generation;
+    const damaged = await damagedFiles(root, generation);
+    faults += damaged.length;
+    const loaded = [...(status?.runtimes ?? [])].flatMap(([name, { runtimePath }]) =>
+      runtimePath === generation.shim ? name : [],
+    );
+    const isStaged = journals.some(({ staged = [] }) => staged.includes(directory));
+    const parts = [
+      `${all.filter((user) => user.directory === directory).length} processes use it`,
+      ...(status === undefined
+        ? []
+        : [loaded.length === 0 ? 'not loaded' : `loaded as ${loaded.join(', ')}`]),
+      ...(isStaged ? ['staged'] : []),
+      ...(damaged.length === 0 ? [] : [`damaged: ${damaged.join(', ')}; install that release again`]),
+    ];
+    const state = damaged.length === 0 ? 'pass' : 'fail';
+    report({ step: 'stage', state, text: `${directory}: ${parts.join('; ')}` });
+  }
+  if (faults > 0) throw new Refusal('journal', 'Not all is as it was installed: see above');
+}
+
+async function reportJournal(
+  { handler, installed, pending, failure }: Journal,
+  { root, report }: Node,
+): Promise<void> {
   if (installed !== undefined) {
-    const { release, directory } = generationAt(installed.generation);
-    const text = `handler "${handler}" runs ${release} from ${directory}, named in "${installed.written.file}"`;
-    report({ step: 'commit', state: 'pass', text });
+    const { generation, written } = installed;
+    const { release, directory } = generationAt(generation);
+    const isThere = await holds(root, written);
+    const where = isThere ? `named in "${written.file}"` : `and "${written.file}" does not name it any more`;
+    const text = `handler "${handler}" runs ${release} from ${directory}, ${where}`;
+    report({ step: 'commit', state: isThere ? 'pass' : 'fail', text });
   }
   if (pending !== undefined) {
-    const { generation, step, since } = pending;
-    const text = `handler "${handler}": an installation of ${generation} is under way or was interrupted, since ${since}`;
+    const { generation, step, since, restarts } = pending;
+    const text = `handler "${handler}": a change to ${generation} is under way or was interrupted, since ${since}, after ${restarts} restarts of containerd`;
     report({ step, state: 'fail', text });
   }
   if (failure !== undefined) {
-    const { generation, step, at, message } = failure;
-    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}: ${message}`;
+    const { generation, step, at, message, tries, restarts } = failure;
+    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}, ${tries} times with ${restarts} restarts of containerd: ${message}`;
     report({ step: 'undo', state: 'fail', text });
   }
 }

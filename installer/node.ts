@@ -28,9 +28,9 @@ export const STEPS = [
   'check',
   'stage',
   'pre-prove',
+  'validate',
   'quiet',
   'write',
-  'validate',
   'restart',
   'prove',
 ] as const;
@@ -50,13 +50,57 @@ export class Refusal extends Error {
   }
 }
 
-/** One line of progress: a step that is done, was not needed, or failed. */
+/** One line of progress: a step that is done, was not needed, failed, or goes on (`unknown`). */
 export type Progress = {
   readonly step: Step | 'commit' | 'undo';
-  readonly state: 'pass' | 'skipped' | 'fail';
+  readonly state: 'pass' | 'skipped' | 'fail' | 'unknown';
   readonly text: string;
+  /** Lines that are printed as they are, for people to copy. */
+  readonly verbatim?: string;
 };
+
+/** Says why a step goes on waiting. */
+export type Because = (cause: string) => void;
+
+const LINE_MS = 15_000;
+
+/** Runs a step, and reports every 15 s that it goes on and why. */
+export async function patiently<T>(
+  { report }: Pick<Node, 'report'>,
+  step: Progress['step'],
+  work: (because: Because) => Promise<T>,
+): Promise<T> {
+  const startedMs = performance.now();
+  let last = 'no answer yet';
+  const timer = setInterval(() => {
+    const text = `goes on since ${Math.round((performance.now() - startedMs) / 1_000)} s: ${last}`;
+    report({ step, state: 'unknown', text });
+  }, LINE_MS);
+  try {
+    return await work((cause) => {
+      last = cause;
+    });
+  } finally {
+    clearInterval(timer);
+  }
+}
 
 export function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(2)} s`;
 }
+
+/** What a step says of itself. */
+export type Line = Pick<Progress, 'state' | 'text'>;
+
+/**
+ * One step of a change. `do` says what was done; `undo` makes it as it was before the change, however far `do` came, and
+ * resolves with whether there was anything to undo.
+ */
+export type StepOf = {
+  readonly name: Step;
+  readonly do: (because: Because) => Promise<Line | undefined>;
+  readonly undo?: (because: Because) => Promise<boolean>;
+};
+
+export const pass = (text: string): Line => ({ state: 'pass', text });
+export const skipped = (text: string): Line => ({ state: 'skipped', text });

@@ -11,11 +11,13 @@ import { type ContainerdConfig, readContainerdConfig } from '../agent/containerd
 import { CriError } from '../agent/containerd/error.ts';
 import { RunscPrograms } from '../agent/runsc/program.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { type ContainerdProcess, findContainerd, restartCommand } from './containerd.ts';
-import { foundIn } from './handler-config.ts';
+import { dumpPresent, findContainerd, restartCommand } from './containerd.ts';
+import { foundIn } from './edits.ts';
+import { refuseOtherFiles } from './handler-config.ts';
 import type { Journal } from './journal.ts';
-import { type Node, Refusal } from './node.ts';
+import { type Because, type Node, patiently, Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
+import { type Present, refuseDefault } from './risks.ts';
 
 /** Distributions whose containerd reads its configuration from files that last. */
 const SUPPORTED = ['containerd', 'kind', 'AKS'];
@@ -31,10 +33,7 @@ const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
 /** What {@link preflight} saw of a node that can have gVisor. */
-export type Preflight = {
-  readonly containerd: ContainerdProcess;
-  readonly status: CriStatus;
-  readonly config: ContainerdConfig;
+export type Preflight = Present & {
   /** The file with another owner's handler of the same name, which is to be taken over. */
   readonly foreign?: string | undefined;
 };
@@ -45,11 +44,21 @@ export async function preflight(
   journal: Journal | undefined,
   takeOver = false,
 ): Promise<Preflight> {
+  return patiently(node, 'check', (because) => inspect(node, { journal, takeOver, because }));
+}
+
+type Inspection = {
+  readonly journal: Journal | undefined;
+  readonly takeOver: boolean;
+  readonly because: Because;
+};
+
+async function inspect(node: Node, { journal, takeOver, because }: Inspection): Promise<Preflight> {
   const { root, client, distribution, containerdConfig, report } = node;
   refuseDistribution(distribution);
   await refuseKernel(node);
   await refuseDisk(root);
-  const status = await patientStatus(client).catch((cause) => {
+  const status = await patientStatus(client, because).catch((cause) => {
     const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
   });
@@ -69,6 +78,12 @@ export async function preflight(
     const next = 'Give --restart-command with what restarts it, or --no-restart';
     throw new Refusal('check', `No systemd unit runs containerd here. ${next}`);
   }
+  if (journal !== undefined) await refuseOtherFiles(node, journal);
+  const dump = await dumpPresent(node, containerd).catch((cause) => {
+    const message = `containerd refuses its present configuration: ${errorLine(cause)}. Repair it first`;
+    throw new Refusal('check', message, { cause, reason: 'ContainerdConfigInvalid' });
+  });
+  refuseDefault(node.handler, dump);
   const foreign = await findForeign(node, config, journal);
   if (foreign !== undefined && !takeOver) {
     const { file, line } = foreign;
@@ -82,7 +97,7 @@ export async function preflight(
     state: 'pass',
     text: `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`,
   });
-  return { containerd, status, config, foreign: foreign?.file };
+  return { containerd, status, config, dump, foreign: foreign?.file };
 }
 
 function refuseDistribution({ name, edit }: Node['distribution']): void {
@@ -114,7 +129,7 @@ async function refuseKernel({ host, client, handler, containerdConfig, distribut
 }
 
 /** Asks again for a while: on a busy node containerd is slow, and slow is not broken. */
-async function patientStatus(client: CriClient): Promise<CriStatus> {
+async function patientStatus(client: CriClient, because: Because): Promise<CriStatus> {
   const deadlineMs = performance.now() + RESPONSE_MS;
   for (;;) {
     try {
@@ -122,6 +137,7 @@ async function patientStatus(client: CriClient): Promise<CriStatus> {
     } catch (error) {
       const isDown = error instanceof CriError && error.kind === 'unreachable';
       if (isDown || performance.now() > deadlineMs) throw error;
+      because(errorLine(error));
       await timers.setTimeout(RESPONSE_PAUSE_MS);
     }
   }
@@ -153,9 +169,17 @@ async function findForeign(
   config: ContainerdConfig,
   journal: Journal | undefined,
 ): Promise<{ readonly file: string; readonly line: number | undefined } | undefined> {
-  const { file, line } = config.runtimes.get(node.handler) ?? {};
+  const { file, line, runtimePath } = config.runtimes.get(node.handler) ?? {};
   if (file === undefined) return undefined;
-  if ((await foundIn(node, file)) === undefined) return { file, line };
+  const { generation } = journal?.installed ?? {};
+  if ((await foundIn(node, file)) === undefined) {
+    if (generation === undefined || !runtimePath?.startsWith(`${generation}/`)) return { file, line };
+    const what = `"${file}" line ${line} has the handler of this program without its marks, as a program leaves it that rewrites the file`;
+    throw new Refusal(
+      'check',
+      `${what}. Remove the table and restart nothing: pods run on. Then install again`,
+    );
+  }
   if ((journal?.installed ?? journal?.pending) !== undefined) return undefined;
   const next = 'Remove it and restart nothing: pods run on. Then install again';
   throw new Refusal('check', `"${file}" has a text of this program, and the journal is gone. ${next}`);

@@ -3,15 +3,17 @@ import { RunscPrograms } from '../agent/runsc/program.ts';
 import { judgeSandboxes, type Observation } from '../agent/sandboxes/judge.ts';
 import { SandboxScanner } from '../agent/sandboxes/scanner.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { type Node, Refusal } from './node.ts';
+import { type Because, type Node, Refusal } from './node.ts';
 
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
 
 /** Waits until a restart of containerd would leave all pods as they are; throws a {@link Refusal} that says what would not. */
-export async function waitForQuiet(node: Node): Promise<void> {
-  const { client, host, quietMs, report } = node;
+export async function waitForQuiet(
+  { client, host, quietMs }: Pick<Node, 'client' | 'host' | 'quietMs'>,
+  because: Because,
+): Promise<void> {
   const signal = AbortSignal.timeout(quietMs + SCAN_MS);
   const scanner = new SandboxScanner({
     client,
@@ -24,18 +26,18 @@ export async function waitForQuiet(node: Node): Promise<void> {
   const deadlineMs = performance.now() + quietMs;
   try {
     for (;;) {
-      const because = await whyNotQuiet(scanner, signal);
-      if (because.length === 0) break;
+      const causes = await whyNotQuiet(scanner, signal);
+      if (causes.length === 0) return;
+      because(causes.join('; '));
       if (performance.now() > deadlineMs) {
         const next = 'kubectl gvisor-ready why node/NODE says what to do; nothing was changed';
-        throw new Refusal('quiet', `A restart of containerd is not safe now: ${because.join('; ')}. ${next}`);
+        throw new Refusal('quiet', `A restart of containerd is not safe now: ${causes.join('; ')}. ${next}`);
       }
       await timers.setTimeout(PAUSE_MS);
     }
   } finally {
     scanner.close();
   }
-  report({ step: 'quiet', state: 'pass', text: 'every shim answers, and no container is being started' });
 }
 
 async function whyNotQuiet(scanner: SandboxScanner, signal: AbortSignal): Promise<readonly string[]> {

@@ -1,8 +1,21 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { Host } from '../agent/host/host.ts';
+import { readRunscConfig } from '../agent/runsc/config.ts';
 import { Refusal } from './node.ts';
 
 /** One program of a release: its path in the release's directory, and the SHA-256 of its content in hexadecimal. */
@@ -106,7 +119,7 @@ export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, stri
 
 /**
  * Installs a generation: copies its files to a temporary directory, compares their digests, syncs them to the disk and
- * renames the directory. Resolves with false if the generation was there already, its files unchanged.
+ * renames the directory. In one that is there, the files that differ are replaced one by one.
  */
 export async function stage(
   source: string,
@@ -116,44 +129,106 @@ export async function stage(
     generation,
     flags,
   }: { readonly root: string; readonly generation: Generation; readonly flags: ReadonlyMap<string, string> },
-): Promise<boolean> {
+): Promise<'new' | 'unchanged' | 'repaired'> {
   const target = join(root, generation.directory);
-  const toml = runscToml(generation, flags);
-  if (await isDirectory(target)) {
-    await verifyGeneration(root, generation, [
-      ...release.files,
-      { path: 'runsc.toml', sha256: createHash('sha256').update(toml).digest('hex') },
-    ]);
-    return false;
-  }
+  const texts = {
+    'runsc.toml': runscToml(generation, flags),
+    [MANIFEST]: `${JSON.stringify(release, null, 2)}\n`,
+  };
+  const isThere = await isDirectory(target);
+  const files = await missing(target, [
+    ...release.files,
+    ...Object.entries(texts).map(([path, text]) => ({ path, sha256: sha256(text) })),
+  ]);
+  if (files.length === 0) return 'unchanged';
+  await refuseSource(source, release);
   await mkdir(dirname(target), { recursive: true, mode: 0o755 });
   await removeUnfinished(dirname(target));
   const draft = `${dirname(target)}/${UNFINISHED}${randomUUID().slice(0, 8)}`;
   try {
-    for (const { path, sha256 } of release.files) {
+    for (const { path, sha256: wanted } of files) {
       const copy = join(draft, path);
       await mkdir(dirname(copy), { recursive: true, mode: 0o755 });
-      await copyFile(join(source, path), copy);
-      const seen = await digestOf(copy);
-      if (seen !== sha256)
-        throw new Refusal(
-          'stage',
-          `"${join(source, path)}" has the SHA-256 ${seen}, and the manifest says ${sha256}`,
-        );
-      await sync(copy, 0o755);
+      const text = texts[path as keyof typeof texts];
+      if (text === undefined) await copyFile(join(source, path), copy);
+      else await writeFile(copy, text);
+      if ((await digestOf(copy)) !== wanted)
+        throw new Refusal('stage', `"${join(source, path)}" has another SHA-256 than in the manifest`);
+      await sync(copy, text === undefined ? 0o755 : 0o644);
     }
-    await writeFile(join(draft, 'runsc.toml'), toml);
-    await writeFile(join(draft, MANIFEST), `${JSON.stringify(release, null, 2)}\n`);
-    for (const name of ['runsc.toml', MANIFEST]) await sync(join(draft, name), 0o644);
-    const directories = release.files.map(({ path }) => dirname(join(draft, path)));
-    for (const directory of new Set([...directories, draft])) await syncDirectory(directory);
-    await rename(draft, target);
+    const directories = new Set(files.flatMap(({ path }) => [dirname(path), '.']));
+    for (const directory of directories) await syncDirectory(join(draft, directory));
+    if (!isThere) await rename(draft, target);
+    for (const { path } of isThere ? files : []) {
+      await mkdir(dirname(join(target, path)), { recursive: true, mode: 0o755 });
+      await rename(join(draft, path), join(target, path));
+      await syncDirectory(dirname(join(target, path)));
+    }
     await syncDirectory(dirname(target));
-  } catch (error) {
+  } catch (cause) {
+    throw cause instanceof Refusal
+      ? cause
+      : new Error(`Cannot copy the release to "${generation.directory}"`, { cause });
+  } finally {
     await rm(draft, { recursive: true, force: true });
-    throw error;
   }
-  return true;
+  return isThere ? 'repaired' : 'new';
+}
+
+/** More than a release of gVisor has. */
+const MAX_BYTES = 2 ** 30;
+
+/** Only files are copied, because a link leads elsewhere and a pipe never ends, and no more than fits. */
+async function refuseSource(source: string, { files }: Release): Promise<void> {
+  let bytes = 0;
+  for (const { path } of files) {
+    const file = join(source, path);
+    const seen = await lstat(file).catch((error: NodeJS.ErrnoException) => error.code);
+    if (typeof seen !== 'object' || !seen.isFile())
+      throw new Refusal(
+        'stage',
+        `"${file}" of the release is not a file (${typeof seen === 'string' ? seen : 'link, pipe or device'})`,
+      );
+    bytes += seen.size;
+  }
+  if (bytes > MAX_BYTES)
+    throw new Refusal(
+      'stage',
+      `The release in "${source}" is larger than 1 GiB, which no release of gVisor is`,
+    );
+}
+
+/** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
+export async function refuseDamage(root: string, generation: Generation): Promise<void> {
+  const { directory } = generation;
+  const [file] = await damagedFiles(root, generation);
+  if (file === undefined) return;
+  const next = 'Install that release again, which repairs it';
+  throw new Refusal('stage', `"${directory}/${file}" is damaged or missing. ${next}`);
+}
+
+/** The files of a generation that are not as its release made them. */
+export async function damagedFiles(root: string, generation: Generation): Promise<readonly string[]> {
+  const at = join(root, generation.directory);
+  const manifest = await readFile(join(at, MANIFEST), 'utf8').catch(() => '');
+  let release: Release;
+  try {
+    release = parseRelease(manifest, MANIFEST);
+  } catch {
+    return [MANIFEST];
+  }
+  const { flags } = await readRunscConfig(new Host(root), generation.config);
+  const isSame = generationOf(release, flags).directory === generation.directory;
+  const toml = { path: 'runsc.toml', sha256: sha256(isSame ? runscToml(generation, flags) : '') };
+  return (await missing(at, [...release.files, toml])).map(({ path }) => path);
+}
+
+/** The files that a directory lacks, or has with another digest. */
+async function missing(directory: string, files: readonly ReleaseFile[]): Promise<readonly ReleaseFile[]> {
+  const lacks: ReleaseFile[] = [];
+  for (const file of files)
+    if ((await digestOf(join(directory, file.path)).catch(() => '')) !== file.sha256) lacks.push(file);
+  return lacks;
 }
 
 const UNFINISHED = '.unfinished-';
@@ -164,31 +239,15 @@ export async function removeUnfinished(directory: string): Promise<void> {
     if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true });
 }
 
-/** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
-async function verifyGeneration(
-  root: string,
-  generation: Generation,
-  files: readonly ReleaseFile[],
-): Promise<void> {
-  for (const { path, sha256 } of files) {
-    const file = `${generation.directory}/${path}`;
-    const seen = await digestOf(join(root, file)).catch(
-      (error: NodeJS.ErrnoException) => error.code ?? 'unreadable',
-    );
-    if (seen === sha256) continue;
-    const next = 'Move the directory away, and install again';
-    throw new Refusal(
-      'stage',
-      `"${file}" was changed since it was installed (SHA-256 ${seen}, not ${sha256}). ${next}`,
-    );
-  }
-}
-
 export async function isDirectory(path: string): Promise<boolean> {
   return stat(path).then(
     (seen) => seen.isDirectory(),
     () => false,
   );
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 async function digestOf(file: string): Promise<string> {

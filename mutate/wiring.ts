@@ -42,7 +42,7 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['agent/handler.ts', 'siblings, ownPod, turns: probes.turns }', 'siblings, ownPod }'],
   ],
   'test/installer/install.test.ts': [
-    ['installer/apply.ts', '  if (foreign.length > 0) {', '  if (foreign.length > 99) {'],
+    ['installer/validate.ts', '    if (foreign.length > 0) {', '    if (foreign.length > 99) {'],
     [
       'installer/containerd.ts',
       '    return textOf(before) === textOf(after) ? [] : [path];',
@@ -51,6 +51,11 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['installer/candidate.ts', '    await inspectSentry(root, pid);\n', ''],
     ['installer/candidate.ts', '    await requireOutput(join(root, output), exitStatus);\n', ''],
     [
+      'installer/candidate.ts',
+      "    if (parseCgroups(await read('cgroup')).some((path) => podUidOf(path) !== undefined)) continue;\n",
+      '',
+    ],
+    [
       'installer/preflight.ts',
       '      if (isDown || performance.now() > deadlineMs) throw error;',
       '      throw error;',
@@ -58,23 +63,48 @@ const EDITS: Readonly<Record<string, readonly Edit[]>> = {
     ['installer/preflight.ts', '  if (bavail * bsize >= FREE_BYTES) return;', '  return;'],
     ['installer/preflight.ts', '  if (foreign !== undefined && !takeOver) {', '  if (false) {'],
     ['installer/install.ts', '  if (pods.length === 0) return;', '  return;'],
-    ['installer/apply.ts', '  await replaceText(node, from, to?.written);\n', ''],
+    ['installer/steps.ts', '        await writeEdits(root, back);\n', ''],
     [
-      'installer/apply.ts',
-      "  await record('prove');\n  if (!node.noRestart) await prove(node);",
-      "  await record('prove');",
+      'installer/steps.ts',
+      '        const seen = await proveHandler(node, because);\n',
+      "        const seen = '';\n",
     ],
-    ['installer/apply.ts', 'filter(([id]) => !after.has(id))', 'filter(() => false)'],
+    ['installer/steps.ts', '        if (ended.length === 0) return text;\n', '        return text;\n'],
     ['installer/quiet.ts', "restart.state === 'safe' ? unanswered(observation) : restart.because;", '[];'],
-    ['installer/install.ts', '  if (!options.retryNow) refuseRetry(journal, generation);\n', ''],
+    ['installer/install.ts', '    refuseRetry(journal, { generation: directory });\n', ''],
+    ['installer/install.ts', '    refuseLeft(journal, generation);\n', ''],
+    [
+      'installer/change.ts',
+      '      await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});',
+      '      await writeJournal(root, { ...kept, failure, ...(left && { pending }) });',
+    ],
+    ['installer/install.ts', "  await patiently(node, 'stage', () => removePrograms(node, force));\n", ''],
+    ['installer/programs.ts', '    await endDeadProbes(node);\n', ''],
+    ['installer/install.ts', '  if (!options.dryRun) await takeBackOthers(node);\n', ''],
+  ],
+  'test/installer/change.test.ts': [
+    ['installer/steps.ts', '        await validate(node, containerd, edits, wanted);\n', ''],
+    [
+      'installer/change.ts',
+      "  for (const name of ['write', 'restart'])",
+      "  for (const name of ['restart', 'write'])",
+    ],
+    ['installer/preflight.ts', '  if (journal !== undefined) await refuseOtherFiles(node, journal);\n', ''],
+    ['installer/generations.ts', '  if (broken.length > 0) return [];\n', ''],
+    ['installer/programs.ts', '  const named = [...loaded, ', '  const named = ['],
+  ],
+  'test/installer/risks.test.ts': [
     [
       'installer/install.ts',
-      '    await writeJournal(root, { ...kept, failure: failureOf(next, error) }).catch(() => {});',
-      '    await writeJournal(root, { ...kept, failure: failureOf(next, error) });',
+      '  if (await needsRestart(node, generation)) await refuseRisks(node, seen);\n  await refuseLoss',
+      '  await refuseLoss',
     ],
-    ['installer/install.ts', '  await removePrograms(node, force);\n', ''],
-    ['installer/install.ts', '    await endDeadProbes(node);\n', ''],
-    ['installer/install.ts', '  if (!options.dryRun) await undoOthers(node, seen.containerd);\n', ''],
+    ['installer/steps.ts', "        await proveRunc(node, 'quiet', because, node.quietMs);\n", ''],
+    [
+      'installer/retry.ts',
+      '  const isGivenUp = tries >= MAX_TRIES && restarts > 0;',
+      '  const isGivenUp = false;',
+    ],
   ],
   'test/agent/proof/prover.test.ts': [
     [

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import type { Runtime } from '../../agent/containerd/client.ts';
-import { loadedByOthers } from '../../installer/containerd.ts';
+import { loadedPaths } from '../../installer/containerd.ts';
 import { listGenerations, removeUnusedGenerations, usersOf } from '../../installer/generations.ts';
 import { removeJournal, writeJournal } from '../../installer/journal.ts';
 import { GENERATIONS, generationAt } from '../../installer/release.ts';
@@ -41,10 +41,13 @@ it('a generation goes once no handler, no journal of one, and no sandbox needs i
   const root = join(directory, 'root');
   await mkdir(join(root, 'proc'), { recursive: true });
   for (const each of all) await mkdir(join(root, each.directory), { recursive: true });
-  const written = { file: '/etc/containerd/config.toml', text: '' };
-  const commit = ({ directory: generation }: typeof unused) => ({ generation, written });
-  await writeJournal(root, { format: 1, handler: 'runsc', previous: commit(previous) });
-  await writeJournal(root, { format: 1, handler: 'runsc-canary', installed: commit(installed) });
+  const commit = ({ directory: generation }: typeof unused, handler: string) => {
+    const text = `# BEGIN gvisor-ready ${handler}: x\n# END gvisor-ready ${handler}\n`;
+    return { generation, written: { file: '/etc/containerd/config.toml', text } };
+  };
+  await writeJournal(root, { format: 1, handler: 'runsc', previous: commit(previous, 'runsc') });
+  const canary = commit(installed, 'runsc-canary');
+  await writeJournal(root, { format: 1, handler: 'runsc-canary', installed: canary });
   const runtime = (ConfigPath: string): Runtime => ({
     runtimeType: 'io.containerd.runsc.v1',
     runtimePath: '',
@@ -55,14 +58,13 @@ it('a generation goes once no handler, no journal of one, and no sandbox needs i
     cniConfDir: '',
   });
   const runtimes = new Map([
-    ['runsc', runtime(unused.config)],
     ['runsc-kvm', runtime(loaded.config)],
     ['runsc-old', runtime('/etc/containerd/runsc.toml')],
   ]);
-  const needs = { loaded: loadedByOthers({ runtimes }, 'runsc'), bundled: [bundled.shim] };
+  const needs = { named: loadedPaths({ runtimes }), bundled: [bundled.shim] };
   assert.deepEqual(await removeUnusedGenerations(root, needs), [bundled.directory]);
   assert.deepEqual(await listGenerations(root), [loaded, installed, previous, bundled]);
   for (const handler of ['runsc', 'runsc-canary']) await removeJournal(root, handler);
-  assert.deepEqual(await removeUnusedGenerations(root, { loaded: [], bundled: [] }), []);
+  assert.deepEqual(await removeUnusedGenerations(root, { named: [], bundled: [] }), []);
   assert.deepEqual(await listGenerations(root), []);
 });

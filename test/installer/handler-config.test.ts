@@ -4,23 +4,24 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { readContainerdConfig } from '../../agent/containerd/config.ts';
+import { parseToml } from '../../agent/containerd/toml.ts';
 import { Host } from '../../agent/host/host.ts';
-import {
-  foundIn,
-  holds,
-  planHandler,
-  planInPlace,
-  planTakeOver,
-  readOtherFiles,
-  replaceText,
-} from '../../installer/handler-config.ts';
+import { foundIn, holds, planEdits, writeEdits } from '../../installer/edits.ts';
+import { planHandler, readOtherFiles } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
 import { generationAt } from '../../installer/release.ts';
+import { planInPlace, planTakeOver } from '../../installer/take-over.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
 const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');
 const ROOT = '/etc/containerd/config.toml';
 const RUNC_V2 = `version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`;
+
+/** containerd's own settings, with more than one of runc. */
+const DUMP = parseToml(
+  `${RUNC_V2}  sandbox_mode = "podsandbox"\n  pod_annotations = []\n  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\n    SystemdCgroup = false\n`,
+  'dump',
+);
 
 const directories: string[] = [];
 after(() => Promise.all(directories.map((directory) => rm(directory, { recursive: true }))));
@@ -37,9 +38,18 @@ async function hostWith(files: Readonly<Record<string, string>>, release: string
   const config = async () => readContainerdConfig(new Host(root), ROOT, release);
   const plan = async (generation = NEW, handler = 'runsc') => {
     const others = await readOtherFiles(new Host(root), ROOT);
-    return planHandler({ rules: (await config()).rules, root: ROOT, files: others }, handler, generation);
+    const place = { rules: (await config()).rules, root: ROOT, files: others, dump: DUMP };
+    return planHandler(place, handler, generation);
   };
   return { root, config, plan };
+}
+
+async function replaceText(
+  node: ReturnType<typeof nodeOf>,
+  old: Written | undefined,
+  next: Written | undefined,
+): Promise<void> {
+  await writeEdits(node.root, await planEdits(node, old, next));
 }
 
 const nodeOf = (root: string, handler = 'runsc') => ({ root, handler });

@@ -8,13 +8,14 @@ import { type Installation, installJournal, readInstallation } from '../../agent
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
 import { addProcess, sandboxArgv } from '../agent/host/fake-process.ts';
-import { refuses } from '../agent/proof/containerd-scripts.ts';
+import { refuses, type Script } from '../agent/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 /** What is done to a node, and the refusal. */
 type Cases = Readonly<Record<string, [(on: Scene) => unknown, RegExp]>>;
 
 const JOURNAL = installJournal('runsc');
+const KEEP = { force: false, retryNow: true };
 const POD = 'a'.repeat(64);
 const SHIM = '/opt/program';
 const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
@@ -23,14 +24,16 @@ const FAILING = { restartCommand: 'exit 4' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
+const hangs = (on: Scene) =>
+  on.script({ 'Tasks.Create': refuses('Deadline exceeded after 60.003s', status.DEADLINE_EXCEEDED) });
 const boots = (program: string) => (on: Scene) => Object.assign(on.candidate, { argv: () => [program] });
 const prints = (output: string) => (on: Scene) => Object.assign(on.candidate, { output });
 const restartsBy = (restartCommand: string | undefined) => (on: Scene) =>
   Object.assign(on.node, { restartCommand });
 /** Has containerd print its file only if a command succeeds on it. */
-const dumps = (command: string) => (on: Scene) => on.write(DUMP, `cat .${CONFIG}; ${command} .${CONFIG}`);
+const dumps = (command: string) => (on: Scene) => on.write(DUMP, `cat .$3; ${command} .$3`);
 /** Has containerd see further lines beside the installer's text. */
-const adds = (lines: string) => dumps(`[ -z "$(grep BEGIN .${CONFIG})" ] || printf '${lines}'; true`);
+const adds = (lines: string) => dumps(`[ -z "$(grep BEGIN .$3)" ] || printf '${lines}'; true`);
 /** Has containerd refuse sandboxes of a handler while it has loaded a text. */
 const fails = (handler: string, text: string) => (on: Scene) =>
   on.script({
@@ -54,7 +57,7 @@ describe('install', () => {
     let seen: Installation | undefined;
     on.script({
       RunPodSandbox: async (request) => {
-        seen ??= await readInstallation(on.node.host, 'runsc', Date.now());
+        if (request.runtimeHandler !== '') seen = await readInstallation(on.node.host, 'runsc', Date.now());
         return on.containerd.usual('RunPodSandbox', request);
       },
     });
@@ -64,10 +67,10 @@ describe('install', () => {
     const { said, candidate, containerd, restarts } = on;
     assert.equal(
       said.map((line) => line.replace(/ pass .*/, '')).join(),
-      'check,stage,pre-prove,quiet,write,validate,restart,prove,commit',
+      'check,stage,pre-prove,validate,quiet,write,restart,prove,commit',
     );
     const sandboxes = containerd.requests.filter(({ method }) => method === 'RunPodSandbox');
-    assert.equal(sandboxes.map(({ request }) => request.runtimeHandler).join(), 'runsc,');
+    assert.equal(sandboxes.map(({ request }) => request.runtimeHandler).join(), ',runsc,');
     assert.deepEqual([candidate.ids.size, containerd.sandboxes.byId.size, restarts()], [0, 0, 1]);
     assert.deepEqual(await fs.readdir(`${on.root}/run`), ['dump', 'loaded.toml', 'nsenter', 'restarts']);
     const { installed, ...rest } = (await on.journal()) ?? {};
@@ -99,6 +102,10 @@ describe('install', () => {
 
   const UNTOUCHED: Cases = {
     'a candidate that is no sentry': [boots('/usr/bin/runc'), /^pre-prove: .*runc", not a gVisor sandbox/],
+    'a candidate that hangs': [
+      hangs,
+      /^pre-prove: .* it hangs, and did not boot within 60 s .*\(SandboxHangs\)/,
+    ],
     'a candidate that prints nothing': [prints(''), /^pre-prove: .* ended with 0 and printed ""/],
     'a file that changes settings': [adds('[debug]\\nx = 1'), /^validate: .* more .*: debug\.x /],
     'a file that changes a handler': [adds(`${RUNC}\\nx = 1`), /^validate: .*runtimes\.runc\.options\.x /],
@@ -113,11 +120,14 @@ describe('install', () => {
       const said = await refusal(on.install());
       assert.match(said, because);
       assert.deepEqual(on.state(), { ...before, files: ['install-runsc.json'] });
-      assert.equal(/^undo/m.test(on.said.join('\n')), said.startsWith('validate'));
+      assert.doesNotMatch(on.said.join('\n'), /^undo/m);
       const { failure, ...rest } = (await on.journal()) ?? {};
       assert.deepEqual([failure?.step, rest], [said.split(':')[0], { format: 1, handler: 'runsc' }]);
       // A busy node says nothing about the release.
-      const again = failure?.step === 'quiet' ? because : /^journal: release-1 failed at .*with --retry-now/;
+      const again =
+        failure?.step === 'quiet'
+          ? because
+          : /^journal: The installation of release-1 failed at .*with --retry-now/;
       assert.match(await refusal(on.install()), again);
     });
 
@@ -145,12 +155,15 @@ describe('install', () => {
 
   it('keeps what others write meanwhile when it undoes its own, and leaves the rest to the next run', async (t) => {
     const on = await scene(t);
-    fails('', '')(on);
+    fails('', 'BEGIN')(on);
+    const restored = on.containerd.scripts.RunPodSandbox as Script;
+    on.script({ RunPodSandbox: (each) => (on.restarts() > 1 ? refuses('it ends')(each) : restored(each)) });
     const restartCommand = `echo '# meanwhile' >>.${CONFIG}; ${on.node.restartCommand}`;
     const said = await refusal(on.install('release-1', {}, { restartCommand }));
     assert.match(said, /^restart: .*could not be restored either .*: the next run tries again/);
     assert.equal(on.read(CONFIG), `${ORIGINAL}# meanwhile\n# meanwhile\n`);
-    assert.equal((await on.journal())?.pending?.step, 'prove');
+    const { pending, failure } = (await on.journal()) ?? {};
+    assert.deepEqual([pending?.step, failure?.tries], ['prove', 1]);
     fails('', 'never')(on);
     await on.install('release-2');
     assert.match(on.state().files?.join() ?? '', /^install-runsc.json,release-2-\w+$/);
@@ -161,8 +174,8 @@ describe('install', () => {
     await refusal(on.install('release-1', {}, FAILING));
     await on.install('release-2');
     await refusal(on.install('release-1', { retryNow: true }, FAILING));
-    assert.match(await refusal(on.install()), /^journal: release-1 failed/);
-    edits(JOURNAL, /"retryAt": "\d+/, '"retryAt": "2001')(on);
+    assert.match(await refusal(on.install()), /^journal: The installation of release-1 failed/);
+    edits(JOURNAL, /"at": "\d+/, '"at": "2001')(on);
     await on.install();
     assert.equal((await on.journal())?.failure, undefined);
   });
@@ -171,7 +184,8 @@ describe('install', () => {
     const on = await scene(t);
     const before = on.state();
     await on.install('release-1', { dryRun: true });
-    assert.match(on.said.at(-1) ?? '', /would write to .*BEGIN gvisor-ready runsc:/s);
+    assert.equal(on.said.at(-1), 'restart skipped would restart containerd: yes');
+    assert.match(on.said.at(-2) ?? '', /would change .*@@ -3,0 \+4,9 @@\n\+\n\+# BEGIN gvisor-ready runsc:/s);
     assert.deepEqual(on.state(), before);
     await on.install('release-1', {}, { noRestart: true });
     assert.notEqual(on.read(CONFIG), ORIGINAL);
@@ -179,13 +193,23 @@ describe('install', () => {
     assert.deepEqual([on.read(LOADED), on.restarts(), proofs], [ORIGINAL, 0, 0]);
   });
 
-  it('says which pods ended while containerd was away', async (t) => {
+  it('fails if a pod that ran does not run after the restart, and takes all back', async (t) => {
     const on = await scene(t);
+    const before = on.state();
     on.addPod(POD, '', SHIM);
+    const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_RUNNING' }];
     const list = (request: object) => on.containerd.usual('ListPodSandbox', request);
-    on.script({ ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)) });
-    await on.install();
-    assert.match(on.said.join('\n'), /containerd was away for .*; ended meanwhile: eval\/pod$/m);
+    on.script({
+      ListContainers: () => ({ containers }),
+      ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)),
+    });
+    assert.match(
+      await refusal(on.install()),
+      /^restart: Pods that ran .* do not run now: eval\/pod\. See kubectl/,
+    );
+    assert.deepEqual([on.read(CONFIG), on.restarts()], [before.config, 2]);
+    const { tries, restarts } = (await on.journal())?.failure ?? {};
+    assert.deepEqual([tries, restarts], [1, 2]);
   });
 
   const REFUSED: Cases = {
@@ -248,7 +272,12 @@ it('rollback goes to the generation before the last commit, and back', async (t)
   const { installed, previous } = (await on.journal()) ?? {};
   assert.deepEqual([on.read(CONFIG), installed, previous], [config, journal?.previous, journal?.installed]);
   await rollback(on.node);
-  assert.deepEqual([await on.journal(), on.restarts()], [journal, 4]);
+  const left = journal?.previous?.generation;
+  assert.deepEqual([await on.journal(), on.restarts()], [{ ...journal, left }, 4]);
+  assert.match(await refusal(on.install()), /^journal: A rollback left release-1\. .*--retry-now/);
+  rmSync(`${on.root}${left}/runsc`);
+  assert.match(await refusal(rollback(on.node)), /^stage: ".*\/runsc" is damaged or missing/);
+  assert.equal(on.restarts(), 4);
 });
 
 describe('remove', () => {
@@ -257,14 +286,16 @@ describe('remove', () => {
     const before = on.state();
     await on.install();
     await on.install('release-2');
+    const installed = on.state();
     assert.match(
-      await refusal(remove({ ...on.node, ...FAILING }, false)),
+      await refusal(remove({ ...on.node, ...FAILING }, KEEP)),
       /^restart: containerd did not restart/,
     );
-    assert.equal((await on.journal())?.pending?.removes, true);
-    await remove(on.node, false);
+    const { pending, failure } = (await on.journal()) ?? {};
+    assert.deepEqual([on.state(), pending, failure?.removes], [installed, undefined, true]);
+    await remove(on.node, KEEP);
     assert.deepEqual([on.state(), on.said.at(-1)], [{ ...before, restarts: 3 }, GONE]);
-    await remove(on.node, false);
+    await remove(on.node, KEEP);
     assert.match(on.said.at(-1) ?? '', /^commit skipped handler "runsc" is not installed/);
   });
 
@@ -277,13 +308,13 @@ describe('remove', () => {
     on.addPod(POD, 'runsc', `${generation}/containerd-shim-runsc-v1`);
     const before = on.state();
     assert.match(
-      await refusal(remove(on.node, false)),
+      await refusal(remove(on.node, KEEP)),
       /^quiet: Pods of handler "runsc" still run \(eval\/pod\)/,
     );
     assert.deepEqual(on.state(), before);
-    await remove(on.node, true);
+    await remove(on.node, { ...KEEP, force: true });
     assert.equal(on.said.at(-2)?.split(',')[0], `stage skipped ${generation} stays`);
-    await remove(canary, false);
+    await remove(canary, KEEP);
     assert.deepEqual([on.read(CONFIG), on.state().files], [ORIGINAL, [generation?.split('/').at(-1)]]);
   });
 
@@ -309,8 +340,9 @@ describe('remove', () => {
     on.containerd.sandboxes.end(POD);
     addProcess(on.root, 8_000, { argv: [shim] });
     symlinkSync(`${BUNDLES}/k8s.io/${POD}`, `${on.root}/proc/8000/cwd`);
+    addProcess(on.root, 8_001, { argv: ['sh', `/k8s.io/${POD}`], cgroup: POD_CGROUP }); // a pod's own
     const kill = t.mock.method(process, 'kill', () => forget(on));
-    await remove(on.node, false);
+    await remove(on.node, KEEP);
     const killed = kill.mock.calls.map((call) => call.arguments);
     assert.deepEqual([killed, on.said.at(-1)], [[[8_000, 'SIGKILL']], GONE]);
   });
@@ -333,7 +365,7 @@ describe('remove', () => {
       for (let upgrade = 0; upgrade < upgrades; upgrade++)
         await on.install('release-2', { flags: new Map([['debug', String(upgrade)]]) });
       const end = keep(on);
-      const said = await refusal(remove(on.node, false));
+      const said = await refusal(remove(on.node, KEEP));
       assert.match(
         said,
         /^stage: Handler "runsc" is gone, and its programs are not: .*Run remove again later/,
@@ -344,7 +376,7 @@ describe('remove', () => {
         on.node.report(progress);
         if (progress.text.startsWith('waiting up to 120 s')) end();
       };
-      await remove({ ...on.node, report }, false);
+      await remove({ ...on.node, report }, KEEP);
       assert.match(on.said.at(-2) ?? '', because);
       assert.deepEqual([on.said.at(-1), on.state().files], [GONE, undefined]);
     });
@@ -364,7 +396,8 @@ describe('what was interrupted for another handler', () => {
         RunPodSandbox: (request) => {
           // The files as a kill leaves them at the first proof.
           for (const path of [CONFIG, LOADED, installJournal(OTHER.handler)])
-            if (!files.has(path)) files.set(path, on.read(path));
+            if (request.runtimeHandler !== '' && !files.has(path)) files.set(path, on.read(path));
+          if (request.runtimeHandler === '') return on.containerd.usual('RunPodSandbox', request);
           return refuses('it was killed')(request);
         },
       });
@@ -377,18 +410,23 @@ describe('what was interrupted for another handler', () => {
       assert.deepEqual(await on.journal(OTHER.handler), journal);
     });
 
-  it('is removed in the next run, if it was to be removed and no pod of it runs', async (t) => {
+  it('comes back in the next run, if it was being removed', async (t) => {
     const on = await scene(t);
     await on.install();
-    const config = on.read(CONFIG);
     await on.install('release-1', {}, OTHER);
-    await refusal(remove({ ...on.node, ...OTHER, ...FAILING }, false));
-    on.addPod(POD, OTHER.handler, SHIM);
-    assert.match(await refusal(on.install()), /^quiet: Pods of handler "runsc-canary" still run/);
-    on.containerd.sandboxes.end(POD);
+    const [config, journal] = [on.read(CONFIG), await on.journal(OTHER.handler)];
+    let files: readonly (readonly [string, string])[] = [];
+    const record: Node['report'] = ({ step }) => {
+      // The files as a kill leaves them before the proof.
+      if (step === 'restart')
+        files = [CONFIG, LOADED, installJournal(OTHER.handler)].map((path) => [path, on.read(path)]);
+    };
+    await remove({ ...on.node, ...OTHER, report: record }, KEEP);
+    for (const [path, text] of files) on.write(path, text);
+    assert.doesNotMatch(on.read(LOADED), /canary/);
     await on.install();
-    assert.match(on.said.join('\n'), /undo pass finished the removal .* of handler "runsc-canary"/);
+    assert.match(on.said.join('\n'), /undo pass took back the removal .* of handler "runsc-canary"/);
     assert.deepEqual([on.read(CONFIG), on.read(LOADED)], [config, config]);
-    assert.equal(await on.journal(OTHER.handler), undefined);
+    assert.deepEqual(await on.journal(OTHER.handler), journal);
   });
 });

@@ -1,11 +1,22 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
+import { installJournal } from '../../agent/host/installation.ts';
+import { packRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
+import { runAll } from '../../hack/run.ts';
+
+const TEXT = '# BEGIN gvisor-ready runsc: x\n# END gvisor-ready runsc\n';
+const COMMIT = {
+  generation: '/usr/local/lib/gvisor/release-1-0123456789ab',
+  written: { file: '/etc/containerd/config.toml', text: TEXT },
+};
 
 describe('gvisor-ready-install with bad input', () => {
   const empty = mkdtempSync(join(tmpdir(), 'installer-'));
@@ -27,4 +38,61 @@ describe('gvisor-ready-install with bad input', () => {
       assert.match(failed.stderr, text);
       assert.equal('code' in failed ? failed.code : 0, code);
     });
+});
+
+/** A node without containerd, on which a release is installed that lost a file, and whose second journal is cut off. */
+function damagedNode(t: TestContext): string {
+  const root = mkdtempSync(join(tmpdir(), 'installer-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  for (const path of ['proc', COMMIT.generation]) mkdirSync(join(root, path), { recursive: true });
+  writeFileSync(
+    join(root, installJournal('runsc')),
+    JSON.stringify({ format: 1, handler: 'runsc', installed: COMMIT, previous: COMMIT }),
+  );
+  writeFileSync(join(root, installJournal('runsc-kvm')), '{');
+  return root;
+}
+
+async function runInstaller(root: string, ...words: readonly string[]) {
+  const args = [join(REPO, 'installer/main.ts'), '--root', root, ...words];
+  const { code, stdout, stderr } = await runAll(process.execPath, args, { timeoutMs: 60_000, cwd: REPO });
+  return { code, text: `${stdout}${stderr}`.replace(/\s+/g, ' ') };
+}
+
+it('status tells what is damaged, and of a journal that cannot be read', async (t) => {
+  const { code, text } = await runInstaller(damagedNode(t), 'status');
+  assert.equal(code, 1);
+  assert.match(text, /✗ undo The journal "\S+runsc-kvm.json" cannot be understood/);
+  assert.match(text, /✗ commit handler "runsc" runs release-1 from \S+, and \S+ does not name it any more/);
+  assert.match(text, /✗ stage \S+: 0 processes use it; damaged: manifest.json; install that release again/);
+});
+
+it('a dry run locks nothing, and starts no containerd', async (t) => {
+  const root = damagedNode(t);
+  await packRelease(join(root, 'release'), 'release-1', {
+    runsc: process.execPath,
+    'containerd-shim-runsc-v1': process.execPath,
+  });
+  const words = ['--restart-command', `touch ${root}/restarted`, 'install', '--dry-run'];
+  const { text } = await runInstaller(root, ...words, '--release', join(root, 'release'));
+  assert.match(text, /containerd does not respond/);
+  assert.equal(existsSync(join(root, 'run')), false);
+});
+
+it('ends what was begun when a person presses Ctrl-C, and says so', async (t) => {
+  const root = damagedNode(t);
+  mkdirSync(join(root, 'run/containerd'), { recursive: true });
+  const busy = createServer();
+  busy.listen(join(root, 'run/containerd/containerd.sock'));
+  const words = [join(REPO, 'installer/main.ts'), '--root', root, 'rollback'];
+  const child = spawn(process.execPath, words, { cwd: REPO });
+  t.after(() => {
+    child.kill('SIGKILL');
+    busy.close();
+  });
+  await once(busy, 'connection');
+  child.kill('SIGINT');
+  const [text] = await once(child.stdout, 'data');
+  assert.match(String(text), /undo +SIGINT: ending what was begun/);
+  assert.equal(child.exitCode, null);
 });

@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Host } from '../../agent/host/host.ts';
 import { readRunscConfig } from '../../agent/runsc/config.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
-import { GENERATIONS, generationOf, parseRelease, readRelease, stage } from '../../installer/release.ts';
+import {
+  damagedFiles,
+  GENERATIONS,
+  generationOf,
+  parseRelease,
+  readRelease,
+  refuseDamage,
+  stage,
+} from '../../installer/release.ts';
 
 const FLAGS = new Map([['platform', 'systrap']]);
 let directory: string;
@@ -34,12 +42,12 @@ async function prepare() {
 describe('stage', () => {
   it('installs a release with a runsc.toml that names its own runsc, and changes nothing the second time', async () => {
     const { source, root, release, target } = await prepare();
-    assert.equal(await stage(source, release, target), true);
+    assert.equal(await stage(source, release, target), 'new');
     const { generation } = target;
     const config = await readRunscConfig(new Host(root), generation.config);
     assert.deepEqual([config.binaryName, config.flags], [generation.runsc, FLAGS]);
     assert.deepEqual([config.fault, config.unknownKeys.size], [undefined, 0]);
-    assert.equal(await stage(source, release, target), false);
+    assert.equal(await stage(source, release, target), 'unchanged');
   });
 
   it('gives another directory for another flag', async () => {
@@ -53,10 +61,7 @@ describe('stage', () => {
   it('refuses a program with another digest than in the manifest, and leaves nothing', async () => {
     const { source, root, release, target } = await prepare();
     await appendFile(join(source, 'runsc'), 'x');
-    await assert.rejects(
-      stage(source, release, target),
-      /runsc" has the SHA-256 [0-9a-f]{64}, and the manifest says/,
-    );
+    await assert.rejects(stage(source, release, target), /runsc" has another SHA-256 than in the manifest/);
     assert.deepEqual(await readdir(join(root, GENERATIONS)), []);
   });
 
@@ -67,12 +72,33 @@ describe('stage', () => {
     assert.deepEqual(await readdir(join(root, GENERATIONS)), [target.generation.directory.split('/').at(-1)]);
   });
 
-  it('refuses an installed program that was edited since', async () => {
+  it('repairs files that were edited or lost, by a rename that running pods survive', async () => {
     const { source, root, release, target } = await prepare();
     await stage(source, release, target);
-    await appendFile(join(root, target.generation.runsc), 'x');
-    await assert.rejects(stage(source, release, target), /was changed since it was installed/);
-    assert.match(await readFile(join(root, target.generation.runsc), 'utf8'), /x$/);
+    const { directory, runsc, shim, config } = target.generation;
+    const held = await open(join(root, runsc));
+    await appendFile(join(root, runsc), 'x');
+    await rm(join(root, shim));
+    await appendFile(join(root, config), '#');
+    const damaged = await damagedFiles(root, target.generation);
+    assert.deepEqual(damaged.toSorted(), ['containerd-shim-runsc-v1', 'runsc', 'runsc.toml']);
+    await assert.rejects(
+      refuseDamage(root, target.generation),
+      /is damaged or missing\. Install that release/,
+    );
+    assert.equal(await stage(source, release, target), 'repaired');
+    assert.deepEqual(await damagedFiles(root, target.generation), []);
+    assert.equal(await held.readFile('utf8'), 'a program\nx');
+    await held.close();
+    assert.deepEqual(await readdir(join(root, GENERATIONS)), [directory.split('/').at(-1)]);
+  });
+
+  it('copies no link, which would lead to what only root may read', async () => {
+    const { source, root, release, target } = await prepare();
+    await rm(join(source, 'runsc'));
+    await symlink('/etc/shadow', join(source, 'runsc'));
+    await assert.rejects(stage(source, release, target), /runsc" of the release is not a file/);
+    assert.deepEqual(await readdir(root), []);
   });
 });
 

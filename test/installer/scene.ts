@@ -25,12 +25,18 @@ const TABLE = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc';
 export const ORIGINAL = `version = 3\n[${TABLE}]\n  runtime_type = "io.containerd.runc.v2"\n`;
 /** Restarts the fake in the node's root: it has another PID then, and has loaded its file. */
 const RESTART = `echo >>run/restarts; cp .${CONFIG} .${LOADED}`;
-/** Starts the host's programs in the node's root: a shell, or the containerd that prints its configuration. */
+/** Starts the host's programs in the node's root: a shell, systemd, or the containerd that prints a configuration. */
 const NSENTER = `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 cd "$(dirname "$0")/.." && shift
 [ "$1" = sh ] && exec "$@"
+[ "$1" = systemctl ] && exec cat ./run/unit
+[ "$2" = config ] && exec cat ./run/defaults
 . .${DUMP}`;
+/** Prints the root file of `--config`, and what that imports. */
+export const CAT = `cat .$3; set -f
+for f in $(sed 's/#.*//' .$3 | tr '\\n' ' ' | sed -n 's/.*imports = .\\([^]]*\\)\\].*/\\1/p' | tr '\\042\\047,' '   '); do
+set +f; grep -hv '^version' .$f; done; true`;
 const [OWN_PID, FIRST_PID, CANDIDATE_PID] = [7, 100, 9_000];
 const UID = '01234567-89ab-cdef-0123-456789abcdef';
 
@@ -39,7 +45,7 @@ export type Scene = Awaited<ReturnType<typeof scene>>;
 /** A node with a fake containerd in a temporary root, and two releases in its /opt. Pauses end at once. */
 export async function scene(t: TestContext) {
   const host = await tempHost(t, {
-    ...{ [CONFIG]: ORIGINAL, [LOADED]: ORIGINAL, [DUMP]: `cat .${CONFIG}`, '/run/restarts': '' },
+    ...{ [CONFIG]: ORIGINAL, [LOADED]: ORIGINAL, [DUMP]: CAT, '/run/restarts': '' },
     ...{ '/run/nsenter': { program: NSENTER }, '/opt/program': 'a program\n', '/proc/uptime': '1000.00\n' },
     '/proc/self': { link: String(OWN_PID) },
   });
@@ -50,7 +56,7 @@ export async function scene(t: TestContext) {
   const restarts = () => read('/run/restarts').length;
   addProcess(root, OWN_PID, { argv: ['gvisor-ready-install'] });
   for (let pid = FIRST_PID; pid < FIRST_PID + 9; pid++) {
-    addProcess(root, pid, { argv: ['/usr/bin/containerd'] });
+    addProcess(root, pid, { argv: ['/usr/bin/containerd'], startTicks: 100_000 });
     symlinkSync('/usr/bin/containerd', at(`/proc/${pid}/exe`));
   }
   const programs = { runsc: at('/opt/program'), 'containerd-shim-runsc-v1': at('/opt/program') };
@@ -62,6 +68,17 @@ export async function scene(t: TestContext) {
   });
   skipPauses(t);
   const { containerd, client } = await fakeContainerd(t, {}, { root });
+  const { sandboxes } = containerd;
+  const { process: sentry, runtimePids } = sandboxes;
+  // Sandboxes of the default handler are runc's.
+  sandboxes.process = (id, pid, parent) =>
+    sandboxes.byId.get(id)?.handler === ''
+      ? { ...sentry(id, pid, parent), argv: ['/pause'] }
+      : sentry(id, pid, parent);
+  sandboxes.runtimePids = (pid) =>
+    [...sandboxes.byId.values()].some((each) => each.pid === pid && each.handler === '')
+      ? [pid]
+      : runtimePids(pid);
   const candidate = { ids: new Set<string>(), argv: sandboxArgv, output: 'runsc version release-1\n' };
   /** Replaces further responses of containerd. */
   const script = (scripts: Readonly<Record<string, Script>>) => {
@@ -96,7 +113,7 @@ export async function scene(t: TestContext) {
   const node: Node = {
     ...{ root, host, client, socket: containerd.socket, distribution: await readDistribution(host) },
     ...{ containerdConfig: CONFIG, handler: 'runsc', restartCommand: RESTART, noRestart: false, quietMs: 0 },
-    report: ({ step, state, text }) => void said.push(`${step} ${state} ${text}`),
+    report: ({ step, state, text, verbatim = '' }) => void said.push(`${step} ${state} ${text}${verbatim}`),
   };
   return {
     ...{ root, read, write, node, containerd, script, candidate, restarts, said },
@@ -110,7 +127,13 @@ export async function scene(t: TestContext) {
     },
     journal: (handler = 'runsc') => readJournal(root, handler),
     install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) => {
-      const usual = { flags: new Map(), dryRun: false, retryNow: false, takeOver: false };
+      const usual = {
+        flags: new Map(),
+        dryRun: false,
+        retryNow: false,
+        takeOver: false,
+        loseSettings: false,
+      };
       return install({ ...node, ...on }, { ...usual, release: at(`/opt/${release}`), ...options });
     },
     /** What a run may change. */

@@ -29,6 +29,9 @@ const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'] as const;
 const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
 const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
 
+const RUNC_TABLE = /\[[^\]]*runtimes\.runc\]\n.*\n/;
+const CONTAINERD_TABLE = /\[[^\]]*\.containerd\]\n.*\n\n/;
+
 /** Type, mode, owner and content of every file that an installation could touch. */
 const filesOf = (node: string) => {
   const places = '/etc /usr/local/bin /usr/local/lib';
@@ -72,11 +75,11 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
         [2, ''],
       ] as const)
         await onSmallDisk('/usr/local/lib', `nr_inodes=${inodes}`, async () => {
-          await refuses(words, /stage: ENOSPC/);
+          await refuses(words, /stage: .*ENOSPC/);
           assert.equal((await shell(node, 'find /usr/local/lib -type f')).trim(), left);
         });
       await onSmallDisk('/etc/containerd', 'size=4k', async () => {
-        await refuses(words, /write: ENOSPC/);
+        await refuses(words, /validate: .*ENOSPC/);
         assert.equal(await readConfig(node), original);
         assert.equal((await shell(node, 'ls /etc/containerd')).trim(), 'config.toml');
       });
@@ -172,25 +175,47 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
     });
 
     const spec = () => cluster().node(node).spec;
-    const forms: Readonly<Record<string, [() => string, string]>> = {
-      'version 2': [() => containerdConfig({ ...spec(), containerd: '1.7' }), CONTAINERD_CONFIG],
-      'version 4': [() => containerdConfig(spec()).replace('version = 3', 'version = 4'), CONTAINERD_CONFIG],
-      'version 3 with imports': [() => `${IMPORTS}${containerdConfig(spec())}`, DROP_IN],
-      'version 2 with imports': [
-        () => `${IMPORTS}${containerdConfig({ ...spec(), containerd: '1.7' })}`,
-        DROP_IN,
-      ],
+    const put = async (text: string) => {
+      await cluster().node(node).write(CONTAINERD_CONFIG, text);
+      await shell(node, `mkdir -p /etc/containerd/conf.d; ${RESTART}`);
+      await waitFor('containerd', 30_000, async () => (await cluster().node(node).ctr(['version'])) !== '');
     };
-    for (const [name, [text, place]] of Object.entries(containerd === '2' ? forms : {}))
+    const forms: Readonly<Record<typeof containerd, Readonly<Record<string, [() => string, string]>>>> = {
+      '2': {
+        'version 2': [() => containerdConfig({ ...spec(), containerd: '1.7' }), CONTAINERD_CONFIG],
+        'version 4': [
+          () => containerdConfig(spec()).replace('version = 3', 'version = 4'),
+          CONTAINERD_CONFIG,
+        ],
+        'version 3 with imports': [() => `${IMPORTS}${containerdConfig(spec())}`, DROP_IN],
+        'version 2 with imports': [
+          () => `${IMPORTS}${containerdConfig({ ...spec(), containerd: '1.7' })}`,
+          DROP_IN,
+        ],
+      },
+      '1.7': {
+        'no table of handlers': [() => containerdConfig(spec()).replace(RUNC_TABLE, ''), CONTAINERD_CONFIG],
+      },
+    };
+    for (const [name, [text, place]] of Object.entries(forms[containerd]))
       it(`${name}: installed in ${place}, and removed`, { timeout: patient(120_000) }, async () => {
-        await cluster().node(node).write(CONTAINERD_CONFIG, text());
-        await shell(node, `mkdir -p /etc/containerd/conf.d; ${RESTART}`);
-        await waitFor('containerd', 30_000, async () => (await cluster().node(node).ctr(['version'])) !== '');
+        await put(text());
         const before = await filesOf(node);
         await install(node, NEW);
         assert.match(await cluster().node(node).system.read(place), /BEGIN gvisor-ready/);
         await removeWhenPodsEnded(node);
         assert.equal(await filesOf(node), before);
+      });
+
+    if (containerd === '2')
+      it('leaves a form alone in which it cannot add a handler', { timeout: patient(120_000) }, async () => {
+        const inline =
+          '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
+        await put(containerdConfig(spec()).replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline));
+        const [text, pid] = [await readConfig(node), await containerdPid(node)];
+        await refuses(installWords(NEW), /validate: containerd refuses the new configuration/);
+        assert.deepEqual([await readConfig(node), await containerdPid(node)], [text, pid]);
+        await removeWhenPodsEnded(node);
       });
   });
 }

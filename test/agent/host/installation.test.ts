@@ -26,7 +26,8 @@ const FAILURE = {
   reason: 'RunscNotFound',
   message: 'does not boot here',
   at: SINCE,
-  retryAt: SINCE,
+  tries: 1,
+  restarts: 0,
 };
 const journalOf = (parts: object) => JSON.stringify({ format: 1, handler: 'runsc-kvm', ...parts });
 /** /proc/PID/stat of an installer that began at these ticks. */

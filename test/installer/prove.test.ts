@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { OWNER, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
-import { sweepProbes } from '../../installer/apply.ts';
+import { sweepProbes } from '../../installer/prove.ts';
 import { scene } from '../agent/proof/scene.ts';
 
 it('removes the probes of an installer that was killed, and no others', async (t) => {

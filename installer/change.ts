@@ -1,0 +1,112 @@
+import { errorLine } from '../agent/sanitize.ts';
+import { isDown } from './containerd.ts';
+import {
+  type Installed,
+  type Journal,
+  type Pending,
+  readOwnProcess,
+  removeJournal,
+  writeJournal,
+} from './journal.ts';
+import { type Node, pass, patiently, Refusal, type StepOf } from './node.ts';
+import { failureOf } from './retry.ts';
+import { type Change, stepsOf } from './steps.ts';
+
+/**
+ * Makes a change: the steps in `first`, which touch nothing that is live, then those of containerd's configuration. The
+ * journal names each before it begins. Where one fails, all is undone, and the {@link Refusal} is thrown.
+ */
+export async function make(node: Node, change: Change, first: readonly StepOf[] = []): Promise<void> {
+  const { root, handler, report } = node;
+  const { journal, next, containerd } = change;
+  const { pending: before, failure: lately, ...kept }: Journal = journal ?? { format: 1, handler };
+  const { generation, written } = next ?? journal?.installed ?? (before as Installed);
+  const removes = next === undefined ? true : undefined;
+  const isSame = before?.generation === generation && before.removes === removes;
+  let pending: Pending = {
+    ...{ generation, written, removes, step: 'check', since: new Date().toISOString() },
+    ...{ process: await readOwnProcess(root), unit: containerd.unit, restarts: isSame ? before.restarts : 0 },
+  };
+  const record = async (news: Partial<Pending>) => {
+    pending = { ...pending, ...news };
+    await writeJournal(root, { ...kept, failure: lately, pending });
+  };
+  const steps = [...first, ...stepsOf(node, change, () => record({ restarts: pending.restarts + 1 }))];
+  for (const step of steps) {
+    try {
+      await record({ step: step.name });
+      const line = await patiently(node, step.name, step.do);
+      if (line !== undefined) report({ step: step.name, ...line });
+    } catch (cause) {
+      const error = cause instanceof Refusal ? cause : new Refusal(step.name, errorLine(cause), { cause });
+      const left = await undo(node, steps).then(() => undefined, errorLine);
+      const what = `${errorLine(error)}. The node could not be restored either (${left}): the next run tries again`;
+      const told = left === undefined ? error : new Refusal('restart', what, { cause });
+      const failure = failureOf(lately, pending, told);
+      // On a full disk the journal cannot be written either, and says what is true since the last step.
+      await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});
+      throw told;
+    }
+  }
+  const { installed, previous, staged, left } = kept;
+  // From here on the removal goes on, and nothing of it comes back.
+  if (next === undefined)
+    return writeJournal(root, { format: 1, handler, staged, pending: { ...pending, step: 'stage' } });
+  await writeJournal(root, {
+    ...{ format: 1, handler, installed: next },
+    previous: installed?.generation === generation ? previous : installed,
+    left: change.leaves ?? (left === generation ? undefined : left),
+    staged: staged?.filter((each) => each !== generation),
+  });
+}
+
+/** In the same order as the steps were made: containerd has to read the old text. */
+async function undo(node: Node, steps: readonly StepOf[]): Promise<void> {
+  let isUndone = false;
+  for (const step of steps)
+    if (step.undo !== undefined && (await patiently(node, 'undo', step.undo))) isUndone = true;
+  if (isUndone) node.report({ step: 'undo', ...pass('the node works as before') });
+}
+
+/**
+ * Takes back what interrupted runs have begun, to the last commit of each handler: all texts before containerd starts or
+ * restarts, whatever ended it.
+ */
+export async function takeBack(node: Node, journals: readonly Journal[]): Promise<void> {
+  const all = journals.flatMap((journal) => {
+    const { handler, pending } = journal;
+    if (pending === undefined) return [];
+    const other = { ...node, handler };
+    const change = {
+      containerd: { program: '', unit: pending.unit },
+      next: pending.removes ? undefined : pending,
+      journal,
+    };
+    const record = () => {
+      const news = { ...pending, restarts: pending.restarts + 1 };
+      return writeJournal(node.root, { ...journal, pending: news });
+    };
+    return [{ other, journal, pending, steps: stepsOf(other, change, record) }];
+  });
+  const problems: unknown[] = [];
+  for (const name of ['write', 'restart'])
+    for (const { other, steps } of all) {
+      const { undo } = steps.find((each) => each.name === name) ?? {};
+      // A text that somebody edited does not keep containerd down, but is no reason to restart it.
+      const isStart = problems.length === 0 || (await isDown(node.client));
+      if (undo !== undefined && isStart)
+        await patiently(other, 'undo', undo).catch((error) => problems.push(error));
+    }
+  if (problems.length > 0) throw problems[0];
+  for (const { journal, pending } of all) {
+    const { pending: _, ...kept } = journal;
+    const { handler, installed, previous, staged, failure } = kept;
+    if ([installed, previous, staged, failure].every((each) => each === undefined))
+      await removeJournal(node.root, handler);
+    else await writeJournal(node.root, kept);
+    const verb = pending.removes && installed === undefined ? 'finished' : 'took back';
+    const what = `${verb} the ${pending.removes ? 'removal' : 'installation'}`;
+    const text = `${what} that was interrupted in step ${pending.step}, of handler "${handler}"`;
+    node.report({ step: 'undo', ...pass(text) });
+  }
+}

@@ -1,0 +1,208 @@
+import { lstat, mkdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join, posix } from 'node:path';
+import { parseContainerdFile } from '../agent/containerd/config-files.ts';
+import { glob } from '../agent/host/glob.ts';
+import type { Host } from '../agent/host/host.ts';
+import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
+import { type Node, Refusal } from './node.ts';
+import { syncDirectory } from './release.ts';
+
+/** The blocks of handlers, with the name of each. */
+export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
+/** The block before them, with what all handlers in a file need. */
+const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
+
+/** Whether containerd's file holds exactly this text. */
+export async function holds(root: string, { file, text }: Written): Promise<boolean> {
+  return ((await contentOf(root, file)) ?? '').includes(text);
+}
+
+/** The installer's text for a handler in a file, even if it was changed since; undefined where there is none. */
+export async function foundIn(
+  { root, handler }: Pick<Node, 'root' | 'handler'>,
+  file: string,
+): Promise<string | undefined> {
+  const content = (await contentOf(root, file)) ?? '';
+  return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
+}
+
+/** Whether a text has nothing but the installer's blocks. */
+export function isOwnText(content: string): boolean {
+  return content.replace(BLOCKS, '').replace(HEAD, '').trim() === '';
+}
+
+/** A file of containerd before and after a change, each byte as a character; `after` is "" if the file goes. */
+export type Edit = {
+  readonly file: string;
+  readonly before: string | undefined;
+  readonly after: string;
+};
+
+/**
+ * The files that change if `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes.
+ * Throws a {@link Refusal} if the text was edited since.
+ */
+export async function planEdits(
+  node: Pick<Node, 'root' | 'handler'>,
+  old: Written | undefined,
+  next: Written | undefined,
+): Promise<readonly Edit[]> {
+  const places =
+    old?.file === next?.file
+      ? [[old?.file, old, next] as const]
+      : [[old?.file, old, undefined] as const, [next?.file, undefined, next] as const];
+  const edits = await Promise.all(
+    places.map(async ([file, from, to]) =>
+      file === undefined ? undefined : planEdit(node, file, [from, to]),
+    ),
+  );
+  return edits.filter((edit) => edit !== undefined);
+}
+
+async function planEdit(
+  node: Pick<Node, 'root' | 'handler'>,
+  file: string,
+  [old, next]: readonly [Written | undefined, Written | undefined],
+): Promise<Edit | undefined> {
+  const { root } = node;
+  const before = await contentOf(root, file);
+  if (next !== undefined && before?.includes(next.text)) return undefined;
+  const found = await foundIn(node, file);
+  if (old === undefined ? found !== undefined : !before?.includes(old.text)) {
+    if (old !== undefined && found === undefined && next === undefined) return undefined; // removed already
+    const message =
+      found === undefined
+        ? `The text of gvisor-ready is gone from "${file}": something rewrote the file, and would do so again. Let it write the handler itself, or stop it; then remove and install`
+        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${diffOf({ file, before: old?.text, after: found })}\nRestore or remove it, and try again`;
+    throw new Refusal('write', message);
+  }
+  if ((await lstat(join(root, file)).catch(() => undefined))?.isSymbolicLink()) {
+    const next = 'Give --config with the file that it leads to';
+    throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
+  }
+  return { file, before, after: edited(before ?? '', old, next) };
+}
+
+/** Puts edits in their places. Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
+export async function writeEdits(root: string, edits: readonly Edit[]): Promise<void> {
+  for (const { file, before, after } of edits) {
+    const like = await lstat(join(root, file)).catch(() => undefined);
+    if ((await contentOf(root, file)) !== before)
+      throw new Refusal('write', `"${file}" changed meanwhile: nothing was written to it. Try again`);
+    if (after !== '') {
+      await writeWhole(root, file, Buffer.from(after, 'latin1'), like);
+      continue;
+    }
+    await rm(join(root, file), { force: true });
+    await syncDirectory(dirname(join(root, file)));
+  }
+}
+
+/**
+ * Runs `work` with a copy of containerd's configuration as it will be after the edits: a root file beside the real one, which
+ * imports what that one imports, and the edited files from drafts beside them. containerd loads none of these. `work` gets
+ * undefined if there will be no root file.
+ */
+export async function withDraft<T>(
+  { root, host, containerdConfig }: Pick<Node, 'root' | 'host' | 'containerdConfig'>,
+  edits: readonly Edit[],
+  work: (config: string | undefined) => Promise<T>,
+): Promise<T> {
+  const others = edits.filter(({ file }) => file !== containerdConfig);
+  const own = edits.find(({ file }) => file === containerdConfig);
+  const content = own?.after ?? (await contentOf(root, containerdConfig)) ?? '';
+  const drafts = new Map(others.map(({ file, after }) => [file, after]));
+  drafts.set(
+    containerdConfig,
+    others.length > 0 ? await redirect(host, containerdConfig, content, drafts) : content,
+  );
+  const paths = [...drafts.keys()].map((file) => draftOf(join(root, file)));
+  try {
+    for (const [file, text] of drafts) {
+      const local = join(root, file);
+      if (text === '') continue;
+      await mkdir(dirname(local), { recursive: true, mode: 0o755 });
+      const like = await lstat(local).catch(() => undefined);
+      await writeDraft(draftOf(local), Buffer.from(text, 'latin1'), like).catch((cause) => {
+        throw new Error(`Cannot write "${draftOf(file)}"`, { cause });
+      });
+    }
+    return await work(content === '' ? undefined : draftOf(containerdConfig));
+  } finally {
+    for (const path of paths) await rm(path, { force: true });
+  }
+}
+
+/** Removes the drafts of a run that was killed. */
+export async function removeDrafts(
+  { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
+  texts: readonly (Written | undefined)[],
+): Promise<void> {
+  for (const file of [containerdConfig, ...texts.flatMap((each) => each?.file ?? [])])
+    await rm(draftOf(join(root, file)), { force: true });
+}
+
+/** The list of imports, which may have several lines and comments. */
+const IMPORTS =
+  /^[ \t]*(?:"imports"|'imports'|imports)[ \t]*=[ \t]*\[(?:[^\]"'#]|"(?:\\.|[^"\\])*"|'[^']*'|#[^\n]*)*\]/m;
+
+/** A root file that imports drafts instead of the files that they replace. */
+async function redirect(
+  host: Host,
+  path: string,
+  content: string,
+  drafts: ReadonlyMap<string, string>,
+): Promise<string> {
+  const imports: string[] = [];
+  for (const pattern of parseContainerdFile(content, path).imports) {
+    const absolute = posix.resolve(posix.dirname(path), pattern);
+    const found = absolute.includes('*') ? await glob(host, absolute) : [absolute];
+    const created = [...drafts.keys()].filter(
+      (file) => posix.join(posix.dirname(file), '*.toml') === absolute && !found.includes(file),
+    );
+    for (const file of [...found, ...created].sort((a, b) => (a < b ? -1 : 1)))
+      if (drafts.get(file) !== '') imports.push(drafts.has(file) ? draftOf(file) : file);
+  }
+  const text = content.replace(IMPORTS, () => `imports = ${JSON.stringify(imports)}`);
+  const isWhole = [...drafts].every(([file, after]) => after === '' || imports.includes(draftOf(file)));
+  if (isWhole && parseContainerdFile(text, path).imports.join() === imports.join()) return text;
+  const what = `"${path}" does not import ${[...drafts.keys()].map((file) => `"${file}"`).join(' and ')} itself`;
+  throw new Refusal('validate', `${what}, so that the change cannot be tried beforehand. Import it there`);
+}
+
+/** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
+function edited(before: string, old: Written | undefined, next: Written | undefined): string {
+  const { head = '', text = '', instead } = next ?? {};
+  const place = old?.text ?? instead;
+  const rest = head === '' ? before : before.replace(HEAD, '');
+  if (place === undefined) return rest + head + text;
+  const after = rest.replace(place, () => (next === undefined ? (old?.instead ?? '') : head + text));
+  return after.search(BLOCKS) < 0 ? after.replace(HEAD, '') : after;
+}
+
+export async function contentOf(root: string, file: string): Promise<string | undefined> {
+  return readFile(join(root, file), 'latin1').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
+  });
+}
+
+/** An edit as diff -u shows it, in one piece without context. */
+export function diffOf({ file, before = '', after }: Edit): string {
+  const linesOf = (text: string) => (text === '' ? [] : text.replace(/\n$/, '').split('\n'));
+  const [old, fresh] = [linesOf(before), linesOf(after)];
+  const length = Math.min(old.length, fresh.length);
+  let from = 0;
+  while (from < length && old[from] === fresh[from]) from += 1;
+  let rest = 0;
+  while (rest < length - from && old.at(-1 - rest) === fresh.at(-1 - rest)) rest += 1;
+  const [removed, added] = [old.slice(from, old.length - rest), fresh.slice(from, fresh.length - rest)];
+  const range = ({ length: lines }: readonly string[]) => `${lines === 0 ? from : from + 1},${lines}`;
+  return [
+    `--- ${before === '' ? '/dev/null' : file}`,
+    `+++ ${after === '' ? '/dev/null' : file}`,
+    `@@ -${range(removed)} +${range(added)} @@`,
+    ...removed.map((line) => `-${line}`),
+    ...added.map((line) => `+${line}`),
+  ].join('\n');
+}

@@ -1,0 +1,68 @@
+import timers from 'node:timers/promises';
+import type { CriClient } from '../agent/containerd/client.ts';
+import { sweepContainers, sweepSandboxes } from '../agent/proof/orphans.ts';
+import type { Outcome } from '../agent/proof/outcome.ts';
+import { runProbe } from '../agent/proof/probe.ts';
+import { ownerMarks } from '../agent/proof/sandbox.ts';
+import { type Because, type Node, Refusal } from './node.ts';
+
+/** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
+const PROVE_MS = 600_000;
+const PROVE_PAUSE_MS = 1_000;
+const SWEEP_MS = 30_000;
+/** Marks the installer's probes. The lock guarantees that no other installer has any. */
+const [OWNER = ''] = ownerMarks(1, 'installer');
+
+type ProvenNode = Pick<Node, 'client' | 'host' | 'handler'>;
+
+/** The agent's own proof through the handler; resolves with what was seen. */
+export async function proveHandler(node: ProvenNode, because: Because): Promise<string> {
+  const outcome = await patientProbe(node, PROVE_MS, because);
+  if (outcome.kind === 'proven') return outcome.message;
+  const message = `A sandbox of handler "${node.handler}" is not proven: ${outcome.message}`;
+  throw new Refusal('prove', message, { reason: outcome.reason });
+}
+
+/** Whether pods that name no handler start, and on the host's kernel: the agent's proof has to find just that. */
+export async function proveRunc(
+  node: ProvenNode,
+  step: 'quiet' | 'prove',
+  because: Because,
+  timeoutMs = PROVE_MS,
+): Promise<void> {
+  const outcome = await patientProbe({ ...node, handler: '' }, timeoutMs, because);
+  if (outcome.kind === 'failed' && outcome.reason === 'GuestIsHostKernel') return;
+  if (outcome.kind === 'proven') {
+    const message =
+      "A pod without a RuntimeClass would run in gVisor: it is containerd's default handler here";
+    throw new Refusal(step, message);
+  }
+  const message = `A sandbox of the default handler does not start on the host's kernel: ${outcome.message}`;
+  throw new Refusal(step, message, { reason: 'NoSandboxStarts' });
+}
+
+async function patientProbe(
+  { client, host, handler }: ProvenNode,
+  timeoutMs: number,
+  because: Because,
+): Promise<Outcome> {
+  const deadlineMs = performance.now() + timeoutMs;
+  const signal = AbortSignal.timeout(PROVE_MS);
+  for (;;) {
+    const options = { client, host, handler, now: () => performance.now(), owner: OWNER, signal };
+    const outcome = await runProbe(options);
+    const isFinal = ['proven', 'failed', 'stuck'].includes(outcome.kind);
+    if (isFinal || performance.now() >= deadlineMs) return outcome;
+    because(outcome.message);
+    await timers.setTimeout(PROVE_PAUSE_MS);
+  }
+}
+
+/** Removes the probes of an installer that was killed during a proof: gVisor would be in use until the agent's next sweep. */
+export async function sweepProbes(client: CriClient): Promise<void> {
+  // At the time 0 no probe is old, which spares those of the agent.
+  const options = { client, owner: OWNER, wallMs: () => 0 };
+  const signal = AbortSignal.timeout(SWEEP_MS);
+  await sweepSandboxes(options, signal);
+  await sweepContainers(options, signal);
+}

@@ -1,0 +1,51 @@
+import type { Failure, Journal, Pending } from './journal.ts';
+import { Refusal } from './node.ts';
+import { generationAt } from './release.ts';
+
+/** The failure after another one, which counts if it is the same. */
+export function failureOf(
+  before: Failure | undefined,
+  { generation, removes, restarts }: Pending,
+  { step, reason, message }: Refusal,
+): Failure {
+  const isSame = before?.generation === generation && before.removes === removes;
+  // A busy node says nothing about the release, and waiting for it costs nothing.
+  const counts = step !== 'quiet' || restarts > 0;
+  return {
+    ...{ generation, step, removes, message, at: new Date().toISOString() },
+    ...(reason === undefined ? {} : { reason }),
+    tries: (isSame ? before.tries : 0) + (counts ? 1 : 0),
+    restarts: (isSame ? before.restarts : 0) + restarts,
+  };
+}
+
+/** How long after the first failure the same is not tried again; this doubles with each further one. */
+const RETRY_MS = 30 * 60_000;
+const MAX_DOUBLINGS = 4;
+/** After so many failures that cost restarts of containerd a person has to ask for the next. */
+const MAX_TRIES = 3;
+
+/** Refuses what failed lately, so that no controller restarts containerd again and again. */
+export function refuseRetry(
+  journal: Journal | undefined,
+  { generation, removes }: Pick<Failure, 'generation' | 'removes'>,
+): void {
+  const { failure } = journal ?? {};
+  if (failure === undefined || failure.generation !== generation || failure.removes !== removes) return;
+  const { tries, restarts, at, step, message, reason } = failure;
+  if (tries === 0) return;
+  const agoMs = Date.now() - Date.parse(at);
+  const pauseMs = RETRY_MS * 2 ** Math.min(tries - 1, MAX_DOUBLINGS);
+  const isGivenUp = tries >= MAX_TRIES && restarts > 0;
+  // A clock that jumped back blocks nothing.
+  if (!isGivenUp && (agoMs < 0 || agoMs >= pauseMs)) return;
+  const next = isGivenUp
+    ? `It failed ${tries} times and restarted containerd ${restarts} times, and is tried again only with --retry-now`
+    : `It is tried again after ${new Date(Date.parse(at) + pauseMs).toISOString()}, or now with --retry-now`;
+  const what = `${removes ? 'The removal' : 'The installation'} of ${generationAt(generation).release}`;
+  throw new Refusal(
+    'journal',
+    `${what} failed at ${at} in step ${step} (${message}). ${next}`,
+    reason === undefined ? {} : { reason },
+  );
+}

@@ -1,0 +1,68 @@
+import { readContainerdConfig } from '../agent/containerd/config.ts';
+import { type TomlTable, tableAt } from '../agent/containerd/toml.ts';
+import { errorLine } from '../agent/sanitize.ts';
+import { type ContainerdProcess, changedKeys, dumpConfig, dumpPresent } from './containerd.ts';
+import { type Edit, withDraft } from './edits.ts';
+import { runtimesIn } from './handler-config.ts';
+import { draftOf } from './journal.ts';
+import { type Node, Refusal } from './node.ts';
+import { type Generation, isGenerationPath } from './release.ts';
+
+/**
+ * containerd itself reads a draft before any of it is live: only our handler may change, and it has to be there, or gone. A
+ * dangling import, a wrong table, or a default handler that is missing would show here.
+ */
+export async function validate(
+  node: Node,
+  containerd: Pick<ContainerdProcess, 'program'>,
+  edits: readonly Edit[],
+  wanted: Generation | undefined,
+): Promise<void> {
+  const { root, host, client, handler } = node;
+  const before = await dumpPresent(node, containerd);
+  const { runtimeVersion } = await client.version();
+  await withDraft(node, edits, async (config) => {
+    const after = await dumpConfig(root, containerd, config).catch((cause) => {
+      const message = `containerd refuses the new configuration: ${errorLine(cause)}`;
+      throw new Refusal('validate', message, { cause, reason: 'ContainerdConfigInvalid' });
+    });
+    const isOurs = ([top, , ...rest]: readonly string[]) =>
+      top === 'imports' ||
+      (top === 'plugins' && rest.slice(0, 3).join() === `containerd,runtimes,${handler}`);
+    const foreign = changedKeys(before, after).filter((path) => !isOurs(path));
+    if (foreign.length > 0) {
+      const named = foreign.slice(0, 5).map((path) => path.join('.'));
+      const message = `The new configuration would change more than the handler: ${named.join(', ')}`;
+      throw new Refusal('validate', message);
+    }
+    if (config !== undefined) {
+      const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
+      if (fault !== undefined) {
+        const message = `containerd would not start pods with the new configuration: ${fault.problem}`;
+        throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
+      }
+      const { file, line } = runtimes.get(handler) ?? {};
+      if (wanted === undefined && namesGeneration(after, handler)) {
+        const what = `"${file?.replace(draftOf(''), '')}" line ${line} still has the handler "${handler}", without the marks of gvisor-ready`;
+        throw new Refusal('validate', `${what}. Remove its table there, and run this again`);
+      }
+    }
+    if (wanted !== undefined && !isNamed(after, handler, wanted)) {
+      const message = `containerd would not load the handler "${handler}" as it is written: another file has it as well, or its table is ignored`;
+      throw new Refusal('validate', message, { reason: 'HandlerNotConfigured' });
+    }
+  });
+}
+
+function tableOf(dump: TomlTable, handler: string): TomlTable | undefined {
+  return tableAt(runtimesIn(dump), [handler]);
+}
+
+function isNamed(dump: TomlTable, handler: string, { shim, config }: Generation): boolean {
+  const table = tableOf(dump, handler);
+  return table?.get('runtime_path') === shim && tableAt(table, ['options'])?.get('ConfigPath') === config;
+}
+
+function namesGeneration(dump: TomlTable, handler: string): boolean {
+  return isGenerationPath(String(tableOf(dump, handler)?.get('runtime_path')));
+}

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { remove } from '../../installer/install.ts';
+import { sandboxArgv } from '../agent/host/fake-process.ts';
+import { refuses } from '../agent/proof/containerd-scripts.ts';
+import { CONFIG, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
+
+const KEEP = { force: false, retryNow: true };
+const CRI = 'plugins."io.containerd.cri.v1.runtime".containerd';
+
+const sentry = (id: string) => ({ argv: sandboxArgv(id) });
+
+/** What is wrong on a node, and the refusal of an installation. */
+const CASES: Readonly<Record<string, [(on: Scene) => unknown, RegExp]>> = {
+  'the handler of all pods': [
+    (on) => {
+      Object.assign(on.node, { handler: 'runc' });
+      for (const path of [CONFIG, LOADED]) on.write(path, 'version = 3\n'); // has a runc of its own
+    },
+    /^check: "runc" is the handler of pods without a RuntimeClass/,
+  ],
+  'a handler that is not loaded yet': [
+    (on) => on.write(CONFIG, `${ORIGINAL}[${CRI}.runtimes.kvm]\nruntime_type = "io.containerd.runsc.v1"\n`),
+    /^check: "\/etc\/containerd\/config.toml" has a handler "kvm" that containerd has not loaded/,
+  ],
+  'a file that was changed after containerd started': [
+    (on) => on.write('/proc/uptime', '3000.00\n'),
+    /^check: "\/etc\/containerd\/config.toml" was changed after containerd started/,
+  ],
+  'a handler that is loaded and in no file': [
+    (on) => on.write(LOADED, `${ORIGINAL}[${CRI}.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n`),
+    /^check: containerd has loaded a handler "kata" that .* does not have/,
+  ],
+  'a unit that ends the shims': [
+    (on) => {
+      Object.assign(on.node, { restartCommand: undefined });
+      on.write('/run/unit', 'KillMode=control-group\n');
+      on.write('/proc/100/cgroup', '0::/system.slice/containerd.service\n');
+    },
+    /^check: A restart of "containerd.service" would end every pod .* KillMode is "control-group"/,
+  ],
+  'a runc that does not start': [
+    (on) => on.script({ RunPodSandbox: refuses('no space left on device') }),
+    /^quiet: A sandbox of the default handler does not start .*no space left.*\(NoSandboxStarts\)/,
+  ],
+  'a default handler that is gVisor': [
+    ({ containerd }) => Object.assign(containerd.sandboxes, { runtimePids: () => [1], process: sentry }),
+    /^quiet: A pod without a RuntimeClass would run in gVisor/,
+  ],
+};
+
+describe('a restart of containerd', () => {
+  for (const [what, [spoil, because]] of Object.entries(CASES))
+    it(`is refused before a write because of ${what}`, async (t) => {
+      const on = await scene(t);
+      spoil(on);
+      const before = on.state();
+      assert.match(await refusal(on.install()), because);
+      assert.deepEqual({ ...on.state(), files: before.files }, before);
+    });
+
+  it('is refused for a removal of the default handler, which would leave pods without one', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    const text = `${on.read(CONFIG)}[${CRI}]\ndefault_runtime_name = "runsc"\n`;
+    for (const path of [CONFIG, LOADED]) on.write(path, text);
+    const before = on.state();
+    assert.match(await refusal(remove(on.node, KEEP)), /^check: "runsc" is the handler of pods without/);
+    const said = await refusal(remove({ ...on.node, noRestart: true }, KEEP));
+    assert.match(said, /^validate: .*default_runtime_name is "runsc".*\(ContainerdConfigInvalid\)/);
+    assert.deepEqual(on.state(), before);
+  });
+
+  it('is refused for a removal that takes nothing out, however often it is tried', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    // As a program leaves it that parses the file and writes it anew.
+    for (const path of [CONFIG, LOADED]) on.write(path, on.read(path).replace(/^#.*\n/gm, ''));
+    const before = on.state();
+    for (let time = 0; time < 2; time++)
+      assert.match(await refusal(remove(on.node, KEEP)), /^validate: "\/etc.*" line 5 still has the handler/);
+    assert.match(await refusal(on.install('release-2')), /^check: .*without its marks/);
+    await on.install('release-1', {}, { handler: 'runsc-kvm' });
+    assert.deepEqual([before.restarts, on.restarts()], [1, 2]);
+  });
+
+  it('is made for a failing release three times, after pauses that double, and then only for a person', async (t) => {
+    const on = await scene(t);
+    on.script({
+      RunPodSandbox: (request) =>
+        request.runtimeHandler === 'runsc'
+          ? refuses('it ends')(request)
+          : on.containerd.usual('RunPodSandbox', request),
+    });
+    const journal = `${on.root}/usr/local/lib/gvisor/install-runsc.json`;
+    const ago = (minutes: number) => {
+      const at = new Date(Date.now() - minutes * 60_000).toISOString();
+      writeFileSync(journal, readFileSync(journal, 'utf8').replace(/"at": "[^"]*"/, `"at": "${at}"`));
+    };
+    const isTried = async () => (await refusal(on.install())).startsWith('prove: ');
+    const tries: boolean[] = [await isTried()];
+    for (const minutes of [29, 31, 59, 61, 10_000, -10_000]) {
+      ago(minutes);
+      tries.push(await isTried());
+    }
+    assert.deepEqual(tries, [true, false, true, false, true, false, false]);
+    assert.equal(on.restarts(), 6);
+    assert.match(
+      await refusal(on.install()),
+      /failed 3 times and restarted containerd 6 times.* only with --retry-now/,
+    );
+    await refusal(on.install('release-1', { retryNow: true }));
+    assert.equal(on.restarts(), 8);
+  });
+});
