@@ -138,7 +138,7 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.match(stdout, /\? The handler is in containerd's configuration on disk/);
     assert.match(stdout, /\? A sandbox boots, is gVisor's, and goes away: as said above\n/);
     assert.match(stdout, /\nWhat to do next\n {2}ContainerdUnreachable: Start containerd, /);
-    assert.match(stdout, /\n {2}HandlerNotConfigured: Add the handler /);
+    assert.match(stdout, /\n {2}HandlerNotConfigured: Install gVisor /);
     for (const line of stdout.split('\n')) assert.ok(line.length <= 80 || !/\S\s\S/.test(line.trim()), line);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
     assert.doesNotMatch(stdout, /\u001b/);

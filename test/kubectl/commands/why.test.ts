@@ -166,7 +166,7 @@ describe('why NODE', () => {
     setNode(api, withHandler(nodeObject('node-3'), 'runsc-kvm', 'false'));
     const lost = await run('why node-3');
     assert.match(lost.out, /^! .* except with runsc-kvm\n[\s\S]*^ {2}✗ runsc-kvm: HandlerNotConfigured/m);
-    assert.match(lost.out, /\nWhat to do\n {2}HandlerNotConfigured: Add the handler/);
+    assert.match(lost.out, /\nWhat to do\n {2}HandlerNotConfigured: Install gVisor with/);
   });
 
   it('shows a label of an additional handler that contradicts the report, or that no report explains', async (t) => {
