@@ -65,9 +65,16 @@ const PATCH = [
     value: `--restart-command=${RESTART.replaceAll('$', () => '$$')}`,
   },
 ];
-const patches = [
-  { target: { kind: 'DaemonSet', name: 'gvisor-ready-install' }, patch: JSON.stringify(PATCH) },
-];
+/** PATCH, and the image of a release. */
+function patchesOf(release: Release, further: readonly object[] = []) {
+  const images = ['initContainers', 'containers'].map((name) => ({
+    op: 'replace',
+    path: `/spec/template/spec/${name}/0/image`,
+    value: imageName(RELEASES[release]),
+  }));
+  const patch = JSON.stringify([...PATCH, ...images, ...further]);
+  return [{ target: { kind: 'DaemonSet', name: 'gvisor-ready-install' }, patch }];
+}
 
 /** The patch of docs/upgrade.md, with an image of this release. */
 function canaryPatch(command: 'install' | 'remove'): readonly object[] {
@@ -83,20 +90,17 @@ function canaryPatch(command: 'install' | 'remove'): readonly object[] {
 
 /** Applies the component with an image of this release. */
 async function applyInstall(release: Release, further: readonly object[] = []): Promise<void> {
-  const images = ['initContainers', 'containers'].map((name) => ({
-    op: 'replace',
-    path: `/spec/template/spec/${name}/0/image`,
-    value: imageName(RELEASES[release]),
-  }));
-  const all = [{ ...patches[0], patch: JSON.stringify([...PATCH, ...images, ...further]) }];
-  const directory = await overlay(['install'], [], { patches: all });
+  const directory = await overlay(['install'], [], { patches: patchesOf(release, further) });
   await cluster.kubectl(['apply', '-k', directory]).finally(() => rm(directory, { recursive: true }));
 }
 
 async function applyRemoval(): Promise<void> {
   const directory = await overlay([]);
   const resources = [relative(directory, join(REPO, 'manifests/install-remove'))];
-  await writeFile(join(directory, 'kustomization.yaml'), JSON.stringify({ resources, patches }));
+  await writeFile(
+    join(directory, 'kustomization.yaml'),
+    JSON.stringify({ resources, patches: patchesOf('20250203.0') }),
+  );
   await cluster.kubectl(['apply', '-k', directory]).finally(() => rm(directory, { recursive: true }));
 }
 

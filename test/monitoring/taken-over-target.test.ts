@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
@@ -69,6 +69,9 @@ const FLEET = [
   'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
   'gvisor_fleet_label_without_agent{node="node-gone"} 1',
   'gvisor_fleet_node_labelled{node="node-broken"} 1',
+  'gvisor_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
+  'gvisor_fleet_gvisor_required 1',
+  'gvisor_fleet_failed_writes 1',
 ];
 const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"';
 const AGENT_POD =
@@ -128,10 +131,10 @@ async function writeMetrics(others: Readonly<Record<string, readonly string[]>> 
   const { controlPlane } = cluster();
   await mkdir(controlPlane.path('/etc'), { recursive: true });
   const all = { '127.0.0.1': KUBE_STATE_METRICS.map((line) => `${line}\n`).join('') };
-  await writeFile(
-    controlPlane.path('/etc/targets.json'),
-    JSON.stringify({ ...all, ...Object.fromEntries(texts) }),
-  );
+  const file = controlPlane.path('/etc/targets.json');
+  // The server reads it at any time.
+  await writeFile(`${file}.new`, JSON.stringify({ ...all, ...Object.fromEntries(texts) }));
+  await rename(`${file}.new`, file);
 }
 
 /** Creates a pod as its owner's controller would, and its address as the kubelet would. */
