@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { installJournal } from '../../agent/host/installation.ts';
+import { imageName } from '../../cluster/images.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
@@ -29,11 +30,18 @@ useOwnCluster(
     vm = { cluster, node: cluster.node(VM_NODE) };
     original = await vm.node.system.read(CONTAINERD_CONFIG);
     await applyOverlay(cluster, ['install']);
+    await useOwnImage();
     await waitForLabel(cluster, 'false');
   },
   ['agent', 'installer'],
 );
 
+/** The manifests name the image of another release. */
+const useOwnImage = () =>
+  vm.cluster.kubectl([
+    ...['set', 'image', '--namespace=gvisor-ready', 'daemonset/gvisor-ready-install'],
+    `*=${imageName('installer')}`,
+  ]);
 const waitForRollout = () => vm.cluster.kubectl(STATUS, undefined, patient(TIMEOUT_MS));
 /** How often systemd has started containerd since the machine booted. */
 const starts = async () =>
@@ -77,6 +85,7 @@ it('restarts nothing after a reboot', { timeout: patient(600_000) }, async () =>
 
 it('is taken away', { timeout: patient(600_000) }, async () => {
   await vm.cluster.kubectl(['apply', '-k', join(REPO, 'manifests/install-remove')]);
+  await useOwnImage();
   await waitForRollout();
   assert.equal(await vm.node.system.read(CONTAINERD_CONFIG), original);
   await waitForLabel(vm.cluster, 'false');
