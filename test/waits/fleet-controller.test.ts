@@ -72,13 +72,14 @@ describe('the fleet controller on a real cluster', () => {
     it(`withdraws the label that an agent refutes, and the agent ${why}`, async () => {
       const node = cluster().node('node-1');
       const [cut, letGo] = cutOf(String(agentPids(node.machine)[0]));
+      const isUnready = /the label is not withdrawn from the Node yet: /;
       const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
       const isNow = (condition: string, timeoutMs: number) =>
         waitForNode(cluster(), 'node-1', (now) => now.condition === condition, timeoutMs);
       await node.machine.run(cut);
       await breakNode(cluster(), node, 'shim-missing');
       await firstAlarmIs('LabelOutdated', true);
-      assert.match(await readiness(), /the label is not withdrawn from the Node yet: /);
+      await waitFor('the agent to be unready', 10_000, async () => isUnready.test(await readiness()));
       const { ready } = await isNow('Unknown AgentCannotWrite', 90_000);
       assert.equal(ready, 'false');
       await node.machine.run(letGo);
