@@ -85,7 +85,9 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await within([]);
     await cluster().kubectl(['create', 'namespace', 'evaluations']);
     await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
-    const enforcement = ['gvisor-ready-enforce', 'gvisor-ready-guard-namespace'];
+    const enforcement = ['enforce', 'enforce-classes', 'guard-namespace'].map(
+      (name) => `gvisor-ready-${name}`,
+    );
     await within(enforcement);
     const binding = ['validatingadmissionpolicybinding', 'gvisor-ready-agent'];
     const { metadata, ...rest } = JSON.parse(await cluster().kubectl(['get', ...binding, '-o', 'json'])) as {
