@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 import unittest
 from collections.abc import Callable
 from typing import Any
@@ -79,11 +80,18 @@ class ApiCase(unittest.TestCase):
         timer.start()
         self.addCleanup(timer.join)
 
-    def interrupt(self, seconds: float) -> None:
-        """Raises SoftTimeLimitExceeded in the main thread after a while."""
+    def interrupt(self, seconds: float, when: Callable[[], object] = lambda: True) -> None:
+        """Raises SoftTimeLimitExceeded in the main thread, a while after the condition holds."""
 
         def exceeded(*_: object) -> None:
             raise SoftTimeLimitExceeded
 
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, exceeded))
-        self.later(seconds, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1))
+
+        def interrupt() -> None:
+            while not when():
+                time.sleep(0.01)
+            time.sleep(seconds)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+        self.later(0, interrupt)

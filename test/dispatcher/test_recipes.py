@@ -52,7 +52,7 @@ class WorkerTest(ApiCase):
 
     def test_a_task_that_is_stopped_and_delivered_again_runs_one_pod(self) -> None:
         self.api.kubelet = pulls
-        self.interrupt(0.5)
+        self.interrupt(0.2, lambda: self.api.created)
         with self.assertRaises(SoftTimeLimitExceeded):
             self.deliver()
         self.assertEqual(list(self.api.pods), ["eval-1"])

@@ -125,7 +125,9 @@ describe('requests of agents to the API server', () => {
     for (const node of [...NODES, ...NODES]) await provenAgain(cluster(), node);
     const requests = (await agentRequests()).slice(from);
     assert.deepEqual(
-      requests.map(({ verb, requestURI }) => `${verb} ${requestURI}`).filter((one) => !one.includes('dryRun')),
+      requests
+        .map(({ verb, requestURI }) => `${verb} ${requestURI}`)
+        .filter((one) => !one.includes('dryRun')),
       [],
       'a proof that changes nothing only asks for the guard',
     );
