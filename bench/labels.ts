@@ -4,7 +4,6 @@ import type { FaultName } from '../cluster/faults/faults.ts';
 import { type ClusterNode, RUNSC } from '../cluster/node/node.ts';
 import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../cluster/story.ts';
 import { pause, waitFor } from '../hack/run.ts';
-import { certificateUser } from '../test/api/api-user.ts';
 import { agentOn, readMetrics } from '../test/e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes, statistics } from './statistics.ts';
@@ -35,11 +34,8 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
     }
   }
   const unseen: number[] = [];
-  const bound: number[] = [];
-  for (let run = 0; run < Math.min(runs, MAX_SLOW_RUNS); run++) {
+  for (let run = 0; run < Math.min(runs, MAX_SLOW_RUNS); run++)
     unseen.push(1000 * (await withoutEvent(cluster, node)));
-    bound.push(await lastBound(cluster, node));
-  }
   const starts: number[] = [];
   for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
   return [
@@ -47,7 +43,6 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
     ...FILE_FAULTS.map((fault) => statistics(`  ${fault}`, '', goneAfter(fault))),
     ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
     statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
-    statistics('fault → last pod bound to the node, one every 20 ms', '', bound),
     statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
     statistics("agent's pod deleted → a new one is Ready", '≤ 5 s', starts),
   ];
@@ -66,34 +61,6 @@ async function withoutEvent(cluster: Cluster, node: ClusterNode): Promise<number
   const repair = async () => void (await node.machine.run(['umount', RUNSC]));
   await secondsUntilLabel(cluster, node.name, 'true', repair, { timeoutMs: 120_000 });
   return seconds;
-}
-
-/** Milliseconds from a fault to the creation of the last pod that the scheduler bound to the node. */
-async function lastBound(cluster: Cluster, node: ClusterNode): Promise<number> {
-  const admin = await certificateUser(cluster, 'bench', ['system:masters']);
-  const path = '/api/v1/namespaces/default/pods';
-  const created: Promise<number>[] = [];
-  const create = async (begunMs: number) => {
-    const pod = evaluationPod(`bound-${created.length}`, { gvisor: true });
-    await admin({ method: 'POST', path, body: JSON.parse(pod) as object });
-    return begunMs;
-  };
-  const begunMs = performance.now();
-  const timer = setInterval(() => created.push(create(performance.now())), 20);
-  await breakAndWait(cluster, node.name, 'shim-missing').finally(() => clearInterval(timer));
-  const atMs = await Promise.all(created);
-  await pause(2);
-  const { items } = JSON.parse(await cluster.get(path)) as {
-    items: readonly { readonly metadata: { readonly name: string }; readonly spec: { nodeName?: string } }[];
-  };
-  const last = items
-    .filter(({ metadata, spec }) => metadata.name.startsWith('bound-') && spec.nodeName === node.name)
-    .map(({ metadata }) => atMs[Number(metadata.name.slice('bound-'.length))] ?? 0);
-  const remove = ['delete', 'pods', '-l', 'app=evaluation', '--force', '--grace-period=0'];
-  await cluster.kubectl([...remove, '--wait=false']);
-  await healAndWait(cluster, node.name, 'shim-missing');
-  await cluster.kubectl(remove, undefined, 300_000);
-  return Math.max(...last, begunMs) - begunMs;
 }
 
 /** Deletes the agent's pod; returns the seconds until the next is Ready, which requires its verdict in the Node. */
