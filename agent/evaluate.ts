@@ -40,6 +40,8 @@ export type NodeEvaluatorOptions = {
   readonly prover: Prover;
   readonly programs: RunscPrograms;
   readonly now: () => number;
+  /** Called before an evaluation that begins because the node itself may have changed. */
+  readonly onChange?: (() => void) | undefined;
 };
 
 /** Evaluates this node repeatedly. Remembers where containerd's configuration is and which shim the last proof saw. */
@@ -59,10 +61,13 @@ export class NodeEvaluator {
     triggers: readonly Trigger[],
     last: Outcome | undefined,
   ): Promise<Evaluation> {
-    const { config, host, client, distribution, prover, programs, now } = this.#options;
+    const { config, host, client, distribution, prover, programs, now, onChange } = this.#options;
     const { handler, requireLimits, forbidFlagOverride, minRunscRelease } = config;
     // Before the first await, so that an evaluation that times out does not lose the change.
-    if (triggers.some(isChange)) prover.changed();
+    if (triggers.some(isChange)) {
+      prover.changed();
+      onChange?.();
+    }
     const sources: Sources = {
       host,
       cri: client,

@@ -4,7 +4,7 @@ import { Agent, type AgentOptions, type Publisher } from './agent.ts';
 import { type Config, VERSION } from './config.ts';
 import type { CriClient } from './containerd/client.ts';
 import type { Distribution } from './containerd/distribution.ts';
-import { NodeEvaluator } from './evaluate.ts';
+import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
 import { hasTraces, isRegistered } from './expected.ts';
 import { Host } from './host/host.ts';
 import { installJournal, readInstallation } from './host/installation.ts';
@@ -57,6 +57,7 @@ export function additionalNodes(node: Node): readonly Node[] {
 type HandlerOptions = {
   readonly onUnwatched?: (directories: number) => void;
   readonly onOrphans?: (orphans: number) => void;
+  readonly onChange: () => void;
   readonly debounceMs?: number;
 };
 
@@ -65,7 +66,7 @@ export function openHandler(
   node: Node,
   facts: Facts,
   publishers: readonly Publisher[],
-  { onUnwatched, onOrphans, ...debounce }: HandlerOptions,
+  { onUnwatched, onOrphans, onChange, ...debounce }: HandlerOptions,
 ) {
   const { config, host, log } = node;
   const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
@@ -88,6 +89,7 @@ export function openHandler(
         onOrphans?.(orphans);
         if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
       },
+      onChange,
     },
   );
   const { agent } = opened;
@@ -98,7 +100,10 @@ export function openHandler(
 export function openAgent(
   node: Node,
   own: Pick<AgentOptions, 'facts' | 'files' | 'publishers'>,
-  options: Pick<ProverOptions, 'onLateEnd' | 'onOrphans' | 'waitMs'>,
+  {
+    onChange,
+    ...options
+  }: Pick<ProverOptions, 'onLateEnd' | 'onOrphans' | 'waitMs'> & Pick<NodeEvaluatorOptions, 'onChange'>,
 ) {
   const { config, client, host, mark, probes, log, signal } = node;
   const { handler, podUid: ownPod } = config;
@@ -106,7 +111,7 @@ export function openAgent(
   const owned = { owner: mark, siblings, ownPod, turns: probes.turns };
   const clocks = { now, wallMs: Date.now };
   const prover = new Prover({ client, host: probes.host, handler, ...owned, signal, ...clocks, ...options });
-  const evaluator = new NodeEvaluator({ ...node, prover, now });
+  const evaluator = new NodeEvaluator({ ...node, prover, now, onChange });
   const installation = () => readInstallation(host, handler, Date.now());
   const isMain = mark === probes.marks[0];
   const traces = isMain ? hasTraces : isRegistered;

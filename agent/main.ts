@@ -88,17 +88,16 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   const evaluated = Promise.withResolvers<void>();
   publishers.push({
     publish: () => {},
-    count: ({ handler, evaluation }) => {
-      if (handler === config.handler) evaluated.resolve();
-      if (evaluation.trigger !== 'timer') sandboxes.changed();
-    },
+    count: ({ handler }) => handler === config.handler && evaluated.resolve(),
   });
+  const onChange = () => sandboxes.changed();
   const main = openHandler(node, await readNodeFacts(node), publishers, {
+    onChange,
     onUnwatched: metrics.publishUnwatched,
     onOrphans: metrics.publishOrphans,
   });
   const additional = additionalNodes(node).map((each) =>
-    openHandler(each, {}, publishers, { debounceMs: ADDITIONAL_DEBOUNCE_MS }),
+    openHandler(each, {}, publishers, { onChange, debounceMs: ADDITIONAL_DEBOUNCE_MS }),
   );
   const handlers = [main, ...additional];
 

@@ -279,11 +279,11 @@ describe('evaluate, if gVisor is outside the mounts of the agent', () => {
 });
 
 describe('NodeEvaluator', () => {
-  it('notifies the prover of a change before the first await, and knows the flags of the last sandbox', async (t) => {
+  it('notifies the prover and others of a change before the first await, and knows the flags of the last sandbox', async (t) => {
     const { host, client } = await healthy(t, proves, ALL_HANG);
     const { config } = parseConfig({}, { hostname: 'node-1', inCluster: false });
     const distribution = { name: 'x', containerdConfig: CONFIG, criSocket: '/x', edit: '' };
-    let changes = 0;
+    let [changes, noted] = [0, 0];
     const witness = witnessOf({ flags: { platform: 'kvm' } });
     const prover = { changed: () => changes++, witness, prove: proves } as unknown as Prover;
     const now = () => performance.now();
@@ -295,6 +295,7 @@ describe('NodeEvaluator', () => {
       prover,
       programs: new RunscPrograms(),
       now,
+      onChange: () => noted++,
     });
     const stop = new AbortController();
     for (const [trigger, expected] of [
@@ -302,7 +303,7 @@ describe('NodeEvaluator', () => {
       [{ kind: 'file', path: RUNSC }, 1],
     ] as const) {
       const evaluation = evaluator.evaluate(stop.signal, [trigger], undefined);
-      assert.equal(changes, expected);
+      assert.deepEqual([changes, noted], [expected, expected]);
       await evaluation;
     }
     assert.deepEqual(evaluator.probeFlags, { handler: 'runsc', flags: { platform: 'kvm' } });
