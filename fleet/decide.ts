@@ -1,6 +1,7 @@
 import {
   type AgentPod,
   type AgentSet,
+  COUNTED,
   type FleetNode,
   isExposed,
   isFailing,
@@ -77,7 +78,10 @@ const REFUTED_MS = 30_000;
 /** A node that is labelled or failing without a Ready agent, or labelled with one that refutes it. */
 type Lost = {
   readonly node: FleetNode;
-  /** Whether the circuit breaker counts it, if it is labelled: after a third of its timeout, so that the breaker opens before the first of many is due. */
+  /**
+   * Whether the circuit breaker counts it, if it is labelled: after a third of its timeout, so that the breaker opens before
+   * the first of many is due.
+   */
   readonly isCounted: boolean;
   /** Whether its timeout has passed. */
   readonly isDue: boolean;
@@ -183,8 +187,7 @@ function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): b
  * withdrawal leaves.
  */
 function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
-  const reason = verdict?.reason ?? '';
-  return label === 'false' && failedBoot === '' && ['AgentLost', 'AgentCannotWrite'].includes(reason);
+  return label === 'false' && failedBoot === '' && COUNTED.includes(verdict?.reason ?? '');
 }
 
 /**
@@ -196,8 +199,8 @@ function mayBeLost(node: FleetNode): boolean {
 }
 
 /**
- * Since when each label is gone, if that began within the window. The Node's own time counts once in {@link DAMPING_MS}, because its
- * kubelet can write a new one at any moment.
+ * Since when each label is gone, if that began within the window. The Node's own time counts once in {@link DAMPING_MS},
+ * because its kubelet can write a new one at any moment.
  */
 function trackGone(
   nodes: readonly FleetNode[],

@@ -35,7 +35,7 @@ export type FleetNode = {
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
   readonly provenBoot: string;
-  /** The boot ID in which gVisor failed, or "" where it does not, or no agent has noted it. */
+  /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
   readonly failedBoot: string;
   /** Labels of additional handlers. */
   readonly handlers: readonly HandlerLabel[];
@@ -138,8 +138,9 @@ export function isRebooted(node: FleetNode): boolean {
   return staleLabels(node).length > 0 || hasFailedBefore(node);
 }
 
-/** Reasons with which this controller withdraws labels. */
-const WITHDRAWN = ['AgentLost', 'AgentCannotWrite', 'NodeRebooted'];
+/** Reasons with which the controller withdraws labels, as far as the circuit breaker lets it. */
+export const COUNTED: readonly string[] = ['AgentLost', 'AgentCannotWrite'];
+const WITHDRAWN = [...COUNTED, 'NodeRebooted'];
 
 /**
  * Whether the taint should keep pods away, but is missing: from a labelled node that may come back in another boot, and

@@ -1,7 +1,7 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
 import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import { describeMissing, type GuardState } from './guards.ts';
-import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
+import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
@@ -445,7 +445,7 @@ function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
         ? GROUPS.installer
         : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
   if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
-  if (['AgentLost', 'AgentCannotWrite'].includes(row.reason)) return { rank: 1, group: row.reason };
+  if (COUNTED.includes(row.reason)) return { rank: 1, group: row.reason };
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
   return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };

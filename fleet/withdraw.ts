@@ -99,8 +99,8 @@ export async function withdrawRefuted(
 }
 
 /**
- * Withdraws the labels and the failure of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit breaker is
- * consulted: the agent's proof in the present boot restores a label.
+ * Withdraws the labels and the failure of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit
+ * breaker is consulted: the agent's proof in the present boot restores a label.
  */
 export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteOptions): Promise<Withdrawal> {
   const whole = await readNode(name, options);

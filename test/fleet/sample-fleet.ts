@@ -1,7 +1,7 @@
 import type { FleetNode } from '../../fleet/objects.ts';
 import type { AgentStatus } from '../../fleet/reports.ts';
 import { type FleetState, type FleetView, viewFleet } from '../../fleet/view.ts';
-import { KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 export const SINCE = '2026-11-25T09:00:00Z';
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
@@ -23,18 +23,13 @@ function viewOf(
   const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: isAgentReady(name) }));
   const ready = pods.filter((pod) => pod.ready).length;
   return viewFleet({
-    upToDate: true,
+    ...EMPTY_FLEET,
     nowMs: 20_000,
     nodes,
     pods,
     agents: { observed: true, desired: nodes.length, ready },
     statusOf: (name) => ({ version: '0.1.0', provenAt: SINCE, readMs: 10_000, ...statusOf(name) }),
     guards: { isRequired: true, missing: [] },
-    breaker: [],
-    paused: [],
-    rolling: false,
-    damped: [],
-    failedWrites: new Map(),
     ...state,
   });
 }

@@ -7,6 +7,7 @@ import {
   TICK_MS,
 } from '../../fleet/decide.ts';
 import { type AgentPod, type AgentSet, type FleetNode, isFailing, isLabelled } from '../../fleet/objects.ts';
+import type { FleetState } from '../../fleet/view.ts';
 
 export const TIMEOUTS: FleetTimeouts = {
   agentTimeoutMs: 90_000,
@@ -20,6 +21,22 @@ const DAY_MS = 86_400_000;
 
 /** The label of an additional handler, proven in the present boot. */
 export const KVM = { handler: 'runsc-kvm', label: 'true', provenBoot: 'boot-1' } as const;
+
+/** What is known of an empty fleet, for the page. */
+export const EMPTY_FLEET: FleetState = {
+  upToDate: true,
+  nowMs: 100_000,
+  nodes: [],
+  pods: [],
+  agents: undefined,
+  statusOf: () => undefined,
+  guards: undefined,
+  breaker: [],
+  paused: [],
+  rolling: false,
+  damped: [],
+  failedWrites: new Map(),
+};
 
 /** A proven, Ready node that is old enough. */
 export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): FleetNode {

@@ -4,7 +4,7 @@ import type { FleetNode } from '../../fleet/objects.ts';
 import type { AgentStatus } from '../../fleet/reports.ts';
 import { type FleetState, filterView, viewFleet } from '../../fleet/view.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
 const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
@@ -29,24 +29,8 @@ const NODES = [
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
 const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
 
-/** What is known of an empty fleet. */
-const NOTHING = {
-  upToDate: true,
-  nowMs: 100_000,
-  nodes: [],
-  pods: [],
-  agents: undefined,
-  statusOf: () => undefined,
-  guards: undefined,
-  breaker: [],
-  paused: [],
-  rolling: false,
-  damped: [],
-  failedWrites: new Map(),
-} as const;
-
 const view = viewFleet({
-  ...NOTHING,
+  ...EMPTY_FLEET,
   nodes: NODES,
   pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
   agents: { observed: true, desired: 9, ready: 8 },
@@ -63,7 +47,7 @@ describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
-    const { releases } = viewFleet({ ...NOTHING, nodes });
+    const { releases } = viewFleet({ ...EMPTY_FLEET, nodes });
     assert.deepEqual(
       Object.entries(releases.gvisor),
       names.map((name) => [name, 1]),
@@ -79,9 +63,9 @@ describe('viewFleet', () => {
       const installation = installationOf[node];
       return { version: '0.2.0', ...(installation && { installation }) };
     };
-    const { rollout, nodes: rows } = viewFleet({ ...NOTHING, nodes, statusOf, pods });
+    const { rollout, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, statusOf, pods });
     assert.deepEqual(rollout?.failed, { RunscNotExecutable: ['c'] });
-    assert.equal('rollout' in viewFleet({ ...NOTHING, nodes }), false);
+    assert.equal('rollout' in viewFleet({ ...EMPTY_FLEET, nodes }), false);
     const shown = rows.map(({ name, installer }) => [name, installer]);
     assert.deepEqual(shown.at(0), ['c', 'release-20260224.0 failed: RunscNotExecutable']);
     assert.deepEqual(shown.at(-1), ['b', '']);
@@ -97,7 +81,7 @@ describe('viewFleet', () => {
       fresh(simulatedNode('c')),
     ];
     const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { expected, others, alarms, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods });
+    const { expected, others, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
     assert.deepEqual(
       [expected, others],
       [
@@ -132,7 +116,7 @@ describe('viewFleet', () => {
       simulatedNode('e', { ...bare, handlers: [{ ...not, provenBoot: '' }] }),
     ];
     const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { handlers, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods });
+    const { handlers, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
     assert.deepEqual(handlers, [
       { handler: 'runsc-kvm', proven: 1, total: 4 },
       { handler: 'other', proven: 0, total: 4 },
@@ -151,7 +135,7 @@ describe('viewFleet', () => {
 
   it('counts a proven additional handler where gVisor is not expected', () => {
     const nodes = [simulatedNode('a', { label: 'false', expected: false, handlers: [KVM] })];
-    const { handlers } = viewFleet({ ...NOTHING, nodes });
+    const { handlers } = viewFleet({ ...EMPTY_FLEET, nodes });
     assert.deepEqual(handlers, [{ handler: 'runsc-kvm', proven: 1, total: 1 }]);
   });
 
@@ -162,7 +146,7 @@ describe('viewFleet', () => {
 
   it('takes a node for labelled that has only an additional label', () => {
     const nodes = [simulatedNode('a', { label: 'false', handlers: [KVM] })];
-    const { withoutAgent, alarms } = viewFleet({ ...NOTHING, nodes });
+    const { withoutAgent, alarms } = viewFleet({ ...EMPTY_FLEET, nodes });
     assert.deepEqual([withoutAgent, alarms.map(({ reason }) => reason)], [['a'], ['LabelWithoutAgent']]);
   });
 
@@ -174,7 +158,7 @@ describe('viewFleet', () => {
       provenAt: `2026-11-25T1${Number(node === 'proven-9')}:00:00Z`,
     });
     const whole = viewFleet({
-      ...NOTHING,
+      ...EMPTY_FLEET,
       nodes,
       pods,
       statusOf,
@@ -209,7 +193,7 @@ describe('viewFleet', () => {
   it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
     const nodes = [simulatedNode('a', { label: 'false', expected: false })];
     const statusOf = () => ({ version: '', sandboxes: { problems: 1, unsafe: false } });
-    const { nodes: rows } = viewFleet({ ...NOTHING, nodes, pods: [simulatedAgent('a')], statusOf });
+    const { nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods: [simulatedAgent('a')], statusOf });
     assert.deepEqual(
       rows.map(({ group }) => group),
       ['SandboxProblems'],
@@ -219,7 +203,7 @@ describe('viewFleet', () => {
   const alarmOf = (changes: Partial<FleetState>) => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
     const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { alarms } = viewFleet({ ...NOTHING, nodes, pods, ...changes });
+    const { alarms } = viewFleet({ ...EMPTY_FLEET, nodes, pods, ...changes });
     return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
   };
   const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
@@ -261,7 +245,7 @@ describe('viewFleet', () => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
     const pods = nodes.map(({ name }) => simulatedAgent(name));
     const statusOf = onB({ refutation: REFUTATION });
-    const { expected, counts, alarms, nodes: rows } = viewFleet({ ...NOTHING, nodes, pods, statusOf });
+    const { expected, counts, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf });
     assert.deepEqual([expected, counts.proven, counts.not], [{ proven: 1, total: 2 }, 1, 1]);
     assert.deepEqual([rows[0]?.name, rows[0]?.group], ['b', 'LabelOutdated']);
     assert.match(
@@ -275,7 +259,7 @@ describe('viewFleet', () => {
       const nodes = readMs.map((each) => simulatedNode(`${each}`));
       const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: name !== '1' }));
       const statusOf = (name: string) => ({ version: '', readMs: Number(name) });
-      return viewFleet({ ...NOTHING, nodes, pods, statusOf }).reportAgeSeconds;
+      return viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf }).reportAgeSeconds;
     };
     assert.deepEqual([ageOf(), ageOf(100_000), ageOf(99_000, 84_999, 1)], [undefined, 15, 30]);
   });
@@ -313,6 +297,6 @@ describe('viewFleet', () => {
     const pods = [simulatedAgent('alone'), simulatedAgent('alone', { name: 'old', ready: false })];
     const nodes = [simulatedNode('alone')];
     for (const order of [pods, pods.toReversed()])
-      assert.equal(viewFleet({ ...NOTHING, nodes, pods: order }).nodes[0]?.agent, 'ready');
+      assert.equal(viewFleet({ ...EMPTY_FLEET, nodes, pods: order }).nodes[0]?.agent, 'ready');
   });
 });

@@ -18,7 +18,7 @@ import { type FakeApiServer, fakeApiServer } from '../agent/fake-api-server.ts';
 import { waitUntil } from '../agent/node/publisher-of.ts';
 import { PASSED, PROVEN, PROVEN_VERDICT, unproven, verdictOf } from '../agent/reports.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { simulatedAgent } from '../fleet/simulated-fleet.ts';
+import { EMPTY_FLEET, simulatedAgent } from '../fleet/simulated-fleet.ts';
 import { openFleet, setNode, setReport } from '../kubectl/fleet.ts';
 import { nodeObject } from '../kubectl/fleet-objects.ts';
 import { OTHERS } from './causes.ts';
@@ -93,20 +93,10 @@ async function sayings(
 function onPage(node: object, report: Status): string {
   const refutation = refutationOf(report, 'node-1');
   const { alarms, nodes } = viewFleet({
-    ...{
-      upToDate: true,
-      nowMs: 0,
-      agents: undefined,
-      guards: undefined,
-      breaker: [],
-      paused: [],
-      rolling: false,
-      damped: [],
-    },
+    ...EMPTY_FLEET,
     nodes: [fleetNodeOf(node)],
     pods: [simulatedAgent('node-1')],
     statusOf: () => ({ version: '0.1.0', ...(refutation && { refutation }) }),
-    failedWrites: new Map(),
   });
   return [nodes[0]?.reason, ...alarms.map(({ reason }) => reason)].join(' ');
 }
