@@ -69,13 +69,18 @@ describe('the fleet controller on a real cluster', () => {
     ],
   };
   for (const [why, cutOf] of Object.entries(CUTS))
-    it(`withdraws the label that an agent refutes, and the agent ${why}`, async () => {
+    it(`withdraws the label that an agent refutes, and the agent ${why}`, async (t) => {
       const node = cluster().node('node-1');
       const [cut, letGo] = cutOf(String(agentPids(node.machine)[0]));
       const isUnready = /the label is not withdrawn from the Node yet: /;
       const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
       const isNow = (condition: string, timeoutMs: number) =>
         waitForNode(cluster(), 'node-1', (now) => now.condition === condition, timeoutMs);
+      // An agent that stays cut off would keep all that follows waiting.
+      t.after(async () => {
+        await node.machine.run(letGo).catch(() => '');
+        await healNode(cluster(), node);
+      });
       await node.machine.run(cut);
       await breakNode(cluster(), node, 'shim-missing');
       await firstAlarmIs('LabelOutdated', true);
