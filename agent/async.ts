@@ -67,7 +67,8 @@ const REST_RATIO = 20;
 
 /**
  * Runs `work` every `everyMs` until the signal is aborted, and less often where it takes long: at least every `maxRestMs`,
- * and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if its text differs from that of the turn before.
+ * and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if its text differs from
+ * that of the turn before.
  */
 export async function repeat(
   work: () => Promise<void>,

@@ -17,7 +17,7 @@ export async function holds(root: string, { file, text }: Written): Promise<bool
   return ((await contentOf(root, file)) ?? '').includes(text);
 }
 
-/** The installer's text for a handler in a file, even if it was changed since; undefined where there is none. */
+/** The installer's text for a handler in a file, even if it was changed since; undefined if there is none. */
 export async function foundIn(
   { root, handler }: Pick<Node, 'root' | 'handler'>,
   file: string,

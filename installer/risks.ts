@@ -20,7 +20,7 @@ export type Present = {
   readonly dump: TomlTable;
 };
 
-/** Throws a {@link Refusal} where a restart of containerd would end pods, or would load more than the handler. */
+/** Throws a {@link Refusal} if a restart of containerd would end pods, or would load more than the handler. */
 export async function refuseRisks(node: Node, present: Present): Promise<void> {
   refuseDefault(node.handler, present.dump);
   await refuseUnit(node, present.containerd);

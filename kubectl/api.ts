@@ -111,7 +111,7 @@ export class Api {
     return textOf(code, body);
   }
 
-  /** Opens a connection to a port of a pod over a port-forward; rejects with the reason where that is refused. */
+  /** Opens a connection to a port of a pod over a port-forward; rejects with the reason if that is refused. */
   async connectToPod(pod: string, port: number): Promise<Duplex> {
     const options = { ...(await this.#options()), signal: this.#stopped };
     const opened = await openPort(this.#portUrl(pod, port), options).catch((error: unknown) => {

@@ -78,7 +78,7 @@ export async function readLabelOutdated(api: Api): Promise<string | undefined> {
   return view.alarms.find(({ reason }) => reason === 'LabelOutdated')?.message;
 }
 
-/** Opens a connection to the controller's page; rejects with the reason where that is refused or no pod is Ready. */
+/** Opens a connection to the controller's page; rejects with the reason if that is refused or no pod is Ready. */
 export async function connectToFleet(api: Api): Promise<Duplex> {
   const pod = await findPod(api);
   if (pod !== undefined) return api.connectToPod(pod, FLEET_PORT);
@@ -87,7 +87,7 @@ export async function connectToFleet(api: Api): Promise<Duplex> {
   );
 }
 
-/** The path of the controller's pod; undefined where none is Ready. */
+/** The path of the controller's pod; undefined if none is Ready. */
 async function findPod(api: Api): Promise<string | undefined> {
   const pods = podsPath(api);
   const { items } = await api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR });
