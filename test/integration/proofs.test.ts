@@ -29,15 +29,16 @@ it('an agent with the memory limit of its pod proves gVisor beside sixteen pods 
   const client = connect(one);
   const command = [process.execPath, '--max-old-space-size=96', 'agent/main.ts'];
   await one.machine.stopDaemon('kubelet'); // it would remove unknown pods
+  const timeoutMs = patient(60_000);
   const ids: string[] = [];
   let agent: OutsideAgent | undefined;
   try {
-    for (let n = 0; n < 16; n++) ids.push(await client.runSandbox(labelledPod(n), ''));
+    for (let n = 0; n < 16; n++) ids.push(await client.runSandbox(labelledPod(n), '', { timeoutMs }));
     agent = new OutsideAgent(one, {}, command);
     await agent.proven();
   } finally {
     await agent?.stop();
-    for (const id of ids) await client.removeSandbox(id, { timeoutMs: 60_000 });
+    for (const id of ids) await client.removeSandbox(id, { timeoutMs });
     client.close();
     await one.startKubelet();
   }
@@ -113,6 +114,9 @@ function labelledPod(n: number) {
   return {
     metadata: { name: uid, namespace: 'eval', uid, attempt: 0 },
     labels: Object.fromEntries([...labels, ['io.kubernetes.pod.uid', uid]]),
-    linux: { securityContext: { namespaceOptions: { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' } } },
+    linux: {
+      cgroupParent: `/kubepods/besteffort/pod${uid}`,
+      securityContext: { namespaceOptions: { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' } },
+    },
   };
 }
