@@ -27,6 +27,9 @@ import { removeCluster } from './remove.ts';
 import { replaceFile } from './replace-file.ts';
 import { ensureTools } from './tools.ts';
 
+/** kubectl's, for its harness alone. */
+const PREFERENCES = join(import.meta.dirname, 'kuberc.yaml');
+
 export class Cluster {
   readonly name: string;
   readonly dir: string;
@@ -80,10 +83,10 @@ export class Cluster {
     });
   }
 
-  /** For callers that read kubectl's output as it comes. */
+  /** With the preferences of `kuberc.yaml`, for callers that read kubectl's output as it comes. */
   kubectlCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
     const command = join(this.#tools.kubernetes, 'kubectl');
-    return { command, args: ['--kubeconfig', this.kubeconfig, ...args] };
+    return { command, args: ['--kubeconfig', this.kubeconfig, '--kuberc', PREFERENCES, ...args] };
   }
 
   /** All nodes by index, running or not. */

@@ -9,6 +9,9 @@ import { laneCluster } from '../runner/lane.ts';
 import { certificateUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
+/** A user's `kubectl apply`, without the preferences in cluster/kuberc.yaml. */
+export const USERS_APPLY = ['apply', '--server-side=false', '--force-conflicts=false', '--validate'] as const;
+
 /** Fields of a user's kustomization that rename objects. */
 export type Names = {
   readonly namespace?: string;

@@ -108,7 +108,7 @@ describe("the installer's pod, on a real API server", () => {
         JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', namespace: 'strict' }, spec }),
       );
     const { containers, initContainers, volumes } = pod.spec ?? assert.fail();
-    assert.match(await create({ containers }), /pod\/x created/);
+    assert.match(await create({ containers }), /pod\/x serverside-applied/);
     await assert.rejects(create({ containers: initContainers, volumes }), /violates PodSecurity/);
   });
 

@@ -10,7 +10,7 @@ import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { applyOverlay, overlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
-import { useApiServer } from './api-server.ts';
+import { USERS_APPLY, useApiServer } from './api-server.ts';
 
 const cluster = useApiServer([]);
 const CRD = join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml');
@@ -69,8 +69,8 @@ describe('the manifests', () => {
       ...['taint', 'k3s', 'enforce', 'enforce-bindings'],
       ...(INJECTS ? ['inject'] : []),
     ]);
-    await cluster().kubectl(['apply', '-k', directory]);
-    const printed = (await cluster().kubectl(['apply', '-k', directory])).trim().split('\n');
+    await cluster().kubectl([...USERS_APPLY, '-k', directory]);
+    const printed = (await cluster().kubectl([...USERS_APPLY, '-k', directory])).trim().split('\n');
     assert.ok(printed.length > 30, `${printed.length}`);
     assert.deepEqual(
       printed.filter((line) => !line.endsWith(' unchanged')),
@@ -80,7 +80,7 @@ describe('the manifests', () => {
 
   it('are accepted by the API server with all components', async (t) => {
     const directory = await directoryWith(t, COMPONENTS);
-    const printed = await cluster().kubectl(['apply', '--dry-run=server', '-k', directory]);
+    const printed = await cluster().kubectl([...USERS_APPLY, '--dry-run=server', '-k', directory]);
     assert.match(printed, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
   });
 
@@ -129,7 +129,7 @@ describe('the manifests', () => {
 
   it('of the uninstall are accepted by the API server', async () => {
     const printed = await cluster().kubectl([
-      'apply',
+      ...USERS_APPLY,
       '--dry-run=server',
       '-k',
       join(REPO, 'manifests/uninstall'),
@@ -181,7 +181,7 @@ describe('the NodeReadinessRule, on a real API server with its CRD', () => {
   for (const [what, from, to, why] of refused) {
     it(`is rejected with ${what}`, async () => {
       const other = rule.replace('name: gvisor-ready', 'name: other').replace(from, to);
-      await assert.rejects(cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], other), why);
+      await assert.rejects(cluster().kubectl([...USERS_APPLY, '--dry-run=server', '-f', '-'], other), why);
     });
   }
 });

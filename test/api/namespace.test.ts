@@ -3,7 +3,7 @@ import { before, describe, it } from 'node:test';
 import { patient } from '../../hack/run.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { hookOf, kustomizeComponents, renderChart } from '../manifests/chart-objects.ts';
-import { startApiServer, useStarted } from './api-server.ts';
+import { startApiServer, USERS_APPLY, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
@@ -47,8 +47,8 @@ for (const [title, installation] of Object.entries(INSTALLATIONS))
           await create({ apiVersion: 'v1', kind: 'Node', metadata: { name } });
         if (namespace === 'elsewhere') await cluster().kubectl(['create', 'namespace', namespace]);
         const objects = await render();
-        await cluster().kubectl(['apply', '-f', '-'], objects);
-        again = await cluster().kubectl(['apply', '-f', '-'], objects);
+        await cluster().kubectl([...USERS_APPLY, '-f', '-'], objects);
+        again = await cluster().kubectl([...USERS_APPLY, '-f', '-'], objects);
         admin = await certificateUser(cluster(), 'admin', ['system:masters']);
         await waitForPolicies({ as: (_, call) => admin(call) });
         await create(podOf(namespace, { nodeName: 'node-1', serviceAccountName: account }));

@@ -75,7 +75,7 @@ describe('the token of the fleet controller, on a real API server', () => {
     };
     await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(account));
     const printed = await cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
-    assert.match(printed, /pod\/fleet created \(server dry run\)/);
+    assert.match(printed, /pod\/fleet serverside-applied \(server dry run\)/);
     const privileged = { ...pod, spec: { ...spec, hostNetwork: true } };
     await assert.rejects(
       cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(privileged)),

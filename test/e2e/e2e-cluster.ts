@@ -62,6 +62,9 @@ export function useCluster(
   };
 }
 
+/** Whether a run tells rare stories too, as the tier nightly does. */
+export const RARE = process.env.RARE === 'yes';
+
 /** Registers hooks for a cluster of these nodes that only this file uses. `prepare` receives it before the first test. */
 export function useOwnCluster(
   purpose: string,

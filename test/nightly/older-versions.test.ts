@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { failuresIn, runFile } from '../runner/run-file.ts';
 
-/** Files of other tiers that also hold with an older program, and what chooses it. */
+/** Files of other tiers that also hold with another program, or have more to tell, and what chooses it. */
 const OLDER = {
   'containerd 1.7': {
     env: { E2E_CONTAINERD: '1.7' },
@@ -18,11 +18,13 @@ const OLDER = {
         'integration/containerd-agent',
         'integration/faults',
         'integration/handlers',
+        'integration/proofs',
         'integration/runtimes',
       ],
       'waits/sandbox-deaths',
     ],
   },
+  'stories that are rare': { env: { RARE: 'yes' }, files: ['e2e/reboot', 'e2e/installer-daemonset'] },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },
 } as const;
 

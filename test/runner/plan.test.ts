@@ -41,7 +41,7 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['smoke']],
-      [['manifests', 'nodes'], ['waits', 'api'], ['e2e']],
+      [['manifests', 'nodes'], ['dispatcher', 'waits', 'api'], ['e2e']],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

@@ -34,21 +34,12 @@ const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: [
-      'agent',
-      'cluster',
-      'dispatcher',
-      'docs',
-      'fleet',
-      'hack',
-      'installer',
-      'kubectl',
-      'runner',
-    ],
+    directories: ['agent', 'cluster', 'docs', 'fleet', 'hack', 'installer', 'kubectl', 'runner'],
     // Many of them wait for programs that they start.
     concurrency: availableParallelism() + 1,
   },
   api: { ...API, directories: ['api'], concurrency: 2 },
+  dispatcher: { ...UNIT, directories: ['dispatcher'], concurrency: 1 },
   smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: NODE },
   manifests: {
     ...API,
@@ -82,7 +73,7 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['smoke']],
-  [['manifests', 'nodes'], ['waits', 'api'], ['e2e']],
+  [['manifests', 'nodes'], ['dispatcher', 'waits', 'api'], ['e2e']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 

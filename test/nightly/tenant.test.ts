@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Report, Status } from '../../agent/agent.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import {
   agentOn,
   DOMAIN,
@@ -11,8 +10,9 @@ import {
   readNode,
   readReport,
   waitForNode,
-} from './agents.ts';
-import { useCluster } from './e2e-cluster.ts';
+} from '../e2e/agents.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
+import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { ATTACKS, type AttackPod, BASELINE_CAPABILITIES, FOREVER } from './tenant-attacks.ts';
 import { assertSanitized, readOutputs } from './tenant-outputs.ts';
 import { execIn, idsOf, manifestOf, TENANT_NODE, Tenant } from './tenant-pods.ts';

@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { createNamespace } from './e2e-cluster.ts';
+import { createNamespace } from '../e2e/e2e-cluster.ts';
 import type { AttackPod } from './tenant-attacks.ts';
 
 export const TENANT_NODE = 'node-1';

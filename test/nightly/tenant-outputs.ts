@@ -3,7 +3,7 @@ import type { Status } from '../../agent/agent.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { agentOn, DOMAIN, getFromAgentForwarded, readNode } from './agents.ts';
+import { agentOn, DOMAIN, getFromAgentForwarded, readNode } from '../e2e/agents.ts';
 
 /** The outputs of an agent, unchanged. */
 export type Outputs = {

@@ -165,7 +165,7 @@ async function buildTricks(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'tenant-tricks-'));
   try {
     const program = join(directory, 'tricks');
-    await run('gcc', ['-static', '-o', program, join(REPO, 'test/e2e/tenant-tricks.c')]);
+    await run('gcc', ['-static', '-o', program, join(REPO, 'test/nightly/tenant-tricks.c')]);
     return await readFile(program, 'base64');
   } finally {
     await rm(directory, { recursive: true });
