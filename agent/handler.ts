@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { Agent, type AgentOptions, type Publisher } from './agent.ts';
-import { type Config, VERSION } from './config.ts';
+import type { Config } from './config.ts';
 import type { CriClient } from './containerd/client.ts';
 import type { Distribution } from './containerd/distribution.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
@@ -14,6 +14,7 @@ import type { Turns } from './proof/turns.ts';
 import type { RunscPrograms } from './runsc/program.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
+import { VERSION } from './version.ts';
 
 /** How long the end of probes is waited for: the kubelet kills the pod after 15 s. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000;

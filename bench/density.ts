@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import type { V1PodList } from '@kubernetes/client-node';
-import type { Report } from '../agent/agent.ts';
+import type { Report } from '../agent/report.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../cluster/node/config.ts';

@@ -1,4 +1,4 @@
-import type { Status } from '../agent/agent.ts';
+import type { Status } from '../agent/report.ts';
 import { additionalFiles } from '../cluster/node/config.ts';
 import type { ClusterNode } from '../cluster/node/node.ts';
 import { bundle } from '../hack/bundle.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import type { V1PodList } from '@kubernetes/client-node';
-import type { Status } from '../agent/agent.ts';
+import type { Status } from '../agent/report.ts';
 import type { RestartSafety } from '../agent/sandboxes/problem.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import type { ClusterNode } from '../cluster/node/node.ts';

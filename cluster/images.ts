@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VERSION } from '../agent/config.ts';
+import { VERSION } from '../agent/version.ts';
 import { BUNDLES, bundle, bundleInstaller, CHANGES } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
 import { buildInstaller } from '../hack/installer.ts';

@@ -9,15 +9,7 @@ import { eventObject, eventsPath, type KubeEvent } from '../agent/kube/event.ts'
 import type { Reason } from '../agent/reasons.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { namespaceOf } from './access.ts';
-import {
-  BREAKER_REASONS,
-  type BreakerReason,
-  type Clock,
-  DAMPING_MS,
-  type Decision,
-  decide,
-  TICK_MS,
-} from './decide.ts';
+import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
 import { GuardWatch } from './guards.ts';
 import { type ApiAccess, ClusterCache } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
@@ -25,7 +17,7 @@ import { type FleetNode, isExposed, isRebooted } from './objects.ts';
 import { refutedHandlers } from './refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
-import { type FleetView, viewFleet } from './view.ts';
+import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from './view.ts';
 import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
 
 /** Nodes that are written concurrently. */

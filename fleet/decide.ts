@@ -1,56 +1,10 @@
-import {
-  type AgentPod,
-  type AgentSet,
-  COUNTED,
-  type FleetNode,
-  isExposed,
-  isFailing,
-  isLabelled,
-  isRebooted,
-} from './objects.ts';
-
-/** Thresholds of {@link decide}. */
-export type FleetTimeouts = {
-  /** Time without a Ready agent before a node's label is withdrawn. */
-  readonly agentTimeoutMs: number;
-  /** Minimum age of a Node. */
-  readonly nodeAgeMs: number;
-  /** The circuit breaker counts withdrawals within this window. */
-  readonly windowMs: number;
-  /** Share of the labelled nodes that may lose the label within the window. */
-  readonly share: number;
-  /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
-  readonly recoveryMs: number;
-};
-
-/** The state of the cluster as the informers know it. */
-export type Observed = {
-  readonly nodes: readonly FleetNode[];
-  readonly pods: readonly AgentPod[];
-  /** Absent where the DaemonSet does not exist. */
-  readonly agents?: AgentSet;
-  /** Names of the nodes with an agent that was Ready at any time since the last decision. */
-  readonly readyAgents: ReadonlySet<string>;
-  /** When the latest report that refutes a label of its node was read, monotonic, by the node's name. */
-  readonly refutedMs: ReadonlyMap<string, number>;
-  /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
-  readonly watchesUpSinceMs?: number;
-  /** When this controller withdrew each Node's label within {@link DAMPING_MS}, monotonic, by uid. */
-  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
-};
+import type { Observed } from './informers.ts';
+import { COUNTED, type FleetNode, isExposed, isFailing, isLabelled, isRebooted } from './objects.ts';
+import type { FleetTimeouts } from './settings.ts';
+import type { BreakerReason } from './view.ts';
 
 /** A monotonic clock and the wall clock, milliseconds. */
 export type Clock = { readonly nowMs: number; readonly wallMs: number };
-
-/** Why the circuit breaker is open. */
-export const BREAKER_REASONS = {
-  ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
-  AgentsGone: 'The DaemonSet of the agents does not exist.',
-  TooManyLost: 'Too many labelled nodes at once lost their agents, or are refuted by them.',
-  TooFewLeft: 'A third of the nodes that were labelled have no agent, or are refuted by it.',
-} as const;
-
-export type BreakerReason = keyof typeof BREAKER_REASONS;
 
 /** Each withdrawal doubles the timeout of its node for this long. */
 export const DAMPING_MS = 21_600_000;

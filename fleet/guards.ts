@@ -1,7 +1,8 @@
 import type { Kube } from '../agent/kube/client.ts';
 import { KubeError } from '../agent/kube/error.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { type ApiAccess, pagesOf } from './informers.ts';
+import type { ApiAccess } from './informers.ts';
 
 /** An admission policy of manifests/, with its bindings. */
 type Guard = {

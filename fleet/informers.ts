@@ -12,8 +12,8 @@ import type { Logger } from 'pino';
 import { AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
 import { Backoff } from '../agent/kube/backoff.ts';
 import type { Kube } from '../agent/kube/client.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
 import { namespaceOf } from './access.ts';
-import type { Observed } from './decide.ts';
 import {
   type AgentPod,
   type AgentSet,
@@ -23,30 +23,21 @@ import {
   fleetNodeOf,
 } from './objects.ts';
 
-/** One page of a list of the API server. */
-export type Page<Item> = {
-  readonly items?: readonly Item[];
-  readonly metadata?: { readonly continue?: string; readonly resourceVersion?: string };
+/** The state of the cluster as the informers know it. */
+export type Observed = {
+  readonly nodes: readonly FleetNode[];
+  readonly pods: readonly AgentPod[];
+  /** Absent where the DaemonSet does not exist. */
+  readonly agents?: AgentSet;
+  /** Names of the nodes with an agent that was Ready at any time since the last decision. */
+  readonly readyAgents: ReadonlySet<string>;
+  /** When the latest report that refutes a label of its node was read, monotonic, by the node's name. */
+  readonly refutedMs: ReadonlyMap<string, number>;
+  /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
+  readonly watchesUpSinceMs?: number;
+  /** When this controller withdrew each Node's label within the time that damps the next ones, monotonic, by uid. */
+  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
 };
-
-/**
- * Lists page by page, so that a large fleet is never in memory as a whole. `path` has no query of its own.
- * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
- */
-export async function* pagesOf<Item>(
-  get: Kube['get'],
-  path: string,
-  query: Readonly<Record<string, string>> & { readonly limit: string },
-): AsyncGenerator<Page<Item>> {
-  const parameters = new URLSearchParams(query);
-  for (;;) {
-    const page = (await get(`${path}?${parameters}`)) as Page<Item>;
-    yield page;
-    const next = page.metadata?.continue ?? '';
-    if (next === '') return;
-    parameters.set('continue', next);
-  }
-}
 
 /** The objects to watch, and the part of each that is cached. */
 export type InformerOptions<Whole, Kept> = {

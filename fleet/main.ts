@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import pino from 'pino';
-import { settingLines, VERSION } from '../agent/config.ts';
 import { createKube } from '../agent/kube/client.ts';
+import { print, printProblems } from '../agent/print.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { print, printProblems } from '../agent/text/cli.ts';
+import { settingLines } from '../agent/settings.ts';
+import { VERSION } from '../agent/version.ts';
 import { accessOf, openConfig } from './access.ts';
 import { FleetController } from './controller.ts';
 import { FleetMetrics } from './metrics.ts';

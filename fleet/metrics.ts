@@ -1,9 +1,9 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../agent/http/series.ts';
 import type { CountRequest } from '../agent/kube/client.ts';
-import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import { GUARDS } from './guards.ts';
 import type { FleetView } from './view.ts';
+import { BREAKER_REASONS, type BreakerReason } from './view.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
 

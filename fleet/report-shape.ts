@@ -1,8 +1,8 @@
-import type { HandlerReport, Status, Transition } from '../agent/agent.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
 import type { Installation } from '../agent/host/installation.ts';
 import type { Condition, NodeWrites } from '../agent/node/object.ts';
 import type { PodCounts } from '../agent/pods/pod.ts';
+import type { HandlerReport, Status, Transition } from '../agent/report.ts';
 import {
   MAX_PROBLEMS,
   type RestartSafety,

@@ -1,5 +1,18 @@
-import { type Env, type Setting, SettingsReader } from '../agent/config.ts';
-import type { FleetTimeouts } from './decide.ts';
+import { type Env, type Setting, SettingsReader } from '../agent/settings.ts';
+
+/** Thresholds of the decisions. */
+export type FleetTimeouts = {
+  /** Time without a Ready agent before a node's label is withdrawn. */
+  readonly agentTimeoutMs: number;
+  /** Minimum age of a Node. */
+  readonly nodeAgeMs: number;
+  /** The circuit breaker counts withdrawals within this window. */
+  readonly windowMs: number;
+  /** Share of the labelled nodes that may lose the label within the window. */
+  readonly share: number;
+  /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
+  readonly recoveryMs: number;
+};
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {

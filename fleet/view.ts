@@ -1,10 +1,19 @@
 import { OWN_KEYS } from '../agent/node/object.ts';
-import { BREAKER_REASONS, type BreakerReason } from './decide.ts';
 import { describeMissing, type GuardState } from './guards.ts';
 import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
+
+/** Why the circuit breaker is open. */
+export const BREAKER_REASONS = {
+  ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
+  AgentsGone: 'The DaemonSet of the agents does not exist.',
+  TooManyLost: 'Too many labelled nodes at once lost their agents, or are refuted by them.',
+  TooFewLeft: 'A third of the nodes that were labelled have no agent, or are refuted by it.',
+} as const;
+
+export type BreakerReason = keyof typeof BREAKER_REASONS;
 
 /** The state of a node; "none" where it has no condition. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';

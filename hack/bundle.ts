@@ -57,7 +57,7 @@ type Change = readonly [file: string, before: RegExp, value: string];
 
 /** The bundles of images for tests: a newer agent, and one that waits a tenth as long before it reports a sandbox. */
 export const CHANGES = {
-  next: [['agent/config.ts', AGENT_VERSION, '0.2.0']],
+  next: [['agent/version.ts', AGENT_VERSION, '0.2.0']],
   hurried: [
     ['agent/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
     ['agent/sandboxes/monitor.ts', /(\bSCAN_MS = )[\d_]+/g, '3_000'],

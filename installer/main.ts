@@ -1,11 +1,12 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { HANDLER_NAME, VERSION } from '../agent/config.ts';
 import { CriClient } from '../agent/containerd/client.ts';
 import { readDistribution, rememberConfigPath } from '../agent/containerd/distribution.ts';
+import { HANDLER_NAME } from '../agent/handler-name.ts';
 import { Host, localSocket } from '../agent/host/host.ts';
+import { screenOf } from '../agent/print.ts';
 import { errorLine } from '../agent/sanitize.ts';
-import { screenOf } from '../agent/text/cli.ts';
 import { markedLines } from '../agent/text/table.ts';
+import { VERSION } from '../agent/version.ts';
 import { sweepCandidates } from './candidate.ts';
 import { takeBack } from './change.ts';
 import { isDown } from './containerd.ts';

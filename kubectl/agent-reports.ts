@@ -1,10 +1,10 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
-import type { HandlerReport, Status } from '../agent/agent.ts';
 import { pooledMap } from '../agent/async.ts';
 import type { Evidence } from '../agent/checks/finding.ts';
-import { splitHandlers } from '../agent/config.ts';
+import { splitHandlers } from '../agent/handler-name.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../agent/kube/access.ts';
 import { isOpen } from '../agent/pods/pod.ts';
+import type { HandlerReport, Status } from '../agent/report.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { isOfDaemonSet } from '../fleet/objects.ts';
 import { absentOr, INSTALLATION, list, number, object, SANDBOXES, text } from '../fleet/report-shape.ts';

@@ -1,10 +1,10 @@
 import timers from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { VERSION } from '../agent/config.ts';
 import { NAMESPACE } from '../agent/kube/access.ts';
 import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
+import { VERSION } from '../agent/version.ts';
 import { Api, UnreachableError } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
 import { clean } from './commands/clean.ts';

@@ -2,6 +2,7 @@ import timers from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { pooledMap } from '../agent/async.ts';
 import { KubeError } from '../agent/kube/error.ts';
+import { pagesOf } from '../agent/kube/pages.ts';
 import {
   CONDITION,
   type DesiredEntry,
@@ -14,7 +15,6 @@ import {
 } from '../agent/node/object.ts';
 import { errorLine } from '../agent/sanitize.ts';
 import { wrap } from '../agent/text/format.ts';
-import { pagesOf } from '../fleet/informers.ts';
 import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
 import { countOf, nameList, printLines } from './output.ts';

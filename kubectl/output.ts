@@ -1,5 +1,5 @@
 import { dumpYaml } from '@kubernetes/client-node';
-import { parseDuration } from '../agent/config.ts';
+import { parseDuration } from '../agent/settings.ts';
 import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
 

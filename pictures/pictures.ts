@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
-import type { Status } from '../agent/agent.ts';
+import type { Status } from '../agent/report.ts';
 import { createFleetServer } from '../fleet/server.ts';
 import { REPO } from '../hack/paths.ts';
 import { SAMPLES } from '../test/agent/text/sample-status.ts';

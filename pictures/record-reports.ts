@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Status } from '../agent/agent.ts';
+import type { Status } from '../agent/report.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { breakNode, healNode } from '../cluster/faults/break-node.ts';
 import { removeCluster } from '../cluster/remove.ts';

@@ -1,7 +1,8 @@
 import { Histogram, Registry } from 'prom-client';
-import type { Publisher, Report } from '../agent.ts';
+import type { Publisher } from '../agent.ts';
 import type { CountRequest } from '../kube/client.ts';
 import { isOpen, type ObservedPods } from '../pods/pod.ts';
+import type { Report } from '../report.ts';
 import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
 import { HEADLINES, PROOF_TONES } from '../text/format.ts';
 import { createCounters, createGauges, createProcessMetrics } from './series.ts';

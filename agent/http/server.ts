@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
-import type { Status } from '../agent.ts';
 import { memoize } from '../async.ts';
 import { podCounts } from '../pods/pod.ts';
+import type { Status } from '../report.ts';
 import type { SandboxesReport } from '../sandboxes/problem.ts';
 import { errorLine } from '../sanitize.ts';
 import { renderReport } from '../text/terminal.ts';

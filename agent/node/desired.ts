@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import type { NodeSeen, Report } from '../agent.ts';
+import type { NodeSeen } from '../agent.ts';
 import type { Config } from '../config.ts';
 import type { Facts } from '../host/system.ts';
+import type { Report } from '../report.ts';
 import { published, STARTING, type Verdict } from '../verdict.ts';
 import {
   CONDITION,

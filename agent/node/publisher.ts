@@ -1,9 +1,10 @@
 import timers from 'node:timers/promises';
-import type { Publisher, Report } from '../agent.ts';
+import type { Publisher } from '../agent.ts';
 import { Backoff } from '../kube/backoff.ts';
 import type { WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { keepWatching } from '../kube/watch.ts';
+import type { Report } from '../report.ts';
 import { errorLine } from '../sanitize.ts';
 import { UNGUARDED, type Verdict } from '../verdict.ts';
 import { type Desired, desiredOf, seenIn } from './desired.ts';

@@ -1,5 +1,5 @@
-import type { HandlerReport, Report, Status } from '../agent.ts';
 import { REASONS, type Reason } from '../reasons.ts';
+import type { HandlerReport, Report, Status } from '../report.ts';
 import { isBeingInstalled } from './installation.ts';
 
 /** A reason and its remedy. */

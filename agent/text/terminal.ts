@@ -1,7 +1,8 @@
-import type { HandlerReport, Publisher, Report, Status } from '../agent.ts';
+import type { Publisher } from '../agent.ts';
 import { CHECKS } from '../checks/checks.ts';
 import type { Installation } from '../host/installation.ts';
 import { isOpen, type PodsReport } from '../pods/pod.ts';
+import type { HandlerReport, Report, Status } from '../report.ts';
 import { remedyOf, type SandboxesReport } from '../sandboxes/problem.ts';
 import { sanitize } from '../sanitize.ts';
 import { formatUtc } from '../utc.ts';

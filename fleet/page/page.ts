@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import { Dedupe, HEADLINES, MARKS, type StatusTone } from '../../agent/text/format.ts';
 import { html, type Markup } from './html.ts';
 import {

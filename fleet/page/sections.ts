@@ -1,6 +1,6 @@
-import type { HandlerReport, Status, Transition } from '../../agent/agent.ts';
 import { CHECKS } from '../../agent/checks/checks.ts';
 import type { Evidence, Finding } from '../../agent/checks/finding.ts';
+import type { HandlerReport, Status, Transition } from '../../agent/report.ts';
 import { type RestartSafety, remedyOf, type SandboxProblem } from '../../agent/sandboxes/problem.ts';
 import {
   causeOf,

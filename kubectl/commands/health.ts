@@ -1,8 +1,8 @@
-import type { HandlerReport } from '../../agent/agent.ts';
-import { VERSION } from '../../agent/config.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
+import type { HandlerReport } from '../../agent/report.ts';
 import type { Tone } from '../../agent/text/format.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';
+import { VERSION } from '../../agent/version.ts';
 import { describeMissing } from '../../fleet/guards.ts';
 import {
   describeRefutation,

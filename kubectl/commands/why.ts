@@ -1,10 +1,10 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
-import type { Status } from '../../agent/agent.ts';
 import type { Evidence } from '../../agent/checks/finding.ts';
 import { DAEMON_SET } from '../../agent/kube/access.ts';
 import { KubeError } from '../../agent/kube/error.ts';
 import { REASONS } from '../../agent/reasons.ts';
+import type { Status } from '../../agent/report.ts';
 import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
 import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
 import { sinceOf } from '../../agent/text/next-steps.ts';

@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Report } from '../../agent/agent.ts';
+import type { Report } from '../../agent/report.ts';
 import { outcome } from './checks/fake-node.ts';
 import { tempHost } from './host/temp-host.ts';
 import { GARBAGE, HANGS, type Script } from './proof/containerd-scripts.ts';

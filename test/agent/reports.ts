@@ -1,4 +1,3 @@
-import type { Report } from '../../agent/agent.ts';
 import {
   blocker,
   type CheckResult,
@@ -11,6 +10,7 @@ import {
 } from '../../agent/checks/finding.ts';
 import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
 import type { Reason } from '../../agent/reasons.ts';
+import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { witnessOf } from './checks/fake-node.ts';
 

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { VERSION } from '../../agent/config.ts';
+import { VERSION } from '../../agent/version.ts';
 import { bundle, CHANGES } from '../../hack/bundle.ts';
 import { run } from '../../hack/run.ts';
 

@@ -8,7 +8,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
-import { VERSION } from '../../agent/config.ts';
+import { VERSION } from '../../agent/version.ts';
 import { REPO } from '../../hack/paths.ts';
 import { writeKrew } from '../../hack/plugin.ts';
 import { run, runAll } from '../../hack/run.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { additionalFiles } from '../../cluster/node/config.ts';

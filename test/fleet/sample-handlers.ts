@@ -1,5 +1,5 @@
-import type { HandlerReport } from '../../agent/agent.ts';
 import { error } from '../../agent/checks/finding.ts';
+import type { HandlerReport } from '../../agent/report.ts';
 import { FINDINGS, findingsWith } from '../agent/text/sample-findings.ts';
 import { HEALTHY, HOSTILE } from '../agent/text/sample-reports.ts';
 

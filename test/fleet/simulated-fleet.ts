@@ -1,12 +1,6 @@
-import {
-  DAMPING_MS,
-  type Decision,
-  decide,
-  type FleetTimeouts,
-  type Memory,
-  TICK_MS,
-} from '../../fleet/decide.ts';
+import { DAMPING_MS, type Decision, decide, type Memory, TICK_MS } from '../../fleet/decide.ts';
 import { type AgentPod, type AgentSet, type FleetNode, isFailing, isLabelled } from '../../fleet/objects.ts';
+import type { FleetTimeouts } from '../../fleet/settings.ts';
 import type { FleetState } from '../../fleet/view.ts';
 
 export const TIMEOUTS: FleetTimeouts = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../agent/config.ts';
+import { VERSION } from '../../agent/version.ts';
 import { imageName } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';

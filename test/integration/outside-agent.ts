@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { Report } from '../../agent/agent.ts';
+import type { Report } from '../../agent/report.ts';
 import type { Verdict } from '../../agent/verdict.ts';
 import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';

@@ -1,6 +1,6 @@
-import type { HandlerReport, Status } from '../../agent/agent.ts';
 import { error, pass } from '../../agent/checks/finding.ts';
 import type { Reason } from '../../agent/reasons.ts';
+import type { HandlerReport, Status } from '../../agent/report.ts';
 import type { SandboxesReport, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { imageName } from '../../cluster/images.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, it } from 'node:test';
 import { parse } from 'yaml';
-import { VERSION } from '../../agent/config.ts';
+import { VERSION } from '../../agent/version.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { ensureTools } from '../../cluster/tools.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';

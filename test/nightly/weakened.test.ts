@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Report, Status } from '../../agent/agent.ts';
+import type { Report, Status } from '../../agent/report.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import {
   CONTAINERD_CONFIG,

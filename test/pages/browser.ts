@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import { createFleetServer } from '../../fleet/server.ts';
 import type { FleetView } from '../../fleet/view.ts';
 import { HEALTHY } from '../agent/text/sample-reports.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../agent/config.ts';
+import { VERSION } from '../../agent/version.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';

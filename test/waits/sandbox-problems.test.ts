@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import type { Status } from '../../agent/agent.ts';
+import type { Status } from '../../agent/report.ts';
 import type { SandboxProblem, SandboxReason } from '../../agent/sandboxes/problem.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage } from '../../cluster/images.ts';

@@ -1,9 +1,10 @@
 import type { TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import pino from 'pino';
-import type { NodeSeen, Report } from '../../../agent/agent.ts';
+import type { NodeSeen } from '../../../agent/agent.ts';
 import { NodePublisher } from '../../../agent/node/publisher.ts';
 import type { NodeOptions } from '../../../agent/node/writer.ts';
+import type { Report } from '../../../agent/report.ts';
 import { type FakeApiServer, fakeApiServer } from '../fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
 

@@ -1,5 +1,5 @@
-import type { Report, Transition } from '../../../agent/agent.ts';
 import { error, unknown } from '../../../agent/checks/finding.ts';
+import type { Report, Transition } from '../../../agent/report.ts';
 import { STARTING } from '../../../agent/verdict.ts';
 import { witnessOf } from '../checks/fake-node.ts';
 import { BROKEN_FINDINGS, FINDINGS, NO_SHIM, SHIM } from './sample-findings.ts';

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Status } from '../../../agent/agent.ts';
 import { error, warning } from '../../../agent/checks/finding.ts';
 import type { NodeWrites } from '../../../agent/node/object.ts';
 import type { Pod } from '../../../agent/pods/pod.ts';
+import type { Status } from '../../../agent/report.ts';
 import type { Verdict } from '../../../agent/verdict.ts';
 import { REPO } from '../../../hack/paths.ts';
 import { findingsWith } from './sample-findings.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../../agent/agent.ts';
 import { error, pass, skip, unknown, warning } from '../../../agent/checks/finding.ts';
+import type { Status } from '../../../agent/report.ts';
 import type { SandboxesReport } from '../../../agent/sandboxes/problem.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../../agent/agent.ts';
 import { CHECKS } from '../../../agent/checks/checks.ts';
 import { REASONS } from '../../../agent/reasons.ts';
+import type { Status } from '../../../agent/report.ts';
 import { PAGE_POLICY, renderNodePage } from '../../../fleet/page/page.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { NO_SHIM } from '../../agent/text/sample-findings.ts';

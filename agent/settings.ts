@@ -1,0 +1,71 @@
+/** Environment variables. */
+export type Env = Readonly<Record<string, string | undefined>>;
+
+/** Reads settings from environment variables and collects all problems, one line each. */
+export class SettingsReader<Name extends string> {
+  readonly problems: string[] = [];
+  readonly #env: Env;
+  readonly #settings: Readonly<Record<Name, Setting>>;
+
+  constructor(env: Env, settings: Readonly<Record<Name, Setting>>) {
+    this.#env = env;
+    this.#settings = settings;
+  }
+
+  /** The trimmed value; undefined if it is unset or blank. */
+  text(name: Name): string | undefined {
+    return this.#env[name]?.trim() || undefined;
+  }
+
+  /** The value or the default; `expected` describes the pattern in the problem text. */
+  matching(name: Name, pattern: RegExp, expected: string, fallback = this.#settings[name].fallback): string {
+    const value = this.text(name) ?? fallback;
+    if (!pattern.test(value)) this.problems.push(`${name}="${value}" is not ${expected}`);
+    return value;
+  }
+
+  /** A boolean setting, `on` or `off`. */
+  isOn(name: Name): boolean {
+    return this.matching(name, /^(on|off)$/, 'on or off') === 'on';
+  }
+
+  /** A duration within the setting's bounds, in milliseconds. */
+  duration(name: Name): number {
+    const { fallback, bounds = [0, Number.POSITIVE_INFINITY] } = this.#settings[name];
+    const value = this.text(name) ?? fallback;
+    const ms = parseDuration(value);
+    if (ms === undefined)
+      this.problems.push(`${name}="${value}" is not a duration such as 500ms, 30s, 10m or 1h`);
+    else if (ms < bounds[0] || ms > bounds[1])
+      this.problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
+    return ms ?? 0;
+  }
+
+  /** A log level. */
+  logLevel(name: Name): string {
+    const levels = /^(trace|debug|info|warn|error|silent)$/;
+    return this.matching(name, levels, 'trace, debug, info, warn, error or silent');
+  }
+}
+
+/** Parses "500ms", "30s", "10m" or "1h" to milliseconds; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
+  const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
+  return number === undefined || factor === undefined ? undefined : Number(number) * factor;
+}
+
+/** Settings as lines of --help: name (padded to `width`), meaning, default. */
+export function settingLines(settings: Readonly<Record<string, Setting>>, width: number): string {
+  return Object.entries(settings)
+    .map(([name, { fallback, meaning }]) => `  ${name.padEnd(width)} ${meaning} (${fallback})`)
+    .join('\n');
+}
+
+/** A setting's default (as written in the environment) and description, for docs/reference.md and --help. */
+export type Setting = {
+  readonly fallback: string;
+  readonly meaning: string;
+  /** Minimum and maximum of a duration, in milliseconds. */
+  readonly bounds?: readonly [number, number];
+};
