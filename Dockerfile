@@ -10,13 +10,14 @@ WORKDIR /src
 COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci
 COPY agent agent
-COPY fleet fleet
+COPY controller controller
 COPY kubectl kubectl
+COPY lib lib
 COPY hack hack
 RUN npm run build
 
 FROM scratch AS prebuilt
-COPY dist/node dist/agent.cjs dist/agent.cjs.map dist/fleet.cjs dist/fleet.cjs.map dist/kubectl.cjs dist/kubectl.cjs.map /src/dist/
+COPY dist/node dist/agent.cjs dist/agent.cjs.map dist/controller.cjs dist/controller.cjs.map dist/kubectl.cjs dist/kubectl.cjs.map /src/dist/
 
 FROM ${DIST} AS dist
 

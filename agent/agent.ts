@@ -1,17 +1,23 @@
 import type { Logger } from 'pino';
-import { waitUpTo, withTimeout } from './async.ts';
-import type { Finding } from './checks/finding.ts';
+import { waitUpTo, withTimeout } from '../lib/base/async.ts';
+import type { Finding } from '../lib/node/checks/finding.ts';
+import { type Installation, isUnderWay } from '../lib/node/host/installation.ts';
+import type { Facts } from '../lib/node/host/system.ts';
+import type { Outcome } from '../lib/node/proof/outcome.ts';
+import type { Report, Transition } from '../lib/report/report.ts';
+import {
+  type Circumstances,
+  notEvaluated,
+  published,
+  STARTING,
+  type Verdict,
+} from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
 import { expectsGvisor } from './expected.ts';
-import { type Installation, isUnderWay } from './host/installation.ts';
-import type { Facts } from './host/system.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
-import type { Outcome } from './proof/outcome.ts';
-import type { Report, Transition } from './report.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
-import { type Circumstances, notEvaluated, published, STARTING, type Verdict } from './verdict.ts';
 
 /** The Node, as far as a handler is concerned. */
 export type NodeSeen = Omit<Circumstances, 'installation'> & {

@@ -1,22 +1,22 @@
 import { posix } from 'node:path';
-import { CheckInputs, type Sources } from './checks/check.ts';
-import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from './checks/checks.ts';
-import type { Finding } from './checks/finding.ts';
+import { CheckInputs, type Sources } from '../lib/node/checks/check.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from '../lib/node/checks/checks.ts';
+import type { Finding } from '../lib/node/checks/finding.ts';
+import type { CriClient } from '../lib/node/containerd/client.ts';
+import { type Distribution, rememberConfigPath } from '../lib/node/containerd/distribution.ts';
+import type { Host } from '../lib/node/host/host.ts';
+import { installJournal } from '../lib/node/host/installation.ts';
+import { readPressure } from '../lib/node/host/pressure.ts';
+import type { Facts } from '../lib/node/host/system.ts';
+import type { ProbeFlags } from '../lib/node/pods/pod.ts';
+import { inconclusive, type Outcome, outcomeOfKvm } from '../lib/node/proof/outcome.ts';
+import type { Prover } from '../lib/node/proof/prover.ts';
+import type { Reason } from '../lib/node/reasons.ts';
+import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/node/runsc/config.ts';
+import { type RunscPrograms, shimOf } from '../lib/node/runsc/program.ts';
+import { isCause, judge, UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
-import type { CriClient } from './containerd/client.ts';
-import { type Distribution, rememberConfigPath } from './containerd/distribution.ts';
-import type { Host } from './host/host.ts';
-import { installJournal } from './host/installation.ts';
-import { readPressure } from './host/pressure.ts';
-import type { Facts } from './host/system.ts';
-import type { ProbeFlags } from './pods/pod.ts';
-import { inconclusive, type Outcome, outcomeOfKvm } from './proof/outcome.ts';
-import type { Prover } from './proof/prover.ts';
-import type { Reason } from './reasons.ts';
-import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from './runsc/config.ts';
-import { type RunscPrograms, shimOf } from './runsc/program.ts';
 import { isChange, type Trigger } from './trigger/event-queue.ts';
-import { isCause, judge, UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** The result of one evaluation of the node: what the checks found, what the proof showed, and the verdict. */
 export type Evaluation = {

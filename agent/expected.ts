@@ -1,5 +1,5 @@
-import type { Finding } from './checks/finding.ts';
-import type { Reason } from './reasons.ts';
+import type { Finding } from '../lib/node/checks/finding.ts';
+import type { Reason } from '../lib/node/reasons.ts';
 
 /** What decides whether a node should run gVisor; undefined where it is unknown. */
 export type Expectation = {

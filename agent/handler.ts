@@ -1,20 +1,20 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
+import { VERSION } from '../lib/base/version.ts';
+import type { CriClient } from '../lib/node/containerd/client.ts';
+import type { Distribution } from '../lib/node/containerd/distribution.ts';
+import { Host } from '../lib/node/host/host.ts';
+import { installJournal, readInstallation } from '../lib/node/host/installation.ts';
+import { type Facts, readSystemFacts } from '../lib/node/host/system.ts';
+import { Prover, type ProverOptions } from '../lib/node/proof/prover.ts';
+import type { Turns } from '../lib/node/proof/turns.ts';
+import type { RunscPrograms } from '../lib/node/runsc/program.ts';
 import { Agent, type AgentOptions, type Publisher } from './agent.ts';
 import type { Config } from './config.ts';
-import type { CriClient } from './containerd/client.ts';
-import type { Distribution } from './containerd/distribution.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
 import { hasTraces, isRegistered } from './expected.ts';
-import { Host } from './host/host.ts';
-import { installJournal, readInstallation } from './host/installation.ts';
-import { type Facts, readSystemFacts } from './host/system.ts';
-import { Prover, type ProverOptions } from './proof/prover.ts';
-import type { Turns } from './proof/turns.ts';
-import type { RunscPrograms } from './runsc/program.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
-import { VERSION } from './version.ts';
 
 /** How long the end of probes is waited for: the kubelet kills the pod after 15 s. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000;

@@ -1,6 +1,6 @@
+import type { Reason } from '../lib/node/reasons.ts';
+import { UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
-import type { Reason } from './reasons.ts';
-import { UNEXPLAINED, type Verdict } from './verdict.ts';
 
 /** What is remembered between evaluations. Times are milliseconds of a monotonic clock. */
 export type HysteresisState = {

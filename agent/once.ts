@@ -1,10 +1,10 @@
+import { print, printProblems, screenOf } from '../lib/base/print.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { Host } from '../lib/node/host/host.ts';
+import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
 import { additionalNodes, type Node, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
-import { Host } from './host/host.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
-import { print, printProblems, screenOf } from './print.ts';
-import { handlersOf, type Report, type Status } from './report.ts';
-import { errorLine } from './sanitize.ts';
 import { EXIT_CODES } from './text/cli.ts';
 import { renderReport } from './text/terminal.ts';
 import { openSandboxes } from './workloads.ts';

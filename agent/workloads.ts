@@ -1,13 +1,13 @@
+import { Host } from '../lib/node/host/host.ts';
+import type { ProbeFlags } from '../lib/node/pods/pod.ts';
+import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
 import type { Node } from './handler.ts';
-import { Host } from './host/host.ts';
 import type { Metrics } from './http/metrics.ts';
-import type { ApiPublisher } from './node/api.ts';
-import { PodReporter } from './node/events.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
-import type { ProbeFlags } from './pods/pod.ts';
-import { SandboxMonitor } from './sandboxes/monitor.ts';
-import { SandboxScanner } from './sandboxes/scanner.ts';
+import { SandboxMonitor } from './pods/sandbox-monitor.ts';
+import type { ApiPublisher } from './publish/api.ts';
+import { PodReporter } from './publish/events.ts';
 
 type PodSinks = {
   readonly metrics: Metrics;

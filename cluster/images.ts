@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { VERSION } from '../agent/version.ts';
 import { BUNDLES, bundle, bundleInstaller, CHANGES } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
 import { buildInstaller } from '../hack/installer.ts';
@@ -10,6 +9,7 @@ import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { VERSION } from '../lib/base/version.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 

@@ -1,5 +1,5 @@
-import { type Column, tableLines } from '../agent/text/table.ts';
 import { waitFor } from '../hack/run.ts';
+import { type Column, tableLines } from '../lib/report/table.ts';
 import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
-import { errorLine } from '../agent/sanitize.ts';
 import { UsageError } from '../hack/run.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
 import { addDown, addList } from './commands/down.ts';
 import { addBreak, addFaults, addHeal } from './commands/faults.ts';
 import { addInstall } from './commands/install.ts';

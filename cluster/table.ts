@@ -1,4 +1,4 @@
-import { tableLines } from '../agent/text/table.ts';
+import { tableLines } from '../lib/report/table.ts';
 
 /** Aligns rows of cells in plain text; the first row may hold the heads. */
 export function formatTable(rows: readonly (readonly string[])[]): string {

@@ -10,7 +10,7 @@ import { partial } from './unfinished.ts';
 import { AGENT_VERSION, withVersion } from './version.ts';
 
 /** The programs of the image: `NAME/main.ts` becomes `dist/NAME.cjs`. */
-export const BUNDLES = ['agent', 'fleet', 'kubectl'] as const;
+export const BUNDLES = ['agent', 'controller', 'kubectl'] as const;
 
 /**
  * Modules that packages require lazily, and never in these programs: grpc-js for its services channelz and orca, undici for
@@ -42,7 +42,7 @@ async function minify(path: string): Promise<string> {
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
-    onLoad({ filter: /\/fleet\/page\/page\.ts$/ }, async ({ path }) => {
+    onLoad({ filter: /\/controller\/page\/page\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');
       const calls = /readFileSync\(new URL\('(.+?)', import\.meta\.url\), 'utf8'\)/g;
       const files = [...source.matchAll(calls)].map(([, file = '']) => file);
@@ -57,10 +57,10 @@ type Change = readonly [file: string, before: RegExp, value: string];
 
 /** The bundles of images for tests: a newer agent, and one that waits a tenth as long before it reports a sandbox. */
 export const CHANGES = {
-  next: [['agent/version.ts', AGENT_VERSION, '0.2.0']],
+  next: [['lib/base/version.ts', AGENT_VERSION, '0.2.0']],
   hurried: [
-    ['agent/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
-    ['agent/sandboxes/monitor.ts', /(\bSCAN_MS = )[\d_]+/g, '3_000'],
+    ['lib/node/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
+    ['agent/pods/sandbox-monitor.ts', /(\bSCAN_MS = )[\d_]+/g, '3_000'],
   ],
 } as const satisfies Readonly<Record<string, readonly Change[]>>;
 
@@ -117,7 +117,7 @@ export async function bundleInstaller(file: string): Promise<void> {
 
 /** A digest of everything that goes into the bundles; packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
-  const files = globSync(`{${BUNDLES},hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();
+  const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));

@@ -3,7 +3,7 @@ import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import { VERSION } from '../agent/version.ts';
+import { VERSION } from '../lib/base/version.ts';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
 

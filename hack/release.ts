@@ -3,7 +3,7 @@ import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { basename, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { VERSION } from '../agent/version.ts';
+import { VERSION } from '../lib/base/version.ts';
 import { CHART, copyManifests } from './chart.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';

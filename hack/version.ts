@@ -8,12 +8,12 @@ const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
 const INSTALLER = /(\bgvisor-ready-installer:)\d+\.\d+\.\d+/g;
 const TAG = /(\bnewTag: )\S+/g;
 
-/** Precedes the version in agent/version.ts. */
+/** Precedes the version in lib/base/version.ts. */
 export const AGENT_VERSION = /(VERSION = ')[^']+/g;
 
 /** The files that repeat the version, each with a pattern that captures the text before it. */
 export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
-  ['agent/version.ts', AGENT_VERSION],
+  ['lib/base/version.ts', AGENT_VERSION],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
   ['manifests/components/install/kustomization.yaml', /(newTag: )\d+\.\d+\.\d+/g],

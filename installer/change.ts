@@ -1,4 +1,4 @@
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
 import { isDown } from './containerd.ts';
 import {
   type Installed,

@@ -4,11 +4,11 @@ import { access, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import timers from 'node:timers/promises';
-import type { CriClient, CriStatus } from '../agent/containerd/client.ts';
-import { optionOf } from '../agent/containerd/config.ts';
-import { CriError, CriPluginUnavailable } from '../agent/containerd/error.ts';
-import { parseToml, type TomlTable, type TomlValue } from '../agent/containerd/toml.ts';
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import type { CriClient, CriStatus } from '../lib/node/containerd/client.ts';
+import { optionOf } from '../lib/node/containerd/config.ts';
+import { CriError, CriPluginUnavailable } from '../lib/node/containerd/error.ts';
+import { parseToml, type TomlTable, type TomlValue } from '../lib/node/containerd/toml.ts';
 import { type Because, type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 

@@ -1,8 +1,8 @@
 import { lstat, mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
-import { parseContainerdFile } from '../agent/containerd/config-files.ts';
-import { glob } from '../agent/host/glob.ts';
-import type { Host } from '../agent/host/host.ts';
+import { parseContainerdFile } from '../lib/node/containerd/config-files.ts';
+import { glob } from '../lib/node/host/glob.ts';
+import type { Host } from '../lib/node/host/host.ts';
 import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import { syncDirectory } from './release.ts';

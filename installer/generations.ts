@@ -1,7 +1,7 @@
 import { readdir, readlink, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readContainerdFiles } from '../agent/containerd/config-files.ts';
-import type { Host } from '../agent/host/host.ts';
+import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
+import type { Host } from '../lib/node/host/host.ts';
 import { readJournals } from './journal.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
 

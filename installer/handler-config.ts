@@ -3,10 +3,10 @@ import {
   type ContainerdFile,
   parseContainerdFile,
   readContainerdFiles,
-} from '../agent/containerd/config-files.ts';
-import type { ConfigRules } from '../agent/containerd/release.ts';
-import { type TomlTable, type TomlValue, tableAt } from '../agent/containerd/toml.ts';
-import type { Host } from '../agent/host/host.ts';
+} from '../lib/node/containerd/config-files.ts';
+import type { ConfigRules } from '../lib/node/containerd/release.ts';
+import { type TomlTable, type TomlValue, tableAt } from '../lib/node/containerd/toml.ts';
+import type { Host } from '../lib/node/host/host.ts';
 import { BLOCKS } from './edits.ts';
 import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';

@@ -1,7 +1,7 @@
-import { type CriStatus, usesSystemdCgroup } from '../agent/containerd/client.ts';
-import { readContainerdConfig } from '../agent/containerd/config.ts';
-import { readContainerdFiles } from '../agent/containerd/config-files.ts';
-import { isProbe } from '../agent/proof/sandbox.ts';
+import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
+import { readContainerdConfig } from '../lib/node/containerd/config.ts';
+import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
+import { isProbe } from '../lib/node/proof/sandbox.ts';
 import { proveCandidate } from './candidate.ts';
 import { make, takeBack } from './change.ts';
 import { dumpPresent, findContainerd, isLoaded } from './containerd.ts';

@@ -2,9 +2,9 @@ import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { installJournal } from '../agent/host/installation.ts';
-import { parseProcessStat } from '../agent/host/process.ts';
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { installJournal } from '../lib/node/host/installation.ts';
+import { parseProcessStat } from '../lib/node/host/process.ts';
 import { Refusal, STEPS, type Step } from './node.ts';
 import { GENERATIONS, syncDirectory } from './release.ts';
 

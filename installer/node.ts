@@ -1,6 +1,6 @@
-import type { CriClient } from '../agent/containerd/client.ts';
-import type { Distribution } from '../agent/containerd/distribution.ts';
-import type { Host } from '../agent/host/host.ts';
+import type { CriClient } from '../lib/node/containerd/client.ts';
+import type { Distribution } from '../lib/node/containerd/distribution.ts';
+import type { Host } from '../lib/node/host/host.ts';
 
 /** The node as the installer works on it. */
 export type Node = {

@@ -1,6 +1,6 @@
 import timers from 'node:timers/promises';
-import { isProbe } from '../agent/proof/sandbox.ts';
-import { Bundles } from '../agent/sandboxes/bundles.ts';
+import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { Bundles } from '../lib/node/sandboxes/bundles.ts';
 import { killBundle } from './candidate.ts';
 import { loadedPaths } from './containerd.ts';
 import { isNamed, namedInFiles, removeUnusedGenerations, usersOf } from './generations.ts';

@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
-import type { CriClient } from '../agent/containerd/client.ts';
-import { sweepContainers, sweepSandboxes } from '../agent/proof/orphans.ts';
-import type { Outcome } from '../agent/proof/outcome.ts';
-import { runProbe } from '../agent/proof/probe.ts';
-import { ownerMarks } from '../agent/proof/sandbox.ts';
+import type { CriClient } from '../lib/node/containerd/client.ts';
+import { sweepContainers, sweepSandboxes } from '../lib/node/proof/orphans.ts';
+import type { Outcome } from '../lib/node/proof/outcome.ts';
+import { runProbe } from '../lib/node/proof/probe.ts';
+import { ownerMarks } from '../lib/node/proof/sandbox.ts';
 import { type Because, type Node, Refusal } from './node.ts';
 
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */

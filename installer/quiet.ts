@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
-import { RunscPrograms } from '../agent/runsc/program.ts';
-import { judgeSandboxes, type Observation } from '../agent/sandboxes/judge.ts';
-import { SandboxScanner } from '../agent/sandboxes/scanner.ts';
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { RunscPrograms } from '../lib/node/runsc/program.ts';
+import { judgeSandboxes, type Observation } from '../lib/node/sandboxes/judge.ts';
+import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
 import { type Because, type Node, Refusal } from './node.ts';
 
 const PAUSE_MS = 1_000;

@@ -14,8 +14,8 @@ import {
 } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { Host } from '../agent/host/host.ts';
-import { readRunscConfig } from '../agent/runsc/config.ts';
+import { Host } from '../lib/node/host/host.ts';
+import { readRunscConfig } from '../lib/node/runsc/config.ts';
 import { Refusal } from './node.ts';
 
 /** One program of a release: its path in the release's directory, and the SHA-256 of its content in hexadecimal. */

@@ -1,5 +1,5 @@
-import type { CriClient } from '../agent/containerd/client.ts';
-import { isProbe } from '../agent/proof/sandbox.ts';
+import type { CriClient } from '../lib/node/containerd/client.ts';
+import { isProbe } from '../lib/node/proof/sandbox.ts';
 import { type ContainerdProcess, isLoaded, restartContainerd } from './containerd.ts';
 import { type Because, type Line, type Node, pass, Refusal, seconds, skipped } from './node.ts';
 import { waitForQuiet } from './quiet.ts';

@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CriStatus } from '../agent/containerd/client.ts';
-import type { ContainerdConfig } from '../agent/containerd/config.ts';
-import type { TomlTable } from '../agent/containerd/toml.ts';
-import { parseProcessStat } from '../agent/host/process.ts';
-import { TICKS_PER_SECOND } from '../agent/sandboxes/processes.ts';
+import type { CriStatus } from '../lib/node/containerd/client.ts';
+import type { ContainerdConfig } from '../lib/node/containerd/config.ts';
+import type { TomlTable } from '../lib/node/containerd/toml.ts';
+import { parseProcessStat } from '../lib/node/host/process.ts';
+import { TICKS_PER_SECOND } from '../lib/node/sandboxes/processes.ts';
 import { type ContainerdProcess, runOnHost } from './containerd.ts';
 import { contentOf, isOwnText } from './edits.ts';
 import { defaultHandlerIn } from './handler-config.ts';

@@ -1,5 +1,5 @@
-import { TomlLines } from '../agent/containerd/toml.ts';
-import { readRunscConfig } from '../agent/runsc/config.ts';
+import { TomlLines } from '../lib/node/containerd/toml.ts';
+import { readRunscConfig } from '../lib/node/runsc/config.ts';
 import { contentOf } from './edits.ts';
 import { blockOf, handlerTable, sectionOf } from './handler-config.ts';
 import type { Written } from './journal.ts';

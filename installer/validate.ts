@@ -1,6 +1,6 @@
-import { readContainerdConfig } from '../agent/containerd/config.ts';
-import { type TomlTable, tableAt } from '../agent/containerd/toml.ts';
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { readContainerdConfig } from '../lib/node/containerd/config.ts';
+import { type TomlTable, tableAt } from '../lib/node/containerd/toml.ts';
 import { type ContainerdProcess, changedKeys, dumpConfig, dumpPresent } from './containerd.ts';
 import { type Edit, withDraft } from './edits.ts';
 import { runtimesIn } from './handler-config.ts';

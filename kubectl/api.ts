@@ -2,11 +2,11 @@ import http, { type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import https, { type RequestOptions } from 'node:https';
 import { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
-import { jsonLines } from '../agent/kube/client.ts';
-import { KubeError, kubeRefusal } from '../agent/kube/error.ts';
-import { pagesOf } from '../agent/kube/pages.ts';
-import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
-import { readBody } from '../fleet/reports.ts';
+import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
+import { readBody } from '../lib/fleet/reports.ts';
+import { jsonLines } from '../lib/kube/client.ts';
+import { KubeError, kubeRefusal } from '../lib/kube/error.ts';
+import { pagesOf } from '../lib/kube/pages.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
 import { getForwarded, openPort } from './port-forward.ts';
 

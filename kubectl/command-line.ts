@@ -1,10 +1,10 @@
 import timers from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { NAMESPACE } from '../agent/kube/access.ts';
-import { errorLine, sanitizeLine } from '../agent/sanitize.ts';
-import { wrap } from '../agent/text/format.ts';
-import { VERSION } from '../agent/version.ts';
+import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
+import { VERSION } from '../lib/base/version.ts';
+import { NAMESPACE } from '../lib/kube/access.ts';
+import { wrap } from '../lib/report/format.ts';
 import { Api, UnreachableError } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
 import { clean } from './commands/clean.ts';

@@ -1,4 +1,4 @@
-import type { Tone } from '../agent/text/format.ts';
+import type { Tone } from '../lib/report/format.ts';
 import type { Api } from './api.ts';
 import type { Output } from './output.ts';
 

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
-import { list, object, text } from '../fleet/report-shape.ts';
-import { FLEET_SETTINGS } from '../fleet/settings.ts';
-import type { FleetView } from '../fleet/view.ts';
+import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
+import type { FleetView } from '../lib/fleet/view.ts';
+import { list, object, text } from '../lib/report/schema.ts';
 import { podsPath, versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 

@@ -1,5 +1,5 @@
 import type { V1Deployment } from '@kubernetes/client-node';
-import { type Guards, type MissingGuard, missingGuards, readGuards } from '../fleet/guards.ts';
+import { type Guards, type MissingGuard, missingGuards, readGuards } from '../lib/fleet/guards.ts';
 import { type Api, type ApiObject, optional } from './api.ts';
 import { fleetPath } from './fleet-controller.ts';
 import { labelled, listRequirements, type Requirements } from './requirements.ts';

@@ -1,6 +1,6 @@
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import { errorLine } from '../agent/sanitize.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
 
 /** The kubeconfig and its context; by default kubectl's. */
 export type KubeconfigChoice = { readonly kubeconfig?: string; readonly context?: string };

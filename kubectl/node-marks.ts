@@ -1,8 +1,10 @@
 import timers from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
-import { pooledMap } from '../agent/async.ts';
-import { KubeError } from '../agent/kube/error.ts';
-import { pagesOf } from '../agent/kube/pages.ts';
+import { pooledMap } from '../lib/base/async.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { KubeError } from '../lib/kube/error.ts';
+import { pagesOf } from '../lib/kube/pages.ts';
+import { wrap } from '../lib/report/format.ts';
 import {
   CONDITION,
   type DesiredEntry,
@@ -12,9 +14,7 @@ import {
   statusPatch,
   taintPatch,
   valueIn,
-} from '../agent/node/object.ts';
-import { errorLine } from '../agent/sanitize.ts';
-import { wrap } from '../agent/text/format.ts';
+} from '../lib/report/node-object.ts';
 import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
 import { countOf, nameList, printLines } from './output.ts';

@@ -6,7 +6,7 @@ import {
   isExpected,
   MAX_CONDITION_MESSAGE,
   OWN_KEYS,
-} from '../agent/node/object.ts';
+} from '../lib/report/node-object.ts';
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 

@@ -1,7 +1,7 @@
 import { dumpYaml } from '@kubernetes/client-node';
-import { parseDuration } from '../agent/settings.ts';
-import { MARKS, type Tone, wrap } from '../agent/text/format.ts';
-import { markedLines, paint, type Screen, TONE_COLORS } from '../agent/text/table.ts';
+import { parseDuration } from '../lib/base/settings.ts';
+import { MARKS, type Tone, wrap } from '../lib/report/format.ts';
+import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/table.ts';
 
 /** The screen, and the streams for results (`out`) and messages (`err`). */
 export type Output = Screen & {

@@ -1,7 +1,7 @@
 import http, { type RequestOptions } from 'node:http';
 import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { readBody } from '../fleet/reports.ts';
+import { readBody } from '../lib/fleet/reports.ts';
 
 /** `body` is undefined when it is too long for an agent's. */
 type ForwardedResponse = { readonly code: number; readonly body: Buffer | undefined };

@@ -1,6 +1,6 @@
 import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
-import { SETTINGS } from '../agent/config.ts';
-import { keysOf, OWN_KEYS } from '../agent/node/object.ts';
+import { SETTINGS } from '../lib/fleet/agent-settings.ts';
+import { keysOf, OWN_KEYS } from '../lib/report/node-object.ts';
 import type { Api, ApiObject } from './api.ts';
 
 /** The label of nodes where the main handler is proven, which the scheduler selects. */

@@ -1,5 +1,5 @@
-import { REASONS, type Reason } from '../agent/reasons.ts';
 import { FAULTS, type FaultName } from '../cluster/faults/faults.ts';
+import { REASONS, type Reason } from '../lib/node/reasons.ts';
 
 /** The reason that an agent gives for each fault of `cluster/`. */
 export const REASON_OF_FAULT = {

@@ -1,11 +1,11 @@
 import { Histogram, Registry } from 'prom-client';
+import { createCounters, createGauges, createProcessMetrics } from '../../lib/base/series.ts';
+import type { CountRequest } from '../../lib/kube/client.ts';
+import { isOpen, type ObservedPods } from '../../lib/node/pods/pod.ts';
+import { HEADLINES, PROOF_TONES } from '../../lib/report/format.ts';
+import type { Report } from '../../lib/report/report.ts';
 import type { Publisher } from '../agent.ts';
-import type { CountRequest } from '../kube/client.ts';
-import { isOpen, type ObservedPods } from '../pods/pod.ts';
-import type { Report } from '../report.ts';
-import { type ScannedSandboxes, STALE_MS } from '../sandboxes/monitor.ts';
-import { HEADLINES, PROOF_TONES } from '../text/format.ts';
-import { createCounters, createGauges, createProcessMetrics } from './series.ts';
+import { type ScannedSandboxes, STALE_MS } from '../pods/sandbox-monitor.ts';
 
 const GAUGES = {
   gvisor_node_status: ['The published verdict: 1 for its status.', 'status'],

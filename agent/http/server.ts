@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
-import { memoize } from '../async.ts';
-import { podCounts } from '../pods/pod.ts';
-import type { Status } from '../report.ts';
-import type { SandboxesReport } from '../sandboxes/problem.ts';
-import { errorLine } from '../sanitize.ts';
+import { memoize } from '../../lib/base/async.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../../lib/kube/bounded-server.ts';
+import { podCounts } from '../../lib/node/pods/pod.ts';
+import type { SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { renderReport } from '../text/terminal.ts';
-import { createBoundedServer, isLocal, readTarget, send, sendProbe } from './bounded-server.ts';
 
 /** Where the HTTP server reads what it sends. */
 export type ServerSources = {

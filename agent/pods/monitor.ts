@@ -1,8 +1,7 @@
 import type { Logger } from 'pino';
-import { repeat } from '../async.ts';
-import type { CriClient } from '../containerd/client.ts';
-import type { Host } from '../host/host.ts';
-import type { RequiredNamespaces } from './namespaces.ts';
+import { repeat } from '../../lib/base/async.ts';
+import type { CriClient } from '../../lib/node/containerd/client.ts';
+import type { Host } from '../../lib/node/host/host.ts';
 import {
   MAX_READ_INTERVAL_MS,
   type ObservedPods,
@@ -11,8 +10,9 @@ import {
   type ProbeFlags,
   podsReport,
   weakenedPods,
-} from './pod.ts';
-import { PodReader, type PodSentry } from './pod-reader.ts';
+} from '../../lib/node/pods/pod.ts';
+import { PodReader, type PodSentry } from '../../lib/node/pods/pod-reader.ts';
+import type { RequiredNamespaces } from './namespaces.ts';
 
 /**
  * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not

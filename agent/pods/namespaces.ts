@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
-import type { Kube, WatchEvent } from '../kube/client.ts';
-import { keepWatching } from '../kube/watch.ts';
+import type { Kube, WatchEvent } from '../../lib/kube/client.ts';
+import { keepWatching } from '../../lib/kube/watch.ts';
 
 /** System namespaces, which the policies exempt: manifests/components/enforce/pods.yaml. */
 const EXEMPT = /^(kube-.*|gvisor-ready)$/;

@@ -1,6 +1,6 @@
 import pino, { type Logger } from 'pino';
+import { sanitizeLine } from '../../lib/base/sanitize.ts';
 import type { Config } from '../config.ts';
-import { sanitizeLine } from '../sanitize.ts';
 
 /** The agent's log: JSON lines on standard output, or warnings as sentences on standard error for terminals and `--once`. */
 export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): Logger {

@@ -1,11 +1,9 @@
-import type { Publisher } from '../agent.ts';
-import { CHECKS } from '../checks/checks.ts';
-import type { Installation } from '../host/installation.ts';
-import { isOpen, type PodsReport } from '../pods/pod.ts';
-import type { HandlerReport, Report, Status } from '../report.ts';
-import { remedyOf, type SandboxesReport } from '../sandboxes/problem.ts';
-import { sanitize } from '../sanitize.ts';
-import { formatUtc } from '../utc.ts';
+import { sanitize } from '../../lib/base/sanitize.ts';
+import { formatUtc } from '../../lib/base/utc.ts';
+import { CHECKS } from '../../lib/node/checks/checks.ts';
+import type { Installation } from '../../lib/node/host/installation.ts';
+import { isOpen, type PodsReport } from '../../lib/node/pods/pod.ts';
+import { remedyOf, type SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
 import {
   causeOf,
   Dedupe,
@@ -16,10 +14,18 @@ import {
   type Tone,
   toneOf,
   wrap,
-} from './format.ts';
-import { describeInstallation } from './installation.ts';
-import { nextSteps, type Step, sinceOf } from './next-steps.ts';
-import { markedLines, paint as paintOn, type Screen, type Style, TONE_COLORS } from './table.ts';
+} from '../../lib/report/format.ts';
+import { describeInstallation } from '../../lib/report/installation.ts';
+import { nextSteps, type Step, sinceOf } from '../../lib/report/next-steps.ts';
+import type { HandlerReport, Report, Status } from '../../lib/report/report.ts';
+import {
+  markedLines,
+  paint as paintOn,
+  type Screen,
+  type Style,
+  TONE_COLORS,
+} from '../../lib/report/table.ts';
+import type { Publisher } from '../agent.ts';
 
 /** A row without a tone continues the one above. */
 type Row = { readonly tone?: Tone; readonly text: string };

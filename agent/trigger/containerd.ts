@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
-import { waitUpTo } from '../async.ts';
-import type { CriClient } from '../containerd/client.ts';
-import { CriError } from '../containerd/error.ts';
+import { waitUpTo } from '../../lib/base/async.ts';
+import type { CriClient } from '../../lib/node/containerd/client.ts';
+import { CriError } from '../../lib/node/containerd/error.ts';
 import type { ContainerdState } from './event-queue.ts';
 
 /**

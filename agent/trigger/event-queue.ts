@@ -1,5 +1,5 @@
 import timers from 'node:timers/promises';
-import { waitUpTo } from '../async.ts';
+import { waitUpTo } from '../../lib/base/async.ts';
 
 /** A change of containerd: its connection broke or came back, or it responds slowly or in time again. */
 export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';

@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
-import { TimeoutError } from '../async.ts';
-import type { FileStat, Host } from '../host/host.ts';
+import { TimeoutError } from '../../lib/base/async.ts';
+import type { FileStat, Host } from '../../lib/node/host/host.ts';
 
 type Watched = {
   /** Undefined when inotify watches are exhausted; the directory is polled instead. */

@@ -1,5 +1,12 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import { EFFECTS, effectOf, GUARDS, type Guards, type MissingGuard, policyOf } from '../../fleet/guards.ts';
+import {
+  EFFECTS,
+  effectOf,
+  GUARDS,
+  type Guards,
+  type MissingGuard,
+  policyOf,
+} from '../../lib/fleet/guards.ts';
 import type { Context } from '../context.ts';
 import { readMissingGuards } from '../guards.ts';
 import { type CheckLine, inSection, nameList } from '../output.ts';

@@ -1,7 +1,7 @@
 import type { V1Namespace, V1RuntimeClass, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
-import { pooledMap } from '../../agent/async.ts';
-import { DAEMON_SET } from '../../agent/kube/access.ts';
-import type { Tone } from '../../agent/text/format.ts';
+import { pooledMap } from '../../lib/base/async.ts';
+import { DAEMON_SET } from '../../lib/kube/access.ts';
+import type { Tone } from '../../lib/report/format.ts';
 import { readDaemonSet } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import type { Context } from '../context.ts';

@@ -1,7 +1,7 @@
 import type { V1RuntimeClass, VersionInfo } from '@kubernetes/client-node';
-import { KubeError } from '../../agent/kube/error.ts';
-import { OWN_KEYS } from '../../agent/node/object.ts';
-import { errorLine } from '../../agent/sanitize.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { KubeError } from '../../lib/kube/error.ts';
+import { OWN_KEYS } from '../../lib/report/node-object.ts';
 import { handlersOf, readDaemonSet } from '../agent-reports.ts';
 import { type ApiObject, optional, UnreachableError } from '../api.ts';
 import { type Context, exitCodeOf, worstOf } from '../context.ts';

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import type { NodeObject } from '../../agent/node/object.ts';
+import type { NodeObject } from '../../lib/report/node-object.ts';
 import { nodesWithAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';

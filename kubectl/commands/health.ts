@@ -1,16 +1,16 @@
-import { DAEMON_SET } from '../../agent/kube/access.ts';
-import type { HandlerReport } from '../../agent/report.ts';
-import type { Tone } from '../../agent/text/format.ts';
-import { sinceOf } from '../../agent/text/next-steps.ts';
-import { VERSION } from '../../agent/version.ts';
-import { describeMissing } from '../../fleet/guards.ts';
+import { VERSION } from '../../lib/base/version.ts';
+import { describeMissing } from '../../lib/fleet/guards.ts';
 import {
   describeRefutation,
   type Refutation,
   refutationOf,
   refutedHandlers,
-} from '../../fleet/refutation.ts';
-import { rolloutOf } from '../../fleet/rollout.ts';
+} from '../../lib/fleet/refutation.ts';
+import { rolloutOf } from '../../lib/fleet/rollout.ts';
+import { DAEMON_SET } from '../../lib/kube/access.ts';
+import type { Tone } from '../../lib/report/format.ts';
+import { sinceOf } from '../../lib/report/next-steps.ts';
+import type { HandlerReport } from '../../lib/report/report.ts';
 import {
   type AgentSummary,
   handlerIn,

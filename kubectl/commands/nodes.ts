@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import type { V1Node } from '@kubernetes/client-node';
-import { KubeError } from '../../agent/kube/error.ts';
-import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
+import { KubeError } from '../../lib/kube/error.ts';
+import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';

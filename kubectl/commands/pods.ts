@@ -1,5 +1,5 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import { type Column, type Style, tableLines } from '../../agent/text/table.ts';
+import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import {
   type GvisorState,
   hiddenReport,

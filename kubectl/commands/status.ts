@@ -1,4 +1,4 @@
-import { type Column, markedLines, tableLines } from '../../agent/text/table.ts';
+import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { type Format, nameList, type Output, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';

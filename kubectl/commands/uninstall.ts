@@ -1,4 +1,4 @@
-import { DAEMON_SET } from '../../agent/kube/access.ts';
+import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { readDaemonSet } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';

@@ -1,5 +1,5 @@
 import type { VersionInfo } from '@kubernetes/client-node';
-import { VERSION } from '../../agent/version.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import { listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';

@@ -1,8 +1,8 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
-import { handlerKey } from '../../agent/node/object.ts';
-import type { SandboxProblem } from '../../agent/sandboxes/problem.ts';
-import type { Tone } from '../../agent/text/format.ts';
-import type { Verdict } from '../../agent/verdict.ts';
+import type { SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
+import type { Tone } from '../../lib/report/format.ts';
+import { handlerKey } from '../../lib/report/node-object.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
 import { handlerIn, hiddenReport, listAgents, reportOf, reportReader, sandboxOf } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';

@@ -1,14 +1,14 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
-import type { Evidence } from '../../agent/checks/finding.ts';
-import { DAEMON_SET } from '../../agent/kube/access.ts';
-import { KubeError } from '../../agent/kube/error.ts';
-import { REASONS } from '../../agent/reasons.ts';
-import type { Status } from '../../agent/report.ts';
-import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../agent/text/format.ts';
-import { describeInstallation, isBeingInstalled } from '../../agent/text/installation.ts';
-import { sinceOf } from '../../agent/text/next-steps.ts';
-import { refutationOf } from '../../fleet/refutation.ts';
+import { refutationOf } from '../../lib/fleet/refutation.ts';
+import { DAEMON_SET } from '../../lib/kube/access.ts';
+import { KubeError } from '../../lib/kube/error.ts';
+import type { Evidence } from '../../lib/node/checks/finding.ts';
+import { REASONS } from '../../lib/node/reasons.ts';
+import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../lib/report/format.ts';
+import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
+import { sinceOf } from '../../lib/report/next-steps.ts';
+import type { Status } from '../../lib/report/report.ts';
 import {
   handlerIn,
   listAgents,

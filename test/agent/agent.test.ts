@@ -3,13 +3,13 @@ import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
-import { error, skip, unknown, warning } from '../../agent/checks/finding.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
 import { hasTraces } from '../../agent/expected.ts';
-import type { Installation } from '../../agent/host/installation.ts';
-import type { Report } from '../../agent/report.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
-import type { Verdict } from '../../agent/verdict.ts';
+import { error, skip, unknown, warning } from '../../lib/node/checks/finding.ts';
+import type { Installation } from '../../lib/node/host/installation.ts';
+import type { Report } from '../../lib/report/report.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
 import { finding, PASSED, PROVEN, PROVEN_VERDICT, unproven, verdictOf } from './reports.ts';
 
 const BROKEN = verdictOf('False', 'ShimNotFound');

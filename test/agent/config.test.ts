@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Config, parseConfig, SETTINGS } from '../../agent/config.ts';
-import { parseDuration } from '../../agent/settings.ts';
+import { type Config, parseConfig } from '../../agent/config.ts';
+import { parseDuration } from '../../lib/base/settings.ts';
+import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
 
 const POD_UID = '9fd9a4de-0c6b-4a4e-9ae2-6f8d0a5c3b11';
 const DEFAULTS: Config = {

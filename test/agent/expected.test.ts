@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CAUSE_CHECKS, runChecks } from '../../agent/checks/checks.ts';
-import { error, type Finding, pass, unknown } from '../../agent/checks/finding.ts';
 import { expectsGvisor, hasTraces } from '../../agent/expected.ts';
-import type { Reason } from '../../agent/reasons.ts';
-import { criStatus, fakeCri, inputsOf, sourcesOf } from './checks/fake-node.ts';
+import { CAUSE_CHECKS, runChecks } from '../../lib/node/checks/checks.ts';
+import { error, type Finding, pass, unknown } from '../../lib/node/checks/finding.ts';
+import type { Reason } from '../../lib/node/reasons.ts';
+import { criStatus, fakeCri, inputsOf, sourcesOf } from '../lib/node/checks/fake-node.ts';
 import { finding } from './reports.ts';
 
 /** Findings of a host whose containerd has only runc, or does not respond. */

@@ -6,12 +6,12 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Report } from '../../agent/report.ts';
-import { outcome } from './checks/fake-node.ts';
-import { tempHost } from './host/temp-host.ts';
-import { GARBAGE, HANGS, type Script } from './proof/containerd-scripts.ts';
-import { CONFIG, FakeContainerd } from './proof/fake-containerd.ts';
-import { GVISOR_NODE_FILES, HANDLER_TOML } from './runsc/fake-runsc.ts';
+import type { Report } from '../../lib/report/report.ts';
+import { outcome } from '../lib/node/checks/fake-node.ts';
+import { tempHost } from '../lib/node/host/temp-host.ts';
+import { GARBAGE, HANGS, type Script } from '../lib/node/proof/containerd-scripts.ts';
+import { CONFIG, FakeContainerd } from '../lib/node/proof/fake-containerd.ts';
+import { GVISOR_NODE_FILES, HANDLER_TOML } from '../lib/node/runsc/fake-runsc.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Finding } from '../../agent/checks/finding.ts';
 import { applyHysteresis, type HysteresisState, type Thresholds } from '../../agent/hysteresis.ts';
-import type { Outcome } from '../../agent/proof/outcome.ts';
-import { judge, type Verdict } from '../../agent/verdict.ts';
+import type { Finding } from '../../lib/node/checks/finding.ts';
+import type { Outcome } from '../../lib/node/proof/outcome.ts';
+import { judge, type Verdict } from '../../lib/report/verdict.ts';
 import {
   blockerFinding,
   blockingFinding,

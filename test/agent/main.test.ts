@@ -5,13 +5,13 @@ import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { SETTINGS } from '../../agent/config.ts';
-import type { Report, Status } from '../../agent/report.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { tempHost } from './host/temp-host.ts';
-import { HANGS, Refusal, refuses, type Script } from './proof/containerd-scripts.ts';
-import { FakeContainerd } from './proof/fake-containerd.ts';
+import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import type { Report, Status } from '../../lib/report/report.ts';
+import { tempHost } from '../lib/node/host/temp-host.ts';
+import { HANGS, Refusal, refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';
+import { FakeContainerd } from '../lib/node/proof/fake-containerd.ts';
 
 type Env = Readonly<Record<string, string>>;
 type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };

@@ -7,12 +7,12 @@ import {
   skip,
   unknown,
   warning,
-} from '../../agent/checks/finding.ts';
-import type { Outcome, Unproven } from '../../agent/proof/outcome.ts';
-import type { Reason } from '../../agent/reasons.ts';
-import type { Report } from '../../agent/report.ts';
-import type { Verdict } from '../../agent/verdict.ts';
-import { witnessOf } from './checks/fake-node.ts';
+} from '../../lib/node/checks/finding.ts';
+import type { Outcome, Unproven } from '../../lib/node/proof/outcome.ts';
+import type { Reason } from '../../lib/node/reasons.ts';
+import type { Report } from '../../lib/report/report.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
+import { witnessOf } from '../lib/node/checks/fake-node.ts';
 
 /** A finding of a check named for its reason, so that tables stay short. */
 export function finding(result: CheckResult, check = 'a-check'): Finding {

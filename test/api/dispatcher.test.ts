@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { pooledMap } from '../../agent/async.ts';
-import { REASONS, type Reason } from '../../agent/reasons.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
+import { pooledMap } from '../../lib/base/async.ts';
+import { REASONS, type Reason } from '../../lib/node/reasons.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import {
   creations,

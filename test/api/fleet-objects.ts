@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import { daemonSetPod, runningStatus } from '../fleet/agent-pod.ts';
+import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */

@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, before, beforeEach } from 'node:test';
 import pino from 'pino';
-import { createKube } from '../../agent/kube/client.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { accessOf, openConfig } from '../../fleet/access.ts';
-import { FleetController } from '../../fleet/controller.ts';
-import { FleetMetrics } from '../../fleet/metrics.ts';
+import { FleetController } from '../../controller/controller.ts';
+import { FleetMetrics } from '../../controller/metrics.ts';
 import { waitFor } from '../../hack/run.ts';
+import { accessOf, openConfig } from '../../lib/fleet/access.ts';
+import { createKube } from '../../lib/kube/client.ts';
 import { readinessOf, readNode } from '../e2e/agents.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 

@@ -1,5 +1,5 @@
-import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { NAMESPACE } from '../../lib/kube/access.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import type { Admission } from './admission-cluster.ts';
 import { annotations } from './admission-objects.ts';

@@ -1,5 +1,5 @@
-import { NAMESPACE } from '../../agent/kube/access.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { NAMESPACE } from '../../lib/kube/access.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
 
 /** Clients that write Nodes and events. */

@@ -3,9 +3,9 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { bundle, CHANGES } from '../../hack/bundle.ts';
 import { run } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 
 describe('the bundle', () => {
   let dist = '';
@@ -20,7 +20,10 @@ describe('the bundle', () => {
   it('runs without node_modules', async () => {
     assert.equal(await version('agent'), VERSION);
     assert.equal(await version('kubectl'), VERSION);
-    assert.match(await run(join(dist, 'node'), [join(dist, 'fleet.cjs'), '--help']), /^gvisor-ready fleet /);
+    assert.match(
+      await run(join(dist, 'node'), [join(dist, 'controller.cjs'), '--help']),
+      /^gvisor-ready fleet /,
+    );
   });
 
   it('contains the HTTP client of undici without its WebSocket, caches and mocks', async () => {

@@ -8,10 +8,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { BUNDLES, bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 
 type Instruction = { readonly name: string; readonly rest: string };
 

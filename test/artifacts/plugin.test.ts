@@ -8,10 +8,10 @@ import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
-import { VERSION } from '../../agent/version.ts';
 import { REPO } from '../../hack/paths.ts';
 import { writeKrew } from '../../hack/plugin.ts';
 import { run, runAll } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import { DAEMON_SET_PATH, openFleet } from '../kubectl/fleet.ts';
 
 const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';

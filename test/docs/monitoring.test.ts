@@ -5,10 +5,10 @@ import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
-import { FleetMetrics } from '../../fleet/metrics.ts';
+import { FleetMetrics } from '../../controller/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING, PAGES, prometheusRule } from '../../hack/prometheus-rules.ts';
-import { sampleFleet } from '../fleet/sample-fleet.ts';
+import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, readRules } from '../monitoring/alerts.ts';
 import { panels } from '../monitoring/dashboard.ts';
 

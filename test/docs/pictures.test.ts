@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
-import { PICTURES } from '../../pictures/pictures.ts';
+import { PICTURES } from '../pictures/pictures.ts';
 
 const DIRECTORY = join(REPO, 'docs/images');
 const MAX_BYTES = 150_000;

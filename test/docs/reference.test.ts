@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { CHECKS } from '../../agent/checks/checks.ts';
-import { SETTINGS } from '../../agent/config.ts';
-import { OWN_KEYS } from '../../agent/node/object.ts';
-import { REASONS } from '../../agent/reasons.ts';
-import { SANDBOX_REMEDIES } from '../../agent/sandboxes/problem.ts';
-import type { Setting } from '../../agent/settings.ts';
 import { FAULTS } from '../../cluster/faults/faults.ts';
-import { FLEET_SETTINGS } from '../../fleet/settings.ts';
 import { REPO } from '../../hack/paths.ts';
+import type { Setting } from '../../lib/base/settings.ts';
+import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import { FLEET_SETTINGS } from '../../lib/fleet/settings.ts';
+import { CHECKS } from '../../lib/node/checks/checks.ts';
+import { REASONS } from '../../lib/node/reasons.ts';
+import { SANDBOX_REMEDIES } from '../../lib/node/sandboxes/problem.ts';
+import { OWN_KEYS } from '../../lib/report/node-object.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { terminalSvg } from '../../pictures/terminal-svg.ts';
+import { terminalSvg } from '../pictures/terminal-svg.ts';
 
 test('the text of the output is escaped', () => {
   const svg = terminalSvg([

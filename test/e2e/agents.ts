@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import type { Report } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
@@ -12,6 +11,7 @@ import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { getForwarded } from '../../kubectl/port-forward.ts';
+import type { Report } from '../../lib/report/report.ts';
 
 /** The domain of the agents' labels, annotations and taint. */
 export const DOMAIN = 'gvisor.node-restriction.kubernetes.io';

@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
-import type { FleetView } from '../../fleet/view.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { FleetView } from '../../lib/fleet/view.ts';
 import {
   AT_ONCE,
   agentOn,

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { additionalFiles } from '../../cluster/node/config.ts';
 import { deployAgent, evaluationPod, runPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { DOMAIN, readinessOf, readNode, readReport, waitForMetric, waitForNode } from './agents.ts';
 import { deletePods, useOwnCluster } from './e2e-cluster.ts';

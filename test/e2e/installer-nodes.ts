@@ -4,7 +4,6 @@ import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before } from 'node:test';
-import { installJournal } from '../../agent/host/installation.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
@@ -18,6 +17,7 @@ import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
 import { laneCluster } from '../runner/lane.ts';
 
 /** Nodes without gVisor. */

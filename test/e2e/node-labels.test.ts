@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { waitFor } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import {
   agentOn,
   DOMAIN,

@@ -1,8 +1,8 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { getFromAgentForwarded } from './agents.ts';
 
 const END = '/tmp/end';

@@ -4,11 +4,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { SETTINGS } from '../../agent/config.ts';
-import { VERSION } from '../../agent/version.ts';
-import { FLEET_SETTINGS } from '../../fleet/settings.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
+import { VERSION } from '../../lib/base/version.ts';
+import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import { FLEET_SETTINGS } from '../../lib/fleet/settings.ts';
 
 const read = (path: string) => readFile(join(REPO, path), 'utf8');
 

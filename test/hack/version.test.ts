@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { imageName } from '../../cluster/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { PLACES, packageVersion, withVersion } from '../../hack/version.ts';
+import { VERSION } from '../../lib/base/version.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 

@@ -15,14 +15,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { installJournal } from '../../agent/host/installation.ts';
 import { takeBack } from '../../installer/change.ts';
 import { isDown, runOnHost } from '../../installer/containerd.ts';
 import { remove, rollback, stageOnly } from '../../installer/install.ts';
 import { readJournals } from '../../installer/journal.ts';
 import { type Node, patiently } from '../../installer/node.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { HANGS, refuses } from '../agent/proof/containerd-scripts.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
+import { HANGS, refuses } from '../lib/node/proof/containerd-scripts.ts';
 import { CAT, CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };

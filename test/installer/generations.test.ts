@@ -3,11 +3,11 @@ import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import type { Runtime } from '../../agent/containerd/client.ts';
 import { loadedPaths } from '../../installer/containerd.ts';
 import { listGenerations, removeUnusedGenerations, usersOf } from '../../installer/generations.ts';
 import { removeJournal, writeJournal } from '../../installer/journal.ts';
 import { GENERATIONS, generationAt } from '../../installer/release.ts';
+import type { Runtime } from '../../lib/node/containerd/client.ts';
 
 let directory: string;
 

@@ -3,14 +3,14 @@ import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { readContainerdConfig } from '../../agent/containerd/config.ts';
-import { parseToml } from '../../agent/containerd/toml.ts';
-import { Host } from '../../agent/host/host.ts';
 import { foundIn, holds, planEdits, writeEdits } from '../../installer/edits.ts';
 import { planHandler, readOtherFiles } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
 import { generationAt } from '../../installer/release.ts';
 import { planInPlace, planTakeOver } from '../../installer/take-over.ts';
+import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
+import { parseToml } from '../../lib/node/containerd/toml.ts';
+import { Host } from '../../lib/node/host/host.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
 const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');

@@ -4,11 +4,11 @@ import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { type Installation, installJournal, readInstallation } from '../../agent/host/installation.ts';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
-import { addProcess, sandboxArgv } from '../agent/host/fake-process.ts';
-import { refuses, type Script } from '../agent/proof/containerd-scripts.ts';
+import { type Installation, installJournal, readInstallation } from '../../lib/node/host/installation.ts';
+import { addProcess, sandboxArgv } from '../lib/node/host/fake-process.ts';
+import { refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 /** What is done to a node, and the refusal. */

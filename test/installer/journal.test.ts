@@ -3,7 +3,6 @@ import { chmod, mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { installJournal } from '../../agent/host/installation.ts';
 import { listGenerations, removeUnusedGenerations } from '../../installer/generations.ts';
 import {
   holdLock,
@@ -15,6 +14,7 @@ import {
   writeJournal,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
 
 const JOURNAL = installJournal('runsc');
 const NOTHING = { named: [], bundled: [] };

@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { installJournal } from '../../agent/host/installation.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
 
 const TEXT = '# BEGIN gvisor-ready runsc: x\n# END gvisor-ready runsc\n';
 const COMMIT = {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readDistribution } from '../../agent/containerd/distribution.ts';
 import type { Node } from '../../installer/node.ts';
 import { preflight } from '../../installer/preflight.ts';
 import { PLATFORMS } from '../../installer/print.ts';
-import { hostOf } from '../agent/checks/fake-node.ts';
+import { readDistribution } from '../../lib/node/containerd/distribution.ts';
+import { hostOf } from '../lib/node/checks/fake-node.ts';
 
 /** Systems on which the installer must write nothing, and its advice. */
 const REFUSED = {

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { loadYaml } from '@kubernetes/client-node';
-import { readContainerdConfig } from '../../agent/containerd/config.ts';
-import { Host } from '../../agent/host/host.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { CONTAINERDS, PLATFORMS, type Platform, printPiece } from '../../installer/print.ts';
 import { generationOf, readRelease } from '../../installer/release.ts';
+import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
+import { Host } from '../../lib/node/host/host.ts';
 
 const RELEASES = { '1.7': '1.7.34', '2': 'v2.4.2' } as const;
 const V2 =

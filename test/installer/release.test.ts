@@ -3,8 +3,6 @@ import { appendFile, mkdir, mkdtemp, open, readdir, rm, symlink, writeFile } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { Host } from '../../agent/host/host.ts';
-import { readRunscConfig } from '../../agent/runsc/config.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import {
   damagedFiles,
@@ -15,6 +13,8 @@ import {
   refuseDamage,
   stage,
 } from '../../installer/release.ts';
+import { Host } from '../../lib/node/host/host.ts';
+import { readRunscConfig } from '../../lib/node/runsc/config.ts';
 
 const FLAGS = new Map([['platform', 'systrap']]);
 let directory: string;

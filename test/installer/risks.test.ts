@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { remove } from '../../installer/install.ts';
-import { sandboxArgv } from '../agent/host/fake-process.ts';
-import { refuses } from '../agent/proof/containerd-scripts.ts';
+import { sandboxArgv } from '../lib/node/host/fake-process.ts';
+import { refuses } from '../lib/node/proof/containerd-scripts.ts';
 import { CONFIG, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };

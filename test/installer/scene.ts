@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TimerOptions } from 'node:timers';
 import timers from 'node:timers/promises';
-import { readContainerdConfig } from '../../agent/containerd/config.ts';
-import { readDistribution } from '../../agent/containerd/distribution.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { type InstallOptions, install } from '../../installer/install.ts';
 import { readJournal } from '../../installer/journal.ts';
 import { type Node, Refusal } from '../../installer/node.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { addProcess, removeProcess, sandboxArgv } from '../agent/host/fake-process.ts';
-import { tempHost } from '../agent/host/temp-host.ts';
-import type { Script } from '../agent/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../agent/proof/fake-containerd.ts';
+import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
+import { readDistribution } from '../../lib/node/containerd/distribution.ts';
+import { addProcess, removeProcess, sandboxArgv } from '../lib/node/host/fake-process.ts';
+import { tempHost } from '../lib/node/host/temp-host.ts';
+import type { Script } from '../lib/node/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../lib/node/proof/fake-containerd.ts';
 
 export const CONFIG = '/etc/containerd/config.toml';
 /** The configuration that containerd has loaded. */

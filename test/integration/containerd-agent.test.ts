@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { copyFile, readFile, rename } from 'node:fs/promises';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
-import type { Finding } from '../../agent/checks/finding.ts';
-import { POD_UID, PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { MACHINE_PATH, processesIn } from '../../cluster/machine/machine.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import type { Finding } from '../../lib/node/checks/finding.ts';
+import { POD_UID, PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
 import {
   assertNoneStoppable,
   connect,

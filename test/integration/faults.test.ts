@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Reason } from '../../agent/reasons.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';
+import type { Reason } from '../../lib/node/reasons.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import timers from 'node:timers/promises';
-import type { SandboxState } from '../../agent/containerd/client.ts';
-import { CriClient } from '../../agent/containerd/client.ts';
-import { Host } from '../../agent/host/host.ts';
-import type { Outcome } from '../../agent/proof/outcome.ts';
-import { Prover } from '../../agent/proof/prover.ts';
-import { isProbe } from '../../agent/proof/sandbox.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
+import type { SandboxState } from '../../lib/node/containerd/client.ts';
+import { CriClient } from '../../lib/node/containerd/client.ts';
+import { Host } from '../../lib/node/host/host.ts';
+import type { Outcome } from '../../lib/node/proof/outcome.ts';
+import { Prover } from '../../lib/node/proof/prover.ts';
+import { isProbe } from '../../lib/node/proof/sandbox.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /** Each containerd version with a gVisor of its time, and the newest gVisor. */

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import type { Report } from '../../agent/report.ts';
-import type { Verdict } from '../../agent/verdict.ts';
 import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import type { Report } from '../../lib/report/report.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
 
 /** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
 export type Change = Verdict & { readonly atMs: number };

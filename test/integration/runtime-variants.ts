@@ -1,5 +1,5 @@
-import type { Reason } from '../../agent/reasons.ts';
-import type { Verdict } from '../../agent/verdict.ts';
+import type { Reason } from '../../lib/node/reasons.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
 
 /** A handler and the verdict that the agent must reach. */
 export type Variant = {

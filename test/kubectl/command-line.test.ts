@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
-import { VERSION } from '../../agent/version.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import { AGENT_PODS, openFleet, setNode } from './fleet.ts';
 import { agentObject, nodeObject } from './fleet-objects.ts';
 import { plugin } from './run-plugin.ts';

@@ -3,10 +3,10 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import {
   differences,
   HELM,

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { loadAllYaml, loadYaml } from '@kubernetes/client-node';
-import { VERSION } from '../../agent/version.ts';
 import { CHART } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { renderChart } from './chart-objects.ts';
 

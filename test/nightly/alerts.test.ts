@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import type { Report } from '../../agent/report.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { Report } from '../../lib/report/report.ts';
 import { agentOn, agentPids, onDaemonSet } from '../e2e/agents.ts';
 import {
   applyAgents,

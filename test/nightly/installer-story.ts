@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
-import { installJournal } from '../../agent/host/installation.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
   containerdPid,

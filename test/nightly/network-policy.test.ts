@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../agent/report.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { imageName } from '../../cluster/images.ts';
@@ -10,6 +9,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, startPod, useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { readFleet } from '../e2e/fleet-cluster.ts';

@@ -3,12 +3,12 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { REPO } from '../../hack/paths.ts';
 import { pack } from '../../hack/plugin.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { writeDispatcher } from '../../hack/release.ts';
 import { run, runAll } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 
 let directory = '';
 before(async () => {

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { access, constants, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PROBE_LABELS } from '../../agent/proof/sandbox.ts';
 import { imageName } from '../../cluster/images.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
+import { PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
 
 /** An attempt to change the agent's report, or to run code outside the pod. */
 export type Attack = {

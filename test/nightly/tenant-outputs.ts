@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import type { Status } from '../../agent/report.ts';
 import { sentenceOf } from '../../agent/text/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { agentOn, DOMAIN, getFromAgentForwarded, readNode } from '../e2e/agents.ts';
 
 /** The outputs of an agent, unchanged. */

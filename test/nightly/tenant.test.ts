@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Report, Status } from '../../agent/report.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { Report, Status } from '../../lib/report/report.ts';
 import {
   agentOn,
   DOMAIN,

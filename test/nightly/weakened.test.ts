@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Report, Status } from '../../agent/report.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import {
   CONTAINERD_CONFIG,
@@ -11,6 +10,7 @@ import {
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import type { Report, Status } from '../../lib/report/report.ts';
 import {
   getFromAgentForwarded,
   onDaemonSet,

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import type { Status } from '../../agent/report.ts';
-import { createFleetServer } from '../../fleet/server.ts';
-import type { FleetView } from '../../fleet/view.ts';
+import { createFleetServer } from '../../controller/server.ts';
+import type { FleetView } from '../../lib/fleet/view.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { launchChromium } from '../chromium.ts';
-import { sampleFleet } from '../fleet/sample-fleet.ts';
+import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 
 type BrowserState = {
   origin: string;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
-import { measurePage } from '../../bench/fleet-page.ts';
-import { noteOf, rolloutOf } from '../../fleet/rollout.ts';
+import { noteOf, rolloutOf } from '../../lib/fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../fleet/sample-fleet.ts';
+import { measurePage } from '../bench/fleet-page.ts';
+import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
 import { readContrast, readFocus } from './contrast.ts';
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../agent/report.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { FINDINGS } from '../agent/text/sample-findings.ts';
 import { BROKEN, HEALTHY, HOSTILE } from '../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../agent/text/sample-status.ts';
-import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../fleet/sample-handlers.ts';
 import { sandboxesOf } from '../kubectl/fleet-objects.ts';
+import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../lib/fleet/sample-handlers.ts';
 import { useFleetBrowser } from './browser.ts';
 import { openAll, readContrast, readFocus } from './contrast.ts';
 

@@ -246,9 +246,9 @@ async function runVersion(version: string): Promise<TierResult> {
 
 async function runMutations(): Promise<TierResult> {
   const begun = performance.now();
-  display.begin('mutations', ['mutate/run.ts'], 1);
+  display.begin('mutations', ['test/mutate/run.ts'], 1);
   const options = { env: { PATIENCE: String(PATIENCE) }, signal: stop.signal };
-  const result = await runProgram('mutate/run.ts', ['mutate/run.ts'], options);
+  const result = await runProgram('test/mutate/run.ts', ['test/mutate/run.ts'], options);
   display.end('mutations', result, false);
   return endOf({ name: 'mutations', files: [result], secondTries: [] }, begun);
 }

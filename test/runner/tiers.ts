@@ -34,7 +34,7 @@ const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: ['agent', 'cluster', 'docs', 'fleet', 'hack', 'installer', 'kubectl', 'runner'],
+    directories: ['agent', 'cluster', 'controller', 'docs', 'hack', 'installer', 'kubectl', 'lib', 'runner'],
     // Many of them wait for programs that they start.
     concurrency: availableParallelism() + 1,
   },

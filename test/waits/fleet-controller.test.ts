@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../agent/version.ts';
 import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
+import { VERSION } from '../../lib/base/version.ts';
 import { agentPids, getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
-import type { Outcome } from '../../agent/proof/outcome.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
+import type { Outcome } from '../../lib/node/proof/outcome.ts';
 import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';
 
 /** Milliseconds until a sandbox is killed: during its boot, or about when it is ready. runsc may wait 60 s for it. */

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { after, before, describe, it, mock } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
-import { Host } from '../../../agent/host/host.ts';
-import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { PodMonitor } from '../../../agent/pods/monitor.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
-import { tempHost } from '../host/temp-host.ts';
-import { refuses, type Script } from '../proof/containerd-scripts.ts';
-import { fakeContainerd } from '../proof/fake-containerd.ts';
+import type { Kube, WatchEvent } from '../../../lib/kube/client.ts';
+import { Host } from '../../../lib/node/host/host.ts';
+import { tempHost } from '../../lib/node/host/temp-host.ts';
+import { refuses, type Script } from '../../lib/node/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
 
 const podIn = (namespace: string) => ({
   id: namespace,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import type { Kube, WatchEvent } from '../../../agent/kube/client.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
+import type { Kube, WatchEvent } from '../../../lib/kube/client.ts';
 
 const named = (name?: string) => ({ metadata: { name } });
 const event = (type: WatchEvent['type'], name?: string): WatchEvent => ({ type, object: named(name) });

@@ -6,7 +6,7 @@ import {
   skip,
   unknown,
   warning,
-} from '../../../agent/checks/finding.ts';
+} from '../../../lib/node/checks/finding.ts';
 
 const passed = (check: string, message: string, durationMs: number, ...evidence: Evidence[]): Finding => ({
   check,

@@ -1,7 +1,7 @@
-import { error, unknown } from '../../../agent/checks/finding.ts';
-import type { Report, Transition } from '../../../agent/report.ts';
-import { STARTING } from '../../../agent/verdict.ts';
-import { witnessOf } from '../checks/fake-node.ts';
+import { error, unknown } from '../../../lib/node/checks/finding.ts';
+import type { Report, Transition } from '../../../lib/report/report.ts';
+import { STARTING } from '../../../lib/report/verdict.ts';
+import { witnessOf } from '../../lib/node/checks/fake-node.ts';
 import { BROKEN_FINDINGS, FINDINGS, NO_SHIM, SHIM } from './sample-findings.ts';
 
 const AT = '2026-11-24T17:12:34.960Z';

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { error, warning } from '../../../agent/checks/finding.ts';
-import type { NodeWrites } from '../../../agent/node/object.ts';
-import type { Pod } from '../../../agent/pods/pod.ts';
-import type { Status } from '../../../agent/report.ts';
-import type { Verdict } from '../../../agent/verdict.ts';
 import { REPO } from '../../../hack/paths.ts';
+import { error, warning } from '../../../lib/node/checks/finding.ts';
+import type { Pod } from '../../../lib/node/pods/pod.ts';
+import type { NodeWrites } from '../../../lib/report/node-object.ts';
+import type { Status } from '../../../lib/report/report.ts';
+import type { Verdict } from '../../../lib/report/verdict.ts';
 import { findingsWith } from './sample-findings.ts';
 import { HEALTHY } from './sample-reports.ts';
 
@@ -29,7 +29,7 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
   return { namespace, name, uid, handler, sandboxed: false, evidence: `process ${pid} is "/pause"` };
 }
 
-/** Reports of a real agent on the test cluster (pictures/record-reports.ts). */
+/** Reports of a real agent on the test cluster (test/pictures/record-reports.ts). */
 export const SAMPLES = {
   proven: recorded('proven'),
   failing: recorded('failing'),

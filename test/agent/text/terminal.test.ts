@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { error, pass, skip, unknown, warning } from '../../../agent/checks/finding.ts';
-import type { Status } from '../../../agent/report.ts';
-import type { SandboxesReport } from '../../../agent/sandboxes/problem.ts';
 import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
+import { error, pass, skip, unknown, warning } from '../../../lib/node/checks/finding.ts';
+import type { SandboxesReport } from '../../../lib/node/sandboxes/problem.ts';
+import type { Status } from '../../../lib/report/report.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { INSTALLATIONS } from '../sample-installations.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { watchContainerd } from '../../../agent/trigger/containerd.ts';
-import { HANGS } from '../proof/containerd-scripts.ts';
-import { fakeContainerd } from '../proof/fake-containerd.ts';
+import { HANGS } from '../../lib/node/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
 
 /** A watch of a fake containerd that has responded once; `next` resolves with the next change. */
 async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000, responseMs: 60_000 }) {

@@ -6,10 +6,10 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { TimeoutError } from '../../../agent/async.ts';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { waitFor } from '../../../hack/run.ts';
-import { tempHost } from '../host/temp-host.ts';
+import { TimeoutError } from '../../../lib/base/async.ts';
+import { tempHost } from '../../lib/node/host/temp-host.ts';
 
 type Tree = Parameters<typeof tempHost>[1];
 

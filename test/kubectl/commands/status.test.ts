@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseSelector } from '../../../fleet/server.ts';
+import { parseSelector } from '../../../controller/server.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {

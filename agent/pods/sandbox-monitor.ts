@@ -1,0 +1,132 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { repeat } from '../../lib/base/async.ts';
+import type { Host } from '../../lib/node/host/host.ts';
+import { readPressure } from '../../lib/node/host/pressure.ts';
+import {
+  type Judgement,
+  judgeSandboxes,
+  type Memory,
+  type Observation,
+} from '../../lib/node/sandboxes/judge.ts';
+import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
+import type { SandboxScanner } from '../../lib/node/sandboxes/scanner.ts';
+
+const SCAN_MS = 30_000;
+/** A scan of many slow shims takes long, and an old answer is none. */
+const MAX_REST_MS = 60_000;
+/** Older results count as unreadable: two scans failed or took long. */
+export const STALE_MS = MAX_REST_MS + 2 * SCAN_MS;
+/** The node's first verdict comes first. */
+const START_MS = 5_000;
+
+export type SandboxMonitorOptions = {
+  readonly scanner: Pick<SandboxScanner, 'scan' | 'close'>;
+  readonly host: Host;
+  /** Receives the result of each scan; must not throw. */
+  readonly onScan?: ((scanned: ScannedSandboxes) => void) | undefined;
+  readonly log: Logger;
+  readonly wallMs: () => number;
+  readonly everyMs?: number;
+  readonly startMs?: number;
+};
+
+/** The result of a scan, with all problems. */
+export type ScannedSandboxes = Pick<Judgement, 'problems' | 'restart'> & Pick<Observation, 'atMs'>;
+
+/** Scans the node's sandboxes periodically and after each change, logs what changes, and keeps the last result. */
+export class SandboxMonitor {
+  readonly #options: SandboxMonitorOptions;
+  #memory: Memory = new Map();
+  #last: ScannedSandboxes | undefined;
+  #changedMs = 0;
+  #wake = new AbortController();
+
+  constructor(options: SandboxMonitorOptions) {
+    this.#options = options;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { scanner, everyMs = SCAN_MS, startMs = START_MS, log, onScan } = this.#options;
+    await timers.setTimeout(startMs, undefined, { signal }).catch(() => {});
+    const onProblem = (line: string) => log.warn(`cannot scan the sandboxes of this node: ${line}`);
+    const turn = async () => {
+      const before = this.#last?.problems ?? [];
+      const scanned = await this.scan(signal);
+      this.#logChanges(before, scanned.problems);
+      onScan?.(scanned);
+    };
+    const wake = () => {
+      this.#wake = new AbortController();
+      return this.#wake.signal;
+    };
+    await repeat(turn, { everyMs, maxRestMs: MAX_REST_MS, signal, wake, onProblem });
+    scanner.close();
+  }
+
+  /** Has the sandboxes scanned again; until then it is not known whether a restart of containerd is safe. */
+  changed(): void {
+    this.#changedMs = this.#options.wallMs();
+    this.#wake.abort();
+  }
+
+  /** Scans a single time and returns {@link report}. */
+  async scanOnce(signal: AbortSignal): Promise<SandboxesReport | undefined> {
+    await this.scan(signal);
+    this.#options.scanner.close();
+    return this.report();
+  }
+
+  /** The report of the last scan; undefined before the first. */
+  report(): SandboxesReport | undefined {
+    return this.#last && reportOf(this.#last, this.#changedMs, this.#options.wallMs());
+  }
+
+  /** Scans once and returns what was seen, in full. */
+  async scan(signal: AbortSignal): Promise<ScannedSandboxes> {
+    const { scanner, host } = this.#options;
+    const observation = await scanner.scan(signal);
+    let judgement = judgeSandboxes(observation, this.#memory, false);
+    const isNew = [...judgement.memory].some(
+      ([key, { reported }]) => reported && !this.#memory.get(key)?.reported,
+    );
+    // Measured only where it matters.
+    if (isNew && (await readPressure(host)) !== undefined)
+      judgement = judgeSandboxes(observation, this.#memory, true);
+    this.#memory = judgement.memory;
+    this.#last = { ...judgement, atMs: observation.atMs };
+    return this.#last;
+  }
+
+  #logChanges(before: readonly SandboxProblem[], after: readonly SandboxProblem[]): void {
+    const { log } = this.#options;
+    const isIn = (list: readonly SandboxProblem[], { reason, sandbox, since }: SandboxProblem) =>
+      list.some((other) => other.reason === reason && other.sandbox === sandbox && other.since === since);
+    for (const problem of after.filter((each) => !isIn(before, each)).slice(0, MAX_LOGGED))
+      log.warn(problem, 'a sandbox has a problem');
+    for (const { reason, sandbox } of before.filter((each) => !isIn(after, each)).slice(0, MAX_LOGGED))
+      log.info({ reason, sandbox }, 'the problem of a sandbox has ended');
+  }
+}
+
+/** Lines of one scan. */
+const MAX_LOGGED = 20;
+
+function reportOf(
+  { problems, restart, atMs }: ScannedSandboxes,
+  changedMs: number,
+  wallMs: number,
+): SandboxesReport {
+  const stale = wallMs - atMs > STALE_MS;
+  const unknown = stale
+    ? 'the sandboxes could not be scanned for some minutes'
+    : changedMs > atMs && 'something changed on the node, and the sandboxes are being scanned again';
+  const at = new Date(atMs).toISOString();
+  return {
+    at,
+    stale,
+    problems: problems.slice(0, MAX_PROBLEMS),
+    total: problems.length,
+    restart: unknown ? { state: 'unknown', because: [unknown] } : restart,
+  };
+}

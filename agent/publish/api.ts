@@ -1,0 +1,52 @@
+import type { Logger } from 'pino';
+import { inClusterAccess } from '../../lib/kube/access.ts';
+import { type CountRequest, createKube, type Kube } from '../../lib/kube/client.ts';
+import type { Host } from '../../lib/node/host/host.ts';
+import { readBootId } from '../../lib/node/host/system.ts';
+import type { Config } from '../config.ts';
+import { fingerprintOf } from './desired.ts';
+import { EventSender, eventOf } from './events.ts';
+import { NodePublisher } from './publisher.ts';
+import type { NodeOptions } from './writer.ts';
+
+/** Dependencies of {@link openApiPublisher}. */
+export type ApiOptions = {
+  readonly version: string;
+  readonly host: Host;
+  readonly count: CountRequest;
+  readonly onNode: NonNullable<NodeOptions['onNode']>;
+  readonly log: Logger;
+};
+
+/** Another user of the same API client. */
+export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
+
+/** Everything that writes to the API server. */
+export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
+
+/** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */
+export async function openApiPublisher(config: Config, { version, host, count, onNode, log }: ApiOptions) {
+  const { apiServer, publish, nodeName, taint, handler, additionalHandlers } = config;
+  if (apiServer === undefined || publish.length === 0) return undefined;
+  const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
+  const options = { kube, node: nodeName, log, date: () => new Date() };
+  const events = publish.includes('events') ? new EventSender(options) : undefined;
+  const node = new NodePublisher({
+    ...options,
+    taint,
+    handlers: [handler, ...additionalHandlers],
+    fingerprint: fingerprintOf(version, config),
+    boot: await readBootId(host),
+    now: () => performance.now(),
+    onNode,
+    onChange: (verdict, uid) => events?.send(eventOf(verdict, nodeName, uid)),
+  });
+  return {
+    node,
+    events,
+    run: async (signal: AbortSignal, other: KubeUser) => {
+      await Promise.all([node.run(signal), events?.run(signal), other.run(kube, log, signal)]);
+      await kube.close();
+    },
+  };
+}

@@ -1,0 +1,162 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { Backoff } from '../../lib/kube/backoff.ts';
+import { KubeError } from '../../lib/kube/error.ts';
+import { eventObject, eventsPath, type KubeEvent, MAX_EVENT_MESSAGE } from '../../lib/kube/event.ts';
+import type { Pod, WeakenedPod } from '../../lib/node/pods/pod.ts';
+import { shortIds, truncateMiddle } from '../../lib/report/format.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
+import type { NodeOptions } from './writer.ts';
+
+/** Reasons of the events on pods. */
+const UNSANDBOXED = 'UnsandboxedPod';
+const WEAKENED = 'WeakenedPod';
+
+/** Reports each unsandboxed or weakened pod once: in the log, and with an event on the pod. */
+export class PodReporter {
+  readonly #log: Logger;
+  readonly #events: Pick<EventSender, 'send'> | undefined;
+  #reported: ReadonlySet<string> = new Set();
+
+  constructor(log: Logger, events: Pick<EventSender, 'send'> | undefined) {
+    this.#log = log;
+    this.#events = events;
+  }
+
+  publish(unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void {
+    const isNew = (reason: string, pod: Pod) => !this.#reported.has(keyOf(reason, pod));
+    for (const pod of unsandboxed) if (isNew(UNSANDBOXED, pod)) this.#reportUnsandboxed(pod);
+    for (const pod of weakened) if (isNew(WEAKENED, pod)) this.#reportWeakened(pod);
+    this.#reported = new Set([
+      ...unsandboxed.map((pod) => keyOf(UNSANDBOXED, pod)),
+      ...weakened.map((pod) => keyOf(WEAKENED, pod)),
+    ]);
+  }
+
+  #reportUnsandboxed(pod: Pod): void {
+    const { handler, evidence } = pod;
+    const fields = { reason: UNSANDBOXED, ...named(pod), handler, evidence };
+    this.#log.error(fields, 'a pod runs outside gVisor in a namespace that requires it');
+    const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
+    this.#send(pod, UNSANDBOXED, message);
+  }
+
+  #reportWeakened(pod: WeakenedPod): void {
+    const { handler, evidence } = pod;
+    this.#log.warn(
+      { reason: WEAKENED, ...named(pod), handler, evidence },
+      'the sandbox of a pod is weakened',
+    );
+    const message = `The sandbox of this pod is weakened: ${evidence}, handler "${handler}". Remove its annotations dev.gvisor.* that do this, if there are any, and start it again.`;
+    this.#send(pod, WEAKENED, message);
+  }
+
+  #send({ namespace, name, uid }: Pod, reason: string, message: string): void {
+    this.#events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
+  }
+}
+
+function named({ namespace, name, uid }: Pod) {
+  return { namespace, pod: name, uid };
+}
+
+function keyOf(reason: string, { namespace, name, uid }: Pod): string {
+  return `${reason} ${namespace}/${name}/${uid}`;
+}
+
+const FIRST_RETRY_MS = 1_000;
+const MAX_RETRY_MS = 15_000;
+/** Older events are dropped; the condition says the same. */
+const MAX_AGE_MS = 120_000;
+const MAX_QUEUE = 16;
+
+/** Dependencies of an {@link EventSender}. */
+export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
+
+type Pending = { readonly path: string; readonly body: object; readonly atMs: number };
+
+/** Sends events on the Node and its pods from a queue with its own retries, so that nothing waits for an event. */
+export class EventSender {
+  readonly #options: EventOptions;
+  /** Pending events, without the one being sent. */
+  readonly #queue: Pending[] = [];
+  readonly #warned = new Set<string>();
+  #wake = Promise.withResolvers<void>();
+  #sent = 0;
+
+  constructor(options: EventOptions) {
+    this.#options = options;
+  }
+
+  /** Queues an event. It is dropped if it is refused for good, after two minutes, or when 16 newer ones are pending. */
+  send(event: KubeEvent): void {
+    const at = this.#options.date();
+    const oldest = this.#queue.length >= MAX_QUEUE ? this.#queue.shift() : undefined;
+    if (oldest !== undefined) this.#drop(oldest);
+    const name = `${event.about.name.slice(0, 200)}.${at.getTime().toString(16)}.${++this.#sent}`;
+    const source = { component: 'gvisor-ready', host: this.#options.node };
+    const message = truncateMiddle(shortIds(event.message), MAX_EVENT_MESSAGE);
+    const body = eventObject({ ...event, message }, { source, at, name });
+    this.#queue.push({ path: eventsPath(event), body, atMs: at.getTime() });
+    this.#wake.resolve();
+  }
+
+  /** Sends until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#wake.resolve());
+    while (!signal.aborted) {
+      await this.#wake.promise;
+      this.#wake = Promise.withResolvers<void>();
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        await this.#post(next, signal);
+      }
+    }
+  }
+
+  /** Sends one event with retries until it is too old. */
+  async #post(event: Pending, signal: AbortSignal): Promise<void> {
+    const { kube, date } = this.#options;
+    const backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
+    while (!signal.aborted) {
+      try {
+        await kube.post(event.path, event.body, signal);
+        this.#warned.clear();
+        return;
+      } catch (err) {
+        // 409: an earlier request created the event and its response was lost.
+        if (signal.aborted || (err instanceof KubeError && err.status === 409)) return;
+        const retryInMs = backoff.next(err);
+        const isStale = date().getTime() + retryInMs - event.atMs > MAX_AGE_MS;
+        if (isStale || isFinal(err)) return this.#drop(event, err);
+        this.#warn(err, retryInMs);
+        await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  /** Warns of each distinct error once until an event is sent. */
+  #warn(err: unknown, retryInMs: number): void {
+    const line = errorLine(err);
+    const level = this.#warned.has(line) ? 'debug' : 'warn';
+    this.#warned.add(line);
+    this.#options.log[level]({ err, retryInMs }, 'cannot send the event');
+  }
+
+  #drop({ body }: Pending, err?: unknown): void {
+    this.#options.log.warn({ err, event: body }, 'event dropped');
+  }
+}
+
+/** The event on a Node for a verdict that was written to it. */
+export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
+  const type = status === 'True' ? 'Normal' : 'Warning';
+  return { about: { kind: 'Node', name, uid }, type, reason, message };
+}
+
+/** Whether a retry is pointless. A 403 is not final: an API server that has just started may not have loaded its RBAC rules. */
+function isFinal(err: unknown): boolean {
+  if (!(err instanceof KubeError)) return false;
+  if (err.status === 403) return /being terminated/.test(err.message);
+  return err.status >= 400 && err.status < 500 && ![401, 408, 429].includes(err.status);
+}

@@ -1,0 +1,194 @@
+import type { Logger } from 'pino';
+import type { Kube } from '../../lib/kube/client.ts';
+import { KubeError } from '../../lib/kube/error.ts';
+import {
+  conditionFor,
+  type DesiredEntry,
+  type NodeObject,
+  OWN_KEYS,
+  statusPatch,
+  taintPatch,
+  valueIn,
+} from '../../lib/report/node-object.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
+import type { NodeSeen } from '../agent.ts';
+import type { Claimant } from './desired.ts';
+
+const FIRST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 300_000;
+/** A key that was left alone for this long starts again without a pause. */
+const RESET_MS = 900_000;
+
+/**
+ * Limits how often a value is restored after another client changed it: at once the first time, then after pauses that
+ * double up to five minutes. Per key, so that a contested key does not delay the others. Times are milliseconds of a
+ * monotonic clock.
+ */
+export class WriteBackoff {
+  readonly #writes = new Map<string, { readonly count: number; readonly atMs: number }>();
+
+  /** Time until the key may be written again, 0 if it may be written now. */
+  waitMs(key: string, nowMs: number): number {
+    const last = this.#last(key, nowMs);
+    if (last === undefined) return 0;
+    const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (last.count - 1), MAX_PAUSE_MS);
+    return Math.max(last.atMs + pauseMs - nowMs, 0);
+  }
+
+  /** Records a write and returns the number of writes in a row. */
+  wrote(key: string, nowMs: number): number {
+    const count = (this.#last(key, nowMs)?.count ?? 0) + 1;
+    this.#writes.set(key, { count, atMs: nowMs });
+    return count;
+  }
+
+  #last(key: string, nowMs: number) {
+    const last = this.#writes.get(key);
+    return last !== undefined && nowMs - last.atMs < RESET_MS ? last : undefined;
+  }
+}
+
+/** Dependencies of everything that writes to a Node. */
+export type NodeOptions = Claimant & {
+  readonly kube: Kube;
+  readonly log: Logger;
+  /** Monotonic clock, milliseconds. */
+  readonly now: () => number;
+  readonly date: () => Date;
+  /** Called with each verdict that changed the condition, or the label of an additional handler, after it was written. */
+  readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
+  /** Called with what the Node says of a handler, before it is written. */
+  readonly onNode?: (handler: string, node: NodeSeen) => void;
+};
+
+/** Common prefix of the messages in manifests/base/node-writes.yaml about a Node's keys. */
+const POLICY_MESSAGE = 'an agent writes only ';
+
+/** Writes the difference between a Node and its desired state, and restores values that other clients changed. */
+export class NodeWriter {
+  readonly #options: NodeOptions;
+  readonly #backoff = new WriteBackoff();
+  /** Desired values that the Node has had: if one differs now, another client changed it. */
+  readonly #established = new Map<string, string | null>();
+  #uid: string | undefined;
+
+  constructor(options: NodeOptions) {
+    this.#options = options;
+  }
+
+  /** Reads the Node. */
+  async read(signal: AbortSignal): Promise<NodeObject> {
+    return this.#checked(await this.#options.kube.get(this.#path, signal));
+  }
+
+  /**
+   * Whether the admission policy of manifests/base refuses writes that are not this agent's. Rejects if that is unknown: no
+   * response, or a refusal by RBAC or another policy.
+   */
+  async isGuarded(signal: AbortSignal): Promise<boolean> {
+    const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
+    try {
+      await this.#options.kube.patch(`${this.#path}/status?dryRun=All`, patch, 'strategic', signal);
+      return false;
+    } catch (err) {
+      if (err instanceof KubeError && err.message.includes(POLICY_MESSAGE)) return true;
+      throw err;
+    }
+  }
+
+  /** Writes the differences that are due. Returns the Node, and the time until the next one is due, if any. */
+  async write(
+    before: NodeObject,
+    {
+      verdict,
+      desired,
+    }: { readonly verdict: Verdict | undefined; readonly desired: readonly DesiredEntry[] },
+    signal: AbortSignal,
+  ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
+    const { kube, date, onChange } = this.#options;
+    const { differences, waitMs } = this.#due(before, desired);
+    const foreign = differences.filter((entry) => this.#isEstablished(entry));
+    let node = this.#establish(before, desired);
+    const condition = differences.find(({ part }) => part === 'condition');
+    // The message of an agent with other settings may name another handler.
+    const isNewAgent = differences.some(({ key }) => key === OWN_KEYS.annotations.provenBy);
+    const status = statusPatch(
+      differences,
+      verdict && (condition || isNewAgent) ? conditionFor(verdict, before, date().getTime()) : undefined,
+    );
+    if (status !== undefined) {
+      node = this.#checked(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
+      this.#logWrite(
+        'node',
+        status,
+        foreign.filter(({ part }) => part !== 'taint'),
+      );
+      this.#establish(node, desired);
+      if (verdict && condition && !foreign.includes(condition)) onChange?.(verdict, node.metadata.uid);
+    }
+    // Separate bookkeeping: the first write counts even if the second one fails.
+    const taint = taintPatch(node, differences);
+    if (taint !== undefined) {
+      node = this.#checked(await kube.patch(this.#path, taint, 'merge', signal));
+      this.#logWrite(
+        'taint',
+        taint,
+        foreign.filter(({ part }) => part === 'taint'),
+      );
+      this.#establish(node, desired);
+    }
+    return { node, waitMs };
+  }
+
+  #due(node: NodeObject, desired: readonly DesiredEntry[]) {
+    const now = this.#options.now();
+    const differences: DesiredEntry[] = [];
+    let next: number | undefined;
+    for (const entry of desired) {
+      if (valueIn(node, entry) === entry.value) continue;
+      const waitMs = this.#isEstablished(entry) ? this.#backoff.waitMs(idOf(entry), now) : 0;
+      if (waitMs === 0) differences.push(entry);
+      else next = Math.min(next ?? waitMs, waitMs);
+    }
+    return { differences, waitMs: next };
+  }
+
+  #logWrite(what: 'node' | 'taint', patch: object, foreign: readonly DesiredEntry[]): void {
+    const { log, now } = this.#options;
+    log.info(patch, `${what} written`);
+    for (const entry of foreign) {
+      const times = this.#backoff.wrote(idOf(entry), now());
+      log.warn({ ...entry, times }, 'restored a value that another client had changed');
+    }
+  }
+
+  #establish(node: NodeObject, desired: readonly DesiredEntry[]): NodeObject {
+    for (const entry of desired)
+      if (valueIn(node, entry) === entry.value) this.#established.set(idOf(entry), entry.value);
+    return node;
+  }
+
+  #isEstablished(entry: DesiredEntry): boolean {
+    return this.#established.get(idOf(entry)) === entry.value;
+  }
+
+  /** Checks that a response is a Node, and forgets what was established if it is a new one. */
+  #checked(response: unknown): NodeObject {
+    const node = response as NodeObject;
+    if (node?.metadata?.uid === undefined) throw new Error(`${this.#path}: the response is not a Node`);
+    if (this.#uid !== undefined && this.#uid !== node.metadata.uid) {
+      this.#options.log.info('the node was recreated');
+      this.#established.clear();
+    }
+    this.#uid = node.metadata.uid;
+    return node;
+  }
+
+  get #path(): string {
+    return `/api/v1/nodes/${this.#options.node}`;
+  }
+}
+
+function idOf({ part, key }: DesiredEntry): string {
+  return `${part} ${key}`;
+}

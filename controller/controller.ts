@@ -1,0 +1,351 @@
+import timers from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { memoize } from '../lib/base/async.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { namespaceOf } from '../lib/fleet/access.ts';
+import { GuardWatch } from '../lib/fleet/guards.ts';
+import { type ApiAccess, ClusterCache } from '../lib/fleet/informers.ts';
+import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
+import { refutedHandlers } from '../lib/fleet/refutation.ts';
+import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
+import type { FleetConfig } from '../lib/fleet/settings.ts';
+import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from '../lib/fleet/view.ts';
+import { DAEMON_SET } from '../lib/kube/access.ts';
+import { Backoff } from '../lib/kube/backoff.ts';
+import type { Kube } from '../lib/kube/client.ts';
+import { KubeError } from '../lib/kube/error.ts';
+import { eventObject, eventsPath, type KubeEvent } from '../lib/kube/event.ts';
+import type { Reason } from '../lib/node/reasons.ts';
+import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
+import type { FleetMetrics } from './metrics.ts';
+import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
+
+/** Nodes that are written concurrently. */
+const MAX_WRITES = 16;
+/** Pauses between failed writes of a node: one that never succeeds must not occupy the API server. */
+const MIN_BACKOFF_MS = 5_000;
+const MAX_BACKOFF_MS = 600_000;
+const VIEW_CACHE_MS = 1_000;
+/** A decision that is so late means that the loop has stalled. */
+const STALLED_MS = 30_000;
+
+/** The time that decisions and writes see. */
+export type FleetTime = {
+  readonly clock: () => Clock;
+  /** Resolves after `ms`, or when the signal aborts. */
+  readonly rest: (ms: number, signal: AbortSignal) => Promise<void>;
+};
+
+const REAL_TIME: FleetTime = {
+  clock: () => ({ nowMs: performance.now(), wallMs: Date.now() }),
+  rest: (ms, signal) => timers.setTimeout(ms, undefined, { signal }).catch(() => {}),
+};
+
+/** A write that failed: why, and from when on it may be tried again, monotonic. */
+type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readonly retryMs: number };
+
+/** Dependencies of {@link FleetController}; `time` is the real one by default. */
+export type FleetOptions = ApiAccess & {
+  readonly settings: FleetConfig;
+  readonly metrics: FleetMetrics;
+  readonly time?: FleetTime;
+};
+
+/**
+ * Follows Nodes and agents, and withdraws what rebooted nodes and lost agents said, and the labels that agents refute. It
+ * decides every two seconds, and immediately when a node reboots.
+ */
+export class FleetController {
+  readonly #options: FleetOptions;
+  readonly #time: FleetTime;
+  readonly #cache: ClusterCache;
+  readonly #reports: AgentReports;
+  readonly #guards: GuardWatch;
+  readonly #events: FleetEvents;
+  /** When each Node's label was withdrawn, monotonic, by uid. */
+  readonly #withdrawn = new Map<string, readonly number[]>();
+  /** The nodes whose latest write failed, by name. */
+  readonly #failedWrites = new Map<string, FailedWrite>();
+  /** Names of the nodes with a write in flight, or that the watch has not shown yet. */
+  readonly #busy = new Set<string>();
+  #writes = 0;
+  /** Whether a node had to wait for a free write. */
+  #isSaturated = false;
+  #wake = new AbortController();
+  #decision: Decision | undefined;
+  readonly #view = memoize(
+    () => this.#makeView(),
+    VIEW_CACHE_MS,
+    () => this.#nowMs,
+  );
+  #decidedMs: number;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+    this.#time = options.time ?? REAL_TIME;
+    this.#decidedMs = this.#nowMs;
+    this.#cache = new ClusterCache(options, (node) => {
+      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+    });
+    this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
+    this.#guards = new GuardWatch(options);
+    this.#events = new FleetEvents(options);
+  }
+
+  /** Monotonic, milliseconds. */
+  get #nowMs(): number {
+    return this.#time.clock().nowMs;
+  }
+
+  readonly #wallMs = (): number => this.#time.clock().wallMs;
+
+  /** Whether the loop makes progress. */
+  get live(): boolean {
+    return this.#nowMs - this.#decidedMs < STALLED_MS;
+  }
+
+  /** Whether the whole fleet has been listed once. */
+  get ready(): boolean {
+    return this.#decision?.memory.watchesUpAtMs !== undefined;
+  }
+
+  /** The present state of the fleet, cached for a second. */
+  get view(): FleetView {
+    return this.#view();
+  }
+
+  get nodes(): readonly FleetNode[] {
+    return this.#cache.nodes;
+  }
+
+  /** The address of the agent on a node; undefined where there is none. */
+  addressOf(node: string): string | undefined {
+    const pods = this.#cache.pods.filter((pod) => pod.node === node && pod.address !== '');
+    return (pods.find(({ ready }) => ready) ?? pods[0])?.address;
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([
+      this.#cache.run(signal),
+      this.#reports.run(() => this.#cache.pods, signal),
+      this.#guards.run(this.#time.rest, signal),
+      this.#reconcileLoop(signal),
+    ]);
+  }
+
+  async #reconcileLoop(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      this.#wake = new AbortController();
+      this.#reconcile(signal);
+      await this.#time.rest(TICK_MS, AbortSignal.any([signal, this.#wake.signal]));
+    }
+  }
+
+  #reconcile(signal: AbortSignal): void {
+    const { timeouts, taint } = this.#options.settings;
+    const clock = this.#time.clock();
+    this.#decidedMs = clock.nowMs;
+    const cached = this.#cache.observe(this.#withdrawn);
+    const observed = { ...cached, refutedMs: this.#refutedMs(cached.nodes) };
+    const last = this.#decision;
+    const decision = decide(observed, last?.memory, clock, timeouts);
+    this.#decision = decision;
+    this.#forget(clock.nowMs);
+    this.#events.reportBreaker(last?.breaker ?? [], decision);
+    const byName = new Map(observed.nodes.map((node) => [node.name, node]));
+    this.#isSaturated = false;
+    const start = (names: Iterable<string>, write: (node: FleetNode) => Promise<void>) => {
+      for (const name of names) {
+        const node = byName.get(name);
+        const { retryMs = 0 } = this.#failedWrites.get(name) ?? {};
+        if (node === undefined || this.#busy.has(name) || clock.nowMs < retryMs) continue;
+        if (this.#writes < MAX_WRITES) void this.#write(name, () => write(node), signal);
+        else this.#isSaturated = true;
+      }
+    };
+    start(decision.rebooted, (node) => this.#withdrawRebooted(node, signal));
+    if (taint) start(decision.exposed, (node) => this.#taint(node, signal));
+    start(decision.refuted, (node) => this.#withdrawRefuted(node, signal));
+    start(decision.withdraw.keys(), (node) =>
+      this.#withdrawLost(node, decision.withdraw.get(node.name) ?? timeouts.agentTimeoutMs, signal),
+    );
+  }
+
+  /** When the reports that refute a label were read, by the name of the node. */
+  #refutedMs(nodes: readonly FleetNode[]): ReadonlyMap<string, number> {
+    return new Map(
+      nodes.flatMap((node) => {
+        const { refutation, readMs = 0 } = this.#reports.get(node.name) ?? {};
+        return refutedHandlers(node, refutation).length > 0 ? [[node.name, readMs] as const] : [];
+      }),
+    );
+  }
+
+  #forget(nowMs: number): void {
+    for (const [uid, times] of this.#withdrawn) {
+      const recent = times.filter((atMs) => nowMs - atMs < DAMPING_MS);
+      if (recent.length === 0) this.#withdrawn.delete(uid);
+      else if (recent.length < times.length) this.#withdrawn.set(uid, recent);
+    }
+    for (const name of this.#failedWrites.keys())
+      if (!this.#busy.has(name) && !isWanted(this.#decision, name)) this.#failedWrites.delete(name);
+  }
+
+  /** Writes one Node, and leaves it alone until the watch has caught up. */
+  async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    this.#busy.add(name);
+    this.#writes++;
+    const error = await write().then(
+      () => undefined,
+      (err: unknown) => ({ err }),
+    );
+    this.#writes--;
+    // A starting kubelet writes its Node at the same moment: retry at once with the new version.
+    const isConflict = error?.err instanceof KubeError && error.err.status === 409;
+    if (isConflict || (this.#isSaturated && this.#writes < MAX_WRITES / 2)) this.#wake.abort();
+    if (error === undefined) {
+      this.#failedWrites.delete(name);
+      await this.#time.rest(TICK_MS, signal);
+    } else if (!signal.aborted) {
+      const retryInMs = isConflict ? 0 : this.#failed(name, error.err);
+      this.#options.log.warn({ err: error.err, node: name, retryInMs }, 'cannot write the node');
+    }
+    this.#busy.delete(name);
+  }
+
+  /** Records a failed write, and returns the time until the next try. */
+  #failed(name: string, err: unknown): number {
+    const { backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS) } = this.#failedWrites.get(name) ?? {};
+    const retryInMs = backoff.next(err);
+    this.#failedWrites.set(name, { backoff, problem: errorLine(err), retryMs: this.#nowMs + retryInMs });
+    return retryInMs;
+  }
+
+  async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { nodeAgeMs } = this.#options.settings.timeouts;
+    const options = { ...this.#countedOptions(signal), timeoutMs, nodeAgeMs, isAgentLive };
+    const done = await withdraw(node, options);
+    if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
+    this.#reportCounted(node, 'AgentLost', done);
+  }
+
+  async #withdrawRefuted(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const done = await withdrawRefuted(node, {
+      ...this.#countedOptions(signal),
+      fetchReport: (address) => fetchReport(address, signal),
+    });
+    if ('kept' in done) this.#reports.dropRefutation(node.name); // restarts its timer
+    this.#reportCounted(node, 'AgentCannotWrite', done);
+  }
+
+  async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube } = this.#options;
+    const done = await withdrawRebooted(node, { kube, wallMs: this.#wallMs, signal });
+    this.#report(node, 'NodeRebooted', done);
+  }
+
+  async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const { kube, log } = this.#options;
+    if (await taintExposed(node, { kube, wallMs: this.#wallMs, signal }))
+      log.info({ node: node.name }, 'node tainted until it is proven again');
+  }
+
+  /** Options of a withdrawal that the circuit breaker counts. */
+  #countedOptions(signal: AbortSignal) {
+    const { kube, config } = this.#options;
+    const isAllowed = () => this.#decision?.breaker.length === 0;
+    return { kube, namespace: namespaceOf(config), isAllowed, wallMs: this.#wallMs, signal };
+  }
+
+  /** Reports a withdrawal that the circuit breaker counts. */
+  #reportCounted(node: FleetNode, reason: Reason, done: Withdrawal): void {
+    if ('message' in done && done.labels > 0)
+      this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
+    this.#report(node, reason, done);
+  }
+
+  #report(node: FleetNode, reason: Reason, done: Withdrawal): void {
+    const { log, metrics } = this.#options;
+    if ('kept' in done) {
+      log.info({ node: node.name, because: done.kept }, 'label kept');
+      return;
+    }
+    if (done.labels > 0) metrics.countWithdrawal();
+    log.warn({ node: node.name, reason }, done.labels > 0 ? 'label withdrawn' : 'failure withdrawn');
+    this.#events.reportWithdrawal(node, reason, done.message);
+  }
+
+  #makeView(): FleetView {
+    const { nodes, pods, agents, watchesUpSinceMs } = this.#cache;
+    return viewFleet({
+      upToDate: watchesUpSinceMs !== undefined,
+      nowMs: this.#nowMs,
+      nodes,
+      pods,
+      agents,
+      statusOf: (node) => this.#reports.get(node),
+      guards: this.#guards.state,
+      breaker: this.#decision?.breaker ?? [],
+      paused: this.#decision?.paused ?? [],
+      rolling: this.#decision?.rolling ?? false,
+      damped: this.#decision?.damped ?? [],
+      failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
+    });
+  }
+}
+
+/** Whether a decision asks for a write of a node. */
+function isWanted(decision: Decision | undefined, name: string): boolean {
+  const { withdraw, refuted = [], rebooted = [], exposed = [] } = decision ?? {};
+  return withdraw?.has(name) || [refuted, rebooted, exposed].some((names) => names.includes(name));
+}
+
+/** The reporting component of events; the admission policy allows no other. */
+const COMPONENT = 'gvisor-ready-fleet';
+
+/** Creates events; a failure is only logged, because a metric and the page carry the same information. */
+class FleetEvents {
+  readonly #kube: Kube;
+  readonly #log: Logger;
+  readonly #namespace: string;
+
+  constructor({ kube, log, config }: ApiAccess) {
+    this.#kube = kube;
+    this.#log = log;
+    this.#namespace = namespaceOf(config);
+  }
+
+  reportWithdrawal({ name, uid }: FleetNode, reason: string, message: string): void {
+    this.#send({ about: { kind: 'Node', name, uid }, type: 'Warning', reason, message });
+  }
+
+  /** Reports that the circuit breaker opened or closed. */
+  reportBreaker(
+    last: readonly BreakerReason[],
+    { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>,
+  ): void {
+    for (const reason of breaker) {
+      if (last.includes(reason)) continue;
+      this.#log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
+      const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
+      this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
+    }
+    if (breaker.length > 0 || last.length === 0) return;
+    this.#log.info({ was: last }, 'circuit breaker closed; all timers restart');
+    this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
+  }
+
+  #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: this.#namespace, name: DAEMON_SET };
+    this.#send({ about, type, reason, message });
+  }
+
+  #send(event: KubeEvent): void {
+    const generateName = `${event.about.name.slice(0, 200)}.`;
+    const body = eventObject(event, { source: { component: COMPONENT }, at: new Date(), generateName });
+    this.#kube
+      .post(eventsPath(event), body)
+      .catch((err: unknown) => this.#log.warn({ err, event }, 'cannot send the event'));
+  }
+}

@@ -1,0 +1,356 @@
+import type { Observed } from '../lib/fleet/informers.ts';
+import {
+  COUNTED,
+  type FleetNode,
+  isExposed,
+  isFailing,
+  isLabelled,
+  isRebooted,
+} from '../lib/fleet/objects.ts';
+import type { FleetTimeouts } from '../lib/fleet/settings.ts';
+import type { BreakerReason } from '../lib/fleet/view.ts';
+
+/** A monotonic clock and the wall clock, milliseconds. */
+export type Clock = { readonly nowMs: number; readonly wallMs: number };
+
+/** Each withdrawal doubles the timeout of its node for this long. */
+export const DAMPING_MS = 21_600_000;
+const MAX_DAMPED_MS = 1_800_000;
+/** Withdrawals within {@link DAMPING_MS} from which on the agent counts as flapping. */
+const FLAPPING = 2;
+
+/**
+ * How long a node must be without a Ready agent. An agent in a crash loop returns within five minutes, so that from the third
+ * time on its label stays.
+ */
+function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): number {
+  return Math.max(agentTimeoutMs, Math.min(agentTimeoutMs * 2 ** withdrawals, MAX_DAMPED_MS));
+}
+
+/** The timeout of a node whose agent a rollout replaces: pulling an image takes minutes. */
+const ROLLOUT_TIMEOUT_MS = 900_000;
+
+/**
+ * How long an agent must refute a label, in two readings at least: one that can write withdraws it within a second, and is
+ * never raced.
+ */
+const REFUTED_MS = 30_000;
+
+/** A node that is labelled or failing without a Ready agent, or labelled with one that refutes it. */
+type Lost = {
+  readonly node: FleetNode;
+  /**
+   * Whether the circuit breaker counts it, if it is labelled: after a third of its timeout, so that the breaker opens before
+   * the first of many is due.
+   */
+  readonly isCounted: boolean;
+  /** Whether its timeout has passed. */
+  readonly isDue: boolean;
+};
+
+/** Input of the circuit breaker besides the state of the cluster. */
+type BreakerInput = {
+  readonly lost: readonly Lost[];
+  /** {@link Memory.goneSinceMs}. */
+  readonly goneSinceMs: ReadonlyMap<string, number>;
+  readonly away: boolean;
+  readonly clock: Clock;
+  readonly timeouts: FleetTimeouts;
+};
+
+/** Every reason to withdraw nothing now. */
+function breakerReasons(observed: Observed, input: BreakerInput): readonly BreakerReason[] {
+  const tooMany = areTooMany(observed, input);
+  const reasons: readonly (readonly [BreakerReason, boolean])[] = [
+    ['ApiServerAway', input.away],
+    ['AgentsGone', observed.watchesUpSinceMs !== undefined && observed.agents === undefined],
+    ['TooManyLost', tooMany],
+    ['TooFewLeft', !tooMany && areTooFewLeft(observed, input)],
+  ];
+  return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
+}
+
+/** Running revisions of the agents, and when the rollout counts as over, monotonic. */
+type Rollout = {
+  readonly revisions: readonly string[];
+  readonly untilMs: number;
+  /** The pod that was Ready last on each node, by the node's name. */
+  readonly readyPods: ReadonlyMap<string, string>;
+};
+
+/**
+ * A rollout lasts while the DaemonSet's newest spec is unobserved or several revisions run on Ready nodes, and then for
+ * the recovery delay, in which the last agents become Ready.
+ */
+function trackRollout(
+  { agents, pods, nodes }: Observed,
+  last: Rollout | undefined,
+  { nowMs, recoveryMs }: { readonly nowMs: number; readonly recoveryMs: number },
+): Rollout {
+  const names = new Set(nodes.map(({ name }) => name));
+  const readyPods = new Map([...(last?.readyPods ?? [])].filter(([node]) => names.has(node)));
+  for (const { node, name, ready } of pods) if (ready) readyPods.set(node, name);
+  const ready = new Set(nodes.filter((node) => node.ready).map(({ name }) => name));
+  const running = pods.filter(({ node, revision }) => revision !== '' && ready.has(node));
+  const revisions = [...new Set(running.map(({ revision }) => revision))];
+  const [revision] = revisions;
+  const untilMs = last?.untilMs ?? Number.NEGATIVE_INFINITY;
+  if (revision === undefined) return { revisions: last?.revisions ?? [], untilMs, readyPods };
+  const isNew = last !== undefined && last.revisions.length > 0 && !last.revisions.includes(revision);
+  const rolling = agents?.observed === false || revisions.length > 1 || isNew;
+  return { revisions, untilMs: rolling ? nowMs + recoveryMs : untilMs, readyPods };
+}
+
+/**
+ * Names of the nodes on which a rollout may be replacing the agent: nodes without a pod, or with a pod that was never Ready.
+ * A pod that was Ready and is not now was lost for another reason.
+ */
+function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): ReadonlySet<string> {
+  const kept = new Set(pods.filter(({ node, name }) => readyPods.get(node) === name).map(({ node }) => node));
+  return new Set(nodes.map(({ name }) => name).filter((name) => !kept.has(name)));
+}
+
+function countedNodes({ lost }: BreakerInput): ReadonlySet<FleetNode> {
+  return new Set(lost.filter(({ isCounted }) => isCounted).map(({ node }) => node));
+}
+
+/** Whether more nodes are without an agent than may lose the label. */
+function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolean {
+  const { clock, timeouts } = input;
+  const { windowMs, share } = timeouts;
+  const gone = new Set([...countedNodes(input)].map(({ uid }) => uid));
+  for (const [uid, times] of withdrawn)
+    if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
+  for (const node of nodes.filter(wasLost))
+    if (clock.nowMs - (input.goneSinceMs.get(node.uid) ?? Number.NEGATIVE_INFINITY) <= windowMs)
+      gone.add(node.uid);
+  const labelled = new Set(nodes.filter(isLabelled).map(({ uid }) => uid));
+  return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
+}
+
+/** The share of the labelled nodes that may be without agent and label at the same time, however slowly they lost them. */
+const FLOOR_SHARE = 1 / 3;
+
+/** Whether one more withdrawal would leave too few of the labels that there were before. */
+function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
+  const due = countedNodes(input).size;
+  const isGone = (node: FleetNode) =>
+    node.verdict?.reason === 'AgentCannotWrite'
+      ? wasLost(node)
+      : (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name);
+  const gone = nodes.filter(isGone).length;
+  const labelled = nodes.filter(isLabelled).length;
+  return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
+}
+
+/**
+ * Whether any controller withdrew the label, not only a failure. A kubelet can forge the condition, but not the label that a
+ * withdrawal leaves.
+ */
+function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
+  return label === 'false' && failedBoot === '' && COUNTED.includes(verdict?.reason ?? '');
+}
+
+/**
+ * Whether a controller may have withdrawn the labels of additional handlers alone. That leaves no trace in the condition,
+ * which is the main handler's; an agent may have withdrawn them as well.
+ */
+function mayBeLost(node: FleetNode): boolean {
+  return node.expected === true && !isLabelled(node) && node.handlers.length > 0;
+}
+
+/**
+ * Since when each label is gone, if that began within the window. The Node's own time counts once in {@link DAMPING_MS},
+ * because its kubelet can write a new one at any moment.
+ */
+function trackGone(
+  nodes: readonly FleetNode[],
+  last: Memory['goneSinceMs'] | undefined,
+  { clock: { nowMs, wallMs }, windowMs }: { readonly clock: Clock; readonly windowMs: number },
+): Memory['goneSinceMs'] {
+  return new Map(
+    nodes.flatMap((node) => {
+      const { uid, verdict } = node;
+      const known = last?.get(uid);
+      if (known !== undefined && nowMs - known < DAMPING_MS) return [[uid, known] as const];
+      const agoMs = wallMs - Date.parse(verdict?.since ?? '');
+      // Another controller's clock may be ahead.
+      const isRecent = wasLost(node) && Math.abs(agoMs) <= windowMs;
+      return isRecent ? [[uid, nowMs - Math.max(agoMs, 0)] as const] : [];
+    }),
+  );
+}
+
+/** State that is carried from one decision to the next; times are monotonic. */
+export type Memory = {
+  readonly clock: Clock;
+  /** No timer starts before this. */
+  readonly timersFromMs: number;
+  /** Since when each Ready node has been without a Ready agent, by uid. */
+  readonly agentLostSinceMs: ReadonlyMap<string, number>;
+  /** Since when the agent of each Ready node has refuted its label, by uid. */
+  readonly refutedSinceMs: ReadonlyMap<string, number>;
+  /** Since when the label of each node, which any controller may have withdrawn, is gone, by uid. */
+  readonly goneSinceMs: ReadonlyMap<string, number>;
+  /** When all watches were last up. */
+  readonly watchesUpAtMs?: number;
+  /** When the recovery delay after an outage of the API server ends. */
+  readonly recoversAtMs: number;
+  readonly rollout: Rollout;
+  readonly breaker: readonly BreakerReason[];
+};
+
+export type Decision = {
+  readonly memory: Memory;
+  /**
+   * Names of the nodes whose labels and failures are to be withdrawn once a live read confirms it, and how long each has been
+   * without a Ready agent, at least.
+   */
+  readonly withdraw: ReadonlyMap<string, number>;
+  /** Names of the nodes whose labels are to be withdrawn once their agents refute them again. */
+  readonly refuted: readonly string[];
+  /** Names of the nodes with a label or a failure of an earlier boot; the circuit breaker does not apply to them. */
+  readonly rebooted: readonly string[];
+  /** Names of the nodes to taint until an agent proves them again. */
+  readonly exposed: readonly string[];
+  /** Names of the nodes whose labels would be withdrawn. */
+  readonly paused: readonly string[];
+  /** Why the circuit breaker is open; empty when it is closed. */
+  readonly breaker: readonly BreakerReason[];
+  /** Whether a rollout is replacing the agents. */
+  readonly rolling: boolean;
+  /** Names of the nodes whose agent flaps. */
+  readonly damped: readonly string[];
+};
+
+/** Time between two decisions, milliseconds. */
+export const TICK_MS = 2_000;
+/** After a longer gap between decisions, or a larger jump of the wall clock, all timers restart. */
+const JUMP_MS = 10_000;
+/** A shorter interruption of a watch is a routine renewal. */
+const AWAY_MS = 10_000;
+
+/**
+ * Decides which nodes lose their label: rebooted ones, and unless the circuit breaker is open those of lost agents and those
+ * that their agents refute. Failures of lost agents always go, since no pod needs them.
+ */
+export function decide(
+  observed: Observed,
+  last: Memory | undefined,
+  clock: Clock,
+  timeouts: FleetTimeouts,
+): Decision {
+  const { nowMs } = clock;
+  const { watchesUpSinceMs } = observed;
+  const recoversAtMs = recoversAt(observed, last, timeouts);
+  const timersFromMs = Math.max(
+    last === undefined || hasJumped(last.clock, clock) ? nowMs : last.timersFromMs,
+    watchesUpSinceMs ?? nowMs,
+  );
+  const { readyAgents, refutedMs } = observed;
+  const since = (known: ReadonlyMap<string, number> | undefined, holds: (name: string) => boolean) =>
+    new Map(
+      observed.nodes
+        .filter(({ ready, name }) => ready && holds(name))
+        .map(({ uid }) => [uid, known?.get(uid) ?? nowMs]),
+    );
+  const agentLostSinceMs = since(last?.agentLostSinceMs, (name) => !readyAgents.has(name));
+  const refutedSinceMs = since(last?.refutedSinceMs, (name) => refutedMs.has(name));
+  const away = watchesUpSinceMs === undefined ? last?.watchesUpAtMs !== undefined : nowMs < recoversAtMs;
+  const rollout = trackRollout(observed, last?.rollout, { nowMs, recoveryMs: timeouts.recoveryMs });
+  const rolling = nowMs < rollout.untilMs;
+  const replaced = rolling ? replacedNodes(observed, rollout) : new Set<string>();
+  const withdrawals = ({ uid }: FleetNode) => observed.withdrawn.get(uid)?.length ?? 0;
+  const timeoutOf = (node: FleetNode) => {
+    const timeoutMs = timeoutAfter(withdrawals(node), timeouts);
+    return replaced.has(node.name) ? Math.max(timeoutMs, ROLLOUT_TIMEOUT_MS) : timeoutMs;
+  };
+  const timers = { agentLostSinceMs, refutedSinceMs, timersFromMs, clock, timeouts, timeoutOf };
+  const lost = lostNodes(observed.nodes, timers);
+  const refuted = refutedNodes(observed, timers);
+  const { windowMs } = timeouts;
+  const goneSinceMs = trackGone(observed.nodes, last?.goneSinceMs, { clock, windowMs });
+  const breaker = breakerReasons(observed, {
+    lost: [...lost, ...refuted],
+    goneSinceMs,
+    away,
+    clock,
+    timeouts,
+  });
+  const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
+  const due = lost.filter(({ isDue }) => isDue).map(({ node }) => node);
+  const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));
+  const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
+  const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
+  return {
+    memory: {
+      clock,
+      timersFromMs: closed ? nowMs : timersFromMs,
+      agentLostSinceMs,
+      refutedSinceMs,
+      goneSinceMs,
+      ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
+      recoversAtMs,
+      rollout,
+      breaker,
+    },
+    withdraw: new Map(
+      due.filter((node) => isAllowed || isFailing(node)).map((node) => [node.name, timeoutOf(node)] as const),
+    ),
+    refuted: isAllowed ? refutedDue : [],
+    rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
+    exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
+    paused: isAllowed ? [] : [...new Set([...due.filter(isLabelled).map(({ name }) => name), ...refutedDue])],
+    breaker,
+    rolling,
+    damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
+  };
+}
+
+function hasJumped(last: Clock, { nowMs, wallMs }: Clock): boolean {
+  const passedMs = nowMs - last.nowMs;
+  return passedMs > JUMP_MS || Math.abs(wallMs - last.wallMs - passedMs) > JUMP_MS;
+}
+
+function recoversAt(
+  { watchesUpSinceMs }: Observed,
+  last: Memory | undefined,
+  { recoveryMs }: FleetTimeouts,
+): number {
+  const { watchesUpAtMs, recoversAtMs = Number.NEGATIVE_INFINITY } = last ?? {};
+  if (watchesUpSinceMs === undefined || watchesUpAtMs === undefined) return recoversAtMs;
+  return watchesUpSinceMs - watchesUpAtMs < AWAY_MS ? recoversAtMs : watchesUpSinceMs + recoveryMs;
+}
+
+type Timers = Pick<Memory, 'agentLostSinceMs' | 'refutedSinceMs' | 'timersFromMs'> & {
+  readonly clock: Clock;
+  readonly timeouts: FleetTimeouts;
+  readonly timeoutOf: (node: FleetNode) => number;
+};
+
+function lostNodes(
+  nodes: readonly FleetNode[],
+  { agentLostSinceMs, timersFromMs, clock, timeouts, timeoutOf }: Timers,
+): readonly Lost[] {
+  return nodes.flatMap((node) => {
+    const sinceMs = agentLostSinceMs.get(node.uid);
+    if (sinceMs === undefined || !(isLabelled(node) || isFailing(node))) return [];
+    if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
+    const forMs = clock.nowMs - Math.max(sinceMs, timersFromMs);
+    const isCounted = isLabelled(node) && forMs >= timeouts.agentTimeoutMs / 3;
+    return { node, isCounted, isDue: forMs >= timeoutOf(node) };
+  });
+}
+
+function refutedNodes(
+  { nodes, refutedMs }: Observed,
+  { refutedSinceMs, timersFromMs, clock }: Timers,
+): readonly Lost[] {
+  return nodes.flatMap((node) => {
+    const [sinceMs, readMs] = [refutedSinceMs.get(node.uid), refutedMs.get(node.name)];
+    if (sinceMs === undefined || readMs === undefined) return [];
+    const fromMs = Math.max(sinceMs, timersFromMs);
+    const isCounted = clock.nowMs - fromMs >= REFUTED_MS / 3;
+    return { node, isCounted, isDue: readMs - fromMs >= REFUTED_MS };
+  });
+}

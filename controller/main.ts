@@ -1,0 +1,68 @@
+import { once } from 'node:events';
+import pino from 'pino';
+import { print, printProblems } from '../lib/base/print.ts';
+import { errorLine } from '../lib/base/sanitize.ts';
+import { settingLines } from '../lib/base/settings.ts';
+import { VERSION } from '../lib/base/version.ts';
+import { accessOf, openConfig } from '../lib/fleet/access.ts';
+import { fetchReport } from '../lib/fleet/reports.ts';
+import { FLEET_SETTINGS, parseFleetConfig } from '../lib/fleet/settings.ts';
+import { createKube } from '../lib/kube/client.ts';
+import { FleetController } from './controller.ts';
+import { FleetMetrics } from './metrics.ts';
+import { createFleetServer } from './server.ts';
+
+// No await: the image's bundle is CommonJS.
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});
+
+async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) return print(helpText());
+  if (args.length > 0) return printProblems([`The controller takes no arguments: "${args.join(' ')}"`]);
+  const parsed = parseFleetConfig(process.env);
+  if ('problems' in parsed) return printProblems(parsed.problems);
+  const settings = parsed.config;
+  const log = pino({ level: settings.logLevel, base: {} });
+  const metrics = new FleetMetrics(VERSION);
+  try {
+    const config = openConfig(settings.kubeconfig);
+    const agent = `gvisor-ready-fleet/${VERSION}`;
+    const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
+    const fleet = new FleetController({ kube, config, log, settings, metrics });
+    const server = createFleetServer({
+      view: () => fleet.view,
+      select: (matches) =>
+        new Set(fleet.nodes.filter(({ labels }) => matches(labels)).map(({ name }) => name)),
+      metrics: () => metrics.text(fleet.view),
+      live: () => fleet.live,
+      ready: () => fleet.ready,
+      report: (node) => {
+        const address = fleet.addressOf(node);
+        return address === undefined ? undefined : fetchReport(address);
+      },
+    });
+    server.listen(settings.port);
+    await once(server, 'listening');
+    log.info({ version: VERSION, listening: server.address() }, 'controller started');
+    const stop = new AbortController();
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
+    await fleet.run(stop.signal);
+    log.info('controller stopped; labels stay as they are');
+    server.close();
+    await kube.close();
+    return 0;
+  } catch (error) {
+    return printProblems([`Cannot start the controller: ${errorLine(error)}`], 1);
+  }
+}
+
+function helpText(): string {
+  return `gvisor-ready fleet ${VERSION}: shows the fleet, and withdraws the labels of lost agents and of earlier boots.
+
+usage: npm run fleet
+
+settings, from the environment:
+${settingLines(FLEET_SETTINGS, 16)}
+`;
+}

@@ -1,0 +1,37 @@
+import { sanitize } from '../../lib/base/sanitize.ts';
+
+/** Markup that is safe to send to a browser; only {@link html} makes it. */
+export class Markup {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  toString(): string {
+    return this.#text;
+  }
+}
+
+/** A value in a template: text is escaped, markup is not, and `undefined` becomes nothing. */
+type Part = Markup | string | number | undefined | readonly Part[];
+
+/** A template of HTML that escapes every text in it, for elements and quoted attributes. */
+export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
+  return new Markup(String.raw({ raw: strings }, ...parts.map(render)));
+}
+
+function render(part: Part): string {
+  if (part === undefined) return '';
+  if (part instanceof Markup) return part.toString();
+  if (Array.isArray(part)) return part.map(render).join('');
+  return sanitize(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};

@@ -1,0 +1,240 @@
+import { errorLine } from '../base/sanitize.ts';
+import type { Kube } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
+import { pagesOf } from '../kube/pages.ts';
+import type { ApiAccess } from './informers.ts';
+
+/** An admission policy of manifests/, with its bindings. */
+type Guard = {
+  /** `base` and `fleet` come with agents and controller, `enforce` must be there if a namespace requires gVisor. */
+  readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
+  /** What is possible without it. */
+  readonly danger: string;
+  /** The bindings that must deny; one of any name by default. */
+  readonly bindings?: readonly string[];
+};
+
+/** Every admission policy of manifests/. */
+export const GUARDS: Readonly<Record<string, Guard>> = {
+  'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
+  'gvisor-ready-agent-events': {
+    part: 'base',
+    danger: 'an agent could create events in the name of other nodes',
+  },
+  'gvisor-ready-node-keys': {
+    part: 'base',
+    danger: 'every user who may patch a Node can label it as proven',
+  },
+  'gvisor-ready-pods': {
+    part: 'base',
+    danger: 'a node can pass its static pods off as agents or controller',
+  },
+  'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
+  'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
+  'gvisor-ready-enforce': {
+    part: 'enforce',
+    danger: 'pods can run outside gVisor where it is required',
+    bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
+  },
+  'gvisor-ready-enforce-classes': {
+    part: 'enforce',
+    danger: 'pods can name a class that does not run gVisor',
+    bindings: ['gvisor-ready-enforce-classes'],
+  },
+  'gvisor-ready-guard-namespace': {
+    part: 'enforce',
+    danger: 'every user who may label a namespace can lift the requirement',
+  },
+  'gvisor-ready-enforce-bindings': {
+    part: 'optional',
+    danger: 'pods that are older than the requirement can start outside gVisor',
+  },
+  'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
+};
+
+/** What a policy does, and the words for it. */
+export const EFFECTS = {
+  absent: 'is not installed',
+  unbound: 'has no binding that denies',
+  warns: 'only warns',
+  denies: 'denies',
+} as const;
+type Effect = keyof typeof EFFECTS;
+
+type Named = { readonly metadata: { readonly name: string } };
+/** The part of a policy that is read. */
+export type Policy = Named & {
+  readonly spec?: {
+    readonly failurePolicy?: string;
+    readonly variables?: readonly { readonly name: string; readonly expression: string }[];
+  };
+};
+type Binding = Named & {
+  readonly spec?: { readonly policyName?: string; readonly validationActions?: readonly string[] };
+};
+
+/** The project's policies, validating and mutating, and their bindings. */
+export type Guards = { readonly policies: readonly Policy[]; readonly bindings: readonly Binding[] };
+
+/** A guard that must be in force and is not. */
+export type MissingGuard = { readonly guard: string; readonly effect: Effect; readonly danger: string };
+
+/** The guard of a name, which may have a prefix and a suffix of a kustomization. */
+function guardIn(name = ''): string | undefined {
+  const found = Object.keys(GUARDS).filter((each) => name.includes(each));
+  return found.reduce<string | undefined>(
+    (longest, each) => (each.length > (longest?.length ?? 0) ? each : longest),
+    undefined,
+  );
+}
+
+/** The policy of a guard. */
+export function policyOf(guard: string, { policies }: Guards): Policy | undefined {
+  return policies.find(({ metadata }) => guardIn(metadata.name) === guard);
+}
+
+/** What the policy of a guard does. One that warns on purpose ignores failures as well. */
+export function effectOf(guard: string, guards: Guards): Effect {
+  const policy = policyOf(guard, guards);
+  if (policy === undefined) return 'absent';
+  if (policy.spec?.failurePolicy === 'Ignore') return 'warns';
+  const { bindings: names = [''] } = GUARDS[guard] ?? {};
+  // The binding of a mutating policy has no actions.
+  const denying = guards.bindings.filter(
+    ({ spec }) =>
+      spec?.policyName === policy.metadata.name && (spec.validationActions?.includes('Deny') ?? true),
+  );
+  const isBound = names.every((name) => denying.some(({ metadata }) => metadata.name.includes(name)));
+  return isBound ? 'denies' : 'unbound';
+}
+
+/** The guards of which a policy or a binding is there. */
+function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefined> {
+  return new Set([
+    ...policies.map(({ metadata }) => guardIn(metadata.name)),
+    ...bindings.map(({ spec }) => guardIn(spec?.policyName)),
+  ]);
+}
+
+/** What decides which guards must be there. */
+type Needs = {
+  readonly hasFleet: boolean;
+  /** Whether a namespace requires gVisor. */
+  readonly isRequired: boolean;
+  /** Guards that were there before. */
+  readonly seen?: ReadonlySet<string>;
+};
+
+/** The guards that must be in force and are not: also those of which only a part is there, and those that have gone. */
+export function missingGuards(
+  guards: Guards,
+  { hasFleet, isRequired, seen }: Needs,
+): readonly MissingGuard[] {
+  const present = presentIn(guards);
+  const isNeeded = (guard: string, part: Guard['part']) =>
+    part === 'base' ||
+    (part === 'fleet' && hasFleet) ||
+    (isRequired && (part === 'enforce' || seen?.has(guard))) ||
+    present.has(guard);
+  return Object.entries(GUARDS).flatMap(([guard, { part, danger }]) => {
+    const effect = effectOf(guard, guards);
+    // A component lets the policies of enforcement warn alone.
+    const isInForce = effect === 'denies' || (effect === 'warns' && part !== 'base' && part !== 'fleet');
+    return isInForce || !isNeeded(guard, part) ? [] : [{ guard, effect, danger }];
+  });
+}
+
+/** A missing guard in words. */
+export function describeMissing({ guard, effect, danger }: MissingGuard): string {
+  return `${guard} ${EFFECTS[effect]}: ${danger}`;
+}
+
+const GROUP = '/apis/admissionregistration.k8s.io/v1';
+const OWN = { labelSelector: 'app.kubernetes.io/name=gvisor-ready', limit: '100' };
+
+async function listOwn<Item>(get: Kube['get'], path: string): Promise<readonly Item[]> {
+  const items: Item[] = [];
+  for await (const page of pagesOf<Item>(get, path, OWN)) items.push(...(page.items ?? []));
+  return items;
+}
+
+/** Reads the policies and bindings one list after another, so that writes are not kept waiting. */
+export async function readGuards(get: Kube['get']): Promise<Guards> {
+  const list = <Item>(resource: string) => listOwn<Item>(get, `${GROUP}/${resource}`);
+  const served = <Item>(resource: string) =>
+    list<Item>(resource).catch((error: unknown): readonly Item[] => {
+      // Kubernetes before 1.36 has no mutating policies.
+      if (error instanceof KubeError && error.status === 404) return [];
+      throw error;
+    });
+  const policies = await list<Policy>('validatingadmissionpolicies');
+  const bindings = await list<Binding>('validatingadmissionpolicybindings');
+  return {
+    policies: [...policies, ...(await served<Policy>('mutatingadmissionpolicies'))],
+    bindings: [...bindings, ...(await served<Binding>('mutatingadmissionpolicybindings'))],
+  };
+}
+
+/** The guards as they were read last. */
+export type GuardState = {
+  /** Whether a namespace requires gVisor. */
+  readonly isRequired: boolean;
+  readonly missing: readonly MissingGuard[];
+  /** Why the latest reading failed; the rest is then as it was before. */
+  readonly problem?: string;
+};
+
+const INTERVAL_MS = 15_000;
+const REQUIRED = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue&limit=1';
+const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+
+/** Reads again and again which guards are in force; remembers those that were there since the start. */
+export class GuardWatch {
+  readonly #api: Pick<ApiAccess, 'kube' | 'log'>;
+  readonly #seen = new Set<string>();
+  #state: GuardState | undefined;
+
+  constructor(api: Pick<ApiAccess, 'kube' | 'log'>) {
+    this.#api = api;
+  }
+
+  /** Undefined before the first reading has ended. */
+  get state(): GuardState | undefined {
+    return this.#state;
+  }
+
+  async run(rest: (ms: number, signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const before = this.#state ?? { isRequired: false, missing: [] };
+      const state = await this.#read(signal).catch((error: unknown) => {
+        return { ...before, problem: errorLine(error) };
+      });
+      if (signal.aborted) return;
+      this.#state = state;
+      const [was, is] = [before, state].map(({ isRequired: _, ...rest }) => JSON.stringify(rest));
+      if (was !== is) this.#api.log.warn(state, 'the admission policies that are missing have changed');
+      await rest(INTERVAL_MS, signal);
+    }
+  }
+
+  async #read(signal: AbortSignal): Promise<GuardState> {
+    const get = (path: string) => this.#api.kube.get(path, signal);
+    const guards = await readGuards(get);
+    const classes = (await listOwn<Named>(get, CLASSES)).map(
+      ({ metadata }) => `runtimeclass/${metadata.name}`,
+    );
+    const { items } = (await get(REQUIRED)) as { readonly items: readonly unknown[] };
+    const isRequired = items.length > 0;
+    const gone = [...this.#seen].filter(
+      (each) => each.startsWith('runtimeclass/') && !classes.includes(each),
+    );
+    const missing = [
+      ...missingGuards(guards, { hasFleet: true, isRequired, seen: this.#seen }),
+      ...(isRequired ? gone : []).map((guard): MissingGuard => {
+        return { guard, effect: 'absent', danger: 'pods that name it are refused' };
+      }),
+    ];
+    for (const each of [...presentIn(guards), ...classes]) if (each !== undefined) this.#seen.add(each);
+    return { isRequired, missing };
+  }
+}

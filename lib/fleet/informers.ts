@@ -1,0 +1,295 @@
+import timers from 'node:timers/promises';
+import {
+  type KubeConfig,
+  type KubernetesObject,
+  ListWatch,
+  type V1DaemonSet,
+  type V1Node,
+  type V1Pod,
+  Watch,
+} from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import { AGENT_SELECTOR, DAEMON_SET } from '../kube/access.ts';
+import { Backoff } from '../kube/backoff.ts';
+import type { Kube } from '../kube/client.ts';
+import { pagesOf } from '../kube/pages.ts';
+import { namespaceOf } from './access.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  agentPodOf,
+  agentSetOf,
+  type FleetNode,
+  fleetNodeOf,
+} from './objects.ts';
+
+/** The state of the cluster as the informers know it. */
+export type Observed = {
+  readonly nodes: readonly FleetNode[];
+  readonly pods: readonly AgentPod[];
+  /** Absent where the DaemonSet does not exist. */
+  readonly agents?: AgentSet;
+  /** Names of the nodes with an agent that was Ready at any time since the last decision. */
+  readonly readyAgents: ReadonlySet<string>;
+  /** When the latest report that refutes a label of its node was read, monotonic, by the node's name. */
+  readonly refutedMs: ReadonlyMap<string, number>;
+  /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
+  readonly watchesUpSinceMs?: number;
+  /** When this controller withdrew each Node's label within the time that damps the next ones, monotonic, by uid. */
+  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
+};
+
+/** The objects to watch, and the part of each that is cached. */
+export type InformerOptions<Whole, Kept> = {
+  readonly path: string;
+  readonly labelSelector?: string;
+  readonly fieldSelector?: string;
+  /** Picks the cached part; undefined skips the object. */
+  readonly pick: (object: Whole) => Kept | undefined;
+  /** Called for each object that is added or updated. */
+  readonly onChange?: (picked: Kept) => void;
+};
+
+/** Clients of the API server: `kube` for lists and writes, `config` for watches. */
+export type ApiAccess = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
+
+type Stored<Kept> = KubernetesObject & { readonly picked: Kept | undefined };
+
+const PAGE_SIZE = '250';
+const MIN_BACKOFF_MS = 1_000;
+const MAX_BACKOFF_MS = 30_000;
+/** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
+const IDLE_TIMEOUT_MS = 150_000;
+const RENEWAL_MS = 5_000;
+
+/**
+ * The official client's informer, caching only a part of each object, and knowing since when its watch has been up. The
+ * client stops at an error; this one restarts with exponential backoff.
+ * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
+ */
+export class Informer<Whole extends KubernetesObject, Kept> {
+  readonly #options: InformerOptions<Whole, Kept>;
+  readonly #api: ApiAccess;
+  readonly #informer: ListWatch<Stored<Kept>>;
+  readonly #renewalMs: number;
+  #sinceMs: number | undefined;
+  #openedMs = Number.POSITIVE_INFINITY;
+  /** When the watch ended; undefined once it is renewed. */
+  #endedMs: number | undefined;
+  #failed = Promise.withResolvers<unknown>();
+  readonly #backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS);
+
+  /** `renewalMs`: a watch that is renewed later counts as interrupted. */
+  constructor(options: InformerOptions<Whole, Kept>, api: ApiAccess, renewalMs = RENEWAL_MS) {
+    this.#renewalMs = renewalMs;
+    this.#options = options;
+    this.#api = api;
+    const { path, labelSelector, fieldSelector, onChange } = options;
+    const watch = new PickingWatch(api.config, (object) => this.#store(object as Whole), {
+      opened: () => this.#opened(),
+      closed: () => this.#closed(),
+    });
+    const list = () => {
+      this.#sinceMs = undefined; // objects may have come and gone unobserved
+      return this.#list();
+    };
+    // The client's own backoff grows with each watch that ends without an event, however long it was up.
+    const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
+    this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
+    this.#informer.on('error', (error) => this.#failed.resolve(error));
+    const notify = ({ picked }: Stored<Kept>) => picked !== undefined && onChange?.(picked);
+    this.#informer.on('add', notify);
+    this.#informer.on('update', notify);
+  }
+
+  /**
+   * Since when the watch has been up without interruption, monotonic; undefined while it is down. The API server and
+   * proxies end watches now and then; one that is renewed soon continues where it ended.
+   */
+  get sinceMs(): number | undefined {
+    const isInterrupted = this.#endedMs !== undefined && performance.now() - this.#endedMs > this.#renewalMs;
+    return isInterrupted ? undefined : this.#sinceMs;
+  }
+
+  /** The cached objects. */
+  list(): Kept[] {
+    return this.#informer.list().flatMap(({ picked }) => picked ?? []);
+  }
+
+  /** Watches until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    signal.addEventListener('abort', () => this.#failed.resolve(undefined));
+    while (!signal.aborted) {
+      this.#failed = Promise.withResolvers();
+      void this.#informer.start().catch((error: unknown) => this.#failed.resolve(error));
+      const err = await this.#failed.promise;
+      await this.#informer.stop();
+      this.#closed();
+      if (signal.aborted) return;
+      const retryInMs = this.#backoff.next();
+      this.#api.log.warn({ err, path: this.#options.path, retryInMs }, 'watch ended');
+      await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  #opened(): void {
+    this.#sinceMs = this.sinceMs ?? performance.now();
+    this.#endedMs = undefined;
+    this.#openedMs = performance.now();
+  }
+
+  #closed(): void {
+    if (this.#endedMs !== undefined) return;
+    this.#endedMs = performance.now();
+    // A watch that ends at once proves nothing: its backoff grows until the cache counts as outdated.
+    if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
+  }
+
+  #store(object: Whole): Stored<Kept> {
+    const { name = '', namespace = '', resourceVersion = '' } = object.metadata ?? {};
+    return { metadata: { name, namespace, resourceVersion }, picked: this.#options.pick(object) };
+  }
+
+  async #list(): Promise<{ items: Stored<Kept>[]; metadata: { resourceVersion: string } }> {
+    const { path, labelSelector, fieldSelector } = this.#options;
+    const items: Stored<Kept>[] = [];
+    let resourceVersion = '';
+    const query = {
+      limit: PAGE_SIZE,
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+    };
+    const get = (path: string) => this.#api.kube.get(path);
+    for await (const page of pagesOf<Whole>(get, path, query)) {
+      items.push(...(page.items ?? []).map((object) => this.#store(object)));
+      resourceVersion = page.metadata?.resourceVersion ?? '';
+    }
+    return { items, metadata: { resourceVersion } };
+  }
+}
+
+type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
+
+/**
+ * Makes the client list again. A version may be of a future that a restore of etcd has undone, and the API server sends an error
+ * or nothing for it; after both only a list shows the present.
+ */
+const GONE = { code: 410, statusCode: 410 };
+
+function isIdle(error: unknown): boolean {
+  return error instanceof Error && error.name === 'TimeoutError';
+}
+
+/** A watch that passes on a part of each object, and reports when it opens and closes. */
+class PickingWatch extends Watch {
+  readonly #pick: (object: unknown) => unknown;
+  readonly #callbacks: WatchCallbacks;
+
+  constructor(config: KubeConfig, pick: (object: unknown) => unknown, callbacks: WatchCallbacks) {
+    super(config);
+    // The client's private timeout of 30 s is shorter than the interval of bookmarks.
+    Object.assign(this, { requestTimeoutMs: IDLE_TIMEOUT_MS });
+    this.#pick = pick;
+    this.#callbacks = callbacks;
+  }
+
+  override async watch(
+    ...[path, query, callback, done]: Parameters<Watch['watch']>
+  ): Promise<AbortController> {
+    let ended = false;
+    const end = (error: unknown) => {
+      ended = true;
+      this.#callbacks.closed();
+      done(isIdle(error) ? GONE : error);
+    };
+    // A bookmark carries only a version; one of pods has null for their containers.
+    const onEvent: typeof callback = (phase, object, whole) => {
+      if (phase === 'ERROR') return callback(phase, GONE, whole);
+      return callback(phase, phase === 'BOOKMARK' ? object : this.#pick(object), whole);
+    };
+    const parameters = { ...query, allowWatchBookmarks: true };
+    // Rejects where the credential cannot be read; on a renewal the client would leave that unhandled.
+    const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {
+      end(error);
+      return new AbortController();
+    });
+    if (!ended) this.#callbacks.opened();
+    return controller;
+  }
+}
+
+/** Caches of Nodes, the agents' pods and their DaemonSet. */
+export class ClusterCache {
+  readonly #nodes: Informer<V1Node, FleetNode>;
+  readonly #pods: Informer<V1Pod, AgentPod>;
+  readonly #sets: Informer<V1DaemonSet, AgentSet>;
+  /** Names of the nodes with an agent that was Ready since the last {@link observe}. */
+  readonly #readyAgents = new Set<string>();
+
+  /** `onNode` is called for each Node that is added or updated. */
+  constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
+    const path = `/namespaces/${namespaceOf(api.config)}`;
+    this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
+    const onPod = ({ ready, node }: AgentPod) => {
+      if (ready) this.markReady(node);
+    };
+    this.#pods = new Informer(
+      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, pick: agentPodOf, onChange: onPod },
+      api,
+    );
+    this.#sets = new Informer(
+      {
+        path: `/apis/apps/v1${path}/daemonsets`,
+        fieldSelector: `metadata.name=${DAEMON_SET}`,
+        pick: agentSetOf,
+      },
+      api,
+    );
+  }
+
+  get nodes(): readonly FleetNode[] {
+    return this.#nodes.list();
+  }
+
+  get pods(): readonly AgentPod[] {
+    return this.#pods.list();
+  }
+
+  get agents(): AgentSet | undefined {
+    return this.#sets.list()[0];
+  }
+
+  /** Since when all three watches have been up without interruption, monotonic; undefined while one is down. */
+  get watchesUpSinceMs(): number | undefined {
+    const since = [this.#nodes.sinceMs, this.#pods.sinceMs, this.#sets.sinceMs];
+    return since.reduce((late, one) =>
+      late === undefined || one === undefined ? undefined : Math.max(late, one),
+    );
+  }
+
+  /** Counts the agent on a node as Ready at this moment. */
+  markReady(node: string): void {
+    this.#readyAgents.add(node);
+  }
+
+  /** The input of the next decision, without what agents refute. */
+  observe(withdrawn: Observed['withdrawn']): Omit<Observed, 'refutedMs'> {
+    const { nodes, pods, agents, watchesUpSinceMs } = this;
+    for (const { ready, node } of pods) if (ready) this.markReady(node);
+    const readyAgents = new Set(this.#readyAgents);
+    this.#readyAgents.clear();
+    return {
+      nodes,
+      pods,
+      ...(agents === undefined ? {} : { agents }),
+      readyAgents,
+      ...(watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs }),
+      withdrawn,
+    };
+  }
+
+  /** Watches until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#nodes.run(signal), this.#pods.run(signal), this.#sets.run(signal)]);
+  }
+}

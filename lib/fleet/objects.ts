@@ -1,0 +1,213 @@
+import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
+import { CONDITION, handlerKey, handlerLabels, isExpected, OWN_KEYS } from '../report/node-object.ts';
+
+/** Truncates untrusted text; copies, because V8 slices retain the parent string. */
+export function truncate(text: string, maxLength: number): string {
+  return text.length <= maxLength ? text : Buffer.from(text.slice(0, maxLength)).toString();
+}
+
+const MAX_NAME_LENGTH = 64;
+/** No reason or message of an agent is longer. */
+const MAX_TEXT_LENGTH = 1_024;
+
+/** The label `ready` of an additional handler, and the boot ID of its last proof, or "". */
+export type HandlerLabel = {
+  readonly handler: string;
+  readonly label: string;
+  readonly provenBoot: string;
+};
+
+/** The cached fields of a Node: a whole one has tens of KiB, most of it the list of its images. */
+export type FleetNode = {
+  readonly name: string;
+  readonly uid: string;
+  /** Wall clock, milliseconds. */
+  readonly createdAtMs: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** The label `ready`, or "". */
+  readonly label: string;
+  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  readonly expected?: boolean;
+  /** The kubelet's condition Ready. */
+  readonly ready: boolean;
+  readonly cordoned: boolean;
+  /** The ID of the present boot, or "" where the kubelet reports none. */
+  readonly boot: string;
+  /** The boot ID of the last proof, or "" where no agent has noted one. */
+  readonly provenBoot: string;
+  /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
+  readonly failedBoot: string;
+  /** Labels of additional handlers. */
+  readonly handlers: readonly HandlerLabel[];
+  /** Whether the taint `not-ready` is present. */
+  readonly tainted: boolean;
+  /** The condition `GVisorReady`. */
+  readonly verdict?: NodeVerdict;
+  /** As the kubelet reports it, such as "containerd://2.1.4", or "". */
+  readonly runtime: string;
+  readonly os: string;
+};
+
+/** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
+export type NodeVerdict = {
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly since: string;
+};
+
+/** Picks the cached fields of a Node. */
+export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
+  const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
+  const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
+  const own = find(CONDITION);
+  const expected = isExpected({ labels, annotations });
+  const bootIn = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
+  return {
+    name,
+    uid,
+    createdAtMs: Date.parse(String(creationTimestamp)),
+    labels,
+    label: labels[OWN_KEYS.labels.ready] ?? '',
+    ...(expected === undefined ? {} : { expected }),
+    ready: find('Ready')?.status === 'True',
+    cordoned: spec?.unschedulable ?? false,
+    boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
+    provenBoot: bootIn(OWN_KEYS.annotations.provenBoot),
+    failedBoot: bootIn(OWN_KEYS.annotations.failedBoot),
+    handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
+      handler,
+      label,
+      provenBoot: bootIn(handlerKey('provenBoot', handler)),
+    })),
+    tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
+    ...(own === undefined ? {} : { verdict: verdictOf(own) }),
+    runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', MAX_NAME_LENGTH),
+    os: truncate(status?.nodeInfo?.operatingSystem ?? '', MAX_NAME_LENGTH),
+  };
+}
+
+type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
+
+function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
+  return {
+    status: truncate(status, MAX_NAME_LENGTH),
+    reason: truncate(reason, MAX_TEXT_LENGTH),
+    message: truncate(message, MAX_TEXT_LENGTH),
+    since: String(lastTransitionTime ?? ''),
+  };
+}
+
+/** A label `ready` of the main handler, whose name is then absent, or of an additional one. */
+type ReadyLabel = Pick<HandlerLabel, 'label' | 'provenBoot'> & { readonly handler?: string };
+
+/** Whether any handler is labelled. */
+export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handlers'>): boolean {
+  return label === 'true' || handlers.some((each) => each.label === 'true');
+}
+
+/** The labels that say "true", first that of the main handler. */
+export function readyLabels({ label, provenBoot, handlers }: FleetNode): readonly ReadyLabel[] {
+  return [{ label, provenBoot }, ...handlers].filter((each) => each.label === 'true');
+}
+
+/**
+ * Labels of an earlier boot, whose proof says nothing about the containerd of the present one. A label without a boot ID was
+ * set by hand or by an older agent; it is withdrawn only as that of a lost agent.
+ */
+export function staleLabels(node: FleetNode): readonly ReadyLabel[] {
+  const { boot } = node;
+  return readyLabels(node).filter(
+    ({ provenBoot }) => boot !== '' && provenBoot !== '' && boot !== provenBoot,
+  );
+}
+
+/** Whether an agent says that gVisor fails where it should run, which programs may take as evidence against it. */
+export function isFailing({ verdict, expected }: FleetNode): boolean {
+  return verdict?.status === 'False' && expected !== false;
+}
+
+/** Whether gVisor failed in an earlier boot, and was not tried in the present one. */
+export function hasFailedBefore(node: FleetNode): boolean {
+  const { boot, failedBoot } = node;
+  return isFailing(node) && boot !== '' && failedBoot !== '' && boot !== failedBoot;
+}
+
+/** Whether a label or a failure is of an earlier boot. */
+export function isRebooted(node: FleetNode): boolean {
+  return staleLabels(node).length > 0 || hasFailedBefore(node);
+}
+
+/** Reasons with which the controller withdraws labels, as far as the circuit breaker lets it. */
+export const COUNTED: readonly string[] = ['AgentLost', 'AgentCannotWrite'];
+const WITHDRAWN = [...COUNTED, 'NodeRebooted'];
+
+/**
+ * Whether the taint should keep pods away, but is missing: from a labelled node that may come back in another boot, and
+ * from one whose label this controller has withdrawn.
+ */
+export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolean {
+  if (tainted) return false;
+  return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
+}
+
+/** The cached fields of an agent's pod. */
+export type AgentPod = {
+  readonly name: string;
+  /** The node that it is bound to, or "". */
+  readonly node: string;
+  /** Ready and not terminating. */
+  readonly ready: boolean;
+  /** Its revision of the DaemonSet. */
+  readonly revision: string;
+  /** The tag of its image, or the whole image where it has none. */
+  readonly version: string;
+  /** "" while its container does not run: the address of a pod that has ended may be reused. */
+  readonly address: string;
+};
+
+/** Picks the cached fields of an agent's pod; undefined for a pod that no DaemonSet controls. */
+export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefined {
+  if (!isOfDaemonSet(metadata)) return undefined;
+  const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
+  const image = spec?.containers[0]?.image ?? '';
+  return {
+    name: metadata?.name ?? '',
+    node: spec?.nodeName ?? '',
+    ready: ready && metadata?.deletionTimestamp === undefined,
+    revision: metadata?.labels?.['controller-revision-hash'] ?? '',
+    version: /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image,
+    address: (runs && status.podIP) || '',
+  };
+}
+
+type Owned = {
+  readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
+};
+
+/**
+ * Whether a DaemonSet controls a pod. A kubelet may create mirror pods with an agent's labels, but only with its Node as
+ * their controller.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+export function isOfDaemonSet(metadata: Owned | undefined): boolean {
+  return metadata?.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
+}
+
+/** The cached fields of the agents' DaemonSet. */
+export type AgentSet = {
+  /** Whether its controller has observed the newest spec. */
+  readonly observed: boolean;
+  readonly desired: number;
+  readonly ready: number;
+};
+
+/** Picks the cached fields of the agents' DaemonSet. */
+export function agentSetOf({ metadata, status }: V1DaemonSet): AgentSet {
+  return {
+    observed: metadata?.generation === status?.observedGeneration,
+    desired: status?.desiredNumberScheduled ?? 0,
+    ready: status?.numberReady ?? 0,
+  };
+}

@@ -1,0 +1,218 @@
+import timers from 'node:timers/promises';
+import type { Dispatcher } from 'undici';
+import request from 'undici/lib/api/api-request.js';
+import Agent from 'undici/lib/dispatcher/agent.js';
+import { AGENT_PORT } from '../kube/access.ts';
+import type { Installation } from '../node/host/installation.ts';
+import type { PodCounts } from '../node/pods/pod.ts';
+import { isInstallation, isPodCounts, isSandboxes } from '../report/schema.ts';
+import { type AgentPod, truncate } from './objects.ts';
+import { type Refutation, refutationOf } from './refutation.ts';
+import type { NodeInstallation } from './rollout.ts';
+
+const TIMEOUT_MS = 10_000;
+/**
+ * An agent's report with fifty long verdicts has about 280 KiB. JSON can take twenty times its size in memory, so a larger
+ * one from a compromised node could end this process.
+ */
+const MAX_REPORT_BYTES = 512 * 1024;
+/** Enough for 5,000 reports in 15 s. */
+const CONCURRENCY = 64;
+/** Of these, requests to agents that did not answer the last one or had none, so that silent agents do not delay others. */
+const MAX_DOUBTFUL = CONCURRENCY / 2;
+/** How often the agents that are due are looked for. */
+const SCHEDULE_MS = 500;
+const MAX_VERSION_LENGTH = 64;
+/** How far a node's clock may be ahead. */
+const MAX_CLOCK_SKEW_MS = 60_000;
+
+/** Takes less CPU time and memory than fetch(), for 5,000 reports in 15 s. */
+const CONNECTIONS = new Agent({});
+
+/** An agent's response; rejects after 10 s. Follows no redirect, which a compromised node could send. */
+function fetchAgent(address: string, path: string, signal?: AbortSignal): Promise<Dispatcher.ResponseData> {
+  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const host = address.includes(':') ? `[${address}]` : address;
+  return request.call(CONNECTIONS, {
+    origin: `http://${host}:${AGENT_PORT}`,
+    path,
+    method: 'GET',
+    signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+  });
+}
+
+/** Whether the agent at an address responds that its loop makes progress. */
+export async function isAgentLive(address: string): Promise<boolean> {
+  const response = await fetchAgent(address, '/livez').catch(() => undefined);
+  await response?.body.dump().catch(() => {});
+  return response?.statusCode === 200;
+}
+
+/** The unvalidated report of the agent at an address; undefined while its first evaluation has not ended. */
+export async function fetchReport(address: string, signal?: AbortSignal): Promise<unknown> {
+  const { statusCode, body } = await fetchAgent(address, '/report', signal);
+  if (statusCode !== 200) await body.dump();
+  if (statusCode === 503) return undefined;
+  if (statusCode !== 200) throw new Error(`status ${statusCode}`);
+  const report = await readBody(body, MAX_REPORT_BYTES);
+  if (report === undefined) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
+  return JSON.parse(report.toString());
+}
+
+/** The body of a response; undefined where it is too large. */
+export async function readBody(
+  body: AsyncIterable<Uint8Array>,
+  maxBytes = 4 * 2 ** 20,
+): Promise<Buffer | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    length += chunk.length;
+    if (length > maxBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** The parts of an agent's report that the fleet's page shows; `provenAt` is an ISO 8601 time. */
+export type AgentStatus = {
+  readonly version: string;
+  readonly provenAt?: string;
+  /** Absent where the agent does not know. */
+  readonly sandboxes?: {
+    /** How many have a problem. */
+    readonly problems: number;
+    /** Whether a restart of containerd would harm pods. */
+    readonly unsafe: boolean;
+  };
+  /** Absent where the agent does not know. */
+  readonly pods?: PodCounts;
+  /** Absent where the installer was never used. */
+  readonly installation?: NodeInstallation;
+  readonly refutation?: Refutation;
+  /** When the report was read, monotonic; absent if it never was. */
+  readonly readMs?: number;
+  /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
+  readonly unread?: boolean;
+};
+
+/** The status of an agent's pod, and when its report was last requested, monotonic. */
+type Polled = AgentStatus & { readonly pod: string; readonly atMs: number };
+
+/** Polls the reports of all agents, each once per interval, also of those that are not Ready. */
+export class AgentReports {
+  readonly #statuses = new Map<string, Polled>();
+  readonly #intervalMs: number;
+  readonly #now: () => number;
+  /** The pods that are due, first those that answered the last time. */
+  #due: AgentPod[] = [];
+  /** Requests in flight, by node. */
+  readonly #polls = new Map<string, Promise<void>>();
+  #doubtful = 0;
+
+  /** `now`: a monotonic clock, milliseconds. */
+  constructor(intervalMs: number, now = () => performance.now()) {
+    this.#intervalMs = intervalMs;
+    this.#now = now;
+  }
+
+  /** The latest status of the agent on a node. */
+  get(node: string): AgentStatus | undefined {
+    return this.#statuses.get(node);
+  }
+
+  /** Forgets what the agent on a node refuted, until its report is read again. */
+  dropRefutation(node: string): void {
+    const { refutation: _, ...status } = this.#statuses.get(node) ?? {};
+    if ('pod' in status) this.#statuses.set(node, status);
+  }
+
+  /** Polls until the signal aborts. */
+  async run(pods: () => readonly AgentPod[], signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const byNode = new Map<string, AgentPod>();
+      for (const pod of pods())
+        if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
+      for (const node of this.#statuses.keys()) if (!byNode.has(node)) this.#statuses.delete(node);
+      const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
+      this.#due = [...byNode.values()]
+        .filter(isFree)
+        .sort(
+          (a, b) =>
+            Number(this.#isDoubtful(a)) - Number(this.#isDoubtful(b)) || this.#dueMs(a) - this.#dueMs(b),
+        );
+      this.#pollDue(signal);
+      await timers.setTimeout(SCHEDULE_MS, undefined, { signal }).catch(() => {});
+    }
+    await Promise.all(this.#polls.values());
+  }
+
+  #pollDue(signal: AbortSignal): void {
+    while (this.#polls.size < CONCURRENCY && !signal.aborted) {
+      const [pod] = this.#due;
+      if (pod === undefined) return;
+      const isDoubtful = this.#isDoubtful(pod);
+      if (isDoubtful && this.#doubtful >= MAX_DOUBTFUL) return;
+      this.#due.shift();
+      if (isDoubtful) this.#doubtful++;
+      const poll = this.#poll(pod, signal).finally(() => {
+        if (isDoubtful) this.#doubtful--;
+        this.#polls.delete(pod.node);
+        this.#pollDue(signal);
+      });
+      this.#polls.set(pod.node, poll);
+    }
+  }
+
+  /** When the agent is due, monotonic; 0 for one that was never asked. */
+  #dueMs({ node, name }: AgentPod): number {
+    const last = this.#statuses.get(node);
+    return last?.pod === name ? last.atMs + this.#intervalMs : 0;
+  }
+
+  #isDoubtful({ node }: AgentPod): boolean {
+    return this.#statuses.get(node)?.unread ?? true;
+  }
+
+  async #poll({ node, name, address }: AgentPod, signal: AbortSignal): Promise<void> {
+    const atMs = this.#now();
+    try {
+      const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
+      const { version, provenAt, sandboxes, podCounts, installation } = report ?? {};
+      if (typeof version !== 'string') throw new Error('no report');
+      const provenAtMs = Date.parse(String(provenAt));
+      const refutation = refutationOf(report, node);
+      this.#statuses.set(node, {
+        version: truncate(version, MAX_VERSION_LENGTH),
+        pod: name,
+        atMs,
+        readMs: atMs,
+        // False for NaN, an invalid time.
+        ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS
+          ? { provenAt: new Date(provenAtMs).toISOString() }
+          : {}),
+        ...(isSandboxes(sandboxes) && !sandboxes.stale
+          ? { sandboxes: { problems: sandboxes.total, unsafe: sandboxes.restart.state === 'unsafe' } }
+          : {}),
+        ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
+        ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
+        ...(refutation && { refutation }),
+        unread: false,
+      });
+    } catch {
+      // The last status is kept; the pod's readiness comes from the API server. What another pod refuted is over.
+      const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
+      const isSame = last.pod === name && refutation !== undefined;
+      this.#statuses.set(node, { ...last, pod: name, atMs, unread: true, ...(isSame ? { refutation } : {}) });
+    }
+  }
+}
+
+/** Texts of a compromised node may be long, and are kept of thousands of nodes. */
+function withoutTexts({ pending, failure, ...rest }: Installation): NodeInstallation {
+  return {
+    ...rest,
+    ...(pending && { pending: { ...pending, since: '' } }),
+    ...(failure && { failure: { ...failure, message: '', at: '' } }),
+  };
+}

@@ -1,0 +1,69 @@
+import { type Installation, isUnderWay } from '../node/host/installation.ts';
+
+/** How far the installer is on the nodes where it was used. */
+export type Rollout = {
+  /** How many nodes have each release. */
+  readonly installed: Readonly<Record<string, number>>;
+  /** Nodes where it is at work. */
+  readonly underWay: readonly string[];
+  readonly interrupted: readonly string[];
+  /** Nodes whose last installation failed, by reason, or by step where no reason names the cause. */
+  readonly failed: Readonly<Record<string, readonly string[]>>;
+  /** The same in a line. */
+  readonly text: string;
+};
+
+/** The parts of an installation that a rollout counts. */
+export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'failure'>;
+
+/** The rollout; undefined where the installer was used on no node. */
+export function rolloutOf(nodes: readonly (readonly [string, NodeInstallation])[]): Rollout | undefined {
+  if (nodes.length === 0) return undefined;
+  const installed = group(nodes, ({ installed }) => installed);
+  const failed = group(nodes, ({ failure }) => failure && (failure.reason ?? failure.step));
+  const where = (holds: (each: NodeInstallation) => boolean) =>
+    nodes.filter(([, each]) => holds(each)).map(([node]) => node);
+  const underWay = where(isUnderWay);
+  const interrupted = where(({ pending }) => pending?.interrupted === true);
+  const parts = [
+    ...[...installed].map(([release, names]) => `${release} on ${names.length}`),
+    ...(underWay.length === 0 ? [] : [`at work on ${firstOf(underWay)}`]),
+    ...(interrupted.length === 0 ? [] : [`interrupted on ${firstOf(interrupted)}`]),
+    ...[...failed].map(([reason, names]) => `failed on ${firstOf(names)} (${reason})`),
+  ];
+  return {
+    installed: Object.fromEntries([...installed].map(([release, names]) => [release, names.length])),
+    underWay,
+    interrupted,
+    failed: Object.fromEntries(failed),
+    text: parts.join(', '),
+  };
+}
+
+/** What is wrong with the installation of one node, in a few words; "" where nothing is. */
+export function noteOf({ pending, failure }: NodeInstallation): string {
+  if (pending?.interrupted)
+    return `${pending.removes ? 'removal' : 'installation'} of ${pending.release} interrupted`;
+  return pending !== undefined || failure === undefined
+    ? ''
+    : `${failure.release} failed: ${failure.reason ?? failure.step}`;
+}
+
+function group(
+  nodes: readonly (readonly [string, NodeInstallation])[],
+  keyOf: (each: NodeInstallation) => string | undefined,
+): ReadonlyMap<string, readonly string[]> {
+  const groups = new Map<string, string[]>();
+  for (const [node, each] of nodes) {
+    const key = keyOf(each);
+    if (key !== undefined) groups.set(key, [...(groups.get(key) ?? []), node]);
+  }
+  return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
+}
+
+const MAX_NAMES = 3;
+
+function firstOf(names: readonly string[]): string {
+  const more = names.length - MAX_NAMES;
+  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
+}

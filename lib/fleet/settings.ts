@@ -1,0 +1,94 @@
+import { type Env, type Setting, SettingsReader } from '../base/settings.ts';
+
+/** Thresholds of the decisions. */
+export type FleetTimeouts = {
+  /** Time without a Ready agent before a node's label is withdrawn. */
+  readonly agentTimeoutMs: number;
+  /** Minimum age of a Node. */
+  readonly nodeAgeMs: number;
+  /** The circuit breaker counts withdrawals within this window. */
+  readonly windowMs: number;
+  /** Share of the labelled nodes that may lose the label within the window. */
+  readonly share: number;
+  /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
+  readonly recoveryMs: number;
+};
+
+/** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
+export const FLEET_SETTINGS = {
+  AGENT_TIMEOUT: {
+    fallback: '90s',
+    meaning: 'How long no agent on a node was Ready before its label is withdrawn.',
+    bounds: [10_000, 3_600_000],
+  },
+  NODE_AGE: {
+    fallback: '5m',
+    meaning: 'How old a Node must be before its label is withdrawn.',
+    bounds: [0, 86_400_000],
+  },
+  CIRCUIT_BREAKER_WINDOW: {
+    fallback: '10m',
+    meaning: 'The time within which withdrawals count together for the circuit breaker.',
+    bounds: [10_000, 86_400_000],
+  },
+  RECOVERY_DELAY: {
+    fallback: '3m',
+    meaning:
+      'How long nothing is withdrawn after an outage of the API server, and how long a rollout counts after its end.',
+    bounds: [0, 3_600_000],
+  },
+  TAINT: {
+    fallback: 'off',
+    meaning:
+      '`on` puts the taint `not-ready` (NoSchedule) on labelled nodes that are not Ready, and where a label is withdrawn.',
+  },
+  REPORT_INTERVAL: {
+    fallback: '15s',
+    meaning: 'How often the report of each agent is read.',
+    bounds: [5_000, 30_000],
+  },
+  PORT: { fallback: '9478', meaning: 'Port of the page and the metrics.' },
+  LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
+  KUBECONFIG: {
+    fallback: "the pod's service account",
+    meaning: 'kubeconfig for running outside the cluster.',
+  },
+} as const satisfies Record<string, Setting>;
+
+/** Parsed settings. */
+export type FleetConfig = {
+  readonly timeouts: FleetTimeouts;
+  readonly reportIntervalMs: number;
+  /** Whether labelled nodes that are not Ready are tainted. */
+  readonly taint: boolean;
+  readonly port: number;
+  readonly logLevel: string;
+  readonly kubeconfig?: string;
+};
+
+/** The share of the labelled nodes that may lose the label within the circuit breaker's window. */
+const SHARE = 0.2;
+
+/** Parses the environment, or returns every problem in it, one line each. */
+export function parseFleetConfig(
+  env: Env,
+): { readonly config: FleetConfig } | { readonly problems: readonly string[] } {
+  const settings = new SettingsReader(env, FLEET_SETTINGS);
+  const kubeconfig = settings.text('KUBECONFIG');
+  const config: FleetConfig = {
+    timeouts: {
+      agentTimeoutMs: settings.duration('AGENT_TIMEOUT'),
+      nodeAgeMs: settings.duration('NODE_AGE'),
+      windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
+      recoveryMs: settings.duration('RECOVERY_DELAY'),
+      share: SHARE,
+    },
+    reportIntervalMs: settings.duration('REPORT_INTERVAL'),
+    taint: settings.isOn('TAINT'),
+    port: Number(settings.matching('PORT', /^\d{1,5}$/, 'the number of a port')),
+    logLevel: settings.logLevel('LOG_LEVEL'),
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+  };
+  const { problems } = settings;
+  return problems.length > 0 ? { problems } : { config };
+}

@@ -1,0 +1,468 @@
+import { OWN_KEYS } from '../report/node-object.ts';
+import { describeMissing, type GuardState } from './guards.ts';
+import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
+import { describeRefutation, refutedHandlers } from './refutation.ts';
+import type { AgentStatus } from './reports.ts';
+import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
+
+/** Why the circuit breaker is open. */
+export const BREAKER_REASONS = {
+  ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
+  AgentsGone: 'The DaemonSet of the agents does not exist.',
+  TooManyLost: 'Too many labelled nodes at once lost their agents, or are refuted by them.',
+  TooFewLeft: 'A third of the nodes that were labelled have no agent, or are refuted by it.',
+} as const;
+
+export type BreakerReason = keyof typeof BREAKER_REASONS;
+
+/** The state of a node; "none" where it has no condition. */
+export type State = 'proven' | 'not' | 'unknown' | 'none';
+
+/** An additional handler on a node. It is "lost" where it was proven before and is not now. */
+type RowHandler = { readonly handler: string; readonly state: 'proven' | 'lost' | 'not' };
+
+/** One node in the table; unknown texts are "". */
+export type Row = {
+  readonly name: string;
+  readonly state: State;
+  /** Sort key: 0 needs attention most. */
+  readonly rank: number;
+  /** Nodes with the same cause: a reason code, or one of {@link GROUPS}. */
+  readonly group: string;
+  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  readonly expected?: boolean;
+  readonly label: string;
+  /** Absent where no additional handler is labelled. */
+  readonly handlers?: readonly RowHandler[];
+  readonly reason: string;
+  readonly message: string;
+  readonly since: string;
+  readonly provenAt: string;
+  readonly nodeReady: boolean;
+  readonly cordoned: boolean;
+  /** Why its agent refutes a label that the node has; "" where it does not. */
+  readonly refuted: string;
+  /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
+  readonly violating: number;
+  /** Sandboxes with a problem; 0 where that is unknown. */
+  readonly problems: number;
+  /** Whether a restart of containerd would harm pods. */
+  readonly unsafe: boolean;
+  /** What is wrong with the installation there; "" where nothing is. */
+  readonly installer: string;
+  readonly agent: 'ready' | 'not ready' | 'none';
+  /** Releases of gVisor, containerd and the agent. */
+  readonly gvisor: string;
+  readonly containerd: string;
+  readonly version: string;
+};
+
+/** Groups that are not named for a reason code. */
+export const GROUPS = {
+  refuted: 'LabelOutdated',
+  alone: 'LabelWithoutAgent',
+  notReady: 'NodeNotReady',
+  problems: 'SandboxProblems',
+  installer: 'InstallerFailed',
+  handlers: 'HandlerNotProven',
+  none: 'NotJudged',
+  notExpected: 'NotExpected',
+} as const;
+
+/** What a person should look at first. */
+export type Alarm = {
+  readonly reason: string;
+  readonly severity: 'critical' | 'warning';
+  readonly message: string;
+  /** The nodes that it concerns; empty where it concerns the controller or the whole fleet. */
+  readonly nodes: readonly string[];
+};
+
+/** The fleet as on the page and at /fleet. */
+export type FleetView = {
+  /** Whether all watches are up; otherwise the view is the last known state. */
+  readonly upToDate: boolean;
+  /**
+   * How old the report of any Ready agent may be, in seconds; absent while none was read. In steps, so that the ETag of
+   * /fleet seldom changes.
+   */
+  readonly reportAgeSeconds?: number;
+  /** The nodes that should run gVisor, and how many of them are proven. */
+  readonly expected: { readonly proven: number; readonly total: number };
+  /** Nodes where gVisor is not expected, and nodes of which that is not known yet. */
+  readonly others: { readonly notExpected: number; readonly unknown: number };
+  /** The same of each additional handler, by its label; absent where there is none. */
+  readonly handlers?: readonly {
+    readonly handler: string;
+    readonly proven: number;
+    readonly total: number;
+  }[];
+  /** Most urgent first. */
+  readonly alarms: readonly Alarm[];
+  readonly counts: Readonly<Record<State, number>>;
+  readonly agents: { readonly desired: number; readonly ready: number };
+  /** Names of Ready, labelled nodes without a Ready agent. */
+  readonly withoutAgent: readonly string[];
+  /** Names of nodes with a problem of a sandbox. */
+  readonly withProblems: readonly string[];
+  /** The admission policies that are missing; absent until they have been read. */
+  readonly guards?: GuardState;
+  /** Names of the nodes whose latest write by the controller failed. */
+  readonly cannotWrite: readonly string[];
+  /** Why the circuit breaker is open; empty when it is closed. */
+  readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
+  /** Names of the nodes whose withdrawal is paused. */
+  readonly paused: readonly string[];
+  /** Whether a rollout is replacing the agents, which get more time then. */
+  readonly rolling: boolean;
+  /** The proven node whose proof is the oldest. */
+  readonly oldestProof?: { readonly node: string; readonly at: string };
+  readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
+  /** Absent where the installer was used on no node. */
+  readonly rollout?: Rollout;
+  readonly nodes: readonly Row[];
+};
+
+/** Input of {@link viewFleet}. */
+export type FleetState = {
+  readonly upToDate: boolean;
+  /** Monotonic. */
+  readonly nowMs: number;
+  readonly nodes: readonly FleetNode[];
+  readonly pods: readonly AgentPod[];
+  readonly agents: AgentSet | undefined;
+  readonly statusOf: (node: string) => AgentStatus | undefined;
+  readonly guards: GuardState | undefined;
+  readonly breaker: readonly BreakerReason[];
+  readonly paused: readonly string[];
+  /** Whether a rollout is replacing the agents. */
+  readonly rolling: boolean;
+  /** Nodes whose label the controller withdrew repeatedly, so that it waits longer. */
+  readonly damped: readonly string[];
+  /** Why the latest write of each node failed, by its name. */
+  readonly failedWrites: ReadonlyMap<string, string>;
+};
+
+/** The fleet, nodes that need attention first. */
+export function viewFleet(state: FleetState): FleetView {
+  const { upToDate, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
+  const podOf = new Map<string, AgentPod>();
+  for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
+  const rows = nodes
+    .filter(({ os }) => os !== 'windows')
+    .map((node) => rowOf(node, podOf.get(node.name), statusOf(node.name)))
+    .sort(
+      (a, b) =>
+        a.rank - b.rank ||
+        a.group.localeCompare(b.group, 'en') ||
+        a.name.localeCompare(b.name, 'en', { numeric: true }),
+    );
+  const rollout = rolloutOf(
+    rows.flatMap(({ name }) => {
+      const { installation } = statusOf(name) ?? {};
+      return installation === undefined ? [] : [[name, installation] as const];
+    }),
+  );
+  const counts = countsOf(rows);
+  return {
+    upToDate,
+    ...reportAge(rows, state),
+    ...counts,
+    alarms: alarmsOf(rows, state, counts.expected),
+    agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
+    withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
+    withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
+    ...(guards && { guards }),
+    cannotWrite: [...state.failedWrites.keys()],
+    breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
+    paused,
+    rolling,
+    ...(rollout && { rollout }),
+    nodes: rows,
+  };
+}
+
+/**
+ * The view with only the nodes of these names. What concerns the controller stays that of the whole fleet: alarms, withdrawals
+ * and rollouts.
+ */
+export function filterView(view: FleetView, names: ReadonlySet<string>): FleetView {
+  const { handlers: _, oldestProof: __, ...rest } = view;
+  const rows = view.nodes.filter(({ name }) => names.has(name));
+  const withAgent = rows.filter(({ agent }) => agent !== 'none');
+  const ready = withAgent.filter(({ agent }) => agent === 'ready').length;
+  return { ...rest, ...countsOf(rows), agents: { desired: withAgent.length, ready }, nodes: rows };
+}
+
+const AGE_STEP_MS = 15_000;
+
+function reportAge(
+  rows: readonly Row[],
+  { statusOf, nowMs }: FleetState,
+): Pick<FleetView, 'reportAgeSeconds'> {
+  const readMs = rows.flatMap(({ name, agent }) => (agent === 'ready' && statusOf(name)?.readMs) || []);
+  if (readMs.length === 0) return {};
+  const oldestMs = readMs.reduce((old, each) => Math.min(old, each));
+  const steps = Math.max(1, Math.ceil((nowMs - oldestMs) / AGE_STEP_MS));
+  return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
+}
+
+/** What is counted over nodes. */
+function countsOf(
+  rows: readonly Row[],
+): Pick<FleetView, 'expected' | 'others' | 'handlers' | 'counts' | 'oldestProof' | 'releases'> {
+  const counts = { proven: 0, not: 0, unknown: 0, none: 0 };
+  for (const { state } of rows) counts[state]++;
+  const expected = rows.filter(({ expected }) => expected);
+  const unknown = rows.filter(({ expected }) => expected === undefined).length;
+  const proofs = rows.filter(({ state, provenAt }) => state === 'proven' && provenAt !== '');
+  const oldest = proofs.reduce<Row | undefined>(
+    (old, row) => (old === undefined || row.provenAt < old.provenAt ? row : old),
+    undefined,
+  );
+  const handlers = handlersOf(rows);
+  return {
+    expected: {
+      proven: expected.filter(({ state }) => state === 'proven').length,
+      total: expected.length,
+    },
+    others: { notExpected: rows.length - expected.length - unknown, unknown },
+    ...(handlers.length === 0 ? {} : { handlers }),
+    counts,
+    ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
+    releases: {
+      gvisor: tally(rows.map(({ gvisor }) => gvisor)),
+      containerd: tally(rows.map(({ containerd }) => containerd)),
+      agent: tally(rows.map(({ version }) => version)),
+    },
+  };
+}
+
+function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
+  const names = new Set(rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler)));
+  return [...names].map((handler) => {
+    const isProven = ({ handlers = [] }: Row) =>
+      handlers.some((each) => each.handler === handler && each.state === 'proven');
+    return {
+      handler,
+      proven: rows.filter(isProven).length,
+      total: rows.filter((row) => row.expected || isProven(row)).length,
+    };
+  });
+}
+
+/** As the alert GVisorReadyShareLow. */
+const LOW_SHARE = 0.8;
+
+/** Every alarm, the critical ones first. */
+function alarmsOf(
+  rows: readonly Row[],
+  state: FleetState,
+  { proven, total }: FleetView['expected'],
+): readonly Alarm[] {
+  const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites } = state;
+  const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
+  const violating = rows.reduce((sum, row) => sum + row.violating, 0);
+  const [failed] = failedWrites;
+  const unguarded = guards?.missing.map(describeMissing) ?? [];
+  const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
+  const refuted = rows.filter((row) => row.refuted !== '');
+  const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
+    // First, because agents are not Ready without theirs.
+    {
+      reason: 'GuardMissing',
+      severity: guards?.isRequired ? 'critical' : 'warning',
+      message: `${unguarded.join('. ')}. Apply the manifests again.`,
+      nodes: [],
+      holds: unguarded.length > 0,
+    },
+    {
+      reason: GROUPS.refuted,
+      severity: 'critical',
+      message: `These nodes are labelled, and their own agents refute it: ${firstRefuted(refuted)}`,
+      nodes: refuted.map(({ name }) => name),
+    },
+    {
+      reason: GROUPS.alone,
+      severity: 'critical',
+      message:
+        'These nodes are labelled, and no agent there is Ready: a failure of gVisor would go unnoticed.',
+      nodes: where(isWithoutAgent),
+    },
+    {
+      reason: 'UnsandboxedPods',
+      severity: 'critical',
+      message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
+      nodes: where((row) => row.violating > 0),
+    },
+    {
+      reason: 'NoNodeReady',
+      severity: 'critical',
+      message: 'gVisor is proven on no node that should run it: pods that request it stay Pending.',
+      nodes: [],
+      holds: total > 0 && proven === 0,
+    },
+    {
+      reason: 'ReadyShareLow',
+      severity: 'warning',
+      message: `gVisor is proven on ${Math.floor((100 * proven) / total)} % of the nodes that should run it.`,
+      nodes: [],
+      holds: proven > 0 && proven < LOW_SHARE * total,
+    },
+    ...breaker.map((reason) => ({
+      reason,
+      severity: reason === 'ApiServerAway' ? ('warning' as const) : ('critical' as const),
+      message: `${BREAKER_REASONS[reason]} The circuit breaker is open, so no label of a lost agent is withdrawn.`,
+      nodes: paused,
+      holds: true,
+    })),
+    {
+      reason: 'CannotWriteNodes',
+      severity: 'critical',
+      message: `The controller cannot withdraw labels: ${failed?.join(': ')}`,
+      nodes: [...failedWrites.keys()],
+    },
+    {
+      reason: 'WatchesDown',
+      severity: 'warning',
+      message:
+        'The controller does not see changes, because a watch of the API server is down. Below is the last known state.',
+      nodes: [],
+      holds: !upToDate,
+    },
+    {
+      reason: 'AgentFlaps',
+      severity: 'warning',
+      message:
+        'The label here was withdrawn repeatedly, because the agent comes and goes. Each time the controller waits twice as long.',
+      nodes: damped,
+    },
+    {
+      reason: 'AgentsMissing',
+      severity: 'warning',
+      message: `${missing} of ${countOf(agents?.desired ?? 0, 'agent is', 'agents are')} not Ready.`,
+      nodes: where(({ agent }) => agent === 'not ready'),
+      holds: missing > 0,
+    },
+    {
+      reason: 'ReportsUnread',
+      severity: 'warning',
+      message:
+        'The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.',
+      nodes: where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
+    },
+    {
+      reason: 'GuardsUnread',
+      severity: 'warning',
+      message: `The controller cannot read whether the admission policies are in force: ${guards?.problem}`,
+      nodes: [],
+      holds: upToDate && guards?.problem !== undefined,
+    },
+    {
+      reason: 'WeakenedPods',
+      severity: 'warning',
+      message: 'Pods in gVisor have a weakened sandbox here. kubectl gvisor-ready pods names them.',
+      nodes: where(({ name }) => (statusOf(name)?.pods?.weakened ?? 0) > 0),
+    },
+    {
+      reason: GROUPS.problems,
+      severity: 'warning',
+      message: 'Sandboxes hang, or would not survive a restart.',
+      nodes: where((row) => row.problems > 0),
+    },
+  ];
+  return alarms
+    .filter(({ holds, nodes }) => holds ?? nodes.length > 0)
+    .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
+    .map(({ holds: _, ...alarm }) => alarm);
+}
+
+const MAX_REFUTED = 3;
+
+/** Quotes the agents of the first of these nodes. */
+function firstRefuted(rows: readonly Row[]): string {
+  const texts = rows
+    .slice(0, MAX_REFUTED)
+    .map(({ name, refuted }) => `on ${name} the agent says ${refuted}.`);
+  const more = rows.length - texts.length;
+  return [...texts, ...(more > 0 ? [`${more} more.`] : [])].join(' ');
+}
+
+function countOf(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
+  const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
+  const refuted = refutedHandlers(node, agent?.refutation);
+  const isRefuted = refuted.includes('');
+  const row = {
+    name: node.name,
+    state: isRefuted ? 'not' : stateOf(status),
+    ...(node.expected === undefined ? {} : { expected: node.expected }),
+    label: node.label,
+    ...(node.handlers.length === 0 ? {} : { handlers: node.handlers.map(rowHandlerOf) }),
+    reason: (isRefuted && agent?.refutation?.reasons.get('')) || reason,
+    message: isRefuted ? '' : message,
+    since,
+    provenAt: agent?.provenAt ?? '',
+    nodeReady: node.ready,
+    cordoned: node.cordoned,
+    refuted: agent?.refutation && refuted.length > 0 ? describeRefutation(refuted, agent.refutation) : '',
+    violating: agent?.pods?.violating ?? 0,
+    problems: agent?.sandboxes?.problems ?? 0,
+    unsafe: agent?.sandboxes?.unsafe ?? false,
+    installer: noteOf(agent?.installation ?? {}),
+    agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
+    gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
+    containerd: node.runtime.replace(/^containerd:\/\//, ''),
+    version: agent?.version || (pod?.version ?? ''),
+  } as const;
+  return { ...row, ...placeOf(row) };
+}
+
+function stateOf(status: string | undefined): State {
+  if (status === undefined) return 'none';
+  return status === 'True' ? 'proven' : status === 'False' ? 'not' : 'unknown';
+}
+
+function rowHandlerOf({ handler, label, provenBoot }: HandlerLabel): RowHandler {
+  return { handler, state: label === 'true' ? 'proven' : provenBoot === '' ? 'not' : 'lost' };
+}
+
+type Judged = Omit<Row, 'rank' | 'group'>;
+
+/** An agent that refutes the label is there, Ready or not. */
+function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Judged): boolean {
+  if (refuted !== '') return false;
+  const isLabelled = label === 'true' || handlers.some(({ state }) => state === 'proven');
+  return isLabelled && nodeReady && agent !== 'ready';
+}
+
+/**
+ * The group of a node and its rank: labels that agents refute, and those without an agent, then broken and unknown nodes,
+ * those with hanging sandboxes, a failed installation or a lost additional handler, self-healing ones, proven ones, and at
+ * last those where gVisor is not expected.
+ */
+function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
+  if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
+  if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
+  const fault =
+    row.problems > 0
+      ? GROUPS.problems
+      : row.installer !== ''
+        ? GROUPS.installer
+        : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
+  if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
+  if (COUNTED.includes(row.reason)) return { rank: 1, group: row.reason };
+  if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
+  const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
+  return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };
+}
+
+function tally(values: readonly string[]): Record<string, number> {
+  // Not an object: a value may be "constructor".
+  const counts = new Map<string, number>();
+  for (const value of values) if (value !== '') counts.set(value, (counts.get(value) ?? 0) + 1);
+  return Object.fromEntries(counts);
+}

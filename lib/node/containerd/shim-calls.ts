@@ -1,0 +1,193 @@
+import { createConnection, type Socket } from 'node:net';
+import { posix } from 'node:path';
+import timers from 'node:timers/promises';
+import { pooledMap, waitUpTo } from '../../base/async.ts';
+import { type Host, localSocket } from '../host/host.ts';
+import { SCHEMA } from './schema.ts';
+
+/** Where containerd reaches a shim, from the files of a bundle. */
+export type ShimAddress = {
+  readonly socket: string;
+  /** Of the task API. */
+  readonly version: number;
+  /** The bundle's id, which is a sandbox's or a container's. */
+  readonly id: string;
+};
+
+/**
+ * What a shim made of a call: it answered, it has not yet, no process listens on its socket, or the socket is out of this
+ * process's reach.
+ */
+export type ShimResponse =
+  | { readonly kind: 'answered' | 'absent' | 'unreachable' }
+  | { readonly kind: 'silent'; readonly forMs: number };
+
+type Call = {
+  /** Absent if the path is out of reach. */
+  readonly socket: Socket | undefined;
+  /** When the request had been written; undefined before. */
+  sentMs?: number;
+  result?: ShimResponse;
+  readonly ended: Promise<void>;
+};
+
+export type ShimCallsOptions = {
+  readonly host: Host;
+  /** Monotonic clock, milliseconds. */
+  readonly now: () => number;
+  /** Time for a response before a shim counts as silent: containerd's own timeout when it loads its shims. */
+  readonly patienceMs?: number;
+};
+
+/** https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/shim.go (loadTimeout) */
+export const LOAD_TIMEOUT_MS = 5_000;
+const CONCURRENCY = 8;
+/** A shim that needs longer does not delay the calls of others. */
+const USUAL_MS = 200;
+/** Longest path of a Unix socket: https://man7.org/linux/man-pages/man7/unix.7.html */
+const MAX_SOCKET_PATH = 107;
+/** Calls in one round. Each takes 0.1 ms, so 800 shims take turns. */
+const MAX_CALLS = 128;
+
+/**
+ * Calls `Connect` of shims, as containerd does when it starts. A request without a response stays open for the next
+ * rounds: a connection for each round would fill the queue of a stopped shim's socket, and a late answer would be lost.
+ */
+export class ShimCalls {
+  readonly #options: Required<ShimCallsOptions>;
+  readonly #open = new Map<string, Call>();
+  #last = new Map<string, ShimResponse>();
+
+  constructor(options: ShimCallsOptions) {
+    this.#options = { patienceMs: LOAD_TIMEOUT_MS, ...options };
+  }
+
+  /**
+   * One round of calls: the last responses by socket path. Sockets that were not reached in this round keep their
+   * previous response. Closes the calls of sockets that are no longer wanted.
+   */
+  async call(
+    addresses: readonly ShimAddress[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, ShimResponse>> {
+    const { host, patienceMs, now } = this.#options;
+    const wanted = new Map(addresses.map((address) => [address.socket, address]));
+    for (const [path, { socket }] of this.#open) {
+      if (wanted.has(path)) continue;
+      this.#open.delete(path);
+      socket?.destroy();
+    }
+    const last = new Map<string, ShimResponse>();
+    // The order of a Map is that of the answers: the shims that wait longest come first.
+    for (const [path, response] of this.#last) if (wanted.has(path)) last.set(path, response);
+    this.#last = last;
+    const known = [...last.keys()].flatMap((path) => wanted.get(path) ?? []);
+    const fresh = [...wanted.values()].filter(({ socket }) => !last.has(socket));
+    const chosen = [...fresh, ...known].filter(({ socket }) => !this.#open.has(socket)).slice(0, MAX_CALLS);
+    const locals = new Map<string, Promise<string | undefined>>();
+    const begun = await pooledMap(chosen, CONCURRENCY, async (address) => {
+      const call = await this.#begin(address, await directoryOf(host, address.socket, locals));
+      await endedOrUsual(call.ended);
+      return call;
+    });
+    await waitUpTo(Promise.all(begun.map(({ ended }) => ended)), patienceMs, signal);
+    // If this process did not run for a while, responses wait in its sockets, and the loop reads them in these turns.
+    for (let turn = 0; turn < 2; turn++) await timers.setImmediate();
+    signal.throwIfAborted();
+    for (const [path, { result, sentMs }] of this.#open) {
+      const forMs = sentMs === undefined ? 0 : now() - sentMs;
+      if (result === undefined && forMs < patienceMs) continue;
+      last.delete(path);
+      last.set(path, result ?? { kind: 'silent', forMs });
+      if (result !== undefined) this.#open.delete(path);
+    }
+    return last;
+  }
+
+  close(): void {
+    for (const { socket } of this.#open.values()) socket?.destroy();
+    this.#open.clear();
+  }
+
+  async #begin({ socket: path, version, id }: ShimAddress, directory: string | undefined): Promise<Call> {
+    const { now } = this.#options;
+    const local = directory === undefined ? undefined : posix.join(directory, posix.basename(path));
+    const { promise: ended, resolve } = Promise.withResolvers<void>();
+    const socket =
+      local === undefined || local.length > MAX_SOCKET_PATH ? undefined : createConnection({ path: local });
+    const call: Call = { socket, ended };
+    this.#open.set(path, call);
+    const end = (kind: 'answered' | 'absent' | 'unreachable') => {
+      call.result ??= { kind };
+      socket?.destroy();
+      resolve();
+    };
+    if (socket === undefined) {
+      end('unreachable');
+      return call;
+    }
+    socket.unref();
+    let received = Buffer.alloc(0);
+    socket
+      .on('error', ({ code }: NodeJS.ErrnoException) =>
+        end(code === 'ECONNREFUSED' || code === 'ENOENT' ? 'absent' : 'unreachable'),
+      )
+      // A shim lets in its own user only, and closes the connection of another.
+      .on('close', () => end('unreachable'))
+      .on('data', (bytes) => {
+        received = Buffer.concat([received, bytes.subarray(0, HEADER_BYTES)]);
+        if (received.length >= HEADER_BYTES) end(isResponse(received) ? 'answered' : 'unreachable');
+      })
+      .write(encodeConnect(version, id), () => {
+        call.sentMs = now();
+      });
+    return call;
+  }
+}
+
+/** Without the signals of `waitUpTo`, which would take most of a round's time. */
+function endedOrUsual(ended: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, USUAL_MS);
+    void ended.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** The directory of a socket as this process reaches it; undefined if it does not. */
+function directoryOf(
+  host: Host,
+  socket: string,
+  known: Map<string, Promise<string | undefined>>,
+): Promise<string | undefined> {
+  const directory = posix.dirname(socket);
+  const found = known.get(directory) ?? localSocket(host, socket).then(posix.dirname, () => undefined);
+  known.set(directory, found);
+  return found;
+}
+
+/** https://github.com/containerd/ttrpc/blob/v1.2.9/channel.go */
+const HEADER_BYTES = 10;
+const REQUEST = 1;
+const RESPONSE = 2;
+/** Clients use odd numbers. */
+const STREAM = 1;
+
+/** A ttrpc request `Connect` with its header: length of the message, stream, type, no flags. */
+function encodeConnect(version: number, id: string): Buffer {
+  const Request = SCHEMA.lookupType('ttrpc.Request');
+  const service = `containerd.task.v${version >= 3 ? 3 : 2}.Task`;
+  const body = Request.encode(Request.fromObject({ service, method: 'Connect', payload: { id } })).finish();
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32BE(body.length, 0);
+  header.writeUInt32BE(STREAM, 4);
+  header.writeUInt8(REQUEST, 8);
+  return Buffer.concat([header, body]);
+}
+
+/** Whether a shim responded, be it with an error: then it serves. */
+function isResponse(header: Buffer): boolean {
+  return header.readUInt32BE(4) === STREAM && header.readUInt8(8) === RESPONSE;
+}

@@ -1,0 +1,237 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { TimeoutError } from '../../base/async.ts';
+import {
+  type FileKind,
+  isAbsent,
+  isVisible,
+  kindOf,
+  NotVisible,
+  refuseIrregular,
+  resolvePath,
+  visibleParts,
+} from './paths.ts';
+import { Semaphore } from './semaphore.ts';
+
+export type FileStat = {
+  readonly kind: FileKind;
+  readonly mode: number;
+  /** Bytes; 0 for most files under /proc. */
+  readonly size: number;
+  /** Device and inode, which change if another file takes the path. */
+  readonly identity: string;
+  readonly fingerprint: string;
+  /** Last change of content or attributes, for a directory also of its entries. Wall clock, milliseconds. */
+  readonly changedMs: number;
+};
+
+const MAX_BYTES = 1024 * 1024;
+const PIECE_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 16 * 1024;
+const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/**
+ * Read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod). All paths are host
+ * paths, and symbolic links never lead out of the root. A path that does not exist is `undefined`; one outside of the
+ * agent's mounts throws {@link NotVisible}; other failures throw `Cannot read host file "/x": EACCES` with the cause
+ * attached, as a {@link TimeoutError} if a file operation took longer than `timeoutMs`.
+ */
+export class Host {
+  readonly root: string;
+  readonly #semaphore: Semaphore;
+  readonly #mountInfo: string | undefined;
+  #parts: Promise<readonly string[] | undefined> | undefined;
+
+  /** `mountInfo` replaces /proc/self/mountinfo. */
+  constructor(root: string, timeoutMs?: number, mountInfo?: string) {
+    this.root = root;
+    this.#semaphore = new Semaphore(timeoutMs);
+    this.#mountInfo = mountInfo;
+  }
+
+  /**
+   * The path with all symbolic links resolved. `onStep` receives each visible directory on the way, links resolved, and the
+   * entry followed in it, even if a later one does not exist.
+   */
+  async realpath(
+    path: string,
+    onStep?: (directory: string, name: string) => void,
+  ): Promise<string | undefined> {
+    try {
+      this.#parts ??= visibleParts(this.root, this.#mountInfo);
+      const parts = await this.#parts;
+      const step =
+        onStep &&
+        ((directory: string, name: string) => {
+          if (isVisible(directory, parts)) onStep(directory, name);
+        });
+      const real = await this.#semaphore.run(path, () => resolvePath(this.root, path, step));
+      if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
+      return real.exists ? real.path : undefined;
+    } catch (cause) {
+      throw cause instanceof NotVisible ? cause : this.#problem(path, cause);
+    }
+  }
+
+  /** The path with links resolved as this process reaches it, for use outside of this class. */
+  async localPath(path: string): Promise<string | undefined> {
+    const real = await this.realpath(path);
+    return real === undefined ? undefined : join(this.root, real);
+  }
+
+  /** Attributes of a path, links followed. */
+  async stat(path: string): Promise<FileStat | undefined> {
+    return this.#at(path, await this.localPath(path), statOf);
+  }
+
+  /** Attributes of a path itself: a final link is not followed. */
+  async statEntry(path: string): Promise<FileStat | undefined> {
+    return this.#at(path, await this.#localEntry(path), statOf);
+  }
+
+  async #localEntry(path: string): Promise<string | undefined> {
+    const parent = await this.localPath(dirname(path));
+    return parent === undefined ? undefined : join(parent, basename(path));
+  }
+
+  /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
+  async list(path: string): Promise<readonly string[] | undefined> {
+    const names = await this.#at(path, await this.localPath(path), (local) => readdir(local));
+    return names?.sort((a, b) => (a < b ? -1 : 1));
+  }
+
+  async readLink(path: string): Promise<string | undefined> {
+    return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
+  }
+
+  /** A whole regular file as UTF-8; throws if it is larger than `maxBytes` (1 MiB) or not a regular file. */
+  async readText(path: string, maxBytes = MAX_BYTES): Promise<string | undefined> {
+    const bytes = await this.readStart(path, maxBytes + 1);
+    if (bytes !== undefined && bytes.length > maxBytes)
+      throw this.#problem(path, new Error(`it is larger than ${maxBytes} bytes`));
+    return bytes?.toString('utf8');
+  }
+
+  /**
+   * The texts of regular files in a directory, in one turn: cheaper than one by one. A file counts as absent if it cannot be
+   * read, is a link, or is larger than `maxBytes`.
+   */
+  async readTexts<Name extends string>(
+    directory: string,
+    names: readonly Name[],
+    maxBytes = MAX_BYTES,
+  ): Promise<Readonly<Partial<Record<Name, string>>> | undefined> {
+    return this.#at(directory, await this.localPath(directory), async (local) => {
+      const texts: Partial<Record<Name, string>> = {};
+      for (const name of names) {
+        const text = await readSmall(join(local, name), maxBytes).catch(() => undefined);
+        if (text !== undefined) texts[name] = text;
+      }
+      return texts;
+    });
+  }
+
+  /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
+  async readStart(path: string, length: number): Promise<Buffer | undefined> {
+    return this.#at(path, await this.localPath(path), async (local) => {
+      // Checked before it is opened, because opening some devices, such as a watchdog, has effects.
+      refuseIrregular(await lstat(local));
+      await using file = await open(local, READ_ONLY);
+      refuseIrregular(await file.stat());
+      return await readUpTo(file, length); // before `file` is closed
+    });
+  }
+
+  /**
+   * A regular file in pieces of at most 1 MiB, each starting with the last `overlap` bytes of the previous one; none if the
+   * file does not exist. All pieces share one buffer.
+   */
+  async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
+    let isWanted = true;
+    const openIt = async (local: string) => {
+      const opened = await open(local, READ_ONLY);
+      if (!isWanted) await opened.close(); // timed out meanwhile
+      return opened;
+    };
+    const file = await this.#at(path, await this.localPath(path), openIt).finally(() => {
+      isWanted = false;
+    });
+    if (file === undefined) return;
+    try {
+      refuseIrregular(await this.#semaphore.run(path, () => file.stat()));
+      const buffer = Buffer.alloc(PIECE_BYTES);
+      for (let kept = 0; ; ) {
+        const { bytesRead } = await this.#semaphore.run(path, () =>
+          file.read(buffer, kept, buffer.length - kept, null),
+        );
+        if (bytesRead === 0) return;
+        const length = kept + bytesRead;
+        yield buffer.subarray(0, length);
+        kept = Math.min(overlap, length);
+        buffer.copy(buffer, 0, length - kept, length);
+      }
+    } finally {
+      // Not awaited: closing waits for a read that may never return.
+      void file.close().catch(() => {});
+    }
+  }
+
+  async #at<T>(
+    path: string,
+    local: string | undefined,
+    work: (local: string) => Promise<T>,
+  ): Promise<T | undefined> {
+    if (local === undefined) return undefined;
+    try {
+      return await this.#semaphore.run(path, () => work(local));
+    } catch (cause) {
+      if (isAbsent(cause)) return undefined;
+      throw this.#problem(path, cause);
+    }
+  }
+
+  #problem(path: string, cause: unknown): Error {
+    const { code, message: text } = cause as NodeJS.ErrnoException;
+    const message = `Cannot read host file "${path}": ${typeof code === 'string' ? code : text}`;
+    return cause instanceof TimeoutError
+      ? new TimeoutError(message, { cause })
+      : new Error(message, { cause });
+  }
+}
+
+async function readSmall(local: string, maxBytes: number): Promise<string | undefined> {
+  await using file = await open(local, READ_ONLY);
+  refuseIrregular(await file.stat());
+  const bytes = await readUpTo(file, maxBytes + 1);
+  return bytes.length > maxBytes ? undefined : bytes.toString('utf8');
+}
+
+/** The first `length` bytes of a file, read until EOF because files under /proc report size 0. */
+async function readUpTo(file: FileHandle, length: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (let left = length; left > 0; ) {
+    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, CHUNK_BYTES)));
+    if (bytesRead === 0) break;
+    pieces.push(buffer.subarray(0, bytesRead));
+    left -= bytesRead;
+  }
+  return Buffer.concat(pieces);
+}
+
+async function statOf(local: string): Promise<FileStat> {
+  const stats = await lstat(local);
+  const { dev, ino, size, mtimeMs, ctimeMs } = stats;
+  const identity = `${dev}:${ino}`;
+  const fingerprint = [identity, size, mtimeMs, ctimeMs].join(':');
+  const mode = stats.mode & 0o7777;
+  return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
+}
+
+/** Local path of a host socket; links in its directory, such as /var/run, are the host's. Throws {@link NotVisible}. */
+export async function localSocket(host: Host, socket: string): Promise<string> {
+  const directory = await host.localPath(dirname(socket)).catch((error: unknown) => {
+    if (error instanceof NotVisible) throw error;
+  });
+  return join(directory ?? join(host.root, dirname(socket)), basename(socket));
+}

@@ -1,0 +1,146 @@
+import { sanitizeLine } from '../../base/sanitize.ts';
+import { formatUtc } from '../../base/utc.ts';
+import type { Host } from './host.ts';
+import { parseProcessStat } from './process.ts';
+
+/** The journal of the installer, which is another program (installer/journal.ts), of one handler. */
+export function installJournal(handler: string): string {
+  return `/usr/local/lib/gvisor/install-${handler}.json`;
+}
+
+/** What the installer's journal says; a part that does not exist, or cannot be understood, is absent. */
+export type Installation = {
+  /** The release that was committed last, such as "release-20260223.0". */
+  readonly installed?: string;
+  /** What was begun and has not ended; times are ISO 8601. */
+  readonly pending?: {
+    readonly release: string;
+    readonly step: string;
+    readonly since: string;
+    /** Whether the release is taken away. */
+    readonly removes?: true;
+    /** Whether no installer is at work any more, or none that makes progress. */
+    readonly interrupted: boolean;
+  };
+  /** The last failure, after which the node was as before. */
+  readonly failure?: {
+    readonly release: string;
+    readonly step: string;
+    /** A reason code, where one names the cause. */
+    readonly reason?: string;
+    readonly message: string;
+    readonly at: string;
+  };
+};
+
+/** The remedy for an installation that was interrupted. */
+export const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
+
+/** Describes the installer's work, or the work in which it was interrupted. */
+export function describePending(pending: NonNullable<Installation['pending']>): string {
+  const { release, step, since, removes = false, interrupted } = pending;
+  const where = `(step ${step}, begun ${formatUtc(since)})`;
+  return interrupted
+    ? `the ${removes ? 'removal' : 'installation'} of ${release} was interrupted ${where}`
+    : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
+}
+
+/** The journal holds the installer's text in containerd's configuration up to three times. */
+const MAX_BYTES = 256 * 1024;
+const MAX_MESSAGE = 500;
+/** The installer writes its journal before each step, and only a wait for a quiet moment may take longer than this. */
+const MAX_STEP_MS = 15 * 60_000;
+
+/** Whether an installer is at work. */
+export function isUnderWay(installation: Installation | undefined): boolean {
+  return installation?.pending?.interrupted === false;
+}
+
+/** Reads what the installer does and did with a handler; undefined where it was never used or that is not known. */
+export async function readInstallation(
+  host: Host,
+  handler: string,
+  wallMs: number,
+): Promise<Installation | undefined> {
+  const file = installJournal(handler);
+  try {
+    const { process, ...known } = parseJournal((await host.readText(file, MAX_BYTES)) ?? '');
+    if (known.pending === undefined) return Object.keys(known).length === 0 ? undefined : known;
+    const { changedMs = 0 } = (await host.stat(file)) ?? {};
+    const isAtWork = wallMs - changedMs < MAX_STEP_MS && (await isRunning(host, process));
+    return { ...known, pending: { ...known.pending, interrupted: !isAtWork } };
+  } catch {
+    return undefined;
+  }
+}
+
+/** A PID and its start time name one process until the next boot. */
+async function isRunning(host: Host, process: Journal['process']): Promise<boolean> {
+  if (process === undefined) return false;
+  const text = await host.readText(`/proc/${process.pid}/stat`);
+  const { startTicks, ending } = parseProcessStat(text ?? '');
+  return startTicks === process.startTicks && !ending;
+}
+
+type Journal = Installation & { readonly process?: { readonly pid: number; readonly startTicks: number } };
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Parses a journal; throws where it is no journal of format 1. */
+export function parseJournal(text: string): Journal {
+  const journal = fieldsOf(JSON.parse(text));
+  if (journal.format !== 1) throw new Error('unknown format');
+  const installed = releaseOf(fieldsOf(journal.installed));
+  const failure = parseFailure(fieldsOf(journal.failure));
+  return {
+    ...(installed && { installed }),
+    ...parsePending(fieldsOf(journal.pending)),
+    ...(failure && { failure }),
+  };
+}
+
+function parsePending(fields: Fields): Pick<Journal, 'pending' | 'process'> {
+  const [release, step, since] = [releaseOf(fields), stepOf(fields), timeOf(fields.since)];
+  if (release === undefined || step === undefined || since === undefined) return {};
+  const { pid, startTicks } = fieldsOf(fields.process);
+  const isProcess = Number.isSafeInteger(pid) && Number.isSafeInteger(startTicks);
+  return {
+    pending: {
+      release,
+      step,
+      since,
+      ...(fields.removes === true ? { removes: true } : {}),
+      interrupted: true,
+    },
+    ...(isProcess ? { process: { pid: pid as number, startTicks: startTicks as number } } : {}),
+  };
+}
+
+function parseFailure(fields: Fields): Installation['failure'] {
+  const [release, step, at] = [releaseOf(fields), stepOf(fields), timeOf(fields.at)];
+  if (release === undefined || step === undefined || at === undefined) return undefined;
+  const reason = /^[A-Za-z]{1,64}$/.exec(textOf(fields.reason))?.[0];
+  const message = sanitizeLine(textOf(fields.message).slice(0, MAX_MESSAGE));
+  return { release, step, ...(reason && { reason }), message, at };
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
+}
+
+/** The release in the name of a generation's directory. */
+function releaseOf({ generation }: Fields): string | undefined {
+  return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(generation))?.[1];
+}
+
+function stepOf({ step }: Fields): string | undefined {
+  return /^[a-z-]{1,20}$/.exec(textOf(step))?.[0];
+}
+
+function timeOf(value: unknown): string | undefined {
+  const atMs = Date.parse(textOf(value));
+  return Number.isNaN(atMs) ? undefined : new Date(atMs).toISOString();
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,147 @@
+import { pooledMap } from '../../base/async.ts';
+import type { CriClient } from '../containerd/client.ts';
+import { CriError } from '../containerd/error.ts';
+import type { Outcome } from './outcome.ts';
+import { isOwnProbe, isProbe, OWNER, POD_UID, PROBE_LABELS } from './sandbox.ts';
+
+/** An orphan stops at once or never, so the timeout can be short. */
+const SWEEP_MS = 3_000;
+const CONCURRENCY = 8;
+/** A younger probe of another agent may still be in use: by `--once`, or by an agent that is shutting down. */
+const IN_USE_MS = 60_000;
+
+export type SweepOptions = {
+  readonly client: CriClient;
+  /** Marks the probes of this handler of this agent. */
+  readonly owner: string;
+  /** Marks of its other handlers, whose probes are left to them. */
+  readonly siblings?: readonly string[];
+  /** Wall clock in milliseconds, for the ages of containerd's records. */
+  readonly wallMs: () => number;
+};
+
+export type OrphansOptions = SweepOptions & {
+  /** Called with the number of orphans that containerd cannot remove, when it changes. */
+  readonly onOrphans: (count: number) => void;
+};
+
+/** Removes the orphans of earlier probes and counts those that remain. */
+export class Orphans {
+  readonly #options: OrphansOptions;
+  /** How many remained after the last sweep. */
+  #count = 0;
+  /** How many of them predate the latest probes. */
+  #baseline = Number.POSITIVE_INFINITY;
+  /** Whether the last probe was proven, so that its own sandbox should be gone. */
+  #lastProven = false;
+  /** Containers that the CRI does not list and that could not be removed; undefined until containerd listed them once. */
+  #unlisted: readonly string[] | undefined;
+  /** Set at the start, for those of a predecessor, and after each probe that was not proven. */
+  #mayHaveUnlisted = true;
+
+  constructor(options: OrphansOptions) {
+    this.#options = options;
+  }
+
+  /** How many orphans the latest probes added. */
+  get added(): number {
+    return Math.max(this.#count - this.#baseline, 0);
+  }
+
+  record({ kind }: Outcome): void {
+    this.#lastProven = kind === 'proven';
+    if (!this.#lastProven) this.#mayHaveUnlisted = true;
+  }
+
+  /**
+   * Sweeps sandboxes and, if `unlisted` allows it and some may exist, containers that the CRI does not list. Rejects if
+   * containerd does not list its sandboxes; a failed list of containers is retried by the next sweep.
+   */
+  async sweep(unlisted: boolean, signal: AbortSignal): Promise<void> {
+    const sandboxes = await sweepSandboxes(this.#options, signal);
+    if (unlisted && this.#mayHaveUnlisted) {
+      const found = await sweepContainers(this.#options, signal).catch(() => undefined);
+      this.#mayHaveUnlisted = found === undefined || found.inUse || found.remaining.length > 0;
+      // The first successful list shows a predecessor's.
+      if (this.#unlisted === undefined && found !== undefined) this.#baseline = Number.POSITIVE_INFINITY;
+      this.#unlisted = found?.remaining ?? this.#unlisted;
+    }
+    const count = new Set([...sandboxes, ...(this.#unlisted ?? [])]).size;
+    // An orphan that survives a proven probe predates it.
+    if (this.#lastProven && count <= this.#count) this.#baseline = count;
+    this.#lastProven = false;
+    if (count !== this.#count) this.#options.onOrphans(count);
+    this.#count = count;
+    this.#baseline = Math.min(this.#baseline, count);
+  }
+}
+
+/**
+ * Removes the sandboxes of this agent's earlier probes, and old ones of other agents. Resolves with the ids that remain;
+ * rejects if containerd does not list sandboxes.
+ */
+export async function sweepSandboxes(
+  { client, owner, siblings = [], wallMs }: SweepOptions,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const limits = { timeoutMs: SWEEP_MS, signal };
+  const list = async () =>
+    (await client.listSandboxes('all', { signal }))
+      .filter(isProbe)
+      .filter(({ metadata, createdAt }) => {
+        const { uid = '' } = metadata ?? {};
+        if (siblings.some((mark) => isOwnProbe(uid, mark))) return false;
+        return isOwnProbe(uid, owner) || wallMs() - createdAt / 1e6 >= IN_USE_MS;
+      })
+      .map(({ id }) => id);
+  return removeAll(list, async (id) => {
+    await client.stopSandbox(id, limits).catch(() => {});
+    await client.removeSandbox(id, limits).catch(() => {});
+  });
+}
+
+/**
+ * Removes containers of probes that the CRI does not list: a cancelled call leaves them with a task in state CREATED
+ * (measured on containerd 1.7.34 and 2.4.2). Resolves with the ids that remain, and whether young ones of other agents were
+ * spared; rejects if containerd does not list containers. No probe of this agent may run meanwhile. containerd reads all
+ * of its records for this, including whatever pods put into theirs, so it is called only where some may exist.
+ */
+export async function sweepContainers(
+  { client, owner, siblings = [], wallMs }: SweepOptions,
+  signal: AbortSignal,
+): Promise<{ readonly remaining: readonly string[]; readonly inUse: boolean }> {
+  const limits = { timeoutMs: SWEEP_MS, signal };
+  // containerd itself excludes pods: a dozen of their records may exceed the largest message.
+  const ofProbes = { labels: PROBE_LABELS, without: POD_UID };
+  let inUse = false;
+  const list = async () => {
+    const records = await client.listContainers(ofProbes, { signal });
+    const ours = records.filter(
+      ({ labels }) => !(POD_UID in labels) && !siblings.includes(labels[OWNER] ?? ''),
+    );
+    const old = ours.filter(
+      ({ labels, createdAt }) =>
+        labels[OWNER] === owner || wallMs() - (createdAt?.seconds ?? 0) * 1_000 >= IN_USE_MS,
+    );
+    inUse = old.length < ours.length;
+    return old.map(({ id }) => id);
+  };
+  const remaining = await removeAll(list, async (id) => {
+    const isGone = await client.deleteTask(id, limits).then(
+      () => true,
+      (error: unknown) => error instanceof CriError && error.kind === 'absent',
+    );
+    // containerd deletes a record even if its task runs, and the task is out of reach then.
+    if (isGone) await client.deleteContainer(id, limits).catch(() => {});
+  });
+  return { remaining, inUse };
+}
+
+async function removeAll(
+  list: () => Promise<readonly string[]>,
+  remove: (id: string) => Promise<void>,
+): Promise<readonly string[]> {
+  const ids = await list();
+  await pooledMap(ids, CONCURRENCY, remove);
+  return ids.length === 0 ? ids : list();
+}

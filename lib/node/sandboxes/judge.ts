@@ -1,0 +1,272 @@
+import { sanitizeLine } from '../../base/sanitize.ts';
+import type { ListedSandbox, PodContainer } from '../containerd/client.ts';
+import { LOAD_TIMEOUT_MS, type ShimResponse } from '../containerd/shim-calls.ts';
+import type { Bundle } from './bundles.ts';
+import { type RestartSafety, SANDBOX_REMEDIES, type SandboxProblem, type SandboxReason } from './problem.ts';
+import { type SandboxProcesses, type Sentry, type Shim, TICKS_PER_SECOND } from './processes.ts';
+
+/** The sandbox or container that a shim was started for; each field is absent where no record is left. */
+export type Owner = {
+  /** The bundle's id. */
+  readonly id?: string | undefined;
+  readonly sandbox?: string | undefined;
+  readonly pod?: ListedSandbox['metadata'] | undefined;
+};
+
+/** What one scan of the node saw. */
+export type Observation = {
+  /** Monotonic clock, milliseconds. */
+  readonly nowMs: number;
+  /** Wall clock, milliseconds. */
+  readonly atMs: number;
+  readonly sandboxes: ReadonlyMap<string, ListedSandbox>;
+  readonly containers: ReadonlyMap<string, PodContainer>;
+  readonly processes: SandboxProcesses;
+  readonly bundles: ReadonlyMap<string, Bundle>;
+  /** The owner of each shim, by its PID; also from earlier scans. */
+  readonly owners: ReadonlyMap<number, Owner>;
+  /** By socket path. */
+  readonly responses: ReadonlyMap<string, ShimResponse>;
+  /** Programs of shims that do not exist. */
+  readonly missing: ReadonlySet<string>;
+  /** gVisor's sandboxes whose sentry is not of the program that would run for a restarted container. */
+  readonly outdated: ReadonlySet<string>;
+  /** What could not be seen, one sentence each. */
+  readonly unseen: readonly string[];
+};
+
+/** When each condition was first seen, and whether it has been reported. */
+export type Memory = ReadonlyMap<
+  string,
+  { readonly nowMs: number; readonly atMs: number; readonly reported: boolean }
+>;
+
+export type Judgement = {
+  readonly problems: readonly SandboxProblem[];
+  readonly restart: RestartSafety;
+  readonly memory: Memory;
+};
+
+const MINUTE_MS = 60_000;
+/** How long a condition must have been seen. */
+const HOLD_MS: Readonly<Record<SandboxReason, number>> = {
+  ShimUnresponsive: MINUTE_MS,
+  // A stopped sentry; the age of a command is measured as well.
+  RuntimeCommandHangs: MINUTE_MS,
+  ShimOrphaned: 5 * MINUTE_MS,
+  // An upgrade may remove the file before it writes the new one.
+  ShimProgramMissing: MINUTE_MS / 2,
+  SentryLingers: 5 * MINUTE_MS,
+  ShimLingers: 5 * MINUTE_MS,
+  SandboxOutdated: MINUTE_MS / 2,
+};
+const COMMAND_MS = 2 * MINUTE_MS;
+/** On a busy node what should have ended may take this many times as long. A shim's answer takes no work. */
+const BUSY_FACTOR = 5;
+const MAX_BECAUSE = 8;
+
+const REASONS = Object.keys(SANDBOX_REMEDIES) as SandboxReason[];
+const STATES: Readonly<Record<string, string>> = { T: 'stopped', t: 'traced', D: 'waiting in the kernel' };
+
+type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'> & {
+  readonly pod: Owner['pod'];
+  /** Of the oldest process. */
+  readonly startTicks: number;
+};
+
+/**
+ * Judges what a scan saw. A condition counts once it has lasted, on a `busy` node longer; a problem that was reported
+ * stays until its condition ends.
+ */
+export function judgeSandboxes(observation: Observation, memory: Memory, busy: boolean): Judgement {
+  const { nowMs, atMs, processes } = observation;
+  const factor = busy ? BUSY_FACTOR : 1;
+  const next = new Map<string, { nowMs: number; atMs: number; reported: boolean }>();
+  const problems: SandboxProblem[] = [];
+  for (const { pod, startTicks, ...candidate } of candidatesOf(observation)) {
+    const { reason, sandbox } = candidate;
+    const key = [reason, sandbox, startTicks].join(' ');
+    const first = memory.get(key) ?? { nowMs, atMs, reported: false };
+    const holdMs = HOLD_MS[reason] * (reason === 'ShimUnresponsive' ? 1 : factor);
+    const reported = first.reported || nowMs - first.nowMs >= holdMs;
+    next.set(key, { ...first, reported });
+    if (!reported) continue;
+    const ageSeconds = Math.max(Math.round((processes.nowTicks - startTicks) / TICKS_PER_SECOND), 0);
+    problems.push({ ...candidate, ...podOf(pod), since: new Date(first.atMs).toISOString(), ageSeconds });
+  }
+  problems.sort(
+    (a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.ageSeconds - a.ageSeconds,
+  );
+  return { problems, restart: judgeRestart(observation, problems), memory: next };
+}
+
+function candidatesOf(observation: Observation): readonly Candidate[] {
+  const { sandboxes, processes } = observation;
+  const sentriesOf = Map.groupBy(processes.sentries, ({ id }) => id);
+  const candidates = processes.shims.flatMap((shim) => judgeShim(observation, shim, sentriesOf) ?? []);
+  for (const sentry of processes.sentries) {
+    const sandbox = sandboxes.get(sentry.id);
+    if (sandbox === undefined) continue;
+    const common = {
+      sandbox: sentry.id,
+      pids: [sentry.pid],
+      startTicks: sentry.startTicks,
+      pod: sandbox.metadata,
+    };
+    if (sandbox.state === 'SANDBOX_NOTREADY') {
+      const message = `The sandbox has ended, and its sentry ${describe(sentry)} still runs`;
+      candidates.push({ ...common, reason: 'SentryLingers', message });
+    } else if (observation.outdated.has(sentry.id)) {
+      const message = `The sentry ${sentry.pid} runs another program than the runsc that would restart the pod's containers`;
+      candidates.push({ ...common, reason: 'SandboxOutdated', message });
+    }
+  }
+  return [...candidates, ...withHangingCommands(observation), ...withoutProgram(observation)];
+}
+
+/**
+ * Sandboxes for which a command of runsc does not end, each once. A stopped sentry is enough: containerd 2.x kills some of
+ * the commands that wait for it and starts them again, so that none gets old.
+ */
+function withHangingCommands(observation: Observation): readonly Candidate[] {
+  const { sandboxes, processes } = observation;
+  const found = new Map<string, Candidate>();
+  const add = (sandbox: string, { pid, startTicks }: Shim, message: string, pod: Owner['pod']) => {
+    const other = found.get(sandbox);
+    found.set(sandbox, {
+      reason: 'RuntimeCommandHangs',
+      message: other?.message ?? message,
+      sandbox,
+      pids: [...(other?.pids ?? []), pid],
+      startTicks: Math.min(startTicks, other?.startTicks ?? startTicks),
+      pod,
+    });
+  };
+  for (const sentry of processes.sentries) {
+    const sandbox = sandboxes.get(sentry.id);
+    if (sentry.state === 'T' && sandbox?.state === 'SANDBOX_READY')
+      add(sentry.id, sentry, `The sentry ${describe(sentry)} answers no command of runsc`, sandbox.metadata);
+  }
+  for (const command of processes.commands) {
+    if (processes.nowTicks - command.startTicks < (COMMAND_MS / 1_000) * TICKS_PER_SECOND) continue;
+    const { sandbox = command.id, pod } = ownerOf(observation, command.id);
+    add(sandbox, command, `"runsc ${command.command}", process ${describe(command)}, does not end`, pod);
+  }
+  return [...found.values()];
+}
+
+/** What is wrong with a shim, if anything: one problem for one cause. */
+function judgeShim(
+  observation: Observation,
+  shim: Shim,
+  sentriesOf: ReadonlyMap<string, readonly Sentry[]>,
+): Candidate | undefined {
+  const { sandboxes, containers, bundles, owners } = observation;
+  const { id, sandbox = id ?? '', pod } = owners.get(shim.pid) ?? {};
+  const { pid, startTicks } = shim;
+  const common = { sandbox, pids: [pid], startTicks, pod };
+  const [listed, container] = [sandboxes.get(sandbox), containers.get(id ?? '')];
+  const sentries = sentriesOf.get(sandbox) ?? [];
+  if (listed === undefined && container === undefined) {
+    // Without bundles it is not known whose shim this is.
+    if (id === undefined && bundles.size === 0) return undefined;
+    const message = `The shim ${describe(shim)} belongs to no sandbox that containerd knows`;
+    return {
+      ...common,
+      reason: 'ShimOrphaned',
+      message,
+      pids: [pid, ...sentries.map((sentry) => sentry.pid)],
+    };
+  }
+  if (isUnresponsive(observation, shim)) {
+    const message = `The shim ${describe(shim)} does not answer: a restarted containerd would wait ${LOAD_TIMEOUT_MS / 1_000} s for it, then give its pod up`;
+    return { ...common, reason: 'ShimUnresponsive', message };
+  }
+  const hasSandboxEnded = listed?.state === 'SANDBOX_NOTREADY';
+  // A sentry that lingers keeps its shims.
+  if (hasSandboxEnded && sentries.length > 0) return undefined;
+  if (!hasSandboxEnded && container?.state !== 'CONTAINER_EXITED') return undefined;
+  const what = hasSandboxEnded ? 'sandbox' : 'container';
+  const message = `The ${what} has ended, and its shim ${describe(shim)} has not`;
+  return { ...common, reason: 'ShimLingers', message };
+}
+
+/** Running sandboxes whose shim's program is gone, each once, with its shims. */
+function withoutProgram(observation: Observation): readonly Candidate[] {
+  const { sandboxes, bundles, missing, owners, processes } = observation;
+  const found = new Map<string, Candidate>();
+  for (const { id, program } of bundles.values()) {
+    if (program === undefined || !missing.has(program)) continue;
+    const { sandbox, pod } = ownerOf(observation, id);
+    if (sandbox === undefined || sandboxes.get(sandbox)?.state !== 'SANDBOX_READY' || found.has(sandbox))
+      continue;
+    const shims = processes.shims.filter(({ pid }) => owners.get(pid)?.sandbox === sandbox);
+    const message = `"${sanitizeLine(program)}", the program of the sandbox's shim, does not exist any more`;
+    const startTicks = Math.min(processes.nowTicks, ...shims.map((shim) => shim.startTicks));
+    const pids = shims.map(({ pid }) => pid);
+    found.set(sandbox, { reason: 'ShimProgramMissing', message, sandbox, pids, startTicks, pod });
+  }
+  return [...found.values()];
+}
+
+/** A shim that is merely slow makes it unknown: on a busy node a new shim may need longer than a call waits. */
+function judgeRestart(observation: Observation, problems: readonly SandboxProblem[]): RestartSafety {
+  const { processes, owners, containers, sandboxes } = observation;
+  const because: string[] = [];
+  let slow = 0;
+  for (const shim of processes.shims) {
+    if (!isUnresponsive(observation, shim)) continue;
+    const { id = '', sandbox = id } = owners.get(shim.pid) ?? {};
+    const isReported = problems.some(
+      ({ reason, pids }) => reason === 'ShimUnresponsive' && pids.includes(shim.pid),
+    );
+    if (isReported || shim.state === 'T')
+      because.push(`the shim ${describe(shim)} of sandbox ${sandbox.slice(0, 12)} does not answer`);
+    else slow += 1;
+  }
+  for (const { sandbox, message } of [...withHangingCommands(observation), ...withoutProgram(observation)])
+    because.push(`sandbox ${sandbox.slice(0, 12)}: ${message}`);
+  const gvisor = new Set(processes.sentries.map(({ id }) => id));
+  for (const { id, podSandboxId, state } of containers.values()) {
+    if (state !== 'CONTAINER_CREATED' || !gvisor.has(podSandboxId)) continue;
+    if (sandboxes.get(podSandboxId)?.state !== 'SANDBOX_READY') continue;
+    because.push(`container ${id.slice(0, 12)} of sandbox ${podSandboxId.slice(0, 12)} is being started`);
+  }
+  const hidden = because.length - MAX_BECAUSE;
+  if (hidden > 0) because.splice(MAX_BECAUSE, hidden, `and ${hidden} more`);
+  if (because.length > 0) return { state: 'unsafe', because };
+  const unseen = [...observation.unseen, ...(slow === 0 ? [] : [`${slow} shims have not answered yet`])];
+  return unseen.length > 0 ? { state: 'unknown', because: unseen } : { state: 'safe', because: [] };
+}
+
+/**
+ * Whether a restarted containerd would wait for a shim in vain: it loads the shims of all bundles. A stopped one is seen
+ * even where the directory of the sockets is closed, as containerd 1.7 closes it to root without capabilities.
+ */
+function isUnresponsive({ bundles, responses, owners }: Observation, { pid, state }: Shim): boolean {
+  const bundle = bundles.get(owners.get(pid)?.id ?? '');
+  const response = bundle?.address && responses.get(bundle.address.socket);
+  return bundle !== undefined && (state === 'T' || response?.kind === 'silent');
+}
+
+/** The pod of a sandbox or container that containerd lists. */
+export function ownerOf(
+  { sandboxes, containers }: Pick<Observation, 'sandboxes' | 'containers'>,
+  id: string,
+): Owner {
+  const sandbox = sandboxes.has(id) ? id : containers.get(id)?.podSandboxId;
+  return { id, sandbox, pod: sandboxes.get(sandbox ?? '')?.metadata };
+}
+
+function podOf(pod: Owner['pod']) {
+  if (pod === undefined || pod === null) return {};
+  const [namespace, name, uid] = [pod.namespace, pod.name, pod.uid].map((text) =>
+    sanitizeLine(text.slice(0, 253)),
+  );
+  return { namespace: namespace ?? '', name: name ?? '', uid: uid ?? '' };
+}
+
+function describe({ pid, state }: { readonly pid: number; readonly state: string }): string {
+  const word = STATES[state];
+  return word === undefined ? `${pid}` : `${pid} (${word})`;
+}

@@ -1,0 +1,26 @@
+import { formatUtc } from '../base/utc.ts';
+import { describePending, type Installation, isUnderWay, RUN_AGAIN } from '../node/host/installation.ts';
+
+/** Whether the installer is at work on what the checks see, so that a person should wait, whatever they advise. */
+export function isBeingInstalled(installation: Installation | undefined, reason: string): boolean {
+  return isUnderWay(installation) && ['InstallationUnderWay', 'SandboxProven'].includes(reason);
+}
+
+/** What the installer did and does on a node, in a line. */
+export function describeInstallation(installation: Installation): {
+  readonly tone: 'pass' | 'warning' | 'unknown';
+  readonly text: string;
+} {
+  const { installed, pending, failure } = installation;
+  const parts = installed === undefined ? [] : [`${installed} is installed`];
+  if (pending !== undefined)
+    parts.push(`${describePending(pending)}${pending.interrupted ? `: ${RUN_AGAIN}` : ''}`);
+  if (failure !== undefined) {
+    const { release, step, reason, message, at } = failure;
+    const cause = [reason, message].filter(Boolean).join(': ');
+    parts.push(`${release} failed at ${formatUtc(at)} in step ${step}: ${cause}`);
+  }
+  const isFaulty = pending?.interrupted === true || failure !== undefined;
+  const tone = isUnderWay(installation) ? 'unknown' : isFaulty ? 'warning' : 'pass';
+  return { tone, text: parts.join('; ') };
+}

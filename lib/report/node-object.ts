@@ -1,0 +1,240 @@
+import { REASONS } from '../node/reasons.ts';
+import { shortIds, truncateMiddle } from './format.ts';
+import type { Verdict } from './verdict.ts';
+
+/**
+ * The domain of all keys. The admission plugin NodeRestriction forbids kubelets to write its labels, so a stolen kubelet
+ * credential cannot forge them.
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
+ */
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+
+/** Every key that agents write to a Node, besides the condition. The admission policy has the same list. */
+export const OWN_KEYS = {
+  labels: {
+    ready: `${DOMAIN}/ready`,
+    runscVersion: `${DOMAIN}/runsc-version`,
+    platform: `${DOMAIN}/platform`,
+    /** "true" where gVisor supports the node's NVIDIA driver, "false" where it does not; else absent. */
+    gpu: `${DOMAIN}/gpu`,
+    /** "true" where the node should run gVisor, else "false"; read it with {@link isExpected}. */
+    expected: `${DOMAIN}/expected`,
+  },
+  annotations: {
+    /** Fingerprint of the agent that made the last proof. */
+    provenBy: `${DOMAIN}/proven-by`,
+    /** Boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
+    provenBoot: `${DOMAIN}/proven-boot`,
+    /** Boot ID of the node while gVisor fails, else absent; a failure of another boot says nothing of this one. */
+    failedBoot: `${DOMAIN}/failed-boot`,
+  },
+  /** Keys of additional handlers, whose name follows; see {@link handlerKey}. */
+  prefixes: {
+    /** Label, "true" on nodes where the handler is proven. */
+    ready: `${DOMAIN}/ready-`,
+    /** Annotation with the boot ID at the handler's last proof. */
+    provenBoot: `${DOMAIN}/proven-boot-`,
+  },
+  taint: `${DOMAIN}/not-ready`,
+  /** A label that the admission policy refuses, to test that the policy is in force. */
+  refused: `${DOMAIN}/unguarded`,
+} as const;
+
+/** Whether the key of a label or an annotation is of the agents' domain. */
+export function isOwnKey(key: string): boolean {
+  return key.startsWith(`${DOMAIN}/`);
+}
+
+/** The key of an additional handler. */
+export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string): string {
+  return `${OWN_KEYS.prefixes[kind]}${handler}`;
+}
+
+/** The keys of a handler's label and of the boot of its last proof; undefined is the main handler. */
+export function keysOf(handler: string | undefined): { readonly ready: string; readonly provenBoot: string } {
+  return handler === undefined
+    ? { ready: OWN_KEYS.labels.ready, provenBoot: OWN_KEYS.annotations.provenBoot }
+    : { ready: handlerKey('ready', handler), provenBoot: handlerKey('provenBoot', handler) };
+}
+
+/** The additional handlers of which a Node has labels, with the values of these. */
+export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
+  const { ready } = OWN_KEYS.prefixes;
+  const own = Object.entries(labels).filter(([key]) => key.startsWith(ready));
+  return new Map(own.map(([key, value]) => [key.slice(ready.length), value]));
+}
+
+/** The additional handlers of which a Node records that they were ever proven. */
+export function handlersProvenOnce({ annotations = {} }: Partial<NodeMetadata>): readonly string[] {
+  const { provenBoot } = OWN_KEYS.prefixes;
+  const own = Object.keys(annotations).filter((key) => key.startsWith(provenBoot));
+  return own.map((key) => key.slice(provenBoot.length));
+}
+
+/** A Node condition as in the API. */
+export type Condition = {
+  readonly type: string;
+  readonly status: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly lastHeartbeatTime: string;
+  readonly lastTransitionTime: string;
+};
+
+/** A Node taint as in the API. */
+export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
+
+/** The part of a Node's metadata that agents use. */
+export type NodeMetadata = {
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  readonly labels?: Texts;
+  readonly annotations?: Texts;
+};
+
+/** The part of a Node that agents use. */
+export type NodeObject = {
+  readonly metadata: NodeMetadata;
+  readonly spec?: { readonly taints?: readonly Taint[] };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly nodeInfo?: { readonly bootID?: string };
+  };
+};
+
+type Texts = Readonly<Record<string, string>>;
+
+/** Type of the condition that agents write. */
+export const CONDITION = 'GVisorReady';
+
+/** What the Node currently says about gVisor, as part of /report. */
+export type NodeWrites = {
+  /** The agent's labels. */
+  readonly labels: Texts;
+  readonly condition?: Condition;
+  readonly tainted: boolean;
+  /** Why the agent cannot write, or is not Ready. */
+  readonly problem?: string;
+};
+
+/**
+ * Whether a Node should run gVisor; undefined where no agent has judged that. A node that is labelled `ready`, or was ever
+ * proven, is expected whatever its label `expected` says: a node that was taken over must not hide that it is broken.
+ */
+export function isExpected({ labels = {}, annotations = {} }: Partial<NodeMetadata>): boolean | undefined {
+  const { ready, expected } = OWN_KEYS.labels;
+  if (labels[ready] === 'true' || annotations[OWN_KEYS.annotations.provenBy] !== undefined) return true;
+  const value = labels[expected];
+  return value === 'true' || value === 'false' ? value === 'true' : undefined;
+}
+
+/** One value that a Node should have; `null` means absent. */
+export type DesiredEntry = {
+  readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
+  readonly key: string;
+  readonly value: string | null;
+};
+
+/** A {@link DesiredEntry}. */
+export function entry(part: DesiredEntry['part'], key: string, value: string | null): DesiredEntry {
+  return { part, key, value };
+}
+
+/** The boot ID that the kubelet reports, if it is another than this agent's. */
+export function otherBoot({ status }: NodeObject, boot: string): string | undefined {
+  const reported = status?.nodeInfo?.bootID ?? '';
+  return reported === '' || reported === boot ? undefined : reported;
+}
+
+/** Extracts {@link NodeWrites} from a Node; empty if the Node is unknown. */
+export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
+  const { labels = {} } = node?.metadata ?? {};
+  const keys: readonly string[] = Object.values(OWN_KEYS.labels);
+  const own = Object.entries(labels).filter(
+    ([key]) => keys.includes(key) || key.startsWith(OWN_KEYS.prefixes.ready),
+  );
+  const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
+  return {
+    labels: Object.fromEntries(own),
+    tainted: node?.spec?.taints?.some((taint) => isOwn(taint, OWN_KEYS.taint)) ?? false,
+    ...(condition === undefined ? {} : { condition }),
+    ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+/** The current value of an entry. */
+export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: DesiredEntry): string | null {
+  if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
+  if (part !== 'condition') return metadata[part]?.[key] ?? null;
+  const condition = status?.conditions?.find(({ type }) => type === key);
+  return condition === undefined ? null : `${condition.status} ${condition.reason}`;
+}
+
+/**
+ * The strategic merge patch of a Node's status for labels, annotations and the condition; undefined if nothing differs. A
+ * status write may carry labels, so that label and condition change together.
+ * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
+ */
+export function statusPatch(
+  differences: readonly DesiredEntry[],
+  condition: Condition | { readonly $patch: 'delete'; readonly type: string } | undefined,
+): object | undefined {
+  const texts = (part: 'labels' | 'annotations') => {
+    const entries = differences.filter((entry) => entry.part === part);
+    return entries.length === 0 ? {} : { [part]: Object.fromEntries(entries.map((e) => [e.key, e.value])) };
+  };
+  const metadata = { ...texts('labels'), ...texts('annotations') };
+  if (Object.keys(metadata).length === 0 && condition === undefined) return undefined;
+  return { metadata, ...(condition === undefined ? {} : { status: { conditions: [condition] } }) };
+}
+
+/**
+ * The merge patch of a Node for the taint among these differences; undefined if there is none. A patch replaces the whole
+ * list of taints, so it is bound to the version of the Node that was read.
+ */
+export function taintPatch(
+  { metadata: { resourceVersion }, spec }: NodeObject,
+  differences: readonly DesiredEntry[],
+): object | undefined {
+  const taint = differences.find(({ part }) => part === 'taint');
+  if (taint === undefined) return undefined;
+  const others = (spec?.taints ?? []).filter((each) => !isOwn(each, taint.key));
+  const taints = taint.value === null ? others : [...others, { key: taint.key, effect: taint.value }];
+  return { metadata: { resourceVersion }, spec: { taints } };
+}
+
+/** Maximum length of the condition's message: `kubectl describe node` prints it on one line. */
+export const MAX_CONDITION_MESSAGE = 512;
+
+/**
+ * The condition for a verdict, its message ending with the remedy. `lastTransitionTime` changes with the status only; the
+ * heartbeat is the time of the write, and nothing is written for the heartbeat alone.
+ */
+export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
+  const { status, reason } = verdict;
+  const old = node.status?.conditions?.find(({ type }) => type === CONDITION);
+  const kept = old?.status === status ? old.lastTransitionTime : undefined;
+  const lastHeartbeatTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const lastTransitionTime = kept || lastHeartbeatTime;
+  const message = messageOf(verdict);
+  return { type: CONDITION, status, reason, message, lastHeartbeatTime, lastTransitionTime };
+}
+
+function messageOf({ status, reason, message }: Verdict): string {
+  const advice = status === 'True' ? '' : `. What to do: ${REASONS[reason].remedy}`;
+  return truncateMiddle(shortIds(message).replace(/\.$/, ''), MAX_CONDITION_MESSAGE - advice.length) + advice;
+}
+
+/**
+ * Whether `a` is an older version of the same object than `b`.
+ * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions (comparable since 1.35)
+ */
+export function isOlder(a: NodeMetadata, b: NodeMetadata): boolean {
+  const [one, other] = [a.resourceVersion, b.resourceVersion];
+  return one.length === other.length ? one < other : one.length < other.length;
+}
+
+function isOwn(taint: Taint, key: string): boolean {
+  return taint.key === key && taint.effect === 'NoSchedule';
+}

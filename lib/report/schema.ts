@@ -1,0 +1,195 @@
+import type { Evidence } from '../node/checks/finding.ts';
+import type { Installation } from '../node/host/installation.ts';
+import type { PodCounts } from '../node/pods/pod.ts';
+import {
+  MAX_PROBLEMS,
+  type RestartSafety,
+  type SandboxesReport,
+  type SandboxProblem,
+} from '../node/sandboxes/problem.ts';
+import { HEADLINES, PROOF_TONES } from './format.ts';
+import type { Condition, NodeWrites } from './node-object.ts';
+import type { HandlerReport, Status, Transition } from './report.ts';
+import type { Verdict } from './verdict.ts';
+
+/** Whether a value has a shape. */
+type Guard = (value: unknown) => boolean;
+/** A guard for each field of a type, so that the compiler asks for one where a field is added. */
+type Guards<T> = { readonly [Field in keyof T]-?: Guard };
+
+export const text: Guard = (value) => typeof value === 'string';
+export const number: Guard = (value) => Number.isFinite(value);
+const boolean: Guard = (value) => typeof value === 'boolean';
+const oneOf =
+  (values: readonly unknown[]): Guard =>
+  (value) =>
+    values.includes(value);
+export const absentOr =
+  (guard: Guard): Guard =>
+  (value) =>
+    value === undefined || guard(value);
+export const list =
+  (guard: Guard, maxLength = Number.POSITIVE_INFINITY): Guard =>
+  (value) =>
+    Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
+export const object =
+  <T>(guards: Guards<T>): Guard =>
+  (value) =>
+    typeof value === 'object' &&
+    value !== null &&
+    Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
+const texts: Guard = (value) =>
+  typeof value === 'object' && value !== null && list(text, 64)(Object.values(value));
+
+const VERDICT: Guards<Verdict> = {
+  status: oneOf(Object.keys(HEADLINES)),
+  reason: text,
+  message: text,
+  tolerated: absentOr(boolean),
+};
+const TRANSITION = object<Transition>({ ...VERDICT, at: text });
+const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
+const FINDING = object({
+  check: text,
+  status: oneOf(['pass', 'fail', 'unknown', 'skipped']),
+  reason: absentOr(text),
+  severity: absentOr(text),
+  message: text,
+  where: absentOr(text),
+  evidence: absentOr(list(EVIDENCE, 64)),
+  durationMs: number,
+});
+const FAULT = object({ reason: text });
+const PROOF = object({ kind: oneOf(Object.keys(PROOF_TONES)), message: text });
+const PROVEN = object({
+  bootMs: number,
+  teardownMs: number,
+  witness: object({ pid: number, argv: list(text, 256) }),
+});
+const NODE_WRITES = object<NodeWrites>({
+  labels: texts,
+  condition: absentOr(
+    object<Condition>({
+      type: text,
+      status: text,
+      reason: text,
+      message: text,
+      lastHeartbeatTime: text,
+      lastTransitionTime: text,
+    }),
+  ),
+  tainted: boolean,
+  problem: absentOr(text),
+});
+/** People copy these ids and PIDs into commands. */
+const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
+const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+export const SANDBOXES = object<SandboxesReport>({
+  at: text,
+  stale: boolean,
+  problems: list(
+    object<SandboxProblem>({
+      reason: text,
+      message: text,
+      namespace: absentOr(text),
+      name: absentOr(text),
+      uid: absentOr(text),
+      sandbox: id,
+      pids: list(count, 1_024),
+      since: text,
+      ageSeconds: number,
+    }),
+    MAX_PROBLEMS,
+  ),
+  total: count,
+  restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
+});
+/** As the agent takes releases, steps and reasons from the installer's journal. */
+const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
+export const INSTALLATION = object<Installation>({
+  installed: absentOr(word),
+  pending: absentOr(
+    object<NonNullable<Installation['pending']>>({
+      release: word,
+      step: word,
+      since: text,
+      removes: absentOr(boolean),
+      interrupted: boolean,
+    }),
+  ),
+  failure: absentOr(
+    object<NonNullable<Installation['failure']>>({
+      release: word,
+      step: word,
+      reason: absentOr(word),
+      message: text,
+      at: text,
+    }),
+  ),
+});
+const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count });
+const HANDLER_REPORT: Guards<HandlerReport> = {
+  handler: text,
+  verdict: object(VERDICT),
+  expected: absentOr(boolean),
+  evaluation: object<Status['evaluation']>({
+    verdict: object(VERDICT),
+    at: text,
+    trigger: text,
+    durationMs: number,
+  }),
+  findings: list((value) => FINDING(value) && (isOk(value) || FAULT(value)), 64),
+  proof: (value) => PROOF(value) && (isProven(value) ? PROVEN : FAULT)(value),
+  provenAt: absentOr(text),
+  facts: texts,
+  history: list(TRANSITION, 128),
+};
+const STATUS = object<Status>({
+  ...HANDLER_REPORT,
+  version: text,
+  node: text,
+  handlers: absentOr(list(object(HANDLER_REPORT), 16)),
+  installation: absentOr(INSTALLATION),
+  nodeWrites: absentOr(NODE_WRITES),
+  pods: () => true, // never shown
+  podCounts: absentOr(POD_COUNTS),
+  sandboxes: absentOr(SANDBOXES),
+});
+
+/** The part of a report that says what its agent has published. */
+const PUBLISHED = object({
+  node: text,
+  verdict: object(VERDICT),
+  handlers: absentOr(list(object({ handler: text, verdict: object(VERDICT) }), 16)),
+  nodeWrites: absentOr(object({ problem: absentOr(text) })),
+});
+
+const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);
+const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'proven';
+
+/** Whether a value is an agent's report, within limits: a compromised node may send anything. */
+export function isStatus(value: unknown): value is Status {
+  return STATUS(value);
+}
+
+/** Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too. */
+export function isPublished(
+  value: unknown,
+): value is Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'> {
+  return PUBLISHED(value);
+}
+
+/** Whether a value is the part of a report about the installer, within the same limits. */
+export function isInstallation(value: unknown): value is Installation {
+  return INSTALLATION(value);
+}
+
+/** Whether a value is the part of a report that counts pods. */
+export function isPodCounts(value: unknown): value is PodCounts {
+  return POD_COUNTS(value);
+}
+
+/** Whether a value is the part of a report about sandboxes, within the same limits. */
+export function isSandboxes(value: unknown): value is SandboxesReport {
+  return SANDBOXES(value);
+}

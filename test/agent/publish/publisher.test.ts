@@ -1,0 +1,838 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { isExpected, OWN_KEYS } from '../../../lib/report/node-object.ts';
+import { refusedWith, statusObject } from '../../lib/kube/fake-api-server.ts';
+import type { FakeCondition, FakeNode } from '../fake-node-object.ts';
+import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
+import {
+  BOOT,
+  BROKEN_REPORT,
+  DRY_RUN,
+  publisherOf,
+  READ,
+  READY_REPORT,
+  RESTORED,
+  readyPublisher,
+  WRITE,
+  WRITE_TAINT,
+  waitUntil,
+  watched,
+} from './publisher-of.ts';
+
+const { ready: LABEL, platform: PLATFORM, expected: EXPECTED } = OWN_KEYS.labels;
+const { provenBy: PROVEN_BY, provenBoot: PROVEN_BOOT } = OWN_KEYS.annotations;
+const OLD_BOOT = 'boot-1';
+const UNKNOWN = reportOf({ verdict: verdictOf('Unknown', 'ContainerdUnreachable') });
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+const READY_NODE = {
+  labels: {
+    [`${DOMAIN}/ready`]: 'true',
+    [`${DOMAIN}/runsc-version`]: 'release-20260223.0',
+    [`${DOMAIN}/platform`]: 'systrap',
+    [`${DOMAIN}/expected`]: 'true',
+  },
+  annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+a', [`${DOMAIN}/proven-boot`]: BOOT },
+};
+const CONDITION = { type: 'GVisorReady', status: 'True', reason: 'SandboxProven' };
+/** A node without a part of gVisor. */
+const BARE = reportOf({
+  expected: false,
+  verdict: verdictOf('False', 'HandlerNotConfigured'),
+});
+const FORBIDDEN = refusedWith(403, 'nodes "node-1" is forbidden: no');
+
+describe('NodePublisher', () => {
+  it('writes labels and condition in one request, and later only differences', async (t) => {
+    const { server, publish } = await publisherOf(t);
+    await publish(READY_REPORT);
+    assert.deepEqual(server.requests.splice(0), [READ, DRY_RUN, WRITE]);
+    const { labels, annotations, taints, conditions } = server.node;
+    assert.deepEqual({ labels, annotations, taints }, { ...READY_NODE, taints: [] });
+    const at = '2026-03-01T10:00:00Z';
+    const times = { lastHeartbeatTime: at, lastTransitionTime: at };
+    assert.deepEqual(conditions, [{ ...CONDITION, message: 'SandboxProven', ...times }]);
+    await publish(reportOf({ facts: { ...READY_REPORT.facts, platform: 'kvm' } }));
+    assert.deepEqual(server.bodies.at(-1), { metadata: { labels: { [PLATFORM]: 'kvm' } } });
+    await publish(BROKEN_REPORT);
+    assert.deepEqual(server.requests, [WRITE, WRITE]);
+  });
+
+  it('writes nothing if the Node is in its desired state, and restores it', async (t) => {
+    const { server, publisher, logged, isReady } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { ...READY_NODE.labels, other: 'label' };
+      node.annotations = { ...READY_NODE.annotations };
+      node.conditions = [{ ...CONDITION, message: 'before', lastTransitionTime: '2026-01-01T00:00:00Z' }];
+    });
+    publisher.publish(READY_REPORT);
+    await isReady();
+    assert.deepEqual(server.requests, [READ, DRY_RUN]);
+    assert.equal(server.node.labels.other, 'label');
+    server.node.change(({ labels }) => delete labels[LABEL]);
+    await logged(RESTORED);
+  });
+
+  it('writes only the latest report after an outage', async (t) => {
+    const { server, publisher, logged, waits } = await publisherOf(t);
+    server.script.push(refusedWith(503, 'apiserver is shutting down'));
+    publisher.publish(READY_REPORT);
+    await logged('cannot write the node');
+    for (const report of [BROKEN_REPORT, READY_REPORT, BROKEN_REPORT]) publisher.publish(report);
+    assert.deepEqual(server.requests.splice(0), [READ]);
+    waits[0]?.end();
+    await logged('node written');
+    assert.deepEqual(server.requests, [READ, WRITE]);
+    assert.equal(server.node.labels[LABEL], 'false');
+  });
+
+  it('honours Retry-After, and otherwise backs off to 30 s', async (t) => {
+    const { server, publisher, logged, retry, pauses } = await publisherOf(t);
+    server.script.push(refusedWith(429, 'slow down', { 'retry-after': '7' }));
+    server.script.push(...Array(8).fill(refusedWith(500, 'broken')));
+    publisher.publish(READY_REPORT);
+    for (let failure = 0; failure < 9; failure++) await retry();
+    await logged('node written');
+    assert.deepEqual(pauses(), [7.875, 1, 2, 4, 8, 16, 30, 30, 30]);
+  });
+
+  const MODIFIED = 'Operation cannot be fulfilled on nodes "node-1": the object has been modified';
+  const DENIED = 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request';
+  for (const [what, response, error] of [
+    ['409', refusedWith(409, MODIFIED), `PATCH /api/v1/nodes/node-1/status: 409 ${MODIFIED}`],
+    ['403', refusedWith(403, DENIED), `PATCH /api/v1/nodes/node-1/status: 403 ${DENIED}`],
+    ['response that is no JSON', { status: 200, body: 'not json' }, undefined],
+    [
+      'response that is no Node',
+      { status: 200, body: '{}' },
+      '/api/v1/nodes/node-1: the response is not a Node',
+    ],
+  ] as const) {
+    it(`logs a ${what}, reads the Node and retries`, async (t) => {
+      const { server, publisher, logged, retry } = await readyPublisher(t);
+      server.script.push(response);
+      publisher.publish(BROKEN_REPORT);
+      const message = await retry();
+      if (error !== undefined) assert.equal(message, error);
+      await logged('node written');
+      assert.deepEqual(server.requests, [WRITE, READ, WRITE]);
+      assert.equal(server.node.labels[LABEL], 'false');
+    });
+  }
+
+  it('stops when aborted, and keeps the label', async (t) => {
+    const { server, publisher, logged, stop, done } = await readyPublisher(t);
+    server.script.push(refusedWith(500, 'broken'));
+    publisher.publish(BROKEN_REPORT);
+    await logged('cannot write the node');
+    stop.abort();
+    await done;
+    assert.equal(server.node.labels[LABEL], 'true');
+  });
+
+  it('has the state of the Node, and the error of a write', async (t) => {
+    const { server, publish, publisher, isReady } = await publisherOf(t);
+    assert.deepEqual(publisher.nodeWrites, { labels: {}, tainted: false });
+    await publish(READY_REPORT);
+    await isReady();
+    const { labels, conditions } = server.node;
+    assert.deepEqual(publisher.nodeWrites, { labels, condition: conditions[0], tainted: false });
+    server.node.exists = false;
+    server.script.push(refusedWith(404, 'not found'));
+    publisher.publish(BROKEN_REPORT);
+    const problem = () => publisher.nodeWrites.problem;
+    await waitUntil('the reason', () => problem()?.startsWith('there is no Node "node-1"'));
+  });
+});
+
+const RBAC = 'nodes "node-1" is forbidden: User "a" cannot patch resource "nodes/status" in API group ""';
+
+describe('additional handlers', () => {
+  const KVM = `${DOMAIN}/ready-kvm`;
+  const KVM_BOOT = `${DOMAIN}/proven-boot-kvm`;
+  const kvmReport = (verdict = PROVEN_VERDICT) => reportOf({ handler: 'kvm', verdict });
+  const BROKEN_KVM = kvmReport(verdictOf('False', 'ShimNotFound'));
+
+  it('have labels of their own, which a broken one loses alone', async (t) => {
+    const { server, publisher, publish, logged, changed, nodes } = await publisherOf(t, {
+      handlers: ['runsc', 'kvm'],
+    });
+    await publish(READY_REPORT);
+    const { labels, annotations, conditions } = server.node;
+    const condition = { ...conditions[0] };
+    publisher.publish(kvmReport());
+    await logged('node written');
+    assert.deepEqual([labels[KVM], annotations[KVM_BOOT]], ['true', BOOT]);
+    publisher.publish(BROKEN_KVM);
+    await logged('node written');
+    const { ready, provenBoot } = { ready: labels[KVM], provenBoot: annotations[KVM_BOOT] };
+    assert.deepEqual([ready, provenBoot, labels[LABEL]], ['false', BOOT, 'true']);
+    assert.deepEqual([conditions, publisher.unready], [[condition], undefined]);
+    assert.deepEqual(publisher.nodeWrites.labels, { ...READY_NODE.labels, [KVM]: 'false' });
+    await waitUntil('the events', () => changed.length === 3);
+    assert.deepEqual(
+      changed.map(([reason]) => reason),
+      ['SandboxProven', 'SandboxProven', 'ShimNotFound'],
+    );
+    assert.equal(nodes.get('kvm')?.provenOnce, true);
+  });
+
+  it('keep their labels when the main one is broken', async (t) => {
+    const { server, publisher, publish, logged } = await publisherOf(t, { handlers: ['runsc', 'kvm'] });
+    publisher.publish(kvmReport());
+    await logged('node written');
+    assert.deepEqual(server.node.conditions, [], 'the main one has no verdict yet');
+    await publish(BROKEN_REPORT);
+    assert.deepEqual([server.node.labels[LABEL], server.node.labels[KVM]], ['false', 'true']);
+  });
+
+  it('are granted no label while no policy is in force, and withdrawn all the same', async (t) => {
+    const { server, publisher, publish, waits, pause, logged } = await publisherOf(
+      t,
+      { handlers: ['runsc', 'kvm', 'debug'] },
+      (unguarded) => {
+        unguarded.guarded = false;
+        unguarded.node.labels = { [`${DOMAIN}/ready-debug`]: 'true' };
+      },
+    );
+    publisher.publish(kvmReport());
+    publisher.publish({ ...BROKEN_KVM, handler: 'debug' });
+    await publish(BROKEN_REPORT);
+    const { labels, annotations } = server.node;
+    const seen = [labels[KVM], annotations[KVM_BOOT], labels[`${DOMAIN}/ready-debug`]];
+    assert.deepEqual(seen, ['false', undefined, 'false']);
+    server.guarded = true;
+    (await pause(5_000)).end();
+    await logged('node written');
+    assert.equal(labels[KVM], 'true');
+    assert.equal(waits.length, 1);
+  });
+});
+
+describe('the guard of the label', () => {
+  it('withholds the label while no policy is in force, retries every 5 s, and logs it once', async (t) => {
+    const { server, publisher, logged, pause, waits, isReady } = await publisherOf(t);
+    server.guarded = false;
+    publisher.publish(READY_REPORT);
+    await logged('not ready: the rollout waits');
+    assert.match(publisher.unready ?? '', /^WritesUnguarded: /);
+    const { labels, conditions } = server.node;
+    assert.deepEqual([labels[LABEL], conditions[0]?.reason], ['false', 'WritesUnguarded']);
+    for (const index of [0, 1]) {
+      const { ms, end } = await pause(5_000, index);
+      assert.equal(ms, 5_000);
+      server.guarded = index === 1;
+      end();
+    }
+    await logged('node written');
+    assert.equal(labels[LABEL], 'true');
+    await isReady();
+    assert.equal(waits.length, 2);
+  });
+
+  it('keeps an existing label while no policy is in force, and the agent is not Ready', async (t) => {
+    const { server, publisher } = await publisherOf(t, {}, (unguarded) => {
+      unguarded.guarded = false;
+      unguarded.node.labels = { [LABEL]: 'true' };
+    });
+    publisher.publish(READY_REPORT);
+    await waitUntil('the reason', () => publisher.unready?.startsWith('WritesUnguarded: '));
+    assert.equal(server.node.labels[LABEL], 'true');
+  });
+
+  it('is asked for once with each new proof, and the agent is not Ready once it is gone', async (t) => {
+    const { server, publisher, pause, isReady } = await readyPublisher(t);
+    const prove = (provenAt: string) => publisher.publish({ ...READY_REPORT, provenAt });
+    const asked = (times: number) => waitUntil('the question', () => server.requests.length >= times);
+    prove('10:10');
+    await asked(1);
+    prove('10:10');
+    server.guarded = false;
+    prove('10:20');
+    await waitUntil('the reason', () => publisher.unready?.startsWith('WritesUnguarded: '));
+    assert.deepEqual(server.requests, [DRY_RUN, DRY_RUN]);
+    assert.equal(server.node.labels[LABEL], 'true');
+    server.guarded = true;
+    (await pause(5_000)).end();
+    await isReady();
+  });
+
+  it('stays as it was answered where a later question is refused, and nothing waits for that', async (t) => {
+    const { server, publisher, publish, logged } = await readyPublisher(t);
+    server.script.push(refusedWith(429, 'too many requests'));
+    publisher.publish({ ...READY_REPORT, provenAt: '10:10' });
+    await logged('cannot ask whether an admission policy limits this agent');
+    assert.equal(publisher.unready, undefined);
+    await publish(BROKEN_REPORT);
+  });
+
+  const WEBHOOK = 'admission webhook "a.example" denied the request: no labels';
+  for (const [what, response] of [
+    ['the right is missing', refusedWith(403, RBAC)],
+    ['the API server is overloaded', refusedWith(429, 'too many requests')],
+    ['another policy refuses', refusedWith(422, WEBHOOK)],
+    ['the API server fails', refusedWith(500, 'internal error')],
+  ] as const) {
+    it(`withholds the label, and withdraws none, if the dry run is inconclusive because ${what}`, async (t) => {
+      const { server, publisher, logged, pause } = await publisherOf(t, {}, ({ node, script }) => {
+        node.labels[LABEL] = 'true';
+        script.push({ status: 200, body: JSON.stringify(node.whole) }, response);
+      });
+      publisher.publish(READY_REPORT);
+      await logged('cannot write the node');
+      const unready = /^the first verdict is not in the Node yet: PATCH .*dryRun=All: \d+/;
+      assert.match(publisher.unready ?? '', unready);
+      assert.deepEqual(server.requests.splice(0), [READ, DRY_RUN]);
+      assert.deepEqual([server.node.labels[LABEL], server.node.conditions], ['true', []]);
+      (await pause(1)).end();
+      await logged('node written');
+      assert.deepEqual(server.requests, [READ, DRY_RUN, WRITE]);
+      assert.equal(publisher.unready, undefined);
+    });
+  }
+});
+
+describe('a label of another boot', () => {
+  /** A publisher of a Node that was proven in one boot, while the kubelet reports another. */
+  const rebooted = (t: TestContext, proven: string, reported: string) =>
+    publisherOf(t, {}, ({ node }) => {
+      node.labels = { [LABEL]: 'true' };
+      node.annotations = { [PROVEN_BY]: '0.1.0+a', [PROVEN_BOOT]: proven };
+      node.conditions = [{ ...CONDITION, message: 'before' }];
+      node.bootID = reported;
+    });
+
+  it('is withdrawn before the first report, and granted again with a proof', async (t) => {
+    const { server, logged, publish, publisher, events, isReady } = await rebooted(t, OLD_BOOT, BOOT);
+    const { node } = server;
+    await logged('node written');
+    assert.deepEqual([node.labels[LABEL], node.annotations[PROVEN_BOOT]], ['false', OLD_BOOT]);
+    const { status, reason, message = '' } = node.conditions[0] ?? {};
+    assert.deepEqual([status, reason], ['Unknown', 'NodeRebooted']);
+    const why =
+      /^gVisor was proven in the boot boot-1, and not yet in the present one, boot-2\. What to do: Wait/;
+    assert.match(message, why);
+    assert.equal(publisher.unready, 'no verdict has been published yet');
+    await publish(READY_REPORT);
+    assert.deepEqual([node.labels[LABEL], node.annotations], ['true', READY_NODE.annotations]);
+    await isReady();
+    assert.deepEqual(events(), ['NodeRebooted', 'SandboxProven']);
+  });
+
+  it('stays if the boot is the same', async (t) => {
+    const { server, publisher } = await rebooted(t, BOOT, BOOT);
+    const { node, requests } = server;
+    await watched(server);
+    await waitUntil('the Node to be read', () => requests.length > 0);
+    node.change(({ labels }) => Object.assign(labels, { other: 'label' }));
+    publisher.publish(UNKNOWN);
+    await waitUntil('the report to be written', () => node.labels[LABEL] === 'false');
+    assert.deepEqual(requests, [READ, WRITE]);
+  });
+
+  it('is granted, and the agent Ready, only once the kubelet reports the same boot', async (t) => {
+    const { server, logged, publisher, isReady } = await rebooted(t, OLD_BOOT, OLD_BOOT);
+    const { node } = server;
+    await watched(server);
+    await logged('node written');
+    publisher.publish(READY_REPORT);
+    const { unready } = await logged('not ready: the rollout waits');
+    assert.equal(unready, 'gVisor was proven in the boot boot-2, but the kubelet reports the boot boot-1');
+    assert.equal(node.labels[LABEL], 'false');
+    node.change((changing) => Object.assign(changing, { bootID: BOOT }));
+    await logged('node written');
+    assert.deepEqual([node.labels[LABEL], node.annotations[PROVEN_BOOT]], ['true', BOOT]);
+    await isReady();
+  });
+
+  it('is not contested with the controller when the kubelet reports another boot', async (t) => {
+    const { server, logged, publish } = await publisherOf(t, {}, ({ node }) => {
+      node.bootID = BOOT;
+    });
+    const { node } = server;
+    await watched(server);
+    await publish(READY_REPORT);
+    node.change((changing) => {
+      changing.bootID = OLD_BOOT;
+      changing.labels[LABEL] = 'false';
+      changing.conditions = [{ ...CONDITION, status: 'Unknown', reason: 'NodeRebooted', message: 'm' }];
+    });
+    await logged('not ready: the rollout waits');
+    const granted = server.bodies.filter(({ metadata }) => metadata?.labels?.[LABEL] === 'true');
+    assert.deepEqual([node.labels[LABEL], granted.length], ['false', 1]);
+  });
+});
+
+describe('the label expected', () => {
+  it('is "false" on a bare node, in the write of the verdict, and written once', async (t) => {
+    const { server, publish, publisher, isReady } = await publisherOf(t);
+    await watched(server);
+    await publish(BARE);
+    assert.deepEqual(server.requests.splice(0), [READ, WRITE]);
+    assert.equal(server.node.labels[EXPECTED], 'false');
+    publisher.publish({ ...BARE });
+    await isReady();
+    assert.deepEqual(server.requests, []);
+  });
+
+  it('is never "false" while a label that was set by hand is withdrawn', async (t) => {
+    const seen: (readonly (string | undefined)[])[] = [];
+    const { server, publish } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { [LABEL]: 'true' };
+      const { onChange } = node;
+      node.onChange = (type) => {
+        seen.push([node.labels[LABEL], node.labels[EXPECTED]]);
+        onChange(type);
+      };
+    });
+    await watched(server);
+    await publish(BARE);
+    await waitUntil('the label', () => server.node.labels[EXPECTED] === 'false');
+    assert.deepEqual(seen, [
+      ['false', undefined],
+      ['false', 'false'],
+    ]);
+  });
+});
+
+describe('isExpected', () => {
+  for (const [labels, annotations, expected] of [
+    [{}, {}, undefined],
+    [{ [EXPECTED]: 'true' }, {}, true],
+    [{ [EXPECTED]: 'false' }, {}, false],
+    [{ [EXPECTED]: 'constructor' }, {}, undefined],
+    [{ [EXPECTED]: 'false', [LABEL]: 'false' }, {}, false],
+    [{ [EXPECTED]: 'false', [LABEL]: 'true' }, {}, true],
+    [{ [EXPECTED]: 'false' }, { [PROVEN_BY]: '' }, true],
+    [{ [LABEL]: 'false' }, {}, undefined],
+  ] as const)
+    it(`is ${expected} with ${JSON.stringify({ labels, annotations })}`, () =>
+      assert.equal(isExpected({ labels, annotations }), expected));
+});
+
+describe('a rollout', () => {
+  /** A publisher of a Node that another agent proved. */
+  const provenByAnother = (t: TestContext) =>
+    publisherOf(t, {}, ({ node }) => {
+      node.annotations[PROVEN_BY] = '0.0.9+c';
+    });
+
+  it('waits if a node that another agent proved is not ready, and the verdict is written', async (t) => {
+    const { server, publisher, publish, logged, isReady } = await provenByAnother(t);
+    const { labels, annotations } = server.node;
+    await watched(server);
+    assert.equal(publisher.unready, 'no verdict has been published yet');
+    await publish(BROKEN_REPORT);
+    const { unready } = await logged('not ready: the rollout waits');
+    assert.equal(unready, publisher.unready);
+    assert.deepEqual([labels[LABEL], annotations[PROVEN_BY]], ['false', '0.0.9+c']);
+    await publish(reportOf({ verdict: verdictOf('False', 'RunscNotFound') }));
+    await waitUntil('the reason', () => publisher.unready?.includes('says RunscNotFound'));
+    await publish(READY_REPORT);
+    await isReady();
+    assert.equal(annotations[PROVEN_BY], '0.1.0+a');
+    await publish(BROKEN_REPORT);
+    await waitUntil('the proof to be withdrawn', () => annotations[PROVEN_BY] === '');
+    assert.equal(publisher.unready, undefined);
+  });
+
+  it('has the new agent write its own sentence, without an event', async (t) => {
+    const { server, publish, events } = await publisherOf(t, {}, ({ node }) => {
+      node.labels = { ...READY_NODE.labels };
+      node.annotations = { [PROVEN_BY]: '0.0.9+c', [PROVEN_BOOT]: BOOT };
+      node.conditions = [{ ...CONDITION, message: 'a sandbox of handler "another"' }];
+    });
+    await publish(READY_REPORT);
+    assert.deepEqual([server.node.conditions[0]?.message, events()], ['SandboxProven', []]);
+  });
+
+  it('continues once the annotation is removed', async (t) => {
+    const { server, publisher, publish, isReady } = await provenByAnother(t);
+    await watched(server);
+    await publish(BROKEN_REPORT);
+    await waitUntil('the guard', () => publisher.unready?.startsWith('the node was proven by'));
+    server.node.change(({ annotations }) => delete annotations[PROVEN_BY]);
+    await isReady();
+    assert.equal(server.node.labels[LABEL], 'false');
+  });
+
+  it('reports from the Node whether gVisor was ever proven, until the annotation is removed', async (t) => {
+    const reported: boolean[] = [];
+    const { server, publisher, publish } = await publisherOf(t, {
+      onNode: (_, { provenOnce }) => reported.push(provenOnce),
+    });
+    const { node } = server;
+    await watched(server);
+    await publish(BROKEN_REPORT);
+    await waitUntil('the Node to be read', () => reported.at(-1) === false);
+    await publish(READY_REPORT);
+    await waitUntil('the proof', () => reported.at(-1) === true);
+    await publish(BROKEN_REPORT);
+    await waitUntil('the withdrawal', () => node.annotations[PROVEN_BY] === '');
+    assert.deepEqual([reported.at(-1), publisher.unready], [true, undefined]);
+    node.change(({ annotations }) => delete annotations[PROVEN_BY]);
+    await waitUntil('the removal to be reported', () => reported.at(-1) === false);
+    assert.equal(node.annotations[PROVEN_BY], undefined);
+  });
+
+  it('waits while the first verdict cannot be written, and reports why', async (t) => {
+    const { server, publisher, logged, waits, isReady } = await publisherOf(t);
+    server.script.push(refusedWith(403, 'no'));
+    publisher.publish(READY_REPORT);
+    await logged('cannot write the node');
+    assert.match(publisher.unready ?? '', /^the first verdict is not in the Node yet: GET \S+ 403 no$/);
+    waits[0]?.end();
+    await isReady();
+  });
+});
+
+/** A proof with a label that is not in the Node yet. */
+const ON_KVM = reportOf({ ...READY_REPORT, facts: { ...READY_REPORT.facts, platform: 'kvm' } });
+
+/** A publisher that has written once, and then failed this many times, `everyMs` apart. */
+async function failing(t: TestContext, everyMs: number, times: number, report = ON_KVM) {
+  const all = await readyPublisher(t);
+  all.server.script.push(...Array(times).fill(FORBIDDEN));
+  all.publisher.publish(report);
+  const unreadyTexts: (string | undefined)[] = [];
+  for (let index = 0; index < times; index++) {
+    const { end } = await all.pause(1, index);
+    unreadyTexts.push(all.publisher.unready);
+    all.clock.nowMs += everyMs;
+    if (index < times - 1) end();
+  }
+  return { ...all, unreadyTexts };
+}
+
+describe('an outage of writes', () => {
+  const READ_FAILS = 'GET /api/v1/nodes/node-1: 403 nodes "node-1" is forbidden: no';
+
+  it('makes the agent unready after five minutes, until a write succeeds, and is logged once', async (t) => {
+    const { unreadyTexts, logged, retry, server, isReady } = await failing(t, 75_000, 6);
+    // The first attempt patches; each retry reads the Node first.
+    const texts = [5, 6].map((minutes) => `the Node could not be written for ${minutes} min: ${READ_FAILS}`);
+    assert.deepEqual(unreadyTexts, [...Array(4).fill(undefined), ...texts]);
+    const { level, err } = await logged('not ready: the node could not be written for minutes');
+    assert.deepEqual([level, (err as Error).message], [40, READ_FAILS]);
+    await retry();
+    assert.equal((await logged('the node can be written again')).failedForMs, 450_000);
+    await isReady();
+    assert.equal(server.node.labels[PLATFORM], 'kvm');
+  });
+
+  it('makes the agent unready at once while a label is not withdrawn, and is in the report', async (t) => {
+    const { unreadyTexts, publisher, retry, isReady, server } = await failing(t, 1_000, 2, BROKEN_REPORT);
+    const patch = 'PATCH /api/v1/nodes/node-1/status: 403 nodes "node-1" is forbidden: no';
+    const why = [patch, READ_FAILS].map((error) => `the label is not withdrawn from the Node yet: ${error}`);
+    assert.deepEqual(unreadyTexts, why);
+    assert.equal(publisher.nodeWrites.problem, READ_FAILS);
+    await retry();
+    await isReady();
+    assert.deepEqual([publisher.nodeWrites.problem, server.node.labels[LABEL]], [undefined, 'false']);
+  });
+
+  for (const [what, everyMs, times] of [
+    ['if it is short', 1_000, 8],
+    ['after fewer than five attempts', 300_000, 4],
+  ] as const)
+    it(`leaves the agent ready ${what}`, async (t) => {
+      const { unreadyTexts } = await failing(t, everyMs, times);
+      assert.deepEqual(unreadyTexts, Array(times).fill(undefined));
+    });
+
+  it('ends when the Node is deleted', async (t) => {
+    const { server, logged, waits } = await failing(t, 75_000, 6);
+    server.node.delete();
+    waits.at(-1)?.end();
+    await logged('the node is gone: waiting for it to return');
+    const from = waits.length;
+    server.script.push(FORBIDDEN);
+    server.node.recreate('uid-2');
+    await waitUntil('the pause', () => waits.length > from);
+    assert.equal(waits.at(-1)?.ms, 500);
+    waits.at(-1)?.end();
+    await logged('node written');
+  });
+});
+
+describe('the watched Node', () => {
+  it('is watched as a whole by its name, about an hour at a time', async (t) => {
+    const { server } = await readyPublisher(t);
+    const url = new URL(`https://api${server.watched[0]}`);
+    assert.equal(url.pathname, '/api/v1/nodes');
+    assert.deepEqual(Object.fromEntries(url.searchParams), {
+      fieldSelector: 'metadata.name=node-1',
+      watch: '1',
+      allowWatchBookmarks: 'true',
+      resourceVersion: '0',
+      timeoutSeconds: '3600',
+    });
+    assert.deepEqual(server.accepted, ['application/json']);
+  });
+
+  it('is awaited after its deletion, and labelled again when it is recreated', async (t) => {
+    const { server, logged, publisher, changed } = await readyPublisher(t);
+    server.node.delete();
+    await logged('the node is gone: waiting for it to return');
+    publisher.publish(BROKEN_REPORT);
+    publisher.publish(READY_REPORT);
+    server.node.recreate('uid-2');
+    await logged('node written');
+    assert.deepEqual(server.requests, [READ, WRITE]);
+    assert.equal(server.node.labels[LABEL], 'true');
+    const uids = changed.map(([, uid]) => uid);
+    assert.deepEqual(uids, ['uid-1', 'uid-2']);
+  });
+
+  const unlabel = (node: FakeNode) => node.change(({ labels }) => delete labels[LABEL]);
+  const gone = `${JSON.stringify({ type: 'ERROR', object: statusObject(410, 'too old') })}\n`;
+  for (const [what, end, act, requests, uid] of [
+    ['changed after a watch that ended in time', '', unlabel, [WRITE], 'uid-1'],
+    ['changed after a watch that was too old (410)', gone, unlabel, [WRITE], 'uid-1'],
+    ['recreated between two watches', '', (node: FakeNode) => node.recreate('uid-2'), [READ, WRITE], 'uid-2'],
+    // As after a restore of etcd.
+    [
+      'older in a new watch',
+      '',
+      (node: FakeNode) => node.restore({ [LABEL]: 'false' }, 0),
+      [READ, WRITE],
+      'uid-1',
+    ],
+  ] as const) {
+    it(`is labelled again if it was ${what}`, async (t) => {
+      const { server, logged, pause, changed } = await readyPublisher(t);
+      server.endWatches(end);
+      const { ms, end: wake } = await pause(500);
+      assert.equal(ms, 1_000);
+      act(server.node);
+      wake();
+      await logged('node written');
+      assert.deepEqual(server.requests, requests);
+      assert.equal(server.node.labels[LABEL], 'true');
+      assert.deepEqual([server.watched.length, changed.at(-1)?.[1]], [2, uid]);
+    });
+  }
+
+  it("is read again 30 s after a 404, which may be a proxy's", async (t) => {
+    const { server, publisher, publish, logged, pause, clock } = await publisherOf(t, {}, ({ watchScript }) =>
+      watchScript.push('silence'),
+    );
+    await publish(READY_REPORT);
+    server.script.push(refusedWith(404, 'not found'));
+    publisher.publish(BROKEN_REPORT);
+    await logged('the node does not exist: waiting for it');
+    const { ms, end } = await pause(1);
+    assert.equal(ms, 30_000);
+    clock.nowMs += ms;
+    end();
+    await logged('node written');
+    assert.equal(server.node.labels[LABEL], 'false');
+  });
+
+  it('is awaited without requests if it does not exist yet', async (t) => {
+    const { server, publisher, logged } = await publisherOf(t, {}, ({ node }) => node.delete());
+    await watched(server);
+    publisher.publish(READY_REPORT);
+    await logged('the node does not exist: waiting for it');
+    assert.match(publisher.unready ?? '', /^there is no Node "node-1": is NODE_NAME right\?$/);
+    publisher.publish(READY_REPORT);
+    assert.deepEqual(server.requests, [READ]);
+    server.node.recreate('uid-1');
+    await logged('node written');
+    assert.deepEqual(server.requests, [READ, READ, DRY_RUN, WRITE]);
+    assert.equal(publisher.unready, undefined);
+  });
+
+  it('is labelled, and watched with backoff, while watches are refused', async (t) => {
+    const message =
+      'nodes is forbidden: User "u" cannot watch resource "nodes" in API group "" at the cluster scope';
+    const { server, logged, pause, pauses, publish } = await publisherOf(t, {}, ({ watchScript }) =>
+      watchScript.push(...Array(9).fill(refusedWith(403, message))),
+    );
+    for (let time = 0; time < 9; time++) {
+      const { err } = await logged('watch ended');
+      assert.match((err as Error).message, /kubectl auth can-i watch nodes --as=u$/);
+      (await pause(1, time)).end();
+    }
+    assert.deepEqual(pauses(), [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+    await publish(READY_REPORT);
+    assert.equal(server.node.labels[LABEL], 'true');
+  });
+
+  it('is watched with backoff and Retry-After if watches end at once', async (t) => {
+    const { server, pause } = await publisherOf(t, {}, ({ watchScript }) => {
+      watchScript.push(...Array(4).fill({ status: 200 }));
+      watchScript.push(refusedWith(429, 'slow down', { 'retry-after': '60' }));
+    });
+    for (const [time, expected] of [1_000, 2_000, 4_000, 8_000, 33_750].entries()) {
+      const { ms, end } = await pause(1, time);
+      assert.equal(ms, expected);
+      end();
+    }
+    await watched(server);
+  });
+
+  it('is watched without backoff if a proxy ends each watch after 50 s', async (t) => {
+    let nowMs = 0;
+    t.mock.method(performance, 'now', () => nowMs);
+    const { server, pause } = await publisherOf(t);
+    for (let time = 0; time < 4; time++) {
+      await watched(server);
+      nowMs += 50_000;
+      server.endWatches();
+      const { ms, end } = await pause(1, time);
+      assert.equal(ms, 1_000);
+      end();
+    }
+  });
+});
+
+describe('a Node that another client changes', () => {
+  const conditions = (...all: FakeCondition[]) => ({ conditions: all });
+  for (const [what, act] of [
+    ['a removed label', ({ labels }) => delete labels[LABEL]],
+    ['a changed label', ({ labels }) => Object.assign(labels, { [LABEL]: 'false' })],
+    ['a removed annotation', ({ annotations }) => delete annotations[PROVEN_BY]],
+    ['a removed condition', (node) => Object.assign(node, conditions())],
+    ['a forged condition', (node) => Object.assign(node, conditions({ ...CONDITION, reason: 'Forged' }))],
+  ] as const satisfies readonly (readonly [string, (node: FakeNode) => unknown])[]) {
+    it(`has ${what} restored with one request, without an event`, async (t) => {
+      const { server, logged, changed } = await readyPublisher(t);
+      const state = () => {
+        const { labels, annotations, conditions } = server.node;
+        return structuredClone({ labels, annotations, conditions });
+      };
+      const before = state();
+      server.node.change(act);
+      await logged(RESTORED);
+      assert.deepEqual(state(), before);
+      assert.deepEqual(server.requests, [WRITE]);
+      assert.equal(changed.length, 1, 'no event');
+    });
+  }
+
+  it('causes no request if another client changes its own values', async (t) => {
+    const { server, publish } = await readyPublisher(t);
+    server.node.change(({ labels }) => Object.assign(labels, { team: 'a' }));
+    server.node.change((node) => Object.assign(node, { taints: [{ key: 'a', effect: 'NoSchedule' }] }));
+    await publish(BROKEN_REPORT);
+    assert.deepEqual(server.requests, [WRITE]);
+    assert.equal(server.node.labels.team, 'a');
+  });
+
+  it('is restored with backoff per key while another client keeps changing it', async (t) => {
+    const { server, logged, pause, waits, clock } = await readyPublisher(t);
+    for (const [count, pauseMs] of [0, 1_000, 2_000].entries()) {
+      const from = waits.length;
+      server.node.change(({ labels }) => delete labels[LABEL]);
+      if (pauseMs > 0) {
+        const { ms, end } = await pause(1, from);
+        assert.deepEqual([ms, server.node.labels[LABEL]], [pauseMs, undefined]);
+        clock.nowMs += ms;
+        end();
+      }
+      assert.equal((await logged(RESTORED)).times, count + 1);
+    }
+    server.node.change(({ labels }) => delete labels[PLATFORM]); // another key is no part of it
+    assert.equal((await logged(RESTORED)).key, PLATFORM);
+  });
+
+  it('gets a new verdict at once, also while its key is contested', async (t) => {
+    const { server, logged, pause, waits, publish } = await readyPublisher(t);
+    const remove = () => server.node.change(({ labels }) => delete labels[LABEL]);
+    remove();
+    await logged(RESTORED);
+    const from = waits.length;
+    remove();
+    await pause(1_000, from);
+    await publish(BROKEN_REPORT);
+    assert.equal(server.node.labels[LABEL], 'false');
+  });
+});
+
+describe('a taint', () => {
+  const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+  const other = { key: 'other', effect: 'NoExecute', value: 'a' };
+  const tainting = (t: TestContext, taints = [other]) =>
+    publisherOf(t, { taint: true }, ({ node }) => Object.assign(node, { taints }));
+
+  it('stays on an unproven node, beside other taints, until the proof', async (t) => {
+    const { server, publish, logged } = await tainting(t);
+    await publish(BROKEN_REPORT);
+    await logged('taint written');
+    assert.deepEqual(server.requests, [READ, WRITE, WRITE_TAINT]);
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+    await publish(UNKNOWN);
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+    await publish(READY_REPORT);
+    await logged('taint written');
+    assert.deepEqual(server.node.taints, [other]);
+  });
+
+  it('is restored without removing other taints', async (t) => {
+    const { server, publish, logged } = await tainting(t, []);
+    await watched(server);
+    await publish(BROKEN_REPORT);
+    await logged('taint written');
+    server.node.change((node) => Object.assign(node, { taints: [other] }));
+    await logged(RESTORED);
+    assert.deepEqual(server.node.taints, [other, TAINT]);
+  });
+
+  it('is not written over a newer Node, and the verdict sends one event', async (t) => {
+    const { server, publish, publisher, logged, retry, events } = await tainting(t, []);
+    const { node } = server;
+    await publish(READY_REPORT);
+    node.onChange = () => {}; // the watch lags
+    const patch = node.patch.bind(node);
+    node.patch = (body) => {
+      if (body.spec !== undefined) {
+        node.patch = patch;
+        node.change((changing) => Object.assign(changing, { taints: [other] }));
+      }
+      return patch(body);
+    };
+    publisher.publish(BROKEN_REPORT);
+    assert.match(await retry(), /: 409 /);
+    await logged('taint written');
+    assert.deepEqual(node.taints, [other, TAINT]);
+    assert.deepEqual(events(), ['SandboxProven', 'ShimNotFound']);
+  });
+
+  describe('that cannot be written', () => {
+    /** A publisher whose writes of the taint are refused until `accept` is called. */
+    async function refused(t: TestContext) {
+      const setup = await tainting(t, []);
+      await watched(setup.server);
+      const { node } = setup.server;
+      const patch = node.patch.bind(node);
+      node.patch = (body) => (body.spec === undefined ? patch(body) : false);
+      const accept = () => Object.assign(node, { patch });
+      return { ...setup, accept };
+    }
+
+    it('does not lose the events of later verdicts', async (t) => {
+      const { publish, publisher, logged, waits, accept, events } = await refused(t);
+      await publish(READY_REPORT);
+      publisher.publish(BROKEN_REPORT);
+      await logged('cannot write the node');
+      accept();
+      publisher.publish(READY_REPORT);
+      waits.at(-1)?.end();
+      await logged('node written');
+      assert.deepEqual(events(), ['SandboxProven', 'ShimNotFound', 'SandboxProven']);
+    });
+
+    it('sends no event for a forged condition', async (t) => {
+      const { server, publisher, logged, waits, events } = await refused(t);
+      publisher.publish(BROKEN_REPORT);
+      await logged('cannot write the node');
+      server.node.change((node) => {
+        node.labels[LABEL] = 'true';
+        node.conditions = node.conditions.map((each) => ({ ...each, status: 'True', reason: 'Forged' }));
+      });
+      waits.at(-1)?.end();
+      await logged(RESTORED);
+      await logged('cannot write the node');
+      assert.deepEqual(events(), ['ShimNotFound']);
+    });
+  });
+});

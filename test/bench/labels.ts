@@ -1,0 +1,122 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { FaultName } from '../../cluster/faults/faults.ts';
+import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
+import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
+import { pause, waitFor } from '../../hack/run.ts';
+import { agentOn, readMetrics } from '../e2e/agents.ts';
+import { cpuMs, memoryOf } from './one-node.ts';
+import { mebibytes, statistics } from './statistics.ts';
+
+/** Faults that remove a file; their goal is for all together. */
+const FILE_FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies FaultName[];
+const OTHER_FAULTS = [
+  ['runsc-cannot-boot', '≤ 35 s'],
+  ['handler-removed', '≤ 10 s'],
+] as const satisfies readonly (readonly [FaultName, string])[];
+/** Runs of what takes minutes. */
+const MAX_SLOW_RUNS = 3;
+/** The agent looks because of pods at most once a minute. */
+const SAME_PODS_S = 65;
+const FAULTS = [...FILE_FAULTS, ...OTHER_FAULTS.map(([fault]) => fault)];
+
+/** Times from a fault, a repair or a start of the agent's pod to the label change in a watch. */
+export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
+  const gone = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
+  const goneAfter = (fault: FaultName) => gone.get(fault) ?? [];
+  const back: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    for (const fault of FAULTS) {
+      goneAfter(fault).push((await breakAndWait(cluster, node.name, fault)) * 1000);
+      back.push((await healAndWait(cluster, node.name, fault)) * 1000);
+      // The agent's token bucket allows 8 evaluations, then one in 3 s: faults in faster succession wait.
+      await pause(10);
+    }
+  }
+  const unseen: number[] = [];
+  for (let run = 0; run < Math.min(runs, MAX_SLOW_RUNS); run++)
+    unseen.push(1000 * (await withoutEvent(cluster, node)));
+  const starts: number[] = [];
+  for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
+  return [
+    statistics('a file goes → label withdrawn', '≤ 0.7 s, p99 ≤ 1.5 s', FILE_FAULTS.flatMap(goneAfter)),
+    ...FILE_FAULTS.map((fault) => statistics(`  ${fault}`, '', goneAfter(fault))),
+    ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
+    statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
+    statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
+    statistics("agent's pod deleted → a new one is Ready", '≤ 5 s', starts),
+  ];
+}
+
+/** Seconds from a mount over runsc, which no watch sees, and a pod that fails because of it, to the label's withdrawal. */
+async function withoutEvent(cluster: Cluster, node: ClusterNode): Promise<number> {
+  await pause(SAME_PODS_S);
+  const pod = evaluationPod('fails', { gvisor: true, spec: { nodeName: node.name } });
+  const seconds = await secondsUntilLabel(cluster, node.name, 'false', async () => {
+    await node.machine.run(['mount', '--bind', '/etc/hostname', RUNSC]);
+    await cluster.kubectl(['create', '-f', '-'], pod);
+  });
+  await cluster.kubectl(['delete', 'pod', 'fails', '--force', '--grace-period=0']);
+  // Nothing tells the agent of the repair but its own next look.
+  const repair = async () => void (await node.machine.run(['umount', RUNSC]));
+  await secondsUntilLabel(cluster, node.name, 'true', repair, { timeoutMs: 120_000 });
+  return seconds;
+}
+
+/** Deletes the agent's pod; returns the seconds until the next is Ready, which requires its verdict in the Node. */
+async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
+  const { name: old } = await agentOn(cluster, node.name);
+  const begun = performance.now();
+  await cluster.kubectl(['delete', 'pod', '-n', 'gvisor-ready', old, '--wait=false']);
+  const another = async () => {
+    const { name, ready } = await agentOn(cluster, node.name);
+    return ready && name !== old ? true : undefined;
+  };
+  await waitFor('another agent', 60_000, another, 50);
+  return (performance.now() - begun) / 1000;
+}
+
+/** Memory, CPU time and API requests of the agent's pod, with one gVisor pod on the node. */
+export async function measurePod(
+  cluster: Cluster,
+  node: ClusterNode,
+  { soakS, idleS }: { readonly soakS: number; readonly idleS: number },
+): Promise<string[][]> {
+  const pid = agentPid(cluster, node);
+  await pause(soakS);
+  const requests = await countRequests(cluster, node.name);
+  const cpu = await cpuMs(pid);
+  await pause(idleS);
+  const used = (await cpuMs(pid)) - cpu;
+  const sent = (await countRequests(cluster, node.name)) - requests;
+  const { rss, anonymous } = await memoryOf(pid);
+  return [
+    [`resident memory after ${soakS + idleS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
+    [`anonymous memory after ${soakS + idleS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
+    [`CPU over ${idleS} s without an evaluation`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
+    [`requests to the API server in ${idleS} s`, '≤ 8 an hour', String(sent)],
+  ];
+}
+
+/** The host PID of the agent's pod on this node. */
+export function agentPid(cluster: Cluster, node: ClusterNode): number {
+  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const own = readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(
+        `/${cluster.name}/nodes/${node.name}/`,
+      );
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
+      if (own && command.includes('/app/agent.cjs')) return Number(entry);
+    } catch {
+      // It has just exited.
+    }
+  }
+  throw new Error(`No agent runs in a pod of ${node.name}`);
+}
+
+/** API requests of the agent by its metrics. */
+async function countRequests(cluster: Cluster, node: string): Promise<number> {
+  const text = await readMetrics(cluster, node);
+  const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];
+  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
+}

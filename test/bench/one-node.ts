@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import type { FaultName } from '../../cluster/faults/faults.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { bundle } from '../../hack/bundle.ts';
+import { REPO } from '../../hack/paths.ts';
+import { pause } from '../../hack/run.ts';
+import { CriClient } from '../../lib/node/containerd/client.ts';
+import { Host } from '../../lib/node/host/host.ts';
+import { runProbe } from '../../lib/node/proof/probe.ts';
+import { OutsideAgent, touch } from '../integration/outside-agent.ts';
+import { mebibytes, statistics } from './statistics.ts';
+
+const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
+
+/** The command and environment of the image, with paths of the build. */
+const DOCKERFILE = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
+const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
+export const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
+  arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
+);
+export const ENVIRONMENT = Object.fromEntries(
+  (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
+) as Readonly<Record<string, string>>;
+
+/** Times of boot and teardown in sequential proofs on an idle containerd. */
+export async function measureProofs(node: ClusterNode, proofs: number): Promise<string[][]> {
+  const socket = '/run/containerd/containerd.sock';
+  const client = new CriClient(socket, node.path(socket));
+  const host = new Host(node.path('').replace(/\/$/, ''));
+  const boots: number[] = [];
+  const teardowns: number[] = [];
+  const others = new Map<string, number>();
+  for (let proof = 0; proof < proofs; proof++) {
+    const now = () => performance.now();
+    const signal = AbortSignal.timeout(90_000);
+    const outcome = await runProbe({ client, handler: 'runsc', host, now, signal, owner: 'bench' });
+    if (outcome.kind !== 'proven') others.set(outcome.kind, (others.get(outcome.kind) ?? 0) + 1);
+    else {
+      boots.push(outcome.bootMs);
+      teardowns.push(outcome.teardownMs);
+    }
+  }
+  client.close();
+  const rows = [
+    statistics('proof: boot', '≤ 0.30 s, p99 ≤ 0.45 s', boots),
+    statistics('proof: teardown', '', teardowns),
+  ];
+  return [...rows, ...[...others].map(([kind, n]) => [`proof: ${kind}`, '0', '', '', String(n)])];
+}
+
+/** Measures detection and recovery, with a new agent for each fault, because quick faults empty its token bucket. */
+export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: number): Promise<string[][]> {
+  await bundle();
+  const starts: number[] = [];
+  const recoveries: number[] = [];
+  const detections = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
+  for (let run = 0; run < runs; run++)
+    for (const [fault, times] of detections) {
+      const agent = new OutsideAgent(node, ENVIRONMENT, BUNDLED);
+      starts.push((await agent.proven()).atMs - agent.startedMs);
+      const broken = performance.now();
+      await breakNode(cluster, node, fault);
+      const detected = await agent.change(agent.changes.length, ({ status }) => status === 'False');
+      times.push(detected.atMs - broken);
+      const healed = performance.now();
+      await healNode(cluster, node, fault);
+      recoveries.push((await agent.proven()).atMs - healed);
+      await agent.stop();
+    }
+  return [
+    statistics('start of the agent → first verdict, proof included', '≤ 1.5 s, p99 ≤ 3 s', starts),
+    ...[...detections].map(([fault, times]) =>
+      statistics(`${fault} → verdict, confirmed`, '≤ 0.7 s, p99 ≤ 1.5 s', times),
+    ),
+    statistics('repaired → proven again', '≤ 0.8 s, p99 ≤ 2 s', recoveries),
+  ];
+}
+
+/** Enough for an evaluation with a proof. */
+export const EVALUATION_S = 6;
+/** Additional processes of a crowded node. */
+const CROWD = 3_000;
+
+/** The bundled agent's memory after a soak, and its CPU time while idle and for one evaluation. */
+export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
+  await bundle();
+  const agent = new OutsideAgent(node, { ...ENVIRONMENT, PROOF_INTERVAL: '1h' }, BUNDLED);
+  try {
+    await agent.proven();
+    await pause(soakS);
+    const { rss, anonymous } = await memoryOf(agent.pid);
+    const before = await cpuMs(agent.pid);
+    await pause(idleS);
+    const idle = (await cpuMs(agent.pid)) - before;
+    const evaluation = await evaluationMs(agent, node);
+    const crowd = Array.from({ length: CROWD }, () => spawn('sleep', ['3600'], { stdio: 'ignore' }));
+    await pause(EVALUATION_S);
+    const crowded = await evaluationMs(agent, node);
+    for (const child of crowd) child.kill('SIGKILL');
+    const milli = (ms: number, seconds: number) => (ms / seconds).toFixed(1);
+    return [
+      [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
+      [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
+      [`CPU over ${idleS} s without an evaluation`, '', `${milli(idle, idleS)} m`],
+      ['CPU time of one evaluation', '', `${evaluation} ms`],
+      [`CPU time of one evaluation, ${CROWD} processes more`, '≤ 100 ms', `${crowded} ms`],
+      [
+        'CPU with a proof each 10 min',
+        '≤ 3 m',
+        `${(Number(milli(idle, idleS)) + Number(milli(evaluation, 600))).toFixed(1)} m`,
+      ],
+    ];
+  } finally {
+    await agent.stop();
+  }
+}
+
+/** The agent's CPU time in milliseconds for one evaluation after a change of a file. */
+export async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+  const before = await cpuMs(agent.pid);
+  await touch(node);
+  await pause(EVALUATION_S); // polling its report would dominate the measurement
+  return (await cpuMs(agent.pid)) - before;
+}
+
+export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: number }> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  const kib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]);
+  return { rss: kib('VmRSS') * 1024, anonymous: kib('RssAnon') * 1024 };
+}
+
+/** CPU time of a process and its reaped children in milliseconds; the kernel counts in ticks of 10 ms. */
+export async function cpuMs(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
+}

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { KVM, SimulatedFleet, simulatedAgent, TIMEOUTS } from '../lib/fleet/simulated-fleet.ts';
+
+const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
+
+const EVENTS = {
+  lose: (fleet: SimulatedFleet, name: string) => fleet.lose(name),
+  serve: (fleet: SimulatedFleet, name: string) => fleet.recover(name),
+  notReady: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: false }),
+  ready: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: true }),
+  relabel: (fleet: SimulatedFleet, name: string) => fleet.change(name, { label: 'true' }),
+  relabelOther: (fleet: SimulatedFleet, name: string) =>
+    fleet.change(name, { label: 'false', handlers: [KVM] }),
+  away: (fleet: SimulatedFleet) => {
+    fleet.watchesUpSinceMs = undefined;
+  },
+  back: (fleet: SimulatedFleet) => {
+    fleet.watchesUpSinceMs ??= fleet.nowMs;
+  },
+  jump: (fleet: SimulatedFleet) => {
+    fleet.skewMs += 60_000;
+  },
+  roll: (fleet: SimulatedFleet, name: string) => {
+    fleet.pods = fleet.pods.map((pod) =>
+      pod.node === name ? simulatedAgent(name, { revision: 'two' }) : pod,
+    );
+  },
+} as const;
+
+/** An event, its node, and the seconds that pass after it. */
+const STEP = fc.record({
+  what: fc.constantFrom(...(Object.keys(EVENTS) as (keyof typeof EVENTS)[]), 'lose' as const),
+  name: fc.constantFrom(...NAMES),
+  seconds: fc.constantFrom(2, 20, 60, 100, 200),
+});
+
+describe('decide, with any sequence of events', () => {
+  it('withdraws no more than the circuit breaker allows, and only after 90 s without an agent', () => {
+    fc.assert(
+      fc.property(fc.array(STEP, { maxLength: 40 }), (steps) => {
+        const fleet = new SimulatedFleet(NAMES);
+        /** How long each Ready node has been without an agent while the watches were up. */
+        const aloneMs = new Map(NAMES.map((name) => [name, 0]));
+        for (const step of steps) {
+          EVENTS[step.what](fleet, step.name);
+          for (let tick = 0; tick < step.seconds / 2; tick++) {
+            const before = fleet.withdrawn.length;
+            fleet.advance(2);
+            const isOpen = (fleet.decision?.breaker.length ?? 0) > 0;
+            for (const name of NAMES) {
+              const node = fleet.nodes.find((each) => each.name === name);
+              const hasAgent = fleet.pods.some((pod) => pod.node === name && pod.ready);
+              const alone = node?.ready && !hasAgent && fleet.watchesUpSinceMs !== undefined;
+              aloneMs.set(name, alone ? (aloneMs.get(name) ?? 0) + 2_000 : 0);
+            }
+            const withdrawn = fleet.withdrawn.slice(before);
+            assert.ok(withdrawn.length === 0 || !isOpen, 'withdrawn while the circuit breaker is open');
+            for (const { name } of withdrawn)
+              assert.ok((aloneMs.get(name) ?? 0) >= TIMEOUTS.agentTimeoutMs, name);
+          }
+        }
+        for (const { atMs } of fleet.withdrawn) {
+          const together = fleet.withdrawn.filter(
+            (each) => each.atMs <= atMs && atMs - each.atMs < TIMEOUTS.windowMs,
+          );
+          const limit = Math.max(1, Math.floor(TIMEOUTS.share * NAMES.length));
+          assert.ok(new Set(together.map(({ name }) => name)).size <= limit, JSON.stringify(together));
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('withdraws the label of a single lost agent once everything else has recovered', () => {
+    fc.assert(
+      fc.property(fc.array(STEP, { maxLength: 20 }), (steps) => {
+        const fleet = new SimulatedFleet(NAMES);
+        for (const step of steps) {
+          EVENTS[step.what](fleet, step.name);
+          fleet.advance(step.seconds);
+        }
+        fleet.nodes = fleet.nodes.map((node) => ({ ...node, ready: true, label: 'true' }));
+        fleet.pods = NAMES.map((name) => simulatedAgent(name));
+        fleet.watchesUpSinceMs ??= fleet.nowMs;
+        fleet.advance(1_000);
+        const before = fleet.withdrawn.length;
+        const [calm = ''] = NAMES.filter((name) => !fleet.names.includes(name));
+        fleet.lose(calm);
+        assert.deepEqual(fleet.advance(96).names.slice(before), [calm]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+});

@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import { describe, it, type TestContext } from 'node:test';
+import { waitFor } from '../../../hack/run.ts';
+import type { AgentPod } from '../../../lib/fleet/objects.ts';
+import { AgentReports, isAgentLive } from '../../../lib/fleet/reports.ts';
+import { AGENT_PORT } from '../../../lib/kube/access.ts';
+import { INSTALLATIONS } from '../../agent/sample-installations.ts';
+import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
+
+/** All agents have the same port, so each test has a loopback address of its own. */
+async function agentAt(t: TestContext, address: string, listener: RequestListener) {
+  const server = createServer(listener);
+  server.listen(AGENT_PORT, address);
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+}
+
+async function pollOnce(t: TestContext, address: string, body: string) {
+  let requests = 0;
+  await agentAt(t, address, (_, response) => {
+    requests += 1;
+    response.end(body);
+  });
+  return { status: await statusOf(t, address), requests };
+}
+
+/** The status of the agent at an address after one poll. */
+async function statusOf(t: TestContext, address: string, ready = true) {
+  const reports = poll(t, () => [podAt(address, { ready })]);
+  return waitFor('the agent to be polled', 10_000, async () => reports.get('node-1'), 20);
+}
+
+const podAt = (address: string, changes: Partial<AgentPod> = {}): AgentPod => {
+  const pod = { name: 'agent', node: 'node-1', ready: true, revision: 'one', version: '0.1.0' };
+  return { ...pod, address, ...changes };
+};
+
+function poll(t: TestContext, pods: () => readonly AgentPod[], now?: () => number) {
+  const stop = new AbortController();
+  const reports = new AgentReports(15_000, now);
+  const running = reports.run(pods, stop.signal);
+  t.after(async () => {
+    stop.abort();
+    await running;
+  });
+  return reports;
+}
+
+/** Redirects requests from one address to another, as a compromised node could; returns the count of those that arrive. */
+async function redirect(t: TestContext, from: string, to: string) {
+  let arrived = 0;
+  await agentAt(t, from, (_, response) => {
+    response.writeHead(302, { location: `http://${to}:${AGENT_PORT}/` }).end();
+  });
+  await agentAt(t, to, (_, response) => {
+    arrived += 1;
+    response.end(JSON.stringify({ version: 'another' }));
+  });
+  return () => arrived;
+}
+
+describe('isAgentLive', () => {
+  it('follows no redirect', async (t) => {
+    const arrived = await redirect(t, '127.0.0.204', '127.0.0.205');
+    assert.deepEqual([await isAgentLive('127.0.0.204'), arrived()], [false, 0]);
+    assert.equal(await isAgentLive('127.0.0.205'), true);
+  });
+});
+
+describe('AgentReports', () => {
+  it('follow no redirect', async (t) => {
+    const arrived = await redirect(t, '127.0.0.206', '127.0.0.207');
+    const status = await statusOf(t, '127.0.0.206');
+    assert.deepEqual([status.version, status.unread, arrived()], ['', true, 0]);
+  });
+
+  it('have the version and the last proof of an agent', async (t) => {
+    const report = { version: '0.2.0', provenAt: '2026-03-01T10:00:00.000Z' };
+    const { status } = await pollOnce(t, '127.0.0.201', JSON.stringify(report));
+    assert.deepEqual([status.version, status.provenAt], ['0.2.0', '2026-03-01T10:00:00.000Z']);
+  });
+
+  it('have the number of problems of sandboxes, within the limits of a report', async (t) => {
+    const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
+    const seen = async (address: string, change: object) => {
+      const body = JSON.stringify({ version: '0.2.0', sandboxes: { ...sandboxes, ...change } });
+      return (await pollOnce(t, address, body)).status.sandboxes;
+    };
+    assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
+    assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
+    assert.equal(await seen('127.0.0.213', { stale: true }), undefined);
+  });
+
+  it('have the number of pods outside gVisor, within the limits of a report', async (t) => {
+    const seen = async (address: string, podCounts: object) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', podCounts }))).status;
+    const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1 });
+    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1 }, false]);
+    assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0 })).pods, undefined);
+  });
+
+  it('have what the installer does, without its texts, within the limits of a report', async (t) => {
+    const seen = async (address: string, installation: object) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', installation }))).status.installation;
+    const { failed, interrupted } = INSTALLATIONS;
+    assert.deepEqual(await seen('127.0.0.221', failed), {
+      ...failed,
+      failure: { ...failed.failure, message: '', at: '' },
+    });
+    assert.deepEqual((await seen('127.0.0.222', interrupted))?.pending?.release, 'release-20260223.0');
+    assert.equal(await seen('127.0.0.223', { installed: '<b>' }), undefined);
+    assert.equal(await seen('127.0.0.224', { installed: 'r'.repeat(99) }), undefined);
+  });
+
+  it('have what an agent refutes, also of one that is not Ready, until its pod is replaced', async (t) => {
+    const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
+    const nodeWrites = { problem: `401\u001b[2J ${'x'.repeat(999)}` };
+    const report = JSON.stringify({ version: '0.2.0', node: 'node-1', verdict, nodeWrites });
+    await agentAt(t, '127.0.0.241', (_, response) => response.end(report));
+    let pod = podAt('127.0.0.241', { ready: false });
+    const reports = poll(t, () => [pod]);
+    const { refutation } = await waitFor('a report', 10_000, async () => reports.get('node-1'), 20);
+    assert.deepEqual([...(refutation?.reasons ?? [])], [['', 'RunscNotFound']]);
+    assert.match(refutation?.problem ?? '', /^401\ufffd\[2J x+$/);
+    assert.equal(refutation?.problem.length, 300);
+    pod = podAt('127.0.0.242', { name: 'next' });
+    await waitFor('the next pod', 10_000, async () => reports.get('node-1')?.unread, 20);
+    assert.equal(reports.get('node-1')?.refutation, undefined);
+  });
+
+  it('read each agent again after the interval, while many others do not answer', async (t) => {
+    let [nowMs, answered] = [0, 0];
+    await agentAt(t, '127.0.0.243', (_, response) =>
+      response.end(JSON.stringify({ version: `${++answered}` })),
+    );
+    await agentAt(t, '127.0.0.244', () => {});
+    const silent = Array.from({ length: 200 }, (_, at) => podAt('127.0.0.244', { node: `silent-${at}` }));
+    const pods = [podAt('127.0.0.243'), ...silent];
+    const reports = poll(
+      t,
+      () => pods,
+      () => nowMs,
+    );
+    for (const readings of [1, 2, 3]) {
+      await waitFor(`reading ${readings}`, 9_000, async () => answered === readings, 20);
+      nowMs += 15_001;
+    }
+    assert.equal(reports.get('silent-150'), undefined);
+  });
+
+  it('truncate a long version, and ignore an invalid time', async (t) => {
+    const report = { version: 'v'.repeat(2 ** 18), provenAt: 'x'.repeat(2 ** 17) };
+    const { status } = await pollOnce(t, '127.0.0.203', JSON.stringify(report));
+    assert.deepEqual([status.version, status.provenAt], ['v'.repeat(64), undefined]);
+  });
+
+  it('ignore a proof in the future, beyond a clock skew of a minute', async (t) => {
+    const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
+    const [near, far] = [inMs(30_000), inMs(120_000)];
+    const provenAtOf = async (address: string, provenAt: string) =>
+      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', provenAt }))).status.provenAt;
+    assert.equal(await provenAtOf('127.0.0.208', near), near);
+    assert.equal(await provenAtOf('127.0.0.209', far), undefined);
+    assert.equal(await provenAtOf('127.0.0.210', '+012026-01-01T00:00:00Z'), undefined);
+  });
+
+  it('ignore a report of more than 512 KiB', async (t) => {
+    const report = JSON.stringify({ version: '0.2.0', padding: 'x'.repeat(2 ** 19) });
+    const { status, requests } = await pollOnce(t, '127.0.0.202', report);
+    assert.deepEqual([status.version, requests], ['', 1]);
+  });
+});

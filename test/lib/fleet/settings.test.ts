@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { parseFleetConfig } from '../../../lib/fleet/settings.ts';
+
+describe('parseFleetConfig', () => {
+  it('has defaults', () => {
+    assert.deepEqual(parseFleetConfig({}), {
+      config: {
+        timeouts: {
+          agentTimeoutMs: 90_000,
+          nodeAgeMs: 300_000,
+          windowMs: 600_000,
+          recoveryMs: 180_000,
+          share: 0.2,
+        },
+        reportIntervalMs: 15_000,
+        taint: false,
+        port: 9478,
+        logLevel: 'info',
+      },
+    });
+  });
+
+  it('reports every problem at once', () => {
+    const parsed = parseFleetConfig({
+      AGENT_TIMEOUT: '1s',
+      NODE_AGE: 'soon',
+      PORT: 'http',
+      LOG_LEVEL: 'loud',
+    });
+    assert.deepEqual(parsed, {
+      problems: [
+        'AGENT_TIMEOUT="1s" is not between 10 s and 3600 s',
+        'NODE_AGE="soon" is not a duration such as 500ms, 30s, 10m or 1h',
+        'PORT="http" is not the number of a port',
+        'LOG_LEVEL="loud" is not trace, debug, info, warn, error or silent',
+      ],
+    });
+  });
+});

@@ -1,0 +1,302 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { FleetNode } from '../../../lib/fleet/objects.ts';
+import type { AgentStatus } from '../../../lib/fleet/reports.ts';
+import { type FleetState, filterView, viewFleet } from '../../../lib/fleet/view.ts';
+import { INSTALLATIONS } from '../../agent/sample-installations.ts';
+import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
+
+const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
+const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
+
+/** A node that no agent has judged. */
+const fresh = ({ verdict: _, expected: __, ...node }: FleetNode): FleetNode => ({ ...node, label: '' });
+
+/** One node of each state, unsorted. */
+const NODES = [
+  simulatedNode('proven-10', { labels: { [GVISOR]: 'release-20260223.0' } }),
+  simulatedNode('proven-9', { labels: { [GVISOR]: 'release-20250203.0' } }),
+  simulatedNode('fresh', { label: '', verdict: undefined as never }),
+  simulatedNode('asleep', { ready: false, label: 'true' }),
+  simulatedNode('unsure', { label: 'false', verdict: verdict('Unknown', 'NotVisible') }),
+  simulatedNode('broken', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
+  simulatedNode('lost', { label: 'false', verdict: verdict('Unknown', 'AgentLost') }),
+  simulatedNode('alone'),
+  simulatedNode('hangs'),
+  simulatedNode('windows', { os: 'windows' }),
+].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
+
+const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
+const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
+
+const view = viewFleet({
+  ...EMPTY_FLEET,
+  nodes: NODES,
+  pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
+  agents: { observed: true, desired: 9, ready: 8 },
+  statusOf: (node) => {
+    if (node === 'proven-9') return { version: '0.1.0', provenAt: '2026-11-25T10:00:00Z' };
+    if (node === 'hangs') return { version: '0.2.0', sandboxes: { problems: 2, unsafe: true } };
+    return { version: '0.2.0', provenAt: '2026-11-25T11:00:00Z' };
+  },
+  breaker: ['TooManyLost'],
+  paused: ['alone'],
+});
+
+describe('viewFleet', () => {
+  it('counts releases of any name', () => {
+    const names = ['__proto__', 'constructor', 'toString'];
+    const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
+    const { releases } = viewFleet({ ...EMPTY_FLEET, nodes });
+    assert.deepEqual(
+      Object.entries(releases.gvisor),
+      names.map((name) => [name, 1]),
+    );
+  });
+
+  it('has the rollout of the installer, and its nodes that are not done first', () => {
+    const nodes = ['a', 'b', 'c'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { done, failed } = INSTALLATIONS;
+    const installationOf: Readonly<Record<string, typeof done | typeof failed>> = { b: done, c: failed };
+    const statusOf = (node: string) => {
+      const installation = installationOf[node];
+      return { version: '0.2.0', ...(installation && { installation }) };
+    };
+    const { rollout, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, statusOf, pods });
+    assert.deepEqual(rollout?.failed, { RunscNotExecutable: ['c'] });
+    assert.equal('rollout' in viewFleet({ ...EMPTY_FLEET, nodes }), false);
+    const shown = rows.map(({ name, installer }) => [name, installer]);
+    assert.deepEqual(shown.at(0), ['c', 'release-20260224.0 failed: RunscNotExecutable']);
+    assert.deepEqual(shown.at(-1), ['b', '']);
+  });
+
+  it('has in its headline only the nodes that should run gVisor, and folds the others last', () => {
+    const bare = { label: 'false', expected: false, verdict: verdict('False', 'HandlerNotConfigured') };
+    const nodes = [
+      ...['x-1', 'x-2', 'x-3'].map((name) => simulatedNode(name, bare)),
+      simulatedNode('x-4', { ...bare, ready: false, cordoned: true }),
+      simulatedNode('a'),
+      simulatedNode('b', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
+      fresh(simulatedNode('c')),
+    ];
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { expected, others, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
+    assert.deepEqual(
+      [expected, others],
+      [
+        { proven: 1, total: 2 },
+        { notExpected: 4, unknown: 1 },
+      ],
+    );
+    assert.deepEqual(
+      alarms.map(({ reason }) => reason),
+      ['ReadyShareLow'],
+    );
+    assert.deepEqual(
+      rows.map(({ name, group }) => `${name} ${group}`),
+      [
+        'b ShimNotFound',
+        'c NotJudged',
+        'a SandboxProven',
+        ...['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`),
+      ],
+    );
+    assert.deepEqual([rows.at(-1)?.nodeReady, rows.at(-1)?.cordoned], [false, true]);
+  });
+
+  it('counts the nodes where an additional handler is proven, of those that should run gVisor', () => {
+    const not = { ...KVM, label: 'false' };
+    const bare = { label: 'false', expected: false, verdict: verdict('False', 'HandlerNotConfigured') };
+    const nodes = [
+      simulatedNode('a', { handlers: [KVM] }),
+      simulatedNode('b', { handlers: [not] }),
+      simulatedNode('c', { handlers: [{ ...not, provenBoot: '' }] }),
+      simulatedNode('d', { handlers: [{ ...not, handler: 'other', provenBoot: '' }] }),
+      simulatedNode('e', { ...bare, handlers: [{ ...not, provenBoot: '' }] }),
+    ];
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { handlers, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
+    assert.deepEqual(handlers, [
+      { handler: 'runsc-kvm', proven: 1, total: 4 },
+      { handler: 'other', proven: 0, total: 4 },
+    ]);
+    assert.deepEqual(
+      rows.map(({ name, group, handlers = [] }) => [name, group, handlers.map(({ state }) => state).join()]),
+      [
+        ['b', 'HandlerNotProven', 'lost'],
+        ['a', 'SandboxProven', 'proven'],
+        ['c', 'SandboxProven', 'not'],
+        ['d', 'SandboxProven', 'not'],
+        ['e', 'NotExpected', 'not'],
+      ],
+    );
+  });
+
+  it('counts a proven additional handler where gVisor is not expected', () => {
+    const nodes = [simulatedNode('a', { label: 'false', expected: false, handlers: [KVM] })];
+    const { handlers } = viewFleet({ ...EMPTY_FLEET, nodes });
+    assert.deepEqual(handlers, [{ handler: 'runsc-kvm', proven: 1, total: 1 }]);
+  });
+
+  it('has nothing of additional handlers where there are none', () => {
+    assert.equal('handlers' in view, false);
+    assert.ok(view.nodes.every((row) => !('handlers' in row)));
+  });
+
+  it('takes a node for labelled that has only an additional label', () => {
+    const nodes = [simulatedNode('a', { label: 'false', handlers: [KVM] })];
+    const { withoutAgent, alarms } = viewFleet({ ...EMPTY_FLEET, nodes });
+    assert.deepEqual([withoutAgent, alarms.map(({ reason }) => reason)], [['a'], ['LabelWithoutAgent']]);
+  });
+
+  it('counts only the nodes that a filter leaves, and keeps every alarm', () => {
+    const nodes = NODES.map((node) => (node.name === 'proven-9' ? { ...node, handlers: [KVM] } : node));
+    const pods = NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' }));
+    const statusOf = (node: string) => ({
+      version: '',
+      provenAt: `2026-11-25T1${Number(node === 'proven-9')}:00:00Z`,
+    });
+    const whole = viewFleet({
+      ...EMPTY_FLEET,
+      nodes,
+      pods,
+      statusOf,
+      breaker: ['TooManyLost'],
+      paused: ['alone'],
+    });
+    const some = filterView(whole, new Set(['alone', 'proven-9', 'fresh', 'broken']));
+    assert.deepEqual(
+      [some.expected, some.others, some.counts, some.agents],
+      [
+        { proven: 2, total: 4 },
+        { notExpected: 0, unknown: 0 },
+        { proven: 2, not: 1, unknown: 0, none: 1 },
+        { desired: 4, ready: 3 },
+      ],
+    );
+    assert.deepEqual(some.handlers, [{ handler: 'runsc-kvm', proven: 1, total: 4 }]);
+    assert.deepEqual(some.oldestProof, { node: 'alone', at: '2026-11-25T10:00:00Z' });
+    assert.deepEqual(some.releases.gvisor, { 'release-20250203.0': 1 });
+    assert.deepEqual(
+      some.nodes.map(({ name }) => name),
+      ['alone', 'broken', 'fresh', 'proven-9'],
+    );
+    assert.deepEqual([some.alarms, some.paused], [whole.alarms, whole.paused]);
+    const none = filterView(whole, new Set());
+    assert.deepEqual(
+      [none.expected, 'handlers' in none, 'oldestProof' in none],
+      [{ proven: 0, total: 0 }, false, false],
+    );
+  });
+
+  it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
+    const nodes = [simulatedNode('a', { label: 'false', expected: false })];
+    const statusOf = () => ({ version: '', sandboxes: { problems: 1, unsafe: false } });
+    const { nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods: [simulatedAgent('a')], statusOf });
+    assert.deepEqual(
+      rows.map(({ group }) => group),
+      ['SandboxProblems'],
+    );
+  });
+
+  const alarmOf = (changes: Partial<FleetState>) => {
+    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const { alarms } = viewFleet({ ...EMPTY_FLEET, nodes, pods, ...changes });
+    return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
+  };
+  const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
+  const broken = (name: string) =>
+    simulatedNode(name, { label: 'false', verdict: verdict('False', 'ShimNotFound') });
+  const onB = (status: Partial<AgentStatus>) => (node: string) =>
+    node === 'b' ? { version: '', ...status } : undefined;
+  for (const [reason, changes] of [
+    ['', {}],
+    ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0 } }) }],
+    ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1 } }) }],
+    ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
+    ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
+    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
+    [
+      'critical LabelOutdated b,warning ReadyShareLow',
+      {
+        pods: [simulatedAgent('a'), simulatedAgent('b', { ready: false })],
+        statusOf: onB({ refutation: REFUTATION }),
+      },
+    ],
+    ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
+    ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
+    ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
+    ['critical CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
+    ['warning WatchesDown', { upToDate: false }],
+    ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
+    ['warning GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
+    ['warning GuardsUnread', { guards: { isRequired: true, missing: [], problem: '403' } }],
+    ['critical NoNodeReady', { nodes: [broken('a'), broken('b')] }],
+    ['warning ReadyShareLow', { nodes: [broken('a'), simulatedNode('b')] }],
+    ['', { nodes: [broken('a'), ...['b', 'c', 'd', 'e'].map((name) => simulatedNode(name))], pods: ABCDE }],
+    ['warning AgentFlaps b', { damped: ['b'] }],
+    ['warning AgentsMissing', { agents: { observed: true, desired: 3, ready: 2 } }],
+  ] as const satisfies readonly (readonly [string, Partial<FleetState>])[])
+    it(`has the alarm "${reason}"`, () => assert.deepEqual(alarmOf(changes).join(), reason));
+
+  it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
+    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+    const pods = nodes.map(({ name }) => simulatedAgent(name));
+    const statusOf = onB({ refutation: REFUTATION });
+    const { expected, counts, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf });
+    assert.deepEqual([expected, counts.proven, counts.not], [{ proven: 1, total: 2 }, 1, 1]);
+    assert.deepEqual([rows[0]?.name, rows[0]?.group], ['b', 'LabelOutdated']);
+    assert.match(
+      alarms[0]?.message ?? '',
+      /: on b the agent says RunscNotFound, and cannot write its Node: 401 Unauthorized\.$/,
+    );
+  });
+
+  it('says how old reports may be, in steps of 15 s', () => {
+    const ageOf = (...readMs: readonly number[]) => {
+      const nodes = readMs.map((each) => simulatedNode(`${each}`));
+      const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: name !== '1' }));
+      const statusOf = (name: string) => ({ version: '', readMs: Number(name) });
+      return viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf }).reportAgeSeconds;
+    };
+    assert.deepEqual([ageOf(), ageOf(100_000), ageOf(99_000, 84_999, 1)], [undefined, 15, 30]);
+  });
+
+  it('has critical alarms first', () => {
+    const alarms = alarmOf({ upToDate: false, failedWrites: new Map([['a', '403']]) });
+    assert.deepEqual(alarms, ['critical CannotWriteNodes a', 'warning WatchesDown']);
+  });
+
+  it('sorts by urgency, then by name in numeric order', () => {
+    const names = ['alone', 'lost', 'broken', 'unsure', 'hangs', 'asleep', 'fresh', 'proven-9', 'proven-10'];
+    assert.deepEqual(
+      view.nodes.map(({ name }) => name),
+      names,
+    );
+  });
+
+  it('counts Linux nodes by state', () => {
+    assert.deepEqual(view.counts, { proven: 5, not: 1, unknown: 2, none: 1 });
+    assert.deepEqual([view.withoutAgent, view.withProblems], [['alone'], ['hangs']]);
+    assert.deepEqual(view.agents, { desired: 9, ready: 8 });
+  });
+
+  it('has the oldest proof, the releases and the circuit breaker', () => {
+    assert.deepEqual(view.oldestProof, { node: 'proven-9', at: '2026-11-25T10:00:00Z' });
+    assert.deepEqual(view.releases, {
+      gvisor: { 'release-20250203.0': 1, 'release-20260223.0': 1 },
+      containerd: { '2.1.4': 9 },
+      agent: { '0.1.0': 1, '0.2.0': 8 },
+    });
+    assert.deepEqual([view.breaker.map(({ reason }) => reason), view.paused], [['TooManyLost'], ['alone']]);
+  });
+
+  it('prefers the Ready pod of two on a node', () => {
+    const pods = [simulatedAgent('alone'), simulatedAgent('alone', { name: 'old', ready: false })];
+    const nodes = [simulatedNode('alone')];
+    for (const order of [pods, pods.toReversed()])
+      assert.equal(viewFleet({ ...EMPTY_FLEET, nodes, pods: order }).nodes[0]?.agent, 'ready');
+  });
+});

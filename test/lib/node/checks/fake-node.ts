@@ -1,0 +1,131 @@
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { status as Code, Metadata } from '@grpc/grpc-js';
+import { type Check, CheckInputs, type Sources } from '../../../../lib/node/checks/check.ts';
+import type { CheckResult } from '../../../../lib/node/checks/finding.ts';
+import type { CriStatus, Runtime, ShimInfo } from '../../../../lib/node/containerd/client.ts';
+import { CriError } from '../../../../lib/node/containerd/error.ts';
+import { Host } from '../../../../lib/node/host/host.ts';
+import type { Witness } from '../../../../lib/node/proof/witness.ts';
+import { RunscPrograms } from '../../../../lib/node/runsc/program.ts';
+import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
+import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
+
+export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
+
+/** A runtime as containerd reports it, by default gVisor's. */
+export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
+  return {
+    runtimeType: 'io.containerd.runsc.v1',
+    runtimePath: '',
+    options: {},
+    snapshotter: '',
+    podAnnotations: [],
+    baseRuntimeSpec: '',
+    cniConfDir: '',
+    ...changes,
+  };
+}
+
+/** The status of a ready containerd with these handlers beside "runc". */
+export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, Runtime>> = {}): CriStatus {
+  const runc = loadedRuntime({ runtimeType: 'io.containerd.runc.v2' });
+  return {
+    runtimeName: 'containerd',
+    runtimeVersion: release,
+    runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
+    cniErrors: new Map(),
+    conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
+  };
+}
+
+/** A containerd with fixed responses; without a status it is unreachable. */
+export function fakeCri(
+  status: CriStatus | undefined,
+  shimInfo: ShimInfo = { kind: 'unsupported' },
+): Sources['cri'] {
+  return {
+    socket: '/run/containerd/containerd.sock',
+    status: () => (status ? Promise.resolve(status) : Promise.reject(failedCall('Version'))),
+    shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(failedCall('PluginInfo'))),
+  };
+}
+
+/** A containerd that has loaded this runtime for "runsc". */
+export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: ShimInfo): Sources['cri'] {
+  return fakeCri(criStatus(release, { runsc: loadedRuntime(changes) }), shimInfo);
+}
+
+/** The error of a call that failed with a gRPC code. */
+export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriError {
+  const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
+  return new CriError(
+    method,
+    Object.assign(new Error(details), { code, details, metadata: new Metadata() }),
+    3_000,
+  );
+}
+
+/** The host in `test/fixtures/hosts/<name>`. */
+export function hostOf(name: string): Host {
+  return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
+}
+
+/** Sources with the files of a fixture. */
+export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources {
+  return {
+    host: hostOf(name),
+    cri: fakeCri(criStatus()),
+    handler: 'runsc',
+    containerdConfig: '/etc/containerd/config.toml',
+    programs: new RunscPrograms(),
+    edit: 'the file of the distribution; then restart containerd',
+    requireLimits: false,
+    forbidFlagOverride: false,
+    ...changes,
+  };
+}
+
+/** Sources with a host of these files. */
+export async function sourcesWith(
+  t: TestContext,
+  files: Files,
+  changes: Partial<Sources> = {},
+): Promise<Sources> {
+  return sourcesOf('', { host: await tempHost(t, files), ...changes });
+}
+
+export function inputsOf(sources: Sources): CheckInputs {
+  return new CheckInputs(sources, new AbortController().signal);
+}
+
+export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<CheckResult> {
+  return check.inspect(inputsOf(sources), witness);
+}
+
+/** The evidence of a proof, by default of a gVisor sandbox in the kubelet's cgroup. */
+export function witnessOf(changes: Partial<Witness> = {}): Witness {
+  return {
+    pid: 189,
+    argv: sandboxArgv('1f'),
+    flags: { platform: 'systrap' },
+    uid: 0,
+    seccomp: 2,
+    textPages: TEXT_PAGES,
+    cgroups: ['/kubepods/gvisor_ready/1f'],
+    cgroupParent: '/kubepods/gvisor_ready',
+    runtimePids: [1],
+    ...changes,
+  };
+}
+
+/** A result in a word or two: "pass", "blocker RunscTooOld", "unknown CheckFailed". */
+export function outcome(result: CheckResult): string {
+  if (result.status === 'pass' || result.status === 'skipped') return result.status;
+  return `${result.status === 'fail' ? result.severity : 'unknown'} ${result.reason}`;
+}
+
+/** The {@link outcome} of one check. */
+export async function outcomeOf(check: Check, sources: Sources, witness?: Witness): Promise<string> {
+  return outcome(await inspect(check, sources, witness));
+}

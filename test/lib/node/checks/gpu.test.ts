@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import { gpu, judgeDriver } from '../../../../lib/node/checks/gpu.ts';
+import { parseRunscRelease } from '../../../../lib/node/runsc/program.ts';
+import { judge } from '../../../../lib/report/verdict.ts';
+import { finding, PROVEN, unproven } from '../../../agent/reports.ts';
+import { TEXT_PAGES } from '../host/fake-process.ts';
+import { fakeRunsc } from '../runsc/fake-runsc.ts';
+import { criWith, type Files, inspect, outcome, sourcesOf, sourcesWith, witnessOf } from './fake-node.ts';
+
+const FILE = '/proc/driver/nvidia/version';
+const RUNSC = '/usr/local/bin/runsc';
+const RELEASE = 'release-20260817.0';
+const proprietary = (version: string) =>
+  `NVRM version: NVIDIA UNIX x86_64 Kernel Module  ${version}  Tue Mar  5 22:23:56 UTC 2024\nGCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n`;
+
+const nodeWith = (t: TestContext, driver: string | undefined, files: Files = {}) =>
+  sourcesWith(t, {
+    [RUNSC]: fakeRunsc(RELEASE),
+    ...(driver === undefined ? {} : { [FILE]: driver }),
+    ...files,
+  });
+
+describe('judgeDriver', () => {
+  const ALLOW = { 'nvproxy-allow-unsupported-driver': 'true' };
+  const taken = (version: string, more = {}) => ({ 'nvproxy-driver-version': version, ...more });
+  // biome-ignore format: one row a line
+  const CASES: readonly (readonly [driver: string, release: string, flags: Readonly<Record<string, string>>, string, RegExp])[] = [
+    ['580.173.02', RELEASE, {}, 'pass', /^gVisor release-20260817.0 supports NVIDIA driver 580.173.02$/],
+    ['580.178.04', RELEASE, {}, 'warning GpuDriverUnsupported', /do not start. The nearest that it supports: 580.173.02$/],
+    ['580.178.04', 'release-20260831.0', {}, 'pass', /supports/],
+    ['570.211.01', 'release-20260316.0', { nvproxy: 'true' }, 'error GpuDriverUnsupported', /no pod starts while its flag nvproxy is set. The nearest that it supports: 570.195.03$/],
+    ['580.100.00', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 580.65.06 and 580.105.08$/],
+    ['400.00.01', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 535.129.03$/],
+    ['595.71.05', RELEASE, {}, 'warning GpuDriverUnsupported', /supports: 590.48.01 and 610.57.04, and the flag nvproxy-allow-unsupported-driver would allow this one$/],
+    ['595.71.05', RELEASE, ALLOW, 'pass', /does not support NVIDIA driver 595.71.05, but its flag nvproxy-allow-unsupported-driver allows it$/],
+    ['595.71.99', RELEASE, ALLOW, 'warning GpuDriverUnsupported', /supports: 590.48.01 and 610.57.04$/],
+    ['580.173.02', 'release-20990101.0', {}, 'unknown GpuDriverUnknown', /^It is not known whether gVisor release-20990101.0 supports/],
+    ['580.173.02', `${RELEASE}-70-g3c5eee17dc45`, {}, 'unknown GpuDriverUnknown', /whether gVisor release-20260817.0-70-g3c5eee17dc45 /],
+    ['580.173.02', 'google-20260817.0', {}, 'unknown GpuDriverUnknown', /whether gVisor google-20260817.0 /],
+    ['580.173.02', '', {}, 'unknown GpuDriverUnknown', /whether the installed gVisor supports/],
+    ['590.48.01', 'release-20260520.0', {}, 'skipped', /only with its flag nvproxy, which is not set$/],
+    ['590.48.01', 'release-20260520.0', { nvproxy: 'false' }, 'skipped', /only with its flag nvproxy/],
+    ['590.48.01', 'release-20260520.0', { nvproxy: 'true' }, 'pass', /supports/],
+    ['590.48.01', 'release-20260525.0', {}, 'pass', /supports/],
+    ['580.178.04', RELEASE, { nvproxy: 'true' }, 'error GpuDriverUnsupported', /no pod starts/],
+    ['580.173.02', RELEASE, taken('580.178.04', { nvproxy: 'true' }), 'error GpuDriverUnsupported', /does not support the driver in its flag .*, so that no pod starts while its flag nvproxy is set$/],
+    ['580.173.02', RELEASE, taken('580.173.2'), 'pass', /supports/],
+    ['595.71.05', RELEASE, taken('590.48.01'), 'unknown GpuDriverUnknown', /^By its flag nvproxy-driver-version=590.48.01 gVisor .* takes NVIDIA driver 595.71.05 for 590.48.01:/],
+    ['595.71.05', RELEASE, taken('latest'), 'unknown GpuDriverUnknown', /takes NVIDIA driver 595.71.05 for 620.06.00:/],
+    ['620.06.00', RELEASE, taken('latest'), 'pass', /supports/],
+    ['580.173.02', RELEASE, taken('580.178.04'), 'warning GpuDriverUnsupported', /does not support the driver in its flag nvproxy-driver-version=580.178.04/],
+    ['580.173.02', RELEASE, taken('595.71.05'), 'warning GpuDriverUnsupported', /does not support the driver in its flag/],
+    ['580.173.02', RELEASE, taken('595.71.05', ALLOW), 'unknown GpuDriverUnknown', /takes NVIDIA driver 580.173.02 for 595.71.05:/],
+    ['580.173.02', RELEASE, taken('newest'), 'warning GpuDriverUnsupported', /does not support the driver in its flag/],
+  ];
+  for (const [driver, release, flags, expected, message] of CASES) {
+    it(`judges ${driver} in "${release}" with ${JSON.stringify(flags)}: ${expected}`, () => {
+      const result = judgeDriver(driver, parseRunscRelease(release), flags);
+      assert.equal(outcome(result), expected);
+      assert.match(result.message, message);
+    });
+  }
+
+  it('leaves a proven node ready, and names the cause where no sandbox boots for it', () => {
+    for (const [flags, reason] of [
+      [{}, 'SandboxFailed'],
+      [{ nvproxy: 'true' }, 'GpuDriverUnsupported'],
+    ] as const) {
+      const findings = [finding(judgeDriver('580.178.04', parseRunscRelease(RELEASE), flags), 'gpu')];
+      assert.equal(judge(findings, PROVEN).status, 'True');
+      const failed = judge(findings, unproven('failed', 'SandboxFailed'));
+      assert.deepEqual([failed.status, failed.reason], ['False', reason]);
+    }
+  });
+});
+
+describe('gpu', () => {
+  // The first line of each as people reported it, in other projects.
+  // biome-ignore format: one row a line
+  const FORMS: readonly (readonly [text: string, driver: string, gpu: string | undefined])[] = [
+    [proprietary('580.173.02'), '580.173.02', 'true'],
+    ['NVRM version: NVIDIA UNIX aarch64 Kernel Module  535.161.07  Sat Feb 17 23:29:15 UTC 2024\n', '535.161.07', 'false'],
+    ['NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  565.57.01  Release Build  (dvs-builder@U16-A24-9-2)  Thu Oct 10 12:15:00 UTC 2024\n', '565.57.01', 'false'],
+    ['NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  555.58  Release Build  (portage@localhost)  Сб 29 июн 2024 14:36:22 MSK\n', '555.58.00', 'false'],
+    ['NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  35.3.1  Release Build  (buildbrain@mobile-u64-6289-d7000)  Sun Mar 19 08:09:33 PDT 2023\n', '35.03.01', 'false'],
+  ];
+  for (const [text, driver, supported] of FORMS) {
+    it(`reads ${text.slice(0, 80)}`, async (t) => {
+      const { facts } = await inspect(gpu, await nodeWith(t, text));
+      assert.deepEqual(facts, { nvidiaDriver: driver, gpu: supported });
+    });
+  }
+
+  for (const text of [
+    '',
+    'NVRM version: NVIDIA UNIX x86_64 Kernel Module  next  Tue\n',
+    proprietary('1.2.3.4'),
+  ]) {
+    it(`does not know the driver in ${JSON.stringify(text.slice(0, 70))}`, async (t) => {
+      const result = await inspect(gpu, await nodeWith(t, text));
+      assert.equal(outcome(result), 'unknown GpuDriverUnknown');
+      assert.deepEqual(result.facts, { nvidiaDriver: undefined, gpu: undefined });
+    });
+  }
+
+  it('is skipped without a driver, and removes what an earlier one left', async (t) => {
+    const result = await inspect(gpu, await nodeWith(t, undefined));
+    assert.deepEqual([outcome(result), result.message], ['skipped', 'There is no NVIDIA driver']);
+    assert.deepEqual(Object.entries(result.facts ?? {}), [
+      ['nvidiaDriver', undefined],
+      ['gpu', undefined],
+    ]);
+  });
+
+  it('names the files, and the driver where it is not known whether it works', async (t) => {
+    const sources = await nodeWith(t, proprietary('580.173.02'), {
+      [RUNSC]: fakeRunsc('release-20990101.0'),
+    });
+    const { facts, evidence } = await inspect(gpu, sources);
+    assert.deepEqual(facts, { nvidiaDriver: '580.173.02', gpu: undefined });
+    const seen = [
+      { file: FILE, value: '580.173.02' },
+      { file: RUNSC, value: 'release-20990101.0' },
+    ];
+    assert.deepEqual(evidence, seen);
+  });
+
+  it('judges the program and the flags of the sandbox, not those on the disk', async (t) => {
+    const files = {
+      [RUNSC]: fakeRunsc('release-20260223.0'),
+      '/usr/local/bin/gvisor-bin/gvisor_sentry': fakeRunsc(RELEASE, TEXT_PAGES + 1),
+    };
+    const sources = await nodeWith(t, proprietary('595.71.05'), files);
+    const flags = { 'nvproxy-allow-unsupported-driver': 'true' };
+    const result = await inspect(gpu, sources, witnessOf({ textPages: TEXT_PAGES + 1, flags }));
+    assert.deepEqual([outcome(result), result.facts?.gpu], ['pass', 'true']);
+    const other = await inspect(gpu, sources, witnessOf({ textPages: TEXT_PAGES + 2, flags }));
+    assert.equal(outcome(other), 'unknown GpuDriverUnknown');
+  });
+
+  it('reads the flags of the configuration before there is a proof', async (t) => {
+    const options = { ConfigPath: '/etc/runsc.toml', TypeUrl: 'io.containerd.runsc.v1.options' };
+    const sources = await nodeWith(t, proprietary('590.48.01'), {
+      [RUNSC]: fakeRunsc('release-20260520.0'),
+      '/etc/runsc.toml': '[runsc_config]\nnvproxy = "true"\n',
+    });
+    assert.equal(outcome(await inspect(gpu, { ...sources, cri: criWith({ options }) })), 'pass');
+    assert.equal(outcome(await inspect(gpu, { ...sources, cri: criWith({}) })), 'skipped');
+  });
+
+  for (const [host, driver, supported] of [
+    ['kubeadm-gpu', '580.173.02', 'true'],
+    ['kubeadm-gpu-unknown', '580.95.05', undefined],
+    ['debian-ready', undefined, undefined],
+  ] as const) {
+    it(`of ${host} is ${supported}`, async () => {
+      const { facts } = await inspect(gpu, sourcesOf(host));
+      assert.deepEqual(facts, { nvidiaDriver: driver, gpu: supported });
+    });
+  }
+});

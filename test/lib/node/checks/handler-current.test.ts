@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { changedSettings, handlerCurrent } from '../../../../lib/node/checks/handler-current.ts';
+import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
+
+const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
+const inspectLoaded = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
+  inspect(handlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
+
+describe('handler-current', () => {
+  it('passes when memory and disk are the same', async () => {
+    assert.equal(outcome(await inspectLoaded('kubeadm-ready')), 'pass');
+  });
+
+  it('warns of each setting that a restart would change', async () => {
+    const old = loadedRuntime({ options: { ...options, ConfigPath: '/old' } });
+    const result = await inspectLoaded('kubeadm-ready', old);
+    assert.equal(outcome(result), 'warning RestartPending');
+    assert.match(result.message, /ConfigPath is "\/old" and becomes "\/etc\/containerd\/runsc.toml"/);
+  });
+
+  it('warns when a restart would lose the handler, or everything', async () => {
+    assert.equal(outcome(await inspectLoaded('kubeadm-no-config')), 'warning RestartPending');
+    const truncated = await inspectLoaded('debian-truncated', loadedRuntime(), '1.7.24');
+    assert.equal(outcome(truncated), 'warning ContainerdConfigInvalid');
+  });
+
+  it('is skipped without a loaded handler, and throws when containerd does not respond', async () => {
+    assert.equal(await outcomeOf(handlerCurrent, sourcesOf('kubeadm-ready')), 'skipped');
+    const silent = sourcesOf('kubeadm-ready', { cri: fakeCri(undefined) });
+    await assert.rejects(inspect(handlerCurrent, silent), { name: 'CriError', kind: 'unreachable' });
+  });
+});
+
+describe('changedSettings', () => {
+  it('treats an absent option like a zero value', () => {
+    const loaded = loadedRuntime({
+      options: { Root: '', IoUid: 0, NoPivotRoot: false, SystemdCgroup: true },
+    });
+    assert.deepEqual(changedSettings(loaded, { ...loaded, options: { SystemdCgroup: true } }), []);
+    assert.deepEqual(changedSettings(loaded, { ...loaded, options: {}, runtimePath: '/x' }), [
+      'runtime_path is "" and becomes "/x"',
+      'SystemdCgroup is true and becomes ""',
+    ]);
+    assert.deepEqual(changedSettings(loaded, { ...loaded, baseRuntimeSpec: '/s', cniConfDir: '/c' }), [
+      'base_runtime_spec is "" and becomes "/s"',
+      'cni_conf_dir is "" and becomes "/c"',
+    ]);
+    assert.deepEqual(changedSettings({ ...loaded, podAnnotations: ['dev.gvisor.*'] }, loaded), [
+      'pod_annotations is ["dev.gvisor.*"] and becomes []',
+    ]);
+  });
+});

@@ -1,0 +1,263 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import { errorLine } from '../../../../lib/base/sanitize.ts';
+import { loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/client.ts';
+import { CriError } from '../../../../lib/node/containerd/error.ts';
+import { reasonForError } from '../../../../lib/node/proof/outcome.ts';
+import type { Reason } from '../../../../lib/node/reasons.ts';
+import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
+import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
+
+type Scripts = Parameters<typeof fakeContainerd>[1];
+
+describe('CriClient', { concurrency: true }, () => {
+  it("reads why containerd has no network from a handler's directory", async (t) => {
+    const info = { config: CONFIG, 'lastCNILoadStatus.default': 'none', 'lastCNILoadStatus.runc': 'OK' };
+    const Status = () => ({ info: { ...info, 'lastCNILoadStatus.runsc': 'no network config found' } });
+    const { client } = await fakeContainerd(t, { Status });
+    assert.deepEqual((await client.status()).cniErrors, new Map([['runsc', 'no network config found']]));
+  });
+
+  it('decodes no pod labels, because their number is unlimited', async (t) => {
+    const labels = Object.fromEntries(Array.from({ length: 1_000 }, (_, n) => [`l${n}`, '']));
+    const { containerd, client } = await fakeContainerd(t);
+    containerd.sandboxes.add('1f', labels);
+    const metadata = { name: '1f', namespace: 'eval', uid: '1f' };
+    assert.deepEqual(await client.listSandboxes('all'), [
+      { id: '1f', metadata, state: 'SANDBOX_READY', createdAt: 0, runtimeHandler: '' },
+    ]);
+  });
+
+  it("reads containerd's verbose status", async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    assert.deepEqual(await client.status(), {
+      runtimeName: 'containerd',
+      runtimeVersion: 'v2.4.2',
+      runtimes: loadedRuntimes(CONFIG),
+      cniErrors: new Map(),
+      conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
+    });
+    const requests = containerd.requests.map(({ request }) => request);
+    assert.deepEqual(requests, [{}, { verbose: true }]);
+  });
+
+  const SHIMS: readonly [string, Scripts, ShimInfo][] = [
+    ['a shim that runs', {}, { kind: 'ok', name: 'io.containerd.runsc.v1' }],
+    ['a response without a name', { PluginInfo: () => ({}) }, { kind: 'ok', name: '' }],
+    ['an error', { PluginInfo: refuses('no such shim') }, { kind: 'error', message: 'no such shim' }],
+    ['containerd 1.x', { PluginInfo: refuses('?', status.UNIMPLEMENTED) }, { kind: 'unsupported' }],
+  ];
+  for (const [name, scripts, expected] of SHIMS) {
+    it(`requests shim info from containerd: ${name}`, async (t) => {
+      const { containerd, client } = await fakeContainerd(t, scripts);
+      assert.deepEqual(await client.shimInfo('io.containerd.runsc.v1'), expected);
+      assert.equal(containerd.requests[0]?.request.options.value.runtimePath, 'io.containerd.runsc.v1');
+    });
+  }
+
+  const ERRORS: readonly [string, Scripts, CriError['kind'], string][] = [
+    ['a refusal', { Version: refuses('no') }, 'refused', 'no'],
+    ['not found', { Version: refuses('gone', status.NOT_FOUND) }, 'absent', "containerd's Version: gone"],
+    ['garbage', { Version: GARBAGE }, 'unreachable', "containerd's Version: "],
+    ['a timeout', { Version: HANGS }, 'timeout', "containerd's Version: "],
+  ];
+  for (const [name, scripts, kind, words] of ERRORS) {
+    it(`reports ${name} as ${kind}`, async (t) => {
+      const { client } = await fakeContainerd(t, scripts);
+      const error = await client
+        .version({ timeoutMs: kind === 'timeout' ? 300 : 60_000 })
+        .catch((cause: unknown) => cause);
+      assert.ok(error instanceof CriError);
+      assert.equal(error.kind, kind);
+      assert.ok(error.message.startsWith(words), error.message);
+    });
+  }
+
+  const CRI = { type: 'io.containerd.grpc.v1', id: 'cri' };
+  const FAILED = { ...CRI, initErr: { message: 'failed to find snapshotter "x"' } };
+  const PLUGINS: readonly [string, Script, Reason, message: RegExp][] = [
+    [
+      'that failed',
+      () => ({ plugins: [FAILED] }),
+      'CriPluginUnavailable',
+      /: failed to find snapshotter "x"$/,
+    ],
+    ['that is disabled', () => ({}), 'CriPluginUnavailable', /disabled_plugins/],
+    [
+      'of another version',
+      () => ({ plugins: [CRI] }),
+      'CheckFailed',
+      /^containerd's Version: unknown service$/,
+    ],
+  ];
+  for (const [name, Plugins, reason, message] of PLUGINS) {
+    it(`explains a CRI plugin ${name}`, async (t) => {
+      const Version = refuses('unknown service', status.UNIMPLEMENTED);
+      const { containerd, client } = await fakeContainerd(t, { Version, Plugins });
+      const error = await client.status().catch((cause: unknown) => cause);
+      assert.deepEqual([reasonForError(error), containerd.count('Status')], [reason, 0]);
+      assert.match(errorLine(error), message);
+      assert.deepEqual(containerd.requests[1]?.request.filters, ['type==io.containerd.grpc.v1,id==cri']);
+    });
+  }
+
+  it('sends no request after its signal is aborted, and cancels a pending one', async (t) => {
+    const { containerd, client } = await fakeContainerd(t, { Version: HANGS });
+    await assert.rejects(client.version({ signal: AbortSignal.abort(new Error('stop')) }), /stop/);
+    assert.deepEqual(containerd.calls, []);
+    const stop = new AbortController();
+    const called = containerd.called('Version');
+    const call = client.version({ signal: stop.signal });
+    const rejected = assert.rejects(call, { kind: 'aborted' });
+    await called;
+    stop.abort();
+    await rejected;
+  });
+
+  it('cancels pending calls when closed, so that none keeps the process alive', async (t) => {
+    const { containerd, client } = await fakeContainerd(t, { RunPodSandbox: HANGS });
+    const called = containerd.called('RunPodSandbox');
+    const rejected = assert.rejects(client.runSandbox({}, 'runsc', { timeoutMs: null }), { kind: 'aborted' });
+    await called;
+    client.close();
+    await rejected;
+  });
+
+  it('sets a deadline unless a call has none', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    await client.version();
+    await client.version({ timeoutMs: 60_000 });
+    await client.version({ timeoutMs: null });
+    const deadlines = containerd.requests.map(({ deadline }) => deadline);
+    assert.deepEqual(deadlines, [true, true, false]);
+  });
+
+  it("reads containerd's own PID, or 0", async (t) => {
+    const { containerd, client } = await fakeContainerd(t, { Server: () => ({ pid: 612 }) });
+    assert.equal(await client.serverPid(), 612);
+    containerd.scripts = {};
+    assert.equal(await client.serverPid(), 0);
+  });
+
+  it('calls Delete of the task service and of the container service', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    const { sandboxes } = containerd;
+    sandboxes.records.set('1f', { labels: { a: 'b', c: 'd' }, task: true });
+    sandboxes.records.set('2e', { labels: { a: 'b' }, task: false });
+    sandboxes.records.set('3d', { labels: { a: 'b', c: 'd', e: 'f' }, task: false });
+    assert.deepEqual(await client.listContainers({ labels: { a: 'b', c: 'd' }, without: 'e' }), [
+      { id: '1f', labels: { a: 'b', c: 'd' }, createdAt: { seconds: 0 } },
+    ]);
+    await client.deleteTask('1f');
+    await client.deleteContainer('1f');
+    assert.deepEqual([...sandboxes.records.keys()], ['2e', '3d']);
+    assert.deepEqual(containerd.calls.slice(-2), ['Tasks.Delete', 'Containers.Delete']);
+  });
+
+  it('reads a sandbox and the PIDs that its runtime reports', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    const config = { linux: { cgroupParent: '/kubepods/pod1' } };
+    containerd.sandboxes.add('1f', {}, { config });
+    const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
+    const runtimeType = 'io.containerd.runsc.v1';
+    const expected = {
+      state: 'SANDBOX_READY',
+      pid,
+      runtimeType,
+      cgroupParent: '/kubepods/pod1',
+      configPath: '',
+    };
+    assert.deepEqual(await client.sandbox('1f'), { ...expected, annotations: new Map() });
+    assert.equal(containerd.requests[0]?.request.verbose, true);
+    assert.deepEqual(await client.listPids('1f'), [1]);
+    await assert.rejects(client.sandbox('gone'), { kind: 'absent' });
+  });
+
+  it('reports whether the connection changes in time', async (t) => {
+    const { containerd, client } = await fakeContainerd(t);
+    await client.version();
+    assert.equal(await client.connectionChange(1), false);
+    const change = client.connectionChange(60_000);
+    await containerd.stop();
+    assert.equal(await change, true);
+  });
+});
+
+const runsc = {
+  runtimeType: 'io.containerd.runsc.v1',
+  runtimePath: '/opt/gvisor/containerd-shim-runsc-v1',
+  snapshotter: 'native',
+  baseRuntimeSpec: '/etc/containerd/base.json',
+  cniConfDir: '/etc/cni/own.d',
+  options: { ConfigPath: '/etc/containerd/runsc.toml' },
+};
+const runc = {
+  runtimeType: 'io.containerd.runc.v2',
+  runtimePath: '',
+  snapshotter: '',
+  baseRuntimeSpec: '',
+  cniConfDir: '',
+  options: null,
+};
+const CREDENTIALS = { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } };
+/** The configuration in the status of containerd 1.7.34, shortened. */
+const V1 = {
+  containerd: {
+    defaultRuntime: { runtimeType: '', runtimePath: '', options: null },
+    runtimes: {
+      runc: { ...runc, PodAnnotations: [], sandboxMode: 'podsandbox' },
+      runsc: { ...runsc, PodAnnotations: ['dev.gvisor.*'] },
+    },
+  },
+  registry: CREDENTIALS,
+};
+/** The configuration in the status of containerd 2.4.2, shortened. */
+const V2 = {
+  containerd: {
+    runtimes: {
+      runc: { ...runc, sandboxer: 'podsandbox' },
+      runsc: {
+        ...runsc,
+        PodAnnotations: ['dev.gvisor.*'],
+        ContainerAnnotations: ['c'],
+        sandboxer: 'podsandbox',
+      },
+    },
+  },
+};
+
+describe('loadedRuntimes', () => {
+  for (const [release, status] of Object.entries({ '1.x': V1, '2.x': V2 })) {
+    it(`reads the status of containerd ${release}`, () => {
+      assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(status))), {
+        runc: { ...runc, options: {}, podAnnotations: [] },
+        runsc: { ...runsc, podAnnotations: ['dev.gvisor.*'] },
+      });
+    });
+  }
+
+  it('retains no registry credentials', () => {
+    assert.doesNotMatch(JSON.stringify([...loadedRuntimes(JSON.stringify(V1))]), /hunter2/);
+  });
+
+  for (const text of ['null', '{}', '{"containerd":null}', '{"containerd":{"runtimes":null}}', '[]', '5']) {
+    it(`finds no handler in ${text}`, () => assert.deepEqual(loadedRuntimes(text), new Map()));
+  }
+
+  it('treats fields of the wrong type as absent', () => {
+    const runtimes = { a: null, b: { runtimeType: 1, options: 'x', PodAnnotations: [7, null] } };
+    const odd = { containerd: { runtimes } };
+    const empty = { ...runc, runtimeType: '', options: {}, podAnnotations: [] };
+    assert.deepEqual(Object.fromEntries(loadedRuntimes(JSON.stringify(odd))), { a: empty, b: empty });
+  });
+
+  it('does not quote a document that is not JSON', () => {
+    const cut = JSON.stringify(V1).slice(0, -2);
+    assert.throws(
+      () => loadedRuntimes(cut),
+      (error: Error) => !/hunter2/.test(`${error.message} ${error.stack} ${String(error.cause)}`),
+    );
+    assert.throws(() => loadedRuntimes(undefined), /carries no configuration/);
+  });
+});

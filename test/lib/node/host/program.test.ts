@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Host } from '../../../../lib/node/host/host.ts';
+import { parseProgram, readProgram, textSegments } from '../../../../lib/node/host/program.ts';
+import { elfHeader } from '../runsc/fake-runsc.ts';
+
+/** The first 20 bytes of an ELF program for a machine, in either byte order. */
+function elf(machine: number, isBigEndian = false): Buffer {
+  const start = Buffer.alloc(20);
+  start.write('\x7fELF', 'latin1');
+  start[4] = 2;
+  start[5] = isBigEndian ? 2 : 1;
+  if (isBigEndian) start.writeUInt16BE(machine, 18);
+  else start.writeUInt16LE(machine, 18);
+  return start;
+}
+
+describe('parseProgram', () => {
+  const PROGRAMS: readonly (readonly [string, Buffer, object])[] = [
+    ['x86_64', elf(62), { kind: 'elf', machine: 'x64' }],
+    ['aarch64', elf(183), { kind: 'elf', machine: 'arm64' }],
+    ['s390x', elf(22, true), { kind: 'elf', machine: 's390x' }],
+    ['another machine', elf(999), { kind: 'elf', machine: 'machine 999' }],
+    ['a truncated ELF file', elf(62).subarray(0, 19), { kind: 'other' }],
+    ['a script', Buffer.from('#!/bin/sh -e\nx'), { kind: 'script' }],
+    ['a web page', Buffer.from('<html>404 Not Found and more text'), { kind: 'other' }],
+    ['nothing', Buffer.alloc(0), { kind: 'other' }],
+  ];
+  for (const [name, start, program] of PROGRAMS) {
+    it(`recognizes ${name}`, () => assert.deepEqual(parseProgram(start), program));
+  }
+
+  it('recognizes Node as a program of this architecture', async () => {
+    const expected = { kind: 'elf', machine: process.arch };
+    assert.deepEqual(await readProgram(new Host('/'), process.execPath), expected);
+  });
+});
+
+describe('textSegments', () => {
+  const PAGE = 4096;
+  const [READ_ONLY, CODE, DATA] = [4, 5, 6] as const;
+
+  it('rounds the code to whole pages of 4, 16 and 64 KiB', () => {
+    const sizes = textSegments(elfHeader([{ from: 0x400000, bytes: 5 * PAGE + 1, flags: CODE }]));
+    assert.deepEqual([...sizes], [6 * PAGE, 8 * PAGE, 16 * PAGE]);
+  });
+
+  it('starts at the page in which the code begins', () => {
+    const sizes = textSegments(elfHeader([{ from: 0x401800, bytes: PAGE, flags: CODE }]));
+    assert.ok(sizes.has(2 * PAGE), `${[...sizes]}`);
+  });
+
+  it('spans all code segments and no data', () => {
+    const sizes = textSegments(
+      elfHeader([
+        { from: 0x400000, bytes: PAGE, flags: READ_ONLY },
+        { from: 0x401000, bytes: 2 * PAGE, flags: CODE },
+        { from: 0x404000, bytes: PAGE, flags: CODE },
+        { from: 0x500000, bytes: 900 * PAGE, flags: DATA },
+      ]),
+    );
+    assert.ok(sizes.has(4 * PAGE), `${[...sizes]}`);
+    // Kernels before 5.10 start at the first loaded segment of any kind.
+    assert.ok(sizes.has(5 * PAGE), `${[...sizes]}`);
+    assert.ok(![...sizes].some((size) => size > 256 * PAGE));
+  });
+
+  it('matches the kernel for this Node', async () => {
+    const host = new Host('/');
+    const sizes = textSegments((await host.readStart(process.execPath, PAGE)) ?? Buffer.alloc(0));
+    const pages = Number((await host.readText(`/proc/${process.pid}/statm`))?.split(' ')[3]);
+    assert.ok(sizes.has(pages * PAGE), `${pages} pages, ${[...sizes].map((size) => size / PAGE)}`);
+  });
+
+  const header = elfHeader([{ from: 0, bytes: PAGE, flags: CODE }]);
+  const changed = (at: number, value: number) => {
+    const other = Buffer.from(header);
+    other[at] = value;
+    return other;
+  };
+  const NONE: readonly (readonly [string, Buffer])[] = [
+    ['a script', Buffer.from('#!/bin/sh\n'.padEnd(200))],
+    ['a 32-bit program', changed(4, 1)],
+    ['a big-endian program', changed(5, 2)],
+    ['a truncated header', header.subarray(0, 63)],
+    ['truncated segments', header.subarray(0, 100)],
+    ['a program without code', elfHeader([{ from: 0, bytes: PAGE, flags: DATA }])],
+    ['entries of size 0', changed(54, 0)],
+    ['nothing', Buffer.alloc(0)],
+  ];
+  for (const [name, start] of NONE) {
+    it(`is empty for ${name}`, () => assert.deepEqual([...textSegments(start)], []));
+  }
+});

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { identifyGuest, readWitness, type Witness } from '../../../../lib/node/proof/witness.ts';
+import { sentryFlags } from '../../../../lib/node/runsc/flags.ts';
+import { removeProcess, sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
+import { scene } from './scene.ts';
+
+/** A witness with these arguments and reported PIDs. */
+function witnessOf(argv: readonly string[], runtimePids: readonly number[], pid = 189): Witness {
+  const flags = sentryFlags(argv);
+  return {
+    pid,
+    argv,
+    ...(flags === undefined ? {} : { flags: Object.fromEntries(flags) }),
+    uid: 0,
+    seccomp: 2,
+    textPages: TEXT_PAGES,
+    cgroups: [],
+    cgroupParent: '',
+    runtimePids,
+  };
+}
+
+describe('identifyGuest', () => {
+  const GVISOR = sandboxArgv('1f');
+  const PREWARMED = ['/usr/local/bin/gvisor-bin/gvisor-sentry-prewarmer', '/usr/bin/runsc', ...GVISOR];
+  const QEMU = ['/opt/kata/bin/qemu-system-x86_64', '-name', 'sandbox-1f'];
+  const table: readonly [string, Witness, 'gvisor' | 'host' | 'other'][] = [
+    ['gVisor', witnessOf(GVISOR, [1]), 'gvisor'],
+    ['gVisor with more in the guest', witnessOf(GVISOR, [1, 2, 3]), 'gvisor'],
+    ['gVisor started by a prewarmer', witnessOf(PREWARMED, [1]), 'gvisor'],
+    ['runc', witnessOf(['/pause'], [189]), 'host'],
+    ['runc under a forged name', witnessOf(GVISOR, [189]), 'host'],
+    ["runc that also reports a guest's PID", witnessOf(GVISOR, [1, 189]), 'host'],
+    ["gVisor's name without a PID of the guest", witnessOf(GVISOR, [298]), 'other'],
+    ["gVisor's name without any PID", witnessOf(GVISOR, []), 'other'],
+    ['Kata', witnessOf(QEMU, [1]), 'other'],
+    ["a path that ends in gVisor's name", witnessOf(['/tmp/runsc-sandbox', 'boot'], [1]), 'other'],
+    ['a prewarmer of something else', witnessOf(['gvisor-sentry-prewarmer', '/pause'], [1]), 'other'],
+  ];
+  for (const [name, witness, kernel] of table) {
+    it(`identifies ${name} as ${kernel}`, () => assert.equal(identifyGuest(witness).kernel, kernel));
+  }
+
+  it('returns evidence', () => {
+    const { evidence: host } = identifyGuest(witnessOf(['/pause'], [189]));
+    assert.equal(host, 'process 189 is "/pause", and the runtime reports the PIDs 189: the host\'s own');
+    const { evidence: none } = identifyGuest(witnessOf(GVISOR, []));
+    assert.equal(none, 'process 189 is "runsc-sandbox", and the runtime reports no PIDs');
+  });
+});
+
+describe('readWitness', { concurrency: true }, () => {
+  it('reads a sandbox from the host and its runtime', async (t) => {
+    const setup = await scene(t);
+    setup.containerd.sandboxes.process = (id, pid) => ({
+      argv: sandboxArgv(id, ['--platform=kvm', '--net-raw', '-debug=false']),
+      parentPid: 4_000,
+      namespacedPids: [pid, 1],
+      uid: 65534,
+      seccomp: 0,
+      cgroup: `4:memory:/kubepods/gvisor_ready/${id}\n`,
+      textPages: 77,
+    });
+    setup.containerd.sandboxes.add('1f', {});
+    const pid = setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0;
+    const { argv, flags, ...rest } = await readWitness(setup, '1f', '/kubepods/gvisor_ready');
+    assert.equal(argv[0], 'runsc-sandbox');
+    assert.equal(argv.at(-1), '1f');
+    // Arguments after the command, such as a network, are not flags of runsc itself.
+    const { platform, root, network, debug, 'net-raw': raw } = flags ?? {};
+    assert.deepEqual([platform, raw, debug, network], ['kvm', 'true', 'false', undefined]);
+    assert.equal(root, '/run/containerd/runsc/k8s.io');
+    assert.deepEqual(rest, {
+      pid,
+      uid: 65534,
+      seccomp: 0,
+      textPages: 77,
+      cgroups: ['/kubepods/gvisor_ready/1f'],
+      cgroupParent: '/kubepods/gvisor_ready',
+      shim: '/usr/local/bin/containerd-shim-runsc-v1',
+      runtimePids: [1],
+    });
+  });
+
+  it('has no shim if the parent process is gone', async (t) => {
+    const setup = await scene(t);
+    setup.containerd.sandboxes.add('1f', {});
+    removeProcess(setup.host.root, 4_000);
+    assert.equal('shim' in (await readWitness(setup, '1f', '')), false);
+  });
+
+  it('rejects a process of something else', async (t) => {
+    const setup = await scene(t);
+    const argv = ['/usr/sbin/sshd', '-D'];
+    setup.containerd.sandboxes.process = () => ({ argv, cgroup: '0::/system.slice\n' });
+    setup.containerd.sandboxes.add('1f', {});
+    const message = /^Error: process \d+ in \/proc does not belong to the sandbox: \/proc is not that of /;
+    await assert.rejects(readWitness(setup, '1f', ''), message);
+  });
+
+  it('rejects a process that is ending, although it is still in its cgroup', async (t) => {
+    const setup = await scene(t);
+    setup.containerd.sandboxes.process = (id) => ({ argv: [], cgroup: `0::/kubepods/${id}\n` });
+    setup.containerd.sandboxes.add('1f', {});
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
+  });
+
+  it('rejects if there is no process, or containerd reports none', async (t) => {
+    const setup = await scene(t);
+    setup.containerd.sandboxes.add('1f', {});
+    removeProcess(setup.host.root, setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
+    setup.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
+    await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process {2}is not in \/proc/);
+  });
+});

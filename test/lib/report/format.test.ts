@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Finding } from '../../../lib/node/checks/finding.ts';
+import {
+  causeOf,
+  Dedupe,
+  describeFacts,
+  longTime,
+  seconds,
+  shortIds,
+  shortTime,
+  toneOf,
+  truncateMiddle,
+  wrap,
+} from '../../../lib/report/format.ts';
+import { unproven } from '../../agent/reports.ts';
+
+describe('longTime', () => {
+  const table: readonly (readonly [ms: number, text: string])[] = [
+    [-5, '0 s'],
+    [0, '0 s'],
+    [499, '0 s'],
+    [1_000, '1 s'],
+    [59_400, '59 s'],
+    [60_000, '1 min'],
+    [135_000, '2 min 15 s'],
+    [3_600_000, '1 h'],
+    [3_605_000, '1 h'],
+    [7_200_000 + 14 * 60_000, '2 h 14 min'],
+    [86_400_000 * 3 + 3_600_000 * 4 + 60_000, '3 d 4 h'],
+    [86_400_000 * 400, '400 d'],
+  ];
+  for (const [ms, text] of table) it(`is ${text} for ${ms} ms`, () => assert.equal(longTime(ms), text));
+});
+
+describe('shortTime', () => {
+  for (const [ms, text] of [
+    [34.687, '35 ms'],
+    [999.6, '1.00 s'],
+    [1_537, '1.54 s'],
+  ] as const)
+    it(`is ${text} for ${ms} ms`, () => assert.equal(shortTime(ms), text));
+
+  it('has seconds with two decimals on request', () => assert.equal(seconds(836.57), '0.84 s'));
+});
+
+describe('toneOf', () => {
+  const base = { check: 'shim', durationMs: 1, message: '' };
+  const fault = { ...base, status: 'fail', reason: 'ShimNotFound' } as const;
+  const table: readonly (readonly [finding: Finding, proven: boolean, tone: string])[] = [
+    [{ ...base, status: 'pass' }, false, 'pass'],
+    [{ ...base, status: 'unknown', reason: 'CheckFailed' }, true, 'unknown'],
+    [{ ...fault, severity: 'error' }, false, 'fail'],
+    [{ ...fault, severity: 'error' }, true, 'warning'],
+    [{ ...fault, severity: 'blocker' }, true, 'fail'],
+    [{ ...fault, severity: 'warning' }, false, 'warning'],
+  ];
+  for (const [finding, proven, tone] of table)
+    it(`is ${tone} for ${'severity' in finding ? finding.severity : finding.status}, proven ${proven}`, () =>
+      assert.equal(toneOf(finding, proven), tone));
+});
+
+describe('describeFacts', () => {
+  it('orders known facts, omits absent ones, and appends others', () =>
+    assert.deepEqual(describeFacts({ zone: 'b', memoryBytes: '25276502016', kernel: '6.12' }), [
+      ['Kernel', '6.12'],
+      ['Memory', '23.5 GiB'],
+      ['zone', 'b'],
+    ]));
+  it('keeps a size that is not a number', () =>
+    assert.deepEqual(describeFacts({ memoryBytes: 'much' }), [['Memory', 'much']]));
+});
+
+describe('truncateMiddle', () => {
+  it('keeps a text that fits', () => assert.equal(truncateMiddle('abcdef', 6), 'abcdef'));
+  it('keeps the start and more of the end, where an error names its cause', () => {
+    const text = truncateMiddle(`failed to start: ${'a'.repeat(500)}: file does not exist`, 60);
+    assert.equal(text.length, 60);
+    assert.match(text, /^failed to start: a+ … a+: file does not exist$/);
+  });
+});
+
+describe('shortIds', () => {
+  const id = '0123456789ab'.padEnd(64, 'c');
+  it('keeps twelve digits of an id, as `crictl ps` does', () =>
+    assert.equal(shortIds(`sandbox "${id}" and ${id}`), 'sandbox "0123456789ab" and 0123456789ab'));
+  it('keeps digits that are not an id', () => {
+    for (const text of [id.slice(1), `${id}0`, 'no id']) assert.equal(shortIds(text), text);
+  });
+});
+
+describe('wrap', () => {
+  const path = '/a/path/that/is/longer/than/the/line';
+  for (const [text, width, indent, lines] of [
+    ['one two three', 8, '', ['one two', 'three']],
+    ['one two three four', 9, '  ', ['one two', '  three', '  four']],
+    [`see ${path} there`, 12, ' ', ['see', ` ${path}`, ' there']],
+    ['all of it', Number.POSITIVE_INFINITY, '', ['all of it']],
+    ['a  b', 80, '', ['a b']],
+  ] as const)
+    it(`breaks "${text}" only between words, and indents later lines by "${indent}"`, () =>
+      assert.deepEqual(wrap(text, width, '', indent), lines));
+
+  it('returns the first indent for an empty text', () => assert.deepEqual(wrap('', 80, '  '), ['  ']));
+});
+
+const sandboxError = (digit: string) =>
+  `failed to start sandbox "${digit.repeat(64)}": failed to create containerd task: no such file`;
+
+describe('Dedupe', () => {
+  it('shows a long text once, also as part of another or with another sandbox id', () => {
+    const dedupe = new Dedupe();
+    const long = `it is not there; ${sandboxError('a')}`;
+    assert.equal(dedupe.once(long), long);
+    assert.equal(dedupe.once(sandboxError('a')), 'as said above');
+    assert.equal(dedupe.once(sandboxError('b')), 'as said above');
+    assert.equal(dedupe.once(`${sandboxError('b')} at all`), `${sandboxError('b')} at all`);
+  });
+
+  it('repeats short texts', () => {
+    const dedupe = new Dedupe();
+    for (const _ of [1, 2]) assert.equal(dedupe.once('no such file'), 'no such file');
+  });
+
+  it('covers texts that are shown in parts', () => {
+    const dedupe = new Dedupe();
+    dedupe.add(`it is not there; ${sandboxError('a')}`);
+    assert.equal(dedupe.once(`it is not there; ${sandboxError('b')}`), 'as said above');
+  });
+
+  it('does not search for long texts of a compromised node, which would take minutes', () => {
+    const dedupe = new Dedupe();
+    dedupe.add('a'.repeat(100_000));
+    const wanted = `${'a'.repeat(25_000)}b${'a'.repeat(25_000)}`;
+    for (let n = 0; n < 1_000; n++) assert.equal(dedupe.has(wanted), false);
+    assert.equal(dedupe.has('a'.repeat(50_000)), true);
+  });
+});
+
+describe('causeOf', () => {
+  const proof = (digit: string) => ({ ...unproven('failed', 'ShimNotFound'), message: sandboxError(digit) });
+  const verdict = (message: string) => ({ status: 'False', reason: 'ShimNotFound', message }) as const;
+
+  it('omits the error of the proof, also with another sandbox id', () => {
+    for (const digit of ['a', 'b'])
+      assert.equal(causeOf(verdict(`no shim; ${sandboxError('a')}`), proof(digit)), 'no shim');
+  });
+
+  it('is the whole message where there is no other cause', () => {
+    assert.equal(causeOf(verdict(sandboxError('a')), proof('a')), sandboxError('a'));
+    assert.equal(causeOf(verdict('no shim'), proof('a')), 'no shim');
+  });
+});
