@@ -158,7 +158,10 @@ class InterruptionTest(ApiCase):
 
 
 def slowly(api: FakeApi, name: str) -> None:
-    """A pod that takes a moment to run."""
+    """A pod that takes a moment to run, and runs only after a watch has read the odd lines."""
+    end = time.monotonic() + 30
+    while api.odd_lines and time.monotonic() < end:
+        time.sleep(0.02)
     time.sleep(0.3)
     runs(api, name)
 

@@ -92,7 +92,7 @@ describe('CHECKS', () => {
 
   it('are the cause checks, then the evidence checks, with a file each', async () => {
     assert.deepEqual(CHECKS, [...CAUSE_CHECKS, ...EVIDENCE_CHECKS]);
-    const files = await readdir(new URL('../../../agent/checks', import.meta.url));
+    const files = await readdir(new URL('../../../../lib/node/checks', import.meta.url));
     const ids = files.map((file) => file.replace('.ts', ''));
     const expected = ids.filter((id) => !['check', 'checks', 'finding'].includes(id)).sort();
     const sorted = CHECKS.map(({ id }) => id).sort();

@@ -68,7 +68,7 @@ export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriEr
 
 /** The host in `test/fixtures/hosts/<name>`. */
 export function hostOf(name: string): Host {
-  return new Host(fileURLToPath(new URL(`../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
+  return new Host(fileURLToPath(new URL(`../../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
 }
 
 /** Sources with the files of a fixture. */
