@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { waitUpTo } from '../lib/base/async.ts';
-import { print, printProblems, screenOf } from '../lib/base/print.ts';
+import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { SERVICE_ACCOUNT } from '../lib/kube/access.ts';
@@ -19,13 +19,12 @@ import type { NodeSeen, Publisher } from './agent.ts';
 import { parseConfig } from './config.ts';
 import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { Metrics } from './http/metrics.ts';
-import { createAgentServer, listen, serverUrl } from './http/server.ts';
+import { createAgentServer, listen } from './http/server.ts';
 import { once } from './once.ts';
 import { openApiPublisher } from './publish/api.ts';
 import { NO_VERDICT } from './publish/publisher.ts';
 import { EXIT_CODES, helpText, parseArguments } from './text/cli.ts';
 import { openLog } from './text/log.ts';
-import { TerminalPublisher } from './text/terminal.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { openPods } from './workloads.ts';
 
@@ -48,8 +47,7 @@ async function main(): Promise<number> {
   const inCluster = existsSync(`${SERVICE_ACCOUNT}/token`);
   const { config, problems } = parseConfig(process.env, { hostname: hostname(), inCluster });
   if (problems.length > 0) return printProblems(problems);
-  const isTerminal = process.stdout.isTTY && !args.json;
-  const log = openLog(config, isTerminal || args.once);
+  const log = openLog(config, args.once);
   const host = new Host(config.hostRoot);
   const distribution = await readDistribution(host).catch(errorLine);
   if (typeof distribution === 'string')
@@ -74,11 +72,11 @@ async function main(): Promise<number> {
     signal,
   };
   // Awaited here, because `using` closes the client on return.
-  return await (args.once ? once(node, args.json) : daemon(node, isTerminal));
+  return await (args.once ? once(node, args.json) : daemon(node));
 }
 
 /** Watches the node and publishes verdicts until a signal ends the process. */
-async function daemon(node: Node, isTerminal: boolean): Promise<number> {
+async function daemon(node: Node): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
   const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);
   const onNode = (handler: string, seen: NodeSeen) =>
@@ -125,12 +123,6 @@ async function daemon(node: Node, isTerminal: boolean): Promise<number> {
   });
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);
-  if (isTerminal) {
-    const url = () => serverUrl(server);
-    const terminal = new TerminalPublisher({ write: print, screen: screenOf, complete, url });
-    const { agent } = main;
-    publishers.push({ publish: () => agent.hasVerdict && agent.report && terminal.publish(agent.report) });
-  }
   const started = { version: VERSION, handler: config.handler, socket: client.socket };
   log.info({ ...started, distribution: distribution.name, listening: server.address() }, 'agent started');
   await Promise.all([

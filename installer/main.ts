@@ -1,4 +1,4 @@
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
@@ -12,13 +12,20 @@ import { takeBack } from './change.ts';
 import { isDown } from './containerd.ts';
 import { holds } from './edits.ts';
 import { listGenerations, usersOf } from './generations.ts';
+import { handlerTable } from './handler-config.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
 import { holdLock, type Journal, readJournal, readJournals } from './journal.ts';
 import { type Node, type Progress, Refusal } from './node.ts';
 import { preflight } from './preflight.ts';
-import { CONTAINERDS, PLATFORMS, type Platform, type PrintOptions, printPiece } from './print.ts';
 import { sweepProbes } from './prove.ts';
-import { damagedFiles, generationAt, isDirectory, refuseDamage } from './release.ts';
+import {
+  damagedFiles,
+  generationAt,
+  generationOf,
+  isDirectory,
+  readRelease,
+  refuseDamage,
+} from './release.ts';
 import { refuseRisks } from './risks.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
@@ -30,6 +37,13 @@ const RETRY_NOW = 'try again what failed before its time, or a release that a ro
 void main().then((code) => {
   process.exitCode = code;
 });
+
+/** Options of `print`. */
+type PrintOptions = {
+  readonly flag: ReadonlyMap<string, string>;
+  readonly release: string;
+  readonly containerd: string;
+};
 
 type Settings = {
   readonly root: string;
@@ -107,22 +121,18 @@ async function main(): Promise<number> {
     (node, { release, flag }) => stageOnly(node, release as string, flag as ReadonlyMap<string, string>),
   );
   withRelease(program.command('print'))
-    .description('print the configuration for a system that this program does not edit')
-    .addArgument(new Argument('<platform>', 'the system').choices(PLATFORMS))
+    .description("print the handler's table, for a system whose configuration this program does not edit")
     .addOption(
-      new Option('--containerd <version>', "the system's containerd").choices(CONTAINERDS).default('2'),
+      new Option('--containerd <version>', "the system's containerd").choices(['1.7', '2']).default('2'),
     )
-    .action(
-      async (
-        platform: Platform,
-        { flag, ...options }: PrintOptions & { readonly flag: PrintOptions['flags'] },
-      ) => {
-        const { handler, json } = program.opts<Settings>();
-        code = await refusing(json, async () => {
-          process.stdout.write(await printPiece(platform, { ...options, handler, flags: flag }));
-        });
-      },
-    );
+    .action(async ({ flag, release, containerd }: PrintOptions) => {
+      const { handler, json } = program.opts<Settings>();
+      code = await refusing(json, async () => {
+        const generation = generationOf(await readRelease(release), flag);
+        const table = handlerTable(containerd === '2' ? 3 : 2, handler, generation);
+        process.stdout.write(`${table.join('\n')}\n`);
+      });
+    });
   on(
     program
       .command('status')

@@ -64,10 +64,7 @@ async function inspect(node: Node, { journal, takeOver, because }: Inspection): 
   });
   const containerd = await findContainerd(root, client);
   if (containerd.program.startsWith('/snap/'))
-    throw new Refusal(
-      'check',
-      'containerd comes from a snap, which renders its configuration. See print microk8s',
-    );
+    throw new Refusal('check', 'containerd comes from a snap, which renders its configuration. See print');
   const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
   if (config.fault !== undefined) {
     const { file, line, problem } = config.fault;
@@ -105,7 +102,7 @@ function refuseDistribution({ name, edit }: Node['distribution']): void {
   const elsewhere = ELSEWHERE[name];
   const message =
     elsewhere === undefined
-      ? `${name} writes containerd's configuration itself. Add the handler there: ${edit}. "print ${name.toLowerCase()}" prints it`
+      ? `${name} writes containerd's configuration itself. Add the handler there: ${edit}; see print`
       : `${name}: ${elsewhere}`;
   throw new Refusal('check', message);
 }

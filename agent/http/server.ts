@@ -113,12 +113,3 @@ export async function listen(server: Server, { host, port }: ListenAddress): Pro
     (cause: unknown) => `Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`,
   );
 }
-
-/** The server's URL for a client on the same machine; undefined while it does not listen. */
-export function serverUrl(server: Server): string | undefined {
-  const bound = server.address();
-  if (bound === null || typeof bound === 'string') return undefined;
-  const { address, family, port } = bound;
-  const host = family === 'IPv6' ? `[${address}]` : address;
-  return `http://${['::', '0.0.0.0'].includes(address) ? 'localhost' : host}:${port}/`;
-}

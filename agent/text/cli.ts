@@ -21,7 +21,7 @@ export function helpText(version: string): string {
 
 usage: npm start -- [--once] [--json] [--version] [--help]
   --once     evaluate once; exit code 0 proven, 1 not ready, 2 unknown, 64 wrong usage
-  --json     print the report as JSON (with --once), else JSON logs
+  --json     print the report of --once as JSON
 
 settings, from the environment:
 ${settingLines(SETTINGS, 18)}

@@ -2,7 +2,7 @@ import pino, { type Logger } from 'pino';
 import { sanitizeLine } from '../../lib/base/sanitize.ts';
 import type { Config } from '../config.ts';
 
-/** The agent's log: JSON lines on standard output, or warnings as sentences on standard error for terminals and `--once`. */
+/** The agent's log: JSON lines on standard output, or for `--once` warnings as sentences on standard error. */
 export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): Logger {
   const base = { node: nodeName };
   if (!asSentences) return pino({ level: logLevel, base });

@@ -25,7 +25,6 @@ import {
   type Style,
   TONE_COLORS,
 } from '../../lib/report/table.ts';
-import type { Publisher } from '../agent.ts';
 
 /** A row without a tone continues the one above. */
 type Row = { readonly tone?: Tone; readonly text: string };
@@ -182,36 +181,3 @@ function describePods(pods: PodsReport): PodSummary {
 function counted(pods: number): string {
   return pods === 1 ? '1 pod runs' : `${pods} pods run`;
 }
-
-/** Prints the report, and the URL of the HTTP server, whenever the published verdict changes. */
-export class TerminalPublisher implements Publisher {
-  readonly #options: TerminalOptions;
-  #last = '';
-
-  constructor(options: TerminalOptions) {
-    this.#options = options;
-  }
-
-  publish(report: Report): void {
-    const { write, screen, complete, url } = this.#options;
-    const status = complete(report);
-    const key = [report, ...(status.handlers ?? [])]
-      .map(({ verdict }) => `${verdict.status} ${verdict.reason}`)
-      .join();
-    if (key === this.#last) return;
-    this.#last = key;
-    const address = url();
-    write(renderReport(status, screen()));
-    write(address === undefined ? '\n' : `\nThe same over HTTP: ${address}\n\n`);
-  }
-}
-
-/** Options of {@link TerminalPublisher}. */
-export type TerminalOptions = {
-  readonly write: (text: string) => void;
-  readonly screen: () => Screen;
-  /** Adds the state of pods and Node writes to a report. */
-  readonly complete: (report: Report) => Status;
-  /** Undefined where the agent does not listen. */
-  readonly url: () => string | undefined;
-};

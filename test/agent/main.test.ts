@@ -294,18 +294,10 @@ async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<str
 }
 
 describe('the agent on a terminal', () => {
-  it('shows a coloured report, log sentences and its URL', async (t) => {
-    const [url, log] = ['over HTTP: http:\\S+\\s', 'cannot read the pods'];
-    const output = await onTerminal(t, new RegExp(`${url}[^]*${log}|${log}[^]*${url}`));
-    assert.ok(output.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), output);
-    assert.match(output, /^The same over HTTP: http:\/\/127\.0\.0\.1:\d+\/$/m);
-    assert.match(output, /^! cannot read the pods of this node: /m);
-    assert.doesNotMatch(output, /^\{/m);
-  });
-
-  it('shows only the report with --once', async (t) => {
+  it('shows a coloured report and nothing else with --once', async (t) => {
     const output = await onTerminal(t, /What to do next/, '--once');
+    assert.ok(output.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), output);
     assert.match(output, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
-    assert.doesNotMatch(output, /^\{|over HTTP/m);
+    assert.doesNotMatch(output, /^\{/m);
   });
 });

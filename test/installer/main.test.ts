@@ -25,7 +25,12 @@ describe('gvisor-ready-install with bad input', () => {
     ['a root that does not exist', ['--root', '/none', 'check'], 1, /no directory "\/none"\. Give --root/],
     ['no containerd', ['--root', empty, 'check'], 1, /containerd does not respond at .*ENOENT/],
     ['no release', ['install', '--release', empty], 1, /Cannot read the release's manifest .*ENOENT/],
-    ['an unknown platform', ['print', 'none'], 64, /Allowed choices are k3s, rke2/],
+    [
+      'an unknown containerd',
+      ['print', '--release', '/none', '--containerd', '3'],
+      64,
+      /Allowed choices are 1\.7, 2/,
+    ],
     ['a handler that is a path', ['--handler', '../x', 'check'], 64, /lower-case letters/],
     ['a time that is no number', ['--quiet-timeout', 'soon', 'check'], 64, /from 0 to 86400/],
   ];

@@ -2,18 +2,17 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Node } from '../../installer/node.ts';
 import { preflight } from '../../installer/preflight.ts';
-import { PLATFORMS } from '../../installer/print.ts';
 import { readDistribution } from '../../lib/node/containerd/distribution.ts';
 import { hostOf } from '../lib/node/checks/fake-node.ts';
 
 /** Systems on which the installer must write nothing, and its advice. */
 const REFUSED = {
-  'k3s-ready': /k3s writes containerd's configuration itself.*config-v3\.toml\.d.*"print k3s"/,
-  'rke2-ready': /RKE2 writes.*then restart RKE2.*"print rke2"/,
-  'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d.*"print k0s"/,
-  'microk8s-ready': /MicroK8s writes.*containerd-template\.toml.*"print microk8s"/,
-  'talos-ready': /Talos writes.*the gvisor system extension.*"print talos"/,
-  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig.*"print eks"/,
+  'k3s-ready': /k3s writes containerd's configuration itself.*config-v3\.toml\.d.*see print/,
+  'rke2-ready': /RKE2 writes.*then restart RKE2.*see print/,
+  'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d.*see print/,
+  'microk8s-ready': /MicroK8s writes.*containerd-template\.toml.*see print/,
+  'talos-ready': /Talos writes.*the gvisor system extension.*see print/,
+  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig.*see print/,
   'bottlerocket-plain': /Bottlerocket: .*read-only.*take nodes of AL2023/,
   'gke-plain': /GKE: .*GKE Sandbox/,
   'cos-gvisor': /GKE: .*GKE Sandbox/,
@@ -30,7 +29,5 @@ describe('preflight', () => {
         (error: Error) => error,
       );
       assert.match(refusal?.message ?? '', advice);
-      const [, platform] = /"print ([\w-]+)"/.exec(refusal?.message ?? '') ?? [];
-      assert.ok(platform === undefined || (PLATFORMS as readonly string[]).includes(platform), platform);
     });
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { renderReport, TerminalPublisher } from '../../../agent/text/terminal.ts';
+import { renderReport } from '../../../agent/text/terminal.ts';
 import { error, pass, skip, unknown, warning } from '../../../lib/node/checks/finding.ts';
 import type { SandboxesReport } from '../../../lib/node/sandboxes/problem.ts';
 import type { Status } from '../../../lib/report/report.ts';
@@ -192,20 +192,5 @@ describe('renderReport', () => {
     assert.match(withPods(SAMPLES.proven, 'blocker'), fault);
     assert.match(withPods(SAMPLES.proven, 'warning'), /\n {2}! 1 pod runs in a weakened sandbox\n/);
     assert.match(withPods(SAMPLES.outside, 'blocker'), /\n {4}1 pod runs in a weakened sandbox; 2 of 6 pods/);
-  });
-});
-
-describe('TerminalPublisher', () => {
-  it('prints the report and the URL only when the verdict changes', () => {
-    const printed: string[] = [];
-    const terminal = new TerminalPublisher({
-      write: (text) => printed.push(text),
-      screen: () => SCREEN,
-      complete: (report) => report,
-      url: () => 'http://localhost:9477/',
-    });
-    for (const report of [ready, ready, broken, broken, unreachable, ready]) terminal.publish(report);
-    const url = '\nThe same over HTTP: http://localhost:9477/\n\n';
-    assert.equal(printed.join(''), [READY, BROKEN, UNKNOWN, READY].map((text) => text + url).join(''));
   });
 });
