@@ -24,7 +24,10 @@ const OLDER = {
       'waits/sandbox-deaths',
     ],
   },
-  'stories that are rare': { env: { RARE: 'yes' }, files: ['e2e/reboot', 'e2e/installer-daemonset'] },
+  'stories that are rare': {
+    env: { RARE: 'yes' },
+    files: ['e2e/reboot', 'e2e/installer-daemonset', 'monitoring/alert-causes'],
+  },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },
 } as const;
 

@@ -41,7 +41,11 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['smoke']],
-      [['manifests', 'nodes'], ['dispatcher', 'waits', 'api'], ['e2e']],
+      [
+        ['manifests', 'nodes'],
+        ['waits', 'dispatcher'],
+        ['e2e', 'api'],
+      ],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

@@ -73,7 +73,11 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['smoke']],
-  [['manifests', 'nodes'], ['dispatcher', 'waits', 'api'], ['e2e']],
+  [
+    ['manifests', 'nodes'],
+    ['waits', 'dispatcher'],
+    ['e2e', 'api'],
+  ],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
