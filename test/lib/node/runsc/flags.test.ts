@@ -83,7 +83,7 @@ describe('weaknessesOf', () => {
 
 describe('the flags of each gVisor', () => {
   // The output of `runsc flags`; test/integration/runtimes.test.ts compares it with the releases.
-  const fixture = new URL('../../fixtures/runsc-flags.json', import.meta.url);
+  const fixture = new URL('../../../fixtures/runsc-flags.json', import.meta.url);
   const RELEASES = JSON.parse(readFileSync(fixture, 'utf8')) as Readonly<Record<string, readonly string[]>>;
   for (const [release, flags] of Object.entries(RELEASES)) {
     it(`are known for ${release}, except those of gVisor's own tests`, () => {
