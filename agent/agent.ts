@@ -4,6 +4,7 @@ import type { Finding } from '../lib/node/checks/finding.ts';
 import { type Installation, isUnderWay } from '../lib/node/host/installation.ts';
 import type { Facts } from '../lib/node/host/system.ts';
 import type { Outcome } from '../lib/node/proof/outcome.ts';
+import { expectsGvisor } from '../lib/report/expected.ts';
 import type { Report, Transition } from '../lib/report/report.ts';
 import {
   type Circumstances,
@@ -14,7 +15,6 @@ import {
 } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
-import { expectsGvisor } from './expected.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
@@ -33,7 +33,6 @@ export type Publisher = {
   count?(report: Report): void;
 };
 
-/** Dependencies of the {@link Agent}. */
 export type AgentOptions = {
   readonly version: string;
   readonly config: Pick<

@@ -5,13 +5,11 @@ import { HANDLER_LIST, splitHandlers } from '../lib/node/handler-name.ts';
 /** The parsed settings; durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 
-/** Values of PUBLISH. */
 const DESTINATIONS = ['node', 'events'] as const;
 
 /** What the settings depend on besides environment variables. */
 export type Environment = {
   readonly hostname: string;
-  /** Whether a service account is mounted. */
   readonly inCluster: boolean;
 };
 
@@ -59,7 +57,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
       hostname.toLowerCase(),
     ),
     hostRoot: settings.matching('HOST_ROOT', /^\//, 'an absolute path'),
-    /** The main handler. */
     handler,
     /** In the order in which they were given. */
     additionalHandlers,

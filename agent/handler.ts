@@ -9,10 +9,10 @@ import { type Facts, readSystemFacts } from '../lib/node/host/system.ts';
 import { Prover, type ProverOptions } from '../lib/node/proof/prover.ts';
 import type { Turns } from '../lib/node/proof/turns.ts';
 import type { RunscPrograms } from '../lib/node/runsc/program.ts';
+import { hasTraces, isRegistered } from '../lib/report/expected.ts';
 import { Agent, type AgentOptions, type Publisher } from './agent.ts';
 import type { Config } from './config.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
-import { hasTraces, isRegistered } from './expected.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 

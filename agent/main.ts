@@ -158,7 +158,6 @@ async function findSocket(host: Host, socket: string, log: Logger): Promise<stri
   });
 }
 
-/** A signal that SIGINT and SIGTERM abort. */
 function stopSignal(): AbortSignal {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());

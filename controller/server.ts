@@ -36,7 +36,6 @@ function parseTerm(text: string): Selector[] {
   return [(labels) => (labels[key] === undefined) === (not === '!')];
 }
 
-/** Where the HTTP server reads what it sends. */
 export type FleetSources = {
   readonly view: () => FleetView;
   /** Names of the nodes whose labels match. */

@@ -24,7 +24,6 @@ type WriteOptions = {
   readonly signal: AbortSignal;
 };
 
-/** Dependencies of {@link withdraw}. */
 export type WithdrawOptions = WriteOptions & {
   /** The agents' namespace. */
   readonly namespace: string;
@@ -65,7 +64,6 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   return writeWithdrawal(whole, { labels, fails }, { reason: 'AgentLost', message }, options);
 }
 
-/** Dependencies of {@link withdrawRefuted}. */
 export type RefutedOptions = Pick<WithdrawOptions, keyof WriteOptions | 'namespace' | 'isAllowed'> & {
   /** Reads the report of the agent at an address; rejects where there is none. */
   readonly fetchReport: (address: string) => Promise<unknown>;

@@ -38,7 +38,6 @@ void main().then((code) => {
   process.exitCode = code;
 });
 
-/** Options of `print`. */
 type PrintOptions = {
   readonly flag: ReadonlyMap<string, string>;
   readonly release: string;

@@ -43,7 +43,6 @@ const COUNTERS = {
   gvisor_api_requests_total: ['Requests to the API server.', 'verb', 'code'],
 } as const;
 
-/** The agent's metrics, registered in a registry of their own. */
 export class Metrics implements Publisher {
   readonly #registry = new Registry();
   readonly #gauges = createGauges(this.#registry, GAUGES);
@@ -182,10 +181,8 @@ const HANDLER_GAUGES = {
   ],
 } as const;
 
-/** Metrics of additional handlers. */
 class HandlerMetrics {
   readonly #gauges;
-  /** The published reasons, by handler. */
   readonly #reasons = new Map<string, string>();
 
   constructor(registry: Registry) {
@@ -223,7 +220,6 @@ const POD_GAUGES = {
   ],
 } as const;
 
-/** Metrics of this node's pods. */
 class PodMetrics {
   readonly #gauges;
 

@@ -9,12 +9,10 @@ import type { SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { renderReport } from '../text/terminal.ts';
 
-/** Where the HTTP server reads what it sends. */
 export type ServerSources = {
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   /** Undefined before the first evaluation has ended. */
   readonly report: () => Status | undefined;
-  /** Whether the reconcile loop makes progress. */
   readonly live: () => boolean;
   /** Why a rollout must not go on to the next node; undefined when it may. */
   readonly unready: () => string | undefined;
@@ -24,7 +22,6 @@ export type ServerSources = {
 const CACHE_MS = 250;
 /** Per client address; a scraper needs one or two, a browser six. */
 const MAX_CONNECTIONS = 16;
-/** Columns of the plain-text report. */
 const WIDTH = 100;
 const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
 const HIDDEN_PODS =

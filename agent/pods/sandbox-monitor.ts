@@ -109,7 +109,6 @@ export class SandboxMonitor {
   }
 }
 
-/** Lines of one scan. */
 const MAX_LOGGED = 20;
 
 function reportOf(

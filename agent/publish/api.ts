@@ -9,7 +9,6 @@ import { EventSender, eventOf } from './events.ts';
 import { NodePublisher } from './publisher.ts';
 import type { NodeOptions } from './writer.ts';
 
-/** Dependencies of {@link openApiPublisher}. */
 export type ApiOptions = {
   readonly version: string;
   readonly host: Host;
@@ -21,7 +20,6 @@ export type ApiOptions = {
 /** Another user of the same API client. */
 export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
 
-/** Everything that writes to the API server. */
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
 /** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */

@@ -27,7 +27,6 @@ export type Claimant = {
   readonly handlers: readonly string[];
 };
 
-/** The latest report of each handler. */
 export type Reports = ReadonlyMap<string, Report>;
 
 /** The desired values of a Node, the verdict on each handler that they follow from, and why the rollout must wait, if it must. */

@@ -9,7 +9,6 @@ import { shortIds, truncateMiddle } from '../../lib/report/format.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import type { NodeOptions } from './writer.ts';
 
-/** Reasons of the events on pods. */
 const UNSANDBOXED = 'UnsandboxedPod';
 const WEAKENED = 'WeakenedPod';
 
@@ -71,7 +70,6 @@ const MAX_RETRY_MS = 15_000;
 const MAX_AGE_MS = 120_000;
 const MAX_QUEUE = 16;
 
-/** Dependencies of an {@link EventSender}. */
 export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
 
 type Pending = { readonly path: string; readonly body: object; readonly atMs: number };
@@ -102,7 +100,6 @@ export class EventSender {
     this.#wake.resolve();
   }
 
-  /** Sends until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake.resolve());
     while (!signal.aborted) {
@@ -114,7 +111,6 @@ export class EventSender {
     }
   }
 
-  /** Sends one event with retries until it is too old. */
   async #post(event: Pending, signal: AbortSignal): Promise<void> {
     const { kube, date } = this.#options;
     const backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);

@@ -26,7 +26,6 @@ const MAX_WITHDRAWAL_RETRY_MS = 3_000;
 const OUTAGE_MS = 300_000;
 const OUTAGE_TRIES = 5;
 const UNGUARDED_RETRY_MS = 5_000;
-/** Why an agent is not Ready before its first verdict. */
 export const NO_VERDICT = 'no verdict has been published yet';
 /** The longest delay that a timer takes. */
 const FOREVER_MS = 2 ** 31 - 1;
@@ -44,7 +43,6 @@ export class NodePublisher implements Publisher {
   readonly #backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
   #failingSinceMs: number | undefined;
   #isOutage = false;
-  /** The latest report of each handler. */
   readonly #reports = new Map<string, Report>();
   /** The latest event of the watch that has not been processed. */
   #event: WatchEvent | undefined;

@@ -76,7 +76,6 @@ export class NodeWriter {
     this.#options = options;
   }
 
-  /** Reads the Node. */
   async read(signal: AbortSignal): Promise<NodeObject> {
     return this.#checked(await this.#options.kube.get(this.#path, signal));
   }

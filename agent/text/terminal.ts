@@ -103,7 +103,6 @@ function installerRow(installation: Installation): Row {
   return { tone, text: `Installer: ${text}` };
 }
 
-/** Pods that are listed by name. */
 const MAX_LISTED = 20;
 
 function podRows(pods: PodsReport): readonly Row[] {

@@ -36,7 +36,6 @@ export type EventQueueOptions = {
   readonly burst: number;
   /** Time until the token bucket gains a token, and so the longest extra delay of an event. */
   readonly refillMs: number;
-  /** Monotonic clock. */
   readonly now: () => number;
 };
 
@@ -53,7 +52,6 @@ export class EventQueue<Event> {
     this.#options = options;
   }
 
-  /** Adds an event. */
   push(event: Event): void {
     const key = JSON.stringify(event);
     if (!this.#events.has(key)) this.#events.set(key, event);

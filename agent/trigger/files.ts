@@ -18,7 +18,6 @@ type Watched = {
 const CLOCK_TICK_MS = 10;
 const POLL_MS = 5_000;
 
-/** Options of a {@link FileTrigger}. */
 export type FileTriggerOptions = {
   /** Called with the number of directories that cannot be watched, and why, whenever that number changes. */
   readonly onUnwatched?: (directories: number, why: string) => void;
@@ -40,7 +39,6 @@ export class FileTrigger {
   #poll: NodeJS.Timeout | undefined;
   /** Number of calls of `watch`; a newer call supersedes a running one. */
   #generation = 0;
-  /** Number of host operations that timed out. */
   #timeouts = 0;
   /** Repeats `watch` after a timeout. */
   #retry: NodeJS.Timeout | undefined;
@@ -163,7 +161,6 @@ export class FileTrigger {
     this.#watched.delete(directory);
   }
 
-  /** Ends all watches. */
   close(): void {
     for (const directory of [...this.#watched.keys()]) this.#drop(directory);
     this.#generation += 1;

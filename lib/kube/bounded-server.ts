@@ -12,7 +12,6 @@ const MAX_HEAD_BYTES = 16_384;
 const MAX_HEADERS = 64;
 const HEAD_END = '\r\n\r\n';
 
-/** Options of {@link createBoundedServer}. */
 export type BoundedServerOptions = {
   /** Per client address. */
   readonly maxConnections: number;

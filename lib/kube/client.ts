@@ -106,7 +106,6 @@ const WATCH_TIMEOUT_MS = 30_000;
  */
 const METADATA = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 
-/** Options of {@link createKube}. */
 export type KubeOptions = {
   /** User agent; the server uses the part before the slash as field manager. */
   readonly agent: string;

@@ -4,7 +4,7 @@ import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
 import { Agent } from '../../agent/agent.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
-import { hasTraces } from '../../agent/expected.ts';
+import { hasTraces } from '../../lib/report/expected.ts';
 import { Metrics } from '../../agent/http/metrics.ts';
 import { NodePublisher } from '../../agent/publish/publisher.ts';
 import { renderReport } from '../../agent/text/terminal.ts';

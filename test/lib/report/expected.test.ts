@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { expectsGvisor, hasTraces } from '../../agent/expected.ts';
-import { CAUSE_CHECKS, runChecks } from '../../lib/node/checks/checks.ts';
-import { error, type Finding, pass, unknown } from '../../lib/node/checks/finding.ts';
-import type { Reason } from '../../lib/node/reasons.ts';
-import { criStatus, fakeCri, inputsOf, sourcesOf } from '../lib/node/checks/fake-node.ts';
-import { finding } from './reports.ts';
+import { CAUSE_CHECKS, runChecks } from '../../../lib/node/checks/checks.ts';
+import { error, type Finding, pass, unknown } from '../../../lib/node/checks/finding.ts';
+import type { Reason } from '../../../lib/node/reasons.ts';
+import { expectsGvisor, hasTraces } from '../../../lib/report/expected.ts';
+import { finding } from '../../agent/reports.ts';
+import { criStatus, fakeCri, inputsOf, sourcesOf } from '../node/checks/fake-node.ts';
 
 /** Findings of a host whose containerd has only runc, or does not respond. */
 function check(host: string, responds = true): Promise<readonly Finding[]> {

@@ -1,13 +1,11 @@
-import type { Finding } from '../lib/node/checks/finding.ts';
-import type { Reason } from '../lib/node/reasons.ts';
+import type { Finding } from '../node/checks/finding.ts';
+import type { Reason } from '../node/reasons.ts';
 
 /** What decides whether a node should run gVisor; undefined where it is unknown. */
 export type Expectation = {
-  /** The setting EXPECT_GVISOR. */
   readonly always: boolean;
   /** Whether gVisor was ever proven on the node. */
   readonly provenOnce: boolean | undefined;
-  /** The result of {@link hasTraces}. */
   readonly traces: boolean | undefined;
 };
 
