@@ -14,7 +14,7 @@ import { laneCluster } from '../runner/lane.ts';
 /** The nodes of the cluster with gVisor. */
 export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
-/** The containerd of node-2, which has an older gVisor: `test/nightly/older-versions.test.ts` sets 1.7. */
+/** The containerd of node-2, which has an older gVisor: `test/nightly/other-tiers.test.ts` sets 1.7. */
 const CONTAINERD = process.env.E2E_CONTAINERD === '1.7' ? '1.7' : '2';
 const PURPOSE = CONTAINERD === '2' ? 'e2e' : 'older';
 const NODES: readonly NodeRequest[] = [
@@ -61,9 +61,6 @@ export function useCluster(
     return cluster;
   };
 }
-
-/** Whether a run tells rare stories too, as the tier nightly does. */
-export const RARE = process.env.RARE === 'yes';
 
 /** Registers hooks for a cluster of these nodes that only this file uses. `prepare` receives it before the first test. */
 export function useOwnCluster(

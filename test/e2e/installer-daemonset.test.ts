@@ -12,8 +12,9 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
+import { RARE } from '../rare.ts';
 import { overlay, waitForNode } from './agents.ts';
-import { RARE, useOwnCluster } from './e2e-cluster.ts';
+import { useOwnCluster } from './e2e-cluster.ts';
 import { NODES } from './installer-nodes.ts';
 import { losePower, restorePower } from './power-loss.ts';
 

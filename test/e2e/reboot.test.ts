@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
+import { RARE } from '../rare.ts';
 import { DOMAIN, deployWith, readNode, waitForNode } from './agents.ts';
-import { RARE, useCluster } from './e2e-cluster.ts';
+import { useCluster } from './e2e-cluster.ts';
 import { deployFleet, disableAgents, enableAgents, removeFleet, scaleFleet } from './fleet-cluster.ts';
 import { createPods, losePower, NodeHistory, podsNow, restorePower } from './power-loss.ts';
 

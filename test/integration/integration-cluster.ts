@@ -11,21 +11,22 @@ import type { Outcome } from '../../lib/node/proof/outcome.ts';
 import { Prover } from '../../lib/node/proof/prover.ts';
 import { isProbe } from '../../lib/node/proof/sandbox.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { RARE } from '../rare.ts';
 
 /** Each containerd version with a gVisor of its time, and the newest gVisor. */
-export const ALL_NODES = [
+const ALL_NODES = [
   { name: 'containerd-2', containerd: '2', gvisor: 'current' },
   { name: 'containerd-1-7', containerd: '1.7', gvisor: '2025' },
   { name: 'newest-gvisor', containerd: '2', gvisor: '2026-09' },
 ] as const;
 
-/** The first of them; `test/nightly/older-versions.test.ts` runs the same files on all. */
-export const NODES = process.env.ALL_NODES === 'yes' ? ALL_NODES : ALL_NODES.slice(0, 1);
+/** The first of them; `test/nightly/other-tiers.test.ts` runs the same files on all. */
+export const NODES = RARE ? ALL_NODES : ALL_NODES.slice(0, 1);
 
 export type NodeName = (typeof ALL_NODES)[number]['name'];
 
 /** Starts a cluster of these nodes before the first test and removes it after the last. */
-export function useNodes(nodes: readonly (typeof ALL_NODES)[number][] = NODES): {
+export function useNodes(): {
   cluster: () => Cluster;
   node: (name: NodeName) => ClusterNode;
 } {
@@ -34,7 +35,7 @@ export function useNodes(nodes: readonly (typeof ALL_NODES)[number][] = NODES): 
     opened = cluster;
     return Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   };
-  useOwnCluster('nodes', nodes, prepare, ['workload']);
+  useOwnCluster('nodes', NODES, prepare, ['workload']);
   const cluster = () => {
     if (opened === undefined) throw new Error('The cluster is not up yet');
     return opened;

@@ -8,7 +8,7 @@ import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { inNamespace, overlay } from '../e2e/agents.ts';
 
-/** The tool group of the Helm that renders the chart: `test/nightly/older-versions.test.ts` sets helm-3. */
+/** The tool group of the Helm that renders the chart: `test/nightly/other-tiers.test.ts` sets helm-3. */
 export const HELM = process.env.CHART_HELM === 'helm-3' ? 'helm-3' : 'helm';
 
 /** An object as Helm or kustomize renders it. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { ensureTools } from '../../cluster/tools.ts';
+import { RARE } from '../rare.ts';
 import { alertsOf, readRules } from './alerts.ts';
 import type { Cause } from './causes.ts';
 import { CAUSES, withoutKube } from './causes.ts';
@@ -34,7 +35,7 @@ describe('a root cause', async () => {
 
   const rows = CAUSES.flatMap((each) => {
     const alone = { ...each, series: withoutKube(each.series), fires: each.withoutKube ?? each.fires };
-    const isTold = each.withoutKube !== undefined || process.env.RARE === 'yes';
+    const isTold = each.withoutKube !== undefined || RARE;
     return isTold ? [each, { ...alone, cause: `${each.cause}, without kube-state-metrics` }] : [each];
   });
   for (const each of rows) {

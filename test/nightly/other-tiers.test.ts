@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { failuresIn, runFile } from '../runner/run-file.ts';
 
 /** Files of other tiers that also hold with another program, or have more to tell, and what chooses it. */
-const OLDER = {
+const AGAIN = {
   'containerd 1.7': {
     env: { E2E_CONTAINERD: '1.7' },
     files: [
@@ -11,27 +11,24 @@ const OLDER = {
       ...['waits/sandbox-problems', 'waits/hanging-sandboxes'],
     ],
   },
-  'every containerd and gVisor': {
-    env: { ALL_NODES: 'yes' },
-    files: [
-      ...[
-        'integration/containerd-agent',
-        'integration/faults',
-        'integration/handlers',
-        'integration/proofs',
-        'integration/runtimes',
-      ],
-      'waits/sandbox-deaths',
-    ],
-  },
-  'stories that are rare': {
+  'rare stories, on every containerd and gVisor': {
     env: { RARE: 'yes' },
-    files: ['e2e/reboot', 'e2e/installer-daemonset', 'monitoring/alert-causes'],
+    files: [
+      'integration/containerd-agent',
+      'integration/faults',
+      'integration/handlers',
+      'integration/proofs',
+      'integration/runtimes',
+      'waits/sandbox-deaths',
+      'e2e/reboot',
+      'e2e/installer-daemonset',
+      'monitoring/alert-causes',
+    ],
   },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },
 } as const;
 
-for (const [title, { env, files }] of Object.entries(OLDER))
+for (const [title, { env, files }] of Object.entries(AGAIN))
   describe(title, () => {
     for (const file of files)
       it(file, { timeout: 1_800_000 }, async ({ signal }) => {
