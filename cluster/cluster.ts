@@ -153,10 +153,9 @@ export class Cluster {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
     const node = this.#node(spec);
-    await node.start(this.#authority).catch((error) => explainNodes(error));
-    await node.load(await ensureImage('pause'));
+    const all = [await ensureImage('pause'), ...images];
+    await node.start(this.#authority, all).catch((error) => explainNodes(error));
     await node.startKubelet();
-    for (const image of images) await node.load(image);
     return node;
   }
 

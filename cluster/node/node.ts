@@ -28,6 +28,7 @@ import {
 } from './config.ts';
 import { installNode } from './install.ts';
 import { NamespaceSystem } from './namespace-system.ts';
+import { LOADED_IMAGES, provideStorage, STORAGE } from './storage.ts';
 import type { NodeDaemon, NodeSystem } from './system.ts';
 import { VmSystem } from './vm-system.ts';
 
@@ -47,8 +48,6 @@ export type NodeGvisor = {
   /** The handler in containerd's configuration. */
   readonly handler: string;
 };
-
-const LOADED_IMAGES = '/var/lib/containerd/loaded-images.json';
 
 /** A node with containerd and a kubelet at the standard paths. */
 export class ClusterNode {
@@ -94,14 +93,17 @@ export class ClusterNode {
     return pids.length;
   }
 
-  /** Starts everything but the kubelet. Idempotent. */
-  async start(authority: Authority): Promise<void> {
+  /** Starts everything but the kubelet, and imports the images. Idempotent. */
+  async start(authority: Authority, images: readonly Image[]): Promise<void> {
+    if (this.spec.machine === 'namespaces')
+      await provideStorage(join(this.machine.dir, 'containerd'), this.spec.containerd, images);
     await this.system.start(this.#controlPlane);
     if ((await this.system.read(KUBELET_CONFIG)) === '') {
       await this.installGvisor();
       await installNode(this.system, this.spec, authority);
     }
     await this.startContainerd();
+    for (const image of images) await this.load(image);
   }
 
   /** Disconnects a node whose machine has ended. */
@@ -217,20 +219,19 @@ export class ClusterNode {
     // ctr 2 imports through the transfer service, which is incomplete in containerd 1.7.
     const local = this.spec.containerd === '1.7' ? ['--local'] : [];
     await this.ctr(['images', 'import', ...local, image.archive]);
-    await this.write(LOADED_IMAGES, JSON.stringify([...loaded, [image.name, image.archive]]));
+    await this.write(join(STORAGE, LOADED_IMAGES), JSON.stringify([...loaded, [image.name, image.archive]]));
   }
 
   async unload(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     loaded.delete(image.name);
-    await this.write(LOADED_IMAGES, JSON.stringify([...loaded]));
+    await this.write(join(STORAGE, LOADED_IMAGES), JSON.stringify([...loaded]));
     const known = (await this.ctr(['images', 'list', '--quiet'])).split('\n');
     if (known.includes(image.name)) await this.ctr(['images', 'remove', '--sync', image.name]);
   }
 
-  /** Maps an image's name to the archive that it was last loaded from. */
   async #loadedImages(): Promise<Map<string, string>> {
-    const text = await this.system.read(LOADED_IMAGES);
+    const text = await this.system.read(join(STORAGE, LOADED_IMAGES));
     return new Map(text === '' ? [] : (JSON.parse(text) as [string, string][]));
   }
 }
