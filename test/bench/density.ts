@@ -73,7 +73,7 @@ export async function measureDensity(
  * Adds gVisor pods until there are so many, a few at a time: hundreds that start at once time out, and start again. The
  * timers of their sentries may be late by half a second: else an idle sentry takes 13 to 23 m, and 100 fill two processors.
  */
-async function scaleTo(cluster: Cluster, node: ClusterNode, pods: number): Promise<void> {
+export async function scaleTo(cluster: Cluster, node: ClusterNode, pods: number): Promise<void> {
   const { items } = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as V1PodList;
   for (let there = items.length; there < pods; ) {
     there = Math.min(there + BATCH, pods);

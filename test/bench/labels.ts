@@ -76,7 +76,7 @@ async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
   return (performance.now() - begun) / 1000;
 }
 
-/** Memory, CPU time and API requests of the agent's pod, with one gVisor pod on the node. */
+/** Memory, CPU time and API requests of the agent's pod. */
 export async function measurePod(
   cluster: Cluster,
   node: ClusterNode,

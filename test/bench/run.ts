@@ -8,7 +8,7 @@ import { deployAgent } from '../../cluster/story.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { REPO } from '../../hack/paths.ts';
 import { untilStopped } from '../../hack/run.ts';
-import { densities, measureDensity } from './density.ts';
+import { densities, measureDensity, scaleTo } from './density.ts';
 import { measureFlaps } from './flaps.ts';
 import { measureFleet } from './fleet.ts';
 import { ADDITIONAL, HANDLERS_HEAD, measureHandlers } from './handlers.ts';
@@ -35,6 +35,7 @@ const AMOUNTS = {
   runs: [30, 'runs of each fault and its repair'],
   soak: [60, 'seconds until the memory is read'],
   idle: [60, 'seconds in which the CPU is counted'],
+  beside: [50, 'pods of gVisor beside the agent whose memory is read'],
   flaps: [20, 'restarts of containerd and upgrades of runsc; of the agent five times as many'],
   outage: [300, 'seconds without the API server'],
   load: [1800, 'seconds with eight times more work than processors'],
@@ -113,8 +114,11 @@ async function measureNamespaces(): Promise<void> {
   if (isSelected('handlers')) show(HANDLERS_HEAD, await measureHandlers(node, amounts.soak));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
   if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, amounts.runs));
-  if (isSelected('pod'))
+  if (isSelected('pod')) {
+    await scaleTo(cluster, node, amounts.beside);
     show(MEASURED, await measurePod(cluster, node, { soakS: amounts.soak, idleS: amounts.idle }));
+    await cluster.kubectl(['delete', 'replicaset', 'dense', '--cascade=foreground']);
+  }
   if (isSelected('flaps')) {
     const { flaps, outage } = amounts;
     const disturbances = { agents: 5 * flaps, containerds: flaps, upgrades: flaps, apiDownS: outage };
