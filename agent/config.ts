@@ -23,9 +23,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
       problems.push(`${name}="${value}" is not an absolute path`);
     return value;
   };
-  const listen = parseListen(settings.text('LISTEN_ADDRESS') ?? SETTINGS.LISTEN_ADDRESS.fallback);
-  if (listen === undefined)
-    problems.push(`LISTEN_ADDRESS="${env.LISTEN_ADDRESS}" is not [address]:port or off`);
   const publish = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).split(',').flatMap((part) => {
     const word = part.trim();
     const known = DESTINATIONS.find((destination) => destination === word);
@@ -76,7 +73,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     minRunscRelease,
     podUid,
     /** Absent if it is off. */
-    listen: listen === 'off' ? undefined : listen,
+    listen: settings.text('LISTEN_ADDRESS') === 'off' ? undefined : settings.address('LISTEN_ADDRESS'),
   };
   return { config, problems };
 }
@@ -101,11 +98,4 @@ function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {
   if (additionalHandlers.length > MAX_ADDITIONAL)
     settings.problems.push(`HANDLERS="${value}" names more than ${MAX_ADDITIONAL + 1} handlers`);
   return { handler, additionalHandlers };
-}
-
-function parseListen(text: string): 'off' | { readonly host: string; readonly port: number } | undefined {
-  if (text === 'off') return 'off';
-  const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(text) ?? [];
-  if (port === undefined || Number(port) > 65_535) return undefined;
-  return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port: Number(port) };
 }

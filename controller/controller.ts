@@ -46,7 +46,7 @@ type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readon
 
 /** Dependencies of {@link FleetController}; `time` is the real one by default. */
 export type FleetOptions = ApiAccess & {
-  readonly settings: FleetConfig;
+  readonly settings: Pick<FleetConfig, 'timeouts' | 'taint' | 'reportIntervalMs'>;
   readonly metrics: FleetMetrics;
   readonly time?: FleetTime;
 };

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import pino from 'pino';
 import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
@@ -7,6 +6,7 @@ import { VERSION } from '../lib/base/version.ts';
 import { accessOf, openConfig } from '../lib/fleet/access.ts';
 import { fetchReport } from '../lib/fleet/reports.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../lib/fleet/settings.ts';
+import { listen } from '../lib/kube/bounded-server.ts';
 import { createKube } from '../lib/kube/client.ts';
 import { FleetController } from './controller.ts';
 import { FleetMetrics } from './metrics.ts';
@@ -42,8 +42,8 @@ async function main(args: readonly string[]): Promise<number> {
         return address === undefined ? undefined : fetchReport(address);
       },
     });
-    server.listen(settings.port);
-    await once(server, 'listening');
+    const problem = await listen(server, settings.listen);
+    if (problem !== undefined) return printProblems([problem], 1);
     log.info({ version: VERSION, listening: server.address() }, 'controller started');
     const stop = new AbortController();
     for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());

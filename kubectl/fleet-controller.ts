@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
-import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
 import type { FleetView } from '../lib/fleet/view.ts';
 import { list, object, text } from '../lib/report/schema.ts';
 import { podsPath, versionOf } from './agent-reports.ts';
@@ -13,7 +12,7 @@ export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
 /** The controller's port, inside its pod. */
-export const FLEET_PORT = Number(FLEET_SETTINGS.PORT.fallback);
+export const FLEET_PORT = 9478;
 
 const TIMEOUT_MS = 5_000;
 /** A selector that matches no node: the response then has no rows. */

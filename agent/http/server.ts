@@ -1,8 +1,6 @@
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { memoize } from '../../lib/base/async.ts';
-import { errorLine } from '../../lib/base/sanitize.ts';
 import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../../lib/kube/bounded-server.ts';
 import { podCounts } from '../../lib/node/pods/pod.ts';
 import type { SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
@@ -26,9 +24,6 @@ const WIDTH = 100;
 const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
 const HIDDEN_PODS =
   '\nPods are listed only over kubectl port-forward to this pod, port 9477, and by kubectl gvisor-ready pods.\n';
-
-/** The host "::" means every address. */
-type ListenAddress = { readonly host: string; readonly port: number };
 
 /**
  * The agent's HTTP server, not yet listening: the report as text at / and as JSON at /report, /metrics, /livez and
@@ -99,14 +94,4 @@ function cacheReport(report: () => Status | undefined, note: string) {
 function sendReport(response: ServerResponse, body: Buffer | undefined, type: string): void {
   if (body === undefined) send(response, 503, 'the first evaluation has not ended yet\n');
   else send(response, 200, body, type);
-}
-
-/** Starts listening; resolves to the problem, with its remedy, where that fails. */
-export async function listen(server: Server, { host, port }: ListenAddress): Promise<string | undefined> {
-  // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
-  server.listen({ port, ...(host === '::' ? {} : { host }) });
-  return once(server, 'listening').then(
-    () => undefined,
-    (cause: unknown) => `Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`,
-  );
 }

@@ -1,6 +1,9 @@
 /** Environment variables. */
 export type Env = Readonly<Record<string, string | undefined>>;
 
+/** The host "::" means every address. */
+export type ListenAddress = { readonly host: string; readonly port: number };
+
 /** Reads settings from environment variables and collects all problems, one line each. */
 export class SettingsReader<Name extends string> {
   readonly problems: string[] = [];
@@ -39,6 +42,15 @@ export class SettingsReader<Name extends string> {
     else if (ms < bounds[0] || ms > bounds[1])
       this.problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
     return ms ?? 0;
+  }
+
+  /** An address to listen on, such as ":9477" or "[::1]:9477". */
+  address(name: Name): ListenAddress {
+    const value = this.text(name) ?? this.#settings[name].fallback;
+    const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(value) ?? [];
+    if (port === undefined || Number(port) > 65_535)
+      this.problems.push(`${name}="${value}" is not [address]:port`);
+    return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port: Number(port) };
   }
 
   /** A log level. */

@@ -1,4 +1,4 @@
-import { type Env, type Setting, SettingsReader } from '../base/settings.ts';
+import { type Env, type ListenAddress, type Setting, SettingsReader } from '../base/settings.ts';
 
 /** Thresholds of the decisions. */
 export type FleetTimeouts = {
@@ -47,7 +47,7 @@ export const FLEET_SETTINGS = {
     meaning: 'How often the report of each agent is read.',
     bounds: [5_000, 30_000],
   },
-  PORT: { fallback: '9478', meaning: 'Port of the page and the metrics.' },
+  LISTEN_ADDRESS: { fallback: ':9478', meaning: 'Address and port of the page and the metrics.' },
   LOG_LEVEL: { fallback: 'info', meaning: '`trace`, `debug`, `info`, `warn`, `error` or `silent`.' },
   KUBECONFIG: {
     fallback: "the pod's service account",
@@ -61,7 +61,7 @@ export type FleetConfig = {
   readonly reportIntervalMs: number;
   /** Whether labelled nodes that are not Ready are tainted. */
   readonly taint: boolean;
-  readonly port: number;
+  readonly listen: ListenAddress;
   readonly logLevel: string;
   readonly kubeconfig?: string;
 };
@@ -85,7 +85,7 @@ export function parseFleetConfig(
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
     taint: settings.isOn('TAINT'),
-    port: Number(settings.matching('PORT', /^\d{1,5}$/, 'the number of a port')),
+    listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),
     ...(kubeconfig === undefined ? {} : { kubeconfig }),
   };

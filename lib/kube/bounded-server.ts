@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTcpServer, isIP, type Server, type Socket } from 'node:net';
 import { errorLine } from '../base/sanitize.ts';
+import type { ListenAddress } from '../base/settings.ts';
 
 /** Maximum lifetime of a connection, slow readers included. */
 const MAX_LIFETIME_MS = 30_000;
@@ -62,6 +64,16 @@ export function createBoundedServer({
     socket.destroySoon = () => finish(socket);
     readHead(socket, () => http.emit('connection', socket));
   });
+}
+
+/** Starts listening; resolves to the problem, with its remedy, where that fails. */
+export async function listen(server: Server, { host, port }: ListenAddress): Promise<string | undefined> {
+  // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
+  server.listen({ port, ...(host === '::' ? {} : { host }) });
+  return once(server, 'listening').then(
+    () => undefined,
+    (cause: unknown) => `Cannot listen on port ${port}: ${errorLine(cause)}; set LISTEN_ADDRESS to another`,
+  );
 }
 
 /**

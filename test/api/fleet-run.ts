@@ -38,7 +38,7 @@ async function startController(cluster: Cluster, agentTimeoutMs: number) {
   const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
   const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
   const timeouts = { ...TIMEOUTS, agentTimeoutMs };
-  const settings = { timeouts, taint: false, reportIntervalMs: 5_000, port: 0, logLevel: 'silent' };
+  const settings = { timeouts, taint: false, reportIntervalMs: 5_000 };
   const fleet = new FleetController({ kube, config, log, settings, metrics });
   const end = new AbortController();
   const ended = fleet.run(end.signal);

@@ -22,7 +22,7 @@ const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
 const TIMEOUT_MS = 30_000;
 const timeouts = { ...TIMEOUTS, agentTimeoutMs: TIMEOUT_MS };
-const SETTINGS = { timeouts, reportIntervalMs: 300_000, port: 0, logLevel: 'info' };
+const SETTINGS = { timeouts, reportIntervalMs: 300_000 };
 const podOf = (node: string, isReady: boolean, address?: string) => ({
   ...daemonSetPod(node),
   ...runningStatus(isReady, address),

@@ -15,7 +15,7 @@ describe('parseFleetConfig', () => {
         },
         reportIntervalMs: 15_000,
         taint: false,
-        port: 9478,
+        listen: { host: '::', port: 9478 },
         logLevel: 'info',
       },
     });
@@ -25,14 +25,14 @@ describe('parseFleetConfig', () => {
     const parsed = parseFleetConfig({
       AGENT_TIMEOUT: '1s',
       NODE_AGE: 'soon',
-      PORT: 'http',
+      LISTEN_ADDRESS: 'http',
       LOG_LEVEL: 'loud',
     });
     assert.deepEqual(parsed, {
       problems: [
         'AGENT_TIMEOUT="1s" is not between 10 s and 3600 s',
         'NODE_AGE="soon" is not a duration such as 500ms, 30s, 10m or 1h',
-        'PORT="http" is not the number of a port',
+        'LISTEN_ADDRESS="http" is not [address]:port',
         'LOG_LEVEL="loud" is not trace, debug, info, warn, error or silent',
       ],
     });
