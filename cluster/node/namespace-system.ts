@@ -77,8 +77,9 @@ export class NamespaceSystem implements NodeSystem {
         () => {},
       );
     }
-    const command = name === 'containerd' ? ['containerd'] : kubeletCommand(this.#spec);
-    await this.#machine.daemon(name, command, { PATH: MACHINE_PATH });
+    // A kubelet with less garbage collection; containerd would pass that on to sandboxes.
+    if (name === 'containerd') await this.#machine.daemon(name, ['containerd'], { PATH: MACHINE_PATH });
+    else await this.#machine.daemon(name, kubeletCommand(this.#spec), { PATH: MACHINE_PATH, GOGC: '400' });
   }
 
   stopDaemon(name: NodeDaemon): Promise<void> {
