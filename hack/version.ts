@@ -19,7 +19,7 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['manifests/components/install/kustomization.yaml', /(newTag: )\d+\.\d+\.\d+/g],
   ['charts/gvisor-ready/values.yaml', INSTALLER],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
-  ['dispatcher/pyproject.toml', /^(version = ")[^"]+/gm],
+  ['dispatcher/gvisor_dispatch/__init__.py', /(__version__ = ")[^"]+/g],
   ['dispatcher/README.md', /(\bgvisor_dispatch-)\d+\.\d+\.\d+/g],
   ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
   ['hack/kind-with-gvisor.sh', IMAGE],

@@ -8,6 +8,7 @@ from .explanation import Explanation
 from .pods import Manifest
 from .settings import Policy, Settings
 
+__version__ = "0.1.0"
 __all__ = [
     "AsyncDispatcher",
     "Availability",

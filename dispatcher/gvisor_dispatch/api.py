@@ -25,15 +25,15 @@ FIRST_PAGE, NEXT_PAGES = 20, 250
 
 
 class Api:
-    """Only failures of a transport are caught: exceptions of signals and cancellation pass through."""
+    """Only failures of a transport are caught: exceptions of signals and cancellation pass through. From
+    `transport.end` on, waits and creations raise ClosedError; with `closing`, waits go on."""
 
-    def __init__(self, transport: Transport, deadline: float) -> None:
+    def __init__(self, transport: Transport, deadline: float, *, closing: bool = False) -> None:
         self._transport = transport
         self._deadline = deadline
         self._date = ""
         self._authenticated = False
-        self.sleep = transport.sleep
-        self.close = transport.close
+        self.sleep = transport.sleep if closing else transport.wait
 
     async def request(self, what: str, request: Request) -> Json:
         """One request, retried while the API server is busy or away. Raises RefusedError, or RetryLaterError."""
@@ -81,6 +81,7 @@ class Api:
             raise
 
     async def create(self, what: str, path: str, body: Json) -> Json:
+        await self.sleep(0)
         return await self.request(what, Request("POST", path, body=body))
 
     async def read_pod(self, namespace: str, name: str) -> Json | None:

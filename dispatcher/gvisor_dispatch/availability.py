@@ -14,11 +14,13 @@ from .api import Api
 from .errors import RefusedError, RetryLaterError
 from .nodes import (
     AGENT_LOST,
+    CONDITION,
     EXPECTED_LABEL,
     NOT_READY_TAINT,
     PROVEN_BY,
     READY_LABEL,
     as_text,
+    condition,
     failed_before,
     has_handler,
     has_labels,
@@ -219,6 +221,17 @@ def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> 
     if verdict_age(node, now) < settings.install_grace:
         return f"{reason}, for less than {settings.install_grace:g} s where gVisor was never proven"
     return None if has_handler(node, settings.handler) else f"{reason}, and its kubelet lists no {settings.handler}"
+
+
+async def trace_of_gvisor(api: Api, settings: Settings) -> str | None:
+    """What shows that gVisor is meant to run in this cluster; None in one without a RuntimeClass and agents."""
+    found = await read_class(api, settings.runtime_class, settings)
+    if isinstance(found, RuntimeClass) or found.reason != "RuntimeClassMissing":
+        return f"RuntimeClass {settings.runtime_class}"
+    async for node in api.nodes(""):
+        if condition(node, CONDITION) or READY_LABEL in (node["metadata"].get("labels") or {}):
+            return f"an agent's verdict on node {node['metadata']['name']}"
+    return None
 
 
 async def node_fails(api: Api, name: str, settings: Settings) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 
+from . import __version__
 from .dispatcher import Dispatcher
 from .errors import ClusterError, DispatchError, PodError, PolicyError, RetryLaterError
 from .pods import Json
@@ -22,7 +24,8 @@ from .settings import Policy, Settings
 
 EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed,
 explain: outside gVisor - 3 the policy forbids it, or the cluster must be changed - 65 the pod must be changed -
-75 try again later - 4 a pod could not be removed - 2 wrong usage - 1 anything else"""
+75 try again later - 4 a pod could not be removed - 2 wrong usage - 130 interrupted: the pod was removed unless it
+has started - 1 another program's pod has the name, cancel: the pod has started, or no kubeconfig"""
 TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
 
 
@@ -45,13 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DispatchError as error:
         print(json.dumps({"reason": error.reason, "message": error.message}))
         return exit_code(error)
-    except (ValueError, OSError, yaml.YAMLError, config.ConfigException) as error:
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except (OSError, config.ConfigException) as error:
         print(f"gvisor-dispatch: {error}", file=sys.stderr)
         return 1
 
 
 def ask(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
-    pod, policy = read(options.file), Policy(options.policy)
+    pod, policy = options.file, Policy(options.policy)
     namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
     decision = dispatcher.decide(pod, policy, namespace, options.nodes)
     said = {key: value for key, value in asdict(decision).items() if key != "made_at"}
@@ -60,9 +65,14 @@ def ask(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
 
 
 def run(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
-    pod = read(options.file) or {}
-    print(json.dumps(asdict(dispatcher.dispatch(pod, Policy(options.policy), options.id))))
+    print(json.dumps(asdict(dispatcher.dispatch(options.file, Policy(options.policy), options.id))))
     return 0
+
+
+def cancel(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
+    left = dispatcher.cancel(options.file, options.id)
+    print(json.dumps(asdict(left) if left else {"removed": True}))
+    return 1 if left else 0
 
 
 def explain(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
@@ -71,7 +81,12 @@ def explain(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
     return {True: 0, False: 5, None: os.EX_TEMPFAIL}[found.in_gvisor]
 
 
-COMMANDS: dict[str, Callable[[Dispatcher, argparse.Namespace], int]] = {"ask": ask, "run": run, "explain": explain}
+COMMANDS: dict[str, Callable[[Dispatcher, argparse.Namespace], int]] = {
+    "ask": ask,
+    "run": run,
+    "cancel": cancel,
+    "explain": explain,
+}
 
 
 def exit_code(error: DispatchError) -> int:
@@ -97,14 +112,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     deciding = argparse.ArgumentParser(add_help=False, parents=[common])
     deciding.add_argument("--policy", required=True, choices=[policy.value for policy in Policy])
     parser = argparse.ArgumentParser(prog="gvisor-dispatch", description=__doc__, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("ask", parents=[deciding], help="where a pod may run now; creates nothing")
-    ask.add_argument("file", nargs="?", help="the pod as YAML or JSON, - for standard input; without one: any pod")
+    ask.add_argument(
+        "file", nargs="?", type=manifest, help="the pod as YAML or JSON, - for standard input; without one: any pod"
+    )
     ask.add_argument("--namespace", default="default", help="namespace of the pod, if the file has none")
     ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
     run = commands.add_parser("run", parents=[deciding], help="start a pod, or adopt the one of an earlier run")
-    run.add_argument("file", help="the pod as YAML or JSON, - for standard input")
-    run.add_argument("--id", default="", help="the evaluation's id; without one, the same file is the same evaluation")
+    cancel = commands.add_parser("cancel", parents=[common], help="remove the pod of a run, unless it has started")
+    for one in (run, cancel):
+        one.add_argument("file", type=manifest, help="the pod as YAML or JSON, - for standard input")
+        one.add_argument(
+            "--id", default="", help="the evaluation's id; without one, the same file is the same evaluation"
+        )
     explain = commands.add_parser("explain", parents=[common], help="why a pod runs in gVisor, or does not")
     explain.add_argument("pod", help="the pod's name")
     explain.add_argument("-n", "--namespace", default="default")
@@ -118,11 +140,12 @@ def seconds(text: str) -> float:
     return value
 
 
-def read(file: str | None) -> Json | None:
-    """A manifest from a file; None without a file."""
-    if file is None:
-        return None
-    found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
+def manifest(file: str) -> Json:
+    """The pod in a file, which is part of the usage."""
+    try:
+        found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {file}: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{file} does not contain a pod")
+        raise argparse.ArgumentTypeError(f"{file} does not contain a pod")
     return found

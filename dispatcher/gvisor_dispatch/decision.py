@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,14 +24,16 @@ from .pods import (
 )
 from .settings import Policy
 
+# Each decision as a line of JSON, at level INFO.
+log = logging.getLogger("gvisor_dispatch.decisions")
+
 # How long a decision to leave gVisor holds.
 FALLBACK_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Decision:
-    """In gVisor, or without and why. `policy` is the effective one: "require" if the namespace does not consent to
-    "prefer". `applied` writes the decision into a pod or a pod template."""
+    """In gVisor, or without and why. `applied` writes the decision into a pod or a pod template."""
 
     in_gvisor: bool
     reason: str
@@ -41,9 +45,9 @@ class Decision:
     made_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
-        """A copy of a pod or a pod template, as JSON, with this decision. Raises ValueError for a pod that chooses
-        its own node or runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the namespace's
-        consent, may have changed."""
+        """A copy of a pod or a pod template, as JSON, with this decision. Raises PodError for a pod that chooses
+        its own node or another runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the
+        namespace's consent, may have changed."""
         if not self.in_gvisor and time.monotonic() - self.made_at > FALLBACK_SECONDS:
             raise RetryLaterError(
                 "DecisionExpired", f"this decision to leave gVisor is older than {FALLBACK_SECONDS} s: decide again"
@@ -54,9 +58,10 @@ class Decision:
             MESSAGE_ANNOTATION: truncated(self.message),
             **({ID_ANNOTATION: dispatch_id} if dispatch_id else {}),
         }
-        made = marked(checked(pod), "gvisor" if self.in_gvisor else "fallback", notes)
-        if self.in_gvisor:
-            made["spec"]["runtimeClassName"] = self.runtime_class
+        if not self.in_gvisor:
+            return marked(checked(pod), "fallback", notes)
+        made = marked(checked(pod, self.runtime_class), "gvisor", notes)
+        made["spec"]["runtimeClassName"] = self.runtime_class
         return made
 
 
@@ -72,6 +77,13 @@ class Started:
     reason: str
     message: str
     adopted: bool
+
+
+def log_decision(what: str, pod: Mapping[str, Any] | None, **fields: str) -> None:
+    """Logs a decision: "gvisor", "host", "later" or "refused"."""
+    meta = (pod or {}).get("metadata") or {}
+    name = meta.get("name") or meta.get("generateName") or ""
+    log.info(json.dumps({"time": datetime.now(UTC).isoformat(), "decision": what, "name": name, **fields}))
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:

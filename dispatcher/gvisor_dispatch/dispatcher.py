@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from kubernetes import client
 
 from .api import Api, backoff_delays, event_path, pod_path
-from .availability import Availability, availability, read_class
+from .availability import Availability, availability, read_class, trace_of_gvisor
 from .creating import create, read, title
-from .decision import Decision, Started, fallback_event
+from .decision import Decision, Started, fallback_event, log_decision
 from .errors import (
+    ClosedError,
     ClusterError,
     ConflictError,
     DispatchError,
@@ -36,14 +38,15 @@ from .pods import (
     digest,
     is_terminating,
     named,
+    place_of,
     template_of,
 )
 from .settings import Policy, Settings
-from .starting import await_gone, remove, start
+from .starting import await_gone, remove, start, withdraw
 
 log = logging.getLogger("gvisor_dispatch")
 
-# Labels of a namespace. The second lets "prefer" create pods without gVisor; the first overrides it.
+# Labels of a namespace. The second lets "prefer" and "no-gvisor" create pods without gVisor; the first overrides it.
 REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
 # Maximum number of pods that one call creates, one after the other, when kubelets reject them or nodes fail.
 ATTEMPTS = 3
@@ -51,19 +54,27 @@ ATTEMPTS = 3
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
 # What explains a pod that runs where it was decided.
 AS_DECIDED = ("InGVisor", "NoRuntimeClass")
+# How long it may be unknown whether pods run in gVisor.
+CONFIRM_SECONDS = 60
+# For what a call that ends early still has to do, in seconds.
+ENDING_SECONDS = 10
 # Between attempts at a full quota, which other pods' ends make room in.
 MAX_QUOTA_SECONDS = 15
 
 
 class AsyncDispatcher:
     """Creates pods under a policy. The API server allows one pod of a name, so a second caller, or a second
-    call, adopts the pod of the first. rbac.yaml has the permissions. A cancelled call leaves its pod: see `cancel`."""
+    call, adopts the pod of the first. rbac.yaml has the permissions. A cancelled `dispatch` removes its pod, unless
+    that has started."""
 
     def __init__(
         self, api: client.ApiClient, settings: Settings | None = None, transport: Transport | None = None
     ) -> None:
         self._settings = settings or Settings()
-        self._api = Api(transport or AsyncTransport(api), self._settings.api_deadline)
+        self._transport = transport or AsyncTransport(api)
+        self._api = Api(self._transport, self._settings.api_deadline)
+        self._ending_api = Api(self._transport, min(ENDING_SECONDS, self._settings.api_deadline), closing=True)
+        self._calls: set[object] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,13 +83,18 @@ class AsyncDispatcher:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self._api.close()
+        """Ends each `dispatch` that still waits, with RetryLaterError, and closes the connections. Their pods are
+        removed, unless they have started."""
+        await self._transport.end()
+        until = time.monotonic() + ENDING_SECONDS
+        while self._calls and time.monotonic() < until:
+            await self._transport.sleep(0.05)
+        await self._transport.close()
 
     async def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises
-        ValueError for a pod that chooses its own node or runtime."""
-        spec = checked(pod)["spec"] if pod is not None else {}
+        PodError for a pod that chooses its own node or another runtime."""
+        spec = checked(pod, self._settings.runtime_class)["spec"] if pod is not None else {}
         found = await read_class(self._api, self._settings.runtime_class, self._settings)
         if isinstance(found, Availability):
             return found
@@ -100,21 +116,64 @@ class AsyncDispatcher:
         explainer = Explainer(self._api, self._settings)
         return {pod["metadata"]["name"]: await explainer.explain(pod) for pod in found.get("items") or []}
 
+    async def confirm_selected(self, namespace: str, selector: str) -> None:
+        """Returns once each pod that a label selector finds was seen in gVisor. Raises PolicyError for one outside, and
+        RetryLaterError if that stays unknown, or if there is no pod."""
+        until = time.monotonic() + CONFIRM_SECONDS
+        for delay in backoff_delays():
+            pods = await self.explain_selected(namespace, selector)
+            said = {name: f"{name}: {one.reason}: {one.message}" for name, one in pods.items()}
+            if outside := [said[name] for name, one in pods.items() if one.in_gvisor is False]:
+                raise PolicyError("RunsOutside", f"pods run without gVisor: {'; '.join(outside)}")
+            unknown = [said[name] for name, one in pods.items() if not one.in_gvisor]
+            if pods and not unknown:
+                return
+            if time.monotonic() + delay > until:
+                why = "; ".join(unknown) or f"there is no pod {selector} in {namespace}"
+                raise RetryLaterError("PlaceUnknown", f"not known to run in gVisor, after {CONFIRM_SECONDS} s: {why}")
+            await self._api.sleep(delay)
+
     async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.
-        Raises PolicyError, RetryLaterError or ClusterError where it may not."""
+        Raises PolicyError, RetryLaterError, ClusterError or PodError where it may not."""
+        given = None if pod is None else checked(pod, self._class_under(policy))
+        place = {"namespace": namespace, "policy": policy.value}
+        try:
+            found = await self._decide(given, policy, namespace, enough)
+        except DispatchError as error:
+            what = "later" if isinstance(error, RetryLaterError) else "refused"
+            log_decision(what, given, **place, reason=error.reason, message=error.message)
+            raise
+        what = "gvisor" if found.in_gvisor else "host"
+        log_decision(what, given, **place, reason=found.reason, message=found.message)
+        return found
+
+    async def _decide(self, pod: Json | None, policy: Policy, namespace: str, enough: int) -> Decision:
+        name = self._settings.runtime_class
+        if policy is Policy.NO_GVISOR:
+            if trace := await trace_of_gvisor(self._api, self._settings):
+                raise PolicyError("GVisorPresent", f'"no-gvisor" is for clusters without gVisor, and this has {trace}')
+            if why := await self._why_no_fallback(namespace):
+                raise PolicyError("NoConsent", why)
+            sentence = f'"no-gvisor" was chosen, and the cluster has neither RuntimeClass {name} nor agents'
+            return Decision(False, "NoGVisor", sentence, policy, name)
         found = await self.ask(pod, enough)
         reason, message = found.reason, found.message
         if found.misconfigured:
             raise ClusterError(reason, message)
-        if policy is Policy.PREFER and (why := await self._why_no_fallback(namespace)):
-            policy, message = Policy.REQUIRE, f'"prefer" acts as "require": {why}; {message}'
-        inside = found.available or policy is Policy.WAIT
-        if not inside and not found.gvisor_fails:
+        if found.available or policy is Policy.WAIT:
+            return Decision(True, reason, message, policy, name, found.nodes)
+        if not found.gvisor_fails:
             raise (ClusterError if found.withheld else RetryLaterError)(reason, message)
-        if not inside and policy is not Policy.PREFER:
+        if policy is not Policy.PREFER:
             raise PolicyError(reason, message)
-        return Decision(inside, reason, message, policy, self._settings.runtime_class, found.nodes)
+        if why := await self._why_no_fallback(namespace):
+            raise PolicyError(reason, f'"prefer" acts as "require": {why}; {message}')
+        return Decision(False, reason, message, policy, name)
+
+    def _class_under(self, policy: Policy) -> str:
+        """The RuntimeClass that a pod may name itself: none where the policy may have to leave it."""
+        return self._settings.runtime_class if policy in (Policy.REQUIRE, Policy.WAIT) else ""
 
     async def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
         """Creates a pod or a Job under a policy, or adopts the one that an earlier call with the same id created, and
@@ -123,8 +182,8 @@ class AsyncDispatcher:
         made = as_json(manifest)
         kind, namespace = made.get("kind") or "Pod", (made.get("metadata") or {}).get("namespace")
         if kind not in ("Pod", "Job") or not namespace:
-            raise ValueError("create needs a Pod or a Job with metadata.namespace")
-        checked(template_of(made))
+            raise PodError("PodRefused", "create needs a Pod or a Job with metadata.namespace")
+        checked(template_of(made), self._class_under(policy))
         made, mine = named(made, dispatch_id)
         created = await self._find_own(made, mine, policy)
         if created is None:
@@ -151,9 +210,33 @@ class AsyncDispatcher:
         """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
         container of it runs. The id identifies the evaluation; without one, a digest of the manifest does.
 
-        Raises a DispatchError, and ValueError for a pod that chooses its own node or runtime."""
-        manifest = checked(pod)
+        Raises a DispatchError. A call that ends early, by Ctrl-C, cancellation or `close`, removes the pod unless
+        it has started. Other exceptions of signals leave it for the next call."""
+        manifest = checked(pod, self._class_under(policy))
         mine = dispatch_id or digest(manifest)
+        place_of(manifest)
+        await self._api.sleep(0)
+        call = object()
+        self._calls.add(call)
+        try:
+            return await self._dispatch(manifest, mine, policy)
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, ClosedError):
+            await self._call_off(manifest, mine)
+            raise
+        finally:
+            self._calls.discard(call)
+
+    async def _call_off(self, manifest: Json, mine: str) -> None:
+        """Removes the pod of an evaluation unless it has started, so that it does not start later."""
+        namespace, name = place_of(manifest)
+        try:
+            seen = await self._ending_api.read_pod(namespace, name)
+            if seen and annotation(seen, ID_ANNOTATION) == mine:
+                await withdraw(self._ending_api, seen)
+        except DispatchError as error:
+            log.warning("%s/%s may start later, as it could not be removed: %s", namespace, name, error.message)
+
+    async def _dispatch(self, manifest: Json, mine: str, policy: Policy) -> Started:
         namespace, name = place_of(manifest)
         waits_until = time.monotonic() + self._settings.wait_deadline
         failure: DispatchError | None = None
@@ -188,9 +271,9 @@ class AsyncDispatcher:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
     async def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
-        """Removes the pod of an evaluation, for example after the task of `dispatch` was cancelled. Returns None
-        once it is gone, and a pod that has started unharmed."""
-        manifest = checked(pod)
+        """Removes the pod of an evaluation, for example after a crash of its caller. Returns None once it is gone,
+        and a pod that has started unharmed."""
+        manifest = checked(pod, self._settings.runtime_class)
         namespace, name = place_of(manifest)
         seen = await self._api.read_pod(namespace, name)
         if seen is None:
@@ -276,7 +359,8 @@ class AsyncDispatcher:
         if pod["spec"].get("runtimeClassName") == self._settings.runtime_class:
             return
         forbids = f"the policy {policy.value} forbids that"
-        why = await self._why_no_fallback(namespace) if policy is Policy.PREFER else forbids
+        allows = policy in (Policy.PREFER, Policy.NO_GVISOR)
+        why = await self._why_no_fallback(namespace) if allows else forbids
         if why:
             raise PolicyError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
 
@@ -293,7 +377,7 @@ class AsyncDispatcher:
 
 
 class Dispatcher:
-    """An AsyncDispatcher whose calls block their thread. One serves many threads."""
+    """An AsyncDispatcher whose calls block their thread. One serves many threads. `close` ends the calls of all."""
 
     def __init__(self, api: client.ApiClient, settings: Settings | None = None) -> None:
         self._async = AsyncDispatcher(api, settings, BlockingTransport(api))
@@ -305,30 +389,46 @@ class Dispatcher:
         self.close()
 
     def close(self) -> None:
+        """Ends each `dispatch` that still waits, in any thread, with RetryLaterError, and closes the connections. Their
+        pods are removed, unless they have started."""
         finish(self._async.close())
 
     def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
+        """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it."""
         return finish(self._async.ask(pod, enough))
 
     def explain(self, pod: Manifest) -> Explanation:
+        """Why a pod, which any program may have created, runs in gVisor or does not. Needs only its name and
+        namespace."""
         return finish(self._async.explain(pod))
 
     def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
+        """Explains the pods that a label selector finds, by their names."""
         return finish(self._async.explain_selected(namespace, selector))
 
+    def confirm_selected(self, namespace: str, selector: str) -> None:
+        """Returns once each pod that a label selector finds was seen in gVisor."""
+        finish(self._async.confirm_selected(namespace, selector))
+
     def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
+        """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself."""
         return finish(self._async.decide(pod, policy, namespace, enough))
 
     def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
+        """Creates a pod or a Job, or adopts the one that an earlier call with the same id created, without waiting."""
         return finish(self._async.create(manifest, policy, dispatch_id))
 
     def record(self, created: Manifest, decision: Decision) -> None:
+        """Records a fallback in the log and in an Event on the created object."""
         finish(self._async.record(created, decision))
 
     def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
+        """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
+        container of it runs."""
         return finish(self._async.dispatch(pod, policy, dispatch_id))
 
     def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
+        """Removes the pod of an evaluation. Returns None once it is gone, and a pod that has started unharmed."""
         return finish(self._async.cancel(pod, dispatch_id))
 
 
@@ -343,11 +443,3 @@ def why_outside(pod: Json) -> str:
 
 def name_taken(namespace: str, name: str) -> ConflictError:
     return ConflictError("NameTaken", f"{namespace}/{name} exists and is not of this evaluation")
-
-
-def place_of(pod: Json) -> tuple[str, str]:
-    """The namespace and the name of a pod. Raises ValueError if one is missing."""
-    meta: dict[str, Any] = pod.get("metadata") or {}
-    if not (meta.get("name") and meta.get("namespace")):
-        raise ValueError("the pod needs metadata.name and metadata.namespace")
-    return meta["namespace"], meta["name"]

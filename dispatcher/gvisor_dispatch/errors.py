@@ -35,6 +35,13 @@ class ConflictError(DispatchError):
     """Another program has a pod of this name (NameTaken) or removed the pod (PodRemoved). Nothing was changed."""
 
 
+class ClosedError(RetryLaterError):
+    """close() ended the call."""
+
+    def __init__(self) -> None:
+        super().__init__("DispatcherClosed", "close() ended this call")
+
+
 class RefusedError(ClusterError):
     """The API server refused a request, and would refuse it again. Permissions or credentials that go while a pod
     starts leave it: the next call with valid ones adopts it."""

@@ -6,10 +6,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
@@ -19,6 +22,7 @@ import urllib3
 from kubernetes import client
 from urllib3.util.ssl_ import create_urllib3_context
 
+from .errors import ClosedError
 from .pods import Json
 
 T = TypeVar("T")
@@ -84,6 +88,12 @@ class Transport(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
+    async def wait(self, seconds: float) -> None:
+        """Sleeps. Raises ClosedError from `end` on, as `stream` does."""
+        ...
+
+    async def end(self) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -135,18 +145,34 @@ class BlockingTransport:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._credentials = Credentials(api)
+        self._ended = threading.Event()
+        self._streams: set[Any] = set()
 
     async def send(self, request: Request) -> Response:
+        if request.method == "GET":
+            return self._send(request)
+        outcome: Future[Response] = Future()
+
+        def write() -> None:
+            try:
+                outcome.set_result(self._send(request))
+            except Exception as error:
+                outcome.set_exception(error)
+
+        threading.Thread(target=write, daemon=True).start()
         try:
-            found = self._open(request, preload_content=True)
-            return Response(found.status, found.headers, found.data)
-        except urllib3.exceptions.HTTPError as error:
-            raise NoResponseError(str(error)) from error
+            return outcome.result()
+        except (KeyboardInterrupt, SystemExit):
+            outcome.exception()  # the caller removes what was written, so it waits until that is known
+            raise
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
+        await self.wait(0)
         response = None
         try:
             response = self._open(request, preload_content=False)
+            self._streams.add(response)
+            await self.wait(0)  # if the end came before the stream was known
             if response.status == 200:
                 any(read_line(line) for line in response)
             return int(response.status)
@@ -154,13 +180,34 @@ class BlockingTransport:
             raise NoResponseError(str(error)) from error
         finally:
             if response is not None:
+                self._streams.discard(response)
                 response.close()
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    async def wait(self, seconds: float) -> None:
+        if self._ended.wait(seconds):
+            raise ClosedError
+
+    async def end(self) -> None:
+        """Also wakes the threads that read a stream."""
+        self._ended.set()
+        for response in tuple(self._streams):
+            if connected := getattr(response.connection, "sock", None):
+                with suppress(OSError):
+                    # Not SSLSocket's, which takes the TLS state from the thread that reads.
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
     async def close(self) -> None:
         self._credentials.pool.clear()
+
+    def _send(self, request: Request) -> Response:
+        try:
+            found = self._open(request, preload_content=True)
+            return Response(found.status, found.headers, found.data)
+        except urllib3.exceptions.HTTPError as error:
+            raise NoResponseError(str(error)) from error
 
     def _open(self, request: Request, *, preload_content: bool) -> Any:  # noqa: ANN401
         return self._credentials.pool.request(
@@ -191,6 +238,8 @@ class AsyncTransport:
     def __init__(self, api: client.ApiClient) -> None:
         self._credentials = Credentials(api)
         self._session: aiohttp.ClientSession | None = None
+        self._ended = False
+        self._waits: set[asyncio.Timeout] = set()
 
     async def send(self, request: Request) -> Response:
         if request.method == "GET":
@@ -205,24 +254,52 @@ class AsyncTransport:
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
         rest = b""
-        try:
-            async with await self._open(request) as response:
-                if response.status != 200:
+        async with self._until_end():
+            try:
+                async with await self._open(request) as response:
+                    if response.status != 200:
+                        return response.status
+                    async for chunk in response.content.iter_any():
+                        *lines, rest = (rest + chunk).split(b"\n")
+                        if any(read_line(line) for line in lines if line):
+                            break
                     return response.status
-                async for chunk in response.content.iter_any():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    if any(read_line(line) for line in lines if line):
-                        break
-                return response.status
-        except (aiohttp.ClientError, OSError) as error:
-            raise NoResponseError(str(error) or type(error).__name__) from error
+            except (aiohttp.ClientError, OSError) as error:
+                raise NoResponseError(str(error) or type(error).__name__) from error
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def wait(self, seconds: float) -> None:
+        async with self._until_end():
+            await asyncio.sleep(seconds)
+
+    async def end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            for one in self._waits:
+                one.reschedule(0)
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+    @asynccontextmanager
+    async def _until_end(self) -> AsyncIterator[None]:
+        """Ends what is awaited inside, with ClosedError, once `end` is called."""
+        if self._ended:
+            raise ClosedError
+        scope = asyncio.timeout(None)
+        try:
+            async with scope:
+                self._waits.add(scope)
+                yield
+        except TimeoutError as error:
+            if scope.expired():
+                raise ClosedError from error
+            raise
+        finally:
+            self._waits.discard(scope)
 
     async def _send(self, request: Request) -> Response:
         try:

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 from kubernetes import client
 
+from .errors import PodError
+
 Json = dict[str, Any]
 # A pod, a pod template or a Job, as JSON or as the client's own models.
 Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec | client.V1Job
@@ -40,17 +42,28 @@ def as_json(manifest: Manifest) -> Json:
     return found
 
 
-def checked(manifest: Manifest) -> Json:
-    """A pod or a pod template as JSON. Raises ValueError if it chooses its own node or runtime."""
+def checked(manifest: Manifest, runtime_class: str = "") -> Json:
+    """A pod or a pod template as JSON, which may name the given RuntimeClass. Raises PodError if it chooses its own
+    node or another runtime."""
     found = as_json(manifest)
     spec = found.get("spec") or {}
     if "containers" not in spec:
-        raise ValueError("the manifest has no spec.containers: it must be a pod or a pod template")
+        raise PodError("PodRefused", "the manifest has no spec.containers: it must be a pod or a pod template")
     if spec.get("nodeName"):
-        raise ValueError("the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
-    if spec.get("runtimeClassName"):
-        raise ValueError("the pod sets spec.runtimeClassName: leave that to the policy")
+        raise PodError("PodRefused", "the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
+    own = spec.get("runtimeClassName")
+    if own and own != runtime_class:
+        also = f"only {runtime_class} may be named here" if runtime_class else "leave that to the policy"
+        raise PodError("PodRefused", f"the pod sets spec.runtimeClassName: {own}: {also}")
     return found
+
+
+def place_of(pod: Json) -> tuple[str, str]:
+    """The namespace and the name of a pod. Raises PodError if one is missing."""
+    meta = pod.get("metadata") or {}
+    if not (meta.get("name") and meta.get("namespace")):
+        raise PodError("PodRefused", "the pod needs metadata.name and metadata.namespace")
+    return meta["namespace"], meta["name"]
 
 
 def named(manifest: Json, dispatch_id: str) -> tuple[Json, str]:
@@ -60,7 +73,7 @@ def named(manifest: Json, dispatch_id: str) -> tuple[Json, str]:
     if meta.get("name"):
         return manifest, dispatch_id or digest(manifest)
     if not meta.get("generateName"):
-        raise ValueError("create needs metadata.name or metadata.generateName")
+        raise PodError("PodRefused", "create needs metadata.name or metadata.generateName")
     mine = dispatch_id or uuid.uuid4().hex
     name = f"{meta['generateName'][:MAX_PREFIX]}{hashlib.sha256(mine.encode()).hexdigest()[:10]}"
     return {**manifest, "metadata": {**meta, "name": name}}, mine

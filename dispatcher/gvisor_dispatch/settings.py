@@ -15,6 +15,8 @@ class Policy(enum.Enum):
     PREFER = "prefer"
     # gVisor, with a pod that stays Pending until it fits, so that an autoscaler acts. Never the host's kernel.
     WAIT = "wait"
+    # The host's kernel, only in a cluster without any trace of gVisor, such as a laptop's, if the namespace consents.
+    NO_GVISOR = "no-gvisor"
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,18 @@ from .settings import Settings
 # https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
 HOPELESS = {"InvalidImageName", "ErrImageNeverPull"}
 HOPELESS_IF_LASTING = {"CreateContainerConfigError"}
+# What registries and runtimes say of an image that is missing or not for this puller. Not: 429, or no connection.
+NOT_FOR_US = (
+    r"code = NotFound|manifest unknown|pull access denied|401 Unauthorized|403 Forbidden|unauthorized: |denied: "
+    r"|authorization failed|authentication required|no basic auth credentials"
+)
 # Of a pod that the kubelet rejects: https://github.com/kubernetes/kubernetes/tree/master/pkg/kubelet/lifecycle
 FORBIDDEN = {"SysctlForbidden", "AppArmor", "PodOSNotSupported", "PodOSSelectorNodeLabelDoesNotMatch"}
 # In messages of the scheduler and the kubelet: an object that the pod refers to, or its image, does not exist.
 MISSING = re.compile(
     r'(configmap|secret|persistentvolumeclaim) "[^"]+" not found'
-    r"|references non-existent (config|secret) key|code = NotFound"
+    r"|references non-existent (config|secret) key"
+    rf"|(ErrImagePull|ImagePullBackOff|Failed to pull image)(?s:.)*({NOT_FOR_US})"
 )
 
 
@@ -43,17 +49,19 @@ async def start(api: Api, pod: Json, until: float, settings: Settings) -> Json |
     seen = await api.follow(pod, lambda one: is_bound(one) or is_over(one), until)
     start_until = time.monotonic() + settings.start_deadline
     problem: DispatchError | None = None
-    reasons: set[str] = set()
+    lasting = False
     looks = 0
     while seen and is_bound(seen) and not is_over(seen) and not problem and time.monotonic() < start_until:
         look_until = min(start_until, time.monotonic() + settings.node_interval)
         seen = await api.follow(seen, lambda one: is_over(one) or bool(HOPELESS & waiting_reasons(one)), look_until)
         if seen is None or is_over(seen):
             break
-        looks, before, reasons = looks + 1, reasons, waiting_reasons(seen)
+        reasons, cause = waiting_reasons(seen), why_waiting(seen)
+        hopeless = bool(HOPELESS_IF_LASTING & reasons or MISSING.search(cause))
+        looks, lasting, lasted = looks + 1, hopeless, hopeless and lasting
         in_gvisor = pod["spec"].get("runtimeClassName") == settings.runtime_class
-        if HOPELESS & reasons or HOPELESS_IF_LASTING & reasons & before:
-            problem = PodError("PodCannotStart", truncated(why_waiting(seen)))
+        if HOPELESS & reasons or lasted:
+            problem = PodError("PodCannotStart", truncated(cause))
         elif in_gvisor and await node_fails(api, seen["spec"]["nodeName"], settings):
             sentence = f"gVisor failed on node {seen['spec']['nodeName']} before the pod started there"
             problem = RetryLaterError("NodeFailed", sentence)
@@ -102,15 +110,22 @@ async def newest_warning(api: Api, pod: Json) -> str:
 
 
 async def remove(api: Api, pod: Json, deadline: float) -> Json | None:
-    """Removes a pod that has not started, waits until it is gone, and returns None. Returns a pod that starts at
-    the last moment unharmed: the deletion applies only to the state that was read."""
+    """Removes a pod that has not started, waits until it is gone, and returns None. Returns a pod that has started."""
     until = time.monotonic() + deadline
+    left = await withdraw(api, pod)
+    if left is None:
+        await await_gone(api, pod, until - time.monotonic())
+    return left
+
+
+async def withdraw(api: Api, pod: Json) -> Json | None:
+    """Deletes a pod that has not started. Returns a pod that starts at the last moment unharmed: the deletion applies
+    only to the state that was read."""
     while True:
         seen = await api.read_same(pod)
         if seen is None or has_started(seen):
             return seen
         if is_terminating(seen) or await delete(api, seen):
-            await await_gone(api, seen, until - time.monotonic())
             return None
 
 

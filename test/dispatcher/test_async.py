@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest import mock
 
 from case import QUICK, ApiCase
 from cluster_objects import pod, pulls, runs, unschedulable
 from fake_api import FakeApi
-from gvisor_dispatch import AsyncDispatcher, ConflictError, Policy, Settings
+from gvisor_dispatch import AsyncDispatcher, ConflictError, Dispatcher, Policy, RetryLaterError, Settings
 
 JOBS = 60
 # Starts many pods in a process of its own; prints how many run in gVisor, and the largest number of its threads.
@@ -72,6 +74,50 @@ class ManyTest(ApiCase):
         self.assertEqual(self.many("threads"), (JOBS, 0, ""))
 
 
+class CloseTest(ApiCase):
+    """Many calls at once, in threads and in tasks: most wait in a watch, and more are queued than begin."""
+
+    def check(self, ended: list[object], begun: float) -> None:
+        self.assertEqual({getattr(one, "reason", one) for one in ended}, {"DispatcherClosed"})
+        self.assertLess(time.monotonic() - begun, 15)  # a silent watch lasts 60 s
+        self.assertEqual(self.api.pods, {})
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.api.kubelet, self.api.silent_watches = unschedulable, True
+        self.settings = Settings(wait_deadline=600)
+        self.enterContext(mock.patch("gvisor_dispatch.api.WATCH_SECONDS", 60))
+
+    def all_wait(self) -> bool:
+        return len(self.api.requests("watch=")) >= 8
+
+    def test_close_ends_the_calls_of_all_threads(self) -> None:
+        def call(at: int) -> object:
+            try:
+                return dispatcher.dispatch(pod(f"eval-{at}"), Policy.WAIT)
+            except RetryLaterError as error:
+                return error
+
+        with ThreadPoolExecutor(8) as threads, Dispatcher(self.api.client(), self.settings) as dispatcher:
+            calls = [threads.submit(call, at) for at in range(20)]
+            while not self.all_wait():
+                time.sleep(0.01)
+            begun = time.monotonic()
+        self.check([one.result() for one in calls], begun)
+        self.assertEqual(len(self.api.created), 8)
+
+    def test_close_ends_all_tasks(self) -> None:
+        async def close_early() -> None:
+            async with AsyncDispatcher(self.api.client(), self.settings) as dispatcher:
+                calls = [asyncio.ensure_future(dispatcher.dispatch(pod(f"eval-{at}"), Policy.WAIT)) for at in range(8)]
+                while not self.all_wait():
+                    await asyncio.sleep(0.01)
+                begun = time.monotonic()
+            self.check(await asyncio.gather(*calls, return_exceptions=True), begun)
+
+        asyncio.run(close_early())
+
+
 class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
     def async_dispatcher(self, **settings: Any) -> AsyncDispatcher:  # noqa: ANN401
         return AsyncDispatcher(self.api.client(), Settings(**{**QUICK, "schedule_deadline": 60, **settings}))
@@ -87,22 +133,27 @@ class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
             await task
         return time.monotonic() - begun
 
-    async def test_a_cancelled_call_ends_at_once_and_the_next_adopts_its_pod(self) -> None:
+    async def test_a_cancelled_call_ends_at_once_and_removes_its_pod(self) -> None:
         self.api.kubelet = unschedulable
         async with self.async_dispatcher() as dispatcher:
-            self.assertLess(await self.cancelled(dispatcher, "watch="), 1)
-            runs(self.api, "eval-1")
-            self.assertTrue((await dispatcher.dispatch(pod(), Policy.REQUIRE)).adopted)
+            self.assertLess(await self.cancelled(dispatcher, "watch="), 10)
+            self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
-    async def test_a_pod_that_was_being_created_is_there_when_the_task_has_ended(self) -> None:
+    async def test_a_cancelled_call_whose_pod_cannot_be_removed_says_so(self) -> None:
+        self.api.kubelet = unschedulable
+        self.api.fail("DELETE", "", 403)
+        async with self.async_dispatcher() as dispatcher:
+            with self.assertLogs("gvisor_dispatch", "WARNING") as logs:
+                await self.cancelled(dispatcher, "watch=")
+        self.assertIn("evals/eval-1 may start later, as it could not be removed: ", logs.output[0])
+
+    async def test_a_pod_that_was_being_created_is_gone_when_the_task_has_ended(self) -> None:
         self.api.kubelet = unschedulable
         create = self.api.add_pod
         self.api.add_pod = lambda *args: (time.sleep(0.5), create(*args))[1]  # type: ignore[method-assign]
         async with self.async_dispatcher() as dispatcher:
             await self.cancelled(dispatcher, "POST")
-            self.assertEqual(list(self.api.pods), ["eval-1"])
-            self.assertIsNone(await dispatcher.cancel(pod()))
-            self.assertEqual(self.api.pods, {})
+            self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
     async def test_cancel_keeps_what_has_started_and_what_is_not_its_own(self) -> None:
         async with self.async_dispatcher() as dispatcher:

@@ -6,16 +6,19 @@ import contextlib
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import gvisor_dispatch
 from case import ApiCase
-from cluster_objects import node, pod, unschedulable
+from cluster_objects import node, pod, runs, unschedulable
 from gvisor_dispatch.cli import main
 from kubernetes.config import kube_config
 
@@ -111,9 +114,36 @@ class CommandTest(ApiCase):
     def test_wrong_usage(self) -> None:
         for words in (["ask"], ["run", "--policy", "prefer"], ["ask", "--policy", "prefer", "--start-deadline", "0"]):
             self.assertEqual(self.run_it(*words)[0], 2)
-        code, _, stderr = self.run_it("run", "--policy", "prefer", "kubeconfig")
-        said = "gvisor-dispatch: the manifest has no spec.containers: it must be a pod or a pod template\n"
-        self.assertEqual((code, stderr), (1, said))
+        for text in ("[]", "a: b: c"):
+            (self.folder / "odd.yaml").write_text(text)
+            code, _, stderr = self.run_it("run", "--policy", "prefer", "odd.yaml")
+            self.assertEqual(code, 2, stderr)
+        self.assertEqual(self.run_it("run", "--policy", "prefer", "missing.yaml")[0], 2)
+        code, said, _ = self.run_it("run", "--policy", "prefer", "kubeconfig")
+        self.assertEqual((code, said["reason"]), (65, "PodRefused"))
+
+    def test_the_version(self) -> None:
+        with contextlib.redirect_stdout(io.StringIO()) as out, self.assertRaises(SystemExit):
+            main(["--version"])
+        self.assertEqual(out.getvalue(), f"{gvisor_dispatch.__version__}\n")
+
+    def test_an_interrupted_run_and_cancel_leave_no_pod_that_starts_later(self) -> None:
+        self.api.kubelet = unschedulable
+        words = ["run", "--policy", "wait", "pod.yaml"]
+        env = {"KUBECONFIG": str(self.folder / "kubeconfig"), "PYTHONPATH": ":".join(sys.path)}
+        command = [sys.executable, "-B", "-m", "gvisor_dispatch", *words]
+        with subprocess.Popen(command, env=env, cwd=self.folder, stderr=subprocess.PIPE) as running:
+            while not self.api.requests("watch="):
+                time.sleep(0.01)
+            running.send_signal(signal.SIGINT)
+            self.assertEqual((running.wait(30), self.api.pods), (130, {}), running.stderr and running.stderr.read())
+        self.api.kubelet = runs
+        self.run_it(*words)
+        code, said, _ = self.run_it("cancel", "pod.yaml")
+        self.assertEqual((code, said["name"]), (1, "eval-1"))
+        self.api.update("eval-1", {"phase": "Pending", "containerStatuses": []})
+        self.assertEqual(self.run_it("cancel", "pod.yaml")[:2], (0, {"removed": True}))
+        self.assertEqual(self.api.pods, {})
 
 
 if __name__ == "__main__":

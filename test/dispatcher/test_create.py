@@ -7,7 +7,7 @@ import unittest
 from case import ApiCase
 from cluster_objects import node, pod
 from fake_api import FakeApi
-from gvisor_dispatch import ConflictError, Policy, PolicyError, RetryLaterError
+from gvisor_dispatch import ConflictError, PodError, Policy, PolicyError, RetryLaterError
 from kubernetes import client
 
 BAD = node("bad", "false", "SandboxFailed")
@@ -77,7 +77,7 @@ class CreateTest(ApiCase):
             {"kind": "Job", "metadata": meta, "spec": {}},
             {"kind": "Job", "metadata": meta},
         ):
-            with self.subTest(wrong), self.assertRaises(ValueError):
+            with self.subTest(wrong), self.assertRaises(PodError):
                 self.dispatcher().create(wrong, Policy.PREFER)
         self.assertEqual(self.api.received, [])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import unittest
 from collections.abc import Callable
@@ -26,7 +28,7 @@ from cluster_objects import (
     unschedulable,
 )
 from fake_api import FakeApi
-from gvisor_dispatch import DispatchError, Policy, RetryLaterError
+from gvisor_dispatch import DispatchError, Policy, PolicyError, RetryLaterError
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
@@ -248,15 +250,27 @@ class DecisionTest(ApiCase):
     def test_without_consent_prefer_is_require_and_says_so(self) -> None:
         self.api.namespaces["evals"] = {}
         why = '"prefer" acts as "require": namespace evals does not have the label allow-host-kernel: "true"; '
-        started = self.call(Policy.PREFER)
-        self.assertEqual((started.in_gvisor, started.message.startswith(why)), (True, True))
-        self.assertEqual(self.api.pods["eval-1"]["metadata"]["annotations"]["gvisor-dispatch/policy"], "require")
+        self.assertNotIn("acts as", self.call(Policy.PREFER).message)
         self.api.nodes = [failing()]
         with self.assertRaisesRegex(DispatchError, f"^GVisorFails: {why}agents report"):
             self.dispatcher().decide(pod("eval-2"), Policy.PREFER, "evals")
-        self.api.nodes = []
-        with self.assertRaisesRegex(DispatchError, f"^NoReadyNode: {why}no node is proven"):
-            self.dispatcher().decide(None, Policy.PREFER, "evals")
+
+    def test_no_gvisor_needs_consent_and_a_cluster_without_any_trace_of_gvisor(self) -> None:
+        plain = fresh("laptop")
+        for nodes, runtime_class, labels, expected in (
+            ([plain], None, {}, ("PolicyError", "NoConsent")),
+            ([plain], None, {"allow-host-kernel": "true", "require-gvisor": "true"}, ("PolicyError", "NoConsent")),
+            ([plain], RUNTIME_CLASS, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain, failing()], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain], None, {"allow-host-kernel": "true"}, ("host", "NoGVisor")),
+        ):
+            with self.subTest(expected, labels=labels), FakeApi() as self.api:
+                vars(self.api).update(nodes=nodes, runtime_class=runtime_class, namespaces={"evals": labels})
+                self.assertEqual(self.outcome(Policy.NO_GVISOR), expected)
+                self.assertEqual(len(self.on_host()), expected[0] == "host")
+                if self.on_host():
+                    with self.assertRaisesRegex(PolicyError, "RunsOutside"):
+                        self.call(Policy.REQUIRE)
 
     def test_the_message_names_nodes_that_lost_their_agent(self) -> None:
         self.api.nodes = [failing(), node("c", "unknown", "AgentLost")]
@@ -366,6 +380,21 @@ class DecisionTest(ApiCase):
 
 
 class RecordTest(ApiCase):
+    def test_each_decision_is_a_line_of_json(self) -> None:
+        lines = []
+        for policy, nodes in ((Policy.WAIT, []), (Policy.PREFER, [failing()]), (Policy.REQUIRE, [failing()])):
+            self.api.nodes = nodes
+            with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(PolicyError):
+                self.dispatcher().decide(pod(), policy, "evals")
+            lines += [json.loads(one.getMessage()) for one in logs.records]
+        with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(RetryLaterError):
+            self.api.nodes = []
+            self.dispatcher().decide(None, Policy.REQUIRE, "evals")
+        lines += [json.loads(one.getMessage()) for one in logs.records]
+        self.assertEqual([one["decision"] for one in lines], ["gvisor", "host", "refused", "later"])
+        self.assertEqual([one["reason"] for one in lines], ["NoReadyNode", "GVisorFails", "GVisorFails", "NoReadyNode"])
+        self.assertEqual((lines[0]["namespace"], lines[0]["name"], lines[0]["policy"]), ("evals", "eval-1", "wait"))
+
     def test_a_fallback_can_be_read_afterwards(self) -> None:
         self.api.nodes = [failing()]
         with self.assertLogs("gvisor_dispatch", "WARNING") as logs:

@@ -16,6 +16,8 @@ from gvisor_dispatch.errors import RefusedError
 
 FORBIDDEN = 'cannot create pod evals/a: 403 pods "a" is forbidden: '
 CONFIG = "CreateContainerConfigError"
+NOT_FOUND = 'Back-off pulling image "x": ErrImagePull: rpc error: code = NotFound desc = failed to pull: x: not found'
+DENIED = "rpc error: code = Unknown desc = failed to pull and unpack image: failed to authorize: 401 Unauthorized"
 QUOTA = "exceeded quota: q, requested: cpu=500m,pods=1, used: cpu=1,pods=1, limited: cpu={},pods=1"
 
 
@@ -62,6 +64,8 @@ class PodErrorTest(ApiCase):
             (cannot_pull, "InvalidImageName: couldn't parse"),
             (partial(waits_for, reason="ErrImageNeverPull"), "ErrImageNeverPull"),
             (partial(waits_for, reason=CONFIG, message='secret "s" not found'), f'{CONFIG}: secret "s" not found'),
+            (partial(waits_for, reason="ImagePullBackOff", message=NOT_FOUND), "ImagePullBackOff: .* not found"),
+            (partial(waits_for, reason="ErrImagePull", message=DENIED), "ErrImagePull: .* 401 Unauthorized"),
             (mounts, 'FailedMount: .* configmap "settings" not found'),
             (partial(rejects, reason="SysctlForbidden", message="no"), "SysctlForbidden"),
         ):
@@ -73,20 +77,29 @@ class PodErrorTest(ApiCase):
                 self.assertLess(time.monotonic() - begun, 30)
                 self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
-    def test_an_image_or_a_claim_that_does_not_exist_is_a_fault_of_the_pod_at_the_deadline(self) -> None:
+    def test_a_claim_that_does_not_exist_is_a_fault_of_the_pod_at_the_deadline(self) -> None:
         def unbound(api: FakeApi, name: str) -> None:
             message = 'persistentvolumeclaim "data" not found'
             api.update(name, {"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]})
 
-        back_off = 'Back-off pulling image "x": ErrImagePull: rpc error: code = NotFound desc = failed to pull'
-        for kubelet in (partial(waits_for, reason="ImagePullBackOff", message=back_off), unbound):
-            with FakeApi() as self.api:
-                self.api.kubelet = kubelet
-                self.assertEqual(self.outcome(Policy.REQUIRE, **SHORT), ("PodError", "PodCannotStart"))
+        self.api.kubelet = unbound
+        self.assertEqual(self.outcome(Policy.REQUIRE, **SHORT), ("PodError", "PodCannotStart"))
 
     def test_a_registry_that_is_away_is_no_fault_of_the_pod(self) -> None:
-        self.api.kubelet = partial(waits_for, reason="ImagePullBackOff", message="dial tcp: connection refused")
-        self.assertEqual(self.outcome(Policy.REQUIRE, **SHORT), ("RetryLaterError", "StartDeadlineExceeded"))
+        for message in ("dial tcp: connection refused", "429 Too Many Requests: toomanyrequests: unauthenticated"):
+            with self.subTest(message), FakeApi() as self.api:
+                self.api.kubelet = partial(waits_for, reason="ImagePullBackOff", message=message)
+                found = self.outcome(Policy.REQUIRE, start_deadline=2)
+                self.assertEqual(found, ("RetryLaterError", "StartDeadlineExceeded"))
+
+    def test_a_pull_secret_may_follow_its_pod(self) -> None:
+        def pulls_at_last(api: FakeApi, name: str) -> None:
+            waits_for(api, name, "ErrImagePull", DENIED)
+            time.sleep(0.4)
+            runs(api, name)
+
+        self.api.kubelet = pulls_at_last
+        self.assertTrue(self.call(node_interval=2, start_deadline=30).in_gvisor)
 
     def test_a_configmap_may_follow_its_pod(self) -> None:
         def waits_then_runs(api: FakeApi, name: str) -> None:

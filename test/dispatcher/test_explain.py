@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable
 from functools import partial
+from unittest import mock
 
 from case import ApiCase
 from cluster_objects import (
@@ -23,7 +24,7 @@ from cluster_objects import (
     unschedulable,
 )
 from fake_api import FakeApi
-from gvisor_dispatch import Explanation
+from gvisor_dispatch import DispatchError, Explanation
 
 IN_GVISOR = {"runtimeClassName": "gvisor"}
 IN_KVM = {"runtimeClassName": "gvisor-kvm"}
@@ -136,9 +137,28 @@ class ExplainTest(ApiCase):
         for path in ("runtimeclasses", r"nodes\?fieldSelector", r"nodes\?labelSelector"):
             self.assertEqual(len(self.api.requests(path)), 1, path)
 
-    def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
-        with self.assertRaises(ValueError):
-            self.dispatcher().explain({"metadata": {"name": "eval-1"}})
+    def test_pods_are_confirmed_only_once_all_are_seen_in_gvisor(self) -> None:
+        labels = {"instance": "a"}
+
+        def confirm(**pods: Json) -> None:
+            self.api.pods.clear()
+            for name, spec in pods.items():
+                one = {**pod(name, **spec), "status": {"phase": "Running"}}
+                self.api.add_pod("evals", {**one, "metadata": {"name": name, "labels": labels}})
+            self.dispatcher().confirm_selected("evals", "instance=a")
+
+        inside, doubtful = {"nodeName": "node-1", **IN_GVISOR}, {"nodeName": "unproven", **IN_GVISOR}
+        confirm(inside=inside)
+        with mock.patch("gvisor_dispatch.dispatcher.CONFIRM_SECONDS", 0.5):
+            for pods, reason in (
+                ({}, "PlaceUnknown: .* there is no pod instance=a in evals"),
+                ({"inside": inside, "doubtful": doubtful}, "PlaceUnknown: .* s: doubtful: NodeUnproven: "),
+                ({"doubtful": doubtful, "outside": {"nodeName": "node-1"}}, "RunsOutside: .* outside: NoRuntimeClass"),
+            ):
+                with self.subTest(reason), self.assertRaisesRegex(DispatchError, f"^{reason}"):
+                    confirm(**pods)
+        self.later(0.5, lambda: vars(self.api).update(nodes=[node("unproven")]))
+        confirm(doubtful=doubtful)
 
 
 if __name__ == "__main__":

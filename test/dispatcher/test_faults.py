@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import unittest
 from unittest import mock
@@ -149,6 +151,19 @@ class WatchTest(ApiCase):
 
 class InterruptionTest(ApiCase):
     """test_recipes.py has one while a pod is awaited."""
+
+    def test_ctrl_c_while_a_pod_is_being_created_leaves_none(self) -> None:
+        def interrupt() -> None:
+            while not self.api.requests("POST"):
+                time.sleep(0.01)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        create, self.api.kubelet = self.api.add_pod, unschedulable
+        self.api.add_pod = lambda *args: (time.sleep(1), create(*args))[1]  # type: ignore[method-assign]
+        self.later(0, interrupt)
+        with self.assertRaises(KeyboardInterrupt):
+            self.call()
+        self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
     def test_an_exception_of_a_signal_ends_the_repetition_of_a_request(self) -> None:
         self.api.fail("GET", "/nodes", 500, times=99)

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster_objects import READY, fresh, node, pod
-from gvisor_dispatch.dispatcher import place_of
+from gvisor_dispatch import PodError
 from gvisor_dispatch.nodes import has_affinity, obstacle, summary, tolerates, verdict_age
-from gvisor_dispatch.pods import checked, has_outcome, has_started, marked, truncated, why_waiting
+from gvisor_dispatch.pods import checked, has_outcome, has_started, marked, place_of, truncated, why_waiting
 
 GPU = {"key": "gpu", "value": "a100", "effect": "NoSchedule"}
 PROVEN = {"nodeSelector": {READY: "true"}}
@@ -160,14 +160,14 @@ class PodTest(unittest.TestCase):
     def test_a_pod_needs_a_name_and_a_namespace(self) -> None:
         self.assertEqual(place_of(pod("x")), ("evals", "x"))
         for wrong in ({"metadata": {"name": "x"}}, {"metadata": {"namespace": "x"}}, {}):
-            with self.assertRaises(ValueError):
+            with self.assertRaises(PodError):
                 place_of(wrong)
 
     def test_what_is_no_pod_is_refused(self) -> None:
         template = {"spec": {"containers": []}}
         self.assertEqual(checked(template), template)
         for wrong in ({"kind": "Job", "spec": {"template": template}}, {"metadata": {"name": "x"}, "spec": {}}, {}):
-            with self.assertRaisesRegex(ValueError, "no spec.containers"):
+            with self.assertRaisesRegex(PodError, "no spec.containers"):
                 checked(wrong)
 
 

@@ -38,8 +38,14 @@ class PackageTest(unittest.TestCase):
     def test_requirements_are_ranges(self) -> None:
         [metadata] = self.target.glob("gvisor_dispatch-*.dist-info/METADATA")
         needs = [line for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist: ")]
-        self.assertEqual(len(needs), 4)
-        self.assertFalse([line for line in needs if "==" in line])
+        self.assertEqual(len(needs), 5)
+        self.assertFalse([line for line in needs if "==" in line.partition(";")[0]])
+
+    def test_inspect_finds_its_sandbox_only_as_an_extra(self) -> None:
+        [folder] = self.target.glob("gvisor_dispatch-*.dist-info")
+        self.assertIn('inspect-k8s-sandbox<0.15,>=0.14; extra == "inspect"', (folder / "METADATA").read_text())
+        entry = "[inspect_ai]\ngvisor-dispatch = gvisor_dispatch.inspect_sandbox\n"
+        self.assertIn(entry, (folder / "entry_points.txt").read_text())
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ class OwnChoiceTest(ApiCase):
 
     def test_every_way_refuses(self) -> None:
         self.api.nodes = [BAD]
-        for field, value in (("runtimeClassName", "kata"), ("runtimeClassName", "gvisor"), ("nodeName", "bad")):
+        for field, value in (("runtimeClassName", "kata"), ("nodeName", "bad")):
             wrong = pod(**{field: value})
             meta = {"name": "eval-1", "namespace": "evals"}
             wrong_job = {"kind": "Job", "metadata": meta, "spec": {"template": {"spec": wrong["spec"]}}}
@@ -98,9 +98,24 @@ class OwnChoiceTest(ApiCase):
                 "job": lambda wrong=wrong_job: self.dispatcher().create(wrong, Policy.PREFER),
             }
             for way, call in ways.items():
-                with self.subTest(way, field=field), self.assertRaisesRegex(ValueError, f"the pod sets spec.{field}"):
+                with self.subTest(way, field=field), self.assertRaisesRegex(PodError, f"the pod sets spec.{field}"):
                     call()
         self.assertEqual((self.api.created, self.api.jobs), ([], {}))
+
+    def test_a_pod_may_name_the_class_itself_where_the_policy_never_leaves_it(self) -> None:
+        named = pod(runtimeClassName="gvisor")
+        self.assertTrue(self.dispatcher().ask(named).available)
+        for policy in (Policy.REQUIRE, Policy.WAIT):
+            self.assertTrue(self.dispatcher().dispatch(named, policy, "id").in_gvisor)
+        self.api.nodes = [BAD]
+        outside = self.dispatcher().decide(pod(), Policy.PREFER, "evals")
+        for policy in (Policy.PREFER, Policy.NO_GVISOR):
+            for call in (self.dispatcher().dispatch, self.dispatcher().create):
+                with self.assertRaisesRegex(PodError, "runtimeClassName: gvisor: leave that to the policy"):
+                    call(named, policy)
+        with self.assertRaisesRegex(PodError, "leave that to the policy"):
+            outside.applied(named)
+        self.assertEqual(len(self.api.created), 1)
 
 
 if __name__ == "__main__":
