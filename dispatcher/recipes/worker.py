@@ -1,6 +1,6 @@
 """A worker of a task queue, such as Celery, with redelivery and soft time limits.
 
-@app.task(bind=True, acks_late=True, soft_time_limit=300, max_retries=None)
+@app.task(bind=True, acks_late=True, soft_time_limit=300, max_retries=60)
 def run(task, evaluation, manifest):
     return evaluate(task, dispatcher, evaluation, manifest)
 """
@@ -23,7 +23,7 @@ class Task(Protocol):
 def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Starts the evaluation once, however often the task is delivered, because the id and the pod's name stay the
     same. A soft time limit passes through dispatch(), and the next delivery adopts the pod. Only what time can
-    mend is retried: any other error fails the task."""
+    mend is retried, for an hour here: any other error fails the task."""
     try:
         return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
     except RetryLaterError as error:

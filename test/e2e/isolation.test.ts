@@ -3,9 +3,11 @@ import { randomUUID } from 'node:crypto';
 import { appendFile, readFile } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { agentPids, readReport } from './agents.ts';
 import { provenAgain } from './disturb.ts';
 import { deletePods, GVISOR_NODES, useCluster } from './e2e-cluster.ts';
+import { runWithKubectl } from './installation.ts';
 import { shareOfProbes } from './own-cgroup.ts';
 
 const NODE = 'node-1';
@@ -46,6 +48,13 @@ async function secretsIn(pod: string, shown: boolean): Promise<readonly string[]
   return found;
 }
 
+/** Runs the test of the page. */
+const tell = (pod: string) =>
+  runWithKubectl(
+    cluster(),
+    substituteSettings(markedBlock('docs/evaluations.md', 'isolation', 'run'), { POD: pod }),
+  );
+
 describe('an evaluation pod', () => {
   before(() => appendFile(cluster().node(NODE).path('/etc/passwd'), `${MARKER}:x:4242:4242::/:/bin/false\n`));
 
@@ -55,6 +64,7 @@ describe('an evaluation pod', () => {
     assert.deepEqual(await secretsIn('isolated', true), []);
     const users = await cluster().kubectl(['exec', 'isolated', '--', 'cat', '/etc/passwd']);
     assert.match(users, /^evaluation:x:1000:/m);
+    await tell('isolated');
     await deletePods(cluster(), 'isolated');
   });
 
@@ -63,6 +73,7 @@ describe('an evaluation pod', () => {
     const container = { volumeMounts: [{ name: 'host', mountPath: '/host', readOnly: true }] };
     await runPod(cluster(), 'exposed', evaluationPod('exposed', { gvisor: false, spec, container }));
     assert.deepEqual(await secretsIn('exposed', false), []);
+    await assert.rejects(tell('exposed'), /exposed runs on the kernel of node-1/);
     await deletePods(cluster(), 'exposed');
   });
 });
