@@ -257,11 +257,13 @@ class DecisionTest(ApiCase):
 
     def test_no_gvisor_needs_consent_and_a_cluster_without_any_trace_of_gvisor(self) -> None:
         plain = fresh("laptop")
+        unlabelled = {**failing(), "metadata": plain["metadata"]}
         for nodes, runtime_class, labels, expected in (
             ([plain], None, {}, ("PolicyError", "NoConsent")),
             ([plain], None, {"allow-host-kernel": "true", "require-gvisor": "true"}, ("PolicyError", "NoConsent")),
             ([plain], RUNTIME_CLASS, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain, failing()], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain, UNJUDGED], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain, unlabelled], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
             ([plain], None, {"allow-host-kernel": "true"}, ("host", "NoGVisor")),
         ):
             with self.subTest(expected, labels=labels), FakeApi() as self.api:

@@ -95,7 +95,8 @@ class PodErrorTest(ApiCase):
     def test_a_pull_secret_may_follow_its_pod(self) -> None:
         def pulls_at_last(api: FakeApi, name: str) -> None:
             waits_for(api, name, "ErrImagePull", DENIED)
-            time.sleep(0.4)
+            while not api.requests(r"/nodes\?fieldSelector"):  # of the first look
+                time.sleep(0.01)
             runs(api, name)
 
         self.api.kubelet = pulls_at_last

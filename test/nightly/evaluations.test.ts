@@ -118,7 +118,7 @@ describe('evaluations, with the wheel of the dispatcher and the real packages', 
     await cluster.kubectl(['cordon', 'node-1']);
     const said = await samples('gvisor', 1, 15);
     await cluster.kubectl(['uncordon', 'node-1']);
-    assert.match(said, /^error .*Helm release did not become ready[^]*gVisor now: NoSchedulableNode: /);
+    assert.match(said, /^error .*Helm release did not become ready[\s\S]*gVisor now: NoSchedulableNode: /);
   });
 
   it('a sample whose pods are outside gVisor gets no sandbox', async () => {
