@@ -8,7 +8,7 @@ from gvisor_dispatch import AsyncDispatcher, DispatchError, Policy
 from kubernetes import client, config
 
 NAMESPACE, IMAGE = sys.argv[1:]
-config.load_config()  # type: ignore[no-untyped-call,attr-defined,unused-ignore]
+config.load_config()
 core, room = client.CoreV1Api(), asyncio.Semaphore(20)
 
 
