@@ -7,6 +7,7 @@ import { NAMESPACE } from '../lib/kube/access.ts';
 import { wrap } from '../lib/report/format.ts';
 import { Api, UnreachableError } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
+import { checkFile } from './commands/check-file.ts';
 import { clean } from './commands/clean.ts';
 import { complete } from './commands/completion.ts';
 import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
@@ -153,10 +154,20 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   command('check', 'whether everything that gVisor needs in this cluster is there and consistent')
     .addOption(format('json', 'yaml'))
     .option('--pre', 'check before installing')
+    .addOption(
+      new Option(
+        '-f, --filename <file>',
+        'only whether the pods of these manifests work in gVisor; - reads them from standard input',
+      ).conflicts(['pre', 'wait']),
+    )
     .addOption(wait)
     .addOption(timeout)
-    .action(async (flags: CheckFlags & WaitFlags, self: Command) =>
-      end(await untilWell(context(self), flags, (attempt) => check(attempt, flags))),
+    .action(async ({ filename, ...flags }: CheckFlags & WaitFlags & { filename?: string }, self: Command) =>
+      end(
+        filename === undefined
+          ? await untilWell(context(self), flags, (attempt) => check(attempt, flags))
+          : await checkFile(output, signal, { ...flags, filename }),
+      ),
     );
   command('page', 'the page of the fleet controller on this machine, until interrupted').action(
     async (_, self: Command) => end(await page(context(self))),

@@ -1,5 +1,6 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
 import type { SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
+import { askedBy } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
@@ -12,6 +13,9 @@ import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor }
 
 /** The page about pods outside gVisor. */
 export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
+
+/** The page about what works differently in gVisor. */
+export const COMPATIBILITY = 'docs/compatibility.md';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;
@@ -333,12 +337,20 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   const { pod, id, spec, node } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
-  const [reason, what] = sandboxFails
-    ? ['SandboxDoesNotBoot', 'its sandbox does not boot']
-    : hangs
-      ? ['SandboxHangs', 'a process of its sandbox hangs']
-      : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
-  const failed = sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
+  const stuck = details.asksForGvisor
+    ? askedBy(spec).filter(({ feature }) => feature.effect === 'hangs')
+    : [];
+  const fields = stuck.map(({ feature }) => feature.field).join(' and ');
+  const [reason, what] =
+    stuck.length > 0
+      ? ['FeatureHangs', `it has ${fields}, with which pods hang in gVisor`]
+      : sandboxFails
+        ? ['SandboxDoesNotBoot', 'its sandbox does not boot']
+        : hangs
+          ? ['SandboxHangs', 'a process of its sandbox hangs']
+          : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
+  const failed =
+    stuck.length > 0 || sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
   const observations = [...seen, aboutNode(details, node)];
   const verdict = verdictOn(spec.nodeName ?? '', details);
   if (verdict !== undefined) {
@@ -350,7 +362,11 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
     data: { containerWaits: waiting?.reason ?? null },
     because: waiting?.message === undefined ? [] : [waiting.message],
     seen: observations,
-    next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
+    next: [
+      ...stuck.flatMap(({ feature }) => feature.remedy ?? []),
+      `See the node: kubectl gvisor-ready why node/${spec.nodeName}`,
+    ],
+    ...(stuck.length > 0 ? { docs: COMPATIBILITY } : {}),
   });
 }
 

@@ -107,6 +107,7 @@ export const addEphemeral = (path: string, part: object = {}): ApiCall => ({
 
 export const privileged = { securityContext: { privileged: true } };
 export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
+export const CLAIM = { resourceClaims: [{ name: 'gpu', resourceClaimName: 'gpu' }] };
 /** An annotation that would switch off gVisor's network stack. */
 export const FLAG = 'dev.gvisor.flag.network';
 

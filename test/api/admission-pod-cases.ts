@@ -12,6 +12,7 @@ import {
 import type { Admission } from './admission-cluster.ts';
 import {
   annotations,
+  CLAIM,
   container,
   create,
   createPod,
@@ -241,6 +242,10 @@ const HOST: readonly Case[] = [
       /would break that: privileged is not allowed here, and the containers main have it: remove securityContext\.privileged$/,
     ],
     'a privileged init container': [initContainerWith(privileged), /the containers first have it/],
+    'a claim for a device': [
+      createPod({ spec: CLAIM }),
+      /would break that: claims of devices are not allowed here: gpu; remove spec\.resourceClaims, a device plugin/,
+    ],
     'a hostPort': [
       containerWith(HOST_PORT),
       /would break that: hostPort is not allowed here, and the containers main have it: remove it; a Service reaches the pod$/,

@@ -4,6 +4,7 @@ import { classMessage } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
 import {
+  CLAIM,
   container,
   createPod,
   createRuntimeClass,
@@ -73,7 +74,7 @@ const probe = { livenessProbe: { httpGet: { port: 80, host: '10.0.0.1' } } };
 const nfs = { name: 'nfs', nfs: { server: 'a', path: '/' } };
 const git = { name: 'git', gitRepo: { repository: 'https://example.com' } };
 const relaxed = createPod({
-  spec: { ...hostPath, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
+  spec: { ...hostPath, ...CLAIM, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
 });
 /** One kind of access to the host, and what is still refused of `relaxed` where it is allowed. */
 const ALLOWED: readonly (readonly [name: string, spec: Readonly<Record<string, unknown>>, others: RegExp])[] =
@@ -81,6 +82,7 @@ const ALLOWED: readonly (readonly [name: string, spec: Readonly<Record<string, u
     ['hostPath', hostPath, /hostIPC.*; privileged is/],
     ['privileged', container(privileged), /volumes of/],
     ['hostPID', { hostPID: true }, /hostNetwork, hostIPC:/],
+    ['resourceClaims', CLAIM, /PersistentVolumeClaim; privileged is/],
   ];
 
 const SETTINGS: readonly Case[] = [
@@ -119,7 +121,11 @@ const SETTINGS: readonly Case[] = [
     ),
   ),
   whileSet(
-    [ENFORCE, 'allow', "['hostNetwork', 'hostPID', 'hostIPC', 'probeHost', 'privileged', 'hostPath', 'nfs']"],
+    [
+      ENFORCE,
+      'allow',
+      "['hostNetwork', 'hostPID', 'hostIPC', 'probeHost', 'privileged', 'resourceClaims', 'hostPath', 'nfs']",
+    ],
     [
       ...accepted('admin', {
         everything: relaxed,

@@ -91,6 +91,7 @@ const KUBE_STATE_METRICS = [
   `kube_pod_status_phase{${STUCK}, phase="Running"} 1`,
   `kube_daemonset_status_desired_number_scheduled${DAEMON_SET} 9`,
   `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
+  'kube_daemonset_status_number_unavailable{namespace="gvisor-ready",daemonset="gvisor-ready-canary"} 1',
 ];
 
 /** Agents and the fleet controller by pod name, and mirror pods with their labels. */

@@ -252,6 +252,12 @@ const WAITING: Readonly<Record<string, Case>> = {
     '! eval/x does not start on node-3',
     '? node: you may not list nodes',
   ],
+  'asking for what hangs in gVisor': [
+    podObject('x', { hostUsers: false, ...GVISOR }, { phase: 'Pending' }),
+    () => {},
+    '✗ eval/x does not start on node-1: it has hostUsers: false, with which pods hang in gVisor',
+    'What to do Remove it, and procMount: Unmasked, which needs it.',
+  ],
   'on a proven node': [
     starting(),
     () => {},

@@ -1,0 +1,28 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FEATURES, type Feature, RUNTIMES, type RuntimeName } from '../lib/pod/features.ts';
+import { REPO } from './paths.ts';
+
+/** The page, relative to the repository. */
+export const COMPATIBILITY = 'docs/compatibility.md';
+
+/** The table of the page: a row for each feature, a column for each runtime, and what a user sees. */
+export function compatibilityTable(): string {
+  const runtimes = Object.keys(RUNTIMES) as RuntimeName[];
+  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const rows = Object.values<Feature>(FEATURES).map(({ field, effect, except, seen, remedy = '' }) =>
+    row([field, ...runtimes.map((runtime) => except?.[runtime] ?? effect), `${seen} ${remedy}`.trim()]),
+  );
+  const head = ['a pod with', ...runtimes, ''];
+  return [row(head), row(head.map(() => '---')), ...rows].join('\n');
+}
+
+/** Writes the table, and the day on which it was seen, into the page. */
+export async function writeCompatibility(day: string): Promise<void> {
+  const file = join(REPO, COMPATIBILITY);
+  const dated = (await readFile(file, 'utf8')).replace(/(?<=Seen on )\S+(?=,)/, day);
+  await writeFile(
+    file,
+    dated.replace(/(^\|.*\n)+/m, () => `${compatibilityTable()}\n`),
+  );
+}

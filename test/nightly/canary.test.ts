@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import type { V1PodList } from '@kubernetes/client-node';
+import { imageName } from '../../cluster/images.ts';
+import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
+import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
+import { waitForNode } from '../e2e/agents.ts';
+import { provenAgain } from '../e2e/disturb.ts';
+import { useCluster } from '../e2e/e2e-cluster.ts';
+
+const cluster = useCluster();
+const NAMESPACE = 'gvisor-ready';
+const LABEL = 'app.kubernetes.io/component=canary';
+const NODE = 'node-1';
+
+/** Waits until the canary's container runs (true) or has failed (false) on these nodes, and is on no other. */
+async function expectCanaries(expected: Readonly<Record<string, boolean>>): Promise<void> {
+  await waitFor(`canaries: ${JSON.stringify(expected)}`, 90_000, async () => {
+    const path = `/api/v1/namespaces/${NAMESPACE}/pods?labelSelector=${encodeURIComponent(LABEL)}`;
+    const { items } = JSON.parse(await cluster().get(path)) as V1PodList;
+    const seen = items.map(({ spec, status }) => {
+      const [container] = status?.containerStatuses ?? [];
+      const { exitCode } = container?.state?.terminated ?? container?.lastState?.terminated ?? {};
+      return [spec?.nodeName ?? '', container?.ready ? true : exitCode ? false : undefined] as const;
+    });
+    return isDeepStrictEqual(Object.fromEntries(seen), expected);
+  });
+}
+
+/** Writes a flag of runsc on a node, and lets its canary start in a new sandbox. */
+async function restartWith(flag: string): Promise<void> {
+  const node = cluster().node(NODE);
+  await node.write(RUNSC_CONFIG, `${runscToml(node.spec)}${flag}`);
+  const pod = ['-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
+  await cluster().kubectl(['delete', 'pod', ...pod]);
+}
+
+describe('the canary', () => {
+  before(async () => {
+    const manifest = await readFile(join(REPO, 'manifests/components/canary/daemonset.yaml'), 'utf8');
+    const image = manifest.replace('image: gvisor-ready-canary', `image: ${imageName('agent')}`);
+    await cluster().kubectl(['apply', '-f', '-'], image);
+  });
+
+  after(async () => {
+    await restartWith('');
+    await cluster().kubectl(['delete', 'daemonset', '-n', NAMESPACE, 'gvisor-ready-canary']);
+  });
+
+  it('runs on the proven nodes alone', () => expectCanaries({ 'node-1': true, 'node-2': true }));
+
+  it('fails where sandboxes boot and containers do not start, which the label does not show', async () => {
+    await restartWith('  overlay2 = "root:dir=/absent"\n');
+    await expectCanaries({ 'node-1': false, 'node-2': true });
+    await provenAgain(cluster(), NODE);
+    assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');
+    await restartWith('');
+    await expectCanaries({ 'node-1': true, 'node-2': true });
+  });
+
+  it('fails where its image lacks what the probe needs', async () => {
+    const image = `canary=${imageName('workload')}`;
+    await cluster().kubectl(['set', 'image', '-n', NAMESPACE, 'daemonset/gvisor-ready-canary', image]);
+    await expectCanaries({ 'node-1': false, 'node-2': false });
+  });
+});

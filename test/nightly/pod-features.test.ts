@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import type { CoreV1Event } from '@kubernetes/client-node';
+import type { Cluster } from '../../cluster/cluster.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
+import { evaluationPod } from '../../cluster/story.ts';
+import { writeCompatibility } from '../../hack/compatibility.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run, waitFor } from '../../hack/run.ts';
+import {
+  type Effect,
+  FEATURES,
+  type Feature,
+  type FeatureId,
+  RUNTIMES,
+  type RuntimeName,
+} from '../../lib/pod/features.ts';
+import { createNamespace, deletePods, runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
+import {
+  CASES,
+  type FeatureCase,
+  NO_MKDIR,
+  PROBES,
+  type RunningPod,
+  readPod,
+  SHARED_BYTES,
+} from './pod-feature-cases.ts';
+
+const NAMESPACE = 'features';
+const nodeName = (runtime: string) => `on-${runtime.replace(/\W+/g, '-')}`;
+const NAMES = Object.keys(RUNTIMES) as RuntimeName[];
+
+let cluster: Cluster;
+useOwnCluster(
+  'features',
+  NAMES.map((name) => ({ name: nodeName(name), ...RUNTIMES[name] })),
+  async (opened) => {
+    cluster = opened;
+    const directory = await mkdtemp(join(tmpdir(), 'pod-probes-'));
+    const program = join(directory, 'probe');
+    await run('gcc', ['-static', '-o', program, join(REPO, 'test/nightly/pod-probes.c')]);
+    for (const node of cluster.nodes()) await prepare(node, program);
+    await rm(directory, { recursive: true });
+    await createNamespace(cluster, NAMESPACE);
+    await cluster.kubectl(['apply', '-f', '-'], runtimeClass('gvisor', 'runsc'));
+  },
+  ['workload'],
+);
+
+async function prepare({ system }: ClusterNode, program: string): Promise<void> {
+  await system.run(['mkdir', '-p', PROBES]);
+  await system.install(program, `${PROBES}/probe`);
+  const rule = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' };
+  const profile = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [rule] };
+  await system.write(`/var/lib/kubelet/seccomp/${NO_MKDIR}`, JSON.stringify(profile), 0o644);
+  await system.run(['ipcmk', '-M', String(SHARED_BYTES)]);
+}
+
+/** What became of a pod, and the line or the message that says so. */
+type Outcome = { readonly effect: Effect; readonly evidence: string };
+
+/** Starts the pod of a case on a node, and waits for what becomes of it. */
+async function outcomeOf(id: FeatureId, runtime: RuntimeName, gvisor: boolean): Promise<Outcome> {
+  const { spec, container, script, observe, works, weaker }: FeatureCase = CASES[id];
+  const name = `${id.toLowerCase()}-${nodeName(runtime)}-${gvisor ? 'gvisor' : 'plain'}`;
+  const pod: RunningPod = { cluster, namespace: NAMESPACE, name };
+  const manifest = evaluationPod(name, {
+    gvisor,
+    spec: { restartPolicy: 'Never', nodeName: nodeName(runtime), ...spec },
+    container: { command: ['sh', '-c', script], ...container },
+  });
+  await cluster.kubectl(['create', '-n', NAMESPACE, '-f', '-'], manifest);
+  try {
+    const end = await waitFor(`an end of ${name}`, 120_000, async () => {
+      const { phase = 'Pending' } = (await readPod(pod)).status ?? {};
+      if (phase === 'Running' && observe !== undefined) return phase;
+      if (phase === 'Succeeded' || phase === 'Failed') return phase;
+      return phase === 'Pending' ? triedTwice(name) : undefined;
+    });
+    if (end !== 'Running' && end !== 'Succeeded' && end !== 'Failed')
+      return { effect: 'hangs', evidence: end };
+    const line = observe === undefined ? await lastLine(name) : await observe(pod);
+    const evidence = line.replace(/\s+/g, ' ').trim();
+    if (evidence.startsWith('refused: ')) return { effect: 'refused', evidence };
+    if (end === 'Failed' && observe === undefined)
+      return { effect: 'refused', evidence: evidence || (await messageOf(pod)) };
+    if (works.test(evidence)) return { effect: 'works', evidence };
+    return { effect: weaker?.test(evidence) ? 'weaker' : 'ignored', evidence };
+  } finally {
+    await deletePods(cluster, '-n', NAMESPACE, name);
+  }
+}
+
+/** The message of a kubelet that has failed to start the pod more than once. */
+async function triedTwice(name: string): Promise<string | undefined> {
+  const query = `fieldSelector=involvedObject.name%3D${name},type%3DWarning`;
+  const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/${NAMESPACE}/events?${query}`)) as {
+    readonly items: readonly CoreV1Event[];
+  };
+  const tries = items.reduce((sum, { count = 1 }) => sum + count, 0);
+  return tries > 1 ? items[0]?.message : undefined;
+}
+
+async function lastLine(name: string): Promise<string> {
+  const { code, text } = await cluster.request(`/api/v1/namespaces/${NAMESPACE}/pods/${name}/log`);
+  return code < 300 ? (text.trim().split('\n').at(-1) ?? '') : '';
+}
+
+async function messageOf(pod: RunningPod): Promise<string> {
+  const [status] = (await readPod(pod)).status?.containerStatuses ?? [];
+  return status?.state?.terminated?.message ?? '';
+}
+
+/** Cells that differ from the table. */
+const wrong: string[] = [];
+if (process.env.WRITE_COMPATIBILITY === 'yes')
+  after(async () => {
+    if (wrong.length === 0) await writeCompatibility(new Date().toISOString().slice(0, 10));
+  });
+
+describe('what gVisor makes of a pod', { concurrency: 4 }, () => {
+  for (const [id, feature] of Object.entries(FEATURES) as [FeatureId, Feature][])
+    it(feature.field, { timeout: 600_000 }, async (t) => {
+      const cells = await Promise.all(
+        NAMES.map(async (runtime) => {
+          const [plain, inGvisor] = await Promise.all([
+            outcomeOf(id, runtime, false),
+            outcomeOf(id, runtime, true),
+          ]);
+          t.diagnostic(`${id}, ${runtime}: ${JSON.stringify({ plain, inGvisor })}`);
+          const effect =
+            plain.effect !== 'works' && inGvisor.effect !== 'works' ? 'neither' : inGvisor.effect;
+          return [runtime, effect] as const;
+        }),
+      );
+      const expected = NAMES.map((runtime) => [runtime, feature.except?.[runtime] ?? feature.effect]);
+      if (JSON.stringify(cells) !== JSON.stringify(expected)) wrong.push(id);
+      assert.deepEqual(cells, expected);
+    });
+});
