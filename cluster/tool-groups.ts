@@ -70,6 +70,8 @@ export const GROUPS = {
   actionlint: {},
   pint: {},
   karpenter: {},
+  registry: {},
+  cosign: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;
