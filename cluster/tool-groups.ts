@@ -71,7 +71,6 @@ export const GROUPS = {
   pint: {},
   karpenter: {},
   registry: {},
-  cosign: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;
