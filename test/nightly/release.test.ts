@@ -137,7 +137,7 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
     'github.repository_owner': 'owner',
     'github.ref': ref,
     'github.token': 'token',
-    'vars.GVISOR_SHA256': '1'.repeat(64),
+    'vars.GVISOR_SHA256': 'a'.repeat(64),
     'needs.image.outputs.digest': digest,
     'needs.image.outputs.installer': installerDigest,
   };
