@@ -115,7 +115,7 @@ async function writeChart(
     values.setIn(['image', 'repository'], image);
     values.setIn(['image', 'digest'], digest);
     values.setIn(['install', 'image'], `${image}-installer@${installerDigest}`);
-    return values.toString({ lineWidth: 0 });
+    return values.toString({ lineWidth: 0, flowCollectionPadding: false });
   });
   await pack(join(directory, archive), work, ['gvisor-ready']);
   await rm(work, { recursive: true });
