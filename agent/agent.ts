@@ -256,7 +256,8 @@ export class Agent {
     const expected = expectsGvisor({ always: config.expectGvisor, provenOnce, traces });
     if (this.hasVerdict && !isSame(verdict, this.#history[0])) {
       this.#history = [{ ...verdict, at: date().toISOString() }, ...this.#history].slice(0, MAX_HISTORY);
-      log.info({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
+      const isFine = verdict.status === 'True' || expected === false;
+      log[isFine ? 'info' : 'warn']({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
     }
     const report = {
       ...evaluated,

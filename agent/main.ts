@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { waitUpTo } from '../lib/base/async.ts';
+import { openLog } from '../lib/base/log.ts';
 import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
@@ -25,7 +26,7 @@ import { once } from './once.ts';
 import { openApiPublisher } from './publish/api.ts';
 import { NO_VERDICT } from './publish/publisher.ts';
 import { EXIT_CODES, helpText, parseArguments } from './text/cli.ts';
-import { openLog } from './text/log.ts';
+import { SENTENCES } from './text/log.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { openPods } from './workloads.ts';
 
@@ -48,7 +49,8 @@ async function main(): Promise<number> {
   const inCluster = existsSync(`${SERVICE_ACCOUNT}/token`);
   const { config, problems } = parseConfig(process.env, { hostname: hostname(), inCluster });
   if (problems.length > 0) return printProblems(problems);
-  const log = openLog(config, args.once);
+  const base = { node: config.nodeName };
+  const log = args.once ? openLog('warn', base, SENTENCES) : openLog(config.logLevel, base);
   const host = new Host(config.hostRoot);
   const distribution = await readDistribution(host).catch(errorLine);
   if (typeof distribution === 'string')

@@ -67,7 +67,7 @@ export async function ensureImage(id: ImageId): Promise<Image> {
   if (!existsSync(archive)) {
     await progress(`building the image ${name}`, async () => {
       const builder = await findBuilder();
-      // Not a part of the hash: its code cache differs in each build.
+      // Not a part of the hash, for which it would be built each time: its bundle stands for it.
       if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
       const from = base ?? (await selfMadeBase(builder));
       await builder.build(name, context, from, archive);
@@ -131,7 +131,7 @@ async function findBuilder(): Promise<Builder> {
     const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
     if (answers?.code !== 0) continue;
     return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
-      await run(engine, ['build', ...buildArguments(base), '-t', name, context], LONG);
+      await run(engine, ['build', ...(await buildArguments(context, base)), '-t', name, context], LONG);
       await run(engine, ['save', '-o', archive, name], LONG);
     });
   }
@@ -145,7 +145,7 @@ async function findBuilder(): Promise<Builder> {
   ];
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
-      const options = ['--isolation', 'chroot', '--format', 'oci', ...buildArguments(base)];
+      const options = ['--isolation', 'chroot', '--format', 'oci', ...(await buildArguments(context, base))];
       await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await run('buildah', [...buildah, ...push], LONG);
@@ -170,10 +170,11 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
   };
 }
 
-/** The bundle is built on this machine, so no image with npm is needed. */
-function buildArguments(base: string | undefined): string[] {
-  const given = { DIST: 'prebuilt', ...(base === undefined ? {} : { BASE: base }) };
-  return Object.entries(given).flatMap(([name, value]) => ['--build-arg', `${name}=${value}`]);
+/** What is built on this machine is copied, so no image with npm is needed. */
+async function buildArguments(context: string, base: string | undefined): Promise<string[]> {
+  const isPrebuilt = / AS prebuilt$/m.test(await readFile(join(context, 'Dockerfile'), 'utf8'));
+  const target = isPrebuilt ? ['--target', 'prebuilt'] : [];
+  return base === undefined ? target : [...target, '--build-arg', `BASE=${base}`];
 }
 
 /** Builds the base image with mmdebstrap; undefined without mmdebstrap, so that the Dockerfile's own base is pulled. */

@@ -70,6 +70,7 @@ export const GROUPS = {
   actionlint: {},
   pint: {},
   karpenter: {},
+  registry: {},
 } as const satisfies Record<string, ToolBuild>;
 
 export type ToolGroup = keyof typeof GROUPS;

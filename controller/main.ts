@@ -1,4 +1,4 @@
-import pino from 'pino';
+import { openLog } from '../lib/base/log.ts';
 import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { settingLines } from '../lib/base/settings.ts';
@@ -23,7 +23,7 @@ async function main(args: readonly string[]): Promise<number> {
   const parsed = parseFleetConfig(process.env);
   if ('problems' in parsed) return printProblems(parsed.problems);
   const settings = parsed.config;
-  const log = pino({ level: settings.logLevel, base: {} });
+  const log = openLog(settings.logLevel, {});
   const metrics = new FleetMetrics(VERSION);
   try {
     const config = openConfig(settings.kubeconfig);

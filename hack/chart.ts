@@ -3,6 +3,9 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import type { Setting } from '../lib/base/settings.ts';
+import { SETTINGS } from '../lib/fleet/agent-settings.ts';
+import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
 import { REPO } from './paths.ts';
 import { partial } from './unfinished.ts';
 
@@ -12,18 +15,27 @@ export const CHART = 'charts/gvisor-ready';
 /** Manifests that only kustomize or a plain Prometheus reads. */
 const NOT_IN_CHART = /(^|\/)(kustomization|namespace|transformer|scrape-config|scrape-rbac|rules)\.yaml$/;
 
+const boundsOf = (settings: Readonly<Record<string, Setting>>) =>
+  Object.fromEntries(
+    Object.entries(settings).flatMap(([name, { bounds }]) => (bounds === undefined ? [] : [[name, bounds]])),
+  );
+
+/** The bounds of durations in milliseconds, by the values that have the settings. */
+const BOUNDS = JSON.stringify({ settings: boundsOf(SETTINGS), 'fleet.settings': boundsOf(FLEET_SETTINGS) });
+
 /**
- * Copies the manifests that the chart's templates read into its `files` directory, which git ignores: Helm reads no file
- * outside of a chart. Safe to run concurrently.
+ * Writes the manifests and the bounds that the chart's templates read into its `files` directory, which git ignores: Helm reads
+ * no file outside of a chart. Safe to run concurrently.
  */
 export async function copyManifests(): Promise<void> {
   const manifests = globSync('**/*.{yaml,json}', { cwd: join(REPO, 'manifests') });
-  const wanted = new Set(manifests.filter((path) => !NOT_IN_CHART.test(path)));
+  const wanted = new Map([['bounds.json', BOUNDS]]);
+  for (const path of manifests.filter((each) => !NOT_IN_CHART.test(each)))
+    wanted.set(path, await readFile(join(REPO, 'manifests', path), 'utf8'));
   const files = join(REPO, CHART, 'files');
   for (const path of globSync('**/*.{yaml,json}', { cwd: files }))
     if (!wanted.has(path)) await rm(join(files, path), { force: true });
-  for (const path of wanted) {
-    const content = await readFile(join(REPO, 'manifests', path), 'utf8');
+  for (const [path, content] of wanted) {
     const copy = join(files, path);
     if ((await readFile(copy, 'utf8').catch(() => undefined)) === content) continue;
     await mkdir(dirname(copy), { recursive: true });

@@ -19,20 +19,21 @@ export async function buildInstaller(file: string = INSTALLER): Promise<void> {
   try {
     await bundleInstaller(at('installer.cjs'));
     const config = {
-      main: at('installer.cjs'),
+      main: 'installer.cjs', // no path of this machine, so that each build is the same
       output: at('blob'),
       disableExperimentalSEAWarning: true,
-      useCodeCache: true,
       execArgvExtension: 'none', // NODE_OPTIONS is not for this program
     };
     await writeFile(at('sea.json'), JSON.stringify(config));
     const node = nodeBinary();
-    await run(node, ['--experimental-sea-config', at('sea.json')]);
+    await run(node, ['--experimental-sea-config', at('sea.json')], { cwd: work });
     await copyFile(node, at('program'));
     await chmod(at('program'), 0o755);
     const postject = createRequire(import.meta.url).resolve('postject/dist/cli.js');
     const fuse = ['--sentinel-fuse', 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'];
-    await run(node, [postject, at('program'), 'NODE_SEA_BLOB', at('blob'), ...fuse]);
+    await run(node, [postject, at('program'), 'NODE_SEA_BLOB', at('blob'), ...fuse], {
+      timeoutMs: 5 * 60_000,
+    });
     await rename(at('program'), file);
   } finally {
     await rm(work, { recursive: true, force: true });

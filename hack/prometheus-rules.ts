@@ -6,8 +6,11 @@ import { REPO } from './paths.ts';
 /** The directory of the component, relative to the repository. */
 export const MONITORING = 'manifests/components/monitoring';
 
-/** The pages that alerts link to. OWNER stands for a fork; a release and the chart's values replace all of it. */
-export const PAGES = 'https://github.com/OWNER/gvisor-ready/blob/main/';
+/** The repository; OWNER stands for a fork, and a release replaces it. */
+export const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
+
+/** The pages that alerts link to; the chart's values replace them as well. */
+export const PAGES = `${REPOSITORY}/blob/main/`;
 
 /** Wraps the groups of a plain Prometheus rules file in a PrometheusRule (YAML). */
 export function prometheusRule(rules: string): string {

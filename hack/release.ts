@@ -3,16 +3,18 @@ import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { basename, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { parseDocument } from 'yaml';
 import { VERSION } from '../lib/base/version.ts';
 import { CHART, copyManifests } from './chart.ts';
+import { buildInstaller } from './installer.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
-import { PAGES } from './prometheus-rules.ts';
+import { PAGES, REPOSITORY } from './prometheus-rules.ts';
 import { ensurePython } from './python.ts';
 import { run, UsageError } from './run.ts';
 
 const USAGE =
-  'npm run release -- --image NAME --digest sha256:… --repository URL, such as --image ghcr.io/OWNER/gvisor-ready';
+  'npm run release -- --image NAME --digest sha256:… --installer-digest sha256:… --repository URL, such as --image ghcr.io/OWNER/gvisor-ready';
 
 /** Components that patch objects of another component. */
 const REQUIRES: Readonly<Record<string, readonly string[]>> = {
@@ -24,13 +26,16 @@ export type ReleaseInputs = {
   /** The image's name without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
   readonly image: string;
   readonly digest: string;
+  /** Of the installer's image, whose name is the image's with "-installer". */
+  readonly installerDigest: string;
   /** The URL of the repository that the files are released in. */
   readonly repository: string;
 };
 
 /**
- * Writes the files of a release: rendered manifests that pin the image's digest, the chart, the kubectl plugin with its krew
- * manifest, the dispatcher's Python package, and their checksums. Needs kubectl, helm and python3 in PATH.
+ * Writes the files of a release: manifests and chart with the images by digest, the kubectl plugin with its krew manifest, the
+ * dispatcher's Python package, the installer, the list of npm's packages, the changelog's section, and the checksums of all.
+ * Needs kubectl, helm and npm in PATH.
  */
 export async function writeRelease(directory: string, release: ReleaseInputs): Promise<void> {
   await rm(directory, { recursive: true, force: true });
@@ -42,19 +47,18 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
     await copyFile(file, join(directory, basename(file)));
   await rm(work, { recursive: true });
   await writeDispatcher(directory);
+  await writeInstaller(directory);
+  await writePackages(directory);
+  await writeFile(join(directory, 'notes.md'), notesOf(await readFile(join(REPO, 'CHANGELOG.md'), 'utf8')));
   await writeChecksums(directory);
 }
-
-/** The image of the installer is not released, since it holds gVisor; each cluster has its own. */
-const NOT_RELEASED = ['install'];
 
 /** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
 async function writeManifests(
   directory: string,
-  { image, digest, repository }: ReleaseInputs,
+  { image, digest, installerDigest, repository }: ReleaseInputs,
 ): Promise<void> {
-  const all = await readdir(join(REPO, 'manifests/components'));
-  const components = all.filter((name) => !NOT_RELEASED.includes(name));
+  const components = await readdir(join(REPO, 'manifests/components'));
   const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
     ['install.yaml', 'base', []],
     ...components.map((name) => [`install-${name}.yaml`, 'base', [...(REQUIRES[name] ?? []), name]] as const),
@@ -69,30 +73,50 @@ async function writeManifests(
       kind: 'Kustomization',
       resources: [from(resource)],
       components: names.map((name) => from(`components/${name}`)),
-      images: [{ name: 'localhost/gvisor-ready', newName: image, digest }],
+      images: [
+        { name: 'localhost/gvisor-ready', newName: image, digest },
+        { name: 'localhost/gvisor-ready-installer', newName: `${image}-installer`, digest: installerDigest },
+      ],
     };
     await writeFile(join(work, 'kustomization.yaml'), JSON.stringify(kustomization));
     const text = await run('kubectl', ['kustomize', work]);
-    await writeFile(join(directory, file), text.replaceAll(PAGES, pagesOf(repository)));
+    await writeFile(join(directory, file), withPlaces(text, repository));
   }
   await rm(work, { recursive: true });
 }
 
-/** The pages of this version. */
-function pagesOf(repository: string): string {
-  return `${repository}/blob/v${VERSION}/`;
+/** A text with the pages of this version, the repository and its owner instead of the placeholders. */
+function withPlaces(text: string, repository: string): string {
+  return text
+    .replaceAll(PAGES, `${repository}/blob/v${VERSION}/`)
+    .replaceAll(REPOSITORY, repository)
+    .replace(/\bOWNER\b/g, repository.split('/').at(-2) ?? '');
 }
 
-/** Repacks Helm's archive, which holds the time of packing. */
-async function writeChart(directory: string, { repository }: ReleaseInputs): Promise<void> {
+/** Packs the chart with the images by digest. Repacks Helm's archive, which holds the time of packing. */
+async function writeChart(
+  directory: string,
+  { image, digest, installerDigest, repository }: ReleaseInputs,
+): Promise<void> {
   await copyManifests();
   const work = join(directory, '.chart');
   await mkdir(work);
   await run('helm', ['package', join(REPO, CHART), '--destination', work]);
   const archive = `gvisor-ready-${VERSION}.tgz`;
   await run('tar', ['-xzf', archive], { cwd: work });
-  const rules = join(work, 'gvisor-ready/files/components/monitoring/prometheus-rule.yaml');
-  await writeFile(rules, (await readFile(rules, 'utf8')).replaceAll(PAGES, pagesOf(repository)));
+  const change = async (file: string, changed: (text: string) => string) => {
+    const path = join(work, 'gvisor-ready', file);
+    await writeFile(path, changed(await readFile(path, 'utf8')));
+  };
+  for (const file of ['Chart.yaml', 'files/components/monitoring/prometheus-rule.yaml'])
+    await change(file, (text) => withPlaces(text, repository));
+  await change('values.yaml', (text) => {
+    const values = parseDocument(text);
+    values.setIn(['image', 'repository'], image);
+    values.setIn(['image', 'digest'], digest);
+    values.setIn(['install', 'image'], `${image}-installer@${installerDigest}`);
+    return values.toString({ lineWidth: 0, flowCollectionPadding: false });
+  });
   await pack(join(directory, archive), work, ['gvisor-ready']);
   await rm(work, { recursive: true });
 }
@@ -118,6 +142,33 @@ export async function writeDispatcher(directory: string): Promise<void> {
   await rm(work, { recursive: true });
 }
 
+/** Writes the installer for hosts of this machine's architecture. */
+async function writeInstaller(directory: string): Promise<void> {
+  const work = join(directory, '.installer');
+  await buildInstaller(join(work, 'gvisor-ready-install'));
+  await copyFile(join(REPO, 'LICENSE'), join(work, 'LICENSE'));
+  const archive = `gvisor-ready-install-v${VERSION}-linux-${process.arch === 'x64' ? 'amd64' : process.arch}.tar.gz`;
+  await pack(join(directory, archive), work, ['gvisor-ready-install', 'LICENSE']);
+  await rm(work, { recursive: true });
+}
+
+/** Writes the SPDX list of the npm packages that are bundled, where a scan of the image finds none. */
+async function writePackages(directory: string): Promise<void> {
+  const args = ['sbom', '--package-lock-only', '--omit=dev', '--sbom-format=spdx'];
+  const list = JSON.parse(await run('npm', args, { cwd: REPO, timeoutMs: 5 * 60_000 }));
+  // npm puts a random number and the time there.
+  list.documentNamespace = `http://spdx.org/spdxdocs/gvisor-ready-${VERSION}`;
+  list.creationInfo.created = '1970-01-01T00:00:00Z';
+  await writeFile(join(directory, 'npm-packages.spdx.json'), `${JSON.stringify(list, null, 2)}\n`);
+}
+
+/** The section of this version. Throws if there is none. */
+function notesOf(changelog: string): string {
+  const section = changelog.split(/^(?=## )/m).find((each) => each.startsWith(`## ${VERSION} (`));
+  if (section === undefined) throw new Error(`CHANGELOG.md has no section "## ${VERSION} (date)"`);
+  return section.replace(/^.*\n+/, '');
+}
+
 /** Writes `sha256sums.txt` for `sha256sum --check`. */
 async function writeChecksums(directory: string): Promise<void> {
   const lines: string[] = [];
@@ -130,11 +181,13 @@ async function writeChecksums(directory: string): Promise<void> {
 
 function parseRelease(args: readonly string[]): ReleaseInputs {
   const option = { type: 'string' } as const;
-  const options = { image: option, digest: option, repository: option };
-  const { image, digest = '', repository } = parseArgs({ args: [...args], options }).values;
-  if (image === undefined || repository === undefined || !/^sha256:[0-9a-f]{64}$/.test(digest))
+  const options = { image: option, digest: option, 'installer-digest': option, repository: option };
+  const { values } = parseArgs({ args: [...args], options });
+  const { image, digest = '', 'installer-digest': installerDigest = '', repository } = values;
+  const isWhole = [digest, installerDigest].every((each) => /^sha256:[0-9a-f]{64}$/.test(each));
+  if (image === undefined || repository === undefined || !isWhole)
     throw new UsageError(`Name what is released: ${USAGE}`);
-  return { image, digest, repository };
+  return { image, digest, installerDigest, repository };
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

@@ -1,14 +1,10 @@
-import pino, { type Logger } from 'pino';
+import type { DestinationStream } from 'pino';
 import { sanitizeLine } from '../../lib/base/sanitize.ts';
-import type { Config } from '../config.ts';
 
-/** The agent's log: JSON lines on standard output, or for `--once` warnings as sentences on standard error. */
-export function openLog({ nodeName, logLevel }: Config, asSentences: boolean): Logger {
-  const base = { node: nodeName };
-  if (!asSentences) return pino({ level: logLevel, base });
-  const write = (line: string) => void process.stderr.write(sentenceOf(line));
-  return pino({ level: 'warn', base }, { write });
-}
+/** Standard error, with sentences instead of JSON lines. */
+export const SENTENCES: DestinationStream = {
+  write: (line: string) => void process.stderr.write(sentenceOf(line)),
+};
 
 /** Fields that a sentence omits or shows elsewhere. */
 const OMITTED = ['level', 'time', 'node', 'msg', 'err'];

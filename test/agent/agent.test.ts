@@ -220,6 +220,8 @@ describe('Agent publishes', () => {
     const times = history.map(({ at }) => at);
     assert.deepEqual(times, times.toSorted().reverse());
     assert.equal(logged('verdict changed').length, 80);
+    for (const { status, level } of logged('verdict changed'))
+      assert.equal(level, status === 'True' ? 30 : 40);
   });
 
   it('the next report after a publisher failed', async (t) => {

@@ -59,8 +59,8 @@ async function runBundled(dockerfile: string, settings: NodeJS.ProcessEnv, more 
 
 /** The files that the image takes from the stage. */
 const taken = (dockerfile: string) =>
-  stage(dockerfile, `\${BASE}`)
-    .filter(({ name, rest }) => name === 'COPY' && rest.startsWith('--from=dist '))
+  stage(dockerfile, 'image')
+    .filter(({ name, rest }) => name === 'COPY' && rest.startsWith('--from=bundled '))
     .flatMap(({ rest }) => rest.split(' ').slice(1, -1))
     .map((path) => path.replace('/src/', ''));
 

@@ -80,11 +80,13 @@ for (const [what, source, why] of [
 for (const file of [
   ...['README.md', 'docs/install.md', 'docs/operations.md', 'hack/kind-with-gvisor.sh'],
   ...['installer/Dockerfile', 'charts/gvisor-ready/values.yaml', 'charts/gvisor-ready/README.md'],
-  'manifests/components/install/kustomization.yaml',
+  ...['manifests/components/install/kustomization.yaml', '.github/workflows/release.yaml'],
 ])
   it(`is the release that ${file} proposes`, async () => {
     const text = await readFile(join(REPO, file), 'utf8');
-    const proposed = text.match(/(?<=RELEASE=|GVISOR=|--release |[:-]0\.1\.0-|newTag: 0\.1\.0-)\d{8}\.\d+/g);
+    const proposed = text.match(
+      /(?<=RELEASE=|GVISOR=|GVISOR: "|--release |[:-]0\.1\.0-|newTag: 0\.1\.0-)\d{8}\.\d+/g,
+    );
     assert.deepEqual([...new Set(proposed)], [DEFAULT_RELEASE]);
   });
 

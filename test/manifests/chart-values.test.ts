@@ -13,6 +13,13 @@ const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ agent: { resource: {} } }, /resource/],
   [{ settings: { PROOF_INTERVALL: '5m' } }, /PROOF_INTERVALL/],
   [{ settings: { PROOF_INTERVAL: '5 minutes' } }, /PROOF_INTERVAL/],
+  [{ settings: { PROOF_INTERVAL: '5s' } }, /settings\.PROOF_INTERVAL="5s" is not between 10 s and 86400 s/],
+  [{ settings: { UNKNOWN_GRACE: '1.5h' } }, /UNKNOWN_GRACE="1.5h" is not between 0 s and 3600 s/],
+  [
+    { fleet: { settings: { REPORT_INTERVAL: '31000ms' } } },
+    /fleet.settings.REPORT_INTERVAL="31000ms" is not/,
+  ],
+  [{ global: { imageRegistry: 'registry.example.org/' } }, /imageRegistry/],
   [{ settings: { MIN_RUNSC_RELEASE: 20240325.5 } }, /MIN_RUNSC_RELEASE/],
   [{ distribution: 'k3os' }, /distribution/],
   [{ install: { image: '' } }, /image/],
@@ -66,7 +73,7 @@ describe('the values of the chart', () => {
   });
 });
 
-describe(`the schema of the values, read by ${HELM}`, () => {
+describe(`the schema of the values and their bounds, read by ${HELM}`, () => {
   for (const [values, message] of REFUSED) {
     it(`rejects ${JSON.stringify(values)}`, async () => {
       await assert.rejects(renderChart(values), message);

@@ -1,154 +1,223 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, it } from 'node:test';
 import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
+import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
+import { HOSTS, REGISTRY, startRegistry } from '../../cluster/control-plane/registry.ts';
+import { type ImageId, imageName } from '../../cluster/images.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { run } from '../../hack/run.ts';
+import { patient, run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
-import { runWithKubectl } from '../e2e/installation.ts';
+import { runWithKubectl, TEST_PASSED } from '../e2e/installation.ts';
 
-const IMAGE = 'registry.example.org/gvisor-ready';
-const DIGEST = `sha256:${'1'.repeat(64)}`;
+const IMAGE = `${REGISTRY}/owner/gvisor-ready`;
+const CHARTS = `${REGISTRY}/owner/charts`;
+const LONG = { timeoutMs: patient(10 * 60_000) };
 
-let directory = '';
+/** The files that are published, and what stands for the runner's home and the forge. */
+let [directory, work] = ['', ''];
 let cluster: Cluster;
 let helm = '';
-useOwnCluster('release', [{ name: 'node-1' }], async (started) => {
-  cluster = started;
-  directory = await mkdtemp(join(tmpdir(), 'release-'));
-  ({ helm } = await ensureTools(['helm']));
-  // Nodes cannot pull, so the image is loaded under its name in the release.
-  await cluster.node('node-1').ctr(['images', 'tag', imageName('agent'), `${IMAGE}@${DIGEST}`]);
-});
-after(() => rm(directory, { recursive: true, force: true }));
+let [digest, installerDigest] = ['', ''];
+useOwnCluster(
+  'release',
+  [{ name: 'node-1' }],
+  async (started) => {
+    cluster = started;
+    work = await mkdtemp(join(tmpdir(), 'release-'));
+    directory = join(work, 'files');
+    ({ helm } = await ensureTools(['helm']));
+    await startRegistry(cluster);
+    digest = await push('agent', IMAGE);
+    installerDigest = await push('installer', `${IMAGE}-installer`);
+  },
+  ['workload', 'agent', 'installer'],
+);
+after(() => rm(work, { recursive: true, force: true }));
+
+/** Pushes an image from the node, which then has it no more, and returns its digest. */
+async function push(id: ImageId, name: string): Promise<string> {
+  const node = cluster.node('node-1');
+  const reference = `${name}:${VERSION}`;
+  await node.ctr(['images', 'tag', imageName(id), reference]);
+  await node.ctr(['images', 'push', '--hosts-dir', HOSTS, reference], patient(300_000));
+  const listed = await node.ctr(['images', 'list', `name==${reference}`]);
+  await node.ctr(['images', 'remove', '--sync', reference, imageName(id)]);
+  return / (sha256:[0-9a-f]{64}) /.exec(listed)?.[1] ?? assert.fail(listed);
+}
 
 /** Runs a script in the directory of the release's files. */
 const inRelease = (script: string) => runWithKubectl(cluster, `cd '${directory}'\n${script}`, [helm]);
 
-it('builds reproducible files that reference the image by digest', async () => {
+/** Runs a script with the programs and credentials of a runner, where the registry is reached. */
+async function onRunner(script: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const file = join(work, 'script');
+  await writeFile(file, script);
+  const variables = {
+    ...process.env,
+    PATH: `${join(work, 'bin')}:${helm}:${process.env.PATH}`,
+    HOME: work,
+    KUBECONFIG: join(work, 'kubeconfig'),
+    SSL_CERT_FILE: join(cluster.dir, 'pki/ca.crt'),
+    ...env,
+  };
+  const network = `--net=/proc/${cluster.controlPlane.pid()}/ns/net`;
+  return run('nsenter', [network, '--', 'bash', '-e', file], { cwd, env: variables, ...LONG });
+}
+
+it('builds reproducible files that reference the images by digest', async () => {
   const { command: kubectl } = cluster.kubectlCommand([]);
   const env = { ...process.env, PATH: `${helm}:${dirname(kubectl)}:${process.env.PATH}` };
   const sums: string[] = [];
+  const release = {
+    image: IMAGE,
+    digest,
+    installerDigest,
+    repository: 'https://example.org/owner/gvisor-ready',
+  };
   for (let build = 0; build < 2; build++) {
-    const script = `import { writeRelease } from '../e2e/hack/release.ts';
-      await writeRelease('${directory}', { image: '${IMAGE}', digest: '${DIGEST}', repository: 'https://example.org/gvisor-ready' });`;
-    await run(process.execPath, ['--input-type=module', '-e', script], { cwd: REPO, env });
+    const script = `import { writeRelease } from './hack/release.ts';
+      await writeRelease('${directory}', ${JSON.stringify(release)});`;
+    await run(process.execPath, ['--input-type=module', '-e', script], { cwd: REPO, env, ...LONG });
     await inRelease('sha256sum --check --strict --quiet sha256sums.txt');
     sums.push(await inRelease('cat sha256sums.txt'));
   }
   assert.equal(sums[0], sums[1]);
-  const images = await inRelease(`grep -h 'image: ' *.yaml | sort -u`);
-  assert.equal(images.trim(), `image: ${IMAGE}@${DIGEST}`);
-  const chart = `tar -xzOf gvisor-ready-${VERSION}.tgz gvisor-ready/files/components/monitoring/prometheus-rule.yaml`;
-  const pages = await inRelease(`{ cat *.yaml; ${chart}; } | grep -o 'runbook_url: .*/docs' | sort -u`);
-  assert.equal(pages.trim(), `runbook_url: https://example.org/gvisor-ready/blob/v${VERSION}/docs`);
+  const images = await inRelease(`grep -h 'image: ' *.yaml | sort -u | sed 's/ *//'`);
+  assert.deepEqual(images.trim().split('\n'), [
+    `image: ${IMAGE}-installer@${installerDigest}`,
+    `image: ${IMAGE}@${digest}`,
+  ]);
+  const chart = `tar -xzOf gvisor-ready-${VERSION}.tgz gvisor-ready/Chart.yaml gvisor-ready/files/components/monitoring/prometheus-rule.yaml`;
+  const places = await inRelease(
+    `{ cat *.yaml; ${chart}; } | grep -oE '(runbook_url|home): .*/(docs|gvisor-ready)' | sort -u`,
+  );
+  assert.deepEqual(places.trim().split('\n'), [
+    'home: https://example.org/owner/gvisor-ready',
+    `runbook_url: https://example.org/owner/gvisor-ready/blob/v${VERSION}/docs`,
+  ]);
+  assert.match(await inRelease('cat notes.md'), /^The first release\./);
 });
 
+type Step = { readonly run?: string; readonly env?: NodeJS.ProcessEnv };
 type Workflow = {
-  readonly env: Readonly<Record<string, string>>;
-  readonly jobs: Readonly<Record<string, { readonly env?: object; readonly steps: readonly Step[] }>>;
+  readonly env: NodeJS.ProcessEnv;
+  readonly jobs: Readonly<
+    Record<string, { readonly env?: NodeJS.ProcessEnv; readonly steps: readonly Step[] }>
+  >;
 };
-type Step = { readonly run?: string; readonly env?: object };
 
-/** Programs that reach the registry and the forge. Each notes its arguments, and answers as they do. */
-const REMOTE: Readonly<Record<string, string>> = {
+/**
+ * What stands for the forge, in shell: its identity, which signs; its machines of other platforms; its releases and
+ * attestations. Each notes its arguments.
+ */
+const FORGE: Readonly<Record<string, string>> = {
   cosign: '',
   docker: `case "$*" in *--version) echo ${VERSION} ;; *imagetools*) echo '{"SPDX":{}}' ;; esac`,
   gh: `case "$1 $2" in
-release\\ download) cp "$RELEASE"/* . ;;
+run\\ list) echo completed success ;;
+release\\ create) for each in "$@"; do case $each in ./*) cp "$each" "$HOME/published/" ;; esac; done ;;
+release\\ download) cp "$HOME/published/"* . ;;
 attestation\\ verify) case $3 in oci:*) ;; *) cat "$3" >/dev/null ;; esac ;;
-esac`,
-  helm: `case $1 in
-push) [ -f "$2" ] && echo 'Digest: ${DIGEST}' >&2 ;;
-pull) cp "$RELEASE/gvisor-ready-$4.tgz" "$6" ;;
 esac`,
 };
 
-it("passes the workflow's own scripts, whose identity is the workflow's", async () => {
+it("passes the workflow's own scripts, with a registry and Helm", async () => {
   const text = await readFile(join(REPO, '.github/workflows/release.yaml'), 'utf8');
-  const repository = 'https://github.com/OWNER/gvisor-ready';
   const ref = `refs/tags/v${VERSION}`;
   // The values of expressions, as the forge would set them.
-  const values: Readonly<Record<string, string>> = {
-    'github.repository': 'OWNER/gvisor-ready',
-    'github.repository_owner': 'example',
+  const values: Record<string, string> = {
+    'github.repository': 'owner/gvisor-ready',
+    'github.repository_owner': 'owner',
     'github.ref': ref,
     'github.token': 'token',
-    'needs.image.outputs.digest': DIGEST,
-    'needs.publish.outputs.chart': DIGEST,
-    'steps.push.outputs.chart': DIGEST,
+    'vars.GVISOR_SHA256': 'a'.repeat(64),
+    'needs.image.outputs.digest': digest,
+    'needs.image.outputs.installer': installerDigest,
   };
-  const filled = text.replace(/\$\{\{ (.+?) \}\}/g, (whole, name: string) => values[name] ?? whole);
-  const workflow = parse(filled) as Workflow;
-  const work = await mkdtemp(join(tmpdir(), 'workflow-'));
-  after(() => rm(work, { recursive: true }));
-  const bin = join(work, 'bin');
-  await mkdir(bin);
-  for (const [name, script] of Object.entries(REMOTE)) {
-    const program = `#!/bin/bash\necho "${name} $*" >>'${work}/calls'\n${script}\n`;
-    await writeFile(join(bin, name), program, { mode: 0o755 });
+  const workflow = () =>
+    parse(text.replace(/\$\{\{ (.+?) \}\}/g, (whole, name: string) => values[name] ?? whole)) as Workflow;
+  for (const each of ['bin', 'published', 'tag', 'checked', 'verify']) await mkdir(join(work, each));
+  for (const [name, script] of Object.entries(FORGE)) {
+    const program = `#!/bin/bash\necho "${name} $*" >>"$HOME/calls"\n${script}\n`;
+    await writeFile(join(work, 'bin', name), program, { mode: 0o755 });
   }
-  const known = await readdir(directory);
-  for (const job of ['publish', 'verify']) {
-    const at = join(work, job);
-    await mkdir(at);
-    await mkdir(join(at, 'temp'));
-    if (job === 'publish')
-      for (const file of known) await writeFile(join(at, file), readFileSync(join(directory, file)));
-    const { env, steps } = workflow.jobs[job] ?? assert.fail(job);
-    const forge = {
-      GITHUB_REF_NAME: `v${VERSION}`,
-      GITHUB_REPOSITORY: 'OWNER/gvisor-ready',
-      GITHUB_ACTOR: 'OWNER',
-      GITHUB_OUTPUT: join(at, 'temp/output'),
-      RUNNER_TEMP: join(at, 'temp'),
-    };
-    for (const { run: script, env: own } of steps) {
-      if (script === undefined) continue;
-      const file = join(at, 'temp/step');
-      await writeFile(file, script);
-      const variables = { ...process.env, ...workflow.env, ...env, ...forge, ...own };
-      await run('bash', ['-e', file], {
-        cwd: at,
-        env: { ...variables, IMAGE, RELEASE: directory, PATH: `${bin}:${process.env.PATH}` },
-      });
+  await cp(directory, join(work, 'publish'), { recursive: true });
+  await cp(join(REPO, 'package.json'), join(work, 'tag/package.json'));
+  const changelog = await readFile(join(REPO, 'CHANGELOG.md'), 'utf8');
+  await writeFile(join(work, 'tag/CHANGELOG.md'), changelog.replace('(unreleased)', '(2026-12-01)'));
+
+  for (const job of ['tag', 'checked', 'publish', 'verify']) {
+    for (const [index] of (workflow().jobs[job] ?? assert.fail(job)).steps.entries()) {
+      const { env, jobs } = workflow();
+      const step = jobs[job]?.steps[index];
+      if (step?.run === undefined) continue;
+      const runner = {
+        ...{ GITHUB_REF_NAME: `v${VERSION}`, GITHUB_REPOSITORY: 'owner/gvisor-ready', GITHUB_ACTOR: 'owner' },
+        ...{ GITHUB_SHA: '0'.repeat(40), GITHUB_OUTPUT: join(work, 'output'), RUNNER_TEMP: work },
+        ...{ REGISTRY, IMAGE, CHARTS },
+      };
+      await writeFile(runner.GITHUB_OUTPUT, '');
+      await onRunner(step.run, join(work, job), { ...env, ...jobs[job]?.env, ...step.env, ...runner });
+      for (const [, name, value = ''] of (await readFile(runner.GITHUB_OUTPUT, 'utf8')).matchAll(
+        /^(.+?)=(.*)$/gm,
+      )) {
+        values[`steps.push.outputs.${name}`] = value;
+        values[`needs.${job}.outputs.${name}`] = value;
+      }
     }
   }
+
   const calls = (await readFile(join(work, 'calls'), 'utf8')).split('\n');
-  const identity = `${repository}/.github/workflows/release.yaml@${ref}`;
+  const identity = `https://github.com/owner/gvisor-ready/.github/workflows/release.yaml@${ref}`;
   const verified = calls.filter((call) => call.startsWith('cosign verify '));
   const signed = calls.filter((call) => call.startsWith('cosign sign '));
-  assert.equal(verified.length, 2);
-  for (const call of verified) assert.ok(call.includes(`--certificate-identity ${identity} `), call);
   const last = (call: string) => call.split(' ').at(-1);
-  assert.deepEqual(verified.map(last), signed.map(last));
-  const [created = ''] = calls.filter((call) => call.startsWith('gh release create '));
-  for (const file of known) assert.ok(created.includes(` ./${file}`), file);
+  assert.deepEqual([verified.length, verified.map(last)], [3, signed.map(last)]);
+  for (const call of verified) assert.ok(call.includes(`--certificate-identity ${identity} `), call);
+  const files = await readdir(directory);
+  assert.deepEqual((await readdir(join(work, 'published'))).sort(), files.sort());
   const attested = calls
     .filter((call) => call.startsWith('gh attestation verify '))
     .map((call) => call.split(' ')[3]);
-  const sums = known.filter((file) => file !== 'sha256sums.txt');
-  assert.deepEqual(attested.sort(), [`oci://${IMAGE}@${DIGEST}`, ...sums].sort());
+  const images = [`oci://${IMAGE}@${digest}`, `oci://${IMAGE}-installer@${installerDigest}`];
+  assert.deepEqual(attested.sort(), [...images, ...files.filter((file) => file !== 'sha256sums.txt')].sort());
 });
 
-it('installs and uninstalls with kubectl, then installs with Helm', async () => {
+it('installs and uninstalls with kubectl, then installs with Helm from the registry', async () => {
   const isReady = ({ ready }: { ready: string }) => ready === 'true';
   await inRelease('kubectl apply -f install.yaml');
   await waitForNode(cluster, 'node-1', isReady);
+  const pulled = await cluster.node('node-1').ctr(['images', 'list', '--quiet']);
+  assert.ok(pulled.split('\n').includes(`${IMAGE}@${digest}`), pulled);
   await inRelease(`kubectl -n gvisor-ready delete daemonset gvisor-ready-agent --cascade=foreground
     kubectl apply -f uninstall.yaml`);
   await waitForNode(cluster, 'node-1', ({ ready }) => ready === '');
   await inRelease('kubectl delete --ignore-not-found -f uninstall.yaml -f install.yaml');
-  await inRelease(`helm install gvisor-ready gvisor-ready-${VERSION}.tgz -n gvisor-ready --create-namespace \\
-    --set image.repository=${IMAGE},image.digest=${DIGEST}`);
+  const kubeconfig = await readFile(cluster.kubeconfig, 'utf8');
+  const inside = kubeconfig.replace(/127\.0\.0\.1:\d+/, CONTROL_PLANE_ADDRESS);
+  await writeFile(join(work, 'kubeconfig'), inside, { mode: 0o600 });
+  const install = `helm install gvisor-ready 'oci://${CHARTS}/gvisor-ready' --version ${VERSION}`;
+  await onRunner(`${install} --namespace gvisor-ready --create-namespace`, work);
   await waitForNode(cluster, 'node-1', isReady);
-  await inRelease('helm test gvisor-ready -n gvisor-ready');
+  assert.match(await inRelease('helm test gvisor-ready -n gvisor-ready --logs 2>&1'), TEST_PASSED);
+});
+
+it('runs the plugin, the installer and the wheel from their archives', async () => {
+  await inRelease(`mkdir programs
+    for each in *.tar.gz; do tar -xzf "$each" -C programs; done
+    python3 -m venv programs/venv
+    programs/venv/bin/pip install --quiet --no-index --no-deps gvisor_dispatch-${VERSION}-py3-none-any.whl
+    programs/gvisor-ready-install --help | grep -q install`);
+  assert.match(await inRelease('PATH="$PWD/programs:$PATH" kubectl gvisor-ready nodes'), /node-1/);
+  assert.match(
+    await inRelease('programs/venv/bin/pip show gvisor-dispatch'),
+    new RegExp(`Version: ${VERSION}`),
+  );
 });

@@ -11,4 +11,16 @@
 {{- fail (printf "runtimeClass.additional names the handler %q, which settings.HANDLERS (%q) does not name after its first." $handler $.Values.settings.HANDLERS) }}
 {{- end }}
 {{- end }}
+{{- $bounds := .Files.Get "files/bounds.json" | default "{}" | fromJson }}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 }}
+{{- range $path, $settings := dict "settings" .Values.settings "fleet.settings" .Values.fleet.settings }}
+{{- range $name, $bound := get $bounds $path | default dict }}
+{{- with get $settings $name }}
+{{- $ms := mulf (regexFind "^[0-9.]+" .) (get $units (regexFind "[a-z]+$" .)) }}
+{{- if or (lt $ms (first $bound)) (gt $ms (last $bound)) }}
+{{- fail (printf "%s.%s=%q is not between %v s and %v s." $path $name . (divf (first $bound) 1000) (divf (last $bound) 1000)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}

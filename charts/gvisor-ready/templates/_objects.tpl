@@ -31,9 +31,21 @@ app.kubernetes.io/name: gvisor-ready
 {{- end }}
 
 {{- define "gvisor-ready.image" -}}
-{{- with .Values.image }}
-{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- $image := .Values.image }}
+{{- $version := print ":" ($image.tag | default .Chart.AppVersion) }}
+{{- include "gvisor-ready.in-registry" (dict "root" . "image" (print $image.repository (empty $image.digest | ternary $version (print "@" $image.digest)))) }}
 {{- end }}
+
+{{/* An image, in global.imageRegistry instead of its own registry if that is set. */}}
+{{- define "gvisor-ready.in-registry" -}}
+{{- with (.root.Values.global).imageRegistry }}{{ . }}/{{ regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $.image "" }}{{ else }}{{ .image }}{{ end }}
+{{- end }}
+
+{{/* The pull secrets of the release and those of `global`, as JSON. */}}
+{{- define "gvisor-ready.pull-secrets" -}}
+{{- $secrets := .Values.imagePullSecrets }}
+{{- range (.Values.global).imagePullSecrets }}{{ $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}{{ end }}
+{{- $secrets | toJson }}
 {{- end }}
 
 {{/* The handlers that are proven beside the main one, as JSON. */}}
@@ -47,7 +59,7 @@ app.kubernetes.io/name: gvisor-ready
 {{- $_ := set $container "image" (include "gvisor-ready.image" .root) }}
 {{- $_ := set $container "imagePullPolicy" .root.Values.image.pullPolicy }}
 {{- with .from.resources }}{{ $_ := set $container "resources" . }}{{ end }}
-{{- range $field, $value := dict "imagePullSecrets" .root.Values.imagePullSecrets "nodeSelector" .from.nodeSelector "affinity" .from.affinity "priorityClassName" .from.priorityClassName }}
+{{- range $field, $value := dict "imagePullSecrets" (include "gvisor-ready.pull-secrets" .root | fromJsonArray) "nodeSelector" .from.nodeSelector "affinity" .from.affinity "priorityClassName" .from.priorityClassName }}
 {{- if $value }}{{ $_ := set $.pod $field $value }}{{ else }}{{ $_ := unset $.pod $field }}{{ end }}
 {{- end }}
 {{- end }}
