@@ -31,7 +31,7 @@ const GAUGES = {
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
   gvisor_fleet_guard_missing: [
-    'Whether an admission policy that must be in force is not, or a RuntimeClass is gone.',
+    'Whether an admission policy that must be in force is not, or is changed, or a RuntimeClass is gone.',
     'guard',
   ],
   gvisor_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],

@@ -11,7 +11,7 @@ export async function readMissingGuards(api: Api): Promise<{
   readonly requirements: Requirements;
 }> {
   const [guards, requirements, hasFleet] = await Promise.all([
-    readGuards((path) => api.get(path)),
+    readGuards((path) => api.get(path), api.installedIn),
     listRequirements(api),
     hasFleetController(api),
   ]);

@@ -35,6 +35,10 @@ export async function checkAdmission({ api }: Context): Promise<readonly CheckLi
     ...aboutPart('fleet', missing),
     ...aboutPart('optional', missing),
     ...aboutEnforcement(guards, requirements),
+    ...aboutPart(
+      'enforce',
+      missing.filter(({ guard }) => guard !== ENFORCE && guard !== GUARD),
+    ),
     ...aboutLabels(requirements, api.installedIn),
     ...(await aboutPendingPods(api, requirements, allowedClasses(guards))),
   ];
@@ -45,6 +49,7 @@ const PARTS = {
   base: ['AgentPolicies', 'Agents can write only their own Node: the policies are in force'],
   fleet: ['FleetPolicies', 'The fleet controller can only withdraw labels: the policies are in force'],
   optional: ['ComponentPolicies'],
+  enforce: ['ComponentPolicies'],
 } as const;
 
 function aboutPart(part: keyof typeof PARTS, missing: readonly MissingGuard[]): CheckLine[] {
@@ -72,7 +77,7 @@ function aboutEnforcement(guards: Guards, requirements: Requirements): CheckLine
     ];
   if (effect !== 'denies')
     return namespaces.length === 0
-      ? [line('Enforcement', 'warning', `${what}: pods outside gVisor are not denied`, data)]
+      ? [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE]?.danger}`, data)]
       : [
           line(
             'Enforcement',

@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto';
 import { errorLine } from '../base/sanitize.ts';
+import { VERSION } from '../base/version.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
+import { namespaceOf } from './access.ts';
 import type { ApiAccess } from './informers.ts';
 
 /** An admission policy of manifests/, with its bindings. */
@@ -10,46 +13,70 @@ type Guard = {
   readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
   /** What is possible without it. */
   readonly danger: string;
-  /** The bindings that must deny; one of any name by default. */
+  /** {@link digestOf} the policy and bindings in manifests/. */
+  readonly digest: string;
+  /** The bindings that must deny; one of the policy's name by default. */
   readonly bindings?: readonly string[];
 };
 
 /** Every admission policy of manifests/. */
 export const GUARDS: Readonly<Record<string, Guard>> = {
-  'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
+  'gvisor-ready-agent': {
+    part: 'base',
+    danger: 'an agent could write other nodes than its own',
+    digest: 'a58f8bd4',
+  },
   'gvisor-ready-agent-events': {
     part: 'base',
     danger: 'an agent could create events in the name of other nodes',
+    digest: 'd4b09e72',
   },
   'gvisor-ready-node-keys': {
     part: 'base',
     danger: 'every user who may patch a Node can label it as proven',
+    digest: '3c4f6ed6',
   },
   'gvisor-ready-pods': {
     part: 'base',
     danger: 'a node can pass its static pods off as agents or controller',
+    digest: '3880d7d3',
   },
-  'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
-  'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
+  'gvisor-ready-fleet': {
+    part: 'fleet',
+    danger: 'the fleet controller could label any node as proven',
+    digest: 'b666702b',
+  },
+  'gvisor-ready-fleet-events': {
+    part: 'fleet',
+    danger: 'the fleet controller could create any event',
+    digest: '69be23d0',
+  },
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
+    digest: '60b9100b',
     bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
   },
   'gvisor-ready-enforce-classes': {
     part: 'enforce',
     danger: 'pods can name a class that does not run gVisor',
-    bindings: ['gvisor-ready-enforce-classes'],
+    digest: 'ba1c3762',
   },
   'gvisor-ready-guard-namespace': {
     part: 'enforce',
     danger: 'every user who may label a namespace can lift the requirement',
+    digest: 'a5bdf453',
   },
   'gvisor-ready-enforce-bindings': {
     part: 'optional',
     danger: 'pods that are older than the requirement can start outside gVisor',
+    digest: 'd802ded8',
   },
-  'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
+  'gvisor-ready-inject': {
+    part: 'optional',
+    danger: 'pods that name no runtime class are refused',
+    digest: '68e5b587',
+  },
 };
 
 /** What a policy does, and the words for it. */
@@ -57,12 +84,13 @@ export const EFFECTS = {
   absent: 'is not installed',
   unbound: 'has no binding that denies',
   warns: 'only warns',
+  changed: `is not that of version ${VERSION}`,
   denies: 'denies',
 } as const;
 type Effect = keyof typeof EFFECTS;
 
 type Named = { readonly metadata: { readonly name: string } };
-/** The part of a policy that is read. */
+/** A policy, and the parts of it that are read by name. */
 export type Policy = Named & {
   readonly spec?: {
     readonly failurePolicy?: string;
@@ -74,7 +102,12 @@ type Binding = Named & {
 };
 
 /** The project's policies, validating and mutating, and their bindings. */
-export type Guards = { readonly policies: readonly Policy[]; readonly bindings: readonly Binding[] };
+export type Guards = {
+  /** The installation's namespace, which expressions name. */
+  readonly namespace: string;
+  readonly policies: readonly Policy[];
+  readonly bindings: readonly Binding[];
+};
 
 /** A guard that must be in force and is not. */
 export type MissingGuard = { readonly guard: string; readonly effect: Effect; readonly danger: string };
@@ -97,15 +130,51 @@ export function policyOf(guard: string, { policies }: Guards): Policy | undefine
 export function effectOf(guard: string, guards: Guards): Effect {
   const policy = policyOf(guard, guards);
   if (policy === undefined) return 'absent';
-  if (policy.spec?.failurePolicy === 'Ignore') return 'warns';
-  const { bindings: names = [''] } = GUARDS[guard] ?? {};
+  if (!bindingsOf(guard, guards, 'Deny').includes(undefined))
+    return digestOf(guard, guards) === GUARDS[guard]?.digest ? 'denies' : 'changed';
+  const isWarning = !bindingsOf(guard, guards, 'Warn').includes(undefined);
+  return isWarning && policy.spec?.failurePolicy === 'Ignore' ? 'warns' : 'unbound';
+}
+
+/** The bindings of a guard with an action, in the order of the table; undefined in the place of one that is not there. */
+function bindingsOf(guard: string, guards: Guards, action: string): readonly (Binding | undefined)[] {
+  const policyName = policyOf(guard, guards)?.metadata.name;
   // The binding of a mutating policy has no actions.
-  const denying = guards.bindings.filter(
-    ({ spec }) =>
-      spec?.policyName === policy.metadata.name && (spec.validationActions?.includes('Deny') ?? true),
+  const found = guards.bindings.filter(
+    ({ spec }) => spec?.policyName === policyName && (spec?.validationActions?.includes(action) ?? true),
   );
-  const isBound = names.every((name) => denying.some(({ metadata }) => metadata.name.includes(name)));
-  return isBound ? 'denies' : 'unbound';
+  const { bindings: names = [guard] } = GUARDS[guard] ?? {};
+  return names.map((name) => found.find(({ metadata }) => metadata.name.includes(name)));
+}
+
+/** Variables that are settings, and conditions with the name of an account, which is one of the chart. */
+const SETTINGS =
+  /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|written-by-.*)$/;
+/** Texts, names that a kustomization changes, and what `inject` sets, which `enforce` judges again. */
+const NOT_COMPARED = [
+  'message',
+  'messageExpression',
+  'reason',
+  'policyName',
+  'validationActions',
+  'mutations',
+];
+
+/** A digest of what a guard refuses: of its policy and denying bindings, whatever the order of fields, without settings and texts. */
+export function digestOf(guard: string, guards: Guards): string {
+  const specs = [policyOf(guard, guards), ...bindingsOf(guard, guards, 'Deny')].map((each) => each?.spec);
+  const text = JSON.stringify(specs, (_, value: unknown) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+    const isSetting = 'name' in value && SETTINGS.test(String(value.name));
+    const isCompared = ([key, each]: [string, unknown]) =>
+      !NOT_COMPARED.includes(key) &&
+      !(isSetting && key === 'expression') &&
+      // The API server sets matchPolicy and empty selectors.
+      !['"Equivalent"', '{}'].includes(JSON.stringify(each));
+    return Object.fromEntries(Object.entries(value).filter(isCompared).sort());
+  });
+  const own = new RegExp(`(!= |variables\\.name == )'${guards.namespace}'`, 'g');
+  return createHash('sha256').update(text.replace(own, '$1it')).digest('hex').slice(0, 8);
 }
 
 /** The guards of which a policy or a binding is there. */
@@ -159,7 +228,7 @@ async function listOwn<Item>(get: Kube['get'], path: string): Promise<readonly I
 }
 
 /** Reads the policies and bindings one list after another, so that writes are not kept waiting. */
-export async function readGuards(get: Kube['get']): Promise<Guards> {
+export async function readGuards(get: Kube['get'], namespace: string): Promise<Guards> {
   const list = <Item>(resource: string) => listOwn<Item>(get, `${GROUP}/${resource}`);
   const served = <Item>(resource: string) =>
     list<Item>(resource).catch((error: unknown): readonly Item[] => {
@@ -170,6 +239,7 @@ export async function readGuards(get: Kube['get']): Promise<Guards> {
   const policies = await list<Policy>('validatingadmissionpolicies');
   const bindings = await list<Binding>('validatingadmissionpolicybindings');
   return {
+    namespace,
     policies: [...policies, ...(await served<Policy>('mutatingadmissionpolicies'))],
     bindings: [...bindings, ...(await served<Binding>('mutatingadmissionpolicybindings'))],
   };
@@ -190,11 +260,11 @@ const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 
 /** Reads again and again which guards are in force; remembers those that were there since the start. */
 export class GuardWatch {
-  readonly #api: Pick<ApiAccess, 'kube' | 'log'>;
+  readonly #api: ApiAccess;
   readonly #seen = new Set<string>();
   #state: GuardState | undefined;
 
-  constructor(api: Pick<ApiAccess, 'kube' | 'log'>) {
+  constructor(api: ApiAccess) {
     this.#api = api;
   }
 
@@ -219,7 +289,7 @@ export class GuardWatch {
 
   async #read(signal: AbortSignal): Promise<GuardState> {
     const get = (path: string) => this.#api.kube.get(path, signal);
-    const guards = await readGuards(get);
+    const guards = await readGuards(get, namespaceOf(this.#api.config));
     const classes = (await listOwn<Named>(get, CLASSES)).map(
       ({ metadata }) => `runtimeclass/${metadata.name}`,
     );

@@ -43,6 +43,7 @@ export function logged(
 
 const STRICT = '/api/v1/namespaces/strict';
 const plain = createPod(PLAIN);
+const ofOther = createPod({ spec: { runtimeClassName: 'runc-ready' } });
 const audited = create('audited', pod(PLAIN));
 const deployment = create('strict', workload('Deployment', PLAIN));
 const label = (value: string | null) => patch(STRICT, { metadata: { labels: { 'require-gvisor': value } } });
@@ -77,6 +78,17 @@ export const AUDIT_GROUPS: readonly Group[] = [
         'the namespace deleted': [remove(STRICT), /requires gVisor: to delete it/],
         'the RuntimeClass without its node selector': [UNSCOPE, /the RuntimeClass "gvisor" is guarded/],
       }),
+      whileSet(
+        ['gvisor-ready-enforce', 'runtimeClassNames', "['runc-ready']"],
+        [
+          ...warned('admin', {
+            'a pod of a class that selects other nodes': [ofOther, /the handler "runc" of/],
+          }),
+          ...logged({
+            'a pod of a class that selects other nodes': [ofOther, 'gvisor-ready-enforce-classes'],
+          }),
+        ],
+      ),
     ],
   },
   {
@@ -103,6 +115,10 @@ export const AUDIT_GROUPS: readonly Group[] = [
       whileSet(
         ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
         accepted('operator', { 'the label off': label(null) }),
+      ),
+      whileSet(
+        ['gvisor-ready-enforce-classes', 'mainHandler', 'string(1 / 0)'],
+        accepted('admin', { 'any pod': createPod() }),
       ),
     ],
   },

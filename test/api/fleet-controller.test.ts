@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { waitFor } from '../../hack/run.ts';
+import type { V1RoleList } from '@kubernetes/client-node';
+import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
+import { ensureTools } from '../../cluster/tools.ts';
+import { CHART, copyManifests } from '../../hack/chart.ts';
+import { REPO } from '../../hack/paths.ts';
+import { run, waitFor } from '../../hack/run.ts';
 import { readNode } from '../e2e/agents.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { useApiServer } from './api-server.ts';
@@ -8,6 +15,7 @@ import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
 const cluster = useApiServer([]);
+type Audited = { readonly verb: string; readonly objectRef?: { resource: string; subresource?: string } };
 
 /** Real writes and watches; decide.test.ts covers when a label is withdrawn, in virtual time. */
 describe('the fleet controller on a real API server, with its own token', () => {
@@ -77,33 +85,38 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.deepEqual(counts.toSorted(), [0, 1]);
   });
 
-  it('says within 30 s that a binding is gone, and that it is back', async () => {
+  it('says within 30 s which guards a rollback takes, a person weakens or deletes, and that Helm puts them back', async () => {
     const { fleet, metrics } = await start();
-    const missing = () => fleet.view.guards?.missing.map(({ guard }) => guard);
+    const missing = () => fleet.view.guards?.missing.map(({ guard, effect }) => `${guard} ${effect}`);
     const within = (guards: readonly string[]) =>
       until(`the guards "${guards}"`, 30_000, () => missing()?.join() === guards.join());
+    const { helm } = await ensureTools(['helm']);
+    const release = (...args: readonly string[]) =>
+      run(join(helm, 'helm'), [...args, '-n', 'gvisor-ready', '--kubeconfig', cluster().kubeconfig]);
+    const chart = join(REPO, CHART);
     await within([]);
+    await copyManifests();
+    await release('install', 'gvisor-ready', chart, '--take-ownership', '--force-conflicts');
+    await release('upgrade', 'gvisor-ready', chart, '--set', 'enforce.enabled=true');
     await cluster().kubectl(['create', 'namespace', 'evaluations']);
     await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+    await within([]);
+    await release('rollback', 'gvisor-ready', '1');
     const enforcement = ['enforce', 'enforce-classes', 'guard-namespace'].map(
-      (name) => `gvisor-ready-${name}`,
+      (name) => `gvisor-ready-${name} absent`,
     );
     await within(enforcement);
-    const binding = ['validatingadmissionpolicybinding', 'gvisor-ready-agent'];
-    const { metadata, ...rest } = JSON.parse(await cluster().kubectl(['get', ...binding, '-o', 'json'])) as {
-      metadata: { name: string; labels: object };
-    };
-    await cluster().kubectl(['delete', ...binding]);
-    await within(['gvisor-ready-agent', ...enforcement]);
+    await cluster().kubectl(['delete', 'validatingadmissionpolicybinding', 'gvisor-ready-agent']);
+    const weaker = JSON.stringify([{ op: 'replace', path: '/spec/validations/1/expression', value: 'true' }]);
+    const policy = ['validatingadmissionpolicy', 'gvisor-ready-node-keys'];
+    await cluster().kubectl(['patch', ...policy, '--type=json', '-p', weaker]);
+    await within(['gvisor-ready-agent unbound', 'gvisor-ready-node-keys changed', ...enforcement]);
     assert.equal(fleet.view.alarms[0]?.reason, 'GuardMissing');
     const { body } = await metrics.text(fleet.view);
-    assert.match(body, /^gvisor_fleet_guard_missing\{guard="gvisor-ready-agent"\} 1$/m);
+    assert.match(body, /^gvisor_fleet_guard_missing\{guard="gvisor-ready-node-keys"\} 1$/m);
     const { out } = await plugin(['status', '--kubeconfig', cluster().kubeconfig]);
     assert.match(out, /^✗ Guards {6}gvisor-ready-agent has no binding that denies: an agent could write/m);
-    const { name, labels } = metadata;
-    await cluster().kubectl(['create', '-f', '-'], JSON.stringify({ ...rest, metadata: { name, labels } }));
-    await within(enforcement);
-    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor-']);
+    await release('rollback', 'gvisor-ready', '2', '--force-conflicts');
     await within([]);
   });
 
@@ -118,5 +131,29 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await assertStillProven(...names);
     await objects().setAgent('node-1', false);
     await withdrawn('node-1');
+  });
+
+  it('has used each of its rights by now', async () => {
+    const log = await readFile(cluster().controlPlane.path(AUDIT_LOG), 'utf8');
+    const own = log
+      .split('\n')
+      .filter((line) => line.includes('serviceaccount:gvisor-ready:gvisor-ready-fleet"'));
+    const used = own.map((line) => {
+      const { verb, objectRef } = JSON.parse(line) as Audited;
+      return `${verb} ${[objectRef?.resource, objectRef?.subresource].filter(Boolean).join('/')}`;
+    });
+    const roles = await cluster().kubectl(['get', 'clusterroles,roles', '-n', 'gvisor-ready', '-o', 'json']);
+    const rights = (JSON.parse(roles) as V1RoleList).items
+      .filter(({ metadata }) => metadata?.name === 'gvisor-ready-fleet')
+      .flatMap(({ rules = [] }) => rules)
+      .flatMap(({ resources = [], verbs }) =>
+        resources.flatMap((each) => verbs.map((verb) => `${verb} ${each}`)),
+      );
+    assert.ok(rights.length > 10, `${rights}`);
+    // The policies ask for manage-gvisor-readiness.
+    assert.deepEqual(
+      rights.filter((right) => !used.includes(right) && !right.includes('gvisor')),
+      [],
+    );
   });
 });

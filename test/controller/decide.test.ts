@@ -372,7 +372,7 @@ describe('the circuit breaker', () => {
     });
   }
 
-  for (const size of [3, 5, 9])
+  for (const size of [2, 3, 5, 9])
     it(`counts a withdrawal once whose time moves on, in a fleet of ${size}`, () => {
       const fleet = running(TEN.slice(0, size));
       const forge = (seconds: number) => {
@@ -386,6 +386,15 @@ describe('the circuit breaker', () => {
       fleet.lose(A);
       forge(100);
       assert.deepEqual(fleet.names, [A]);
+    });
+
+  for (const size of [2, 5, 6])
+    it(`${size > 5 ? 'stays closed' : 'opens'} beside one node that is lost for good, in a fleet of ${size}`, () => {
+      const fleet = running(TEN.slice(0, size));
+      fleet.lose(B);
+      fleet.advance(30_000);
+      fleet.lose(A);
+      assert.deepEqual(fleet.advance(120).names, size > 5 ? [B, A] : [B]);
     });
 
   it('opens before a third of the labels is gone, however slowly they go', () => {

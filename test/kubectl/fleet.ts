@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test';
+import { guardsAmong, manifestGuards } from '../lib/fleet/manifest-guards.ts';
 import { type FakeApi, fakeApi } from './fake-api.ts';
 import {
   agentObject,
@@ -24,23 +25,12 @@ const CLASS = {
   handler: 'runsc',
   scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready`]: 'true' } },
 };
-const policy = (name: string) => ({ metadata: { name }, spec: { failurePolicy: 'Fail' } });
-const binding = (name: string, policyName: string) => ({
-  metadata: { name },
-  spec: { policyName, validationActions: ['Deny'] },
-});
-/** The policies of the agents, of the component `enforce` and of the fleet controller. */
-export const POLICIES = [
-  'gvisor-ready-agent',
-  'gvisor-ready-agent-events',
-  'gvisor-ready-node-keys',
-  'gvisor-ready-pods',
-  'gvisor-ready-enforce',
-  'gvisor-ready-enforce-classes',
-  'gvisor-ready-guard-namespace',
-  'gvisor-ready-fleet',
-  'gvisor-ready-fleet-events',
-];
+/** The policies of the agents, of the component `enforce` and of the fleet controller, as manifests/ has them. */
+export const { policies: POLICIES, bindings: BINDINGS } = guardsAmong(
+  [...manifestGuards().policies, ...manifestGuards().bindings].filter(
+    ({ metadata }) => !/inject|enforce-bindings/.test(metadata.name),
+  ),
+);
 const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -99,11 +89,8 @@ export function fleet(api: FakeApi): void {
   api.stubs.set(`${CLASS_LIST}/gvisor`, CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
-  api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES.map(policy));
-  api.list(`${ADMISSION}/validatingadmissionpolicybindings`, [
-    ...POLICIES.map((name) => binding(`${name}-pods`, name)),
-    binding('gvisor-ready-enforce-runtimeclass', 'gvisor-ready-enforce'),
-  ]);
+  api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES);
+  api.list(`${ADMISSION}/validatingadmissionpolicybindings`, BINDINGS);
 }
 
 /** The class of an additional handler. */

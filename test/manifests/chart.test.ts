@@ -7,6 +7,8 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
+import { missingGuards } from '../../lib/fleet/guards.ts';
+import { guardsAmong } from '../lib/fleet/manifest-guards.ts';
 import {
   differences,
   HELM,
@@ -106,6 +108,23 @@ describe(`the chart, rendered by ${HELM}`, () => {
         JSON.stringify(object),
         /amespace\W{1,5}gvisor-ready\b(?!-)|!= 'gvisor-ready'|name == 'gvisor-ready'/,
       );
+  });
+
+  it('has the guards of this version with any settings, accounts and namespace', async () => {
+    const account = (name: string) => ({ serviceAccount: { name } });
+    const settings = {
+      runtimeClassNames: ['a', 'b'],
+      allow: ['hostPath'],
+      hostPorts: [1],
+      poolLabels: ['c'],
+    };
+    const enforce = { enabled: true, bindings: true, inject: true, ...settings };
+    const [agent, fleet, taint] = [account('a'), account('b'), { enabled: true }];
+    const values = { agent, fleet, taint, settings: { HANDLERS: 'runsc-a' }, enforce };
+    const objects = await renderChart(values, CHART, { release: 'sandboxing', namespace: 'elsewhere' });
+    const missing = (namespace: string) =>
+      missingGuards(guardsAmong(objects, namespace), { hasFleet: true, isRequired: true }).length;
+    assert.deepEqual([missing('elsewhere'), missing('gvisor-ready')], [0, 5]);
   });
 
   it('is part of an umbrella chart, which switches it with a condition', async (t) => {

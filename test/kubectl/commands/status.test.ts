@@ -73,16 +73,6 @@ const CASES: Readonly<
     0,
     /^! Nodes {7}3 of 3 nodes that should run gVisor, 1 cordoned; 1 NotReady: node-2$/m,
   ],
-  'a policy without a binding': [
-    (api) => {
-      const { items } = api.stubs.get(BINDINGS) as { items: { metadata: { name: string } }[] };
-      const isOther = ({ metadata }: { metadata: { name: string } }) =>
-        metadata.name !== 'gvisor-ready-enforce-pods';
-      api.list(BINDINGS, items.filter(isOther));
-    },
-    1,
-    /^✗ Guards {6}gvisor-ready-enforce has no binding that denies: pods can run outside gVisor where it is\n/m,
-  ],
   'nothing of policies that the user may not list': [
     (api) => {
       api.stubs.set(BINDINGS, forbidden('list', 'validatingadmissionpolicybindings'));

@@ -1,26 +1,17 @@
 import assert from 'node:assert/strict';
-import { globSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { parseAllDocuments } from 'yaml';
-import { REPO } from '../../../hack/paths.ts';
-import { effectOf, GUARDS, type Guards, missingGuards } from '../../../lib/fleet/guards.ts';
+import { digestOf, effectOf, GUARDS, type Guards, missingGuards } from '../../../lib/fleet/guards.ts';
+import { type Policy as Mutable, mutantsOf } from '../../mutate/mutants.ts';
+import { guardsAmong, manifestGuards } from './manifest-guards.ts';
 
-type Manifest = Guards['policies'][number] & Guards['bindings'][number] & { readonly kind?: string };
+/** Mutants that guard as well, or that a setting makes: codes of refusals, bindings that warn, settings and accounts. */
+const NOT_COMPARED =
+  /\.reason: |-(audit|templates) |\.(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|written-by-\S+|applyConfiguration)\.expression: /;
 
-/** Every policy and binding of manifests/. */
-async function manifests(): Promise<Guards> {
-  const files = globSync('manifests/**/*.yaml', { cwd: REPO });
-  const texts = await Promise.all(files.map((file) => readFile(join(REPO, file), 'utf8')));
-  const objects = texts.flatMap((text) => parseAllDocuments(text).map((each) => each.toJS() as Manifest));
-  const of = (kind: RegExp) => objects.filter((each) => kind.test(each?.kind ?? ''));
-  return { policies: of(/AdmissionPolicy$/), bindings: of(/AdmissionPolicyBinding$/) };
-}
-
-describe('the guards', async () => {
-  const all = await manifests();
+describe('the guards', () => {
+  const all = manifestGuards();
   const without = (...names: readonly string[]): Guards => ({
+    ...all,
     policies: all.policies.filter(({ metadata }) => !names.includes(metadata.name)),
     bindings: all.bindings.filter(({ metadata }) => !names.includes(`binding ${metadata.name}`)),
   });
@@ -42,6 +33,7 @@ describe('the guards', async () => {
     const names = all.policies.map(({ metadata }) => metadata.name);
     assert.deepEqual(Object.keys(GUARDS).sort(), names.toSorted());
     for (const guard of names) {
+      assert.equal(GUARDS[guard]?.digest, digestOf(guard, all), `the digest of ${guard} in its place`);
       const denying = all.bindings.filter(
         ({ spec }) => spec?.policyName === guard && (spec.validationActions?.includes('Deny') ?? true),
       );
@@ -89,22 +81,31 @@ describe('the guards', async () => {
       assert.deepEqual(missing(gone(`all of ${guard}`), needs), isMissing ? [`${guard} absent`] : []));
 
   it('may only warn where enforcement is tried out, and nowhere else', () => {
-    const policies = all.policies.map((each) => ({
-      ...each,
-      spec: { ...each.spec, failurePolicy: 'Ignore' },
-    }));
-    const base = Object.entries(GUARDS).filter(([, { part }]) => part === 'base' || part === 'fleet');
-    assert.deepEqual(
-      missing({ ...all, policies }),
-      base.map(([guard]) => `${guard} warns`),
-    );
+    const text = JSON.stringify(all).replaceAll('"Fail"', '"Ignore"');
+    const denying = Object.keys(GUARDS).map((guard) => `${guard} changed`);
+    assert.deepEqual(missing(JSON.parse(text)), denying);
+    const warning = Object.entries(GUARDS).filter(([, { part }]) => part === 'base' || part === 'fleet');
+    assert.deepEqual(missing(JSON.parse(text.replaceAll('["Deny"]', '["Warn","Audit"]'))), [
+      ...warning.map(([guard]) => `${guard} warns`),
+      'gvisor-ready-inject changed',
+    ]);
   });
 
-  it('miss a policy whose binding does not deny any more', () => {
-    const bindings = all.bindings.map(({ spec, ...each }) => {
-      const isEnforce = each.metadata.name === 'gvisor-ready-enforce-pods';
-      return { ...each, spec: isEnforce ? { ...spec, validationActions: ['Audit'] } : { ...spec } };
+  it('are no mutant of their policies and bindings, but for what is not compared', () => {
+    const objects = [...all.policies, ...all.bindings];
+    const sound = objects.flatMap((original) => {
+      const { policyName: guard = original.metadata.name } = original.spec as {
+        readonly policyName?: string;
+      };
+      return mutantsOf(original as unknown as Mutable).filter(({ object }) => {
+        const changed = objects.map((each) => (each === original ? object : each));
+        return effectOf(guard, guardsAmong(changed)) === 'denies';
+      });
     });
-    assert.deepEqual(missing({ ...all, bindings }), ['gvisor-ready-enforce unbound']);
+    assert.deepEqual(
+      sound.map(({ id }) => id).filter((id) => !NOT_COMPARED.test(id)),
+      [],
+    );
+    assert.ok(sound.length > 50, `${sound.length}`);
   });
 });
