@@ -1,4 +1,5 @@
 import { type Installation, isUnderWay } from '../node/host/installation.ts';
+import { firstOf } from './objects.ts';
 import { describeWaiting, type Waiting } from './turns.ts';
 
 /** How far the installer is on the nodes where it was used. */
@@ -67,11 +68,4 @@ function group(
     if (key !== undefined) groups.set(key, [...(groups.get(key) ?? []), node]);
   }
   return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
-}
-
-const MAX_NAMES = 3;
-
-function firstOf(names: readonly string[]): string {
-  const more = names.length - MAX_NAMES;
-  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
 }

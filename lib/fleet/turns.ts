@@ -1,7 +1,7 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { sanitizeLine } from '../base/sanitize.ts';
 import { formatUtc } from '../base/utc.ts';
-import { type FleetNode, isFailing, isOfDaemonSet, truncate } from './objects.ts';
+import { type FleetNode, firstOf, isFailing, isOfDaemonSet, truncate } from './objects.ts';
 
 /** The scheduler that the installer's DaemonSet names: the fleet controller, which binds its pods in turn. */
 export const SCHEDULER = 'gvisor-ready-fleet';
@@ -125,12 +125,13 @@ export type TurnInputs = {
 export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: TurnInputs): Turns {
   const nodeOf = new Map(nodes.map((node) => [node.name, node]));
   const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
-  const working: string[] = [];
+  /** Nodes whose turn goes on. */
+  const busy: string[] = [];
   const failed = new Map<string, string>();
   for (const pod of pods) {
     const settleMs = paceFor.get(pod.daemonSet)?.settleMs ?? 0;
     const state = turnOf(pod, { node: nodeOf.get(pod.node), settleMs, nowMs });
-    if (state === 'goes on') working.push(pod.node);
+    if (state === 'goes on') busy.push(pod.node);
     else if (state !== 'none') failed.set(pod.node, state.failure);
   }
   const queue = pods
@@ -140,8 +141,10 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
   const waiting: Waiting[] = [];
   for (const pod of queue) {
     const reason = waitsFor(pod);
-    if (reason === undefined) begin.push(pod);
-    else waiting.push({ node: pod.node, since: new Date(pod.createdAtMs).toISOString(), for: reason });
+    if (reason === undefined) {
+      begin.push(pod);
+      busy.push(pod.node);
+    } else waiting.push({ node: pod.node, since: new Date(pod.createdAtMs).toISOString(), for: reason });
   }
   return { begin, waiting, failed };
 
@@ -149,9 +152,8 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
     const [first] = failed;
     if (first !== undefined) return `${first[0]}, where it failed: ${first[1]}`;
     if (nodeOf.get(node)?.ready !== true) return 'its Node to be Ready';
-    const busy = [...working, ...begin.map((each) => each.node)];
     if (busy.length < (paceFor.get(daemonSet)?.nodes ?? 0)) return undefined;
-    return busy.join(', ') || 'its DaemonSet';
+    return firstOf(busy) || 'its DaemonSet';
   }
 }
 

@@ -141,6 +141,11 @@ describe('turnsOf', () => {
     assert.equal(describeWaiting(waiting), 'd waits since 2026-11-25 11:50:00 UTC for a, b, c');
   });
 
+  it('names some of many nodes', () => {
+    const names = Array.from({ length: 50 }, (_, index) => podOn(`n${index}`, { at: 5 }));
+    assert.equal(decide([podOn('a'), ...names], {}, 9).waiting[0]?.for, 'n0, n1, n2 and 47 more');
+  });
+
   it('passes over a node that is not Ready, and one whose Node or DaemonSet is not known', () => {
     const [stranger, unpaced] = [podOn('x'), podOn('c')];
     unpaced.metadata = {
