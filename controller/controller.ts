@@ -9,6 +9,7 @@ import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
 import { refutedHandlers } from '../lib/fleet/refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
 import type { FleetConfig } from '../lib/fleet/settings.ts';
+import { type Turns, turnsOf } from '../lib/fleet/turns.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
@@ -18,6 +19,7 @@ import { eventObject, eventsPath, type KubeEvent } from '../lib/kube/event.ts';
 import type { Reason } from '../lib/node/reasons.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
 import type { FleetMetrics } from './metrics.ts';
+import { beginTurns } from './turns.ts';
 import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
 
 /** Nodes that are written concurrently. */
@@ -131,7 +133,35 @@ export class FleetController {
       this.#reports.run(() => this.#cache.pods, signal),
       this.#guards.run(this.#time.rest, signal),
       this.#reconcileLoop(signal),
+      this.#turnsLoop(signal),
     ]);
+  }
+
+  /** Whose turn it is to install, as far as the watches show. */
+  get #turns(): Turns {
+    const { installers, paces, nodes } = this.#cache;
+    return turnsOf(installers, { paces, nodes, nowMs: this.#wallMs() });
+  }
+
+  async #turnsLoop(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      let pauseMs = TICK_MS;
+      if (this.#cache.watchesUpSinceMs !== undefined && this.#turns.begin.length > 0)
+        await this.#beginTurns(signal).catch((err: unknown) => {
+          this.#options.log.warn({ err }, 'cannot begin the turn of an installer');
+          pauseMs = MIN_BACKOFF_MS;
+        });
+      await this.#time.rest(pauseMs, signal);
+    }
+  }
+
+  /** Decides again by a list, so that neither a late watch nor another controller lets more nodes begin. */
+  async #beginTurns(signal: AbortSignal): Promise<void> {
+    const { kube, config, log } = this.#options;
+    const { paces, nodes } = this.#cache;
+    const api = { kube, namespace: namespaceOf(config), signal };
+    const begun = await beginTurns(api, { paces, nodes, nowMs: this.#wallMs() });
+    for (const node of begun) log.info({ node }, 'the installer begins');
   }
 
   async #reconcileLoop(signal: AbortSignal): Promise<void> {
@@ -290,6 +320,7 @@ export class FleetController {
       paused: this.#decision?.paused ?? [],
       rolling: this.#decision?.rolling ?? false,
       damped: this.#decision?.damped ?? [],
+      turns: this.#turns,
       failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
     });
   }

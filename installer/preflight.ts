@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { CheckInputs } from '../lib/node/checks/check.ts';
@@ -54,8 +54,8 @@ type Inspection = {
 };
 
 async function inspect(node: Node, { journal, takeOver, because }: Inspection): Promise<Preflight> {
-  const { root, client, distribution, containerdConfig, report } = node;
-  refuseDistribution(distribution);
+  const { root, client, containerdConfig, report } = node;
+  await refuseDistribution(node);
   await refuseKernel(node);
   await refuseDisk(root);
   const status = await patientStatus(client, because).catch((cause) => {
@@ -97,14 +97,33 @@ async function inspect(node: Node, { journal, takeOver, because }: Inspection): 
   return { containerd, status, config, dump, foreign: foreign?.file };
 }
 
-function refuseDistribution({ name, edit }: Node['distribution']): void {
+async function refuseDistribution(node: Node): Promise<void> {
+  const { name } = node.distribution;
   if (SUPPORTED.includes(name)) return;
   const elsewhere = ELSEWHERE[name];
   const message =
     elsewhere === undefined
-      ? `${name} writes containerd's configuration itself. Add the handler there: ${edit}; see print`
+      ? `${name} writes containerd's configuration itself. Add the handler there: ${await placeOf(node)}; see print`
       : `${name}: ${elsewhere}`;
   throw new Refusal('check', message);
+}
+
+/**
+ * Where a handler lasts. k3s and RKE2 render containerd's file at each start, since 2026 with an import of drop-ins; in version
+ * 2 a drop-in replaces the whole section of the CRI.
+ * Source: https://github.com/k3s-io/k3s/pull/13680 and https://docs.k3s.io/advanced#configuring-containerd
+ */
+async function placeOf({ host, distribution: { name, edit, containerdConfig } }: Node): Promise<string> {
+  if (name !== 'k3s' && name !== 'RKE2') return edit;
+  const text = await host.readText(containerdConfig).catch(() => undefined);
+  const imports = /^imports *=.*?(\/[^"*]*config-v3\.toml\.d)\/\*\.toml"/m.exec(text ?? '')?.[1];
+  const directory = posix.dirname(containerdConfig);
+  const template = /^version *= *2\b/m.test(text ?? '') ? 'config.toml.tmpl' : 'config-v3.toml.tmpl';
+  const place =
+    imports === undefined
+      ? `below the line {{ template "base" . }} in "${directory}/${template}"`
+      : `in "${imports}/gvisor.toml", which containerd's file imports`;
+  return text === undefined ? edit : `${place}; then restart ${name}`;
 }
 
 async function refuseKernel({ host, client, handler, containerdConfig, distribution }: Node): Promise<void> {

@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
+import type { Waiting } from '../lib/fleet/turns.ts';
 import type { FleetView } from '../lib/fleet/view.ts';
-import { list, object, text } from '../lib/report/schema.ts';
+import { absentOr, list, object, text } from '../lib/report/schema.ts';
 import { podsPath, versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
@@ -47,7 +48,7 @@ export async function readFleetController(api: Api) {
   };
   const because = (
     reason: keyof typeof PROBLEMS | 'Ready',
-    view?: { breaker: readonly string[]; paused: readonly string[] },
+    view?: { breaker: readonly string[]; paused: readonly string[]; waiting: readonly Waiting[] },
   ) => ({ reason, ...state, ...view });
   if (found.deployment === undefined) return because('FleetControllerAbsent');
   if (state.desired === 0) return because('FleetControllerScaledToZero');
@@ -55,19 +56,22 @@ export async function readFleetController(api: Api) {
   const view = await readView(api);
   if (view === 'hidden') return because('Ready');
   if (view === undefined) return because('FleetControllerNotResponding');
-  // Why its circuit breaker is open, and the nodes whose withdrawal is paused.
+  // Why its circuit breaker is open, the nodes whose withdrawal is paused, and those that wait for the installer.
   const breaker = view.breaker.map(({ reason }) => reason);
   return because(breaker.length > 0 ? 'FleetControllerBreakerOpen' : 'Ready', {
     breaker,
     paused: view.paused,
+    waiting: view.rollout?.waiting ?? [],
   });
 }
 
-type View = Pick<FleetView, 'breaker' | 'paused' | 'alarms'>;
+type View = Pick<FleetView, 'breaker' | 'paused' | 'alarms' | 'rollout'>;
+const WAITING = object<Waiting>({ node: text, since: text, for: text });
 const VIEW = object<View>({
   breaker: list(object({ reason: text })),
   paused: list(text),
   alarms: list(object({ reason: text, message: text })),
+  rollout: absentOr(object({ waiting: absentOr(list(WAITING)) })),
 });
 
 /** The fleet controller's alarm of labels that agents refute; undefined without one, or if it cannot be asked. */

@@ -108,15 +108,16 @@ export function judgeFleet(context: Context, selector?: string) {
     if (required.length === 0) return undefined;
     return optional(listPods(context, required, {}, readReports), [403]).then((all) => all?.rows ?? 'hidden');
   });
+  const fleetController = readFleetController(api);
   return {
     labels: outdated.then(aboutLabels),
     pods: pods.then(aboutPods),
-    fleetController: readFleetController(api).then((fleet) => [aboutFleet(fleet)]),
+    fleetController: fleetController.then((fleet) => [aboutFleet(fleet)]),
     agents: Promise.all([rows, daemonSet]).then(([all, found]) => [aboutAgents(all, found, api.installedIn)]),
     nodes: Promise.all([rows, outdated]).then((read) => [aboutNodes(...read)]),
     handlers: Promise.all([rows, reports, daemonSet]).then((read) => aboutHandlers(...read, now())),
     releases: rows.then((all) => [aboutReleases(all)]),
-    installer: reports.then(aboutInstaller),
+    installer: Promise.all([reports, fleetController]).then((read) => aboutInstaller(...read)),
     sandboxes: reports.then(aboutSandboxes),
     namespaces: requirements.then((found) => [aboutNamespaces(found)]),
   };
@@ -313,7 +314,7 @@ function aboutPods(pods: readonly PodRow[] | 'hidden' | undefined): FleetPart[] 
 function aboutFleet(fleet: Awaited<ReturnType<typeof readFleetController>>): FleetPart {
   const part = ['fleetController', 'Fleet'] as const;
   if (fleet === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
-  const { reason, ...data } = fleet;
+  const { reason, waiting: _, ...data } = fleet;
   if (reason === 'Ready') return partOf(part, `controller Ready, version ${fleet.version}`, { data });
   const effect =
     reason === 'FleetControllerBreakerOpen'
@@ -393,18 +394,22 @@ function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
   return partOf(part, text, { data: { required, audited } });
 }
 
-/** One line where the installer was used. */
-function aboutInstaller(reports: Reports): FleetPart[] {
+/** One line where the installer was used, or nodes wait for it. */
+function aboutInstaller(
+  reports: Reports,
+  fleet: Awaited<ReturnType<typeof readFleetController>>,
+): FleetPart[] {
   const rollout = rolloutOf(
     [...reports].flatMap(([node, result]) => {
       const installation = reportOf(result)?.installation;
       return installation === undefined ? [] : [[node, installation] as const];
     }),
+    fleet?.waiting,
   );
   if (rollout === undefined) return [];
   const { text, ...data } = rollout;
   const faults = [
-    ...faultIf(data.underWay.length, 'warning', 'InstallationUnderWay'),
+    ...faultIf(data.underWay.length || (data.waiting?.length ?? 0), 'warning', 'InstallationUnderWay'),
     ...faultIf(data.interrupted.length, 'warning', 'InstallationInterrupted'),
     ...faultIf(Object.keys(data.failed).length, 'warning', 'InstallationFailed'),
   ];

@@ -22,6 +22,7 @@ import {
   type FleetNode,
   fleetNodeOf,
 } from './objects.ts';
+import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULER } from './turns.ts';
 
 /** The state of the cluster as the informers know it. */
 export type Observed = {
@@ -168,6 +169,9 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   }
 }
 
+/** Selects the pods that the controller schedules. */
+export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
+
 type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
 
 /**
@@ -218,11 +222,12 @@ class PickingWatch extends Watch {
   }
 }
 
-/** Caches of Nodes, the agents' pods and their DaemonSet. */
+/** Caches of Nodes, the pods of agents and installers, and the DaemonSets beside them. */
 export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
-  readonly #sets: Informer<V1DaemonSet, AgentSet>;
+  readonly #installers: Informer<V1Pod, InstallerPod>;
+  readonly #sets: Informer<V1DaemonSet, AgentSet & Pace>;
   /** Names of the nodes with an agent that was Ready since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
 
@@ -237,14 +242,12 @@ export class ClusterCache {
       { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, pick: agentPodOf, onChange: onPod },
       api,
     );
-    this.#sets = new Informer(
-      {
-        path: `/apis/apps/v1${path}/daemonsets`,
-        fieldSelector: `metadata.name=${DAEMON_SET}`,
-        pick: agentSetOf,
-      },
+    this.#installers = new Informer(
+      { path: `/api/v1${path}/pods`, fieldSelector: SCHEDULED, pick: installerPodOf },
       api,
     );
+    const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...paceOf(set) });
+    this.#sets = new Informer({ path: `/apis/apps/v1${path}/daemonsets`, pick }, api);
   }
 
   get nodes(): readonly FleetNode[] {
@@ -256,10 +259,19 @@ export class ClusterCache {
   }
 
   get agents(): AgentSet | undefined {
-    return this.#sets.list()[0];
+    return this.#sets.list().find(({ name }) => name === DAEMON_SET);
   }
 
-  /** Since when all three watches have been up without interruption, monotonic; undefined while one is down. */
+  /** The pods of installers. */
+  get installers(): readonly InstallerPod[] {
+    return this.#installers.list();
+  }
+
+  get paces(): readonly Pace[] {
+    return this.#sets.list();
+  }
+
+  /** Since when the three watches by which labels go have been up without interruption, monotonic; undefined while one is down. */
   get watchesUpSinceMs(): number | undefined {
     const since = [this.#nodes.sinceMs, this.#pods.sinceMs, this.#sets.sinceMs];
     return since.reduce((late, one) =>
@@ -290,6 +302,7 @@ export class ClusterCache {
 
   /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#nodes.run(signal), this.#pods.run(signal), this.#sets.run(signal)]);
+    const informers = [this.#nodes, this.#pods, this.#installers, this.#sets];
+    await Promise.all(informers.map((informer) => informer.run(signal)));
   }
 }

@@ -6,6 +6,14 @@ export function truncate(text: string, maxLength: number): string {
   return text.length <= maxLength ? text : Buffer.from(text.slice(0, maxLength)).toString();
 }
 
+const MAX_NAMES = 3;
+
+/** The first of these names, and how many more there are. */
+export function firstOf(names: readonly string[]): string {
+  const more = names.length - MAX_NAMES;
+  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
+}
+
 const MAX_NAME_LENGTH = 64;
 /** No reason or message of an agent is longer. */
 const MAX_TEXT_LENGTH = 1_024;

@@ -1,4 +1,6 @@
 import { type Installation, isUnderWay } from '../node/host/installation.ts';
+import { firstOf } from './objects.ts';
+import { describeWaiting, type Waiting } from './turns.ts';
 
 /** How far the installer is on the nodes where it was used. */
 export type Rollout = {
@@ -9,6 +11,8 @@ export type Rollout = {
   readonly interrupted: readonly string[];
   /** Nodes whose last installation failed, by reason, or by step where no reason names the cause. */
   readonly failed: Readonly<Record<string, readonly string[]>>;
+  /** Nodes whose turn has not come; absent where none waits. */
+  readonly waiting?: readonly Waiting[];
   /** The same in a line. */
   readonly text: string;
 };
@@ -16,9 +20,12 @@ export type Rollout = {
 /** The parts of an installation that a rollout counts. */
 export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'failure'>;
 
-/** The rollout; undefined where the installer was used on no node. */
-export function rolloutOf(nodes: readonly (readonly [string, NodeInstallation])[]): Rollout | undefined {
-  if (nodes.length === 0) return undefined;
+/** The rollout; undefined where the installer was used on no node, and none waits for it. */
+export function rolloutOf(
+  nodes: readonly (readonly [string, NodeInstallation])[],
+  waiting: readonly Waiting[] = [],
+): Rollout | undefined {
+  if (nodes.length === 0 && waiting.length === 0) return undefined;
   const installed = group(nodes, ({ installed }) => installed);
   const failed = group(nodes, ({ failure }) => failure && (failure.reason ?? failure.step));
   const where = (holds: (each: NodeInstallation) => boolean) =>
@@ -30,12 +37,14 @@ export function rolloutOf(nodes: readonly (readonly [string, NodeInstallation])[
     ...(underWay.length === 0 ? [] : [`at work on ${firstOf(underWay)}`]),
     ...(interrupted.length === 0 ? [] : [`interrupted on ${firstOf(interrupted)}`]),
     ...[...failed].map(([reason, names]) => `failed on ${firstOf(names)} (${reason})`),
+    ...(waiting.length === 0 ? [] : [describeWaiting(waiting)]),
   ];
   return {
     installed: Object.fromEntries([...installed].map(([release, names]) => [release, names.length])),
     underWay,
     interrupted,
     failed: Object.fromEntries(failed),
+    ...(waiting.length > 0 && { waiting }),
     text: parts.join(', '),
   };
 }
@@ -59,11 +68,4 @@ function group(
     if (key !== undefined) groups.set(key, [...(groups.get(key) ?? []), node]);
   }
   return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
-}
-
-const MAX_NAMES = 3;
-
-function firstOf(names: readonly string[]): string {
-  const more = names.length - MAX_NAMES;
-  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
 }

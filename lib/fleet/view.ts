@@ -4,6 +4,7 @@ import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabe
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
+import type { Turns } from './turns.ts';
 
 /** Why the circuit breaker is open. */
 export const BREAKER_REASONS = {
@@ -118,7 +119,7 @@ export type FleetView = {
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
   readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
-  /** Absent where the installer was used on no node. */
+  /** Absent where the installer was used on no node, and none waits for it. */
   readonly rollout?: Rollout;
   readonly nodes: readonly Row[];
 };
@@ -139,6 +140,8 @@ export type FleetState = {
   readonly rolling: boolean;
   /** Nodes whose label the controller withdrew repeatedly, so that it waits longer. */
   readonly damped: readonly string[];
+  /** Whose turn it is to install. */
+  readonly turns: Turns;
   /** Why the latest write of each node failed, by its name. */
   readonly failedWrites: ReadonlyMap<string, string>;
 };
@@ -162,6 +165,7 @@ export function viewFleet(state: FleetState): FleetView {
       const { installation } = statusOf(name) ?? {};
       return installation === undefined ? [] : [[name, installation] as const];
     }),
+    state.turns.waiting,
   );
   const counts = countsOf(rows);
   return {
@@ -260,10 +264,11 @@ function alarmsOf(
   state: FleetState,
   { proven, total }: FleetView['expected'],
 ): readonly Alarm[] {
-  const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites } = state;
+  const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites, turns } = state;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
+  const [failure] = turns.failed.values();
   const unguarded = guards?.missing.map(describeMissing) ?? [];
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const refuted = rows.filter((row) => row.refuted !== '');
@@ -329,6 +334,12 @@ function alarmsOf(
         'The controller does not see changes, because a watch of the API server is down. Below is the last known state.',
       nodes: [],
       holds: !upToDate,
+    },
+    {
+      reason: 'InstallationsStopped',
+      severity: 'warning',
+      message: `The installer failed: ${failure}. No other node gets its turn before this one succeeds or loses the label that selects it.`,
+      nodes: [...turns.failed.keys()],
     },
     {
       reason: 'AgentFlaps',

@@ -14,7 +14,7 @@ import { useApiServer } from './api-server.ts';
 import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
-const cluster = useApiServer([]);
+const cluster = useApiServer(['install']);
 type Audited = { readonly verb: string; readonly objectRef?: { resource: string; subresource?: string } };
 
 /** Real writes and watches; decide.test.ts covers when a label is withdrawn, in virtual time. */
@@ -118,6 +118,26 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(out, /^✗ Guards {6}gvisor-ready-agent has no binding that denies: an agent could write/m);
     await release('rollback', 'gvisor-ready', '2', '--force-conflicts');
     await within([]);
+  });
+
+  it('lets one node after the other install, also with two replicas, until one fails', async () => {
+    const [run] = [await start(), await start()];
+    for (const name of names) await objects().addInstaller(name);
+    const begun = (...nodes: readonly string[]) =>
+      until(`turns of ${nodes}`, 20_000, async () => `${await objects().installing()}` === `${nodes}`);
+    const waiting = () =>
+      run.fleet.view.rollout?.waiting?.map(({ node, for: what }) => `${node} for ${what}`);
+    await begun('node-1');
+    await until('the others to wait', 10_000, () => `${waiting()}` === 'node-2 for node-1,node-3 for node-1');
+    await objects().endInstaller('node-1', 70);
+    await begun('node-1', 'node-2');
+    await objects().endInstaller('node-2', 'failed');
+    const failure = 'node-3 for node-2, where it failed: it does not boot';
+    await until('the failure to be seen', 10_000, () => `${waiting()}` === failure);
+    assert.ok(run.fleet.view.alarms.some(({ reason }) => reason === 'InstallationsStopped'));
+    const restarted = await start();
+    await until('its decision', 10_000, () => restarted.fleet.view.rollout?.waiting?.length === 1);
+    await begun('node-1', 'node-2');
   });
 
   it('withdraws nothing during an outage of the API server or right after it', async () => {

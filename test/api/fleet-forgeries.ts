@@ -168,6 +168,19 @@ const FORBIDDEN = refused('fleet', {
     remove('/api/v1/namespaces/gvisor-ready/pods/agent-node-1'),
     /cannot delete resource "pods"/,
   ],
+  'changing a pod of the installer, which is root on its node': [
+    {
+      method: 'PATCH',
+      patch: 'json-patch+json',
+      path: '/api/v1/namespaces/gvisor-ready/pods/agent-node-1',
+      body: [{ op: 'replace', path: '/spec/containers/0/image', value: 'other' }],
+    },
+    /cannot patch resource "pods"/,
+  ],
+  'scheduling a pod of another namespace': [
+    { method: 'POST', path: '/api/v1/namespaces/default/pods/x/binding', body: {} },
+    /cannot create resource "pods\/binding"/,
+  ],
   'reading pods of another namespace': [
     { method: 'GET', path: '/api/v1/namespaces/default/pods' },
     /cannot list resource "pods"/,

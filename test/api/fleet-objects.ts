@@ -1,4 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
+import { SCHEDULER } from '../../lib/fleet/turns.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
@@ -7,6 +8,7 @@ import { type ApiUser, certificateUser } from './api-user.ts';
 export const READY_KEY = `${DOMAIN}/ready`;
 /** The label of an additional handler. */
 export const KVM_KEY = `${DOMAIN}/ready-runsc-kvm`;
+const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const AT = '2026-11-25T00:00:00Z';
 
 export const conditionOf = (type: string, status: string, reason: string) => ({
@@ -51,7 +53,7 @@ export class FleetObjects {
       ],
     });
     const pod = daemonSetPod(name);
-    await this.#send({ method: 'POST', path: '/api/v1/namespaces/gvisor-ready/pods', body: pod });
+    await this.#send({ method: 'POST', path: PODS, body: pod });
     await this.setAgent(name, true);
   }
 
@@ -71,9 +73,61 @@ export class FleetObjects {
     await this.#send({
       method: 'PATCH',
       patch: 'strategic-merge-patch+json',
-      path: `/api/v1/namespaces/gvisor-ready/pods/agent-${node}/status`,
+      path: `${PODS}/agent-${node}/status`,
       body: runningStatus(ready),
     });
+  }
+
+  /** Creates the installer's pod for a node, as its DaemonSet does. */
+  async addInstaller(node: string): Promise<void> {
+    const { metadata, spec } = daemonSetPod(node);
+    const ownerReferences = metadata.ownerReferences.map((each) => ({
+      ...each,
+      name: 'gvisor-ready-install',
+    }));
+    const matchFields = [{ key: 'metadata.name', operator: 'In', values: [node] }];
+    const required = { nodeSelectorTerms: [{ matchFields }] };
+    const body = {
+      metadata: { name: `install-${node}`, ownerReferences },
+      spec: {
+        ...spec,
+        nodeName: undefined,
+        schedulerName: SCHEDULER,
+        affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } },
+      },
+    };
+    await this.#send({ method: 'POST', path: PODS, body });
+  }
+
+  /** Lets the installer's pod of a node end well, so many seconds ago, or badly. */
+  async endInstaller(node: string, outcome: number | 'failed'): Promise<void> {
+    const at = new Date(Date.now() - (outcome === 'failed' ? 0 : outcome * 1_000)).toISOString();
+    const terminated = { exitCode: 1, reason: 'Error', message: 'it does not boot' };
+    const failed = {
+      ...{ name: 'install', image: '', imageID: '', restartCount: 0, ready: false },
+      state: { terminated },
+    };
+    const status =
+      outcome === 'failed'
+        ? { initContainerStatuses: [failed] }
+        : {
+            conditions: ['Initialized', 'Ready'].map((type) => ({
+              type,
+              status: 'True',
+              lastTransitionTime: at,
+            })),
+          };
+    const patch = 'strategic-merge-patch+json';
+    await this.#send({ method: 'PATCH', patch, path: `${PODS}/install-${node}/status`, body: { status } });
+  }
+
+  /** The nodes to which installers are bound. */
+  async installing(): Promise<readonly string[]> {
+    const path = `${PODS}?fieldSelector=spec.schedulerName=${SCHEDULER}`;
+    const { items } = (await this.#send({ method: 'GET', path })) as {
+      items: { spec: { nodeName?: string } }[];
+    };
+    return items.flatMap(({ spec }) => spec.nodeName ?? []).sort();
   }
 
   /** Sets the DaemonSet's status to its newest generation with this number of agents. */

@@ -62,7 +62,9 @@ async function start(t: TestContext, taint = false) {
     refusals: [] as StubResponse[],
   };
   const watches = new Map<string, ServerResponse>();
-  api.onWatch = ({ pathname }, response) => watches.set(pathname, response);
+  const ofInstallers = ({ searchParams }: URL) =>
+    searchParams.get('fieldSelector')?.startsWith('spec.schedulerName');
+  api.onWatch = (url, response) => ofInstallers(url) || watches.set(url.pathname, response);
   let version = 7;
   const send = (path: string, object: { readonly metadata: object }, type = 'MODIFIED') => {
     const metadata = { ...object.metadata, resourceVersion: String(++version) };
@@ -85,9 +87,11 @@ async function start(t: TestContext, taint = false) {
   api.list('/api/v1/namespaces', [{ metadata: { name: 'eval' } }]);
   api.list(CLASSES, [{ metadata: { name: 'gvisor' } }]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
-  api.stubs.set(PODS, ({ searchParams }: URL) =>
-    searchParams.has('fieldSelector') ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents,
-  );
+  api.stubs.set(PODS, (url: URL) => {
+    if (ofInstallers(url)) return { items: [], metadata: { resourceVersion: '1' } };
+    const isLive = url.searchParams.has('fieldSelector');
+    return isLive ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents;
+  });
   api.stubs.set(`${NODES}/node-1`, async () => {
     live.readsMs.push(time.nowMs);
     await live.meanwhile();

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import {
-  cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -11,8 +9,6 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { takeBack } from '../../installer/change.ts';
@@ -20,7 +16,6 @@ import { isDown, runOnHost } from '../../installer/containerd.ts';
 import { remove, rollback, stageOnly } from '../../installer/install.ts';
 import { readJournals } from '../../installer/journal.ts';
 import { type Node, patiently } from '../../installer/node.ts';
-import { GENERATIONS } from '../../installer/release.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
 import { HANGS, refuses } from '../lib/node/proof/containerd-scripts.ts';
 import { CAT, CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
@@ -139,41 +134,6 @@ describe('what an interrupted run has left', () => {
       if (isEdited) assert.match(said, /^write: .* is not the one that was written there:.*\+.*x\.toml/s);
       else assert.deepEqual([said, on.read(LOADED), on.read(CONFIG)], ['nothing was refused', text, text]);
       assert.deepEqual([on.restarts(), pending === undefined], [3, !isEdited]);
-    });
-
-  for (const [what, run] of [
-    ['an upgrade', (on: Scene, node: Partial<Node>) => on.install('release-2', {}, node)],
-    ['a removal', (on: Scene, node: Partial<Node>) => remove({ ...on.node, ...node }, KEEP)],
-  ] as const)
-    it(`after any line of ${what} ends proven or as it was before`, async (t) => {
-      const on = await scene(t);
-      await on.install('release-2');
-      await on.install();
-      const [generations, kept] = [join(on.root, GENERATIONS), mkdtempSync(join(tmpdir(), 'kept-'))];
-      t.after(() => rmSync(kept, { recursive: true }));
-      const states: { readonly line: string; readonly files: readonly (readonly [string, string])[] }[] = [];
-      const report: Node['report'] = ({ step, text }) => {
-        if (existsSync(generations))
-          cpSync(generations, join(kept, String(states.length)), { recursive: true });
-        states.push({
-          line: `${step} ${text}`,
-          files: [CONFIG, LOADED].map((path) => [path, on.read(path)]),
-        });
-      };
-      await run(on, { report });
-      assert.ok(states.length > 3);
-      for (const [at, { line, files }] of states.entries()) {
-        rmSync(generations, { recursive: true, force: true });
-        if (existsSync(join(kept, String(at))))
-          cpSync(join(kept, String(at)), generations, { recursive: true });
-        for (const [path, text] of [...files, ['/run/restarts', '']] as const) on.write(path, text);
-        await on.install('release-1', { retryNow: true });
-        const { installed, pending } = (await on.journal()) ?? {};
-        const text = `${ORIGINAL}${installed?.written.text}`;
-        assert.deepEqual([on.read(CONFIG), on.read(LOADED), pending], [text, text, undefined], line);
-        await remove(on.node, KEEP);
-        assert.deepEqual([on.read(CONFIG), on.state().files], [ORIGINAL, undefined], line);
-      }
     });
 
   it('is left alone if the journal names a file that is none of containerd', async (t) => {

@@ -295,6 +295,9 @@ describe('status', () => {
     );
     setReport(api, 'node-2', agentStatus('node-2', {}, { installation: done }));
     assert.match((await run('status')).out, /^✓ Installer +release-20250203\.0 on 2$/m);
+    const waiting = [{ node: 'node-3', since: '2026-11-25T12:00:00Z', for: 'node-2' }];
+    api.stubs.set(FLEET_VIEW, { breaker: [], paused: [], alarms: [], rollout: { waiting } });
+    assert.match((await run('status')).out, /^! Installer .*node-3 waits since 2026-11-25 12:00:00 UTC for/m);
   });
 
   it('names the nodes where sandboxes hang, where containerd must not restart, and where neither is known', async (t) => {

@@ -28,6 +28,15 @@ describe('rolloutOf', () => {
     });
   });
 
+  it('says who waits for a turn, also before the first installation', () => {
+    const waiting = ['f', 'g'].map((node) => ({ node, since: '2026-11-25T12:00:00Z', for: 'e' }));
+    const rollout = rolloutOf([], waiting);
+    assert.deepEqual(
+      [rollout?.waiting, rollout?.text],
+      [waiting, 'f and 1 more wait since 2026-11-25 12:00:00 UTC for e'],
+    );
+  });
+
   it('names three of many nodes', () => {
     const { text } = rolloutOf(Array.from({ length: 9 }, (_, at) => [`n${at}`, interrupted])) ?? {};
     assert.equal(text, 'interrupted on n0, n1, n2 and 6 more');

@@ -35,6 +35,7 @@ export const EMPTY_FLEET: FleetState = {
   paused: [],
   rolling: false,
   damped: [],
+  turns: { begin: [], waiting: [], failed: new Map() },
   failedWrites: new Map(),
 };
 

@@ -216,6 +216,10 @@ describe('viewFleet', () => {
     ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0 } }) }],
     ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
+    [
+      'warning InstallationsStopped b',
+      { turns: { begin: [], waiting: [], failed: new Map([['b', 'it does not boot']]) } },
+    ],
     ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
     ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
     [

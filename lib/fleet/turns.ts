@@ -1,0 +1,188 @@
+import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import { sanitizeLine } from '../base/sanitize.ts';
+import { formatUtc } from '../base/utc.ts';
+import { type FleetNode, firstOf, isFailing, isOfDaemonSet, truncate } from './objects.ts';
+
+/** The scheduler that the installer's DaemonSet names: the fleet controller, which binds its pods in turn. */
+export const SCHEDULER = 'gvisor-ready-fleet';
+
+/** The pace of a DaemonSet. */
+export type Pace = {
+  readonly name: string;
+  /** How many nodes may have their turn at once. */
+  readonly nodes: number;
+  /** How long a turn goes on after the installation. */
+  readonly settleMs: number;
+};
+
+/** Picks the pace of a DaemonSet, which is that of its rolling update. */
+export function paceOf({ metadata, spec, status }: V1DaemonSet): Pace {
+  const wanted = String(spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1);
+  const share = Number.parseInt(wanted, 10) / (wanted.endsWith('%') ? 100 : 1);
+  const nodes = wanted.endsWith('%') ? Math.ceil(share * (status?.desiredNumberScheduled ?? 0)) : share;
+  return {
+    name: metadata?.name ?? '',
+    nodes: Math.max(1, nodes),
+    settleMs: (spec?.minReadySeconds ?? 0) * 1_000,
+  };
+}
+
+/** A pod of the installer, as far as its turn depends on it. Times are of the wall clock, milliseconds. */
+export type InstallerPod = {
+  readonly name: string;
+  readonly uid: string;
+  readonly daemonSet: string;
+  /** The node that it was made for. */
+  readonly node: string;
+  /** Whether its turn has begun: the scheduler has bound it to the node. */
+  readonly bound: boolean;
+  readonly ending: boolean;
+  /** Whether it takes nothing away. */
+  readonly installs: boolean;
+  readonly createdAtMs: number;
+  /** When all its installations were done; absent if they are not. */
+  readonly doneAtMs?: number;
+  /** Since when it is not Ready; absent if it is. */
+  readonly unreadySinceMs?: number;
+  /** Why the kubelet could not make an installation begin or end. */
+  readonly problem?: string;
+};
+
+/** Longest problem, of a node that may be compromised. */
+const MAX_PROBLEM = 300;
+/** What a container waits for that nothing is wrong with. */
+const BEGINNING: readonly string[] = ['PodInitializing', 'ContainerCreating'];
+
+/** Picks the cached fields of a pod; undefined if no DaemonSet made it. */
+export function installerPodOf({ metadata, spec, status }: V1Pod): InstallerPod | undefined {
+  if (!isOfDaemonSet(metadata)) return undefined;
+  const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
+  const sinceOf = (wanted: string) => Date.parse(String(condition(wanted)?.lastTransitionTime));
+  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  const [target] = terms?.nodeSelectorTerms.flatMap(({ matchFields = [] }) => matchFields) ?? [];
+  const isDone = condition('Initialized')?.status === 'True';
+  const problem = isDone && status?.phase !== 'Failed' ? '' : problemOf(status);
+  return {
+    name: metadata?.name ?? '',
+    uid: metadata?.uid ?? '',
+    daemonSet: metadata?.ownerReferences?.find(({ controller }) => controller)?.name ?? '',
+    node: spec?.nodeName ?? target?.values?.[0] ?? '',
+    bound: Boolean(spec?.nodeName),
+    ending: metadata?.deletionTimestamp !== undefined,
+    installs: spec?.initContainers?.some(({ args = [] }) => args.includes('install')) ?? false,
+    createdAtMs: Date.parse(String(metadata?.creationTimestamp)),
+    ...(isDone && { doneAtMs: sinceOf('Initialized') }),
+    ...(condition('Ready')?.status !== 'True' && { unreadySinceMs: sinceOf('Ready') }),
+    ...(problem !== '' && { problem }),
+  };
+}
+
+function problemOf(status: V1Pod['status']): string {
+  const texts = (status?.initContainerStatuses ?? []).map(({ state, lastState }) => {
+    const ended = [state?.terminated, lastState?.terminated].find((each) => (each?.exitCode ?? 0) !== 0);
+    if (state?.terminated?.exitCode === 0) return '';
+    if (ended !== undefined) return lastLine(ended.message) || `exit code ${ended.exitCode}`;
+    const { reason = '', message = '' } = state?.waiting ?? {};
+    return reason === '' || BEGINNING.includes(reason) ? '' : `${reason}: ${message}`;
+  });
+  if (status?.phase === 'Failed') texts.push(`${status.reason}: ${status.message}`);
+  return sanitizeLine(truncate(texts.find((text) => text !== '') ?? '', MAX_PROBLEM));
+}
+
+function lastLine(text = ''): string {
+  return text.trim().split('\n').at(-1) ?? '';
+}
+
+/** A node that waits for its turn. */
+export type Waiting = {
+  readonly node: string;
+  /** ISO 8601. */
+  readonly since: string;
+  /** For what it waits, in words. */
+  readonly for: string;
+};
+
+/** Whose turn it is. */
+export type Turns = {
+  /** The pods whose turn begins now. */
+  readonly begin: readonly InstallerPod[];
+  readonly waiting: readonly Waiting[];
+  /** Why a node's turn has ended badly, by its name. While there is one, no turn begins. */
+  readonly failed: ReadonlyMap<string, string>;
+};
+
+/** What {@link turnsOf} judges, besides the pods. `nowMs` is of the wall clock. */
+export type TurnInputs = {
+  readonly paces: readonly Pace[];
+  readonly nodes: readonly FleetNode[];
+  readonly nowMs: number;
+};
+
+/**
+ * Decides whose turn it is by the objects alone, so that a controller that starts again, or a second one, decides the same: at
+ * most as many nodes at once as a DaemonSet may have unavailable, the longest waiting first, and none after a failure.
+ */
+export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: TurnInputs): Turns {
+  const nodeOf = new Map(nodes.map((node) => [node.name, node]));
+  const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
+  /** Nodes whose turn goes on. */
+  const busy: string[] = [];
+  const failed = new Map<string, string>();
+  for (const pod of pods) {
+    const settleMs = paceFor.get(pod.daemonSet)?.settleMs ?? 0;
+    const state = turnOf(pod, { node: nodeOf.get(pod.node), settleMs, nowMs });
+    if (state === 'goes on') busy.push(pod.node);
+    else if (state !== 'none') failed.set(pod.node, state.failure);
+  }
+  const queue = pods
+    .filter(({ bound, ending }) => !bound && !ending)
+    .sort((a, b) => a.createdAtMs - b.createdAtMs || (a.node < b.node ? -1 : 1));
+  const begin: InstallerPod[] = [];
+  const waiting: Waiting[] = [];
+  for (const pod of queue) {
+    const reason = waitsFor(pod);
+    if (reason === undefined) {
+      begin.push(pod);
+      busy.push(pod.node);
+    } else waiting.push({ node: pod.node, since: new Date(pod.createdAtMs).toISOString(), for: reason });
+  }
+  return { begin, waiting, failed };
+
+  function waitsFor({ node, daemonSet }: InstallerPod): string | undefined {
+    const [first] = failed;
+    if (first !== undefined) return `${first[0]}, where it failed: ${first[1]}`;
+    if (nodeOf.get(node)?.ready !== true) return 'its Node to be Ready';
+    if (busy.length < (paceFor.get(daemonSet)?.nodes ?? 0)) return undefined;
+    return firstOf(busy) || 'its DaemonSet';
+  }
+}
+
+/** Where a pod's turn stands; "none" before it begins, and once it has ended well. */
+function turnOf(
+  pod: InstallerPod,
+  { node, settleMs, nowMs }: { node: FleetNode | undefined; settleMs: number; nowMs: number },
+): 'none' | 'goes on' | { readonly failure: string } {
+  if (!pod.bound) return 'none';
+  // What it has begun it ends before it goes.
+  if (pod.ending) return pod.doneAtMs === undefined ? 'goes on' : 'none';
+  if (pod.problem !== undefined) return { failure: pod.problem };
+  if (pod.doneAtMs === undefined) return 'goes on';
+  const endsMs = pod.doneAtMs + settleMs;
+  if (nowMs < endsMs) return 'goes on';
+  // What goes wrong later is not the installation's.
+  if (pod.unreadySinceMs !== undefined && pod.unreadySinceMs <= endsMs)
+    return { failure: 'its pod is not Ready since the installation' };
+  const { reason = '', since = '' } = node?.verdict ?? {};
+  return pod.installs && node !== undefined && isFailing(node) && Date.parse(since) <= endsMs
+    ? { failure: `its agent says ${reason}` }
+    : 'none';
+}
+
+/** Nodes that wait for the same, in a line; "" if none does. */
+export function describeWaiting(waiting: readonly Waiting[]): string {
+  const [first] = waiting;
+  if (first === undefined) return '';
+  const others = waiting.length === 1 ? '' : ` and ${waiting.length - 1} more`;
+  const verb = waiting.length === 1 ? 'waits' : 'wait';
+  return `${first.node}${others} ${verb} since ${formatUtc(first.since)} for ${first.for}`;
+}

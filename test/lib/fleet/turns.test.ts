@@ -1,0 +1,177 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { V1Pod } from '@kubernetes/client-node';
+import type { FleetNode } from '../../../lib/fleet/objects.ts';
+import { describeWaiting, installerPodOf, type Pace, paceOf, turnsOf } from '../../../lib/fleet/turns.ts';
+import { simulatedNode } from './simulated-fleet.ts';
+
+const NOW_MS = Date.parse('2026-11-25T12:00:00Z');
+/** A time so many seconds ago. */
+const ago = (seconds: number) => new Date(NOW_MS - seconds * 1_000).toISOString();
+const PACE: Pace = { name: 'install', nodes: 1, settleMs: 65_000 };
+const NAMES = ['a', 'b', 'c', 'd'];
+const DONE = { state: { terminated: { exitCode: 0 } } };
+const FAILED = { exitCode: 1, message: '✓ stage\n✗ pre-prove: it does not boot\u001b[2J\n' };
+
+/** A pod as a DaemonSet makes it for a node: `at` is when its turn began, `done` when it was installed, `unready` when it was lost, in seconds ago. */
+function podOn(
+  node: string,
+  { at, done, init = {}, unready, word = 'install', phase, ending }: Record<string, unknown> = {},
+): V1Pod {
+  const nodeSelectorTerms = [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: [node] }] }];
+  const affinity = {
+    nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } },
+  };
+  const condition = (type: string, since: unknown) => ({
+    type,
+    status: since === undefined ? 'False' : 'True',
+    lastTransitionTime: ago(Number(since ?? unready ?? at ?? 0)),
+  });
+  return {
+    metadata: {
+      name: `install-${node}`,
+      creationTimestamp: ago(600),
+      ownerReferences: [{ kind: 'DaemonSet', name: PACE.name, controller: true }],
+      ...(ending !== undefined && { deletionTimestamp: ago(1) }),
+    },
+    spec: {
+      affinity,
+      ...(at !== undefined && { nodeName: node }),
+      initContainers: [{ name: 'install', args: ['--root', '/host', word] }],
+    },
+    status: {
+      phase,
+      conditions: [
+        condition('Initialized', done),
+        condition('Ready', unready === undefined ? done : undefined),
+      ],
+      initContainerStatuses: [done === undefined ? init : DONE],
+    },
+  } as unknown as V1Pod;
+}
+
+function decide(
+  pods: readonly V1Pod[],
+  changes: Readonly<Record<string, Partial<FleetNode>>> = {},
+  nodes = 1,
+) {
+  const turns = turnsOf(
+    pods.flatMap((pod) => installerPodOf(pod) ?? []),
+    {
+      paces: [{ ...PACE, nodes }],
+      nodes: NAMES.map((name) => simulatedNode(name, changes[name])),
+      nowMs: NOW_MS,
+    },
+  );
+  return { ...turns, begin: turns.begin.map(({ node }) => node) };
+}
+
+const broken = (since: number) => ({
+  verdict: { status: 'False', reason: 'LimitsNotEnforced', message: '', since: ago(since) },
+});
+
+describe('turnsOf', () => {
+  const waits = podOn('b');
+  const cases: readonly (readonly [
+    what: string,
+    pod: V1Pod,
+    follows: true | RegExp,
+    node?: Partial<FleetNode>,
+  ])[] = [
+    ['has just begun', podOn('a', { at: 5 }), /^a$/],
+    ['installs', podOn('a', { at: 5, init: { state: { running: {} } } }), /^a$/],
+    [
+      'is new on its node',
+      podOn('a', { at: 5, init: { state: { waiting: { reason: 'PodInitializing' } } } }),
+      /^a$/,
+    ],
+    ['never reports', podOn('a', { at: 90_000 }), /^a$/],
+    ['has installed a minute ago', podOn('a', { at: 90, done: 60 }), /^a$/],
+    ['has installed long ago', podOn('a', { at: 90, done: 70 }), true],
+    [
+      'failed',
+      podOn('a', { at: 5, init: { state: { terminated: FAILED } } }),
+      /^a, .*: ✗ pre-prove: it does not boot/,
+    ],
+    [
+      'tries again',
+      podOn('a', { at: 5, init: { state: { running: {} }, lastState: { terminated: FAILED } } }),
+      /failed/,
+    ],
+    [
+      'was killed',
+      podOn('a', { at: 5, init: { lastState: { terminated: { exitCode: 137 } } } }),
+      /exit code 137/,
+    ],
+    [
+      'succeeded in a second try',
+      podOn('a', { at: 90, done: 70, init: { lastState: { terminated: FAILED } } }),
+      true,
+    ],
+    [
+      'has no image',
+      podOn('a', { at: 5, init: { state: { waiting: { reason: 'ErrImagePull' } } } }),
+      /ErrImagePull/,
+    ],
+    ['was refused by the kubelet', podOn('a', { at: 5, phase: 'Failed' }), /failed/],
+    ['was lost right after it', podOn('a', { at: 90, done: 70, unready: 70 }), /not Ready/],
+    ['broke gVisor', podOn('a', { at: 90, done: 70 }), /its agent says LimitsNotEnforced/, broken(6)],
+    ['did not repair gVisor', podOn('a', { at: 90, done: 70 }), /its agent says/, broken(6_000)],
+    ['was there when gVisor broke later', podOn('a', { at: 90, done: 70 }), true, broken(4)],
+    ['removed gVisor', podOn('a', { at: 90, done: 70, word: 'remove' }), true, broken(6)],
+    ['has no agent', podOn('a', { at: 90, done: 70 }), true, { verdict: undefined as never }],
+    ['is lost with a node that worked', podOn('a', { at: 90, done: 80, unready: 5 }), true],
+    ['ends while it installs', podOn('a', { at: 5, ending: true }), /^a$/],
+    ['ends when all is done', podOn('a', { at: 90, done: 60, ending: true }), true],
+  ];
+  for (const [what, pod, follows, node = {}] of cases)
+    it(`${follows === true ? 'lets the next node begin' : 'lets no node begin'} if one ${what}`, () => {
+      const { begin, waiting, failed } = decide([waits, pod], { a: node });
+      assert.deepEqual(begin, follows === true ? ['b'] : []);
+      assert.equal(waiting.length, 1 - begin.length);
+      if (follows !== true) assert.match(waiting[0]?.for ?? '', follows);
+      assert.equal(failed.has('a'), follows !== true && follows.source !== '^a$');
+    });
+
+  it('lets as many begin as the DaemonSet allows, the longest waiting first, and says for whom the rest waits', () => {
+    const pods = [podOn('d'), podOn('c'), podOn('b'), podOn('a', { at: 5 })];
+    const { begin, waiting } = decide(pods, {}, 3);
+    assert.deepEqual(begin, ['b', 'c']);
+    assert.deepEqual(waiting, [{ node: 'd', since: ago(600), for: 'a, b, c' }]);
+    assert.equal(describeWaiting(waiting), 'd waits since 2026-11-25 11:50:00 UTC for a, b, c');
+  });
+
+  it('names some of many nodes', () => {
+    const names = Array.from({ length: 50 }, (_, index) => podOn(`n${index}`, { at: 5 }));
+    assert.equal(decide([podOn('a'), ...names], {}, 9).waiting[0]?.for, 'n0, n1, n2 and 47 more');
+  });
+
+  it('passes over a node that is not Ready, and one whose Node or DaemonSet is not known', () => {
+    const [stranger, unpaced] = [podOn('x'), podOn('c')];
+    unpaced.metadata = {
+      ...unpaced.metadata,
+      ownerReferences: [{ kind: 'DaemonSet', controller: true } as never],
+    };
+    const { begin, waiting } = decide([stranger, podOn('a'), podOn('b'), unpaced], { a: { ready: false } });
+    assert.deepEqual(begin, ['b']);
+    assert.deepEqual(
+      waiting.map(({ node, for: what }) => `${node}: ${what}`),
+      ['a: its Node to be Ready', 'c: b', 'x: its Node to be Ready'],
+    );
+  });
+
+  it('schedules no pod that no DaemonSet made', () => {
+    const { metadata, ...pod } = podOn('a');
+    assert.equal(installerPodOf({ ...pod, metadata: { ...metadata, ownerReferences: [] } }), undefined);
+  });
+});
+
+it('takes the pace from the rolling update of the DaemonSet', () => {
+  const pace = (maxUnavailable: unknown, desiredNumberScheduled = 30) =>
+    paceOf({
+      spec: { updateStrategy: { rollingUpdate: { maxUnavailable } } },
+      status: { desiredNumberScheduled },
+    } as never).nodes;
+  assert.deepEqual([pace(3), pace('10%'), pace('1%'), pace('10%', 0), pace(0)], [3, 3, 1, 1, 1]);
+  assert.equal(paceOf({}).nodes, 1);
+});
