@@ -99,12 +99,17 @@ export class Api {
   }
 
   /** Like {@link getText}, from a port of a pod over a port-forward; a refusal of that is a response as well. */
-  async getFromPod(pod: string, port: number, path: string, maxMs: number): Promise<TextResponse> {
+  async getFromPod(
+    pod: string,
+    port: number,
+    path: string,
+    { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes?: number },
+  ): Promise<TextResponse> {
     const timeoutMs = Math.min(maxMs, this.#timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
     const url = this.#portUrl(pod, port);
     const options = { ...(await this.#options()), signal: AbortSignal.any([this.#stopped, timeout]) };
-    const { code, body } = await getForwarded(url, path, options).catch((error: unknown) => {
+    const { code, body } = await getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
       if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
       throw error;
     });

@@ -1,11 +1,12 @@
 import timers from 'node:timers/promises';
 import type { V1Node } from '@kubernetes/client-node';
+import { GROUPS } from '../../lib/fleet/view.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { readLabelOutdated } from '../fleet-controller.ts';
+import { readView } from '../fleet-controller.ts';
 import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
 import {
   ageOf,
@@ -143,11 +144,13 @@ export async function nodes(
   { output: format, headers, selector }: NodesFlags,
 ): Promise<number> {
   const { output, now } = context;
-  const [{ rows, agentsHidden }, outdated] = await Promise.all([
+  const [{ rows, agentsHidden }, view] = await Promise.all([
     listRows(context, selector),
-    readLabelOutdated(context.api),
+    readView(context.api).catch(() => undefined),
   ]);
-  if (outdated !== undefined) printMessage(output, `LabelOutdated: ${outdated}`);
+  const { alarms = [] } = typeof view === 'object' ? view : {};
+  for (const { reason, message } of alarms)
+    if (reason === GROUPS.refuted) printMessage(output, `${reason}: ${message}`);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {

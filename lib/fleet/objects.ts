@@ -31,6 +31,8 @@ export type FleetNode = {
   /** The kubelet's condition Ready. */
   readonly ready: boolean;
   readonly cordoned: boolean;
+  /** The version of the agent that proved the node; the annotation adds a digest of its settings. */
+  readonly provenBy: string;
   /** The ID of the present boot, or "" where the kubelet reports none. */
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
@@ -62,7 +64,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
   const expected = isExpected({ labels, annotations });
-  const bootIn = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
+  const annotation = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
   return {
     name,
     uid,
@@ -72,13 +74,14 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
     ...(expected === undefined ? {} : { expected }),
     ready: find('Ready')?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
+    provenBy: annotation(OWN_KEYS.annotations.provenBy).split('+')[0] ?? '',
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
-    provenBoot: bootIn(OWN_KEYS.annotations.provenBoot),
-    failedBoot: bootIn(OWN_KEYS.annotations.failedBoot),
+    provenBoot: annotation(OWN_KEYS.annotations.provenBoot),
+    failedBoot: annotation(OWN_KEYS.annotations.failedBoot),
     handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
       handler,
       label,
-      provenBoot: bootIn(handlerKey('provenBoot', handler)),
+      provenBoot: annotation(handlerKey('provenBoot', handler)),
     })),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
