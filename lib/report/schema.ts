@@ -33,11 +33,11 @@ export const list =
   (value) =>
     Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
 export const object =
-  <T>(guards: Guards<T>): Guard =>
+  <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)): Guard =>
   (value) =>
     typeof value === 'object' &&
     value !== null &&
-    Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
+    entries.every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
 export const recordOf =
   (guard: Guard, maxLength?: number): Guard =>
   (value) =>
