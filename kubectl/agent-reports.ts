@@ -26,7 +26,6 @@ export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): reado
   return splitHandlers(value);
 }
 
-/** A pod of an agent. */
 export type AgentSummary = Readonly<ReturnType<typeof summarizeAgent>>;
 
 /** The tag of an image, or the whole image where it has none. */

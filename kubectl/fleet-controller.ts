@@ -7,20 +7,16 @@ import { podCounts } from '../lib/node/pods/pod.ts';
 import { listAgents, podsPath, reportReader, reportsNeed, versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
-/** Name of the controller's Deployment. */
 export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
-/** Label selector of the controller's pods. */
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
-/** The controller's port, inside its pod. */
 export const FLEET_PORT = 9478;
 
 const TIMEOUT_MS = 10_000;
 /** A view of 5,000 nodes has some 4 MB, twice that if all of them are broken. */
 const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
-/** The path of the controller's Deployment. */
 export function fleetPath({ installedIn }: Api): string {
   return `/apis/apps/v1/namespaces/${installedIn}/deployments/${FLEET_DEPLOYMENT}`;
 }

@@ -46,7 +46,6 @@ function partOf(
   };
 }
 
-/** A fault where a condition holds. */
 function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
   return holds ? [fault] : [];
 }
@@ -186,7 +185,6 @@ export function handlerTone(reason: string, wasProven: boolean): Tone {
   return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
 }
 
-/** A line for each additional handler. */
 function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs: number): FleetPart[] {
   const [, ...configured] = handlersOf(daemonSet === 'absent' ? undefined : daemonSet);
   const labelled = rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler));
@@ -252,7 +250,6 @@ function aboutPods(fleet: JudgedFleet, requirements: Requirements | undefined): 
 
 const ABSENT = { desired: 0, ready: 0, version: '' };
 
-/** The fleet controller: its Deployment, and whether it responds. */
 function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view: View): FleetPart {
   const part = ['fleetController', 'Fleet'] as const;
   if (found === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');

@@ -18,12 +18,10 @@ import {
   serialize,
 } from '../output.ts';
 
-/** The flags of `nodes`. */
 export type NodesFlags = {
   readonly output?: Format;
   readonly headers: boolean;
   readonly watch?: boolean;
-  /** A label selector. */
   readonly selector?: string;
 };
 
@@ -48,7 +46,6 @@ function queryFor(selector: string | undefined): Readonly<Record<string, string>
   return selector === undefined ? {} : { labelSelector: selector };
 }
 
-/** The agents of some nodes. */
 export function agentsOf(rows: readonly NodeRow[]): readonly AgentSummary[] {
   return rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent]));
 }
@@ -131,7 +128,6 @@ export function nodeJson(row: NodeRow) {
   };
 }
 
-/** The agent of a node in -o json. */
 export function agentJson(row: NodeRow) {
   const { agent } = row;
   if (agent === undefined || agent === '?') return null;

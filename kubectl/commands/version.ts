@@ -14,7 +14,6 @@ import {
   tally,
 } from '../output.ts';
 
-/** The flags of `version`. */
 export type VersionFlags = { readonly output?: Format; readonly client?: boolean };
 
 /** `version`: those of this plugin, the agents, the fleet controller and the API server. */

@@ -38,7 +38,6 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   return {
     pod,
     spec,
-    /** Namespace and name. */
     id: `${namespace}/${name}`,
     /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? ('?' as const)),
@@ -326,7 +325,6 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   });
 }
 
-/** A label without its domain. */
 function shortLabel(label: string): string {
   return label.split('/')[1] ?? label;
 }

@@ -125,7 +125,6 @@ async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails
   return { node, agent, result, unready: because };
 }
 
-/** What is known about a node. */
 type NodeDetails = {
   readonly node: NodeSummary;
   readonly agent: NodeRow['agent'];

@@ -39,7 +39,6 @@ export type FleetNode = {
   readonly provenBoot: string;
   /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
   readonly failedBoot: string;
-  /** Labels of additional handlers. */
   readonly handlers: readonly HandlerLabel[];
   /** Whether the taint `not-ready` is present. */
   readonly tainted: boolean;
@@ -104,7 +103,6 @@ function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1
 /** A label `ready` of the main handler, whose name is then absent, or of an additional one. */
 type ReadyLabel = Pick<HandlerLabel, 'label' | 'provenBoot'> & { readonly handler?: string };
 
-/** Whether any handler is labelled. */
 export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handlers'>): boolean {
   return label === 'true' || handlers.some((each) => each.label === 'true');
 }
@@ -154,14 +152,12 @@ export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolea
   return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
 }
 
-/** The cached fields of an agent's pod. */
 export type AgentPod = {
   readonly name: string;
   /** The node that it is bound to, or "". */
   readonly node: string;
   /** Ready and not terminating. */
   readonly ready: boolean;
-  /** Its revision of the DaemonSet. */
   readonly revision: string;
   /** The tag of its image, or the whole image where it has none. */
   readonly version: string;

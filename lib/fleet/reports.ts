@@ -124,7 +124,6 @@ export class AgentReports {
     this.#now = now;
   }
 
-  /** The latest status of the agent on a node. */
   get(node: string): AgentStatus | undefined {
     return this.#statuses.get(node);
   }

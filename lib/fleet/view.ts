@@ -292,7 +292,6 @@ function reportAge(
   return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
 
-/** What is counted over nodes. */
 function countsOf(
   rows: readonly Row[],
 ): Pick<FleetView, 'expected' | 'others' | 'handlers' | 'counts' | 'oldestProof' | 'releases'> {

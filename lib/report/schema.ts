@@ -12,7 +12,6 @@ import type { Condition, NodeWrites } from './node-object.ts';
 import type { HandlerReport, Status, Transition } from './report.ts';
 import type { Verdict } from './verdict.ts';
 
-/** Whether a value has a shape. */
 type Guard = (value: unknown) => boolean;
 /** A guard for each field of a type, so that the compiler asks for one where a field is added. */
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
