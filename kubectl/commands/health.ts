@@ -131,9 +131,14 @@ function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
 
 /** Groups nodes by reason, the most frequent first. */
 function groupsOf(rows: readonly Row[], reasonOf: (row: Row) => string): NodeGroup[] {
-  const groups = Map.groupBy(rows, reasonOf);
+  const groups = new Map<string, string[]>(); // Node.js 20 has no Map.groupBy()
+  for (const row of rows) {
+    const names = groups.get(reasonOf(row)) ?? [];
+    names.push(row.name);
+    groups.set(reasonOf(row), names);
+  }
   return [...groups]
-    .map(([reason, some]) => ({ reason, nodes: namesOf(some) }))
+    .map(([reason, nodes]) => ({ reason, nodes }))
     .sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
@@ -195,7 +200,7 @@ function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs
     const others = expected.filter((row) => on(row)?.state !== 'proven');
     const groupsFor = (some: readonly Row[]) =>
       groupsOf(some, reasonOf).map((group) => {
-        const members = some.filter(({ name }) => group.nodes.includes(name));
+        const members = some.filter((row) => reasonOf(row) === group.reason);
         return { ...group, since: members.flatMap((row) => on(row)?.since || []).sort()[0] ?? null };
       });
     const faultFor = (tone: Tone, code: string) => {
