@@ -32,7 +32,6 @@ export type Node = {
   readonly client: CriClient;
   /** Read once for checks and sandboxes. */
   readonly programs: RunscPrograms;
-  /** Marks the handler's probes. */
   readonly mark: string;
   /** What the probes of all handlers share. */
   readonly probes: { readonly host: Host; readonly turns: Turns; readonly marks: readonly string[] };

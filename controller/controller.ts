@@ -101,7 +101,6 @@ export class FleetController {
 
   readonly #wallMs = (): number => this.#time.clock().wallMs;
 
-  /** Whether the loop makes progress. */
   get live(): boolean {
     return this.#nowMs - this.#decidedMs < STALLED_MS;
   }

@@ -47,7 +47,6 @@ const COUNTERS = {
   ],
 } as const;
 
-/** The controller's metrics. */
 export class FleetMetrics {
   readonly #registry = new Registry();
   readonly #gauges = createGauges(this.#registry, GAUGES);

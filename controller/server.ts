@@ -9,7 +9,6 @@ import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../li
 import { isStatus } from '../lib/report/schema.ts';
 import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
 
-/** Whether a Node's labels match. */
 export type Selector = (labels: Readonly<Record<string, string>>) => boolean;
 
 /** Each term is compared with the labels of every Node. */
@@ -50,7 +49,6 @@ export type FleetSources = {
 const HTML = 'text/html; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
 const KNOWN_PATHS = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
-/** Paths for scrapers and the kubelet. */
 const PUBLIC_PATHS = ['/metrics', '/livez', '/readyz'];
 const FORBIDDEN =
   'the page is shown only over kubectl port-forward to a pod of the fleet controller, port 9478, or to a proxy in the same pod: see docs/fleet.md\n';

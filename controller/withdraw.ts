@@ -25,11 +25,9 @@ type WriteOptions = {
 };
 
 export type WithdrawOptions = WriteOptions & {
-  /** The agents' namespace. */
   readonly namespace: string;
   /** How long no agent was Ready, at least. */
   readonly timeoutMs: number;
-  /** Minimum age of a Node. */
   readonly nodeAgeMs: number;
   /** Whether the agent at an address still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;

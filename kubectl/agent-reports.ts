@@ -3,20 +3,13 @@ import { pooledMap } from '../lib/base/async.ts';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
 import { isOfDaemonSet } from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
-import type { Evidence } from '../lib/node/checks/finding.ts';
 import { splitHandlers } from '../lib/node/handler-name.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';
-import { absentOr, INSTALLATION, list, number, object, SANDBOXES, text } from '../lib/report/schema.ts';
+import { isStatus } from '../lib/report/schema.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
-
-/** More than there are checks; a compromised node may report any number. */
-const MAX_FINDINGS = 64;
-
-/** An agent proves at most eight. */
-const MAX_HANDLERS = 16;
 
 /** The path of the pods in the namespace of gvisor-ready. */
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
@@ -33,7 +26,6 @@ export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): reado
   return splitHandlers(value);
 }
 
-/** A pod of an agent. */
 export type AgentSummary = Readonly<ReturnType<typeof summarizeAgent>>;
 
 /** The tag of an image, or the whole image where it has none. */
@@ -124,11 +116,16 @@ const ROUTES = {
 } as const;
 type Route = keyof typeof ROUTES;
 
+/** What a user lacks who may not read reports. */
+export function reportsNeed({ installedIn }: Api, route: Route = 'portforward'): string {
+  return `you may not read the agents' reports: that needs ${ROUTES[route]} in the namespace ${installedIn}`;
+}
+
 function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
   const pod = `${podsPath(api)}/${name}`;
   return route === 'proxy'
     ? api.getText(`${pod}:${port}/proxy${path}`, TIMEOUT_MS)
-    : api.getFromPod(pod, port, path, TIMEOUT_MS);
+    : api.getFromPod(pod, port, path, { maxMs: TIMEOUT_MS });
 }
 
 /** Reads an agent's report, which includes the pods of its node over a port-forward only. */
@@ -140,8 +137,8 @@ export async function readReport(
   try {
     const { code, text } = await request(api, agent, '/report', route);
     if (code === 200) return parseReport(sanitizeValues(JSON.parse(text)), agent);
-    const permission = `${ROUTES[route]} in the namespace ${api.installedIn}`;
-    return failureOf(code, sanitizeLine(text).trim(), permission);
+    if (code === 403) return { forbidden: true, problem: reportsNeed(api, route) };
+    return failureOf(code, sanitizeLine(text).trim());
   } catch (error) {
     const cause = sanitizeLine(errorLine(error)).slice(0, MAX_TEXT);
     return { problem: `the agent on ${agent.node} sent no report: ${cause}` };
@@ -157,18 +154,16 @@ export async function readNodeReport(api: Api, agent: AgentSummary): Promise<Rep
 }
 
 function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
-  if (!isReport(report)) return { problem: `the response of the agent on ${node} is not a report` };
+  if (!isStatus(report)) return { problem: `the response of the agent on ${node} is not a report` };
   if (report.node === node) return { report };
   return { problem: `the agent on ${node} reports another node, "${report.node.slice(0, MAX_TEXT)}"` };
 }
 
 /** The API server answers with a Status object when it cannot reach the agent; any other text is the agent's. */
-function failureOf(code: number, text: string, permission: string): ReportResult {
+function failureOf(code: number, text: string): ReportResult {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
     : undefined;
-  if (code === 403)
-    return { forbidden: true, problem: `you may not read the agents' reports: that needs ${permission}` };
   if (typeof message === 'string')
     return { problem: `the API server does not reach the agent: ${message.slice(0, MAX_TEXT)}` };
   const words = text.slice(0, MAX_TEXT);
@@ -258,50 +253,4 @@ export function sandboxOf(pod: ApiObject<V1Pod>, result: ReportResult | undefine
   if (outside !== undefined) return stateOf('ProcessIsNotGvisor', outside.evidence);
   const unknown = pods.unknown.find(({ uid }) => uids.includes(uid));
   return stateOf('PodNotSeen', unknown?.evidence ?? 'the agent has not seen it yet');
-}
-
-const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
-const FINDING = object({ check: text, status: text, message: text, evidence: absentOr(list(EVIDENCE)) });
-const FAULT = object({ reason: text });
-const isFailed = (finding: unknown) => (finding as { status: string }).status === 'fail';
-const POD = object({ uid: text, evidence: text });
-const WEAKENED = object({ uid: text, evidence: text, weak: list(object({ severity: text })) });
-const VERDICT = { status: text, reason: text, message: text };
-const FINDINGS = list((value) => FINDING(value) && (!isFailed(value) || FAULT(value)), MAX_FINDINGS);
-/** The parts of a report that the plugin reads: a compromised node may send anything. */
-const REPORT = object({
-  node: text,
-  verdict: object(VERDICT),
-  evaluation: object({ at: text }),
-  provenAt: absentOr(text),
-  findings: FINDINGS,
-  proof: object({ kind: text, message: text }),
-  handlers: absentOr(
-    list(
-      object({
-        handler: text,
-        verdict: object(VERDICT),
-        provenAt: absentOr(text),
-        findings: FINDINGS,
-        history: list(object({ status: text, at: text })),
-      }),
-      MAX_HANDLERS,
-    ),
-  ),
-  pods: absentOr(
-    object({
-      at: text,
-      violating: list(POD),
-      permitted: list(POD),
-      unknown: list(POD),
-      sandboxedUids: list(() => true),
-      weakened: list(WEAKENED),
-    }),
-  ),
-  sandboxes: absentOr(SANDBOXES),
-  installation: absentOr(INSTALLATION),
-});
-
-function isReport(value: unknown): value is Status {
-  return REPORT(value);
 }

@@ -20,7 +20,7 @@ export type ApiObject<T> = Json<T> & {
 
 /** A request; `type` is the content type of its body. */
 type ApiRequest = {
-  readonly method: 'GET' | 'PATCH' | 'POST';
+  readonly method: 'GET' | 'PATCH';
   readonly path: string;
   readonly body?: unknown;
   readonly type?: string;
@@ -68,10 +68,6 @@ export class Api {
     return this.#json<T>({ method: 'GET', path, signal });
   }
 
-  async post<T>(path: string, body: unknown): Promise<T> {
-    return this.#json<T>({ method: 'POST', path, body, type: 'application/json' });
-  }
-
   async patch<T>(path: string, body: unknown, kind: keyof typeof PATCHES, signal?: AbortSignal): Promise<T> {
     return this.#json<T>({ method: 'PATCH', path, body, type: PATCHES[kind], signal });
   }
@@ -99,12 +95,17 @@ export class Api {
   }
 
   /** Like {@link getText}, from a port of a pod over a port-forward; a refusal of that is a response as well. */
-  async getFromPod(pod: string, port: number, path: string, maxMs: number): Promise<TextResponse> {
+  async getFromPod(
+    pod: string,
+    port: number,
+    path: string,
+    { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes?: number },
+  ): Promise<TextResponse> {
     const timeoutMs = Math.min(maxMs, this.#timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
     const url = this.#portUrl(pod, port);
     const options = { ...(await this.#options()), signal: AbortSignal.any([this.#stopped, timeout]) };
-    const { code, body } = await getForwarded(url, path, options).catch((error: unknown) => {
+    const { code, body } = await getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
       if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
       throw error;
     });
@@ -221,7 +222,9 @@ export function sanitizeValues<T>(value: T): T {
   if (typeof value === 'string') return sanitizeLine(value) as T;
   if (typeof value !== 'object' || value === null) return value;
   const object = value as Record<string, unknown>;
-  for (const [key, each] of Object.entries(object)) {
+  // Without a copy of the entries: a view of the fleet has thousands of rows.
+  for (const key of Object.keys(object)) {
+    const each = object[key];
     if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
   }
   return value;

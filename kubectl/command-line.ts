@@ -25,7 +25,6 @@ import { type Format, type Output, parseTimeout, printMessage } from './output.t
 
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage, 130 interrupted.';
 
-/** What the process passes to the plugin. */
 export type PluginOptions = Omit<RemovalOptions, 'yes'> & {
   readonly env: NodeJS.ProcessEnv;
   readonly output: Output;
@@ -33,7 +32,6 @@ export type PluginOptions = Omit<RemovalOptions, 'yes'> & {
   readonly signal: AbortSignal;
 };
 
-/** The flags of every command. */
 type GlobalFlags = ApiChoice & { readonly namespace?: string; readonly requestTimeout: number };
 type ApiChoice = KubeconfigChoice & {
   readonly gvisorReadyNamespace?: string;

@@ -2,7 +2,6 @@ import type { Tone } from '../lib/report/format.ts';
 import type { Api } from './api.ts';
 import type { Output } from './output.ts';
 
-/** What every command gets. */
 export type Context = {
   readonly api: Api;
   readonly output: Output;
@@ -29,7 +28,6 @@ export function worstOf(tones: readonly Tone[]): Tone {
   return TONES.find((tone) => tones.includes(tone)) ?? 'pass';
 }
 
-/** The exit code for a tone. */
 export function exitCodeOf(tone: Tone): number {
   return tone === 'fail' ? EXIT.problem : tone === 'unknown' ? EXIT.incomplete : EXIT.ok;
 }

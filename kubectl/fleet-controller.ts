@@ -1,84 +1,38 @@
 import type { Duplex } from 'node:stream';
-import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
-import type { Waiting } from '../lib/fleet/turns.ts';
-import type { FleetView } from '../lib/fleet/view.ts';
-import { absentOr, list, object, text } from '../lib/report/schema.ts';
-import { podsPath, versionOf } from './agent-reports.ts';
+import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
+import { type FleetNode, fleetNodeOf } from '../lib/fleet/objects.ts';
+import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
+import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
+import { podCounts } from '../lib/node/pods/pod.ts';
+import { listAgents, podsPath, reportReader, reportsNeed, versionOf } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 
-/** Name of the controller's Deployment. */
 export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
-/** Label selector of the controller's pods. */
 export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
-/** The controller's port, inside its pod. */
 export const FLEET_PORT = 9478;
 
-const TIMEOUT_MS = 5_000;
-/** A selector that matches no node: the response then has no rows. */
-const WITHOUT_ROWS = '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname';
+const TIMEOUT_MS = 10_000;
+/** A view of 5,000 nodes has some 4 MB, twice that if all of them are broken. */
+const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
-/** What is wrong with the controller, in words. */
-export const PROBLEMS = {
-  FleetControllerAbsent: 'there is none',
-  FleetControllerScaledToZero: 'it is scaled to 0',
-  FleetControllerNotReady: 'its pod is not Ready',
-  FleetControllerNotResponding: 'it does not respond',
-  FleetControllerBreakerOpen: 'its circuit breaker is open',
-} as const;
-
-/** The path of the controller's Deployment. */
 export function fleetPath({ installedIn }: Api): string {
   return `/apis/apps/v1/namespaces/${installedIn}/deployments/${FLEET_DEPLOYMENT}`;
 }
 
-/** Reads the state of the fleet controller, which withdraws labels; undefined where the user may not read its Deployment. */
-export async function readFleetController(api: Api) {
-  const read = optional(api.get<ApiObject<V1Deployment>>(fleetPath(api))).then((deployment) => ({
-    deployment,
-  }));
+/** Reads the controller's Deployment: "absent", or undefined where the user may not read it. */
+export async function readDeployment(api: Api) {
+  const path = fleetPath(api);
+  const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((found) => found ?? ('absent' as const));
   const found = await optional(read, [403]);
-  if (found === undefined) return undefined;
-  const { spec, status } = found.deployment ?? {};
-  const state = {
-    desired: found.deployment === undefined ? 0 : (spec?.replicas ?? 1),
+  if (found === undefined || found === 'absent') return found;
+  const { spec, status } = found;
+  return {
+    desired: spec?.replicas ?? 1,
     ready: status?.readyReplicas ?? 0,
     version: versionOf(spec?.template.spec?.containers[0]?.image ?? ''),
   };
-  const because = (
-    reason: keyof typeof PROBLEMS | 'Ready',
-    view?: { breaker: readonly string[]; paused: readonly string[]; waiting: readonly Waiting[] },
-  ) => ({ reason, ...state, ...view });
-  if (found.deployment === undefined) return because('FleetControllerAbsent');
-  if (state.desired === 0) return because('FleetControllerScaledToZero');
-  if (state.ready === 0) return because('FleetControllerNotReady');
-  const view = await readView(api);
-  if (view === 'hidden') return because('Ready');
-  if (view === undefined) return because('FleetControllerNotResponding');
-  // Why its circuit breaker is open, the nodes whose withdrawal is paused, and those that wait for the installer.
-  const breaker = view.breaker.map(({ reason }) => reason);
-  return because(breaker.length > 0 ? 'FleetControllerBreakerOpen' : 'Ready', {
-    breaker,
-    paused: view.paused,
-    waiting: view.rollout?.waiting ?? [],
-  });
-}
-
-type View = Pick<FleetView, 'breaker' | 'paused' | 'alarms' | 'rollout'>;
-const WAITING = object<Waiting>({ node: text, since: text, for: text });
-const VIEW = object<View>({
-  breaker: list(object({ reason: text })),
-  paused: list(text),
-  alarms: list(object({ reason: text, message: text })),
-  rollout: absentOr(object({ waiting: absentOr(list(WAITING)) })),
-});
-
-/** The fleet controller's alarm of labels that agents refute; undefined without one, or if it cannot be asked. */
-export async function readLabelOutdated(api: Api): Promise<string | undefined> {
-  const view = await readView(api).catch(() => undefined);
-  if (view === undefined || view === 'hidden') return undefined;
-  return view.alarms.find(({ reason }) => reason === 'LabelOutdated')?.message;
 }
 
 /** Opens a connection to the controller's page; rejects with the reason if that is refused or no pod is Ready. */
@@ -98,25 +52,65 @@ async function findPod(api: Api): Promise<string | undefined> {
   return pod && `${pods}/${pod.metadata.name}`;
 }
 
-/** What the controller says over a port-forward; undefined where it does not respond, "hidden" without permission. */
-async function readView(api: Api): Promise<View | 'hidden' | undefined> {
+/** The controller's view over one port-forward; undefined where it does not respond, "hidden" without permission. */
+export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | undefined> {
   const found = await optional(
     findPod(api).then((pod) => ({ pod })),
     [403],
   );
   if (found === undefined) return 'hidden';
   if (found.pod === undefined) return undefined;
-  const response = await api
-    .getFromPod(found.pod, FLEET_PORT, WITHOUT_ROWS, TIMEOUT_MS)
-    .catch(() => undefined);
-  if (response?.code === 403) return 'hidden';
-  if (response?.code !== 200) return undefined;
   try {
-    const view: unknown = sanitizeValues(JSON.parse(response.text));
-    return VIEW(view) ? (view as View) : undefined;
+    const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
+    const { code, text } = await api.getFromPod(found.pod, FLEET_PORT, '/fleet', limits);
+    if (code === 403) return 'hidden';
+    const view: unknown = code === 200 ? sanitizeValues(JSON.parse(text)) : undefined;
+    return isJudgedFleet(view) ? view : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** A fleet as a command judges it, and why no report could be read; "" where some were. */
+export type ReadFleet = { readonly fleet: JudgedFleet; readonly problem: string };
+
+/**
+ * The fleet as the controller sees it. It is read from Nodes and reports if the controller does not respond, if a watch of its
+ * is down, so that it may have missed changes, or if only the nodes with some labels are wanted.
+ */
+export async function readFleet(
+  api: Api,
+  view: Awaited<ReturnType<typeof readView>>,
+  selector: string | undefined,
+): Promise<ReadFleet> {
+  if (selector === undefined && typeof view === 'object' && view.upToDate)
+    return { fleet: view, problem: '' };
+  const query = selector === undefined ? {} : { labelSelector: selector };
+  const pick = (node: ApiObject<V1Node>): FleetNode => fleetNodeOf(node as unknown as V1Node);
+  const [{ items: nodes }, pods] = await Promise.all([
+    api.list<V1Node, FleetNode>('/api/v1/nodes', query, pick),
+    optional(listAgents(api), [403]),
+  ]);
+  const names = new Set(nodes.map(({ name }) => name));
+  // Without the permission for the controller's port there is none for those of thousands of agents.
+  const agents = view === 'hidden' ? [] : (pods ?? []).filter(({ node }) => names.has(node));
+  const results = await reportReader(api)(agents.filter(({ state }) => state === 'Running'));
+  const statuses = new Map<string, AgentStatus>();
+  for (const [node, result] of results)
+    if ('report' in result) {
+      const report = { podCounts: podCounts(result.report.pods), ...result.report };
+      statuses.set(node, { ...agentStatusOf(report, node), readMs: 0 });
+    }
+  const [first] = results.values();
+  const isForbidden = view === 'hidden' || (first !== undefined && 'forbidden' in first);
+  const fleet = viewFleet({
+    ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
+    ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },
+    turns: { begin: [], waiting: [], failed: new Map() },
+    pods: pods?.map((pod) => ({ ...pod, revision: '', address: '' })),
+    statusOf: (node) => statuses.get(node),
+  });
+  return { fleet, problem: isForbidden ? reportsNeed(api) : '' };
 }
 
 /** A kubelet may create mirror pods with any labels, but only with its Node as their controller. */

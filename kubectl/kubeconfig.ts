@@ -5,7 +5,6 @@ import { errorLine } from '../lib/base/sanitize.ts';
 /** The kubeconfig and its context; by default kubectl's. */
 export type KubeconfigChoice = { readonly kubeconfig?: string; readonly context?: string };
 
-/** Access to an API server. */
 export type KubeconfigAccess = Readonly<ReturnType<typeof loadKubeconfig>>;
 
 /**

@@ -113,7 +113,6 @@ async function cleanNode(found: NodeObject, api: Api, signal: AbortSignal): Prom
   }
 }
 
-/** Whether agents have written to a Node. */
 export function isMarked(node: NodeObject): boolean {
   return hasCondition(node) || removalsFor(node).length > 0;
 }

@@ -63,13 +63,3 @@ export function kubeletState({ alive, cordoned }: Pick<NodeSummary, 'alive' | 'c
   if (alive) return cordoned ? 'cordoned' : 'Ready';
   return cordoned ? 'NotReady,cordoned' : 'NotReady';
 }
-
-/** The state of gVisor on a node. The label outweighs the condition, because the scheduler goes by the label. */
-export type NodeState = 'proven' | 'not ready' | 'unknown' | 'not judged';
-
-/** See {@link NodeState}. */
-export function stateOf({ ready, status }: NodeSummary): NodeState {
-  if (ready === 'true') return 'proven';
-  if (ready === '' && status === '') return 'not judged';
-  return status === 'Unknown' ? 'unknown' : 'not ready';
-}

@@ -21,18 +21,15 @@ export function addressOf(page: string, { repository = '' }: Pick<Output, 'repos
 /** The values of `-o`; without one a command prints a table or text. */
 export type Format = 'wide' | 'json' | 'yaml';
 
-/** Whether a format is for programs. */
 export function isForPrograms(format: Format | undefined): format is 'json' | 'yaml' {
   return format === 'json' || format === 'yaml';
 }
 
-/** A value as JSON or YAML. */
 export function serialize(value: unknown, format: 'json' | 'yaml'): string {
   const text = JSON.stringify(value, null, 2);
   return format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text));
 }
 
-/** Prints lines as a result. */
 export function printLines({ out }: Output, lines: readonly string[]): void {
   out(`${lines.join('\n')}\n`);
 }
@@ -153,7 +150,6 @@ export function explain(
 
 const INDENT = '  ';
 
-/** Renders an explanation as wrapped lines. */
 export function explanationLines(
   { tone, headline, because, seen, next, docs }: Explanation,
   output: Output,

@@ -1,5 +1,6 @@
 import http, { type RequestOptions } from 'node:http';
 import { Duplex } from 'node:stream';
+import { gunzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { readBody } from '../lib/fleet/reports.ts';
 
@@ -15,23 +16,35 @@ const DATA = 0;
 export async function getForwarded(
   url: URL,
   path: string,
-  options: RequestOptions & { readonly signal: AbortSignal },
+  {
+    maxBytes,
+    ...options
+  }: RequestOptions & { readonly signal: AbortSignal; readonly maxBytes?: number | undefined },
 ): Promise<ForwardedResponse> {
   const opened = await openPort(url, options);
-  if (!(opened instanceof Duplex)) return responseOf(opened);
+  if (!(opened instanceof Duplex)) return responseOf(opened, maxBytes);
   try {
     const { signal } = options;
     const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
-      http.get({ createConnection: () => opened, path, signal }, resolve).on('error', reject);
+      const headers = { 'accept-encoding': 'gzip' };
+      http.get({ createConnection: () => opened, path, headers, signal }, resolve).on('error', reject);
     });
-    return await responseOf(response);
+    return await responseOf(response, maxBytes);
   } finally {
     opened.destroy();
   }
 }
 
-async function responseOf(response: http.IncomingMessage): Promise<ForwardedResponse> {
-  return { code: response.statusCode ?? 0, body: await readBody(response) };
+async function responseOf(
+  response: http.IncomingMessage,
+  maxBytes: number | undefined,
+): Promise<ForwardedResponse> {
+  const body = await readBody(response, maxBytes);
+  const isZipped = response.headers['content-encoding'] === 'gzip';
+  return {
+    code: response.statusCode ?? 0,
+    body: body && isZipped ? gunzipSync(body, { maxOutputLength: maxBytes }) : body,
+  };
 }
 
 /**

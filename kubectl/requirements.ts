@@ -15,10 +15,8 @@ export const RUNTIME_CLASS = 'gvisor';
 /** The main handler by default. */
 export const HANDLER: string = SETTINGS.HANDLERS.fallback;
 
-/** The path of the runtime classes. */
 export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 
-/** Lists the runtime classes by name. */
 export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObject<V1RuntimeClass>>> {
   const { items } = await api.list<V1RuntimeClass>(CLASSES);
   return new Map(items.map((item) => [item.metadata.name, item]));

@@ -36,7 +36,6 @@ export function explainSandboxes(
   };
 }
 
-/** A problem in -o json. */
 export function problemJson({ message: _, ...problem }: SandboxProblem) {
   return problem;
 }
@@ -50,7 +49,6 @@ export function sandboxesIn(result: ReportResult | undefined): SandboxesReport |
   return sandboxes.stale ? `the agent last scanned the sandboxes at ${sandboxes.at}` : sandboxes;
 }
 
-/** The problems of a pod's own sandbox. */
 export function problemsOf(
   pod: ApiObject<V1Pod>,
   result: ReportResult | undefined,

@@ -148,7 +148,6 @@ export class Metrics implements Publisher {
     this.#counters.gvisor_api_requests_total.inc({ verb, code: String(code) });
   };
 
-  /** The body of /metrics and its content type. */
   async text(): Promise<{ readonly body: string; readonly type: string }> {
     this.#updateProcess();
     if (Date.now() - this.#scannedMs > STALE_MS) {

@@ -31,7 +31,6 @@ export type PodMonitorOptions = {
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** Called when a task began or ended, and the list of pods is the same: a pod that cannot start looks like that. */
   readonly onSamePods?: () => void;
-  /** The flags of each handler's last probe. */
   readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
   readonly everyMs?: number;

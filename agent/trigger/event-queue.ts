@@ -28,9 +28,7 @@ export function isChange(trigger: Trigger): boolean {
 
 /** Debounce and rate limit of an {@link EventQueue}; times in milliseconds. */
 export type EventQueueOptions = {
-  /** Debounce window. */
   readonly debounceMs: number;
-  /** Maximum debounce delay. */
   readonly maxDelayMs: number;
   /** Size of the token bucket: batches that may follow each other without a pause. */
   readonly burst: number;

@@ -33,7 +33,6 @@ export const STROKES: Readonly<Record<StatusTone, string>> = {
   unknown: 'M12.6 13a3.5 3.5 0 1 1 5.2 3c-1.2.7-1.8 1.4-1.8 2.9M16 22.6v.1',
 };
 
-/** A tone's large symbol. */
 export function emblem(tone: StatusTone): Markup {
   return html`<svg class="emblem" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="15"/><path d="${STROKES[tone]}"/></svg>`;
 }
@@ -349,7 +348,6 @@ export function renderFacts({ facts, handler, version, evaluation }: Status): Ma
 </section>`;
 }
 
-/** Transitions that are shown unfolded. */
 const MAX_UNFOLDED = 8;
 const STATUS_TEXT = { True: 'works', False: 'does not work', Unknown: 'unknown' } as const;
 

@@ -12,7 +12,6 @@ import { readMissingGuards } from '../guards.ts';
 import { type CheckLine, inSection, nameList } from '../output.ts';
 import { labelled, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
 
-/** The policies of the component `enforce`. */
 const ENFORCE = 'gvisor-ready-enforce';
 const GUARD = 'gvisor-ready-guard-namespace';
 const DOCS = 'docs/admission.md#installing-it';
@@ -110,7 +109,6 @@ function aboutLabels(requirements: Requirements, installedIn: string): CheckLine
   });
 }
 
-/** The runtime classes that the policy allows. */
 function allowedClasses(guards: Guards): readonly string[] {
   const setting = policyOf(ENFORCE, guards)?.spec?.variables?.find(
     ({ name }) => name === 'runtimeClassNames',

@@ -1,5 +1,4 @@
-import type { V1Namespace, V1RuntimeClass, V1SelfSubjectAccessReview } from '@kubernetes/client-node';
-import { pooledMap } from '../../lib/base/async.ts';
+import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { readDaemonSet } from '../agent-reports.ts';
@@ -16,29 +15,8 @@ import {
   selectsProven,
 } from '../requirements.ts';
 
-/** The resources of manifests/base. */
-const RESOURCES = [
-  ['', 'namespaces', false],
-  ['', 'serviceaccounts', true],
-  ['', 'resourcequotas', true],
-  ['apps', 'daemonsets', true],
-  ['rbac.authorization.k8s.io', 'clusterroles', false],
-  ['rbac.authorization.k8s.io', 'clusterrolebindings', false],
-  ['admissionregistration.k8s.io', 'validatingadmissionpolicies', false],
-  ['admissionregistration.k8s.io', 'validatingadmissionpolicybindings', false],
-  ['flowcontrol.apiserver.k8s.io', 'flowschemas', false],
-  ['flowcontrol.apiserver.k8s.io', 'prioritylevelconfigurations', false],
-  ['networking.k8s.io', 'networkpolicies', true],
-  ['node.k8s.io', 'runtimeclasses', false],
-] as const satisfies readonly (readonly [group: string, resource: string, namespaced: boolean])[];
-/** The verbs of `kubectl apply`. */
-const VERBS = ['get', 'create', 'patch'];
-const REVIEWS = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews';
-const CONCURRENCY = 8;
-
 const INSTALL = 'docs/install.md#3-the-agent';
 const line = inSection('Before installing', {
-  Permissions: INSTALL,
   RuntimeClassName: INSTALL,
   OtherRuntimeClass: INSTALL,
   Namespace: INSTALL,
@@ -48,33 +26,11 @@ const line = inSection('Before installing', {
 
 /** The checks before an installation: each is unknown alone where the user may not read what it needs. */
 export const PRE_INSTALL = {
-  Permissions: ({ api }: Context) => aboutPermissions(api),
   RuntimeClasses: ({ api }: Context) => aboutClasses(api),
   Namespace: ({ api }: Context) => aboutNamespace(api),
   NotInstalled: ({ api }: Context) => aboutInstallation(api),
   SupportedNodes: async ({ api }: Context) => aboutNodes(await listNodes(api)),
 } as const;
-
-async function aboutPermissions(api: Api): Promise<CheckLine[]> {
-  const wanted = RESOURCES.flatMap(([group, resource, namespaced]) =>
-    VERBS.map((verb) => ({ group, resource, verb, ...(namespaced ? { namespace: api.installedIn } : {}) })),
-  );
-  const allowed = await pooledMap(wanted, CONCURRENCY, async (resourceAttributes) => {
-    const review: V1SelfSubjectAccessReview = {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind: 'SelfSubjectAccessReview',
-      spec: { resourceAttributes },
-    };
-    return (await api.post<V1SelfSubjectAccessReview>(REVIEWS, review)).status?.allowed === true;
-  });
-  const missing = wanted.filter((_, at) => !allowed[at]);
-  if (missing.length === 0)
-    return [line('Permissions', 'pass', 'You may create and patch everything in the manifests')];
-  return [...new Set(missing.map(({ resource }) => resource))].map((resource) => {
-    const verbs = missing.flatMap((each) => (each.resource === resource ? [each.verb] : []));
-    return line('Permissions', 'fail', `You may not ${verbs.join(', ')} ${resource}`, { resource, verbs });
-  });
-}
 
 async function aboutClasses(api: Api): Promise<CheckLine[]> {
   const classes = await listClasses(api);

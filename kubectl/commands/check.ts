@@ -23,7 +23,6 @@ import { PRE_INSTALL } from './check-pre.ts';
 import { type FleetPart, judgeFleet } from './health.ts';
 import { UNSANDBOXED } from './why-pod.ts';
 
-/** The flags of `check`. */
 export type CheckFlags = { readonly output?: Format; readonly pre?: boolean };
 
 const INSTALL = 'docs/install.md#3-the-agent';

@@ -1,35 +1,16 @@
 import { VERSION } from '../../lib/base/version.ts';
 import { describeMissing } from '../../lib/fleet/guards.ts';
-import {
-  describeRefutation,
-  type Refutation,
-  refutationOf,
-  refutedHandlers,
-} from '../../lib/fleet/refutation.ts';
-import { rolloutOf } from '../../lib/fleet/rollout.ts';
+import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import type { Tone } from '../../lib/report/format.ts';
-import { sinceOf } from '../../lib/report/next-steps.ts';
-import type { HandlerReport } from '../../lib/report/report.ts';
-import {
-  type AgentSummary,
-  handlerIn,
-  handlersOf,
-  type ReportResult,
-  readDaemonSet,
-  reportOf,
-  reportReader,
-} from '../agent-reports.ts';
+import { handlersOf, readDaemonSet } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
-import { PROBLEMS, readFleetController } from '../fleet-controller.ts';
+import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
 import { readMissingGuards } from '../guards.ts';
-import { stateOf } from '../node-summary.ts';
+import { MAX_WORD } from '../node-summary.ts';
 import { ageOf, countOf, nameList, tally } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
-import { sandboxesIn } from '../sandboxes.ts';
-import { agentState, agentsOf, listRows, type NodeRow } from './nodes.ts';
-import { countPods, listPods, type PodRow, podJson } from './pods.ts';
 
 /** A part of the fleet: a line for people, and under `key` the same as data for programs. */
 export type FleetPart = {
@@ -65,7 +46,6 @@ function partOf(
   };
 }
 
-/** A fault where a condition holds. */
 function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
   return holds ? [fault] : [];
 }
@@ -80,45 +60,33 @@ function hiddenPart(names: readonly [key: string, about: string], what: string):
   return partOf(names, `you may not ${what}`, { faults: [['unknown', 'NotPermitted']], data: {} });
 }
 
-type Reports = ReadonlyMap<string, ReportResult>;
 type DaemonSet = Awaited<ReturnType<typeof readDaemonSet>> | 'absent';
+type Row = JudgedFleet['nodes'][number];
+type View = Awaited<ReturnType<typeof readView>>;
 
 /**
  * Judges the parts of the fleet, each read once. A part that cannot be read rejects alone; one that does not apply is an
  * empty list.
  */
-export function judgeFleet(context: Context, selector?: string) {
-  const { api, now } = context;
-  const readReports = reportReader(api);
-  const rows = listRows(context, selector).then((listed) => listed.rows);
-  const reports = rows.then((all) => {
-    const labelled = new Set(all.filter(isLabelled).map(({ name }) => name));
-    const hasReport = ({ ready, state, node }: AgentSummary) =>
-      ready || (state === 'Running' && labelled.has(node));
-    return readReports(agentsOf(all).filter(hasReport));
-  });
-  const outdated = Promise.all([rows, reports]).then((read) => outdatedLabels(...read));
+export function judgeFleet({ api, now }: Context, selector?: string) {
+  const view = readView(api);
+  const read = view.then((found) => readFleet(api, found, selector));
+  const fleet = read.then((found) => found.fleet);
   const daemonSet: Promise<DaemonSet> = optional(
     readDaemonSet(api).then((found) => found ?? 'absent'),
     [403],
   );
   const requirements = optional(listRequirements(api), [403]);
-  const pods = requirements.then((found = new Map()) => {
-    const required = labelled(found, 'true');
-    if (required.length === 0) return undefined;
-    return optional(listPods(context, required, {}, readReports), [403]).then((all) => all?.rows ?? 'hidden');
-  });
-  const fleetController = readFleetController(api);
   return {
-    labels: outdated.then(aboutLabels),
-    pods: pods.then(aboutPods),
-    fleetController: fleetController.then((fleet) => [aboutFleet(fleet)]),
-    agents: Promise.all([rows, daemonSet]).then(([all, found]) => [aboutAgents(all, found, api.installedIn)]),
-    nodes: Promise.all([rows, outdated]).then((read) => [aboutNodes(...read)]),
-    handlers: Promise.all([rows, reports, daemonSet]).then((read) => aboutHandlers(...read, now())),
-    releases: rows.then((all) => [aboutReleases(all)]),
-    installer: Promise.all([reports, fleetController]).then((read) => aboutInstaller(...read)),
-    sandboxes: reports.then(aboutSandboxes),
+    labels: read.then(aboutLabels),
+    pods: Promise.all([fleet, requirements]).then((all) => aboutPods(...all)),
+    fleetController: Promise.all([readDeployment(api), view]).then((all) => [aboutController(...all)]),
+    agents: Promise.all([fleet, daemonSet]).then((all) => [aboutAgents(...all, api.installedIn)]),
+    nodes: fleet.then((all) => [aboutNodes(all)]),
+    handlers: Promise.all([fleet, daemonSet]).then((all) => aboutHandlers(...all, now())),
+    releases: fleet.then((all) => [aboutReleases(all)]),
+    installer: fleet.then(aboutInstaller),
+    sandboxes: fleet.then(aboutSandboxes),
     namespaces: requirements.then((found) => [aboutNamespaces(found)]),
   };
 }
@@ -132,86 +100,67 @@ export async function judgeGuards({ api }: Context): Promise<FleetPart[]> {
 }
 
 /** Whether a node should run gVisor. One without an agent is outside the DaemonSet, if no agent has judged it. */
-function isExpected(row: NodeRow): boolean {
-  if (row.os === 'windows') return false;
-  return row.expected ?? (stateOf(row) !== 'not judged' || (row.agent !== undefined && row.agent !== '?'));
+function isExpected({ expected, label, state, agent }: Row): boolean {
+  const isJudged = label !== '' || state !== 'none';
+  return expected ?? (isJudged || agent === 'ready' || agent === 'not ready');
 }
 
-/** Whether a node is labelled for any handler. */
-function isLabelled({ ready, handlers }: NodeRow): boolean {
-  return [ready, ...handlers.values()].includes('true');
+/** The names of the nodes of some rows. */
+function namesOf(rows: readonly Row[]): string[] {
+  return rows.map(({ name }) => name);
 }
 
-/** Whether a node is labelled for any handler and has no Ready agent. */
-function isOrphan(row: NodeRow): boolean {
-  return isLabelled(row) && row.agent !== '?' && row.agent?.ready !== true;
+/** The nodes whose agents do not say a part of their report. */
+function unknownOn({ nodes }: JudgedFleet, part: 'report' | 'pods' | 'sandboxes'): string[] {
+  return namesOf(nodes.filter(({ unknown }) => unknown?.includes(part)));
 }
 
-/** The labels that agents refute, by node. */
-type OutdatedLabels = ReadonlyMap<
-  string,
-  { readonly refuted: readonly string[]; readonly refutation: Refutation }
->;
-
-function outdatedLabels(rows: readonly NodeRow[], reports: Reports): OutdatedLabels {
-  return new Map(
-    rows.flatMap(({ name, ready: label, handlers }) => {
-      const refutation = refutationOf(reportOf(reports.get(name)), name);
-      const labels = [...handlers].map(([handler, label]) => ({ handler, label }));
-      const refuted = refutedHandlers({ label, handlers: labels }, refutation);
-      return refutation && refuted.length > 0 ? [[name, { refuted, refutation }] as const] : [];
-    }),
-  );
-}
-
-/** A line if agents say something else than the labels of their nodes. */
-function aboutLabels(outdated: OutdatedLabels): FleetPart[] {
-  const texts = [...outdated].map(
-    ([node, { refuted, refutation }]) =>
-      `${node}, whose agent says ${describeRefutation(refuted, refutation)}`,
-  );
-  const nodes = [...outdated].map(([node, { refuted, refutation }]) => ({
-    node,
-    reasons: refuted.map((handler) => refutation.reasons.get(handler)),
-    problem: refutation.problem,
-  }));
-  const faults = faultIf(outdated.size, 'fail', 'LabelOutdated');
-  const text = `still labelled ready: ${nameList(texts)}`;
-  return outdated.size === 0 ? [] : [partOf(['labels', 'Labels'], text, { faults, data: { nodes } })];
+/** A line if agents say something else than the labels of their nodes, or if that is unknown. */
+function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
+  const refuted = fleet.nodes.filter(({ refutation }) => refutation !== undefined);
+  const texts = refuted.map(({ name, refuted }) => `${name}, whose agent says ${refuted}`);
+  const unknown = unknownOn(fleet, 'report');
+  const silent = `what the agents say is unknown on ${nameList(unknown)}${problem && `: ${problem}`}`;
+  const faults = [
+    ...faultIf(refuted.length, 'fail', 'LabelOutdated', `still labelled ready: ${nameList(texts)}`),
+    ...faultIf(unknown.length, 'unknown', 'ReportsUnknown', silent),
+  ];
+  const data = { nodes: refuted.map(({ name, refutation }) => ({ node: name, ...refutation })), unknown };
+  return faults.length === 0 ? [] : [partOf(['labels', 'Labels'], '', { faults, data })];
 }
 
 /** Groups nodes by reason, the most frequent first. */
-function groupsOf(rows: readonly NodeRow[], reasonOf: (row: NodeRow) => string): NodeGroup[] {
-  const groups = new Map<string, string[]>();
+function groupsOf(rows: readonly Row[], reasonOf: (row: Row) => string): NodeGroup[] {
+  const groups = new Map<string, string[]>(); // Node.js 20 has no Map.groupBy()
   for (const row of rows) {
-    const reason = reasonOf(row);
-    groups.set(reason, [...(groups.get(reason) ?? []), row.name]);
+    const names = groups.get(reasonOf(row)) ?? [];
+    names.push(row.name);
+    groups.set(reasonOf(row), names);
   }
   return [...groups]
     .map(([reason, nodes]) => ({ reason, nodes }))
     .sort((a, b) => b.nodes.length - a.nodes.length);
 }
 
-function mainReasonOf(row: NodeRow, outdated: OutdatedLabels): string {
-  if (outdated.has(row.name)) return 'LabelOutdated';
-  if (isOrphan(row)) return 'LabelWithoutAgent';
-  return row.reason || (row.agent === undefined ? 'NoAgent' : 'NotJudged');
-}
-
 const STAY_PENDING = 'pods that request it stay Pending';
 
-function aboutNodes(rows: readonly NodeRow[], outdated: OutdatedLabels): FleetPart {
-  const isProven = (row: NodeRow) =>
-    stateOf(row) === 'proven' && outdated.get(row.name)?.refuted.includes('') !== true;
-  const reasonOf = (row: NodeRow) => mainReasonOf(row, outdated);
+function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
+  const alone = new Set(withoutAgent);
+  const isProven = ({ label, refuted, state }: Row) =>
+    label === 'true' && (refuted === '' || state === 'proven');
+  const reasonOf = ({ name, refuted, reason, agent }: Row) => {
+    if (refuted !== '') return GROUPS.refuted;
+    if (alone.has(name)) return GROUPS.alone;
+    return reason.slice(0, MAX_WORD) || (agent === 'none' ? 'NoAgent' : GROUPS.none);
+  };
   const expected = rows.filter(isExpected);
-  const where = (holds: (row: NodeRow) => boolean) => expected.filter(holds).map(({ name }) => name);
+  const where = (holds: (row: Row) => boolean) => namesOf(expected.filter(holds));
   const proven = where(isProven).length;
-  const unjudged = where((row) => stateOf(row) === 'not judged').length;
-  const inGrace = where((row) => stateOf(row) === 'proven' && row.status !== 'True');
-  const kubeletNotReady = where(({ alive }) => !alive);
+  const unjudged = where(({ label, state }) => label === '' && state === 'none').length;
+  const inGrace = where((row) => isProven(row) && row.state !== 'proven');
+  const kubeletNotReady = where(({ nodeReady }) => !nodeReady);
   const cordoned = where((row) => row.cordoned);
-  const faulty = expected.filter((row) => !isProven(row) || isOrphan(row));
+  const faulty = expected.filter((row) => !isProven(row) || row.refuted !== '' || alone.has(row.name));
   const notProven = groupsOf(faulty, reasonOf);
   const others = rows.filter((row) => !isExpected(row));
   const notExpected = groupsOf(others, reasonOf);
@@ -236,33 +185,26 @@ function aboutNodes(rows: readonly NodeRow[], outdated: OutdatedLabels): FleetPa
 }
 
 /** How bad it is that an additional handler is not proven on a node: a fault only where it was proven before. */
-export function handlerTone(handler: string, reason: string, node: Pick<NodeRow, 'everProven'>): Tone {
-  if (node.everProven.has(handler)) return 'fail';
+export function handlerTone(reason: string, wasProven: boolean): Tone {
+  if (wasProven) return 'fail';
   return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
 }
 
-/** A line for each additional handler. */
-function aboutHandlers(
-  rows: readonly NodeRow[],
-  reports: Reports,
-  daemonSet: DaemonSet,
-  nowMs: number,
-): FleetPart[] {
+function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs: number): FleetPart[] {
   const [, ...configured] = handlersOf(daemonSet === 'absent' ? undefined : daemonSet);
-  const labelled = rows.flatMap(({ handlers }) => [...handlers.keys()]);
+  const labelled = rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler));
   return [...new Set(daemonSet === undefined ? labelled : configured)].map((handler) => {
-    const reportOn = (node: string) => handlerIn(reports.get(node), handler);
-    const reasonOf = ({ name, handlers }: NodeRow) => {
-      const { status, reason = handlers.has(handler) ? 'NoReport' : 'NotJudged' } =
-        reportOn(name)?.verdict ?? {};
-      return status === 'True' ? 'NotLabelled' : reason;
-    };
-    const expected = rows.filter((row) => isExpected(row) || row.handlers.get(handler) === 'true');
-    const others = expected.filter((row) => row.handlers.get(handler) !== 'true');
-    const groupsFor = (some: readonly NodeRow[]) =>
-      groupsOf(some, reasonOf).map((group) => ({ ...group, since: earliest(group.nodes.map(reportOn)) }));
+    const on = ({ handlers = [] }: Row) => handlers.find((each) => each.handler === handler);
+    const reasonOf = (row: Row) => on(row)?.reason ?? GROUPS.none;
+    const expected = rows.filter((row) => isExpected(row) || on(row)?.state === 'proven');
+    const others = expected.filter((row) => on(row)?.state !== 'proven');
+    const groupsFor = (some: readonly Row[]) =>
+      groupsOf(some, reasonOf).map((group) => {
+        const members = some.filter((row) => reasonOf(row) === group.reason);
+        return { ...group, since: members.flatMap((row) => on(row)?.since || []).sort()[0] ?? null };
+      });
     const faultFor = (tone: Tone, code: string) => {
-      const some = others.filter((row) => handlerTone(handler, reasonOf(row), row) === tone);
+      const some = others.filter((row) => handlerTone(reasonOf(row), on(row)?.state === 'lost') === tone);
       const texts = groupsFor(some).map(({ reason, nodes, since }) => {
         const age = ageOf(since ?? '', nowMs);
         return `${reason} on ${nameList(nodes)}${age && ` for ${age}`}`;
@@ -282,49 +224,64 @@ function aboutHandlers(
   });
 }
 
-/** When the first of some verdicts began. */
-function earliest(reports: readonly (HandlerReport | undefined)[]): string | null {
-  return reports.flatMap((report) => (report && sinceOf(report)) ?? []).sort()[0] ?? null;
-}
-
-/** One line where a namespace requires gVisor. */
-function aboutPods(pods: readonly PodRow[] | 'hidden' | undefined): FleetPart[] {
-  const part = ['pods', 'Pods'] as const;
-  if (pods === undefined) return [];
-  if (pods === 'hidden') return [hiddenPart(part, 'list the pods of the namespaces that require gVisor')];
-  const counts = countPods(pods);
-  const of = (state: string) => pods.filter(({ inGvisor }) => inGvisor === state);
-  const [outside, open, unknown] = [of('no'), of('open'), of('?')];
-  const affected = [...outside, ...open, ...unknown];
-  const names = (some: readonly PodRow[]) => some.map(({ namespace, name }) => `${namespace}/${name}`);
-  const sound =
-    pods.length === 0
-      ? 'none runs where gVisor is required'
-      : `${counts.inside} of ${counts.wanted} in gVisor where it is required`;
-  const notKnown = `${unknown.length} unknown: ${nameList(names(unknown))} (${unknown[0]?.evidence})`;
+/** One line where a namespace requires gVisor, or a pod in gVisor has a way out. */
+function aboutPods(fleet: JudgedFleet, requirements: Requirements | undefined): FleetPart[] {
+  const { nodes } = fleet;
+  const sumOf = (key: 'violating' | 'open') => nodes.reduce((sum, row) => sum + row[key], 0);
+  const on = (key: 'violating' | 'open') => nameList(namesOf(nodes.filter((row) => row[key] > 0)));
+  const [outside, open] = [sumOf('violating'), sumOf('open')];
+  const isRequired = labelled(requirements ?? new Map(), 'true').length > 0;
+  const unknown = isRequired ? unknownOn(fleet, 'pods') : [];
+  if (!isRequired && outside + open === 0) return [];
+  const see = 'see kubectl gvisor-ready pods -A';
   const faults = [
-    ...faultOn(names(outside), 'fail', 'PodsOutsideGvisor', 'outside gVisor where it is required'),
-    ...faultOn(names(open), 'fail', 'PodsOpenToHost', 'with a way out to the host'),
-    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', notKnown),
+    ...faultIf(
+      outside,
+      'fail',
+      'PodsOutsideGvisor',
+      `${outside} outside gVisor where it is required, on ${on('violating')}: ${see}`,
+    ),
+    ...faultIf(
+      open,
+      'fail',
+      'PodsOpenToHost',
+      `${open} with a way out to the host, on ${on('open')}: ${see}`,
+    ),
+    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', `unknown on ${nameList(unknown)}`),
   ];
-  const data = { counts, affected: affected.map(podJson) };
-  return [partOf(part, affected.length === 0 ? sound : '', { faults, data })];
+  const sound = faults.length === 0 ? 'none runs outside gVisor where it is required' : '';
+  return [partOf(['pods', 'Pods'], sound, { faults, data: { outside, open, unknown } })];
 }
 
-function aboutFleet(fleet: Awaited<ReturnType<typeof readFleetController>>): FleetPart {
+const ABSENT = { desired: 0, ready: 0, version: '' };
+
+function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view: View): FleetPart {
   const part = ['fleetController', 'Fleet'] as const;
-  if (fleet === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
-  const { reason, waiting: _, ...data } = fleet;
-  if (reason === 'Ready') return partOf(part, `controller Ready, version ${fleet.version}`, { data });
-  const effect =
-    reason === 'FleetControllerBreakerOpen'
-      ? `${fleet.breaker?.join(', ')}; withdrawals paused on ${countOf(fleet.paused?.length ?? 0, 'node')}`
-      : 'labels of lost agents stay';
-  const text = `the controller withdraws no labels: ${PROBLEMS[reason]} (${effect})`;
-  return partOf(part, text, { faults: [['fail', reason]], data });
+  if (found === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
+  const { breaker = [], paused = [] } = typeof view === 'object' ? view : {};
+  const open = breaker.map(({ reason }) => reason);
+  const seen = typeof view === 'object' ? { breaker: open, paused } : {};
+  const data = { ...(found === 'absent' ? ABSENT : found), ...seen };
+  const withdrawsNone = (reason: string, problem: string, effect = 'labels of lost agents stay') =>
+    partOf(part, `the controller withdraws no labels: ${problem} (${effect})`, {
+      faults: [['fail', reason]],
+      data,
+    });
+  if (found === 'absent') return withdrawsNone('FleetControllerAbsent', 'there is none');
+  if (data.desired === 0) return withdrawsNone('FleetControllerScaledToZero', 'it is scaled to 0');
+  if (data.ready === 0) return withdrawsNone('FleetControllerNotReady', 'its pod is not Ready');
+  if (view === undefined) return withdrawsNone('FleetControllerNotResponding', 'it does not respond');
+  const effect = `${open.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
+  return open.length > 0
+    ? withdrawsNone('FleetControllerBreakerOpen', 'its circuit breaker is open', effect)
+    : partOf(part, `controller Ready, version ${data.version}`, { data });
 }
 
-function aboutAgents(rows: readonly NodeRow[], daemonSet: DaemonSet, namespace: string): FleetPart {
+function aboutAgents(
+  { nodes, withoutAgent }: JudgedFleet,
+  daemonSet: DaemonSet,
+  namespace: string,
+): FleetPart {
   const part = ['agents', 'Agents'] as const;
   const name = `DaemonSet ${namespace}/${DAEMON_SET}`;
   if (daemonSet === undefined) return hiddenPart(part, `read the ${name}`);
@@ -338,44 +295,34 @@ function aboutAgents(rows: readonly NodeRow[], daemonSet: DaemonSet, namespace: 
     numberReady: ready = 0,
     updatedNumberScheduled: updated = desired,
   } = daemonSet.status ?? {};
-  const agents = agentsOf(rows);
-  const labelWithoutAgent = rows.filter(isOrphan).map((row) => row.name);
-  const down = agents.filter((agent) => !agent.ready);
-  const others = down.filter(({ node }) => !labelWithoutAgent.includes(node));
-  const states = others.map((agent) => `${agent.node} (${agentState({ agent })})`);
+  const notReady = namesOf(nodes.filter(({ agent }) => agent === 'not ready'));
+  const others = notReady.filter((node) => !withoutAgent.includes(node));
   const isMissing = ready < desired || desired === 0;
-  const versions = tally(agents.map(({ version }) => version));
-  const provenBy = Object.keys(tally(rows.map((row) => row.provenBy)));
+  const versions = tally(nodes.map(({ version }) => version.slice(0, MAX_WORD)));
+  const provenBy = Object.keys(tally(nodes.map((row) => row.provenBy)));
   const differ = provenBy.some((version) => version !== VERSION);
   const proven = `nodes were proven by version ${provenBy.join(', ')}, this plugin has ${VERSION}`;
-  const hidden = rows.some(({ agent }) => agent === '?');
+  const hidden = nodes.some(({ agent }) => agent === 'hidden');
+  const missing = others.length === 0 ? '' : `not Ready on ${nameList(others)}`;
   const orphans = 'labelled ready without a Ready agent';
   return partOf(
     part,
     [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)].join(', '),
     {
       faults: [
-        ...faultIf(
-          isMissing,
-          'fail',
-          'AgentsMissing',
-          states.length === 0 ? '' : `not Ready on ${nameList(states)}`,
-        ),
-        ...faultOn(labelWithoutAgent, 'fail', 'LabelWithoutAgent', orphans),
+        ...faultIf(isMissing, 'fail', 'AgentsMissing', missing),
+        ...faultOn(withoutAgent, 'fail', 'LabelWithoutAgent', orphans),
         ...faultIf(hidden, 'unknown', 'NotPermitted', `you may not list the pods of ${namespace}`),
         ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
         ...faultIf(differ, 'warning', 'VersionsDiffer', proven),
       ],
-      data: {
-        ...{ desired, ready, updated, versions, provenBy },
-        ...{ notReady: down.map(({ node }) => node), labelWithoutAgent },
-      },
+      data: { desired, ready, updated, versions, provenBy, notReady, labelWithoutAgent: withoutAgent },
     },
   );
 }
 
-function aboutReleases(rows: readonly NodeRow[]): FleetPart {
-  const releases = tally(rows.map(({ runsc }) => runsc));
+function aboutReleases({ nodes }: JudgedFleet): FleetPart {
+  const releases = tally(nodes.map(({ gvisor }) => gvisor));
   const texts = Object.entries(releases).map(([name, count]) => `${name} on ${countOf(count, 'node')}`);
   return partOf(['releases', 'gVisor'], texts.join(', ') || 'release unknown', {
     faults: [
@@ -395,21 +342,11 @@ function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
 }
 
 /** One line where the installer was used, or nodes wait for it. */
-function aboutInstaller(
-  reports: Reports,
-  fleet: Awaited<ReturnType<typeof readFleetController>>,
-): FleetPart[] {
-  const rollout = rolloutOf(
-    [...reports].flatMap(([node, result]) => {
-      const installation = reportOf(result)?.installation;
-      return installation === undefined ? [] : [[node, installation] as const];
-    }),
-    fleet?.waiting,
-  );
+function aboutInstaller({ rollout }: JudgedFleet): FleetPart[] {
   if (rollout === undefined) return [];
   const { text, ...data } = rollout;
   const faults = [
-    ...faultIf(data.underWay.length || (data.waiting?.length ?? 0), 'warning', 'InstallationUnderWay'),
+    ...faultIf(data.underWay.length, 'warning', 'InstallationUnderWay'),
     ...faultIf(data.interrupted.length, 'warning', 'InstallationInterrupted'),
     ...faultIf(Object.keys(data.failed).length, 'warning', 'InstallationFailed'),
   ];
@@ -417,33 +354,18 @@ function aboutInstaller(
 }
 
 /** One line where sandboxes of a node have problems, or where that is unknown. */
-function aboutSandboxes(reports: Reports): FleetPart[] {
-  const all = [...reports].flatMap(([node, result]) => {
-    // An agent that has just started has not scanned them yet.
-    if ('report' in result && result.report.sandboxes === undefined) return [];
-    const sandboxes = sandboxesIn(result);
-    return [typeof sandboxes === 'string' ? { node, why: sandboxes } : { node, ...sandboxes }];
-  });
-  const hanging = all.flatMap((each) => ('total' in each && each.total > 0 ? [each] : []));
-  const unsafe = hanging.filter(({ restart }) => restart.state === 'unsafe');
-  const unknown = all.flatMap((each) => ('why' in each ? [each] : []));
-  const names = (some: readonly { readonly node: string }[]) => some.map(({ node }) => node);
-  const on = (some: readonly { readonly node: string }[]) => nameList(names(some));
-  const see = `problems on ${on(hanging)}: see kubectl gvisor-ready why NODE`;
+function aboutSandboxes(fleet: JudgedFleet): FleetPart[] {
+  const hanging = fleet.nodes.filter(({ problems }) => problems > 0);
+  const unsafe = nameList(namesOf(hanging.filter((row) => row.unsafe)));
+  const unknown = unknownOn(fleet, 'sandboxes');
+  const see = `problems on ${nameList(namesOf(hanging))}: see kubectl gvisor-ready why NODE`;
+  const old = `unknown on ${nameList(unknown)}: the last scan is too old`;
   const faults = [
     ...faultIf(hanging.length, 'warning', 'SandboxesHang', see),
-    ...faultIf(unsafe.length, 'warning', 'RestartUnsafe', `do not restart containerd on ${on(unsafe)}`),
-    ...faultIf(
-      unknown.length,
-      'warning',
-      'SandboxesUnknown',
-      `unknown on ${on(unknown)}: ${unknown[0]?.why}`,
-    ),
+    ...faultIf(unsafe.length, 'warning', 'RestartUnsafe', `do not restart containerd on ${unsafe}`),
+    ...faultIf(unknown.length, 'warning', 'SandboxesUnknown', old),
   ];
-  const problems = hanging.map(({ node, at, total, restart, problems }) => {
-    const reasons = tally(problems.map(({ reason }) => reason));
-    return { node, at, total, restart: restart.state, reasons };
-  });
-  const data = { problems, unknown: names(unknown) };
+  const problems = hanging.map(({ name, problems, unsafe }) => ({ node: name, total: problems, unsafe }));
+  const data = { problems, unknown };
   return faults.length === 0 ? [] : [partOf(['sandboxes', 'Sandboxes'], '', { faults, data })];
 }

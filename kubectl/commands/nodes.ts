@@ -1,11 +1,12 @@
 import timers from 'node:timers/promises';
 import type { V1Node } from '@kubernetes/client-node';
+import { GROUPS } from '../../lib/fleet/view.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { readLabelOutdated } from '../fleet-controller.ts';
+import { readView } from '../fleet-controller.ts';
 import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
 import {
   ageOf,
@@ -17,12 +18,10 @@ import {
   serialize,
 } from '../output.ts';
 
-/** The flags of `nodes`. */
 export type NodesFlags = {
   readonly output?: Format;
   readonly headers: boolean;
   readonly watch?: boolean;
-  /** A label selector. */
   readonly selector?: string;
 };
 
@@ -47,7 +46,6 @@ function queryFor(selector: string | undefined): Readonly<Record<string, string>
   return selector === undefined ? {} : { labelSelector: selector };
 }
 
-/** The agents of some nodes. */
 export function agentsOf(rows: readonly NodeRow[]): readonly AgentSummary[] {
   return rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent]));
 }
@@ -130,7 +128,6 @@ export function nodeJson(row: NodeRow) {
   };
 }
 
-/** The agent of a node in -o json. */
 export function agentJson(row: NodeRow) {
   const { agent } = row;
   if (agent === undefined || agent === '?') return null;
@@ -143,11 +140,13 @@ export async function nodes(
   { output: format, headers, selector }: NodesFlags,
 ): Promise<number> {
   const { output, now } = context;
-  const [{ rows, agentsHidden }, outdated] = await Promise.all([
+  const [{ rows, agentsHidden }, view] = await Promise.all([
     listRows(context, selector),
-    readLabelOutdated(context.api),
+    readView(context.api).catch(() => undefined),
   ]);
-  if (outdated !== undefined) printMessage(output, `LabelOutdated: ${outdated}`);
+  const { alarms = [] } = typeof view === 'object' ? view : {};
+  for (const { reason, message } of alarms)
+    if (reason === GROUPS.refuted) printMessage(output, `${reason}: ${message}`);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
   else {

@@ -13,7 +13,6 @@ import { type Context, EXIT } from '../context.ts';
 import { countOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
 import { listClasses, listRequirements, meansGvisor } from '../requirements.ts';
 
-/** The flags of `pods`. */
 export type PodsFlags = {
   readonly output?: Format;
   readonly headers: boolean;

@@ -3,7 +3,6 @@ import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { type Format, nameList, type Output, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
-/** The flags of `status`. */
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };
 
 /** `status`: the fleet at a glance, with what is wrong first. */

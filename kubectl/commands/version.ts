@@ -3,7 +3,7 @@ import { VERSION } from '../../lib/base/version.ts';
 import { listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
-import { readFleetController } from '../fleet-controller.ts';
+import { readDeployment } from '../fleet-controller.ts';
 import {
   countOf,
   type Format,
@@ -14,7 +14,6 @@ import {
   tally,
 } from '../output.ts';
 
-/** The flags of `version`. */
 export type VersionFlags = { readonly output?: Format; readonly client?: boolean };
 
 /** `version`: those of this plugin, the agents, the fleet controller and the API server. */
@@ -44,12 +43,12 @@ export async function version(
 async function readVersions({ api }: Context) {
   const [agents, fleet, { gitVersion }] = await Promise.all([
     optional(listAgents(api), [403]),
-    readFleetController(api),
+    readDeployment(api),
     api.get<VersionInfo>('/version'),
   ]);
   return {
     agents: agents === undefined ? null : tally(agents.map((agent) => agent.version)),
-    fleetController: fleet?.version || null,
+    fleetController: typeof fleet === 'object' ? fleet.version : null,
     server: gitVersion,
   };
 }

@@ -1,4 +1,4 @@
-import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass, V1Toleration } from '@kubernetes/client-node';
+import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass } from '@kubernetes/client-node';
 import type { SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
 import { askedBy } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
@@ -7,7 +7,7 @@ import type { Verdict } from '../../lib/report/verdict.ts';
 import { handlerIn, hiddenReport, listAgents, reportOf, reportReader, sandboxOf } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
-import { ageOf, countOf, type Explanation, explain, nameList, type Observation } from '../output.ts';
+import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
 import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
 import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
@@ -42,7 +42,6 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   return {
     pod,
     spec,
-    /** Namespace and name. */
     id: `${namespace}/${name}`,
     /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? ('?' as const)),
@@ -263,7 +262,7 @@ function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Ex
   return explain(state, `${id} has ended (${phase}) for reasons unrelated to gVisor`, { because, seen });
 }
 
-/** Quotes the scheduler, and names the proven nodes that exclude the pod. */
+/** Quotes the scheduler, which says what keeps the pod from each node, and names nodes that are not proven. */
 function explainUnscheduled(details: PodDetails, all: readonly Observation[]): Explanation {
   const { pod, id, nodes, asksForGvisor } = details;
   const condition = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
@@ -283,53 +282,25 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
     const hidden = 'You may not list nodes, so it is unknown which are proven.';
     return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });
   }
-  const nodesWith = (obstacle?: Obstacle) => nodes.filter((node) => obstacleOf(details, node) === obstacle);
-  const excluded = (Object.keys(OBSTACLES) as (keyof typeof OBSTACLES)[])
-    .map((code) => ({ code, names: nodesWith(code).map(({ name }) => name) }))
-    .filter(({ names }) => names.length > 0);
-  const free = nodesWith().map(({ name }) => name);
-  const unproven = nodesWith('NotProven');
+  const unproven = nodes.filter((node) => !isProven(node, details.readyLabels));
   const faulty = unproven.filter(({ expected }) => expected !== false);
   const isOther = ({ name }: NodeSummary) => verdictOn(name, details)?.reason === 'HandlerNotConfigured';
   const shown = [...(faulty.length === 0 ? unproven : faulty)].sort((a, b) => +isOther(a) - +isOther(b));
-  const [first] = free.length === 0 ? shown : [];
   const proven = nodes.length - unproven.length;
+  const { runtimeClass, readyLabels } = details;
+  const isMain = readyLabels.every((label) => label === READY) || typeof runtimeClass !== 'object';
+  const what = isMain ? 'gVisor' : `The handler "${runtimeClass.handler}"`;
+  const count = proven === 0 ? 'no node' : `${proven} of ${countOf(nodes.length, 'node')}`;
+  const [first] = shown;
   return explain(['fail', 'Unscheduled'], headline, {
-    data: {
-      nodes: nodes.length,
-      proven,
-      excludedBy: Object.fromEntries(excluded.map(({ code, names }) => [code, names])),
-      free,
-    },
-    because: [...because, aboutProven(details, proven, free)],
-    seen: [
-      ...seen,
-      ...excluded.map(({ code, names }): Observation => {
-        return { tone: 'warning', about: OBSTACLES[code], text: `excludes ${nameList(names)}` };
-      }),
-      ...shown.slice(0, 3).map((node) => aboutNode(details, node)),
-    ],
+    data: { nodes: nodes.length, proven },
+    because: [...because, `${what} is proven on ${count}.`],
+    seen: [...seen, ...shown.slice(0, 3).map((node) => aboutNode(details, node))],
     next:
       first === undefined
         ? []
         : [`See why a node is not proven: kubectl gvisor-ready why node/${first.name}`],
   });
-}
-
-function aboutProven(
-  { nodes = [], runtimeClass, readyLabels }: PodDetails,
-  proven: number,
-  free: readonly string[],
-): string {
-  const isMain = readyLabels.every((label) => label === READY);
-  const what =
-    isMain || typeof runtimeClass !== 'object' ? 'gVisor' : `The handler "${runtimeClass.handler}"`;
-  if (proven === 0) return `${what} is proven on no node.`;
-  const rest =
-    free.length === 0
-      ? 'Each of those excludes this pod.'
-      : `Only the scheduler's own reasons, such as resources, keep it from ${nameList(free)}.`;
-  return `${what} is proven on ${proven} of ${countOf(nodes.length, 'node')}. ${rest}`;
 }
 
 /** Why a pod that is bound to a node has not started. */
@@ -370,7 +341,6 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   });
 }
 
-/** A label without its domain. */
 function shortLabel(label: string): string {
   return label.split('/')[1] ?? label;
 }
@@ -398,36 +368,4 @@ function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observat
     about: 'node',
     text: `${node.name} ${label}${reason ? ` (${reason})` : ''}`,
   };
-}
-
-/** What keeps a pod from a proven node, in words. */
-const OBSTACLES = {
-  NotReady: 'NotReady',
-  Cordoned: 'cordoned',
-  NodeSelector: 'its node selector',
-  Taint: 'a taint',
-} as const;
-type Obstacle = keyof typeof OBSTACLES | 'NotProven';
-
-/** Compares a pod with the label, readiness and taints of a node. Resources and affinities are left to the scheduler. */
-function obstacleOf({ spec, readyLabels }: PodDetails, node: NodeSummary): Obstacle | undefined {
-  if (!isProven(node, readyLabels)) return 'NotProven';
-  if (!node.alive) return 'NotReady';
-  if (node.cordoned) return 'Cordoned';
-  const { nodeSelector = {}, tolerations = [] } = spec;
-  if (Object.entries(nodeSelector).some(([key, value]) => node.labels[key] !== value)) return 'NodeSelector';
-  const repels = node.taints.some(
-    (taint) => taint.effect !== 'PreferNoSchedule' && !tolerations.some((each) => tolerates(each, taint)),
-  );
-  return repels ? 'Taint' : undefined;
-}
-
-/** Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/ */
-function tolerates(
-  { key, operator = 'Equal', value = '', effect }: V1Toleration,
-  taint: NodeSummary['taints'][number],
-): boolean {
-  if (effect !== undefined && effect !== '' && effect !== taint.effect) return false;
-  if (key === undefined || key === '') return operator === 'Exists';
-  return key === taint.key && (operator === 'Exists' || value === (taint.value ?? ''));
 }

@@ -5,7 +5,7 @@ import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { Evidence } from '../../lib/node/checks/finding.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
-import { HEADLINES, MARKS, PROOF_TONES, shortIds, type Tone, toneOf } from '../../lib/report/format.ts';
+import { HEADLINES, PROOF_TONES, shortIds, type Tone, toneOf } from '../../lib/report/format.ts';
 import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
 import { sinceOf } from '../../lib/report/next-steps.ts';
 import type { Status } from '../../lib/report/report.ts';
@@ -125,7 +125,6 @@ async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails
   return { node, agent, result, unready: because };
 }
 
-/** What is known about a node. */
 type NodeDetails = {
   readonly node: NodeSummary;
   readonly agent: NodeRow['agent'];
@@ -187,7 +186,11 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
     const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
     const isSound = status === 'True' && agrees;
     return {
-      tone: isSound ? 'pass' : status === 'Unknown' ? 'unknown' : handlerTone(handler, reason, node),
+      tone: isSound
+        ? 'pass'
+        : status === 'Unknown'
+          ? 'unknown'
+          : handlerTone(reason, node.everProven.has(handler)),
       about: handler,
       text: `${what}${message && status !== 'True' ? `: ${shortIds(message)}` : ''}${note}`,
       evidence: (report?.findings ?? []).flatMap(({ status, evidence = [] }) =>
@@ -294,22 +297,17 @@ function findingsOf({ findings, proof, verdict }: Status): Observation[] {
   return [
     ...(passed.length === 0 ? [] : [{ tone: 'pass', about: 'passed', text: passed.join(', ') } as const]),
     ...first.map((finding) => ({
-      tone: knownTone(toneOf(finding, proven)),
+      tone: toneOf(finding, proven),
       about: others.flatMap(({ check, message }) => (message === finding.message ? [check] : [])).join(', '),
       text: textOf(finding.message),
       evidence: (finding.evidence ?? []).map(evidenceLine),
     })),
     {
-      tone: knownTone(PROOF_TONES[proof.kind]),
+      tone: PROOF_TONES[proof.kind],
       about: 'proof',
       text: proven ? proof.message : textOf(proof.message),
     },
   ];
-}
-
-/** A compromised node, or an agent of another version, may report an unknown tone. */
-function knownTone(tone: Tone): Tone {
-  return Object.hasOwn(MARKS, tone) ? tone : 'unknown';
 }
 
 function evidenceLine({ file, line, value }: Evidence): string {
@@ -323,7 +321,7 @@ function reasonsIn(report: Status | undefined, node: NodeSummary): readonly stri
   const { reason } = report?.verdict ?? node;
   if (isBeingInstalled(installation, reason)) return ['InstallationUnderWay'];
   const used = handlers.filter(
-    ({ handler, verdict }) => handlerTone(handler, verdict.reason, node) !== 'skipped',
+    ({ handler, verdict }) => handlerTone(verdict.reason, node.everProven.has(handler)) !== 'skipped',
   );
   const failed = [...findings, ...used.flatMap((each) => each.findings)].flatMap((finding) =>
     finding.status === 'fail' ? [finding.reason] : [],

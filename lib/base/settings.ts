@@ -1,4 +1,3 @@
-/** Environment variables. */
 export type Env = Readonly<Record<string, string | undefined>>;
 
 /** The host "::" means every address. */
@@ -53,7 +52,6 @@ export class SettingsReader<Name extends string> {
     return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port: Number(port) };
   }
 
-  /** A log level. */
   logLevel(name: Name): string {
     const levels = /^(trace|debug|info|warn|error|silent)$/;
     return this.matching(name, levels, 'trace, debug, info, warn, error or silent');

@@ -121,7 +121,6 @@ function guardIn(name = ''): string | undefined {
   );
 }
 
-/** The policy of a guard. */
 export function policyOf(guard: string, { policies }: Guards): Policy | undefined {
   return policies.find(({ metadata }) => guardIn(metadata.name) === guard);
 }
@@ -213,7 +212,6 @@ export function missingGuards(
   });
 }
 
-/** A missing guard in words. */
 export function describeMissing({ guard, effect, danger }: MissingGuard): string {
   return `${guard} ${EFFECTS[effect]}: ${danger}`;
 }

@@ -112,7 +112,6 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     return isInterrupted ? undefined : this.#sinceMs;
   }
 
-  /** The cached objects. */
   list(): Kept[] {
     return this.#informer.list().flatMap(({ picked }) => picked ?? []);
   }

@@ -39,13 +39,14 @@ export type FleetNode = {
   /** The kubelet's condition Ready. */
   readonly ready: boolean;
   readonly cordoned: boolean;
+  /** The version of the agent that proved the node; the annotation adds a digest of its settings. */
+  readonly provenBy: string;
   /** The ID of the present boot, or "" where the kubelet reports none. */
   readonly boot: string;
   /** The boot ID of the last proof, or "" where no agent has noted one. */
   readonly provenBoot: string;
   /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
   readonly failedBoot: string;
-  /** Labels of additional handlers. */
   readonly handlers: readonly HandlerLabel[];
   /** Whether the taint `not-ready` is present. */
   readonly tainted: boolean;
@@ -70,7 +71,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
   const expected = isExpected({ labels, annotations });
-  const bootIn = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
+  const annotation = (key: string) => truncate(annotations[key] ?? '', MAX_NAME_LENGTH);
   return {
     name,
     uid,
@@ -80,13 +81,14 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
     ...(expected === undefined ? {} : { expected }),
     ready: find('Ready')?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
+    provenBy: annotation(OWN_KEYS.annotations.provenBy).split('+')[0] ?? '',
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
-    provenBoot: bootIn(OWN_KEYS.annotations.provenBoot),
-    failedBoot: bootIn(OWN_KEYS.annotations.failedBoot),
+    provenBoot: annotation(OWN_KEYS.annotations.provenBoot),
+    failedBoot: annotation(OWN_KEYS.annotations.failedBoot),
     handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
       handler,
       label,
-      provenBoot: bootIn(handlerKey('provenBoot', handler)),
+      provenBoot: annotation(handlerKey('provenBoot', handler)),
     })),
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
@@ -109,7 +111,6 @@ function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1
 /** A label `ready` of the main handler, whose name is then absent, or of an additional one. */
 type ReadyLabel = Pick<HandlerLabel, 'label' | 'provenBoot'> & { readonly handler?: string };
 
-/** Whether any handler is labelled. */
 export function isLabelled({ label, handlers }: Pick<FleetNode, 'label' | 'handlers'>): boolean {
   return label === 'true' || handlers.some((each) => each.label === 'true');
 }
@@ -159,14 +160,12 @@ export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolea
   return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
 }
 
-/** The cached fields of an agent's pod. */
 export type AgentPod = {
   readonly name: string;
   /** The node that it is bound to, or "". */
   readonly node: string;
   /** Ready and not terminating. */
   readonly ready: boolean;
-  /** Its revision of the DaemonSet. */
   readonly revision: string;
   /** The tag of its image, or the whole image where it has none. */
   readonly version: string;

@@ -2,7 +2,7 @@ import { sanitizeLine } from '../base/sanitize.ts';
 import { isPublished } from '../report/schema.ts';
 import { type HandlerLabel, truncate } from './objects.ts';
 
-const MAX_REASON_LENGTH = 64;
+export const MAX_REASON_LENGTH = 64;
 const MAX_PROBLEM_LENGTH = 300;
 
 /** Published verdicts of an agent against the labels of its node. */

@@ -2,12 +2,16 @@ import timers from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
 import request from 'undici/lib/api/api-request.js';
 import Agent from 'undici/lib/dispatcher/agent.js';
+import { sanitizeLine } from '../base/sanitize.ts';
 import { AGENT_PORT } from '../kube/access.ts';
 import type { Installation } from '../node/host/installation.ts';
 import type { PodCounts } from '../node/pods/pod.ts';
-import { isInstallation, isPodCounts, isSandboxes } from '../report/schema.ts';
+import type { SandboxesReport } from '../node/sandboxes/problem.ts';
+import { sinceOf } from '../report/next-steps.ts';
+import type { HandlerReport } from '../report/report.ts';
+import { isInstallation, isPodCounts, isPublished, isSandboxes } from '../report/schema.ts';
 import { type AgentPod, truncate } from './objects.ts';
-import { type Refutation, refutationOf } from './refutation.ts';
+import { MAX_REASON_LENGTH, type Refutation, refutationOf } from './refutation.ts';
 import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -74,22 +78,26 @@ export async function readBody(
   return Buffer.concat(chunks);
 }
 
+type SandboxCounts = {
+  /** How many have a problem. */
+  readonly problems: number;
+  /** Whether a restart of containerd would harm pods. */
+  readonly unsafe: boolean;
+};
+
 /** The parts of an agent's report that the fleet's page shows; `provenAt` is an ISO 8601 time. */
 export type AgentStatus = {
   readonly version: string;
   readonly provenAt?: string;
-  /** Absent where the agent does not know. */
-  readonly sandboxes?: {
-    /** How many have a problem. */
-    readonly problems: number;
-    /** Whether a restart of containerd would harm pods. */
-    readonly unsafe: boolean;
-  };
+  /** Absent where the agent has not scanned them; `stale` where that is too long ago. */
+  readonly sandboxes?: SandboxCounts | 'stale';
   /** Absent where the agent does not know. */
   readonly pods?: PodCounts;
   /** Absent where the installer was never used. */
   readonly installation?: NodeInstallation;
   readonly refutation?: Refutation;
+  /** Why additional handlers are not labelled, by their names: a reason, and since when, or "". */
+  readonly unproven?: ReadonlyMap<string, { readonly reason: string; readonly since: string }>;
   /** When the report was read, monotonic; absent if it never was. */
   readonly readMs?: number;
   /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
@@ -116,7 +124,6 @@ export class AgentReports {
     this.#now = now;
   }
 
-  /** The latest status of the agent on a node. */
   get(node: string): AgentStatus | undefined {
     return this.#statuses.get(node);
   }
@@ -177,28 +184,8 @@ export class AgentReports {
   async #poll({ node, name, address }: AgentPod, signal: AbortSignal): Promise<void> {
     const atMs = this.#now();
     try {
-      const report = (await fetchReport(address, signal)) as Readonly<Record<string, unknown>> | undefined;
-      const { version, provenAt, sandboxes, podCounts, installation } = report ?? {};
-      if (typeof version !== 'string') throw new Error('no report');
-      const provenAtMs = Date.parse(String(provenAt));
-      const refutation = refutationOf(report, node);
-      this.#statuses.set(node, {
-        version: truncate(version, MAX_VERSION_LENGTH),
-        pod: name,
-        atMs,
-        readMs: atMs,
-        // False for NaN, an invalid time.
-        ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS
-          ? { provenAt: new Date(provenAtMs).toISOString() }
-          : {}),
-        ...(isSandboxes(sandboxes) && !sandboxes.stale
-          ? { sandboxes: { problems: sandboxes.total, unsafe: sandboxes.restart.state === 'unsafe' } }
-          : {}),
-        ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
-        ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
-        ...(refutation && { refutation }),
-        unread: false,
-      });
+      const status = agentStatusOf(await fetchReport(address, signal), node);
+      this.#statuses.set(node, { ...status, pod: name, atMs, readMs: atMs, unread: false });
     } catch {
       // The last status is kept; the pod's readiness comes from the API server. What another pod refuted is over.
       const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
@@ -206,6 +193,40 @@ export class AgentReports {
       this.#statuses.set(node, { ...last, pod: name, atMs, unread: true, ...(isSame ? { refutation } : {}) });
     }
   }
+}
+
+/** The status that a report gives, as far as its parts are valid; throws for what is no report. */
+export function agentStatusOf(report: unknown, node: string): AgentStatus {
+  const { version, provenAt, sandboxes, podCounts, installation } = (report ?? {}) as Record<string, unknown>;
+  if (typeof version !== 'string') throw new Error('no report');
+  const provenAtMs = Date.parse(String(provenAt));
+  const refutation = refutationOf(report, node);
+  const handlers = (isPublished(report) && report.handlers) || [];
+  return {
+    version: truncate(version, MAX_VERSION_LENGTH),
+    // False for NaN, an invalid time.
+    ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS ? { provenAt: new Date(provenAtMs).toISOString() } : {}),
+    ...(isSandboxes(sandboxes) ? { sandboxes: countSandboxes(sandboxes) } : {}),
+    ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
+    ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
+    ...(refutation && { refutation }),
+    ...(handlers.length === 0 ? {} : { unproven: new Map(handlers.map(whyUnproven)) }),
+  };
+}
+
+function countSandboxes({ total, restart, stale }: SandboxesReport): SandboxCounts | 'stale' {
+  return stale ? 'stale' : { problems: total, unsafe: restart.state === 'unsafe' };
+}
+
+function whyUnproven({
+  handler,
+  verdict,
+  history = [],
+}: Pick<HandlerReport, 'handler' | 'verdict'> & Partial<HandlerReport>) {
+  const { status, reason } = verdict;
+  const code = status === 'True' ? 'NotLabelled' : truncate(sanitizeLine(reason), MAX_REASON_LENGTH);
+  const since = truncate(sinceOf({ verdict, history }) ?? '', MAX_REASON_LENGTH);
+  return [handler, { reason: code, since }] as const;
 }
 
 /** Texts of a compromised node may be long, and are kept of thousands of nodes. */

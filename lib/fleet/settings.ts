@@ -1,10 +1,8 @@
 import { type Env, type ListenAddress, type Setting, SettingsReader } from '../base/settings.ts';
 
-/** Thresholds of the decisions. */
 export type FleetTimeouts = {
   /** Time without a Ready agent before a node's label is withdrawn. */
   readonly agentTimeoutMs: number;
-  /** Minimum age of a Node. */
   readonly nodeAgeMs: number;
   /** The circuit breaker counts withdrawals within this window. */
   readonly windowMs: number;
@@ -55,7 +53,6 @@ export const FLEET_SETTINGS = {
   },
 } as const satisfies Record<string, Setting>;
 
-/** Parsed settings. */
 export type FleetConfig = {
   readonly timeouts: FleetTimeouts;
   readonly reportIntervalMs: number;

@@ -1,7 +1,8 @@
 import { OWN_KEYS } from '../report/node-object.ts';
+import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
 import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
-import { describeRefutation, refutedHandlers } from './refutation.ts';
+import { describeRefutation, type Refutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 import type { Turns } from './turns.ts';
@@ -20,7 +21,16 @@ export type BreakerReason = keyof typeof BREAKER_REASONS;
 export type State = 'proven' | 'not' | 'unknown' | 'none';
 
 /** An additional handler on a node. It is "lost" where it was proven before and is not now. */
-type RowHandler = { readonly handler: string; readonly state: 'proven' | 'lost' | 'not' };
+type RowHandler = {
+  readonly handler: string;
+  readonly state: 'proven' | 'lost' | 'not';
+  /** Why it is not proven, as far as its agent says, and since when; absent where it is. */
+  readonly reason?: string;
+  readonly since?: string;
+};
+
+/** The parts of a Ready agent's report that may be unknown: all of it, or what it says of pods or sandboxes. */
+const PARTS = ['report', 'pods', 'sandboxes'] as const;
 
 /** One node in the table; unknown texts are "". */
 export type Row = {
@@ -43,15 +53,24 @@ export type Row = {
   readonly cordoned: boolean;
   /** Why its agent refutes a label that the node has; "" where it does not. */
   readonly refuted: string;
+  /** The same as data. */
+  readonly refutation?: { readonly reasons: readonly string[]; readonly problem: string };
+  /** Absent where all parts are known, and without a Ready agent. */
+  readonly unknown?: readonly (typeof PARTS)[number][];
   /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
   readonly violating: number;
+  /** Pods in gVisor with a way out to the host; 0 where that is unknown. */
+  readonly open: number;
   /** Sandboxes with a problem; 0 where that is unknown. */
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
   readonly unsafe: boolean;
   /** What is wrong with the installation there; "" where nothing is. */
   readonly installer: string;
-  readonly agent: 'ready' | 'not ready' | 'none';
+  /** Hidden where the reader may not list agents. */
+  readonly agent: 'ready' | 'not ready' | 'none' | 'hidden';
+  /** The version of the agent that proved the node. */
+  readonly provenBy: string;
   /** Releases of gVisor, containerd and the agent. */
   readonly gvisor: string;
   readonly containerd: string;
@@ -124,13 +143,78 @@ export type FleetView = {
   readonly nodes: readonly Row[];
 };
 
+const state = oneOf(Object.keys({ proven: 0, not: 0, unknown: 0, none: 0 } satisfies Record<State, 0>));
+const ROLLOUT = object<Rollout>({
+  installed: recordOf(number),
+  underWay: list(text),
+  interrupted: list(text),
+  failed: recordOf(list(text)),
+  waiting: absentOr(list(object({ node: text, since: text, for: text }))),
+  text,
+});
+const ROW = object<Pick<Row, JudgedField>>({
+  name: text,
+  state,
+  expected: absentOr(boolean),
+  label: text,
+  handlers: absentOr(
+    list(
+      object<RowHandler>({
+        handler: text,
+        state: oneOf(['proven', 'lost', 'not']),
+        reason: absentOr(text),
+        since: absentOr(text),
+      }),
+    ),
+  ),
+  reason: text,
+  nodeReady: boolean,
+  cordoned: boolean,
+  refuted: text,
+  refutation: absentOr(object({ reasons: list(text), problem: text })),
+  unknown: absentOr(list(oneOf(PARTS))),
+  violating: number,
+  open: number,
+  problems: number,
+  unsafe: boolean,
+  agent: oneOf(['ready', 'not ready', 'none']),
+  provenBy: text,
+  gvisor: text,
+  version: text,
+});
+type JudgedField = Exclude<
+  keyof Row,
+  'rank' | 'group' | 'message' | 'since' | 'provenAt' | 'installer' | 'containerd'
+>;
+
+/** The part of a view that the plugin judges. */
+export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'withoutAgent' | 'rollout'> & {
+  readonly alarms: readonly Pick<Alarm, 'reason' | 'message'>[];
+  readonly nodes: readonly Pick<Row, JudgedField>[];
+};
+const JUDGED = object<JudgedFleet>({
+  upToDate: boolean,
+  alarms: list(object({ reason: text, message: text })),
+  breaker: list(object({ reason: text })),
+  paused: list(text),
+  withoutAgent: list(text),
+  rollout: absentOr(ROLLOUT),
+  nodes: list(ROW),
+});
+
+/** Whether a value has the shape of the part of a view that the plugin judges. */
+export function isJudgedFleet(value: unknown): value is JudgedFleet {
+  return JUDGED(value);
+}
+
 /** Input of {@link viewFleet}. */
 export type FleetState = {
   readonly upToDate: boolean;
   /** Monotonic. */
   readonly nowMs: number;
   readonly nodes: readonly FleetNode[];
-  readonly pods: readonly AgentPod[];
+  /** Undefined where the reader may not list them. */
+  readonly pods: readonly AgentPod[] | undefined;
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;
   readonly guards: GuardState | undefined;
@@ -150,10 +234,12 @@ export type FleetState = {
 export function viewFleet(state: FleetState): FleetView {
   const { upToDate, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
   const podOf = new Map<string, AgentPod>();
-  for (const pod of pods) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
+  for (const pod of pods ?? []) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows = nodes
     .filter(({ os }) => os !== 'windows')
-    .map((node) => rowOf(node, podOf.get(node.name), statusOf(node.name)))
+    .map((node) =>
+      rowOf(node, pods && (podOf.get(node.name) ?? 'none'), { ...state, agent: statusOf(node.name) }),
+    )
     .sort(
       (a, b) =>
         a.rank - b.rank ||
@@ -211,7 +297,6 @@ function reportAge(
   return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
 
-/** What is counted over nodes. */
 function countsOf(
   rows: readonly Row[],
 ): Pick<FleetView, 'expected' | 'others' | 'handlers' | 'counts' | 'oldestProof' | 'releases'> {
@@ -403,7 +488,12 @@ function countOf(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | undefined): Row {
+function rowOf(
+  node: FleetNode,
+  found: AgentPod | 'none' | undefined,
+  { agent, nowMs }: { readonly agent: AgentStatus | undefined; readonly nowMs: number },
+): Row {
+  const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const refuted = refutedHandlers(node, agent?.refutation);
   const isRefuted = refuted.includes('');
@@ -412,19 +502,24 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
     state: isRefuted ? 'not' : stateOf(status),
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
-    ...(node.handlers.length === 0 ? {} : { handlers: node.handlers.map(rowHandlerOf) }),
+    ...(node.handlers.length === 0
+      ? {}
+      : { handlers: node.handlers.map((each) => rowHandlerOf(each, agent)) }),
     reason: (isRefuted && agent?.refutation?.reasons.get('')) || reason,
     message: isRefuted ? '' : message,
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     cordoned: node.cordoned,
-    refuted: agent?.refutation && refuted.length > 0 ? describeRefutation(refuted, agent.refutation) : '',
+    refuted: '',
+    ...(agent?.refutation && refuted.length > 0 ? describe(refuted, agent.refutation) : {}),
+    ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
     violating: agent?.pods?.violating ?? 0,
-    problems: agent?.sandboxes?.problems ?? 0,
-    unsafe: agent?.sandboxes?.unsafe ?? false,
+    open: agent?.pods?.open ?? 0,
+    ...(typeof agent?.sandboxes === 'object' ? agent.sandboxes : { problems: 0, unsafe: false }),
     installer: noteOf(agent?.installation ?? {}),
-    agent: pod === undefined ? 'none' : pod.ready ? 'ready' : 'not ready',
+    agent: pod !== undefined ? (pod.ready ? 'ready' : 'not ready') : found === 'none' ? 'none' : 'hidden',
+    provenBy: node.provenBy,
     gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
     version: agent?.version || (pod?.version ?? ''),
@@ -432,13 +527,40 @@ function rowOf(node: FleetNode, pod: AgentPod | undefined, agent: AgentStatus | 
   return { ...row, ...placeOf(row) };
 }
 
+function describe(refuted: readonly string[], refutation: Refutation): Pick<Row, 'refuted' | 'refutation'> {
+  const reasons = refuted.map((handler) => refutation.reasons.get(handler) ?? '');
+  return {
+    refuted: describeRefutation(refuted, refutation),
+    refutation: { reasons, problem: refutation.problem },
+  };
+}
+
+/** Reports are read at least every 30 s. */
+const MAX_REPORT_AGE_MS = 120_000;
+
+function unknownParts(agent: AgentStatus | undefined, nowMs: number): Pick<Row, 'unknown'> {
+  const { unread = false, readMs = Number.NEGATIVE_INFINITY, pods, sandboxes } = agent ?? {};
+  const isUnknown = {
+    report: unread || nowMs - readMs > MAX_REPORT_AGE_MS,
+    pods: pods === undefined,
+    sandboxes: sandboxes === 'stale',
+  };
+  const unknown = PARTS.filter((part) => isUnknown[part]);
+  return unknown.length === 0 ? {} : { unknown };
+}
+
 function stateOf(status: string | undefined): State {
   if (status === undefined) return 'none';
   return status === 'True' ? 'proven' : status === 'False' ? 'not' : 'unknown';
 }
 
-function rowHandlerOf({ handler, label, provenBoot }: HandlerLabel): RowHandler {
-  return { handler, state: label === 'true' ? 'proven' : provenBoot === '' ? 'not' : 'lost' };
+function rowHandlerOf(
+  { handler, label, provenBoot }: HandlerLabel,
+  agent: AgentStatus | undefined,
+): RowHandler {
+  if (label === 'true') return { handler, state: 'proven' };
+  const why = agent?.unproven?.get(handler) ?? { reason: 'NoReport', since: '' };
+  return { handler, state: provenBoot === '' ? 'not' : 'lost', ...why };
 }
 
 type Judged = Omit<Row, 'rank' | 'group'>;
@@ -447,7 +569,7 @@ type Judged = Omit<Row, 'rank' | 'group'>;
 function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Judged): boolean {
   if (refuted !== '') return false;
   const isLabelled = label === 'true' || handlers.some(({ state }) => state === 'proven');
-  return isLabelled && nodeReady && agent !== 'ready';
+  return isLabelled && nodeReady && agent !== 'ready' && agent !== 'hidden';
 }
 
 /**

@@ -4,10 +4,8 @@ import type { KubeAccess } from './client.ts';
 /** The namespace of manifests/base. */
 export const NAMESPACE = 'gvisor-ready';
 
-/** Name of the agents' DaemonSet. */
 export const DAEMON_SET = 'gvisor-ready-agent';
 
-/** Label selector of the agents' pods. */
 export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
 
 /** Default port of the agents. */
@@ -36,7 +34,6 @@ export async function inClusterAccess(
   };
 }
 
-/** Reads the current token. */
 export async function readToken(serviceAccount = SERVICE_ACCOUNT): Promise<string> {
   return (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
 }

@@ -71,7 +71,6 @@ export class KubeConnections {
   }
 }
 
-/** One event of a watch. */
 export type WatchEvent = {
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK';
   readonly object: unknown;
@@ -113,7 +112,6 @@ export type KubeOptions = {
   readonly watchTimeoutMs?: number;
 };
 
-/** Creates a client of the API server. */
 export function createKube(
   access: KubeAccess,
   { agent, count, watchTimeoutMs = WATCH_TIMEOUT_MS }: KubeOptions,

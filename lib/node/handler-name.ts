@@ -1,6 +1,5 @@
 const NAME = '[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?';
 
-/** The name of a handler. */
 export const HANDLER_NAME = new RegExp(`^${NAME}$`);
 
 /** Several, with commas. */

@@ -109,10 +109,8 @@ const REMEDIES = {
 type Remedies = typeof REMEDIES;
 type Status = keyof Remedies;
 
-/** A reason code. */
 export type Reason = { [Each in Status]: keyof Remedies[Each] }[Status];
 
-/** Status and remedy of each reason code. */
 export const REASONS = Object.fromEntries(
   (Object.keys(REMEDIES) as Status[]).flatMap((status) =>
     Object.entries<string>(REMEDIES[status]).map(([reason, remedy]) => [reason, { status, remedy }]),

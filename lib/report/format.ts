@@ -6,7 +6,6 @@ import type { Verdict } from './verdict.ts';
 /** The severity of a line for people; also a CSS class. */
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
-/** The tone of a whole verdict. */
 export type StatusTone = Exclude<Tone, 'warning' | 'skipped'>;
 
 /** The symbol and the word of each tone, because colour alone is not accessible. */
@@ -21,7 +20,6 @@ export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string
 /** Tones in display order, most urgent first. */
 export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'skipped', 'pass'];
 
-/** The tone of each outcome of a proof. */
 export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
   proven: 'pass',
   failed: 'fail',
@@ -31,7 +29,6 @@ export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
   inconclusive: 'unknown',
 };
 
-/** The tone and the headline of each status. */
 export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: StatusTone, headline: string]>> = {
   True: ['pass', 'gVisor works here'],
   False: ['fail', 'gVisor does not work here'],

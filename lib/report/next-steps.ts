@@ -2,7 +2,6 @@ import { REASONS, type Reason } from '../node/reasons.ts';
 import { isBeingInstalled } from './installation.ts';
 import type { HandlerReport, Report, Status } from './report.ts';
 
-/** A reason and its remedy. */
 export type Step = { readonly reason: Reason; readonly remedy: string };
 
 /** Reasons without a remedy. */

@@ -45,7 +45,6 @@ export function isOwnKey(key: string): boolean {
   return key.startsWith(`${DOMAIN}/`);
 }
 
-/** The key of an additional handler. */
 export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string): string {
   return `${OWN_KEYS.prefixes[kind]}${handler}`;
 }
@@ -71,7 +70,6 @@ export function handlersProvenOnce({ annotations = {} }: Partial<NodeMetadata>):
   return own.map((key) => key.slice(provenBoot.length));
 }
 
-/** A Node condition as in the API. */
 export type Condition = {
   readonly type: string;
   readonly status: string;
@@ -81,7 +79,6 @@ export type Condition = {
   readonly lastTransitionTime: string;
 };
 
-/** A Node taint as in the API. */
 export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
 
 /** The part of a Node's metadata that agents use. */
@@ -110,7 +107,6 @@ export const CONDITION = 'GVisorReady';
 
 /** What the Node currently says about gVisor, as part of /report. */
 export type NodeWrites = {
-  /** The agent's labels. */
   readonly labels: Texts;
   readonly condition?: Condition;
   readonly tainted: boolean;
@@ -163,7 +159,6 @@ export function nodeWritesOf(node: NodeObject | undefined, problem?: string): No
   };
 }
 
-/** The current value of an entry. */
 export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: DesiredEntry): string | null {
   if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
   if (part !== 'condition') return metadata[part]?.[key] ?? null;

@@ -7,7 +7,6 @@ import type { SandboxesReport } from '../node/sandboxes/problem.ts';
 import type { NodeWrites } from './node-object.ts';
 import type { Verdict } from './verdict.ts';
 
-/** One change of the published verdict. */
 export type Transition = Verdict & { readonly at: string };
 
 /** The result of an evaluation, as publishers receive it; times are ISO 8601. */
@@ -15,7 +14,6 @@ export type Report = {
   readonly version: string;
   readonly node: string;
   readonly handler: string;
-  /** The published verdict. */
   readonly verdict: Verdict;
   /** Whether the node should run gVisor with this handler; absent where that is not known. */
   readonly expected?: boolean;
@@ -37,7 +35,6 @@ export type Report = {
   readonly installation?: Installation;
 };
 
-/** What is reported of an additional handler. */
 export type HandlerReport = Omit<Report, 'version' | 'node' | 'installation'>;
 
 function handlerReportOf(report: Report): HandlerReport {

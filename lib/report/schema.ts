@@ -12,15 +12,14 @@ import type { Condition, NodeWrites } from './node-object.ts';
 import type { HandlerReport, Status, Transition } from './report.ts';
 import type { Verdict } from './verdict.ts';
 
-/** Whether a value has a shape. */
 type Guard = (value: unknown) => boolean;
 /** A guard for each field of a type, so that the compiler asks for one where a field is added. */
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
 export const text: Guard = (value) => typeof value === 'string';
 export const number: Guard = (value) => Number.isFinite(value);
-const boolean: Guard = (value) => typeof value === 'boolean';
-const oneOf =
+export const boolean: Guard = (value) => typeof value === 'boolean';
+export const oneOf =
   (values: readonly unknown[]): Guard =>
   (value) =>
     values.includes(value);
@@ -33,13 +32,16 @@ export const list =
   (value) =>
     Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
 export const object =
-  <T>(guards: Guards<T>): Guard =>
+  <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)): Guard =>
   (value) =>
     typeof value === 'object' &&
     value !== null &&
-    Object.entries<Guard>(guards).every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
-const texts: Guard = (value) =>
-  typeof value === 'object' && value !== null && list(text, 64)(Object.values(value));
+    entries.every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
+export const recordOf =
+  (guard: Guard, maxLength?: number): Guard =>
+  (value) =>
+    typeof value === 'object' && value !== null && list(guard, maxLength)(Object.values(value));
+const texts = recordOf(text, 64);
 
 const VERDICT: Guards<Verdict> = {
   status: oneOf(Object.keys(HEADLINES)),
@@ -84,7 +86,7 @@ const NODE_WRITES = object<NodeWrites>({
 /** People copy these ids and PIDs into commands. */
 const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
 const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-export const SANDBOXES = object<SandboxesReport>({
+const SANDBOXES = object<SandboxesReport>({
   at: text,
   stale: boolean,
   problems: list(
@@ -106,7 +108,7 @@ export const SANDBOXES = object<SandboxesReport>({
 });
 /** As the agent takes releases, steps and reasons from the installer's journal. */
 const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
-export const INSTALLATION = object<Installation>({
+const INSTALLATION = object<Installation>({
   installed: absentOr(word),
   pending: absentOr(
     object<NonNullable<Installation['pending']>>({
@@ -127,7 +129,17 @@ export const INSTALLATION = object<Installation>({
     }),
   ),
 });
-const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count });
+const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count, open: count });
+const POD = object({ uid: text, evidence: text });
+/** As far as the plugin reads it; the fleet's page never shows it. */
+const PODS = object({
+  at: text,
+  violating: list(POD),
+  permitted: list(POD),
+  unknown: list(POD),
+  sandboxedUids: list(() => true),
+  weakened: list(object({ uid: text, evidence: text, weak: list(object({ severity: text })) })),
+});
 const HANDLER_REPORT: Guards<HandlerReport> = {
   handler: text,
   verdict: object(VERDICT),
@@ -151,7 +163,7 @@ const STATUS = object<Status>({
   handlers: absentOr(list(object(HANDLER_REPORT), 16)),
   installation: absentOr(INSTALLATION),
   nodeWrites: absentOr(NODE_WRITES),
-  pods: () => true, // never shown
+  pods: absentOr(PODS),
   podCounts: absentOr(POD_COUNTS),
   sandboxes: absentOr(SANDBOXES),
 });
@@ -160,7 +172,9 @@ const STATUS = object<Status>({
 const PUBLISHED = object({
   node: text,
   verdict: object(VERDICT),
-  handlers: absentOr(list(object({ handler: text, verdict: object(VERDICT) }), 16)),
+  handlers: absentOr(
+    list(object({ handler: text, verdict: object(VERDICT), history: absentOr(list(TRANSITION, 128)) }), 16),
+  ),
   nodeWrites: absentOr(object({ problem: absentOr(text) })),
 });
 

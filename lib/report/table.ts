@@ -7,7 +7,6 @@ export type Screen = { readonly colored: boolean; readonly width: number };
 /** Styles of {@link styleText}, such as "green" or ["green", "bold"]. */
 export type Style = Parameters<typeof styleText>[0];
 
-/** The colour of each tone. */
 export const TONE_COLORS = {
   pass: 'green',
   fail: 'red',
@@ -16,7 +15,6 @@ export const TONE_COLORS = {
   skipped: 'gray',
 } as const satisfies Readonly<Record<Tone, Style>>;
 
-/** Styles a text on a screen that has colours. */
 export function paint({ colored }: Pick<Screen, 'colored'>, style: Style | undefined, text: string): string {
   return colored && style !== undefined ? styleText(style, text, { validateStream: false }) : text;
 }

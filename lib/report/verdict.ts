@@ -8,7 +8,6 @@ import type { Reason } from '../node/reasons.ts';
 /** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
 export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied', 'KvmRunsNoGuest'];
 
-/** The judgement of one evaluation. */
 export type Verdict = {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: Reason;
@@ -33,7 +32,6 @@ export function notEvaluated(cause: unknown): Verdict {
 /** Facts beside the evaluation that decide what is said of a handler: the installer's work, and what the Node says. */
 export type Circumstances = {
   readonly installation?: Installation | undefined;
-  /** The boot of the agent's kernel. */
   readonly boot?: string;
   /** The boot that the kubelet reports, if it is another. */
   readonly reportedBoot?: string | undefined;

@@ -1,5 +1,11 @@
 import type { TestContext } from 'node:test';
+import { agentPodOf, fleetNodeOf } from '../../lib/fleet/objects.ts';
+import { type AgentStatus, agentStatusOf } from '../../lib/fleet/reports.ts';
+import { type FleetState, type FleetView, viewFleet } from '../../lib/fleet/view.ts';
+import { podCounts } from '../../lib/node/pods/pod.ts';
+import type { Status } from '../../lib/report/report.ts';
 import { guardsAmong, manifestGuards } from '../lib/fleet/manifest-guards.ts';
+import { EMPTY_FLEET } from '../lib/fleet/simulated-fleet.ts';
 import { type FakeApi, fakeApi } from './fake-api.ts';
 import {
   agentObject,
@@ -36,7 +42,8 @@ export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 
 export const FLEET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/deployments/gvisor-ready-fleet';
-export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname`;
+export const FLEET_PODS = `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`;
+export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet`;
 
 /** The Deployment of the fleet controller. */
 export function fleetDeployment(replicas = 1, readyReplicas = replicas) {
@@ -73,16 +80,13 @@ export function fleet(api: FakeApi): void {
     status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
   });
   api.stubs.set(FLEET_PATH, fleetDeployment());
-  api.list(
-    `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`,
-    [
-      {
-        metadata: { name: 'fleet-1', ownerReferences: [{ kind: 'ReplicaSet', controller: true }] },
-        status: { conditions: [{ type: 'Ready', status: 'True' }] },
-      },
-    ],
-  );
-  api.stubs.set(FLEET_VIEW, { breaker: [], paused: [], alarms: [] });
+  api.list(FLEET_PODS, [
+    {
+      metadata: { name: 'fleet-1', ownerReferences: [{ kind: 'ReplicaSet', controller: true }] },
+      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    },
+  ]);
+  api.stubs.set(FLEET_VIEW, () => viewOf(api));
   api.list(CLASS_LIST, [CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
@@ -91,6 +95,29 @@ export function fleet(api: FakeApi): void {
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES);
   api.list(`${ADMISSION}/validatingadmissionpolicybindings`, BINDINGS);
+}
+
+type Listed = { readonly items?: readonly never[] };
+
+/** What the fleet controller makes of the Nodes, agents and reports of a fake API. */
+export function viewOf(api: FakeApi, changes: Partial<FleetState> = {}): FleetView {
+  const itemsAt = (path: string) => (api.stubs.get(path) as Listed | null)?.items ?? [];
+  const pods = itemsAt(AGENT_PODS).flatMap((pod) => agentPodOf(pod) ?? []);
+  const statusOf = (node: string): AgentStatus | undefined => {
+    if (!pods.some((pod) => pod.node === node)) return undefined;
+    const stub = api.stubs.get(`${AGENT_PODS}/agent-${node}:9477/proxy/report`);
+    const report = (typeof stub === 'function' ? stub(new URL('https://fake'), '', 'GET') : stub) as Status;
+    if (report?.version === undefined) return { version: '', unread: true };
+    return { ...agentStatusOf({ ...report, podCounts: podCounts(report.pods) }, node), readMs: 0 };
+  };
+  return viewFleet({
+    ...EMPTY_FLEET,
+    nowMs: 0,
+    nodes: itemsAt('/api/v1/nodes').map(fleetNodeOf),
+    pods,
+    statusOf,
+    ...changes,
+  });
 }
 
 /** The class of an additional handler. */

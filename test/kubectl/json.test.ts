@@ -8,6 +8,7 @@ import {
   CLASS_LIST,
   DAEMON_SET_PATH,
   FLEET_PATH,
+  FLEET_PODS,
   fleetDeployment,
   openFleet,
   setNode,
@@ -66,13 +67,14 @@ function burning(api: FakeApi): void {
     }),
   );
   api.stubs.set(FLEET_PATH, fleetDeployment(0));
+  api.list(FLEET_PODS, []);
 }
 
 const check = (id: string, result: string, data: object = {}) => ({ id, result, ...data });
 
 /** The parts of the fleet, in `status` by name and in `check` as lines. */
 const PARTS = {
-  pods: { result: 'fail', reasons: ['PodsOutsideGvisor'], counts: COUNTS, affected: [OUTSIDE] },
+  pods: { result: 'fail', reasons: ['PodsOutsideGvisor'], outside: 1, open: 0, unknown: [] },
   fleetController: {
     result: 'fail',
     reasons: ['FleetControllerScaledToZero'],

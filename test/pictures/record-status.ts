@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { AGENT_PODS, DAEMON_SET_PATH, openFleet, setReport } from '../kubectl/fleet.ts';
-import { agentObject, agentStatus, nodeObject, podObject } from '../kubectl/fleet-objects.ts';
+import { agentObject, agentStatus, nodeObject } from '../kubectl/fleet-objects.ts';
 import { terminalSvg } from './terminal-svg.ts';
 
 const numbered = (prefix: string, count: number) =>
@@ -27,12 +27,6 @@ test('record', async (t) => {
   const all = names.length;
   api.stubs.set(DAEMON_SET_PATH, { status: { desiredNumberScheduled: all, numberReady: all } });
   for (const name of names) setReport(api, name, agentStatus(name));
-  const pods = SANDBOXES.map((node) => [`${node}-pod`, node] as const);
-  api.list(
-    '/api/v1/namespaces/eval/pods',
-    pods.map(([pod, nodeName]) => podObject(pod, { nodeName })),
-  );
-  for (const [pod, node] of pods) setReport(api, node, agentStatus(node, { inside: [pod] }));
   const { out } = await run('status', { width: 112 });
   const lines = ['$ kubectl gvisor-ready status', ...out.trimEnd().split('\n')];
   await writeFile(

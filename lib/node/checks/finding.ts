@@ -52,7 +52,6 @@ export function at(
   return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }), value };
 }
 
-/** A check that passed. */
 export function pass(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'pass', message, evidence };
 }
@@ -82,7 +81,6 @@ export function unknown(reason: Reason, message: string, evidence: readonly Evid
   return { status: 'unknown', reason, message, evidence };
 }
 
-/** A check that threw. */
 export function checkFailed(error: unknown): CheckResult {
   return unknown(reasonForError(error), errorLine(error));
 }

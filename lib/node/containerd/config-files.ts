@@ -94,7 +94,6 @@ export function parseContainerdFile(text: string, path: string): ContainerdFile 
   return { path, version, plugins, disabledPlugins, imports, tree, lines };
 }
 
-/** Whether a value is a list of strings. */
 export function isStrings(value: TomlValue): value is readonly string[] {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }

@@ -51,7 +51,6 @@ const MAX_MESSAGE = 500;
 /** The installer writes its journal before each step, and only a wait for a quiet moment may take longer than this. */
 const MAX_STEP_MS = 15 * 60_000;
 
-/** Whether an installer is at work. */
 export function isUnderWay(installation: Installation | undefined): boolean {
   return installation?.pending?.interrupted === false;
 }

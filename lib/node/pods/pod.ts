@@ -125,13 +125,14 @@ export type PodsReport = {
   readonly sandboxedUids: readonly string[];
 };
 
-/** How many pods violate a requirement or have a weakened sandbox. */
-export type PodCounts = { readonly violating: number; readonly weakened: number };
+/** How many pods violate a requirement or have a weakened sandbox, and how many of those have a way out to the host. */
+export type PodCounts = Readonly<Record<'violating' | 'weakened' | 'open', number>>;
 
 /** The counts of a report; undefined where it is outdated. */
 export function podCounts(report: PodsReport | undefined): PodCounts | undefined {
   if (report === undefined || report.stale) return undefined;
-  return { violating: report.violating.length, weakened: report.weakened.length };
+  const { violating, weakened } = report;
+  return { violating: violating.length, weakened: weakened.length, open: weakened.filter(isOpen).length };
 }
 
 /** Upper limit of the time between two reads, however long they take. */

@@ -29,7 +29,6 @@ export type Unproven = {
 };
 
 export type ControlResult = {
-  /** Handler that ran it. */
   readonly handler: string;
   /** Duration of the start so far. */
   readonly tookMs: number;

@@ -9,7 +9,6 @@ export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
   readonly pid: number;
   /** runsc's flags in force; absent if the process is not a gVisor sandbox. */
   readonly flags?: Readonly<Record<string, string>>;
-  /** Requested cgroup parent. */
   readonly cgroupParent: string;
   /** Path of its shim, from the shim's arguments. */
   readonly shim?: string;

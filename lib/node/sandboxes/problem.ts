@@ -56,13 +56,11 @@ export type SandboxesReport = {
   readonly stale: boolean;
   /** Most severe first, at most {@link MAX_PROBLEMS}. */
   readonly problems: readonly SandboxProblem[];
-  /** The number of all problems. */
   readonly total: number;
   /** Of containerd. */
   readonly restart: RestartSafety;
 };
 
-/** Problems that a report lists. */
 export const MAX_PROBLEMS = 50;
 
 /** What to do about a problem, at what cost, with its own process IDs and sandbox; "" for a reason of a newer agent. */

@@ -203,7 +203,6 @@ export class ProcessScanner {
   }
 }
 
-/** The id of a sandbox or container. */
 const ID = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/;
 
 /** An id among arguments, as the whole argument. A copy, because a substring would retain all of them. */

@@ -59,7 +59,7 @@ describe('the page of a node', () => {
 
   it('shows how many pods run outside gVisor that must run in it, and how many are weakened', () => {
     shows(
-      { ...HEALTHY, podCounts: { violating: 2, weakened: 1 } },
+      { ...HEALTHY, podCounts: { violating: 2, weakened: 1, open: 0 } },
       '2 outside gVisor in a namespace that requires it',
       '1 in gVisor with a weakened sandbox',
     );

@@ -88,6 +88,7 @@ describe('fleetNodeOf and agentSetOf', () => {
         label: '',
         ready: false,
         cordoned: false,
+        provenBy: '',
         boot: '',
         provenBoot: '',
         failedBoot: '',

@@ -93,15 +93,15 @@ describe('AgentReports', () => {
     };
     assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
     assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
-    assert.equal(await seen('127.0.0.213', { stale: true }), undefined);
+    assert.equal(await seen('127.0.0.213', { stale: true }), 'stale');
   });
 
   it('have the number of pods outside gVisor, within the limits of a report', async (t) => {
     const seen = async (address: string, podCounts: object) =>
       (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', podCounts }))).status;
-    const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1 });
-    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1 }, false]);
-    assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0 })).pods, undefined);
+    const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1, open: 0 });
+    assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1, open: 0 }, false]);
+    assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0, open: 0 })).pods, undefined);
   });
 
   it('have what the installer does, without its texts, within the limits of a report', async (t) => {

@@ -102,7 +102,7 @@ export function burningFleet(): FleetView {
       isAgentReady: (name) => !lost.includes(name),
       statusOf: (name) =>
         name === 'sandbox-20'
-          ? { pods: { violating: 2, weakened: 0 }, sandboxes: { problems: 2, unsafe: true } }
+          ? { pods: { violating: 2, weakened: 0, open: 0 }, sandboxes: { problems: 2, unsafe: true } }
           : {},
     },
     {

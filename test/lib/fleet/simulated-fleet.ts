@@ -50,6 +50,7 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
     ready: true,
     expected: true,
     cordoned: false,
+    provenBy: '0.1.0',
     boot: 'boot-1',
     provenBoot: 'boot-1',
     failedBoot: '',

@@ -213,8 +213,8 @@ describe('viewFleet', () => {
     node === 'b' ? { version: '', ...status } : undefined;
   for (const [reason, changes] of [
     ['', {}],
-    ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0 } }) }],
-    ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1 } }) }],
+    ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0, open: 0 } }) }],
+    ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1, open: 0 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
     [
       'warning InstallationsStopped b',
