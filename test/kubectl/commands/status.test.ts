@@ -63,12 +63,6 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     setNode(api, nodeObject('node-2', { alive: false }));
     setNode(api, nodeObject('node-3', { spec: { unschedulable: true } }));
   },
-  'a policy without a binding': (api) => {
-    const { items } = api.stubs.get(BINDINGS) as { items: { metadata: { name: string } }[] };
-    const isOther = ({ metadata }: { metadata: { name: string } }) =>
-      metadata.name !== 'gvisor-ready-enforce-pods';
-    api.list(BINDINGS, items.filter(isOther));
-  },
   'nothing of policies that the user may not list': (api) => {
     api.stubs.set(BINDINGS, forbidden('list', 'validatingadmissionpolicybindings'));
     setNode(api, nodeObject('node-3'));
