@@ -9,38 +9,38 @@ const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as
 
 /** Beside `process_*`. */
 const GAUGES = {
-  gvisor_fleet_watches_up: ['Whether all watches of the API server are up.'],
-  gvisor_fleet_nodes: [
+  gvisor_ready_fleet_watches_up: ['Whether all watches of the API server are up.'],
+  gvisor_ready_fleet_nodes: [
     'Nodes by status and reason of the condition GVisorReady, or of the report that refutes it.',
     'status',
     'reason',
   ],
-  gvisor_fleet_node_labelled: ['Whether the label `ready` of a node is "true".', 'node'],
-  gvisor_fleet_label_without_agent: [
+  gvisor_ready_fleet_node_labelled: ['Whether the label `ready` of a node is "true".', 'node'],
+  gvisor_ready_fleet_label_without_agent: [
     'A node that is Ready and labelled, and on which no agent is Ready.',
     'node',
   ],
-  gvisor_fleet_agents_missing: ['Desired agents that are not Ready.'],
-  gvisor_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
-  gvisor_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
-  gvisor_fleet_circuit_breaker_open: [
+  gvisor_ready_fleet_agents_missing: ['Desired agents that are not Ready.'],
+  gvisor_ready_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
+  gvisor_ready_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
+  gvisor_ready_fleet_circuit_breaker_open: [
     'Whether this reason pauses withdrawals: all, and RollingOut those of agents that are being replaced.',
     'reason',
   ],
-  gvisor_fleet_paused_withdrawals: [
+  gvisor_ready_fleet_paused_withdrawals: [
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
-  gvisor_fleet_guard_missing: [
+  gvisor_ready_fleet_guard_missing: [
     'Whether an admission policy that must be in force is not, or is changed, or a RuntimeClass is gone.',
     'guard',
   ],
-  gvisor_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
-  gvisor_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
-  gvisor_fleet_build_info: ['Version of the fleet controller.', 'version'],
+  gvisor_ready_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
+  gvisor_ready_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
+  gvisor_ready_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
 const COUNTERS = {
-  gvisor_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
-  gvisor_fleet_api_requests_total: [
+  gvisor_ready_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
+  gvisor_ready_fleet_api_requests_total: [
     'Requests to the API server by verb and code (`<error>` without a response), without watches.',
     'verb',
     'code',
@@ -54,51 +54,52 @@ export class FleetMetrics {
   readonly #updateProcess = createProcessMetrics(this.#registry);
 
   constructor(version: string) {
-    this.#gauges.gvisor_fleet_build_info.set({ version }, 1);
+    this.#gauges.gvisor_ready_fleet_build_info.set({ version }, 1);
   }
 
   readonly countRequest: CountRequest = (verb, code) => {
-    this.#counters.gvisor_fleet_api_requests_total.inc({ verb, code: String(code) });
+    this.#counters.gvisor_ready_fleet_api_requests_total.inc({ verb, code: String(code) });
   };
 
   countWithdrawal(): void {
-    this.#counters.gvisor_fleet_withdrawals_total.inc();
+    this.#counters.gvisor_ready_fleet_withdrawals_total.inc();
   }
 
   /** The body of /metrics for a view, and its content type. */
   async text(view: FleetView): Promise<{ readonly body: string; readonly type: string }> {
     for (const gauge of [
-      this.#gauges.gvisor_fleet_nodes,
-      this.#gauges.gvisor_fleet_node_labelled,
-      this.#gauges.gvisor_fleet_label_without_agent,
-      this.#gauges.gvisor_fleet_releases,
-      this.#gauges.gvisor_fleet_guard_missing,
+      this.#gauges.gvisor_ready_fleet_nodes,
+      this.#gauges.gvisor_ready_fleet_node_labelled,
+      this.#gauges.gvisor_ready_fleet_label_without_agent,
+      this.#gauges.gvisor_ready_fleet_releases,
+      this.#gauges.gvisor_ready_fleet_guard_missing,
     ])
       gauge.reset();
-    this.#gauges.gvisor_fleet_watches_up.set(Number(view.upToDate));
+    this.#gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
     for (const { name, state, reason, label } of view.nodes) {
-      this.#gauges.gvisor_fleet_nodes.inc({ status: STATUS[state], reason });
-      this.#gauges.gvisor_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
+      this.#gauges.gvisor_ready_fleet_nodes.inc({ status: STATUS[state], reason });
+      this.#gauges.gvisor_ready_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
     }
-    for (const node of view.withoutAgent) this.#gauges.gvisor_fleet_label_without_agent.set({ node }, 1);
-    this.#gauges.gvisor_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
-    this.#gauges.gvisor_fleet_oldest_proof_timestamp_seconds.set(
+    for (const node of view.withoutAgent)
+      this.#gauges.gvisor_ready_fleet_label_without_agent.set({ node }, 1);
+    this.#gauges.gvisor_ready_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
+    this.#gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(
       view.oldestProof === undefined ? 0 : Date.parse(view.oldestProof.at) / 1_000,
     );
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
-        this.#gauges.gvisor_fleet_releases.set({ component, release }, count);
+        this.#gauges.gvisor_ready_fleet_releases.set({ component, release }, count);
     const open = new Set(view.breaker.map(({ reason }) => reason));
     for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
-      this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
-    this.#gauges.gvisor_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
-    this.#gauges.gvisor_fleet_paused_withdrawals.set(view.paused.length);
+      this.#gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
+    this.#gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
+    this.#gauges.gvisor_ready_fleet_paused_withdrawals.set(view.paused.length);
     const { isRequired = false, missing = [], problem = '' } = view.guards ?? { problem: 'not read yet' };
     for (const guard of problem === '' ? Object.keys(GUARDS) : [])
-      this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 0);
-    for (const { guard } of missing) this.#gauges.gvisor_fleet_guard_missing.set({ guard }, 1);
-    this.#gauges.gvisor_fleet_gvisor_required.set(Number(isRequired));
-    this.#gauges.gvisor_fleet_failed_writes.set(view.cannotWrite.length);
+      this.#gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 0);
+    for (const { guard } of missing) this.#gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
+    this.#gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
+    this.#gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

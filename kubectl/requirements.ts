@@ -7,7 +7,7 @@ import type { Api, ApiObject } from './api.ts';
 export const READY = OWN_KEYS.labels.ready;
 
 /** The label with which a namespace requires gVisor. */
-export const REQUIRE = 'require-gvisor';
+export const REQUIRE = 'gvisor-ready.dev/require';
 
 /** The RuntimeClass of manifests/base. */
 export const RUNTIME_CLASS = 'gvisor';
@@ -46,7 +46,7 @@ export function selectsProven(runtimeClass: ApiObject<V1RuntimeClass>, main = HA
   return readyLabels(runtimeClass).includes(readyLabelOf(runtimeClass.handler, main));
 }
 
-/** The value of the label `require-gvisor` of each namespace that has it. */
+/** The value of the label `gvisor-ready.dev/require` of each namespace that has it. */
 export type Requirements = ReadonlyMap<string, string>;
 
 /** The namespaces with a value of the label. */

@@ -4,12 +4,12 @@ import { keepWatching } from '../../lib/kube/watch.ts';
 
 /** System namespaces, which the policies exempt: manifests/components/enforce/pods.yaml. */
 const EXEMPT = /^(kube-.*|gvisor-ready)$/;
-const PATH = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
+const PATH = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue';
 
 type Named = { readonly metadata: { readonly name: string } };
 type List = { readonly items: readonly Named[]; readonly metadata: { readonly resourceVersion: string } };
 
-/** Lists and watches the namespaces labelled require-gvisor=true. The last known names stay while the API server is down. */
+/** Lists and watches the namespaces labelled gvisor-ready.dev/require=true. The last known names stay while the API server is down. */
 export class RequiredNamespaces {
   readonly #onChange: () => void;
   #labelled: Set<string> | undefined;

@@ -37,7 +37,7 @@ export class PodReporter {
     const { handler, evidence } = pod;
     const fields = { reason: UNSANDBOXED, ...named(pod), handler, evidence };
     this.#log.error(fields, 'a pod runs outside gVisor in a namespace that requires it');
-    const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
+    const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
     this.#send(pod, UNSANDBOXED, message);
   }
 

@@ -47,7 +47,7 @@ from .starting import await_gone, remove, start, withdraw
 log = logging.getLogger("gvisor_dispatch")
 
 # Labels of a namespace. The second lets "prefer" and "no-gvisor" create pods without gVisor; the first overrides it.
-REQUIRE_LABEL, CONSENT_LABEL = "require-gvisor", "allow-host-kernel"
+REQUIRE_LABEL, CONSENT_LABEL = "gvisor-ready.dev/require", "gvisor-ready.dev/allow-host-kernel"
 # Maximum number of pods that one call creates, one after the other, when kubelets reject them or nodes fail.
 ATTEMPTS = 3
 # Missed deadlines: another pod would only wait again.

@@ -18,12 +18,12 @@ Json = dict[str, Any]
 Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec | client.V1Job
 
 # On every pod that this package decides on: "gvisor" or "fallback". Select on it to find fallbacks.
-DISPATCH_LABEL = "gvisor-dispatch"
+DISPATCH_LABEL = "gvisor-ready.dev/dispatch"
 # The pod's evaluation: a second call adopts only a pod with the same id.
-ID_ANNOTATION = "gvisor-dispatch/id"
-POLICY_ANNOTATION = "gvisor-dispatch/policy"
-REASON_ANNOTATION = "gvisor-dispatch/reason"
-MESSAGE_ANNOTATION = "gvisor-dispatch/message"
+ID_ANNOTATION = "gvisor-ready.dev/dispatch-id"
+POLICY_ANNOTATION = "gvisor-ready.dev/dispatch-policy"
+REASON_ANNOTATION = "gvisor-ready.dev/dispatch-reason"
+MESSAGE_ANNOTATION = "gvisor-ready.dev/dispatch-message"
 MAX_MESSAGE = 1000
 # Names that end in ten digits then have at most 63 characters, as the pods of a Job and labels need it.
 MAX_PREFIX = 53

@@ -48,7 +48,7 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
     asksForGvisor: meansGvisor(found),
     /** The labels of proven nodes that its class selects; that of the main handler where it selects none. */
     readyLabels: labels,
-    /** Whether its namespace is labelled require-gvisor=true. */
+    /** Whether its namespace is labelled gvisor-ready.dev/require=true. */
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
     /** The Node that it is bound to. */

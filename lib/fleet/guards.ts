@@ -54,28 +54,28 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
-    digest: '60b9100b',
+    digest: '3a3a2b40',
     bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
   },
   'gvisor-ready-enforce-classes': {
     part: 'enforce',
     danger: 'pods can name a class that does not run gVisor',
-    digest: 'ba1c3762',
+    digest: '75b82509',
   },
   'gvisor-ready-guard-namespace': {
     part: 'enforce',
     danger: 'every user who may label a namespace can lift the requirement',
-    digest: 'a5bdf453',
+    digest: '5e493976',
   },
   'gvisor-ready-enforce-bindings': {
     part: 'optional',
     danger: 'pods that are older than the requirement can start outside gVisor',
-    digest: 'd802ded8',
+    digest: 'db9843d8',
   },
   'gvisor-ready-inject': {
     part: 'optional',
     danger: 'pods that name no runtime class are refused',
-    digest: '68e5b587',
+    digest: '897b29fe',
   },
 };
 
@@ -253,7 +253,7 @@ export type GuardState = {
 };
 
 const INTERVAL_MS = 15_000;
-const REQUIRED = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue&limit=1';
+const REQUIRED = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue&limit=1';
 const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 
 /** Reads again and again which guards are in force; remembers those that were there since the start. */

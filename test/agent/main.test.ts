@@ -199,9 +199,9 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.equal(boot?.request.runtimeHandler, 'runsc', 'the main handler comes first');
     assert.equal(containerd.sandboxes.maxProbes, 1);
     const metrics = await (await get('/metrics')).text();
-    assert.match(metrics, /^gvisor_node_status\{status="True"\} 1$/m);
-    assert.match(metrics, /^gvisor_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);
-    assert.match(metrics, /^gvisor_handler_status\{handler="runsc-debug",status="True"\} 1$/m);
+    assert.match(metrics, /^gvisor_ready_node_status\{status="True"\} 1$/m);
+    assert.match(metrics, /^gvisor_ready_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);
+    assert.match(metrics, /^gvisor_ready_handler_status\{handler="runsc-debug",status="True"\} 1$/m);
     const text = await (await get('/')).text();
     assert.match(text, /^gVisor works here\n/);
     assert.match(text, /^ {2}✗ Additional handler "runsc-kvm": /m);

@@ -46,13 +46,14 @@ const plain = createPod(PLAIN);
 const ofOther = createPod({ spec: { runtimeClassName: 'runc-ready' } });
 const audited = create('audited', pod(PLAIN));
 const deployment = create('strict', workload('Deployment', PLAIN));
-const label = (value: string | null) => patch(STRICT, { metadata: { labels: { 'require-gvisor': value } } });
+const label = (value: string | null) =>
+  patch(STRICT, { metadata: { labels: { 'gvisor-ready.dev/require': value } } });
 
 /** Entries of the audit log without `enforce-audit`. */
 export const LOG_GROUP: Group = {
   title: 'the audit log has',
   cases: logged({
-    'a pod in a namespace with require-gvisor: audit': [audited, 'gvisor-ready-enforce-audit'],
+    'a pod in a namespace with gvisor-ready.dev/require: audit': [audited, 'gvisor-ready-enforce-audit'],
     'a template': [deployment, 'gvisor-ready-enforce-templates'],
   }),
 };
@@ -69,12 +70,15 @@ export const AUDIT_GROUPS: readonly Group[] = [
         ],
       }),
       ...warned('admin', {
-        'the same with require-gvisor: audit': [audited, /is not set/],
+        'the same with gvisor-ready.dev/require: audit': [audited, /is not set/],
         'a Deployment': [deployment, /the pods of this Deployment would break that/],
         'a label without effect': [label('yes'), /which would require nothing/],
       }),
       ...warned('operator', {
-        'the label removed': [label(null), /to change its label require-gvisor from "true" needs the verb/],
+        'the label removed': [
+          label(null),
+          /to change its label gvisor-ready.dev\/require from "true" needs the verb/,
+        ],
         'the namespace deleted': [remove(STRICT), /requires gVisor: to delete it/],
         'the RuntimeClass without its node selector': [UNSCOPE, /the RuntimeClass "gvisor" is guarded/],
       }),
@@ -95,7 +99,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
     title: 'the audit stage adds to the audit log',
     cases: logged({
       'a pod': [plain, 'gvisor-ready-enforce-pods'],
-      'a pod with require-gvisor: audit': [audited, 'gvisor-ready-enforce-audit'],
+      'a pod with gvisor-ready.dev/require: audit': [audited, 'gvisor-ready-enforce-audit'],
       'a template': [deployment, 'gvisor-ready-enforce-templates'],
       'the label removed': [label(null), 'gvisor-ready-guard-namespace'],
       'the RuntimeClass without its node selector': [UNSCOPE, 'gvisor-ready-enforce-runtimeclass'],

@@ -12,7 +12,7 @@ import {
 } from './admission-objects.ts';
 import { certificateUser, tokenUser } from './api-user.ts';
 
-/** The namespaces of the tests, older than the policies, and the value of their label `require-gvisor`. */
+/** The namespaces of the tests, older than the policies, and the value of their label `gvisor-ready.dev/require`. */
 const NAMESPACES = {
   strict: 'true',
   another: 'true',
@@ -20,9 +20,9 @@ const NAMESPACES = {
   declined: 'false',
   mistyped: 'yes',
   free: undefined,
-  /** also has `allow-host-kernel: "true"` */
+  /** also has `gvisor-ready.dev/allow-host-kernel: "true"` */
   both: 'true',
-  /** has only `allow-host-kernel: "true"` */
+  /** has only `gvisor-ready.dev/allow-host-kernel: "true"` */
   consenting: undefined,
   'kube-labelled': 'true',
   'gvisor-ready': 'true',
@@ -110,10 +110,12 @@ export const OBJECTS: readonly object[] = [
     metadata: {
       name,
       labels: {
-        ...(value === undefined ? {} : { 'require-gvisor': value }),
-        ...(name === 'mistyped' ? { 'Require-gVisor': 'true', 'allow-host-kernel': 'yes' } : {}),
-        ...(name === 'both' ? { 'allow-host-kernel': 'true' } : {}),
-        ...(name === 'consenting' ? { 'allow-host-kernel': 'true' } : {}),
+        ...(value === undefined ? {} : { 'gvisor-ready.dev/require': value }),
+        ...(name === 'mistyped'
+          ? { 'Require-gVisor': 'true', 'gvisor-ready.dev/allow-host-kernel': 'yes' }
+          : {}),
+        ...(name === 'both' ? { 'gvisor-ready.dev/allow-host-kernel': 'true' } : {}),
+        ...(name === 'consenting' ? { 'gvisor-ready.dev/allow-host-kernel': 'true' } : {}),
       },
     },
   })),

@@ -66,7 +66,7 @@ export const INJECT_GROUPS: readonly Group[] = [
         ],
       }),
       ...warned('admin', {
-        'a pod without a runtime class and with require-gvisor: audit': [
+        'a pod without a runtime class and with gvisor-ready.dev/require: audit': [
           create('audited', pod(PLAIN)),
           /runtimeClassName is not set/,
         ],

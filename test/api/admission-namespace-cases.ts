@@ -5,12 +5,12 @@ import { create, patch, pod, remove } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
 const NAMESPACES = '/api/v1/namespaces';
-const label = (namespace: string, value: string | null, key = 'require-gvisor') =>
+const label = (namespace: string, value: string | null, key = 'gvisor-ready.dev/require') =>
   patch(`${NAMESPACES}/${namespace}`, { metadata: { labels: { [key]: value } } });
 /** Another label of a namespace. */
 const team = (namespace: string) => label(namespace, 'x', 'team');
 const consent = (namespace: string, value: string | null = 'true') =>
-  label(namespace, value, 'allow-host-kernel');
+  label(namespace, value, 'gvisor-ready.dev/allow-host-kernel');
 const removeNamespace = (name: string) => remove(`${NAMESPACES}/${name}`);
 const createNamespace = (labels: object, metadata: object = { generateName: 'new-' }): ApiCall => ({
   method: 'POST',
@@ -37,23 +37,23 @@ const applied: ApiCall = {
   body: {
     apiVersion: 'v1',
     kind: 'Namespace',
-    metadata: { name: 'strict', labels: { 'require-gvisor': 'false' } },
+    metadata: { name: 'strict', labels: { 'gvisor-ready.dev/require': 'false' } },
   },
 };
 
 const LIFT =
-  /the namespace "strict" requires gVisor: to change its label require-gvisor from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
+  /the namespace "strict" requires gVisor: to change its label gvisor-ready.dev\/require from "true" needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\)$/;
 const DELETE =
   /the namespace "strict" requires gVisor: to delete it needs the verb manage-gvisor-requirement on this namespace \(ClusterRole gvisor-ready-requirement\), or the verb delete-gvisor-namespace$/;
 const CONSENT = (name: string) =>
   new RegExp(
-    `the namespace "${name}" would let code onto the host's kernel: to set its label allow-host-kernel to "true" needs the verb manage-gvisor-requirement on this namespace`,
+    `the namespace "${name}" would let code onto the host's kernel: to set its label gvisor-ready.dev/allow-host-kernel to "true" needs the verb manage-gvisor-requirement on this namespace`,
   );
 const BOTH =
-  /cannot require gVisor and allow the host's kernel: take the label require-gvisor or allow-host-kernel off$/;
+  /cannot require gVisor and allow the host's kernel: take the label gvisor-ready.dev\/require or gvisor-ready.dev\/allow-host-kernel off$/;
 const NO_EFFECT = (value: string) =>
   new RegExp(
-    `the label require-gvisor is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
+    `the label gvisor-ready.dev/require is "${value}", which would require nothing: write "true", "audit" \\(warns only\\) or "false"$`,
   );
 const SYSTEM = (name: string) =>
   new RegExp(
@@ -90,7 +90,7 @@ const WITHOUT: readonly Case[] = [
     'to add it': label('free', 'true'),
     'to set "audit" to "true"': label('audited', 'true'),
     'to remove "audit"': label('audited', null),
-    'to create a namespace with it': createNamespace({ 'require-gvisor': 'true' }),
+    'to create a namespace with it': createNamespace({ 'gvisor-ready.dev/require': 'true' }),
     'to create a namespace without': createNamespace({}),
     'to delete a namespace that has none': removeNamespace('free'),
   }),
@@ -117,7 +117,7 @@ const CONSENTS: readonly Case[] = [
     'to consent after a refusal': [consent('declined'), CONSENT('declined')],
     'to consent in kube-system': [consent('kube-system'), CONSENT('kube-system')],
     'to create a namespace with it': [
-      createNamespace({ 'allow-host-kernel': 'true' }, { name: 'new' }),
+      createNamespace({ 'gvisor-ready.dev/allow-host-kernel': 'true' }, { name: 'new' }),
       CONSENT('new'),
     ],
   }),
@@ -137,14 +137,17 @@ const CONSENTS: readonly Case[] = [
   }),
   ...accepted('lifter', {
     'to consent': consent('free'),
-    'to create a namespace with it': createNamespace({ 'allow-host-kernel': 'true' }),
+    'to create a namespace with it': createNamespace({ 'gvisor-ready.dev/allow-host-kernel': 'true' }),
   }),
   ...refused(
     'lifter',
     withMessage(BOTH, {
       'to consent where gVisor is required': consent('strict'),
       'to require gVisor in its namespace': label('consenting', 'true'),
-      'both at once': createNamespace({ 'allow-host-kernel': 'true', 'require-gvisor': 'true' }),
+      'both at once': createNamespace({
+        'gvisor-ready.dev/allow-host-kernel': 'true',
+        'gvisor-ready.dev/require': 'true',
+      }),
     }),
     422,
   ),
@@ -153,7 +156,7 @@ const CONSENTS: readonly Case[] = [
     {
       '"yes"': [
         consent('free', 'yes'),
-        /the label allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
+        /the label gvisor-ready.dev\/allow-host-kernel is "yes", which would allow nothing: write "true" or "false"$/,
       ],
     },
     422,
@@ -172,12 +175,15 @@ const MISSPELT: readonly Case[] = [
   ...refused(
     'admin',
     {
-      'a new namespace with "True"': [createNamespace({ 'require-gvisor': 'True' }), NO_EFFECT('True')],
+      'a new namespace with "True"': [
+        createNamespace({ 'gvisor-ready.dev/require': 'True' }),
+        NO_EFFECT('True'),
+      ],
       '"yes"': [label('free', 'yes'), NO_EFFECT('yes')],
       'an empty value': [label('free', ''), NO_EFFECT('')],
       ...misspelt(
-        'require-gvisor',
-        ...['Require-gVisor', 'require_gvisor', 'requires-gvisor', 'requiregvisor', 'require.gvisor'],
+        'gvisor-ready.dev/require',
+        ...['require-gvisor', 'gvisor-ready.dev/requires', 'gvisor-ready.io/require', 'require_gvisor'],
         ...[
           'require-gvisors',
           'require-gvsior',
@@ -187,13 +193,13 @@ const MISSPELT: readonly Case[] = [
         ],
       ),
       ...misspelt(
-        'allow-host-kernel',
-        ...['Allow-Host-Kernel', 'allow_host_kernel', 'allowhostkernel', 'allow.host.kernel'],
-        'allows-host-kernel',
+        'gvisor-ready.dev/allow-host-kernel',
+        ...['allow-host-kernel', 'Allow-Host-Kernel', 'allow_host_kernel', 'allowhostkernel'],
+        'gvisor-ready.dev/allows-host-kernel',
       ),
       'a new namespace with such a key': [
         createNamespace({ REQUIRE_GVISOR: 'true' }),
-        /the label "REQUIRE_GVISOR" has no effect: its key is require-gvisor, written exactly so$/,
+        /the label "REQUIRE_GVISOR" has no effect: its key is gvisor-ready.dev\/require, written exactly so$/,
       ],
     },
     422,
@@ -221,7 +227,7 @@ const SYSTEM_NAMESPACES: readonly Case[] = [
     {
       '"audit" for kube-system': [label('kube-system', 'audit'), SYSTEM('kube-system')],
       'a new namespace kube-*': [
-        createNamespace({ 'require-gvisor': 'true' }, { name: 'kube-new' }),
+        createNamespace({ 'gvisor-ready.dev/require': 'true' }, { name: 'kube-new' }),
         SYSTEM('kube-new'),
       ],
     },
@@ -257,7 +263,7 @@ const DELETION: Case = {
   run: async ({ as }) => {
     const name = `ends-${Date.now()}`;
     const path = `${NAMESPACES}/${name}`;
-    assertAccepted(await as('operator', createNamespace({ 'require-gvisor': 'true' }, { name })));
+    assertAccepted(await as('operator', createNamespace({ 'gvisor-ready.dev/require': 'true' }, { name })));
     const pods = create(name, {
       ...pod(),
       metadata: { name: 'terminating', finalizers: ['example.com/test'] },

@@ -305,7 +305,7 @@ export const POD_GROUPS: readonly Group[] = [
     cases: [
       ...accepted('admin', {
         'everything without the label': create('free', everything),
-        'everything with require-gvisor: "false"': create('declined', everything),
+        'everything with gvisor-ready.dev/require: "false"': create('declined', everything),
         'everything in a namespace kube-*': create('kube-labelled', everything),
         'everything in gvisor-ready': create('gvisor-ready', everything),
       }),

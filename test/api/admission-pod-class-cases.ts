@@ -34,7 +34,7 @@ export const POD_CLASS_GROUP: Group = {
           ...withMessage(unproven('runc', 'ready-runc'), podsOf('runc-ready', 'runc-pool')),
         }),
         ...warned('admin', {
-          'a pod of the class runc-ready with require-gvisor: audit': [
+          'a pod of the class runc-ready with gvisor-ready.dev/require: audit': [
             podOf('runc-ready', 'audited'),
             unproven('runc', 'ready-runc'),
           ],

@@ -200,7 +200,7 @@ const FAIL_CLOSED: readonly Case[] = [
       'operator',
       {
         'to remove the label': [
-          patch('/api/v1/namespaces/strict', { metadata: { labels: { 'require-gvisor': null } } }),
+          patch('/api/v1/namespaces/strict', { metadata: { labels: { 'gvisor-ready.dev/require': null } } }),
           ERROR,
         ],
       },

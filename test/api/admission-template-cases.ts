@@ -49,7 +49,7 @@ export const TEMPLATE_GROUPS: readonly Group[] = [
           patch(workloadPath(kind), annotated(kind)),
           /metadata\.annotations has dev\.gvisor\.flag\.network/,
         ],
-        [`a ${kind} with require-gvisor: audit`]: [
+        [`a ${kind} with gvisor-ready.dev/require: audit`]: [
           createIn(kind, PLAIN, 'audited'),
           /the namespace "audited" requires gVisor/,
         ],

@@ -159,7 +159,7 @@ export const BINDING_GROUPS: readonly Group[] = [
       ...accepted('admin', {
         'to bind a gVisor pod': bind(),
         'to bind a gVisor pod through the deprecated bindings resource': bindDeprecated(),
-        'to bind it with require-gvisor: audit': bind({ ...older, namespace: 'audited' }),
+        'to bind it with gvisor-ready.dev/require: audit': bind({ ...older, namespace: 'audited' }),
         'to bind it without the requirement': waitingIn('declined'),
         'to bind it in kube-labelled': waitingIn('kube-labelled'),
         'to bind it in gvisor-ready': waitingIn('gvisor-ready'),
@@ -189,5 +189,5 @@ export const WRITE_GROUPS: readonly Group[] = [
   { title: 'updates of a pod where gVisor is required', cases: WRITES },
   START_GROUP,
   { title: 'pods that are older than the label keep running', cases: RUNS },
-  { title: 'a namespace with require-gvisor: audit', cases: AUDITED },
+  { title: 'a namespace with gvisor-ready.dev/require: audit', cases: AUDITED },
 ];

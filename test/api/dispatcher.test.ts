@@ -221,19 +221,23 @@ describe('the dispatcher, on a real API server', () => {
     );
   });
 
-  it("falls back only with the namespace's consent, which require-gvisor overrides", async () => {
+  it("falls back only with the namespace's consent, which gvisor-ready.dev/require overrides", async () => {
     await replaceNodes(BROKEN);
     await assertOpen(/ShimNotFound: node-0-0$/);
     const acts = '^"prefer" acts as "require": namespace dispatcher-free';
-    await consent(FREE, { 'require-gvisor': 'true' });
-    await assertClosed(3, 'GVisorFails', new RegExp(`${acts} has the label require-gvisor: "true"; agents`));
-    await consent(FREE, { 'require-gvisor': null, 'allow-host-kernel': null });
+    await consent(FREE, { 'gvisor-ready.dev/require': 'true' });
     await assertClosed(
       3,
       'GVisorFails',
-      new RegExp(`${acts} does not have the label allow-host-kernel: "true"; `),
+      new RegExp(`${acts} has the label gvisor-ready.dev/require: "true"; agents`),
     );
-    await consent(FREE, { 'allow-host-kernel': 'true' });
+    await consent(FREE, { 'gvisor-ready.dev/require': null, 'gvisor-ready.dev/allow-host-kernel': null });
+    await assertClosed(
+      3,
+      'GVisorFails',
+      new RegExp(`${acts} does not have the label gvisor-ready.dev/allow-host-kernel: "true"; `),
+    );
+    await consent(FREE, { 'gvisor-ready.dev/allow-host-kernel': 'true' });
   });
 
   describe('with an additional handler', () => {
@@ -269,7 +273,7 @@ describe('the dispatcher, on a real API server', () => {
 
   it('assumes no consent of a namespace that it cannot read', async () => {
     await replaceNodes(BROKEN);
-    await consent('default', { 'allow-host-kernel': 'true' });
+    await consent('default', { 'gvisor-ready.dev/allow-host-kernel': 'true' });
     const { code, output } = await prefer({ command: 'ask', namespace: 'default' });
     assert.deepEqual([code, output.reason], [3, 'GVisorFails']);
     assert.match(

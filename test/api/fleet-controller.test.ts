@@ -39,9 +39,9 @@ describe('the fleet controller on a real API server, with its own token', () => 
       /^no agent on this node was Ready for 1 s.* What to do: Find out why the agent's pod/,
     );
     const { body } = await run.metrics.text(run.fleet.view);
-    assert.match(body, /^gvisor_fleet_withdrawals_total 1$/m);
-    assert.match(body, /^gvisor_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
-    assert.match(body, /^gvisor_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
+    assert.match(body, /^gvisor_ready_fleet_withdrawals_total 1$/m);
+    assert.match(body, /^gvisor_ready_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
+    assert.match(body, /^gvisor_ready_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
   });
 
   it('makes the failure of a node that lost its agent unknown, also while withdrawals are paused', async () => {
@@ -57,7 +57,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await until('two paused withdrawals', 30_000, () => run.fleet.view.paused.length === 2);
     await assertStillProven('node-2', 'node-3');
     const { body } = await run.metrics.text(run.fleet.view);
-    assert.match(body, /^gvisor_fleet_withdrawals_total 0$/m);
+    assert.match(body, /^gvisor_ready_fleet_withdrawals_total 0$/m);
   });
 
   it('pauses withdrawals when half of the agents are lost, and says so', async () => {
@@ -80,7 +80,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await assertStillProven('node-2', 'node-3');
     const bodies = await Promise.all(both.map(({ metrics, fleet }) => metrics.text(fleet.view)));
     const counts = bodies.map(({ body }) =>
-      Number(/^gvisor_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
+      Number(/^gvisor_ready_fleet_withdrawals_total (\d+)$/m.exec(body)?.[1]),
     );
     assert.deepEqual(counts.toSorted(), [0, 1]);
   });
@@ -99,7 +99,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await release('install', 'gvisor-ready', chart, '--take-ownership', '--force-conflicts');
     await release('upgrade', 'gvisor-ready', chart, '--set', 'enforce.enabled=true');
     await cluster().kubectl(['create', 'namespace', 'evaluations']);
-    await cluster().kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+    await cluster().kubectl(['label', 'namespace', 'evaluations', 'gvisor-ready.dev/require=true']);
     await within([]);
     await release('rollback', 'gvisor-ready', '1');
     const enforcement = ['enforce', 'enforce-classes', 'guard-namespace'].map(
@@ -113,7 +113,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await within(['gvisor-ready-agent unbound', 'gvisor-ready-node-keys changed', ...enforcement]);
     assert.equal(fleet.view.alarms[0]?.reason, 'GuardMissing');
     const { body } = await metrics.text(fleet.view);
-    assert.match(body, /^gvisor_fleet_guard_missing\{guard="gvisor-ready-node-keys"\} 1$/m);
+    assert.match(body, /^gvisor_ready_fleet_guard_missing\{guard="gvisor-ready-node-keys"\} 1$/m);
     const { out } = await plugin(['status', '--kubeconfig', cluster().kubeconfig]);
     assert.match(out, /^✗ Guards {6}gvisor-ready-agent has no binding that denies: an agent could write/m);
     await release('rollback', 'gvisor-ready', '2', '--force-conflicts');

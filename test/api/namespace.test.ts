@@ -79,7 +79,7 @@ for (const [title, installation] of Object.entries(INSTALLATIONS))
     });
 
     it('requires gVisor in a namespace called gvisor-ready, and never in its own', async () => {
-      const label = { metadata: { labels: { 'require-gvisor': 'true' } } };
+      const label = { metadata: { labels: { 'gvisor-ready.dev/require': 'true' } } };
       const own = await admin({ method: 'PATCH', path: `/api/v1/namespaces/${namespace}`, body: label });
       assert.match(own.message, /is the system's own and cannot require gVisor/);
       const metadata = { name: 'gvisor-ready', labels: label.metadata.labels };

@@ -117,8 +117,8 @@ async function readMetric(pattern: RegExp): Promise<number> {
   const text = await (await fetch(`${ORIGIN}/metrics`)).text();
   return [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
 }
-const REQUESTS = /^gvisor_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
-const WITHDRAWALS = /^gvisor_fleet_withdrawals_total (\d+)$/gm;
+const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
+const WITHDRAWALS = /^gvisor_ready_fleet_withdrawals_total (\d+)$/gm;
 
 async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
   const [cpu, requests] = [await cpuMs(pid), await readMetric(REQUESTS)];

@@ -117,6 +117,6 @@ export function agentPid(cluster: Cluster, node: ClusterNode): number {
 /** API requests of the agent by its metrics. */
 async function countRequests(cluster: Cluster, node: string): Promise<number> {
   const text = await readMetrics(cluster, node);
-  const counts = [...text.matchAll(/^gvisor_api_requests_total\{.*\} (\d+)$/gm)];
+  const counts = [...text.matchAll(/^gvisor_ready_api_requests_total\{.*\} (\d+)$/gm)];
   return counts.reduce((sum, [, count]) => sum + Number(count), 0);
 }

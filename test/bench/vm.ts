@@ -41,7 +41,7 @@ export async function measureVm(name: string, evaluations: number): Promise<stri
         .map(([o, n]) => `${n} ${o}`)
         .join(', '),
     ],
-    ['  mean boot', '', `${mean('gvisor_sandbox_boot_seconds').toFixed(1)} s`],
+    ['  mean boot', '', `${mean('gvisor_ready_sandbox_boot_seconds').toFixed(1)} s`],
     ['changes of the condition', '0', after.since === since ? '0' : 'some'],
   ];
 }

@@ -15,19 +15,19 @@ it('the metrics say of no guard that it is there while that is not known', async
 it('the metrics have what the alerts read of a fleet in trouble', async () => {
   const { body } = await new FleetMetrics('0').text(burningFleet());
   for (const line of [
-    'gvisor_fleet_watches_up 1',
-    'gvisor_fleet_node_labelled{node="sandbox-1"} 1',
-    'gvisor_fleet_node_labelled{node="sandbox-10"} 0',
-    'gvisor_fleet_label_without_agent{node="sandbox-1"} 1',
-    'gvisor_fleet_agents_missing 4',
-    'gvisor_fleet_circuit_breaker_open{reason="AgentsGone"} 0',
-    'gvisor_fleet_circuit_breaker_open{reason="TooManyLost"} 1',
-    'gvisor_fleet_circuit_breaker_open{reason="RollingOut"} 0',
-    'gvisor_fleet_paused_withdrawals 3',
-    'gvisor_fleet_failed_writes 1',
-    'gvisor_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
-    'gvisor_fleet_guard_missing{guard="gvisor-ready-enforce"} 0',
-    'gvisor_fleet_gvisor_required 1',
+    'gvisor_ready_fleet_watches_up 1',
+    'gvisor_ready_fleet_node_labelled{node="sandbox-1"} 1',
+    'gvisor_ready_fleet_node_labelled{node="sandbox-10"} 0',
+    'gvisor_ready_fleet_label_without_agent{node="sandbox-1"} 1',
+    'gvisor_ready_fleet_agents_missing 4',
+    'gvisor_ready_fleet_circuit_breaker_open{reason="AgentsGone"} 0',
+    'gvisor_ready_fleet_circuit_breaker_open{reason="TooManyLost"} 1',
+    'gvisor_ready_fleet_circuit_breaker_open{reason="RollingOut"} 0',
+    'gvisor_ready_fleet_paused_withdrawals 3',
+    'gvisor_ready_fleet_failed_writes 1',
+    'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
+    'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-enforce"} 0',
+    'gvisor_ready_fleet_gvisor_required 1',
   ])
     assert.ok(body.split('\n').includes(line), `no ${line}`);
   assert.doesNotMatch(body, /label_without_agent\{node="sandbox-11"\}/);

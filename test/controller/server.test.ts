@@ -11,7 +11,7 @@ import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 const SOURCES: FleetSources = {
   view: () => sampleFleet(20),
   select: () => new Set(['node-1', 'node-2']),
-  metrics: async () => ({ body: 'gvisor_fleet_watches_up 1\n', type: 'text/plain' }),
+  metrics: async () => ({ body: 'gvisor_ready_fleet_watches_up 1\n', type: 'text/plain' }),
   live: () => true,
   ready: () => true,
   report: () => undefined,

@@ -38,7 +38,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.runtime_class: Json | None = json.loads(json.dumps(RUNTIME_CLASS))
         self.nodes: Iterable[Json] = [node("node-1"), node("node-2")]
-        self.namespaces: dict[str, Json] = {"evals": {"allow-host-kernel": "true"}}
+        self.namespaces: dict[str, Json] = {"evals": {"gvisor-ready.dev/allow-host-kernel": "true"}}
         # Maximum number of pods, as a ResourceQuota sets it.
         self.quota = 10**6
         self.pods: dict[str, Json] = {}

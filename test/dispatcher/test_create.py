@@ -92,7 +92,7 @@ class CreateTest(ApiCase):
         with self.assertLogs("gvisor_dispatch", "WARNING"):
             self.assertEqual(self.job(Policy.PREFER), "fallback")
         template = self.api.jobs["eval-1"]["spec"]["template"]
-        self.assertEqual(template["metadata"]["annotations"]["gvisor-dispatch/reason"], "GVisorFails")
+        self.assertEqual(template["metadata"]["annotations"]["gvisor-ready.dev/dispatch-reason"], "GVisorFails")
         self.assertNotIn("runtimeClassName", template["spec"])
         self.assertEqual([one["involvedObject"]["kind"] for one in self.api.events], ["Job"])
 
@@ -119,7 +119,7 @@ class CreateTest(ApiCase):
         self.api.nodes = [BAD]
         with self.assertLogs("gvisor_dispatch", "WARNING"):
             created = self.dispatcher().create(pod(), Policy.PREFER)
-        self.assertEqual(created["metadata"]["annotations"]["gvisor-dispatch/policy"], "prefer")
+        self.assertEqual(created["metadata"]["annotations"]["gvisor-ready.dev/dispatch-policy"], "prefer")
         self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created["metadata"]["uid"])
 
 

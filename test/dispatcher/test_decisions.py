@@ -249,7 +249,7 @@ class DecisionTest(ApiCase):
 
     def test_without_consent_prefer_is_require_and_says_so(self) -> None:
         self.api.namespaces["evals"] = {}
-        why = '"prefer" acts as "require": namespace evals does not have the label allow-host-kernel: "true"; '
+        why = '"prefer" acts as "require": namespace evals does not have the label gvisor-ready.dev/allow-host-kernel: "true"; '
         self.assertNotIn("acts as", self.call(Policy.PREFER).message)
         self.api.nodes = [failing()]
         with self.assertRaisesRegex(DispatchError, f"^GVisorFails: {why}agents report"):
@@ -260,11 +260,11 @@ class DecisionTest(ApiCase):
         unlabelled = {**failing(), "metadata": plain["metadata"]}
         for nodes, runtime_class, labels, expected in (
             ([plain], None, {}, ("PolicyError", "NoConsent")),
-            ([plain], None, {"allow-host-kernel": "true", "require-gvisor": "true"}, ("PolicyError", "NoConsent")),
-            ([plain], RUNTIME_CLASS, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain, UNJUDGED], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain, unlabelled], None, {"allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain], None, {"allow-host-kernel": "true"}, ("host", "NoGVisor")),
+            ([plain], None, {"gvisor-ready.dev/allow-host-kernel": "true", "gvisor-ready.dev/require": "true"}, ("PolicyError", "NoConsent")),
+            ([plain], RUNTIME_CLASS, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain, UNJUDGED], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain, unlabelled], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            ([plain], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("host", "NoGVisor")),
         ):
             with self.subTest(expected, labels=labels), FakeApi() as self.api:
                 vars(self.api).update(nodes=nodes, runtime_class=runtime_class, namespaces={"evals": labels})
@@ -404,7 +404,7 @@ class RecordTest(ApiCase):
         self.assertEqual((started.in_gvisor, started.reason), (False, "GVisorFails"))
         meta = self.api.pods["eval-1"]["metadata"]
         self.assertEqual(meta["labels"], {"gvisor-dispatch": "fallback"})
-        notes = {key.removeprefix("gvisor-dispatch/"): text for key, text in meta["annotations"].items()}
+        notes = {key.removeprefix("gvisor-ready.dev/dispatch-"): text for key, text in meta["annotations"].items()}
         self.assertEqual((notes["policy"], notes["reason"]), ("prefer", "GVisorFails"))
         self.assertIn("SandboxFailed: bad", notes["message"])
         [event] = self.api.events

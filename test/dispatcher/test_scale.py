@@ -85,7 +85,7 @@ class ScaleTest(ApiCase):
             self.assertEqual(self.outcome(Policy.PREFER), ("host", "GVisorFails"))
         annotations = self.api.pods["eval-1"]["metadata"]["annotations"]
         self.assertLess(len(json.dumps(annotations)), 2000)
-        self.assertIn("RunscNotFound: node-0000.", annotations["gvisor-dispatch/message"])
+        self.assertIn("RunscNotFound: node-0000.", annotations["gvisor-ready.dev/dispatch-message"])
 
     def test_an_expired_list_restarts_until_the_deadline(self) -> None:
         self.api.nodes = [node(f"n{at}", cordoned=True) for at in range(30)]

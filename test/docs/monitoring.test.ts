@@ -119,7 +119,7 @@ describe('the panels of the dashboard', async () => {
       for (const [selector] of expr.matchAll(
         /\b(?:gvisor_|cluster_node:|cluster:|ALERTS)[\w:]*(?:\{[^}]*\})?/g,
       )) {
-        const ofCluster = /^(gvisor_fleet_|cluster:)/.test(selector);
+        const ofCluster = /^(gvisor_ready_fleet_|cluster:)/.test(selector);
         const ending = ofCluster ? /\{cluster=~"\$cluster"\}$/ : /cluster=~"\$cluster", node=~"\$node\|?"\}$/;
         assert.match(selector, ending, title);
       }
@@ -155,7 +155,7 @@ function perNode(targets: readonly object[]): boolean {
 }
 
 /** Names that begin like a metric: a program, a cgroup, and prefixes in the scrape configurations. */
-const OTHERS = ['gvisor_sentry', 'gvisor_ready', 'gvisor_fleet', 'gvisor_fleet_'];
+const OTHERS = ['gvisor_sentry', 'gvisor_ready', 'gvisor_ready_fleet', 'gvisor_ready_fleet_'];
 
 describe('metrics in the documentation', () => {
   for (const [page, metrics] of Object.entries(METRICS))

@@ -27,7 +27,7 @@ function setClasses(value: string): Promise<string> {
 describe('a namespace that requires gVisor, on real nodes', () => {
   before(async () => {
     await applyOverlay(cluster(), ['enforce']);
-    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+    await createNamespace(cluster(), NAMESPACE, { 'gvisor-ready.dev/require': 'true' });
     await waitFor('pods to be refused', 30_000, async () => {
       const { output } = await create(evaluationPod('canary', { gvisor: false }), '--dry-run=server');
       return output.includes('spec.runtimeClassName is not set');

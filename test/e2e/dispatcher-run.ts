@@ -33,8 +33,8 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
     metadata: { name, labels: { [label]: 'true' } },
   });
   const items = [
-    namespace(REQUIRING, 'require-gvisor'),
-    namespace(FREE, 'allow-host-kernel'),
+    namespace(REQUIRING, 'gvisor-ready.dev/require'),
+    namespace(FREE, 'gvisor-ready.dev/allow-host-kernel'),
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: FREE } },
     binding('ClusterRoleBinding', 'gvisor-dispatcher'),
     binding('RoleBinding', 'gvisor-dispatcher-pods', FREE),

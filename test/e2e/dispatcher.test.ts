@@ -42,7 +42,7 @@ describe('the dispatcher', () => {
     );
     assert.equal(await kernelIn('fallback'), (await readFile('/proc/version', 'utf8')).trim());
     const pod = await readPod(cluster(), 'fallback');
-    assert.equal(pod.metadata.annotations?.['gvisor-dispatch/reason'], 'GVisorFails');
+    assert.equal(pod.metadata.annotations?.['gvisor-ready.dev/dispatch-reason'], 'GVisorFails');
     const events = `involvedObject.uid=${pod.metadata.uid},reason=GVisorFallback`;
     const path = 'jsonpath={.items[*].type} {.items[*].message}';
     const event = await kubectl('get', 'events', '-n', FREE, '--field-selector', events, '-o', path);

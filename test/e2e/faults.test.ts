@@ -21,7 +21,11 @@ const TOLERATED: Record<
   'handler-edited': {
     node: 'node-1',
     until: () =>
-      waitForMetric(cluster(), 'node-1', 'gvisor_check_status{check="handler-current",status="fail"} 1'),
+      waitForMetric(
+        cluster(),
+        'node-1',
+        'gvisor_ready_check_status{check="handler-current",status="fail"} 1',
+      ),
   },
   'kubelet-stopped': { node: 'node-1', until: () => provenAgain(cluster(), 'node-1') },
   'agent-killed': { node: 'node-2', until: (restarts) => anotherAgent('node-2', restarts) },

@@ -64,8 +64,12 @@ describe('an additional handler', () => {
       return report.handlers?.map(({ handler, verdict }) => [handler, verdict.reason]);
     });
     assert.deepEqual(handlers, [[HANDLER, 'SandboxProven']]);
-    await waitForMetric(cluster, 'node-1', `gvisor_handler_status{handler="${HANDLER}",status="True"} 1`);
-    await waitForMetric(cluster, 'node-2', `gvisor_handler_expected{handler="${HANDLER}"} 0`);
+    await waitForMetric(
+      cluster,
+      'node-1',
+      `gvisor_ready_handler_status{handler="${HANDLER}",status="True"} 1`,
+    );
+    await waitForMetric(cluster, 'node-2', `gvisor_ready_handler_expected{handler="${HANDLER}"} 0`);
     await explains('status', 0, /^✓ Handler +runsc-debug on 1 of 2 nodes$/m);
     await explains(
       'check',
@@ -97,7 +101,7 @@ describe('an additional handler', () => {
     await waitForMetric(
       cluster,
       'node-1',
-      `gvisor_handler_reason{handler="${HANDLER}",reason="ShimNotFound"} 1`,
+      `gvisor_ready_handler_reason{handler="${HANDLER}",reason="ShimNotFound"} 1`,
     );
     const event = [
       'get',

@@ -18,7 +18,7 @@ import { useOwnCluster } from './e2e-cluster.ts';
 import { NODES } from './installer-nodes.ts';
 import { losePower, restorePower } from './power-loss.ts';
 
-const LABEL = 'gvisor-ready.io/install';
+const LABEL = 'gvisor.node-restriction.kubernetes.io/install';
 const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
 const NAMES = NODES.map(({ name }) => name);
 const READY_SECONDS = 3;

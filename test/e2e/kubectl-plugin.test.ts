@@ -65,7 +65,7 @@ describe('kubectl gvisor-ready', () => {
     await createPod('plain', false, 'node-2');
     await createPod('in', true, 'node-2');
     await kubectl('wait', '-n', NAMESPACE, 'pod/plain', 'pod/in', '--for=condition=Ready', '--timeout=170s');
-    await kubectl('label', 'namespace', NAMESPACE, 'require-gvisor=true');
+    await kubectl('label', 'namespace', NAMESPACE, 'gvisor-ready.dev/require=true');
     await becomes(
       'status',
       1,

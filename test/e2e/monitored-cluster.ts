@@ -109,7 +109,7 @@ export const REQUIRES = 'requires-gvisor';
 
 /** Runs a pod without gVisor on node-1 in {@link REQUIRES}. */
 export async function runOutside(cluster: Cluster): Promise<void> {
-  await createNamespace(cluster, REQUIRES, { 'require-gvisor': 'true' });
+  await createNamespace(cluster, REQUIRES, { 'gvisor-ready.dev/require': 'true' });
   const pod = evaluationPod('outside', { gvisor: false, spec: { nodeName: 'node-1' } });
   await cluster.kubectl(['apply', '-n', REQUIRES, '-f', '-'], pod);
 }

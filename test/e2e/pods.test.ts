@@ -51,14 +51,16 @@ const eventOf = (pod: string) =>
 describe('pods that must run in gVisor', () => {
   before(async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-    await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+    await createNamespace(cluster(), NAMESPACE, { 'gvisor-ready.dev/require': 'true' });
     await kubectl(['apply', '-f', '-'], runtimeClass('handler-alone', 'runsc'));
   });
 
   it('does not report a pod in gVisor', async () => {
     await start('in-gvisor', { runtimeClassName: 'handler-alone' });
-    await shows('gvisor_pods{handler="runsc"', ['gvisor_pods{handler="runsc",sandboxed="true"} 1']);
-    assert.deepEqual(await samples('gvisor_unsandboxed_pods'), ['gvisor_unsandboxed_pods 0']);
+    await shows('gvisor_ready_pods{handler="runsc"', [
+      'gvisor_ready_pods{handler="runsc",sandboxed="true"} 1',
+    ]);
+    assert.deepEqual(await samples('gvisor_ready_unsandboxed_pods'), ['gvisor_ready_unsandboxed_pods 0']);
     assert.deepEqual(await eventsOf('in-gvisor'), []);
   });
 
@@ -69,7 +71,7 @@ describe('pods that must run in gVisor', () => {
       /^This pod runs on the kernel of the node.*process \d+ is ".*", handler ""/,
     );
     t.diagnostic(`event ${((performance.now() - runningAt) / 1000).toFixed(1)} s after the pod was Ready`);
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 1']);
     assert.equal((await eventsOf('plain')).length, 1);
   });
 
@@ -81,12 +83,12 @@ describe('pods that must run in gVisor', () => {
     await node.write(file, JSON.stringify(manifest));
     try {
       assert.match(await eventOf(`static-${NODE}`), /^This pod runs on the kernel of the node/);
-      await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 2']);
+      await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 2']);
       assert.match(await kubectl(['describe', 'pod', '-n', NAMESPACE, `static-${NODE}`]), /UnsandboxedPod/);
     } finally {
       await rm(node.path(file));
     }
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 1']);
   });
 
   it('reports a pod whose handler is named runsc but runs runc', async () => {
@@ -95,24 +97,24 @@ describe('pods that must run in gVisor', () => {
     try {
       await start('disguised', { node: 'node-2', runtimeClassName: 'handler-alone' });
       assert.match(await eventOf('disguised'), /handler "runsc"/);
-      const disguised = ['gvisor_pods{handler="runsc",sandboxed="false"} 1'];
-      await shows('gvisor_pods{handler="runsc",sandboxed="false"', disguised, 'node-2');
+      const disguised = ['gvisor_ready_pods{handler="runsc",sandboxed="false"} 1'];
+      await shows('gvisor_ready_pods{handler="runsc",sandboxed="false"', disguised, 'node-2');
     } finally {
       await healNode(cluster(), node);
     }
   });
 
   it('follows the label of the namespace', async () => {
-    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor-']);
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 0']);
-    await kubectl(['label', 'namespace', NAMESPACE, 'require-gvisor=true']);
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
+    await kubectl(['label', 'namespace', NAMESPACE, 'gvisor-ready.dev/require-']);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 0']);
+    await kubectl(['label', 'namespace', NAMESPACE, 'gvisor-ready.dev/require=true']);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 1']);
   });
 
   it('sends no requests while namespaces are created, labelled and deleted', async () => {
     // Without POST and 422: an event of the previous test may still be pending, and each proof asks for the guard.
     const requests = async () =>
-      (await samples('gvisor_api_requests_total'))
+      (await samples('gvisor_ready_api_requests_total'))
         .filter((line) => !/verb="POST"|code="422"/i.test(line))
         .reduce((sum, line) => sum + Number(line.split(' ')[1]), 0);
     const requestsBefore = await requests();
@@ -120,20 +122,27 @@ describe('pods that must run in gVisor', () => {
     const items = namespaces.map((name) => ({
       apiVersion: 'v1',
       kind: 'Namespace',
-      metadata: { name, labels: { churn: 'yes', 'require-gvisor': 'true' } },
+      metadata: { name, labels: { churn: 'yes', 'gvisor-ready.dev/require': 'true' } },
     }));
     await kubectl(['create', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
     for (const value of ['audit', 'true'])
-      await kubectl(['label', 'namespaces', '-l', 'churn=yes', '--overwrite', `require-gvisor=${value}`]);
+      await kubectl([
+        'label',
+        'namespaces',
+        '-l',
+        'churn=yes',
+        '--overwrite',
+        `gvisor-ready.dev/require=${value}`,
+      ]);
     await kubectl(['delete', 'namespaces', '-l', 'churn=yes', '--timeout=360s'], undefined, 130_000);
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 1']);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 1']);
     assert.equal(await requests(), requestsBefore, 'namespaces are watched, not requested');
   });
 
   it('drops pods that ended', async () => {
     await kubectl(['delete', 'namespace', NAMESPACE, '--timeout=180s']);
     await kubectl(['delete', 'runtimeclass', 'handler-alone']);
-    await shows('gvisor_unsandboxed_pods', ['gvisor_unsandboxed_pods 0']);
-    await shows('gvisor_pods{handler="runsc"', []);
+    await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 0']);
+    await shows('gvisor_ready_pods{handler="runsc"', []);
   });
 });

@@ -37,7 +37,7 @@ export const { policies: POLICIES, bindings: BINDINGS } = guardsAmong(
     ({ metadata }) => !/inject|enforce-bindings/.test(metadata.name),
   ),
 );
-const EVAL = { metadata: { name: 'eval', labels: { 'require-gvisor': 'true' } } };
+const EVAL = { metadata: { name: 'eval', labels: { 'gvisor-ready.dev/require': 'true' } } };
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
 

@@ -37,7 +37,7 @@ export async function underLoad(
   const endedMs = Date.now();
   await waitFor('a proof that began after the load', 300_000, async () => {
     const text = await readMetrics(cluster, node.name);
-    const at = Number(/^gvisor_last_proof_timestamp_seconds (\S+)$/m.exec(text)?.[1] ?? 0);
+    const at = Number(/^gvisor_ready_last_proof_timestamp_seconds (\S+)$/m.exec(text)?.[1] ?? 0);
     return at > endedMs / 1_000;
   });
   const backS = (Date.now() - endedMs) / 1_000;
@@ -85,9 +85,9 @@ export async function countsOf(cluster: Cluster, node: ClusterNode) {
     [...text.matchAll(pattern)].reduce((total, [, count]) => total + Number(count), 0);
   const { restarts } = await agentOn(cluster, node.name);
   return {
-    transitions: sum(/^gvisor_transitions_total\{[^}]*\} (\S+)$/gm),
+    transitions: sum(/^gvisor_ready_transitions_total\{[^}]*\} (\S+)$/gm),
     // Without the dry runs that ask for the guard, which are refused.
-    writes: sum(/^gvisor_api_requests_total\{verb="PATCH",code="2[^}]*\} (\S+)$/gim),
+    writes: sum(/^gvisor_ready_api_requests_total\{verb="PATCH",code="2[^}]*\} (\S+)$/gim),
     outcomes: outcomesIn(text),
     restarts,
   };
@@ -129,7 +129,7 @@ function waitForOrphans(node: ClusterNode, before: Orphans): Promise<Orphans> {
 
 /** Probes by outcome since the agent started. */
 export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
-  const found = metrics.matchAll(/^gvisor_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
+  const found = metrics.matchAll(/^gvisor_ready_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
   return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
 }
 

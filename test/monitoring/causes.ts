@@ -38,7 +38,7 @@ export const FLEET = fleet();
 /** The fleet controllers of two clusters. */
 const CONTROLLERS = { ...controller('cluster="a"'), ...controller('cluster="b"') };
 /** An agent's metric for a pod outside gVisor. */
-export const OUTSIDE = { gvisor_unsandboxed_pods: always(1) };
+export const OUTSIDE = { gvisor_ready_unsandboxed_pods: always(1) };
 /** Causes with several clusters, or several replicas of Prometheus, in one backend. */
 const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   {
@@ -98,8 +98,11 @@ export const OTHERS = merged(
   agentCount(4),
   FLEET,
 );
-const HANGING = { gvisor_pods_last_seen_timestamp_seconds: '0+60x4 240x60', ...notReady('CheckTimedOut') };
-const hanging = (reason: string) => ({ [`gvisor_sandbox_problems{reason="${reason}"}`]: always(1) });
+const HANGING = {
+  gvisor_ready_pods_last_seen_timestamp_seconds: '0+60x4 240x60',
+  ...notReady('CheckTimedOut'),
+};
+const hanging = (reason: string) => ({ [`gvisor_ready_sandbox_problems{reason="${reason}"}`]: always(1) });
 const POD = 'namespace="eval", pod="x", uid="x"';
 /** A gVisor pod that should have ended long ago. */
 const STUCK = {
@@ -110,11 +113,11 @@ const STUCK = {
 };
 /** The changes in an agent's metrics when an additional handler does not work. */
 const BROKEN_HANDLER = {
-  'gvisor_handler_status{handler="runsc-kvm", status="True"}': `1x4 0x${MINUTES}`,
-  'gvisor_handler_reason{handler="runsc-kvm", reason="ShimNotFound"}': `_x4 1x${MINUTES}`,
-  'gvisor_handler_expected{handler="runsc-kvm"}': always(1),
+  'gvisor_ready_handler_status{handler="runsc-kvm", status="True"}': `1x4 0x${MINUTES}`,
+  'gvisor_ready_handler_reason{handler="runsc-kvm", reason="ShimNotFound"}': `_x4 1x${MINUTES}`,
+  'gvisor_ready_handler_expected{handler="runsc-kvm"}': always(1),
 };
-const OPEN = (reason: string) => `gvisor_fleet_circuit_breaker_open{reason="${reason}"}`;
+const OPEN = (reason: string) => `gvisor_ready_fleet_circuit_breaker_open{reason="${reason}"}`;
 const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
 /** One root cause each. A cause fires at most one critical alert. */
@@ -135,7 +138,7 @@ export const CAUSES: readonly Cause[] = [
       agent(node(1), BROKEN_HANDLER),
       kube(node(1)),
       OTHERS,
-      agent(node(2), { ...BROKEN_HANDLER, 'gvisor_handler_expected{handler="runsc-kvm"}': always(0) }),
+      agent(node(2), { ...BROKEN_HANDLER, 'gvisor_ready_handler_expected{handler="runsc-kvm"}': always(0) }),
     ),
     fires: ['GVisorHandlerNotReady node-1'],
   },
@@ -175,7 +178,7 @@ export const CAUSES: readonly Cause[] = [
       agent(node(1), notReady('ShimNotFound')),
       kube(node(1)),
       OTHERS,
-      fleet({ gvisor_fleet_watches_up: `1x3 0x${MINUTES}` }),
+      fleet({ gvisor_ready_fleet_watches_up: `1x3 0x${MINUTES}` }),
     ),
     fires: [
       'GVisorFleetUnseen',
@@ -190,11 +193,11 @@ export const CAUSES: readonly Cause[] = [
     series: merged(
       agent(node(1), {
         ...notReady('ShimNotFound'),
-        'gvisor_api_requests_total{verb="PATCH", code="200"}': `_x4 1x${MINUTES}`,
+        'gvisor_ready_api_requests_total{verb="PATCH", code="200"}': `_x4 1x${MINUTES}`,
       }),
-      kube(node(1), { ...WITHDRAWN, gvisor_fleet_node_labelled: always(1) }),
+      kube(node(1), { ...WITHDRAWN, gvisor_ready_fleet_node_labelled: always(1) }),
       OTHERS,
-      fleet({ gvisor_fleet_watches_up: `1x3 0x${MINUTES}` }),
+      fleet({ gvisor_ready_fleet_watches_up: `1x3 0x${MINUTES}` }),
     ),
     fires: ['GVisorFleetUnseen', 'GVisorNodeNotReady node-1', 'GVisorReadyShareLow'],
   },
@@ -230,7 +233,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'One agent never starts (ContainerCreating)',
-    series: merged(kube(node(1)), OTHERS, fleet({ gvisor_fleet_agents_missing: always(1) })),
+    series: merged(kube(node(1)), OTHERS, fleet({ gvisor_ready_fleet_agents_missing: always(1) })),
     fires: ['GVisorAgentDown node-1'],
     withoutKube: ['GVisorAgentNotStarted'],
   },
@@ -250,10 +253,10 @@ export const CAUSES: readonly Cause[] = [
     series: merged(
       ...[1, 4].flatMap((i) => [
         endingAt(5, agent(node(i))),
-        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_fleet_label_without_agent: always(1) }),
+        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_ready_fleet_label_without_agent: always(1) }),
       ]),
       OTHERS,
-      fleet({ [OPEN('TooManyLost')]: always(1), gvisor_fleet_paused_withdrawals: always(2) }),
+      fleet({ [OPEN('TooManyLost')]: always(1), gvisor_ready_fleet_paused_withdrawals: always(2) }),
     ),
     fires: ['GVisorLabelWithoutAgent node-1', 'GVisorLabelWithoutAgent node-4'],
   },
@@ -262,16 +265,16 @@ export const CAUSES: readonly Cause[] = [
     series: merged(
       healthy(node(1)),
       OTHERS,
-      fleet({ [OPEN('RollingOut')]: always(1), gvisor_fleet_agents_missing: always(1) }),
+      fleet({ [OPEN('RollingOut')]: always(1), gvisor_ready_fleet_agents_missing: always(1) }),
     ),
     fires: [],
   },
   {
     cause: 'A rollout stops at an agent that does not start',
     series: merged(
-      kube(node(1), { gvisor_fleet_label_without_agent: always(1) }),
+      kube(node(1), { gvisor_ready_fleet_label_without_agent: always(1) }),
       OTHERS,
-      fleet({ [OPEN('RollingOut')]: always(1), gvisor_fleet_agents_missing: always(1) }),
+      fleet({ [OPEN('RollingOut')]: always(1), gvisor_ready_fleet_agents_missing: always(1) }),
     ),
     fires: ['GVisorAgentDown node-1'],
     withoutKube: ['GVisorLabelWithoutAgent node-1'],
@@ -281,10 +284,10 @@ export const CAUSES: readonly Cause[] = [
     series: merged(
       healthy(node(1)),
       ...[2, 3, 4].map((i) =>
-        kube(node(i), { [POD_INFO]: '', gvisor_fleet_node_labelled: always(0), ...WITHDRAWN }),
+        kube(node(i), { [POD_INFO]: '', gvisor_ready_fleet_node_labelled: always(0), ...WITHDRAWN }),
       ),
       { [DESIRED_AGENTS]: always(4), [CURRENT_AGENTS]: always(1) },
-      fleet({ gvisor_fleet_agents_missing: always(3) }),
+      fleet({ gvisor_ready_fleet_agents_missing: always(3) }),
     ),
     fires: ['GVisorAgentNotStarted', 'GVisorAgentsSilent'],
   },
@@ -305,25 +308,25 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'An installation fails, and gVisor works as before',
-    series: merged(agent(node(1), { gvisor_installation_failed: always(1) }), kube(node(1)), OTHERS),
+    series: merged(agent(node(1), { gvisor_ready_installation_failed: always(1) }), kube(node(1)), OTHERS),
     fires: ['GVisorInstallationFailed node-1'],
   },
   {
     cause: 'The fleet controller is down',
-    series: merged(healthy(node(1)), OTHERS, { 'gvisor_fleet_watches_up{}': always(0) }),
+    series: merged(healthy(node(1)), OTHERS, { 'gvisor_ready_fleet_watches_up{}': always(0) }),
     fires: ['GVisorFleetUnseen'],
   },
   {
     cause: 'The binding of a policy is deleted, and a namespace requires gVisor',
     series: merged(healthy(node(1)), OTHERS, {
-      'gvisor_fleet_guard_missing{guard="gvisor-ready-enforce"}': `0x5 1x${MINUTES}`,
-      'gvisor_fleet_gvisor_required{}': always(1),
+      'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-enforce"}': `0x5 1x${MINUTES}`,
+      'gvisor_ready_fleet_gvisor_required{}': always(1),
     }),
     fires: ['GVisorGuardMissing'],
   },
   {
     cause: 'The API server refuses the writes of the fleet controller',
-    series: merged(healthy(node(1)), OTHERS, { 'gvisor_fleet_failed_writes{}': always(2) }),
+    series: merged(healthy(node(1)), OTHERS, { 'gvisor_ready_fleet_failed_writes{}': always(2) }),
     fires: ['GVisorFleetCannotWrite'],
   },
   {
@@ -348,7 +351,7 @@ export const CAUSES: readonly Cause[] = [
     cause: 'The DaemonSet is deleted',
     series: merged(
       ...[1, 2].flatMap((i) => [
-        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_fleet_label_without_agent: always(1) }),
+        kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_ready_fleet_label_without_agent: always(1) }),
         endingAt(5, agent(node(i))),
       ]),
       { [DESIRED_AGENTS]: '2x5 stale', [CURRENT_AGENTS]: '2x5 stale' },
@@ -377,7 +380,7 @@ export const CAUSES: readonly Cause[] = [
   {
     cause: 'Agents may not list namespaces',
     series: merged(
-      agent(node(1), { gvisor_namespaces_last_update_timestamp_seconds: always(0) }),
+      agent(node(1), { gvisor_ready_namespaces_last_update_timestamp_seconds: always(0) }),
       kube(node(1)),
       OTHERS,
     ),
@@ -392,10 +395,10 @@ export const CAUSES: readonly Cause[] = [
     cause: 'The clock of a node is two minutes behind',
     series: merged(
       agent(node(1), {
-        gvisor_time_seconds: '-120+60x60',
-        gvisor_pods_last_seen_timestamp_seconds: '-122+60x60',
-        gvisor_last_proof_timestamp_seconds: '-130+60x60',
-        gvisor_proof_interval_seconds: always(10),
+        gvisor_ready_time_seconds: '-120+60x60',
+        gvisor_ready_pods_last_seen_timestamp_seconds: '-122+60x60',
+        gvisor_ready_last_proof_timestamp_seconds: '-130+60x60',
+        gvisor_ready_proof_interval_seconds: always(10),
       }),
       kube(node(1)),
       OTHERS,

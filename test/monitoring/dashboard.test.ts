@@ -72,7 +72,7 @@ describe('the dashboard', () => {
   it('counts the nodes where an additional handler is proven, once for two replicas', async () => {
     const [panel] = (await panels()).filter(({ title }) => title === 'Proven nodes by additional handler');
     const on = (node: string, handler: string, value: number, replica = 0) => ({
-      [`gvisor_handler_status{node="${node}", handler="${handler}", status="True", replica="${replica}"}`]:
+      [`gvisor_ready_handler_status{node="${node}", handler="${handler}", status="True", replica="${replica}"}`]:
         always(value),
     });
     const series = {
@@ -92,7 +92,7 @@ describe('the dashboard', () => {
   it('shows what silent agents said last, and that they are silent', async () => {
     const series = {
       ...failingAt(5, agent('node="node-1"', OUTSIDE)),
-      ...failingAt(5, agent('node="node-2"', { 'gvisor_node_status{status="True"}': always(0) })),
+      ...failingAt(5, agent('node="node-2"', { 'gvisor_ready_node_status{status="True"}': always(0) })),
     };
     await assertShown(series, {
       'Ready share': 0.5,
@@ -105,7 +105,7 @@ describe('the dashboard', () => {
   it('shows the share of agents that are gone', async () => {
     const series = {
       ...agent('node="node-1"'),
-      ...controller('', { gvisor_fleet_agents_missing: always(4) }),
+      ...controller('', { gvisor_ready_fleet_agents_missing: always(4) }),
     };
     await assertShown(series, { ...HEALTHY, 'Silent agents': 0.8 });
   });
@@ -115,8 +115,8 @@ describe('the dashboard', () => {
       ...agent('cluster="a", node="node-1", replica="0"', OUTSIDE),
       ...agent('cluster="a", node="node-1", replica="1"', OUTSIDE),
       ...agent('cluster="b", node="node-1"', {
-        'gvisor_node_status{status="True"}': always(0),
-        gvisor_namespaces_last_update_timestamp_seconds: '0x60',
+        'gvisor_ready_node_status{status="True"}': always(0),
+        gvisor_ready_namespaces_last_update_timestamp_seconds: '0x60',
       }),
     };
     await assertShown(series, {

@@ -13,17 +13,17 @@ const TICKING = `0+60x${MINUTES}`;
 
 const AGENT = {
   'up{job="gvisor-ready-agent"}': always(1),
-  'gvisor_node_status{status="True"}': always(1),
-  'gvisor_node_reason{reason="SandboxProven"}': always(1),
-  gvisor_node_expected: always(1),
-  gvisor_time_seconds: TICKING,
-  gvisor_last_proof_timestamp_seconds: TICKING,
-  gvisor_proof_interval_seconds: always(600),
-  gvisor_pods_last_seen_timestamp_seconds: TICKING,
-  gvisor_namespaces_last_update_timestamp_seconds: TICKING,
-  gvisor_sandboxes_last_scan_timestamp_seconds: TICKING,
-  gvisor_unknown_pods: always(0),
-  gvisor_unsandboxed_pods: always(0),
+  'gvisor_ready_node_status{status="True"}': always(1),
+  'gvisor_ready_node_reason{reason="SandboxProven"}': always(1),
+  gvisor_ready_node_expected: always(1),
+  gvisor_ready_time_seconds: TICKING,
+  gvisor_ready_last_proof_timestamp_seconds: TICKING,
+  gvisor_ready_proof_interval_seconds: always(600),
+  gvisor_ready_pods_last_seen_timestamp_seconds: TICKING,
+  gvisor_ready_namespaces_last_update_timestamp_seconds: TICKING,
+  gvisor_ready_sandboxes_last_scan_timestamp_seconds: TICKING,
+  gvisor_ready_unknown_pods: always(0),
+  gvisor_ready_unsandboxed_pods: always(0),
 } as const;
 
 const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
@@ -42,7 +42,7 @@ const KUBE = {
   [NODE_READY]: always(1),
   kube_node_spec_unschedulable: always(0),
   [POD_INFO]: always(1),
-  gvisor_fleet_node_labelled: always(1),
+  gvisor_ready_fleet_node_labelled: always(1),
 };
 
 /** The metrics of an agent with changes and labels. */
@@ -56,11 +56,11 @@ export function kube(labels: string, changes: Changes = {}): Series {
 }
 
 const CONTROLLER = {
-  gvisor_fleet_watches_up: always(1),
-  gvisor_fleet_agents_missing: always(0),
-  gvisor_fleet_paused_withdrawals: always(0),
-  gvisor_fleet_withdrawals_total: always(0),
-  gvisor_fleet_oldest_proof_timestamp_seconds: always(600),
+  gvisor_ready_fleet_watches_up: always(1),
+  gvisor_ready_fleet_agents_missing: always(0),
+  gvisor_ready_fleet_paused_withdrawals: always(0),
+  gvisor_ready_fleet_withdrawals_total: always(0),
+  gvisor_ready_fleet_oldest_proof_timestamp_seconds: always(600),
 };
 
 /** The metrics of a fleet controller with changes and labels. */
@@ -72,22 +72,22 @@ export function controller(labels: string, changes: Changes = {}): Series {
 export function nodeWithoutGvisor(labels: string): Series {
   return {
     ...agent(labels, {
-      'gvisor_node_status{status="True"}': always(0),
-      'gvisor_node_reason{reason="SandboxProven"}': '',
-      'gvisor_node_reason{reason="HandlerNotConfigured"}': always(1),
-      gvisor_node_expected: always(0),
-      gvisor_last_proof_timestamp_seconds: always(0),
+      'gvisor_ready_node_status{status="True"}': always(0),
+      'gvisor_ready_node_reason{reason="SandboxProven"}': '',
+      'gvisor_ready_node_reason{reason="HandlerNotConfigured"}': always(1),
+      gvisor_ready_node_expected: always(0),
+      gvisor_ready_last_proof_timestamp_seconds: always(0),
     }),
-    ...kube(labels, { [LABELLED]: '', [REFUSED]: always(1), gvisor_fleet_node_labelled: always(0) }),
+    ...kube(labels, { [LABELLED]: '', [REFUSED]: always(1), gvisor_ready_fleet_node_labelled: always(0) }),
   };
 }
 
 /** The changes in an agent's metrics when its node is not ready for a reason. */
 export function notReady(reason: string): Changes {
   return {
-    'gvisor_node_status{status="True"}': `1x4 0x${MINUTES}`,
-    'gvisor_node_reason{reason="SandboxProven"}': '1x4 stale',
-    [`gvisor_node_reason{reason="${reason}"}`]: `_x4 1x${MINUTES}`,
+    'gvisor_ready_node_status{status="True"}': `1x4 0x${MINUTES}`,
+    'gvisor_ready_node_reason{reason="SandboxProven"}': '1x4 stale',
+    [`gvisor_ready_node_reason{reason="${reason}"}`]: `_x4 1x${MINUTES}`,
   };
 }
 
@@ -95,7 +95,7 @@ export function notReady(reason: string): Changes {
 export const WITHDRAWN: Changes = {
   [LABELLED]: '1x4 stale',
   [REFUSED]: `_x4 1x${MINUTES}`,
-  gvisor_fleet_node_labelled: `1x4 0x${MINUTES}`,
+  gvisor_ready_fleet_node_labelled: `1x4 0x${MINUTES}`,
 };
 
 /** The series until their target disappears at `minute`. */

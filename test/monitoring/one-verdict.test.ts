@@ -119,7 +119,7 @@ async function inStatus(
 
 /** The verdict in an agent's metrics, as Prometheus reads it for an hour. */
 function seriesOf(body: string): Readonly<Record<string, string>> {
-  const samples = body.matchAll(/^(gvisor_node_(?:status|reason|expected)\S*) (\S+)$/gm);
+  const samples = body.matchAll(/^(gvisor_ready_node_(?:status|reason|expected)\S*) (\S+)$/gm);
   return Object.fromEntries([...samples].map(([, name = '', value]) => [name, always(Number(value))]));
 }
 

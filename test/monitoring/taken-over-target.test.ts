@@ -35,43 +35,43 @@ type Target = {
 /** Metrics of a healthy node, with these changes. */
 function agent(changes: Readonly<Record<string, string | number>> = {}): readonly string[] {
   const all = {
-    'gvisor_node_status{status="True"}': 1,
-    'gvisor_node_reason{reason="SandboxProven"}': 1,
-    'gvisor_node_info{runsc="release-1"}': 1,
-    gvisor_node_expected: 1,
-    gvisor_time_seconds: 'NOW',
-    gvisor_last_proof_timestamp_seconds: 'NOW',
-    gvisor_pods_last_seen_timestamp_seconds: 'NOW',
-    gvisor_proof_interval_seconds: 600,
-    gvisor_last_boot_seconds: 0.3,
-    gvisor_unsandboxed_pods: 0,
-    gvisor_unknown_pods: 0,
-    gvisor_unlimited_pods: 0,
+    'gvisor_ready_node_status{status="True"}': 1,
+    'gvisor_ready_node_reason{reason="SandboxProven"}': 1,
+    'gvisor_ready_node_info{runsc="release-1"}': 1,
+    gvisor_ready_node_expected: 1,
+    gvisor_ready_time_seconds: 'NOW',
+    gvisor_ready_last_proof_timestamp_seconds: 'NOW',
+    gvisor_ready_pods_last_seen_timestamp_seconds: 'NOW',
+    gvisor_ready_proof_interval_seconds: 600,
+    gvisor_ready_last_boot_seconds: 0.3,
+    gvisor_ready_unsandboxed_pods: 0,
+    gvisor_ready_unknown_pods: 0,
+    gvisor_ready_unlimited_pods: 0,
     ...changes,
   };
   return Object.entries(all).map(([series, value]) => `${series} ${value}`);
 }
 
 const BROKEN = {
-  'gvisor_node_status{status="True"}': 0,
-  'gvisor_node_reason{reason="SandboxProven"}': 0,
-  'gvisor_node_reason{reason="ShimNotFound"}': 1,
-  'gvisor_node_info{runsc="release-2"}': 1,
-  gvisor_last_boot_seconds: 9,
-  gvisor_unsandboxed_pods: 2,
-  gvisor_unknown_pods: 1,
-  gvisor_unlimited_pods: 1,
+  'gvisor_ready_node_status{status="True"}': 0,
+  'gvisor_ready_node_reason{reason="SandboxProven"}': 0,
+  'gvisor_ready_node_reason{reason="ShimNotFound"}': 1,
+  'gvisor_ready_node_info{runsc="release-2"}': 1,
+  gvisor_ready_last_boot_seconds: 9,
+  gvisor_ready_unsandboxed_pods: 2,
+  gvisor_ready_unknown_pods: 1,
+  gvisor_ready_unlimited_pods: 1,
 };
-const HANGS = { 'gvisor_sandbox_problems{reason="ShimUnresponsive"}': 1 };
+const HANGS = { 'gvisor_ready_sandbox_problems{reason="ShimUnresponsive"}': 1 };
 const FLEET = [
-  'gvisor_fleet_watches_up 0',
-  'gvisor_fleet_agents_missing 4',
-  'gvisor_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
-  'gvisor_fleet_label_without_agent{node="node-gone"} 1',
-  'gvisor_fleet_node_labelled{node="node-broken"} 1',
-  'gvisor_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
-  'gvisor_fleet_gvisor_required 1',
-  'gvisor_fleet_failed_writes 1',
+  'gvisor_ready_fleet_watches_up 0',
+  'gvisor_ready_fleet_agents_missing 4',
+  'gvisor_ready_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
+  'gvisor_ready_fleet_label_without_agent{node="node-gone"} 1',
+  'gvisor_ready_fleet_node_labelled{node="node-broken"} 1',
+  'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
+  'gvisor_ready_fleet_gvisor_required 1',
+  'gvisor_ready_fleet_failed_writes 1',
 ];
 const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"';
 const AGENT_POD =
@@ -103,9 +103,9 @@ const TARGETS: Readonly<Record<string, Target>> = {
     component: 'agent',
     owner: 'DaemonSet',
     text: agent({
-      gvisor_last_proof_timestamp_seconds: 1,
-      gvisor_installation_failed: 1,
-      'gvisor_handler_status{handler="runsc-kvm", status="True"}': 0,
+      gvisor_ready_last_proof_timestamp_seconds: 1,
+      gvisor_ready_installation_failed: 1,
+      'gvisor_ready_handler_status{handler="runsc-kvm", status="True"}': 0,
       ...HANGS,
     }),
   },
@@ -113,7 +113,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
     address: '127.0.0.5',
     component: 'agent',
     owner: 'DaemonSet',
-    text: agent({ 'gvisor_node_status{status="True"}': 'FLIP' }),
+    text: agent({ 'gvisor_ready_node_status{status="True"}': 'FLIP' }),
   },
   'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
   'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
@@ -254,7 +254,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
     const forged = forge(selections);
     await writeMetrics(Object.fromEntries(EVIL.map((name) => [name, forged])));
     // Longer than every wait and window of the rules here.
-    await sees('count_over_time(gvisor_unlimited_pods{x!=""}[1m]) > 14');
+    await sees('count_over_time(gvisor_ready_unlimited_pods{x!=""}[1m]) > 14');
     assert.deepEqual(await firing(), honest);
     const forgedSeries = async () => (await prometheus.query('{x!=""}')).map(({ metric }) => metric);
     const places = new Set(
@@ -268,7 +268,7 @@ describe('a real Prometheus with a target on a compromised node', () => {
     );
     const names = new Set((await forgedSeries()).map(({ __name__ = '' }) => __name__));
     assert.deepEqual(
-      [...names].filter((name) => !name.startsWith('gvisor_') || name.startsWith('gvisor_fleet_')),
+      [...names].filter((name) => !name.startsWith('gvisor_') || name.startsWith('gvisor_ready_fleet_')),
       [],
     );
   });
@@ -276,9 +276,9 @@ describe('a real Prometheus with a target on a compromised node', () => {
   it('counts a target with too many series as down', async () => {
     const [first = ''] = EVIL;
     await writeMetrics({
-      [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_node_status{x="${at}"} 1`),
+      [first]: Array.from({ length: 1_001 }, (_, at) => `gvisor_ready_node_status{x="${at}"} 1`),
     });
     await sees('up{node="node-evil"} == 0');
-    assert.deepEqual(await prometheus.query('gvisor_node_status{node="node-evil"}'), []);
+    assert.deepEqual(await prometheus.query('gvisor_ready_node_status{node="node-evil"}'), []);
   });
 });

@@ -40,7 +40,7 @@ useOwnCluster(
     await applyPolicy('default-deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] });
     for (const namespace of NAMESPACES) await runPod(namespace, 'test-client');
     await runPod(TENANT, POD);
-    await cluster.kubectl(['label', 'namespace', TENANT, 'require-gvisor=true']);
+    await cluster.kubectl(['label', 'namespace', TENANT, 'gvisor-ready.dev/require=true']);
   },
   ['agent'],
 );

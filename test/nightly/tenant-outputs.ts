@@ -71,7 +71,10 @@ export function assertSanitized({ sentences, events, node, ...texts }: Outputs):
     samples.filter((line) => !SAMPLE.test(line)),
     [],
   );
-  assert.equal(samples.filter((line) => line.startsWith('gvisor_node_status{status="True"} ')).length, 1);
+  assert.equal(
+    samples.filter((line) => line.startsWith('gvisor_ready_node_status{status="True"} ')).length,
+    1,
+  );
   for (const line of linesOf(log)) assert.equal(typeof JSON.parse(line), 'object');
   assert.doesNotMatch(node.join(), /[<>]/);
   const values = { sentences, events, node };

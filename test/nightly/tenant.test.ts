@@ -185,7 +185,7 @@ describe("a tenant that changes the title of a pod's first process, in a namespa
 
   before(async () => {
     tenant = new Tenant(cluster(), 'tenant-titles');
-    await tenant.begin({ 'require-gvisor': 'true' });
+    await tenant.begin({ 'gvisor-ready.dev/require': 'true' });
   });
 
   after(() => tenant.end());
@@ -209,7 +209,7 @@ describe("a tenant that changes the title of a pod's first process, in a namespa
     const outputs = await waitFor('an event on the pod, and metrics of the same moment', 30_000, async () => {
       const current = await readOutputs(cluster(), TENANT_NODE);
       assert.ok(current.events.some((message) => message.includes('<script>')));
-      const line = `gvisor_unsandboxed_pods ${violationsIn(current.report, tenant).length}`;
+      const line = `gvisor_ready_unsandboxed_pods ${violationsIn(current.report, tenant).length}`;
       assert.ok(current.metrics.split('\n').includes(line), line);
       return current;
     });

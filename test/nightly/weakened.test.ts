@@ -96,7 +96,7 @@ for (const node of ['node-1', 'node-2']) {
   describe(`on ${node}, a handler that passes pod annotations to runsc`, () => {
     before(async () => {
       await cluster().kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found']);
-      await createNamespace(cluster(), NAMESPACE, { 'require-gvisor': 'true' });
+      await createNamespace(cluster(), NAMESPACE, { 'gvisor-ready.dev/require': 'true' });
       await cluster().kubectl(['apply', '-f', '-'], runtimeClass('runsc-anywhere', 'runsc'));
     });
     after(async () => {
@@ -145,8 +145,8 @@ for (const node of ['node-1', 'node-2']) {
         event,
         /^The sandbox of this pod is weakened: process \d+ is ".*" with host-uds=all: pods can/,
       );
-      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 1');
-      await waitForMetric(cluster(), node, 'gvisor_unsandboxed_pods 1');
+      await waitForMetric(cluster(), node, 'gvisor_ready_weakened_pods 1');
+      await waitForMetric(cluster(), node, 'gvisor_ready_unsandboxed_pods 1');
     });
 
     it('detects it despite flags that fill the command line', async () => {
@@ -166,7 +166,7 @@ for (const node of ['node-1', 'node-2']) {
         weak?.map(({ flag, severity }) => [flag, severity]),
         [['dev.gvisor.internal.checkpoint.path', 'blocker']],
       );
-      await waitForMetric(cluster(), node, 'gvisor_weakened_pods 2');
+      await waitForMetric(cluster(), node, 'gvisor_ready_weakened_pods 2');
       await end('annotated');
     });
 
@@ -203,7 +203,7 @@ for (const node of ['node-1', 'node-2']) {
           const { pods } = await reportWith(node, 'opened');
           assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
           await end('opened', 'hinted');
-          await waitForMetric(cluster(), node, 'gvisor_weakened_pods 0');
+          await waitForMetric(cluster(), node, 'gvisor_ready_weakened_pods 0');
         } finally {
           await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);
         }

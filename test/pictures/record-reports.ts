@@ -18,7 +18,7 @@ async function record(cluster: Cluster): Promise<void> {
   const node = cluster.node('node-1');
   await deployAgent(cluster, join(REPO, 'manifests/base'));
   for (const name of ['evaluations', 'logging']) await cluster.kubectl(['create', 'namespace', name]);
-  await cluster.kubectl(['label', 'namespace', 'evaluations', 'require-gvisor=true']);
+  await cluster.kubectl(['label', 'namespace', 'evaluations', 'gvisor-ready.dev/require=true']);
   await create(cluster, 'evaluations', ['solver-1', 'solver-2'], true);
   await create(cluster, 'logging', ['log-shipper'], false);
   await reach(cluster, ({ pods }) => pods?.running === 4 && pods.requirementsKnown, 'proven');

@@ -65,7 +65,7 @@ describe('two nodes with gVisor', () => {
       const lost = await waitForNode(cluster, node, ({ condition }) => condition.startsWith('False'));
       const reason = REASON_OF_FAULT[fault];
       assert.deepEqual([lost.condition, lost.provenBy], [`False ${reason}`, '']);
-      await waitForMetric(cluster, node, `gvisor_node_reason{reason="${reason}"} 1`);
+      await waitForMetric(cluster, node, `gvisor_ready_node_reason{reason="${reason}"} 1`);
       const about = `--field-selector=involvedObject.name=${node},reason=${reason},source=gvisor-ready`;
       await waitFor(`the event ${reason} on ${node}`, 20_000, async () =>
         /^event\//.test(await cluster.kubectl(['get', 'events', about, '-o', 'name'])),
@@ -76,7 +76,7 @@ describe('two nodes with gVisor', () => {
 
   it("let no dispatcher fall back to the host's kernel without the namespace's consent", async () => {
     await grantDispatcher(cluster);
-    await cluster.kubectl(['label', 'namespace', FREE, 'allow-host-kernel-']);
+    await cluster.kubectl(['label', 'namespace', FREE, 'gvisor-ready.dev/allow-host-kernel-']);
     await Promise.all(NODES.map(({ name }) => breakAndWait(cluster, name, 'runsc-missing')));
     const { code, output, stderr } = await dispatch(cluster, { policy: 'prefer', name: 'fallback' });
     assert.deepEqual([code, output.reason], [3, 'GVisorFails'], stderr);

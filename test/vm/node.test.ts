@@ -113,11 +113,11 @@ describe('a node with systemd and cgroup v2', () => {
       const { cgroup, share } = await burn('limited');
       assert.match(cgroup, /^\/kubepods\.slice\/.*\/cri-containerd-[0-9a-f]{64}\.scope$/);
       assert.ok(share < WITHIN, `it uses ${share} processors`);
-      await shows('gvisor_pods{handler="runsc",sandboxed="true"} 2');
-      await shows('gvisor_unlimited_pods 0');
+      await shows('gvisor_ready_pods{handler="runsc",sandboxed="true"} 2');
+      await shows('gvisor_ready_unlimited_pods 0');
       await endPod('limited');
       assert.ok(!(await limitsNotEnforced()));
-      await shows('gvisor_check_status{check="limits",status="pass"} 1');
+      await shows('gvisor_ready_check_status{check="limits",status="pass"} 1');
     });
 
     it('the memory limit is enforced', async () => {
@@ -134,9 +134,9 @@ describe('a node with systemd and cgroup v2', () => {
       const { cgroup, share } = await burn('unlimited');
       assert.match(cgroup, /^\/system\.slice\/kubepods-.*:cri-containerd:[0-9a-f]{64}$/);
       assert.ok(share > WITHIN, `it uses ${share} processors`);
-      await shows('gvisor_unlimited_pods 1');
+      await shows('gvisor_ready_unlimited_pods 1');
       await endPod('unlimited');
-      await shows('gvisor_unlimited_pods 0');
+      await shows('gvisor_ready_unlimited_pods 0');
     });
 
     it('the memory limit is not enforced', async () => {
@@ -149,7 +149,7 @@ describe('a node with systemd and cgroup v2', () => {
 
     it('the agent reports LimitsNotEnforced', async () => {
       await waitFor('the finding LimitsNotEnforced', TIMEOUT_MS, limitsNotEnforced);
-      await shows('gvisor_check_status{check="limits",status="fail"} 1');
+      await shows('gvisor_ready_check_status{check="limits",status="fail"} 1');
       await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
     });
 
@@ -161,7 +161,7 @@ describe('a node with systemd and cgroup v2', () => {
         await waitForLabel(cluster, 'false', 'False LimitsNotEnforced');
         await node.write(RUNSC_CONFIG, runscToml(node.spec));
         await waitForLabel(cluster, 'true', 'True SandboxProven');
-        await shows('gvisor_check_status{check="limits",status="pass"} 1');
+        await shows('gvisor_ready_check_status{check="limits",status="pass"} 1');
       } finally {
         await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS-']);
       }

@@ -56,7 +56,7 @@ export async function waitForCleanup(vm: VmCluster): Promise<void> {
   }).catch((cause: unknown) => {
     throw new Error(`Resources of probes remain: ${remains.join(', ')}`, { cause });
   });
-  await showsMetric(vm, 'gvisor_probe_orphans 0');
+  await showsMetric(vm, 'gvisor_ready_probe_orphans 0');
 }
 
 function lines(text: string): string[] {

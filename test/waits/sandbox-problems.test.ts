@@ -73,7 +73,7 @@ function testsOn(name: string): void {
       assert.ok(ageMs >= 0 && ageMs < patient(TIMEOUT_MS), since);
       assert.ok(ageSeconds > 0 && !message.includes('\n'), message);
     }
-    const prefix = `gvisor_sandbox_problems{reason="${reason}"} `;
+    const prefix = `gvisor_ready_sandbox_problems{reason="${reason}"} `;
     const samples = (await readMetrics(cluster(), name))
       .split('\n')
       .filter((line) => line.startsWith(prefix));
@@ -96,7 +96,7 @@ function testsOn(name: string): void {
       assert.match(sandboxes.restart.because.join(), /sockets of shims cannot be opened/);
     const samples = { safe: [' 1'], unsafe: [' 0'], unknown: [] }[state];
     const text = await readMetrics(cluster(), name);
-    assert.deepEqual(text.match(/(?<=^gvisor_containerd_restart_safe).*/gm) ?? [], samples);
+    assert.deepEqual(text.match(/(?<=^gvisor_ready_containerd_restart_safe).*/gm) ?? [], samples);
   };
 
   before(async () => {
@@ -196,7 +196,7 @@ function testsOn(name: string): void {
       (await statusOf(name)).sandboxes?.total === 0 ? true : undefined,
     );
     await expectRestart('safe');
-    assert.ok(!(await readMetrics(cluster(), name)).includes('gvisor_sandbox_problems{'));
+    assert.ok(!(await readMetrics(cluster(), name)).includes('gvisor_ready_sandbox_problems{'));
     const now = await waitForNode(cluster(), name, () => true);
     assert.deepEqual([now.ready, now.since], ['true', proven]);
   });

@@ -55,7 +55,7 @@ describe('Metrics', () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     for (const name of ['node_status', 'node_reason', 'node_expected', 'last_boot_seconds'])
       assert.deepEqual(await samplesOf(metrics, `gvisor_${name}`), [], name);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_build_info'), ['{version="0.1.0"} 1']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_build_info'), ['{version="0.1.0"} 1']);
   });
 
   it('exports problems of sandboxes while they last, and restart safety unless it is unknown', async (t) => {
@@ -84,30 +84,30 @@ describe('Metrics', () => {
   it('exports one status, one reason, and one status of each check', async () => {
     const metrics = published(reportOf({ findings: [finding(PASSED, 'isolation')] }), BROKEN);
     const statuses = ['{status="True"} 0', '{status="False"} 1', '{status="Unknown"} 0'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_status'), statuses);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_reason'), ['{reason="ShimNotFound"} 1']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_status'), statuses);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_reason'), ['{reason="ShimNotFound"} 1']);
     const checks = ['{check="isolation",status="fail"} 1'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_check_status'), checks);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_check_status'), checks);
   });
 
   it('counts probes by outcome, from 0, and transitions by the reasons that happened', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
-    assert.equal((await samplesOf(metrics, 'gvisor_probes_total')).length, 6);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_transitions_total'), []);
+    assert.equal((await samplesOf(metrics, 'gvisor_ready_probes_total')).length, 6);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_transitions_total'), []);
     for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) {
       metrics.count({ ...report, proof: { ...report.proof } });
       metrics.publish(report);
     }
     const probes = ['{outcome="proven"} 3', '{outcome="failed"} 2'];
-    assert.deepEqual(await countedBy(metrics, 'gvisor_probes_total'), probes);
+    assert.deepEqual(await countedBy(metrics, 'gvisor_ready_probes_total'), probes);
     // The first verdict is not a transition.
     const transitions = ['{reason="ShimNotFound"} 1', '{reason="SandboxProven"} 1'];
-    assert.deepEqual(await countedBy(metrics, 'gvisor_transitions_total'), transitions);
+    assert.deepEqual(await countedBy(metrics, 'gvisor_ready_transitions_total'), transitions);
   });
 
   it('exports whether gVisor supports the NVIDIA driver, where that is known', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
-    const samples = () => samplesOf(metrics, 'gvisor_gpu_driver_supported');
+    const samples = () => samplesOf(metrics, 'gvisor_ready_gpu_driver_supported');
     assert.deepEqual(await samples(), []);
     for (const [gpu, expected] of [
       ['true', ['1']],
@@ -133,15 +133,15 @@ describe('Metrics', () => {
         ...reportOf(),
         ...(installation && { installation }),
       });
-      assert.deepEqual(await samplesOf(metrics, 'gvisor_installation_failed'), expected);
+      assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_installation_failed'), expected);
     }
   });
 
   it('counts a cached proof once', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     for (let evaluation = 0; evaluation < 3; evaluation++) metrics.count(reportOf());
-    assert.deepEqual(await countedBy(metrics, 'gvisor_probes_total'), ['{outcome="proven"} 1']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_sandbox_boot_seconds_count'), ['1']);
+    assert.deepEqual(await countedBy(metrics, 'gvisor_ready_probes_total'), ['{outcome="proven"} 1']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_sandbox_boot_seconds_count'), ['1']);
   });
 
   it('exports the duration of boots and the time of the last proof', async () => {
@@ -160,14 +160,14 @@ describe('Metrics', () => {
 
   it('exports only the current releases of the node', async () => {
     const metrics = published(reportOf({ facts: { runsc: 'release-20250101.0' } }), reportOf());
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_info'), [
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_info'), [
       '{runsc="release-20260223.0",platform="systrap",containerd="v2.4.2",kernel="6.8.0"} 1',
     ]);
   });
 
   it('exports its clock at the scrape', async () => {
     const before = Date.now() / 1_000;
-    const [value] = await samplesOf(new Metrics('0.1.0', 'runsc'), 'gvisor_time_seconds');
+    const [value] = await samplesOf(new Metrics('0.1.0', 'runsc'), 'gvisor_ready_time_seconds');
     assert.ok(Number(value) >= before && Number(value) <= Date.now() / 1_000, value);
   });
 
@@ -175,16 +175,16 @@ describe('Metrics', () => {
     const metrics = new Metrics('0.1.0', 'runsc', 600_000);
     metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_proof_interval_seconds'), ['600']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_probe_orphans'), ['3']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_unwatched_directories'), ['2']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_proof_interval_seconds'), ['600']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_probe_orphans'), ['3']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_unwatched_directories'), ['2']);
   });
 
   it('counts requests to the API server', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);
     const requests = ['{verb="PATCH",code="200"} 2', '{verb="PATCH",code="409"} 1'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_api_requests_total'), requests);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_api_requests_total'), requests);
   });
 
   it('follows the naming of Prometheus, and includes the metrics of the process', async () => {
@@ -201,7 +201,7 @@ describe('Metrics', () => {
 });
 
 const POD = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence: '' };
-const UPDATED = 'gvisor_namespaces_last_update_timestamp_seconds';
+const UPDATED = 'gvisor_ready_namespaces_last_update_timestamp_seconds';
 
 describe('the metrics of pods', () => {
   type Seen = Parameters<Metrics['pods']['publish']>[0];
@@ -239,10 +239,10 @@ describe('the metrics of pods', () => {
 
   it('exist once pods were read, with the time', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_unsandboxed_pods'), []);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_unsandboxed_pods'), []);
     publish(metrics, { atMs: 7_000 });
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_unsandboxed_pods'), ['0']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_pods_last_seen_timestamp_seconds'), ['7']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_unsandboxed_pods'), ['0']);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_pods_last_seen_timestamp_seconds'), ['7']);
   });
 
   it('have the last update of namespaces only where they are watched', async () => {
@@ -256,7 +256,7 @@ describe('the metrics of pods', () => {
   });
 });
 
-it('gvisor_node_expected is what the report says, and persists while it does not', async () => {
+it('gvisor_ready_node_expected is what the report says, and persists while it does not', async () => {
   const metrics = new Metrics('0.1.0', 'runsc');
   for (const [expected, value] of [
     [undefined, []],
@@ -265,7 +265,7 @@ it('gvisor_node_expected is what the report says, and persists while it does not
     [false, ['0']],
   ] as const) {
     metrics.count(reportOf(expected === undefined ? {} : { expected }));
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_node_expected'), value);
+    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_expected'), value);
   }
 });
 
@@ -274,8 +274,8 @@ describe('the metrics of additional handlers', () => {
   const broken = reportOf({ handler: 'kvm', verdict: verdictOf('False', 'ShimNotFound') });
   const values = async (metrics: Metrics) => {
     const { body } = await metrics.text();
-    const lines = body.split('\n').filter((line) => line.startsWith('gvisor_handler_'));
-    return Object.fromEntries(lines.map((line) => line.slice('gvisor_handler_'.length).split(' ')));
+    const lines = body.split('\n').filter((line) => line.startsWith('gvisor_ready_handler_'));
+    return Object.fromEntries(lines.map((line) => line.slice('gvisor_ready_handler_'.length).split(' ')));
   };
 
   it('are absent without additional handlers', async () => {
@@ -307,7 +307,7 @@ describe('the metrics of additional handlers', () => {
       'reason{handler="kvm",reason="ShimNotFound"}': '1',
       ...proof,
     });
-    assert.equal((await samplesOf(metrics, 'gvisor_node_status'))[0], '{status="True"} 1');
+    assert.equal((await samplesOf(metrics, 'gvisor_ready_node_status'))[0], '{status="True"} 1');
   });
 
   it('show whether the handler is expected', async () => {

@@ -10,7 +10,7 @@ import { HOSTS, NETWORK, PORT_FORWARD, requestFrom } from './request-from.ts';
 
 const REPORT = reportOf();
 const SOURCES: ServerSources = {
-  metrics: () => Promise.resolve({ body: 'gvisor_node_status 1\n', type: 'text/plain; version=0.0.4' }),
+  metrics: () => Promise.resolve({ body: 'gvisor_ready_node_status 1\n', type: 'text/plain; version=0.0.4' }),
   report: () => REPORT,
   live: () => true,
   unready: () => undefined,
@@ -41,7 +41,7 @@ async function serverOf(t: TestContext, changes: Partial<ServerSources> = {}) {
 
 describe('createAgentServer', () => {
   for (const [path, body] of [
-    ['/metrics', 'gvisor_node_status 1\n'],
+    ['/metrics', 'gvisor_ready_node_status 1\n'],
     ['/livez', 'ok\n'],
     ['/readyz', 'ok\n'],
     ['/readyz?verbose', 'ok\n'],

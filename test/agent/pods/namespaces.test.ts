@@ -46,7 +46,7 @@ describe('RequiredNamespaces', () => {
     assert.deepEqual(changes, ['eval grade', 'eval', 'ci', 'ci try', 'ci try', 'ci try']);
     assert.deepEqual([...followed.names], ['ci', 'try']);
     assert.equal(followed.known, true);
-    const labelled = '/api/v1/namespaces?labelSelector=require-gvisor%3Dtrue';
+    const labelled = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue';
     const watch = (version: number) =>
       `${labelled}&watch=1&allowWatchBookmarks=true&resourceVersion=${version}&timeoutSeconds=…`;
     const list = `${labelled}&resourceVersion=0`;

@@ -244,7 +244,7 @@ describe('PodReporter', () => {
       type: 'Warning',
       reason: 'UnsandboxedPod',
       message:
-        'This pod runs on the kernel of the node, and its namespace requires gVisor (require-gvisor=true): process 12 is "/pause", handler "". End it, and start it with a runtimeClassName of gVisor.',
+        'This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true): process 12 is "/pause", handler "". End it, and start it with a runtimeClassName of gVisor.',
     });
     assert.equal(lines.length, 3);
   });

@@ -30,7 +30,7 @@ const EVAL = '/api/v1/namespaces/eval/pods';
 const NAMESPACES = '/api/v1/namespaces';
 
 const namespace = (name: string, value: string) => ({
-  metadata: { name, labels: { 'require-gvisor': value } },
+  metadata: { name, labels: { 'gvisor-ready.dev/require': value } },
 });
 const daemonSet = (handler: string, numberReady: number, updatedNumberScheduled: number) => ({
   spec: { template: { spec: { containers: [{ env: [{ name: 'HANDLERS', value: handler }] }] } } },
@@ -236,8 +236,8 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'labels without effect or on system namespaces': [
     (api) => api.list(NAMESPACES, [namespace('a', 'yes'), namespace('kube-system', 'audit')]),
-    'fail: The namespace a has require-gvisor: "yes", which has no effect',
-    'fail: The namespace kube-system is labelled require-gvisor',
+    'fail: The namespace a has gvisor-ready.dev/require: "yes", which has no effect',
+    'fail: The namespace kube-system is labelled gvisor-ready.dev/require',
   ],
   'pending pods older than the label': [
     (api) => {

@@ -90,7 +90,7 @@ describe('support-bundle', () => {
     assert.equal(json('status.json').result, 'fail');
     assert.equal(json('check.json').result, 'fail');
     assert.equal(json('objects/nodes.json')[2].status.conditions[1].reason, 'ShimNotFound');
-    assert.deepEqual(json('objects/namespaces.json'), [{ name: 'eval', 'require-gvisor': 'true' }]);
+    assert.deepEqual(json('objects/namespaces.json'), [{ name: 'eval', 'gvisor-ready.dev/require': 'true' }]);
     const again = await write();
     assert.deepEqual([again.code, /EEXIST/.test(again.err)], [2, true], 'overwrites no file');
   });
