@@ -84,14 +84,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
       }),
       whileSet(
         ['gvisor-ready-enforce', 'runtimeClassNames', "['runc-ready']"],
-        [
-          ...warned('admin', {
-            'a pod of a class that selects other nodes': [ofOther, /the handler "runc" of/],
-          }),
-          ...logged({
-            'a pod of a class that selects other nodes': [ofOther, 'gvisor-ready-enforce-classes'],
-          }),
-        ],
+        warned('admin', { 'a pod of a class that selects other nodes': [ofOther, /the handler "runc" of/] }),
       ),
     ],
   },
