@@ -66,7 +66,9 @@ class AdoptionTest(ApiCase):
     def test_prefer_adopts_no_fallback_once_the_namespace_has_withdrawn_its_consent(self) -> None:
         self.fall_back()
         self.api.namespaces["evals"] = {}
-        with self.assertRaisesRegex(PolicyError, "RunsOutside: .* does not have the label gvisor-ready.dev/allow-host-kernel"):
+        with self.assertRaisesRegex(
+            PolicyError, "RunsOutside: .* does not have the label gvisor-ready.dev/allow-host-kernel"
+        ):
             self.call(Policy.PREFER)
         self.assertEqual(list(self.api.pods), ["eval-1"])
 

@@ -249,7 +249,10 @@ class DecisionTest(ApiCase):
 
     def test_without_consent_prefer_is_require_and_says_so(self) -> None:
         self.api.namespaces["evals"] = {}
-        why = '"prefer" acts as "require": namespace evals does not have the label gvisor-ready.dev/allow-host-kernel: "true"; '
+        why = (
+            '"prefer" acts as "require": namespace evals does not have the label '
+            'gvisor-ready.dev/allow-host-kernel: "true"; '
+        )
         self.assertNotIn("acts as", self.call(Policy.PREFER).message)
         self.api.nodes = [failing()]
         with self.assertRaisesRegex(DispatchError, f"^GVisorFails: {why}agents report"):
@@ -260,10 +263,20 @@ class DecisionTest(ApiCase):
         unlabelled = {**failing(), "metadata": plain["metadata"]}
         for nodes, runtime_class, labels, expected in (
             ([plain], None, {}, ("PolicyError", "NoConsent")),
-            ([plain], None, {"gvisor-ready.dev/allow-host-kernel": "true", "gvisor-ready.dev/require": "true"}, ("PolicyError", "NoConsent")),
+            (
+                [plain],
+                None,
+                {"gvisor-ready.dev/allow-host-kernel": "true", "gvisor-ready.dev/require": "true"},
+                ("PolicyError", "NoConsent"),
+            ),
             ([plain], RUNTIME_CLASS, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
             ([plain, UNJUDGED], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain, unlabelled], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
+            (
+                [plain, unlabelled],
+                None,
+                {"gvisor-ready.dev/allow-host-kernel": "true"},
+                ("PolicyError", "GVisorPresent"),
+            ),
             ([plain], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("host", "NoGVisor")),
         ):
             with self.subTest(expected, labels=labels), FakeApi() as self.api:
