@@ -54,7 +54,7 @@ describe('Metrics', () => {
   it('exports nothing about the node before the first verdict is published', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     for (const name of ['node_status', 'node_reason', 'node_expected', 'last_boot_seconds'])
-      assert.deepEqual(await samplesOf(metrics, `gvisor_${name}`), [], name);
+      assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}`), [], name);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_build_info'), ['{version="0.1.0"} 1']);
   });
 
@@ -62,7 +62,7 @@ describe('Metrics', () => {
     t.mock.timers.enable({ apis: ['Date'], now: 9_000 });
     const metrics = new Metrics('0.1.0', 'runsc');
     const names = ['sandbox_problems', 'containerd_restart_safe', 'sandboxes_last_scan_timestamp_seconds'];
-    const samples = () => Promise.all(names.map((name) => samplesOf(metrics, `gvisor_${name}`)));
+    const samples = () => Promise.all(names.map((name) => samplesOf(metrics, `gvisor_ready_${name}`)));
     assert.deepEqual(await samples(), [[], [], []]);
     const problem = { message: '', sandbox: 'a', pids: [], since: '', ageSeconds: 0 };
     const reasons = ['ShimLingers', 'ShimLingers', 'SandboxOutdated'] as const;
@@ -155,7 +155,7 @@ describe('Metrics', () => {
       ['last_boot_seconds', 0.1],
       ['last_proof_timestamp_seconds', Date.parse('2026-03-01T10:00:00Z') / 1_000],
     ] as const)
-      assert.deepEqual(await samplesOf(metrics, `gvisor_${name}`), [String(value)], name);
+      assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}`), [String(value)], name);
   });
 
   it('exports only the current releases of the node', async () => {
@@ -231,10 +231,10 @@ describe('the metrics of pods', () => {
     it(`counts ${what}, without their names, until they are gone`, async () => {
       const metrics = new Metrics('0.1.0', 'runsc');
       publish(metrics, seen);
-      assert.deepEqual(await samplesOf(metrics, `gvisor_${name}_pods`), [String(expected)]);
+      assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}_pods`), [String(expected)]);
       assert.doesNotMatch((await metrics.text()).body, /"(eval|other)"/);
       publish(metrics, {});
-      assert.deepEqual(await samplesOf(metrics, `gvisor_${name}_pods`), ['0']);
+      assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}_pods`), ['0']);
     });
 
   it('exist once pods were read, with the time', async () => {
