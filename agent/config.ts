@@ -73,7 +73,10 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     minRunscRelease,
     podUid,
     /** Absent if it is off. */
-    listen: settings.text('LISTEN_ADDRESS') === 'off' ? undefined : settings.address('LISTEN_ADDRESS'),
+    listen:
+      settings.text('LISTEN_ADDRESS') === 'off'
+        ? undefined
+        : settings.address('LISTEN_ADDRESS', '[address]:port or off'),
   };
   return { config, problems };
 }

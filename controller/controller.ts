@@ -87,6 +87,7 @@ export class FleetController {
     this.#time = options.time ?? REAL_TIME;
     this.#decidedMs = this.#nowMs;
     this.#cache = new ClusterCache(options, (node) => {
+      this.#reports.noteLabels(node);
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);

@@ -5,7 +5,7 @@ import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
 import { podCounts } from '../lib/node/pods/pod.ts';
 import { listAgents, podsPath, reportReader, reportsNeed, versionOf } from './agent-reports.ts';
-import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
+import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
 
 export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
@@ -52,20 +52,27 @@ async function findPod(api: Api): Promise<string | undefined> {
   return pod && `${pods}/${pod.metadata.name}`;
 }
 
-/** The controller's view over one port-forward; undefined where it does not respond, "hidden" without permission. */
-export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | undefined> {
+/**
+ * The controller's view over one port-forward; undefined where it does not respond, "hidden" without permission, "foreign"
+ * where its answer is of another version. Rejects where the API server does not respond.
+ */
+export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
   const found = await optional(
     findPod(api).then((pod) => ({ pod })),
     [403],
-  );
+  ).catch((error: unknown) => {
+    if (error instanceof UnreachableError) throw error;
+    return { pod: undefined };
+  });
   if (found === undefined) return 'hidden';
   if (found.pod === undefined) return undefined;
   try {
     const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
     const { code, text } = await api.getFromPod(found.pod, FLEET_PORT, '/fleet', limits);
     if (code === 403) return 'hidden';
-    const view: unknown = code === 200 ? sanitizeValues(JSON.parse(text)) : undefined;
-    return isJudgedFleet(view) ? view : undefined;
+    if (code !== 200) return undefined;
+    const view: unknown = sanitizeValues(JSON.parse(text));
+    return isJudgedFleet(view) ? view : 'foreign';
   } catch {
     return undefined;
   }

@@ -4,10 +4,12 @@ import { gunzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { readBody } from '../lib/fleet/reports.ts';
 
-/** `body` is undefined when it is too long for an agent's. */
+/** `body` is undefined when it is too long for an agent's, as sent or unpacked. */
 type ForwardedResponse = { readonly code: number; readonly body: Buffer | undefined };
 
 const DATA = 0;
+/** The longest response of an agent. */
+const MAX_BYTES = 4 * 2 ** 20;
 
 /**
  * Sends a GET to a pod over the port-forward at `url`; the kubelet connects to the port inside the pod's network
@@ -17,7 +19,7 @@ export async function getForwarded(
   url: URL,
   path: string,
   {
-    maxBytes,
+    maxBytes = MAX_BYTES,
     ...options
   }: RequestOptions & { readonly signal: AbortSignal; readonly maxBytes?: number | undefined },
 ): Promise<ForwardedResponse> {
@@ -35,16 +37,16 @@ export async function getForwarded(
   }
 }
 
-async function responseOf(
-  response: http.IncomingMessage,
-  maxBytes: number | undefined,
-): Promise<ForwardedResponse> {
+async function responseOf(response: http.IncomingMessage, maxBytes: number): Promise<ForwardedResponse> {
+  const code = response.statusCode ?? 0;
   const body = await readBody(response, maxBytes);
-  const isZipped = response.headers['content-encoding'] === 'gzip';
-  return {
-    code: response.statusCode ?? 0,
-    body: body && isZipped ? gunzipSync(body, { maxOutputLength: maxBytes }) : body,
-  };
+  if (body === undefined || response.headers['content-encoding'] !== 'gzip') return { code, body };
+  try {
+    return { code, body: gunzipSync(body, { maxOutputLength: maxBytes }) };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return { code, body: undefined };
+    throw error;
+  }
 }
 
 /**

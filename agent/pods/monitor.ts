@@ -79,7 +79,8 @@ export class PodMonitor {
 
   /** The report of the last read; undefined before the first. */
   report(): PodsReport | undefined {
-    return this.#last && podsReport(this.#last, this.#options.namespaces.known, Date.now());
+    const { known, names } = this.#options.namespaces;
+    return this.#last && podsReport(this.#last, known ? names : undefined, Date.now());
   }
 
   /**

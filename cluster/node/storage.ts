@@ -59,6 +59,7 @@ function ensureTemplate(containerd: NodeSpec['containerd'], images: readonly Ima
   const name = createHash('sha256').update(key).digest('hex').slice(0, 12);
   const known = making.get(name) ?? makeTemplate(join(TEMPLATES, name), containerd, images);
   making.set(name, known);
+  known.catch(() => making.delete(name));
   return known;
 }
 

@@ -14,13 +14,11 @@ from .api import Api
 from .errors import RefusedError, RetryLaterError
 from .nodes import (
     AGENT_LOST,
-    CONDITION,
     EXPECTED_LABEL,
     NOT_READY_TAINT,
     PROVEN_BY,
     READY_LABEL,
     as_text,
-    condition,
     failed_before,
     has_handler,
     has_labels,
@@ -29,6 +27,7 @@ from .nodes import (
     summary,
     taints,
     tolerates,
+    trace,
     verdict,
     verdict_age,
 )
@@ -224,13 +223,15 @@ def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> 
 
 
 async def trace_of_gvisor(api: Api, settings: Settings) -> str | None:
-    """What shows that gVisor is meant to run in this cluster; None in one without a RuntimeClass and agents."""
-    found = await read_class(api, settings.runtime_class, settings)
-    if isinstance(found, RuntimeClass) or found.reason != "RuntimeClassMissing":
-        return f"RuntimeClass {settings.runtime_class}"
+    """What shows that gVisor is, or is meant to be, in this cluster. The default class counts beside that of the
+    settings, and a node's handler and keys count too, so a setting that fits another cluster hides nothing."""
+    for name in dict.fromkeys((settings.runtime_class, Settings.runtime_class)):
+        found = await read_class(api, name, settings)
+        if isinstance(found, RuntimeClass) or found.reason != "RuntimeClassMissing":
+            return f"RuntimeClass {name}"
     async for node in api.nodes(""):
-        if condition(node, CONDITION) or READY_LABEL in (node["metadata"].get("labels") or {}):
-            return f"an agent's verdict on node {node['metadata']['name']}"
+        if found_there := trace(node, settings.handler):
+            return f"{found_there} on node {node['metadata']['name']}"
     return None
 
 

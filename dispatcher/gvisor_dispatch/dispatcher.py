@@ -36,6 +36,7 @@ from .pods import (
     as_json,
     checked,
     digest,
+    has_started,
     is_terminating,
     named,
     place_of,
@@ -117,8 +118,10 @@ class AsyncDispatcher:
         return {pod["metadata"]["name"]: await explainer.explain(pod) for pod in found.get("items") or []}
 
     async def confirm_selected(self, namespace: str, selector: str) -> None:
-        """Returns once each pod that a label selector finds was seen in gVisor. Raises PolicyError for one outside, and
-        RetryLaterError if that stays unknown, or if there is no pod."""
+        """Returns once `explain` says of each pod that a label selector finds that it runs in gVisor: it has started
+        with a class of gVisor on a node that is proven now, and no Event of that node's agent says otherwise yet. The
+        agent may still find it outside later. Raises PolicyError for a pod outside, and RetryLaterError if that stays
+        unknown, or if there is no pod."""
         until = time.monotonic() + CONFIRM_SECONDS
         for delay in backoff_delays():
             pods = await self.explain_selected(namespace, selector)
@@ -136,9 +139,11 @@ class AsyncDispatcher:
     async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
         """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.
         Raises PolicyError, RetryLaterError, ClusterError or PodError where it may not."""
-        given = None if pod is None else checked(pod, self._class_under(policy))
+        given = None if pod is None else as_json(pod)
         place = {"namespace": namespace, "policy": policy.value}
         try:
+            if given is not None:
+                checked(given, self._class_under(policy))
             found = await self._decide(given, policy, namespace, enough)
         except DispatchError as error:
             what = "later" if isinstance(error, RetryLaterError) else "refused"
@@ -151,11 +156,10 @@ class AsyncDispatcher:
     async def _decide(self, pod: Json | None, policy: Policy, namespace: str, enough: int) -> Decision:
         name = self._settings.runtime_class
         if policy is Policy.NO_GVISOR:
-            if trace := await trace_of_gvisor(self._api, self._settings):
-                raise PolicyError("GVisorPresent", f'"no-gvisor" is for clusters without gVisor, and this has {trace}')
+            await self._refuse_traces()
             if why := await self._why_no_fallback(namespace):
                 raise PolicyError("NoConsent", why)
-            sentence = f'"no-gvisor" was chosen, and the cluster has neither RuntimeClass {name} nor agents'
+            sentence = '"no-gvisor" was chosen, and neither a RuntimeClass nor a node shows a trace of gVisor'
             return Decision(False, "NoGVisor", sentence, policy, name)
         found = await self.ask(pod, enough)
         reason, message = found.reason, found.message
@@ -170,6 +174,10 @@ class AsyncDispatcher:
         if why := await self._why_no_fallback(namespace):
             raise PolicyError(reason, f'"prefer" acts as "require": {why}; {message}')
         return Decision(False, reason, message, policy, name)
+
+    async def _refuse_traces(self) -> None:
+        if trace := await trace_of_gvisor(self._api, self._settings):
+            raise PolicyError("GVisorPresent", f'"no-gvisor" is for clusters without gVisor, and this has {trace}')
 
     def _class_under(self, policy: Policy) -> str:
         """The RuntimeClass that a pod may name itself: none where the policy may have to leave it."""
@@ -255,7 +263,7 @@ class AsyncDispatcher:
                         "ApiConflict", f"cannot create pod {namespace}/{name}: 409, without a pod"
                     )
                     continue
-            await self._check_own(seen, mine, policy)
+            await self._check_own(seen, mine, policy, adopted=adopted)
             if adopted and is_terminating(seen):
                 await await_gone(self._api, seen, self._settings.remove_deadline)
                 continue
@@ -351,8 +359,8 @@ class AsyncDispatcher:
         consents = labels.get(CONSENT_LABEL) == "true"
         return "" if consents else f'namespace {namespace} does not have the label {CONSENT_LABEL}: "true"'
 
-    async def _check_own(self, pod: Json, mine: str, policy: Policy) -> None:
-        """Raises an error for a pod that this call must not adopt."""
+    async def _check_own(self, pod: Json, mine: str, policy: Policy, *, adopted: bool = True) -> None:
+        """Raises an error for a pod that this call must not adopt, or that admission moved out of gVisor."""
         namespace, name = place_of(pod)
         if annotation(pod, ID_ANNOTATION) != mine:
             raise name_taken(namespace, name)
@@ -363,6 +371,8 @@ class AsyncDispatcher:
         why = await self._why_no_fallback(namespace) if allows else forbids
         if why:
             raise PolicyError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
+        if adopted and policy is Policy.NO_GVISOR and not has_started(pod):
+            await self._refuse_traces()
 
     async def _report_fallback(self, subject: Json, decision: str) -> None:
         """Writes a warning to the log and an Event. A failed Event is only logged, since the pod has the record too."""
@@ -407,7 +417,7 @@ class Dispatcher:
         return finish(self._async.explain_selected(namespace, selector))
 
     def confirm_selected(self, namespace: str, selector: str) -> None:
-        """Returns once each pod that a label selector finds was seen in gVisor."""
+        """Returns once each pod that a label selector finds runs in gVisor, as far as `explain` can say."""
         finish(self._async.confirm_selected(namespace, selector))
 
     def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:

@@ -315,14 +315,19 @@ class AsyncTransport:
         refreshes = given.refresh_api_key_hook is not None
         headers = await asyncio.to_thread(self._credentials.headers) if refreshes else self._credentials.headers()
         proxy, proxy_headers = self._credentials.proxy
-        return await self._session.request(
-            request.method,
-            self._credentials.url(request),
-            data=request.content,
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=request.read_seconds),
-            allow_redirects=False,
-            server_hostname=given.tls_server_name or given.assert_hostname or None,
-            proxy=proxy,
-            proxy_headers=proxy_headers,
-        )
+        try:
+            return await self._session.request(
+                request.method,
+                self._credentials.url(request),
+                data=request.content,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=request.read_seconds),
+                allow_redirects=False,
+                server_hostname=given.tls_server_name or given.assert_hostname or None,
+                proxy=proxy,
+                proxy_headers=proxy_headers,
+            )
+        except Exception as error:
+            if self._session.closed:  # aiohttp raises RuntimeError, AssertionError or AttributeError then
+                raise ClosedError from error
+            raise

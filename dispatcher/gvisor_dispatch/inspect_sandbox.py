@@ -20,7 +20,7 @@ from .settings import Policy
 @sandboxenv(name="gvisor")
 class GVisorSandboxEnvironment(K8sSandboxEnvironment):  # type: ignore[misc, unused-ignore]
     """Installs a sample's release also while no node is proven, so that an autoscaler acts; not where gVisor fails.
-    A sample gets no pod that was not seen in gVisor."""
+    A sample gets no pod of which `confirm_selected` does not say that it runs in gVisor."""
 
     @classmethod
     async def sample_init(cls, task_name: str, given: Any, metadata: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401

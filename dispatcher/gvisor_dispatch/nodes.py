@@ -9,6 +9,7 @@ from typing import Any
 Json = Mapping[str, Any]
 # Keys that agents write to a Node.
 CONDITION = "GVisorReady"
+DOMAIN = "gvisor.node-restriction.kubernetes.io/"
 # The main handler's; an additional handler's has its name behind a hyphen.
 READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
 NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
@@ -110,6 +111,21 @@ def has_handler(node: Json, handler: str) -> bool:
     https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/#NodeStatus"""
     handlers = (node.get("status") or {}).get("runtimeHandlers") or []
     return any(one.get("name") == handler for one in handlers)
+
+
+def trace(node: Json, handler: str) -> str | None:
+    """What shows gVisor or an agent on a node, now or once: the handler, the condition, or any of the agents' keys."""
+    if has_handler(node, handler):
+        return f"the handler {handler}"
+    if condition(node, CONDITION):
+        return f"the condition {CONDITION}"
+    meta = node["metadata"]
+    keys = [
+        *(meta.get("labels") or {}),
+        *(meta.get("annotations") or {}),
+        *(str(one.get("key")) for one in taints(node)),
+    ]
+    return next((key for key in keys if key.startswith(DOMAIN)), None)
 
 
 def has_labels(node: Json, selector: Mapping[str, str]) -> bool:

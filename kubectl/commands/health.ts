@@ -1,10 +1,12 @@
+import type { V1Pod } from '@kubernetes/client-node';
+import { pooledMap } from '../../lib/base/async.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { describeMissing } from '../../lib/fleet/guards.ts';
 import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlersOf, readDaemonSet } from '../agent-reports.ts';
-import { optional } from '../api.ts';
+import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
 import { readMissingGuards } from '../guards.ts';
@@ -79,7 +81,7 @@ export function judgeFleet({ api, now }: Context, selector?: string) {
   const requirements = optional(listRequirements(api), [403]);
   return {
     labels: read.then(aboutLabels),
-    pods: Promise.all([fleet, requirements]).then((all) => aboutPods(...all)),
+    pods: Promise.all([fleet, requirements]).then((all) => aboutPods(api, ...all)),
     fleetController: Promise.all([readDeployment(api), view]).then((all) => [aboutController(...all)]),
     agents: Promise.all([fleet, daemonSet]).then((all) => [aboutAgents(...all, api.installedIn)]),
     nodes: fleet.then((all) => [aboutNodes(all)]),
@@ -224,14 +226,39 @@ function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs
   });
 }
 
+/** The nodes without a Ready agent on which pods of some namespaces run, and the namespaces whose pods are hidden. */
+async function unseenPods(api: Api, { nodes: rows }: JudgedFleet, namespaces: readonly string[]) {
+  const blind = rows.filter(({ agent }) => agent !== 'ready');
+  if (blind.length === 0) return { nodes: [], hidden: [] };
+  const query = { fieldSelector: 'status.phase=Running' };
+  const lists = await pooledMap(namespaces, CONCURRENCY, (name) => {
+    const path = `/api/v1/namespaces/${name}/pods`;
+    return optional(
+      api.list<V1Pod, string>(path, query, ({ spec }) => spec?.nodeName ?? ''),
+      [403],
+    );
+  });
+  const used = new Set(lists.flatMap((list) => list?.items ?? []));
+  return {
+    nodes: namesOf(blind.filter(({ name }) => used.has(name))),
+    hidden: namespaces.filter((_, at) => lists[at] === undefined),
+  };
+}
+
 /** One line where a namespace requires gVisor, or a pod in gVisor has a way out. */
-function aboutPods(fleet: JudgedFleet, requirements: Requirements | undefined): FleetPart[] {
+async function aboutPods(
+  api: Api,
+  fleet: JudgedFleet,
+  requirements: Requirements | undefined,
+): Promise<FleetPart[]> {
   const { nodes } = fleet;
   const sumOf = (key: 'violating' | 'open') => nodes.reduce((sum, row) => sum + row[key], 0);
   const on = (key: 'violating' | 'open') => nameList(namesOf(nodes.filter((row) => row[key] > 0)));
   const [outside, open] = [sumOf('violating'), sumOf('open')];
-  const isRequired = labelled(requirements ?? new Map(), 'true').length > 0;
-  const unknown = isRequired ? unknownOn(fleet, 'pods') : [];
+  const required = labelled(requirements ?? new Map(), 'true');
+  const isRequired = required.length > 0;
+  const unseen = await unseenPods(api, fleet, required);
+  const unknown = isRequired ? [...unknownOn(fleet, 'pods'), ...unseen.nodes] : [];
   if (!isRequired && outside + open === 0) return [];
   const see = 'see kubectl gvisor-ready pods -A';
   const faults = [
@@ -248,10 +275,19 @@ function aboutPods(fleet: JudgedFleet, requirements: Requirements | undefined): 
       `${open} with a way out to the host, on ${on('open')}: ${see}`,
     ),
     ...faultIf(unknown.length, 'unknown', 'PodsUnknown', `unknown on ${nameList(unknown)}`),
+    ...faultIf(
+      unseen.hidden.length,
+      'unknown',
+      'NotPermitted',
+      `you may not list the pods of ${nameList(unseen.hidden)}`,
+    ),
   ];
   const sound = faults.length === 0 ? 'none runs outside gVisor where it is required' : '';
   return [partOf(['pods', 'Pods'], sound, { faults, data: { outside, open, unknown } })];
 }
+
+/** Lists of pods at a time. */
+const CONCURRENCY = 16;
 
 const ABSENT = { desired: 0, ready: 0, version: '' };
 
@@ -271,10 +307,14 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   if (data.desired === 0) return withdrawsNone('FleetControllerScaledToZero', 'it is scaled to 0');
   if (data.ready === 0) return withdrawsNone('FleetControllerNotReady', 'its pod is not Ready');
   if (view === undefined) return withdrawsNone('FleetControllerNotResponding', 'it does not respond');
+  const text = `controller Ready, version ${data.version}`;
+  const foreign = 'its answer is of another version, so this is from Nodes and reports';
+  if (view === 'foreign')
+    return partOf(part, text, { faults: [['unknown', 'FleetControllerForeign', foreign]], data });
   const effect = `${open.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
   return open.length > 0
     ? withdrawsNone('FleetControllerBreakerOpen', 'its circuit breaker is open', effect)
-    : partOf(part, `controller Ready, version ${data.version}`, { data });
+    : partOf(part, text, { data });
 }
 
 function aboutAgents(

@@ -44,11 +44,11 @@ export class SettingsReader<Name extends string> {
   }
 
   /** An address to listen on, such as ":9477" or "[::1]:9477". */
-  address(name: Name): ListenAddress {
+  address(name: Name, expected = '[address]:port'): ListenAddress {
     const value = this.text(name) ?? this.#settings[name].fallback;
     const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(value) ?? [];
     if (port === undefined || Number(port) > 65_535)
-      this.problems.push(`${name}="${value}" is not [address]:port`);
+      this.problems.push(`${name}="${value}" is not ${expected}`);
     return { host: host === '' ? '::' : host.replace(/^\[|\]$/g, ''), port: Number(port) };
   }
 

@@ -54,7 +54,7 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
-    digest: '3a3a2b40',
+    digest: '8286d82e',
     bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
   },
   'gvisor-ready-enforce-classes': {
@@ -146,9 +146,11 @@ function bindingsOf(guard: string, guards: Guards, action: string): readonly (Bi
   return names.map((name) => found.find(({ metadata }) => metadata.name.includes(name)));
 }
 
-/** Variables that are settings, and conditions with the name of an account, which is one of the chart. */
-const SETTINGS =
-  /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|written-by-.*)$/;
+/** Variables that are settings. */
+const SETTINGS = /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept)$/;
+/** Conditions with the name of an account, which the chart may set. */
+const OF_ACCOUNT =
+  /^request\.userInfo\.username(\.matches\('\^system:serviceaccount:\[\^:\]\+:\[\^:\]\*gvisor-ready-(agent|fleet)\[\^:\]\*\$'\)| == 'system:serviceaccount:[a-z0-9-]+:[a-z0-9.-]+')$/;
 /** Texts, names that a kustomization changes, and what `inject` sets, which `enforce` judges again. */
 const NOT_COMPARED = [
   'message',
@@ -164,7 +166,10 @@ export function digestOf(guard: string, guards: Guards): string {
   const specs = [policyOf(guard, guards), ...bindingsOf(guard, guards, 'Deny')].map((each) => each?.spec);
   const text = JSON.stringify(specs, (_, value: unknown) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-    const isSetting = 'name' in value && SETTINGS.test(String(value.name));
+    const isSetting =
+      'name' in value &&
+      (SETTINGS.test(String(value.name)) ||
+        ('expression' in value && OF_ACCOUNT.test(String(value.expression))));
     const isCompared = ([key, each]: [string, unknown]) =>
       !NOT_COMPARED.includes(key) &&
       !(isSetting && key === 'expression') &&

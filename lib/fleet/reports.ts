@@ -9,8 +9,8 @@ import type { PodCounts } from '../node/pods/pod.ts';
 import type { SandboxesReport } from '../node/sandboxes/problem.ts';
 import { sinceOf } from '../report/next-steps.ts';
 import type { HandlerReport } from '../report/report.ts';
-import { isInstallation, isPodCounts, isPublished, isSandboxes } from '../report/schema.ts';
-import { type AgentPod, truncate } from './objects.ts';
+import { isHistory, isInstallation, isPodCounts, isPublished, isSandboxes } from '../report/schema.ts';
+import { type AgentPod, type FleetNode, truncate } from './objects.ts';
 import { MAX_REASON_LENGTH, type Refutation, refutationOf } from './refutation.ts';
 import type { NodeInstallation } from './rollout.ts';
 
@@ -104,8 +104,8 @@ export type AgentStatus = {
   readonly unread?: boolean;
 };
 
-/** The status of an agent's pod, and when its report was last requested, monotonic. */
-type Polled = AgentStatus & { readonly pod: string; readonly atMs: number };
+/** The status of an agent's pod, whether that was Ready, and when its report was last requested, monotonic. */
+type Polled = AgentStatus & { readonly pod: string; readonly wasReady: boolean; readonly atMs: number };
 
 /** Polls the reports of all agents, each once per interval, also of those that are not Ready. */
 export class AgentReports {
@@ -114,6 +114,8 @@ export class AgentReports {
   readonly #now: () => number;
   /** The pods that are due, first those that answered the last time. */
   #due: AgentPod[] = [];
+  /** The labels of each node that has an agent. */
+  readonly #labels = new Map<string, string>();
   /** Requests in flight, by node. */
   readonly #polls = new Map<string, Promise<void>>();
   #doubtful = 0;
@@ -134,13 +136,28 @@ export class AgentReports {
     if ('pod' in status) this.#statuses.set(node, status);
   }
 
+  /** Reads the report of a node again once its labels change: the last one says nothing of the new ones. */
+  noteLabels({ name, label, handlers }: FleetNode): void {
+    const labels = [label, ...handlers.map((each) => `${each.handler}=${each.label}`)].join();
+    const before = this.#labels.get(name);
+    this.#labels.set(name, labels);
+    if (before !== undefined && before !== labels) this.#expire(name);
+  }
+
+  #expire(node: string): void {
+    this.dropRefutation(node);
+    const last = this.#statuses.get(node);
+    if (last !== undefined) this.#statuses.set(node, { ...last, atMs: Number.NEGATIVE_INFINITY });
+  }
+
   /** Polls until the signal aborts. */
   async run(pods: () => readonly AgentPod[], signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const byNode = new Map<string, AgentPod>();
       for (const pod of pods())
         if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
-      for (const node of this.#statuses.keys()) if (!byNode.has(node)) this.#statuses.delete(node);
+      for (const node of this.#statuses.keys())
+        if (!byNode.has(node)) for (const known of [this.#statuses, this.#labels]) known.delete(node);
       const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
       this.#due = [...byNode.values()]
         .filter(isFree)
@@ -171,27 +188,29 @@ export class AgentReports {
     }
   }
 
-  /** When the agent is due, monotonic; 0 for one that was never asked. */
-  #dueMs({ node, name }: AgentPod): number {
+  /** When the agent is due, monotonic; 0 for one that was never asked, or not since it became Ready or ceased to be. */
+  #dueMs({ node, name, ready }: AgentPod): number {
     const last = this.#statuses.get(node);
-    return last?.pod === name ? last.atMs + this.#intervalMs : 0;
+    return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalMs : 0;
   }
 
   #isDoubtful({ node }: AgentPod): boolean {
     return this.#statuses.get(node)?.unread ?? true;
   }
 
-  async #poll({ node, name, address }: AgentPod, signal: AbortSignal): Promise<void> {
-    const atMs = this.#now();
+  async #poll({ node, name, address, ready }: AgentPod, signal: AbortSignal): Promise<void> {
+    const asked = { pod: name, wasReady: ready, atMs: this.#now() };
+    const labels = this.#labels.get(node);
     try {
       const status = agentStatusOf(await fetchReport(address, signal), node);
-      this.#statuses.set(node, { ...status, pod: name, atMs, readMs: atMs, unread: false });
+      this.#statuses.set(node, { ...status, ...asked, readMs: asked.atMs, unread: false });
     } catch {
       // The last status is kept; the pod's readiness comes from the API server. What another pod refuted is over.
       const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
       const isSame = last.pod === name && refutation !== undefined;
-      this.#statuses.set(node, { ...last, pod: name, atMs, unread: true, ...(isSame ? { refutation } : {}) });
+      this.#statuses.set(node, { ...last, ...asked, unread: true, ...(isSame ? { refutation } : {}) });
     }
+    if (labels !== undefined && this.#labels.get(node) !== labels) this.#expire(node);
   }
 }
 
@@ -221,11 +240,14 @@ function countSandboxes({ total, restart, stale }: SandboxesReport): SandboxCoun
 function whyUnproven({
   handler,
   verdict,
-  history = [],
+  history,
 }: Pick<HandlerReport, 'handler' | 'verdict'> & Partial<HandlerReport>) {
   const { status, reason } = verdict;
   const code = status === 'True' ? 'NotLabelled' : truncate(sanitizeLine(reason), MAX_REASON_LENGTH);
-  const since = truncate(sinceOf({ verdict, history }) ?? '', MAX_REASON_LENGTH);
+  const since = truncate(
+    sinceOf({ verdict, history: isHistory(history) ? history : [] }) ?? '',
+    MAX_REASON_LENGTH,
+  );
   return [handler, { reason: code, since }] as const;
 }
 

@@ -144,7 +144,12 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
     if (reason === undefined) {
       begin.push(pod);
       busy.push(pod.node);
-    } else waiting.push({ node: pod.node, since: new Date(pod.createdAtMs).toISOString(), for: reason });
+    }
+    waiting.push({
+      node: pod.node,
+      since: new Date(pod.createdAtMs).toISOString(),
+      for: reason ?? 'the fleet controller to bind its pod',
+    });
   }
   return { begin, waiting, failed };
 
@@ -172,10 +177,11 @@ function turnOf(
   // What goes wrong later is not the installation's.
   if (pod.unreadySinceMs !== undefined && pod.unreadySinceMs <= endsMs)
     return { failure: 'its pod is not Ready since the installation' };
-  const { reason = '', since = '' } = node?.verdict ?? {};
-  return pod.installs && node !== undefined && isFailing(node) && Date.parse(since) <= endsMs
-    ? { failure: `its agent says ${reason}` }
-    : 'none';
+  const { status, reason = '', since = '' } = node?.verdict ?? {};
+  const saidMs = Date.parse(since);
+  const isUnknown = status === 'Unknown' && node?.expected !== false && saidMs >= pod.doneAtMs;
+  const isBad = node !== undefined && (isFailing(node) || isUnknown);
+  return pod.installs && isBad && saidMs <= endsMs ? { failure: `its agent says ${reason}` } : 'none';
 }
 
 /** Nodes that wait for the same, in a line; "" if none does. */

@@ -423,7 +423,7 @@ function alarmsOf(
     {
       reason: 'InstallationsStopped',
       severity: 'warning',
-      message: `The installer failed: ${failure}. No other node gets its turn before this one succeeds or loses the label that selects it.`,
+      message: `The installer failed: ${failure}. No other node gets its turn before this one succeeds, loses the label that selects it, or its pod is deleted.`,
       nodes: [...turns.failed.keys()],
     },
     {
@@ -542,7 +542,7 @@ function unknownParts(agent: AgentStatus | undefined, nowMs: number): Pick<Row, 
   const { unread = false, readMs = Number.NEGATIVE_INFINITY, pods, sandboxes } = agent ?? {};
   const isUnknown = {
     report: unread || nowMs - readMs > MAX_REPORT_AGE_MS,
-    pods: pods === undefined,
+    pods: pods?.unknown !== 0,
     sandboxes: sandboxes === 'stale',
   };
   const unknown = PARTS.filter((part) => isUnknown[part]);

@@ -37,10 +37,10 @@ type PodParts = {
 const ofPod = (asks: (spec: V1PodSpec) => unknown) => (pod: PodParts) => (asks(pod.spec) ? ['pod'] : []);
 const ofContainers = (asks: (container: V1Container, pod: PodParts) => unknown) => (pod: PodParts) =>
   pod.containers.filter((each) => asks(each, pod)).map(({ name }) => String(name));
-const adds = (...capabilities: readonly string[]) =>
+const adds = (capability: string) =>
   ofContainers(({ securityContext }) =>
     listOf(securityContext?.capabilities?.add).some((each) =>
-      capabilities.includes(String(each).replace('CAP_', '')),
+      ['ALL', capability].includes(String(each).replace('CAP_', '')),
     ),
   );
 const mounts = (asks: (mount: V1VolumeMount) => unknown) =>

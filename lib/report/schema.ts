@@ -49,7 +49,7 @@ const VERDICT: Guards<Verdict> = {
   message: text,
   tolerated: absentOr(boolean),
 };
-const TRANSITION = object<Transition>({ ...VERDICT, at: text });
+const HISTORY = list(object<Transition>({ ...VERDICT, at: text }), 128);
 const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
 const FINDING = object({
   check: text,
@@ -129,7 +129,12 @@ const INSTALLATION = object<Installation>({
     }),
   ),
 });
-const POD_COUNTS = object<PodCounts>({ violating: count, weakened: count, open: count });
+const POD_COUNTS = object<PodCounts>({
+  violating: count,
+  weakened: count,
+  open: count,
+  unknown: absentOr(count),
+});
 const POD = object({ uid: text, evidence: text });
 /** As far as the plugin reads it; the fleet's page never shows it. */
 const PODS = object({
@@ -137,6 +142,7 @@ const PODS = object({
   violating: list(POD),
   permitted: list(POD),
   unknown: list(POD),
+  unknownRequired: absentOr(count),
   sandboxedUids: list(() => true),
   weakened: list(object({ uid: text, evidence: text, weak: list(object({ severity: text })) })),
 });
@@ -154,7 +160,7 @@ const HANDLER_REPORT: Guards<HandlerReport> = {
   proof: (value) => PROOF(value) && (isProven(value) ? PROVEN : FAULT)(value),
   provenAt: absentOr(text),
   facts: texts,
-  history: list(TRANSITION, 128),
+  history: HISTORY,
 };
 const STATUS = object<Status>({
   ...HANDLER_REPORT,
@@ -168,13 +174,11 @@ const STATUS = object<Status>({
   sandboxes: absentOr(SANDBOXES),
 });
 
-/** The part of a report that says what its agent has published. */
+/** The part of a report that says what its agent has published; a broken history must not hide that. */
 const PUBLISHED = object({
   node: text,
   verdict: object(VERDICT),
-  handlers: absentOr(
-    list(object({ handler: text, verdict: object(VERDICT), history: absentOr(list(TRANSITION, 128)) }), 16),
-  ),
+  handlers: absentOr(list(object({ handler: text, verdict: object(VERDICT) }), 16)),
   nodeWrites: absentOr(object({ problem: absentOr(text) })),
 });
 
@@ -186,11 +190,19 @@ export function isStatus(value: unknown): value is Status {
   return STATUS(value);
 }
 
-/** Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too. */
+/**
+ * Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too.
+ * The history of a handler may be anything: {@link isHistory}.
+ */
 export function isPublished(
   value: unknown,
 ): value is Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'> {
   return PUBLISHED(value);
+}
+
+/** Whether a value is the history of a handler, within limits. */
+export function isHistory(value: unknown): value is HandlerReport['history'] {
+  return HISTORY(value);
 }
 
 /** Whether a value is the part of a report about the installer, within the same limits. */

@@ -51,7 +51,7 @@ pods = [{"metadata": {"name": f"job-{at}", "namespace": "${FREE}"}, "spec": spec
 async def main():
     async with AsyncDispatcher(client.ApiClient()) as dispatcher:
         found = await asyncio.gather(*(dispatcher.dispatch(pod, Policy.WAIT) for pod in pods))
-        explained = await dispatcher.explain_selected("${FREE}", "gvisor-dispatch=gvisor")
+        explained = await dispatcher.explain_selected("${FREE}", "gvisor-ready.dev/dispatch=gvisor")
         reasons = collections.Counter(one.reason for one in explained.values())
         print(json.dumps([sum(one.in_gvisor for one in found), reasons]))
 asyncio.run(main())`;

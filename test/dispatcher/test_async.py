@@ -147,6 +147,20 @@ class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
                 await self.cancelled(dispatcher, "watch=")
         self.assertIn("evals/eval-1 may start later, as it could not be removed: ", logs.output[0])
 
+    async def test_a_removal_that_outlasts_close_says_so(self) -> None:
+        self.api.kubelet = unschedulable
+        self.enterContext(mock.patch("fake_api.Response.delete", lambda *_: (time.sleep(2), (200, {}))[1]))
+        dispatcher = self.async_dispatcher()
+        with mock.patch("gvisor_dispatch.dispatcher.ENDING_SECONDS", 1):
+            call = asyncio.ensure_future(dispatcher.dispatch(pod(), Policy.WAIT))
+            while not self.api.requests("watch="):
+                await asyncio.sleep(0.01)
+            with self.assertLogs("gvisor_dispatch", "WARNING") as logs:
+                await dispatcher.close()
+                with self.assertRaisesRegex(RetryLaterError, "DispatcherClosed"):
+                    await call
+        self.assertIn("evals/eval-1 may start later, as it could not be removed: ", logs.output[0])
+
     async def test_a_pod_that_was_being_created_is_gone_when_the_task_has_ended(self) -> None:
         self.api.kubelet = unschedulable
         create = self.api.add_pod

@@ -21,7 +21,7 @@ class CreateTest(ApiCase):
         meta = {"name": "eval-1", "namespace": "evals"}
         made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
         created = self.dispatcher().create(made, policy, dispatch_id)
-        return str(created["spec"]["template"]["metadata"]["labels"]["gvisor-dispatch"])
+        return str(created["spec"]["template"]["metadata"]["labels"]["gvisor-ready.dev/dispatch"])
 
     def test_a_template_requests_gvisor(self) -> None:
         self.assertEqual(self.job(Policy.PREFER), "gvisor")
@@ -29,7 +29,9 @@ class CreateTest(ApiCase):
 
     def test_a_repeated_call_adopts_what_is_its_own(self) -> None:
         def one(dispatch_id: str = "", policy: Policy = Policy.PREFER) -> str:
-            return str(self.dispatcher().create(pod(), policy, dispatch_id)["metadata"]["labels"]["gvisor-dispatch"])
+            return str(
+                self.dispatcher().create(pod(), policy, dispatch_id)["metadata"]["labels"]["gvisor-ready.dev/dispatch"]
+            )
 
         for create in (one, lambda given="", policy=Policy.PREFER: self.job(policy, given)):
             with self.subTest(create), FakeApi() as self.api:

@@ -28,7 +28,7 @@ from cluster_objects import (
     unschedulable,
 )
 from fake_api import FakeApi
-from gvisor_dispatch import DispatchError, Policy, PolicyError, RetryLaterError
+from gvisor_dispatch import DispatchError, PodError, Policy, PolicyError, RetryLaterError
 
 GPU = [{"key": "gpu", "value": "a100", "effect": "NoSchedule"}]
 WEAK = node("w", "false", "IsolationWeakened")
@@ -259,33 +259,38 @@ class DecisionTest(ApiCase):
             self.dispatcher().decide(pod("eval-2"), Policy.PREFER, "evals")
 
     def test_no_gvisor_needs_consent_and_a_cluster_without_any_trace_of_gvisor(self) -> None:
-        plain = fresh("laptop")
-        unlabelled = {**failing(), "metadata": plain["metadata"]}
-        for nodes, runtime_class, labels, expected in (
-            ([plain], None, {}, ("PolicyError", "NoConsent")),
-            (
-                [plain],
-                None,
-                {"gvisor-ready.dev/allow-host-kernel": "true", "gvisor-ready.dev/require": "true"},
-                ("PolicyError", "NoConsent"),
-            ),
-            ([plain], RUNTIME_CLASS, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            ([plain, UNJUDGED], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("PolicyError", "GVisorPresent")),
-            (
-                [plain, unlabelled],
-                None,
-                {"gvisor-ready.dev/allow-host-kernel": "true"},
-                ("PolicyError", "GVisorPresent"),
-            ),
-            ([plain], None, {"gvisor-ready.dev/allow-host-kernel": "true"}, ("host", "NoGVisor")),
+        consent = {"gvisor-ready.dev/allow-host-kernel": "true"}
+        present, refused = ("PolicyError", "GVisorPresent"), ("PolicyError", "NoConsent")
+        plain, labelled, annotated = fresh("laptop"), fresh("a"), fresh("a")
+        labelled["metadata"]["labels"], annotated["metadata"]["annotations"] = (
+            {f"{DOMAIN}/expected": "false"},
+            {f"{DOMAIN}/proven-by": ""},
+        )
+        for title, nodes, absent, labels, expected in (
+            ("no consent", [plain], "", {}, refused),
+            ("required", [plain], "", {**consent, "gvisor-ready.dev/require": "true"}, refused),
+            ("the class", [plain], "gvisor", consent, present),
+            ("the default class", [plain], "mine", consent, present),
+            ("the condition", [plain, {**failing(), "metadata": plain["metadata"]}], "", consent, present),
+            ("a label", [labelled], "", consent, present),
+            ("an annotation", [annotated], "", consent, present),
+            ("a taint", [fresh("a", taints=NOT_READY)], "", consent, present),
+            ("the handler", [fresh("a", handlers=["runsc"])], "", consent, present),
+            ("no trace", [plain], "", consent, ("host", "NoGVisor")),
         ):
-            with self.subTest(expected, labels=labels), FakeApi() as self.api:
-                vars(self.api).update(nodes=nodes, runtime_class=runtime_class, namespaces={"evals": labels})
-                self.assertEqual(self.outcome(Policy.NO_GVISOR), expected)
+            with self.subTest(title), FakeApi() as self.api:
+                vars(self.api).update(nodes=nodes, namespaces={"evals": labels})
+                self.api.fail("GET", f"runtimeclasses/{absent}", 404, times=9)
+                self.assertEqual(self.outcome(Policy.NO_GVISOR, runtime_class="mine"), expected)
                 self.assertEqual(len(self.on_host()), expected[0] == "host")
                 if self.on_host():
                     with self.assertRaisesRegex(PolicyError, "RunsOutside"):
                         self.call(Policy.REQUIRE)
+                    self.api.faults.clear()
+                    self.assertTrue(self.call(Policy.NO_GVISOR).adopted)
+                    self.api.update("eval-1", {"phase": "Pending", "containerStatuses": []})
+                    with self.assertRaisesRegex(PolicyError, "GVisorPresent"):
+                        self.call(Policy.NO_GVISOR)
 
     def test_the_message_names_nodes_that_lost_their_agent(self) -> None:
         self.api.nodes = [failing(), node("c", "unknown", "AgentLost")]
@@ -406,8 +411,12 @@ class RecordTest(ApiCase):
             self.api.nodes = []
             self.dispatcher().decide(None, Policy.REQUIRE, "evals")
         lines += [json.loads(one.getMessage()) for one in logs.records]
-        self.assertEqual([one["decision"] for one in lines], ["gvisor", "host", "refused", "later"])
-        self.assertEqual([one["reason"] for one in lines], ["NoReadyNode", "GVisorFails", "GVisorFails", "NoReadyNode"])
+        with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(PodError):
+            self.dispatcher().decide(pod(nodeName="a"), Policy.REQUIRE, "evals")
+        lines += [json.loads(one.getMessage()) for one in logs.records]
+        self.assertEqual([one["decision"] for one in lines], ["gvisor", "host", "refused", "later", "refused"])
+        reasons = ["NoReadyNode", "GVisorFails", "GVisorFails", "NoReadyNode", "PodRefused"]
+        self.assertEqual([one["reason"] for one in lines], reasons)
         self.assertEqual((lines[0]["namespace"], lines[0]["name"], lines[0]["policy"]), ("evals", "eval-1", "wait"))
 
     def test_a_fallback_can_be_read_afterwards(self) -> None:
@@ -416,7 +425,7 @@ class RecordTest(ApiCase):
             started = self.call(Policy.PREFER)
         self.assertEqual((started.in_gvisor, started.reason), (False, "GVisorFails"))
         meta = self.api.pods["eval-1"]["metadata"]
-        self.assertEqual(meta["labels"], {"gvisor-dispatch": "fallback"})
+        self.assertEqual(meta["labels"], {"gvisor-ready.dev/dispatch": "fallback"})
         notes = {key.removeprefix("gvisor-ready.dev/dispatch-"): text for key, text in meta["annotations"].items()}
         self.assertEqual((notes["policy"], notes["reason"]), ("prefer", "GVisorFails"))
         self.assertIn("SandboxFailed: bad", notes["message"])

@@ -150,7 +150,9 @@ class PodTest(unittest.TestCase):
     def test_marking_changes_a_copy(self) -> None:
         original = {"metadata": {"labels": None}, "spec": {}}
         made = marked(original, "gvisor", {"a": "b"})
-        self.assertEqual(made["metadata"], {"labels": {"gvisor-dispatch": "gvisor"}, "annotations": {"a": "b"}})
+        self.assertEqual(
+            made["metadata"], {"labels": {"gvisor-ready.dev/dispatch": "gvisor"}, "annotations": {"a": "b"}}
+        )
         self.assertEqual(original, {"metadata": {"labels": None}, "spec": {}})
 
     def test_texts_are_cut(self) -> None:

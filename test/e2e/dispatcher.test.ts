@@ -23,7 +23,7 @@ describe('the dispatcher', () => {
       assert.equal(output.in_gvisor, true);
       assert.match(String(output.node), /^node-[12]$/);
       assert.match(await kernelIn(policy), GVISOR);
-      assert.equal((await readPod(cluster(), policy)).metadata.labels['gvisor-dispatch'], 'gvisor');
+      assert.equal((await readPod(cluster(), policy)).metadata.labels['gvisor-ready.dev/dispatch'], 'gvisor');
     }
   });
 

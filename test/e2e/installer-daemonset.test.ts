@@ -18,7 +18,7 @@ import { useOwnCluster } from './e2e-cluster.ts';
 import { NODES } from './installer-nodes.ts';
 import { losePower, restorePower } from './power-loss.ts';
 
-const LABEL = 'gvisor.node-restriction.kubernetes.io/install';
+const LABEL = 'gvisor-ready.node-restriction.kubernetes.io/install';
 const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
 const NAMES = NODES.map(({ name }) => name);
 const READY_SECONDS = 3;
@@ -163,11 +163,11 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
   }, async () => {
     await Promise.all(NAMES.map(label));
     for (const name of NAMES) await waitForNode(cluster, name, isReady, 120_000);
+    await waitForRollout();
     await assertInTurn();
   });
 
   it('upgrades one node after the other', { timeout: patient(240_000) }, async () => {
-    await waitForRollout();
     await applyInstall('20260223.0');
     await waitForRollout();
     assert.deepEqual(await installed(), ['20260223.0', '20260223.0']);

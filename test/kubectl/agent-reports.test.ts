@@ -73,6 +73,13 @@ describe('the report of an agent', () => {
 });
 
 describe('the agent of a compromised node', () => {
+  it('cannot fill the memory with a report that unpacks to much more than was sent', async (t) => {
+    const { api, isUnknown } = await twoPods(t);
+    const body = `${' '.repeat(4 * 2 ** 20)}${JSON.stringify(agentStatus('node-1', { inside: ['a'] }))}`;
+    api.stubs.set(REPORT, { status: 200, body, gzip: true });
+    await isUnknown('the agent on node-1 sent no report: the response is too long.');
+  });
+
   it('cannot pretend that the user lacks a permission', async (t) => {
     const fleet = await twoPods(t);
     setReport(fleet.api, 'node-1', forbidden('get', 'pods/proxy', 'gvisor-ready'));

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 
@@ -16,6 +17,8 @@ export type StubResponse = {
   readonly body: string;
   readonly type?: string;
   readonly retryAfter?: string;
+  /** Compressed over a port-forward. */
+  readonly gzip?: true;
 };
 
 /** Response of a path: an object, a whole response, or a function of the request; null never responds. */
@@ -78,10 +81,11 @@ export class FakeApi {
         port.send(Buffer.from('\u0001connection refused'));
         return port.close();
       }
-      const { status, body } = responseOf(stub);
-      const text = `HTTP/1.1 ${status} Response\r\nconnection: close\r\n\r\n${body}`;
-      for (let at = 0; at < text.length; at += 32_768)
-        port.send(Buffer.from(`\u0000${text.slice(at, at + 32_768)}`));
+      const { status, body, gzip } = responseOf(stub);
+      const head = `HTTP/1.1 ${status} Response\r\nconnection: close\r\n${gzip ? 'content-encoding: gzip\r\n' : ''}\r\n`;
+      const bytes = Buffer.concat([Buffer.from(head), gzip ? gzipSync(body) : Buffer.from(body)]);
+      for (let at = 0; at < bytes.length; at += 32_768)
+        port.send(Buffer.concat([Buffer.of(0), bytes.subarray(at, at + 32_768)]));
       port.close();
     });
   }

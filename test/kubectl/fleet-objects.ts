@@ -166,6 +166,7 @@ export function agentStatus(
       violating: podsOf(pods.outside, '', 'process 812 is "/pause"'),
       permitted: [],
       unknown: [],
+      unknownRequired: 0,
       weakened: open.map((pod) => ({ ...pod, weak })),
       sandboxedUids: [...(pods.inside ?? []), ...(pods.open ?? [])].map((name) => `uid-${name}`),
     },

@@ -42,7 +42,9 @@ async function restartWith(flag: string): Promise<void> {
 describe('the canary', () => {
   before(async () => {
     const manifest = await readFile(join(REPO, 'manifests/components/canary/daemonset.yaml'), 'utf8');
-    const image = manifest.replace('image: gvisor-ready-canary', `image: ${imageName('agent')}`);
+    const image = manifest
+      .replace('image: gvisor-ready-canary', `image: ${imageName('agent')}`)
+      .replace('value: "true"', 'value: node --version');
     await cluster().kubectl(['apply', '-f', '-'], image);
   });
 

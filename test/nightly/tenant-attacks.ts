@@ -290,8 +290,8 @@ const PROCESSES: readonly Process[] = [
   },
   {
     what: 'a multi-line title that imitates metrics',
-    name: '$(printf "containerd\\ngvisor_node_status{status=\\"True\\"} 0")',
-    argv0: 'containerd\ngvisor_node_status{status="True"} 0',
+    name: '$(printf "containerd\\ngvisor_ready_node_status{status=\\"True\\"} 0")',
+    argv0: 'containerd\ngvisor_ready_node_status{status="True"} 0',
   },
   { what: 'a title with HTML', name: '<b>runsc-sandbox<b onload=alert(1)>' },
 ];

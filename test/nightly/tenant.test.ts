@@ -203,7 +203,7 @@ describe("a tenant that changes the title of a pod's first process, in a namespa
     const violation = await waitForViolation(tenant, {
       name: 'injects',
       title:
-        '\\033[31m\\302\\2332J\\342\\200\\256<script>alert(1)</script>\\ngvisor_node_status{status="True"} 0',
+        '\\033[31m\\302\\2332J\\342\\200\\256<script>alert(1)</script>\\ngvisor_ready_node_status{status="True"} 0',
       evidence: /<script>/,
     });
     const outputs = await waitFor('an event on the pod, and metrics of the same moment', 30_000, async () => {

@@ -55,7 +55,12 @@ it('installs through systemd of the host, which keeps containerd in its own unit
   timeout: patient(600_000),
 }, async () => {
   const before = await starts();
-  await vm.cluster.kubectl(['label', 'node', VM_NODE, 'gvisor.node-restriction.kubernetes.io/install=true']);
+  await vm.cluster.kubectl([
+    'label',
+    'node',
+    VM_NODE,
+    'gvisor-ready.node-restriction.kubernetes.io/install=true',
+  ]);
   await waitForLabel(vm.cluster, 'true');
   await waitForRollout();
   assert.equal(await starts(), before + 1);

@@ -5,6 +5,9 @@
 {{- fail "enforce.audit, enforce.bindings and enforce.inject need enforce.enabled=true: they change what it does." }}
 {{- end }}
 {{- end }}
+{{- if and .Values.canary.enabled (not .Values.canary.image) }}
+{{- fail "canary.enabled needs canary.image: an image with sh and sleep, such as that of your pods." }}
+{{- end }}
 {{- $additional := include "gvisor-ready.additional-handlers" . | fromJsonArray }}
 {{- range $handler := keys .Values.runtimeClass.additional | sortAlpha }}
 {{- if not (has $handler $additional) }}

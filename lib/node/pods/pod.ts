@@ -119,6 +119,8 @@ export type PodsReport = {
   readonly permitted: readonly Pod[];
   /** Runtime unknown. */
   readonly unknown: readonly Pod[];
+  /** How many of those are in a namespace that requires gVisor; absent in older reports. */
+  readonly unknownRequired?: number;
   /** In gVisor, with a weakened sandbox. */
   readonly weakened: readonly WeakenedPod[];
   /** UIDs of all pods in gVisor; a pod in no list is newer than the report. */
@@ -126,13 +128,21 @@ export type PodsReport = {
 };
 
 /** How many pods violate a requirement or have a weakened sandbox, and how many of those have a way out to the host. */
-export type PodCounts = Readonly<Record<'violating' | 'weakened' | 'open', number>>;
+export type PodCounts = Readonly<Record<'violating' | 'weakened' | 'open', number>> & {
+  /** Pods of an unknown runtime where gVisor is required; absent in the reports of agents that do not count them. */
+  readonly unknown?: number;
+};
 
-/** The counts of a report; undefined where it is outdated. */
+/** The counts of a report; undefined where it is outdated, or does not know what is required. */
 export function podCounts(report: PodsReport | undefined): PodCounts | undefined {
-  if (report === undefined || report.stale) return undefined;
-  const { violating, weakened } = report;
-  return { violating: violating.length, weakened: weakened.length, open: weakened.filter(isOpen).length };
+  if (report === undefined || report.stale || !report.requirementsKnown) return undefined;
+  const { violating, weakened, unknownRequired } = report;
+  return {
+    violating: violating.length,
+    weakened: weakened.length,
+    open: weakened.filter(isOpen).length,
+    ...(unknownRequired !== undefined && { unknown: unknownRequired }),
+  };
 }
 
 /** Upper limit of the time between two reads, however long they take. */
@@ -140,20 +150,22 @@ export const MAX_READ_INTERVAL_MS = 30_000;
 /** Allows for the duration of a read. */
 const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
 
-/** Builds the report's view of pods; `nowMs` is wall clock time. */
+/** Builds the report's view of pods. `required`: the namespaces that require gVisor, as far as known; `nowMs` is wall clock time. */
 export function podsReport(
   { pods, unsandboxed, weakened, atMs }: ObservedPods,
-  requirementsKnown: boolean,
+  required: ReadonlySet<string> | undefined,
   nowMs: number,
 ): PodsReport {
+  const unknown = pods.filter((pod) => pod.sandboxed === undefined);
   return {
     at: new Date(atMs).toISOString(),
     stale: nowMs - atMs > STALE_MS,
     running: pods.length,
-    requirementsKnown,
+    requirementsKnown: required !== undefined,
     violating: unsandboxed,
     permitted: pods.filter((pod) => pod.sandboxed === false && !unsandboxed.includes(pod)),
-    unknown: pods.filter((pod) => pod.sandboxed === undefined),
+    unknown,
+    unknownRequired: unknown.filter(({ namespace }) => required?.has(namespace)).length,
     weakened,
     sandboxedUids: pods.filter((pod) => pod.sandboxed === true).map(({ uid }) => uid),
   };

@@ -69,7 +69,7 @@ describe('createAgentServer', () => {
   };
   const none = { unknown: [], permitted: [], weakened: [] };
   const counts = { at: '', stale: false, running: 2, requirementsKnown: true };
-  const pods = { ...counts, ...none, violating: [tenant], sandboxedUids: ['77aa0c'] };
+  const pods = { ...counts, ...none, violating: [tenant], sandboxedUids: ['77aa0c'], unknownRequired: 0 };
   const hung = {
     reason: 'ShimLingers',
     message: '',
@@ -104,7 +104,7 @@ describe('createAgentServer', () => {
       for (const body of [page ?? '', report ?? '', ...others])
         for (const name of all) assert.ok(!body.includes(name), name);
       assert.match(page ?? '', /port-forward to this pod, port 9477/);
-      const podCounts = { violating: 1, weakened: 0, open: 0 };
+      const podCounts = { violating: 1, weakened: 0, open: 0, unknown: 0 };
       const shown = { ...REPORT, podCounts, sandboxes: { ...sandboxes, problems: [hung] } };
       assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(shown)));
     });

@@ -40,6 +40,11 @@ const CASES: Readonly<Record<string, readonly [manifest: string, code: number, p
     1,
     /^Pod\/a\n✗ hostUsers: false: .*\n(?: {2}.*\n)+ {2}see docs/,
   ],
+  'all capabilities': [
+    pod().replace('[]', '[{name: c, securityContext: {capabilities: {add: [ALL]}}}]'),
+    1,
+    /✗ the capability NET_RAW \(c\)[\s\S]*✗ the capability NET_ADMIN \(c\)/,
+  ],
   'a request that is ignored': [pod(', hostPID: true'), 0, /^Pod\/a\n! hostPID/],
   'no YAML, beside a pod': [
     `a: [\n---\n${pod()}`,

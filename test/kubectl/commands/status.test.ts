@@ -54,6 +54,15 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     api.list(AGENT_PODS, [agentObject('node-1'), agentObject('node-2')]);
     api.stubs.set(DAEMON_SET_PATH, { status: { desiredNumberScheduled: 2, numberReady: 2 } });
   },
+  'pods where gVisor is required on nodes without a Ready agent': (api) => {
+    unjudged(api, 'node-2', 'node-3');
+    api.list(AGENT_PODS, [agentObject('node-1'), agentObject('node-2', { ready: false })]);
+    api.list('/api/v1/namespaces/eval/pods', [podObject('seen'), podObject('out', { nodeName: 'node-3' })]);
+    const hidden = { metadata: { name: 'hidden', labels: { 'gvisor-ready.dev/require': 'true' } } };
+    const { items } = api.stubs.get('/api/v1/namespaces') as { items: object[] };
+    api.list('/api/v1/namespaces', [...items, hidden]);
+    api.stubs.set('/api/v1/namespaces/hidden/pods', forbidden('list', 'pods', 'hidden'));
+  },
   'a node that its agent has not judged yet': (api) => unjudged(api, 'node-3'),
   'a broken node in a mixed cluster': (api) => {
     setNode(api, nodeObject('node-2', BROKEN));
@@ -112,6 +121,8 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
   'a fleet controller that is not there': (api) => api.stubs.delete(FLEET_PATH),
   'a fleet controller that is not Ready': (api) => api.stubs.set(FLEET_PATH, fleetDeployment(1, 0)),
   'a fleet controller that does not respond': (api) => api.stubs.delete(FLEET_VIEW),
+  'a fleet controller whose pod cannot be found': (api) => api.stubs.set(FLEET_PODS, refusal(500, 'etcd')),
+  'a fleet controller of another version': (api) => api.stubs.set(FLEET_VIEW, { nodes: 1 }),
   'a fleet controller whose circuit breaker is open': (api) =>
     api.stubs.set(FLEET_VIEW, viewOf(api, { breaker: ['TooManyLost'], paused: ['node-1', 'node-2'] })),
   'a node that is ready in a grace period': (api) =>
@@ -170,7 +181,7 @@ describe('status', () => {
     const { code, out, err } = await run('status');
     assert.deepEqual(
       [forwards(api).filter((each) => each.includes('/agent-')).length > 0, err],
-      [/✗ Fleet .* respond /.test(out), ''],
+      [/ Fleet .* (respond|another) /.test(out), ''],
     );
     api.stubs.delete(FLEET_VIEW);
     assert.equal(fleetOf((await run('status')).out), fleetOf(out), 'the same from Nodes and reports');

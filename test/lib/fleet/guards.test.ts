@@ -4,9 +4,9 @@ import { digestOf, effectOf, GUARDS, type Guards, missingGuards } from '../../..
 import { type Policy as Mutable, mutantsOf } from '../../mutate/mutants.ts';
 import { guardsAmong, manifestGuards } from './manifest-guards.ts';
 
-/** Mutants that guard as well, or that a setting makes: codes of refusals, bindings that warn, settings and accounts. */
+/** Mutants that guard as well, or that a setting makes: codes of refusals, bindings that warn, and settings. */
 const NOT_COMPARED =
-  /\.reason: |-(audit|templates) |\.(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|written-by-\S+|applyConfiguration)\.expression: /;
+  /\.reason: |-(audit|templates) |\.(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|applyConfiguration)\.expression: /;
 
 describe('the guards', () => {
   const all = manifestGuards();

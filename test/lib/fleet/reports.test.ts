@@ -8,6 +8,7 @@ import { AgentReports, isAgentLive } from '../../../lib/fleet/reports.ts';
 import { AGENT_PORT } from '../../../lib/kube/access.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
+import { simulatedNode } from './simulated-fleet.ts';
 
 /** All agents have the same port, so each test has a loopback address of its own. */
 async function agentAt(t: TestContext, address: string, listener: RequestListener) {
@@ -131,6 +132,28 @@ describe('AgentReports', () => {
     pod = podAt('127.0.0.242', { name: 'next' });
     await waitFor('the next pod', 10_000, async () => reports.get('node-1')?.unread, 20);
     assert.equal(reports.get('node-1')?.refutation, undefined);
+  });
+
+  it('are read again once the labels of the node change, and its pod becomes Ready', async (t) => {
+    let answered = 0;
+    const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
+    await agentAt(t, '127.0.0.245', (_, response) =>
+      response.end(JSON.stringify({ version: `${++answered}`, node: 'node-1', verdict })),
+    );
+    let pod = podAt('127.0.0.245', { ready: false });
+    const reports = poll(t, () => [pod]);
+    const labelled = (label: string) => reports.noteLabels(simulatedNode('node-1', { label }));
+    labelled('true');
+    const read = (version: string) =>
+      waitFor(`report ${version}`, 10_000, async () => reports.get('node-1')?.version === version, 5);
+    await read('1');
+    labelled('true');
+    assert.ok(reports.get('node-1')?.refutation);
+    labelled('false');
+    assert.equal(reports.get('node-1')?.refutation, undefined);
+    await read('2');
+    pod = { ...pod, ready: true };
+    await read('3');
   });
 
   it('read each agent again after the interval, while many others do not answer', async (t) => {

@@ -200,6 +200,19 @@ describe('viewFleet', () => {
     );
   });
 
+  for (const [pods, isUnknown] of [
+    [undefined, true],
+    [{ violating: 0, weakened: 0, open: 0 }, true],
+    [{ violating: 0, weakened: 0, open: 0, unknown: 1 }, true],
+    [{ violating: 0, weakened: 0, open: 0, unknown: 0 }, false],
+  ] as const)
+    it(`has ${isUnknown ? 'un' : ''}known pods if the agent counts ${JSON.stringify(pods)}`, () => {
+      const statusOf = () => ({ version: '', readMs: EMPTY_FLEET.nowMs, ...(pods && { pods }) });
+      const nodes = [simulatedNode('a')];
+      const view = viewFleet({ ...EMPTY_FLEET, nodes, pods: [simulatedAgent('a')], statusOf });
+      assert.deepEqual(view.nodes[0]?.unknown, isUnknown ? ['pods'] : undefined);
+    });
+
   const alarmOf = (changes: Partial<FleetState>) => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
     const pods = nodes.map(({ name }) => simulatedAgent(name));

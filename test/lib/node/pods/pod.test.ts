@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isOpen, judgeSandbox, type Pod, podsReport, weakenedPods } from '../../../../lib/node/pods/pod.ts';
+import {
+  isOpen,
+  judgeSandbox,
+  type Pod,
+  podCounts,
+  podsReport,
+  weakenedPods,
+} from '../../../../lib/node/pods/pod.ts';
 
 describe('judgeSandbox', () => {
   const GVISOR = 'io.containerd.runsc.v1';
@@ -109,21 +116,35 @@ describe('podsReport', () => {
   const [sandboxed, unknown] = [pod('a', true), pod('b')];
   const [violating, permitted] = [pod('c', false), pod('d', false)];
   const weakened = [{ ...sandboxed, weak: [] }];
-  const pods = [sandboxed, unknown, violating, permitted];
+  const elsewhere = { ...pod('e'), namespace: 'elsewhere' };
+  const pods = [sandboxed, unknown, violating, permitted, elsewhere];
+  const REQUIRED = new Set(['eval']);
   const observed = { pods, unsandboxed: [violating], weakened, atMs: 0 };
 
   it('sorts pods by whether gVisor is required and used', () => {
-    assert.deepEqual(podsReport(observed, true, 3_000), {
+    assert.deepEqual(podsReport(observed, REQUIRED, 3_000), {
       at: '1970-01-01T00:00:00.000Z',
       stale: false,
-      running: 4,
+      running: 5,
       requirementsKnown: true,
       violating: [violating],
       permitted: [permitted],
-      unknown: [unknown],
+      unknown: [unknown, elsewhere],
+      unknownRequired: 1,
       weakened,
       sandboxedUids: ['a'],
     });
+  });
+
+  it('is counted where the requirements are known and it is not stale', () => {
+    const counts = { violating: 1, weakened: 1, open: 0, unknown: 1 };
+    assert.deepEqual(podCounts(podsReport(observed, REQUIRED, 3_000)), counts);
+    for (const report of [
+      undefined,
+      podsReport(observed, undefined, 0),
+      podsReport(observed, REQUIRED, 60_000),
+    ])
+      assert.equal(podCounts(report), undefined);
   });
 
   for (const [ageMs, stale] of [
@@ -131,5 +152,5 @@ describe('podsReport', () => {
     [45_001, true],
   ] as const)
     it(`is ${stale ? '' : 'not '}stale ${ageMs} ms after the last read`, () =>
-      assert.equal(podsReport(observed, false, ageMs).stale, stale));
+      assert.equal(podsReport(observed, undefined, ageMs).stale, stale));
 });
