@@ -50,7 +50,7 @@ def class_with(**fields: object) -> Callable[[FakeApi], None]:
 
 
 def namespace(**labels: str) -> Callable[[FakeApi], None]:
-    named = {key.replace("_", "-"): value for key, value in labels.items()}
+    named = {f"gvisor-ready.dev/{key.replace('_', '-')}": value for key, value in labels.items()}
     return api_with(nodes=[failing()], namespaces={"evals": named})
 
 
@@ -134,8 +134,8 @@ CASES = [
     ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
     ("the namespace does not consent", namespace(), FAILS, FAILS),
     ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS, FAILS),
-    ("consent, but gVisor required", namespace(allow_host_kernel="true", require_gvisor="true"), FAILS, FAILS),
-    ("consent and an audit", namespace(allow_host_kernel="true", require_gvisor="audit"), FALLBACK, FAILS),
+    ("consent, but gVisor required", namespace(allow_host_kernel="true", require="true"), FAILS, FAILS),
+    ("consent and an audit", namespace(allow_host_kernel="true", require="audit"), FALLBACK, FAILS),
     ("the namespace may not be read", unreadable_namespace(403), FAILS, FAILS),
     ("the namespace is gone", unreadable_namespace(404), FAILS, FAILS),
     # It is not, or that is unknown.
