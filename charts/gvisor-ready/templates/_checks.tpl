@@ -5,6 +5,9 @@
 {{- fail "enforce.audit, enforce.bindings and enforce.inject need enforce.enabled=true: they change what it does." }}
 {{- end }}
 {{- end }}
+{{- if and .Values.image.tag .Values.image.digest }}
+{{- fail "image.tag has no effect beside image.digest, which a released chart sets: set image.digest to that of the tag, or to \"\"." }}
+{{- end }}
 {{- if and .Values.canary.enabled (not .Values.canary.image) }}
 {{- fail "canary.enabled needs canary.image: an image with sh and sleep, such as that of your pods." }}
 {{- end }}
