@@ -170,7 +170,7 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
   };
 }
 
-/** What is built on this machine is copied, so no image with npm is needed. */
+/** Programs built on this machine are copied, so no image with npm is needed. */
 async function buildArguments(context: string, base: string | undefined): Promise<string[]> {
   const isPrebuilt = / AS prebuilt$/m.test(await readFile(join(context, 'Dockerfile'), 'utf8'));
   const target = isPrebuilt ? ['--target', 'prebuilt'] : [];

@@ -1,6 +1,5 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import { SCHEDULED } from '../lib/fleet/informers.ts';
-import { installerPodOf, type TurnInputs, turnsOf } from '../lib/fleet/turns.ts';
+import { installerPodOf, SCHEDULED, type TurnInputs, turnsOf } from '../lib/fleet/turns.ts';
 import type { Kube } from '../lib/kube/client.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 

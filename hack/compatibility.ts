@@ -1,10 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FEATURES, type Feature, RUNTIMES, type RuntimeName } from '../lib/pod/features.ts';
+import { COMPATIBILITY, FEATURES, type Feature, RUNTIMES, type RuntimeName } from '../lib/pod/features.ts';
 import { REPO } from './paths.ts';
-
-/** The page, relative to the repository. */
-export const COMPATIBILITY = 'docs/compatibility.md';
 
 /** The table of the page: a row for each feature, a column for each runtime, and what a user sees. */
 export function compatibilityTable(): string {

@@ -58,7 +58,8 @@ async function writeManifests(
   directory: string,
   { image, digest, installerDigest, repository }: ReleaseInputs,
 ): Promise<void> {
-  const components = await readdir(join(REPO, 'manifests/components'));
+  const all = await readdir(join(REPO, 'manifests/components'));
+  const components = all.filter((name) => name !== 'canary'); // its image is each user's own
   const outputs: readonly (readonly [file: string, resource: string, components: readonly string[]])[] = [
     ['install.yaml', 'base', []],
     ...components.map((name) => [`install-${name}.yaml`, 'base', [...(REQUIRES[name] ?? []), name]] as const),
@@ -152,7 +153,7 @@ async function writeInstaller(directory: string): Promise<void> {
   await rm(work, { recursive: true });
 }
 
-/** Writes the SPDX list of the npm packages that are bundled, where a scan of the image finds none. */
+/** Writes the SPDX list of the npm packages that are bundled: a scan of the image finds none. */
 async function writePackages(directory: string): Promise<void> {
   const args = ['sbom', '--package-lock-only', '--omit=dev', '--sbom-format=spdx'];
   const list = JSON.parse(await run('npm', args, { cwd: REPO, timeoutMs: 5 * 60_000 }));

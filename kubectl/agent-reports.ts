@@ -116,7 +116,7 @@ const ROUTES = {
 } as const;
 type Route = keyof typeof ROUTES;
 
-/** What a user lacks who may not read reports. */
+/** The permission that a user lacks who may not read reports. */
 export function reportsNeed({ installedIn }: Api, route: Route = 'portforward'): string {
   return `you may not read the agents' reports: that needs ${ROUTES[route]} in the namespace ${installedIn}`;
 }

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
 import { type FleetNode, fleetNodeOf } from '../lib/fleet/objects.ts';
 import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
+import { NO_TURNS } from '../lib/fleet/turns.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
 import { podCounts } from '../lib/node/pods/pod.ts';
 import { listAgents, podsPath, reportReader, reportsNeed, versionOf } from './agent-reports.ts';
@@ -14,6 +15,8 @@ export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernete
 export const FLEET_PORT = 9478;
 
 const TIMEOUT_MS = 10_000;
+/** The whole view, and one whose selector matches no node, so that it has no rows. */
+const PATHS = { all: '/fleet', alarms: '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname' };
 /** A view of 5,000 nodes has some 4 MB, twice that if all of them are broken. */
 const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
@@ -21,7 +24,7 @@ export function fleetPath({ installedIn }: Api): string {
   return `/apis/apps/v1/namespaces/${installedIn}/deployments/${FLEET_DEPLOYMENT}`;
 }
 
-/** Reads the controller's Deployment: "absent", or undefined where the user may not read it. */
+/** Reads the controller's Deployment: "absent", or undefined if the user may not read it. */
 export async function readDeployment(api: Api) {
   const path = fleetPath(api);
   const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((found) => found ?? ('absent' as const));
@@ -53,10 +56,13 @@ async function findPod(api: Api): Promise<string | undefined> {
 }
 
 /**
- * The controller's view over one port-forward; undefined where it does not respond, "hidden" without permission, "foreign"
- * where its answer is of another version. Rejects where the API server does not respond.
+ * The controller's view over one port-forward; undefined if it does not respond, "hidden" without permission, "foreign"
+ * if its answer is of another version. Rejects where the API server does not respond.
  */
-export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
+export async function readView(
+  api: Api,
+  part: keyof typeof PATHS = 'all',
+): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
   const found = await optional(
     findPod(api).then((pod) => ({ pod })),
     [403],
@@ -68,7 +74,7 @@ export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'fore
   if (found.pod === undefined) return undefined;
   try {
     const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
-    const { code, text } = await api.getFromPod(found.pod, FLEET_PORT, '/fleet', limits);
+    const { code, text } = await api.getFromPod(found.pod, FLEET_PORT, PATHS[part], limits);
     if (code === 403) return 'hidden';
     if (code !== 200) return undefined;
     const view: unknown = sanitizeValues(JSON.parse(text));
@@ -78,7 +84,7 @@ export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'fore
   }
 }
 
-/** A fleet as a command judges it, and why no report could be read; "" where some were. */
+/** A fleet as a command judges it, and why no report could be read; "" if some were. */
 export type ReadFleet = { readonly fleet: JudgedFleet; readonly problem: string };
 
 /**
@@ -113,7 +119,7 @@ export async function readFleet(
   const fleet = viewFleet({
     ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
     ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },
-    turns: { begin: [], waiting: [], failed: new Map() },
+    turns: NO_TURNS,
     pods: pods?.map((pod) => ({ ...pod, revision: '', address: '' })),
     statusOf: (node) => statuses.get(node),
   });

@@ -11,7 +11,7 @@ export const REGISTRY = `${CONTROL_PLANE_ADDRESS}:5000`;
 
 const DIRECTORY = '/etc/registry';
 
-/** The directory of containerd's hosts: https://github.com/containerd/containerd/blob/main/docs/hosts.md */
+/** The directory of containerd's hosts, see https://github.com/containerd/containerd/blob/main/docs/hosts.md */
 export const HOSTS = '/etc/containerd/certs.d';
 
 /** Starts an empty container registry beside the control plane, which every node trusts. */

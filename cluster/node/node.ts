@@ -28,7 +28,7 @@ import {
 } from './config.ts';
 import { installNode } from './install.ts';
 import { NamespaceSystem } from './namespace-system.ts';
-import { LOADED_IMAGES, provideStorage, STORAGE } from './storage.ts';
+import { importOptions, LOADED_IMAGES, provideStorage, STORAGE } from './storage.ts';
 import type { NodeDaemon, NodeSystem } from './system.ts';
 import { VmSystem } from './vm-system.ts';
 
@@ -216,9 +216,7 @@ export class ClusterNode {
   async load(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     if (loaded.get(image.name) === image.archive) return;
-    // ctr 2 imports through the transfer service, which is incomplete in containerd 1.7.
-    const local = this.spec.containerd === '1.7' ? ['--local'] : [];
-    await this.ctr(['images', 'import', ...local, image.archive]);
+    await this.ctr(['images', 'import', ...importOptions(this.spec.containerd), image.archive]);
     await this.write(join(STORAGE, LOADED_IMAGES), JSON.stringify([...loaded, [image.name, image.archive]]));
   }
 

@@ -18,12 +18,17 @@ export const LOADED_IMAGES = 'loaded-images.json';
 const TEMPLATES = join(CACHE, 'storage');
 const UNUSED_MS = 24 * 60 * 60_000;
 
+/** Options of `ctr images import`: ctr 2 imports through the transfer service, which is incomplete in containerd 1.7. */
+export function importOptions(containerd: NodeSpec['containerd']): readonly string[] {
+  return containerd === '1.7' ? ['--local'] : [];
+}
+
 /** Imports the archives $1... with containerd in its own directory. */
 const IMPORT = `
 containerd --config config.toml --root "$PWD/storage" --state "$PWD/state" --address "$PWD/socket" >log 2>&1 &
 for try in $(seq 200); do ctr -a "$PWD/socket" version >/dev/null 2>&1 && break; sleep 0.05; done
 for archive in "$@"; do
-  ctr -a "$PWD/socket" -n k8s.io images import $LOCAL "$archive" || { tail -n 2 log >&2; exit 1; }
+  ctr -a "$PWD/socket" -n k8s.io images import $OPTIONS "$archive" || { tail -n 2 log >&2; exit 1; }
 done
 kill $!; wait`;
 
@@ -87,8 +92,7 @@ async function makeTemplate(
     );
     const env = {
       PATH: `${tools[group]}:${process.env.PATH}`,
-      // ctr 2 imports through the transfer service, which is incomplete in containerd 1.7.
-      LOCAL: containerd === '1.7' ? '--local' : '',
+      OPTIONS: importOptions(containerd).join(' '),
     };
     const archives = images.map(({ archive }) => archive);
     const inNamespace = ['--mount', '--', 'sh', '-c', IMPORT, 'sh', ...archives];

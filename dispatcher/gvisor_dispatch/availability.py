@@ -223,8 +223,9 @@ def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> 
 
 
 async def trace_of_gvisor(api: Api, settings: Settings) -> str | None:
-    """What shows that gVisor is, or is meant to be, in this cluster. The default class counts beside that of the
-    settings, and a node's handler and keys count too, so a setting that fits another cluster hides nothing."""
+    """The first trace of gVisor, or of the intent to have it, in this cluster; None without one. The default class
+    counts beside that of the settings, and a node's handler and keys count too, so a setting that fits another cluster
+    hides nothing."""
     for name in dict.fromkeys((settings.runtime_class, Settings.runtime_class)):
         found = await read_class(api, name, settings)
         if isinstance(found, RuntimeClass) or found.reason != "RuntimeClassMissing":

@@ -114,7 +114,7 @@ def has_handler(node: Json, handler: str) -> bool:
 
 
 def trace(node: Json, handler: str) -> str | None:
-    """What shows gVisor or an agent on a node, now or once: the handler, the condition, or any of the agents' keys."""
+    """The trace of gVisor or an agent on a node: the handler, the condition, or a key of the agents, now or once."""
     if has_handler(node, handler):
         return f"the handler {handler}"
     if condition(node, CONDITION):

@@ -27,7 +27,7 @@ from .settings import Settings
 # https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
 HOPELESS = {"InvalidImageName", "ErrImageNeverPull"}
 HOPELESS_IF_LASTING = {"CreateContainerConfigError"}
-# What registries and runtimes say of an image that is missing or not for this puller. Not: 429, or no connection.
+# Words of registries and runtimes for an image that is missing or not for this puller, without 429 and no connection.
 NOT_FOR_US = (
     r"code = NotFound|manifest unknown|pull access denied|401 Unauthorized|403 Forbidden|unauthorized: |denied: "
     r"|authorization failed|authentication required|no basic auth credentials"

@@ -3,7 +3,7 @@ import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { loadYaml } from '@kubernetes/client-node';
 import { errorLine, sanitizeLine } from '../../lib/base/sanitize.ts';
-import { askedBy, type Effect, type FeatureId } from '../../lib/pod/features.ts';
+import { askedBy, COMPATIBILITY, type Effect, type FeatureId } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { exitCodeOf, worstOf } from '../context.ts';
 import {
@@ -15,7 +15,6 @@ import {
   type Output,
   printResult,
 } from '../output.ts';
-import { COMPATIBILITY } from './why-pod.ts';
 
 /** A pod spec in a manifest, and the kind and name of the object that has it. */
 type Found = { readonly owner: string; readonly spec: Readonly<Record<string, unknown>> };

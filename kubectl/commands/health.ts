@@ -245,7 +245,7 @@ async function unseenPods(api: Api, { nodes: rows }: JudgedFleet, namespaces: re
   };
 }
 
-/** One line where a namespace requires gVisor, or a pod in gVisor has a way out. */
+/** One line if a namespace requires gVisor, or a pod in gVisor has a way out. */
 async function aboutPods(
   api: Api,
   fleet: JudgedFleet,
@@ -381,7 +381,7 @@ function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
   return partOf(part, text, { data: { required, audited } });
 }
 
-/** One line where the installer was used, or nodes wait for it. */
+/** One line if the installer was used, or nodes wait for it. */
 function aboutInstaller({ rollout }: JudgedFleet): FleetPart[] {
   if (rollout === undefined) return [];
   const { text, ...data } = rollout;

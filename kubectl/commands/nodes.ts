@@ -142,7 +142,7 @@ export async function nodes(
   const { output, now } = context;
   const [{ rows, agentsHidden }, view] = await Promise.all([
     listRows(context, selector),
-    readView(context.api).catch(() => undefined),
+    readView(context.api, 'alarms').catch(() => undefined),
   ]);
   const { alarms = [] } = typeof view === 'object' ? view : {};
   for (const { reason, message } of alarms)

@@ -1,6 +1,6 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass } from '@kubernetes/client-node';
 import type { SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
-import { askedBy } from '../../lib/pod/features.ts';
+import { askedBy, COMPATIBILITY } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
@@ -13,9 +13,6 @@ import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor }
 
 /** The page about pods outside gVisor. */
 export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
-
-/** The page about what works differently in gVisor. */
-export const COMPATIBILITY = 'docs/compatibility.md';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;

@@ -22,7 +22,7 @@ import {
   type FleetNode,
   fleetNodeOf,
 } from './objects.ts';
-import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULER } from './turns.ts';
+import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from './turns.ts';
 
 /** The state of the cluster as the informers know it. */
 export type Observed = {
@@ -167,9 +167,6 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     return { items, metadata: { resourceVersion } };
   }
 }
-
-/** Selects the pods that the controller schedules. */
-export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
 
 type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
 

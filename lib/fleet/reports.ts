@@ -89,7 +89,7 @@ type SandboxCounts = {
 export type AgentStatus = {
   readonly version: string;
   readonly provenAt?: string;
-  /** Absent where the agent has not scanned them; `stale` where that is too long ago. */
+  /** Absent if the agent has not scanned them; `stale` if that is too long ago. */
   readonly sandboxes?: SandboxCounts | 'stale';
   /** Absent where the agent does not know. */
   readonly pods?: PodCounts;

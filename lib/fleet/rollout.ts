@@ -11,7 +11,7 @@ export type Rollout = {
   readonly interrupted: readonly string[];
   /** Nodes whose last installation failed, by reason, or by step where no reason names the cause. */
   readonly failed: Readonly<Record<string, readonly string[]>>;
-  /** Nodes whose turn has not come; absent where none waits. */
+  /** Nodes whose turn has not come; absent if none waits. */
   readonly waiting?: readonly Waiting[];
   /** The same in a line. */
   readonly text: string;
@@ -20,7 +20,7 @@ export type Rollout = {
 /** The parts of an installation that a rollout counts. */
 export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'failure'>;
 
-/** The rollout; undefined where the installer was used on no node, and none waits for it. */
+/** The rollout; undefined if the installer was used on no node, and none waits for it. */
 export function rolloutOf(
   nodes: readonly (readonly [string, NodeInstallation])[],
   waiting: readonly Waiting[] = [],

@@ -6,6 +6,9 @@ import { type FleetNode, firstOf, isFailing, isOfDaemonSet, truncate } from './o
 /** The scheduler that the installer's DaemonSet names: the fleet controller, which binds its pods in turn. */
 export const SCHEDULER = 'gvisor-ready-fleet';
 
+/** Selects the pods that the controller schedules. */
+export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
+
 /** The pace of a DaemonSet. */
 export type Pace = {
   readonly name: string;
@@ -50,7 +53,7 @@ export type InstallerPod = {
 
 /** Longest problem, of a node that may be compromised. */
 const MAX_PROBLEM = 300;
-/** What a container waits for that nothing is wrong with. */
+/** Reasons of a waiting container that nothing is wrong with. */
 const BEGINNING: readonly string[] = ['PodInitializing', 'ContainerCreating'];
 
 /** Picks the cached fields of a pod; undefined if no DaemonSet made it. */
@@ -111,7 +114,10 @@ export type Turns = {
   readonly failed: ReadonlyMap<string, string>;
 };
 
-/** What {@link turnsOf} judges, besides the pods. `nowMs` is of the wall clock. */
+/** The turns in a fleet without an installer. */
+export const NO_TURNS: Turns = { begin: [], waiting: [], failed: new Map() };
+
+/** The input of {@link turnsOf} besides the pods. `nowMs` is of the wall clock. */
 export type TurnInputs = {
   readonly paces: readonly Pace[];
   readonly nodes: readonly FleetNode[];
@@ -123,6 +129,7 @@ export type TurnInputs = {
  * most as many nodes at once as a DaemonSet may have unavailable, the longest waiting first, and none after a failure.
  */
 export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: TurnInputs): Turns {
+  if (pods.length === 0) return NO_TURNS; // asked each second, also in a fleet of thousands without an installer
   const nodeOf = new Map(nodes.map((node) => [node.name, node]));
   const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
   /** Nodes whose turn goes on. */
@@ -168,13 +175,13 @@ function turnOf(
   { node, settleMs, nowMs }: { node: FleetNode | undefined; settleMs: number; nowMs: number },
 ): 'none' | 'goes on' | { readonly failure: string } {
   if (!pod.bound) return 'none';
-  // What it has begun it ends before it goes.
+  // It ends the installation that it has begun before it goes.
   if (pod.ending) return pod.doneAtMs === undefined ? 'goes on' : 'none';
   if (pod.problem !== undefined) return { failure: pod.problem };
   if (pod.doneAtMs === undefined) return 'goes on';
   const endsMs = pod.doneAtMs + settleMs;
   if (nowMs < endsMs) return 'goes on';
-  // What goes wrong later is not the installation's.
+  // A later failure is not the installation's.
   if (pod.unreadySinceMs !== undefined && pod.unreadySinceMs <= endsMs)
     return { failure: 'its pod is not Ready since the installation' };
   const { status, reason = '', since = '' } = node?.verdict ?? {};

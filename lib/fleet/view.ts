@@ -24,7 +24,7 @@ export type State = 'proven' | 'not' | 'unknown' | 'none';
 type RowHandler = {
   readonly handler: string;
   readonly state: 'proven' | 'lost' | 'not';
-  /** Why it is not proven, as far as its agent says, and since when; absent where it is. */
+  /** Why it is not proven, as far as its agent says, and since when; absent if it is. */
   readonly reason?: string;
   readonly since?: string;
 };
@@ -55,11 +55,11 @@ export type Row = {
   readonly refuted: string;
   /** The same as data. */
   readonly refutation?: { readonly reasons: readonly string[]; readonly problem: string };
-  /** Absent where all parts are known, and without a Ready agent. */
+  /** Absent if all parts are known, and without a Ready agent. */
   readonly unknown?: readonly (typeof PARTS)[number][];
   /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
   readonly violating: number;
-  /** Pods in gVisor with a way out to the host; 0 where that is unknown. */
+  /** Pods in gVisor with a way out to the host; 0 if that is unknown. */
   readonly open: number;
   /** Sandboxes with a problem; 0 where that is unknown. */
   readonly problems: number;
@@ -67,7 +67,7 @@ export type Row = {
   readonly unsafe: boolean;
   /** What is wrong with the installation there; "" where nothing is. */
   readonly installer: string;
-  /** Hidden where the reader may not list agents. */
+  /** Hidden if the reader may not list agents. */
   readonly agent: 'ready' | 'not ready' | 'none' | 'hidden';
   /** The version of the agent that proved the node. */
   readonly provenBy: string;
@@ -138,7 +138,7 @@ export type FleetView = {
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
   readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
-  /** Absent where the installer was used on no node, and none waits for it. */
+  /** Absent if the installer was used on no node, and none waits for it. */
   readonly rollout?: Rollout;
   readonly nodes: readonly Row[];
 };
@@ -213,7 +213,7 @@ export type FleetState = {
   /** Monotonic. */
   readonly nowMs: number;
   readonly nodes: readonly FleetNode[];
-  /** Undefined where the reader may not list them. */
+  /** Undefined if the reader may not list them. */
   readonly pods: readonly AgentPod[] | undefined;
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;

@@ -66,9 +66,9 @@ export function createBoundedServer({
   });
 }
 
-/** Starts listening; resolves to the problem, with its remedy, where that fails. */
+/** Starts listening; resolves to the problem, with its remedy, if that fails. */
 export async function listen(server: Server, { host, port }: ListenAddress): Promise<string | undefined> {
-  // Without an address Node listens on both families, and on IPv4 alone where a kernel lacks the other.
+  // Without an address Node listens on both families, and on IPv4 alone if the kernel lacks the other.
   server.listen({ port, ...(host === '::' ? {} : { host }) });
   return once(server, 'listening').then(
     () => undefined,

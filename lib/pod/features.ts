@@ -1,7 +1,7 @@
 import type { V1Container, V1PodSpec, V1VolumeMount } from '@kubernetes/client-node';
 
 /**
- * What becomes of a request in gVisor, compared with the same pod outside: the same; an error says no; the pod waits for
+ * The outcome of a request in gVisor, compared with the same pod outside: the same; an error says no; the pod waits for
  * ever; no error and no effect; less than outside, or more than asked.
  */
 export type Effect = 'works' | 'refused' | 'hangs' | 'ignored' | 'weaker';
@@ -15,6 +15,9 @@ export const RUNTIMES = {
 } as const;
 export type RuntimeName = keyof typeof RUNTIMES;
 
+/** The page that shows the table, relative to the repository. */
+export const COMPATIBILITY = 'docs/compatibility.md';
+
 /** A row of the table: something that a pod asks for, or that is done to it. */
 export type Feature = {
   /** As a manifest writes it. */
@@ -22,7 +25,7 @@ export type Feature = {
   readonly effect: Effect;
   /** Runtimes that differ; "neither" if the pod outside gVisor does not get it either. */
   readonly except?: Readonly<Partial<Record<RuntimeName, Effect | 'neither'>>>;
-  /** What a user sees. */
+  /** A sentence for users. */
   readonly seen: string;
   readonly remedy?: string;
   /** The names of the containers that ask for it, or "pod"; absent if no manifest tells. */

@@ -1,5 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import { SCHEDULER } from '../../lib/fleet/turns.ts';
+import { SCHEDULED, SCHEDULER } from '../../lib/fleet/turns.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
@@ -123,7 +123,7 @@ export class FleetObjects {
 
   /** The nodes to which installers are bound. */
   async installing(): Promise<readonly string[]> {
-    const path = `${PODS}?fieldSelector=spec.schedulerName=${SCHEDULER}`;
+    const path = `${PODS}?fieldSelector=${SCHEDULED}`;
     const { items } = (await this.#send({ method: 'GET', path })) as {
       items: { spec: { nodeName?: string } }[];
     };

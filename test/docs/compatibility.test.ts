@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { COMPATIBILITY, compatibilityTable } from '../../hack/compatibility.ts';
+import { compatibilityTable } from '../../hack/compatibility.ts';
 import { REPO } from '../../hack/paths.ts';
+import { COMPATIBILITY } from '../../lib/pod/features.ts';
 
 it('docs/compatibility.md shows the table of the code, in at most 20 rows', async () => {
   assert.ok((await readFile(join(REPO, COMPATIBILITY), 'utf8')).includes(`\n${compatibilityTable()}\n`));

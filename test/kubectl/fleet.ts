@@ -44,6 +44,8 @@ export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets
 export const FLEET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/deployments/gvisor-ready-fleet';
 export const FLEET_PODS = `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`;
 export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet`;
+/** Without rows. */
+export const FLEET_ALARMS = `${FLEET_VIEW}?labels=!kubernetes.io/hostname,kubernetes.io/hostname`;
 
 /** The Deployment of the fleet controller. */
 export function fleetDeployment(replicas = 1, readyReplicas = replicas) {
@@ -99,7 +101,7 @@ export function fleet(api: FakeApi): void {
 
 type Listed = { readonly items?: readonly never[] };
 
-/** What the fleet controller makes of the Nodes, agents and reports of a fake API. */
+/** The fleet controller's view of the Nodes, agents and reports of a fake API. */
 export function viewOf(api: FakeApi, changes: Partial<FleetState> = {}): FleetView {
   const itemsAt = (path: string) => (api.stubs.get(path) as Listed | null)?.items ?? [];
   const pods = itemsAt(AGENT_PODS).flatMap((pod) => agentPodOf(pod) ?? []);

@@ -190,7 +190,7 @@ export async function readPod({ cluster, namespace, name }: RunningPod): Promise
   return JSON.parse(await cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`)) as V1Pod;
 }
 
-/** What port 8080 of a pod answers over kubectl port-forward, or why it does not. */
+/** The answer of port 8080 of a pod over kubectl port-forward, or why there is none. */
 async function forwarded({ cluster, namespace, name }: RunningPod): Promise<string> {
   const { command, args } = cluster.kubectlCommand(['port-forward', '-n', namespace, `pod/${name}`, ':8080']);
   const forward = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -59,7 +59,7 @@ async function prepare({ system }: ClusterNode, program: string): Promise<void> 
   await system.run(['ipcmk', '-M', String(SHARED_BYTES)]);
 }
 
-/** What became of a pod, and the line or the message that says so. */
+/** The outcome of a pod, and the line or the message that says so. */
 type Outcome = { readonly effect: Effect; readonly evidence: string };
 
 /** Starts the pod of a case on a node, and waits for what becomes of it. */

@@ -55,7 +55,7 @@ async function push(id: ImageId, name: string): Promise<string> {
 /** Runs a script in the directory of the release's files. */
 const inRelease = (script: string) => runWithKubectl(cluster, `cd '${directory}'\n${script}`, [helm]);
 
-/** Runs a script with the programs and credentials of a runner, where the registry is reached. */
+/** Runs a script with the programs and credentials of a runner, in the network of the registry. */
 async function onRunner(script: string, cwd: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
   const file = join(work, 'script');
   await writeFile(file, script);
@@ -114,7 +114,7 @@ type Workflow = {
 };
 
 /**
- * What stands for the forge, in shell: its identity, which signs; its machines of other platforms; its releases and
+ * Stand-ins for the forge, in shell: its identity, which signs; its machines of other platforms; its releases and
  * attestations. Each notes its arguments.
  */
 const FORGE: Readonly<Record<string, string>> = {

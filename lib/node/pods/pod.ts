@@ -129,11 +129,11 @@ export type PodsReport = {
 
 /** How many pods violate a requirement or have a weakened sandbox, and how many of those have a way out to the host. */
 export type PodCounts = Readonly<Record<'violating' | 'weakened' | 'open', number>> & {
-  /** Pods of an unknown runtime where gVisor is required; absent in the reports of agents that do not count them. */
+  /** Pods of an unknown runtime in namespaces that require gVisor; absent in the reports of agents that do not count them. */
   readonly unknown?: number;
 };
 
-/** The counts of a report; undefined where it is outdated, or does not know what is required. */
+/** The counts of a report; undefined if it is outdated, or does not know which namespaces require gVisor. */
 export function podCounts(report: PodsReport | undefined): PodCounts | undefined {
   if (report === undefined || report.stale || !report.requirementsKnown) return undefined;
   const { violating, weakened, unknownRequired } = report;

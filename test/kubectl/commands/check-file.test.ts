@@ -11,7 +11,7 @@ type Json = {
   readonly checks: readonly { readonly id: string; readonly object: string }[];
 };
 
-/** What `check -f` says of public manifests: rows of the table by object, or "pod" for nothing that differs. */
+/** The findings of `check -f` in public manifests: rows of the table by object, or "pod" for nothing that differs. */
 const PUBLIC: Readonly<Record<string, readonly string[]>> = {
   'SandboxTemplate/agent-sandbox': ['pod'],
   'Sandbox/aio-sandbox': ['pod'],

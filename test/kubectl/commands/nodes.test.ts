@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
 import { forbidden, refusal } from '../fake-api.ts';
-import { AGENT_PODS, addHandler, FLEET_VIEW, openFleet, setNode, viewOf } from '../fleet.ts';
+import { AGENT_PODS, addHandler, FLEET_ALARMS, openFleet, setNode, viewOf } from '../fleet.ts';
 import { agentObject, nodeObject, withHandler } from '../fleet-objects.ts';
 import { overlongLines } from '../run-plugin.ts';
 
@@ -70,9 +70,9 @@ describe('nodes', () => {
     const { api, run } = await openFleet(t);
     const message = 'on node-2 the agent says RunscNotFound.';
     const alarms = [{ reason: 'LabelOutdated', message }];
-    api.stubs.set(FLEET_VIEW, { ...viewOf(api), alarms });
+    api.stubs.set(FLEET_ALARMS, { ...viewOf(api), nodes: [], alarms });
     assert.equal((await run('nodes')).err, `LabelOutdated: ${message}\n`);
-    api.stubs.delete(FLEET_VIEW);
+    api.stubs.delete(FLEET_ALARMS);
     assert.deepEqual([(await run('nodes')).code, (await run('nodes')).err], [0, '']);
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden, refusal } from '../fake-api.ts';
 import {
@@ -211,7 +212,7 @@ describe('status', () => {
   it('says which nodes wait for the installer', async (t) => {
     const { api, run } = await openFleet(t);
     const waiting = [{ node: 'node-3', since: '2026-11-25T12:00:00Z', for: 'node-2' }];
-    api.stubs.set(FLEET_VIEW, viewOf(api, { turns: { begin: [], waiting, failed: new Map() } }));
+    api.stubs.set(FLEET_VIEW, viewOf(api, { turns: { ...NO_TURNS, waiting } }));
     assert.match((await run('status')).out, /^. Installer .*node-3 waits since 2026-11-25 12:00:00 UTC for/m);
   });
 

@@ -7,6 +7,7 @@ import {
   isLabelled,
 } from '../../../lib/fleet/objects.ts';
 import type { FleetTimeouts } from '../../../lib/fleet/settings.ts';
+import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import type { FleetState } from '../../../lib/fleet/view.ts';
 
 export const TIMEOUTS: FleetTimeouts = {
@@ -35,7 +36,7 @@ export const EMPTY_FLEET: FleetState = {
   paused: [],
   rolling: false,
   damped: [],
-  turns: { begin: [], waiting: [], failed: new Map() },
+  turns: NO_TURNS,
   failedWrites: new Map(),
 };
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
 import type { AgentStatus } from '../../../lib/fleet/reports.ts';
+import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import { type FleetState, filterView, viewFleet } from '../../../lib/fleet/view.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
@@ -231,7 +232,7 @@ describe('viewFleet', () => {
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
     [
       'warning InstallationsStopped b',
-      { turns: { begin: [], waiting: [], failed: new Map([['b', 'it does not boot']]) } },
+      { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
     ],
     ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
     ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
