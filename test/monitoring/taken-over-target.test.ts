@@ -14,15 +14,16 @@ import { alertsOf, type RuleFile, readRules } from './alerts.ts';
 const cluster = useApiServer([]);
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 
-/** Serves the metrics of each address; NOW becomes the time, and FLIP alternates between 0 and 1. */
+/** Serves the metrics of each address; NOW becomes the time, and FLIP alternates between 0 and 1 at each address. */
 const SERVER = `const { readFileSync } = require('node:fs');
-let turn = 0;
+const turns = {};
 require('node:http').createServer(({ socket }, response) => {
-  const text = JSON.parse(readFileSync('/etc/targets.json', 'utf8'))[socket.localAddress];
+  const address = socket.localAddress;
+  const text = JSON.parse(readFileSync('/etc/targets.json', 'utf8'))[address];
   if (text === undefined) return response.writeHead(503).end();
-  turn = 1 - turn;
+  turns[address] = 1 - (turns[address] ?? 0);
   response.setHeader('content-type', 'text/plain; version=0.0.4');
-  response.end(text.replaceAll('NOW', Date.now() / 1000).replaceAll('FLIP', turn));
+  response.end(text.replaceAll('NOW', Date.now() / 1000).replaceAll('FLIP', turns[address]));
 }).listen(9477, '0.0.0.0');`;
 
 type Target = {
@@ -203,9 +204,11 @@ function forge(selections: readonly string[]): readonly string[] {
 describe('a real Prometheus with a target on a compromised node', () => {
   let prometheus: Prometheus;
   let rules: RuleFile;
+  /** What fires most of the time: a scrape that is late on a busy machine is not the forger's work. */
   const firing = async () => {
-    const samples = await prometheus.query('ALERTS{alertstate="firing", node!="node-evil"}');
-    return samples.map(({ metric: { __name__, alertstate, ...labels } }) => JSON.stringify(labels)).sort();
+    const alerts = 'ALERTS{alertstate="firing", node!="node-evil"}';
+    const samples = await prometheus.query(`count_over_time(${alerts}[10s]) > 5`);
+    return samples.map(({ metric: { alertstate, ...labels } }) => JSON.stringify(labels)).sort();
   };
   const sees = (query: string) =>
     waitFor(`Prometheus to see ${query}`, 60_000, async () =>
@@ -255,7 +258,10 @@ describe('a real Prometheus with a target on a compromised node', () => {
     await writeMetrics(Object.fromEntries(EVIL.map((name) => [name, forged])));
     // Longer than every wait and window of the rules here.
     await sees('count_over_time(gvisor_ready_unlimited_pods{x!=""}[1m]) > 14');
-    assert.deepEqual(await firing(), honest);
+    await waitFor('the same alerts', 60_000, async () => {
+      assert.deepEqual(await firing(), honest);
+      return true;
+    });
     const forgedSeries = async () => (await prometheus.query('{x!=""}')).map(({ metric }) => metric);
     const places = new Set(
       (await forgedSeries()).map(({ node, cluster = '', job, pod, namespace }) =>
