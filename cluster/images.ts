@@ -149,6 +149,8 @@ async function findBuilder(): Promise<Builder> {
       await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await run('buildah', [...buildah, ...push], LONG);
+      // A copy of every file for each image, and only the base is used again.
+      if (base !== undefined) await run('buildah', [...buildah, 'rmi', name]);
     });
   }
   throw new UsageError('No way to build images: install docker, podman or buildah.');

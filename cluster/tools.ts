@@ -25,9 +25,10 @@ const VENDORED_OOM = [
  * interrupted build resumes from Go's own cache.
  */
 export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
-  const go = await goVersion();
+  installedGo ??= goVersion();
+  const version = await installedGo;
   const directories = await Promise.all(
-    groups.map(async (group) => [group, await directoryOf(group, go)] as const),
+    groups.map(async (group) => [group, await directoryOf(group, version)] as const),
   );
   const missing = directories
     .filter(([, directory]) => !existsSync(directory))
@@ -99,6 +100,9 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
   isOffline = !(await download(pinned, work, join(work, 'bin')));
   return !isOffline;
 }
+
+/** Asked once a process. */
+let installedGo: Promise<string> | undefined;
 
 async function goVersion(): Promise<string> {
   const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin directory in PATH`;

@@ -22,7 +22,7 @@ const NAMESPACE = 'evaluations';
 let cluster: Cluster;
 useOwnCluster('helm', NODES, async (started) => {
   cluster = started;
-  await createMirrors(cluster);
+  await createMirrors(cluster, ['20260223.0']);
 });
 
 const PAGES = ['docs/install.md', 'docs/admission.md', 'docs/operations.md'];

@@ -11,7 +11,7 @@ const AGAIN = {
       ...['waits/sandbox-problems', 'waits/hanging-sandboxes'],
     ],
   },
-  'rare stories, on every containerd and gVisor': {
+  'rare stories, on every containerd, gVisor and Kubernetes': {
     env: { RARE: 'yes' },
     files: [
       'integration/containerd-agent',
@@ -23,6 +23,7 @@ const AGAIN = {
       'e2e/reboot',
       'e2e/installer-daemonset',
       'monitoring/alert-causes',
+      'manifests/kubeconform',
     ],
   },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },
