@@ -77,14 +77,15 @@ export function patient(quietMs: number): number {
 }
 
 /**
- * Polls `probe` until it returns something other than undefined or false. Rejects with its last error after `timeoutMs`,
- * scaled by {@link patient}.
+ * Polls `probe` until it returns something other than undefined or false: ten times a second, and less often the longer it
+ * takes, since many probes cost more than what they wait for. Rejects with its last error after `timeoutMs`, scaled by
+ * {@link patient}.
  */
 export async function waitFor<T>(
   what: string,
   timeoutMs: number,
   probe: () => Promise<T | undefined | false>,
-  everyMs = 100,
+  everyMs?: number,
 ): Promise<T> {
   const begun = Date.now();
   let last: unknown;
@@ -100,7 +101,8 @@ export async function waitFor<T>(
       const why = last instanceof Error ? `: ${last.message}` : '';
       throw new Error(`Waited ${patient(timeoutMs) / 1000} s for ${what} in vain${why}`, { cause: last });
     }
-    await new Promise((wake) => setTimeout(wake, everyMs));
+    const pauseMs = everyMs ?? Math.min(500, Math.max(100, (Date.now() - begun) / 20));
+    await new Promise((wake) => setTimeout(wake, pauseMs));
   }
 }
 
