@@ -10,11 +10,12 @@ import { markedLines, truncateText } from '../lib/report/table.ts';
 import type { Cluster } from './cluster.ts';
 import { ensureRelease, installerCommand, type ReleaseName } from './installer.ts';
 import { showNodes } from './live-nodes.ts';
+import { locked } from './lock.ts';
 import { CONTAINERD_CONFIG } from './node/config.ts';
 import type { ClusterNode } from './node/node.ts';
 import { ensurePrerequisites } from './prerequisites.ts';
 import { removeCluster, removeHeldCluster } from './remove.ts';
-import { startCluster } from './start.ts';
+import { startHeldCluster } from './start.ts';
 import {
   breakAndWait,
   deployAgent,
@@ -30,6 +31,7 @@ const NAME = 'demo';
 /** Of the screen, in characters. */
 const WIDTH = 100;
 const STEP_WIDTH = 11;
+const TAKING_DOWN = '\nTaking the cluster down …';
 const terminal = process.stdout.isTTY;
 const display = { terminal, write: (text: string) => process.stdout.write(text) };
 
@@ -62,41 +64,50 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const stopped = untilStopped();
-  let code = 1;
   try {
     await ensurePrerequisites();
-    await removeCluster(NAME); // left by a killed demo
-    const outcome = await Promise.race([runStory(), stopped]);
-    if (outcome === 'stopped') {
-      say('\nTaking the cluster down …');
-      await removeHeldCluster(NAME);
-      process.exit(130); // also ends a build
-    }
-    code = 0;
-    if (!terminal) {
-      say('\n   To try next, on a cluster that stays until `npm run cluster -- --name demo down`:');
-      for (const command of [...AGAIN, ...TRY]) say(`     ${command}`);
-    } else {
-      say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
-      for (const command of TRY) say(`  ${command}`);
+    const stays = await locked(NAME, () => tell(stopped));
+    if (stays) {
       const alive = setInterval(() => {}, 60_000); // a signal handler alone does not keep the process alive
       await stopped;
       clearInterval(alive);
+      say(TAKING_DOWN);
+      await removeCluster(NAME);
     }
+    return 0;
   } catch (error) {
     say(`\n${styleText('red', '✗')} ${error instanceof Error ? error.message : error}`);
-    if (error instanceof UsageError) code = 2;
-  } finally {
-    say('\nTaking the cluster down …');
-    await removeCluster(NAME);
+    return error instanceof UsageError ? 2 : 1;
   }
-  return code;
+}
+
+/** Tells the story while no other command may touch the cluster. Returns whether the cluster stays. */
+async function tell(stopped: ReturnType<typeof untilStopped>): Promise<boolean> {
+  let outcome: 'done' | 'stopped' | undefined;
+  try {
+    await removeHeldCluster(NAME); // left by a killed demo
+    outcome = await Promise.race([runStory(), stopped]);
+  } finally {
+    if (outcome !== 'done' || !terminal) {
+      say(TAKING_DOWN);
+      await removeHeldCluster(NAME);
+    }
+  }
+  if (outcome === 'stopped') process.exit(130); // also ends a build
+  if (terminal) {
+    say(`\n${bold('The cluster stays until you press Ctrl-C.')} Try in another terminal:`);
+    for (const command of TRY) say(`  ${command}`);
+    return true;
+  }
+  say('\n   To try next, on a cluster that stays until `npm run cluster -- --name demo down`:');
+  for (const command of [...AGAIN, ...TRY]) say(`     ${command}`);
+  return false;
 }
 
 async function runStory(): Promise<'done'> {
   title('1. A real cluster on this machine: three nodes, gVisor on the first two');
   const begun = performance.now();
-  const cluster = await startCluster({ name: NAME, nodes: NODES, images: ['workload', 'agent'] });
+  const cluster = await startHeldCluster({ name: NAME, nodes: NODES, images: ['workload', 'agent'] });
   say(`   up in ${secondsSince(begun)}: real kube-apiserver, scheduler, kubelets, containerd and runsc`);
 
   title('2. The agent is deployed to every node');

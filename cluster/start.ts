@@ -21,32 +21,36 @@ export type ClusterOptions = {
 
 /** Starts a cluster, or completes it, and waits until its nodes are Ready. Idempotent. */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
-  const { name = 'dev', port, images = ['workload'] } = options;
+  const { name = 'dev' } = options;
   requireName(name);
+  return locked(name, () => startHeldCluster({ ...options, name }));
+}
+
+/** Like {@link startCluster}, for a process that holds the cluster's lock. */
+export async function startHeldCluster(
+  options: ClusterOptions & { readonly name: string },
+): Promise<Cluster> {
+  const { name, port, images = ['workload'] } = options;
   requireRoot();
-  return locked(name, async () => {
-    const dir = join(CLUSTERS, name);
-    const wanted = wantedNodes(name, dir, options.nodes);
-    if (controlPlaneOf(dir).pid() === undefined) {
-      await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
-      await requireKernel();
-      if (port !== undefined) (await listenOnLoopback(port)).server.close();
-    }
-    await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
-    await ensureImage('pause');
-    const built: Image[] = [];
-    for (const id of images) built.push(await ensureImage(id));
-    const cluster = await Cluster.open(name);
-    if (port !== undefined && port !== (cluster.port ?? port)) {
-      throw new UsageError(
-        `The cluster "${name}" has port ${cluster.port}: take it \`down\` to change that.`,
-      );
-    }
-    allotNodes(dir, wanted);
-    await cluster.startControlPlane(port);
-    await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
-    await cluster.waitForNodes();
-    await cluster.waitForServiceAccount();
-    return cluster;
-  });
+  const dir = join(CLUSTERS, name);
+  const wanted = wantedNodes(name, dir, options.nodes);
+  if (controlPlaneOf(dir).pid() === undefined) {
+    await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
+    await requireKernel();
+    if (port !== undefined) (await listenOnLoopback(port)).server.close();
+  }
+  await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
+  await ensureImage('pause');
+  const built: Image[] = [];
+  for (const id of images) built.push(await ensureImage(id));
+  const cluster = await Cluster.open(name);
+  if (port !== undefined && port !== (cluster.port ?? port)) {
+    throw new UsageError(`The cluster "${name}" has port ${cluster.port}: take it \`down\` to change that.`);
+  }
+  allotNodes(dir, wanted);
+  await cluster.startControlPlane(port);
+  await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
+  await cluster.waitForNodes();
+  await cluster.waitForServiceAccount();
+  return cluster;
 }
