@@ -24,11 +24,6 @@ export const REASON_OF_FAULT = {
   'agent-killed': 'SandboxProven',
 } as const satisfies Record<FaultName, Reason>;
 
-/** Faults under which a node stays proven. */
-export type HarmlessFault = {
-  [K in FaultName]: (typeof REASON_OF_FAULT)[K] extends 'SandboxProven' ? K : never;
-}[FaultName];
-
 /** The faults that give a node a verdict of this status, each with its reason. */
 export function faultsWith(status: 'False' | 'Unknown'): readonly (readonly [FaultName, Reason])[] {
   const all = Object.keys(FAULTS).map((fault) => [fault, REASON_OF_FAULT[fault as FaultName]] as const);

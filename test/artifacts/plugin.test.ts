@@ -44,6 +44,11 @@ describe('the bundled kubectl plugin', () => {
     const { code, stdout, stderr } = await runAll('kubectl-gvisor_ready', ['why', 'node-3'], options);
     assert.deepEqual([code, stderr], [1, '']);
     assert.match(stdout, /ShimNotFound: Install/);
+    const npx = ['-y', '--package=node@20', 'node', '-p', 'process.execPath'];
+    const node20 = (await run('npx', npx, { timeoutMs: 300_000 })).trim();
+    assert.match(await run(node20, ['-p', 'process.version']), /^v20\./);
+    const bundle = join(bin, 'kubectl-gvisor_ready');
+    assert.match(await run(node20, [bundle, 'nodes'], options), /^node-1 /m);
     const none = await runAll('kubectl-gvisor_ready', ['nodes'], {
       env: env({ KUBECONFIG: join(dist, 'none') }),
     });

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -38,24 +37,9 @@ describe('a namespace that requires gVisor, on real nodes', () => {
     await cluster().kubectl(['delete', 'namespace', NAMESPACE]);
   });
 
-  it('rejects a pod without gVisor, with the fix in the message', async () => {
-    const { code, output } = await create(evaluationPod('plain', { gvisor: false }));
-    assert.equal(code, 1);
-    assert.match(
-      output,
-      /pods "plain" is forbidden: .*spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
-    );
-  });
-
-  it("runs a gVisor pod on gVisor's kernel", async () => {
+  it('rejects new pods while the policy fails, but allows deleting a running pod', async () => {
     assert.equal((await create(evaluationPod('sandboxed', { gvisor: true }))).code, 0);
     await there('wait', '--for=condition=Ready', 'pod/sandboxed', '--timeout=180s');
-    const kernel = (await there('exec', 'sandboxed', '--', 'cat', '/proc/version')).trim();
-    assert.equal(kernel, 'Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016');
-    assert.notEqual(kernel, (await readFile('/proc/version', 'utf8')).trim());
-  });
-
-  it('rejects new pods while the policy fails, but allows deleting a running pod', async () => {
     await setClasses('[string(1 / 0)]');
     try {
       await waitFor('the policy to fail', 30_000, async () => {

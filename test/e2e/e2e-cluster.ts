@@ -14,12 +14,12 @@ import { laneCluster } from '../runner/lane.ts';
 /** The nodes of the cluster with gVisor. */
 export const GVISOR_NODES = ['node-1', 'node-2'] as const;
 
-/** The containerd of node-2, which has an older gVisor: `test/nightly/other-tiers.test.ts` sets 1.7. */
-const CONTAINERD = process.env.E2E_CONTAINERD === '1.7' ? '1.7' : '2';
-const PURPOSE = CONTAINERD === '2' ? 'e2e' : 'older';
+/** Whether node-2, which has an older gVisor, has containerd 1.7 too: `test/nightly/other-tiers.test.ts` sets it. */
+export const OLDER = process.env.E2E_CONTAINERD === '1.7';
+const PURPOSE = OLDER ? 'older' : 'e2e';
 const NODES: readonly NodeRequest[] = [
   { name: 'node-1' },
-  { name: 'node-2', containerd: CONTAINERD, gvisor: '2025' },
+  { name: 'node-2', containerd: OLDER ? '1.7' : '2', gvisor: '2025' },
   { name: 'node-3', gvisor: 'none' },
 ];
 

@@ -141,12 +141,4 @@ describe('an additional handler', () => {
     );
     await deletePods(cluster, 'waiting', 'main');
   });
-
-  it('that is no longer in HANDLERS loses its label and annotation', async () => {
-    await deployAgent(cluster, join(REPO, 'manifests/base'));
-    const { metadata } = await waitForLabel('node-1', undefined);
-    assert.equal(metadata.annotations[PROVEN_BOOT], undefined);
-    const { ready, condition } = readinessOf(await readNode(cluster, 'node-1'));
-    assert.deepEqual({ ready, condition }, proven);
-  });
 });

@@ -1,17 +1,13 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { breakAndWait, deployAgent, evaluationPod, healAndWait } from '../../cluster/story.ts';
+import { deployAgent, evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { applyOverlay, removeEnforcement, waitForRollout } from './agents.ts';
 import { createNamespace, useCluster } from './e2e-cluster.ts';
-import { marksOn } from './installation.ts';
 import { RecordedPlugin } from './recorded-plugin.ts';
 
 const cluster = useCluster();
@@ -45,8 +41,7 @@ describe('kubectl gvisor-ready', () => {
   after(async () => {
     await removeEnforcement(cluster());
     await kubectl('delete', 'namespace', NAMESPACE, '--ignore-not-found');
-    const ours = ['gvisor-ready-viewer', 'gvisor-ready-exec'];
-    await kubectl('delete', 'clusterrole,clusterrolebinding', ...ours, '--ignore-not-found');
+    await kubectl('delete', 'clusterrole,clusterrolebinding', 'gvisor-ready-viewer', '--ignore-not-found');
     await directory.remove();
     await plugin.remove();
   });
@@ -96,45 +91,6 @@ describe('kubectl gvisor-ready', () => {
     );
   });
 
-  it('explains a Deployment whose pods are denied', async () => {
-    await kubectl('-n', NAMESPACE, 'create', 'deployment', 'web', '--image=busybox');
-    await becomes(
-      `why web -n ${NAMESPACE}`,
-      1,
-      /the API server denies the pods of web-[\s\S]*runtimeClassName: gvisor/,
-    );
-    await kubectl('-n', NAMESPACE, 'delete', 'deployment', 'web');
-  });
-
-  it('follows a node that loses and regains its shim, and explains the node and a pending pod', async (t) => {
-    const watch = spawn('kubectl', ['gvisor-ready', 'nodes', '-w'], {
-      env: plugin.env(),
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    t.after(() => watch.kill());
-    let printed = '';
-    watch.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      printed += chunk;
-    });
-    const line = (pattern: RegExp) => waitFor(`a line ${pattern}`, 30_000, async () => pattern.test(printed));
-    await line(/^node-3 .*\n/m);
-    await breakAndWait(cluster(), 'node-1', 'shim-missing');
-    await line(/^node-1 +Ready +yes +false +ShimNotFound.*\n/m);
-    await becomes(
-      'why node-1',
-      1,
-      /^✗ node-1: gVisor does not work here \(ShimNotFound, for \w+\)\n[\s\S]* {2}ShimNotFound: Install/,
-    );
-    await createPod('waits', true, 'node-1');
-    await becomes(`why waits -n ${NAMESPACE}`, 1, /nodes are available/);
-    printed = printed.replace(/(ShimNotFound[^\n]*\n)[\s\S]*/, '$1');
-    await healAndWait(cluster(), 'node-1');
-    await line(/ShimNotFound.*\n(.*\n)*node-1 +Ready +yes +true +SandboxProven.*\n/m);
-    watch.kill('SIGINT');
-    const [code] = await once(watch, 'exit');
-    assert.equal(code, 0);
-  });
-
   it('needs only the documented permissions, and reports missing ones', async () => {
     await cluster().kubectl(['apply', '-f', '-'], markedBlock('docs/kubectl.md', 'rights', 'apply'));
     const viewer = await plugin.kubeconfigOf('viewer');
@@ -173,84 +129,12 @@ describe('kubectl gvisor-ready', () => {
     );
   });
 
-  it('supports exec credential plugins, Node 20 and shell completion', async () => {
-    const token = (await kubectl('create', 'token', '-n', NAMESPACE, 'default')).trim();
-    await kubectl(
-      'create',
-      'clusterrolebinding',
-      'gvisor-ready-exec',
-      '--clusterrole=gvisor-ready-viewer',
-      `--serviceaccount=${NAMESPACE}:default`,
-    );
-    const command = join(plugin.directory, 'credential');
-    const apiVersion = 'client.authentication.k8s.io/v1';
-    const credential = JSON.stringify({ apiVersion, kind: 'ExecCredential', status: { token } });
-    await writeFile(command, `#!/bin/sh\ntest -n "$KUBERNETES_EXEC_INFO" && echo '${credential}'\n`);
-    await chmod(command, 0o755);
-    const kubeconfig = await plugin.kubeconfigOf('exec', (config) => {
-      const exec = { apiVersion, command, interactiveMode: 'IfAvailable' };
-      config.users = [{ name: 'exec', user: { exec } }];
-    });
-    await becomes('nodes -o json', 0, /SandboxProven/, kubeconfig);
-    const { text } = await plugin.run('nodes -o json', kubeconfig);
-    const env = plugin.env(kubeconfig);
-    const npx = ['-y', '--package=node@20', 'node', '-p', 'process.execPath'];
-    const node20 = (await run('npx', npx, { timeoutMs: 300_000 })).trim();
-    assert.match(await run(node20, ['-p', 'process.version']), /^v20\./);
-    const bundle = join(plugin.directory, 'bin/kubectl-gvisor_ready');
-    assert.equal(await run(node20, [bundle, 'nodes', '-o', 'json'], { env }), text);
-    assert.match(
-      await run('kubectl', ['__complete', 'gvisor-ready', 'why', 'node-'], { env }),
-      /^node-1\nnode-2\nnode-3\n:4$/m,
-    );
-  });
-
-  it('alarms while the fleet controller is scaled to 0', async () => {
-    const scale = (replicas: number) =>
-      kubectl('-n', 'gvisor-ready', 'scale', 'deployment/gvisor-ready-fleet', `--replicas=${replicas}`);
-    await scale(0);
-    await becomes('status', 1, /^✗ Fleet +the controller withdraws no labels: it is scaled to 0/m);
-    await scale(1);
-    await becomes('status', 1, /^✓ Fleet +controller Ready/m);
-  });
-
   it('is green in a mixed cluster once nothing is wrong', async () => {
-    await kubectl('-n', NAMESPACE, 'delete', 'pod', 'plain', 'waits', '--ignore-not-found');
+    await kubectl('-n', NAMESPACE, 'delete', 'pod', 'plain', '--ignore-not-found');
     const { code, text } = await plugin.run('status --wait --timeout 60s');
     assert.equal(code, 0, text);
     assert.match(text, /^✓ Nodes +2 of 2 nodes that should run gVisor$/m);
     assert.match(text, /^NOT EXPECTED +NODES +WHICH\nHandlerNotConfigured +1 +node-3$/m);
-  });
-
-  it('writes a support bundle of real logs and reports', async () => {
-    const file = join(plugin.directory, 'bundle.tar.gz');
-    const { code, text } = await plugin.run(`support-bundle -o ${file}`);
-    assert.equal(code, 0, text);
-    const names = await run('tar', ['-tzf', file]);
-    for (const name of ['reports/node-1.json', 'objects/deployment.json', 'events/nodes.json', 'about.json'])
-      assert.ok(names.includes(`gvisor-ready/${name}\n`), names);
-    const logs = names.split('\n').filter((name) => /logs\/gvisor-ready-(agent|fleet)-\S+\.log$/.test(name));
-    assert.ok(logs.length >= 4, names);
-    assert.match(await run('tar', ['-xzOf', file, ...logs]), /"level":/);
-  });
-
-  it('cleans a node that left the DaemonSet, and no other', async () => {
-    const remains = await plugin.run('clean node-2 --yes');
-    assert.equal(remains.code, 1);
-    assert.match(remains.text, /^An agent is still on node-2 and would write again/);
-    const expressions = [{ key: 'kubernetes.io/hostname', operator: 'NotIn', values: ['node-2'] }];
-    const terms = { nodeSelectorTerms: [{ matchExpressions: expressions }] };
-    const affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: terms } };
-    const setAffinity = (value: object | null) => {
-      const patch = JSON.stringify({ spec: { template: { spec: { affinity: value } } } });
-      return kubectl('-n', 'gvisor-ready', 'patch', 'daemonset', 'gvisor-ready-agent', '-p', patch);
-    };
-    await setAffinity(affinity);
-    await becomes('clean node-2 --yes', 0, /^1 of 1 node to clean\nnode-2: cleaned$/m);
-    assert.deepEqual(await marksOn(cluster(), 'node-2'), []);
-    assert.notDeepEqual(await marksOn(cluster(), 'node-1'), []);
-    await setAffinity(null);
-    await becomes('status --wait --timeout 60s', 0, /^✓ Nodes +2 of 2 nodes that should run gVisor$/m);
   });
 
   // `test/smoke` runs the block of the page that only uses kubectl.

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CLUSTERS } from '../../cluster/clusters.ts';
+import { controlPlaneOf } from '../../cluster/control-plane/control-plane.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, runAll, waitFor } from '../../hack/run.ts';
 import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
@@ -83,5 +84,23 @@ test('refuses a second command while one runs', async () => {
   assert.equal(second.code, 2);
   assert.match(second.stderr, /^Another command is working on the cluster "cleanup"[^\n]*\n$/);
   await up;
+  await assertClean();
+});
+
+test('up tolerates an etcd so slow that the API server exits and restarts', async () => {
+  const controlPlane = controlPlaneOf(DIR);
+  const pidOf = (daemon: string) => async () => controlPlane.daemonPid(daemon);
+  const up = cluster('up', '--nodes', '1');
+  up.catch(() => {}); // awaited below
+  await waitFor('etcd to start', 30_000, pidOf('etcd'), 5);
+  await controlPlane.signal('etcd', 'STOP');
+  const first = await waitFor('the API server to start', 30_000, pidOf('kube-apiserver'));
+  const second = await waitFor('the API server to be started again', 60_000, async () => {
+    const pid = controlPlane.daemonPid('kube-apiserver');
+    return pid !== first ? pid : undefined;
+  });
+  await controlPlane.signal('etcd', 'CONT');
+  await up;
+  assert.equal(controlPlane.daemonPid('kube-apiserver'), second);
   await assertClean();
 });

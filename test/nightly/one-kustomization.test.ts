@@ -6,10 +6,10 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { GUIDE_IMAGE, nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
-import { operatorModule } from '../nightly/operator-objects.ts';
-import { onDaemonSet, waitForNode } from './agents.ts';
-import { tryCreate, useOwnCluster } from './e2e-cluster.ts';
-import { marksOn, runWithKubectl } from './installation.ts';
+import { onDaemonSet, waitForNode } from '../e2e/agents.ts';
+import { tryCreate, useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { marksOn, runWithKubectl } from '../e2e/installation.ts';
+import { operatorModule } from './operator-objects.ts';
 
 const APPLY = 'kubectl apply -k .';
 const NAMESPACE = 'evaluations';

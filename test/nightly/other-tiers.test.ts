@@ -7,8 +7,8 @@ const AGAIN = {
   'containerd 1.7': {
     env: { E2E_CONTAINERD: '1.7' },
     files: [
-      ...['e2e/faults', 'e2e/isolation', 'e2e/pods', 'e2e/reboot', 'nightly/steady', 'nightly/weakened'],
-      ...['waits/sandbox-problems', 'waits/hanging-sandboxes'],
+      ...['e2e/isolation', 'e2e/pods', 'e2e/reboot', 'nightly/steady', 'nightly/weakened'],
+      ...['nightly/hanging-sandboxes', 'waits/sandbox-problems'],
     ],
   },
   'rare stories, on every containerd, gVisor and Kubernetes': {
@@ -16,14 +16,13 @@ const AGAIN = {
     files: [
       'integration/containerd-agent',
       'integration/faults',
-      'integration/handlers',
       'integration/proofs',
       'integration/runtimes',
       'waits/sandbox-deaths',
       'e2e/reboot',
       'e2e/installer-daemonset',
-      'monitoring/alert-causes',
       'manifests/kubeconform',
+      'monitoring/alert-causes',
     ],
   },
   'Helm 3': { env: { CHART_HELM: 'helm-3' }, files: ['manifests/chart', 'manifests/chart-values'] },

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import {
@@ -11,31 +11,12 @@ import {
   readNode,
   waitForNode,
   waitForRollout,
-} from './agents.ts';
-import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
+} from '../e2e/agents.ts';
+import { GVISOR_NODES, useCluster } from '../e2e/e2e-cluster.ts';
 
 const cluster = useCluster();
-const READY = `${DOMAIN}/ready`;
 const proven = (node: string) =>
   waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
-
-describe("an agent's label, condition and annotations", () => {
-  before(async () => {
-    for (const node of GVISOR_NODES) await proven(node);
-  });
-
-  it('are restored after another client removes or changes them', async () => {
-    const before = await proven('node-1');
-    for (const change of [`${READY}-`, `${READY}=false`]) {
-      await cluster().kubectl(['label', 'node', 'node-1', change, '--overwrite']);
-      await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'true');
-    }
-    const patch = '{"status":{"conditions":[{"type":"GVisorReady","$patch":"delete"}]}}';
-    await cluster().kubectl(['patch', 'node', 'node-1', '--subresource=status', '-p', patch]);
-    await proven('node-1');
-    assert.equal((await proven('node-1')).provenBy, before.provenBy);
-  });
-});
 
 describe('a rollout with a setting that would withdraw proven nodes', () => {
   after(async () => {

@@ -22,7 +22,7 @@ const COMMANDS = globSync('docs/runbooks/*.md', { cwd: REPO }).flatMap((file) =>
       .map((command) => ({ runbook: basename(file, '.md'), command })),
   ),
 );
-/** Commands for a node with a sandbox that hangs, which test/waits/hanging-sandboxes.test.ts runs there. */
+/** Commands for a node with a sandbox that hangs, which test/nightly/hanging-sandboxes.test.ts runs there. */
 const ON_NODE = COMMANDS.filter(({ command }) => /^(ps|kill) /.test(command));
 /** These exit with 1 for an answer such as "no". */
 const ASKS = /^kubectl (auth can-i|gvisor-ready) /;

@@ -86,7 +86,6 @@ const VERSION_FILES = [
   'test/api/admission*.test.ts',
   'test/api/node-writes.test.ts',
   'test/api/manifests.test.ts',
-  'test/e2e/node-*.test.ts',
   'test/e2e/taint.test.ts',
   'test/e2e/pods.test.ts',
 ];
