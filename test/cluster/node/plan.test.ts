@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
 
 test('allocates the first free index, and returns a known node unchanged', () => {
@@ -29,23 +29,9 @@ test('refuses invalid names and conflicting requests', () => {
   );
 });
 
-/** A directory for plans. */
-function planDirectory(t: TestContext): string {
+test('stores a plan atomically', (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'node-plan-'));
   t.after(() => rmSync(dir, { recursive: true }));
-  return dir;
-}
-
-test('reads a plan without a machine type', (t) => {
-  const dir = planDirectory(t);
-  mkdirSync(join(dir, 'nodes/a'), { recursive: true });
-  const plan = JSON.stringify({ name: 'a', index: 1, containerd: '2', gvisor: 'none' });
-  writeFileSync(join(dir, 'nodes/a/node.json'), plan);
-  assert.deepEqual(readNodes(dir), planNodes([{ name: 'a', gvisor: 'none' }]));
-});
-
-test('stores a plan atomically', (t) => {
-  const dir = planDirectory(t);
   const made = allotNodes(dir, [{ name: 'a' }, { name: 'b', containerd: '1.7' }]);
   assert.deepEqual(readNodes(dir), made);
   assert.equal(allotNodes(dir, [{ name: 'c' }])[0]?.index, 3);
