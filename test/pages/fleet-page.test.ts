@@ -3,10 +3,9 @@ import { describe, it } from 'node:test';
 import type { Page } from 'playwright-core';
 import { noteOf, rolloutOf } from '../../lib/fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
-import { measurePage } from '../bench/fleet-page.ts';
 import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
-import { readContrast, readFocus } from './contrast.ts';
+import { readFocus } from './focus.ts';
 
 const namesOf = (page: Page) => page.locator('#groups tbody th').allTextContents();
 /** The lines of the groups, without their rows. */
@@ -209,17 +208,6 @@ describe('the page of the fleet in a browser', () => {
     await page.locator('#live:not(.stale)').waitFor({ state: 'attached' });
   });
 
-  for (const colorScheme of ['light', 'dark'] as const)
-    it(`has enough contrast: ${colorScheme}`, async () => {
-      state.view = burningFleet();
-      const page = await open({ colorScheme });
-      await unfold(page, 'ShimNotFound');
-      await unfold(page, 'NotExpected');
-      const { low, texts } = await readContrast(page);
-      assert.deepEqual(low, []);
-      assert.ok(texts > 200, `only ${texts} texts`);
-    });
-
   for (const width of [320, 360, 768])
     it(`does not scroll sideways at ${width} px`, async () => {
       for (const view of [burningFleet(), fleetOfHandlers()]) {
@@ -272,13 +260,6 @@ describe('the page of the fleet in a browser', () => {
   it('links to its data without JavaScript', async () => {
     const page = await open({ javaScriptEnabled: false });
     assert.equal(await page.locator('noscript a').getAttribute('href'), './fleet');
-  });
-
-  it('is measured by the benchmark, from the first paint to more rows of a large group', async () => {
-    state.view = sampleFleet(500);
-    const measured = (await measurePage(state.origin)).map(([what = '']) => what.replace('Chromium: ', ''));
-    const filtered = ['filter by name', 'filter taken off', 'every group unfolded'];
-    assert.deepEqual(measured, ['page shown', ...filtered, '200 rows more']);
   });
 
   it('shows 200 of the rows of a group at first, more on request, and filters all rows', async () => {
