@@ -466,7 +466,6 @@ describe('Agent during an installation', () => {
   const PENDING = { release: 'release-20260223.0', step: 'stage', since: '1970-01-01T00:00:00.000Z' };
   const AT_WORK = { pending: { ...PENDING, interrupted: false } };
   const DONE = { installed: 'release-20260223.0' };
-  const INTERRUPTED = { pending: { ...PENDING, interrupted: true } };
   const FAST = { confirmMs: 0 };
 
   /** An agent whose journal says what `journal.now` has. */
@@ -527,15 +526,6 @@ describe('Agent during an installation', () => {
       published.map(({ verdict }) => `${verdict.status} ${verdict.reason}`),
       ['True SandboxProven', 'True SandboxProven', 'True SandboxProven', 'False InstallationUnderWay'],
     );
-  });
-
-  it('returns to the usual reason once it was interrupted', async (t) => {
-    const { agent, queue, journal, published } = installing(t, [BROKEN], AT_WORK);
-    await queue.next();
-    journal.now = INTERRUPTED;
-    await queue.next();
-    assert.deepEqual(reasons(published), ['InstallationUnderWay', 'ShimNotFound']);
-    assert.match(agent.report?.verdict.message ?? '', /interrupted .* run gvisor-ready-install again/);
   });
 
   it('evaluates a proven node more often while it lasts', async (t) => {

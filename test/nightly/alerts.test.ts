@@ -111,17 +111,4 @@ describe('the alerts, on a real Prometheus that scrapes real agents', () => {
     await applyAgents(cluster(), POOL);
     await resolves('GVisorAgentDown');
   });
-
-  it('GVisorLabelOutdated fires when the agent lacks permission to write its Node', async () => {
-    await cluster().kubectl(['delete', 'clusterrolebinding', 'gvisor-ready-agent']);
-    await breakNode(cluster(), node('node-1'), 'shim-missing');
-    const { annotations } = await fires('GVisorLabelOutdated', 'node-1');
-    assert.match(
-      annotations.description ?? '',
-      /its agent says ShimNotFound: the agent cannot write its Node, and no fleet controller withdraws the label\.$/,
-    );
-    await applyAgents(cluster(), POOL);
-    await resolves('GVisorLabelOutdated', 'node-1');
-    await healAndWait(cluster(), 'node-1');
-  });
 });

@@ -1,32 +1,19 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { breakAndWait, evaluationPod, healAndWait } from '../../cluster/story.ts';
-import { runAll, waitFor } from '../../hack/run.ts';
+import { breakAndWait } from '../../cluster/story.ts';
+import { waitFor } from '../../hack/run.ts';
 import { useDispatcher } from '../e2e/dispatcher-cluster.ts';
-import { assertNoPod, creations, FREE, readPod } from '../e2e/dispatcher-run.ts';
+import { creations, FREE } from '../e2e/dispatcher-run.ts';
 import { GVISOR_NODES } from '../e2e/e2e-cluster.ts';
 
 const { cluster, call, kubectl, kernelIn } = useDispatcher();
 
 describe('the dispatcher, when the cluster changes between its check and the start of the pod', () => {
   const CREATE = /\/pods$|\/pods\?/;
-  const PODS = (name: string) => new RegExp(`/pods/${name}(\\?|$)`);
   const lose = (node: string) => breakAndWait(cluster(), node, 'runsc-missing');
   const loseAll = () => Promise.all(GVISOR_NODES.map(lose));
   const SHORT = ['--schedule-deadline', '6', '--start-deadline', '6'];
-
-  it('with "require" deletes a pod that stays Pending, and reports the current verdicts', async () => {
-    const refused = await call({
-      name: 'pending',
-      options: SHORT,
-      gate: (gate) => gate.before('POST', CREATE, loseAll),
-    });
-    assert.deepEqual([refused.code, refused.output.reason], [3, 'GVisorFails'], refused.stderr);
-    assert.match(String(refused.output.message), /RunscNotFound: node-1, node-2/);
-    assert.equal(creations(refused).length, 1);
-    await assertNoPod(cluster(), 'pending');
-  });
 
   it('with "prefer" creates the fallback only once the first pod is deleted', async () => {
     const fallback = await call({
@@ -52,31 +39,6 @@ describe('the dispatcher, when the cluster changes between its check and the sta
       'the first pod was confirmed deleted before the second was created',
     );
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
-  });
-
-  it('keeps a pod that starts just before its deletion', async () => {
-    const home = async () => {
-      await healAndWait(cluster(), 'node-1');
-      await waitFor(
-        'the pod to run after all',
-        30_000,
-        async () => (await readPod(cluster(), 'late')).status.phase === 'Running',
-      );
-    };
-    const late = await call({
-      name: 'late',
-      options: SHORT,
-      gate: (gate) => {
-        gate.before('POST', CREATE, loseAll);
-        gate.before('DELETE', PODS('late'), home);
-      },
-    });
-    assert.deepEqual([late.code, late.output.in_gvisor, late.output.node], [0, true, 'node-1'], late.stderr);
-    assert.ok(
-      late.requests.some((one) => /^DELETE .* 409$/.test(one)),
-      'its deletion was refused',
-    );
-    assert.match(await kernelIn('late'), /^Linux version 4\.4\.0 /);
   });
 
   it('retries on another node when a kubelet rejects the pod after its node lost the label', async () => {
@@ -117,36 +79,5 @@ describe('the dispatcher, when the cluster changes between its check and the sta
     assert.equal(creations(lost).length, 1);
     await node.startKubelet();
     await kubectl('wait', '--for=delete', 'pod/lost', '-n', FREE, '--timeout=180s');
-  });
-
-  it('creates no replacement for a pod that another client deleted', async () => {
-    const removed = await call({
-      policy: 'prefer',
-      name: 'removed',
-      gate: (gate) => {
-        gate.before('POST', CREATE, loseAll);
-        // Before the dispatcher knows of the pod: a kubelet may reject it at once, and then its replacement would be deleted.
-        gate.between('POST', CREATE, () => kubectl('delete', 'pod', 'removed', '-n', FREE));
-      },
-    });
-    assert.deepEqual([removed.code, removed.output.reason], [1, 'PodRemoved'], removed.stderr);
-    assert.equal(creations(removed).length, 1);
-  });
-
-  it('reports RuntimeClassMissing when the RuntimeClass is deleted before the pod is created', async () => {
-    const remove = async () => {
-      await kubectl('delete', 'runtimeclass', 'gvisor');
-      await waitFor('pods of it to be refused', 20_000, async () => {
-        const pod = evaluationPod('canary', { gvisor: true });
-        const { command, args } = cluster().kubectlCommand(['create', '--dry-run=server', '-f', '-']);
-        return /RuntimeClass "gvisor" not found/.test((await runAll(command, args, { input: pod })).stderr);
-      });
-    };
-    const refused = await call({
-      name: 'class-gone',
-      gate: (gate) => gate.before('POST', CREATE, remove),
-    });
-    assert.deepEqual([refused.code, refused.output.reason], [3, 'RuntimeClassMissing'], refused.stderr);
-    assert.deepEqual(creations(refused), []);
   });
 });
