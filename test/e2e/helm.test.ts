@@ -7,23 +7,18 @@ import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods, tryCreate, useOwnCluster } from './e2e-cluster.ts';
-import { createMirrors, followOn, guideBlocks } from './guide-node.ts';
 import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
-/** Nodes without gVisor, which the page installs on node-1. */
 const NODES = [
-  { name: 'node-1', containerd: '2', gvisor: 'none' },
-  { name: 'node-2', containerd: '2', gvisor: 'none' },
+  { name: 'node-1' },
+  { name: 'node-2', gvisor: 'none' },
 ] as const;
 /** The repository of the local image. */
 const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';
 
 let cluster: Cluster;
-useOwnCluster('helm', NODES, async (started) => {
-  cluster = started;
-  await createMirrors(cluster, ['20260223.0']);
-});
+useOwnCluster('helm', NODES, async (started) => (cluster = started));
 
 const PAGES = ['docs/install.md', 'docs/admission.md', 'docs/operations.md'];
 
@@ -68,19 +63,12 @@ const settingNames = () =>
   onDaemonSet(cluster, ['get'], ['-o', 'jsonpath={.spec.template.spec.containers[0].env[*].name}']);
 
 describe('the Helm steps of the guides', () => {
-  let begun = 0;
-  it('install gVisor on a node', { timeout: patient(200_000) }, async () => {
-    begun = performance.now();
-    const printed = await followOn(cluster.node('node-1'), guideBlocks('node', 'node, containerd 2'));
-    assert.match(printed, /^runsc version release-/m);
-  });
-
   it('make the node ready with Helm 4, and pass its test', { timeout: patient(300_000) }, async () => {
     assert.match(await runStep('install'), TEST_PASSED);
     await waitForVerdicts();
   });
 
-  it('require gVisor in a namespace', { timeout: patient(120_000) }, async (t) => {
+  it('require gVisor in a namespace', { timeout: patient(120_000) }, async () => {
     await runStep('enforce');
     const create = async (gvisor: boolean) =>
       (await tryCreate(cluster, NAMESPACE, evaluationPod('tried', { gvisor }), '--dry-run=server')).output;
@@ -88,7 +76,6 @@ describe('the Helm steps of the guides', () => {
       (await create(false)).includes(`the namespace "${NAMESPACE}" requires gVisor`),
     );
     assert.match(await create(true), /created/);
-    t.diagnostic(`${Math.round((performance.now() - begun) / 1_000)} s since the first command on the node`);
   });
 
   it('upgrade and roll back under a running gVisor pod without losing the label', {

@@ -21,7 +21,7 @@ import {
   guideBlocks,
   INSTALLER,
   type Release,
-} from '../e2e/guide-node.ts';
+} from './guide-node.ts';
 import { runWithKubectl } from '../e2e/installation.ts';
 import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
 import { laneCluster } from '../runner/lane.ts';

@@ -42,9 +42,9 @@ describe('planOf', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['smoke']],
       [
-        ['manifests', 'nodes'],
-        ['waits', 'dispatcher'],
-        ['e2e', 'api'],
+        ['nodes'],
+        ['waits', 'manifests'],
+        ['e2e', 'api', 'dispatcher'],
       ],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
@@ -95,7 +95,7 @@ describe('the programs of a file', () => {
   it('are those that it and its imports name', () => {
     assert.deepEqual(programsOf([join(REPO, 'test/api/node-writes.test.ts')]), ['kubernetes', 'etcd']);
     assert.ok(programsOf([join(REPO, 'test/e2e/helm.test.ts')]).includes('helm'));
-    assert.deepEqual(programsOf([join(REPO, 'test/runner/summary.test.ts')]), []);
+    assert.deepEqual(programsOf([join(REPO, 'test/runner/plan.test.ts')]), []);
   });
 
   it('of the tier unit are none, and it enters no namespaces, which Ubuntu allows to root alone', () => {

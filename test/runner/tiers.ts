@@ -74,9 +74,9 @@ export type Extra = 'versions' | 'mutations';
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['smoke']],
   [
-    ['manifests', 'nodes'],
-    ['waits', 'dispatcher'],
-    ['e2e', 'api'],
+    ['nodes'],
+    ['waits', 'manifests'],
+    ['e2e', 'api', 'dispatcher'],
   ],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];

@@ -39,14 +39,10 @@ export function guideBlocks(...marks: readonly string[]): string[] {
 }
 
 /** Creates a mirror of gVisor's release storage on every node, with programs built from source. */
-export async function createMirrors(
-  cluster: Cluster,
-  releases = Object.keys(RELEASES) as readonly Release[],
-): Promise<void> {
+export async function createMirrors(cluster: Cluster): Promise<void> {
   const mirror = await mkdtemp(join(tmpdir(), 'releases-'));
   const arch = (await run('uname', ['-m'])).trim();
-  for (const release of releases) {
-    const group = RELEASES[release];
+  for (const [release, group] of Object.entries(RELEASES)) {
     const tools = (await ensureTools([group]))[group];
     const directory = join(mirror, release, arch);
     const staged = join(directory, 'staged');
