@@ -16,7 +16,6 @@ import { RARE } from '../rare.ts';
 import { overlay, waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
 import { NODES } from './installer-nodes.ts';
-import { losePower, restorePower } from './power-loss.ts';
 
 const LABEL = 'gvisor-ready.node-restriction.kubernetes.io/install';
 const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
@@ -174,16 +173,6 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
     await assertInTurn();
   });
 
-  if (RARE)
-    it('goes back with rollout undo, and forth', { timeout: patient(300_000) }, async () => {
-      for (const release of ['20250203.0', '20260223.0']) {
-        await onInstaller('rollout', 'undo');
-        await waitForRollout();
-        assert.deepEqual(await installed(), [release, release]);
-      }
-      for (const node of NAMES) await waitForNode(cluster, node, isReady);
-    });
-
   it('restarts nothing in a second rollout, nor for a deleted pod', {
     timeout: patient(180_000),
   }, async () => {
@@ -253,24 +242,6 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
         [undefined, undefined, true],
       );
       await waitForRollout();
-    });
-
-  if (RARE)
-    it('changes nothing after a reboot', { timeout: patient(240_000) }, async () => {
-      const read = async () => [await config('node-1'), await journal('node-1')];
-      const before = await read();
-      const uid = (await podOn('node-1'))?.metadata?.uid;
-      await losePower(cluster, 'node-1');
-      await restorePower(cluster, 'node-1');
-      const pid = await containerdPid('node-1');
-      await waitFor('the installer to have run again', 120_000, async () => {
-        const pod = await podOn('node-1');
-        const [status] = pod?.status?.initContainerStatuses ?? [];
-        return pod?.metadata?.uid === uid && (status?.restartCount ?? 0) > 0 && status?.ready === true;
-      });
-      await waitForNode(cluster, 'node-1', isReady);
-      assert.deepEqual(await read(), before);
-      assert.equal(await containerdPid('node-1'), pid);
     });
 
   if (RARE)

@@ -5,10 +5,9 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { containerdConfig, handlerTable, KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { evaluationPod, READY_LABEL } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
+import { waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 
 /**
@@ -44,40 +43,7 @@ describe("a node whose kubelet's containerd is not at the standard socket", () =
     const readiness = await waitForNode(cluster, 'microk8s', ({ ready }) => ready !== '', 120_000);
     assert.deepEqual([readiness.ready, readiness.condition], ['false', 'Unknown WrongRuntime']);
   });
-
-  it('receives no pod of the RuntimeClass', async () => {
-    for (const node of ['k3s-broken', 'microk8s'] as const) {
-      const selector = { nodeSelector: { 'kubernetes.io/hostname': node } };
-      await cluster.kubectl(
-        ['apply', '-f', '-'],
-        evaluationPod(`on-${node}`, { gvisor: true, spec: selector }),
-      );
-    }
-    const waiting = await waitFor('both pods to be unschedulable', 60_000, async () => {
-      const list = JSON.parse(await cluster.get('/api/v1/namespaces/default/pods')) as Pods;
-      const reasons = list.items.flatMap(
-        ({ status }) => status.conditions?.map(({ reason }) => reason) ?? [],
-      );
-      return reasons.filter((reason) => reason === 'Unschedulable').length === 2 ? list.items : undefined;
-    });
-    assert.deepEqual(
-      waiting.map(({ spec }) => [spec.nodeName, spec.nodeSelector?.[READY_LABEL]]),
-      [
-        [undefined, 'true'],
-        [undefined, 'true'],
-      ],
-    );
-    for (const node of ['k3s-broken', 'microk8s'] as const)
-      assert.equal(readinessOf(await readNode(cluster, node)).ready, 'false');
-  });
 });
-
-type Pods = {
-  readonly items: readonly {
-    readonly spec: { readonly nodeName?: string; readonly nodeSelector?: Readonly<Record<string, string>> };
-    readonly status: { readonly conditions?: readonly { readonly reason?: string }[] };
-  }[];
-};
 
 /** Starts a second containerd in a node, at a socket and directories of its own, and lets the kubelet use that one. */
 async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[number]): Promise<void> {
