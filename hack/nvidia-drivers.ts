@@ -21,7 +21,7 @@ export async function readTable(): Promise<readonly Row[]> {
 }
 
 /** Parses the file in which gVisor registers drivers. */
-export function parseDrivers(source: string): Drivers {
+function parseDrivers(source: string): Drivers {
   const found = [...source.matchAll(/\badd(Unsupported)?DriverABI\((\d+), *(\d+), *(\d+),/g)].map(
     ([, isUnqualified, ...parts]) => ({ isUnqualified, version: parseNvidiaVersion(parts.join('.')) ?? '' }),
   );
@@ -43,7 +43,7 @@ export async function driversOfModule(version: string): Promise<Drivers> {
 }
 
 /** What contradicts the table in a git clone of gVisor, or cannot be compared, one line a release. */
-export async function differencesIn(clone: string, rows: readonly Row[]): Promise<readonly string[]> {
+async function differencesIn(clone: string, rows: readonly Row[]): Promise<readonly string[]> {
   const lines = rows.flatMap(({ releases, ...row }) =>
     releases.split(' ').map(async (release) => {
       const text = await run('git', ['-C', clone, 'show', `release-${release}:${SOURCE}`]).catch(() => '');

@@ -85,7 +85,7 @@ async function stateOfNode(
 }
 
 /** The table of nodes. `objects` is undefined if the API server does not respond. */
-export function statusRows(
+function statusRows(
   objects: readonly V1Node[] | undefined,
   local: readonly LocalNode[],
 ): readonly (readonly string[])[] {

@@ -54,13 +54,13 @@ Try next:
 }
 
 /** The default nodes first, then plain ones. */
-export function nodesFrom(count: string): readonly NodeRequest[] {
+function nodesFrom(count: string): readonly NodeRequest[] {
   const length = wholeNumber(count, MAX_NODES);
   return Array.from({ length }, (_, at) => DEFAULT_NODES[at] ?? { name: `node-${at + 1}` });
 }
 
 /** Parses `name=a,containerd=1.7,gvisor=none`. */
-export function collectNode(text: string, before: readonly NodeRequest[] = []): readonly NodeRequest[] {
+function collectNode(text: string, before: readonly NodeRequest[] = []): readonly NodeRequest[] {
   const node = Object.fromEntries(text.split(',').map(parseProperty)) as NodeRequest;
   if (node.name !== undefined && before.some(({ name }) => name === node.name))
     throw new InvalidArgumentError(`Two nodes have the name "${node.name}".`);

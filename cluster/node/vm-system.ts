@@ -166,7 +166,7 @@ function quote(word: string): string {
 }
 
 /** Parses the output of `head` for files /proc/PID/cmdline. */
-export function parseProcesses(text: string): NodeProcess[] {
+function parseProcesses(text: string): NodeProcess[] {
   return text.split(/(?:^|\n)==> \/proc\/(?=\d+\/cmdline <==\n)/).flatMap((part) => {
     const [, pid, line] = /^(\d+)\/cmdline <==\n(.*)$/s.exec(part) ?? [];
     if (pid === undefined || !line) return []; // kernel threads have no arguments

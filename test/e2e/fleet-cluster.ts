@@ -74,7 +74,7 @@ async function fleetPods(cluster: Cluster): Promise<readonly string[]> {
 }
 
 /** Requests a path of the controller over a port-forward. */
-export async function getFromFleet(cluster: Cluster, path: string): Promise<string> {
+async function getFromFleet(cluster: Cluster, path: string): Promise<string> {
   const [pod = ''] = await fleetPods(cluster);
   const { code, text } = await getFromPod(cluster, pod, 9478, path);
   if (code === 200) return text;
