@@ -53,7 +53,10 @@ describe('the dispatcher, on a real API server', () => {
     assert.equal(made.message, '');
     // Admission taints every new Node: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#taintnodesbycondition
     const untaint = { spec: { taints: null } };
-    assert.equal((await admin({ method: 'PATCH', path: `/api/v1/nodes/${NODE}`, body: untaint })).message, '');
+    assert.equal(
+      (await admin({ method: 'PATCH', path: `/api/v1/nodes/${NODE}`, body: untaint })).message,
+      '',
+    );
   }
 
   async function consent(namespace: string, labels: Readonly<Record<string, string | null>>): Promise<void> {

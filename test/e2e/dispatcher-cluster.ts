@@ -4,14 +4,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitForNode } from './agents.ts';
-import {
-  type DispatcherCall,
-  dispatch,
-  FREE,
-  grantDispatcher,
-  REQUIRING,
-  removeDispatcher,
-} from './dispatcher-run.ts';
+import { type DispatcherCall, dispatch, FREE, grantDispatcher, removeDispatcher } from './dispatcher-run.ts';
 import { GVISOR_NODES, useCluster } from './e2e-cluster.ts';
 
 const RUNTIME_CLASS = join(REPO, 'manifests/base/runtimeclass.yaml');
@@ -27,8 +20,7 @@ export function useDispatcher() {
   }, removeDispatcher);
   afterEach(async () => {
     await healAll(cluster()); // first, because a stopped kubelet deletes no pod
-    for (const namespace of [FREE, REQUIRING])
-      await kubectl('delete', 'pod', '--all', '-n', namespace, '--wait');
+    await kubectl('delete', 'pod', '--all', '-n', FREE, '--wait');
   });
   // A new node without gVisor must not count as being installed.
   const call = (one: DispatcherCall) =>

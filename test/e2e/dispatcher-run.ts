@@ -9,8 +9,6 @@ import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';
 import { ApiGate } from './api-gate.ts';
 
-/** A namespace that requires gVisor. */
-export const REQUIRING = 'dispatcher-requires';
 /** A namespace that allows the host's kernel. */
 export const FREE = 'dispatcher-free';
 
@@ -27,25 +25,22 @@ export async function grantDispatcher(cluster: Cluster): Promise<void> {
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
     subjects: [{ kind: 'ServiceAccount', name: 'dispatcher', namespace: FREE }],
   });
-  const namespace = (name: string, label: string) => ({
-    apiVersion: 'v1',
-    kind: 'Namespace',
-    metadata: { name, labels: { [label]: 'true' } },
-  });
   const items = [
-    namespace(REQUIRING, 'gvisor-ready.dev/require'),
-    namespace(FREE, 'gvisor-ready.dev/allow-host-kernel'),
+    {
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name: FREE, labels: { 'gvisor-ready.dev/allow-host-kernel': 'true' } },
+    },
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: FREE } },
     binding('ClusterRoleBinding', 'gvisor-dispatcher'),
     binding('RoleBinding', 'gvisor-dispatcher-pods', FREE),
-    binding('RoleBinding', 'gvisor-dispatcher-pods', REQUIRING),
   ];
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
 }
 
-/** Removes the objects of {@link grantDispatcher}, and every pod in its namespaces. */
+/** Removes the objects of {@link grantDispatcher}, and every pod in its namespace. */
 export async function removeDispatcher(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(['delete', 'namespace', REQUIRING, FREE, '--ignore-not-found'], undefined, 90_000);
+  await cluster.kubectl(['delete', 'namespace', FREE, '--ignore-not-found'], undefined, 90_000);
   await cluster.kubectl(['delete', '--ignore-not-found', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
   await cluster.kubectl(['delete', '--ignore-not-found', 'clusterrolebinding/gvisor-dispatcher']);
 }
@@ -69,15 +64,13 @@ export type DispatcherCall = {
   readonly spec?: object;
   /** `ask` creates nothing. */
   readonly command?: 'run' | 'ask';
-  /** Kills the caller. */
-  readonly signal?: AbortSignal;
   /** Configures the proxy before the call. */
   readonly gate?: (gate: ApiGate) => void;
 };
 
 /** Runs the command through a proxy, with a token of the service account. */
 export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<Dispatched> {
-  const { policy = 'require', name, command = 'run', signal } = call;
+  const { policy = 'require', name, command = 'run' } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
   const directory = await mkdtemp(join(tmpdir(), 'dispatch-'));
@@ -88,8 +81,7 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
     const args = [command, '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
-    const env = { KUBECONFIG: kubeconfig, ...PYTHON };
-    const options = { env, timeoutMs: 150_000, ...(signal ? { signal } : {}) };
+    const options = { env: { KUBECONFIG: kubeconfig, ...PYTHON }, timeoutMs: 150_000 };
     const dispatching = ['-m', 'gvisor_dispatch', ...args];
     const { code, stdout, stderr } = await runAll(await ensurePython(), dispatching, options);
     const output = stdout.startsWith('{') ? (JSON.parse(stdout) as Record<string, unknown>) : {};

@@ -9,10 +9,7 @@ import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';
 import { deletePods, tryCreate, useOwnCluster } from './e2e-cluster.ts';
 import { marksOn, remainingObjects, runWithKubectl, TEST_PASSED, UNINSTALLED } from './installation.ts';
 
-const NODES = [
-  { name: 'node-1' },
-  { name: 'node-2', gvisor: 'none' },
-] as const;
+const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
 /** The repository of the local image. */
 const REPOSITORY = 'localhost/gvisor-ready';
 const NAMESPACE = 'evaluations';

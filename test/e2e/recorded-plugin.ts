@@ -14,13 +14,6 @@ const DOCUMENT = 'docs/kubectl.md';
 /** Standard output and standard error in one text, and the exit code. */
 export type PluginRun = { readonly code: number; readonly text: string };
 
-type Kubeconfig = {
-  'current-context': string;
-  contexts: { name: string; context: object }[];
-  clusters: { name: string; cluster: { server: string; 'certificate-authority': string } }[];
-  users: { name: string; user: object }[];
-};
-
 /** The bundled plugin in a directory of its own, run by the real kubectl. */
 export class RecordedPlugin {
   readonly #cluster: Cluster;
@@ -72,17 +65,16 @@ export class RecordedPlugin {
   }
 
   /** Writes the kubeconfig of a user with a client certificate. */
-  async kubeconfigOf(name: string, change: (config: Kubeconfig) => void = () => {}): Promise<string> {
+  async kubeconfigOf(name: string): Promise<string> {
     const { dir, port } = this.#cluster;
     const { cert, key } = await (await openAuthority(join(dir, 'pki'))).issue(name);
     const cluster = { server: `https://127.0.0.1:${port}`, 'certificate-authority': join(dir, 'pki/ca.crt') };
-    const config: Kubeconfig = {
+    const config = {
       'current-context': name,
       contexts: [{ name, context: { cluster: 'test', user: name, namespace: 'evaluations' } }],
       clusters: [{ name: 'test', cluster }],
       users: [{ name, user: { 'client-certificate-data': btoa(cert), 'client-key-data': btoa(key) } }],
     };
-    change(config);
     const file = join(this.directory, `${name}.kubeconfig`);
     await writeFile(file, JSON.stringify(config));
     return file;

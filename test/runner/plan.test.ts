@@ -41,11 +41,7 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['smoke']],
-      [
-        ['nodes'],
-        ['waits', 'manifests'],
-        ['e2e', 'api', 'dispatcher'],
-      ],
+      [['nodes'], ['waits', 'manifests'], ['e2e', 'api', 'dispatcher']],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

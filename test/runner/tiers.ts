@@ -73,11 +73,7 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['smoke']],
-  [
-    ['nodes'],
-    ['waits', 'manifests'],
-    ['e2e', 'api', 'dispatcher'],
-  ],
+  [['nodes'], ['waits', 'manifests'], ['e2e', 'api', 'dispatcher']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
