@@ -6,11 +6,11 @@ import { breakAndWait, evaluationPod, healAndWait, runPod } from '../../cluster/
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
-import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 import { readMetrics } from '../e2e/agents.ts';
 import { deletePods } from '../e2e/e2e-cluster.ts';
 import { deployFleet, removeFleet } from '../e2e/fleet-cluster.ts';
 import { applyAgents, removeOutside, runOutside, useMonitoredCluster } from '../e2e/monitored-cluster.ts';
+import { panels, substituted, type Target } from '../monitoring/dashboard.ts';
 
 const monitored = useMonitoredCluster();
 const PANELS = await panels();

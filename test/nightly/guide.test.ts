@@ -13,6 +13,9 @@ import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { DOMAIN, readNode, waitForNode } from '../e2e/agents.ts';
+import { runWithKubectl } from '../e2e/installation.ts';
+import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
+import { laneCluster } from '../runner/lane.ts';
 import {
   buildInstaller,
   createMirrors,
@@ -22,9 +25,6 @@ import {
   INSTALLER,
   type Release,
 } from './guide-node.ts';
-import { runWithKubectl } from '../e2e/installation.ts';
-import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
-import { laneCluster } from '../runner/lane.ts';
 
 /** Nodes without gVisor, which the guide installs. */
 const NODES = [

@@ -54,8 +54,11 @@ describe('the fleet controller on a real cluster', () => {
     });
     await onTokens('rm "$token" && echo dead >"$token"');
     await breakNode(cluster(), node, 'shim-missing');
-    await firstAlarmIs('LabelOutdated', true);
-    await waitFor('the agent to be unready', 10_000, async () => isUnready.test(await readiness()));
+    // At the same time, since both end once the controller has withdrawn the label.
+    await Promise.all([
+      firstAlarmIs('LabelOutdated', true),
+      waitFor('the agent to be unready', 10_000, async () => isUnready.test(await readiness())),
+    ]);
     const { ready } = await isNow('Unknown AgentCannotWrite', 90_000);
     assert.equal(ready, 'false');
     await letGo();
