@@ -1,16 +1,16 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { COMPATIBILITY, FEATURES, type Feature, RUNTIMES, type RuntimeName } from '../lib/pod/features.ts';
+import { COMPATIBILITY, FEATURES, type Feature } from '../lib/pod/features.ts';
 import { REPO } from './paths.ts';
 
-/** The table of the page: a row for each feature, a column for each runtime, and what a user sees. */
+/** The table of the page: a row for each feature, with its effect, the runtimes that differ, and what a user sees. */
 export function compatibilityTable(): string {
-  const runtimes = Object.keys(RUNTIMES) as RuntimeName[];
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const rows = Object.values<Feature>(FEATURES).map(({ field, effect, except, seen, remedy = '' }) =>
-    row([field, ...runtimes.map((runtime) => except?.[runtime] ?? effect), `${seen} ${remedy}`.trim()]),
-  );
-  const head = ['a pod with', ...runtimes, ''];
+  const rows = Object.values<Feature>(FEATURES).map(({ field, effect, except = {}, seen, remedy = '' }) => {
+    const others = Object.entries(except).map(([runtime, other]) => `${other} (${runtime})`);
+    return row([field, [effect, ...others].join(', '), `${seen} ${remedy}`.trim()]);
+  });
+  const head = ['a pod with', 'in gVisor', ''];
   return [row(head), row(head.map(() => '---')), ...rows].join('\n');
 }
 
