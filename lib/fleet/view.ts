@@ -192,7 +192,9 @@ export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'w
   readonly alarms: readonly Pick<Alarm, 'reason' | 'message'>[];
   readonly nodes: readonly Pick<Row, JudgedField>[];
 };
-const JUDGED = object<JudgedFleet>({
+
+/** Whether a value has the shape of the part of a view that the plugin judges. */
+export const isJudgedFleet = object<JudgedFleet>({
   upToDate: boolean,
   alarms: list(object({ reason: text, message: text })),
   breaker: list(object({ reason: text })),
@@ -201,11 +203,6 @@ const JUDGED = object<JudgedFleet>({
   rollout: absentOr(ROLLOUT),
   nodes: list(ROW),
 });
-
-/** Whether a value has the shape of the part of a view that the plugin judges. */
-export function isJudgedFleet(value: unknown): value is JudgedFleet {
-  return JUDGED(value);
-}
 
 /** Input of {@link viewFleet}. */
 export type FleetState = {

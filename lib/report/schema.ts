@@ -32,8 +32,8 @@ export const list =
   (value) =>
     Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
 export const object =
-  <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)): Guard =>
-  (value) =>
+  <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)) =>
+  (value: unknown): value is T =>
     typeof value === 'object' &&
     value !== null &&
     entries.every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
@@ -50,6 +50,12 @@ const VERDICT: Guards<Verdict> = {
   tolerated: absentOr(boolean),
 };
 const HISTORY = list(object<Transition>({ ...VERDICT, at: text }), 128);
+
+/** Whether a value is the history of a handler, within limits. */
+export function isHistory(value: unknown): value is HandlerReport['history'] {
+  return HISTORY(value);
+}
+
 const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
 const FINDING = object({
   check: text,
@@ -86,7 +92,8 @@ const NODE_WRITES = object<NodeWrites>({
 /** People copy these ids and PIDs into commands. */
 const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
 const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-const SANDBOXES = object<SandboxesReport>({
+/** Whether a value is the part of a report about sandboxes, within limits. */
+export const isSandboxes = object<SandboxesReport>({
   at: text,
   stale: boolean,
   problems: list(
@@ -108,7 +115,8 @@ const SANDBOXES = object<SandboxesReport>({
 });
 /** As the agent takes releases, steps and reasons from the installer's journal. */
 const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
-const INSTALLATION = object<Installation>({
+/** Whether a value is the part of a report about the installer, within limits. */
+export const isInstallation = object<Installation>({
   installed: absentOr(word),
   pending: absentOr(
     object<NonNullable<Installation['pending']>>({
@@ -129,7 +137,8 @@ const INSTALLATION = object<Installation>({
     }),
   ),
 });
-const POD_COUNTS = object<PodCounts>({
+/** Whether a value is the part of a report that counts pods. */
+export const isPodCounts = object<PodCounts>({
   violating: count,
   weakened: count,
   open: count,
@@ -162,20 +171,24 @@ const HANDLER_REPORT: Guards<HandlerReport> = {
   facts: texts,
   history: HISTORY,
 };
-const STATUS = object<Status>({
+/** Whether a value is an agent's report, within limits: a compromised node may send anything. */
+export const isStatus = object<Status>({
   ...HANDLER_REPORT,
   version: text,
   node: text,
   handlers: absentOr(list(object(HANDLER_REPORT), 16)),
-  installation: absentOr(INSTALLATION),
+  installation: absentOr(isInstallation),
   nodeWrites: absentOr(NODE_WRITES),
   pods: absentOr(PODS),
-  podCounts: absentOr(POD_COUNTS),
-  sandboxes: absentOr(SANDBOXES),
+  podCounts: absentOr(isPodCounts),
+  sandboxes: absentOr(isSandboxes),
 });
 
-/** The part of a report that says what its agent has published; a broken history must not hide that. */
-const PUBLISHED = object({
+/**
+ * Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too.
+ * The history of a handler may be anything: {@link isHistory}.
+ */
+export const isPublished = object<Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'>>({
   node: text,
   verdict: object(VERDICT),
   handlers: absentOr(list(object({ handler: text, verdict: object(VERDICT) }), 16)),
@@ -184,38 +197,3 @@ const PUBLISHED = object({
 
 const isOk = (finding: unknown) => ['pass', 'skipped'].includes((finding as { status: string }).status);
 const isProven = (proof: unknown) => (proof as { kind: string }).kind === 'proven';
-
-/** Whether a value is an agent's report, within limits: a compromised node may send anything. */
-export function isStatus(value: unknown): value is Status {
-  return STATUS(value);
-}
-
-/**
- * Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too.
- * The history of a handler may be anything: {@link isHistory}.
- */
-export function isPublished(
-  value: unknown,
-): value is Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'> {
-  return PUBLISHED(value);
-}
-
-/** Whether a value is the history of a handler, within limits. */
-export function isHistory(value: unknown): value is HandlerReport['history'] {
-  return HISTORY(value);
-}
-
-/** Whether a value is the part of a report about the installer, within the same limits. */
-export function isInstallation(value: unknown): value is Installation {
-  return INSTALLATION(value);
-}
-
-/** Whether a value is the part of a report that counts pods. */
-export function isPodCounts(value: unknown): value is PodCounts {
-  return POD_COUNTS(value);
-}
-
-/** Whether a value is the part of a report about sandboxes, within the same limits. */
-export function isSandboxes(value: unknown): value is SandboxesReport {
-  return SANDBOXES(value);
-}
