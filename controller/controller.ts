@@ -281,14 +281,12 @@ export class FleetController {
       log.info({ node: node.name }, 'node tainted until it is proven again');
   }
 
-  /** Options of a withdrawal that the circuit breaker counts. */
   #countedOptions(signal: AbortSignal) {
     const { kube, config } = this.#options;
     const isAllowed = () => this.#decision?.breaker.length === 0;
     return { kube, namespace: namespaceOf(config), isAllowed, wallMs: this.#wallMs, signal };
   }
 
-  /** Reports a withdrawal that the circuit breaker counts. */
   #reportCounted(node: FleetNode, reason: Reason, done: Withdrawal): void {
     if ('message' in done && done.labels > 0)
       this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);

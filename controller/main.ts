@@ -20,9 +20,8 @@ void main(process.argv.slice(2)).then((code) => {
 async function main(args: readonly string[]): Promise<number> {
   if (args.includes('--help')) return print(helpText());
   if (args.length > 0) return printProblems([`The controller takes no arguments: "${args.join(' ')}"`]);
-  const parsed = parseFleetConfig(process.env);
-  if ('problems' in parsed) return printProblems(parsed.problems);
-  const settings = parsed.config;
+  const { config: settings, problems } = parseFleetConfig(process.env);
+  if (problems.length > 0) return printProblems(problems);
   const log = openLog(settings.logLevel, {});
   const metrics = new FleetMetrics(VERSION);
   try {

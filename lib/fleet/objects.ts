@@ -8,7 +8,7 @@ export function truncate(text: string, maxLength: number): string {
 
 const MAX_NAMES = 3;
 
-/** The first of these names, and how many more there are. */
+/** The first few names: "a, b, c and 397 more". */
 export function firstOf(names: readonly string[]): string {
   const more = names.length - MAX_NAMES;
   return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
@@ -58,12 +58,7 @@ export type FleetNode = {
 };
 
 /** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
-export type NodeVerdict = {
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
-  readonly since: string;
-};
+export type NodeVerdict = Readonly<ReturnType<typeof verdictOf>>;
 
 /** Picks the cached fields of a Node. */
 export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
@@ -99,7 +94,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
 
 type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
 
-function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition): NodeVerdict {
+function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition) {
   return {
     status: truncate(status, MAX_NAME_LENGTH),
     reason: truncate(reason, MAX_TEXT_LENGTH),
@@ -160,33 +155,29 @@ export function isExposed({ label, ready, tainted, verdict }: FleetNode): boolea
   return label === 'true' ? !ready : label === 'false' && WITHDRAWN.includes(verdict?.reason ?? '');
 }
 
-export type AgentPod = {
-  readonly name: string;
-  /** The node that it is bound to, or "". */
-  readonly node: string;
-  /** Ready and not terminating. */
-  readonly ready: boolean;
-  readonly revision: string;
-  /** The tag of its image, or the whole image where it has none. */
-  readonly version: string;
-  /** "" while its container does not run: the address of a pod that has ended may be reused. */
-  readonly address: string;
-};
+export type AgentPod = Readonly<NonNullable<ReturnType<typeof agentPodOf>>>;
 
 /** Picks the cached fields of an agent's pod; undefined for a pod that no DaemonSet controls. */
-export function agentPodOf({ metadata, spec, status }: V1Pod): AgentPod | undefined {
+export function agentPodOf({ metadata, spec, status }: V1Pod) {
   if (!isOfDaemonSet(metadata)) return undefined;
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
   const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
-  const image = spec?.containers[0]?.image ?? '';
   return {
     name: metadata?.name ?? '',
+    /** The node that it is bound to, or "". */
     node: spec?.nodeName ?? '',
+    /** Ready and not terminating. */
     ready: ready && metadata?.deletionTimestamp === undefined,
     revision: metadata?.labels?.['controller-revision-hash'] ?? '',
-    version: /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image,
+    version: versionOf(spec?.containers[0]?.image),
+    /** "" while its container does not run: the address of a pod that has ended may be reused. */
     address: (runs && status.podIP) || '',
   };
+}
+
+/** The tag of an image, or the whole image where it has none. */
+export function versionOf(image = ''): string {
+  return /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image;
 }
 
 type Owned = {
@@ -202,17 +193,12 @@ export function isOfDaemonSet(metadata: Owned | undefined): boolean {
   return metadata?.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
 }
 
-/** The cached fields of the agents' DaemonSet. */
-export type AgentSet = {
-  /** Whether its controller has observed the newest spec. */
-  readonly observed: boolean;
-  readonly desired: number;
-  readonly ready: number;
-};
+export type AgentSet = Readonly<ReturnType<typeof agentSetOf>>;
 
 /** Picks the cached fields of the agents' DaemonSet. */
-export function agentSetOf({ metadata, status }: V1DaemonSet): AgentSet {
+export function agentSetOf({ metadata, status }: V1DaemonSet) {
   return {
+    /** Whether its controller has observed the newest spec. */
     observed: metadata?.generation === status?.observedGeneration,
     desired: status?.desiredNumberScheduled ?? 0,
     ready: status?.numberReady ?? 0,

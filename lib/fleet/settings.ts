@@ -1,16 +1,4 @@
-import { type Env, type ListenAddress, type Setting, SettingsReader } from '../base/settings.ts';
-
-export type FleetTimeouts = {
-  /** Time without a Ready agent before a node's label is withdrawn. */
-  readonly agentTimeoutMs: number;
-  readonly nodeAgeMs: number;
-  /** The circuit breaker counts withdrawals within this window. */
-  readonly windowMs: number;
-  /** Share of the labelled nodes that may lose the label within the window. */
-  readonly share: number;
-  /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
-  readonly recoveryMs: number;
-};
+import { type Env, type Setting, SettingsReader } from '../base/settings.ts';
 
 /** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {
@@ -53,39 +41,30 @@ export const FLEET_SETTINGS = {
   },
 } as const satisfies Record<string, Setting>;
 
-export type FleetConfig = {
-  readonly timeouts: FleetTimeouts;
-  readonly reportIntervalMs: number;
-  /** Whether labelled nodes that are not Ready are tainted. */
-  readonly taint: boolean;
-  readonly listen: ListenAddress;
-  readonly logLevel: string;
-  readonly kubeconfig?: string;
-};
+export type FleetConfig = Readonly<ReturnType<typeof parseFleetConfig>['config']>;
+export type FleetTimeouts = Readonly<FleetConfig['timeouts']>;
 
-/** The share of the labelled nodes that may lose the label within the circuit breaker's window. */
-const SHARE = 0.2;
-
-/** Parses the environment, or returns every problem in it, one line each. */
-export function parseFleetConfig(
-  env: Env,
-): { readonly config: FleetConfig } | { readonly problems: readonly string[] } {
+/** Parses the environment. `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
+export function parseFleetConfig(env: Env) {
   const settings = new SettingsReader(env, FLEET_SETTINGS);
-  const kubeconfig = settings.text('KUBECONFIG');
-  const config: FleetConfig = {
+  const config = {
     timeouts: {
+      /** Time without a Ready agent before a node's label is withdrawn. */
       agentTimeoutMs: settings.duration('AGENT_TIMEOUT'),
       nodeAgeMs: settings.duration('NODE_AGE'),
+      /** The circuit breaker counts withdrawals within this window. */
       windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
+      /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
       recoveryMs: settings.duration('RECOVERY_DELAY'),
-      share: SHARE,
+      /** Share of the labelled nodes that may lose the label within the window. */
+      share: 0.2,
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
+    /** Whether labelled nodes that are not Ready are tainted. */
     taint: settings.isOn('TAINT'),
     listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),
-    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    kubeconfig: settings.text('KUBECONFIG'),
   };
-  const { problems } = settings;
-  return problems.length > 0 ? { problems } : { config };
+  return { config, problems: settings.problems };
 }

@@ -9,47 +9,24 @@ export const SCHEDULER = 'gvisor-ready-fleet';
 /** Selects the pods that the controller schedules. */
 export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
 
-/** The pace of a DaemonSet. */
-export type Pace = {
-  readonly name: string;
-  /** How many nodes may have their turn at once. */
-  readonly nodes: number;
-  /** How long a turn goes on after the installation. */
-  readonly settleMs: number;
-};
+export type Pace = Readonly<ReturnType<typeof paceOf>>;
 
 /** Picks the pace of a DaemonSet, which is that of its rolling update. */
-export function paceOf({ metadata, spec, status }: V1DaemonSet): Pace {
+export function paceOf({ metadata, spec, status }: V1DaemonSet) {
   const wanted = String(spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1);
   const share = Number.parseInt(wanted, 10) / (wanted.endsWith('%') ? 100 : 1);
   const nodes = wanted.endsWith('%') ? Math.ceil(share * (status?.desiredNumberScheduled ?? 0)) : share;
   return {
     name: metadata?.name ?? '',
+    /** How many nodes may have their turn at once. */
     nodes: Math.max(1, nodes),
+    /** How long a turn goes on after the installation. */
     settleMs: (spec?.minReadySeconds ?? 0) * 1_000,
   };
 }
 
 /** A pod of the installer, as far as its turn depends on it. Times are of the wall clock, milliseconds. */
-export type InstallerPod = {
-  readonly name: string;
-  readonly uid: string;
-  readonly daemonSet: string;
-  /** The node that it was made for. */
-  readonly node: string;
-  /** Whether its turn has begun: the scheduler has bound it to the node. */
-  readonly bound: boolean;
-  readonly ending: boolean;
-  /** Whether it takes nothing away. */
-  readonly installs: boolean;
-  readonly createdAtMs: number;
-  /** When all its installations were done; absent if they are not. */
-  readonly doneAtMs?: number;
-  /** Since when it is not Ready; absent if it is. */
-  readonly unreadySinceMs?: number;
-  /** Why the kubelet could not make an installation begin or end. */
-  readonly problem?: string;
-};
+export type InstallerPod = Readonly<NonNullable<ReturnType<typeof installerPodOf>>>;
 
 /** Longest problem, of a node that may be compromised. */
 const MAX_PROBLEM = 300;
@@ -57,7 +34,7 @@ const MAX_PROBLEM = 300;
 const BEGINNING: readonly string[] = ['PodInitializing', 'ContainerCreating'];
 
 /** Picks the cached fields of a pod; undefined if no DaemonSet made it. */
-export function installerPodOf({ metadata, spec, status }: V1Pod): InstallerPod | undefined {
+export function installerPodOf({ metadata, spec, status }: V1Pod) {
   if (!isOfDaemonSet(metadata)) return undefined;
   const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const sinceOf = (wanted: string) => Date.parse(String(condition(wanted)?.lastTransitionTime));
@@ -69,13 +46,19 @@ export function installerPodOf({ metadata, spec, status }: V1Pod): InstallerPod 
     name: metadata?.name ?? '',
     uid: metadata?.uid ?? '',
     daemonSet: metadata?.ownerReferences?.find(({ controller }) => controller)?.name ?? '',
+    /** The node that it was made for. */
     node: spec?.nodeName ?? target?.values?.[0] ?? '',
+    /** Whether its turn has begun: the scheduler has bound it to the node. */
     bound: Boolean(spec?.nodeName),
     ending: metadata?.deletionTimestamp !== undefined,
+    /** Whether it takes nothing away. */
     installs: spec?.initContainers?.some(({ args = [] }) => args.includes('install')) ?? false,
     createdAtMs: Date.parse(String(metadata?.creationTimestamp)),
+    /** When all its installations were done; absent if they are not. */
     ...(isDone && { doneAtMs: sinceOf('Initialized') }),
+    /** Since when it is not Ready; absent if it is. */
     ...(condition('Ready')?.status !== 'True' && { unreadySinceMs: sinceOf('Ready') }),
+    /** Why the kubelet could not make an installation begin or end. */
     ...(problem !== '' && { problem }),
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { agentPodOf, agentSetOf, fleetNodeOf } from '../../../lib/fleet/objects.ts';
+import { agentPodOf, agentSetOf, firstOf, fleetNodeOf } from '../../../lib/fleet/objects.ts';
 
 type Whole<Of extends (...args: never[]) => unknown> = Parameters<Of>[0];
 const owner = (kind: string, controller?: boolean) => ({
@@ -158,5 +158,12 @@ describe('fleetNodeOf and agentSetOf', () => {
     const ready = (status: string) =>
       fleetNodeOf({ status: { conditions: [{ type: 'Ready', status }] } }).ready;
     assert.deepEqual(['True', 'False', 'Unknown'].map(ready), [true, false, false]);
+  });
+});
+
+describe('firstOf', () => {
+  it('shows a few names and counts the others', () => {
+    assert.equal(firstOf(['a', 'b', 'c', 'd']), 'a, b, c, d');
+    assert.equal(firstOf(['a', 'b', 'c', 'd', 'e']), 'a, b, c and 2 more');
   });
 });
