@@ -85,17 +85,6 @@ export async function proveCandidate(
     value: Buffer.from(JSON.stringify(specOf(id, generation, await usesSystemd(root, generation)))),
   };
   const output = `/run/${id}.out`;
-  const refuse = (cause: unknown): never => {
-    const seen = cause instanceof Error ? cause.message : String(cause);
-    const isLate = seen.includes('Deadline exceeded');
-    const text = isLate ? `it hangs, and did not boot within ${BOOT_MS / 1_000} s (${seen})` : seen;
-    const { reason } = isLate ? { reason: 'SandboxHangs' } : (outcomeOfError(text) as { reason?: string });
-    throw new Refusal(
-      'pre-prove',
-      `gVisor ${generation.release} does not boot here, so nothing was changed: ${text}. Install another release, or repair what this names`,
-      { cause, ...(reason === undefined ? {} : { reason }) },
-    );
-  };
   try {
     await writeFile(join(root, output), '');
     const container = { id, runtime: { name: generation.shim, options }, spec };
@@ -114,8 +103,14 @@ export async function proveCandidate(
     const { exitStatus } = await ended;
     await requireOutput(join(root, output), exitStatus);
     return { bootMs, pid };
-  } catch (error) {
-    return refuse(error);
+  } catch (cause) {
+    const seen = cause instanceof Error ? cause.message : String(cause);
+    const isLate = seen.includes('Deadline exceeded');
+    const text = isLate ? `it hangs, and did not boot within ${BOOT_MS / 1_000} s (${seen})` : seen;
+    const { reason } = isLate ? { reason: 'SandboxHangs' } : (outcomeOfError(text) as { reason?: string });
+    const what = `gVisor ${generation.release} does not boot here, so nothing was changed: ${text}`;
+    const next = 'Install another release, or repair what this names';
+    throw new Refusal('pre-prove', `${what}. ${next}`, { cause, reason });
   } finally {
     await removeCandidates(containerd, root);
     await rm(join(root, output), { force: true });
@@ -148,12 +143,9 @@ async function removeCandidates(containerd: ContainerdApi, root: string): Promis
     .catch(() => ({ containers: [] }));
   for (const { id } of containers) {
     await containerd.call('Tasks.Kill', { containerId: id, signal: 9, all: true }).catch(() => {});
-    const isGone = await containerd.call('Tasks.Delete', { containerId: id }).then(
-      () => true,
-      () => false,
-    );
     // A start that hangs has no task yet, and its shim answers nothing.
-    if (!isGone) await killBundle(root, `/${NAMESPACE}/${id}`);
+    const kill = () => killBundle(root, `/${NAMESPACE}/${id}`);
+    await containerd.call('Tasks.Delete', { containerId: id }).catch(kill);
     await containerd.call('Containers.Delete', { id }).catch(() => {});
   }
 }

@@ -59,11 +59,11 @@ export async function dumpPresent(
   { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
   containerd: Pick<ContainerdProcess, 'program'>,
 ): Promise<TomlTable> {
-  const isThere = await access(join(root, containerdConfig)).then(
-    () => true,
-    () => false,
+  const config = await access(join(root, containerdConfig)).then(
+    () => containerdConfig,
+    () => undefined,
   );
-  return dumpConfig(root, containerd, isThere ? containerdConfig : undefined);
+  return dumpConfig(root, containerd, config);
 }
 
 /** The paths of the keys whose values differ between two configurations. */

@@ -47,24 +47,21 @@ export async function planEdits(
   old: Written | undefined,
   next: Written | undefined,
 ): Promise<readonly Edit[]> {
-  const places =
+  const edits =
     old?.file === next?.file
-      ? [[old?.file, old, next] as const]
-      : [[old?.file, old, undefined] as const, [next?.file, undefined, next] as const];
-  const edits = await Promise.all(
-    places.map(async ([file, from, to]) =>
-      file === undefined ? undefined : planEdit(node, file, [from, to]),
-    ),
-  );
+      ? [await planEdit(node, old, next)]
+      : [await planEdit(node, old, undefined), await planEdit(node, undefined, next)];
   return edits.filter((edit) => edit !== undefined);
 }
 
 async function planEdit(
   node: Pick<Node, 'root' | 'handler'>,
-  file: string,
-  [old, next]: readonly [Written | undefined, Written | undefined],
+  old: Written | undefined,
+  next: Written | undefined,
 ): Promise<Edit | undefined> {
   const { root } = node;
+  const file = (old ?? next)?.file;
+  if (file === undefined) return undefined;
   const before = await contentOf(root, file);
   if (next !== undefined && before?.includes(next.text)) return undefined;
   const found = await foundIn(node, file);

@@ -2,6 +2,7 @@ import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client
 import { readContainerdConfig } from '../lib/node/containerd/config.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { seconds } from '../lib/report/format.ts';
 import { proveCandidate } from './candidate.ts';
 import { make, takeBack } from './change.ts';
 import { dumpPresent, findContainerd, isLoaded } from './containerd.ts';
@@ -16,7 +17,7 @@ import {
   type Written,
   writeJournal,
 } from './journal.ts';
-import { type Line, type Node, pass, patiently, Refusal, type StepOf, seconds, skipped } from './node.ts';
+import { type Line, type Node, pass, patiently, Refusal, type StepOf, skipped } from './node.ts';
 import { type Preflight, preflight } from './preflight.ts';
 import { removePrograms, removeUnused } from './programs.ts';
 import { type Generation, generationAt, generationOf, readRelease, refuseDamage, stage } from './release.ts';
@@ -198,10 +199,8 @@ export async function remove(
   const journal = await readJournal(root, handler);
   if (journal === undefined) {
     await refuseLeftovers(node);
-    return report({
-      step: 'commit',
-      ...skipped(`handler "${handler}" is not installed by gvisor-ready-install`),
-    });
+    const text = `handler "${handler}" is not installed by gvisor-ready-install`;
+    return report({ step: 'commit', ...skipped(text) });
   }
   const { installed = journal.pending } = journal;
   if (installed !== undefined && !retryNow) refuseRetry(journal, { ...installed, removes: true });

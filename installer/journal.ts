@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { installJournal } from '../lib/node/host/installation.ts';
 import { parseProcessStat } from '../lib/node/host/process.ts';
+import { absentOr, list, object, oneOf, text } from '../lib/report/schema.ts';
 import { Refusal, STEPS, type Step } from './node.ts';
 import { GENERATIONS, syncDirectory } from './release.ts';
 
@@ -123,57 +124,42 @@ export async function readJournals(root: string): Promise<{
   };
 }
 
-/** What a part of a journal has to be; an optional part may be absent. */
-type Check = (value: unknown) => boolean;
-
-const text = (pattern: RegExp): Check => {
-  return (value) => typeof value === 'string' && pattern.test(value);
-};
-const optional = (check: Check): Check => {
-  return (value) => value === undefined || check(value);
-};
-const fields = (checks: Readonly<Record<string, Check>>): Check => {
-  return (value) =>
-    typeof value === 'object' &&
-    value !== null &&
-    Object.entries(checks).every(([key, check]) => check((value as Record<string, unknown>)[key]));
-};
-const count: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
-const time: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
-const FILE = text(/^(?:\/(?!\.\.?(?:\/|$))[^/\0\n]+)+$/);
-const GENERATION = text(new RegExp(`^${GENERATIONS}/[\\w.+~-]{1,60}-[0-9a-f]{12}$`));
+const matching = (pattern: RegExp) => (value: unknown) => typeof value === 'string' && pattern.test(value);
+const count = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= 0;
+const time = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
+const FILE = matching(/^(?:\/(?!\.\.?(?:\/|$))[^/\0\n]+)+$/);
+const GENERATION = matching(new RegExp(`^${GENERATIONS}/[\\w.+~-]{1,60}-[0-9a-f]{12}$`));
 
 /** A journal's texts are blocks of this program, so that it never names another program's lines as its own. */
 function isJournal(value: unknown, handler: string): value is Journal {
-  const block = (name: string) => text(new RegExp(`^\\n?# BEGIN ${name}: .*# END ${name}\\n$`, 's'));
+  const block = (name: string) => matching(new RegExp(`^\\n?# BEGIN ${name}: .*# END ${name}\\n$`, 's'));
   const escaped = handler.replaceAll('.', '\\.');
-  const installed = {
-    generation: GENERATION,
-    written: fields({
-      file: FILE,
-      head: optional(block('gvisor-ready')),
-      text: block(`gvisor-ready ${escaped}`),
-      instead: optional(text(/^/)),
-    }),
-  };
-  const removes = optional((value) => value === true);
-  const pending = {
-    ...{ ...installed, since: time, removes, restarts: count },
-    process: fields({ pid: count, startTicks: count }),
-    step: (value: unknown) => (STEPS as readonly unknown[]).includes(value),
-    unit: optional(text(/^[\w@.:\\-]+\.service$/)),
-  };
-  const failure = {
-    ...{ generation: GENERATION, removes, at: time, tries: count, restarts: count },
-    ...{ step: text(/^[a-z-]+$/), message: text(/^/), reason: optional(text(/^[A-Za-z]+$/)) },
-  };
-  const isJournal = fields({
-    ...{ format: (each) => each === 1, handler: (each) => each === handler, left: optional(GENERATION) },
-    ...{ installed: optional(fields(installed)), previous: optional(fields(installed)) },
-    ...{ pending: optional(fields(pending)), failure: optional(fields(failure)) },
-    staged: optional((each) => Array.isArray(each) && each.every(GENERATION)),
+  const written = object<Written>({
+    file: FILE,
+    head: absentOr(block('gvisor-ready')),
+    text: block(`gvisor-ready ${escaped}`),
+    instead: absentOr(text),
   });
-  return isJournal(value);
+  const installed = { generation: GENERATION, written };
+  const removes = absentOr(oneOf([true]));
+  const pending = object<Pending>({
+    ...{ ...installed, since: time, removes, restarts: count, step: oneOf(STEPS) },
+    process: object<InstallerProcess>({ pid: count, startTicks: count }),
+    unit: absentOr(matching(/^[\w@.:\\-]+\.service$/)),
+  });
+  const failure = object<Failure>({
+    ...{ generation: GENERATION, removes, at: time, tries: count, restarts: count, message: text },
+    step: matching(/^[a-z-]+$/),
+    reason: absentOr(matching(/^[A-Za-z]+$/)),
+  });
+  return object<Journal>({
+    ...{ format: oneOf([1]), handler: oneOf([handler]), left: absentOr(GENERATION) },
+    installed: absentOr(object<Installed>(installed)),
+    previous: absentOr(object<Installed>(installed)),
+    staged: absentOr(list(GENERATION)),
+    pending: absentOr(pending),
+    failure: absentOr(failure),
+  })(value);
 }
 
 /** Replaces the journal so that a power loss leaves the old one or the new one. */

@@ -81,11 +81,8 @@ async function main(): Promise<number> {
     .option('--json', 'print one JSON object a line', false)
     .exitOverride()
     .showHelpAfterError('Try --help.');
-  const on = (
-    command: Command,
-    work: (node: Node, options: Record<string, unknown>) => Promise<void>,
-    acts = true,
-  ) =>
+  type Work = (node: Node, options: Record<string, unknown>) => Promise<void>;
+  const on = (command: Command, work: Work, acts = true) =>
     command.action(async (options: Record<string, unknown>) => {
       const locks = acts && options.dryRun !== true;
       code = await runCommand(program.opts<Settings>(), (node) => work(node, options), locks);
@@ -190,11 +187,8 @@ async function runCommand(
       print({ step: 'undo', state: 'unknown', text }, json);
     });
   return refusing(json, async () => {
-    if (!(await isDirectory(root)))
-      throw new Refusal(
-        'check',
-        `There is no directory "${root}". Give --root with the node's root directory`,
-      );
+    const next = "Give --root with the node's root directory";
+    if (!(await isDirectory(root))) throw new Refusal('check', `There is no directory "${root}". ${next}`);
     const distribution = await readDistribution(host);
     const criSocket = settings.socket ?? distribution.criSocket;
     const socket = await localSocket(host, criSocket);
@@ -234,36 +228,23 @@ async function refusing(json: boolean, work: () => Promise<void>): Promise<numbe
     await work();
     return EXIT.done;
   } catch (error) {
-    if (!(error instanceof Refusal)) {
-      printFailure({ step: 'unknown', message: errorLine(error) }, json);
-      return EXIT.unknown;
-    }
-    const { step, reason, message } = error;
-    printFailure({ step, reason, message }, json);
-    return EXIT.refused;
+    const isRefusal = error instanceof Refusal;
+    const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
+    const message = isRefusal ? error.message : errorLine(error);
+    const text = json
+      ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, message })
+      : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
+    process.stderr.write(`${text}\n`);
+    return isRefusal ? EXIT.refused : EXIT.unknown;
   }
 }
 
 function print(progress: Progress, json: boolean): void {
-  const text = json
-    ? JSON.stringify({ at: new Date().toISOString(), ...progress })
-    : markedLines(progress.state, progress.text, {
-        label: `${progress.step.padEnd(10)}`,
-        ...screenOf(),
-      }).join('\n');
-  const { verbatim } = progress;
-  process.stdout.write(`${text}\n${verbatim === undefined || json ? '' : `${verbatim}\n`}`);
-}
-
-function printFailure(
-  failure: { readonly step: string; readonly reason?: string | undefined; readonly message: string },
-  json: boolean,
-): void {
-  const { step, reason, message } = failure;
-  const text = json
-    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', ...failure })
-    : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
-  process.stderr.write(`${text}\n`);
+  const { step, state, text, verbatim = '' } = progress;
+  const lines = json
+    ? [JSON.stringify({ at: new Date().toISOString(), ...progress })]
+    : [...markedLines(state, text, { label: step.padEnd(10), ...screenOf() }), ...(verbatim && [verbatim])];
+  process.stdout.write(`${lines.join('\n')}\n`);
 }
 
 async function check(node: Node): Promise<void> {

@@ -43,7 +43,11 @@ export class Refusal extends Error {
   /** One of the agent's reason codes, where one names the cause. */
   readonly reason: string | undefined;
 
-  constructor(step: Refusal['step'], message: string, options?: ErrorOptions & { readonly reason?: string }) {
+  constructor(
+    step: Refusal['step'],
+    message: string,
+    options?: ErrorOptions & { readonly reason?: string | undefined },
+  ) {
     super(message, options);
     this.step = step;
     this.reason = options?.reason;
@@ -83,10 +87,6 @@ export async function patiently<T>(
   } finally {
     clearInterval(timer);
   }
-}
-
-export function seconds(ms: number): string {
-  return `${(ms / 1_000).toFixed(2)} s`;
 }
 
 /** What a step says of itself. */

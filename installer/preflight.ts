@@ -191,10 +191,8 @@ async function findForeign(
   if ((await foundIn(node, file)) === undefined) {
     if (generation === undefined || !runtimePath?.startsWith(`${generation}/`)) return { file, line };
     const what = `"${file}" line ${line} has the handler of this program without its marks, as a program leaves it that rewrites the file`;
-    throw new Refusal(
-      'check',
-      `${what}. Remove the table and restart nothing: pods run on. Then install again`,
-    );
+    const next = 'Remove the table and restart nothing: pods run on. Then install again';
+    throw new Refusal('check', `${what}. ${next}`);
   }
   if ((journal?.installed ?? journal?.pending) !== undefined) return undefined;
   const next = 'Remove it and restart nothing: pods run on. Then install again';

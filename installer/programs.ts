@@ -17,12 +17,8 @@ const BUNDLES_MS = 20_000;
  * Removes the generations that nothing needs, and resolves with those that only sandboxes need: pods that run, or what is
  * ending. Removes nothing and resolves with undefined if containerd does not say what it needs.
  */
-export async function removeUnused({
-  root,
-  host,
-  client,
-  containerdConfig,
-}: Node): Promise<Remaining | undefined> {
+export async function removeUnused(node: Node): Promise<Remaining | undefined> {
+  const { root, host, client, containerdConfig } = node;
   try {
     const loaded = loadedPaths(await client.status());
     const named = [...loaded, ...(await namedInFiles(host, containerdConfig))];

@@ -40,12 +40,9 @@ export async function readRelease(directory: string): Promise<Release> {
     throw new Refusal('release', `Cannot read the release's manifest "${file}": ${error.code}`);
   });
   const release = parseRelease(text, file);
-  if (release.arch !== process.arch)
-    throw new Refusal(
-      'release',
-      `"${file}" is a release for ${release.arch}, and this machine is ${process.arch}`,
-    );
-  return release;
+  if (release.arch === process.arch) return release;
+  const what = `"${file}" is a release for ${release.arch}, and this machine is ${process.arch}`;
+  throw new Refusal('release', what);
 }
 
 export function parseRelease(text: string, file: string): Release {
@@ -184,18 +181,14 @@ async function refuseSource(source: string, { files }: Release): Promise<void> {
   for (const { path } of files) {
     const file = join(source, path);
     const seen = await lstat(file).catch((error: NodeJS.ErrnoException) => error.code);
-    if (typeof seen !== 'object' || !seen.isFile())
-      throw new Refusal(
-        'stage',
-        `"${file}" of the release is not a file (${typeof seen === 'string' ? seen : 'link, pipe or device'})`,
-      );
+    if (typeof seen !== 'object' || !seen.isFile()) {
+      const kind = typeof seen === 'string' ? seen : 'link, pipe or device';
+      throw new Refusal('stage', `"${file}" of the release is not a file (${kind})`);
+    }
     bytes += seen.size;
   }
-  if (bytes > MAX_BYTES)
-    throw new Refusal(
-      'stage',
-      `The release in "${source}" is larger than 1 GiB, which no release of gVisor is`,
-    );
+  const what = `The release in "${source}" is larger than 1 GiB, which no release of gVisor is`;
+  if (bytes > MAX_BYTES) throw new Refusal('stage', what);
 }
 
 /** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */

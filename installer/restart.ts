@@ -1,7 +1,8 @@
 import type { CriClient } from '../lib/node/containerd/client.ts';
 import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { seconds } from '../lib/report/format.ts';
 import { type ContainerdProcess, isLoaded, restartContainerd } from './containerd.ts';
-import { type Because, type Line, type Node, pass, Refusal, seconds, skipped } from './node.ts';
+import { type Because, type Line, type Node, pass, Refusal, skipped } from './node.ts';
 import { waitForQuiet } from './quiet.ts';
 import type { Generation } from './release.ts';
 

@@ -43,9 +43,5 @@ export function refuseRetry(
     ? `It failed ${tries} times and restarted containerd ${restarts} times, and is tried again only with --retry-now`
     : `It is tried again after ${new Date(Date.parse(at) + pauseMs).toISOString()}, or now with --retry-now`;
   const what = `${removes ? 'The removal' : 'The installation'} of ${generationAt(generation).release}`;
-  throw new Refusal(
-    'journal',
-    `${what} failed at ${at} in step ${step} (${message}). ${next}`,
-    reason === undefined ? {} : { reason },
-  );
+  throw new Refusal('journal', `${what} failed at ${at} in step ${step} (${message}). ${next}`, { reason });
 }

@@ -1,6 +1,6 @@
 import { errorLine } from '../lib/base/sanitize.ts';
 import { readContainerdConfig } from '../lib/node/containerd/config.ts';
-import { type TomlTable, tableAt } from '../lib/node/containerd/toml.ts';
+import { tableAt } from '../lib/node/containerd/toml.ts';
 import { type ContainerdProcess, changedKeys, dumpConfig, dumpPresent } from './containerd.ts';
 import { type Edit, withDraft } from './edits.ts';
 import { runtimesIn } from './handler-config.ts';
@@ -35,6 +35,7 @@ export async function validate(
       const message = `The new configuration would change more than the handler: ${named.join(', ')}`;
       throw new Refusal('validate', message);
     }
+    const table = tableAt(runtimesIn(after), [handler]);
     if (config !== undefined) {
       const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
       if (fault !== undefined) {
@@ -42,27 +43,17 @@ export async function validate(
         throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
       }
       const { file, line } = runtimes.get(handler) ?? {};
-      if (wanted === undefined && namesGeneration(after, handler)) {
+      if (wanted === undefined && isGenerationPath(String(table?.get('runtime_path')))) {
         const what = `"${file?.replace(draftOf(''), '')}" line ${line} still has the handler "${handler}", without the marks of gvisor-ready`;
         throw new Refusal('validate', `${what}. Remove its table there, and run this again`);
       }
     }
-    if (wanted !== undefined && !isNamed(after, handler, wanted)) {
+    const isNamed =
+      table?.get('runtime_path') === wanted?.shim &&
+      tableAt(table, ['options'])?.get('ConfigPath') === wanted?.config;
+    if (wanted !== undefined && !isNamed) {
       const message = `containerd would not load the handler "${handler}" as it is written: another file has it as well, or its table is ignored`;
       throw new Refusal('validate', message, { reason: 'HandlerNotConfigured' });
     }
   });
-}
-
-function tableOf(dump: TomlTable, handler: string): TomlTable | undefined {
-  return tableAt(runtimesIn(dump), [handler]);
-}
-
-function isNamed(dump: TomlTable, handler: string, { shim, config }: Generation): boolean {
-  const table = tableOf(dump, handler);
-  return table?.get('runtime_path') === shim && tableAt(table, ['options'])?.get('ConfigPath') === config;
-}
-
-function namesGeneration(dump: TomlTable, handler: string): boolean {
-  return isGenerationPath(String(tableOf(dump, handler)?.get('runtime_path')));
 }
