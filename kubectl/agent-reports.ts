@@ -1,7 +1,7 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../lib/base/async.ts';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
-import { isOfDaemonSet } from '../lib/fleet/objects.ts';
+import { isOfDaemonSet, versionOf } from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
 import { splitHandlers } from '../lib/node/handler-name.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
@@ -11,10 +11,8 @@ import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse }
 import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
 
-/** The path of the pods in the namespace of gvisor-ready. */
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
 
-/** Reads the agents' DaemonSet; undefined where there is none. */
 export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {
   return optional(api.get(`/apis/apps/v1/namespaces/${api.installedIn}/daemonsets/${DAEMON_SET}`));
 }
@@ -27,11 +25,6 @@ export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): reado
 }
 
 export type AgentSummary = Readonly<ReturnType<typeof summarizeAgent>>;
-
-/** The tag of an image, or the whole image where it has none. */
-export function versionOf(image: string): string {
-  return (/:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image).slice(0, MAX_WORD);
-}
 
 /** Lists the agents' pods, without those being deleted. */
 export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
@@ -65,7 +58,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
     /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
-    version: versionOf(spec?.containers[0]?.image ?? ''),
+    version: versionOf(spec?.containers[0]?.image).slice(0, MAX_WORD),
     restarts: status?.containerStatuses?.[0]?.restartCount ?? 0,
   };
 }
@@ -83,17 +76,12 @@ function targetNode(affinity: unknown): string {
 
 /** The report of an agent, or why there is none; `forbidden` where the user lacks a permission. */
 export type ReportResult =
-  | { readonly report: Status }
-  | { readonly problem: string; readonly forbidden?: true };
-
-/** The report of a result; undefined where there is none. */
-export function reportOf(result: ReportResult | undefined): Status | undefined {
-  return result !== undefined && 'report' in result ? result.report : undefined;
-}
+  | { readonly report: Status; readonly problem?: never; readonly forbidden?: never }
+  | { readonly report?: never; readonly problem: string; readonly forbidden?: true };
 
 /** What a report says of an additional handler; undefined where it says nothing. */
 export function handlerIn(result: ReportResult | undefined, handler: string): HandlerReport | undefined {
-  return reportOf(result)?.handlers?.find((each) => each.handler === handler);
+  return result?.report?.handlers?.find((each) => each.handler === handler);
 }
 
 /** The result for every agent when the user may not list their pods. */
@@ -148,9 +136,9 @@ export async function readReport(
 /** Like {@link readReport}, falling back to pods/proxy. */
 export async function readNodeReport(api: Api, agent: AgentSummary): Promise<ReportResult> {
   const first = await readReport(api, agent);
-  if ('report' in first) return first;
+  if (first.report) return first;
   const second = await readReport(api, agent, 'proxy');
-  return 'report' in second || (first.forbidden && !second.forbidden) ? second : first;
+  return second.report || (first.forbidden && !second.forbidden) ? second : first;
 }
 
 function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
@@ -171,26 +159,22 @@ function failureOf(code: number, text: string): ReportResult {
 }
 
 /**
- * Returns a function that reads the reports of agents by node, each once even where it is called again. The API server
- * passes on an agent's or kubelet's own 403, even one that imitates it, so the user lacks the permission only where every
- * response is a 403.
+ * Reads the reports of agents, by node. The API server passes on an agent's or kubelet's own 403, even one that imitates
+ * it, so the user lacks the permission only where every response is a 403.
  */
-export function reportReader(api: Api) {
-  const reports = new Map<string, Promise<ReportResult>>();
-  return async (agents: readonly AgentSummary[]): Promise<ReadonlyMap<string, ReportResult>> => {
-    const results = await pooledMap(agents, CONCURRENCY, async (agent) => {
-      const report = reports.get(agent.name) ?? readReport(api, agent);
-      reports.set(agent.name, report);
-      return [agent.node, await report] as const;
-    });
-    if (results.every(([, result]) => 'forbidden' in result)) return new Map(results);
-    return new Map(
-      results.map(([node, result]) => {
-        const problem = `the agent on ${node} answers 403, and others do not`;
-        return [node, 'forbidden' in result ? { problem } : result];
-      }),
-    );
-  };
+export async function readReports(
+  api: Api,
+  agents: readonly AgentSummary[],
+): Promise<ReadonlyMap<string, ReportResult>> {
+  const read = async (agent: AgentSummary) => [agent.node, await readReport(api, agent)] as const;
+  const results = await pooledMap(agents, CONCURRENCY, read);
+  if (results.every(([, { forbidden }]) => forbidden)) return new Map(results);
+  return new Map(
+    results.map(([node, result]) => {
+      const problem = `the agent on ${node} answers 403, and others do not`;
+      return [node, result.forbidden ? { problem } : result];
+    }),
+  );
 }
 
 /** Reads from /readyz why an agent's pod is not Ready; "" when it does not say. */
@@ -239,7 +223,8 @@ export function uidsOf({ metadata }: ApiObject<V1Pod>): readonly (string | undef
 /** Finds a pod in the report of its node's agent, which is undefined where none runs. */
 export function sandboxOf(pod: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
   if (result === undefined) return stateOf('NoAgent', 'no agent runs on its node');
-  if ('problem' in result) return stateOf(result.forbidden ? 'NotPermitted' : 'NoReport', result.problem);
+  if (result.report === undefined)
+    return stateOf(result.forbidden ? 'NotPermitted' : 'NoReport', result.problem);
   const { pods } = result.report;
   if (pods === undefined) return stateOf('PodsNotRead', 'the agent has not read the pods of its node');
   if (pods.stale) return stateOf('PodsStale', `the agent last read the pods of its node at ${pods.at}`);

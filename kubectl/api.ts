@@ -18,16 +18,30 @@ export type ApiObject<T> = Json<T> & {
   readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
 };
 
-/** A request; `type` is the content type of its body. */
+type ApiOptions = {
+  /** The namespace of gvisor-ready. */
+  readonly installedIn: string;
+  /** Bounds each request but watches; 0 means no timeout. */
+  readonly timeoutMs: number;
+  /** Sent with every request. */
+  readonly headers: OutgoingHttpHeaders;
+  /** Ends every request. */
+  readonly signal: AbortSignal;
+};
+
+/** A request; `type` is the content type of its body, and `maxMs` bounds it besides the client's timeout. */
 type ApiRequest = {
   readonly method: 'GET' | 'PATCH';
   readonly path: string;
   readonly body?: unknown;
   readonly type?: string;
-  readonly signal?: AbortSignal | undefined;
+  readonly maxMs?: number;
   /** The response streams without a timeout. */
   readonly watch?: true;
 };
+
+/** The selectors of a list; without one it has every object. */
+type ListQuery = { readonly labelSelector?: string | undefined; readonly fieldSelector?: string };
 
 /** The body of a response with its status code, whatever that is. */
 export type TextResponse = { readonly code: number; readonly text: string };
@@ -44,44 +58,35 @@ const PATCHES = {
  */
 export class Api {
   readonly access: KubeconfigAccess;
-  /** The namespace of gvisor-ready. */
   readonly installedIn: string;
-  readonly #timeoutMs: number;
-  readonly #headers: OutgoingHttpHeaders;
-  readonly #stopped: AbortSignal;
+  readonly #options: ApiOptions;
 
-  /** `timeoutMs` bounds each request but watches; 0 means no timeout. `headers` are sent with every request. */
-  constructor(
-    access: KubeconfigAccess,
-    options: { installedIn: string; timeoutMs: number; headers: OutgoingHttpHeaders; signal: AbortSignal },
-  ) {
-    const { installedIn, timeoutMs, headers, signal } = options;
+  constructor(access: KubeconfigAccess, options: ApiOptions) {
     this.access = access;
-    this.installedIn = installedIn;
-    this.#timeoutMs = timeoutMs;
-    this.#headers = headers;
-    this.#stopped = signal;
+    this.installedIn = options.installedIn;
+    this.#options = options;
   }
 
   /** Reads an object; rejects with a KubeError when it is refused. */
-  async get<T>(path: string, signal?: AbortSignal): Promise<T> {
-    return this.#json<T>({ method: 'GET', path, signal });
+  async get<T>(path: string): Promise<T> {
+    return this.#json<T>({ method: 'GET', path });
   }
 
-  async patch<T>(path: string, body: unknown, kind: keyof typeof PATCHES, signal?: AbortSignal): Promise<T> {
-    return this.#json<T>({ method: 'PATCH', path, body, type: PATCHES[kind], signal });
+  async patch<T>(path: string, body: unknown, kind: keyof typeof PATCHES): Promise<T> {
+    return this.#json<T>({ method: 'PATCH', path, body, type: PATCHES[kind] });
   }
 
   /** Lists objects page by page, keeping only what `pick` returns, so that a large cluster fits in memory. */
   async list<T, Kept = ApiObject<T>>(
     path: string,
-    query: Readonly<Record<string, string>> = {},
+    { labelSelector, ...query }: ListQuery = {},
     pick: (item: ApiObject<T>) => Kept = (item) => item as Kept,
   ): Promise<{ readonly items: Kept[]; readonly resourceVersion: string }> {
     const items: Kept[] = [];
     let resourceVersion = '';
     const get = (page: string) => this.get(page);
-    for await (const page of pagesOf<ApiObject<T>>(get, path, { ...query, limit: PAGE })) {
+    const parameters = { ...query, ...(labelSelector && { labelSelector }), limit: PAGE };
+    for await (const page of pagesOf<ApiObject<T>>(get, path, parameters)) {
       items.push(...(page.items ?? []).map(pick));
       resourceVersion = page.metadata?.resourceVersion ?? '';
     }
@@ -89,8 +94,8 @@ export class Api {
   }
 
   /** Reads a text, whatever the status code; rejects when it is too long for an agent's. */
-  async getText(path: string, timeoutMs: number): Promise<TextResponse> {
-    const response = await this.#send({ method: 'GET', path, signal: AbortSignal.timeout(timeoutMs) });
+  async getText(path: string, maxMs: number): Promise<TextResponse> {
+    const response = await this.#send({ method: 'GET', path, maxMs });
     return textOf(response.statusCode, await this.#read(readBody(response)));
   }
 
@@ -101,10 +106,11 @@ export class Api {
     path: string,
     { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes?: number },
   ): Promise<TextResponse> {
-    const timeoutMs = Math.min(maxMs, this.#timeoutMs || maxMs);
+    const timeoutMs = Math.min(maxMs, this.#options.timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
     const url = this.#portUrl(pod, port);
-    const options = { ...(await this.#options()), signal: AbortSignal.any([this.#stopped, timeout]) };
+    const signal = AbortSignal.any([this.#options.signal, timeout]);
+    const options = { ...(await this.#connection()), signal };
     const { code, body } = await getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
       if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
       throw error;
@@ -114,7 +120,7 @@ export class Api {
 
   /** Opens a connection to a port of a pod over a port-forward; rejects with the reason if that is refused. */
   async connectToPod(pod: string, port: number): Promise<Duplex> {
-    const options = { ...(await this.#options()), signal: this.#stopped };
+    const options = { ...(await this.#connection()), signal: this.#options.signal };
     const opened = await openPort(this.#portUrl(pod, port), options).catch((error: unknown) => {
       throw this.#unreachable(error);
     });
@@ -123,11 +129,8 @@ export class Api {
   }
 
   /** Yields the events of a watch until the server ends it. */
-  async *watch<T>(
-    path: string,
-    signal: AbortSignal,
-  ): AsyncGenerator<{ readonly type: string; readonly object: ApiObject<T> }> {
-    const request = { method: 'GET', path, signal, watch: true } as const;
+  async *watch<T>(path: string): AsyncGenerator<{ readonly type: string; readonly object: ApiObject<T> }> {
+    const request = { method: 'GET', path, watch: true } as const;
     const response = await this.#send(request);
     if (response.statusCode !== 200) throw refusalOf(request, response, await text(response));
     for await (const line of jsonLines(response))
@@ -163,26 +166,22 @@ export class Api {
     return url;
   }
 
-  async #options(): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
+  async #connection(): Promise<RequestOptions & { readonly headers: OutgoingHttpHeaders }> {
     const connection = await this.access.connection();
     const headers = connection.headers as OutgoingHttpHeaders | undefined;
-    return { ...connection, headers: { ...headers, ...this.#headers } };
+    return { ...connection, headers: { ...headers, ...this.#options.headers } };
   }
 
-  async #send({ method, path, body, type, signal, watch }: ApiRequest): Promise<IncomingMessage> {
-    const { headers, ...connection } = await this.#options();
+  async #send({ method, path, body, type, maxMs = 0, watch }: ApiRequest): Promise<IncomingMessage> {
+    const { headers, ...connection } = await this.#connection();
     Object.assign(connection.agent ?? {}, { keepAlive: true });
     const url = this.#url(path);
-    const timeout = watch || this.#timeoutMs === 0 ? [] : [AbortSignal.timeout(this.#timeoutMs)];
+    const limits = watch ? [] : [this.#options.timeoutMs, maxMs].filter((ms) => ms > 0);
     const options = {
       ...connection,
       method,
-      signal: AbortSignal.any([this.#stopped, ...timeout, ...(signal === undefined ? [] : [signal])]),
-      headers: {
-        ...headers,
-        accept: 'application/json',
-        ...(type === undefined ? {} : { 'content-type': type }),
-      },
+      signal: AbortSignal.any([this.#options.signal, ...limits.map((ms) => AbortSignal.timeout(ms))]),
+      headers: { ...headers, accept: 'application/json', ...(type && { 'content-type': type }) },
     };
     return new Promise((resolve, reject) => {
       const send = url.protocol === 'http:' ? http.request : https.request;
@@ -195,7 +194,7 @@ export class Api {
   #unreachable(error: unknown): Error {
     const { server, context } = this.access;
     const cause = isTimeout(error)
-      ? `no response within ${this.#timeoutMs / 1_000} s (--request-timeout)`
+      ? `no response within ${this.#options.timeoutMs / 1_000} s (--request-timeout)`
       : sanitizeLine(causeOf(error));
     return new UnreachableError(`Cannot reach the API server ${server} (context "${context}"): ${cause}`);
   }
@@ -212,7 +211,6 @@ export async function optional<T>(
   });
 }
 
-/** The API server did not respond. */
 export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
 }
@@ -236,10 +234,8 @@ function textOf(code = 0, body: Buffer | undefined): TextResponse {
 }
 
 function isTimeout(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  return (
-    error.name === 'TimeoutError' || (error.cause instanceof Error && error.cause.name === 'TimeoutError')
-  );
+  const cause = error instanceof Error ? error.cause : undefined;
+  return [error, cause].some((each) => each instanceof Error && each.name === 'TimeoutError');
 }
 
 function causeOf(error: unknown): string {

@@ -39,7 +39,6 @@ type ApiChoice = KubeconfigChoice & {
   readonly asGroup?: readonly string[];
 };
 
-/** The environment variable for the namespace of gvisor-ready. */
 const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
 
 /** The hidden command of shell completion, and its timeout. */
@@ -208,7 +207,7 @@ async function untilWell(
 ): Promise<number> {
   if (!wait) return run(context);
   const { output } = context;
-  const deadline = timeout === 0 ? undefined : AbortSignal.timeout(timeout);
+  const deadline = timeout === 0 ? new AbortController().signal : AbortSignal.timeout(timeout);
   const { code, printed } = await repeat(context, deadline, run).finally(() => output.transient?.(''));
   output.out(printed);
   if (code !== EXIT.ok) printMessage(output, `Not all is well after ${timeout / 1_000} s (--timeout).`);
@@ -217,7 +216,7 @@ async function untilWell(
 
 async function repeat(
   context: Context,
-  deadline: AbortSignal | undefined,
+  deadline: AbortSignal,
   run: (context: Context) => Promise<number>,
 ): Promise<{ readonly code: number; readonly printed: string }> {
   const { output, signal } = context;
@@ -226,7 +225,7 @@ async function repeat(
     const out = (text: string) => {
       printed += text;
     };
-    const isLast = deadline?.aborted === true;
+    const isLast = deadline.aborted;
     const code = await run({ ...context, output: { ...output, out } }).catch((error: unknown) => {
       if (isLast || signal.aborted || !(error instanceof UnreachableError)) throw error;
       printed = `? ${errorLine(error)}`;
@@ -234,9 +233,8 @@ async function repeat(
     if (code !== undefined && (code === EXIT.ok || isLast)) return { code, printed };
     const [worst = ''] = /^[✗?] .*/m.exec(stripVTControlCharacters(printed)) ?? [];
     output.transient?.(`Waiting until all is well ... ${worst.replace(/\s+/g, ' ')}`);
-    const pause = timers.setTimeout(WAIT_INTERVAL_MS, undefined, {
-      signal: AbortSignal.any([signal, ...(deadline === undefined ? [] : [deadline])]),
-    });
+    const either = AbortSignal.any([signal, deadline]);
+    const pause = timers.setTimeout(WAIT_INTERVAL_MS, undefined, { signal: either });
     await pause.catch(() => signal.throwIfAborted());
   }
 }

@@ -1,12 +1,14 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
-import { type FleetNode, fleetNodeOf } from '../lib/fleet/objects.ts';
+import { type FleetNode, fleetNodeOf, versionOf } from '../lib/fleet/objects.ts';
 import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
 import { NO_TURNS } from '../lib/fleet/turns.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
+import { KubeError } from '../lib/kube/error.ts';
 import { podCounts } from '../lib/node/pods/pod.ts';
-import { listAgents, podsPath, reportReader, reportsNeed, versionOf } from './agent-reports.ts';
+import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
+import { MAX_WORD } from './node-summary.ts';
 
 export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
@@ -20,13 +22,9 @@ const PATHS = { all: '/fleet', alarms: '/fleet?labels=!kubernetes.io/hostname,ku
 /** A view of 5,000 nodes has some 4 MB, twice that if all of them are broken. */
 const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
-export function fleetPath({ installedIn }: Api): string {
-  return `/apis/apps/v1/namespaces/${installedIn}/deployments/${FLEET_DEPLOYMENT}`;
-}
-
 /** Reads the controller's Deployment: "absent", or undefined if the user may not read it. */
 export async function readDeployment(api: Api) {
-  const path = fleetPath(api);
+  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
   const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((found) => found ?? ('absent' as const));
   const found = await optional(read, [403]);
   if (found === undefined || found === 'absent') return found;
@@ -34,7 +32,7 @@ export async function readDeployment(api: Api) {
   return {
     desired: spec?.replicas ?? 1,
     ready: status?.readyReplicas ?? 0,
-    version: versionOf(spec?.template.spec?.containers[0]?.image ?? ''),
+    version: versionOf(spec?.template.spec?.containers[0]?.image).slice(0, MAX_WORD),
   };
 }
 
@@ -63,24 +61,18 @@ export async function readView(
   api: Api,
   part: keyof typeof PATHS = 'all',
 ): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
-  const found = await optional(
-    findPod(api).then((pod) => ({ pod })),
-    [403],
-  ).catch((error: unknown) => {
-    if (error instanceof UnreachableError) throw error;
-    return { pod: undefined };
-  });
-  if (found === undefined) return 'hidden';
-  if (found.pod === undefined) return undefined;
   try {
+    const pod = await findPod(api);
+    if (pod === undefined) return undefined;
     const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
-    const { code, text } = await api.getFromPod(found.pod, FLEET_PORT, PATHS[part], limits);
+    const { code, text } = await api.getFromPod(pod, FLEET_PORT, PATHS[part], limits);
     if (code === 403) return 'hidden';
     if (code !== 200) return undefined;
     const view: unknown = sanitizeValues(JSON.parse(text));
     return isJudgedFleet(view) ? view : 'foreign';
-  } catch {
-    return undefined;
+  } catch (error) {
+    if (error instanceof UnreachableError) throw error;
+    return error instanceof KubeError && error.status === 403 ? 'hidden' : undefined;
   }
 }
 
@@ -98,24 +90,26 @@ export async function readFleet(
 ): Promise<ReadFleet> {
   if (selector === undefined && typeof view === 'object' && view.upToDate)
     return { fleet: view, problem: '' };
-  const query = selector === undefined ? {} : { labelSelector: selector };
   const pick = (node: ApiObject<V1Node>): FleetNode => fleetNodeOf(node as unknown as V1Node);
   const [{ items: nodes }, pods] = await Promise.all([
-    api.list<V1Node, FleetNode>('/api/v1/nodes', query, pick),
+    api.list<V1Node, FleetNode>('/api/v1/nodes', { labelSelector: selector }, pick),
     optional(listAgents(api), [403]),
   ]);
   const names = new Set(nodes.map(({ name }) => name));
   // Without the permission for the controller's port there is none for those of thousands of agents.
   const agents = view === 'hidden' ? [] : (pods ?? []).filter(({ node }) => names.has(node));
-  const results = await reportReader(api)(agents.filter(({ state }) => state === 'Running'));
+  const results = await readReports(
+    api,
+    agents.filter(({ state }) => state === 'Running'),
+  );
   const statuses = new Map<string, AgentStatus>();
-  for (const [node, result] of results)
-    if ('report' in result) {
-      const report = { podCounts: podCounts(result.report.pods), ...result.report };
-      statuses.set(node, { ...agentStatusOf(report, node), readMs: 0 });
+  for (const [node, { report }] of results)
+    if (report !== undefined) {
+      const counted = { podCounts: podCounts(report.pods), ...report };
+      statuses.set(node, { ...agentStatusOf(counted, node), readMs: 0 });
     }
   const [first] = results.values();
-  const isForbidden = view === 'hidden' || (first !== undefined && 'forbidden' in first);
+  const isForbidden = view === 'hidden' || first?.forbidden === true;
   const fleet = viewFleet({
     ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
     ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },

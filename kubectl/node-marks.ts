@@ -2,8 +2,8 @@ import timers from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { pooledMap } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
+import { firstOf } from '../lib/fleet/objects.ts';
 import { KubeError } from '../lib/kube/error.ts';
-import { pagesOf } from '../lib/kube/pages.ts';
 import { wrap } from '../lib/report/format.ts';
 import {
   CONDITION,
@@ -17,7 +17,7 @@ import {
 } from '../lib/report/node-object.ts';
 import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
-import { countOf, nameList, printLines } from './output.ts';
+import { countOf, printLines } from './output.ts';
 
 /** The flag --yes, and what else a command that writes needs. */
 export type RemovalOptions = {
@@ -44,7 +44,7 @@ export async function removeMarks(
   printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
   if (marked.length === 0) return EXIT.ok;
   const names = marked.map(({ metadata }) => metadata.name);
-  const what = `labels, annotations, taint and condition of the agents from ${nameList(names)} (context "${api.access.context}")`;
+  const what = `labels, annotations, taint and condition of the agents from ${firstOf(names)} (context "${api.access.context}")`;
   if (!yes) {
     if (confirm === undefined)
       throw new InvalidArgumentError(`There is no terminal to ask on: --yes removes ${what}`);
@@ -61,9 +61,7 @@ export async function removeMarks(
       printLines(output, [`${node.metadata.name}: cleaned`]);
     });
     await timers.setTimeout(recheckMs, undefined, { signal });
-    const again = (await findMarked(api, signal)).marked.filter(({ metadata }) =>
-      names.includes(metadata.name),
-    );
+    const again = (await findMarked(api)).marked.filter(({ metadata }) => names.includes(metadata.name));
     for (const { metadata } of again)
       printLines(output, [`${metadata.name}: written again by an agent that still runs: ${remedy}`]);
     return again.length === 0 ? EXIT.ok : EXIT.problem;
@@ -72,21 +70,18 @@ export async function removeMarks(
   }
 }
 
-const PAGE = '200';
 const CONCURRENCY = 8;
 const MAX_ATTEMPTS = 5;
 
 /** Counts the Nodes that a label selector matches, and finds those with something written by agents. */
-export async function findMarked(api: Api, signal: AbortSignal, selector?: string): Promise<FoundNodes> {
-  let total = 0;
-  const marked: NodeObject[] = [];
-  const get = (path: string) => api.get(path, signal);
-  const query = { limit: PAGE, ...(selector === undefined ? {} : { labelSelector: selector }) };
-  for await (const { items = [] } of pagesOf<NodeObject>(get, '/api/v1/nodes', query)) {
-    total += items.length;
-    marked.push(...items.filter(isMarked));
-  }
-  return { total, marked };
+export async function findMarked(api: Api, labelSelector?: string): Promise<FoundNodes> {
+  const pick = (node: NodeObject) => (isMarked(node) ? node : undefined);
+  const { items } = await api.list<NodeObject, NodeObject | undefined>(
+    '/api/v1/nodes',
+    { labelSelector },
+    pick,
+  );
+  return { total: items.length, marked: items.filter((node) => node !== undefined) };
 }
 
 /** Cleans one Node, reading it again after a conflict. A Node that is gone counts as clean. */
@@ -98,17 +93,16 @@ async function cleanNode(found: NodeObject, api: Api, signal: AbortSignal): Prom
       const removals = removalsFor(node);
       const condition = hasCondition(node) ? ({ $patch: 'delete', type: CONDITION } as const) : undefined;
       const status = statusPatch(removals, condition);
-      if (status !== undefined)
-        node = await api.patch<NodeObject>(`${path}/status`, status, 'strategic', signal);
+      if (status !== undefined) node = await api.patch<NodeObject>(`${path}/status`, status, 'strategic');
       const taint = taintPatch(node, removals);
-      if (taint !== undefined) await api.patch(path, taint, 'merge', signal);
+      if (taint !== undefined) await api.patch(path, taint, 'merge');
       return;
     } catch (error) {
       if (error instanceof KubeError && error.status === 404) return;
       const retriable = error instanceof KubeError && [409, 429, 503].includes(error.status);
       if (!retriable || attempt === MAX_ATTEMPTS) throw error;
       await timers.setTimeout(error.retryAfterMs ?? attempt * 200, undefined, { signal });
-      node = await api.get<NodeObject>(path, signal);
+      node = await api.get<NodeObject>(path);
     }
   }
 }

@@ -41,7 +41,7 @@ export function printResult(
   data: object,
   lines: readonly string[],
 ): void {
-  if (format === 'json' || format === 'yaml') output.out(serialize(data, format));
+  if (isForPrograms(format)) output.out(serialize(data, format));
   else printLines(output, lines);
 }
 
@@ -56,14 +56,6 @@ const MAX_WIDTH = 110;
 /** The same output, no wider than prose should be. */
 export function proseOf(output: Output): Output {
   return { ...output, width: Math.min(output.width, MAX_WIDTH) };
-}
-
-const MAX_NAMES = 3;
-
-/** The first few names: "a, b, c and 397 more". */
-export function nameList(names: readonly string[]): string {
-  const more = names.length - MAX_NAMES;
-  return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
 }
 
 /** A count with its noun: "1 node", "3 nodes". */

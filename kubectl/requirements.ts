@@ -36,7 +36,6 @@ export function readyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly
   );
 }
 
-/** The label of the nodes where a handler is proven. */
 export function readyLabelOf(handler: string, main = HANDLER): string {
   return keysOf(handler === main ? undefined : handler).ready;
 }
@@ -54,7 +53,6 @@ export function labelled(requirements: Requirements, value: string): string[] {
   return [...requirements].flatMap(([name, each]) => (each === value ? [name] : []));
 }
 
-/** Reads {@link Requirements} from the namespaces. */
 export async function listRequirements(api: Api): Promise<Requirements> {
   const { items } = await api.list<V1Namespace, readonly [string, string]>(
     '/api/v1/namespaces',

@@ -1,7 +1,7 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { remedyOf, type SandboxesReport, type SandboxProblem } from '../lib/node/sandboxes/problem.ts';
 import { shortIds } from '../lib/report/format.ts';
-import { type ReportResult, reportOf, uidsOf } from './agent-reports.ts';
+import { type ReportResult, uidsOf } from './agent-reports.ts';
 import type { ApiObject } from './api.ts';
 import { ageOf, type Explanation, type Observation } from './output.ts';
 
@@ -43,7 +43,7 @@ export function problemJson({ message: _, ...problem }: SandboxProblem) {
 /** The scan of a node's sandboxes, or why there is none. */
 export function sandboxesIn(result: ReportResult | undefined): SandboxesReport | string {
   if (result === undefined) return 'no agent runs there';
-  if ('problem' in result) return result.problem;
+  if (result.report === undefined) return result.problem;
   const { sandboxes } = result.report;
   if (sandboxes === undefined) return 'the agent has not scanned the sandboxes';
   return sandboxes.stale ? `the agent last scanned the sandboxes at ${sandboxes.at}` : sandboxes;
@@ -54,11 +54,10 @@ export function problemsOf(
   result: ReportResult | undefined,
 ): readonly SandboxProblem[] {
   const uids = uidsOf(pod);
-  const problems = reportOf(result)?.sandboxes?.problems ?? [];
+  const problems = result?.report?.sandboxes?.problems ?? [];
   return problems.filter(({ uid }) => uid !== undefined && uids.includes(uid));
 }
 
-/** A problem with its pod, its processes, and how long it has lasted. */
 export function aboutProblem(
   { reason, message, namespace, name, sandbox, pids, since }: SandboxProblem,
   nowMs: number,

@@ -7,9 +7,10 @@ import {
   type MissingGuard,
   policyOf,
 } from '../../lib/fleet/guards.ts';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import type { Context } from '../context.ts';
 import { readMissingGuards } from '../guards.ts';
-import { type CheckLine, inSection, nameList } from '../output.ts';
+import { type CheckLine, inSection } from '../output.ts';
 import { labelled, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
 
 const ENFORCE = 'gvisor-ready-enforce';
@@ -29,15 +30,13 @@ const line = inSection('Admission', {
 /** Checks the admission policies and their bindings, and the labels of namespaces. */
 export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
   const { guards, missing, requirements } = await readMissingGuards(api);
+  const others = missing.filter(({ guard }) => guard !== ENFORCE && guard !== GUARD);
   return [
     ...aboutPart('base', missing),
     ...aboutPart('fleet', missing),
     ...aboutPart('optional', missing),
     ...aboutEnforcement(guards, requirements),
-    ...aboutPart(
-      'enforce',
-      missing.filter(({ guard }) => guard !== ENFORCE && guard !== GUARD),
-    ),
+    ...aboutPart('enforce', others),
     ...aboutLabels(requirements, api.installedIn),
     ...(await aboutPendingPods(api, requirements, allowedClasses(guards))),
   ];
@@ -65,26 +64,16 @@ function aboutEnforcement(guards: Guards, requirements: Requirements): CheckLine
   const namespaces = labelled(requirements, 'true');
   const data = { policy: ENFORCE, effect, namespaces };
   const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
-  if (effect === 'absent' && requirements.size === 0)
-    return [
-      line(
-        'Enforcement',
-        'pass',
-        'No namespace requires gVisor, and the component enforce is not installed',
-        data,
-      ),
-    ];
-  if (effect !== 'denies')
-    return namespaces.length === 0
-      ? [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE]?.danger}`, data)]
-      : [
-          line(
-            'Enforcement',
-            'fail',
-            `${what}, so pods in ${nameList(namespaces)} can run outside gVisor`,
-            data,
-          ),
-        ];
+  if (effect === 'absent' && requirements.size === 0) {
+    const text = 'No namespace requires gVisor, and the component enforce is not installed';
+    return [line('Enforcement', 'pass', text, data)];
+  }
+  if (effect !== 'denies' && namespaces.length === 0)
+    return [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE]?.danger}`, data)];
+  if (effect !== 'denies') {
+    const text = `${what}, so pods in ${firstOf(namespaces)} can run outside gVisor`;
+    return [line('Enforcement', 'fail', text, data)];
+  }
   const guard = effectOf(GUARD, guards);
   const text =
     guard === 'denies'
@@ -132,17 +121,14 @@ async function aboutPendingPods(
     .flatMap(({ items }) => items)
     .filter(({ spec }) => !classes.includes(spec?.runtimeClassName ?? ''))
     .filter(({ status }) => status?.phase === 'Pending')
-    .map(({ metadata: { namespace, name, uid }, spec }) => ({
-      namespace,
-      name,
-      uid,
-      node: spec?.nodeName ?? null,
-    }));
+    .map(({ metadata: { namespace, name, uid }, spec }) => {
+      return { namespace, name, uid, node: spec?.nodeName ?? null };
+    });
   if (pending.length === 0) return [];
   const names = pending.map(
     ({ namespace, name, node }) =>
       `${namespace}/${name} (waits ${node === null ? 'for a node' : `on ${node}`})`,
   );
-  const text = `Older than the requirement, and would start outside gVisor: ${nameList(names)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
+  const text = `Older than the requirement, and would start outside gVisor: ${firstOf(names)}. Delete ${pending.length === 1 ? 'it' : 'them'}`;
   return [line('OlderPendingPods', 'fail', text, { pods: pending })];
 }

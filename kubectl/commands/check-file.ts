@@ -3,7 +3,7 @@ import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { loadYaml } from '@kubernetes/client-node';
 import { errorLine, sanitizeLine } from '../../lib/base/sanitize.ts';
-import { askedBy, COMPATIBILITY, type Effect, type FeatureId } from '../../lib/pod/features.ts';
+import { askedBy, COMPATIBILITY, type Effect } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { exitCodeOf, worstOf } from '../context.ts';
 import {
@@ -59,24 +59,15 @@ function linesOf(document: string, number: number): readonly CheckLine[] {
   } catch (error) {
     return [unreadable(`document ${number}`, errorLine(error))];
   }
-  return found.flatMap(({ owner, spec }) => {
-    const asked = askedBy(spec);
-    const line = (id: FeatureId | 'pod', tone: Tone, text: string, data: object = {}): CheckLine => {
-      return {
-        id,
-        section: sanitizeLine(owner),
-        tone,
-        text: sanitizeLine(text),
-        docs: COMPATIBILITY,
-        data: { ...data },
-      };
-    };
-    const bad = asked.filter(({ feature }) => TONES[feature.effect] !== 'pass');
-    if (bad.length === 0) return [line('pod', 'pass', 'Asks for nothing that works differently in gVisor')];
+  return found.flatMap(({ owner: section, spec }) => {
+    const bad = askedBy(spec).filter(({ feature }) => TONES[feature.effect] !== 'pass');
+    const sound = 'Asks for nothing that works differently in gVisor';
+    if (bad.length === 0) return [lineOf({ id: 'pod', section, tone: 'pass', text: sound })];
     return bad.map(({ id, feature, by }) => {
       const { field, effect, seen, remedy = '' } = feature;
       const whose = by.includes('pod') ? '' : ` (${by.join(', ')})`;
-      return line(id, TONES[effect], `${field}${whose}: ${seen} ${remedy}`.trim(), { effect, by });
+      const text = `${field}${whose}: ${seen} ${remedy}`.trim();
+      return lineOf({ id, section, tone: TONES[effect], text, data: { effect, by } });
     });
   });
 }
@@ -89,15 +80,17 @@ const TONES = {
   weaker: 'warning',
 } as const satisfies Record<Effect, Tone>;
 
-function unreadable(what: string, why: string): CheckLine {
-  return {
-    id: 'Manifest',
-    section: what,
-    tone: 'unknown',
-    text: `Cannot be judged: ${sanitizeLine(why)}`,
-    docs: COMPATIBILITY,
-    data: {},
-  };
+function unreadable(section: string, why: string): CheckLine {
+  return lineOf({ id: 'Manifest', section, tone: 'unknown', text: `Cannot be judged: ${why}` });
+}
+
+function lineOf({
+  section,
+  text,
+  data = {},
+  ...rest
+}: Omit<CheckLine, 'docs' | 'data'> & Partial<CheckLine>) {
+  return { section: sanitizeLine(section), text: sanitizeLine(text), docs: COMPATIBILITY, data, ...rest };
 }
 
 /**

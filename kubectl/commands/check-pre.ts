@@ -1,11 +1,12 @@
 import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { readDaemonSet } from '../agent-reports.ts';
-import { type Api, type ApiObject, optional } from '../api.ts';
+import { type ApiObject, optional } from '../api.ts';
 import type { Context } from '../context.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
-import { type CheckLine, countOf, inSection, nameList } from '../output.ts';
+import { type CheckLine, countOf, inSection } from '../output.ts';
 import {
   HANDLER,
   listClasses,
@@ -26,13 +27,13 @@ const line = inSection('Before installing', {
 
 /** The checks before an installation: each is unknown alone where the user may not read what it needs. */
 export const PRE_INSTALL = {
-  RuntimeClasses: ({ api }: Context) => aboutClasses(api),
-  Namespace: ({ api }: Context) => aboutNamespace(api),
-  NotInstalled: ({ api }: Context) => aboutInstallation(api),
-  SupportedNodes: async ({ api }: Context) => aboutNodes(await listNodes(api)),
+  RuntimeClasses: aboutClasses,
+  Namespace: aboutNamespace,
+  NotInstalled: aboutInstallation,
+  SupportedNodes: aboutNodes,
 } as const;
 
-async function aboutClasses(api: Api): Promise<CheckLine[]> {
+async function aboutClasses({ api }: Context): Promise<CheckLine[]> {
   const classes = await listClasses(api);
   const own = classes.get(RUNTIME_CLASS);
   const others = [...classes.values()].filter(
@@ -66,7 +67,7 @@ function judgeOwn(own: ApiObject<V1RuntimeClass> | undefined): [tone: Tone, text
   return ['fail', `${existing} ${fixed}: rename the class of the manifests, or delete that one`];
 }
 
-async function aboutNamespace(api: Api): Promise<CheckLine[]> {
+async function aboutNamespace({ api }: Context): Promise<CheckLine[]> {
   const namespace = api.installedIn;
   const found = await optional(api.get<V1Namespace>(`/api/v1/namespaces/${namespace}`));
   if (found?.status?.phase !== 'Terminating') return [];
@@ -74,7 +75,7 @@ async function aboutNamespace(api: Api): Promise<CheckLine[]> {
   return [line('Namespace', 'fail', text, { namespace, phase: 'Terminating' })];
 }
 
-async function aboutInstallation(api: Api): Promise<CheckLine[]> {
+async function aboutInstallation({ api }: Context): Promise<CheckLine[]> {
   const installed = (await readDaemonSet(api)) !== undefined;
   const text = installed
     ? 'Already installed: run kubectl gvisor-ready check without --pre'
@@ -83,28 +84,23 @@ async function aboutInstallation(api: Api): Promise<CheckLine[]> {
   return [line('NotInstalled', installed ? 'warning' : 'pass', text, data)];
 }
 
-function aboutNodes(nodes: readonly NodeSummary[]): CheckLine[] {
+async function aboutNodes({ api }: Context): Promise<CheckLine[]> {
+  const nodes = await listNodes(api);
   const needs = 'Linux on amd64 or arm64, containerd 1.7 or newer';
   const unsupported = nodes.flatMap((node) => {
     const because = unsupportedPart(node);
     return because === undefined ? [] : [{ ...node, because }];
   });
   const supported = nodes.length - unsupported.length;
-  const data = {
-    supported,
-    total: nodes.length,
-    unsupported: unsupported.map(({ name, os, architecture, runtime }) => ({
-      name,
-      os,
-      architecture,
-      runtime,
-    })),
-  };
+  const listed = unsupported.map(({ name, os, architecture, runtime }) => {
+    return { name, os, architecture, runtime };
+  });
+  const data = { supported, total: nodes.length, unsupported: listed };
   if (supported === 0)
     return [line('SupportedNodes', 'fail', `Agents can evaluate no node: they need ${needs}`, data)];
   const text = `Agents can evaluate ${supported} of ${countOf(nodes.length, 'node')}: ${needs}`;
   const names = unsupported.map(({ name, because }) => `${name} (${because})`);
-  const others = `Nodes that no agent can evaluate: ${nameList(names)}`;
+  const others = `Nodes that no agent can evaluate: ${firstOf(names)}`;
   return [
     line('SupportedNodes', 'pass', text, data),
     ...(names.length === 0 ? [] : [line('SupportedNodes', 'warning', others, data)]),

@@ -1,5 +1,6 @@
 import type { V1RuntimeClass, VersionInfo } from '@kubernetes/client-node';
 import { errorLine } from '../../lib/base/sanitize.ts';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
 import { handlersOf, readDaemonSet } from '../agent-reports.ts';
@@ -13,7 +14,6 @@ import {
   countOf,
   type Format,
   inSection,
-  nameList,
   printResult,
 } from '../output.ts';
 import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../requirements.ts';
@@ -31,39 +31,42 @@ const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 
 /** Checks that run and fail together. */
 type Group = {
+  readonly id: string;
   readonly section: string;
   readonly docs: string;
   readonly lines: Promise<readonly CheckLine[]>;
 };
 
-function groupsOf(context: Context, pre: boolean): Readonly<Record<string, Group>> {
-  const policies = 'docs/admission.md';
-  const version = { section: 'Kubernetes', docs: policies, lines: checkVersion(context) };
+function groupsOf(context: Context, pre: boolean): Group[] {
+  const version: Group = {
+    id: 'KubernetesVersion',
+    section: 'Kubernetes',
+    docs: 'docs/admission.md',
+    lines: checkVersion(context),
+  };
   if (pre) {
     const section = 'Before installing';
-    const groups = Object.entries(PRE_INSTALL).map(([id, run]): [string, Group] => [
-      id,
-      { section, docs: INSTALL, lines: run(context) },
-    ]);
-    return { KubernetesVersion: version, ...Object.fromEntries(groups) };
+    const before = Object.entries(PRE_INSTALL);
+    return [version, ...before.map(([id, run]) => ({ id, section, docs: INSTALL, lines: run(context) }))];
   }
-  const groups = Object.entries(judgeFleet(context)).map(([key, parts]): [string, Group] => [
-    idOf(key),
-    { section: FLEET, docs: OPERATIONS, lines: parts.then((found) => found.map(fleetLine)) },
-  ]);
-  return {
-    KubernetesVersion: version,
-    RuntimeClasses: { section: 'RuntimeClass', docs: INSTALL, lines: checkClasses(context) },
-    ...Object.fromEntries(groups),
-    Admission: { section: 'Admission', docs: `${policies}#installing-it`, lines: checkAdmission(context) },
-  };
+  const fleet = Object.entries(judgeFleet(context)).map(([key, parts]): Group => {
+    const lines = parts.then((found) => found.map(fleetLine));
+    return { id: idOf(key), section: FLEET, docs: OPERATIONS, lines };
+  });
+  const docs = 'docs/admission.md#installing-it';
+  return [
+    version,
+    { id: 'RuntimeClasses', section: 'RuntimeClass', docs: INSTALL, lines: checkClasses(context) },
+    ...fleet,
+    { id: 'Admission', section: 'Admission', docs, lines: checkAdmission(context) },
+  ];
 }
 
 /** `check`: whether everything that gVisor needs in this cluster is there and consistent; with --pre, whether it can be installed. */
 export async function check(context: Context, { output: format, pre = false }: CheckFlags): Promise<number> {
   const { output } = context;
   const results = await Promise.all(
-    Object.entries(groupsOf(context, pre)).map(([id, { section, docs, lines }]) =>
+    groupsOf(context, pre).map(({ id, section, docs, lines }) =>
       lines.catch((error: unknown): CheckLine[] => {
         if (error instanceof UnreachableError) throw error;
         const text = errorLine(error);
@@ -126,7 +129,7 @@ function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1Ru
       selector.every(([key, value]) => labels[key] === value) &&
       !taints.some(({ key, effect }) => key === OWN_KEYS.taint && effect === 'NoSchedule'),
   );
-  return nameList(bare.map(({ name }) => name));
+  return firstOf(bare.map(({ name }) => name));
 }
 
 /** Checks that classes of the handlers that agents prove exist, and that their pods go to nodes where these are proven. */
@@ -197,14 +200,13 @@ const PAGES: Readonly<Record<string, string>> = {
   SandboxesUnknown: HANGING,
 };
 
-/** The id of a part of the fleet, as other checks have them. */
 function idOf(key: string): string {
   return `${key.slice(0, 1).toUpperCase()}${key.slice(1)}`;
 }
 
 function fleetLine({ key, about, tone, reasons, text, groups = {}, data }: FleetPart): CheckLine {
   const names = Object.entries(groups).flatMap(([head, some]) =>
-    some.map(({ reason, nodes }) => `${head.toLowerCase()}: ${nameList(nodes)} (${reason})`),
+    some.map(({ reason, nodes }) => `${head.toLowerCase()}: ${firstOf(nodes)} (${reason})`),
   );
   const docs = PAGES[reasons[0] ?? ''] ?? (key === 'fleetController' ? 'docs/fleet.md' : OPERATIONS);
   return {

@@ -1,13 +1,11 @@
 import { InvalidArgumentError } from 'commander';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import type { NodeObject } from '../../lib/report/node-object.ts';
 import { nodesWithAgents } from '../agent-reports.ts';
-import { optional } from '../api.ts';
+import { type Api, optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { type FoundNodes, findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
-import { nameList, printMessage } from '../output.ts';
-
-/** The nodes of `clean`: by name, or by a label selector. */
-type Choice = { readonly names: readonly string[]; readonly selector?: string };
+import { printMessage } from '../output.ts';
 
 /**
  * `clean`: removes what an agent left on nodes that are no longer in the DaemonSet. Refuses all of them where an agent is on
@@ -15,14 +13,14 @@ type Choice = { readonly names: readonly string[]; readonly selector?: string };
  */
 export async function clean(
   context: Context,
-  { names, selector }: Choice,
+  { names, selector }: { readonly names: readonly string[]; readonly selector?: string },
   options: RemovalOptions,
 ): Promise<number> {
   const { api, output } = context;
   if ((names.length === 0) === (selector === undefined))
     throw new InvalidArgumentError('Name the nodes, or select them with -l, and not both');
   const [found, occupied] = await Promise.all([
-    findChosen(context, { names, ...(selector === undefined ? {} : { selector }) }),
+    selector === undefined ? findNamed(api, names) : findMarked(api, selector),
     nodesWithAgents(api),
   ]);
   const chosen = new Set([...names, ...found.marked.map(({ metadata }) => metadata.name)]);
@@ -30,7 +28,7 @@ export async function clean(
   if (busy.length > 0) {
     printMessage(
       output,
-      `An agent is still on ${nameList(busy)} and would write again, so nothing was written. First take ${busy.length === 1 ? 'it' : 'them'} out of the DaemonSet, by its nodeSelector or affinity, and wait until the pod is gone.`,
+      `An agent is still on ${firstOf(busy)} and would write again, so nothing was written. First take ${busy.length === 1 ? 'it' : 'them'} out of the DaemonSet, by its nodeSelector or affinity, and wait until the pod is gone.`,
     );
     return EXIT.problem;
   }
@@ -40,11 +38,10 @@ export async function clean(
   });
 }
 
-async function findChosen({ api, signal }: Context, { names, selector }: Choice): Promise<FoundNodes> {
-  if (selector !== undefined) return findMarked(api, signal, selector);
+async function findNamed(api: Api, names: readonly string[]): Promise<FoundNodes> {
   const found = await Promise.all(
     [...new Set(names)].map(async (name) => {
-      const node = await optional(api.get<NodeObject>(`/api/v1/nodes/${name}`, signal));
+      const node = await optional(api.get<NodeObject>(`/api/v1/nodes/${name}`));
       if (node === undefined) throw new Error(`There is no node "${name}", so nothing was written`);
       return node;
     }),

@@ -2,6 +2,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../../lib/base/async.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { describeMissing } from '../../lib/fleet/guards.ts';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import type { Tone } from '../../lib/report/format.ts';
@@ -11,7 +12,7 @@ import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
 import { readMissingGuards } from '../guards.ts';
 import { MAX_WORD } from '../node-summary.ts';
-import { ageOf, countOf, nameList, tally } from '../output.ts';
+import { ageOf, countOf, tally } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 
 /** A part of the fleet: a line for people, and under `key` the same as data for programs. */
@@ -27,7 +28,6 @@ export type FleetPart = {
   readonly data: Readonly<Record<string, unknown>>;
 };
 
-/** Nodes that are in the same state, for one reason. */
 export type NodeGroup = { readonly reason: string; readonly nodes: readonly string[] };
 
 /** What is wrong with a part; without a text where that of the part says it. */
@@ -54,10 +54,9 @@ function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
 
 /** A fault where there are any names, with their count. */
 function faultOn(names: readonly string[], tone: Tone, reason: string, what: string): readonly Fault[] {
-  return faultIf(names.length, tone, reason, `${names.length} ${what}: ${nameList(names)}`);
+  return faultIf(names.length, tone, reason, `${names.length} ${what}: ${firstOf(names)}`);
 }
 
-/** A part that the user may not read. */
 function hiddenPart(names: readonly [key: string, about: string], what: string): FleetPart {
   return partOf(names, `you may not ${what}`, { faults: [['unknown', 'NotPermitted']], data: {} });
 }
@@ -107,7 +106,6 @@ function isExpected({ expected, label, state, agent }: Row): boolean {
   return expected ?? (isJudged || agent === 'ready' || agent === 'not ready');
 }
 
-/** The names of the nodes of some rows. */
 function namesOf(rows: readonly Row[]): string[] {
   return rows.map(({ name }) => name);
 }
@@ -122,9 +120,9 @@ function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
   const refuted = fleet.nodes.filter(({ refutation }) => refutation !== undefined);
   const texts = refuted.map(({ name, refuted }) => `${name}, whose agent says ${refuted}`);
   const unknown = unknownOn(fleet, 'report');
-  const silent = `what the agents say is unknown on ${nameList(unknown)}${problem && `: ${problem}`}`;
+  const silent = `what the agents say is unknown on ${firstOf(unknown)}${problem && `: ${problem}`}`;
   const faults = [
-    ...faultIf(refuted.length, 'fail', 'LabelOutdated', `still labelled ready: ${nameList(texts)}`),
+    ...faultIf(refuted.length, 'fail', 'LabelOutdated', `still labelled ready: ${firstOf(texts)}`),
     ...faultIf(unknown.length, 'unknown', 'ReportsUnknown', silent),
   ];
   const data = { nodes: refuted.map(({ name, refutation }) => ({ node: name, ...refutation })), unknown };
@@ -209,7 +207,7 @@ function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs
       const some = others.filter((row) => handlerTone(reasonOf(row), on(row)?.state === 'lost') === tone);
       const texts = groupsFor(some).map(({ reason, nodes, since }) => {
         const age = ageOf(since ?? '', nowMs);
-        return `${reason} on ${nameList(nodes)}${age && ` for ${age}`}`;
+        return `${reason} on ${firstOf(nodes)}${age && ` for ${age}`}`;
       });
       return faultIf(some.length, tone, code, texts.join('; '));
     };
@@ -253,7 +251,7 @@ async function aboutPods(
 ): Promise<FleetPart[]> {
   const { nodes } = fleet;
   const sumOf = (key: 'violating' | 'open') => nodes.reduce((sum, row) => sum + row[key], 0);
-  const on = (key: 'violating' | 'open') => nameList(namesOf(nodes.filter((row) => row[key] > 0)));
+  const on = (key: 'violating' | 'open') => firstOf(namesOf(nodes.filter((row) => row[key] > 0)));
   const [outside, open] = [sumOf('violating'), sumOf('open')];
   const required = labelled(requirements ?? new Map(), 'true');
   const isRequired = required.length > 0;
@@ -261,26 +259,14 @@ async function aboutPods(
   const unknown = isRequired ? [...unknownOn(fleet, 'pods'), ...unseen.nodes] : [];
   if (!isRequired && outside + open === 0) return [];
   const see = 'see kubectl gvisor-ready pods -A';
+  const runOutside = `${outside} outside gVisor where it is required, on ${on('violating')}: ${see}`;
+  const areOpen = `${open} with a way out to the host, on ${on('open')}: ${see}`;
+  const hidden = `you may not list the pods of ${firstOf(unseen.hidden)}`;
   const faults = [
-    ...faultIf(
-      outside,
-      'fail',
-      'PodsOutsideGvisor',
-      `${outside} outside gVisor where it is required, on ${on('violating')}: ${see}`,
-    ),
-    ...faultIf(
-      open,
-      'fail',
-      'PodsOpenToHost',
-      `${open} with a way out to the host, on ${on('open')}: ${see}`,
-    ),
-    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', `unknown on ${nameList(unknown)}`),
-    ...faultIf(
-      unseen.hidden.length,
-      'unknown',
-      'NotPermitted',
-      `you may not list the pods of ${nameList(unseen.hidden)}`,
-    ),
+    ...faultIf(outside, 'fail', 'PodsOutsideGvisor', runOutside),
+    ...faultIf(open, 'fail', 'PodsOpenToHost', areOpen),
+    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', `unknown on ${firstOf(unknown)}`),
+    ...faultIf(unseen.hidden.length, 'unknown', 'NotPermitted', hidden),
   ];
   const sound = faults.length === 0 ? 'none runs outside gVisor where it is required' : '';
   return [partOf(['pods', 'Pods'], sound, { faults, data: { outside, open, unknown } })];
@@ -343,7 +329,7 @@ function aboutAgents(
   const differ = provenBy.some((version) => version !== VERSION);
   const proven = `nodes were proven by version ${provenBy.join(', ')}, this plugin has ${VERSION}`;
   const hidden = nodes.some(({ agent }) => agent === 'hidden');
-  const missing = others.length === 0 ? '' : `not Ready on ${nameList(others)}`;
+  const missing = others.length === 0 ? '' : `not Ready on ${firstOf(others)}`;
   const orphans = 'labelled ready without a Ready agent';
   return partOf(
     part,
@@ -377,7 +363,7 @@ function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
   const part = ['namespaces', 'Namespaces'] as const;
   if (requirements === undefined) return hiddenPart(part, 'list namespaces');
   const [required, audited] = [labelled(requirements, 'true'), labelled(requirements, 'audit')];
-  const text = `require gVisor: ${nameList(required) || 'none'}; audit: ${nameList(audited) || 'none'}`;
+  const text = `require gVisor: ${firstOf(required) || 'none'}; audit: ${firstOf(audited) || 'none'}`;
   return partOf(part, text, { data: { required, audited } });
 }
 
@@ -396,10 +382,10 @@ function aboutInstaller({ rollout }: JudgedFleet): FleetPart[] {
 /** One line where sandboxes of a node have problems, or where that is unknown. */
 function aboutSandboxes(fleet: JudgedFleet): FleetPart[] {
   const hanging = fleet.nodes.filter(({ problems }) => problems > 0);
-  const unsafe = nameList(namesOf(hanging.filter((row) => row.unsafe)));
+  const unsafe = firstOf(namesOf(hanging.filter((row) => row.unsafe)));
   const unknown = unknownOn(fleet, 'sandboxes');
-  const see = `problems on ${nameList(namesOf(hanging))}: see kubectl gvisor-ready why NODE`;
-  const old = `unknown on ${nameList(unknown)}: the last scan is too old`;
+  const see = `problems on ${firstOf(namesOf(hanging))}: see kubectl gvisor-ready why NODE`;
+  const old = `unknown on ${firstOf(unknown)}: the last scan is too old`;
   const faults = [
     ...faultIf(hanging.length, 'warning', 'SandboxesHang', see),
     ...faultIf(unsafe.length, 'warning', 'RestartUnsafe', `do not restart containerd on ${unsafe}`),

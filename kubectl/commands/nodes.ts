@@ -31,7 +31,7 @@ export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undef
 /** Lists the nodes that a label selector matches with their agents. `rowOf` adds the agent to one that comes later. */
 export async function listRows({ api }: Pick<Context, 'api'>, selector?: string) {
   const [{ items, resourceVersion }, agents] = await Promise.all([
-    api.list<V1Node, NodeSummary>('/api/v1/nodes', queryFor(selector), summarizeNode),
+    api.list<V1Node, NodeSummary>('/api/v1/nodes', { labelSelector: selector }, summarizeNode),
     optional(listAgents(api), [403]),
   ]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
@@ -40,14 +40,6 @@ export async function listRows({ api }: Pick<Context, 'api'>, selector?: string)
     agent: agents === undefined ? '?' : byNode.get(node.name),
   });
   return { rows: items.map(rowOf), rowOf, agentsHidden: agents === undefined, resourceVersion };
-}
-
-function queryFor(selector: string | undefined): Readonly<Record<string, string>> {
-  return selector === undefined ? {} : { labelSelector: selector };
-}
-
-export function agentsOf(rows: readonly NodeRow[]): readonly AgentSummary[] {
-  return rows.flatMap(({ agent }) => (agent === undefined || agent === '?' ? [] : [agent]));
 }
 
 /** The state of a node's agent, for the column AGENT. */
@@ -114,6 +106,8 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
 export function nodeJson(row: NodeRow) {
   const { name, ready, handlers, expected, status, reason, since, agent } = row;
   const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
+  const agentJson = agent &&
+    agent !== '?' && { pod: agent.name, state: agentState(row), version: agent.version };
   return {
     name,
     expected: expected ?? null,
@@ -124,14 +118,8 @@ export function nodeJson(row: NodeRow) {
     platform: row.platform || null,
     provenBy: row.provenBy || null,
     ...{ kubeletReady, cordoned, kubelet, runtime, os, architecture },
-    ...(agent === '?' ? {} : { agent: agentJson(row) }),
+    ...(agent === '?' ? {} : { agent: agent ? agentJson : null }),
   };
-}
-
-export function agentJson(row: NodeRow) {
-  const { agent } = row;
-  if (agent === undefined || agent === '?') return null;
-  return { pod: agent.name, state: agentState(row), version: agent.version };
 }
 
 /** `nodes`: every node, what it says about gVisor, and the state of its agent. */
@@ -218,13 +206,13 @@ function rowPrinter({ output, now }: Context, { output: format, headers }: Nodes
 /** Yields the changes since a version until the watch ends or the version has expired. */
 async function* changesSince({ api, signal }: Context, version: string, selector: string | undefined) {
   const query = new URLSearchParams({
-    ...queryFor(selector),
+    ...(selector && { labelSelector: selector }),
     watch: '1',
     resourceVersion: version,
     allowWatchBookmarks: 'true',
   });
   try {
-    for await (const event of api.watch<V1Node>(`/api/v1/nodes?${query}`, signal)) {
+    for await (const event of api.watch<V1Node>(`/api/v1/nodes?${query}`)) {
       if (event.type === 'ERROR') return;
       if (event.type !== 'BOOKMARK') yield event;
     }

@@ -5,7 +5,7 @@ import {
   hiddenReport,
   listAgents,
   type ReportResult,
-  reportReader,
+  readReports,
   sandboxOf,
 } from '../agent-reports.ts';
 import { optional } from '../api.ts';
@@ -20,8 +20,7 @@ export type PodsFlags = {
   readonly selector?: string;
 };
 
-/** A running pod, what it requests, and what it runs in. */
-export type PodRow = GvisorState & {
+type PodRow = GvisorState & {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
@@ -35,13 +34,12 @@ export type PodRow = GvisorState & {
  * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
  * user may not list.
  */
-export async function listPods(
-  { api }: Pick<Context, 'api'>,
+async function listPods(
+  { api }: Context,
   namespaces: readonly string[] | undefined,
-  query: Readonly<Record<string, string>> = {},
-  readReports = reportReader(api),
+  labelSelector: string | undefined,
 ) {
-  const running = { ...query, fieldSelector: 'status.phase=Running' };
+  const running = { labelSelector, fieldSelector: 'status.phase=Running' };
   const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
   const [lists, classes, requirements, agents] = await Promise.all([
     Promise.all(paths.map((path) => api.list<V1Pod>(path, running))),
@@ -52,6 +50,7 @@ export async function listPods(
   const pods = lists.flatMap(({ items }) => items);
   const nodes = new Set(pods.map(({ spec }) => spec?.nodeName));
   const reports = await readReports(
+    api,
     (agents ?? []).filter((agent) => agent.state === 'Running' && nodes.has(agent.node)),
   );
   const rows = pods.map((pod): PodRow => {
@@ -75,13 +74,7 @@ export async function listPods(
   return { rows, reports, hidden };
 }
 
-/** A pod in -o json, whose evidence is a code. */
-export function podJson({ evidence: _, inGvisor, ...row }: PodRow) {
-  return { ...row, inGvisor: inGvisor === '?' ? 'unknown' : inGvisor };
-}
-
-/** How many pods want gVisor, and in what those run. */
-export function countPods(rows: readonly PodRow[]) {
+function countPods(rows: readonly PodRow[]) {
   const wanted = rows.filter((row) => row.wanted);
   const numberOf = (state: GvisorState['inGvisor']) =>
     wanted.filter(({ inGvisor }) => inGvisor === state).length;
@@ -117,15 +110,19 @@ const isWanted = ({ wanted }: PodRow) => wanted;
 export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
   const { output: format, headers, allNamespaces = false, selector } = options;
-  const query = selector === undefined ? {} : { labelSelector: selector };
-  const { rows, reports, hidden } = await listPods(context, allNamespaces ? undefined : [namespace], query);
+  const namespaces = allNamespaces ? undefined : [namespace];
+  const { rows, reports, hidden } = await listPods(context, namespaces, selector);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(
       output,
       `No pod${selector === undefined ? '' : ' with those labels'} runs${allNamespaces ? '' : ` in the namespace ${namespace}`}.`,
     );
   else {
-    const json = { counts: countPods(rows), hidden, pods: rows.map(podJson) };
+    // The evidence of programs is its code.
+    const pods = rows.map(({ evidence: _, inGvisor, ...row }) => {
+      return { ...row, inGvisor: inGvisor === '?' ? 'unknown' : inGvisor };
+    });
+    const json = { counts: countPods(rows), hidden, pods };
     const options = { screen: output, headers, wide: format === 'wide' };
     printResult(output, format, json, tableLines(columnsOf(allNamespaces), rows, options));
   }
@@ -150,10 +147,8 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
 }
 
 function unknownNote(unknown: readonly PodRow[], reports: ReadonlyMap<string, ReportResult>): string {
-  const forbidden = [...reports.values()].find((result) => 'problem' in result && result.forbidden);
+  const forbidden = [...reports.values()].find((result) => result.forbidden);
   const problems =
-    forbidden !== undefined && 'problem' in forbidden
-      ? [forbidden.problem]
-      : [...new Set(unknown.map(({ evidence }) => evidence))];
-  return `What ${countOf(unknown.length, 'pod')} ${unknown.length === 1 ? 'runs' : 'run'} in is unknown: ${problems.slice(0, 3).join('; ')}.`;
+    forbidden?.problem ?? [...new Set(unknown.map(({ evidence }) => evidence))].slice(0, 3).join('; ');
+  return `What ${countOf(unknown.length, 'pod')} ${unknown.length === 1 ? 'runs' : 'run'} in is unknown: ${problems}.`;
 }

@@ -1,6 +1,7 @@
+import { firstOf } from '../../lib/fleet/objects.ts';
 import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
-import { type Format, nameList, type Output, printResult, proseOf } from '../output.ts';
+import { type Format, type Output, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };
@@ -39,7 +40,7 @@ function groupLines(head: string, groups: readonly NodeGroup[], output: Output):
   const columns: readonly Column<NodeGroup>[] = [
     { head, cell: ({ reason }) => reason },
     { head: 'NODES', cell: ({ nodes }) => String(nodes.length) },
-    { head: 'WHICH', cell: ({ nodes }) => nameList(nodes), prose: true },
+    { head: 'WHICH', cell: ({ nodes }) => firstOf(nodes), prose: true },
   ];
   const see = head === 'NOT PROVEN' ? ['', `See why: kubectl gvisor-ready why ${first.nodes[0]}`] : [];
   return ['', ...tableLines(columns, groups, { screen: output }), ...see];

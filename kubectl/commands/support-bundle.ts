@@ -18,7 +18,7 @@ import { FLEET_DEPLOYMENT, FLEET_SELECTOR } from '../fleet-controller.ts';
 import { countOf, printLines, printMessage } from '../output.ts';
 import { CLASSES, listRequirements, REQUIRE } from '../requirements.ts';
 import { check } from './check.ts';
-import { agentsOf, listRows, type NodeRow, nodes } from './nodes.ts';
+import { listRows, type NodeRow, nodes } from './nodes.ts';
 import { status } from './status.ts';
 import { version } from './version.ts';
 
@@ -167,10 +167,11 @@ function withoutSecrets<T extends object>(value: T): unknown {
 
 function agentEntries(context: Context, rows: readonly NodeRow[]): Entry[] {
   const { api } = context;
-  return agentsOf(rows).flatMap((agent): Entry[] => {
+  return rows.flatMap(({ agent }): Entry[] => {
+    if (agent === undefined || agent === '?') return [];
     const report = async () => {
       const result = await readReport(api, agent);
-      if ('problem' in result) throw new Error(result.problem);
+      if (result.report === undefined) throw new Error(result.problem);
       return json(withoutPods(result.report));
     };
     return [

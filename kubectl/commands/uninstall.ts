@@ -7,7 +7,7 @@ import { printMessage } from '../output.ts';
 
 /** `uninstall`: removes from every Node what agents wrote there, once the user has confirmed. */
 export async function uninstall(context: Context, options: RemovalOptions): Promise<number> {
-  const { api, output, signal } = context;
+  const { api, output } = context;
   if ((await optional(readDaemonSet(api), [403])) !== undefined) {
     printMessage(
       output,
@@ -15,6 +15,6 @@ export async function uninstall(context: Context, options: RemovalOptions): Prom
     );
     return EXIT.problem;
   }
-  const found = await findMarked(api, signal);
+  const found = await findMarked(api);
   return removeMarks(context, found, { ...options, remedy: 'delete the DaemonSet, then run this again' });
 }

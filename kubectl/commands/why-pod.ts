@@ -4,7 +4,7 @@ import { askedBy, COMPATIBILITY } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
-import { handlerIn, hiddenReport, listAgents, reportOf, reportReader, sandboxOf } from '../agent-reports.ts';
+import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
@@ -33,7 +33,8 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   // The condition of a Node has the reason of the main handler.
   const others = nodeName !== '' || labels.every((label) => label === READY) ? [] : unproven;
   const wanted = [nodeName, ...others.slice(0, MAX_REPORTS).map(({ name }) => name)];
-  const reports = await reportReader(api)(
+  const reports = await readReports(
+    api,
     agents?.filter(({ node, state }) => wanted.includes(node) && state === 'Running') ?? [],
   );
   return {
@@ -69,7 +70,7 @@ function isProven({ labels }: NodeSummary, wanted: readonly string[]): boolean {
 function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDetails): Verdict | undefined {
   const handler = typeof runtimeClass === 'object' ? runtimeClass.handler : '';
   const isAdditional = readyLabels.includes(handlerKey('ready', handler));
-  return (isAdditional ? handlerIn(reports.get(node), handler) : reportOf(reports.get(node)))?.verdict;
+  return (isAdditional ? handlerIn(reports.get(node), handler) : reports.get(node)?.report)?.verdict;
 }
 
 /** Lists the warning events of a namespace that match a field selector, newest first. */
@@ -338,10 +339,6 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   });
 }
 
-function shortLabel(label: string): string {
-  return label.split('/')[1] ?? label;
-}
-
 /** The label that keeps a pod from a node, or that admits it, and its value. */
 function labelOn(
   { readyLabels }: PodDetails,
@@ -356,8 +353,8 @@ function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observat
   if (details.nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it no longer exists' };
   const [key, value] = labelOn(details, node);
-  const label =
-    value === '' ? `has no label ${shortLabel(key)}` : `is labelled ${shortLabel(key)}: "${value}"`;
+  const [, short = key] = key.split('/');
+  const label = value === '' ? `has no label ${short}` : `is labelled ${short}: "${value}"`;
   const verdict = verdictOn(node.name, details);
   const reason = key === READY ? node.reason : verdict && `${verdict.reason}: ${verdict.message}`;
   return {

@@ -15,7 +15,6 @@ import {
   type ReportResult,
   readNodeReport,
   readUnreadyReason,
-  reportOf,
 } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { type Context, EXIT, exitCodeOf } from '../context.ts';
@@ -136,7 +135,7 @@ type NodeDetails = {
 async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): Promise<Explanation> {
   const details = await readNodeDetails(api, summarizeNode(object));
   const { node, result } = details;
-  const report = reportOf(result);
+  const report = result?.report;
   const agent = aboutAgent(details, api.installedIn);
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
@@ -172,7 +171,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
 
 /** The additional handlers of a node: what its agent reports beside the label. */
 function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
-  const reports = reportOf(result)?.handlers ?? [];
+  const reports = result?.report?.handlers ?? [];
   const names = new Set([...reports.map(({ handler }) => handler), ...node.handlers.keys()]);
   return [...names].map((handler) => {
     const report = handlerIn(result, handler);
@@ -202,7 +201,7 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
 
 /** The verdict of the report, which is newer than that of the condition. */
 function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
-  const { status, reason } = reportOf(result)?.verdict ?? node;
+  const { status, reason } = result?.report?.verdict ?? node;
   const known = status === '' || Object.hasOwn(HEADLINES, status);
   return { status: (known ? status : 'Unknown') as keyof typeof HEADLINES | '', reason };
 }
@@ -228,7 +227,7 @@ export function judge(
   if (status === '' && labelled)
     return ['fail', 'LabelNotByAgent', 'it is labelled ready, and no agent has judged it'];
   if (status === '') return ['unknown', 'NotJudged', 'no agent has judged it'];
-  if (status === 'True' && labelled && reportOf(result) === undefined)
+  if (status === 'True' && labelled && result?.report === undefined)
     return ['unknown', reason, `gVisor was proven (${code}); what its agent says now is not known`];
   if (status === 'True' && !labelled)
     return ['fail', 'NotLabelled', `proven, but not labelled ready${ready && `: the label is "${ready}"`}`];
@@ -248,12 +247,12 @@ export function judge(
 
 /** What is known about a node in -o json; null stands for what is absent, and `agent` is absent where it is hidden. */
 function nodeData({ node, agent, result }: NodeDetails, remedies: readonly string[]): Explanation['data'] {
-  const report = reportOf(result);
+  const report = result?.report;
   const { at, stale, total, restart, problems } = report?.sandboxes ?? {};
   const { installed, pending, failure } = report?.installation ?? {};
   const { message: _, ...failed } = failure ?? {};
   const { findings = [], handlers = [], proof } = report ?? {};
-  const unread = result === undefined ? 'NoAgent' : 'forbidden' in result ? 'NotPermitted' : 'NotRead';
+  const unread = result === undefined ? 'NoAgent' : result.forbidden ? 'NotPermitted' : 'NotRead';
   return {
     kind: 'Node',
     ...nodeJson({ ...node, agent }),
@@ -335,7 +334,6 @@ function remedyFor(code: string): string {
   return `${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`;
 }
 
-/** The state of the agent, and what to do about it. */
 function aboutAgent({ node, agent, result, unready = '' }: NodeDetails, installedIn: string) {
   const seen = (tone: Tone, text: string, next?: string) => ({ tone, text, next });
   if (agent === '?')
@@ -350,7 +348,7 @@ function aboutAgent({ node, agent, result, unready = '' }: NodeDetails, installe
     const text = `the pod ${name} does not run: ${state}${message && `: ${message}`}`;
     return seen('fail', text, `See why: kubectl -n ${installedIn} describe pod ${name}`);
   }
-  if (result !== undefined && 'problem' in result)
+  if (result?.problem !== undefined)
     return seen('unknown', `${name} runs; its report is unavailable: ${result.problem}`);
   if (agent.ready) return seen('pass', `${name} runs and is Ready`);
   const text = `${name} runs and is not Ready${unready && `: ${unready}`}`;

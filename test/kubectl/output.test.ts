@@ -1,13 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ageOf, nameList, parseTimeout } from '../../kubectl/output.ts';
-
-describe('nameList', () => {
-  it('shows a few names and counts the others', () => {
-    assert.equal(nameList(['a', 'b', 'c', 'd']), 'a, b, c, d');
-    assert.equal(nameList(['a', 'b', 'c', 'd', 'e']), 'a, b, c and 2 more');
-  });
-});
+import { ageOf, parseTimeout } from '../../kubectl/output.ts';
 
 describe('ageOf and parseTimeout', () => {
   const NOW = Date.parse('2026-03-01T12:00:00Z');
