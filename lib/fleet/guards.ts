@@ -24,7 +24,7 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-agent': {
     part: 'base',
     danger: 'an agent could write other nodes than its own',
-    digest: 'a58f8bd4',
+    digest: '0ca85a7d',
   },
   'gvisor-ready-agent-events': {
     part: 'base',
@@ -44,7 +44,7 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-fleet': {
     part: 'fleet',
     danger: 'the fleet controller could label any node as proven',
-    digest: 'b666702b',
+    digest: 'a4827387',
   },
   'gvisor-ready-fleet-events': {
     part: 'fleet',
@@ -147,7 +147,7 @@ function bindingsOf(guard: string, guards: Guards, action: string): readonly (Bi
 }
 
 /** Variables that are settings. */
-const SETTINGS = /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept)$/;
+const SETTINGS = /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|taints)$/;
 /** Conditions with the name of an account, which the chart may set. */
 const OF_ACCOUNT =
   /^request\.userInfo\.username(\.matches\('\^system:serviceaccount:\[\^:\]\+:\[\^:\]\*gvisor-ready-(agent|fleet)\[\^:\]\*\$'\)| == 'system:serviceaccount:[a-z0-9-]+:[a-z0-9.-]+')$/;

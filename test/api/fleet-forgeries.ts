@@ -124,7 +124,7 @@ const FORGERIES = {
     'the owners removed': metadata({ ownerReferences: null }),
   }),
   ...withMessage(/leaves the spec/, {
-    'a taint': patch(NODE, { spec: { taints: [{ key: 'a', effect: 'NoExecute' }] } }),
+    "the agents' taint": patch('/api/v1/nodes/node-4', { spec: { taints: [TAINT] } }),
     'the node uncordoned': patch(NODE, { spec: { unschedulable: null } }),
   }),
   ...withMessage(/creates and deletes no Node|resulted in error/, {

@@ -131,7 +131,7 @@ const OWN_NODE: readonly Case[] = [
     'agent',
     {
       ...withMessage(/the spec/, {
-        'a taint': patch({ spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } }),
+        'its taint removed': patch({ spec: { taints: [{ ...TAINT, effect: 'NoExecute' }] } }),
         'its taints removed': patch({ spec: { taints: null } }),
         'the node uncordoned': patch({ spec: { unschedulable: null } }),
       }),

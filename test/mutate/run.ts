@@ -30,26 +30,20 @@ const CONFIGURATIONS: readonly Configuration[] = [
   {
     title: 'base',
     start: () => startWriters([]),
-    policies: /^V.*\/gvisor-ready-(agent|node|pods)/,
-    groups: NODE_GROUPS,
+    policies: /^V.*\/gvisor-ready-(agent|node|pods|fleet)/,
+    groups: [...NODE_GROUPS, ...FLEET_GROUPS],
   },
   {
     title: 'taint',
     start: () => startWriters(['taint']),
     policies: /^V.*\/gvisor-ready-(agent|fleet)$/,
-    groups: [...NODE_GROUPS, ...TAINT_GROUPS, ...FLEET_TAINT_GROUPS],
-  },
-  {
-    title: 'fleet',
-    start: () => startWriters([]),
-    policies: /^V.*\/gvisor-ready-fleet/,
-    groups: FLEET_GROUPS,
+    groups: [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS],
   },
   ...(
     [
       [['enforce'], ENFORCE_GROUPS],
       [['enforce', 'enforce-bindings'], BINDING_GROUPS],
-      [['enforce', 'enforce-audit'], AUDIT_GROUPS],
+      [['enforce', 'enforce-bindings', 'enforce-audit'], AUDIT_GROUPS],
       [['enforce', 'inject'], INJECT_GROUPS],
     ] as const
   ).map(([components, groups]) => ({

@@ -6,7 +6,7 @@ import { guardsAmong, manifestGuards } from './manifest-guards.ts';
 
 /** Mutants that guard as well, or that a setting makes: codes of refusals, bindings that warn, and settings. */
 const NOT_COMPARED =
-  /\.reason: |-(audit|templates) |\.(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|specIsKept|applyConfiguration)\.expression: /;
+  /\.reason: |-(audit|templates) |\.(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|taints|applyConfiguration)\.expression: /;
 
 describe('the guards', () => {
   const all = manifestGuards();
