@@ -15,6 +15,7 @@ import {
   workload,
 } from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
+import { bind, OLDER_POD, older } from './admission-write-cases.ts';
 import type { ApiCall } from './api-user.ts';
 
 type Line = { readonly requestURI: string; readonly annotations?: Readonly<Record<string, string>> };
@@ -58,7 +59,7 @@ export const LOG_GROUP: Group = {
   }),
 };
 
-/** Cases for `enforce` with `enforce-audit`. */
+/** Cases for `enforce` and `enforce-bindings` with `enforce-audit`. */
 export const AUDIT_GROUPS: readonly Group[] = [
   {
     title: 'the audit stage warns and denies nothing',
@@ -73,6 +74,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
         'the same with gvisor-ready.dev/require: audit': [audited, /is not set/],
         'a Deployment': [deployment, /the pods of this Deployment would break that/],
         'a label without effect': [label('yes'), /which would require nothing/],
+        'to bind an older pod': [bind(older), OLDER_POD],
       }),
       ...warned('operator', {
         'the label removed': [
@@ -84,7 +86,12 @@ export const AUDIT_GROUPS: readonly Group[] = [
       }),
       whileSet(
         ['gvisor-ready-enforce', 'runtimeClassNames', "['runc-ready']"],
-        warned('admin', { 'a pod of a class that selects other nodes': [ofOther, /the handler "runc" of/] }),
+        [
+          ...warned('admin', {
+            'a pod of a class that selects other nodes': [ofOther, /the handler "runc" of/],
+          }),
+          ...logged({ 'a pod of such a class': [ofOther, 'gvisor-ready-enforce-classes'] }),
+        ],
       ),
     ],
   },
@@ -96,6 +103,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
       'a template': [deployment, 'gvisor-ready-enforce-templates'],
       'the label removed': [label(null), 'gvisor-ready-guard-namespace'],
       'the RuntimeClass without its node selector': [UNSCOPE, 'gvisor-ready-enforce-runtimeclass'],
+      'a Binding of an older pod': [bind(older), 'gvisor-ready-enforce-bindings'],
     }),
   },
   {
@@ -116,6 +124,10 @@ export const AUDIT_GROUPS: readonly Group[] = [
       whileSet(
         ['gvisor-ready-enforce-classes', 'mainHandler', 'string(1 / 0)'],
         accepted('admin', { 'any pod': createPod() }),
+      ),
+      whileSet(
+        ['gvisor-ready-enforce-bindings', 'runtimeClass', 'string(1 / 0)'],
+        accepted('admin', { 'to bind any': bind() }),
       ),
     ],
   },

@@ -47,7 +47,7 @@ export const USERS = {
   deleter: (cluster: Cluster) => certificateUser(cluster, 'deleter'),
   /** a program with the ClusterRole `edit` in the namespace `strict` */
   dispatcher: (cluster: Cluster) => tokenUser(cluster, 'strict', 'dispatcher'),
-  /** a program whose writes are in the audit log: `edit` everywhere, and the rights of the operator */
+  /** a program whose writes are in the audit log: `edit` everywhere, and the rights of the operator and the scheduler */
   logged: (cluster: Cluster) => tokenUser(cluster, 'gvisor-ready', 'logged'),
   kubelet: (cluster: Cluster) => certificateUser(cluster, 'system:node:node-9', ['system:nodes']),
 } as const;
@@ -150,6 +150,7 @@ export const OBJECTS: readonly object[] = [
   bind('RoleBinding', 'edit', ['dispatcher']),
   bind('ClusterRoleBinding', 'operator', ['operator', 'lifter', 'single', 'deleter', 'logged']),
   bind('ClusterRoleBinding', 'edit', ['logged']),
+  bind('ClusterRoleBinding', 'system:kube-scheduler', ['logged']),
   bind('ClusterRoleBinding', 'gvisor-ready-requirement', ['lifter']),
   bind('ClusterRoleBinding', 'lift-strict', ['single']),
   bind('ClusterRoleBinding', 'delete-required', ['deleter']),

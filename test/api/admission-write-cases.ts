@@ -26,7 +26,7 @@ const bindingOf = ({ name = 'ungated', annotations = {} }: Binding) => ({
   metadata: { name, annotations },
   target: { kind: 'Node', name: 'node-9' },
 });
-const bind = (binding: Binding = {}): ApiCall => {
+export const bind = (binding: Binding = {}): ApiCall => {
   const { namespace = 'strict', name = 'ungated' } = binding;
   const path = `/api/v1/namespaces/${namespace}/pods/${name}/binding`;
   return { method: 'POST', path, body: bindingOf(binding) };
@@ -138,9 +138,10 @@ const AUDITED = warned('admin', {
   ],
 });
 
-const OLDER_POD =
+export const OLDER_POD =
   /the namespace "strict" requires gVisor, and the pod is older than that: its spec\.runtimeClassName is not set: delete it and create it again$/;
-const older = { name: 'old-ungated' };
+/** An unscheduled pod outside gVisor. */
+export const older = { name: 'old-ungated' };
 const waitingIn = (namespace: string) => bind({ namespace, name: 'waiting' });
 
 /** With the component `enforce-bindings`. */

@@ -13,7 +13,7 @@ import { BINDING_GROUPS } from './admission-write-cases.ts';
 import type { ApiResponse } from './api-user.ts';
 import { type Kind, waitForPolicies } from './wait-for-policies.ts';
 
-const admission = useAdmission(['enforce', 'enforce-audit']);
+const admission = useAdmission(['enforce', 'enforce-bindings', 'enforce-audit']);
 const kubectl = (...args: string[]) => admission().cluster.kubectl(['-n', 'strict', ...args]);
 
 /** Applies the base with other components, and waits until their policies are in force. */
@@ -27,7 +27,7 @@ describe('with enforce-audit', () => {
 
   it('precedes enforce, which rejects the same pod and does not affect running pods', async () => {
     const path = await createObject(admission(), createPod(PLAIN));
-    await change(['enforce']);
+    await change(['enforce', 'enforce-bindings']);
     const { as } = admission();
     assert.match((await as('admin', createPod(PLAIN))).message, /is not set: write runtimeClassName: gvisor/);
     assertAccepted(await as('admin', patch(path, { metadata: { annotations: { a: 'b' } } })));
@@ -35,8 +35,8 @@ describe('with enforce-audit', () => {
   });
 });
 
-describe('with enforce', () => {
-  describeGroups(admission, ENFORCE_GROUPS);
+describe('with enforce and enforce-bindings', () => {
+  describeGroups(admission, [...ENFORCE_GROUPS, ...BINDING_GROUPS]);
 
   it('kubectl warns of a Deployment without the runtime class, and events of its ReplicaSet name the cause', async () => {
     const { command, args } = admission().cluster.kubectlCommand(['-n', 'strict', 'create', '-f', '-']);
@@ -95,11 +95,6 @@ describe('with enforce', () => {
     assert.doesNotMatch(checked, /expressionWarnings/);
     assert.match(checked, /gvisor-ready-agent-events/);
   });
-});
-
-describe('with enforce-bindings', () => {
-  before(() => change(['enforce', 'enforce-bindings']));
-  describeGroups(admission, BINDING_GROUPS);
 });
 
 describe('with inject', INJECTS ? testInject : testInjectUnavailable);
