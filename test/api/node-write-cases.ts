@@ -18,6 +18,12 @@ import type { ApiCall } from './api-user.ts';
 
 /** The taint of agents. */
 export const TAINT = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
+/** The other taints of node-1. */
+const OTHERS = [
+  { ...TAINT, effect: 'NoExecute' },
+  { key: 'other', effect: 'NoSchedule' },
+] as const;
+const taints = (...list: readonly object[]) => ({ spec: { taints: list } });
 const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}`;
 const patch = (body: object, node = 'node-1') => patchOf(nodePath(node), body);
 /** The same through the status, as agents write. */
@@ -131,7 +137,7 @@ const OWN_NODE: readonly Case[] = [
     'agent',
     {
       ...withMessage(/the spec/, {
-        'its taint removed': patch({ spec: { taints: [{ ...TAINT, effect: 'NoExecute' }] } }),
+        'its taint removed': patch(taints(...OTHERS)),
         'its taints removed': patch({ spec: { taints: null } }),
         'the node uncordoned': patch({ spec: { unschedulable: null } }),
       }),
@@ -563,10 +569,8 @@ export function eventChanges(as: 'agent' | 'fleet'): readonly Case[] {
 }
 
 /** With the component `taint`: the agent's own taint, and nothing else of the spec. */
-const OTHER_TAINT = { ...TAINT, effect: 'NoExecute' };
-const taints = (...list: readonly object[]) => ({ spec: { taints: list } });
 const TAINTS: readonly Case[] = [
-  ...accepted('agent', { 'its taint removed beside another': patch(taints(OTHER_TAINT)) }),
+  ...accepted('agent', { 'its taint removed beside others': patch(taints(...OTHERS)) }),
   ...accepted('agent4', { 'its taint added': patch(taints(TAINT), 'node-4') }),
   ...accepted('agent3', {
     'its taint removed, the last of the Node,': patch({ spec: { taints: null } }, 'node-3'),
@@ -574,11 +578,12 @@ const TAINTS: readonly Case[] = [
   ...refused(
     'agent',
     withMessage(/the spec of its Node/, {
-      'another taint': patch(taints(OTHER_TAINT, { key: 'other', effect: 'NoSchedule' })),
-      'its taint with another effect': patch(taints(OTHER_TAINT, { ...TAINT, effect: 'PreferNoSchedule' })),
-      'another taint removed': patch(taints(TAINT)),
+      'another taint': patch(taints(...OTHERS, { key: 'third', effect: 'NoSchedule' })),
+      'its taint with another effect': patch(taints(...OTHERS, { ...TAINT, effect: 'PreferNoSchedule' })),
+      'another taint removed': patch(taints(OTHERS[0], TAINT)),
+      'its taint of another effect removed': patch(taints(OTHERS[1], TAINT)),
       'the node uncordoned beside its taint': patch({
-        spec: { taints: [OTHER_TAINT, TAINT], unschedulable: null },
+        spec: { taints: [...OTHERS, TAINT], unschedulable: null },
       }),
       'the node uncordoned': patch({ spec: { unschedulable: null } }),
       'a provider ID': patch({ spec: { providerID: 'forged' } }),

@@ -60,7 +60,7 @@ const OBJECTS: readonly object[] = [
 /**
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
  * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
- * expected; its condition is Unknown and has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint. node-5 has
+ * expected; its condition is Unknown and has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint and is cordoned. node-5 has
  * more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
@@ -92,12 +92,16 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const neverProven = { [`${DOMAIN}/proven-by`]: null, [`${DOMAIN}/proven-boot`]: 'boot-1' };
   const ownerReferences = [{ apiVersion: 'v1', kind: 'Node', name: 'node-2', uid: 'test' }];
   const notReady = { key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' };
-  const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, notReady], unschedulable: true };
+  const other = { key: 'other', effect: 'NoSchedule' };
+  const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, other, notReady], unschedulable: true };
   for (const [node, body] of Object.entries({
     'node-1': { metadata: { ...own, ownerReferences }, spec },
-    'node-2': { spec: { taints: [notReady, { key: 'other', effect: 'NoSchedule' }] } },
+    'node-2': { spec: { taints: [notReady, other] } },
     'node-3': { metadata: { annotations: neverProven }, spec: { taints: [notReady] } },
-    'node-4': { metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } }, spec: { taints: [] } },
+    'node-4': {
+      metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } },
+      spec: { taints: [], unschedulable: true },
+    },
     'node-5': { metadata: { labels: annotations(1_000) } },
     'node-6': { metadata: { annotations: annotations(1_000) } },
     'node-8': { metadata: { labels: annotations(5_000), annotations: annotations(5_000) } },
