@@ -78,7 +78,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.deepEqual(counts.toSorted(), [0, 1]);
   });
 
-  it('says within 30 s which guards a rollback takes, a person weakens or deletes, and that Helm puts them back', async () => {
+  it('says within 30 s which guards a prune or a rollback takes, a person weakens or deletes, and that Helm puts them back', async () => {
     const { fleet, metrics } = await start();
     const missing = () => fleet.view.guards?.missing.map(({ guard, effect }) => `${guard} ${effect}`);
     const within = (guards: readonly string[]) =>
@@ -94,6 +94,17 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await cluster().kubectl(['create', 'namespace', 'evaluations']);
     await cluster().kubectl(['label', 'namespace', 'evaluations', 'gvisor-ready.dev/require=true']);
     await within([]);
+    const applySet = ['apply', '-n', 'gvisor-ready', '--prune', '--applyset=configmaps/synced'];
+    const { command, args } = cluster().kubectlCommand(applySet);
+    const env = { ...process.env, KUBECTL_APPLYSET: 'true' };
+    const sync = (...files: readonly string[]) =>
+      run(command, [...args, ...files.map((file) => `-f=manifests/components/enforce/${file}.yaml`)], {
+        cwd: REPO,
+        env,
+      });
+    await sync('pods', 'classes', 'guard-namespace');
+    await sync('pods', 'classes');
+    await within(['gvisor-ready-guard-namespace absent']);
     await release('rollback', 'gvisor-ready', '1');
     const enforcement = ['enforce', 'enforce-classes', 'guard-namespace'].map(
       (name) => `gvisor-ready-${name} absent`,
