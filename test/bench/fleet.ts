@@ -62,18 +62,13 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
   const kubes: Kubes = [open(), ...Array.from({ length: CLIENTS - 1 }, open)];
   const names = Array.from({ length: nodes }, (_, index) => `fleet-${index}`);
   await create(kubes, names);
-  const kubeconfig = await controllerKubeconfig(cluster);
-  const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/controller.cjs')];
-  const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', RECOVERY_DELAY: '30s', LOG_LEVEL: 'warn' };
-  const env = { PATH: process.env.PATH, ...IMAGE_ENV, ...settings };
+  const { pid, stop } = await startController(cluster);
   const begun = performance.now();
-  const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });
   try {
     await waitFor('the controller', 300_000, async () => (await fetch(`${ORIGIN}/readyz`)).ok || undefined);
     const startS = (performance.now() - begun) / 1_000;
     const rows = [[`${nodes} nodes: start → all seen`, '', `${startS.toFixed(1)} s`]];
-    const pid = controller.pid ?? 0;
-    await waitFor('timers', 300_000, async () => (await readView()).breaker.length === 0 || undefined);
+    await untilClosed();
     await pause(100);
     rows.push(...(await measureIdle(pid, 120)));
     rows.push(...(await measureLoss(kubes, names)));
@@ -84,12 +79,29 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
     rows.push(['resident memory at the end', '<= 200 MiB', `${mebibytes(rss)} MiB`]);
     return rows;
   } finally {
-    controller.kill();
-    await once(controller, 'exit');
-    await rm(dirname(kubeconfig), { recursive: true });
+    await stop();
     await Promise.all(kubes.map((kube) => kube.close()));
   }
 }
+
+/** Starts the bundled controller, which serves on {@link ORIGIN}. */
+export async function startController(cluster: Cluster) {
+  const kubeconfig = await controllerKubeconfig(cluster);
+  const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/controller.cjs')];
+  const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', RECOVERY_DELAY: '30s', LOG_LEVEL: 'warn' };
+  const env = { PATH: process.env.PATH, ...IMAGE_ENV, ...settings };
+  const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });
+  const stop = async () => {
+    controller.kill();
+    await once(controller, 'exit');
+    await rm(dirname(kubeconfig), { recursive: true });
+  };
+  return { pid: controller.pid ?? 0, stop };
+}
+
+/** Waits until nothing keeps the controller from withdrawing labels. */
+export const untilClosed = () =>
+  waitFor('timers', 300_000, async () => (await readView()).breaker.length === 0 || undefined);
 
 async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
   await inBatches(kubes, names, async (kube, name) => {
@@ -113,11 +125,11 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
 
 const readView = async () => (await (await fetch(`${ORIGIN}/fleet`)).json()) as FleetView;
 
-async function readMetric(pattern: RegExp): Promise<number> {
+export async function readMetric(pattern: RegExp): Promise<number> {
   const text = await (await fetch(`${ORIGIN}/metrics`)).text();
   return [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
 }
-const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
+export const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
 const WITHDRAWALS = /^gvisor_ready_fleet_withdrawals_total (\d+)$/gm;
 
 async function measureIdle(pid: number, seconds: number): Promise<string[][]> {

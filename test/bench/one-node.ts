@@ -135,7 +135,7 @@ export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: n
 }
 
 /** CPU time of a process and its reaped children in milliseconds; the kernel counts in ticks of 10 ms. */
-export async function cpuMs(pid: number): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
+export async function cpuMs(pid: number, proc = '/proc'): Promise<number> {
+  const fields = (await readFile(`${proc}/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
   return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * 10, 0);
 }

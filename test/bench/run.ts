@@ -15,6 +15,7 @@ import { ADDITIONAL, HANDLERS_HEAD, measureHandlers } from './handlers.ts';
 import { measureInstalls, measureUpgrade, startNode } from './installer.ts';
 import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
+import { LABELS_HEAD, measureManyLabels } from './many-labels.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
@@ -26,7 +27,7 @@ const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'handlers', 'labels', 'pod', 'flaps', 'load'],
-  ...['churn', 'request', 'scale', 'density', 'installer', 'fleet', 'vm'],
+  ...['churn', 'request', 'scale', 'density', 'installer', 'fleet', 'many-labels', 'vm'],
 ];
 
 /** Options: default and description. */
@@ -85,7 +86,11 @@ try {
 }
 
 async function measure(): Promise<void> {
-  if (SECTIONS.filter(isSelected).some((section) => !['installer', 'fleet', 'vm'].includes(section)))
+  if (
+    SECTIONS.filter(isSelected).some(
+      (section) => !['installer', 'fleet', 'many-labels', 'vm'].includes(section),
+    )
+  )
     await measureNamespaces();
   if (isSelected('installer')) {
     const cluster = await startNode(CLUSTER);
@@ -94,6 +99,7 @@ async function measure(): Promise<void> {
     await removeCluster(CLUSTER);
   }
   if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, amounts.nodes));
+  if (isSelected('many-labels')) show(LABELS_HEAD, await measureManyLabels(CLUSTER));
   if (isSelected('vm')) show(MEASURED, await measureVm(CLUSTER, amounts.evaluations));
 }
 
