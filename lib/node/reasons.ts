@@ -28,6 +28,8 @@ const REMEDIES = {
       'Set runtime_type of the handler to "io.containerd.runsc.v1" and restart containerd: pods run unsandboxed now.',
     HandlerUsesRuncShim:
       'Set runtime_type of the handler to "io.containerd.runsc.v1": gVisor supports its own shim only.',
+    SandboxerUnsupported:
+      'Remove sandboxer = "shim" from the handler and restart containerd: no known release of gVisor starts sandboxes so, and the agent could not prove them.',
     HandlerNotGvisor:
       'Set HANDLERS to the handler that runs gVisor, or runtime_type to "io.containerd.runsc.v1".',
     ShimNotFound:

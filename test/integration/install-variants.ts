@@ -72,7 +72,7 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 
 function handler(node: ClusterNode, variant: Variant): string {
   const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${variantHandler(variant)}`;
-  const { shim = shimOf(variant), options = {}, podAnnotations = [] } = variant;
+  const { shim = shimOf(variant), options = {}, podAnnotations = [], sandboxer } = variant;
   const type = shim.startsWith('io.')
     ? shim
     : shim === RUNC_SHIM
@@ -85,7 +85,7 @@ function handler(node: ClusterNode, variant: Variant): string {
 [${runtime}]
   runtime_type = "${type}"
   pod_annotations = ${JSON.stringify(podAnnotations)}
-${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
+${sandboxer === undefined ? '' : `  sandboxer = "${sandboxer}"\n`}${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
 ${Object.entries(shimOptions)
   .map(([key, value]) => `    ${key} = "${value}"\n`)
   .join('')}`;

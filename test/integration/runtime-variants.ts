@@ -12,6 +12,7 @@ export type Variant = {
   readonly runsc?: string;
   /** Flags in the shim's file. */
   readonly flags?: Readonly<Record<string, string>>;
+  readonly sandboxer?: 'shim';
   /** `pod_annotations` of the handler. */
   readonly podAnnotations?: readonly string[];
   /** Settings of the agent. */
@@ -151,6 +152,13 @@ export const VARIANTS: readonly Variant[] = [
   ...kvmVariants('current', '2026-02'),
   ...kvmVariants('old', '2025-02').map((variant) => ({ ...variant, once: true as const })),
   ...kvmVariants('whole', '2026-09').map((variant) => ({ ...variant, once: true as const })),
+  ...(['old', 'current', 'whole'] as const).map((gvisor) => ({
+    name: `sandboxer "shim", ${GVISOR[gvisor]}`,
+    runsc: `${GVISOR[gvisor]}/runsc`,
+    sandboxer: 'shim' as const,
+    verdict: ['False', 'SandboxerUnsupported'] as const,
+    once: true as const,
+  })),
   {
     name: "systemd's cgroups where the kubelet uses cgroupfs",
     flags: { 'systemd-cgroup': 'true' },

@@ -69,6 +69,8 @@ export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 /** containerd's verbose status of a sandbox; "" or absent where it reports nothing. */
 export type SandboxInfo = {
   readonly state: SandboxState;
+  /** False if a shim made the status (sandboxer = "shim"), which then tells none of the following. */
+  readonly isContainerds: boolean;
   /** PID of the sandbox's first process, in containerd's PID namespace. */
   readonly pid?: number;
   /** The runtime type that started the sandbox, whatever is configured now. */
@@ -357,6 +359,7 @@ function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo, 'stat
   } catch {}
   const pid = raw?.pid;
   return {
+    isContainerds: typeof raw?.config === 'object' && raw.config !== null,
     ...(typeof pid === 'number' && pid > 0 ? { pid } : {}),
     runtimeType: text(raw?.runtimeType),
     cgroupParent: text(raw?.config?.linux?.cgroup_parent),

@@ -55,6 +55,8 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
     /(fork\/exec [^ ]*containerd-shim[^ ]*|exec: "[^"]*containerd-shim[^"]*"): (permission denied|exec format error)/,
     'ShimNotExecutable',
   ],
+  // sandboxer = "shim" and a shim without the Sandbox API; measured with gVisor 2025-02, 2026-02 and 2026-09.
+  [/service containerd\.runtime\.sandbox\.v1\.Sandbox/, 'SandboxerUnsupported'],
   [/decode config file|failed to parse config|toml: /i, 'RunscConfigInvalid'],
   [/max_user_namespaces/, 'UserNamespacesDisabled'],
   [/sidecar (binary )?"[^"]*" not (found|usable)/, 'SidecarMissing'],

@@ -5,7 +5,14 @@ import type { Host } from '../host/host.ts';
 import { readPressure } from '../host/pressure.ts';
 import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
 import { findPlace, newSandbox } from './sandbox.ts';
-import { EmptySandbox, identifyGuest, ProcessGone, readWitness, type Witness } from './witness.ts';
+import {
+  EmptySandbox,
+  identifyGuest,
+  ProcessGone,
+  readWitness,
+  ShimsOwnSandbox,
+  type Witness,
+} from './witness.ts';
 
 export type ProbeOptions = {
   readonly client: CriClient;
@@ -109,6 +116,8 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
   if (!('error' in witness))
     return { outcome: judgeWitness(witness, handler, { bootMs, teardownMs: now() - stoppedMs }) };
   const { error } = witness;
+  if (error instanceof ShimsOwnSandbox)
+    return { outcome: { kind: 'failed', reason: 'SandboxerUnsupported', message: error.message } };
   const unseen = inconclusive(error);
   const remains = removal === 'remains';
   if (ranUntilMs !== undefined) {
@@ -158,7 +167,8 @@ async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: un
 
 /** A containerd that shuts down refuses calls with misleading errors, so its error counts only if it still responds. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
-  if (!(error instanceof CriError) || error.kind !== 'refused') return inconclusive(error);
+  // A shim's refusal can have the code of an unknown method.
+  if (!(error instanceof CriError) || !['refused', 'unsupported'].includes(error.kind)) return inconclusive(error);
   return client.version().then(() => outcomeOfError(error.message), inconclusive);
 }
 

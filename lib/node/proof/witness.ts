@@ -30,6 +30,14 @@ export class EmptySandbox extends ProcessGone {
 }
 
 /**
+ * A shim manages the sandbox itself, and containerd passes on what the shim says of it. From its source; no such shim of
+ * gVisor's is known: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/sandbox_status.go
+ */
+export class ShimsOwnSandbox extends Error {
+  override readonly name = 'ShimsOwnSandbox';
+}
+
+/**
  * Examines a sandbox that was just started. Rejects if it is gone or empty, or if containerd's PID is another process in
  * the /proc visible here.
  */
@@ -41,7 +49,11 @@ export async function readWitness(
   // Concurrent, because the kubelet stops unknown sandboxes within two seconds.
   const listing = client.listPids(id, { timeoutMs: TIMEOUT_MS });
   listing.catch(() => {});
-  const { pid } = await client.sandbox(id, { timeoutMs: TIMEOUT_MS });
+  const { pid, isContainerds } = await client.sandbox(id, { timeoutMs: TIMEOUT_MS });
+  if (!isContainerds)
+    throw new ShimsOwnSandbox(
+      'containerd does not know the process of the sandbox, because the shim manages it (sandboxer = "shim")',
+    );
   const seen = pid === undefined ? undefined : await readProcess(host, pid);
   if (pid === undefined || seen === undefined)
     throw new ProcessGone(

@@ -163,6 +163,7 @@ describe('CriClient', { concurrency: true }, () => {
     const runtimeType = 'io.containerd.runsc.v1';
     const expected = {
       state: 'SANDBOX_READY',
+      isContainerds: true,
       pid,
       runtimeType,
       cgroupParent: '/kubepods/pod1',

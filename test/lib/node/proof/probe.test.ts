@@ -17,6 +17,15 @@ import { brief, POD_LABELS, type Scene, scene } from './scene.ts';
 const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
 const UNREACHABLE = 'inconclusive ContainerdUnreachable';
 const NO_PROCESS: Script = () => ({ processes: [] });
+const NO_SANDBOX_API = refuses(
+  'failed to create sandbox "1f": failed to create sandbox 1f: service containerd.runtime.sandbox.v1.Sandbox',
+  status.UNIMPLEMENTED,
+);
+/** What containerd 2.4 makes of a shim's own status without details. */
+const SHIMS_OWN: Script = () => ({
+  status: { state: 'SANDBOX_READY' },
+  info: { info: '{"pid":0,"config":null}' },
+});
 
 const requestOf = ({ containerd }: Scene, method: string) =>
   containerd.requests.find((each) => each.method === method)?.request;
@@ -159,6 +168,7 @@ describe('runProbe, when a call fails', { concurrency: true }, () => {
   type Row = readonly [what: string, Scripts, expected: string, attempts: number, remaining: number];
   const TABLE: readonly Row[] = [
     ['the start is refused', { RunPodSandbox: refuses('something else') }, 'failed SandboxFailed', 1, 0],
+    ['the shim has no Sandbox API', { RunPodSandbox: NO_SANDBOX_API }, 'failed SandboxerUnsupported', 1, 0],
     ['the start times out', { RunPodSandbox: refuses('got timeout') }, 'inconclusive CheckTimedOut', 1, 0],
     ['the start is refused by a containerd that shuts down', shutsDown, UNREACHABLE, 1, 0],
     ['the start responds with garbage', { RunPodSandbox: GARBAGE }, UNREACHABLE, 1, 0],
@@ -169,6 +179,13 @@ describe('runProbe, when a call fails', { concurrency: true }, () => {
     ['the runtime refuses and the sandbox stays', staysBusy, 'inconclusive CheckFailed', 2, 2],
     ['the sandbox is gone at its stop', absent, 'proven', 1, 1],
     ['the stopped sandbox cannot be removed', { RemovePodSandbox: refuses('busy') }, 'proven', 1, 1],
+    [
+      "a shim's own status tells no process",
+      { PodSandboxStatus: SHIMS_OWN },
+      'failed SandboxerUnsupported',
+      1,
+      0,
+    ],
     ['the stop times out', { StopPodSandbox: TIMES_OUT }, 'stuck SandboxStuck', 1, 1],
     ['neither PIDs nor stop respond', silent, 'stuck SandboxStuck', 1, 1],
   ];

@@ -111,7 +111,7 @@ describe('readWitness', { concurrency: true }, () => {
     setup.containerd.sandboxes.add('1f', {});
     removeProcess(setup.host.root, setup.containerd.sandboxes.byId.get('1f')?.pid ?? 0);
     await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process \d+ is not in \/proc/);
-    setup.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1}' } }) };
+    setup.containerd.scripts = { PodSandboxStatus: () => ({ info: { info: '{"pid":-1,"config":{}}' } }) };
     await assert.rejects(readWitness(setup, '1f', ''), /the sandbox's first process {2}is not in \/proc/);
   });
 });
