@@ -17,6 +17,7 @@ import { measureLabels, measurePod } from './labels.ts';
 import { LOAD_HEAD, measureChurn, measureLoad, measureRequests, REQUEST_HEAD } from './load.ts';
 import { LABELS_HEAD, measureManyLabels } from './many-labels.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
+import { measureOverhead, OVERHEAD_HEAD, OVERHEAD_NODES } from './overhead.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
 import { measureVm } from './vm.ts';
@@ -27,7 +28,7 @@ const MEASURED = ['what', 'goal', 'measured'];
 /** Sections in the order of measurement. */
 const SECTIONS = [
   ...['proofs', 'faults', 'agent', 'handlers', 'labels', 'pod', 'flaps', 'load'],
-  ...['churn', 'request', 'scale', 'density', 'installer', 'fleet', 'many-labels', 'vm'],
+  ...['churn', 'request', 'scale', 'density', 'installer', 'overhead', 'fleet', 'many-labels', 'vm'],
 ];
 
 /** Options: default and description. */
@@ -44,6 +45,7 @@ const AMOUNTS = {
   churn: [600, 'seconds in which gVisor pods come and go'],
   pods: [200, 'of them at a time, at most'],
   density: [400, 'pods of gVisor on one node'],
+  idlers: [10, 'idle pods of each release of gVisor whose memory is read'],
   request: [300, 'seconds of load with each CPU request of the agent'],
   installs: [20, 'installations on a node without gVisor'],
   agents: [1000, 'agents of one API server'],
@@ -88,7 +90,7 @@ try {
 async function measure(): Promise<void> {
   if (
     SECTIONS.filter(isSelected).some(
-      (section) => !['installer', 'fleet', 'many-labels', 'vm'].includes(section),
+      (section) => !['installer', 'overhead', 'fleet', 'many-labels', 'vm'].includes(section),
     )
   )
     await measureNamespaces();
@@ -96,6 +98,11 @@ async function measure(): Promise<void> {
     const cluster = await startNode(CLUSTER);
     show(HEAD, await measureInstalls(cluster, amounts.installs));
     show(MEASURED, await measureUpgrade(cluster, PODS_OF_UPGRADE));
+    await removeCluster(CLUSTER);
+  }
+  if (isSelected('overhead')) {
+    const cluster = await startCluster({ name: CLUSTER, nodes: OVERHEAD_NODES, images: ['workload'] });
+    show(OVERHEAD_HEAD, await measureOverhead(cluster, amounts.idlers));
     await removeCluster(CLUSTER);
   }
   if (isSelected('fleet')) show(MEASURED, await measureFleet(CLUSTER, amounts.nodes));

@@ -89,6 +89,24 @@ describe('the dashboard', () => {
     });
   });
 
+  it('shows the memory of gVisor pods beside that of their containers, once for two sources', async () => {
+    const [panel] = (await panels()).filter(({ title }) => title === 'Memory of gVisor pods');
+    const pod = 'namespace="eval", pod="a"';
+    const cadvisor = `container_memory_working_set_bytes{${pod}, id="x"`;
+    const series = {
+      [`kube_pod_runtimeclass_name_info{${pod}, uid="1", runtimeclass_name="gvisor"}`]: always(1),
+      [`pod_memory_working_set_bytes{${pod}}`]: always(22),
+      [`${cadvisor}, container=""}`]: always(20),
+      [`${cadvisor}, container="c"}`]: always(2),
+      [`container_memory_working_set_bytes{${pod}, container="c"}`]: always(2),
+      [`container_memory_working_set_bytes{${pod}, container="d"}`]: always(1),
+      'pod_memory_working_set_bytes{namespace="eval", pod="outside"}': always(7),
+    };
+    await assertQueries(promtool, series, {
+      [substituted(panel?.targets[0]?.expr ?? '')]: { '{of="pods"}': 22, '{of="containers"}': 3 },
+    });
+  });
+
   it('shows what silent agents said last, and that they are silent', async () => {
     const series = {
       ...failingAt(5, agent('node="node-1"', OUTSIDE)),

@@ -168,7 +168,8 @@ async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: un
 /** A containerd that shuts down refuses calls with misleading errors, so its error counts only if it still responds. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
   // A shim's refusal can have the code of an unknown method.
-  if (!(error instanceof CriError) || !['refused', 'unsupported'].includes(error.kind)) return inconclusive(error);
+  if (!(error instanceof CriError) || !['refused', 'unsupported'].includes(error.kind))
+    return inconclusive(error);
   return client.version().then(() => outcomeOfError(error.message), inconclusive);
 }
 
