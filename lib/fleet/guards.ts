@@ -19,7 +19,7 @@ type Guard = {
   readonly bindings?: readonly string[];
 };
 
-/** Every admission policy of manifests/. */
+/** Every admission policy of manifests/, but that of what gVisor refuses, which only warns. */
 export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-agent': {
     part: 'base',

@@ -1,6 +1,7 @@
 import { LOG_GROUP } from './admission-audit-cases.ts';
 import type { Group } from './admission-case.ts';
 import { CLASS_GROUPS } from './admission-class-cases.ts';
+import { COMPATIBILITY_GROUP } from './admission-compatibility-cases.ts';
 import { NAMESPACE_GROUPS } from './admission-namespace-cases.ts';
 import { MIRROR_GROUPS, POD_GROUPS } from './admission-pod-cases.ts';
 import { POD_CLASS_GROUP } from './admission-pod-class-cases.ts';
@@ -18,5 +19,6 @@ export const ENFORCE_GROUPS: readonly Group[] = [
   ...CLASS_GROUPS,
   POD_CLASS_GROUP,
   LOG_GROUP,
+  COMPATIBILITY_GROUP,
   ...SETTING_GROUPS,
 ];
