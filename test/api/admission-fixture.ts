@@ -120,7 +120,7 @@ export const OBJECTS: readonly object[] = [
     },
   })),
   { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-9' } },
-  runtimeClass('gvisor', { overhead: { podFixed: { memory: '32Mi' } } }),
+  runtimeClass('gvisor'),
   runtimeClass('gvisor-unscoped'),
   ...Object.entries(OLDER_CLASSES).map(([name, [handler, key, value = 'true']]) =>
     runtimeClass(name, { handler, scheduling: { nodeSelector: { [key]: value } } }),

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import type { KubernetesObject, V1PodSpec } from '@kubernetes/client-node';
+import { imageName } from '../../cluster/images.ts';
+import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { ensurePython } from '../../hack/python.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { markedBlock } from '../docs/marked-blocks.ts';
+import { PYTHON } from './dispatcher-run.ts';
+import { createNamespace, startPod, useCluster } from './e2e-cluster.ts';
+import { runWithKubectl } from './installation.ts';
+
+const PAGE = 'docs/agent-sandbox.md';
+const NAMESPACE = 'evaluations';
+const WARM = 'agents.x-k8s.io/warm-pool-sandbox';
+/** The custom resources without their schemas, which are longer than the rest of this repository's tests of them. */
+const CRDS = [
+  ['agents.x-k8s.io', 'Sandbox', 'sandboxes'],
+  ...['Template', 'WarmPool', 'Claim'].map((kind) => [
+    'extensions.agents.x-k8s.io',
+    `Sandbox${kind}`,
+    `sandbox${kind.toLowerCase()}s`,
+  ]),
+].map(([group, kind = '', plural]) => ({
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: `${plural}.${group}` },
+  spec: {
+    group,
+    scope: 'Namespaced',
+    names: { kind, plural, singular: kind.toLowerCase() },
+    versions: [
+      {
+        name: 'v1beta1',
+        served: true,
+        storage: true,
+        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+      },
+    ],
+  },
+}));
+
+const cluster = useCluster(
+  async (opened) => {
+    await createNamespace(opened, NAMESPACE);
+    await opened.kubectl(['apply', '-f', '-'], list(CRDS));
+    for (const { metadata } of CRDS)
+      await opened.kubectl(['wait', `crd/${metadata.name}`, '--for=condition=Established']);
+  },
+  async (opened) => {
+    await opened.kubectl(['delete', 'namespace', NAMESPACE], undefined, 90_000);
+    await opened.kubectl(['delete', '-f', '-'], list(CRDS));
+  },
+);
+const list = (items: readonly object[]) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+const kubectl = (args: readonly string[], input?: string) =>
+  cluster().kubectl(['-n', NAMESPACE, ...args], input);
+
+/** Runs a block of the page, with `gvisor-dispatch` in PATH. */
+async function page(mark: string): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'agent-sandbox-'));
+  const env = Object.entries(PYTHON).map(([name, value]) => `${name}='${value}'`);
+  const command = `#!/bin/sh\nexec env ${env.join(' ')} ${await ensurePython()} -m gvisor_dispatch "$@"\n`;
+  await writeFile(join(directory, 'gvisor-dispatch'), command, { mode: 0o755 });
+  const script = markedBlock(PAGE, mark, 'run').replace(/registry\S+/, imageName('workload'));
+  return runWithKubectl(cluster(), script, [directory]).finally(() => rm(directory, { recursive: true }));
+}
+
+/** Stands in for the controller: a warm pod of the template, and its Sandbox. */
+async function warm(name: string, nodeName: string): Promise<void> {
+  const { spec } = JSON.parse(await kubectl(['get', 'sandboxtemplate', 'python', '-o', 'json'])) as {
+    readonly spec: { readonly podTemplate: { readonly spec: V1PodSpec } };
+  };
+  const pod = { ...spec.podTemplate.spec, nodeName, terminationGracePeriodSeconds: 0 };
+  await startPod(
+    cluster(),
+    NAMESPACE,
+    name,
+    JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: pod }),
+  );
+  const metadata = { name, labels: { [WARM]: 'x' }, annotations: { 'agents.x-k8s.io/pod-name': name } };
+  const sandbox = { apiVersion: 'agents.x-k8s.io/v1beta1', kind: 'Sandbox', metadata, status: { nodeName } };
+  await kubectl(['create', '-f', '-'], JSON.stringify(sandbox));
+}
+
+/** Stands in for the controller: hands the Sandbox out to the claim of the page, whatever its node is. */
+async function adopt(name: string): Promise<void> {
+  const claim = ['sandboxclaim', 'evaluation-1'];
+  const { metadata = {} } = await waitFor('the claim', 30_000, async () => {
+    const found = await kubectl(['get', ...claim, '--ignore-not-found', '-o', 'json']);
+    return found === '' ? undefined : (JSON.parse(found) as KubernetesObject);
+  });
+  const owner = {
+    apiVersion: 'extensions.agents.x-k8s.io/v1beta1',
+    kind: 'SandboxClaim',
+    name: metadata.name,
+    uid: metadata.uid,
+  };
+  const patch = (object: readonly string[], body: object) =>
+    kubectl(['patch', ...object, '--type=merge', '-p', JSON.stringify(body)]);
+  await patch(['sandbox', name], { metadata: { labels: { [WARM]: null }, ownerReferences: [owner] } });
+  await patch(claim, { status: { sandbox: { name }, conditions: [{ type: 'Ready', status: 'True' }] } });
+}
+
+it('warm pods on a node that lost gVisor are given back, or recalled, as the page says', {
+  timeout: patient(600_000),
+}, async () => {
+  await page('pool');
+  for (const [name, node] of [
+    ['kept', 'node-1'],
+    ['claimed', 'node-2'],
+    ['recalled', 'node-2'],
+  ] as const)
+    await warm(name, node);
+  await breakAndWait(cluster(), 'node-2', 'shim-missing');
+  try {
+    const [refused] = await Promise.all([page('claim').then(() => '', String), adopt('claimed')]);
+    assert.match(refused, /NodeUnproven/);
+    await page('recall');
+    await waitFor('the rest', 60_000, async () =>
+      (await kubectl(['get', 'sandboxes', '-o', 'name'])) === 'sandbox.agents.x-k8s.io/kept\n'
+        ? true
+        : undefined,
+    );
+    const [given] = await Promise.all([page('claim'), adopt('kept')]);
+    assert.match(given, /InGVisor/);
+  } finally {
+    await healAndWait(cluster(), 'node-2', 'shim-missing');
+  }
+});
