@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { waitFor } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
+import { HOSTS } from '../node/config.ts';
 import { ensureTools } from '../tools.ts';
 import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 import { openAuthority } from './pki.ts';
@@ -10,9 +11,6 @@ import { openAuthority } from './pki.ts';
 export const REGISTRY = `${CONTROL_PLANE_ADDRESS}:5000`;
 
 const DIRECTORY = '/etc/registry';
-
-/** The directory of containerd's hosts, see https://github.com/containerd/containerd/blob/main/docs/hosts.md */
-export const HOSTS = '/etc/containerd/certs.d';
 
 /** Starts an empty container registry beside the control plane, which every node trusts. */
 export async function startRegistry(cluster: Cluster): Promise<void> {

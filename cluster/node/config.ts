@@ -51,6 +51,9 @@ export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
 /** The handler's ConfigPath. */
 export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
 
+/** The directory of containerd's hosts, see https://github.com/containerd/containerd/blob/main/docs/hosts.md */
+export const HOSTS = '/etc/containerd/certs.d';
+
 /** A copy of the configuration that the running containerd has loaded. */
 export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 
@@ -97,10 +100,9 @@ function additionalTables({ containerd, additional = [] }: NodeSpec): string {
 
 function containerdBase(spec: NodeSpec): string {
   const table = RUNTIME_TABLE[spec.containerd];
-  const images =
-    spec.containerd === '2'
-      ? `[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = "${PAUSE_IMAGE}"\n`
-      : '';
+  const images = spec.containerd === '2' ? "plugins.'io.containerd.cri.v1.images'" : table;
+  // config_path: containerd 2 takes its own default, a list of two directories, for the name of one.
+  // https://github.com/containerd/containerd/issues/12808
   return `version = ${spec.containerd === '2' ? 3 : 2}
 
 [${table}]
@@ -116,7 +118,9 @@ ${spec.machine === 'vm' ? `[${table}.containerd.runtimes.runc.options]\n  System
   ${spec.containerd === '2' ? 'bin_dirs = ["/opt/cni/bin"]' : 'bin_dir = "/opt/cni/bin"'}
   conf_dir = "/etc/cni/net.d"
 
-${images}`;
+[${images}.registry]
+  config_path = "${HOSTS}"
+${spec.containerd === '2' ? `[${images}.pinned_images]\n  sandbox = "${PAUSE_IMAGE}"\n` : ''}`;
 }
 
 /** containerd's configuration (TOML). */
