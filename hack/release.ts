@@ -46,7 +46,7 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
   for (const file of await writeKrew(release.repository, work))
     await copyFile(file, join(directory, basename(file)));
   await rm(work, { recursive: true });
-  await writeDispatcher(directory);
+  await writeDispatcher(directory, release.repository);
   await writeInstaller(directory);
   await writePackages(directory);
   await writeFile(join(directory, 'notes.md'), notesOf(await readFile(join(REPO, 'CHANGELOG.md'), 'utf8')));
@@ -122,8 +122,11 @@ async function writeChart(
   await rm(work, { recursive: true });
 }
 
-/** Writes the sdist and the wheel of the dispatcher. Repacks the sdist, which holds the time of packing. */
-export async function writeDispatcher(directory: string): Promise<void> {
+/**
+ * Writes the sdist and the wheel of the dispatcher, whose page has links that work outside of the repository. Repacks the
+ * sdist, which holds the time of packing.
+ */
+export async function writeDispatcher(directory: string, repository = REPOSITORY): Promise<void> {
   const work = join(directory, '.dispatcher');
   const source = join(work, 'source');
   await mkdir(source, { recursive: true });
@@ -132,6 +135,14 @@ export async function writeDispatcher(directory: string): Promise<void> {
   for (const file of files)
     await cp(join(REPO, 'dispatcher', file), join(source, file), { recursive: true, filter });
   await copyFile(join(REPO, 'LICENSE'), join(source, 'LICENSE'));
+  const base = `${repository}/blob/v${VERSION}/dispatcher/`;
+  for (const file of ['pyproject.toml', 'README.md']) {
+    const text = withPlaces(await readFile(join(source, file), 'utf8'), repository);
+    await writeFile(
+      join(source, file),
+      text.replace(/\]\((?!https?:|#)(.+?)\)/g, (_, path: string) => `](${new URL(path, base)})`),
+    );
+  }
   const args = ['-m', 'build', '--no-isolation', '--outdir', work, source];
   const env = { ...process.env, SOURCE_DATE_EPOCH: '0' };
   await run(await ensurePython(), args, { env, timeoutMs: 5 * 60_000 });

@@ -31,7 +31,8 @@ TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline"
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
     settings = Settings(
         runtime_class=options.runtime_class,
         handler=options.handler,
@@ -39,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     try:
         load: Any = config
-        if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+        named = options.kubeconfig or options.context or "KUBECONFIG" in os.environ
+        if "KUBERNETES_SERVICE_HOST" in os.environ and not named:
             load.load_incluster_config()
         else:
-            load.load_kube_config()
+            load.load_kube_config(config_file=options.kubeconfig, context=options.context)
         with Dispatcher(client.ApiClient(), settings) as dispatcher:
             return COMMANDS[options.command](dispatcher, options)
     except DispatchError as error:
@@ -101,6 +103,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the command line; argparse exits with code 2 on wrong usage."""
     default = Settings()
     common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--kubeconfig", type=existing, metavar="FILE", help="instead of $KUBECONFIG or ~/.kube/config")
+    common.add_argument("--context", metavar="NAME", help="of the kubeconfig, instead of its current one")
+    common.add_argument("-v", "--verbose", action="store_true", help="log decisions and retries to standard error")
     common.add_argument("--runtime-class", default=default.runtime_class)
     common.add_argument(
         "--handler", default=default.handler, help="the main handler, the first in the agents' HANDLERS"
@@ -118,7 +123,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     ask.add_argument(
         "file", nargs="?", type=manifest, help="the pod as YAML or JSON, - for standard input; without one: any pod"
     )
-    ask.add_argument("--namespace", default="default", help="namespace of the pod, if the file has none")
+    ask.add_argument("-n", "--namespace", default="default", help="namespace of the pod, if the file has none")
     ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
     run = commands.add_parser("run", parents=[deciding], help="start a pod, or adopt the one of an earlier run")
     cancel = commands.add_parser("cancel", parents=[common], help="remove the pod of a run, unless it has started")
@@ -138,6 +143,12 @@ def seconds(text: str) -> float:
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
     return value
+
+
+def existing(file: str) -> str:
+    if not Path(file).exists():
+        raise argparse.ArgumentTypeError(f"there is no file {file}")
+    return file
 
 
 def manifest(file: str) -> Json:

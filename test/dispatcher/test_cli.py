@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -127,6 +128,28 @@ class CommandTest(ApiCase):
             main(["--version"])
         self.assertEqual(out.getvalue(), f"{gvisor_dispatch.__version__}\n")
 
+    def test_a_kubeconfig_and_a_context_that_are_named(self) -> None:
+        config = json.loads((self.folder / "kubeconfig").read_text())
+        config["current-context"] = "gone"
+        config["contexts"].append({"name": "gone", "context": {"cluster": "gone", "user": "it"}})
+        (self.folder / "other").write_text(json.dumps(config))
+        words = ["ask", "--policy", "require", "--kubeconfig", "other"]
+        self.assertEqual(self.run_it(*words)[0], 1)
+        # In a pod as well, where the service account's would be taken.
+        with patch.dict(os.environ, {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}):
+            self.assertEqual(self.run_it(*words, "--context", "it")[0], 0)
+        code, _, stderr = self.run_it(*words, "--context", "missing")
+        self.assertEqual((code, "name missing in" in stderr), (1, True), stderr)
+        code, _, stderr = self.run_it(*words[:-1], "nowhere")
+        self.assertEqual((code, "there is no file nowhere" in stderr), (2, True), stderr)
+
+    def test_v_logs_the_decision(self) -> None:
+        words = ["run", "--policy", "require", "pod.yaml"]
+        self.assertEqual(self.run_it(*words)[2], "")
+        self.api.pods.clear()
+        stderr = self.run_it(*words, "-v")[2]
+        self.assertRegex(stderr, r'^INFO \{"time": .*"decision": "gvisor", "name": "eval-1"')
+
     def test_an_interrupted_run_and_cancel_leave_no_pod_that_starts_later(self) -> None:
         self.api.kubelet = unschedulable
         words = ["run", "--policy", "wait", "pod.yaml"]
@@ -136,7 +159,7 @@ class CommandTest(ApiCase):
             while not self.api.requests("watch="):
                 time.sleep(0.01)
             running.send_signal(signal.SIGINT)
-            self.assertEqual((running.wait(30), self.api.pods), (130, {}), running.stderr and running.stderr.read())
+            self.assertEqual((running.wait(300), self.api.pods), (130, {}), running.stderr and running.stderr.read())
         self.api.kubelet = runs
         self.run_it(*words)
         code, said, _ = self.run_it("cancel", "pod.yaml")

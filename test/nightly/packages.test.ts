@@ -53,7 +53,7 @@ describe('the dispatcher', { timeout: 300_000 }, () => {
   let builds: readonly [first: string, second: string];
   before(async () => {
     builds = [join(directory, 'first'), join(directory, 'second')];
-    for (const build of builds) await writeDispatcher(build);
+    for (const build of builds) await writeDispatcher(build, 'https://example.org/owner/gvisor-ready');
   });
 
   it('becomes the same wheel and sdist each time', async () => {
@@ -74,6 +74,17 @@ describe('the dispatcher', { timeout: 300_000 }, () => {
       for (const file of modules) assert.ok(list.includes(`gvisor_dispatch/${file}`), file);
       assert.match(list, /LICENSE/);
     }
+  });
+
+  it('has a page whose links lead to the repository of the release', async () => {
+    const read = `import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]).decode())`;
+    const metadata = `${name}.dist-info/METADATA`;
+    const page = await run('python3', ['-c', read, join(builds[0], packages[0]), metadata]);
+    assert.doesNotMatch(page, /OWNER|\]\((?!https:|#)/);
+    const docs = `https://example.org/owner/gvisor-ready/blob/v${VERSION}/docs`;
+    assert.ok(page.includes(`](${docs}/fleet.md#when-a-label-goes)`), page);
+    assert.match(page, /^Project-URL: Issues, https:\/\/example\.org\/owner\/gvisor-ready\/issues$/m);
+    assert.match(page, /^Author: owner$/m);
   });
 
   for (const file of packages) {
