@@ -1,91 +1,190 @@
 import { createHash } from 'node:crypto';
-import { chmod, copyFile, mkdir, readFile } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { run, runAll } from '../hack/run.ts';
-import type { ToolGroup } from './tool-groups.ts';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { EnvHttpProxyAgent, fetch, type RequestInit, type Response } from 'undici';
+import { run } from '../hack/run.ts';
+import { type ToolGroup, versionOf } from './tool-groups.ts';
 
-/** A file of a project's release page: a program, or an archive that holds programs at these paths. */
+/** A published file: a program, or a compressed archive of programs. */
 export type Download = {
   readonly url: string;
-  readonly sha256: string;
-  readonly programs: readonly string[];
+  /** Its SHA-256, or the URL where the project publishes its SHA-256 or SHA-512. */
+  readonly sum: string;
+  /** The programs under the names that a build gives them, with their paths in the archive. */
+  readonly programs: Readonly<Record<string, string>>;
 };
 
-/** Time until a server that cannot be reached counts as such. */
-const CONNECT_S = 5;
+type Machine = { readonly go: 'amd64' | 'arm64'; readonly uname: 'x86_64' | 'aarch64' };
 
 /**
- * Official builds, where their checksums are known: those that Kubespray pins.
+ * SHA-256 of files, by the end of their URLs.
  * Source: https://github.com/kubernetes-sigs/kubespray/blob/master/roles/kubespray_defaults/vars/main/checksums.yml
  */
-export const DOWNLOADS: Partial<Record<ToolGroup, Partial<Record<NodeJS.Architecture, Download>>>> = {
-  etcd: {
-    x64: {
-      url: 'https://github.com/etcd-io/etcd/releases/download/v3.6.8/etcd-v3.6.8-linux-amd64.tar.gz',
-      sha256: 'cf9cfe91a4856cb90eed9c99e6aee4b708db2c7888b88a6f116281f04b0ea693',
-      programs: ['etcd-v3.6.8-linux-amd64/etcd'],
-    },
-    arm64: {
-      url: 'https://github.com/etcd-io/etcd/releases/download/v3.6.8/etcd-v3.6.8-linux-arm64.tar.gz',
-      sha256: '438f56a700d17ce761510a3e63e6fa5c1d587b2dd4d7a22c179c09a649366760',
-      programs: ['etcd-v3.6.8-linux-arm64/etcd'],
-    },
-  },
-  runc: {
-    x64: {
-      url: 'https://github.com/opencontainers/runc/releases/download/v1.3.4/runc.amd64',
-      sha256: '5966ca40b6187b30e33bfc299c5f1fe72e8c1aa01cf3fefdadf391668f47f103',
-      programs: ['runc'],
-    },
-    arm64: {
-      url: 'https://github.com/opencontainers/runc/releases/download/v1.3.4/runc.arm64',
-      sha256: 'd6dcab36d1b6af1b72c7f0662e5fcf446a291271ba6006532b95c4144e19d428',
-      programs: ['runc'],
-    },
-  },
-  'containerd-1.7': {
-    x64: {
-      url: 'https://github.com/containerd/containerd/releases/download/v1.7.34/containerd-static-1.7.34-linux-amd64.tar.gz',
-      sha256: '8e244782bbbbe39b2213b961f0939974e88b33f68bed13c6b51f8b4c4ab8ca47',
-      programs: ['bin/containerd', 'bin/containerd-shim-runc-v2', 'bin/ctr'],
-    },
-    arm64: {
-      url: 'https://github.com/containerd/containerd/releases/download/v1.7.34/containerd-static-1.7.34-linux-arm64.tar.gz',
-      sha256: '4aa54ecace7a22bc9e5dccbf06de7a0d8ad79db02fb04b348191802c8880cbc7',
-      programs: ['bin/containerd', 'bin/containerd-shim-runc-v2', 'bin/ctr'],
-    },
-  },
+const PINNED: Readonly<Record<string, string>> = {
+  'v3.6.8/etcd-v3.6.8-linux-amd64.tar.gz': 'cf9cfe91a4856cb90eed9c99e6aee4b708db2c7888b88a6f116281f04b0ea693',
+  'v3.6.8/etcd-v3.6.8-linux-arm64.tar.gz': '438f56a700d17ce761510a3e63e6fa5c1d587b2dd4d7a22c179c09a649366760',
+  'v1.3.4/runc.amd64': '5966ca40b6187b30e33bfc299c5f1fe72e8c1aa01cf3fefdadf391668f47f103',
+  'v1.3.4/runc.arm64': 'd6dcab36d1b6af1b72c7f0662e5fcf446a291271ba6006532b95c4144e19d428',
+  'v1.7.34/containerd-static-1.7.34-linux-amd64.tar.gz':
+    '8e244782bbbbe39b2213b961f0939974e88b33f68bed13c6b51f8b4c4ab8ca47',
+  'v1.7.34/containerd-static-1.7.34-linux-arm64.tar.gz':
+    '4aa54ecace7a22bc9e5dccbf06de7a0d8ad79db02fb04b348191802c8880cbc7',
 };
 
+/** A file of a release on GitHub, where `sums` has the checksums of that release. */
+function released(repository: string, version: string, file: string, sums = `${file}.sha256`) {
+  const release = `https://github.com/${repository}/releases/download/${version}`;
+  return { url: `${release}/${file}`, sum: PINNED[`${version}/${file}`] ?? `${release}/${sums}` };
+}
+
+function containerd(version: string, { go }: Machine): readonly Download[] {
+  const file = `containerd-static-${version.slice(1)}-linux-${go}.tar.gz`;
+  const names = ['containerd', 'containerd-shim-runc-v2', 'ctr'];
+  const programs = Object.fromEntries(names.map((name) => [name, `bin/${name}`]));
+  return [{ ...released('containerd/containerd', version, file, `${file}.sha256sum`), programs }];
+}
+
+function gvisor(version: string, { uname }: Machine): readonly Download[] {
+  const release = `https://storage.googleapis.com/gvisor/releases/${version.replace('-', '/')}/${uname}`;
+  return Object.entries({ runsc: 'runsc', shim: 'containerd-shim-runsc-v1' }).map(([name, file]) => ({
+    ...{ url: `${release}/${file}`, sum: `${release}/${file}.sha512` },
+    programs: { [name]: '' },
+  }));
+}
+
 /**
- * Downloads programs to `bin`, using `work` for temporary files. Returns false if the server cannot be reached or has no such
- * file. Throws if the file is another one than pinned.
+ * Groups with an official build that can replace ours. That of gvisor-2026-09 is none: it has `gvisor-bin/`, for which
+ * the tests have stand-ins.
  */
-export async function download(
-  { url, sha256, programs }: Download,
-  work: string,
-  bin: string,
-): Promise<boolean> {
+const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) => readonly Download[]>> = {
+  kubernetes: (version, { go }) =>
+    ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl', 'kubelet'].map((name) => {
+      const url = `https://dl.k8s.io/release/${version}/bin/linux/${go}/${name}`;
+      return { url, sum: `${url}.sha256`, programs: { [name]: '' } };
+    }),
+  containerd,
+  'containerd-1.7': containerd,
+  gvisor,
+  'gvisor-2025': gvisor,
+  etcd: (version, { go }) => {
+    const name = `etcd-${version}-linux-${go}`;
+    const file = released('etcd-io/etcd', version, `${name}.tar.gz`, 'SHA256SUMS');
+    return [{ ...file, programs: { etcd: `${name}/etcd` } }];
+  },
+  cni: (version, { go }) => {
+    const programs = { bridge: 'bridge', 'host-local': 'host-local', loopback: 'loopback' };
+    return [
+      {
+        ...released('containernetworking/plugins', version, `cni-plugins-linux-${go}-${version}.tgz`),
+        programs,
+      },
+    ];
+  },
+  runc: (version, { go }) => [
+    {
+      ...released('opencontainers/runc', `v${version}`, `runc.${go}`, 'runc.sha256sum'),
+      programs: { runc: '' },
+    },
+  ],
+};
+
+/** The official build of a group for this machine, in the version that a build would have; empty without one. */
+export async function officialBuild(group: ToolGroup): Promise<readonly Download[]> {
+  const go = ({ x64: 'amd64', arm64: 'arm64' } as const)[process.arch as 'x64'];
+  if (go === undefined) return [];
+  const machine = { go, uname: go === 'amd64' ? 'x86_64' : 'aarch64' } as const;
+  return OFFICIAL[group]?.(await versionOf(group), machine) ?? [];
+}
+
+/** A connection or a response that takes longer is none. */
+const SILENCE_MS = 5_000;
+/** A transfer that rests for longer hangs. */
+const PAUSE_MS = 10_000;
+const MAX_DOWNLOAD_MS = 10 * 60_000;
+
+/** The file beside the programs that says what each was checked against. */
+const RECORD = 'DOWNLOADED';
+
+/** Hosts that did not respond, which are not asked again in this process. */
+const silent = new Set<string>();
+
+/**
+ * Downloads programs to `bin`, using `work` for temporary files. Throws if a file cannot be had, or is another one than
+ * its sum says: what `bin` then has is not all.
+ */
+export async function download(files: readonly Download[], work: string, bin: string): Promise<void> {
+  const timeouts = { connect: { timeout: SILENCE_MS }, headersTimeout: SILENCE_MS, bodyTimeout: PAUSE_MS };
+  const dispatcher = new EnvHttpProxyAgent(timeouts);
+  const signal = AbortSignal.timeout(MAX_DOWNLOAD_MS);
+  const unpacked = join(work, 'unpacked');
   const file = join(work, 'download');
-  // A transfer below 10 KiB/s for 20 s counts as hung.
-  const slow = ['--speed-limit', '10240', '--speed-time', '20'];
-  const options = ['--fail', '--silent', '--location', '--connect-timeout', String(CONNECT_S), ...slow];
-  const fetched = await runAll('curl', [...options, '--output', file, url], {
-    timeoutMs: 10 * 60_000,
-    killOnExit: true,
-  }).catch(() => undefined); // curl is missing, or the download hangs
-  if (fetched?.code !== 0) return false;
-  const seen = createHash('sha256')
-    .update(await readFile(file))
-    .digest('hex');
-  if (seen !== sha256) throw new Error(`${url} has the SHA-256 ${seen}, not ${sha256}`);
-  await mkdir(bin, { recursive: true });
-  const isArchive = url.endsWith('.tar.gz');
-  if (isArchive) await run('tar', ['-xzf', file, '-C', work, ...programs]);
-  for (const program of programs) {
-    const target = join(bin, basename(program));
-    await copyFile(isArchive ? join(work, program) : file, target);
-    await chmod(target, 0o755);
+  const records: string[] = [];
+  try {
+    for (const directory of [bin, unpacked]) await mkdir(directory, { recursive: true });
+    for (const { url, sum, programs } of files) {
+      const isPinned = !sum.includes('/');
+      const expected = isPinned
+        ? sum
+        : publishedSum(await (await get(sum, { dispatcher, signal })).text(), basename(url));
+      if (expected === undefined) throw new Error(`${sum} has no checksum of ${basename(url)}`);
+      const algorithm = expected.length === 128 ? 'sha512' : 'sha256';
+      const seen = await save(await get(url, { dispatcher, signal }), file, algorithm);
+      if (seen !== expected) throw new Error(`${url} has the ${algorithm} ${seen}, not ${expected}`);
+      records.push(`${algorithm}:${expected} ${url} ${isPinned ? 'pinned' : `published in ${sum}`}\n`);
+      const isArchive = /\.(tar\.gz|tgz)$/.test(url);
+      if (isArchive) await run('tar', ['-xzf', file, '--no-same-owner', '-C', unpacked]);
+      for (const [program, path] of Object.entries(programs)) {
+        await copyFile(isArchive ? join(unpacked, path) : file, join(bin, program));
+        await chmod(join(bin, program), 0o755);
+      }
+    }
+    await writeFile(join(bin, RECORD), records.join(''));
+  } finally {
+    await dispatcher.destroy();
   }
-  return true;
+}
+
+async function get(url: string, options: Pick<RequestInit, 'dispatcher' | 'signal'>): Promise<Response> {
+  const { host } = new URL(url);
+  if (silent.has(host)) throw new Error(`${host} does not respond`);
+  // Not compressed, because sums are those of the files.
+  const headers = { 'accept-encoding': 'identity' };
+  const response = await fetch(url, { ...options, headers }).catch((error: Error) => {
+    silent.add(host);
+    throw new Error(`${host} does not respond (${causeOf(error)})`, { cause: error });
+  });
+  if (!response.ok) throw new Error(`${url} responds ${response.status}`);
+  return response;
+}
+
+/** Writes a body to a file and returns its digest. */
+async function save({ body, url }: Response, file: string, algorithm: string): Promise<string> {
+  const hash = createHash(algorithm);
+  const hashed = async function* (chunks: AsyncIterable<Uint8Array>) {
+    for await (const chunk of chunks) {
+      hash.update(chunk);
+      yield chunk;
+    }
+  };
+  await pipeline(body ?? Readable.from([]), hashed, createWriteStream(file)).catch((error: Error) => {
+    throw new Error(`${url} cannot be downloaded (${causeOf(error)})`, { cause: error });
+  });
+  return hash.digest('hex');
+}
+
+function causeOf(error: Error): string {
+  const cause = (error.cause ?? error) as NodeJS.ErrnoException;
+  return cause.code ?? cause.message;
+}
+
+/** The checksum of a file in what a project publishes: a sum alone, or lines of sha256sum or sha512sum. */
+function publishedSum(text: string, name: string): string | undefined {
+  for (const line of text.split('\n')) {
+    const [, sum, file = name] = /^([0-9a-f]{64}|[0-9a-f]{128})(?:\s+\*?(\S+))?\s*$/.exec(line) ?? [];
+    if (sum !== undefined && basename(file) === name) return sum;
+  }
+  return undefined;
 }

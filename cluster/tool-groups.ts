@@ -91,10 +91,17 @@ export function source(group: ToolGroup): string {
   );
 }
 
+/** Finds the version in go.mod of a group that is not stamped with it. */
+const UNSTAMPED: Partial<Record<ToolGroup, RegExp>> = {
+  etcd: /etcd\/server\/v3 (v[\d.]+)/,
+  cni: /containernetworking\/plugins (v[\d.]+)/,
+};
+
 /** The version in a group's go.mod, which its programs are stamped with. */
 export async function versionOf(name: ToolGroup): Promise<string> {
   const group: ToolBuild = GROUPS[name];
-  const version = group.stamp?.[1].exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
+  const pattern = group.stamp?.[1] ?? UNSTAMPED[name];
+  const version = pattern?.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);
   return version;
 }

@@ -3,10 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../hack/paths.ts';
-import { progress } from '../hack/progress.ts';
+import { note, progress } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
-import { DOWNLOADS, download } from './downloads.ts';
+import { download, officialBuild } from './downloads.ts';
 import { tryLock } from './lock.ts';
 import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
 
@@ -21,8 +21,8 @@ const VENDORED_OOM = [
 
 /**
  * Returns each group's directory of programs, in a cache keyed by everything that determines a build. A missing group is
- * downloaded if its official build is pinned and reachable, otherwise built from source as go.mod and go.sum pin it. An
- * interrupted build resumes from Go's own cache.
+ * downloaded if its project publishes a build that can be reached and checked, otherwise built from source as go.mod and
+ * go.sum pin it. An interrupted build resumes from Go's own cache.
  */
 export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
   installedGo ??= goVersion();
@@ -38,8 +38,7 @@ export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Pr
   const queue = missing.entries();
   const work = async () => {
     for (const [index, [group, directory]] of queue) {
-      const label = `${group} (${index + 1} of ${missing.length}, kept for next time)`;
-      await provide(group, directory, { label, signal: done.signal });
+      await provide(group, directory, { turn: `${index + 1} of ${missing.length}`, signal: done.signal });
     }
   };
   try {
@@ -50,24 +49,22 @@ export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Pr
   return Object.fromEntries(directories) as Record<G, string>;
 }
 
-type ProvideOptions = { readonly label: string; readonly signal: AbortSignal };
+type ProvideOptions = { readonly turn: string; readonly signal: AbortSignal };
 
 /** Downloads or builds a group, or waits while another process does. */
-async function provide(
-  group: ToolGroup,
-  directory: string,
-  { label, signal }: ProvideOptions,
-): Promise<void> {
+async function provide(group: ToolGroup, directory: string, { turn, signal }: ProvideOptions): Promise<void> {
   const release = await lockBuild(group, directory);
   const work = partial(directory);
   try {
     if (existsSync(directory)) return;
     await removeAbandoned(join(CACHE, 'tools'));
     await mkdir(join(work, 'bin'), { recursive: true });
-    if (!(await downloadOfficial(group, work)))
-      await progress(`building ${label} from source`, () => build(group, work, signal)).catch((error) => {
+    if (!(await downloadOfficial(group, work, turn))) {
+      const what = `building ${group} (${turn}, kept for next time) from source`;
+      await progress(what, () => build(group, work, signal)).catch((error) => {
         throw explainBuild(group, error);
       });
+    }
     await rename(join(work, 'bin'), directory).catch((error) => {
       if (!existsSync(directory)) throw error; // a run in another network namespace does not see the lock
     });
@@ -91,14 +88,22 @@ async function lockBuild(group: ToolGroup, directory: string): Promise<() => voi
   });
 }
 
-let isOffline = false;
-
-async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean> {
-  const official = process.env.KUBERNETES_VERSION === undefined || group !== 'kubernetes';
-  const pinned = official ? DOWNLOADS[group]?.[process.arch] : undefined;
-  if (pinned === undefined || isOffline) return false;
-  isOffline = !(await download(pinned, work, join(work, 'bin')));
-  return !isOffline;
+/** Whether the official build is now in `bin` of that directory. Says why, if there is one and it is not. */
+async function downloadOfficial(group: ToolGroup, work: string, turn: string): Promise<boolean> {
+  // An official build would not run where ours is changed for this machine.
+  const files = needsOverlay(GROUPS[group]) ? [] : await officialBuild(group);
+  if (files.length === 0) return false;
+  const isPinned = files.every(({ sum }) => !sum.includes('/'));
+  const what = `downloading ${group} (${turn}), checked by ${isPinned ? 'a pinned' : 'its published'} checksum`;
+  try {
+    await progress(what, () => download(files, work, join(work, 'bin')));
+    return true;
+  } catch (error) {
+    note(`${group} is built from source: ${error instanceof Error ? error.message : error}`);
+    await rm(join(work, 'bin'), { recursive: true });
+    await mkdir(join(work, 'bin'));
+    return false;
+  }
 }
 
 /** Asked once a process. */
@@ -136,6 +141,7 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
 
 /** Downloads a group's modules while another group is built. The build reports a failure. */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
+  if ((await officialBuild(name)).length > 0) return;
   const options = { ...(await goOptions(name, source(name))), signal };
   await runAll('go', ['mod', 'download'], options).catch(() => {});
 }

@@ -1,77 +1,127 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { DOWNLOADS, download } from '../../cluster/downloads.ts';
-import type { ToolGroup } from '../../cluster/tool-groups.ts';
-import { REPO } from '../../hack/paths.ts';
+import { download, officialBuild } from '../../cluster/downloads.ts';
+import { source, TOOL_GROUPS, type ToolGroup, versionOf } from '../../cluster/tool-groups.ts';
 import { run } from '../../hack/run.ts';
 
-const sha256 = (content: Buffer | string) => createHash('sha256').update(content).digest('hex');
+const PROGRAM = '#!/bin/sh\necho hello\n';
+const sumOf = (content: Buffer | string, algorithm = 'sha256') =>
+  createHash(algorithm).update(content).digest('hex');
 
-/** A server on loopback with these files, and empty directories for a download. */
-async function setUp(t: TestContext, files: Readonly<Record<string, Buffer | string>>) {
+/** A server on loopback, and empty directories for a download of `/v1/program` from it. */
+async function setUp(t: TestContext, serve: RequestListener) {
   const work = mkdtempSync(join(tmpdir(), 'download-'));
   t.after(() => rmSync(work, { recursive: true }));
-  const server = createServer(({ url = '' }, response) => {
-    if (url === '/moved') return response.writeHead(302, { location: '/program' }).end();
-    const content = files[url];
-    return response.writeHead(content === undefined ? 404 : 200).end(content);
-  }).listen(0, '127.0.0.1');
-  t.after(() => server.close());
+  const server = createServer(serve).listen(0, '127.0.0.1');
+  t.after(() => server.close().closeAllConnections());
   await once(server, 'listening');
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { base, work, bin: join(work, 'bin'), server };
+  const bin = join(work, 'bin');
+  const get = (sum: string, file = 'program', programs: Record<string, string> = { runc: '' }) =>
+    download([{ url: `${base}/v1/${file}`, sum, programs }], work, bin);
+  return { base, bin, get };
 }
 
-test('downloads a program, also through a redirect', async (t) => {
-  const { base, work, bin } = await setUp(t, { '/program': '#!/bin/sh\necho hello\n' });
-  const sum = sha256('#!/bin/sh\necho hello\n');
-  assert.equal(await download({ url: `${base}/moved`, sha256: sum, programs: ['runc'] }, work, bin), true);
-  assert.equal(await run(join(bin, 'runc'), []), 'hello\n');
+/** Serves files by their paths. */
+const files =
+  (content: Readonly<Record<string, Buffer | string>>): RequestListener =>
+  ({ url = '' }, response) => {
+    const found = content[url];
+    response.writeHead(found === undefined ? 404 : 200).end(found);
+  };
+
+test('downloads a program with the pinned or the published checksum, and writes down which', async (t) => {
+  const sums = `${sumOf('other')}  other\n${sumOf(PROGRAM)} *program\n`;
+  const published = {
+    '/v1/SHA256SUMS': sums,
+    '/v1/program.sha256': sumOf(PROGRAM),
+    '/v1/program.sha512': `${sumOf(PROGRAM, 'sha512')}  program\n`,
+  };
+  const { base, bin, get } = await setUp(t, ({ url = '' }, response) =>
+    url === '/v1/program'
+      ? response.writeHead(302, { location: '/elsewhere' }).end()
+      : files({ ...published, '/elsewhere': PROGRAM })({ url } as never, response as never),
+  );
+  await get(sumOf(PROGRAM));
+  const record = () => readFileSync(join(bin, 'DOWNLOADED'), 'utf8');
+  assert.equal(record(), `sha256:${sumOf(PROGRAM)} ${base}/v1/program pinned\n`);
+  for (const path of Object.keys(published)) {
+    rmSync(bin, { recursive: true });
+    await get(`${base}${path}`);
+    assert.equal(await run(join(bin, 'runc'), []), 'hello\n');
+    assert.match(
+      record(),
+      new RegExp(`^sha(256|512):[0-9a-f]+ ${base}/v1/program published in ${base}${path}\n$`),
+    );
+  }
 });
 
-test('extracts the named programs from an archive', async (t) => {
+test('takes the named programs from an archive', async (t) => {
   const source = mkdtempSync(join(tmpdir(), 'archive-'));
   t.after(() => rmSync(source, { recursive: true }));
-  await mkdir(join(source, 'etcd-1'));
-  for (const name of ['etcd', 'README']) writeFileSync(join(source, 'etcd-1', name), name);
-  await run('tar', ['-czf', 'a.tar.gz', 'etcd-1'], { cwd: source });
+  await mkdir(join(source, 'bin'));
+  for (const name of ['etcd', 'README']) writeFileSync(join(source, 'bin', name), name);
+  await run('tar', ['-czf', 'a.tar.gz', './bin'], { cwd: source });
   const archive = readFileSync(join(source, 'a.tar.gz'));
-  const { base, work, bin } = await setUp(t, { '/a.tar.gz': archive });
-  const pinned = { url: `${base}/a.tar.gz`, sha256: sha256(archive), programs: ['etcd-1/etcd'] };
-  assert.equal(await download(pinned, work, bin), true);
-  assert.equal(await readFile(join(bin, 'etcd'), 'utf8'), 'etcd');
+  const { bin, get } = await setUp(t, files({ '/v1/a.tar.gz': archive }));
+  await get(sumOf(archive), 'a.tar.gz', { server: 'bin/etcd' });
+  assert.equal(readFileSync(join(bin, 'server'), 'utf8'), 'etcd');
+  assert.deepEqual(readdirSync(bin).sort(), ['DOWNLOADED', 'server']);
 });
 
-test('refuses a file with another checksum', async (t) => {
-  const { base, work, bin } = await setUp(t, { '/program': 'evil' });
-  const pinned = { url: `${base}/program`, sha256: sha256('good'), programs: ['runc'] };
-  await assert.rejects(download(pinned, work, bin), /\/program has the SHA-256 [0-9a-f]{64}, not /);
+test('has no program of a file that is missing, truncated, unlike its checksum or without one', async (t) => {
+  const { base, bin, get } = await setUp(t, ({ url = '' }, response) =>
+    url === '/v1/short'
+      ? response.writeHead(200, { 'content-length': 100 }).write(PROGRAM, () => response.destroy())
+      : files({ '/v1/program': 'evil', '/v1/SUMS': `${sumOf('evil')}  other\n` })(
+          { url } as never,
+          response as never,
+        ),
+  );
+  await assert.rejects(get(sumOf(PROGRAM)), /\/v1\/program has the sha256 [0-9a-f]{64}, not /);
+  await assert.rejects(get(sumOf(PROGRAM), 'short'), /\/v1\/short cannot be downloaded \(.+\)$/);
+  await assert.rejects(get(sumOf(PROGRAM), 'missing'), /\/v1\/missing responds 404$/);
+  await assert.rejects(get(`${base}/v1/SUMS`), /\/v1\/SUMS has no checksum of program$/);
+  await assert.rejects(get(`${base}/v1/program.sha256`), /\/v1\/program\.sha256 responds 404$/);
+  assert.deepEqual(readdirSync(bin), []);
 });
 
-test('falls back to a build when the file or the server is missing', async (t) => {
-  const { base, work, bin, server } = await setUp(t, {});
-  const pinned = { url: `${base}/program`, sha256: sha256(''), programs: ['runc'] };
-  assert.equal(await download(pinned, work, bin), false);
-  server.close();
-  assert.equal(await download(pinned, work, bin), false);
+test('gives up a host that does not respond, and asks it once', async (t) => {
+  let asked = 0;
+  const { get } = await setUp(t, () => void asked++);
+  await assert.rejects(
+    get(sumOf(PROGRAM)),
+    /^Error: 127\.0\.0\.1:\d+ does not respond \(UND_ERR_HEADERS_TIMEOUT\)$/,
+  );
+  await assert.rejects(get(sumOf(PROGRAM)), /^Error: 127\.0\.0\.1:\d+ does not respond$/);
+  assert.equal(asked, 1);
 });
 
-test('pins downloads of the versions in go.mod, under the names that a build has', () => {
-  for (const [group, downloads] of Object.entries(DOWNLOADS) as [ToolGroup, object][]) {
-    const goMod = readFileSync(join(REPO, 'cluster/tools', group, 'go.mod'), 'utf8');
-    for (const { url } of Object.values(downloads) as { url: string }[]) {
-      const [, repository = '', version = ''] =
-        /github\.com\/([^/]+\/[^/]+)\/releases\/download\/([^/]+)\//.exec(url) ?? [];
-      const module = group === 'etcd' ? 'go.etcd.io/etcd/server/v3' : `github.com/${repository}`;
-      assert.ok(goMod.includes(`${module} ${version}`), url);
-    }
+test('gives up a transfer that hangs', async (t) => {
+  const { get } = await setUp(t, (_, response) => void response.writeHead(200).write('half'));
+  await assert.rejects(get(sumOf(PROGRAM)), /\/v1\/program cannot be downloaded \(UND_ERR_BODY_TIMEOUT\)$/);
+});
+
+test('has the version of go.mod, the names of a build, and a pinned checksum where one is known', async () => {
+  const pinned: ToolGroup[] = [];
+  for (const group of TOOL_GROUPS) {
+    const files = await officialBuild(group);
+    if (files.length === 0) continue;
+    const goMod = readFileSync(join(source(group), 'go.mod'), 'utf8');
+    const tools = [...goMod.matchAll(/^(?:tool |\t)(\S+\/([^\s/]+))$/gm)].map(([, , name]) => name);
+    const names = files.flatMap(({ programs }) => Object.keys(programs));
+    assert.deepEqual(names.sort(), group === 'etcd' ? ['etcd'] : tools.sort());
+    const version = (await versionOf(group)).replace(/^(v|release-)/, '');
+    for (const { url } of files) assert.ok(url.includes(`${version}/`), url);
+    if (files.every(({ sum }) => /^[0-9a-f]{64}$/.test(sum))) pinned.push(group);
   }
+  assert.deepEqual(pinned, ['containerd-1.7', 'etcd', 'runc']);
 });

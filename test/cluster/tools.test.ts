@@ -52,17 +52,23 @@ build)
   while [ "$1" != -o ]; do shift; done
   echo >>"$(dirname "$0")/builds"
   sleep 1
-  echo kubeconform >"$2/kubeconform" ;;
+  echo bridge >"$2/bridge" ;;
 esac
 `;
 
-test('two runs build a program once', async (t) => {
+test('two runs build a program once, where the official build cannot be reached', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'tools-'));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, 'go'), GO, { mode: 0o755 });
-  const env = { ...process.env, PATH: `${dir}:${process.env.PATH}`, GVISOR_READY_CACHE: join(dir, 'cache') };
+  const cache = { GVISOR_READY_CACHE: join(dir, 'cache') };
+  const env = {
+    ...process.env,
+    PATH: `${dir}:${process.env.PATH}`,
+    ...cache,
+    https_proxy: 'http://127.0.0.1:1',
+  };
   const script = `import { ensureTools } from './cluster/tools.ts';
-    console.log((await ensureTools(['kubeconform'])).kubeconform);`;
+    console.log((await ensureTools(['cni'])).cni);`;
   const args = ['--input-type=module', '-e', script];
   const runs = await Promise.all([0, 1].map(() => runAll(process.execPath, args, { cwd: REPO, env })));
   const errors = runs.map(({ stderr }) => stderr).join('');
@@ -72,5 +78,6 @@ test('two runs build a program once', async (t) => {
   );
   assert.equal(runs[0]?.stdout, runs[1]?.stdout);
   assert.equal(readFileSync(join(dir, 'builds'), 'utf8'), '\n');
-  assert.match(errors, /waiting for another run that builds kubeconform/);
+  assert.match(errors, /waiting for another run that builds cni/);
+  assert.match(errors, /^cni is built from source: github\.com does not respond \(ECONNREFUSED\)$/m);
 });
