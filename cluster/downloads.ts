@@ -17,7 +17,13 @@ export type Download = {
   readonly programs: Readonly<Record<string, string>>;
 };
 
-type Machine = { readonly go: 'amd64' | 'arm64'; readonly uname: 'x86_64' | 'aarch64' };
+/** A machine's architecture, as Go and as the kernel name it. */
+type Machine = { readonly go: string; readonly uname: string };
+
+const MACHINES: Partial<Record<NodeJS.Architecture, Machine>> = {
+  x64: { go: 'amd64', uname: 'x86_64' },
+  arm64: { go: 'arm64', uname: 'aarch64' },
+};
 
 /**
  * SHA-256 of files, by the end of their URLs.
@@ -93,10 +99,14 @@ const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) =>
 
 /** The official build of a group for this machine, in the version that a build would have; empty without one. */
 export async function officialBuild(group: ToolGroup): Promise<readonly Download[]> {
-  const go = ({ x64: 'amd64', arm64: 'arm64' } as const)[process.arch as 'x64'];
-  if (go === undefined) return [];
-  const machine = { go, uname: go === 'amd64' ? 'x86_64' : 'aarch64' } as const;
+  const machine = MACHINES[process.arch];
+  if (machine === undefined) return [];
   return OFFICIAL[group]?.(await versionOf(group), machine) ?? [];
+}
+
+/** Whether the checksum is known here; otherwise the one counts that is published beside the file. */
+export function isPinned({ sum }: Download): boolean {
+  return !sum.includes('/');
 }
 
 /** A connection or a response that takes longer is none. */
@@ -118,22 +128,22 @@ const silent = new Set<string>();
 export async function download(files: readonly Download[], work: string, bin: string): Promise<void> {
   const timeouts = { connect: { timeout: SILENCE_MS }, headersTimeout: SILENCE_MS, bodyTimeout: PAUSE_MS };
   const dispatcher = new EnvHttpProxyAgent(timeouts);
-  const signal = AbortSignal.timeout(MAX_DOWNLOAD_MS);
+  const options = { dispatcher, signal: AbortSignal.timeout(MAX_DOWNLOAD_MS) };
   const unpacked = join(work, 'unpacked');
   const file = join(work, 'download');
   const records: string[] = [];
   try {
     for (const directory of [bin, unpacked]) await mkdir(directory, { recursive: true });
-    for (const { url, sum, programs } of files) {
-      const isPinned = !sum.includes('/');
-      const expected = isPinned
+    for (const each of files) {
+      const { url, sum, programs } = each;
+      const expected = isPinned(each)
         ? sum
-        : publishedSum(await (await get(sum, { dispatcher, signal })).text(), basename(url));
+        : await get(sum, options, async (response) => publishedSum(await response.text(), basename(url)));
       if (expected === undefined) throw new Error(`${sum} has no checksum of ${basename(url)}`);
       const algorithm = expected.length === 128 ? 'sha512' : 'sha256';
-      const seen = await save(await get(url, { dispatcher, signal }), file, algorithm);
+      const seen = await get(url, options, ({ body }) => save(body ?? Readable.from([]), file, algorithm));
       if (seen !== expected) throw new Error(`${url} has the ${algorithm} ${seen}, not ${expected}`);
-      records.push(`${algorithm}:${expected} ${url} ${isPinned ? 'pinned' : `published in ${sum}`}\n`);
+      records.push(`${algorithm}:${expected} ${url} ${isPinned(each) ? 'pinned' : `published in ${sum}`}\n`);
       const isArchive = /\.(tar\.gz|tgz)$/.test(url);
       if (isArchive) await run('tar', ['-xzf', file, '--no-same-owner', '-C', unpacked]);
       for (const [program, path] of Object.entries(programs)) {
@@ -147,7 +157,11 @@ export async function download(files: readonly Download[], work: string, bin: st
   }
 }
 
-async function get(url: string, options: Pick<RequestInit, 'dispatcher' | 'signal'>): Promise<Response> {
+async function get<T>(
+  url: string,
+  options: Pick<RequestInit, 'dispatcher' | 'signal'>,
+  read: (response: Response) => Promise<T>,
+): Promise<T> {
   const { host } = new URL(url);
   if (silent.has(host)) throw new Error(`${host} does not respond`);
   // Not compressed, because sums are those of the files.
@@ -157,11 +171,18 @@ async function get(url: string, options: Pick<RequestInit, 'dispatcher' | 'signa
     throw new Error(`${host} does not respond (${causeOf(error)})`, { cause: error });
   });
   if (!response.ok) throw new Error(`${url} responds ${response.status}`);
-  return response;
+  return read(response).catch((error: Error) => {
+    throw new Error(`${url} cannot be downloaded (${causeOf(error)})`, { cause: error });
+  });
+}
+
+function causeOf(error: Error): string | undefined {
+  const { message, code } = (error.cause ?? error) as NodeJS.ErrnoException;
+  return message || code; // that of several addresses has no message
 }
 
 /** Writes a body to a file and returns its digest. */
-async function save({ body, url }: Response, file: string, algorithm: string): Promise<string> {
+async function save(body: AsyncIterable<Uint8Array>, file: string, algorithm: string): Promise<string> {
   const hash = createHash(algorithm);
   const hashed = async function* (chunks: AsyncIterable<Uint8Array>) {
     for await (const chunk of chunks) {
@@ -169,15 +190,8 @@ async function save({ body, url }: Response, file: string, algorithm: string): P
       yield chunk;
     }
   };
-  await pipeline(body ?? Readable.from([]), hashed, createWriteStream(file)).catch((error: Error) => {
-    throw new Error(`${url} cannot be downloaded (${causeOf(error)})`, { cause: error });
-  });
+  await pipeline(body, hashed, createWriteStream(file));
   return hash.digest('hex');
-}
-
-function causeOf(error: Error): string {
-  const cause = (error.cause ?? error) as NodeJS.ErrnoException;
-  return cause.code ?? cause.message;
 }
 
 /** The checksum of a file in what a project publishes: a sum alone, or lines of sha256sum or sha512sum. */

@@ -6,7 +6,7 @@ import { CACHE, REPO } from '../hack/paths.ts';
 import { note, progress } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
-import { download, officialBuild } from './downloads.ts';
+import { download, isPinned, officialBuild } from './downloads.ts';
 import { tryLock } from './lock.ts';
 import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
 
@@ -93,8 +93,8 @@ async function downloadOfficial(group: ToolGroup, work: string, turn: string): P
   // An official build would not run where ours is changed for this machine.
   const files = needsOverlay(GROUPS[group]) ? [] : await officialBuild(group);
   if (files.length === 0) return false;
-  const isPinned = files.every(({ sum }) => !sum.includes('/'));
-  const what = `downloading ${group} (${turn}), checked by ${isPinned ? 'a pinned' : 'its published'} checksum`;
+  const sum = files.every(isPinned) ? 'a pinned' : 'its published';
+  const what = `downloading ${group} (${turn}), checked by ${sum} checksum`;
   try {
     await progress(what, () => download(files, work, join(work, 'bin')));
     return true;
