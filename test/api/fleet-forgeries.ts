@@ -61,7 +61,7 @@ const FORGERIES = {
     'another value of the label': label(READY_KEY, 'maybe'),
     'granting the label of an additional handler': label(KVM_KEY, 'true', 'node-2'),
     'granting the label of another handler': label(`${DOMAIN}/ready-other`, 'true'),
-    'a label "false" of another handler': label(`${DOMAIN}/ready-other`, 'false'),
+    'a label "false" of another handler': label(`${DOMAIN}/ready-other`, 'false', 'node-2'),
     'another value of the label of an additional handler': label(KVM_KEY, 'maybe'),
   }),
   ...withMessage(/only the labels/, {

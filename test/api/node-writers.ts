@@ -86,6 +86,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
       [`${DOMAIN}/expected`]: 'true',
       [`a.${DOMAIN}/x`]: 'a',
       [`a.${DOMAIN}/ready-x`]: 'true',
+      [`${DOMAIN}/readyx`]: 'true',
     },
     finalizers: ['example.org/test'],
   };
@@ -96,7 +97,10 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const spec = { taints: [{ ...notReady, effect: 'NoExecute' }, other, notReady], unschedulable: true };
   for (const [node, body] of Object.entries({
     'node-1': { metadata: { ...own, ownerReferences }, spec },
-    'node-2': { spec: { taints: [notReady, other] } },
+    'node-2': {
+      metadata: { labels: { [`${DOMAIN}/ready-other`]: 'maybe' } },
+      spec: { taints: [notReady, other] },
+    },
     'node-3': { metadata: { annotations: neverProven }, spec: { taints: [notReady] } },
     'node-4': {
       metadata: { labels: { [`${DOMAIN}/expected`]: 'false' } },
@@ -104,7 +108,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     },
     'node-5': { metadata: { labels: annotations(1_000) } },
     'node-6': { metadata: { annotations: annotations(1_000) } },
-    'node-8': { metadata: { labels: annotations(5_000), annotations: annotations(5_000) } },
+    'node-8': { metadata: { labels: annotations(4_998), annotations: annotations(5_000) } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };

@@ -14,6 +14,8 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     "Another rule protects the kubelet's conditions, so the list always exists.",
   'ValidatingAdmissionPolicy/gvisor-ready-pods spec.failurePolicy: "Fail" to "Ignore"':
     'Its expression cannot fail.',
+  'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.0: without it':
+    'Other rules then fail, and an error refuses the write.',
   'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.1.expression: without `variables.newLabels == variables.oldLabels ||`':
     'It only saves the API server a loop.',
   'ValidatingAdmissionPolicy/gvisor-ready-fleet spec.validations.5.expression: without `key in variables.writtenMetadata ||` (2)':
