@@ -218,7 +218,7 @@ const HANDLERS: readonly Case[] = [
 
 const TOO_MANY = /more than 1000 labels or annotations, .* needs the verb manage-gvisor-readiness on it$/;
 const TOO_MANY_FOR_AGENTS = /more than 5000 labels or annotations has more than can be checked/;
-/** node-5 has more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. */
+/** node-5 has more than a thousand labels, node-6 as many annotations, and node-8 as many of both as an agent may write. */
 const MANY: readonly Case[] = [
   ...refused(
     'nodeAdmin',

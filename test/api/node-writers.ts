@@ -61,7 +61,7 @@ const OBJECTS: readonly object[] = [
  * Creates Nodes and their agents: node-1 is labelled "true" for both handlers and proven, node-2 is labelled "false" for
  * both and its condition is False, node-3 has neither, and was never proven. node-4 is labelled and says that gVisor is not
  * expected; its condition is Unknown and has a long message. node-2 and node-3 have the agents' taint, node-4 has no taint and is cordoned. node-5 has
- * more than a thousand labels, node-6 as many annotations, and node-8 more than 5000 of both. Returns the clients that write them.
+ * more than a thousand labels, node-6 as many annotations, and node-8 as many of both as an agent may write. Returns the clients that write them.
  */
 export async function prepareWriters(cluster: Cluster): Promise<Admission> {
   const objects = await FleetObjects.open(cluster);
@@ -108,7 +108,7 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     },
     'node-5': { metadata: { labels: annotations(1_000) } },
     'node-6': { metadata: { annotations: annotations(1_000) } },
-    'node-8': { metadata: { labels: annotations(4_998), annotations: annotations(5_000) } },
+    'node-8': { metadata: { labels: annotations(4_998), annotations: annotations(4_999) } },
   }))
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
