@@ -87,7 +87,7 @@ const FORGERIES = {
     'a failure of a reason of its own': condition('node-2', 'Unknown', 'NotVisible'),
     'a condition that is already Unknown': condition('node-4'),
     'a condition where there was none': condition('node-3'),
-    'a message that is too long': status({
+    'a condition with a message that is too long': status({
       status: {
         conditions: [{ ...conditionOf('GVisorReady', 'Unknown', 'AgentLost'), message: 'm'.repeat(1_025) }],
       },

@@ -227,6 +227,7 @@ const MANY: readonly Case[] = [
       'the label ready beside a thousand': status(label(READY, 'false'), 'node-5'),
       'an annotation beside a thousand': status(annotation('x'), 'node-6'),
       'a new Node with more than a thousand labels': createNode({ labels: annotations(1_001) }),
+      'a new Node with more than a thousand annotations': createNode({ annotations: annotations(1_001) }),
     }),
   ),
   ...accepted('nodeAdmin', {
@@ -238,6 +239,7 @@ const MANY: readonly Case[] = [
       'node-5',
     ),
     'a new Node with a thousand labels': createNode({ labels: annotations(1_000) }),
+    'a new Node with a thousand annotations': createNode({ annotations: annotations(1_000) }),
   }),
   ...accepted('agent5', { 'its label beside a thousand': status(label(READY, 'false'), 'node-5') }),
   ...refused(

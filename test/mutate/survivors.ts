@@ -36,7 +36,7 @@ export const SURVIVORS: Readonly<Record<string, string>> = {
     'It only saves the API server two loops.',
   'ValidatingAdmissionPolicy/gvisor-ready-node-keys spec.variables.changed.expression: always false: `variables.annotationsAreKept`':
     'It only saves the API server two loops.',
-  "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.before.expression: 'false' to 'false~' in `equire-gvisor'].orValue('false')`":
+  "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.before.expression: 'false' to 'false~' in `y.dev/require'].orValue('false')`":
     'The default for a missing label is only compared with "true" and the new value, so any other value is equivalent.',
   "ValidatingAdmissionPolicy/gvisor-ready-guard-namespace spec.variables.consentBefore.expression: 'false' to 'false~' in `w-host-kernel'].orValue('false')`":
     'The default for a missing label is only compared with "true" and the new value.',
