@@ -216,6 +216,7 @@ export const FLEET_GROUPS: readonly Group[] = [
         }),
         'a write that changes nothing': label(READY_KEY, 'true'),
         'the event of a reboot': nodeEvent({ reason: 'NodeRebooted' }),
+        'the event of an agent that cannot write': nodeEvent({ reason: 'AgentCannotWrite' }),
         'the event of a withdrawal': nodeEvent({ message: 'm'.repeat(1_024) }),
         'an event with the newer name': nodeEvent({ reportingComponent: 'gvisor-ready-fleet' }),
         'an event on the DaemonSet': agentsEvent({}, 'gvisor-ready', { reason: 'Paused' }),
