@@ -132,10 +132,10 @@ const AUDITED = warned('admin', {
       namespace: 'audited',
     }),
   }),
-  'an ephemeral container outside gVisor': [
-    addEphemeral(podPath('old-plain', 'audited')),
-    /runtimeClassName is not set/,
-  ],
+  ...withMessage(/runtimeClassName is not set/, {
+    'an ephemeral container outside gVisor': addEphemeral(podPath('old-plain', 'audited')),
+    'other resources outside gVisor': resize(podPath('old-resized', 'audited')),
+  }),
 });
 
 export const OLDER_POD =
