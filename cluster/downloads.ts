@@ -40,7 +40,7 @@ const PINNED: Readonly<Record<string, string>> = {
     '4aa54ecace7a22bc9e5dccbf06de7a0d8ad79db02fb04b348191802c8880cbc7',
 };
 
-/** A file of a release on GitHub, where `sums` has the checksums of that release. */
+/** A file of a release on GitHub; the file `sums` beside it has its checksum. */
 function released(repository: string, version: string, file: string, sums = `${file}.sha256`) {
   const release = `https://github.com/${repository}/releases/download/${version}`;
   return { url: `${release}/${file}`, sum: PINNED[`${version}/${file}`] ?? `${release}/${sums}` };

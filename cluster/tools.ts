@@ -6,7 +6,7 @@ import { CACHE, REPO } from '../hack/paths.ts';
 import { note, progress } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { partial, removeAbandoned } from '../hack/unfinished.ts';
-import { download, isPinned, officialBuild } from './downloads.ts';
+import { type Download, download, isPinned, officialBuild } from './downloads.ts';
 import { tryLock } from './lock.ts';
 import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
 
@@ -88,10 +88,14 @@ async function lockBuild(group: ToolGroup, directory: string): Promise<() => voi
   });
 }
 
+/** The official build of a group; empty if there is none, or if this machine needs ours, which has a change for it. */
+async function downloadsOf(group: ToolGroup): Promise<readonly Download[]> {
+  return needsOverlay(GROUPS[group]) ? [] : officialBuild(group);
+}
+
 /** Whether the official build is now in `bin` of that directory. Says why, if there is one and it is not. */
 async function downloadOfficial(group: ToolGroup, work: string, turn: string): Promise<boolean> {
-  // An official build would not run where ours is changed for this machine.
-  const files = needsOverlay(GROUPS[group]) ? [] : await officialBuild(group);
+  const files = await downloadsOf(group);
   if (files.length === 0) return false;
   const sum = files.every(isPinned) ? 'a pinned' : 'its published';
   const what = `downloading ${group} (${turn}), checked by ${sum} checksum`;
@@ -141,7 +145,7 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
 
 /** Downloads a group's modules while another group is built. The build reports a failure. */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
-  if ((await officialBuild(name)).length > 0) return;
+  if ((await downloadsOf(name)).length > 0) return;
   const options = { ...(await goOptions(name, source(name))), signal };
   await runAll('go', ['mod', 'download'], options).catch(() => {});
 }

@@ -10,6 +10,7 @@ import { waitForPolicies } from '../api/wait-for-policies.ts';
 import { DOMAIN, readinessOf, readNode } from '../e2e/agents.ts';
 import { REQUESTS, readMetric, startController, untilClosed } from './fleet.ts';
 import { cpuMs } from './one-node.ts';
+import { quantile } from './statistics.ts';
 
 const SECONDS = 60;
 
@@ -102,8 +103,8 @@ async function writes(user: ApiUser, path: string, label: string, begun: number)
     found.push([code, performance.now() - sent]);
     await pause(1);
   }
-  const sorted = found.map(([, ms]) => ms).sort((a, b) => a - b);
-  const at = (share: number) => (sorted[Math.ceil(sorted.length * share) - 1] ?? 0).toFixed(0);
+  const times = found.map(([, ms]) => ms);
+  const at = (share: number) => quantile(times, share)?.toFixed(0);
   const counts = [...Map.groupBy(found, ([code]) => code)]
     .map(([code, { length }]) => `${length} × ${code}`)
     .join(', ');

@@ -3,7 +3,7 @@ import type { NodeSpec } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { pause } from '../../hack/run.ts';
 import { runtimeClass } from '../e2e/e2e-cluster.ts';
-import { mebibytes } from './statistics.ts';
+import { mebibytes, quantile } from './statistics.ts';
 
 /** A node for each measured release of gVisor. */
 export const OVERHEAD_NODES = [
@@ -40,9 +40,9 @@ export async function measureOverhead(cluster: Cluster, pods: number): Promise<s
       const text = await cluster.get(`/api/v1/nodes/${node}/proxy/metrics/resource`);
       const median = (metric: string, where: string) => {
         const found = text.matchAll(new RegExp(`^${metric}\\{.*pod="${node}-${where}-.*\\} (\\S+)`, 'gm'));
-        const sorted = [...found].map(([, bytes]) => Number(bytes)).sort((a, b) => a - b);
-        if (sorted.length !== pods) throw new Error(`The kubelet of ${node} has ${sorted.length} ${metric}`);
-        return `${mebibytes(sorted[sorted.length >> 1] ?? Number.NaN)} MiB`;
+        const values = [...found].map(([, bytes]) => Number(bytes));
+        if (values.length !== pods) throw new Error(`The kubelet of ${node} has ${values.length} ${metric}`);
+        return `${mebibytes(quantile(values, 0.5) ?? Number.NaN)} MiB`;
       };
       const container = median('container_memory_working_set_bytes', 'inside');
       const ofPod = (where: string) => median('pod_memory_working_set_bytes', where);

@@ -10,7 +10,7 @@ import { keepWatching } from '../../lib/kube/watch.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
-import { mebibytes } from './statistics.ts';
+import { mebibytes, quantile } from './statistics.ts';
 
 /** Requests of all clients in a period. */
 type Period = RequestStats & { readonly seconds: number };
@@ -103,13 +103,12 @@ function followLabels(admin: Kube, signal: AbortSignal) {
 
 function describe(what: string, { seconds, codes, ms }: Period, bytes: number): string[][] {
   const requests = [...codes.values()].reduce((sum, n) => sum + n, 0);
-  const sorted = [...ms].sort((a, b) => a - b);
-  const at = (share: number) => `${(sorted[Math.ceil(sorted.length * share) - 1] ?? 0).toFixed(0)} ms`;
+  const at = (share: number) => `${quantile(ms, share)?.toFixed(0)} ms`;
   const refused = [...codes].filter(([code]) => !/ 2\d\d$/.test(code)).map(([code, n]) => `${n} × ${code}`);
   return [
     [what, '', `${seconds.toFixed(1)} s`],
     ['  requests', '', `${requests}, ${(requests / seconds).toFixed(1)} a second, ${mebibytes(bytes)} MiB`],
-    ['  response after', '', sorted.length === 0 ? 'no requests' : `median ${at(0.5)}, p99 ${at(0.99)}`],
+    ['  response after', '', ms.length === 0 ? 'no requests' : `median ${at(0.5)}, p99 ${at(0.99)}`],
     ['  refused', 'none', refused.join(', ') || 'none'],
   ];
 }
