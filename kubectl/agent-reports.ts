@@ -160,7 +160,7 @@ function failureOf(code: number, text: string): ReportResult {
 
 /**
  * Reads the reports of agents, by node. The API server passes on an agent's or kubelet's own 403, even one that imitates
- * it, so the user lacks the permission only where every response is a 403.
+ * it, so the user lacks the permission only if every response is a 403.
  */
 export async function readReports(
   api: Api,

@@ -55,7 +55,7 @@ async function findPod(api: Api): Promise<string | undefined> {
 
 /**
  * The controller's view over one port-forward; undefined if it does not respond, "hidden" without permission, "foreign"
- * if its answer is of another version. Rejects where the API server does not respond.
+ * if its answer is of another version. Rejects if the API server does not respond.
  */
 export async function readView(
   api: Api,

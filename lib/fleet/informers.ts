@@ -208,7 +208,7 @@ class PickingWatch extends Watch {
       return callback(phase, phase === 'BOOKMARK' ? object : this.#pick(object), whole);
     };
     const parameters = { ...query, allowWatchBookmarks: true };
-    // Rejects where the credential cannot be read; on a renewal the client would leave that unhandled.
+    // Rejects if the credential cannot be read; on a renewal the client would leave that unhandled.
     const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {
       end(error);
       return new AbortController();

@@ -175,7 +175,7 @@ export function agentPodOf({ metadata, spec, status }: V1Pod) {
   };
 }
 
-/** The tag of an image, or the whole image where it has none. */
+/** The tag of an image, or the whole image if it has none. */
 export function versionOf(image = ''): string {
   return /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image;
 }

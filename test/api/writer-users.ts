@@ -14,7 +14,7 @@ export const WRITERS = {
   agent4: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-4'),
   /** the agent on node-5, which has more than a thousand labels */
   agent5: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-5'),
-  /** the agent on node-8, where one more label or annotation is too many */
+  /** the agent on node-8; one more label or annotation is too many there */
   agent8: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-8'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
   /** a pod on node-1 under another name, with every right on Nodes and the verb of agents */

@@ -135,7 +135,7 @@ class CommandTest(ApiCase):
         (self.folder / "other").write_text(json.dumps(config))
         words = ["ask", "--policy", "require", "--kubeconfig", "other"]
         self.assertEqual(self.run_it(*words)[0], 1)
-        # In a pod as well, where the service account's would be taken.
+        # In a pod as well, which would otherwise take that of its service account.
         with patch.dict(os.environ, {"KUBERNETES_SERVICE_HOST": "127.0.0.1"}):
             self.assertEqual(self.run_it(*words, "--context", "it")[0], 0)
         code, _, stderr = self.run_it(*words, "--context", "missing")

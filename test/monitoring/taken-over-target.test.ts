@@ -204,7 +204,7 @@ function forge(selections: readonly string[]): readonly string[] {
 describe('a real Prometheus with a target on a compromised node', () => {
   let prometheus: Prometheus;
   let rules: RuleFile;
-  /** What fires most of the time: a scrape that is late on a busy machine is not the forger's work. */
+  /** The alerts that fire most of the time: a scrape that is late on a busy machine is not the forger's work. */
   const firing = async () => {
     const alerts = 'ALERTS{alertstate="firing", node!="node-evil"}';
     const samples = await prometheus.query(`count_over_time(${alerts}[10s]) > 5`);

@@ -21,7 +21,7 @@ const NO_SANDBOX_API = refuses(
   'failed to create sandbox "1f": failed to create sandbox 1f: service containerd.runtime.sandbox.v1.Sandbox',
   status.UNIMPLEMENTED,
 );
-/** What containerd 2.4 makes of a shim's own status without details. */
+/** A shim's own status without details, as containerd 2.4 passes it on. */
 const SHIMS_OWN: Script = () => ({
   status: { state: 'SANDBOX_READY' },
   info: { info: '{"pid":0,"config":null}' },
