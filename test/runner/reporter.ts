@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs';
 import type { TestEvent } from 'node:test/reporters';
 
 /** What a test file has done so far. */
@@ -9,9 +10,13 @@ export type Tally = {
   readonly running: readonly string[];
 };
 
-/** A reporter of node:test that writes a tally a line, so that a file that is killed has said what it did. */
+/**
+ * A reporter of node:test that appends a tally a line to the file `TALLIES`, so that a file that is killed has said what it did:
+ * at once, since a stream would wait while a test blocks the thread.
+ */
 // biome-ignore lint/style/noDefaultExport: node:test loads a reporter from there
-export default async function* tallies(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+// biome-ignore lint/correctness/useYield: node:test takes generators
+export default async function* tallies(events: AsyncIterable<TestEvent>): AsyncGenerator<never> {
   let tests = 0;
   let failed = 0;
   const skipped: string[] = [];
@@ -23,6 +28,7 @@ export default async function* tallies(events: AsyncIterable<TestEvent>): AsyncG
     else if (type === 'test:pass' && data.skip !== undefined && data.skip !== false) skipped.push(data.name);
     else if (type === 'test:summary') tests = data.counts.tests;
     else continue;
-    yield `${JSON.stringify({ tests, failed, skipped, running } satisfies Tally)}\n`;
+    const tally: Tally = { tests, failed, skipped, running };
+    appendFileSync(process.env.TALLIES ?? '', `${JSON.stringify(tally)}\n`);
   }
 }

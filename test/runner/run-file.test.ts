@@ -59,7 +59,7 @@ describe('runFile', () => {
   it('kills a file that does not end, with its children, and names its test', async () => {
     const sleep = `spawn('sleep', ['6001.${process.pid}'], { stdio: 'inherit' });`;
     const text = `import { spawn } from 'node:child_process'; test('a', () => {}); test('b', async () => { ${sleep}
-      await new Promise((next) => setTimeout(next, 100));
+      await new Promise((next) => setTimeout(next));
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0); });`;
     const { passed, output } = await run(text, { fileTimeoutMs: patient(2_500) });
     assert.equal(passed, false);

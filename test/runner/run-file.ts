@@ -35,7 +35,7 @@ export async function runFile(file: string, options: RunFileOptions): Promise<Fi
   const tally = join(directory, 'tallies');
   const reporters = [
     ['spec', 'stdout'],
-    ['./test/runner/reporter.ts', tally],
+    ['./test/runner/reporter.ts', 'stderr'],
     ...(junit === undefined ? [] : [['junit', join(junit, `${file.replaceAll('/', '-')}.xml`)]]),
   ];
   const late = AbortSignal.timeout(fileTimeoutMs);
@@ -51,7 +51,7 @@ export async function runFile(file: string, options: RunFileOptions): Promise<Fi
         ]),
         file,
       ],
-      { env, signal: AbortSignal.any([signal, late]) },
+      { env: { ...env, TALLIES: tally }, signal: AbortSignal.any([signal, late]) },
     );
     const { tests, failed, skipped, running } = readTally(tally);
     const passed = result.passed && failed === 0 && tests > 0;
