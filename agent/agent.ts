@@ -19,17 +19,15 @@ import { applyHysteresis, type HysteresisResult, type HysteresisState } from './
 import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
 
-/** The Node, as far as a handler is concerned. */
 export type NodeSeen = Omit<Circumstances, 'installation'> & {
-  /** Whether the Node records that the handler was ever proven on it. */
   readonly provenOnce: boolean;
 };
 
 /** Receives reports; must not throw. Decides itself whether anything changed. */
 export type Publisher = {
-  /** Called after each evaluation once a verdict is published. */
+  /** Called after each evaluation that ends with a verdict. */
   publish(report: Report): void;
-  /** Called after every evaluation, including those before the first published verdict. */
+  /** Called after every evaluation. */
   count?(report: Report): void;
 };
 
@@ -39,33 +37,30 @@ export type AgentOptions = {
     Config,
     'nodeName' | 'handler' | 'confirmMs' | 'graceMs' | 'proofIntervalMs' | 'expectGvisor'
   >;
-  /** Facts that do not change while the agent runs. */
   readonly facts: Facts;
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
-  /** Watches the files of each evaluation; absent for a single evaluation. */
   readonly files?: Pick<FileTrigger, 'watch'>;
   readonly publishers: readonly Publisher[];
-  /** Whether a part of gVisor is on the node; undefined where the findings do not say. */
+  /** Undefined where the findings do not say. */
   readonly traces: (findings: readonly Finding[]) => boolean | undefined;
-  /** Reads what the installer does on this node. */
   readonly installation?: () => Promise<Installation | undefined>;
   readonly evaluationTimeoutMs?: number;
   readonly log: Logger;
-  /** Monotonic clock, milliseconds. */
+  /** Monotonic, milliseconds. */
   readonly now: () => number;
   readonly date: () => Date;
 };
 
 const MAX_HISTORY = 50;
-/** A node that is not ready takes no pods, and some causes end without a file change, so it is evaluated more often. */
+/** Some causes end without a change of a file. */
 const NOT_READY_INTERVAL_MS = 60_000;
 const EVALUATION_TIMEOUT_MS = 90_000;
-/** How far behind schedule the loop may be before it counts as stalled. */
+/** Further behind schedule the loop counts as stalled. */
 const MAX_DELAY_MS = 60_000;
 /** Setting watches may hang on a dead network mount. */
 const WATCH_TIMEOUT_MS = 15_000;
 
-/** The reconcile loop: wait for events, evaluate the node, apply hysteresis, publish. */
+/** The reconcile loop: wait for events, evaluate, apply hysteresis, publish. */
 export class Agent {
   readonly #options: AgentOptions & { readonly evaluationTimeoutMs: number };
   #state: HysteresisState = {};
@@ -79,10 +74,9 @@ export class Agent {
   #installation: Installation | undefined;
   #node: NodeSeen | undefined;
   #traces: boolean | undefined;
-  /** The latest report before {@link published}. */
   #evaluated: Report | undefined;
   #report: Report | undefined;
-  /** When the last evaluation ended; infinite while one runs. */
+  /** Infinite while one runs. */
   #endedMs = Number.POSITIVE_INFINITY;
   /** When the current evaluation must have ended, or the next one must begin. */
   #dueMs: number;
@@ -92,27 +86,24 @@ export class Agent {
     this.#dueMs = options.now() + this.#options.evaluationTimeoutMs;
   }
 
-  /** The latest report; undefined until the first evaluation has ended. */
   get report(): Report | undefined {
     return this.#report;
   }
 
-  /** Whether this agent has published a verdict. Until then the one of its predecessor stays in place. */
+  /** Until then the verdict of the predecessor stays in place. */
   get hasVerdict(): boolean {
     return this.#state.published !== undefined;
   }
 
-  /** Whether the loop makes progress: liveness for the kubelet. */
   get live(): boolean {
     return this.#options.now() < this.#dueMs + MAX_DELAY_MS;
   }
 
-  /** How long no evaluation has run, in milliseconds. */
   get idleMs(): number {
     return this.#options.now() - this.#endedMs;
   }
 
-  /** Reconciles on every event of the queue, and when the next evaluation is due, until the signal is aborted. */
+  /** Reconciles on every event, and when the next evaluation is due, until the signal is aborted. */
   async run(queue: Pick<EventQueue<Trigger>, 'wait'>, signal: AbortSignal): Promise<void> {
     let triggers: readonly Trigger[] = [{ kind: 'start' }];
     while (!signal.aborted) {
@@ -132,7 +123,7 @@ export class Agent {
     const { now, config } = this.#options;
     const requeueAfterMs = result?.requeueAfterMs;
     const seenMs = this.#last?.seenMs ?? now();
-    // Rounded up: a timer may fire early, and an evaluation that is too early confirms nothing.
+    // Rounded up: a timer may fire early, and an early evaluation confirms nothing.
     const requeueMs = requeueAfterMs && Math.ceil(seenMs + requeueAfterMs - now()) + 1;
     const waitMs = Math.max(requeueMs ?? this.#interval(config.proofIntervalMs), 1);
     this.#endedMs = now();
@@ -141,14 +132,13 @@ export class Agent {
     return events.length > 0 ? events : [{ kind: requeueAfterMs === undefined ? 'timer' : 'confirm' }];
   }
 
-  /** The time until the next scheduled evaluation, with 10 % jitter. */
   #interval(proofIntervalMs: number): number {
     const isSettled = this.#state.published?.status === 'True' && !isUnderWay(this.#installation);
     const intervalMs = isSettled ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
     return intervalMs * (0.9 + 0.2 * Math.random());
   }
 
-  /** Evaluates once because of these triggers and publishes the result. Rejects when the signal is aborted. */
+  /** Evaluates once and publishes the result. Rejects when the signal is aborted. */
   async reconcile(triggers: readonly Trigger[], signal: AbortSignal): Promise<HysteresisResult> {
     const { config, files, evaluationTimeoutMs, log, now, date } = this.#options;
     const trigger = firstText(triggers);
@@ -157,11 +147,11 @@ export class Agent {
     this.#dueMs = startedMs + evaluationTimeoutMs;
     this.#endedMs = Number.POSITIVE_INFINITY;
     const previous = this.#last;
-    // Before the evaluation: one that began while the installer was at work says nothing of the time after it.
+    // Before the evaluation: one that began while the installer worked says nothing of the time after it.
     this.#installation = await this.#options.installation?.();
     const evaluation = await this.#evaluate(triggers, signal);
     this.#last = evaluation;
-    // Before publishing: a consumer of the verdict may change a file at once, and that must be noticed.
+    // Before publishing: a consumer of the verdict may change a file at once.
     if (files !== undefined)
       await waitUpTo(files.watch(evaluation.watch, startedAt), WATCH_TIMEOUT_MS, signal);
     const result = applyHysteresis(this.#state, evaluation.verdict, evaluation.seenMs, config);
@@ -176,8 +166,8 @@ export class Agent {
   }
 
   /**
-   * Publishes what the installer has noted, without an evaluation, which would boot a sandbox beside its work. Resolves with
-   * true once it has ended: then only an evaluation can say how the node is.
+   * Publishes what the installer has noted, without a boot beside its work. Resolves with true once it has ended: then
+   * only an evaluation can say how the node is.
    */
   async noteInstallation(): Promise<boolean> {
     const installation = await this.#options.installation?.();
@@ -187,14 +177,13 @@ export class Agent {
     return false;
   }
 
-  /** Publishes what the API server says of the Node. */
   noteNode(node: NodeSeen): void {
     const isNews = JSON.stringify(node) !== JSON.stringify(this.#node);
     this.#node = node;
     if (isNews && this.#evaluated !== undefined) this.#publish(this.#evaluated);
   }
 
-  /** Evaluates; a timeout or an error becomes a verdict Unknown. */
+  /** A timeout or an error becomes a verdict Unknown. */
   async #evaluate(triggers: readonly Trigger[], signal: AbortSignal): Promise<Evaluation> {
     const { config, evaluator, log, now, evaluationTimeoutMs: timeoutMs } = this.#options;
     const isRecent = now() - this.#provenMs < config.proofIntervalMs;
@@ -212,11 +201,11 @@ export class Agent {
     }
   }
 
-  /** Merges an evaluation into what is known of the node; `publish` is the verdict that follows from it, if any. */
+  /** `publish` is the verdict that follows from the evaluation, if any. */
   #remember({ proof, facts, findings }: Evaluation, publish: Verdict | undefined): void {
     const { now, date } = this.#options;
-    // Facts persist until replaced, and only a conclusive evaluation replaces them: behind a wrapper script the files name
-    // another release and platform than the sandbox does.
+    // Only a conclusive evaluation replaces facts: behind a wrapper script the files name another release than the
+    // sandbox.
     const isConclusive = publish !== undefined && (publish.status !== 'Unknown' || proof.kind === 'proven');
     this.#facts = isConclusive ? { ...this.#facts, ...facts } : { ...facts, ...this.#facts };
     this.#findings = publish === undefined ? withPrevious(findings, this.#findings) : findings;
@@ -278,7 +267,7 @@ function isSame(a: Verdict, b: Verdict | undefined): boolean {
   return a.status === b?.status && a.reason === b.reason;
 }
 
-/** The findings, with the previous one where a check was skipped: while a sandbox boots slowly there is nothing to check. */
+/** With the previous one where a check was skipped, as all are while a sandbox boots slowly. */
 function withPrevious(findings: readonly Finding[], previous: readonly Finding[]): readonly Finding[] {
   return findings.map((finding) =>
     finding.status === 'skipped'
@@ -287,7 +276,7 @@ function withPrevious(findings: readonly Finding[], previous: readonly Finding[]
   );
 }
 
-/** The first trigger as text: the earliest event is the likeliest cause. */
+/** The earliest event is the likeliest cause. */
 function firstText([first]: readonly Trigger[]): string {
   return first === undefined ? '' : triggerText(first);
 }

@@ -2,18 +2,17 @@ import { type Env, SettingsReader } from '../lib/base/settings.ts';
 import { SETTINGS } from '../lib/fleet/agent-settings.ts';
 import { HANDLER_LIST, splitHandlers } from '../lib/node/handler-name.ts';
 
-/** The parsed settings; durations are milliseconds. */
+/** Durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 
 const DESTINATIONS = ['node', 'events'] as const;
 
-/** What the settings depend on besides environment variables. */
 export type Environment = {
   readonly hostname: string;
   readonly inCluster: boolean;
 };
 
-/** Parses the settings. `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
+/** `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
 export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
@@ -55,7 +54,6 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     ),
     hostRoot: settings.matching('HOST_ROOT', /^\//, 'an absolute path'),
     handler,
-    /** In the order in which they were given. */
     additionalHandlers,
     proofIntervalMs: settings.duration('PROOF_INTERVAL'),
     confirmMs: settings.duration('CONFIRM_DELAY'),
@@ -66,7 +64,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     forbidFlagOverride: settings.isOn('FORBID_FLAG_OVERRIDE'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
-    /** Address of the API server; absent outside a cluster. */
+    /** Absent outside a cluster. */
     apiServer,
     criSocket: optionalPath('CRI_SOCKET'),
     containerdConfig: optionalPath('CONTAINERD_CONFIG'),
@@ -84,7 +82,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
 /** Each additional handler costs memory, metrics and a probe in every interval. */
 const MAX_ADDITIONAL = 7;
 
-/** An additional handler's name must fit behind the prefixes of its keys on the Node, of which a name has 63 characters. */
+/** The name must fit behind the prefixes of its keys on the Node, which may have 63 characters. */
 const MAX_ADDITIONAL_LENGTH = 63 - 'proven-boot-'.length;
 
 function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {

@@ -18,20 +18,19 @@ import { isCause, judge, UNEXPLAINED, type Verdict } from '../lib/report/verdict
 import type { Config } from './config.ts';
 import { isChange, type Trigger } from './trigger/event-queue.ts';
 
-/** The result of one evaluation of the node: what the checks found, what the proof showed, and the verdict. */
 export type Evaluation = {
   readonly verdict: Verdict;
-  /** When the deciding observation was made, in milliseconds of the monotonic clock: the checks come first, the proof last. */
+  /** When the deciding observation was made, monotonic milliseconds: the checks come first, the proof last. */
   readonly seenMs: number;
   readonly findings: readonly Finding[];
-  /** The same object as in the previous evaluation if that proof is still valid. */
+  /** The same object as before if that proof is still valid. */
   readonly proof: Outcome;
   readonly facts: Facts;
   /** Host paths whose change should trigger the next evaluation. */
   readonly watch: readonly string[];
 };
 
-/** What {@link NodeEvaluator} needs; `now` is a monotonic clock in milliseconds. */
+/** `now` is a monotonic clock in milliseconds. */
 export type NodeEvaluatorOptions = {
   readonly config: Config;
   readonly host: Host;
@@ -44,7 +43,7 @@ export type NodeEvaluatorOptions = {
   readonly onChange?: (() => void) | undefined;
 };
 
-/** Evaluates this node repeatedly. Remembers where containerd's configuration is and which shim the last proof saw. */
+/** Remembers where containerd's configuration is and which shim the last proof saw. */
 export class NodeEvaluator {
   readonly #options: NodeEvaluatorOptions;
   readonly #configPath: () => Promise<string>;
@@ -55,7 +54,7 @@ export class NodeEvaluator {
     this.#configPath = rememberConfigPath({ host, client, distribution, named: config.containerdConfig });
   }
 
-  /** Evaluates the node because of these triggers; `last` is the last proof if it is recent enough to be reused. */
+  /** `last` is the last proof if it is recent enough to be reused. */
   async evaluate(
     signal: AbortSignal,
     triggers: readonly Trigger[],
@@ -83,12 +82,11 @@ export class NodeEvaluator {
     return evaluate({ sources, prover, now, last, triggers }, signal);
   }
 
-  /** See {@link markTolerated}. */
   markTolerated(verdict: Verdict): Promise<Verdict> {
     return markTolerated(verdict, this.#options.host);
   }
 
-  /** The runsc flags of the last proven sandbox, to compare pods with; undefined before the first proof. */
+  /** The runsc flags of the last proven sandbox, to compare pods with. */
   get probeFlags(): ProbeFlags | undefined {
     const { config, prover } = this.#options;
     const flags = prover.witness?.flags;
@@ -96,21 +94,20 @@ export class NodeEvaluator {
   }
 }
 
-/** What one evaluation needs; `now` is a monotonic clock in milliseconds. */
+/** `now` is a monotonic clock in milliseconds. */
 export type EvaluateOptions = {
   readonly sources: Sources;
   readonly prover: Pick<Prover, 'prove' | 'compare'>;
   readonly now: () => number;
-  /** The last proof, if it is recent enough to be reused. */
+  /** The last proof, if it may be reused. */
   readonly last?: Outcome | undefined;
-  /** What happened since the last proof. */
+  /** Since the last proof. */
   readonly triggers?: readonly Trigger[];
 };
 
 /**
- * Runs the checks for causes while a sandbox boots, then the checks on what the sandbox showed, and judges. After one
- * request to containerd has timed out no other is sent, so a hanging containerd costs a single timeout. Rejects only
- * when the signal is aborted.
+ * Runs the checks for causes while a sandbox boots, then those on what it showed, and judges. After one request to
+ * containerd has timed out no other is sent. Rejects only when the signal is aborted.
  */
 export async function evaluate(options: EvaluateOptions, signal: AbortSignal): Promise<Evaluation> {
   const { sources, prover, now } = options;
@@ -119,7 +116,7 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const [before, proved] = await checkAndProve(options, first, signal);
   signal.throwIfAborted();
   const witness = proved.kind === 'proven' ? proved.witness : undefined;
-  // The cause may have appeared during the proof, after the checks had run.
+  // The cause may have appeared after the checks had run.
   const isUnexplained = (proved.kind === 'failed' || proved.kind === 'stuck') && !before.some(isCause);
   // Only the proof shows a shim outside of PATH; runsc is then looked for beside it.
   const { shim = sources.shim } = witness ?? {};
@@ -144,14 +141,13 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   };
 }
 
-/** The outcome of a proof if the node is not to blame. */
 async function blamePlatform(outcome: Outcome, inputs: CheckInputs): Promise<Outcome> {
   if (outcome.kind === 'proven') return outcome;
   const { flags } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
   return flags.get('platform') === 'kvm' ? outcomeOfKvm(outcome) : outcome;
 }
 
-/** Runs the checks for causes and proves; reuses the last proof if it is still valid and no check found a fault. */
+/** Reuses the last proof if it is still valid and no check found a fault. */
 async function checkAndProve(
   options: EvaluateOptions,
   inputs: CheckInputs,
@@ -167,19 +163,19 @@ async function checkAndProve(
   return [findings, findings.some(isCause) ? await prove() : ((await unresponsive()) ?? valid)];
 }
 
-/** Reasons that a busy node explains: it was slow, which is no evidence against gVisor. */
+/** Reasons that a busy node explains. */
 const TOLERABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
-/** Marks a verdict as tolerated if the node is under CPU pressure and that explains it. */
+/** If the node is under CPU pressure and that explains the verdict. */
 export async function markTolerated(verdict: Verdict, host: Host): Promise<Verdict> {
   if (!TOLERABLE.includes(verdict.reason)) return verdict;
   return (await readPressure(host)) === undefined ? verdict : { ...verdict, tolerated: true };
 }
 
 /**
- * The last proof, if only containerd's own configuration was edited since. containerd reads that file only when it starts,
- * so a boot would show nothing new. A restart is likely to follow, and a boot must not overlap it: gVisor's shim can
- * deadlock when containerd ends while a container starts, and containerd 1.x waits for it forever.
+ * The last proof, if only containerd's configuration was edited since, which it reads only when it starts. A restart is
+ * likely to follow, and a boot must not overlap it: gVisor's shim can deadlock when containerd ends while a container
+ * starts, and containerd 1.x waits for it forever.
  */
 async function validProof(
   { sources, last, triggers = [] }: EvaluateOptions,
@@ -192,7 +188,7 @@ async function validProof(
   return isEdit ? last : undefined;
 }
 
-/** The files that findings name, and all paths where the handler's programs and configuration are, or could appear. */
+/** The files that findings name, and all paths where the handler's files are, or could appear. */
 async function pathsToWatch(inputs: CheckInputs, findings: readonly Finding[]): Promise<string[]> {
   const { containerdConfig, cri, handler } = inputs.sources;
   const named = findings.flatMap(({ evidence = [] }) => evidence.flatMap(({ file }) => file ?? []));

@@ -16,29 +16,27 @@ import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 
-/** How long the end of probes is waited for: the kubelet kills the pod after 15 s. */
+/** The kubelet kills the pod after 15 s. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000;
 const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000 };
 
 const now = () => performance.now();
 const date = () => new Date();
 
-/** What both modes share. With additional handlers there is one for each, whose config names its own handler. */
+/** What daemon and `--once` share, one for each handler. */
 export type Node = {
   readonly config: Config;
   readonly log: Logger;
   readonly host: Host;
   readonly distribution: Distribution;
   readonly client: CriClient;
-  /** Read once for checks and sandboxes. */
   readonly programs: RunscPrograms;
   readonly mark: string;
-  /** What the probes of all handlers share. */
   readonly probes: { readonly host: Host; readonly turns: Turns; readonly marks: readonly string[] };
   readonly signal: AbortSignal;
 };
 
-/** The nodes of the additional handlers. They share a view of the host, so that their files do not stall the main one's checks. */
+/** They share a view of the host, so that their files do not stall the main handler's checks. */
 export function additionalNodes(node: Node): readonly Node[] {
   const { config, log, probes } = node;
   const host = new Host(config.hostRoot);
@@ -61,7 +59,6 @@ type HandlerOptions = {
   readonly debounceMs?: number;
 };
 
-/** The loop that proves one handler, with its triggers. */
 export function openHandler(
   node: Node,
   facts: Facts,
@@ -96,7 +93,6 @@ export function openHandler(
   return { ...opened, queue, files };
 }
 
-/** The agent of one handler, with its prover and evaluator. */
 export function openAgent(
   node: Node,
   own: Pick<AgentOptions, 'facts' | 'files' | 'publishers'>,

@@ -2,26 +2,24 @@ import type { Reason } from '../lib/node/reasons.ts';
 import { UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
 
-/** What is remembered between evaluations. Times are milliseconds of a monotonic clock. */
+/** Times are milliseconds of a monotonic clock. */
 export type HysteresisState = {
-  /** The published verdict; absent until the first one, while a predecessor's is still in place. */
+  /** Absent while a predecessor's is still in place. */
   readonly published?: Verdict;
-  /** When an unconfirmed failure was first seen. */
   readonly failingSince?: number;
-  /** When the current series of inconclusive evaluations began that node pressure does not explain. */
+  /** When the inconclusive evaluations began that node pressure does not explain. */
   readonly unknownSince?: number;
-  /** The evaluations since a proof, or since a failure was published: nothing that a pod can cause ends this series. */
+  /** The evaluations since a proof, or since a published failure: nothing that a pod can cause ends this series. */
   readonly unproven?: {
     readonly since: number;
-    /** Whether node pressure explained one of them. */
     readonly tolerated: boolean;
   };
 };
 
-/** How long a failure and an Unknown must last before they are published, in milliseconds. */
+/** In milliseconds. */
 export type Thresholds = Pick<Config, 'confirmMs' | 'graceMs'>;
 
-/** The next state, the verdict to publish, and the delay from `nowMs` until an early re-evaluation. */
+/** With the delay from `nowMs` until an early re-evaluation. */
 export type HysteresisResult = {
   readonly state: HysteresisState;
   readonly publish?: Verdict;
@@ -30,6 +28,7 @@ export type HysteresisResult = {
 
 /**
  * Decides what an evaluation changes; `nowMs` is when its deciding observation was made.
+ *
  * - A proof is published at once.
  * - A failure is published when another evaluation at least `confirmMs` later fails too.
  * - An Unknown is published after `graceMs`, and neither confirms nor clears a failure, unless it explains it.
@@ -50,7 +49,7 @@ export function applyHysteresis(
   return apply({ ...before, unproven }, verdict, { nowMs, leftMs, ...thresholds });
 }
 
-/** When a node that is not proven any more must have lost its label. */
+/** When a node that is no longer proven must have lost its label. */
 function deadline(
   { since, tolerated }: { since: number; tolerated: boolean },
   thresholds: Thresholds,
@@ -60,7 +59,6 @@ function deadline(
   return since + (tolerated ? Math.max(lastsMs, MAX_TOLERATED_MS) : lastsMs);
 }
 
-/** `leftMs` is the time until the {@link deadline}. */
 type Clock = Thresholds & { readonly nowMs: number; readonly leftMs: number };
 
 function applyFailure(
@@ -100,19 +98,16 @@ function applyUnknown(
   return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs };
 }
 
-/** How long a failure without a known cause must last: a full node fails for moments. */
+/** A full node fails for moments. */
 const UNEXPLAINED_MS = 30_000;
 
-/** Reasons that blame the node: the control experiment failed too. */
+/** The control failed too. */
 const NODE_AT_FAULT: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
 
-/** Upper bound for toleration, since pods can keep a node busy. */
+/** Pods can keep a node busy. */
 const MAX_TOLERATED_MS = 600_000;
 
-/**
- * Re-evaluation delay while the result is inconclusive or unconfirmed. After the grace period it grows by half each time up
- * to {@link MAX_RETRY_MS}; events from containerd and files cut it short.
- */
+/** After the grace period it grows by half each time, up to {@link MAX_RETRY_MS}; events cut it short. */
 const RETRY_MS = 5_000;
 const MAX_RETRY_MS = 60_000;
 

@@ -31,7 +31,7 @@ import { watchContainerd } from './trigger/containerd.ts';
 import { openPods } from './workloads.ts';
 
 const FIRST_EVALUATION_MS = 120_000;
-/** The agents' own probes are tasks too, and a tenant gains nothing by more evaluations than this. */
+/** The agents' probes are tasks too, and a tenant gains nothing by more evaluations. */
 const SAME_PODS_MS = 60_000;
 /** Later than the main handler's, whose boot comes first. */
 const ADDITIONAL_DEBOUNCE_MS = 300;
@@ -78,7 +78,7 @@ async function main(): Promise<number> {
   return await (args.once ? once(node, args.json) : daemon(node));
 }
 
-/** Watches the node and publishes verdicts until a signal ends the process. */
+/** Until a signal ends the process. */
 async function daemon(node: Node): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
   const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);
@@ -153,7 +153,7 @@ async function daemon(node: Node): Promise<number> {
   return 0;
 }
 
-/** Where this process finds containerd's socket; a path that does not work if the socket is outside of the agent's mounts. */
+/** A path that does not work if the socket is outside of the agent's mounts. */
 async function findSocket(host: Host, socket: string, log: Logger): Promise<string> {
   return localSocket(host, socket).catch((error: NotVisible) => {
     log.error(`containerd's socket cannot be reached: ${error.message}`);

@@ -9,10 +9,10 @@ import { EXIT_CODES } from './text/cli.ts';
 import { renderReport } from './text/terminal.ts';
 import { openSandboxes } from './workloads.ts';
 
-/** A person waits for the result of `--once`, so it is worth waiting for a slow boot. */
+/** A person waits: a slow boot is worth it. */
 const ONCE_BOOT_TIMEOUT_MS = 60_000;
 
-/** Evaluates once without confirmation, prints the report, and returns the exit code, which is the main handler's. */
+/** Evaluates once without confirmation, and returns the main handler's exit code. */
 export async function once(node: Node, json: boolean): Promise<number> {
   const { config, log, client, signal } = node;
   const facts = await readNodeFacts(node);

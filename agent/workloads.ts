@@ -16,10 +16,7 @@ type PodSinks = {
   readonly onSamePods: () => void;
 };
 
-/**
- * The monitors of this node's pods and sandboxes, which report to metrics, log and events, and the namespaces that they
- * need to know.
- */
+/** The monitors of pods and sandboxes, and the namespaces that they need to know. */
 export function openPods(node: Node, { metrics, probes, api, onSamePods }: PodSinks) {
   const { config, log, client } = node;
   const host = new Host(config.hostRoot);

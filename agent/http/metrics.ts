@@ -59,10 +59,9 @@ export class Metrics implements Publisher {
   readonly #handler: string;
   #published: Report | undefined;
   #counted: Report['proof'] | undefined;
-  /** When the sandboxes were scanned, wall clock. */
   #scannedMs = 0;
 
-  /** `handler`: the main one; the others have metrics of their own names, so that no sum over the main one's counts them. */
+  /** `handler`: the main one; the others have metrics of their own names, so that no sum counts them. */
   constructor(version: string, handler: string, proofIntervalMs = 0) {
     this.#handler = handler;
     this.#gauges.gvisor_ready_proof_interval_seconds.set(proofIntervalMs / 1_000);
@@ -104,7 +103,6 @@ export class Metrics implements Publisher {
     this.#published = report;
   }
 
-  /** Where the installer was never used, nothing is shown. */
   #publishInstallation({ installation }: Report): void {
     this.#gauges.gvisor_ready_installation_failed.remove();
     if (installation === undefined) return;
@@ -244,17 +242,16 @@ class PodMetrics {
     this.#gauges.gvisor_ready_namespaces_last_update_timestamp_seconds.remove();
   }
 
-  /** Shows that namespaces are watched, and have not been listed yet. */
+  /** Before the first list of namespaces. */
   watchNamespaces(): void {
     this.setNamespacesUpdated(0);
   }
 
-  /** Sets the time of the last update of namespaces, wall clock. */
   setNamespacesUpdated(atMs: number): void {
     this.#gauges.gvisor_ready_namespaces_last_update_timestamp_seconds.set(atMs / 1_000);
   }
 
-  /** Shows the pods of this node; `required` are the namespaces that require gVisor. */
+  /** `required` are the namespaces that require gVisor. */
   publish({ pods, unsandboxed, weakened, atMs }: ObservedPods, required: ReadonlySet<string>): void {
     this.#gauges.gvisor_ready_pods.reset();
     for (const { handler, sandboxed = 'unknown' } of pods)

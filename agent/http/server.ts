@@ -9,14 +9,13 @@ import { renderReport } from '../text/terminal.ts';
 
 export type ServerSources = {
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
-  /** Undefined before the first evaluation has ended. */
   readonly report: () => Status | undefined;
   readonly live: () => boolean;
-  /** Why a rollout must not go on to the next node; undefined when it may. */
+  /** Undefined when a rollout may go on to the next node. */
   readonly unready: () => string | undefined;
 };
 
-/** How long a response is cached, so that the request rate does not drive CPU. */
+/** So that the request rate does not drive CPU. */
 const CACHE_MS = 250;
 /** Per client address; a scraper needs one or two, a browser six. */
 const MAX_CONNECTIONS = 16;
@@ -25,10 +24,7 @@ const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
 const HIDDEN_PODS =
   '\nPods are listed only over kubectl port-forward to this pod, port 9477, and by kubectl gvisor-ready pods.\n';
 
-/**
- * The agent's HTTP server, not yet listening: the report as text at / and as JSON at /report, /metrics, /livez and
- * /readyz. Pods are named only in responses to {@link isLocal} requests.
- */
+/** Not yet listening. Pods are named only in responses to {@link isLocal} requests. */
 export function createAgentServer({ metrics, report, live, unready }: ServerSources): Server {
   const cachedMetrics = memoize(metrics, CACHE_MS);
   const withoutPods = () => {
@@ -72,13 +68,12 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
   });
 }
 
-/** The problems of sandboxes, without the pods' names and UIDs. */
 function withoutNames(sandboxes: SandboxesReport): SandboxesReport {
   const problems = sandboxes.problems.map(({ namespace: _, name: __, uid: ___, ...problem }) => problem);
   return { ...sandboxes, problems };
 }
 
-/** The report in both formats, as bytes that all responses share. */
+/** As bytes that all responses share. */
 function cacheReport(report: () => Status | undefined, note: string) {
   const cache = (render: (status: Status) => string) =>
     memoize(() => {

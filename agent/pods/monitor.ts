@@ -15,9 +15,8 @@ import { PodReader, type PodSentry } from '../../lib/node/pods/pod-reader.ts';
 import type { RequiredNamespaces } from './namespaces.ts';
 
 /**
- * Interval of reads. containerd's events would be faster, but containerd starts and stops no pods while a subscriber does not
- * read them.
- * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
+ * containerd's events would be faster, but it starts and stops no pods while a subscriber does not read them. Source:
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/eventq/eventq.go
  */
 const READ_MS = 3_000;
 /** A sandbox is listed as ready, or no longer, some time after its bundle was created or removed. */
@@ -27,9 +26,9 @@ export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
   readonly namespaces: RequiredNamespaces;
-  /** Receives the result of each read; must not throw. */
+  /** Must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
-  /** Called when a task began or ended, and the list of pods is the same: a pod that cannot start looks like that. */
+  /** A task began or ended, and the list of pods is the same, as if a pod cannot start. */
   readonly onSamePods?: () => void;
   readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
@@ -37,21 +36,19 @@ export type PodMonitorOptions = {
   readonly settledMs?: number;
 };
 
-/** A list that stays complete until a task begins or ends, which changes this fingerprint. */
+/** Complete until this fingerprint changes. */
 type SettledPods = {
   readonly pods: readonly Pod[];
   readonly fingerprint: string;
-  /** Monotonic clock, milliseconds. */
   readonly readMs: number;
 };
 
-/** Reads the node's pods periodically and keeps the last result. */
 export class PodMonitor {
   readonly #options: PodMonitorOptions;
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
-  /** The fingerprint of the bundles and the pods' UIDs at the last read. */
+  /** At the last read. */
   #before: { readonly fingerprint: string; readonly uids: string } | undefined;
 
   constructor(options: PodMonitorOptions) {
@@ -66,27 +63,22 @@ export class PodMonitor {
     await repeat(async () => this.#publish(await this.#read(signal)), options);
   }
 
-  /** Reads once and returns {@link report}. */
   async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
     this.#last = this.#sort(await this.#reader.read(signal));
     return this.report();
   }
 
-  /** The sentries of running gVisor pods by sandbox, as of the last read. */
+  /** Of running gVisor pods, by sandbox. */
   get sentries(): ReadonlyMap<string, PodSentry> {
     return this.#reader.sentries;
   }
 
-  /** The report of the last read; undefined before the first. */
   report(): PodsReport | undefined {
     const { known, names } = this.#options.namespaces;
     return this.#last && podsReport(this.#last, known ? names : undefined, Date.now());
   }
 
-  /**
-   * Lists the pods, unless no task has begun or ended since they were listed: with hundreds of pods, lists are most of an
-   * agent's CPU time.
-   */
+  /** Lists the pods only if a task began or ended since: lists are most of an agent's CPU time. */
   async #read(signal: AbortSignal): Promise<readonly Pod[]> {
     const { client, host, settledMs = SETTLED_MS } = this.#options;
     const bundles = await host.stat(client.bundles).catch(() => undefined);

@@ -9,22 +9,19 @@ const PATH = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue
 type Named = { readonly metadata: { readonly name: string } };
 type List = { readonly items: readonly Named[]; readonly metadata: { readonly resourceVersion: string } };
 
-/** Lists and watches the namespaces labelled gvisor-ready.dev/require=true. The last known names stay while the API server is down. */
+/** The namespaces labelled gvisor-ready.dev/require=true. The last known names stay while the API server is down. */
 export class RequiredNamespaces {
   readonly #onChange: () => void;
   #labelled: Set<string> | undefined;
 
-  /** `onChange` is called after each list and event. */
   constructor(onChange = () => {}) {
     this.#onChange = onChange;
   }
 
-  /** Labelled names, except those that the policies exempt. */
   get names(): ReadonlySet<string> {
     return new Set([...(this.#labelled ?? [])].filter((name) => !EXEMPT.test(name)));
   }
 
-  /** Whether an API server has listed them. */
   get known(): boolean {
     return this.#labelled !== undefined;
   }
@@ -36,9 +33,9 @@ export class RequiredNamespaces {
   }
 
   /**
-   * Lists before watching, because a watch is complete only after its first bookmark. Without the API server's feature
-   * WatchList that takes a minute, and a proxy may end each watch sooner.
-   * Source: staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go, `setInitialEventsEndBookmarkIfRequested`
+   * Lists before watching: without the API server's feature WatchList a watch is complete only after a minute, and a
+   * proxy may end it sooner. Source: staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go,
+   * `setInitialEventsEndBookmarkIfRequested`
    */
   async #list(kube: Kube, signal: AbortSignal): Promise<string> {
     const { items, metadata } = (await kube.get(`${PATH}&resourceVersion=0`, signal)) as List;

@@ -15,7 +15,7 @@ import type { SandboxScanner } from '../../lib/node/sandboxes/scanner.ts';
 const SCAN_MS = 30_000;
 /** A scan of many slow shims takes long, and an old answer is none. */
 const MAX_REST_MS = 60_000;
-/** Older results count as unreadable: two scans failed or took long. */
+/** Two scans failed or took long. */
 export const STALE_MS = MAX_REST_MS + 2 * SCAN_MS;
 /** The node's first verdict comes first. */
 const START_MS = 5_000;
@@ -23,7 +23,7 @@ const START_MS = 5_000;
 export type SandboxMonitorOptions = {
   readonly scanner: Pick<SandboxScanner, 'scan' | 'close'>;
   readonly host: Host;
-  /** Receives the result of each scan; must not throw. */
+  /** Must not throw. */
   readonly onScan?: ((scanned: ScannedSandboxes) => void) | undefined;
   readonly log: Logger;
   readonly wallMs: () => number;
@@ -31,10 +31,9 @@ export type SandboxMonitorOptions = {
   readonly startMs?: number;
 };
 
-/** The result of a scan, with all problems. */
 export type ScannedSandboxes = Pick<Judgement, 'problems' | 'restart'> & Pick<Observation, 'atMs'>;
 
-/** Scans the node's sandboxes periodically and after each change, logs what changes, and keeps the last result. */
+/** Scans periodically and after each change, and logs what changes. */
 export class SandboxMonitor {
   readonly #options: SandboxMonitorOptions;
   #memory: Memory = new Map();
@@ -64,25 +63,22 @@ export class SandboxMonitor {
     scanner.close();
   }
 
-  /** Has the sandboxes scanned again; until then it is not known whether a restart of containerd is safe. */
+  /** Until the next scan it is not known whether a restart of containerd is safe. */
   changed(): void {
     this.#changedMs = this.#options.wallMs();
     this.#wake.abort();
   }
 
-  /** Scans a single time and returns {@link report}. */
   async scanOnce(signal: AbortSignal): Promise<SandboxesReport | undefined> {
     await this.scan(signal);
     this.#options.scanner.close();
     return this.report();
   }
 
-  /** The report of the last scan; undefined before the first. */
   report(): SandboxesReport | undefined {
     return this.#last && reportOf(this.#last, this.#changedMs, this.#options.wallMs());
   }
 
-  /** Scans once and returns what was seen, in full. */
   async scan(signal: AbortSignal): Promise<ScannedSandboxes> {
     const { scanner, host } = this.#options;
     const observation = await scanner.scan(signal);

@@ -17,12 +17,11 @@ export type ApiOptions = {
   readonly log: Logger;
 };
 
-/** Another user of the same API client. */
 export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Promise<void> };
 
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
-/** Opens the publishers of Node and events as set by PUBLISH; undefined if it is empty. */
+/** Undefined if PUBLISH is empty. */
 export async function openApiPublisher(config: Config, { version, host, count, onNode, log }: ApiOptions) {
   const { apiServer, publish, nodeName, taint, handler, additionalHandlers } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;

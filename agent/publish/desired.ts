@@ -16,27 +16,26 @@ import { published, STARTING, type Verdict } from '../../lib/report/verdict.ts';
 import type { NodeSeen } from '../agent.ts';
 import type { Config } from '../config.ts';
 
-/** The agent that writes: `fingerprint` is its version with a digest of its settings, `boot` the boot ID of its kernel. */
+/** `fingerprint` is the agent's version with a digest of its settings, `boot` the boot ID of its kernel. */
 export type Claimant = {
   readonly node: string;
   readonly fingerprint: string;
   readonly boot: string;
-  /** Whether nodes that are not proven carry a taint. */
   readonly taint: boolean;
-  /** The proven handlers. The first one also has the condition, the taint and the labels of facts. */
+  /** The first one also has the condition, the taint and the labels of facts. */
   readonly handlers: readonly string[];
 };
 
 export type Reports = ReadonlyMap<string, Report>;
 
-/** The desired values of a Node, the verdict on each handler that they follow from, and why the rollout must wait, if it must. */
+/** With why the rollout must wait, if it must. */
 export type Desired = {
   readonly entries: readonly DesiredEntry[];
   readonly verdicts: ReadonlyMap<string, Verdict>;
   readonly refusal?: string | undefined;
 };
 
-/** The Node, as far as each handler is concerned; `isUnguarded` if no policy limits this agent to its own Node. */
+/** `isUnguarded` if no policy limits this agent to its own Node. */
 export function seenIn(
   node: NodeObject,
   { boot, handlers }: Claimant,
@@ -52,7 +51,7 @@ export function seenIn(
       boot,
       reportedBoot: otherBoot(node, boot),
       labelBoot: isLabelled && provenBoot !== boot ? (provenBoot ?? '') : undefined,
-      // An existing label stays: policies that are missing for a moment must not end pods.
+      // A policy that is missing for a moment must not end pods.
       unguarded: isUnguarded && !isLabelled,
       provenOnce: provenOnce !== undefined,
     };
@@ -60,10 +59,7 @@ export function seenIn(
   return new Map(handlers.map((handler, at) => [handler, seenOf(at === 0 ? undefined : handler)]));
 }
 
-/**
- * Makes the desired values of a Node from reports and {@link seenIn}. Of a handler without a report only the label of
- * another boot is withdrawn; the keys of handlers that are no longer proven are removed.
- */
+/** Of a handler without a report only the label of another boot is withdrawn. */
 export function desiredOf(
   reports: Reports,
   node: NodeObject,
@@ -91,7 +87,6 @@ export function desiredOf(
   return { entries: [...entries, ...retired(node, claimant)], verdicts, refusal };
 }
 
-/** The desired values that only the first handler has. */
 function desiredOfMain(
   verdict: Verdict,
   report: Report | undefined,
@@ -119,7 +114,6 @@ function desiredOfMain(
   return { entries, refusal };
 }
 
-/** Removes the keys of handlers that are no longer proven. */
 function retired({ metadata }: NodeObject, { handlers }: Claimant): readonly DesiredEntry[] {
   const isRetired = (handler: string) => !handlers.slice(1).includes(handler);
   const labels = [...handlerLabels(metadata).keys()].filter(isRetired);
@@ -132,8 +126,8 @@ function retired({ metadata }: NodeObject, { handlers }: Claimant): readonly Des
 }
 
 /**
- * The labels of facts for a verdict; `null` removes one, and a label that is not in the result stays as it is. Facts that a
- * new agent does not know yet stay as its predecessor wrote them, except on a node that fails.
+ * `null` removes a label; one that is not in the result stays. Facts that a new agent does not know yet stay as its
+ * predecessor wrote them, except on a node that fails.
  */
 export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string | null> {
   const { runscVersion, platform, gpu } = OWN_KEYS.labels;
@@ -146,8 +140,8 @@ export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string
 }
 
 /**
- * A text as a valid label value: at most 63 of [A-Za-z0-9._-], beginning and ending with a letter or digit.
- * Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+ * At most 63 of [A-Za-z0-9._-], beginning and ending with a letter or digit. Source:
+ * https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
  */
 export function labelValue(text: string | undefined): string | null {
   const value = (text ?? '')
@@ -158,9 +152,9 @@ export function labelValue(text: string | undefined): string | null {
 }
 
 /**
- * Stops a rollout that would empty the fleet. An agent that finds a node not ready which an agent with another fingerprint
- * proved writes its verdict, but is not Ready itself until it proves the node or the annotation `proven-by` is removed. An
- * agent that withdraws its own proof empties the annotation, which records that gVisor worked here before.
+ * Stops a rollout that would empty the fleet. An agent that finds a node broken which another fingerprint proved writes
+ * its verdict, and is not Ready until it proves the node or the annotation `proven-by` is removed. An agent that
+ * withdraws its own proof empties the annotation.
  */
 export function guardRollout(
   { status, reason, message }: Verdict,
@@ -177,10 +171,7 @@ export function guardRollout(
   };
 }
 
-/**
- * The agent's version with a digest of the settings that affect verdicts, such as "0.1.0+1f3c9a20". Agents with the same
- * fingerprint judge a node alike.
- */
+/** Such as "0.1.0+1f3c9a20". Agents with the same fingerprint judge a node alike. */
 export function fingerprintOf(version: string, config: Config): string {
   const { handler, hostRoot, criSocket, containerdConfig, minRunscRelease } = config;
   const { requireLimits, forbidFlagOverride } = config;
@@ -190,7 +181,7 @@ export function fingerprintOf(version: string, config: Config): string {
   return `${version}+${digest.slice(0, 8)}`;
 }
 
-/** Whether the kubelet reports the Node as not Ready. The fleet controller may have tainted it, in case it reboots. */
+/** The fleet controller may have tainted it, in case it reboots. */
 export function isNotReady({ status }: NodeObject): boolean {
   return status?.conditions?.some(({ type, status }) => type === 'Ready' && status !== 'True') ?? false;
 }

@@ -12,7 +12,7 @@ import type { NodeOptions } from './writer.ts';
 const UNSANDBOXED = 'UnsandboxedPod';
 const WEAKENED = 'WeakenedPod';
 
-/** Reports each unsandboxed or weakened pod once: in the log, and with an event on the pod. */
+/** Reports each unsandboxed or weakened pod once, in the log and with an event on the pod. */
 export class PodReporter {
   readonly #log: Logger;
   readonly #events: Pick<EventSender, 'send'> | undefined;
@@ -74,10 +74,9 @@ export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
 
 type Pending = { readonly path: string; readonly body: object; readonly atMs: number };
 
-/** Sends events on the Node and its pods from a queue with its own retries, so that nothing waits for an event. */
+/** From a queue with its own retries, so that nothing waits for an event. */
 export class EventSender {
   readonly #options: EventOptions;
-  /** Pending events, without the one being sent. */
   readonly #queue: Pending[] = [];
   readonly #warned = new Set<string>();
   #wake = Promise.withResolvers<void>();
@@ -87,7 +86,7 @@ export class EventSender {
     this.#options = options;
   }
 
-  /** Queues an event. It is dropped if it is refused for good, after two minutes, or when 16 newer ones are pending. */
+  /** It is dropped if it is refused for good, after two minutes, or when 16 newer ones are pending. */
   send(event: KubeEvent): void {
     const at = this.#options.date();
     const oldest = this.#queue.length >= MAX_QUEUE ? this.#queue.shift() : undefined;
@@ -131,7 +130,6 @@ export class EventSender {
     }
   }
 
-  /** Warns of each distinct error once until an event is sent. */
   #warn(err: unknown, retryInMs: number): void {
     const line = errorLine(err);
     const level = this.#warned.has(line) ? 'debug' : 'warn';
@@ -144,13 +142,12 @@ export class EventSender {
   }
 }
 
-/** The event on a Node for a verdict that was written to it. */
 export function eventOf({ status, reason, message }: Verdict, name: string, uid: string): KubeEvent {
   const type = status === 'True' ? 'Normal' : 'Warning';
   return { about: { kind: 'Node', name, uid }, type, reason, message };
 }
 
-/** Whether a retry is pointless. A 403 is not final: an API server that has just started may not have loaded its RBAC rules. */
+/** A 403 is not final: an API server that has just started may not have loaded its RBAC rules. */
 function isFinal(err: unknown): boolean {
   if (!(err instanceof KubeError)) return false;
   if (err.status === 403) return /being terminated/.test(err.message);

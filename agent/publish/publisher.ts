@@ -22,7 +22,7 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 30_000;
 /** While a label is to be withdrawn: a few nodes at a time, as a rule. */
 const MAX_WITHDRAWAL_RETRY_MS = 3_000;
-/** Writes that fail for this long, and at least this often, make the agent unready. */
+/** Writes that fail for this long make the agent unready. */
 const OUTAGE_MS = 300_000;
 const OUTAGE_TRIES = 5;
 const UNGUARDED_RETRY_MS = 5_000;
@@ -32,8 +32,9 @@ const FOREVER_MS = 2 ** 31 - 1;
 
 /**
  * Keeps a Node in its desired state:
- * 1. Labels, annotations and condition are one PATCH, the taint another, and each is sent only for a difference.
- * 2. A watch of the Node shows what other clients change; that is restored, with a backoff per key.
+ *
+ * 1. Labels, annotations and condition are one PATCH, the taint another, sent only for a difference.
+ * 2. A watch shows what other clients change; that is restored, with a backoff per key.
  * 3. The label is granted only after the API server has refused a dry run of a write that is not the agent's.
  * 4. Failed writes are retried with backoff, and only the latest report is written.
  */
@@ -44,24 +45,22 @@ export class NodePublisher implements Publisher {
   #failingSinceMs: number | undefined;
   #isOutage = false;
   readonly #reports = new Map<string, Report>();
-  /** The latest event of the watch that has not been processed. */
+  /** Not processed yet. */
   #event: WatchEvent | undefined;
-  /** Metadata of the last event that was processed. */
   #watched: NodeMetadata | undefined;
   #wake = new AbortController();
-  /** The Node as last seen; undefined if it must be read. */
+  /** Undefined if it must be read. */
   #node: NodeObject | undefined;
   /** The Node before writes began to fail. */
   #seen: NodeObject | undefined;
   /** Until then the Node counts as deleted, unless the watch shows it. */
   #goneUntilMs = 0;
   #wrote = false;
-  /** Whether the admission policy has refused a write that is not the agent's; undefined before it was asked. */
+  /** Whether the policy has refused a write that is not the agent's; undefined before it was asked. */
   #guarded: boolean | undefined;
-  /** Whether to ask that (again): the policy may be gone since the last proof. */
+  /** The policy may be gone since the last proof. */
   #mustAsk = true;
   #unready: string | undefined = NO_VERDICT;
-  /** Why the Node cannot be written, from the first failure on. */
   #problem: string | undefined;
 
   constructor(options: NodeOptions) {
@@ -69,12 +68,10 @@ export class NodePublisher implements Publisher {
     this.#writer = new NodeWriter(options);
   }
 
-  /** Why this agent is not Ready, so that a rollout stops; undefined if it is. */
   get unready(): string | undefined {
     return this.#unready;
   }
 
-  /** What the Node says about gVisor, and what keeps the agent from writing. */
   get nodeWrites(): NodeWrites {
     return nodeWritesOf(
       this.#node ?? this.#seen,
@@ -88,7 +85,6 @@ export class NodePublisher implements Publisher {
     this.#wake.abort();
   }
 
-  /** Watches and writes until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { kube, node, log } = this.#options;
     const path = `/api/v1/nodes?fieldSelector=metadata.name%3D${node}`;
@@ -119,7 +115,7 @@ export class NodePublisher implements Publisher {
     }
   }
 
-  /** Brings the Node closer to its desired state. Returns the time until it must run again, undefined for the next event. */
+  /** Returns the time until it must run again, undefined for the next event. */
   async #reconcile(signal: AbortSignal): Promise<number | undefined> {
     this.#wake = new AbortController();
     this.#processEvent();
@@ -149,7 +145,7 @@ export class NodePublisher implements Publisher {
     return Math.min(waitMs ?? FOREVER_MS, retryMs);
   }
 
-  /** Asks whether writes are guarded. Without an answer the earlier one holds until the next proof. */
+  /** Without an answer the earlier one holds until the next proof. */
   async #askGuard(signal: AbortSignal): Promise<void> {
     this.#mustAsk = false;
     try {
@@ -169,7 +165,6 @@ export class NodePublisher implements Publisher {
     return isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : refusal;
   }
 
-  /** Reports the additional handlers whose labels have changed. */
   #reportHandlers(before: NodeObject, after: NodeObject, { verdicts }: Desired): void {
     for (const handler of this.#options.handlers.slice(1)) {
       const verdict = verdicts.get(handler);
@@ -201,7 +196,7 @@ export class NodePublisher implements Publisher {
     }
     this.#goneUntilMs = 0;
     const node = event.object as NodeObject;
-    // A new watch may start with an older version, from an API server that lags behind or after a restore of etcd: a read decides.
+    // A new watch may start with an older version, from an API server that lags behind: a read decides.
     const wentBack = this.#watched !== undefined && isOlder(node.metadata, this.#watched);
     this.#watched = node.metadata;
     const known = this.#node;
@@ -210,7 +205,7 @@ export class NodePublisher implements Publisher {
     this.#node = wentBack || node.metadata.uid !== known.metadata.uid ? undefined : node;
   }
 
-  /** Records a failure and returns the time until the next try. */
+  /** Returns the time until the next try. */
   #failed(err: unknown): number {
     this.#seen = this.#node ?? this.#seen;
     this.#node = undefined; // Its state is unknown now.
@@ -239,7 +234,6 @@ export class NodePublisher implements Publisher {
     return retryInMs;
   }
 
-  /** Whether the Node, as last seen, has a label of a handler that is not proven any more. */
   get #isWithdrawing(): boolean {
     const { labels = {} } = this.#seen?.metadata ?? {};
     return this.#options.handlers.some((handler, at) => {
@@ -266,7 +260,7 @@ export class NodePublisher implements Publisher {
   }
 }
 
-/** Whether a verdict is a proof, or one that only the guard withholds. */
+/** Or a verdict that only the guard withholds. */
 function isProof({ status, reason }: Verdict): boolean {
   return status === 'True' || reason === UNGUARDED.reason;
 }

@@ -16,18 +16,16 @@ import type { Claimant } from './desired.ts';
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 300_000;
-/** A key that was left alone for this long starts again without a pause. */
+/** After so long a key starts again without a pause. */
 const RESET_MS = 900_000;
 
 /**
- * Limits how often a value is restored after another client changed it: at once the first time, then after pauses that
- * double up to five minutes. Per key, so that a contested key does not delay the others. Times are milliseconds of a
- * monotonic clock.
+ * How often a value is restored after another client changed it: at once, then after pauses that double up to five
+ * minutes. Per key, so that a contested key does not delay the others. Times are monotonic milliseconds.
  */
 export class WriteBackoff {
   readonly #writes = new Map<string, { readonly count: number; readonly atMs: number }>();
 
-  /** Time until the key may be written again, 0 if it may be written now. */
   waitMs(key: string, nowMs: number): number {
     const last = this.#last(key, nowMs);
     if (last === undefined) return 0;
@@ -35,7 +33,7 @@ export class WriteBackoff {
     return Math.max(last.atMs + pauseMs - nowMs, 0);
   }
 
-  /** Records a write and returns the number of writes in a row. */
+  /** Returns the number of writes in a row. */
   wrote(key: string, nowMs: number): number {
     const count = (this.#last(key, nowMs)?.count ?? 0) + 1;
     this.#writes.set(key, { count, atMs: nowMs });
@@ -48,27 +46,26 @@ export class WriteBackoff {
   }
 }
 
-/** Dependencies of everything that writes to a Node. */
 export type NodeOptions = Claimant & {
   readonly kube: Kube;
   readonly log: Logger;
-  /** Monotonic clock, milliseconds. */
+  /** Monotonic, milliseconds. */
   readonly now: () => number;
   readonly date: () => Date;
-  /** Called with each verdict that changed the condition, or the label of an additional handler, after it was written. */
+  /** A verdict was written that changed the condition, or the label of an additional handler. */
   readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
-  /** Called with what the Node says of a handler, before it is written. */
+  /** Before it is written. */
   readonly onNode?: (handler: string, node: NodeSeen) => void;
 };
 
-/** Common prefix of the messages in manifests/base/node-writes.yaml about a Node's keys. */
+/** Common prefix of the messages in manifests/base/node-writes.yaml. */
 const POLICY_MESSAGE = 'an agent writes only ';
 
-/** Writes the difference between a Node and its desired state, and restores values that other clients changed. */
+/** Writes the difference between a Node and its desired state, and restores what other clients changed. */
 export class NodeWriter {
   readonly #options: NodeOptions;
   readonly #backoff = new WriteBackoff();
-  /** Desired values that the Node has had: if one differs now, another client changed it. */
+  /** If one differs now, another client changed it. */
   readonly #established = new Map<string, string | null>();
   #uid: string | undefined;
 
@@ -81,8 +78,8 @@ export class NodeWriter {
   }
 
   /**
-   * Whether the admission policy of manifests/base refuses writes that are not this agent's. Rejects if that is unknown: no
-   * response, or a refusal by RBAC or another policy.
+   * Whether the admission policy refuses writes that are not this agent's. Rejects if that is unknown: no response, or
+   * a refusal by RBAC or another policy.
    */
   async isGuarded(signal: AbortSignal): Promise<boolean> {
     const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
@@ -95,7 +92,7 @@ export class NodeWriter {
     }
   }
 
-  /** Writes the differences that are due. Returns the Node, and the time until the next one is due, if any. */
+  /** Returns the Node, and the time until the next difference is due, if any. */
   async write(
     before: NodeObject,
     {
@@ -171,7 +168,7 @@ export class NodeWriter {
     return this.#established.get(idOf(entry)) === entry.value;
   }
 
-  /** Checks that a response is a Node, and forgets what was established if it is a new one. */
+  /** Forgets what was established if the Node is a new one. */
   #checked(response: unknown): NodeObject {
     const node = response as NodeObject;
     if (node?.metadata?.uid === undefined) throw new Error(`${this.#path}: the response is not a Node`);

@@ -6,7 +6,6 @@ import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
 const FLAG = { type: 'boolean', default: false } as const;
 const FLAGS = { once: FLAG, json: FLAG, version: FLAG, help: FLAG };
 
-/** The agent's command line flags, or what is wrong with them. */
 export function parseArguments(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options: FLAGS }).values;
@@ -15,7 +14,6 @@ export function parseArguments(argv: readonly string[]) {
   }
 }
 
-/** The text of --help: flags, exit codes, and every setting with its default. */
 export function helpText(version: string): string {
   return `gvisor-ready agent ${version}: proves that gVisor works on this node, and keeps watching it.
 
@@ -28,5 +26,4 @@ ${settingLines(SETTINGS, 18)}
 `;
 }
 
-/** The exit code of `--once` by the status of its verdict. */
 export const EXIT_CODES = { True: 0, False: 1, Unknown: 2 } as const;

@@ -6,10 +6,9 @@ export const SENTENCES: DestinationStream = {
   write: (line: string) => void process.stderr.write(sentenceOf(line)),
 };
 
-/** Fields that a sentence omits or shows elsewhere. */
 const OMITTED = ['level', 'time', 'node', 'msg', 'err'];
 
-/** A JSON log line as a sentence: message, error, and the other fields in brackets. */
+/** Message, error, and the other fields in brackets. */
 export function sentenceOf(line: string): string {
   const entry = JSON.parse(line) as Readonly<Record<string, unknown>>;
   const { msg, err } = entry as { readonly msg?: string; readonly err?: { readonly message?: string } };

@@ -32,7 +32,7 @@ type Row = { readonly tone?: Tone; readonly text: string };
 const BOOT_TITLE = "A sandbox boots, is gVisor's, and goes away";
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
-/** A report as text, faults first; only a word that is longer than the screen exceeds its width. */
+/** Faults first; only a word that is longer than the screen exceeds its width. */
 export function renderReport(report: Status, { colored, width }: Screen): string {
   const paint = (style: Style, text: string) => paintOn({ colored }, style, text);
   const lines = (text: string, first: string, rest: string) =>
@@ -90,7 +90,7 @@ function handlerRow({ handler, verdict: { status, reason, message } }: HandlerRe
   return { tone, text: `Additional handler "${handler}": ${why}` };
 }
 
-/** What to do for the main handler, then for additional ones where that is something else. */
+/** For the main handler, then for additional ones where that is something else. */
 function stepsOf({ handlers = [], ...main }: Status): readonly Step[] {
   const steps = [...nextSteps(main)];
   for (const step of handlers.flatMap((each) => nextSteps(each)))
@@ -151,7 +151,7 @@ const REMEDY = 'Delete them, and recreate them with a runtimeClassName of gVisor
 const WEAKENED_REMEDY =
   'Recreate them without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
 
-/** Pods outside gVisor where they must not be come first, then those in a weakened sandbox. */
+/** Pods outside gVisor where they must not be first, then those in a weakened sandbox. */
 function describePods(pods: PodsReport): PodSummary {
   const { violating, weakened, permitted, unknown, running, requirementsKnown, stale, at } = pods;
   const elsewhere = violating.length > 0 || requirementsKnown ? ' where nothing requires it' : '';

@@ -4,18 +4,14 @@ import type { CriClient } from '../../lib/node/containerd/client.ts';
 import { CriError } from '../../lib/node/containerd/error.ts';
 import type { ContainerdState } from './event-queue.ts';
 
-/**
- * Poll interval of a responsive containerd. With two request timeouts, one here and one in the evaluation that follows, a
- * hang is detected within 10 s.
- */
+/** With two request timeouts, here and in the evaluation that follows, a hang is detected within 10 s. */
 const POLL_MS = 3_000;
 
-/** Poll interval of a containerd that does not respond. */
 const RETRY_MS = 250;
 
 /**
- * Calls `onChange` when containerd stops or resumes responding: at once when the connection breaks or comes back, by polling
- * when it hangs or is slow. Returns when the signal is aborted.
+ * Calls `onChange` when containerd stops or resumes responding: at once when the connection breaks or comes back, by
+ * polling when it hangs.
  */
 export async function watchContainerd(
   client: CriClient,

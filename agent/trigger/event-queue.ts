@@ -1,46 +1,45 @@
 import timers from 'node:timers/promises';
 import { waitUpTo } from '../../lib/base/async.ts';
 
-/** A change of containerd: its connection broke or came back, or it responds slowly or in time again. */
 export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
 /**
- * Why an evaluation begins: `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation,
- * `pods` is a task that came or went without a pod, as if a pod cannot start.
+ * `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation, `pods` a task
+ * that came or went without a pod.
  */
 export type Trigger =
   | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' | 'pods' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'containerd'; readonly state: ContainerdState };
 
-/** The trigger as text, such as "file /usr/local/bin/runsc" or "containerd is gone". */
+/** Such as "file /usr/local/bin/runsc". */
 export function triggerText(trigger: Trigger): string {
   if (trigger.kind === 'file') return `file ${trigger.path}`;
   if (trigger.kind === 'containerd') return `containerd is ${trigger.state}`;
   return trigger.kind;
 }
 
-/** Whether the node itself may have changed. Timers, slow responses and the end of a probe change nothing there. */
+/** Timers, slow responses and the end of a probe change nothing on the node. */
 export function isChange(trigger: Trigger): boolean {
   if (trigger.kind === 'containerd') return trigger.state === 'gone' || trigger.state === 'back';
   return trigger.kind === 'start' || trigger.kind === 'file';
 }
 
-/** Debounce and rate limit of an {@link EventQueue}; times in milliseconds. */
+/** Times in milliseconds. */
 export type EventQueueOptions = {
   readonly debounceMs: number;
   readonly maxDelayMs: number;
-  /** Size of the token bucket: batches that may follow each other without a pause. */
+  /** Batches that may follow each other without a pause. */
   readonly burst: number;
-  /** Time until the token bucket gains a token, and so the longest extra delay of an event. */
+  /** The time until the bucket gains a token, and so the longest extra delay of an event. */
   readonly refillMs: number;
   readonly now: () => number;
 };
 
-/** Collects events of all triggers and hands them out in debounced, rate-limited batches. Equal events are deduplicated. */
+/** Hands out events in debounced, rate-limited batches, without duplicates. */
 export class EventQueue<Event> {
   readonly #options: EventQueueOptions;
-  /** When the token bucket is full again; each batch postpones it by one refill. */
+  /** Each batch postpones it by one refill. */
   #fullAtMs = Number.NEGATIVE_INFINITY;
   #events = new Map<string, Event>();
   #lastPushMs = 0;
@@ -57,7 +56,7 @@ export class EventQueue<Event> {
     this.#pushed.resolve();
   }
 
-  /** Resolves with the next batch in order of arrival, empty on timeout. Rejects when the signal is aborted. */
+  /** Resolves with the next batch in order of arrival, empty on timeout. */
   async wait(timeoutMs: number, signal: AbortSignal): Promise<readonly Event[]> {
     const { now, refillMs } = this.#options;
     const deadlineMs = now() + timeoutMs;
@@ -70,7 +69,7 @@ export class EventQueue<Event> {
     }
     const events = [...this.#events.values()];
     this.#events = new Map();
-    // A new promise for each batch: a pending one keeps everything alive that was ever raced against it.
+    // A new promise for each batch: a pending one keeps alive all that was ever raced against it.
     this.#pushed = Promise.withResolvers<void>();
     return events;
   }

@@ -8,9 +8,8 @@ type Watched = {
   readonly watcher: FSWatcher | undefined;
   readonly identity: string;
   names: ReadonlySet<string>;
-  /** The state of `names` at the last poll. */
   snapshot: string;
-  /** Set when the directory itself was moved or removed, so that its path must be watched anew. */
+  /** The directory itself was moved or removed: its path must be watched anew. */
   stale: boolean;
 };
 
@@ -19,15 +18,15 @@ const CLOCK_TICK_MS = 10;
 const POLL_MS = 5_000;
 
 export type FileTriggerOptions = {
-  /** Called with the number of directories that cannot be watched, and why, whenever that number changes. */
+  /** Whenever the number of directories changes that cannot be watched. */
   readonly onUnwatched?: (directories: number, why: string) => void;
   readonly pollMs?: number;
 };
 
 /**
- * Watches files of the host, including files that do not exist yet: each directory on the way to a file is watched for the
- * next path component, on the path as written and behind every symbolic link. So replacing a directory by rename, or
- * creating it, is noticed too. Directories are polled when inotify watches are exhausted.
+ * Watches files of the host, also such that do not exist yet: each directory on the way is watched for the next path
+ * component, on the path as written and behind every symbolic link, so that replacing a directory by rename is noticed
+ * too. Directories are polled when inotify watches are exhausted.
  */
 export class FileTrigger {
   readonly #host: Host;
@@ -37,10 +36,9 @@ export class FileTrigger {
   #unwatched = 0;
   #why = '';
   #poll: NodeJS.Timeout | undefined;
-  /** Number of calls of `watch`; a newer call supersedes a running one. */
+  /** A newer call of `watch` supersedes a running one. */
   #generation = 0;
   #timeouts = 0;
-  /** Repeats `watch` after a timeout. */
   #retry: NodeJS.Timeout | undefined;
 
   constructor(host: Host, onChange: (path: string) => void, options: FileTriggerOptions = {}) {
@@ -50,8 +48,8 @@ export class FileTrigger {
   }
 
   /**
-   * Replaces the watched host paths. A new path that changed since `sinceMs` (wall clock, milliseconds) is reported at once.
-   * If the host times out, existing watches stay and the call is repeated soon.
+   * A new path that changed since `sinceMs` (wall clock) is reported at once. If the host times out, existing watches
+   * stay and the call is repeated.
    */
   async watch(paths: readonly string[], sinceMs = Number.POSITIVE_INFINITY): Promise<void> {
     clearTimeout(this.#retry);
@@ -78,7 +76,7 @@ export class FileTrigger {
     this.#reportUnwatched();
   }
 
-  /** The result of a host operation, undefined if it fails. Counts timeouts. */
+  /** Counts timeouts. */
   #orUndefined<T>(operation: Promise<T>): Promise<T | undefined> {
     return operation.catch((error: unknown) => {
       if (error instanceof TimeoutError) this.#timeouts += 1;
@@ -86,7 +84,7 @@ export class FileTrigger {
     });
   }
 
-  /** Watches a directory for these names, and returns the names that were not watched before. */
+  /** Returns the names that were not watched before. */
   async #add(directory: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(directory);
     const timeouts = this.#timeouts;
@@ -103,7 +101,7 @@ export class FileTrigger {
     }
     this.#drop(directory);
     const watcher = this.#open(directory);
-    // A polled directory is compared with its last poll, so its snapshot is carried over.
+    // Compared with its last poll, so its snapshot is carried over.
     const previous = watcher === undefined && known?.watcher === undefined ? known?.snapshot : undefined;
     const snapshot = previous ?? (watcher === undefined ? await this.#snapshot(directory, names) : '');
     this.#watched.set(directory, { watcher, identity, names, snapshot, stale: false });
@@ -151,7 +149,7 @@ export class FileTrigger {
   #onEvent(directory: string, name: string | null): void {
     const entry = this.#watched.get(directory);
     if (entry === undefined) return;
-    // inotify reports an event of the directory itself under its own name, which a file in it may share.
+    // inotify reports an event of the directory under its own name, which a file in it may share.
     if (name === basename(directory)) entry.stale = true;
     if (name === null || entry.names.has(name)) this.#onChange(join(directory, name ?? ''));
   }
@@ -169,7 +167,7 @@ export class FileTrigger {
     clearTimeout(this.#retry);
   }
 
-  /** A text that changes when one of these entries appears, disappears or changes. Of a directory only the identity counts. */
+  /** Changes when one of these entries appears, disappears or changes. Of a directory only the identity counts. */
   async #snapshot(directory: string, names: ReadonlySet<string>): Promise<string> {
     const stats = await Promise.all([...names].map((name) => this.#entry(join(directory, name))));
     return stats
@@ -177,10 +175,9 @@ export class FileTrigger {
       .join();
   }
 
-  /** Whether one of these entries appeared, disappeared or changed since then. */
   async #changedSince(directory: string, names: readonly string[], sinceMs: number): Promise<boolean> {
     for (const name of names) {
-      // The change time of the directory covers an entry that was just removed.
+      // The directory's change time covers an entry that was just removed.
       const stat = (await this.#entry(join(directory, name))) ?? (await this.#entry(directory));
       if (stat !== undefined && stat.changedMs >= sinceMs - CLOCK_TICK_MS) return true;
     }
