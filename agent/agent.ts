@@ -55,7 +55,7 @@ const MAX_HISTORY = 50;
 /** Some causes end without a change of a file. */
 const NOT_READY_INTERVAL_MS = 60_000;
 const EVALUATION_TIMEOUT_MS = 90_000;
-/** Further behind schedule the loop counts as stalled. */
+/** How far behind schedule the loop counts as stalled. */
 const MAX_DELAY_MS = 60_000;
 /** Setting watches may hang on a dead network mount. */
 const WATCH_TIMEOUT_MS = 15_000;
@@ -90,7 +90,7 @@ export class Agent {
     return this.#report;
   }
 
-  /** Until then the verdict of the predecessor stays in place. */
+  /** The predecessor's verdict stays in place until it is true. */
   get hasVerdict(): boolean {
     return this.#state.published !== undefined;
   }
@@ -267,7 +267,7 @@ function isSame(a: Verdict, b: Verdict | undefined): boolean {
   return a.status === b?.status && a.reason === b.reason;
 }
 
-/** With the previous one where a check was skipped, as all are while a sandbox boots slowly. */
+/** A skipped check keeps its previous finding: all are skipped while a sandbox boots slowly. */
 function withPrevious(findings: readonly Finding[], previous: readonly Finding[]): readonly Finding[] {
   return findings.map((finding) =>
     finding.status === 'skipped'

@@ -101,7 +101,7 @@ export type EvaluateOptions = {
   readonly now: () => number;
   /** The last proof, if it may be reused. */
   readonly last?: Outcome | undefined;
-  /** Since the last proof. */
+  /** What happened since the last proof. */
   readonly triggers?: readonly Trigger[];
 };
 
@@ -166,7 +166,7 @@ async function checkAndProve(
 /** Reasons that a busy node explains. */
 const TOLERABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
-/** If the node is under CPU pressure and that explains the verdict. */
+/** Tolerated if the node is under CPU pressure and that explains the verdict. */
 export async function markTolerated(verdict: Verdict, host: Host): Promise<Verdict> {
   if (!TOLERABLE.includes(verdict.reason)) return verdict;
   return (await readPressure(host)) === undefined ? verdict : { ...verdict, tolerated: true };

@@ -16,10 +16,10 @@ export type HysteresisState = {
   };
 };
 
-/** In milliseconds. */
+/** Milliseconds. */
 export type Thresholds = Pick<Config, 'confirmMs' | 'graceMs'>;
 
-/** With the delay from `nowMs` until an early re-evaluation. */
+/** The delay is from `nowMs` until an early re-evaluation. */
 export type HysteresisResult = {
   readonly state: HysteresisState;
   readonly publish?: Verdict;
@@ -107,7 +107,7 @@ const NODE_AT_FAULT: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
 /** Pods can keep a node busy. */
 const MAX_TOLERATED_MS = 600_000;
 
-/** After the grace period it grows by half each time, up to {@link MAX_RETRY_MS}; events cut it short. */
+/** Grows by half each time after the grace period, up to {@link MAX_RETRY_MS}; events cut it short. */
 const RETRY_MS = 5_000;
 const MAX_RETRY_MS = 60_000;
 

@@ -78,7 +78,7 @@ async function main(): Promise<number> {
   return await (args.once ? once(node, args.json) : daemon(node));
 }
 
-/** Until a signal ends the process. */
+/** Runs until a signal ends the process. */
 async function daemon(node: Node): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
   const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);

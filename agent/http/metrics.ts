@@ -242,7 +242,7 @@ class PodMetrics {
     this.#gauges.gvisor_ready_namespaces_last_update_timestamp_seconds.remove();
   }
 
-  /** Before the first list of namespaces. */
+  /** Namespaces are watched, and not listed yet. */
   watchNamespaces(): void {
     this.setNamespacesUpdated(0);
   }

@@ -15,7 +15,7 @@ export type ServerSources = {
   readonly unready: () => string | undefined;
 };
 
-/** So that the request rate does not drive CPU. */
+/** The request rate must not drive CPU. */
 const CACHE_MS = 250;
 /** Per client address; a scraper needs one or two, a browser six. */
 const MAX_CONNECTIONS = 16;
@@ -73,7 +73,7 @@ function withoutNames(sandboxes: SandboxesReport): SandboxesReport {
   return { ...sandboxes, problems };
 }
 
-/** As bytes that all responses share. */
+/** Bytes that all responses share. */
 function cacheReport(report: () => Status | undefined, note: string) {
   const cache = (render: (status: Status) => string) =>
     memoize(() => {

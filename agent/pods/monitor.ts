@@ -48,7 +48,7 @@ export class PodMonitor {
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
-  /** At the last read. */
+  /** The values at the last read. */
   #before: { readonly fingerprint: string; readonly uids: string } | undefined;
 
   constructor(options: PodMonitorOptions) {
@@ -68,7 +68,7 @@ export class PodMonitor {
     return this.report();
   }
 
-  /** Of running gVisor pods, by sandbox. */
+  /** Sentries of running gVisor pods, by sandbox. */
   get sentries(): ReadonlyMap<string, PodSentry> {
     return this.#reader.sentries;
   }

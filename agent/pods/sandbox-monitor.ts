@@ -63,7 +63,7 @@ export class SandboxMonitor {
     scanner.close();
   }
 
-  /** Until the next scan it is not known whether a restart of containerd is safe. */
+  /** It is not known until the next scan whether a restart of containerd is safe. */
   changed(): void {
     this.#changedMs = this.#options.wallMs();
     this.#wake.abort();

@@ -28,7 +28,7 @@ export type Claimant = {
 
 export type Reports = ReadonlyMap<string, Report>;
 
-/** With why the rollout must wait, if it must. */
+/** Says why the rollout must wait, if it must. */
 export type Desired = {
   readonly entries: readonly DesiredEntry[];
   readonly verdicts: ReadonlyMap<string, Verdict>;
@@ -59,7 +59,7 @@ export function seenIn(
   return new Map(handlers.map((handler, at) => [handler, seenOf(at === 0 ? undefined : handler)]));
 }
 
-/** Of a handler without a report only the label of another boot is withdrawn. */
+/** A handler without a report only loses the label of another boot. */
 export function desiredOf(
   reports: Reports,
   node: NodeObject,
@@ -140,7 +140,7 @@ export function labelsFor(verdict: Verdict, facts: Facts): Record<string, string
 }
 
 /**
- * At most 63 of [A-Za-z0-9._-], beginning and ending with a letter or digit. Source:
+ * A label value: at most 63 of [A-Za-z0-9._-], beginning and ending with a letter or digit. Source:
  * https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
  */
 export function labelValue(text: string | undefined): string | null {

@@ -74,7 +74,7 @@ export type EventOptions = Pick<NodeOptions, 'kube' | 'node' | 'log' | 'date'>;
 
 type Pending = { readonly path: string; readonly body: object; readonly atMs: number };
 
-/** From a queue with its own retries, so that nothing waits for an event. */
+/** Sends from a queue with its own retries, so that nothing waits for an event. */
 export class EventSender {
   readonly #options: EventOptions;
   readonly #queue: Pending[] = [];

@@ -260,7 +260,7 @@ export class NodePublisher implements Publisher {
   }
 }
 
-/** Or a verdict that only the guard withholds. */
+/** True also for a proof that only the guard withholds. */
 function isProof({ status, reason }: Verdict): boolean {
   return status === 'True' || reason === UNGUARDED.reason;
 }

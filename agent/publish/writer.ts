@@ -16,7 +16,7 @@ import type { Claimant } from './desired.ts';
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 300_000;
-/** After so long a key starts again without a pause. */
+/** A key that was left alone for so long starts again without a pause. */
 const RESET_MS = 900_000;
 
 /**
@@ -54,7 +54,7 @@ export type NodeOptions = Claimant & {
   readonly date: () => Date;
   /** A verdict was written that changed the condition, or the label of an additional handler. */
   readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
-  /** Before it is written. */
+  /** Called before it is written. */
   readonly onNode?: (handler: string, node: NodeSeen) => void;
 };
 
@@ -65,7 +65,7 @@ const POLICY_MESSAGE = 'an agent writes only ';
 export class NodeWriter {
   readonly #options: NodeOptions;
   readonly #backoff = new WriteBackoff();
-  /** If one differs now, another client changed it. */
+  /** Values that the Node has had: if one differs now, another client changed it. */
   readonly #established = new Map<string, string | null>();
   #uid: string | undefined;
 

@@ -90,7 +90,7 @@ function handlerRow({ handler, verdict: { status, reason, message } }: HandlerRe
   return { tone, text: `Additional handler "${handler}": ${why}` };
 }
 
-/** For the main handler, then for additional ones where that is something else. */
+/** The main handler's, then those of additional ones where they are others. */
 function stepsOf({ handlers = [], ...main }: Status): readonly Step[] {
   const steps = [...nextSteps(main)];
   for (const step of handlers.flatMap((each) => nextSteps(each)))

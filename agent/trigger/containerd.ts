@@ -4,7 +4,7 @@ import type { CriClient } from '../../lib/node/containerd/client.ts';
 import { CriError } from '../../lib/node/containerd/error.ts';
 import type { ContainerdState } from './event-queue.ts';
 
-/** With two request timeouts, here and in the evaluation that follows, a hang is detected within 10 s. */
+/** A hang is detected within 10 s, two request timeouts included. */
 const POLL_MS = 3_000;
 
 const RETRY_MS = 250;

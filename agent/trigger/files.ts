@@ -18,7 +18,7 @@ const CLOCK_TICK_MS = 10;
 const POLL_MS = 5_000;
 
 export type FileTriggerOptions = {
-  /** Whenever the number of directories changes that cannot be watched. */
+  /** Called when the number of directories changes that cannot be watched. */
   readonly onUnwatched?: (directories: number, why: string) => void;
   readonly pollMs?: number;
 };

@@ -16,9 +16,8 @@ from .pods import Json
 
 log = logging.getLogger("gvisor_dispatch")
 
-# A watch is restarted after this time, so that a silent one costs no more.
+# A watch is restarted, so that a silent one costs no more.
 WATCH_SECONDS = 15
-# Retryable statuses.
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 # Nodes in a page: few at first, since one of them usually fits; then about 4 MB.
 FIRST_PAGE, NEXT_PAGES = 20, 250
@@ -36,7 +35,7 @@ class Api:
         self.sleep = transport.sleep if closing else transport.wait
 
     async def request(self, what: str, request: Request) -> Json:
-        """One request, retried while the API server is busy or away. Raises RefusedError, or RetryLaterError."""
+        """Retried while the API server is busy or away. Raises RefusedError, or RetryLaterError."""
         end = time.monotonic() + self._deadline
         for delay in backoff_delays():
             wait = delay
@@ -62,7 +61,7 @@ class Api:
 
     @property
     def now(self) -> datetime:
-        """The API server's time at its last response; this machine's if it did not say."""
+        """The API server's at its last response; this machine's if it did not say."""
         try:
             return parsedate_to_datetime(self._date)
         except ValueError:
@@ -88,9 +87,8 @@ class Api:
         return await self.find(f"read pod {namespace}/{name}", pod_path(namespace, name))
 
     async def nodes(self, selector: str) -> AsyncIterator[Json]:
-        """The nodes of a selector, in pages, so that a caller that stops early reads only one. No resourceVersion=0:
-        with it the API server ignores the limit and sends all nodes at once.
-        https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list"""
+        """In pages, so that a caller that stops early reads only one. No resourceVersion=0: with it the API server
+        ignores the limit. https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list"""
         query: dict[str, str | int] = {"labelSelector": selector, "limit": FIRST_PAGE}
         while True:
             page = await self.read("list nodes", "/api/v1/nodes", **query)
@@ -102,20 +100,20 @@ class Api:
             query |= {"limit": NEXT_PAGES, "continue": token}
 
     async def node(self, name: str) -> Json | None:
-        """A node by its name. Lists, because a program that may list nodes need not be allowed to get one."""
+        """Lists, because a program that may list nodes need not be allowed to get one."""
         found = await self.read("list nodes", "/api/v1/nodes", fieldSelector=f"metadata.name={name}")
         return next(iter(found.get("items") or []), None)
 
     async def warnings(self, pod: Json) -> list[Json]:
-        """Warning Events about a pod, oldest first."""
+        """Oldest first."""
         meta = pod["metadata"]
         selector = f"involvedObject.uid={meta['uid']},type=Warning"
         found = await self.read("list events", event_path(meta["namespace"]), fieldSelector=selector, limit=50)
         return sorted(found.get("items") or [], key=last_seen)
 
     async def follow(self, pod: Json, enough: Callable[[Json], bool], until: float) -> Json | None:
-        """Follows a pod until `enough`, until it is gone (None), or until the deadline `until`. Returns its last state.
-        A watch may end in any way: the next read counts."""
+        """Follows a pod until `enough`, until it is gone (None), or until `until`. Returns its last state. A watch may
+        end in any way: the next read counts."""
         seen = await self.read_same(pod)
         delays = backoff_delays()
         while seen and not enough(seen) and (left := until - time.monotonic()) > 0:
@@ -127,13 +125,13 @@ class Api:
         return seen
 
     async def read_same(self, pod: Json) -> Json | None:
-        """The pod with the same UID; None when it is gone, even if another pod has its name."""
+        """None when the pod with this UID is gone, even if another has its name."""
         meta = pod["metadata"]
         seen = await self.read_pod(meta["namespace"], meta["name"])
         return seen if seen and seen["metadata"]["uid"] == meta["uid"] else None
 
     async def _watch(self, seen: Json, enough: Callable[[Json], bool], left: float) -> bool:
-        """Watches once. Returns False for a watch that failed or sent no event, before which the next must wait."""
+        """Returns False for a watch that failed or sent no event, before which the next must wait."""
         meta = seen["metadata"]
         seconds = max(1, round(min(left, WATCH_SECONDS)))
         query: dict[str, str | int] = {
@@ -172,12 +170,11 @@ def pod_path(namespace: str, name: str = "") -> str:
 
 
 def event_path(namespace: str) -> str:
-    """The path of all Events in a namespace."""
     return f"/api/v1/namespaces/{quote(namespace)}/events"
 
 
 def backoff_delays(longest: float = 5) -> Iterator[float]:
-    """Exponential backoff, in seconds, with jitter."""
+    """Exponential, in seconds, with jitter."""
     delay = 0.2
     while True:
         yield delay * random.uniform(0.5, 1)
@@ -185,7 +182,6 @@ def backoff_delays(longest: float = 5) -> Iterator[float]:
 
 
 def api_message(response: Response) -> str:
-    """The message in the API server's Status."""
     try:
         return str(response.json()["message"])
     except (NoResponseError, KeyError):
@@ -193,11 +189,11 @@ def api_message(response: Response) -> str:
 
 
 def retry_after(response: Response) -> float:
-    """The seconds in the header Retry-After; 0 without one."""
+    """Retry-After in seconds; 0 without one."""
     text = str(response.headers.get("Retry-After") or "")
     return float(text) if text.isdecimal() else 0
 
 
 def last_seen(event: Json) -> str:
-    """When an Event was last seen; its two APIs fill different fields."""
+    """Its two APIs fill different fields."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

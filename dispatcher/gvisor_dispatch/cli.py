@@ -100,7 +100,7 @@ def exit_code(error: DispatchError) -> int:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parses the command line; argparse exits with code 2 on wrong usage."""
+    """argparse exits with code 2 on wrong usage."""
     default = Settings()
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--kubeconfig", type=existing, metavar="FILE", help="instead of $KUBECONFIG or ~/.kube/config")
@@ -152,7 +152,6 @@ def existing(file: str) -> str:
 
 
 def manifest(file: str) -> Json:
-    """The pod in a file, which is part of the usage."""
     try:
         found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -16,12 +16,12 @@ from .pods import Json
 NOT_AUTHORIZED = re.compile(r'is forbidden: User ".*" cannot \w+ resource')
 # https://kubernetes.io/docs/concepts/policy/resource-quotas/
 QUOTA = re.compile(r"exceeded quota: \S+, requested: (\S+), used: \S+, limited: (\S+)")
-# The quota's controller has not counted yet, and a new namespace has no ServiceAccount for some moments.
+# The quota's controller has not counted yet, or a new namespace has no ServiceAccount.
 SOON = ("status unknown for quota", 'serviceaccount "default" not found')
 
 
 async def create(api: Api, made: Json) -> Json | None:
-    """Creates a pod, or a Job; None if the name is taken. Raises RetryLaterError, PodError or ClusterError."""
+    """None if the name is taken. Raises RetryLaterError, PodError or ClusterError."""
     try:
         return await api.create(f"create {title(made)}", path_of(made), made)
     except RefusedError as error:
@@ -31,7 +31,6 @@ async def create(api: Api, made: Json) -> Json | None:
 
 
 async def read(api: Api, made: Json) -> Json | None:
-    """The pod, or the Job, that has the name of another."""
     return await api.find(f"read {title(made)}", f"{path_of(made)}/{quote(made['metadata']['name'])}")
 
 
@@ -46,7 +45,7 @@ def path_of(made: Json) -> str:
 
 
 def refusal(error: RefusedError) -> DispatchError:
-    """The error of a refused creation. Admission refuses with 403, 422 or a status of a webhook's choice."""
+    """Admission refuses with 403, 422 or a status of a webhook's choice."""
     message = error.message
     if error.status == 403 and "exceeded quota" in message:
         if never_fits(message):
@@ -60,7 +59,7 @@ def refusal(error: RefusedError) -> DispatchError:
 
 
 def never_fits(message: str) -> bool:
-    """Whether a pod requests more than the whole quota."""
+    """Whether it is more than the whole quota."""
     found = QUOTA.search(message)
     if not found:
         return False

@@ -49,24 +49,24 @@ log = logging.getLogger("gvisor_dispatch")
 
 # Labels of a namespace. The second lets "prefer" and "no-gvisor" create pods without gVisor; the first overrides it.
 REQUIRE_LABEL, CONSENT_LABEL = "gvisor-ready.dev/require", "gvisor-ready.dev/allow-host-kernel"
-# Maximum number of pods that one call creates, one after the other, when kubelets reject them or nodes fail.
+# Pods that one call creates, one after the other, when kubelets reject them or nodes fail.
 ATTEMPTS = 3
-# Missed deadlines: another pod would only wait again.
+# Another pod would only wait again.
 FINAL = ("Unschedulable", "StartDeadlineExceeded")
 # What explains a pod that runs where it was decided.
 AS_DECIDED = ("InGVisor", "NoRuntimeClass")
 # How long it may be unknown whether pods run in gVisor.
 CONFIRM_SECONDS = 60
-# For what a call that ends early still has to do, in seconds.
+# For what a call that ends early still has to do.
 ENDING_SECONDS = 10
-# Between attempts at a full quota, which other pods' ends make room in.
+# Between attempts at a full quota.
 MAX_QUOTA_SECONDS = 15
 
 
 class AsyncDispatcher:
-    """Creates pods under a policy. The API server allows one pod of a name, so a second caller, or a second
-    call, adopts the pod of the first. rbac.yaml has the permissions. A cancelled `dispatch` removes its pod, unless
-    that has started."""
+    """Creates pods under a policy. The API server allows one pod of a name, so a second caller, or call, adopts the
+    pod of the first. rbac.yaml has the permissions. A cancelled `dispatch` removes its pod, unless that has
+    started."""
 
     def __init__(
         self, api: client.ApiClient, settings: Settings | None = None, transport: Transport | None = None
@@ -93,8 +93,8 @@ class AsyncDispatcher:
         await self._transport.close()
 
     async def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
-        """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises
-        PodError for a pod that chooses its own node or another runtime."""
+        """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises PodError
+        for a pod that chooses its own node or another runtime."""
         spec = checked(pod, self._settings.runtime_class)["spec"] if pod is not None else {}
         found = await read_class(self._api, self._settings.runtime_class, self._settings)
         if isinstance(found, Availability):
@@ -102,8 +102,7 @@ class AsyncDispatcher:
         return await availability(self._api, found, spec, self._settings, enough)
 
     async def explain(self, pod: Manifest) -> Explanation:
-        """Why a pod, which any program may have created, runs in gVisor or does not. Needs only its name and
-        namespace."""
+        """Why any program's pod runs in gVisor or does not. Needs only its name and namespace."""
         namespace, name = place_of(as_json(pod))
         seen = await self._api.read_pod(namespace, name)
         if seen is None:
@@ -119,9 +118,8 @@ class AsyncDispatcher:
 
     async def confirm_selected(self, namespace: str, selector: str) -> None:
         """Returns once `explain` says of each pod that a label selector finds that it runs in gVisor: it has started
-        with a class of gVisor on a node that is proven now, and no Event of that node's agent says otherwise yet. The
-        agent may still find it outside later. Raises PolicyError for a pod outside, and RetryLaterError if that stays
-        unknown, or if there is no pod."""
+        with a class of gVisor on a node that is proven now, and no Event of that node's agent says otherwise yet.
+        Raises PolicyError for a pod outside, and RetryLaterError if that stays unknown, or if there is no pod."""
         until = time.monotonic() + CONFIRM_SECONDS
         for delay in backoff_delays():
             pods = await self.explain_selected(namespace, selector)
@@ -137,8 +135,8 @@ class AsyncDispatcher:
             await self._api.sleep(delay)
 
     async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
-        """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself.
-        Raises PolicyError, RetryLaterError, ClusterError or PodError where it may not."""
+        """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself. Raises
+        PolicyError, RetryLaterError, ClusterError or PodError where it may not."""
         given = None if pod is None else as_json(pod)
         place = {"namespace": namespace, "policy": policy.value}
         try:
@@ -180,13 +178,13 @@ class AsyncDispatcher:
             raise PolicyError("GVisorPresent", f'"no-gvisor" is for clusters without gVisor, and this has {trace}')
 
     def _class_under(self, policy: Policy) -> str:
-        """The RuntimeClass that a pod may name itself: none where the policy may have to leave it."""
+        """None where the policy may have to leave it."""
         return self._settings.runtime_class if policy in (Policy.REQUIRE, Policy.WAIT) else ""
 
     async def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
-        """Creates a pod or a Job under a policy, or adopts the one that an earlier call with the same id created, and
-        does not wait for it. Pods of a Job in gVisor never move to the host's kernel later. Raises what `decide`
-        raises, PodError, and ConflictError if another program's object has the name."""
+        """Creates a pod or a Job under a policy, or adopts the one of an earlier call with the same id, and does not
+        wait for it. Pods of a Job in gVisor never move to the host's kernel later. Raises what `decide` raises,
+        PodError, and ConflictError if another program's object has the name."""
         made = as_json(manifest)
         kind, namespace = made.get("kind") or "Pod", (made.get("metadata") or {}).get("namespace")
         if kind not in ("Pod", "Job") or not namespace:
@@ -215,8 +213,8 @@ class AsyncDispatcher:
             await self._report_fallback(as_json(created), f"{decision.reason}: {decision.message}")
 
     async def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
-        """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
-        container of it runs. The id identifies the evaluation; without one, a digest of the manifest does.
+        """Starts the pod, or adopts the one of an earlier call with the same id, and returns once a container of it
+        runs. The id identifies the evaluation; without one, a digest of the manifest does.
 
         Raises a DispatchError. A call that ends early, by Ctrl-C, cancellation or `close`, removes the pod unless
         it has started. Other exceptions of signals leave it for the next call."""
@@ -279,8 +277,8 @@ class AsyncDispatcher:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
     async def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
-        """Removes the pod of an evaluation, for example after a crash of its caller. Returns None once it is gone,
-        and a pod that has started unharmed."""
+        """Removes the pod of an evaluation, for example after a crash of its caller. Returns None once it is gone, and
+        a pod that has started unharmed."""
         manifest = checked(pod, self._settings.runtime_class)
         namespace, name = place_of(manifest)
         seen = await self._api.read_pod(namespace, name)
@@ -292,7 +290,7 @@ class AsyncDispatcher:
         return await self._started(left, adopted=True) if left else None
 
     async def _started(self, pod: Json, *, adopted: bool) -> Started:
-        """The result for a pod that has started. An error hides none, since the pod runs."""
+        """An error hides none, since the pod runs."""
         try:
             seen = await Explainer(self._api, self._settings).explain(pod)
         except DispatchError as error:
@@ -304,7 +302,7 @@ class AsyncDispatcher:
         return Started(meta["namespace"], meta["name"], node, seen.in_gvisor, reason, message, adopted)
 
     async def _create_in_time(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
-        """Creates a pod; None if the name is taken. Policy.WAIT waits for room in a quota."""
+        """None if the name is taken. Policy.WAIT waits for room in a quota."""
         for delay in backoff_delays(MAX_QUOTA_SECONDS):
             try:
                 return await self._create(pod)
@@ -318,7 +316,7 @@ class AsyncDispatcher:
         raise AssertionError("backoff_delays() never ends")
 
     async def _create(self, made: Json) -> Json | None:
-        """Creates a pod or a Job; None if the name is taken."""
+        """None if the name is taken."""
         try:
             return await create(self._api, made)
         except PodError as error:
@@ -328,7 +326,7 @@ class AsyncDispatcher:
             raise
 
     async def _find_own(self, made: Json, mine: str, policy: Policy) -> Json | None:
-        """What an earlier call, or a request whose response was lost, created under the name."""
+        """What an earlier call, or a request whose response was lost, created."""
         found = await read(self._api, made)
         if found:
             await self._check_own({**found, "spec": template_of(found)["spec"]}, mine, policy)
@@ -347,8 +345,7 @@ class AsyncDispatcher:
         return outcome
 
     async def _why_no_fallback(self, namespace: str) -> str:
-        """Why "prefer" may not leave gVisor in this namespace; empty if it may. A namespace that cannot be read
-        does not consent."""
+        """Why "prefer" may not leave gVisor in this namespace. One that cannot be read does not consent."""
         try:
             found = await self._api.read(f"read namespace {namespace}", f"/api/v1/namespaces/{quote(namespace)}")
         except RefusedError as error:
@@ -360,7 +357,7 @@ class AsyncDispatcher:
         return "" if consents else f'namespace {namespace} does not have the label {CONSENT_LABEL}: "true"'
 
     async def _check_own(self, pod: Json, mine: str, policy: Policy, *, adopted: bool = True) -> None:
-        """Raises an error for a pod that this call must not adopt, or that admission moved out of gVisor."""
+        """Raises for a pod that this call must not adopt, or that admission moved out of gVisor."""
         namespace, name = place_of(pod)
         if annotation(pod, ID_ANNOTATION) != mine:
             raise name_taken(namespace, name)
@@ -375,7 +372,7 @@ class AsyncDispatcher:
             await self._refuse_traces()
 
     async def _report_fallback(self, subject: Json, decision: str) -> None:
-        """Writes a warning to the log and an Event. A failed Event is only logged, since the pod has the record too."""
+        """A failed Event is only logged, since the pod has the record too."""
         meta = subject["metadata"]
         log.warning("%s/%s runs WITHOUT gVisor: %s", meta["namespace"], meta["name"], decision)
         event = fallback_event(subject, decision)
@@ -399,8 +396,7 @@ class Dispatcher:
         self.close()
 
     def close(self) -> None:
-        """Ends each `dispatch` that still waits, in any thread, with RetryLaterError, and closes the connections. Their
-        pods are removed, unless they have started."""
+        """Ends each `dispatch` that still waits, in any thread: see AsyncDispatcher."""
         finish(self._async.close())
 
     def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
@@ -408,8 +404,7 @@ class Dispatcher:
         return finish(self._async.ask(pod, enough))
 
     def explain(self, pod: Manifest) -> Explanation:
-        """Why a pod, which any program may have created, runs in gVisor or does not. Needs only its name and
-        namespace."""
+        """Why any program's pod runs in gVisor or does not. Needs only its name and namespace."""
         return finish(self._async.explain(pod))
 
     def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
@@ -425,7 +420,7 @@ class Dispatcher:
         return finish(self._async.decide(pod, policy, namespace, enough))
 
     def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
-        """Creates a pod or a Job, or adopts the one that an earlier call with the same id created, without waiting."""
+        """Creates a pod or a Job, or adopts the one of an earlier call with the same id, without waiting."""
         return finish(self._async.create(manifest, policy, dispatch_id))
 
     def record(self, created: Manifest, decision: Decision) -> None:
@@ -433,8 +428,7 @@ class Dispatcher:
         finish(self._async.record(created, decision))
 
     def dispatch(self, pod: Manifest, policy: Policy, dispatch_id: str = "") -> Started:
-        """Starts the pod, or adopts the one that an earlier call with the same id created, and returns once a
-        container of it runs."""
+        """Starts the pod, or adopts the one of an earlier call with the same id, and returns once a container runs."""
         return finish(self._async.dispatch(pod, policy, dispatch_id))
 
     def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
@@ -443,7 +437,7 @@ class Dispatcher:
 
 
 def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
-    """Whether the last failure is final. A fallback gets an attempt of its own, after those in gVisor."""
+    """A fallback gets an attempt of its own, after those in gVisor."""
     return tries > ATTEMPTS or (decision.in_gvisor and (tries == ATTEMPTS or failure.reason in FINAL))
 
 

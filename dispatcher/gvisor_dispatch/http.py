@@ -27,9 +27,9 @@ from .pods import Json
 
 T = TypeVar("T")
 
-# Timeouts of one request for connecting and for reading, in seconds.
+# Seconds of one request, for connecting and for reading.
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-# Connections that the blocking transport keeps: one for each thread that waits for a pod.
+# One for each thread that waits for a pod.
 MAX_KEPT_CONNECTIONS = 1024
 
 
@@ -75,7 +75,7 @@ def parsed(text: bytes) -> Json:
     return found
 
 
-# Receives a line of a stream, and returns whether to end the stream.
+# Receives a line, and returns whether to end the stream.
 LineReader = Callable[[bytes], bool]
 
 
@@ -83,13 +83,13 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Response: ...
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
-        """Passes each line of a successful response to `read_line`. Returns the status."""
+        """Returns the status; `read_line` gets each line of a successful response."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
 
     async def wait(self, seconds: float) -> None:
-        """Sleeps. Raises ClosedError from `end` on, as `stream` does."""
+        """Raises ClosedError from `end` on, as `stream` does."""
         ...
 
     async def end(self) -> None: ...
@@ -98,7 +98,7 @@ class Transport(Protocol):
 
 
 class Credentials:
-    """The client's address, TLS settings and headers. Tokens are refreshed as the client does it."""
+    """Tokens are refreshed as the client does it."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self.configuration: Any = copy.deepcopy(api.configuration)
@@ -140,8 +140,7 @@ class Credentials:
 
 
 class BlockingTransport:
-    """Its coroutines never suspend, so `finish` runs them to their end in the calling thread, and an exception
-    of a signal passes through at once."""
+    """Its coroutines never suspend, so `finish` runs them to their end in the calling thread."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._credentials = Credentials(api)

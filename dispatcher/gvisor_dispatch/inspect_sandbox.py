@@ -19,8 +19,8 @@ from .settings import Policy
 
 @sandboxenv(name="gvisor")
 class GVisorSandboxEnvironment(K8sSandboxEnvironment):  # type: ignore[misc, unused-ignore]
-    """Installs a sample's release also while no node is proven, so that an autoscaler acts; not where gVisor fails.
-    A sample gets no pod of which `confirm_selected` does not say that it runs in gVisor."""
+    """Installs a sample's release also while no node is proven, so that an autoscaler acts; not where gVisor fails. A
+    sample gets no pod that `confirm_selected` does not confirm."""
 
     @classmethod
     async def sample_init(cls, task_name: str, given: Any, metadata: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401

@@ -15,11 +15,10 @@ READY_LABEL = "gvisor.node-restriction.kubernetes.io/ready"
 NOT_READY_TAINT = "gvisor.node-restriction.kubernetes.io/not-ready"
 # Kept with an empty value when a proof is withdrawn.
 PROVEN_BY = "gvisor.node-restriction.kubernetes.io/proven-by"
-# The boot in which the agent found that gVisor fails.
 FAILED_BOOT = "gvisor.node-restriction.kubernetes.io/failed-boot"
 # "false" on a node without any part of gVisor.
 EXPECTED_LABEL = "gvisor.node-restriction.kubernetes.io/expected"
-# The fleet controller's reason on a node whose agent is gone.
+# The fleet controller's reason.
 AGENT_LOST = "AgentLost"
 CORDONED = "node.kubernetes.io/unschedulable"
 
@@ -49,7 +48,7 @@ def taints(node: Json) -> list[Json]:
 
 
 def tolerates(toleration: Json, taint: Json) -> bool:
-    """The scheduler's rule: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
+    """https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/"""
     if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
         return False
     operator = toleration.get("operator") or "Equal"
@@ -62,14 +61,14 @@ def tolerates(toleration: Json, taint: Json) -> bool:
 
 
 def condition(node: Json, kind: str) -> Json:
-    """A condition of a node; {} if it has none of that type."""
+    """{} if the node has none of that type."""
     found = (node.get("status") or {}).get("conditions") or []
     return next((one for one in found if one.get("type") == kind), {})
 
 
 def verdict(node: Json, label: str) -> tuple[str, str]:
-    """The status and the reason that the agent of a node published for the handler of a label. The condition is the
-    main handler's; an additional one has only its label, whose "false" also stands for Unknown."""
+    """Status and reason for the handler of a label. The condition is the main handler's; an additional one has only
+    its label, whose "false" also stands for Unknown."""
     found = condition(node, CONDITION)
     if label == READY_LABEL or found.get("reason") == AGENT_LOST:
         return str(found.get("status", "Unknown")), str(found.get("reason", f"no condition {CONDITION}"))
@@ -92,8 +91,8 @@ def verdict_age(node: Json, now: datetime) -> float:
 
 
 def in_trouble(node: Json) -> str | None:
-    """Why what a node says of gVisor may be due to the node's own state: not Ready, or tainted by Kubernetes, such as
-    under pressure. A cordon is a person's, and says nothing about the node."""
+    """Why what a node says may be due to its own state: not Ready, or tainted by Kubernetes, such as under pressure. A
+    cordon is a person's."""
     if condition(node, "Ready").get("status") != "True":
         return "not Ready"
     states = [str(one.get("key")) for one in taints(node) if one.get("key") != CORDONED]
@@ -107,14 +106,14 @@ def failed_before(node: Json) -> bool:
 
 
 def has_handler(node: Json, handler: str) -> bool:
-    """Whether the kubelet lists a handler of its container runtime. With containerd 1.7 it lists none.
+    """With containerd 1.7 the kubelet lists none.
     https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/node-v1/#NodeStatus"""
     handlers = (node.get("status") or {}).get("runtimeHandlers") or []
     return any(one.get("name") == handler for one in handlers)
 
 
 def trace(node: Json, handler: str) -> str | None:
-    """The trace of gVisor or an agent on a node: the handler, the condition, or a key of the agents, now or once."""
+    """The handler, the condition, or a key of the agents, now or once."""
     if has_handler(node, handler):
         return f"the handler {handler}"
     if condition(node, CONDITION):
@@ -134,7 +133,7 @@ def has_labels(node: Json, selector: Mapping[str, str]) -> bool:
 
 
 def has_affinity(node: Json, affinity: Json) -> bool:
-    """Whether a node meets all rules of at least one term of a pod's required node affinity.
+    """Whether a node meets a term of a pod's required node affinity.
     https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity"""
     required = (affinity.get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
     if not required:
@@ -167,7 +166,7 @@ def as_text(selector: Mapping[str, str]) -> str:
 
 
 def summary(found: Mapping[str, Sequence[str]], names: int = 3, kinds: int = 8) -> str:
-    """Obstacles with the nodes that have them: at most `names` nodes of each of `kinds` obstacles."""
+    """At most `names` nodes of each of `kinds` obstacles."""
     parts = []
     for what, nodes in list(found.items())[:kinds]:
         more = f" and {len(nodes) - names:,} more" if len(nodes) > names else ""

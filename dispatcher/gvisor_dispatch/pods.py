@@ -14,37 +14,36 @@ from kubernetes import client
 from .errors import PodError
 
 Json = dict[str, Any]
-# A pod, a pod template or a Job, as JSON or as the client's own models.
+# As JSON or as the client's own models.
 Manifest: TypeAlias = Mapping[str, Any] | client.V1Pod | client.V1PodTemplateSpec | client.V1Job
 
-# On every pod that this package decides on: "gvisor" or "fallback". Select on it to find fallbacks.
+# "gvisor" or "fallback", on every pod that this package decides on.
 DISPATCH_LABEL = "gvisor-ready.dev/dispatch"
-# The pod's evaluation: a second call adopts only a pod with the same id.
+# A second call adopts only a pod with the same id.
 ID_ANNOTATION = "gvisor-ready.dev/dispatch-id"
 POLICY_ANNOTATION = "gvisor-ready.dev/dispatch-policy"
 REASON_ANNOTATION = "gvisor-ready.dev/dispatch-reason"
 MESSAGE_ANNOTATION = "gvisor-ready.dev/dispatch-message"
 MAX_MESSAGE = 1000
-# Names that end in ten digits then have at most 63 characters, as the pods of a Job and labels need it.
+# Names that end in ten digits then have at most 63 characters, as pods of a Job and labels need it.
 MAX_PREFIX = 53
 
 
 def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
-    """Truncates a text. The API server accepts 256 KiB for all annotations of an object
-    and 1,024 bytes for the message of an Event: https://kubernetes.io/docs/reference/kubernetes-api/"""
+    """The API server accepts 256 KiB for all annotations of an object and 1,024 bytes for the message of an Event:
+    https://kubernetes.io/docs/reference/kubernetes-api/"""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def as_json(manifest: Manifest) -> Json:
-    """A manifest as the JSON that the client would send."""
+    """The JSON that the client would send."""
     api: Any = client.ApiClient()
     found: Json = api.sanitize_for_serialization(manifest)
     return found
 
 
 def checked(manifest: Manifest, runtime_class: str = "") -> Json:
-    """A pod or a pod template as JSON, which may name the given RuntimeClass. Raises PodError if it chooses its own
-    node or another runtime."""
+    """It may name the given RuntimeClass. Raises PodError if it chooses its own node or another runtime."""
     found = as_json(manifest)
     spec = found.get("spec") or {}
     if "containers" not in spec:
@@ -59,7 +58,7 @@ def checked(manifest: Manifest, runtime_class: str = "") -> Json:
 
 
 def place_of(pod: Json) -> tuple[str, str]:
-    """The namespace and the name of a pod. Raises PodError if one is missing."""
+    """Raises PodError if one is missing."""
     meta = pod.get("metadata") or {}
     if not (meta.get("name") and meta.get("namespace")):
         raise PodError("PodRefused", "the pod needs metadata.name and metadata.namespace")
@@ -80,18 +79,18 @@ def named(manifest: Json, dispatch_id: str) -> tuple[Json, str]:
 
 
 def template_of(made: Json) -> Json:
-    """The pod template of a Job; a pod is its own."""
+    """A pod is its own template."""
     found: Json = (made.get("spec") or {}).get("template") or made
     return found
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """A digest of a manifest, which serves as its default id."""
+    """The default id."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def marked(manifest: Mapping[str, Any], label: str, annotations: Mapping[str, str]) -> Json:
-    """A copy of a pod or template with the dispatch label, and annotations added."""
+    """A copy with the dispatch label, and annotations added."""
     made = copy.deepcopy(dict(manifest))
     meta = made.setdefault("metadata", {})
     meta["labels"] = {**(meta.get("labels") or {}), DISPATCH_LABEL: label}
@@ -112,7 +111,7 @@ def is_bound(pod: Json) -> bool:
 
 
 def has_started(pod: Json) -> bool:
-    """Whether a container of the pod runs or ran, init containers included, and the pod is not being deleted."""
+    """Init containers count; a pod that is being deleted does not."""
     if is_terminating(pod):
         return False
     return phase(pod) in ("Running", "Succeeded") or any(
@@ -121,8 +120,7 @@ def has_started(pod: Json) -> bool:
 
 
 def has_outcome(pod: Json) -> bool:
-    """Whether the pod has started or never will. A kubelet rejects a pod (phase Failed, no container) if the node has
-    lost the label or its capacity meanwhile."""
+    """A kubelet rejects a pod (phase Failed, no container) if the node has lost the label or its capacity meanwhile."""
     return has_started(pod) or phase(pod) == "Failed"
 
 
@@ -131,7 +129,7 @@ def phase(pod: Json) -> str:
 
 
 def states(pod: Json) -> Iterator[Mapping[str, Any]]:
-    """The states of all containers, in the order in which they start."""
+    """In the order in which they start."""
     status = pod.get("status") or {}
     for kind in ("initContainerStatuses", "containerStatuses"):
         for one in status.get(kind) or []:
@@ -144,7 +142,6 @@ def waiting_reasons(pod: Json) -> set[str]:
 
 
 def why_rejected(pod: Json) -> str:
-    """Why the kubelet rejected a pod."""
     status = pod.get("status") or {}
     return truncated(f"{status.get('reason')}: {status.get('message')}")
 

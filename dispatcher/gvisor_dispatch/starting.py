@@ -23,11 +23,11 @@ from .pods import (
 )
 from .settings import Settings
 
-# Reasons of the kubelet that only another pod mends: at once, and once they last, since a ConfigMap may follow its pod.
-# https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
+# Reasons of the kubelet that only another pod mends: at once, and once they last, since a ConfigMap may follow its
+# pod. https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
 HOPELESS = {"InvalidImageName", "ErrImageNeverPull"}
 HOPELESS_IF_LASTING = {"CreateContainerConfigError"}
-# Words of registries and runtimes for an image that is missing or not for this puller, without 429 and no connection.
+# Words of registries and runtimes, without 429 and no connection.
 NOT_FOR_US = (
     r"code = NotFound|manifest unknown|pull access denied|401 Unauthorized|403 Forbidden|unauthorized: |denied: "
     r"|authorization failed|authentication required|no basic auth credentials"
@@ -43,9 +43,9 @@ MISSING = re.compile(
 
 
 async def start(api: Api, pod: Json, until: float, settings: Settings) -> Json | DispatchError | None:
-    """Returns the pod once a container of it runs, an error if it did not start and was removed, or None if
-    another client removed it. A pod has until `until` to get a node, and then start_deadline to pull its images. It is
-    removed earlier when the agent of its node reports that gVisor fails there, or when only another pod can start."""
+    """The pod once a container of it runs, an error if it did not start and was removed, or None if another client
+    removed it. A pod has until `until` to get a node, and then start_deadline to pull its images. It is removed
+    earlier when its node's agent reports that gVisor fails there, or when only another pod can start."""
     seen = await api.follow(pod, lambda one: is_bound(one) or is_over(one), until)
     start_until = time.monotonic() + settings.start_deadline
     problem: DispatchError | None = None
@@ -101,7 +101,6 @@ async def why_pending(api: Api, pod: Json) -> str:
 
 
 async def newest_warning(api: Api, pod: Json) -> str:
-    """The newest Warning Event about a pod."""
     try:
         found = await api.warnings(pod)
     except RefusedError as error:
@@ -110,7 +109,7 @@ async def newest_warning(api: Api, pod: Json) -> str:
 
 
 async def remove(api: Api, pod: Json, deadline: float) -> Json | None:
-    """Removes a pod that has not started, waits until it is gone, and returns None. Returns a pod that has started."""
+    """Waits until the pod is gone, and returns None, or the pod if it has started."""
     until = time.monotonic() + deadline
     left = await withdraw(api, pod)
     if left is None:
@@ -119,8 +118,7 @@ async def remove(api: Api, pod: Json, deadline: float) -> Json | None:
 
 
 async def withdraw(api: Api, pod: Json) -> Json | None:
-    """Deletes a pod that has not started. Returns a pod that starts at the last moment unharmed: the deletion applies
-    only to the state that was read."""
+    """Returns a pod that starts at the last moment unharmed: the deletion applies only to the state that was read."""
     while True:
         seen = await api.read_same(pod)
         if seen is None or has_started(seen):
@@ -130,7 +128,7 @@ async def withdraw(api: Api, pod: Json) -> Json | None:
 
 
 async def await_gone(api: Api, pod: Json, seconds: float) -> None:
-    """Waits until a pod that is being deleted is gone. Raises RetryLaterError."""
+    """Raises RetryLaterError."""
     if await api.follow(pod, lambda _: False, time.monotonic() + seconds) is None:
         return
     meta = pod["metadata"]
@@ -139,7 +137,7 @@ async def await_gone(api: Api, pod: Json, seconds: float) -> None:
 
 
 async def delete(api: Api, seen: Json) -> bool:
-    """Deletes the pod if it is still in the state that was read. Returns whether it did."""
+    """Deletes a pod in the state that was read. Returns whether it did."""
     meta = seen["metadata"]
     same = {"preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
     request = Request("DELETE", pod_path(meta["namespace"], meta["name"]), body=same)

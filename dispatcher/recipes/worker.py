@@ -22,8 +22,8 @@ class Task(Protocol):
 
 def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Starts the evaluation once, however often the task is delivered, because the id and the pod's name stay the
-    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod. Only what time can
-    mend is retried, for an hour here: any other error fails the task."""
+    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod. Only what time can mend
+    is retried, for an hour here."""
     try:
         return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
     except RetryLaterError as error:

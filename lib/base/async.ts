@@ -1,14 +1,13 @@
 import timers from 'node:timers/promises';
 import { errorLine } from './sanitize.ts';
 
-/** An operation did not end within its timeout. */
 export class TimeoutError extends Error {
   override readonly name = 'TimeoutError';
 }
 
 /**
- * Runs `work` with a timeout. Rejects with a {@link TimeoutError}, or with the signal's reason when it is aborted. The work's
- * own signal is aborted in both cases; work that ignores it is abandoned.
+ * Rejects with a {@link TimeoutError}, or with the signal's reason. The work's own signal is aborted in both cases;
+ * work that ignores it is abandoned.
  */
 export async function withTimeout<T>(
   work: (signal: AbortSignal) => Promise<T>,
@@ -28,8 +27,8 @@ export async function withTimeout<T>(
 }
 
 /**
- * Waits for a promise where a timeout is no error: resolves with undefined on timeout and when the signal is aborted. Leaves
- * no timer behind.
+ * Resolves with undefined on a timeout, which is no error, and when the signal is aborted. Leaves no timer
+ * behind.
  */
 export async function waitUpTo<T>(
   promise: Promise<T>,
@@ -46,7 +45,7 @@ export async function waitUpTo<T>(
   }
 }
 
-/** Maps with bounded concurrency; results keep input order. */
+/** Bounded concurrency; results keep input order. */
 export async function pooledMap<T, R>(
   inputs: readonly T[],
   concurrency: number,
@@ -62,13 +61,13 @@ export async function pooledMap<T, R>(
   return results;
 }
 
-/** Minimum rest after a turn of {@link repeat}, as a multiple of its duration: pods determine how long it takes. */
+/** Minimum rest after a turn of {@link repeat}, as a multiple of its duration, which pods determine. */
 const REST_RATIO = 20;
 
 /**
- * Runs `work` every `everyMs` until the signal is aborted, and less often where it takes long: at least every `maxRestMs`,
- * and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if its text differs from
- * that of the turn before.
+ * Runs `work` every `everyMs` until the signal is aborted, less often where it takes long, but at least every
+ * `maxRestMs`, and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if
+ * its text is new.
  */
 export async function repeat(
   work: () => Promise<void>,
@@ -99,7 +98,7 @@ export async function repeat(
   }
 }
 
-/** Caches `make()` for `ttlMs`, so that request rate does not drive CPU. */
+/** The request rate must not drive CPU. */
 export function memoize<T>(make: () => T, ttlMs: number, now = () => performance.now()): () => T {
   let last: { readonly value: T; readonly madeMs: number } | undefined;
   return () => {

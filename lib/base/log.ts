@@ -1,15 +1,14 @@
 import pino, { type DestinationStream, type Logger } from 'pino';
 import { errorLine } from './sanitize.ts';
 
-/** How long an error that comes again is counted instead of logged. */
 const REPEAT_MS = 300_000;
 const MAX_REMEMBERED = 100;
 
 type Fields = { readonly err?: unknown; readonly path?: unknown; readonly node?: unknown };
 
 /**
- * A log of JSON lines, with names of levels and RFC 3339 times; `base` is in each of them. An error is one line of text, with
- * its stack at `debug` alone. One that comes again is logged every five minutes, with `repeated`: how often it came since.
+ * JSON lines, with names of levels and RFC 3339 times; `base` is in each. An error is one line of text, with its stack
+ * at `debug` alone. One that comes again is logged every five minutes, with `repeated`: how often it came since.
  */
 export function openLog(
   level: string,
@@ -19,7 +18,7 @@ export function openLog(
 ): Logger {
   const seen = new Map<string, { readonly atMs: number; times: number }>();
   const isDebug = level === 'debug' || level === 'trace';
-  /** How often it came since its last line; undefined if that is too recent for another one. */
+  /** Undefined if its last line is too recent for another one. */
   const repetitions = (log: Logger, message: unknown, { err, path, node }: Fields): number | undefined => {
     const key = JSON.stringify([log.bindings(), message, path, node, errorLine(err)]);
     const last = seen.get(key);

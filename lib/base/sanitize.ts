@@ -15,13 +15,13 @@ export function errorLine(error: unknown): string {
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
-  // The message of a system error repeats the local path; the code is enough.
+  // The message of a system error repeats the local path.
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) && 'syscall' in error ? code : error.message;
 }
 
 /**
- * Control characters (except tab and newline) and bidi overrides, which can make a text look like another one. Spelt out,
- * because \p{Cc} and \p{Bidi_Control} would load Unicode tables: 0.3 MiB on each node.
+ * Control characters (except tab and newline) and bidi overrides. Spelt out, because \p{Cc} and \p{Bidi_Control} would
+ * load Unicode tables: 0.3 MiB on each node.
  */
 const DECEPTIVE = /[^\t\n -~\u00a0-\u061b\u061d-\u200d\u2010-\u2029\u202f-\u2065\u206a-\uffff]/g;
 
@@ -30,7 +30,6 @@ export function sanitize(text: string): string {
   return text.toWellFormed().replace(DECEPTIVE, '\ufffd');
 }
 
-/** {@link sanitize}, on one line. */
 export function sanitizeLine(text: string): string {
   return sanitize(text).replace(/\s+/g, ' ');
 }

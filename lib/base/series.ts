@@ -1,19 +1,18 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { Counter, Gauge, type Registry } from 'prom-client';
 
-/** Metrics by name, each with its help text and label names. */
 type Definitions = Readonly<Record<string, readonly [help: string, ...labels: readonly string[]]>>;
 type Labels<Definition> = Definition extends readonly [string, ...infer Names extends readonly string[]]
   ? Names[number]
   : never;
 
-/** Creates and registers gauges; one without labels is 0 until it is set. */
+/** One without labels is 0 until it is set. */
 export function createGauges<const All extends Definitions>(registry: Registry, definitions: All) {
   const gauges = optionsOf(registry, definitions).map((options) => [options.name, new Gauge(options)]);
   return Object.fromEntries(gauges) as { readonly [Name in keyof All]: Gauge<Labels<All[Name]>> };
 }
 
-/** Creates and registers counters; one without labels is 0 until it is incremented. */
+/** One without labels is 0 until it is incremented. */
 export function createCounters<const All extends Definitions>(registry: Registry, definitions: All) {
   const counters = optionsOf(registry, definitions).map((options) => [options.name, new Counter(options)]);
   return Object.fromEntries(counters) as { readonly [Name in keyof All]: Counter<Labels<All[Name]>> };
@@ -43,8 +42,8 @@ const PROCESS_COUNTERS = {
 } as const;
 
 /**
- * Registers the standard `process_*` metrics, and returns a function that updates them. prom-client's own collection adds
- * 40 series of `nodejs_*` and a timer of 10 ms, which would be most of an idle agent's CPU time.
+ * Registers the standard `process_*` metrics, and returns a function that updates them. prom-client's own collection
+ * adds 40 series of `nodejs_*` and a timer of 10 ms, most of an idle agent's CPU time.
  */
 export function createProcessMetrics(registry: Registry): () => void {
   const gauges = createGauges(registry, PROCESS_GAUGES);

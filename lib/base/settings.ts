@@ -3,7 +3,7 @@ export type Env = Readonly<Record<string, string | undefined>>;
 /** The host "::" means every address. */
 export type ListenAddress = { readonly host: string; readonly port: number };
 
-/** Reads settings from environment variables and collects all problems, one line each. */
+/** Collects all problems, one line each. */
 export class SettingsReader<Name extends string> {
   readonly problems: string[] = [];
   readonly #env: Env;
@@ -14,24 +14,24 @@ export class SettingsReader<Name extends string> {
     this.#settings = settings;
   }
 
-  /** The trimmed value; undefined if it is unset or blank. */
+  /** Trimmed; undefined if it is unset or blank. */
   text(name: Name): string | undefined {
     return this.#env[name]?.trim() || undefined;
   }
 
-  /** The value or the default; `expected` describes the pattern in the problem text. */
+  /** `expected` describes the pattern in the problem text. */
   matching(name: Name, pattern: RegExp, expected: string, fallback = this.#settings[name].fallback): string {
     const value = this.text(name) ?? fallback;
     if (!pattern.test(value)) this.problems.push(`${name}="${value}" is not ${expected}`);
     return value;
   }
 
-  /** A boolean setting, `on` or `off`. */
+  /** `on` or `off`. */
   isOn(name: Name): boolean {
     return this.matching(name, /^(on|off)$/, 'on or off') === 'on';
   }
 
-  /** A duration within the setting's bounds, in milliseconds. */
+  /** Milliseconds. */
   duration(name: Name): number {
     const { fallback, bounds = [0, Number.POSITIVE_INFINITY] } = this.#settings[name];
     const value = this.text(name) ?? fallback;
@@ -43,7 +43,7 @@ export class SettingsReader<Name extends string> {
     return ms ?? 0;
   }
 
-  /** An address to listen on, such as ":9477" or "[::1]:9477". */
+  /** Such as ":9477" or "[::1]:9477". */
   address(name: Name, expected = '[address]:port'): ListenAddress {
     const value = this.text(name) ?? this.#settings[name].fallback;
     const [, host = '', port] = /^(\[[^[\]\s]+\]|[^[\]\s]*):(\d{1,5})$/.exec(value) ?? [];
@@ -58,24 +58,24 @@ export class SettingsReader<Name extends string> {
   }
 }
 
-/** Parses "500ms", "30s", "10m" or "1h" to milliseconds; undefined for anything else. */
+/** "500ms", "30s", "10m" or "1h" in milliseconds; undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
   const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
   const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
   return number === undefined || factor === undefined ? undefined : Number(number) * factor;
 }
 
-/** Settings as lines of --help: name (padded to `width`), meaning, default. */
+/** Lines of --help: name (padded to `width`), meaning, default. */
 export function settingLines(settings: Readonly<Record<string, Setting>>, width: number): string {
   return Object.entries(settings)
     .map(([name, { fallback, meaning }]) => `  ${name.padEnd(width)} ${meaning} (${fallback})`)
     .join('\n');
 }
 
-/** A setting's default (as written in the environment) and description, for docs/reference.md and --help. */
+/** The default is as written in the environment. */
 export type Setting = {
   readonly fallback: string;
   readonly meaning: string;
-  /** Minimum and maximum of a duration, in milliseconds. */
+  /** A duration's, in milliseconds. */
   readonly bounds?: readonly [number, number];
 };

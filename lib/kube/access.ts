@@ -8,17 +8,14 @@ export const DAEMON_SET = 'gvisor-ready-agent';
 
 export const AGENT_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=agent';
 
-/** Default port of the agents. */
 export const AGENT_PORT = 9477;
 
-/** Directory of a pod's credential. */
 export const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**
- * Access to the API server of this pod's cluster. Token and CA are read for each request, because both are rotated. Rejects
- * if there is no CA.
- * Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
- * and https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/
+ * Token and CA are read for each request, because both are rotated. Rejects if there is no CA. Source:
+ * https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/ and
+ * https://kubernetes.io/docs/tasks/tls/manual-rotation-of-ca-certificates/
  */
 export async function inClusterAccess(
   address: { readonly host: string; readonly port: string },

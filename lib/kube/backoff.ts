@@ -1,6 +1,6 @@
 import { KubeError } from './error.ts';
 
-/** Exponential backoff with jitter between failed tries; times in milliseconds. */
+/** Exponential, with jitter; times in milliseconds. */
 export class Backoff {
   readonly #firstMs: number;
   readonly #maxMs: number;
@@ -13,18 +13,17 @@ export class Backoff {
     this.#pauseMs = firstMs;
   }
 
-  /** Number of failed tries since the last reset. */
+  /** Failed since the last reset. */
   get tries(): number {
     return this.#tries;
   }
 
-  /** Starts over after a success. */
   reset(): void {
     this.#pauseMs = this.#firstMs;
     this.#tries = 0;
   }
 
-  /** The pause after a failed try, of `maxMs` or so; at least as long as the server's Retry-After. */
+  /** A pause of `maxMs` or so, and at least the server's Retry-After. */
   next(error?: unknown, maxMs = this.#maxMs): number {
     const pauseMs = Math.min(this.#pauseMs, maxMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, this.#maxMs);

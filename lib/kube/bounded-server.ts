@@ -4,11 +4,11 @@ import { createServer as createTcpServer, isIP, type Server, type Socket } from 
 import { errorLine } from '../base/sanitize.ts';
 import type { ListenAddress } from '../base/settings.ts';
 
-/** Maximum lifetime of a connection, slow readers included. */
+/** Slow readers are included. */
 const MAX_LIFETIME_MS = 30_000;
-/** Delay before an over-limit connection is closed, so clients do not reconnect in a tight loop. */
+/** An over-limit connection is closed late, so that clients do not reconnect in a tight loop. */
 const REJECT_DELAY_MS = 1_000;
-/** Size limit of a request head, the same as in Node's parser. */
+/** The same as in Node's parser. */
 const MAX_HEAD_BYTES = 16_384;
 /** A thousand short headers take eight times their bytes in memory. */
 const MAX_HEADERS = 64;
@@ -20,13 +20,13 @@ export type BoundedServerOptions = {
   /** For the loopback, which all port-forwards share; by default the same. */
   readonly maxLocalConnections?: number;
   readonly maxLifetimeMs?: number;
-  /** May return a promise, whose rejection is sent as status 500. */
+  /** A promise's rejection is sent as status 500. */
   readonly respond: (request: IncomingMessage, response: ServerResponse) => unknown;
 };
 
 /**
  * An HTTP server with one request a connection and a limit of connections a client address, so that no client delays
- * the kubelet's probes. Not yet listening; its connections do not keep the process alive.
+ * the kubelet's probes. Its connections do not keep the process alive.
  */
 export function createBoundedServer({
   maxConnections: maxRemoteConnections,
@@ -66,9 +66,9 @@ export function createBoundedServer({
   });
 }
 
-/** Starts listening; resolves to the problem, with its remedy, if that fails. */
+/** Resolves to the problem, with its remedy, if that fails. */
 export async function listen(server: Server, { host, port }: ListenAddress): Promise<string | undefined> {
-  // Without an address Node listens on both families, and on IPv4 alone if the kernel lacks the other.
+  // Without an address Node listens on both families, or on IPv4 alone.
   server.listen({ port, ...(host === '::' ? {} : { host }) });
   return once(server, 'listening').then(
     () => undefined,
@@ -97,7 +97,7 @@ function readHead(socket: Socket, onHead: () => void): void {
   socket.resume();
 }
 
-/** Ends a response and waits for the client to close: a socket closed earlier leaves unread bytes in the kernel, uncounted. */
+/** Waits for the client to close: a socket closed earlier leaves unread bytes in the kernel, uncounted. */
 function finish(socket: Socket): void {
   socket.end();
   // The parser has started to read again; it lets go of a socket with a listener of its own.
@@ -105,7 +105,7 @@ function finish(socket: Socket): void {
   socket.resume();
 }
 
-/** Closes a connection with a reset, so that the kernel drops the bytes that the client has not read. */
+/** Resets, so that the kernel drops the bytes that the client has not read. */
 function reset(socket: Socket): void {
   // libuv refuses a reset during a shutdown, and Node would leak the socket.
   const isEnding = socket.writableEnded && socket.writableLength === 0 && !socket.writableFinished;
@@ -116,16 +116,16 @@ function reset(socket: Socket): void {
 const LOOPBACK = ['127.0.0.1', '::1', '::ffff:127.0.0.1'];
 
 /**
- * Whether a request came over the loopback of the pod's own network, as `kubectl port-forward` does after the API server
- * has authorized it. The kernel accepts no such source address from another network.
+ * Whether a request came over the loopback of the pod's own network, as `kubectl port-forward` does once authorized.
+ * The kernel accepts no such source address from another network.
  */
 export function isLocal({ socket }: IncomingMessage): boolean {
   return LOOPBACK.includes(socket.remoteAddress ?? '');
 }
 
 /**
- * Whether a Host header is an address or localhost. A web page of any other name could have its name resolve to the loopback
- * (DNS rebinding), and read through its user's port-forward.
+ * Whether a Host header is an address or localhost. A web page could have any other name resolve to the loopback (DNS
+ * rebinding), and read through its user's port-forward.
  */
 function isOwnHost(host = ''): boolean {
   const { hostname = '' } = URL.parse(`http://${host}`) ?? {};
@@ -135,7 +135,7 @@ function isOwnHost(host = ''): boolean {
 const FOREIGN_HOST =
   'over a port-forward or a proxy in the same pod the Host header must be an IP address or localhost\n';
 
-/** The path and query of a GET or HEAD request; undefined after another method or a foreign host was refused. */
+/** Path and query of a GET or HEAD; undefined after another method or a foreign host was refused. */
 export function readTarget(
   request: IncomingMessage,
   response: ServerResponse,
@@ -155,7 +155,7 @@ export function readTarget(
   return { path: parsed?.pathname ?? '', query: parsed?.searchParams ?? new URLSearchParams() };
 }
 
-/** Sends a whole response, which browsers must not take for another type. */
+/** Browsers must not take it for another type. */
 export function send(
   response: ServerResponse,
   status: number,
@@ -166,7 +166,7 @@ export function send(
   response.end(body);
 }
 
-/** Answers a kubelet's probe: 200, or 503 with the reason. */
+/** 200, or 503 with the reason. */
 export function sendProbe(response: ServerResponse, failure: string | undefined): void {
   send(response, failure === undefined ? 200 : 503, `${failure ?? 'ok'}\n`);
 }

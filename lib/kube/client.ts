@@ -7,7 +7,7 @@ import { kubeRefusal } from './error.ts';
 /** A Node is some tens of KiB; etcd limits objects to a few MiB. */
 const MAX_LINE = 8 * 2 ** 20;
 
-/** Parses a stream of JSON lines. Throws on an invalid or endless line. */
+/** Throws on an invalid or endless line. */
 export async function* jsonLines(stream: AsyncIterable<Uint8Array>): AsyncGenerator<unknown> {
   const decoder = new TextDecoder();
   let rest = '';
@@ -19,27 +19,27 @@ export async function* jsonLines(stream: AsyncIterable<Uint8Array>): AsyncGenera
   }
 }
 
-/** Address and credentials of an API server. Certificates and keys are PEM. */
+/** Certificates and keys are PEM. */
 export type KubeAccess = {
   /** URL without a trailing slash. */
   readonly server: string;
   readonly tls?: Pick<ConnectionOptions, 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
-  /** Reads the current CA; without it Node's own are trusted. */
+  /** Without it Node's own are trusted. */
   readonly readCa?: () => Promise<string>;
-  /** Reads the current bearer token; absent with a client certificate. */
+  /** Absent with a client certificate. */
   readonly token?: () => Promise<string>;
 };
 
-/** The kubelet updates its Node at least every 5 minutes, so a longer silence means a dead connection. */
+/** The kubelet updates its Node at least every 5 minutes: a longer silence is a dead connection. */
 const IDLE_TIMEOUT_MS = 900_000;
 
 type Agents = { readonly ca: string | undefined; readonly short: Agent; readonly long: Agent };
 
-/** Connections to the API server. A replaced CA takes effect with the next connection; older ones continue until they end. */
+/** A replaced CA takes effect with the next connection. */
 export class KubeConnections {
   readonly #access: KubeAccess;
   readonly #watchTimeoutMs: number;
-  /** All agents ever made, to be destroyed at the end: destroy() after undici's close() would end nothing. */
+  /** Destroyed at the end: destroy() after undici's close() would end nothing. */
   readonly #made: Agent[] = [];
   #agents: Agents | undefined;
 
@@ -49,21 +49,21 @@ export class KubeConnections {
     this.#watchTimeoutMs = watchTimeoutMs;
   }
 
-  /** Connections that trust the current CA: `short` for requests, `long` for watches. */
+  /** `short` for requests, `long` for watches. */
   async current(): Promise<Omit<Agents, 'ca'>> {
     const ca = await this.#access.readCa?.();
     if (this.#agents === undefined || this.#agents.ca !== ca) this.#agents = this.#make(ca);
     return this.#agents;
   }
 
-  /** Ends all connections, including those in use. */
+  /** Ends those in use, too. */
   async close(): Promise<void> {
     await Promise.all(this.#made.map((agent) => agent.destroy()));
   }
 
   #make(ca: string | undefined): Agents {
     const connect = { ...this.#access.tls, ...(ca === undefined ? {} : { ca }), timeout: 5_000 };
-    // Three at a time, so that a hanging event or list does not block writes to the Node.
+    // Three, so that a hanging event or list does not block writes to the Node.
     const short = new Agent({ connect, connections: 3 });
     const long = new Agent({ connect, headersTimeout: this.#watchTimeoutMs, bodyTimeout: IDLE_TIMEOUT_MS });
     this.#made.push(short, long);
@@ -77,12 +77,12 @@ export type WatchEvent = {
 };
 
 /**
- * A minimal client of the API server. Paths begin with a slash and may have a query. A request times out after 10 s; a
- * refused one rejects with a {@link import('./error.ts').KubeError}.
+ * Paths begin with a slash and may have a query. A request times out after 10 s; a refused one rejects with a {@link
+ * import('./error.ts').KubeError}.
  */
 export type Kube = ReturnType<typeof createKube>;
 
-/** Called for each response, and for each request that failed or timed out without one. */
+/** Called for each response, and for each request without one. */
 export type CountRequest = (verb: string, code: number | '<error>') => void;
 
 type Request = {
@@ -99,14 +99,14 @@ const TIMEOUT_MS = 10_000;
 /** The API server responds to a watch at once, or after up to 15 s in a queue. */
 const WATCH_TIMEOUT_MS = 30_000;
 /**
- * Content type for a watch of metadata only.
- * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
- * and staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
+ * A watch of metadata only. Source:
+ * https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables and
+ * staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go
  */
 const METADATA = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
 
 export type KubeOptions = {
-  /** User agent; the server uses the part before the slash as field manager. */
+  /** The server uses the part before the slash as field manager. */
   readonly agent: string;
   readonly count: CountRequest;
   readonly watchTimeoutMs?: number;
@@ -162,7 +162,7 @@ export function createKube(
 
   return {
     get: (path: string, signal?: AbortSignal) => json({ method: 'GET', path, signal }),
-    /** `kind` names the patch format: a JSON merge patch or Kubernetes' strategic merge patch. */
+    /** A JSON merge patch, or Kubernetes' strategic one. */
     patch: (path: string, body: unknown, kind: 'merge' | 'strategic', signal?: AbortSignal) => {
       const type = `application/${kind === 'merge' ? 'merge-patch' : 'strategic-merge-patch'}+json`;
       return json({ method: 'PATCH', path, signal, body, type });
@@ -170,7 +170,7 @@ export function createKube(
     post: (path: string, body: unknown, signal?: AbortSignal) =>
       json({ method: 'POST', path, signal, body, type: 'application/json' }),
     /**
-     * The events of a path with `watch=1`, until the server ends it after `timeoutSeconds`. Objects are metadata only unless
+     * The events of a path with `watch=1`, until the server ends it after `timeoutSeconds`. Metadata only unless
      * `whole` is set. Rejects when it is refused, also midway: 410 requires a new watch.
      */
     async *watch(path: string, signal: AbortSignal, watch = { whole: false }): AsyncGenerator<WatchEvent> {

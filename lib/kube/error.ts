@@ -1,4 +1,4 @@
-/** A request that the API server refused; `status` is the HTTP code, `message` contains the server's text. */
+/** `status` is the HTTP code, `message` contains the server's text. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
   readonly status: number;
@@ -11,10 +11,10 @@ export class KubeError extends Error {
   }
 }
 
-/** Any proxy may set Retry-After, and a withdrawal must not wait longer than the agent's own longest pause. */
+/** Any proxy may set Retry-After, and a withdrawal must not wait longer. */
 const MAX_RETRY_AFTER_MS = 30_000;
 
-/** The error for a response of the API server: request, code, message, and for a 403 of RBAC the missing rule. */
+/** Request, code, message, and for a 403 of RBAC the missing rule. */
 export function kubeRefusal(
   asked: string,
   code: number,
@@ -26,8 +26,8 @@ export function kubeRefusal(
 }
 
 /**
- * Names the missing RBAC rule with a kubectl command; "" if something else refused, such as an admission policy.
- * Source: staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go, `forbiddenMessage`
+ * A kubectl command names the rule; "" if something else refused, such as an admission policy. Source:
+ * staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go, `forbiddenMessage`
  */
 function missingRule(text: string): string {
   const pattern =
@@ -39,7 +39,7 @@ function missingRule(text: string): string {
   return `; add a rule with verb "${verb}" on "${what}" to its role, then: kubectl auth can-i ${verb} ${what}${where} --as=${user}`;
 }
 
-/** Retry-After in milliseconds; the API server never sends its date form. */
+/** Milliseconds; the API server never sends the date form. */
 function retryAfterMs(header: string | string[] | undefined): number | undefined {
   if (typeof header !== 'string' || !/^\d+$/.test(header)) return undefined;
   return Math.min(Number(header) * 1_000, MAX_RETRY_AFTER_MS);

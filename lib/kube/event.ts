@@ -1,7 +1,7 @@
-/** Maximum length of an event's message, in characters. */
+/** Characters. */
 export const MAX_EVENT_MESSAGE = 1_024;
 
-/** Content of an event. Events on cluster-scoped objects are in the namespace "default". */
+/** Events on cluster-scoped objects are in the namespace "default". */
 export type KubeEvent = {
   readonly about: {
     readonly kind: string;
@@ -15,20 +15,18 @@ export type KubeEvent = {
   readonly message: string;
 };
 
-/** Source, time and name of an event. */
 export type EventOrigin = {
   readonly source: { readonly component: string; readonly host?: string };
   readonly at: Date;
 } & ({ readonly name: string } | { readonly generateName: string });
 
-/** Path to which events on an object are posted. */
 export function eventsPath({ about }: KubeEvent): string {
   return `/api/v1/namespaces/${about.namespace ?? 'default'}/events`;
 }
 
 /**
- * The API object of an event, its message truncated to {@link MAX_EVENT_MESSAGE}.
- * Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
+ * Truncates the message to {@link MAX_EVENT_MESSAGE}. Source:
+ * https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
  */
 export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {
   const { about, type, reason, message } = event;

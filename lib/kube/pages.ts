@@ -1,14 +1,13 @@
 import type { Kube } from './client.ts';
 
-/** One page of a list of the API server. */
 export type Page<Item> = {
   readonly items?: readonly Item[];
   readonly metadata?: { readonly continue?: string; readonly resourceVersion?: string };
 };
 
 /**
- * Lists page by page, so that a large fleet is never in memory as a whole. `path` has no query of its own.
- * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
+ * A large fleet is never in memory as a whole. `path` has no query of its own. Source:
+ * https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
  */
 export async function* pagesOf<Item>(
   get: Kube['get'],

@@ -1,4 +1,4 @@
-/** Untyped parts of undici that the agent imports: the whole package costs 6 MiB on each node. */
+/** Untyped parts of undici: the whole package costs 6 MiB on each node. */
 declare module 'undici/lib/dispatcher/agent.js' {
   import { Agent } from 'undici';
 

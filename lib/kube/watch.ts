@@ -3,12 +3,11 @@ import type { Logger } from 'pino';
 import { Backoff } from './backoff.ts';
 import type { Kube, WatchEvent } from './client.ts';
 
-/** What to watch, and who receives the events. */
 export type WatchOptions = {
   readonly kube: Kube;
-  /** Path of a list, with its selectors as query. */
+  /** A list's path, with its selectors as query. */
   readonly path: string;
-  /** Whether events carry whole objects; metadata only by default. */
+  /** Metadata only by default. */
   readonly whole?: boolean;
   readonly log: Logger;
   readonly onEvent: (event: WatchEvent) => void;
@@ -18,15 +17,15 @@ export type WatchOptions = {
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 120_000;
-/** A watch that lived this long resets the backoff, however it ended: many proxies end a silent one after 50 or 60 s. */
+/** A watch that lived so long resets the backoff, however it ended: many proxies end a silent one after 50 or 60 s. */
 const LONG_LIVED_MS = 45_000;
 /** Random, so that the watches of all nodes do not end together. */
 const WATCH_SECONDS = { min: 3_000, max: 4_200 };
 
 /**
  * Watches until the signal is aborted. Each watch starts anew instead of resuming, so a 410 needs no special case. Between
- * watches there is a pause with backoff, at least as long as the server's Retry-After.
- * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
+ * watches there is a pause with backoff, at least the server's Retry-After. Source:
+ * https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
  */
 export async function keepWatching(
   { kube, path, whole = false, log, onEvent, begin }: WatchOptions,

@@ -1,12 +1,12 @@
 import type { V1Container, V1PodSpec, V1VolumeMount } from '@kubernetes/client-node';
 
 /**
- * The outcome of a request in gVisor, compared with the same pod outside: the same; an error says no; the pod waits for
- * ever; no error and no effect; less than outside, or more than asked.
+ * Compared with the same pod outside: the same; an error says no; the pod waits for ever; no error and no effect; less
+ * than outside, or more than asked.
  */
 export type Effect = 'works' | 'refused' | 'hangs' | 'ignored' | 'weaker';
 
-/** Where each row was seen: a release of gVisor, and containerd. */
+/** A release of gVisor, and containerd. */
 export const RUNTIMES = {
   '20250203 on 1.7': { gvisor: '2025', containerd: '1.7' },
   '20250203 on 2.4': { gvisor: '2025', containerd: '2' },
@@ -15,20 +15,18 @@ export const RUNTIMES = {
 } as const;
 export type RuntimeName = keyof typeof RUNTIMES;
 
-/** The page that shows the table, relative to the repository. */
 export const COMPATIBILITY = 'docs/compatibility.md';
 
-/** A row of the table: something that a pod asks for, or that is done to it. */
+/** Something that a pod asks for, or that is done to it. */
 export type Feature = {
   /** As a manifest writes it. */
   readonly field: string;
   readonly effect: Effect;
   /** Runtimes that differ; "neither" if the pod outside gVisor does not get it either. */
   readonly except?: Readonly<Partial<Record<RuntimeName, Effect | 'neither'>>>;
-  /** A sentence for users. */
   readonly seen: string;
   readonly remedy?: string;
-  /** The names of the containers that ask for it, or "pod"; absent if no manifest tells. */
+  /** The containers that ask for it, or "pod"; absent if no manifest tells. */
   readonly askedBy?: (pod: PodParts) => readonly string[];
 };
 
@@ -49,7 +47,7 @@ const adds = (capability: string) =>
 const mounts = (asks: (mount: V1VolumeMount) => unknown) =>
   ofContainers(({ volumeMounts }) => objectsOf(volumeMounts).some(asks));
 
-/** The table; `test/nightly/pod-features.test.ts` starts a pair of pods for each row, and docs/compatibility.md shows it. */
+/** `test/nightly/pod-features.test.ts` starts a pair of pods for each row, and docs/compatibility.md shows it. */
 export const FEATURES = {
   userNamespace: {
     field: 'hostUsers: false',
@@ -199,7 +197,10 @@ export const FEATURES = {
 
 export type FeatureId = keyof typeof FEATURES;
 
-/** The rows that a pod spec of unknown origin asks for, and the containers that do; fields of a wrong type count as absent. */
+/**
+ * The rows that a pod spec of unknown origin asks for, and the containers that do; fields of a wrong type count as
+ * absent.
+ */
 export function askedBy(
   spec: object,
 ): readonly { readonly id: FeatureId; readonly feature: Feature; readonly by: readonly string[] }[] {
@@ -211,7 +212,6 @@ export function askedBy(
   });
 }
 
-/** The objects of a list. */
 function objectsOf<T extends object>(value: readonly T[] | undefined): readonly T[] {
   return listOf(value).filter((each): each is T => typeof each === 'object' && each !== null);
 }

@@ -3,12 +3,12 @@ import type { Facts } from '../node/host/system.ts';
 import type { Outcome } from '../node/proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
 
-/** The severity of a line for people; also a CSS class. */
+/** Also a CSS class. */
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
 export type StatusTone = Exclude<Tone, 'warning' | 'skipped'>;
 
-/** The symbol and the word of each tone, because colour alone is not accessible. */
+/** Because colour alone is not accessible. */
 export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string]>> = {
   pass: ['✓', 'pass'],
   fail: ['✗', 'fail'],
@@ -17,7 +17,7 @@ export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string
   skipped: ['-', 'skipped'],
 };
 
-/** Tones in display order, most urgent first. */
+/** Most urgent first. */
 export const TONES: readonly Tone[] = ['fail', 'warning', 'unknown', 'skipped', 'pass'];
 
 export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
@@ -35,24 +35,24 @@ export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: Statu
   Unknown: ['unknown', 'Cannot tell whether gVisor works here'],
 };
 
-/** The tone of a finding: a failed check that does not decide is a warning while sandboxes boot. */
+/** A failed check that does not decide is a warning while sandboxes boot. */
 export function toneOf(finding: Finding, proven: boolean): Tone {
   if (finding.status !== 'fail') return finding.status;
   if (finding.severity === 'blocker') return 'fail';
   return finding.severity === 'warning' || proven ? 'warning' : 'fail';
 }
 
-/** Milliseconds as seconds with two digits, or as whole milliseconds below one second. */
+/** Seconds with two digits, or whole milliseconds below one second. */
 export function shortTime(ms: number): string {
   return ms < 999.5 ? `${Math.round(ms)} ms` : seconds(ms);
 }
 
-/** Milliseconds as seconds, such as "0.84 s". */
+/** Such as "0.84 s". */
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`;
 }
 
-/** A duration in its two largest units: "3 d 4 h", "2 min 5 s". */
+/** Two units: "3 d 4 h", "2 min 5 s". */
 export function longTime(ms: number): string {
   const total = Math.max(0, Math.round(ms / 1000));
   const units = [
@@ -86,7 +86,7 @@ const LABELS: Readonly<Record<string, string>> = {
   memoryBytes: 'Memory',
 };
 
-/** Facts with labels and units: known ones in a fixed order, then others under their own key. */
+/** Known ones in a fixed order, then others under their own key. */
 export function describeFacts(facts: Facts): (readonly [label: string, value: string])[] {
   const keys = new Set([...Object.keys(LABELS), ...Object.keys(facts)]);
   return [...keys].flatMap((key) => {
@@ -103,19 +103,19 @@ function describeFact(key: string, value: string): string {
   return value;
 }
 
-/** Truncates in the middle: an error ends with its root cause. */
+/** An error ends with its root cause. */
 export function truncateMiddle(text: string, maxLength: number): string {
   if (text.length <= maxLength) return text;
   const head = Math.floor(maxLength / 3);
   return `${text.slice(0, head)} … ${text.slice(text.length - (maxLength - head - 3))}`;
 }
 
-/** Shortens the ids of sandboxes and containers to twelve digits, which `crictl` and `ctr` show and accept. */
+/** Leaves twelve digits, which `crictl` and `ctr` show and accept. */
 export function shortIds(text: string): string {
   return text.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, '$1');
 }
 
-/** Wraps a text at `width`, with an indent for the first line and one for the rest; a longer word gets a line of its own. */
+/** The first line has an indent of its own; a longer word gets a line of its own. */
 export function wrap(text: string, width: number, first = '', rest = first): readonly string[] {
   const lines: string[] = [];
   let line: string | undefined;
@@ -133,7 +133,7 @@ const MIN_DEDUPED_LENGTH = 60;
 /** Longer texts are only compared with the start and the end of earlier ones. */
 const MAX_SEARCHED_LENGTH = 250;
 
-/** Shows each long text of a page or table once, whichever sandbox ids it names. */
+/** Shows each long text once, whichever sandbox ids it names. */
 export class Dedupe {
   readonly #texts: string[] = [];
 
@@ -144,23 +144,22 @@ export class Dedupe {
     return text;
   }
 
-  /** Whether the text is part of an earlier one. */
+  /** True also if it is part of an earlier one. */
   has(text: string): boolean {
     const wanted = withoutIds(text);
-    // V8 searches for longer texts in quadratic time, and a compromised node chooses the texts that the controller shows.
+    // V8 searches for longer texts in quadratic time, and a compromised node chooses them.
     const isShort = wanted.length <= MAX_SEARCHED_LENGTH;
     return this.#texts.some((earlier) =>
       isShort ? earlier.includes(wanted) : earlier.startsWith(wanted) || earlier.endsWith(wanted),
     );
   }
 
-  /** Adds a text that is shown in parts. */
   add(text: string): void {
     this.#texts.push(withoutIds(text));
   }
 }
 
-/** A verdict's message without containerd's error at its end, which the proof shows. */
+/** Without containerd's error at its end, which the proof shows. */
 export function causeOf({ message }: Verdict, proof: Outcome): string {
   const error = `; ${withoutIds(proof.message)}`;
   return withoutIds(message).endsWith(error) ? message.slice(0, -error.length) : message;

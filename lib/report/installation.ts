@@ -1,12 +1,11 @@
 import { formatUtc } from '../base/utc.ts';
 import { describePending, type Installation, isUnderWay, RUN_AGAIN } from '../node/host/installation.ts';
 
-/** Whether the installer is at work on what the checks see, so that a person should wait, whatever they advise. */
+/** Whether a person should wait, whatever the checks advise. */
 export function isBeingInstalled(installation: Installation | undefined, reason: string): boolean {
   return isUnderWay(installation) && ['InstallationUnderWay', 'SandboxProven'].includes(reason);
 }
 
-/** What the installer did and does on a node, in a line. */
 export function describeInstallation(installation: Installation): {
   readonly tone: 'pass' | 'warning' | 'unknown';
   readonly text: string;

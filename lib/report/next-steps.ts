@@ -8,8 +8,8 @@ export type Step = { readonly reason: Reason; readonly remedy: string };
 const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
 
 /**
- * Remedies, each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An
- * unknown check counts only where the whole evaluation is Unknown.
+ * Each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An unknown
+ * check counts only where the whole evaluation is Unknown.
  */
 export function nextSteps({
   verdict,
@@ -36,7 +36,7 @@ function placeOf(reason: Reason, findings: Report['findings']): string {
   return where === undefined ? '' : ` On this node: ${where}.`;
 }
 
-/** When the published status began, ISO 8601: as in the Node, which outlives agents, else as in this agent's history. */
+/** ISO 8601: as in the Node, which outlives agents, else as in this agent's history. */
 export function sinceOf({
   verdict,
   history,

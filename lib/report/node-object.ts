@@ -3,44 +3,41 @@ import { shortIds, truncateMiddle } from './format.ts';
 import type { Verdict } from './verdict.ts';
 
 /**
- * The domain of all keys. The admission plugin NodeRestriction forbids kubelets to write its labels, so a stolen kubelet
- * credential cannot forge them.
+ * NodeRestriction forbids kubelets to write labels of this domain, so a stolen kubelet credential cannot forge them.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
-/** Every key that agents write to a Node, besides the condition. The admission policy has the same list. */
+/** What agents write to a Node, besides the condition. The admission policy has the same list. */
 export const OWN_KEYS = {
   labels: {
     ready: `${DOMAIN}/ready`,
     runscVersion: `${DOMAIN}/runsc-version`,
     platform: `${DOMAIN}/platform`,
-    /** "true" where gVisor supports the node's NVIDIA driver, "false" where it does not; else absent. */
+    /** Whether gVisor supports the node's NVIDIA driver; absent without one. */
     gpu: `${DOMAIN}/gpu`,
-    /** "true" where the node should run gVisor, else "false"; read it with {@link isExpected}. */
+    /** Read it with {@link isExpected}. */
     expected: `${DOMAIN}/expected`,
   },
   annotations: {
     /** Fingerprint of the agent that made the last proof. */
     provenBy: `${DOMAIN}/proven-by`,
-    /** Boot ID of the node at the last proof, as in `status.nodeInfo.bootID`. */
+    /** The boot of the last proof, as in `status.nodeInfo.bootID`. */
     provenBoot: `${DOMAIN}/proven-boot`,
-    /** Boot ID of the node while gVisor fails, else absent; a failure of another boot says nothing of this one. */
+    /** While gVisor fails, else absent; a failure of another boot says nothing of this one. */
     failedBoot: `${DOMAIN}/failed-boot`,
   },
-  /** Keys of additional handlers, whose name follows; see {@link handlerKey}. */
+  /** A handler's name follows; see {@link handlerKey}. */
   prefixes: {
-    /** Label, "true" on nodes where the handler is proven. */
     ready: `${DOMAIN}/ready-`,
-    /** Annotation with the boot ID at the handler's last proof. */
+    /** Boot ID at the handler's last proof. */
     provenBoot: `${DOMAIN}/proven-boot-`,
   },
   taint: `${DOMAIN}/not-ready`,
-  /** A label that the admission policy refuses, to test that the policy is in force. */
+  /** Refused by the admission policy, to test that it is in force. */
   refused: `${DOMAIN}/unguarded`,
 } as const;
 
-/** Whether the key of a label or an annotation is of the agents' domain. */
 export function isOwnKey(key: string): boolean {
   return key.startsWith(`${DOMAIN}/`);
 }
@@ -49,21 +46,20 @@ export function handlerKey(kind: keyof typeof OWN_KEYS.prefixes, handler: string
   return `${OWN_KEYS.prefixes[kind]}${handler}`;
 }
 
-/** The keys of a handler's label and of the boot of its last proof; undefined is the main handler. */
+/** Undefined is the main handler. */
 export function keysOf(handler: string | undefined): { readonly ready: string; readonly provenBoot: string } {
   return handler === undefined
     ? { ready: OWN_KEYS.labels.ready, provenBoot: OWN_KEYS.annotations.provenBoot }
     : { ready: handlerKey('ready', handler), provenBoot: handlerKey('provenBoot', handler) };
 }
 
-/** The additional handlers of which a Node has labels, with the values of these. */
+/** The values by additional handler. */
 export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
   const { ready } = OWN_KEYS.prefixes;
   const own = Object.entries(labels).filter(([key]) => key.startsWith(ready));
   return new Map(own.map(([key, value]) => [key.slice(ready.length), value]));
 }
 
-/** The additional handlers of which a Node records that they were ever proven. */
 export function handlersProvenOnce({ annotations = {} }: Partial<NodeMetadata>): readonly string[] {
   const { provenBoot } = OWN_KEYS.prefixes;
   const own = Object.keys(annotations).filter((key) => key.startsWith(provenBoot));
@@ -81,7 +77,6 @@ export type Condition = {
 
 export type Taint = { readonly key: string; readonly effect: string; readonly value?: string };
 
-/** The part of a Node's metadata that agents use. */
 export type NodeMetadata = {
   readonly name: string;
   readonly uid: string;
@@ -90,7 +85,6 @@ export type NodeMetadata = {
   readonly annotations?: Texts;
 };
 
-/** The part of a Node that agents use. */
 export type NodeObject = {
   readonly metadata: NodeMetadata;
   readonly spec?: { readonly taints?: readonly Taint[] };
@@ -102,21 +96,19 @@ export type NodeObject = {
 
 type Texts = Readonly<Record<string, string>>;
 
-/** Type of the condition that agents write. */
 export const CONDITION = 'GVisorReady';
 
-/** What the Node currently says about gVisor, as part of /report. */
+/** A part of /report. */
 export type NodeWrites = {
   readonly labels: Texts;
   readonly condition?: Condition;
   readonly tainted: boolean;
-  /** Why the agent cannot write, or is not Ready. */
   readonly problem?: string;
 };
 
 /**
- * Whether a Node should run gVisor; undefined where no agent has judged that. A node that is labelled `ready`, or was ever
- * proven, is expected whatever its label `expected` says: a node that was taken over must not hide that it is broken.
+ * Undefined where no agent has judged that. A node that is labelled `ready`, or was ever proven, is expected whatever
+ * its label `expected` says: a node that was taken over must not hide that it is broken.
  */
 export function isExpected({ labels = {}, annotations = {} }: Partial<NodeMetadata>): boolean | undefined {
   const { ready, expected } = OWN_KEYS.labels;
@@ -125,25 +117,24 @@ export function isExpected({ labels = {}, annotations = {} }: Partial<NodeMetada
   return value === 'true' || value === 'false' ? value === 'true' : undefined;
 }
 
-/** One value that a Node should have; `null` means absent. */
+/** `null` means absent. */
 export type DesiredEntry = {
   readonly part: 'labels' | 'annotations' | 'taint' | 'condition';
   readonly key: string;
   readonly value: string | null;
 };
 
-/** A {@link DesiredEntry}. */
 export function entry(part: DesiredEntry['part'], key: string, value: string | null): DesiredEntry {
   return { part, key, value };
 }
 
-/** The boot ID that the kubelet reports, if it is another than this agent's. */
+/** The kubelet's, if it is another than this agent's. */
 export function otherBoot({ status }: NodeObject, boot: string): string | undefined {
   const reported = status?.nodeInfo?.bootID ?? '';
   return reported === '' || reported === boot ? undefined : reported;
 }
 
-/** Extracts {@link NodeWrites} from a Node; empty if the Node is unknown. */
+/** Empty if the Node is unknown. */
 export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
   const { labels = {} } = node?.metadata ?? {};
   const keys: readonly string[] = Object.values(OWN_KEYS.labels);
@@ -167,9 +158,8 @@ export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: D
 }
 
 /**
- * The strategic merge patch of a Node's status for labels, annotations and the condition; undefined if nothing differs. A
- * status write may carry labels, so that label and condition change together.
- * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
+ * A strategic merge patch of the status for labels, annotations and the condition, which change together; undefined if
+ * nothing differs. Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/registry/core/node/strategy.go
  */
 export function statusPatch(
   differences: readonly DesiredEntry[],
@@ -185,8 +175,8 @@ export function statusPatch(
 }
 
 /**
- * The merge patch of a Node for the taint among these differences; undefined if there is none. A patch replaces the whole
- * list of taints, so it is bound to the version of the Node that was read.
+ * A merge patch for the taint; undefined if nothing differs. It replaces the whole list of taints, so it is bound to
+ * the version of the Node that was read.
  */
 export function taintPatch(
   { metadata: { resourceVersion }, spec }: NodeObject,
@@ -199,12 +189,12 @@ export function taintPatch(
   return { metadata: { resourceVersion }, spec: { taints } };
 }
 
-/** Maximum length of the condition's message: `kubectl describe node` prints it on one line. */
+/** `kubectl describe node` prints it on one line. */
 export const MAX_CONDITION_MESSAGE = 512;
 
 /**
- * The condition for a verdict, its message ending with the remedy. `lastTransitionTime` changes with the status only; the
- * heartbeat is the time of the write, and nothing is written for the heartbeat alone.
+ * The message ends with the remedy. `lastTransitionTime` changes with the status only; nothing is written for the
+ * heartbeat alone.
  */
 export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
   const { status, reason } = verdict;
@@ -221,10 +211,7 @@ function messageOf({ status, reason, message }: Verdict): string {
   return truncateMiddle(shortIds(message).replace(/\.$/, ''), MAX_CONDITION_MESSAGE - advice.length) + advice;
 }
 
-/**
- * Whether `a` is an older version of the same object than `b`.
- * Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions (comparable since 1.35)
- */
+/** Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions (comparable since 1.35) */
 export function isOlder(a: NodeMetadata, b: NodeMetadata): boolean {
   const [one, other] = [a.resourceVersion, b.resourceVersion];
   return one.length === other.length ? one < other : one.length < other.length;

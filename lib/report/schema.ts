@@ -13,7 +13,7 @@ import type { HandlerReport, Status, Transition } from './report.ts';
 import type { Verdict } from './verdict.ts';
 
 type Guard = (value: unknown) => boolean;
-/** A guard for each field of a type, so that the compiler asks for one where a field is added. */
+/** The compiler asks for a guard where a field is added. */
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
 export const text: Guard = (value) => typeof value === 'string';
@@ -51,7 +51,6 @@ const VERDICT: Guards<Verdict> = {
 };
 const HISTORY = list(object<Transition>({ ...VERDICT, at: text }), 128);
 
-/** Whether a value is the history of a handler, within limits. */
 export function isHistory(value: unknown): value is HandlerReport['history'] {
   return HISTORY(value);
 }
@@ -92,7 +91,6 @@ const NODE_WRITES = object<NodeWrites>({
 /** People copy these ids and PIDs into commands. */
 const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
 const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
-/** Whether a value is the part of a report about sandboxes, within limits. */
 export const isSandboxes = object<SandboxesReport>({
   at: text,
   stale: boolean,
@@ -115,7 +113,6 @@ export const isSandboxes = object<SandboxesReport>({
 });
 /** As the agent takes releases, steps and reasons from the installer's journal. */
 const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
-/** Whether a value is the part of a report about the installer, within limits. */
 export const isInstallation = object<Installation>({
   installed: absentOr(word),
   pending: absentOr(
@@ -137,7 +134,6 @@ export const isInstallation = object<Installation>({
     }),
   ),
 });
-/** Whether a value is the part of a report that counts pods. */
 export const isPodCounts = object<PodCounts>({
   violating: count,
   weakened: count,
@@ -145,7 +141,7 @@ export const isPodCounts = object<PodCounts>({
   unknown: absentOr(count),
 });
 const POD = object({ uid: text, evidence: text });
-/** As far as the plugin reads it; the fleet's page never shows it. */
+/** What the plugin reads of it. */
 const PODS = object({
   at: text,
   violating: list(POD),
@@ -171,7 +167,7 @@ const HANDLER_REPORT: Guards<HandlerReport> = {
   facts: texts,
   history: HISTORY,
 };
-/** Whether a value is an agent's report, within limits: a compromised node may send anything. */
+/** Within limits: a compromised node may send anything. */
 export const isStatus = object<Status>({
   ...HANDLER_REPORT,
   version: text,
@@ -185,8 +181,8 @@ export const isStatus = object<Status>({
 });
 
 /**
- * Whether a value is a report as far as it says what its agent has published, so that agents of other versions count too.
- * The history of a handler may be anything: {@link isHistory}.
+ * What its agent has published must be valid, so that agents of other versions count too. The history of a handler
+ * may be anything: {@link isHistory}.
  */
 export const isPublished = object<Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'>>({
   node: text,

@@ -1,10 +1,10 @@
 import { styleText } from 'node:util';
 import { MARKS, type Tone, wrap } from './format.ts';
 
-/** Where lines are shown: with or without colours, and how many characters fit in one; Infinity off a terminal. */
+/** How many characters fit in a line; Infinity off a terminal. */
 export type Screen = { readonly colored: boolean; readonly width: number };
 
-/** Styles of {@link styleText}, such as "green" or ["green", "bold"]. */
+/** Such as "green" or ["green", "bold"]. */
 export type Style = Parameters<typeof styleText>[0];
 
 export const TONE_COLORS = {
@@ -19,7 +19,7 @@ export function paint({ colored }: Pick<Screen, 'colored'>, style: Style | undef
   return colored && style !== undefined ? styleText(style, text, { validateStream: false }) : text;
 }
 
-/** Wraps a text behind the coloured mark of its tone and a label; further lines are aligned with the first. */
+/** Puts the coloured mark of its tone and a label before it; further lines are aligned. */
 export function markedLines(
   tone: Tone,
   text: string,
@@ -43,7 +43,7 @@ export function markedLines(
   return [`${indent}${mark} ${styled(first.slice(lead.length))}`, ...rest.map(styled)];
 }
 
-/** Truncates a text, between two words where it can. */
+/** Cuts between two words where it can. */
 export function truncateText(text: string, maxLength: number): string {
   if (text.length <= maxLength) return text;
   const head = text.slice(0, Math.max(maxLength - 1, 0));
@@ -51,27 +51,27 @@ export function truncateText(text: string, maxLength: number): string {
   return `${(space > maxLength / 2 ? head.slice(0, space) : head).trimEnd()}…`;
 }
 
-/** Truncates a name in its middle, because names differ at both ends. */
+/** Cuts the middle, because names differ at both ends. */
 export function truncateName(name: string, maxLength: number): string {
   if (name.length <= maxLength) return name;
   const tail = Math.floor((maxLength - 1) / 2);
   return `${name.slice(0, maxLength - 1 - tail)}…${name.slice(name.length - tail)}`;
 }
 
-/** A column of a table. The first column should hold the name, which is truncated last. */
+/** The first column should hold the name, which is truncated last. */
 export type Column<Row> = {
   readonly head: string;
   readonly cell: (row: Row) => string;
   readonly color?: (row: Row) => Style | undefined;
   /** Shown only in a wide table. */
   readonly wide?: true;
-  /** Holds prose, which is truncated at its end before anything else gives way. */
+  /** Truncated at its end before anything else gives way. */
   readonly prose?: true;
-  /** Dropped where the screen is too narrow; the highest number goes first. */
+  /** Dropped where the screen is too narrow, the highest number first. */
   readonly spare?: number;
 };
 
-/** How a table is shown; without a screen in plain text of any width. */
+/** Without a screen in plain text of any width. */
 export type TableOptions<Row> = {
   readonly screen?: Screen;
   readonly wide?: boolean;
@@ -82,12 +82,11 @@ export type TableOptions<Row> = {
 
 const PLAIN: Screen = { colored: false, width: Number.POSITIVE_INFINITY };
 const GAP = 3;
-/** Prose is truncated to this length before columns are dropped. */
+/** Prose is truncated so far before columns are dropped. */
 const MIN_PROSE = 16;
-/** Names are not truncated below this length. */
 const MIN_NAME = 8;
 
-/** Aligns rows under the heads of their columns, within the width of the screen. */
+/** Within the width of the screen. */
 export function tableLines<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
@@ -115,7 +114,7 @@ export function tableLines<Row>(
   return [line(heads, () => undefined), ...body];
 }
 
-/** Makes a table fit: truncates prose, then drops spare columns, then truncates names. */
+/** Truncates prose, then drops spare columns, then truncates names. */
 function fit<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
