@@ -4,7 +4,7 @@ import { MONITORING } from '../hack/prometheus-rules.ts';
 import { runAll, UsageError } from '../hack/run.ts';
 import { ensureTools } from './tools.ts';
 
-// Lints the Prometheus rules with pint, which asks no server. Part of `npm run check`.
+// Lints the Prometheus rules with pint, without a server. Part of `npm run check`.
 try {
   const { pint } = await ensureTools(['pint']);
   const options = ['--offline', '--no-color', '--log-level=error'];

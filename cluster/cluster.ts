@@ -60,21 +60,21 @@ export class Cluster {
     return join(this.dir, 'kubeconfig');
   }
 
-  /** A GET as the admin. */
+  /** Asks as the admin. */
   async request(path: string): Promise<GetResponse> {
     const { port } = this;
     if (port === undefined) throw new Error(`The cluster "${this.name}" has no API server yet`);
     return this.#api.get(port, path);
   }
 
-  /** The body of a GET. Rejects if the status is an error. */
+  /** Rejects if the status is an error. */
   async get(path: string): Promise<string> {
     const { code, text } = await this.request(path);
     if (code < 300) return text;
     throw new Error(`The API server answers ${code} to GET ${path}: ${text.slice(0, 400)}`);
   }
 
-  /** Resolves with kubectl's standard output. */
+  /** Resolves with standard output. */
   kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
     const command = this.kubectlCommand(args);
     return run(command.command, command.args, {
@@ -83,13 +83,13 @@ export class Cluster {
     });
   }
 
-  /** With the preferences of `kuberc.yaml`, for callers that read kubectl's output as it comes. */
+  /** Uses `kuberc.yaml`, for callers that read kubectl's output as it comes. */
   kubectlCommand(args: readonly string[]): { readonly command: string; readonly args: readonly string[] } {
     const command = join(this.#tools.kubernetes, 'kubectl');
     return { command, args: ['--kubeconfig', this.kubeconfig, '--kuberc', PREFERENCES, ...args] };
   }
 
-  /** All nodes by index, running or not. */
+  /** Running or not, by index. */
   nodes(): ClusterNode[] {
     return readNodes(this.dir).map((spec) => this.#node(spec));
   }
@@ -115,7 +115,7 @@ export class Cluster {
     await this.#startDaemon('kube-scheduler');
   }
 
-  /** Starts etcd and the API server. Idempotent. */
+  /** Idempotent. */
   async startApiServer(port?: number): Promise<void> {
     await this.controlPlane.start();
     await setUpNetwork(this.controlPlane);
@@ -142,7 +142,7 @@ export class Cluster {
     await startRelay(this.controlPlane, bound.server);
   }
 
-  /** The API server's port on loopback; undefined before the first start. */
+  /** A port of loopback; undefined before the first start. */
   get port(): number | undefined {
     if (!existsSync(this.kubeconfig)) return undefined;
     return Number(/127\.0\.0\.1:(\d+)/.exec(readFileSync(this.kubeconfig, 'utf8'))?.[1]);
@@ -168,7 +168,7 @@ export class Cluster {
     await rm(node.machine.dir, { recursive: true, force: true });
   }
 
-  /** Waits until nodes are Ready; by default all. */
+  /** Waits for all by default. */
   async waitForNodes(names = this.nodes().map((node) => node.name), timeoutMs?: number): Promise<void> {
     const usual = names.some((name) => this.node(name).spec.machine === 'vm') ? 300_000 : 60_000;
     await waitFor(`the nodes ${names.join(', ')} to be Ready`, timeoutMs ?? usual, async () => {

@@ -4,12 +4,12 @@ import { UsageError } from '../hack/run.ts';
 /** One directory for each cluster of this machine. */
 export const CLUSTERS = '/var/lib/gvisor-ready/clusters';
 
-/** The clusters of this machine, running or not. */
+/** Running or not. */
 export function clusterNames(): string[] {
   return existsSync(CLUSTERS) ? readdirSync(CLUSTERS) : [];
 }
 
-/** Throws a UsageError for an invalid cluster name. */
+/** Throws a UsageError for an invalid name. */
 export function requireName(name: string): void {
   if (/^[a-z0-9-]{1,20}$/.test(name)) return;
   throw new UsageError(

@@ -28,7 +28,7 @@ import {
 } from './story.ts';
 
 const NAME = 'demo';
-/** Of the screen, in characters. */
+/** Characters. */
 const WIDTH = 100;
 const STEP_WIDTH = 11;
 const TAKING_DOWN = '\nTaking the cluster down …';
@@ -40,7 +40,7 @@ const MANIFESTS = join(REPO, 'cluster/additional-handler');
 const DEBUG_CLASS = 'gvisor-debug';
 const DEBUG_HANDLER = 'runsc-debug';
 
-/** Without the default cluster's older programs, which would be two more builds on the first run. */
+/** The default cluster's older programs would be two more builds on the first run. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor: 'none' }] as const;
 
 /** Recreates the demo's cluster without further builds. */
@@ -51,7 +51,6 @@ const AGAIN = [
   'npm run cluster -- --name demo install node-3 current',
 ];
 
-/** Suggestions for the reader. */
 const TRY = [
   'npm run cluster -- --name demo status',
   'npm run cluster -- --name demo kubectl describe node node-1',
@@ -214,7 +213,7 @@ async function runStory(): Promise<'done'> {
   return 'done';
 }
 
-/** The installer on a node, as a function that shows its lines as they come and resolves with its exit code. */
+/** A function that shows the installer's lines as they come and resolves with its exit code. */
 async function installer(
   node: ClusterNode,
   release: ReleaseName,

@@ -8,16 +8,16 @@ import { EnvHttpProxyAgent, fetch, type RequestInit, type Response } from 'undic
 import { run } from '../hack/run.ts';
 import { type ToolGroup, versionOf } from './tool-groups.ts';
 
-/** A published file: a program, or a compressed archive of programs. */
+/** A program, or a compressed archive of programs. */
 export type Download = {
   readonly url: string;
-  /** Its SHA-256, or the URL where the project publishes its SHA-256 or SHA-512. */
+  /** SHA-256, or the URL where the project publishes its SHA-256 or SHA-512. */
   readonly sum: string;
-  /** The programs under the names that a build gives them, with their paths in the archive. */
+  /** Paths in the archive by the names that a build gives the programs. */
   readonly programs: Readonly<Record<string, string>>;
 };
 
-/** A machine's architecture, as Go and as the kernel name it. */
+/** As Go and as the kernel name it. */
 type Machine = { readonly go: string; readonly uname: string };
 
 const MACHINES: Partial<Record<NodeJS.Architecture, Machine>> = {
@@ -26,8 +26,8 @@ const MACHINES: Partial<Record<NodeJS.Architecture, Machine>> = {
 };
 
 /**
- * SHA-256 of files, by the end of their URLs.
- * Source: https://github.com/kubernetes-sigs/kubespray/blob/master/roles/kubespray_defaults/vars/main/checksums.yml
+ * SHA-256 of files, by the end of their URLs. Source:
+ * https://github.com/kubernetes-sigs/kubespray/blob/master/roles/kubespray_defaults/vars/main/checksums.yml
  */
 const PINNED: Readonly<Record<string, string>> = {
   'v3.6.8/etcd-v3.6.8-linux-amd64.tar.gz': 'cf9cfe91a4856cb90eed9c99e6aee4b708db2c7888b88a6f116281f04b0ea693',
@@ -62,8 +62,8 @@ function gvisor(version: string, { uname }: Machine): readonly Download[] {
 }
 
 /**
- * Groups with an official build that can replace ours. That of gvisor-2026-09 is none: it has `gvisor-bin/`, for which
- * the tests have stand-ins.
+ * Groups with an official build that can replace ours; that of gvisor-2026-09 has `gvisor-bin/`, for which the tests
+ * have stand-ins.
  */
 const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) => readonly Download[]>> = {
   kubernetes: (version, { go }) =>
@@ -97,14 +97,14 @@ const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) =>
   ],
 };
 
-/** The official build of a group for this machine, in the version that a build would have; empty without one. */
+/** The version is that of a build; empty without an official one. */
 export async function officialBuild(group: ToolGroup): Promise<readonly Download[]> {
   const machine = MACHINES[process.arch];
   if (machine === undefined) return [];
   return OFFICIAL[group]?.(await versionOf(group), machine) ?? [];
 }
 
-/** Whether the checksum is known here; otherwise the one counts that is published beside the file. */
+/** Otherwise the checksum counts that is published beside the file. */
 export function isPinned({ sum }: Download): boolean {
   return !sum.includes('/');
 }
@@ -115,16 +115,13 @@ const SILENCE_MS = 5_000;
 const PAUSE_MS = 10_000;
 const MAX_DOWNLOAD_MS = 10 * 60_000;
 
-/** The file beside the programs that says what each was checked against. */
+/** Says beside the programs what each was checked against. */
 const RECORD = 'DOWNLOADED';
 
-/** Hosts that did not respond, which are not asked again in this process. */
+/** Hosts that are not asked again in this process. */
 const silent = new Set<string>();
 
-/**
- * Downloads programs to `bin`, using `work` for temporary files. Throws if a file cannot be had, or is another one than
- * its sum says: what `bin` then has is not all.
- */
+/** Throws if a file cannot be had, or has another sum: what `bin` then has is not all. */
 export async function download(files: readonly Download[], work: string, bin: string): Promise<void> {
   const timeouts = { connect: { timeout: SILENCE_MS }, headersTimeout: SILENCE_MS, bodyTimeout: PAUSE_MS };
   const dispatcher = new EnvHttpProxyAgent(timeouts);
@@ -164,7 +161,7 @@ async function get<T>(
 ): Promise<T> {
   const { host } = new URL(url);
   if (silent.has(host)) throw new Error(`${host} does not respond`);
-  // Not compressed, because sums are those of the files.
+  // Sums are those of the files, not compressed.
   const headers = { 'accept-encoding': 'identity' };
   const response = await fetch(url, { ...options, headers }).catch((error: Error) => {
     silent.add(host);
@@ -181,7 +178,7 @@ function causeOf(error: Error): string | undefined {
   return message || code; // that of several addresses has no message
 }
 
-/** Writes a body to a file and returns its digest. */
+/** Returns the digest of what it has written. */
 async function save(body: AsyncIterable<Uint8Array>, file: string, algorithm: string): Promise<string> {
   const hash = createHash(algorithm);
   const hashed = async function* (chunks: AsyncIterable<Uint8Array>) {
@@ -194,7 +191,7 @@ async function save(body: AsyncIterable<Uint8Array>, file: string, algorithm: st
   return hash.digest('hex');
 }
 
-/** The checksum of a file in what a project publishes: a sum alone, or lines of sha256sum or sha512sum. */
+/** A project publishes a sum alone, or lines of sha256sum or sha512sum. */
 function publishedSum(text: string, name: string): string | undefined {
   for (const line of text.split('\n')) {
     const [, sum, file = name] = /^([0-9a-f]{64}|[0-9a-f]{128})(?:\s+\*?(\S+))?\s*$/.exec(line) ?? [];

@@ -13,7 +13,7 @@ import { VERSION } from '../lib/base/version.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
-/** Packages of the base image: Node's libraries, a shell for debugging, and the installer's nsenter. */
+/** Node's libraries, a shell for debugging, and the installer's nsenter. */
 const BASE_PACKAGES = ['base-files', 'libc6', 'libstdc++6', 'coreutils', 'dash', 'util-linux'];
 const BASE_SUITE = 'bookworm';
 
@@ -35,26 +35,26 @@ const IMAGES = {
   'prometheus-config-reloader': program('prometheus-operator', 'prometheus-config-reloader'),
 } as const;
 
-/** An image of one static program, at the path that its official image has. */
+/** One static program, at the path that its official image has. */
 function program<G extends ToolGroup, F extends string>(group: G, file: F) {
   return { name: `localhost/${file}:1`, group, file } as const;
 }
 
-/** An image of the installer with a release of gVisor that is built here. */
+/** The release of gVisor is built here. */
 function installer<R extends string>(release: R, group: 'gvisor' | 'gvisor-2025' | undefined) {
   return { name: `localhost/gvisor-ready-installer:${VERSION}-${release}`, release, gvisor: group } as const;
 }
 
 export type ImageId = Exclude<keyof typeof IMAGES, 'base'>;
 
-/** The archive has OCI or Docker format, for `ctr images import`. */
+/** OCI or Docker format, for `ctr images import`. */
 export type Image = { readonly name: string; readonly archive: string };
 
 export function imageName(id: ImageId): string {
   return IMAGES[id].name;
 }
 
-/** Builds an image with docker, podman or buildah, unless the cache has one of the same content. */
+/** Uses docker, podman or buildah, unless the cache has one of the same content. */
 export async function ensureImage(id: ImageId): Promise<Image> {
   const { name } = IMAGES[id];
   const context = await prepareContext(id);
@@ -67,7 +67,7 @@ export async function ensureImage(id: ImageId): Promise<Image> {
   if (!existsSync(archive)) {
     await progress(`building the image ${name}`, async () => {
       const builder = await findBuilder();
-      // Not a part of the hash, for which it would be built each time: its bundle stands for it.
+      // The bundle stands for it in the hash, for which it would be built each time.
       if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
       const from = base ?? (await selfMadeBase(builder));
       await builder.build(name, context, from, archive);
@@ -120,7 +120,7 @@ async function contextFiles(context: string, id: ImageId): Promise<string[]> {
 
 type Builder = {
   has(name: string): Promise<boolean>;
-  /** Builds the Dockerfile in `context` on top of `base` and writes the image to `archive`. */
+  /** Writes the image of the Dockerfile in `context`, on top of `base`, to `archive`. */
   build(name: string, context: string, base: string | undefined, archive: string): Promise<void>;
 };
 
@@ -149,7 +149,7 @@ async function findBuilder(): Promise<Builder> {
       await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await run('buildah', [...buildah, ...push], LONG);
-      // A copy of every file for each image, and only the base is used again.
+      // Each image has a copy of every file, and only the base is used again.
       if (base !== undefined) await run('buildah', [...buildah, 'rmi', name]);
     });
   }
@@ -179,7 +179,7 @@ async function buildArguments(context: string, base: string | undefined): Promis
   return base === undefined ? target : [...target, '--build-arg', `BASE=${base}`];
 }
 
-/** Builds the base image with mmdebstrap; undefined without mmdebstrap, so that the Dockerfile's own base is pulled. */
+/** Needs mmdebstrap; undefined without it, so that the Dockerfile's own base is pulled. */
 async function selfMadeBase(builder: Builder): Promise<string | undefined> {
   if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
   const { name } = IMAGES.base;

@@ -13,7 +13,7 @@ import type { ClusterNode } from './node/node.ts';
 import { versionOf } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
-/** Releases of gVisor for the installer, as `--gvisor` names them, and one whose runsc cannot boot a sandbox. */
+/** Names that `--gvisor` takes, and a release whose runsc cannot boot a sandbox. */
 export type ReleaseName = keyof typeof GVISOR_TOOLS | 'broken';
 
 export const RELEASES = [...Object.keys(GVISOR_TOOLS), 'broken'] as readonly ReleaseName[];
@@ -21,14 +21,14 @@ export const RELEASES = [...Object.keys(GVISOR_TOOLS), 'broken'] as readonly Rel
 /** Nodes see the cache at the same path. */
 const DIRECTORY = join(CACHE, 'installer');
 
-/** Restarts containerd on a node without systemd: as the cluster's daemon, with the same log. */
+/** Restarts containerd on a node without systemd, with the same log. */
 export const RESTART = `pid=$(cat /run/daemons/containerd)
 [ -e /proc/$pid/fd/1 ] && exec >>/proc/$pid/fd/1 2>&1
 kill $pid; while kill -0 $pid; do sleep 0.02; done
 cp ${CONTAINERD_CONFIG} ${LOADED_CONFIG}
 setsid -f sh -c 'echo $$ >/run/daemons/containerd; . /run/join-cgroup; exec containerd' </dev/null`;
 
-/** A command of this machine that runs the installer on a node. Throws a UsageError for a virtual machine. */
+/** Throws a UsageError for a virtual machine. */
 export async function installerCommand(
   node: ClusterNode,
   words: readonly string[],
@@ -40,7 +40,7 @@ export async function installerCommand(
   return ['nsenter', ...node.machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...options)];
 }
 
-/** Bundles the installer, unless the cache has the same, and returns its command. */
+/** Bundles unless the cache has the same. */
 async function ensureInstaller(): Promise<readonly [string, string]> {
   await removeAbandoned(DIRECTORY);
   const draft = partial(join(DIRECTORY, 'installer.cjs'));
@@ -56,7 +56,7 @@ async function ensureInstaller(): Promise<readonly [string, string]> {
   return [node, bundle];
 }
 
-/** The directory of a release for the installer, the same on this machine and on nodes. */
+/** The directory is the same on this machine and on nodes. */
 export async function ensureRelease(name: ReleaseName): Promise<string> {
   const group = name === 'broken' ? 'gvisor' : GVISOR_TOOLS[name];
   const tools = (await ensureTools([group]))[group];

@@ -3,10 +3,10 @@ import { type Column, tableLines } from '../lib/report/table.ts';
 import type { Cluster } from './cluster.ts';
 import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
 
-/** Where nodes are shown: on a terminal as a table that is redrawn in place, else as a line for each change. */
+/** A terminal has a table that is redrawn in place, else each change is a line. */
 export type NodeDisplay = { readonly terminal: boolean; readonly write: (text: string) => void };
 
-/** Runs `work`, and shows label, condition and reason of each node meanwhile, from a watch. */
+/** Shows label, condition and reason of each node while `work` runs. */
 export async function showNodes<T>(
   cluster: Cluster,
   display: NodeDisplay,

@@ -3,8 +3,8 @@ import { createServer } from 'node:net';
 import { UsageError } from '../hack/run.ts';
 
 /**
- * Takes a lock between processes of this machine and returns its release; undefined if another process holds it. The lock is an
- * abstract socket, so the kernel releases it when this process ends.
+ * A lock between processes; undefined if another holds it. It is an abstract socket, which the kernel releases when
+ * this process ends.
  */
 export async function tryLock(name: string): Promise<(() => void) | undefined> {
   const server = createServer();
@@ -19,7 +19,7 @@ export async function tryLock(name: string): Promise<(() => void) | undefined> {
   return () => server.close();
 }
 
-/** Runs `work` while no other command may touch the cluster. */
+/** No other command may touch the cluster meanwhile. */
 export async function locked<T>(cluster: string, work: () => Promise<T>): Promise<T> {
   const release = await tryLock(`cluster-${cluster}`);
   if (release === undefined) {

@@ -42,7 +42,7 @@ function programOf(): Command {
   return program;
 }
 
-/** Prints an error as one line, with DEBUG its stack, and returns the exit code. */
+/** One line, with DEBUG the stack; returns the exit code. */
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has printed why
   const full = isDiskFull(error);

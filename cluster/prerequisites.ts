@@ -6,13 +6,13 @@ import { run, UsageError } from '../hack/run.ts';
 /** A program or file that the host must have. */
 export type Prerequisite = {
   readonly what: string;
-  /** The Debian packages that provide it. */
+  /** Debian packages. */
   readonly packages: readonly string[];
   readonly found: (host: HostView) => boolean;
 };
 
 export type HostView = {
-  /** Whether PATH has the program. */
+  /** PATH has the program. */
   readonly program: (name: string) => boolean;
   readonly file: (path: string) => boolean;
 };
@@ -49,7 +49,6 @@ const FOR_CLUSTERS: readonly Prerequisite[] = [
   },
 ];
 
-/** The browser of the tests. */
 export const CHROMIUM = '/usr/bin/chromium';
 
 const FOR_TESTS: readonly Prerequisite[] = [
@@ -95,7 +94,7 @@ export function missingPrerequisites(
   return wanted.filter((one) => !one.found(host));
 }
 
-/** One line that names what is missing and the command that installs it. */
+/** Names what is missing and the command that installs it. */
 export function installAdvice(missing: readonly Prerequisite[], debian: boolean): string {
   const names = missing.map((one) => one.what).join(', ');
   if (!debian)
@@ -107,7 +106,7 @@ function packagesOf(missing: readonly Prerequisite[]): string[] {
   return [...new Set(missing.flatMap((one) => one.packages))].sort();
 }
 
-/** Installs missing packages as root on Debian or Ubuntu; throws a UsageError that lists them elsewhere. */
+/** Installs as root on Debian or Ubuntu; throws a UsageError that lists what is missing elsewhere. */
 export async function ensurePrerequisites(purposes: Purposes = {}): Promise<void> {
   const missing = missingPrerequisites(thisHost, purposes);
   if (missing.length === 0) return;

@@ -5,13 +5,13 @@ import { locked } from './lock.ts';
 import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
 import { endProcesses } from './machine/processes.ts';
 
-/** Removes the processes, cgroups and files of a cluster, also of one that is half started. Idempotent. */
+/** Processes, cgroups and files, also of a cluster that is half started. Idempotent. */
 export async function removeCluster(name: string): Promise<void> {
   requireName(name);
   await locked(name, () => removeHeldCluster(name));
 }
 
-/** Like {@link removeCluster}, for a process that holds the cluster's lock. */
+/** The caller holds the cluster's lock. */
 export async function removeHeldCluster(name: string): Promise<void> {
   const dir = join(CLUSTERS, name);
   await endProcesses(dir);

@@ -14,19 +14,19 @@ import { ensureTools } from './tools.ts';
 export type ClusterOptions = {
   readonly name?: string;
   readonly nodes?: readonly NodeRequest[];
-  /** The API server's port on loopback; by default a free one. */
+  /** A port of loopback; by default a free one. */
   readonly port?: number;
   readonly images?: readonly ImageId[];
 };
 
-/** Starts a cluster, or completes it, and waits until its nodes are Ready. Idempotent. */
+/** Starts or completes it, and waits until its nodes are Ready. Idempotent. */
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const { name = 'dev' } = options;
   requireName(name);
   return locked(name, () => startHeldCluster({ ...options, name }));
 }
 
-/** Like {@link startCluster}, for a process that holds the cluster's lock. */
+/** The caller holds the cluster's lock. */
 export async function startHeldCluster(
   options: ClusterOptions & { readonly name: string },
 ): Promise<Cluster> {

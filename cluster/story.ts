@@ -10,11 +10,11 @@ import { imageName } from './images.ts';
 
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 
-/** A node's label, condition and reason. A value that is not set is "". */
+/** A value that is not set is "". */
 export type LabelledNode = {
   readonly name: string;
   readonly ready: string;
-  /** The condition's status. */
+  /** The condition's. */
   readonly status: string;
   readonly reason: string;
   readonly message: string;
@@ -37,7 +37,7 @@ function viewOf({ metadata, status }: V1Node): LabelledNode {
   };
 }
 
-/** Deploys the agent and waits for a verdict on every node. */
+/** Waits for a verdict on every node. */
 export async function deployAgent(cluster: Cluster, manifests: string): Promise<LabelledNode[]> {
   await cluster.kubectl(['apply', '-k', manifests]);
   return waitFor('a verdict on every node', 90_000, async () => {
@@ -72,7 +72,7 @@ export function evaluationPod(
   });
 }
 
-/** Creates a pod and waits until it runs. Returns the name of its node. */
+/** Waits until the pod runs. Returns its node's name. */
 export async function runPod(
   cluster: Cluster,
   name: string,
@@ -86,7 +86,7 @@ export async function runPod(
   });
 }
 
-/** {@link READY_LABEL} as a jsonpath. */
+/** A jsonpath. */
 export const READY_PATH = labelPath(READY_LABEL);
 
 function labelPath(label: string): string {
@@ -147,12 +147,12 @@ export async function secondsUntilLabel(
   }
 }
 
-/** Seconds until a fault changes the label to false. */
+/** Seconds until the label is false. */
 export function breakAndWait(cluster: Cluster, node: string, fault: FaultName): Promise<number> {
   return secondsUntilLabel(cluster, node, 'false', () => breakNode(cluster, cluster.node(node), fault));
 }
 
-/** Seconds until a healed node has its label again. */
+/** Seconds until the label is back. */
 export function healAndWait(cluster: Cluster, node: string, fault?: FaultName): Promise<number> {
   return secondsUntilLabel(cluster, node, 'true', () => healNode(cluster, cluster.node(node), fault));
 }

@@ -1,6 +1,6 @@
 import { tableLines } from '../lib/report/table.ts';
 
-/** Aligns rows of cells in plain text; the first row may hold the heads. */
+/** The first row may hold the heads. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const length = Math.max(0, ...rows.map((row) => row.length));
   const columns = Array.from({ length }, (_, at) => ({

@@ -12,7 +12,7 @@ export type ToolBuild = {
   readonly stamp?: readonly [variable: string, version: RegExp];
   /** Replaces containerd's OOM score file on machines that may not lower scores. */
   readonly oomOverlay?: boolean;
-  /** A file that the program embeds and its module lacks; replaced by an empty file in the vendor directory. */
+  /** A file that the program embeds and its module lacks; an empty one takes its place. */
   readonly lacks?: string;
 };
 
@@ -23,8 +23,8 @@ const GVISOR: ToolBuild = {
 };
 
 /**
- * Groups of programs, each a Go module under cluster/tools because their dependencies conflict. Built in this order: the
- * longest first, and etcd once the packages that it shares with Kubernetes are compiled.
+ * Each is a Go module because their dependencies conflict. Built in this order: the longest first, and etcd once the
+ * packages that it shares with Kubernetes are compiled.
  */
 export const GROUPS = {
   kubernetes: {
@@ -77,10 +77,9 @@ export type ToolGroup = keyof typeof GROUPS;
 
 export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
 
-/** Other values of the environment variable KUBERNETES_VERSION; each has its own Go module. */
+/** Other values of KUBERNETES_VERSION; each has its own Go module. */
 export const OTHER_KUBERNETES = ['1.34', '1.35', '1.37'] as const;
 
-/** The directory of a group's Go module. */
 export function source(group: ToolGroup): string {
   const version = process.env.KUBERNETES_VERSION;
   if (group !== 'kubernetes' || version === undefined) return join(REPO, 'cluster/tools', group);
@@ -97,7 +96,7 @@ const UNSTAMPED: Partial<Record<ToolGroup, RegExp>> = {
   cni: /containernetworking\/plugins (v[\d.]+)/,
 };
 
-/** The version in a group's go.mod, which its programs are stamped with. */
+/** Programs are stamped with the version in go.mod. */
 export async function versionOf(name: ToolGroup): Promise<string> {
   const group: ToolBuild = GROUPS[name];
   const pattern = group.stamp?.[1] ?? UNSTAMPED[name];

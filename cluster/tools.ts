@@ -13,16 +13,16 @@ import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf 
 const MINIMUM_GO = [1, 26];
 /** A second build uses the processors while the first one waits for the network or links, which is single-threaded. */
 const MAX_BUILDS = 2;
-/** The path of that file in containerd's modules 1.x and 2. */
+/** Modules 1.x and 2. */
 const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/sys/oom_linux.go',
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
 
 /**
- * Returns each group's directory of programs, in a cache keyed by everything that determines a build. A missing group is
- * downloaded if its project publishes a build that can be reached and checked, otherwise built from source as go.mod and
- * go.sum pin it. An interrupted build resumes from Go's own cache.
+ * Directories by group, in a cache keyed by everything that determines a build. A missing group is downloaded if its
+ * project publishes a build that can be reached and checked, otherwise built as go.mod and go.sum pin it. An
+ * interrupted build resumes from Go's own cache.
  */
 export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
   installedGo ??= goVersion();
@@ -88,12 +88,12 @@ async function lockBuild(group: ToolGroup, directory: string): Promise<() => voi
   });
 }
 
-/** The official build of a group; empty if there is none, or if this machine needs ours, which has a change for it. */
+/** Empty without an official build, or if this machine needs a change of it. */
 async function downloadsOf(group: ToolGroup): Promise<readonly Download[]> {
   return needsOverlay(GROUPS[group]) ? [] : officialBuild(group);
 }
 
-/** Whether the official build is now in `bin` of that directory. Says why, if there is one and it is not. */
+/** Whether the official build is now in `bin` of that directory. Says why not. */
 async function downloadOfficial(group: ToolGroup, work: string, turn: string): Promise<boolean> {
   const files = await downloadsOf(group);
   if (files.length === 0) return false;
@@ -143,7 +143,7 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
   return join(CACHE, 'tools', `${name}-${hash.digest('hex').slice(0, 12)}`);
 }
 
-/** Downloads a group's modules while another group is built. The build reports a failure. */
+/** Downloads modules while another group is built, which reports a failure. */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
   if ((await downloadsOf(name)).length > 0) return;
   const options = { ...(await goOptions(name, source(name))), signal };
@@ -157,7 +157,7 @@ async function goOptions(name: ToolGroup, cwd: string) {
     ...process.env,
     CGO_ENABLED: group.cgo ? '1' : '0',
     GOFLAGS: '-trimpath -buildvcs=false',
-    GOGC: process.env.GOGC ?? '400', // the compiler's own garbage collection: 14 % less processor time
+    GOGC: process.env.GOGC ?? '400', // "PATH@VERSION", or a PATH that the go.mod in `cwd` pins. Returns its directory.
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };

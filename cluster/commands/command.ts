@@ -8,14 +8,14 @@ import { requireRoot } from '../machine/host-checks.ts';
 
 const DEFAULT_NAME = 'dev';
 
-/** The value of --name, before or after the command. */
+/** The option may be before or after the command. */
 export function nameOf(command: Command): string {
   const { name = DEFAULT_NAME } = command.optsWithGlobals<{ name?: string }>();
   requireName(name);
   return name;
 }
 
-/** Throws a UsageError that says how to start the cluster if it does not run. */
+/** Throws a UsageError that says how to start it. */
 export async function openRunning(name: string): Promise<Cluster> {
   requireRoot();
   const there = clusterNames();
@@ -26,7 +26,6 @@ export async function openRunning(name: string): Promise<Cluster> {
   throw new UsageError(`The cluster "${name}" is not up: start it with \`${npm(name, 'up')}\`.${known}`);
 }
 
-/** A command line for the named cluster. */
 export function npm(name: string, words: string): string {
   return `npm run cluster -- ${name === DEFAULT_NAME ? '' : `--name ${name} `}${words}`;
 }

@@ -13,10 +13,9 @@ import { nameOf, npm, openRunning } from './command.ts';
 
 const CONDITION = 'GVisorReady';
 
-/** The state of a node on this host. */
 export type LocalNode = {
   readonly spec: NodeSpec;
-  /** The release as `--gvisor` names it. */
+  /** The name that `--gvisor` takes. */
   readonly gvisor: string;
   readonly daemons: string;
   readonly faults: readonly string[];
@@ -84,7 +83,7 @@ async function stateOfNode(
   }
 }
 
-/** The table of nodes. `objects` is undefined if the API server does not respond. */
+/** `objects` is undefined if the API server does not respond. */
 function statusRows(
   objects: readonly V1Node[] | undefined,
   local: readonly LocalNode[],

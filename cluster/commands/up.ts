@@ -53,7 +53,7 @@ Try next:
     });
 }
 
-/** The default nodes first, then plain ones. */
+/** Default nodes first, then plain ones. */
 function nodesFrom(count: string): readonly NodeRequest[] {
   const length = wholeNumber(count, MAX_NODES);
   return Array.from({ length }, (_, at) => DEFAULT_NODES[at] ?? { name: `node-${at + 1}` });

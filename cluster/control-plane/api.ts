@@ -5,7 +5,7 @@ export type GetResponse = { readonly code: number; readonly text: string };
 
 const TIMEOUT_MS = 20_000;
 
-/** Reads from the API server as an admin. kubectl takes a tenth of a second of CPU to start, too much for polling. */
+/** Reads as an admin. kubectl takes a tenth of a second of CPU to start, too much for polling. */
 export class ApiReader {
   readonly #authority: Authority;
   #agent: Promise<Agent> | undefined;
@@ -14,7 +14,7 @@ export class ApiReader {
     this.#authority = authority;
   }
 
-  /** The API server listens on that port of loopback. Rejects if it does not respond. */
+  /** Rejects if the API server does not respond on that port of loopback. */
   async get(port: number, path: string): Promise<GetResponse> {
     this.#agent ??= this.#connect();
     const { statusCode, body } = await request(`https://127.0.0.1:${port}${path}`, {

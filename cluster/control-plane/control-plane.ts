@@ -4,13 +4,13 @@ import { dirname, join } from 'node:path';
 import { Machine } from '../machine/machine.ts';
 import { type Authority, createSigningKeys } from './pki.ts';
 
-/** The control plane's address on the bridge; nodes are in the same /24. */
+/** Nodes are in the same /24. */
 export const CONTROL_PLANE_ADDRESS = '10.89.0.1';
 /** The ClusterIP of `kubernetes`. The bridge has it, since there is no kube-proxy. */
 export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
 
-/** In start order. */
+/** Start order. */
 export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
 export type ControlPlaneDaemon = (typeof CONTROL_PLANE)[number];
 
@@ -20,10 +20,9 @@ export function controlPlaneOf(dir: string): Machine {
   return new Machine('control-plane', join(dir, 'control-plane'));
 }
 
-/** Creates the bridge and the address of the API service. */
 export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   const ip = (...args: string[]) => controlPlane.run(['ip', ...args]);
-  // With a fixed MAC address: otherwise it changes with the set of nodes, and all nodes lose the bridge.
+  // Without a fixed MAC address it changes with the set of nodes, and all nodes lose the bridge.
   if (!(await ip('-br', 'link')).includes('br0'))
     await ip('link', 'add', 'br0', 'address', '02:00:00:00:01:00', 'type', 'bridge');
   await ip('addr', 'replace', `${CONTROL_PLANE_ADDRESS}/24`, 'dev', 'br0');
@@ -31,7 +30,7 @@ export async function setUpNetwork(controlPlane: Machine): Promise<void> {
   await ip('link', 'set', 'br0', 'up');
 }
 
-/** Writes keys and kubeconfigs once for the lifetime of the cluster. */
+/** Keys and kubeconfigs last as long as the cluster. */
 export async function writeCredentials(controlPlane: Machine, authority: Authority): Promise<void> {
   const put = async (file: string, text: string) => {
     await mkdir(dirname(controlPlane.path(file)), { recursive: true });
@@ -73,7 +72,7 @@ rules:
   - level: None
 `;
 
-/** The audit log (JSON lines), in the control plane's namespaces. */
+/** JSON lines, in the control plane's namespaces. */
 export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
 
 /** Idempotent. */
@@ -84,7 +83,8 @@ export async function startDaemon(
 ): Promise<void> {
   if (controlPlane.daemonPid(name) !== undefined) return;
   const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
-  // Less garbage collection: the API server needs 3.4 s of CPU time instead of 4.7 s to start, and 390 MB instead of 270.
+  // Less garbage collection: the API server needs 3.4 s of CPU time instead of 4.7 s to start, and 390 MB instead of
+  // 270.
   await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]], { GOGC: '400' });
 }
 
@@ -122,7 +122,7 @@ const ARGUMENTS: Record<ControlPlaneDaemon, readonly string[]> = {
   'kube-scheduler': ['--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig', '--leader-elect=false'],
 };
 
-/** A kubeconfig (YAML) for `user` in `groups`. */
+/** YAML. */
 export async function kubeconfig(
   authority: Authority,
   server: string,

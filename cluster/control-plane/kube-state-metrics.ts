@@ -4,14 +4,14 @@ import { ensureTools } from '../tools.ts';
 
 const PORT = 8080;
 
-/** Its scrape configuration (YAML). */
+/** YAML. */
 export const KUBE_STATE_METRICS_SCRAPE = `scrape_configs:
   - job_name: kube-state-metrics
     honor_labels: true
     static_configs: [{ targets: ["127.0.0.1:${PORT}"] }]
 `;
 
-/** Starts or replaces kube-state-metrics, as the controller manager, which may list everything. */
+/** Runs as the controller manager, which may list everything. */
 export async function startKubeStateMetrics(cluster: Cluster, args: readonly string[]): Promise<void> {
   const { controlPlane } = cluster;
   const tools = await ensureTools(['kube-state-metrics']);

@@ -27,7 +27,7 @@ export type Authority = {
   issue(name: string, groups?: readonly string[], hosts?: readonly string[]): Promise<Credential>;
 };
 
-/** Opens or creates the certificate authority in `dir`. It and its certificates are valid for 365 days. */
+/** The authority and its certificates are valid for 365 days. */
 export async function openAuthority(dir: string): Promise<Authority> {
   const files = { cert: join(dir, 'ca.crt'), key: join(dir, 'ca.key') };
   if (!existsSync(files.key)) await writeAuthority(files);
@@ -69,7 +69,7 @@ async function writeAuthority(files: Credential): Promise<void> {
   await replaceFile(files.key, await keyPem(keys.privateKey), 0o600); // last: marks both as written
 }
 
-/** A PEM key pair that signs service account tokens. */
+/** PEM. */
 export async function createSigningKeys(): Promise<{ readonly private: string; readonly public: string }> {
   const keys = await generateKeys();
   return {

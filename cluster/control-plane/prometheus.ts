@@ -25,7 +25,7 @@ export type SampleSeries = {
   readonly values: readonly Sample['value'][];
 };
 
-/** An alert in /api/v1/alerts. */
+/** One of /api/v1/alerts. */
 export type Alert = {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
@@ -33,7 +33,7 @@ export type Alert = {
 };
 
 export class Prometheus {
-  /** On loopback of the host. */
+  /** Loopback of the host. */
   readonly url: string;
 
   constructor(url: string) {
@@ -68,8 +68,8 @@ export class Prometheus {
 }
 
 /**
- * Starts Prometheus beside the control plane with the service account monitoring/prometheus; it scrapes and evaluates every
- * second. Replaces a running one and its data.
+ * Prometheus has the service account monitoring/prometheus, and scrapes and evaluates every second. Replaces a running
+ * one and its data.
  */
 export async function startPrometheus(cluster: Cluster, files: PrometheusFiles): Promise<Prometheus> {
   const { controlPlane } = cluster;
@@ -93,7 +93,7 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   return new Prometheus(url);
 }
 
-/** Starts a stopped Prometheus again with its files and data. */
+/** Keeps its files and data. */
 export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
   const { controlPlane } = cluster;
   const { prometheus } = await ensureTools(['prometheus']);

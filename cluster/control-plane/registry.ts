@@ -7,12 +7,12 @@ import { ensureTools } from '../tools.ts';
 import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 import { openAuthority } from './pki.ts';
 
-/** As the nodes and the control plane's network reach it, over HTTPS with the cluster's authority. */
+/** The address for nodes and control plane, over HTTPS with the cluster's authority. */
 export const REGISTRY = `${CONTROL_PLANE_ADDRESS}:5000`;
 
 const DIRECTORY = '/etc/registry';
 
-/** Starts an empty container registry beside the control plane, which every node trusts. */
+/** An empty registry beside the control plane, which every node trusts. */
 export async function startRegistry(cluster: Cluster): Promise<void> {
   const { controlPlane } = cluster;
   const { registry } = await ensureTools(['registry']);

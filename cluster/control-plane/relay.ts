@@ -1,8 +1,8 @@
 import { connect, type Server, type Socket } from 'node:net';
 
 /**
- * Relays connections from the host's loopback to the control plane: relay.ts <address> <port>. It runs in the control plane's
- * namespaces; the parent sends the listening socket, which belongs to the host's network, over IPC.
+ * Relays connections from the host's loopback to the control plane: relay.ts <address> <port>. It runs in the control
+ * plane's namespaces; the parent sends the listening socket over IPC.
  */
 const [address = '', port = ''] = process.argv.slice(2);
 

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { Cluster } from '../cluster.ts';
 import { SERVICE_ADDRESS } from './control-plane.ts';
 
-/** The path of a pod's token, which client libraries hard-code. */
+/** Client libraries hard-code the path. */
 const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
 
 /**
- * Lets a program in the control plane's namespaces use in-cluster credentials of a service account, valid for 24 hours.
- * Returns its environment.
+ * Gives a program in the control plane's namespaces the credentials of a service account for 24 hours. Returns its
+ * environment.
  */
 export async function actAsServiceAccount(
   cluster: Cluster,

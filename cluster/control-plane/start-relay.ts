@@ -7,7 +7,7 @@ import { UsageError } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
 import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 
-/** Listens on a port of loopback; 0 picks a free one. Throws a UsageError if it is taken. */
+/** Port 0 picks a free one. Throws a UsageError if the port is taken. */
 export async function listenOnLoopback(
   port: number,
 ): Promise<{ readonly server: Server; readonly port: number }> {
@@ -26,7 +26,7 @@ export type RelayTarget = { readonly name: string; readonly address: string; rea
 
 const API_SERVER: RelayTarget = { name: 'relay', address: CONTROL_PLANE_ADDRESS, port: 443 };
 
-/** Starts a process that relays connections of `server`, and hands the server over to it. */
+/** Hands `server` over to a process that relays its connections. */
 export async function startRelay(controlPlane: Machine, server: Server, target = API_SERVER): Promise<void> {
   const { name, address, port } = target;
   const script = `echo $$ >/run/daemons/${name}; exec "$@"`;

@@ -7,7 +7,7 @@ import { replaceFile } from '../replace-file.ts';
 import { FAULTS, type Fault, type FaultName } from './faults.ts';
 import { type Part, REPAIRS } from './repair.ts';
 
-/** The faults in force on a node, oldest first. */
+/** Oldest first. */
 export async function faultsOf(node: ClusterNode, cluster: Cluster): Promise<readonly FaultName[]> {
   const recorded = (await readRecord(node)).filter((name) => name !== 'api-down');
   const holding: FaultName[] = [];
@@ -18,7 +18,7 @@ export async function faultsOf(node: ClusterNode, cluster: Cluster): Promise<rea
   return holding;
 }
 
-/** Applies a fault in place of another fault of the same part. Idempotent. */
+/** Replaces another fault of the same part. Idempotent. */
 export async function breakNode(cluster: Cluster, node: ClusterNode, name: FaultName): Promise<void> {
   const { part, apply }: Fault = FAULTS[name];
   const before = await readRecord(node);

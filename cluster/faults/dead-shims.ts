@@ -4,12 +4,12 @@ import type { Machine, MachineProcess } from '../machine/machine.ts';
 import { processesIn } from '../machine/machine.ts';
 import { SHIM } from '../node/config.ts';
 
-/** What the kernel appends to the working directory of a process when it was removed. */
+/** The kernel's suffix of a removed working directory. */
 const REMOVED = ' (deleted)';
 
 /**
- * Kills shims without a sandbox, and what is left of sandboxes that containerd has given up. gVisor's shim deadlocks if its
- * sandbox dies while a container starts in it, and a starting containerd 1.x waits for such a shim without a timeout.
+ * Kills shims without a sandbox, and what is left of sandboxes that containerd has given up. gVisor's shim deadlocks if
+ * its sandbox dies while a container starts in it, and a starting containerd 1.x waits for it without a timeout.
  */
 export async function endDeadShims(machine: Machine): Promise<void> {
   await endShims(machine, (bundle) => {
@@ -24,13 +24,13 @@ export async function endDeadShims(machine: Machine): Promise<void> {
   });
 }
 
-/** Kills shims of probes, which also deadlock if containerd ends while a container starts. See docs/operations.md. */
+/** Shims of probes also deadlock if containerd ends while a container starts. See docs/operations.md. */
 export async function endProbeShims(machine: Machine): Promise<void> {
   const probe = /"io\.kubernetes\.cri\.sandbox-name":\s*"gvisor-probe-/;
   await endShims(machine, (bundle) => probe.test(readFileSync(`${bundle}/config.json`, 'utf8')));
 }
 
-/** Whether a process is gVisor's shim, from wherever it was started. */
+/** Recognizes gVisor's shim from wherever it was started. */
 export function isShim([program = '']: readonly string[]): boolean {
   return basename(program) === basename(SHIM);
 }

@@ -15,7 +15,7 @@ export type Fault = {
   readonly part: Part;
   readonly apply: Repair;
   readonly heal: Repair;
-  /** For a fault that can end without `heal`. */
+  /** Set for a fault that can end without `heal`. */
   readonly holds?: (node: ClusterNode, cluster: Cluster) => Promise<boolean>;
 };
 
@@ -175,7 +175,7 @@ async function configure(node: ClusterNode, config: string): Promise<void> {
   if (!(await node.hasLoadedConfig())) await node.restart('containerd');
 }
 
-/** Replaces runsc with a script that prints the same version, and runs `body` otherwise. */
+/** The script prints the same version, and runs `body` otherwise. */
 async function pretend(node: ClusterNode, body: string): Promise<void> {
   await REPAIRS.runsc(node);
   const { runsc } = await gvisorOf(node);

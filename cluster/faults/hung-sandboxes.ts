@@ -4,10 +4,10 @@ import { type ClusterNode, SHIM } from '../node/node.ts';
 import { isShim } from './dead-shims.ts';
 
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
-/** The files of a bundle with the PIDs of its shim and its sentry. */
+/** Files of a bundle with PIDs. */
 const PID_FILES = { shim: 'shim.pid', sentry: 'init.pid' } as const;
 
-/** Stops (SIGSTOP) all shims or sentries of the node's gVisor pods. Throws a UsageError if there are none. */
+/** SIGSTOP. Throws a UsageError if there are no gVisor pods. */
 export async function stopInPods(node: ClusterNode, part: keyof typeof PID_FILES): Promise<void> {
   const script = `cd ${BUNDLES} 2>/dev/null || exit 0
 for bundle in *; do
@@ -20,7 +20,6 @@ exit 0`;
   throw new UsageError(`No gVisor pod runs on ${node.name}: start one there first.`);
 }
 
-/** Continues stopped shims and sentries. */
 export async function continueSandboxes(node: ClusterNode): Promise<void> {
   const stopped = await node.system.run([
     '/bin/sh',

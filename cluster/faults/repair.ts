@@ -9,12 +9,12 @@ import { continueSandboxes } from './hung-sandboxes.ts';
 /** Restores one part of a node, doing only what is necessary. */
 export type Repair = (node: ClusterNode, cluster: Cluster) => Promise<void>;
 
-/** In the order in which all parts are restored. */
+/** The order in which all parts are restored. */
 export const REPAIRS = {
   api: async (_node, cluster) => cluster.startControlPlane(),
-  // Comes before containerd 1.7, which does not start while a sentry hangs.
+  // Before containerd 1.7, which does not start while a sentry hangs.
   sandboxes: continueSandboxes,
-  // What containerd has given up. No fault's own: a shim that is missing when containerd restarts leaves it.
+  // A shim that is missing when containerd restarts leaves these.
   leftovers: async (node) => {
     if (node.spec.machine === 'namespaces') await endDeadShims(node.machine);
   },
@@ -39,7 +39,7 @@ export const REPAIRS = {
     await requireContainerd(node);
     await node.load(await ensureImage('pause'));
   },
-  // Comes after everything that restarts containerd, since a kubelet exits without containerd.
+  // After everything that restarts containerd, without which a kubelet exits.
   kubelet: async (node) => {
     await requireContainerd(node);
     await node.startKubelet();

@@ -7,7 +7,7 @@ import { CLUSTERS } from '../clusters.ts';
 /** The parent cgroup of all clusters. */
 const ROOT = '/gvisor-ready';
 
-/** The cgroup of a directory below {@link CLUSTERS}, as a path in every hierarchy. */
+/** A path in every hierarchy, of a directory below {@link CLUSTERS}. */
 export function cgroupPath(dir: string): string {
   return join(ROOT, relative(CLUSTERS, dir));
 }
@@ -19,7 +19,7 @@ async function hierarchies(): Promise<{ path: string; v2: boolean }[]> {
     .map(([, path = '', type]) => ({ path, v2: type === 'cgroup2' }));
 }
 
-/** Creates a cgroup in every hierarchy and returns the directories. */
+/** Returns the directories, one in each hierarchy. */
 export async function createCgroup(path: string): Promise<string[]> {
   const directories: string[] = [];
   for (const hierarchy of await hierarchies()) {
@@ -36,7 +36,7 @@ export async function createCgroup(path: string): Promise<string[]> {
   return directories;
 }
 
-/** Enables the kubelet's controllers for children, as cgroup v2 requires. */
+/** cgroup v2 requires this for the kubelet's controllers. */
 async function delegateControllers(directory: string): Promise<void> {
   const controllers = join(directory, 'cgroup.controllers');
   const has = existsSync(controllers) ? (await readFile(controllers, 'utf8')).trim().split(' ') : [];
@@ -53,7 +53,7 @@ async function inheritCpuset(parent: string, directory: string): Promise<void> {
   }
 }
 
-/** Removes a cgroup with its children from every hierarchy, once its processes have ended. */
+/** Removes it with its children from every hierarchy, once its processes have ended. */
 export async function removeCgroup(path: string): Promise<void> {
   for (const hierarchy of await hierarchies()) {
     await waitFor(`the cgroup ${hierarchy.path}${path} to be empty`, 10_000, async () => {

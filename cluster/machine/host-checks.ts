@@ -27,7 +27,7 @@ mkdir /tmp/l /tmp/u /tmp/w /tmp/m
 mount -t overlay overlay -o lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w /tmp/m
 `;
 
-/** Tries out namespaces, a bridge, a veth pair and an overlay. Throws a UsageError if the kernel refuses one. */
+/** Tries namespaces, a bridge, a veth pair and an overlay. Throws a UsageError if the kernel refuses one. */
 export async function requireKernel(): Promise<void> {
   await requireUpperDirectory(dirname(CLUSTERS));
   const cgroups = (await readFile('/proc/self/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[2]);
@@ -44,12 +44,12 @@ export async function requireKernel(): Promise<void> {
   );
 }
 
-/** Inotify instances of a kubelet, containerd and an agent. */
+/** A kubelet, containerd and an agent. */
 const INOTIFY_OF_A_NODE = 10;
 
 /**
- * Rethrows the error of a node that did not start, with advice if root has too few inotify instances left. The usual limit of
- * 128 is enough for a dozen nodes. Source: https://man7.org/linux/man-pages/man7/inotify.7.html
+ * Rethrows with advice if root has too few inotify instances left: the usual 128 is enough for a dozen nodes. Source:
+ * https://man7.org/linux/man-pages/man7/inotify.7.html
  */
 export async function explainNodes(error: Error, instances = inotifyInstances()): Promise<never> {
   const { max, inUse } = await instances;

@@ -15,13 +15,12 @@ const JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift;
 export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * A machine made of namespaces, with an overlay of the host's root and its own cgroup root. It ends with its first process.
- * There is no PID file: the arguments of the first process name the machine's directory. A machine that only holds qemu
- * shares the network of its parent.
+ * Namespaces, with an overlay of the host's root and its own cgroup root. It ends with its first process, whose
+ * arguments name the machine's directory. A machine that only holds qemu shares the network of its parent.
  */
 export class Machine {
   readonly name: string;
-  /** The machine's files and logs, on the host. */
+  /** Files and logs, on the host. */
   readonly dir: string;
 
   readonly #network: 'own' | 'parent';
@@ -32,7 +31,7 @@ export class Machine {
     this.#network = network;
   }
 
-  /** The first process, as a PID of the host; undefined if the machine is off. */
+  /** A PID of the host; undefined if the machine is off. */
   pid(): number | undefined {
     return processesOf(this.dir).find((found) => found.init)?.pid;
   }
@@ -43,12 +42,12 @@ export class Machine {
     return pid;
   }
 
-  /** The path on the host of a file in the machine. */
+  /** The path on the host. */
   path(inside: string): string {
     return `/proc/${this.#up()}/root${inside}`;
   }
 
-  /** Starts the machine in the PID namespace of `parent`, with which it ends. Idempotent. */
+  /** Ends with the PID namespace of `parent`. Idempotent. */
   async start(parent?: Machine): Promise<void> {
     const booting = this.pid() === undefined ? await this.#boot(parent) : undefined;
     const log = join(this.dir, 'init.log');
@@ -102,7 +101,7 @@ export class Machine {
     return child;
   }
 
-  /** Arguments of nsenter that run a command in the machine. */
+  /** Arguments of nsenter. */
   enter(...command: readonly string[]): string[] {
     return [
       `--target=${this.#up()}`,
@@ -121,7 +120,7 @@ export class Machine {
     return run('nsenter', this.enter(...command), { env: { PATH: MACHINE_PATH, HOME: '/root' }, ...options });
   }
 
-  /** Starts a daemon that logs to `<dir>/<name>.log`. Resolves once it runs. */
+  /** Logs to `<dir>/<name>.log`. Resolves once the daemon runs. */
   async daemon(
     name: string,
     command: readonly string[],
@@ -139,7 +138,7 @@ export class Machine {
     await waitFor(`${name} to start (see ${join(this.dir, `${name}.log`)})`, 10_000, begun, 5);
   }
 
-  /** The daemon's PID in the machine; undefined if it has ended. */
+  /** The PID in the machine; undefined if the daemon has ended. */
   daemonPid(name: string): number | undefined {
     const root = `/proc/${this.#up()}/root`;
     try {
@@ -156,7 +155,7 @@ export class Machine {
     if (pid !== undefined) await this.kill(signal, [pid]);
   }
 
-  /** Signals processes by their PIDs in the machine; ignores those that have ended. */
+  /** PIDs in the machine; those that have ended are ignored. */
   async kill(signal: string, pids: readonly number[]): Promise<void> {
     // Uses the host's files, so that it works on a broken machine.
     const script = `kill -${signal} ${pids.join(' ')}`;
@@ -184,7 +183,7 @@ export type MachineProcess = {
   readonly pid: number;
   readonly argv: readonly string[];
   readonly rss: number;
-  /** Proportional set size: shared pages count in part. 0 if the kernel does not report it. */
+  /** Proportional set size; 0 if the kernel does not report it. */
   readonly pss: number;
 };
 

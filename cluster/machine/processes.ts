@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { waitFor } from '../../hack/run.ts';
 
-/** The first processes of machines at or below `dir`, and the processes that start them. */
+/** First processes of machines at or below `dir`, and the processes that start them. */
 export function processesOf(dir: string): { pid: number; init: boolean }[] {
   const found: { pid: number; init: boolean }[] = [];
   for (const entry of readdirSync('/proc')) {
@@ -24,8 +24,8 @@ function isFirst(pid: string): boolean {
 }
 
 /**
- * Kills every machine at or below `dir` and waits until it has ended. Checks twice, since a process has no arguments for a
- * moment during exec.
+ * Waits until every machine at or below `dir` has ended. Checks twice, since a process has no arguments for a moment
+ * during exec.
  */
 export async function endProcesses(dir: string): Promise<void> {
   let checksWithout = 0;
@@ -49,8 +49,8 @@ export async function endProcesses(dir: string): Promise<void> {
 }
 
 /**
- * Whether a process has ended with all its threads. If its main thread ends first, the state is Z (zombie) although others
- * still hold its ports; field 20 counts threads. Source: proc_pid_stat(5).
+ * All its threads have ended. If its main thread ends first, the state is Z (zombie) although others still hold its
+ * ports; field 20 counts threads. Source: proc_pid_stat(5).
  */
 export function hasEnded(stat: string): boolean {
   const fields = stat.replace(/^.*\) /s, '').split(' ');

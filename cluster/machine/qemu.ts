@@ -6,7 +6,7 @@ import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec } from '../node/config.ts';
 import type { VmImage } from '../vm-image.ts';
 
-/** The guest's writes on top of the shared image; a path in the namespaces of qemu. */
+/** The guest's writes on top of the shared image. */
 export const DISK = '/guest.qcow2';
 
 export type QemuOptions = {
@@ -17,8 +17,8 @@ export type QemuOptions = {
 };
 
 /**
- * The kernel's command line passes the host name and the mount of the cache, which is read-only and at the same path as on the
- * host. Credentials of systemd pass the address and the SSH key. Source: https://systemd.io/CREDENTIALS
+ * The kernel's command line passes the host name and the mount of the cache, read-only and at the same path.
+ * Credentials of systemd pass the address and the SSH key. Source: https://systemd.io/CREDENTIALS
  */
 export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOptions): readonly string[] {
   const mac = `52:54:00:89:00:${(10 + spec.index).toString(16).padStart(2, '0')}`;

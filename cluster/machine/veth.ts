@@ -3,7 +3,7 @@ import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
 import { addressOf, type NodeSpec, podCidrOf } from '../node/config.ts';
 import type { Machine } from './machine.ts';
 
-/** Connects a node to the control plane's bridge by a veth pair, with routes to its pods and out. */
+/** A veth pair to the control plane's bridge, with routes to the node's pods and out. */
 export async function plugIn(controlPlane: Machine, machine: Machine, spec: NodeSpec): Promise<void> {
   const own = (...args: string[]) => machine.run(['ip', ...args]);
   const port = portOf(spec);
@@ -11,7 +11,7 @@ export async function plugIn(controlPlane: Machine, machine: Machine, spec: Node
     await ipOf(controlPlane, 'link', 'del', port).catch(() => {}); // left by a machine that has just ended
     const peer = ['peer', 'name', 'eth0', 'netns', String(machine.pid())];
     await ipOf(controlPlane, 'link', 'add', port, 'type', 'veth', ...peer);
-    // Stays the same over restarts: neighbours keep the old address for a while.
+    // Neighbours keep an old address for a while, so it stays the same over restarts.
     const address = `02:00:00:00:00:${spec.index.toString(16).padStart(2, '0')}`;
     await own('link', 'set', 'eth0', 'address', address);
   }
@@ -22,7 +22,7 @@ export async function plugIn(controlPlane: Machine, machine: Machine, spec: Node
   await ipOf(controlPlane, 'route', 'replace', podCidrOf(spec), 'via', addressOf(spec));
 }
 
-/** Creates a guest's TAP device on the control plane's bridge, with the route to its pods. Returns its name. */
+/** A guest's TAP device on the control plane's bridge, with the route to its pods. Returns its name. */
 export async function plugInTap(controlPlane: Machine, spec: NodeSpec): Promise<string> {
   const port = portOf(spec);
   const there = (await ipOf(controlPlane, '-br', 'link'))
@@ -34,7 +34,7 @@ export async function plugInTap(controlPlane: Machine, spec: NodeSpec): Promise<
   return port;
 }
 
-/** Removes a node's device and route. Idempotent. */
+/** Idempotent. */
 export async function unplug(controlPlane: Machine, spec: NodeSpec): Promise<void> {
   await ipOf(controlPlane, 'route', 'del', podCidrOf(spec)).catch(() => {});
   await ipOf(controlPlane, 'link', 'del', portOf(spec)).catch(() => {});
@@ -44,7 +44,7 @@ function portOf(spec: NodeSpec): string {
   return `node${spec.index}`;
 }
 
-// Runs in the host's PID namespace, since `netns PID` takes a PID of the host.
+// `netns PID` takes a PID of the host.
 function ipOf(controlPlane: Machine, ...args: string[]): Promise<string> {
   return run('nsenter', [`--target=${controlPlane.pid()}`, '--net', '--', 'ip', ...args]);
 }

@@ -9,11 +9,10 @@ export type NodeSpec = {
   readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
   /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
   readonly machine: 'namespaces' | 'vm';
-  /** Additional handlers of gVisor, each with programs and a configuration of its own. */
+  /** Each has programs and a configuration of its own. */
   readonly additional?: readonly string[];
 };
 
-/** The files of an additional handler. */
 export function additionalFiles(handler: string) {
   const directory = `/usr/local/lib/${handler}`;
   return {
@@ -29,7 +28,7 @@ export const RUNSC = '/usr/local/bin/runsc';
 export const SENTRY = '/usr/local/bin/gvisor-bin/gvisor_sentry';
 export const PREWARMER = '/usr/local/bin/gvisor-bin/gvisor-sentry-prewarmer';
 
-/** Replaces the prewarmer, whose sources are not in gVisor's Go module: executes the given program. */
+/** The prewarmer's sources are not in gVisor's Go module: this executes the given program. */
 export const PREWARMER_SCRIPT = '#!/bin/bash\nprogram=$1 name=$2\nshift 2\nexec -a "$name" "$program" "$@"\n';
 
 export function addressOf(spec: NodeSpec): string {
@@ -48,16 +47,15 @@ const MAX_PODS = 500;
 export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
 
 export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
-/** The handler's ConfigPath. */
 export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
 
-/** The directory of containerd's hosts, see https://github.com/containerd/containerd/blob/main/docs/hosts.md */
+/** See https://github.com/containerd/containerd/blob/main/docs/hosts.md */
 export const HOSTS = '/etc/containerd/certs.d';
 
-/** A copy of the configuration that the running containerd has loaded. */
+/** What the running containerd has loaded. */
 export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 
-/** The table with the handlers, by version of containerd. */
+/** The table with the handlers. */
 export const RUNTIME_TABLE = {
   '2': "plugins.'io.containerd.cri.v1.runtime'",
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
@@ -75,7 +73,6 @@ export const GVISOR_TOOLS = {
   '2026-09-bare': 'gvisor-2026-09',
 } as const;
 
-/** The handler's table in containerd's configuration. */
 export function handlerTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {
   return runtimeTable(`${table}.containerd.runtimes.runsc`, RUNSC_CONFIG);
 }
@@ -123,7 +120,7 @@ ${spec.machine === 'vm' ? `[${table}.containerd.runtimes.runc.options]\n  System
 ${spec.containerd === '2' ? `[${images}.pinned_images]\n  sandbox = "${PAUSE_IMAGE}"\n` : ''}`;
 }
 
-/** containerd's configuration (TOML). */
+/** TOML. */
 export function containerdConfig(
   spec: NodeSpec,
   handler = spec.gvisor === 'none' ? '' : handlerTable(spec),
@@ -131,10 +128,10 @@ export function containerdConfig(
   return `${containerdBase(spec)}${additionalTables(spec)}${handler}`;
 }
 
-/** The gVisor shim's configuration (TOML). */
+/** TOML. */
 export const RUNSC_TOML = '[runsc_config]\n  platform = "systrap"\n';
 
-/** The shim's configuration. With the systemd cgroup driver runsc must use systemd as well. */
+/** runsc must use systemd if the cgroup driver does. */
 export function runscToml(spec: NodeSpec, systemdCgroup = spec.machine === 'vm'): string {
   return `${RUNSC_TOML}${systemdCgroup ? '  systemd-cgroup = "true"\n' : ''}`;
 }
@@ -157,7 +154,7 @@ export function cniConfig(spec: NodeSpec): string {
   });
 }
 
-/** The kubelet's configuration; JSON is YAML. */
+/** JSON is YAML. */
 export function kubeletConfig(spec: NodeSpec): string {
   return JSON.stringify({
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -184,7 +181,6 @@ export function kubeletConfig(spec: NodeSpec): string {
   });
 }
 
-/** kubeadm's directory of static pods. */
 export const STATIC_PODS = '/etc/kubernetes/manifests';
 
 /** Written last: its presence means that the node is installed. */

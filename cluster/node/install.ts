@@ -13,7 +13,7 @@ import {
 } from './config.ts';
 import type { NodeSystem } from './system.ts';
 
-/** Installs containerd, runc, the kubelet and their configuration. Install gVisor first: the last file marks the node as installed. */
+/** Install gVisor first: the last file marks the node as installed. */
 export async function installNode(system: NodeSystem, spec: NodeSpec, authority: Authority): Promise<void> {
   const group = CONTAINERD_TOOLS[spec.containerd];
   const tools = await ensureTools(['kubernetes', 'cni', 'runc', group]);

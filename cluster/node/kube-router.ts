@@ -6,7 +6,7 @@ import { ensureTools } from '../tools.ts';
 
 const KUBECONFIG = '/etc/kubernetes/kube-router.kubeconfig';
 
-/** Makes the cluster enforce NetworkPolicies. A new pod is unrestricted for some tenths of a second. */
+/** Enforces NetworkPolicies. A new pod is unrestricted for some tenths of a second. */
 export async function startKubeRouter(cluster: Cluster): Promise<void> {
   const tools = await ensureTools(['kube-router']);
   const admin = await readFile(cluster.kubeconfig, 'utf8');

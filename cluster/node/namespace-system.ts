@@ -8,7 +8,7 @@ import { isCopy, replaceFile } from '../replace-file.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
-/** A node made of namespaces: its files are reachable from the host. */
+/** The node's files are reachable from the host. */
 export class NamespaceSystem implements NodeSystem {
   readonly #machine: Machine;
   readonly #spec: NodeSpec;

@@ -37,22 +37,20 @@ export { RUNSC, SHIM };
 /** It usually takes 0.1 to 0.3 s. */
 const STARTED_MS = 3_000;
 
-/** gVisor's files on a node. */
 export type NodeGvisor = {
-  /** As `--gvisor` names it. */
+  /** The name that `--gvisor` takes. */
   readonly name: keyof typeof GVISOR_TOOLS;
   readonly runsc: string;
   readonly shim: string;
-  /** The file that the handler's ConfigPath names. */
+  /** The handler's ConfigPath. */
   readonly config: { readonly file: string; readonly text: string };
-  /** The handler in containerd's configuration. */
   readonly handler: string;
 };
 
-/** A node with containerd and a kubelet at the standard paths. */
+/** containerd and kubelet are at the standard paths. */
 export class ClusterNode {
   readonly spec: NodeSpec;
-  /** The node's namespaces; those of qemu for a virtual machine. */
+  /** Those of qemu for a virtual machine. */
   readonly machine: Machine;
   readonly system: NodeSystem;
   readonly #controlPlane: Machine;
@@ -69,7 +67,7 @@ export class ClusterNode {
     return this.spec.name;
   }
 
-  /** The path of a file on the host. Throws a UsageError for a virtual machine. */
+  /** The path on the host. Throws a UsageError for a virtual machine. */
   path(inside: string): string {
     if (this.spec.machine === 'namespaces') return this.machine.path(inside);
     throw new UsageError(
@@ -77,7 +75,7 @@ export class ClusterNode {
     );
   }
 
-  /** Writes a file atomically, and creates its directory. */
+  /** Atomic; creates the directory. */
   write(inside: string, content: string, mode = 0o644): Promise<void> {
     return this.system.write(inside, content, mode);
   }
@@ -106,12 +104,15 @@ export class ClusterNode {
     for (const image of images) await this.load(image);
   }
 
-  /** Disconnects a node whose machine has ended. */
+  /** The machine has ended. */
   async disconnect(): Promise<void> {
     await unplug(this.#controlPlane, this.spec);
   }
 
-  /** What the installer committed under a handler, else what the node was made with; undefined for a node without gVisor. */
+  /**
+   * What the installer committed under a handler, else what the node was made with; undefined for a node without
+   * gVisor.
+   */
   async gvisor(handler = 'runsc'): Promise<NodeGvisor | undefined> {
     const journal = await this.system.read(installJournal(handler));
     const installed = journal === '' ? undefined : (JSON.parse(journal) as Journal).installed;
@@ -134,7 +135,7 @@ export class ClusterNode {
     return { name: spec.gvisor, runsc: RUNSC, shim: SHIM, config, handler };
   }
 
-  /** Installs runsc, its shim and its configuration, each with a rename as packages do. */
+  /** Each file is renamed into place, as packages do. */
   async installGvisor(): Promise<void> {
     const own = this.#ownGvisor();
     if (own === undefined) return;
@@ -155,14 +156,14 @@ export class ClusterNode {
     await this.installProgram({ ...own, shim }, 'shim');
   }
 
-  /** Installs runsc or the shim. Running sandboxes keep the old file. */
+  /** Running sandboxes keep the old file. */
   async installProgram(gvisor: NodeGvisor, program: 'runsc' | 'shim'): Promise<void> {
     const group = GVISOR_TOOLS[gvisor.name];
     const tools = await ensureTools([group]);
     await this.system.install(join(tools[group], program), gvisor[program]);
   }
 
-  /** Starts or continues containerd and waits for its socket. Idempotent. */
+  /** Starts or continues it and waits for its socket. Idempotent. */
   async startContainerd(): Promise<void> {
     const state = await this.system.daemonState('containerd');
     if (state === undefined) await this.system.startDaemon('containerd', this.spec);
@@ -174,7 +175,7 @@ export class ClusterNode {
     await this.#containerdAnswers(20_000 * this.#slowness);
   }
 
-  /** A factor for timeouts, since a virtual machine may be emulated. */
+  /** A virtual machine may be emulated. */
   get #slowness(): number {
     return this.spec.machine === 'vm' ? 10 : 1;
   }
@@ -188,7 +189,7 @@ export class ClusterNode {
     await waitFor(what, timeoutMs, ask, 30);
   }
 
-  /** Whether the running containerd has loaded the configuration on disk. */
+  /** The configuration on disk. */
   async hasLoadedConfig(): Promise<boolean> {
     const [loaded, onDisk] = await Promise.all(
       [LOADED_CONFIG, CONTAINERD_CONFIG].map((file) => this.system.read(file)),
@@ -207,12 +208,12 @@ export class ClusterNode {
     else await this.startKubelet();
   }
 
-  /** Runs containerd's client in the namespace of Kubernetes. */
+  /** The namespace is Kubernetes'. */
   ctr(args: readonly string[], timeoutMs = 60_000 * this.#slowness): Promise<string> {
     return this.system.run(['ctr', '--namespace=k8s.io', ...args], { timeoutMs });
   }
 
-  /** Imports an image unless it is there. */
+  /** Does nothing if the image is there. */
   async load(image: Image): Promise<void> {
     const loaded = await this.#loadedImages();
     if (loaded.get(image.name) === image.archive) return;
@@ -234,7 +235,7 @@ export class ClusterNode {
   }
 }
 
-/** The name of a release such as "release-20260223.0". */
+/** The release is such as "release-20260223.0". */
 async function nameOfRelease(release: string): Promise<NodeGvisor['name']> {
   for (const name of Object.keys(GVISOR_TOOLS) as NodeGvisor['name'][])
     if ((await versionOf(GVISOR_TOOLS[name])) === release) return name;

@@ -13,7 +13,7 @@ export const DEFAULT_NODES: readonly NodeRequest[] = [
 
 const MAX_NODES = 200;
 
-/** The nodes of the cluster in `dir`, by index. */
+/** Sorted by index. */
 export function readNodes(dir: string): NodeSpec[] {
   const directory = join(dir, 'nodes');
   if (!existsSync(directory)) return [];
@@ -26,8 +26,8 @@ export function readNodes(dir: string): NodeSpec[] {
 }
 
 /**
- * Allocates an index to each requested node and keeps those of existing nodes. The first nodes of a cluster appear with one
- * rename, so a killed process leaves a complete plan or none.
+ * Keeps the indexes of existing nodes. The first nodes of a cluster appear with one rename, so a killed process leaves
+ * a complete plan or none.
  */
 export function allotNodes(dir: string, requests: readonly NodeRequest[]): readonly NodeSpec[] {
   const known = readNodes(dir);
@@ -46,7 +46,7 @@ export function allotNodes(dir: string, requests: readonly NodeRequest[]): reado
   return allotted;
 }
 
-/** Specs for the requested nodes beside the known ones. Throws a UsageError for an invalid or conflicting request. */
+/** Throws a UsageError for an invalid or conflicting request. */
 export function planNodes(
   requests: readonly NodeRequest[],
   known: readonly NodeSpec[] = [],

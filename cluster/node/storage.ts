@@ -9,16 +9,15 @@ import type { Image } from '../images.ts';
 import { ensureTools } from '../tools.ts';
 import { CONTAINERD_TOOLS, type NodeSpec } from './config.ts';
 
-/** containerd's storage on a node. */
 export const STORAGE = '/var/lib/containerd';
 
-/** The images that a node holds, in its storage: pairs of a name and the archive it was last loaded from. */
+/** Pairs of a name and the archive it was last loaded from. */
 export const LOADED_IMAGES = 'loaded-images.json';
 
 const TEMPLATES = join(CACHE, 'storage');
 const UNUSED_MS = 24 * 60 * 60_000;
 
-/** Options of `ctr images import`: ctr 2 imports through the transfer service, which is incomplete in containerd 1.7. */
+/** ctr 2 imports through the transfer service, which is incomplete in containerd 1.7. */
 export function importOptions(containerd: NodeSpec['containerd']): readonly string[] {
   return containerd === '1.7' ? ['--local'] : [];
 }
@@ -33,9 +32,8 @@ done
 kill $!; wait`;
 
 /**
- * Gives a node that has never started a storage with these images. An import takes seconds of a processor, so a storage is
- * made once for all nodes of this machine; they share its files, which containerd may replace but never changes, except its
- * databases.
+ * An import takes seconds of a processor, so a storage is made once for all new nodes of this machine; they share its
+ * files, which containerd may replace but never changes, except its databases.
  */
 export async function provideStorage(
   directory: string,

@@ -7,12 +7,12 @@ import { ensureVmImage } from '../vm-image.ts';
 import { addressOf, CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
-/** The SSH key for the guest, in the namespaces of qemu. */
+/** A path in the namespaces of qemu. */
 const KEY = '/etc/guest-key';
 /** Under emulation a guest takes 20 to 40 s on an idle machine. */
 const BOOT_MS = 240_000;
 
-/** A guest in qemu, reached over SSH. qemu itself runs in namespaces. */
+/** SSH reaches the guest. qemu itself runs in namespaces. */
 export class VmSystem implements NodeSystem {
   readonly #machine: Machine;
   readonly #spec: NodeSpec;
@@ -160,12 +160,11 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
   }
 }
 
-/** Quotes an argument for a shell. */
 function quote(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Parses the output of `head` for files /proc/PID/cmdline. */
+/** The output of `head` for files /proc/PID/cmdline. */
 function parseProcesses(text: string): NodeProcess[] {
   return text.split(/(?:^|\n)==> \/proc\/(?=\d+\/cmdline <==\n)/).flatMap((part) => {
     const [, pid, line] = /^(\d+)\/cmdline <==\n(.*)$/s.exec(part) ?? [];
@@ -174,7 +173,7 @@ function parseProcesses(text: string): NodeProcess[] {
   });
 }
 
-/** The systemd unit of a daemon, as distributions package it. */
+/** The unit of distributions' packages. */
 export function unitOf(name: NodeDaemon, spec: NodeSpec): string {
   return name === 'containerd' ? CONTAINERD_UNIT : kubeletUnit(spec);
 }
