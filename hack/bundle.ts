@@ -9,16 +9,16 @@ import { REPO } from './paths.ts';
 import { partial } from './unfinished.ts';
 import { AGENT_VERSION, withVersion } from './version.ts';
 
-/** The programs of the image: `NAME/main.ts` becomes `dist/NAME.cjs`. */
+/** `NAME/main.ts` becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'controller', 'kubectl'] as const;
 
 /**
- * Modules that packages require lazily, and never in these programs: grpc-js for its services channelz and orca, undici for
- * processors without SIMD (no SSE4.1, that is before 2008).
+ * Modules that packages require lazily, and never in these programs: grpc-js for its services channelz and orca, undici
+ * for processors without SIMD (before 2008).
  */
 const NEVER_LOADED = ['@grpc/proto-loader', '*/llhttp/llhttp-wasm.js'];
 
-/** Minifies dependencies, each once for all programs; our own code keeps its names for stack traces. */
+/** Our own code keeps its names for stack traces. */
 const smallDependencies: Plugin = {
   name: 'small-dependencies',
   setup({ onLoad }) {
@@ -38,7 +38,7 @@ async function minify(path: string): Promise<string> {
   return (await transform(source, { minify: true, format, sourcefile: path })).code;
 }
 
-/** Inlines the CSS, HTML and scripts that a page reads with readFileSync. */
+/** A page reads CSS, HTML and scripts with readFileSync. */
 const inlineAssets: Plugin = {
   name: 'inline-assets',
   setup({ onLoad }) {
@@ -52,10 +52,10 @@ const inlineAssets: Plugin = {
   },
 };
 
-/** Another value in a source file; the pattern captures the text before it. */
+/** The pattern captures the text before the value. */
 type Change = readonly [file: string, before: RegExp, value: string];
 
-/** The bundles of images for tests: a newer agent, and one that waits a tenth as long before it reports a sandbox. */
+/** Images for tests: a newer agent, and one that waits a tenth as long before it reports a sandbox. */
 export const CHANGES = {
   next: [['lib/base/version.ts', AGENT_VERSION, '0.2.0']],
   hurried: [
@@ -83,8 +83,8 @@ export type BundleOptions = {
 };
 
 /**
- * Bundles the agent, the fleet controller and the kubectl plugin, each into one file with a source map, and copies the Node
- * binary that runs them in the image. Does nothing if the sources are unchanged; replaces files atomically.
+ * Each program is one file with a source map; the Node binary that runs them in the image is copied. Does nothing if
+ * the sources are unchanged; replaces files atomically.
  */
 export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: BundleOptions = {}): Promise<void> {
   await mkdir(dist, { recursive: true });
@@ -103,19 +103,19 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
   await replace(stamp, digest);
 }
 
-/** The Node that runs the programs, for this machine's architecture. */
+/** This machine's architecture. */
 export function nodeBinary(): string {
   const require = createRequire(import.meta.url);
   return join(dirname(require.resolve(`node-linux-${process.arch}/package.json`)), 'bin/node');
 }
 
-/** Bundles the installer, a program of its own that the agent's image does not hold, into a file for Node. */
+/** The agent's image does not hold this program. */
 export async function bundleInstaller(file: string): Promise<void> {
   for (const { path, text } of await bundleOne('installer', dirname(file), [smallDependencies]))
     if (path.endsWith('.cjs')) await replace(file, text);
 }
 
-/** A digest of everything that goes into the bundles; packages count by the lock file. */
+/** Packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
   const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
@@ -139,7 +139,7 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
     bundle: true,
     platform: 'node',
     target: 'node24',
-    // An ES module that imports node:http evaluates all its exports, which loads Node's own fetch: 2 MiB on each node.
+    // An ES module that imports node:http loads Node's own fetch: 2 MiB on each node.
     format: 'cjs',
     // V8 keeps the source and its line ends in memory: 0.7 MiB.
     minifyWhitespace: true,
@@ -154,7 +154,7 @@ async function bundleOne(name: string, dist: string, plugins: readonly Plugin[])
   return outputFiles;
 }
 
-/** A single character beyond Latin-1 makes V8 store the whole source with two bytes a character. */
+/** A single character beyond Latin-1 makes V8 store two bytes a character. */
 function escapeBeyondAscii(code: string): string {
   return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

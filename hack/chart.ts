@@ -9,10 +9,10 @@ import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
 import { REPO } from './paths.ts';
 import { partial } from './unfinished.ts';
 
-/** The chart's directory, relative to the repository. */
+/** Relative to the repository. */
 export const CHART = 'charts/gvisor-ready';
 
-/** Manifests that only kustomize or a plain Prometheus reads. */
+/** Only kustomize or a plain Prometheus reads these. */
 const NOT_IN_CHART = /(^|\/)(kustomization|namespace|transformer|scrape-config|scrape-rbac|rules)\.yaml$/;
 
 const boundsOf = (settings: Readonly<Record<string, Setting>>) =>
@@ -20,12 +20,12 @@ const boundsOf = (settings: Readonly<Record<string, Setting>>) =>
     Object.entries(settings).flatMap(([name, { bounds }]) => (bounds === undefined ? [] : [[name, bounds]])),
   );
 
-/** The bounds of durations in milliseconds, by the values that have the settings. */
+/** Milliseconds, by the values that have the settings. */
 const BOUNDS = JSON.stringify({ settings: boundsOf(SETTINGS), 'fleet.settings': boundsOf(FLEET_SETTINGS) });
 
 /**
- * Writes the manifests and the bounds that the chart's templates read into its `files` directory, which git ignores: Helm reads
- * no file outside of a chart. Safe to run concurrently.
+ * Templates read these from the chart's `files`, which git ignores: Helm reads no file outside of a chart. Safe to run
+ * concurrently.
  */
 export async function copyManifests(): Promise<void> {
   const manifests = globSync('**/*.{yaml,json}', { cwd: join(REPO, 'manifests') });
@@ -44,7 +44,7 @@ export async function copyManifests(): Promise<void> {
   }
 }
 
-/** The chart's README, with the table of its values as values.yaml has them now. */
+/** The table shows the values of values.yaml. */
 export async function chartReadme(): Promise<{ readonly path: string; readonly text: string }> {
   const path = join(REPO, CHART, 'README.md');
   const { contents } = parseDocument(await readFile(join(REPO, CHART, 'values.yaml'), 'utf8'));

@@ -11,7 +11,7 @@ async function gate(program: string, args: readonly string[]): Promise<void> {
   if (code !== 0) throw new Error(`${stdout}${stderr}`.trim());
 }
 
-// Checks shell scripts and Python, with tools pinned by dispatcher/requirements-dev.txt. Part of `npm run check`.
+// Tools are pinned by dispatcher/requirements-dev.txt. Part of `npm run check`.
 try {
   const python = await ensurePython();
   const scripts = await run('git', ['ls-files', '*.sh', '.ci/run', '.githooks/*'], inRepo);

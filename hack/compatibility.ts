@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { COMPATIBILITY, FEATURES, type Feature } from '../lib/pod/features.ts';
 import { REPO } from './paths.ts';
 
-/** The table of the page: a row for each feature, with its effect, the runtimes that differ, and what a user sees. */
+/** A row for each feature: its effect, the runtimes that differ, and what a user sees. */
 export function compatibilityTable(): string {
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const rows = Object.values<Feature>(FEATURES).map(({ field, effect, except = {}, seen, remedy = '' }) => {
@@ -14,7 +14,7 @@ export function compatibilityTable(): string {
   return [row(head), row(head.map(() => '---')), ...rows].join('\n');
 }
 
-/** Writes the table, and the day on which it was seen, into the page. */
+/** `day` is when the table was seen. */
 export async function writeCompatibility(day: string): Promise<void> {
   const file = join(REPO, COMPATIBILITY);
   const dated = (await readFile(file, 'utf8')).replace(/(?<=Seen on )\S+(?=,)/, day);

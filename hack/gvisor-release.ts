@@ -8,7 +8,7 @@ import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
 import { partial } from './unfinished.ts';
 
-/** The release that the guides, the chart and the manifests propose. */
+/** The guides, the chart and the manifests propose it. */
 export const DEFAULT_RELEASE = '20260831.0';
 const USAGE = `npm run gvisor-release -- [--release ${DEFAULT_RELEASE}] (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]`;
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
@@ -18,18 +18,18 @@ const DIGITS = { sha256: 64, sha512: 128 } as const;
 export type ReleaseSource = {
   /** Such as "20260831.0". */
   readonly release: string;
-  /** Digests of the archive. */
+  /** The archive's digests. */
   readonly sha256?: string | undefined;
   readonly sha512?: string | undefined;
-  /** Takes the digest that the mirror publishes beside the archive: this finds a broken download, and no false one. */
+  /** The digest that the mirror publishes finds a broken download, and no false one. */
   readonly trustsMirror?: boolean | undefined;
-  /** Where "release/20260831.0/…" is. */
+  /** The parent of "release/20260831.0/…". */
   readonly mirror?: string | undefined;
   /** A file instead of a download. */
   readonly archive?: string | undefined;
 };
 
-/** Makes a directory with a release for the installer from gVisor's published archive, whose digest must be the given one. */
+/** A release for the installer from gVisor's published archive, whose digest must be the given one. */
 export async function fetchRelease(directory: string, source: ReleaseSource): Promise<void> {
   const { release, mirror = MIRROR, archive, trustsMirror = false } = source;
   if (!/^\d{8}\.\d+$/.test(release)) throw new UsageError(`"${release}" is no release of gVisor: ${USAGE}`);
@@ -83,7 +83,7 @@ async function download(url: string): Promise<Buffer> {
   return Buffer.from(await response.arrayBuffer());
 }
 
-/** Makes a directory with a release: copies its programs, given by their paths in it, and writes their digests down. */
+/** Copies programs, given by their paths in it, and writes their digests down. */
 export async function packRelease(
   directory: string,
   name: string,
@@ -107,10 +107,7 @@ export async function packRelease(
   await writeFile(join(directory, MANIFEST), manifest);
 }
 
-/**
- * Makes a directory with a release of the gVisor that was built in `tools`, and with `further` programs by their paths. A
- * broken release's runsc cannot boot a sandbox.
- */
+/** A release of the gVisor in `tools`, with `further` programs by their paths. A broken one cannot boot a sandbox. */
 export async function packBuilt(
   directory: string,
   name: string,

@@ -9,8 +9,8 @@ import { run } from './run.ts';
 export const INSTALLER = join(REPO, 'dist/installer/gvisor-ready-install');
 
 /**
- * Makes the installer one program for hosts without Node: the Node binary of this machine's architecture with the bundle
- * inside. It needs glibc 2.28 and libstdc++. https://nodejs.org/docs/latest-v24.x/api/single-executable-applications.html
+ * One program for hosts without Node: the Node binary of this machine's architecture with the bundle inside. It needs
+ * glibc 2.28 and libstdc++. https://nodejs.org/docs/latest-v24.x/api/single-executable-applications.html
  */
 export async function buildInstaller(file: string = INSTALLER): Promise<void> {
   await mkdir(dirname(file), { recursive: true });

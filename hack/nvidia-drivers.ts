@@ -13,14 +13,14 @@ const DOWNLOAD_MS = 10 * 60_000;
 /** Lists are separated by spaces: releases without "release-", drivers as gVisor prints them. */
 type Drivers = { readonly supported: string; readonly unqualified: string };
 
-/** gVisor releases that know the same drivers, and the version of its Go module from which these were read. */
+/** gVisor releases that know the same drivers, and the version of its Go module with these. */
 export type Row = { readonly module: string; readonly releases: string } & Drivers;
 
 export async function readTable(): Promise<readonly Row[]> {
   return JSON.parse(await readFile(TABLE, 'utf8'));
 }
 
-/** Parses the file in which gVisor registers drivers. */
+/** gVisor registers drivers in this file. */
 function parseDrivers(source: string): Drivers {
   const found = [...source.matchAll(/\badd(Unsupported)?DriverABI\((\d+), *(\d+), *(\d+),/g)].map(
     ([, isUnqualified, ...parts]) => ({ isUnqualified, version: parseNvidiaVersion(parts.join('.')) ?? '' }),
@@ -35,14 +35,14 @@ function parseDrivers(source: string): Drivers {
   return { supported: listOf(false), unqualified: listOf(true) };
 }
 
-/** The drivers in a version of gVisor's Go module, which is downloaded. */
+/** Downloads the module. */
 export async function driversOfModule(version: string): Promise<Drivers> {
   const args = ['mod', 'download', '-json', `gvisor.dev/gvisor@${version}`];
   const { Dir } = JSON.parse(await run('go', args, { cwd: REPO, timeoutMs: DOWNLOAD_MS })) as { Dir: string };
   return parseDrivers(await readFile(join(Dir, SOURCE), 'utf8'));
 }
 
-/** What contradicts the table in a git clone of gVisor, or cannot be compared, one line a release. */
+/** One line for each release that contradicts the table, or cannot be compared. */
 async function differencesIn(clone: string, rows: readonly Row[]): Promise<readonly string[]> {
   const lines = rows.flatMap(({ releases, ...row }) =>
     releases.split(' ').map(async (release) => {

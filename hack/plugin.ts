@@ -7,7 +7,7 @@ import { VERSION } from '../lib/base/version.ts';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
 
-/** The plugin makes no request through client-node's undici, which needs Node 22.19; the plugin supports Node 20. */
+/** client-node's undici needs Node 22.19, and the plugin supports Node 20. */
 const withoutUndici: Plugin = {
   name: 'without-undici',
   setup({ onResolve, onLoad }) {
@@ -19,8 +19,8 @@ const withoutUndici: Plugin = {
 };
 
 /**
- * Bundles the kubectl plugin into one file for Node 20 or newer, with its completion script. Its messages link to the pages
- * of the repository at this URL, or name their paths without one. Returns its path.
+ * One file for Node 20 or newer, with its completion script. Messages link to pages of the repository at this URL, or
+ * name their paths without one. Returns the path.
  */
 export async function bundlePlugin(
   dist: string = join(REPO, 'dist/kubectl'),
@@ -43,7 +43,7 @@ export async function bundlePlugin(
     banner: { js: '#!/usr/bin/env node' },
     logLevel: 'warning',
   });
-  // Only matters below this repository, whose own package.json says that files are ES modules.
+  // Below this repository, package.json says that files are ES modules.
   await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
   const completion = join(dist, 'kubectl_complete-gvisor_ready');
   await copyFile(join(REPO, 'kubectl/kubectl_complete-gvisor_ready.sh'), completion);
@@ -51,7 +51,7 @@ export async function bundlePlugin(
   return plugin;
 }
 
-/** Writes the plugin's archive and its krew manifest; `repository` is the URL of the release's repository. */
+/** `repository` is the URL of the release's repository. */
 export async function writeKrew(repository: string, dist?: string): Promise<readonly string[]> {
   const directory = dirname(await bundlePlugin(dist, repository));
   await copyFile(join(REPO, 'LICENSE'), join(directory, 'LICENSE'));
@@ -70,7 +70,7 @@ export async function writeKrew(repository: string, dist?: string): Promise<read
   return [archive, manifest];
 }
 
-/** Writes a reproducible tar.gz of files below `directory`. Source: https://reproducible-builds.org/docs/archives/ */
+/** Reproducible. Source: https://reproducible-builds.org/docs/archives/ */
 export async function pack(archive: string, directory: string, files: readonly string[]): Promise<void> {
   const metadata = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
   const options = [...metadata, '--mode=u+rwX,go+rX,go-w', '--format=gnu', '-I', 'gzip -nc9'];

@@ -1,14 +1,14 @@
 /** Oldest first. */
 const running: (() => Promise<unknown>)[] = [];
 
-/** Prints a line on standard error, beside the lines of {@link progress}. */
+/** Standard error, beside the lines of {@link progress}. */
 export function note(text: string): void {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}\n` : `${text}\n`);
 }
 
 /**
- * Runs `work` and reports its elapsed time on standard error: in place on a terminal, otherwise a line every 30 s. A terminal
- * shows only the oldest of concurrent calls.
+ * Reports elapsed time on standard error: in place on a terminal, which shows the oldest of concurrent calls, otherwise
+ * a line every 30 s.
  */
 export async function progress<T>(what: string, work: () => Promise<T>): Promise<T> {
   const begun = Date.now();

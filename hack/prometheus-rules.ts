@@ -3,16 +3,16 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
 
-/** The directory of the component, relative to the repository. */
+/** Relative to the repository. */
 export const MONITORING = 'manifests/components/monitoring';
 
-/** The repository; OWNER stands for a fork, and a release replaces it. */
+/** OWNER stands for a fork, and a release replaces it. */
 export const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
 
-/** The pages that alerts link to; the chart's values replace them as well. */
+/** Alerts link to these pages; the chart's values replace them as well. */
 export const PAGES = `${REPOSITORY}/blob/main/`;
 
-/** Wraps the groups of a plain Prometheus rules file in a PrometheusRule (YAML). */
+/** YAML; wraps the groups of a plain rules file. */
 export function prometheusRule(rules: string): string {
   const groups = rules.slice(rules.indexOf('groups:')).trimEnd();
   return `# Written by \`npm run rules\` from rules.yaml: change that.

@@ -13,8 +13,8 @@ const TOOLS = 'dispatcher/requirements-dev.txt';
 const made = new Map<string, Promise<string>>();
 
 /**
- * The Python of a cached virtual environment with pinned requirements of `dispatcher/`: the newest or the oldest
- * supported versions. Run its tools with `-m`.
+ * A cached virtual environment with pinned requirements of `dispatcher/`: the newest or the oldest supported versions.
+ * Run its tools with `-m`.
  */
 export function ensurePython(versions: 'newest' | 'oldest' = 'newest'): Promise<string> {
   const file = versions === 'newest' ? 'dispatcher/requirements.txt' : 'dispatcher/requirements-oldest.txt';

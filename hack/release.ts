@@ -23,19 +23,19 @@ const REQUIRES: Readonly<Record<string, readonly string[]>> = {
 };
 
 export type ReleaseInputs = {
-  /** The image's name without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
+  /** Without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
   readonly image: string;
   readonly digest: string;
-  /** Of the installer's image, whose name is the image's with "-installer". */
+  /** The installer's image has the image's name with "-installer". */
   readonly installerDigest: string;
-  /** The URL of the repository that the files are released in. */
+  /** A URL. */
   readonly repository: string;
 };
 
 /**
- * Writes the files of a release: manifests and chart with the images by digest, the kubectl plugin with its krew manifest, the
- * dispatcher's Python package, the installer, the list of npm's packages, the changelog's section, and the checksums of all.
- * Needs kubectl, helm and npm in PATH.
+ * Manifests and chart with the images by digest, the plugin with its krew manifest, the dispatcher's package, the
+ * installer, the list of npm's packages, the changelog's section, and the checksums of all. Needs kubectl, helm and npm
+ * in PATH.
  */
 export async function writeRelease(directory: string, release: ReleaseInputs): Promise<void> {
   await rm(directory, { recursive: true, force: true });
@@ -53,7 +53,7 @@ export async function writeRelease(directory: string, release: ReleaseInputs): P
   await writeChecksums(directory);
 }
 
-/** Writes `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
+/** `install.yaml` (the base), `install-COMPONENT.yaml` (the base with that component) and `uninstall.yaml`. */
 async function writeManifests(
   directory: string,
   { image, digest, installerDigest, repository }: ReleaseInputs,
@@ -86,7 +86,7 @@ async function writeManifests(
   await rm(work, { recursive: true });
 }
 
-/** A text with the pages of this version, the repository and its owner instead of the placeholders. */
+/** Replaces the placeholders by the pages of this version, the repository and its owner. */
 function withPlaces(text: string, repository: string): string {
   return text
     .replaceAll(PAGES, `${repository}/blob/v${VERSION}/`)
@@ -94,7 +94,7 @@ function withPlaces(text: string, repository: string): string {
     .replace(/\bOWNER\b/g, repository.split('/').at(-2) ?? '');
 }
 
-/** Packs the chart with the images by digest. Repacks Helm's archive, which holds the time of packing. */
+/** Repacks Helm's archive, which holds the time of packing. */
 async function writeChart(
   directory: string,
   { image, digest, installerDigest, repository }: ReleaseInputs,
@@ -123,8 +123,8 @@ async function writeChart(
 }
 
 /**
- * Writes the sdist and the wheel of the dispatcher, whose page has links that work outside of the repository. Repacks the
- * sdist, which holds the time of packing.
+ * The page of sdist and wheel has links that work outside of the repository. Repacks the sdist, which holds the time of
+ * packing.
  */
 export async function writeDispatcher(directory: string, repository = REPOSITORY): Promise<void> {
   const work = join(directory, '.dispatcher');
@@ -154,7 +154,7 @@ export async function writeDispatcher(directory: string, repository = REPOSITORY
   await rm(work, { recursive: true });
 }
 
-/** Writes the installer for hosts of this machine's architecture. */
+/** This machine's architecture. */
 async function writeInstaller(directory: string): Promise<void> {
   const work = join(directory, '.installer');
   await buildInstaller(join(work, 'gvisor-ready-install'));
@@ -164,7 +164,7 @@ async function writeInstaller(directory: string): Promise<void> {
   await rm(work, { recursive: true });
 }
 
-/** Writes the SPDX list of the npm packages that are bundled: a scan of the image finds none. */
+/** SPDX; a scan of the image finds no bundled package. */
 async function writePackages(directory: string): Promise<void> {
   const args = ['sbom', '--package-lock-only', '--omit=dev', '--sbom-format=spdx'];
   const list = JSON.parse(await run('npm', args, { cwd: REPO, timeoutMs: 5 * 60_000 }));
@@ -174,14 +174,14 @@ async function writePackages(directory: string): Promise<void> {
   await writeFile(join(directory, 'npm-packages.spdx.json'), `${JSON.stringify(list, null, 2)}\n`);
 }
 
-/** The section of this version. Throws if there is none. */
+/** Throws if this version has no section. */
 function notesOf(changelog: string): string {
   const section = changelog.split(/^(?=## )/m).find((each) => each.startsWith(`## ${VERSION} (`));
   if (section === undefined) throw new Error(`CHANGELOG.md has no section "## ${VERSION} (date)"`);
   return section.replace(/^.*\n+/, '');
 }
 
-/** Writes `sha256sums.txt` for `sha256sum --check`. */
+/** Made for `sha256sum --check`. */
 async function writeChecksums(directory: string): Promise<void> {
   const lines: string[] = [];
   for (const file of (await readdir(directory)).sort()) {

@@ -6,14 +6,14 @@ export class UsageError extends Error {
 }
 
 export type RunOptions = {
-  /** Text for standard input. */
+  /** Standard input. */
   readonly input?: string;
   /** 60 s by default. */
   readonly timeoutMs?: number;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal;
-  /** The kernel kills the program when this process ends for whatever reason; for root with all its children. */
+  /** The kernel kills the program when this process ends; for root with all its children. */
   readonly killOnExit?: boolean;
 };
 
@@ -26,7 +26,7 @@ export function run(command: string, args: readonly string[], options: RunOption
   });
 }
 
-/** Like {@link run}, but a failed exit is a result too. The code is -1 after a signal. */
+/** A failed exit is a result too. The code is -1 after a signal. */
 export async function runAll(
   command: string,
   args: readonly string[],
@@ -71,15 +71,14 @@ function killedWithParent(command: string, args: readonly string[]): readonly [s
   return ['setpriv', ['--pdeathsig', 'KILL', '--', ...namespace]];
 }
 
-/** Scales a timeout by the environment variable PATIENCE; parallel test tiers set it to 3. */
+/** PATIENCE scales timeouts; parallel test tiers set it to 3. */
 export function patient(quietMs: number): number {
   return quietMs * Number(process.env.PATIENCE ?? 1);
 }
 
 /**
- * Polls `probe` until it returns something other than undefined or false: ten times a second, and less often the longer it
- * takes, since many probes cost more than what they wait for. Rejects with its last error after `timeoutMs`, scaled by
- * {@link patient}.
+ * Polls until `probe` returns something other than undefined or false: ten times a second, and less often the longer it
+ * takes. Rejects with its last error after `timeoutMs`, scaled by {@link patient}.
  */
 export async function waitFor<T>(
   what: string,
@@ -110,7 +109,7 @@ export function pause(seconds: number): Promise<void> {
   return new Promise((wake) => setTimeout(wake, seconds * 1_000));
 }
 
-/** Resolves on Ctrl-C or SIGTERM, which then do not end the process: the caller cleans up. */
+/** Ctrl-C or SIGTERM then do not end the process: the caller cleans up. */
 export function untilStopped(): Promise<'stopped'> {
   const { promise, resolve } = Promise.withResolvers<'stopped'>();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve('stopped'));

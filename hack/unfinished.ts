@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** A temporary path for work of this process; {@link removeAbandoned} removes it if the process dies. */
+/** {@link removeAbandoned} removes the path if this process dies. */
 export function partial(path: string): string {
   return `${path}.partial-${process.pid}`;
 }
 
-/** Creates `directory`, and removes the {@link partial} paths of dead processes from it. */
+/** Creates `directory`, and removes the {@link partial} paths of dead processes. */
 export async function removeAbandoned(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   for (const entry of await readdir(directory)) {

@@ -30,12 +30,11 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['docs/operations.md', IMAGE],
 ];
 
-/** The version in package.json. */
 export async function packageVersion(): Promise<string> {
   return (JSON.parse(await readFile(join(REPO, 'package.json'), 'utf8')) as { version: string }).version;
 }
 
-/** Replaces the version after each match of the pattern. Throws if there is none. */
+/** Throws if the pattern matches nothing. */
 export function withVersion(text: string, before: RegExp, version: string): string {
   if (text.search(before) < 0) throw new Error(`${before} is not found`);
   return text.replace(before, (_, head: string) => `${head}${version}`);
