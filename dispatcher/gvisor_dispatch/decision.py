@@ -85,7 +85,7 @@ def log_decision(what: str, pod: Mapping[str, Any] | None, **fields: str) -> Non
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:
-    """The Event on a pod or a Job without gVisor. Its name is deterministic, so a repeated call writes no second one."""
+    """The Event on a pod or a Job without gVisor. Its name is deterministic, so a repeated call writes no other."""
     meta, now = subject["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "metadata": {"name": f"{meta['name'][:200]}.fallback-{meta['uid']}", "namespace": meta["namespace"]},
