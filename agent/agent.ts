@@ -24,6 +24,7 @@ export type NodeSeen = Omit<Circumstances, 'installation'> & {
 };
 
 /** Receives reports; must not throw. Decides itself whether anything changed. */
+/** Must not throw. */
 export type Publisher = {
   /** Called after each evaluation that ends with a verdict. */
   publish(report: Report): void;
