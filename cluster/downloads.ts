@@ -62,8 +62,8 @@ function gvisor(version: string, { uname }: Machine): readonly Download[] {
 }
 
 /**
- * Groups with an official build that can replace ours; that of gvisor-2026-09 has `gvisor-bin/`, for which the tests
- * have stand-ins.
+ * Groups with an official build that can replace ours. That of gvisor-2026-09 cannot: it has `gvisor-bin/`, for
+ * which the tests have stand-ins.
  */
 const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) => readonly Download[]>> = {
   kubernetes: (version, { go }) =>

@@ -24,8 +24,8 @@ function isFirst(pid: string): boolean {
 }
 
 /**
- * Waits until every machine at or below `dir` has ended. Checks twice, since a process has no arguments for a moment
- * during exec.
+ * Kills every machine at or below `dir` and waits until it has ended. Checks twice, since a process has no arguments for
+ * a moment during exec.
  */
 export async function endProcesses(dir: string): Promise<void> {
   let checksWithout = 0;
