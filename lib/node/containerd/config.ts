@@ -328,7 +328,6 @@ type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
   /** Keys from the top of the file to the table. */
   readonly path: readonly string[];
   readonly table: TomlTable;
-  readonly version: number;
 };
 
 function ignoredMention({ handler, file, line }: Mention, why: string, isLoaded: boolean): IgnoredMention {
@@ -341,10 +340,7 @@ function mentionsIn(file: ContainerdFile): readonly Mention[] {
     const below = [...value].flatMap(([key, item]) => visit(item, [...path, key]));
     if (!looksLikeHandler(value, path)) return below;
     const handler = path.at(-1) ?? '';
-    return [
-      { handler, file: file.path, line: file.lines.find(path), path, table: value, version: file.version },
-      ...below,
-    ];
+    return [{ handler, file: file.path, line: file.lines.find(path), path, table: value }, ...below];
   };
   return visit(file.tree, []);
 }
@@ -354,28 +350,13 @@ function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
 }
 
 /** Why containerd does not use a mention, for the person who wrote it. */
-function whyIgnored({ path, version: own }: Mention, rules: ConfigRules, version: number): string {
+function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): string {
   const section = criSection(rules, version);
-  const header = `[plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes]`;
-  const [top, id = '', ...rest] = path;
-  if (top !== 'plugins') return `it stands outside of plugins; containerd reads ${header}`;
-  if (id === 'io')
-    return `the plugin id is not quoted, so it is split at its dots; containerd reads ${header}`;
-  if (id !== CRI_V1 && id !== CRI_V2 && id !== CRI_V3)
-    return `"${id}" is not the plugin that holds runtimes; containerd reads ${header}`;
-  if (rest[0] !== 'containerd' || rest[1] !== 'runtimes')
-    return `"${rest.slice(0, -1).join('.')}" is not "containerd.runtimes"; containerd reads ${header}`;
-  if (id === section)
-    return rules === '1.x'
-      ? 'a later file has the same plugin section, and containerd 1.x replaces the whole section'
-      : 'a later file sets the same key to another value';
-  if (rules === '1.x' && id === CRI_V3) return `containerd 1.x does not know this plugin; it reads ${header}`;
-  if (rules === '1.x' && version < 2)
-    return `no file says "version = 2", so version 1 counts and containerd reads ${header}`;
-  // 2.0 migrates the merged tables, 2.3 each file.
-  if (rules === '2.3' ? own < 4 : version < 3)
-    return `${header} is present as well, and takes precedence over this older table`;
-  return `the configuration counts as version ${version}, where containerd reads ${header}`;
+  const header = `plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes`;
+  const isRead = ['plugins', section, 'containerd', 'runtimes'].every((key, at) => path[at] === key);
+  return isRead
+    ? 'a later file replaces it'
+    : `containerd reads [${header}] (configuration version ${version})`;
 }
 
 export type HandlerRuntime = ConfiguredRuntime & {

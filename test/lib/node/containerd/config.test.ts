@@ -137,24 +137,13 @@ describe('readContainerdConfig', () => {
     });
   });
 
-  const IMAGES = V3.replace('runtime"', 'images"');
   const REASONS: readonly (readonly [release: string, root: string, why: RegExp, dropIn?: string])[] = [
-    ['v2.1.5', file('3', V2), /counts as version 3, where containerd reads \[plugins\."io.containerd.cri.v1/],
-    ['v2.4.2', file('4', V2), /counts as version 4/],
-    ['v2.4.2', `version = 3\n[${V2}.runsc]\n${RUNSC}\n[${V3}.runc]\n${RUNC}\n`, /is present as well/],
-    ['1.7.34', file('', V2), /^no file says "version = 2", so version 1 counts .*\[plugins\.cri\.containerd/],
-    ['1.7.34', file('2', V3), /^containerd 1\.x does not know this plugin/],
-    ['1.7.34', file('2', V2, IMPORT), /replaces the whole section$/, RUNC_ONLY('2', V2).replace(IMPORT, '')],
-    [
-      'v2.2.2',
-      file('3', V3, IMPORT),
-      /sets the same key to another value$/,
-      `version = 3\n[${V3}]\nrunsc = 1\n`,
-    ],
-    ['v2.2.2', file('3', V3.replaceAll('"', '')), /^the plugin id is not quoted/],
-    ['v2.2.2', file('3', TYPO), /^"containerd.runtime" is not "containerd.runtimes"/],
-    ['v2.2.2', file('3', IMAGES), /^"io.containerd.cri.v1.images" is not the plugin that holds runtimes/],
-    ['v2.2.2', file('3', V3.replace('plugins.', '')), /^it stands outside of plugins/],
+    ['v2.1.5', file('3', V2), /reads \[plugins\."io.containerd.cri.v1.* \(configuration version 3\)$/],
+    ['v2.4.2', file('4', V2), /configuration version 4\)$/],
+    ['1.7.34', file('', V2), /reads \[plugins\.cri\.containerd.*configuration version 1\)$/],
+    ['1.7.34', file('2', V2, IMPORT), /replaces it$/, RUNC_ONLY('2', V2).replace(IMPORT, '')],
+    ['v2.2.2', file('3', V3, IMPORT), /replaces it$/, `version = 3\n[${V3}]\nrunsc = 1\n`],
+    ['v2.2.2', file('3', V3.replace('plugins.', '')), /reads \[plugins\./],
   ];
   for (const [release, root, why, dropIn] of REASONS) {
     it(`explains under ${release} that ${why.source}`, async (t) => {
