@@ -48,8 +48,8 @@ export async function connectToFleet(api: Api): Promise<Duplex> {
 /** The path of the controller's pod; undefined if none is Ready. */
 async function findPod(api: Api): Promise<string | undefined> {
   const pods = podsPath(api);
-  const { items } = await api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR });
-  const pod = items.find(isReadyReplica);
+  const found = await api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR });
+  const pod = found.find(isReadyReplica);
   return pod && `${pods}/${pod.metadata.name}`;
 }
 
@@ -90,8 +90,8 @@ export async function readFleet(
 ): Promise<ReadFleet> {
   if (selector === undefined && typeof view === 'object' && view.upToDate)
     return { fleet: view, problem: '' };
-  const pick = (node: ApiObject<V1Node>): FleetNode => fleetNodeOf(node as unknown as V1Node);
-  const [{ items: nodes }, pods] = await Promise.all([
+  const pick = (node: ApiObject<V1Node>) => fleetNodeOf(node as unknown as V1Node);
+  const [nodes, pods] = await Promise.all([
     api.list<V1Node, FleetNode>('/api/v1/nodes', { labelSelector: selector }, pick),
     optional(listAgents(api), [403]),
   ]);

@@ -26,42 +26,12 @@ export type HandlerLabel = {
 };
 
 /** The cached fields of a Node: a whole one has tens of KiB, most of it the list of its images. */
-export type FleetNode = {
-  readonly name: string;
-  readonly uid: string;
-  /** Wall clock, milliseconds. */
-  readonly createdAtMs: number;
-  readonly labels: Readonly<Record<string, string>>;
-  /** The label `ready`, or "". */
-  readonly label: string;
-  /** Whether the node should run gVisor; absent where no agent has judged that. */
-  readonly expected?: boolean;
-  /** The kubelet's condition Ready. */
-  readonly ready: boolean;
-  readonly cordoned: boolean;
-  /** The version of the agent that proved the node; the annotation adds a digest of its settings. */
-  readonly provenBy: string;
-  /** The ID of the present boot, or "" where the kubelet reports none. */
-  readonly boot: string;
-  /** The boot ID of the last proof, or "" where no agent has noted one. */
-  readonly provenBoot: string;
-  /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
-  readonly failedBoot: string;
-  readonly handlers: readonly HandlerLabel[];
-  /** Whether the taint `not-ready` is present. */
-  readonly tainted: boolean;
-  /** The condition `GVisorReady`. */
-  readonly verdict?: NodeVerdict;
-  /** As the kubelet reports it, such as "containerd://2.1.4", or "". */
-  readonly runtime: string;
-  readonly os: string;
-};
+export type FleetNode = Readonly<ReturnType<typeof fleetNodeOf>>;
 
 /** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
 export type NodeVerdict = Readonly<ReturnType<typeof verdictOf>>;
 
-/** Picks the cached fields of a Node. */
-export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
+export function fleetNodeOf({ metadata, spec, status }: V1Node) {
   const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const own = find(CONDITION);
@@ -70,23 +40,30 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node): FleetNode {
   return {
     name,
     uid,
+    /** Wall clock, milliseconds. */
     createdAtMs: Date.parse(String(creationTimestamp)),
     labels,
+    /** The label `ready`, or "". */
     label: labels[OWN_KEYS.labels.ready] ?? '',
+    /** Whether the node should run gVisor; absent where no agent has judged that. */
     ...(expected === undefined ? {} : { expected }),
+    /** The kubelet's condition Ready. */
     ready: find('Ready')?.status === 'True',
     cordoned: spec?.unschedulable ?? false,
+    /** The version of the agent that proved the node; the annotation adds a digest of its settings. */
     provenBy: annotation(OWN_KEYS.annotations.provenBy).split('+')[0] ?? '',
+    /** The ID of the present boot, or "" where the kubelet reports none. */
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
+    /** The boot ID of the last proof, or "" where no agent has noted one. */
     provenBoot: annotation(OWN_KEYS.annotations.provenBoot),
+    /** The boot ID in which gVisor failed, or "" if it does not, or no agent has noted it. */
     failedBoot: annotation(OWN_KEYS.annotations.failedBoot),
-    handlers: [...handlerLabels({ labels })].map(([handler, label]) => ({
-      handler,
-      label,
-      provenBoot: annotation(handlerKey('provenBoot', handler)),
-    })),
+    handlers: [...handlerLabels({ labels })].map(([handler, label]) => {
+      return { handler, label, provenBoot: annotation(handlerKey('provenBoot', handler)) };
+    }) as readonly HandlerLabel[],
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
+    /** As the kubelet reports it, such as "containerd://2.1.4", or "". */
     runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', MAX_NAME_LENGTH),
     os: truncate(status?.nodeInfo?.operatingSystem ?? '', MAX_NAME_LENGTH),
   };
@@ -195,7 +172,6 @@ export function isOfDaemonSet(metadata: Owned | undefined): boolean {
 
 export type AgentSet = Readonly<ReturnType<typeof agentSetOf>>;
 
-/** Picks the cached fields of the agents' DaemonSet. */
 export function agentSetOf({ metadata, status }: V1DaemonSet) {
   return {
     /** Whether its controller has observed the newest spec. */
