@@ -39,8 +39,8 @@ export async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
 
 /** Lists the agents' pods. A DaemonSet's pod has a node even before it is scheduled. */
 async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
-  const { items } = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
-  return items.filter(({ metadata }) => isOfDaemonSet(metadata));
+  const pods = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
+  return pods.filter(({ metadata }) => isOfDaemonSet(metadata));
 }
 
 function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
@@ -59,7 +59,6 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
     version: versionOf(spec?.containers[0]?.image).slice(0, MAX_WORD),
-    restarts: status?.containerStatuses?.[0]?.restartCount ?? 0,
   };
 }
 
@@ -79,7 +78,6 @@ export type ReportResult =
   | { readonly report: Status; readonly problem?: never; readonly forbidden?: never }
   | { readonly report?: never; readonly problem: string; readonly forbidden?: true };
 
-/** What a report says of an additional handler; undefined where it says nothing. */
 export function handlerIn(result: ReportResult | undefined, handler: string): HandlerReport | undefined {
   return result?.report?.handlers?.find((each) => each.handler === handler);
 }
@@ -95,50 +93,25 @@ const CONCURRENCY = 16;
 /** The longest text shown of an agent's response. */
 const MAX_TEXT = 300;
 
-/** How an agent is reached, and the permission that it takes. */
-const ROUTES = {
-  /** Reaches the agent inside its pod's network: the report names pods, and no NetworkPolicy applies. */
-  portforward: 'the verbs get and create on pods/portforward',
-  /** Works while containerd hangs, which serves port-forwards. */
-  proxy: 'the verb get on pods/proxy',
-} as const;
-type Route = keyof typeof ROUTES;
-
-/** The permission that a user lacks who may not read reports. */
-export function reportsNeed({ installedIn }: Api, route: Route = 'portforward'): string {
-  return `you may not read the agents' reports: that needs ${ROUTES[route]} in the namespace ${installedIn}`;
+export function reportsNeed({ installedIn }: Api): string {
+  return `you may not read the agents' reports: that needs the verbs get and create on pods/portforward in the namespace ${installedIn}`;
 }
 
-function request(api: Api, { name, port }: AgentSummary, path: string, route: Route): Promise<TextResponse> {
-  const pod = `${podsPath(api)}/${name}`;
-  return route === 'proxy'
-    ? api.getText(`${pod}:${port}/proxy${path}`, TIMEOUT_MS)
-    : api.getFromPod(pod, port, path, { maxMs: TIMEOUT_MS });
+/** Reaches the agent inside its pod's network: the report names pods, and no NetworkPolicy applies. */
+function request(api: Api, { name, port }: AgentSummary, path: string): Promise<TextResponse> {
+  return api.getFromPod(`${podsPath(api)}/${name}`, port, path, { maxMs: TIMEOUT_MS });
 }
 
-/** Reads an agent's report, which includes the pods of its node over a port-forward only. */
-export async function readReport(
-  api: Api,
-  agent: AgentSummary,
-  route: Route = 'portforward',
-): Promise<ReportResult> {
+export async function readReport(api: Api, agent: AgentSummary): Promise<ReportResult> {
   try {
-    const { code, text } = await request(api, agent, '/report', route);
+    const { code, text } = await request(api, agent, '/report');
     if (code === 200) return parseReport(sanitizeValues(JSON.parse(text)), agent);
-    if (code === 403) return { forbidden: true, problem: reportsNeed(api, route) };
+    if (code === 403) return { forbidden: true, problem: reportsNeed(api) };
     return failureOf(code, sanitizeLine(text).trim());
   } catch (error) {
     const cause = sanitizeLine(errorLine(error)).slice(0, MAX_TEXT);
     return { problem: `the agent on ${agent.node} sent no report: ${cause}` };
   }
-}
-
-/** Like {@link readReport}, falling back to pods/proxy. */
-export async function readNodeReport(api: Api, agent: AgentSummary): Promise<ReportResult> {
-  const first = await readReport(api, agent);
-  if (first.report) return first;
-  const second = await readReport(api, agent, 'proxy');
-  return second.report || (first.forbidden && !second.forbidden) ? second : first;
 }
 
 function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
@@ -179,12 +152,8 @@ export async function readReports(
 
 /** Reads from /readyz why an agent's pod is not Ready; "" when it does not say. */
 export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<string> {
-  for (const route of ['portforward', 'proxy'] as const) {
-    const response = await request(api, agent, '/readyz', route).catch(() => undefined);
-    if (response?.code === 503 && !response.text.startsWith('{'))
-      return sanitizeLine(response.text).trim().slice(0, MAX_TEXT);
-  }
-  return '';
+  const { code, text } = await request(api, agent, '/readyz').catch(() => ({ code: 0, text: '' }));
+  return code === 503 && !text.startsWith('{') ? sanitizeLine(text).trim().slice(0, MAX_TEXT) : '';
 }
 
 /** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */

@@ -3,8 +3,6 @@ import https, { type RequestOptions } from 'node:https';
 import { Duplex } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
-import { readBody } from '../lib/fleet/reports.ts';
-import { jsonLines } from '../lib/kube/client.ts';
 import { KubeError, kubeRefusal } from '../lib/kube/error.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
@@ -21,23 +19,18 @@ export type ApiObject<T> = Json<T> & {
 type ApiOptions = {
   /** The namespace of gvisor-ready. */
   readonly installedIn: string;
-  /** Bounds each request but watches; 0 means no timeout. */
+  /** Bounds each request; 0 means no timeout. */
   readonly timeoutMs: number;
-  /** Sent with every request. */
   readonly headers: OutgoingHttpHeaders;
-  /** Ends every request. */
   readonly signal: AbortSignal;
 };
 
-/** A request; `type` is the content type of its body, and `maxMs` bounds it besides the client's timeout. */
+/** A request; `type` is the content type of its body. */
 type ApiRequest = {
   readonly method: 'GET' | 'PATCH';
   readonly path: string;
   readonly body?: unknown;
   readonly type?: string;
-  readonly maxMs?: number;
-  /** The response streams without a timeout. */
-  readonly watch?: true;
 };
 
 /** The selectors of a list; without one it has every object. */
@@ -81,25 +74,16 @@ export class Api {
     path: string,
     { labelSelector, ...query }: ListQuery = {},
     pick: (item: ApiObject<T>) => Kept = (item) => item as Kept,
-  ): Promise<{ readonly items: Kept[]; readonly resourceVersion: string }> {
+  ): Promise<Kept[]> {
     const items: Kept[] = [];
-    let resourceVersion = '';
     const get = (page: string) => this.get(page);
     const parameters = { ...query, ...(labelSelector && { labelSelector }), limit: PAGE };
-    for await (const page of pagesOf<ApiObject<T>>(get, path, parameters)) {
+    for await (const page of pagesOf<ApiObject<T>>(get, path, parameters))
       items.push(...(page.items ?? []).map(pick));
-      resourceVersion = page.metadata?.resourceVersion ?? '';
-    }
-    return { items, resourceVersion };
+    return items;
   }
 
-  /** Reads a text, whatever the status code; rejects when it is too long for an agent's. */
-  async getText(path: string, maxMs: number): Promise<TextResponse> {
-    const response = await this.#send({ method: 'GET', path, maxMs });
-    return textOf(response.statusCode, await this.#read(readBody(response)));
-  }
-
-  /** Like {@link getText}, from a port of a pod over a port-forward; a refusal of that is a response as well. */
+  /** Reads a text from a port of a pod over a port-forward, whatever the status code; a refusal is a response as well. */
   async getFromPod(
     pod: string,
     port: number,
@@ -115,7 +99,8 @@ export class Api {
       if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
       throw error;
     });
-    return textOf(code, body);
+    if (body === undefined) throw new Error('the response is too long');
+    return { code, text: body.toString() };
   }
 
   /** Opens a connection to a port of a pod over a port-forward; rejects with the reason if that is refused. */
@@ -128,18 +113,11 @@ export class Api {
     throw refusalOf({ method: 'GET', path: `${pod}/portforward` }, opened, await text(opened));
   }
 
-  /** Yields the events of a watch until the server ends it. */
-  async *watch<T>(path: string): AsyncGenerator<{ readonly type: string; readonly object: ApiObject<T> }> {
-    const request = { method: 'GET', path, watch: true } as const;
-    const response = await this.#send(request);
-    if (response.statusCode !== 200) throw refusalOf(request, response, await text(response));
-    for await (const line of jsonLines(response))
-      yield sanitizeValues(line as { type: string; object: ApiObject<T> });
-  }
-
   async #json<T>(request: ApiRequest): Promise<T> {
     const response = await this.#send(request);
-    const body = await this.#read(text(response));
+    const body = await text(response).catch((error: unknown) => {
+      throw this.#unreachable(error);
+    });
     if ((response.statusCode ?? 0) >= 300) throw refusalOf(request, response, body);
     try {
       return sanitizeValues(JSON.parse(body) as T);
@@ -148,12 +126,6 @@ export class Api {
         `${this.access.server} answers ${request.method} ${request.path} with no JSON: is it an API server?`,
       );
     }
-  }
-
-  async #read<T>(body: Promise<T>): Promise<T> {
-    return body.catch((error: unknown) => {
-      throw this.#unreachable(error);
-    });
   }
 
   #url(path: string): URL {
@@ -172,15 +144,16 @@ export class Api {
     return { ...connection, headers: { ...headers, ...this.#options.headers } };
   }
 
-  async #send({ method, path, body, type, maxMs = 0, watch }: ApiRequest): Promise<IncomingMessage> {
+  async #send({ method, path, body, type }: ApiRequest): Promise<IncomingMessage> {
     const { headers, ...connection } = await this.#connection();
     Object.assign(connection.agent ?? {}, { keepAlive: true });
     const url = this.#url(path);
-    const limits = watch ? [] : [this.#options.timeoutMs, maxMs].filter((ms) => ms > 0);
+    const { timeoutMs } = this.#options;
+    const limits = timeoutMs === 0 ? [] : [AbortSignal.timeout(timeoutMs)];
     const options = {
       ...connection,
       method,
-      signal: AbortSignal.any([this.#options.signal, ...limits.map((ms) => AbortSignal.timeout(ms))]),
+      signal: AbortSignal.any([this.#options.signal, ...limits]),
       headers: { ...headers, accept: 'application/json', ...(type && { 'content-type': type }) },
     };
     return new Promise((resolve, reject) => {
@@ -226,11 +199,6 @@ export function sanitizeValues<T>(value: T): T {
     if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
   }
   return value;
-}
-
-function textOf(code = 0, body: Buffer | undefined): TextResponse {
-  if (body === undefined) throw new Error('the response is too long');
-  return { code, text: body.toString() };
 }
 
 function isTimeout(error: unknown): boolean {

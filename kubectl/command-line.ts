@@ -1,27 +1,24 @@
-import timers from 'node:timers/promises';
-import { stripVTControlCharacters } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
+import { parseDuration } from '../lib/base/settings.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { NAMESPACE } from '../lib/kube/access.ts';
 import { wrap } from '../lib/report/format.ts';
-import { Api, UnreachableError } from './api.ts';
+import { Api } from './api.ts';
 import { type CheckFlags, check } from './commands/check.ts';
 import { checkFile } from './commands/check-file.ts';
 import { clean } from './commands/clean.ts';
-import { complete } from './commands/completion.ts';
-import { type NodesFlags, nodes, watchNodes } from './commands/nodes.ts';
+import { type NodesFlags, nodes } from './commands/nodes.ts';
 import { page } from './commands/page.ts';
 import { type PodsFlags, pods } from './commands/pods.ts';
 import { type StatusFlags, status } from './commands/status.ts';
-import { type BundleFlags, supportBundle } from './commands/support-bundle.ts';
 import { uninstall } from './commands/uninstall.ts';
 import { type VersionFlags, version } from './commands/version.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
 import { type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
 import type { RemovalOptions } from './node-marks.ts';
-import { type Format, type Output, parseTimeout, printMessage } from './output.ts';
+import { type Format, type Output, printMessage } from './output.ts';
 
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage, 130 interrupted.';
 
@@ -41,10 +38,6 @@ type ApiChoice = KubeconfigChoice & {
 
 const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
 
-/** The hidden command of shell completion, and its timeout. */
-const COMPLETE = '__complete';
-const COMPLETE_TIMEOUT_MS = 3_000;
-
 /** Runs the plugin with its arguments and resolves with the exit code; never rejects. */
 export async function runPlugin(argv: readonly string[], options: PluginOptions): Promise<number> {
   const { output, signal } = options;
@@ -53,11 +46,8 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
     code = result;
   });
   try {
-    if (argv[0] === COMPLETE)
-      return await complete(program, argv.slice(1), output, (chosen) =>
-        openApi(chosen, options, COMPLETE_TIMEOUT_MS),
-      );
-    await program.parseAsync([...argv], { from: 'user' });
+    if (argv[0] === '__complete') output.out(complete(program, argv.slice(1)));
+    else await program.parseAsync([...argv], { from: 'user' });
     return code;
   } catch (error) {
     // Commander has printed its own errors; commands throw this one.
@@ -99,7 +89,9 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
       group,
     ])
     .addOption(
-      timeOption('--request-timeout <time>', 'timeout of one request, such as 5s; 0 means none', '30s'),
+      new Option('--request-timeout <time>', 'timeout of one request, such as 5s; 0 means none')
+        .default(30_000, '30s')
+        .argParser(timeoutOf),
     )
     .addHelpText('after', () => `\n${wrap(CODES, output.width).join('\n')}`);
 
@@ -113,26 +105,17 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
     new Option('-o, --output <format>', 'format of the output').choices(formats);
   const noHeaders = new Option('--no-headers', 'omit the header line');
   const selector = (of: string) => new Option('-l, --selector <labels>', `only ${of} with these labels`);
-  const wait = new Option('--wait', 'wait until all is well; prints the last result');
-  const timeout = timeOption('--timeout <time>', 'how long --wait waits', '5m');
   const yes = new Option('--yes', 'do not ask');
 
   command('status', 'the fleet at a glance')
     .addOption(format('json', 'yaml'))
     .addOption(selector('nodes'))
-    .addOption(wait)
-    .addOption(timeout)
-    .action(async (flags: StatusFlags & WaitFlags, self: Command) =>
-      end(await untilWell(context(self), flags, (attempt) => status(attempt, flags))),
-    );
+    .action(async (flags: StatusFlags, self: Command) => end(await status(context(self), flags)));
   command('nodes', 'every node: its label, the reason, since when, its agent')
     .addOption(format('wide', 'json', 'yaml'))
-    .option('-w, --watch', 'keep watching, and print each node that changes')
     .addOption(selector('nodes'))
     .addOption(noHeaders)
-    .action(async (flags: NodesFlags, self: Command) =>
-      end(await (flags.watch ? watchNodes : nodes)(context(self), flags)),
-    );
+    .action(async (flags: NodesFlags, self: Command) => end(await nodes(context(self), flags)));
   command(
     'why',
     'why a node is not ready, or why a pod waits, was rejected, is not in gVisor, or does not end',
@@ -155,24 +138,18 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
       new Option(
         '-f, --filename <file>',
         'only whether the pods of these manifests work in gVisor; - reads them from standard input',
-      ).conflicts(['pre', 'wait']),
+      ).conflicts('pre'),
     )
-    .addOption(wait)
-    .addOption(timeout)
-    .action(async ({ filename, ...flags }: CheckFlags & WaitFlags & { filename?: string }, self: Command) =>
+    .action(async ({ filename, ...flags }: CheckFlags & { filename?: string }, self: Command) =>
       end(
         filename === undefined
-          ? await untilWell(context(self), flags, (attempt) => check(attempt, flags))
+          ? await check(context(self), flags)
           : await checkFile(output, signal, { ...flags, filename }),
       ),
     );
   command('page', 'the page of the fleet controller on this machine, until interrupted').action(
     async (_, self: Command) => end(await page(context(self))),
   );
-  command('support-bundle', 'write what a maintainer needs to see into one file')
-    .option('-o, --output <file>', 'file to write (default: gvisor-ready-TIME.tar.gz)')
-    .addOption(selector('nodes'))
-    .action(async (flags: BundleFlags, self: Command) => end(await supportBundle(context(self), flags)));
   command('version', 'the versions of this plugin, the agents, the fleet controller and the API server')
     .addOption(format('json', 'yaml'))
     .option('--client', 'only that of this plugin')
@@ -195,57 +172,36 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
 }
 
 type CleanFlags = { readonly yes?: boolean; readonly selector?: string };
-type WaitFlags = { readonly wait?: boolean; readonly timeout: number };
 
-const WAIT_INTERVAL_MS = 2_000;
+/** Directives for the shell. Source: https://github.com/spf13/cobra/blob/v1.10.1/completions.go */
+const [FILES, NO_FILES] = [':0', ':4'];
 
-/** With --wait, repeats a command until it exits with 0 or the time is up, and prints the last result only. */
-async function untilWell(
-  context: Context,
-  { wait = false, timeout }: WaitFlags,
-  run: (context: Context) => Promise<number>,
-): Promise<number> {
-  if (!wait) return run(context);
-  const { output } = context;
-  const deadline = timeout === 0 ? new AbortController().signal : AbortSignal.timeout(timeout);
-  const { code, printed } = await repeat(context, deadline, run).finally(() => output.transient?.(''));
-  output.out(printed);
-  if (code !== EXIT.ok) printMessage(output, `Not all is well after ${timeout / 1_000} s (--timeout).`);
-  return code;
+/**
+ * Completes commands, flags and their choices as kubectl asks plugins to: a candidate a line, its description behind a tab,
+ * then a directive. Source: https://github.com/kubernetes/kubectl/blob/v0.36.3/pkg/cmd/plugin_completion.go
+ */
+function complete({ commands, options: global }: Command, words: readonly string[]): string {
+  const [previous, last = ''] = ['', ...words].slice(-2);
+  const [command] = words.slice(0, -1).flatMap((word) => commands.find((each) => each.name() === word) ?? []);
+  const options = [...global, ...(command?.options ?? [])];
+  const option = options.find(({ required, short, long }) => required && [short, long].includes(previous));
+  const candidates =
+    option !== undefined
+      ? (option.argChoices ?? [])
+      : last.startsWith('-')
+        ? options.map(({ long, description }) => `${long}\t${description}`)
+        : command === undefined
+          ? commands.map((each) => `${each.name()}\t${each.description()}`)
+          : [];
+  const directive = option?.flags.endsWith('<file>') ? FILES : NO_FILES;
+  return `${[...candidates.filter((line) => line.startsWith(last)), directive].join('\n')}\n`;
 }
 
-async function repeat(
-  context: Context,
-  deadline: AbortSignal,
-  run: (context: Context) => Promise<number>,
-): Promise<{ readonly code: number; readonly printed: string }> {
-  const { output, signal } = context;
-  for (;;) {
-    let printed = '';
-    const out = (text: string) => {
-      printed += text;
-    };
-    const isLast = deadline.aborted;
-    const code = await run({ ...context, output: { ...output, out } }).catch((error: unknown) => {
-      if (isLast || signal.aborted || !(error instanceof UnreachableError)) throw error;
-      printed = `? ${errorLine(error)}`;
-    });
-    if (code !== undefined && (code === EXIT.ok || isLast)) return { code, printed };
-    const [worst = ''] = /^[✗?] .*/m.exec(stripVTControlCharacters(printed)) ?? [];
-    output.transient?.(`Waiting until all is well ... ${worst.replace(/\s+/g, ' ')}`);
-    const either = AbortSignal.any([signal, deadline]);
-    const pause = timers.setTimeout(WAIT_INTERVAL_MS, undefined, { signal: either });
-    await pause.catch(() => signal.throwIfAborted());
-  }
-}
-
-function timeOption(flags: string, description: string, fallback: string): Option {
-  const parse = (text: string) => {
-    const ms = parseTimeout(text);
-    if (ms === undefined) throw new InvalidArgumentError('Write for example 5s, 1m30s, or 0.');
-    return ms;
-  };
-  return new Option(flags, description).default(parse(fallback), fallback).argParser(parse);
+/** Milliseconds; 0 means no timeout. Source: https://kubernetes.io/docs/reference/kubectl/kubectl/ */
+function timeoutOf(text: string): number {
+  const ms = parseDuration(/^\d+$/.test(text) ? `${text}s` : text);
+  if (ms === undefined) throw new InvalidArgumentError('Write for example 5s, 2m, or 0.');
+  return Math.round(ms);
 }
 
 function openApi(choice: ApiChoice, { env, signal }: PluginOptions, timeoutMs: number): Api {

@@ -35,7 +35,6 @@ export function loadKubeconfig({ kubeconfig, context }: KubeconfigChoice, env: N
     );
   return {
     context: name,
-    contexts: config.getContexts().map((each) => each.name),
     server: cluster.server,
     namespace: found.namespace || 'default',
     /** Certificates, headers and proxy of a request; runs an `exec` credential plugin if the user has one. */

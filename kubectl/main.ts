@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { clearLine, cursorTo } from 'node:readline';
 import { createInterface } from 'node:readline/promises';
 import { runPlugin } from './command-line.ts';
 
@@ -7,7 +6,6 @@ const { stdin, stdout, stderr } = process;
 
 void main();
 
-/** Connects the plugin to the process: arguments, terminal, signals, exit code. */
 async function main(): Promise<void> {
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort());
@@ -22,19 +20,12 @@ async function main(): Promise<void> {
       colored: stdout.isTTY && stdout.hasColors(),
       out: (text) => stdout.write(text),
       err: (text) => stderr.write(text),
-      ...(stderr.isTTY ? { transient: showTransient } : {}),
       ...(process.env.GVISOR_READY_REPOSITORY ? { repository: process.env.GVISOR_READY_REPOSITORY } : {}),
     },
     now: Date.now,
     signal: stop.signal,
     ...(interactive ? { confirm: (prompt: string) => confirm(prompt, stop) } : {}),
   });
-}
-
-function showTransient(text: string): void {
-  clearLine(stderr, 0);
-  cursorTo(stderr, 0);
-  stderr.write(text.slice(0, stderr.columns - 1));
 }
 
 async function confirm(prompt: string, stop: AbortController): Promise<boolean> {

@@ -76,12 +76,8 @@ const MAX_ATTEMPTS = 5;
 /** Counts the Nodes that a label selector matches, and finds those with something written by agents. */
 export async function findMarked(api: Api, labelSelector?: string): Promise<FoundNodes> {
   const pick = (node: NodeObject) => (isMarked(node) ? node : undefined);
-  const { items } = await api.list<NodeObject, NodeObject | undefined>(
-    '/api/v1/nodes',
-    { labelSelector },
-    pick,
-  );
-  return { total: items.length, marked: items.filter((node) => node !== undefined) };
+  const nodes = await api.list<NodeObject, NodeObject | undefined>('/api/v1/nodes', { labelSelector }, pick);
+  return { total: nodes.length, marked: nodes.filter((node) => node !== undefined) };
 }
 
 /** Cleans one Node, reading it again after a conflict. A Node that is gone counts as clean. */

@@ -53,9 +53,9 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
 /** What a Node says about gVisor and itself; "" where it says nothing. */
 export type NodeSummary = Readonly<ReturnType<typeof summarizeNode>>;
 
-/** Lists every Node in the order of the API. */
-export async function listNodes(api: Api): Promise<readonly NodeSummary[]> {
-  return (await api.list<V1Node, NodeSummary>('/api/v1/nodes', {}, summarizeNode)).items;
+/** Lists the Nodes that a label selector matches, in the order of the API. */
+export async function listNodes(api: Api, labelSelector?: string): Promise<readonly NodeSummary[]> {
+  return api.list<V1Node, NodeSummary>('/api/v1/nodes', { labelSelector }, summarizeNode);
 }
 
 /** The kubelet's state and cordon; shorter than kubectl's "Ready,SchedulingDisabled", so that narrow tables keep it. */

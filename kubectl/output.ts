@@ -1,5 +1,4 @@
 import { dumpYaml } from '@kubernetes/client-node';
-import { parseDuration } from '../lib/base/settings.ts';
 import { MARKS, type Tone, wrap } from '../lib/report/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/table.ts';
 
@@ -7,8 +6,6 @@ import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/tabl
 export type Output = Screen & {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
-  /** Shows a line below the results in place of the one before; "" removes it. Absent where `err` is no terminal. */
-  readonly transient?: (text: string) => void;
   /** The URL of the repository's files at this version; absent in a build without a published repository. */
   readonly repository?: string;
 };
@@ -45,7 +42,6 @@ export function printResult(
   else printLines(output, lines);
 }
 
-/** Prints a message to standard error, wrapped. */
 export function printMessage({ width, err }: Output, text: string): void {
   err(`${wrap(text, width).join('\n')}\n`);
 }
@@ -93,17 +89,6 @@ export function ageOf(since: string, nowMs: number): string {
   return `${Math.floor(days / 365)}y`;
 }
 
-/**
- * Parses --request-timeout into milliseconds: "30s", "1m30s", or seconds without a unit; 0 means no timeout.
- * Source: https://kubernetes.io/docs/reference/kubectl/kubectl/
- */
-export function parseTimeout(text: string): number | undefined {
-  if (/^\d+$/.test(text)) return Number(text) * 1_000;
-  const parts = text.match(/\d+(?:\.\d+)?(?:ms|s|m|h)/g) ?? [];
-  if (parts.length === 0 || parts.join('') !== text) return undefined;
-  return Math.round(parts.reduce((sum, part) => sum + (parseDuration(part) ?? 0), 0));
-}
-
 /** One observation, and where it was made: lines of files, values. */
 export type Observation = {
   readonly tone: Tone;
@@ -121,7 +106,6 @@ export type Explanation = {
   /** Paragraphs. */
   readonly because: readonly string[];
   readonly seen: readonly Observation[];
-  /** Steps to take. */
   readonly next: readonly string[];
   /** A page of this repository. */
   readonly docs: string;
@@ -131,7 +115,6 @@ export type Explanation = {
 
 const DEFAULT_PAGE = 'docs/operations.md#when-something-is-wrong';
 
-/** Builds an explanation; omitted parts are empty. */
 export function explain(
   [tone, reason]: readonly [tone: Tone, reason: string],
   headline: string,

@@ -18,8 +18,8 @@ export const HANDLER: string = SETTINGS.HANDLERS.fallback;
 export const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 
 export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObject<V1RuntimeClass>>> {
-  const { items } = await api.list<V1RuntimeClass>(CLASSES);
-  return new Map(items.map((item) => [item.metadata.name, item]));
+  const classes = await api.list<V1RuntimeClass>(CLASSES);
+  return new Map(classes.map((item) => [item.metadata.name, item]));
 }
 
 /** Whether pods of a class ask for gVisor: by the main handler, or by a label of proven nodes. */
@@ -54,10 +54,10 @@ export function labelled(requirements: Requirements, value: string): string[] {
 }
 
 export async function listRequirements(api: Api): Promise<Requirements> {
-  const { items } = await api.list<V1Namespace, readonly [string, string]>(
+  const values = await api.list<V1Namespace, readonly [string, string]>(
     '/api/v1/namespaces',
     { labelSelector: REQUIRE },
     ({ metadata }) => [metadata.name, metadata.labels?.[REQUIRE] ?? ''],
   );
-  return new Map(items);
+  return new Map(values);
 }

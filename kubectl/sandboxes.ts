@@ -5,7 +5,6 @@ import { type ReportResult, uidsOf } from './agent-reports.ts';
 import type { ApiObject } from './api.ts';
 import { ageOf, type Explanation, type Observation } from './output.ts';
 
-/** The page about all of them. */
 export const HANGING = 'docs/runbooks/GVisorSandboxesHang.md';
 
 const MAX_SHOWN = 10;

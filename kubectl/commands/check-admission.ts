@@ -118,7 +118,7 @@ async function aboutPendingPods(
     ),
   );
   const pending = lists
-    .flatMap(({ items }) => items)
+    .flat()
     .filter(({ spec }) => !classes.includes(spec?.runtimeClassName ?? ''))
     .filter(({ status }) => status?.phase === 'Pending')
     .map(({ metadata: { namespace, name, uid }, spec }) => {

@@ -236,7 +236,7 @@ async function unseenPods(api: Api, { nodes: rows }: JudgedFleet, namespaces: re
       [403],
     );
   });
-  const used = new Set(lists.flatMap((list) => list?.items ?? []));
+  const used = new Set(lists.flatMap((list) => list ?? []));
   return {
     nodes: namesOf(blind.filter(({ name }) => used.has(name))),
     hidden: namespaces.filter((_, at) => lists[at] === undefined),

@@ -1,48 +1,30 @@
-import timers from 'node:timers/promises';
-import type { V1Node } from '@kubernetes/client-node';
 import { GROUPS } from '../../lib/fleet/view.ts';
-import { KubeError } from '../../lib/kube/error.ts';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { readView } from '../fleet-controller.ts';
-import { kubeletState, type NodeSummary, summarizeNode } from '../node-summary.ts';
-import {
-  ageOf,
-  type Format,
-  isForPrograms,
-  printLines,
-  printMessage,
-  printResult,
-  serialize,
-} from '../output.ts';
+import { kubeletState, listNodes, type NodeSummary } from '../node-summary.ts';
+import { ageOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
 
 export type NodesFlags = {
   readonly output?: Format;
   readonly headers: boolean;
-  readonly watch?: boolean;
   readonly selector?: string;
 };
 
 /** A node with its agent: undefined for none, "?" when the user may not list agents. */
 export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undefined };
 
-/** Lists the nodes that a label selector matches with their agents. `rowOf` adds the agent to one that comes later. */
 export async function listRows({ api }: Pick<Context, 'api'>, selector?: string) {
-  const [{ items, resourceVersion }, agents] = await Promise.all([
-    api.list<V1Node, NodeSummary>('/api/v1/nodes', { labelSelector: selector }, summarizeNode),
-    optional(listAgents(api), [403]),
-  ]);
+  const [nodes, agents] = await Promise.all([listNodes(api, selector), optional(listAgents(api), [403])]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
-  const rowOf = (node: NodeSummary): NodeRow => ({
-    ...node,
-    agent: agents === undefined ? '?' : byNode.get(node.name),
+  const rows = nodes.map((node): NodeRow => {
+    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
   });
-  return { rows: items.map(rowOf), rowOf, agentsHidden: agents === undefined, resourceVersion };
+  return { rows, agentsHidden: agents === undefined };
 }
 
-/** The state of a node's agent, for the column AGENT. */
 export function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
   if (agent === undefined) return '-';
   if (agent === '?') return '?';
@@ -122,7 +104,6 @@ export function nodeJson(row: NodeRow) {
   };
 }
 
-/** `nodes`: every node, what it says about gVisor, and the state of its agent. */
 export async function nodes(
   context: Context,
   { output: format, headers, selector }: NodesFlags,
@@ -145,91 +126,4 @@ export async function nodes(
   const hidden = `You may not list the pods of ${context.api.installedIn}, so the agents are not shown.`;
   if (agentsHidden) printMessage(output, hidden);
   return EXIT.ok;
-}
-
-const RESTART_MS = 1_000;
-
-/** `nodes -w`: prints every node, then each one whose row changes, until the signal aborts. */
-export async function watchNodes(context: Context, options: NodesFlags): Promise<number> {
-  const print = rowPrinter(context, options);
-  const shown = new Map<string, NodeRow>();
-  try {
-    // A watch that ends is restarted with a new list.
-    for (;;) {
-      await followNodes(context, shown, { print, ...options });
-      await timers.setTimeout(RESTART_MS, undefined, { signal: context.signal });
-    }
-  } catch (error) {
-    if (!context.signal.aborted) throw error;
-  }
-  return EXIT.ok;
-}
-
-async function followNodes(
-  context: Context,
-  shown: Map<string, NodeRow>,
-  { print, selector }: Pick<NodesFlags, 'selector'> & { readonly print: (rows: readonly NodeRow[]) => void },
-): Promise<void> {
-  const { rows, rowOf, resourceVersion } = await listRows(context, selector);
-  const gone = [...shown.values()].filter(({ name }) => !rows.some((row) => row.name === name));
-  print([...rows.filter((row) => hasChanged(shown, row)), ...gone.map(deleted)]);
-  for (const { name } of gone) shown.delete(name);
-  for (const row of rows) shown.set(row.name, row);
-  for await (const { type, object } of changesSince(context, resourceVersion, selector)) {
-    const row = rowOf(summarizeNode(object));
-    if (type === 'DELETED') {
-      shown.delete(row.name);
-      print([deleted(row)]);
-    } else if (hasChanged(shown, row)) {
-      shown.set(row.name, row);
-      print([row]);
-    }
-  }
-}
-
-/** Returns a function that prints rows aligned with the first ones. */
-function rowPrinter({ output, now }: Context, { output: format, headers }: NodesFlags) {
-  let first: readonly NodeRow[] | undefined;
-  return (rows: readonly NodeRow[]): void => {
-    if (rows.length === 0) return;
-    if (isForPrograms(format)) {
-      for (const row of rows) output.out(serialize(nodeJson(row), format));
-      return;
-    }
-    const table = { screen: output, headers, wide: format === 'wide', before: first ?? [] };
-    const lines = tableLines(nodeColumns(now(), first ?? rows), rows, table);
-    printLines(output, headers && first !== undefined ? lines.slice(1) : lines);
-    first ??= rows;
-  };
-}
-
-/** Yields the changes since a version until the watch ends or the version has expired. */
-async function* changesSince({ api, signal }: Context, version: string, selector: string | undefined) {
-  const query = new URLSearchParams({
-    ...(selector && { labelSelector: selector }),
-    watch: '1',
-    resourceVersion: version,
-    allowWatchBookmarks: 'true',
-  });
-  try {
-    for await (const event of api.watch<V1Node>(`/api/v1/nodes?${query}`)) {
-      if (event.type === 'ERROR') return;
-      if (event.type !== 'BOOKMARK') yield event;
-    }
-  } catch (error) {
-    // A refusal is final; after a broken connection the next list decides.
-    if (error instanceof KubeError && error.status !== 410 && !signal.aborted) throw error;
-  }
-}
-
-function deleted(row: NodeRow): NodeRow {
-  const nothing = { ready: '', handlers: new Map(), status: '', since: '', agent: undefined };
-  return { ...row, ...nothing, reason: 'Deleted' };
-}
-
-/** Whether the row differs from the one shown before. */
-function hasChanged(shown: ReadonlyMap<string, NodeRow>, row: NodeRow): boolean {
-  const old = shown.get(row.name);
-  const textOf = (each: NodeRow) => JSON.stringify([nodeJson(each), each.message]);
-  return old === undefined || textOf(old) !== textOf(row);
 }

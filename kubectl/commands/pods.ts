@@ -47,7 +47,7 @@ async function listPods(
     optional(listRequirements(api), [403]),
     optional(listAgents(api), [403]),
   ]);
-  const pods = lists.flatMap(({ items }) => items);
+  const pods = lists.flat();
   const nodes = new Set(pods.map(({ spec }) => spec?.nodeName));
   const reports = await readReports(
     api,

@@ -6,7 +6,6 @@ import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './healt
 
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };
 
-/** `status`: the fleet at a glance, with what is wrong first. */
 export async function status(context: Context, { output: format, selector }: StatusFlags): Promise<number> {
   const { api, output } = context;
   const judged = await Promise.all([judgeGuards(context), ...Object.values(judgeFleet(context, selector))]);

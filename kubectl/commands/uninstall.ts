@@ -5,7 +5,6 @@ import { type Context, EXIT } from '../context.ts';
 import { findMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
 import { printMessage } from '../output.ts';
 
-/** `uninstall`: removes from every Node what agents wrote there, once the user has confirmed. */
 export async function uninstall(context: Context, options: RemovalOptions): Promise<number> {
   const { api, output } = context;
   if ((await optional(readDaemonSet(api), [403])) !== undefined) {

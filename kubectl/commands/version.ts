@@ -16,7 +16,6 @@ import {
 
 export type VersionFlags = { readonly output?: Format; readonly client?: boolean };
 
-/** `version`: those of this plugin, the agents, the fleet controller and the API server. */
 export async function version(
   output: Output,
   open: () => Context,

@@ -11,7 +11,6 @@ import { ageOf, countOf, type Explanation, explain, type Observation } from '../
 import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
 import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
-/** The page about pods outside gVisor. */
 export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
@@ -75,7 +74,7 @@ function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDeta
 
 /** Lists the warning events of a namespace that match a field selector, newest first. */
 export async function readWarnings(api: Api, namespace: string, selector: string) {
-  const { items } = await api.list(
+  const warnings = await api.list(
     `/api/v1/namespaces/${namespace}/events`,
     { fieldSelector: `type=Warning,${selector}` },
     ({ reason = '', message = '', lastTimestamp, eventTime, involvedObject }: ApiObject<CoreV1Event>) => {
@@ -83,7 +82,7 @@ export async function readWarnings(api: Api, namespace: string, selector: string
       return { reason, message, at: lastTimestamp || eventTime || '', about };
     },
   );
-  return items.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+  return warnings.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
 }
 
 const MAX_WARNINGS = 3;
@@ -92,7 +91,6 @@ const MAX_REPORTS = 16;
 /** How long after the end of its grace period a pod counts as stuck in Terminating. */
 const TERMINATING_MS = 60_000;
 
-/** Explains why a pod waits, was rejected, does not run in gVisor, or does not end. */
 export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number): Promise<Explanation> {
   const details = await readPodDetails(api, pod);
   const problems = problemsOf(pod, details.result);
@@ -348,7 +346,6 @@ function labelOn(
   return [label, labels[label] ?? ''];
 }
 
-/** The label and the reason of a Node. */
 function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observation {
   if (details.nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it no longer exists' };

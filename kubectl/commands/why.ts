@@ -9,13 +9,7 @@ import { HEADLINES, PROOF_TONES, shortIds, type Tone, toneOf } from '../../lib/r
 import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
 import { sinceOf } from '../../lib/report/next-steps.ts';
 import type { Status } from '../../lib/report/report.ts';
-import {
-  handlerIn,
-  listAgents,
-  type ReportResult,
-  readNodeReport,
-  readUnreadyReason,
-} from '../agent-reports.ts';
+import { handlerIn, listAgents, type ReportResult, readReport, readUnreadyReason } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { type Context, EXIT, exitCodeOf } from '../context.ts';
 import { type NodeSummary, summarizeNode } from '../node-summary.ts';
@@ -51,7 +45,6 @@ function parseTarget(word: string): { readonly kind?: 'node' | 'pod'; readonly n
   return { kind, name };
 }
 
-/** `why`: why a node is not ready, or why a pod waits, was rejected, does not run in gVisor, or does not end. */
 export async function why(context: Context, word: string, format: Format | undefined): Promise<number> {
   const { api, output, namespace, now } = context;
   const { kind, name } = parseTarget(word);
@@ -120,7 +113,7 @@ async function readNodeDetails(api: Api, node: NodeSummary): Promise<NodeDetails
   const agent = agents === undefined ? '?' : agents.find((each) => each.node === node.name);
   if (agent === '?' || agent?.state !== 'Running') return { node, agent };
   const unready = agent.ready ? '' : readUnreadyReason(api, agent);
-  const [result, because] = await Promise.all([readNodeReport(api, agent), unready]);
+  const [result, because] = await Promise.all([readReport(api, agent), unready]);
   return { node, agent, result, unready: because };
 }
 

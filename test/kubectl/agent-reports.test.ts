@@ -82,7 +82,7 @@ describe('the agent of a compromised node', () => {
 
   it('cannot pretend that the user lacks a permission', async (t) => {
     const fleet = await twoPods(t);
-    setReport(fleet.api, 'node-1', forbidden('get', 'pods/proxy', 'gvisor-ready'));
+    setReport(fleet.api, 'node-1', forbidden('create', 'pods/portforward', 'gvisor-ready'));
     await fleet.isUnknown('the agent on node-1 answers 403, and others do not.');
   });
 

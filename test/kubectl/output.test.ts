@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ageOf, parseTimeout } from '../../kubectl/output.ts';
+import { ageOf } from '../../kubectl/output.ts';
 
-describe('ageOf and parseTimeout', () => {
+describe('ageOf', () => {
   const NOW = Date.parse('2026-03-01T12:00:00Z');
   const AGES = {
     5: '5s',
@@ -24,11 +24,4 @@ describe('ageOf and parseTimeout', () => {
     assert.equal(ageOf('', NOW), '');
     assert.equal(ageOf(new Date(NOW + 9_000).toISOString(), NOW), '0s');
   });
-
-  const TIMEOUTS = { '5s': 5_000, '1m30s': 90_000, '250ms': 250, '0': 0, '10': 10_000, '1.5h': 5_400_000 };
-  for (const [text, ms] of Object.entries(TIMEOUTS))
-    it(`parses "${text}" as ${ms} ms`, () => assert.equal(parseTimeout(text), ms));
-
-  for (const text of ['', 'soon', '5x', '-1s'])
-    it(`rejects "${text}"`, () => assert.equal(parseTimeout(text), undefined));
 });

@@ -10,11 +10,10 @@ export type PluginRunOptions = Partial<Pick<PluginOptions, 'confirm' | 'signal'>
   readonly width?: number;
   readonly colored?: boolean;
   readonly onOutput?: (text: string) => void;
-  readonly transient?: (text: string) => void;
 };
 
 export async function plugin(argv: readonly string[], options: PluginRunOptions = {}): Promise<PluginResult> {
-  const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm, transient } = options;
+  const { width = Number.POSITIVE_INFINITY, colored = false, onOutput, confirm } = options;
   let [out, err] = ['', ''];
   const code = await runPlugin(argv, {
     env: process.env,
@@ -31,7 +30,6 @@ export async function plugin(argv: readonly string[], options: PluginRunOptions 
       err: (text) => {
         err += text;
       },
-      ...(transient === undefined ? {} : { transient }),
     },
     ...(confirm === undefined ? {} : { confirm }),
   });

@@ -192,14 +192,10 @@ describe('why NODE', () => {
     );
   });
 
-  it('falls back to pods/proxy, then to the condition of the Node', async (t) => {
+  it('falls back to the condition of the Node', async (t) => {
     const { api, run } = await openFleet(t);
-    api.stubs.set(
-      `${AGENT_PODS}/agent-node-3/portforward`,
-      forbidden('create', 'pods/portforward', 'gvisor-ready'),
-    );
-    assert.match((await run('why node-3')).out, /✗ shim: there is no/);
-    api.stubs.set(REPORT, forbidden('get', 'pods/proxy', 'gvisor-ready'));
+    const refused = forbidden('create', 'pods/portforward', 'gvisor-ready');
+    api.stubs.set(`${AGENT_PODS}/agent-node-3/portforward`, refused);
     const { code, out } = await run('why node-3');
     assert.equal(code, 1);
     assert.match(out, /^ {2}no shim$/m);
