@@ -26,8 +26,8 @@ export async function showNodes<T>(
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
     if (display.terminal) display.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
     else {
-      const [line] = tableLines(COLUMNS, [node], { headers: false, before: [...nodes.values()] });
-      display.write(`   ${seconds.padStart(6)} s  ${line}\n`);
+      const lines = tableLines(COLUMNS, [...nodes.values()], { headers: false });
+      display.write(`   ${seconds.padStart(6)} s  ${lines[[...nodes.keys()].indexOf(name)]}\n`);
     }
   });
   try {

@@ -10,9 +10,9 @@ import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
 import { MAX_WORD } from './node-summary.ts';
 
-export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
+const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
-export const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
+const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
 export const FLEET_PORT = 9478;
 

@@ -22,11 +22,6 @@ export function isForPrograms(format: Format | undefined): format is 'json' | 'y
   return format === 'json' || format === 'yaml';
 }
 
-export function serialize(value: unknown, format: 'json' | 'yaml'): string {
-  const text = JSON.stringify(value, null, 2);
-  return format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text));
-}
-
 export function printLines({ out }: Output, lines: readonly string[]): void {
   out(`${lines.join('\n')}\n`);
 }
@@ -38,8 +33,9 @@ export function printResult(
   data: object,
   lines: readonly string[],
 ): void {
-  if (isForPrograms(format)) output.out(serialize(data, format));
-  else printLines(output, lines);
+  const text = JSON.stringify(data, null, 2);
+  if (!isForPrograms(format)) printLines(output, lines);
+  else output.out(format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text)));
 }
 
 export function printMessage({ width, err }: Output, text: string): void {

@@ -16,16 +16,7 @@ export type NodesFlags = {
 /** A node with its agent: undefined for none, "?" when the user may not list agents. */
 export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undefined };
 
-export async function listRows({ api }: Pick<Context, 'api'>, selector?: string) {
-  const [nodes, agents] = await Promise.all([listNodes(api, selector), optional(listAgents(api), [403])]);
-  const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
-  const rows = nodes.map((node): NodeRow => {
-    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
-  });
-  return { rows, agentsHidden: agents === undefined };
-}
-
-export function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
+function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
   if (agent === undefined) return '-';
   if (agent === '?') return '?';
   return agent.ready ? 'Ready' : agent.state === 'Running' ? 'NotReady' : agent.state;
@@ -108,11 +99,16 @@ export async function nodes(
   context: Context,
   { output: format, headers, selector }: NodesFlags,
 ): Promise<number> {
-  const { output, now } = context;
-  const [{ rows, agentsHidden }, view] = await Promise.all([
-    listRows(context, selector),
-    readView(context.api, 'alarms').catch(() => undefined),
+  const { api, output, now } = context;
+  const [found, agents, view] = await Promise.all([
+    listNodes(api, selector),
+    optional(listAgents(api), [403]),
+    readView(api, 'alarms').catch(() => undefined),
   ]);
+  const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
+  const rows = found.map((node): NodeRow => {
+    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
+  });
   const { alarms = [] } = typeof view === 'object' ? view : {};
   for (const { reason, message } of alarms)
     if (reason === GROUPS.refuted) printMessage(output, `${reason}: ${message}`);
@@ -123,7 +119,7 @@ export async function nodes(
     const lines = tableLines(nodeColumns(now(), rows), rows, options);
     printResult(output, format, { nodes: rows.map(nodeJson) }, lines);
   }
-  const hidden = `You may not list the pods of ${context.api.installedIn}, so the agents are not shown.`;
-  if (agentsHidden) printMessage(output, hidden);
+  const hidden = `You may not list the pods of ${api.installedIn}, so the agents are not shown.`;
+  if (agents === undefined) printMessage(output, hidden);
   return EXIT.ok;
 }

@@ -28,9 +28,6 @@ export type HandlerLabel = {
 /** The cached fields of a Node: a whole one has tens of KiB, most of it the list of its images. */
 export type FleetNode = Readonly<ReturnType<typeof fleetNodeOf>>;
 
-/** The condition `GVisorReady` of a Node; `since` is an ISO 8601 time. */
-export type NodeVerdict = Readonly<ReturnType<typeof verdictOf>>;
-
 export function fleetNodeOf({ metadata, spec, status }: V1Node) {
   const { name = '', uid = '', labels = {}, annotations = {}, creationTimestamp } = metadata ?? {};
   const find = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
@@ -71,6 +68,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node) {
 
 type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[number];
 
+/** The condition `GVisorReady`; `since` is an ISO 8601 time. */
 function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition) {
   return {
     status: truncate(status, MAX_NAME_LENGTH),

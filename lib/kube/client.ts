@@ -35,8 +35,8 @@ const IDLE_TIMEOUT_MS = 900_000;
 
 type Agents = { readonly ca: string | undefined; readonly short: Agent; readonly long: Agent };
 
-/** A replaced CA takes effect with the next connection. */
-export class KubeConnections {
+/** Connections to the API server. A replaced CA takes effect with the next connection; older ones continue until they end. */
+class KubeConnections {
   readonly #access: KubeAccess;
   readonly #watchTimeoutMs: number;
   /** Destroyed at the end: destroy() after undici's close() would end nothing. */

@@ -71,13 +71,11 @@ export type Column<Row> = {
   readonly spare?: number;
 };
 
-/** Without a screen in plain text of any width. */
-export type TableOptions<Row> = {
+/** How a table is shown; without a screen in plain text of any width. */
+type TableOptions = {
   readonly screen?: Screen;
   readonly wide?: boolean;
   readonly headers?: boolean;
-  /** Rows printed earlier, with which these are aligned. */
-  readonly before?: readonly Row[];
 };
 
 const PLAIN: Screen = { colored: false, width: Number.POSITIVE_INFINITY };
@@ -90,10 +88,10 @@ const MIN_NAME = 8;
 export function tableLines<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
-  { screen = PLAIN, wide = false, headers = true, before = [] }: TableOptions<Row> = {},
+  { screen = PLAIN, wide = false, headers = true }: TableOptions = {},
 ): string[] {
   const shown = columns.filter((column) => wide || column.wide !== true);
-  const { kept, widths } = fit(shown, [...before, ...rows], { width: screen.width, headers });
+  const { kept, widths } = fit(shown, rows, { width: screen.width, headers });
   const line = (cells: readonly string[], colorOf: (column: Column<Row> | undefined) => Style | undefined) =>
     cells
       .map((cell, at) => {

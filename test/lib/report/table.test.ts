@@ -48,11 +48,6 @@ describe('tableLines', () => {
     assert.equal(lines(200, { headers: false }).length, 2);
   });
 
-  it('aligns rows with those printed before', () => {
-    const late = tableLines(COLUMNS, ROWS.slice(0, 1), { before: ROWS });
-    assert.equal(late[1], lines(200)[1]);
-  });
-
   it('colours cells on a screen with colours', () => {
     const screen = { width: 200, colored: true };
     assert.ok(tableLines(COLUMNS, ROWS, { screen, wide: true })[1]?.endsWith('\u001b[31mmore\u001b[39m'));
