@@ -71,7 +71,7 @@ export type Column<Row> = {
   readonly spare?: number;
 };
 
-/** How a table is shown; without a screen in plain text of any width. */
+/** Without a screen in plain text of any width. */
 type TableOptions = {
   readonly screen?: Screen;
   readonly wide?: boolean;
