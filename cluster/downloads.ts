@@ -4,7 +4,7 @@ import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { EnvHttpProxyAgent, fetch, type RequestInit, type Response } from 'undici';
+import { get, publishedSum } from '../hack/download.ts';
 import { run } from '../hack/run.ts';
 import { type ToolGroup, versionOf } from './tool-groups.ts';
 
@@ -109,73 +109,33 @@ export function isPinned({ sum }: Download): boolean {
   return !sum.includes('/');
 }
 
-/** A connection or a response that takes longer is none. */
-const SILENCE_MS = 5_000;
-/** A transfer that rests for longer hangs. */
-const PAUSE_MS = 10_000;
-const MAX_DOWNLOAD_MS = 10 * 60_000;
-
 /** Says beside the programs what each was checked against. */
 const RECORD = 'DOWNLOADED';
 
-/** Hosts that are not asked again in this process. */
-const silent = new Set<string>();
-
 /** Throws if a file cannot be had, or has another sum: what `bin` then has is not all. */
 export async function download(files: readonly Download[], work: string, bin: string): Promise<void> {
-  const timeouts = { connect: { timeout: SILENCE_MS }, headersTimeout: SILENCE_MS, bodyTimeout: PAUSE_MS };
-  const dispatcher = new EnvHttpProxyAgent(timeouts);
-  const options = { dispatcher, signal: AbortSignal.timeout(MAX_DOWNLOAD_MS) };
   const unpacked = join(work, 'unpacked');
   const file = join(work, 'download');
   const records: string[] = [];
-  try {
-    for (const directory of [bin, unpacked]) await mkdir(directory, { recursive: true });
-    for (const each of files) {
-      const { url, sum, programs } = each;
-      const expected = isPinned(each)
-        ? sum
-        : await get(sum, options, async (response) => publishedSum(await response.text(), basename(url)));
-      if (expected === undefined) throw new Error(`${sum} has no checksum of ${basename(url)}`);
-      const algorithm = expected.length === 128 ? 'sha512' : 'sha256';
-      const seen = await get(url, options, ({ body }) => save(body ?? Readable.from([]), file, algorithm));
-      if (seen !== expected) throw new Error(`${url} has the ${algorithm} ${seen}, not ${expected}`);
-      records.push(`${algorithm}:${expected} ${url} ${isPinned(each) ? 'pinned' : `published in ${sum}`}\n`);
-      const isArchive = /\.(tar\.gz|tgz)$/.test(url);
-      if (isArchive) await run('tar', ['-xzf', file, '--no-same-owner', '-C', unpacked]);
-      for (const [program, path] of Object.entries(programs)) {
-        await copyFile(isArchive ? join(unpacked, path) : file, join(bin, program));
-        await chmod(join(bin, program), 0o755);
-      }
+  for (const directory of [bin, unpacked]) await mkdir(directory, { recursive: true });
+  for (const each of files) {
+    const { url, sum, programs } = each;
+    const expected = isPinned(each)
+      ? sum
+      : await get(sum, async (response) => publishedSum(await response.text(), basename(url)));
+    if (expected === undefined) throw new Error(`${sum} has no checksum of ${basename(url)}`);
+    const algorithm = expected.length === 128 ? 'sha512' : 'sha256';
+    const seen = await get(url, ({ body }) => save(body ?? Readable.from([]), file, algorithm));
+    if (seen !== expected) throw new Error(`${url} has the ${algorithm} ${seen}, not ${expected}`);
+    records.push(`${algorithm}:${expected} ${url} ${isPinned(each) ? 'pinned' : `published in ${sum}`}\n`);
+    const isArchive = /\.(tar\.gz|tgz)$/.test(url);
+    if (isArchive) await run('tar', ['-xzf', file, '--no-same-owner', '-C', unpacked]);
+    for (const [program, path] of Object.entries(programs)) {
+      await copyFile(isArchive ? join(unpacked, path) : file, join(bin, program));
+      await chmod(join(bin, program), 0o755);
     }
-    await writeFile(join(bin, RECORD), records.join(''));
-  } finally {
-    await dispatcher.destroy();
   }
-}
-
-async function get<T>(
-  url: string,
-  options: Pick<RequestInit, 'dispatcher' | 'signal'>,
-  read: (response: Response) => Promise<T>,
-): Promise<T> {
-  const { host } = new URL(url);
-  if (silent.has(host)) throw new Error(`${host} does not respond`);
-  // Sums are those of the files, not compressed.
-  const headers = { 'accept-encoding': 'identity' };
-  const response = await fetch(url, { ...options, headers }).catch((error: Error) => {
-    silent.add(host);
-    throw new Error(`${host} does not respond (${causeOf(error)})`, { cause: error });
-  });
-  if (!response.ok) throw new Error(`${url} responds ${response.status}`);
-  return read(response).catch((error: Error) => {
-    throw new Error(`${url} cannot be downloaded (${causeOf(error)})`, { cause: error });
-  });
-}
-
-function causeOf(error: Error): string | undefined {
-  const { message, code } = (error.cause ?? error) as NodeJS.ErrnoException;
-  return message || code; // that of several addresses has no message
+  await writeFile(join(bin, RECORD), records.join(''));
 }
 
 /** Returns the digest of what it has written. */
@@ -189,13 +149,4 @@ async function save(body: AsyncIterable<Uint8Array>, file: string, algorithm: st
   };
   await pipeline(body, hashed, createWriteStream(file));
   return hash.digest('hex');
-}
-
-/** A project publishes a sum alone, or lines of sha256sum or sha512sum. */
-function publishedSum(text: string, name: string): string | undefined {
-  for (const line of text.split('\n')) {
-    const [, sum, file = name] = /^([0-9a-f]{64}|[0-9a-f]{128})(?:\s+\*?(\S+))?\s*$/.exec(line) ?? [];
-    if (sum !== undefined && basename(file) === name) return sum;
-  }
-  return undefined;
 }

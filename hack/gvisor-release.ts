@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { MANIFEST, parseRelease, type Release } from '../installer/release.ts';
+import { get, publishedSum } from './download.ts';
 import { REPO } from './paths.ts';
 import { run, UsageError } from './run.ts';
 import { partial } from './unfinished.ts';
@@ -12,7 +13,6 @@ import { partial } from './unfinished.ts';
 export const DEFAULT_RELEASE = '20260831.0';
 const USAGE = `npm run gvisor-release -- [--release ${DEFAULT_RELEASE}] (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]`;
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
-const DOWNLOAD_MS = 10 * 60_000;
 const DIGITS = { sha256: 64, sha512: 128 } as const;
 
 export type ReleaseSource = {
@@ -42,9 +42,12 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
   for (const each of given)
     if (!new RegExp(`^[0-9a-f]{${DIGITS[each]}}$`).test(source[each] ?? ''))
       throw new UsageError(`"${source[each]}" is no ${each}, which has ${DIGITS[each]} hexadecimal digits.`);
-  const content = archive === undefined ? await download(url) : await readFile(archive);
+  const content =
+    archive === undefined
+      ? Buffer.from(await get(url, (response) => response.arrayBuffer()))
+      : await readFile(archive);
   const published = trustsMirror
-    ? /^[0-9a-f]{128}/.exec(String(await download(`${url}.sha512`)))?.[0]
+    ? publishedSum(await get(`${url}.sha512`, (response) => response.text()), basename(url))
     : undefined;
   if (trustsMirror && published === undefined) throw new Error(`${url}.sha512 has no digest`);
   const digestOf = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
@@ -72,15 +75,6 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
   } finally {
     await rm(work, { recursive: true, force: true });
   }
-}
-
-async function download(url: string): Promise<Buffer> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_MS) }).catch((error: Error) => {
-    const { message } = error.cause instanceof Error ? error.cause : error;
-    throw new Error(`${url} cannot be downloaded: ${message}`, { cause: error });
-  });
-  if (!response.ok) throw new Error(`${url} responds ${response.status}`);
-  return Buffer.from(await response.arrayBuffer());
 }
 
 /** Copies programs, given by their paths in it, and writes their digests down. */
