@@ -10,7 +10,7 @@ import { basename, join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { BUNDLES, bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
-import { run } from '../../hack/run.ts';
+import { patient, run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 
 type Instruction = { readonly name: string; readonly rest: string };
@@ -64,7 +64,7 @@ const taken = (dockerfile: string) =>
     .flatMap(({ rest }) => rest.split(' ').slice(1, -1))
     .map((path) => path.replace('/src/', ''));
 
-describe('the stage that `docker build` runs', { timeout: 300_000 }, () => {
+describe('the stage that `docker build` runs', { timeout: patient(300_000) }, () => {
   it('makes the programs that the tests run, from the files that it copies', async () => {
     const work = await runBundled('Dockerfile', {});
     const own = join(directory, 'own');

@@ -7,7 +7,7 @@ import { REPO } from '../../hack/paths.ts';
 import { pack } from '../../hack/plugin.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { writeDispatcher } from '../../hack/release.ts';
-import { run, runAll } from '../../hack/run.ts';
+import { patient, run, runAll } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 
 let directory = '';
@@ -47,7 +47,7 @@ it('refuses a release without an image, a digest and a repository', async () => 
   }
 });
 
-describe('the dispatcher', { timeout: 300_000 }, () => {
+describe('the dispatcher', { timeout: patient(300_000) }, () => {
   const name = `gvisor_dispatch-${VERSION}`;
   const packages = [`${name}-py3-none-any.whl`, `${name}.tar.gz`] as const;
   let builds: readonly [first: string, second: string];
