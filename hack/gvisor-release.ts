@@ -44,7 +44,9 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
       throw new UsageError(`"${source[each]}" is no ${each}, which has ${DIGITS[each]} hexadecimal digits.`);
   const content =
     archive === undefined
-      ? Buffer.from(await get(url, (response) => response.arrayBuffer()))
+      ? await get(url, (response) => response.bytes()).catch((error: Error) => {
+          throw new Error(`${error.message}: name another --mirror, or an --archive`, { cause: error });
+        })
       : await readFile(archive);
   const published = trustsMirror
     ? publishedSum(await get(`${url}.sha512`, (response) => response.text()), basename(url))

@@ -65,7 +65,7 @@ for (const [what, source, why] of [
   [
     'a mirror that does not respond',
     { mirror: 'http://127.0.0.1:1', sha256: '0'.repeat(64) },
-    /127\.0\.0\.1:1 does not respond \(/,
+    /127\.0\.0\.1:1 does not respond \(.*\): name another --mirror/,
   ],
   ['no digest', {}, /Give the digest .* or --trust-mirror/],
   ['a release that is a path', { release: '../x', sha256: '0'.repeat(64) }, /is no release of gVisor/],
