@@ -115,15 +115,14 @@ let installedGo: Promise<string> | undefined;
 
 async function goVersion(): Promise<string> {
   const how = `Install Go ${MINIMUM_GO.join('.')} or newer and put its bin directory in PATH`;
-  const seen = await runAll('go', ['version']).catch(() => undefined);
-  if (seen === undefined || seen.code !== 0) {
-    throw new UsageError(`Go is missing: the cluster's programs are built from source. ${how}.`);
-  }
-  const [, major = '0', minor = '0'] = /go(\d+)\.(\d+)/.exec(seen.stdout) ?? [];
+  const seen = await run('go', ['version']).catch((error: Error) => {
+    throw new UsageError(`Go cannot be run, which builds the cluster's programs: ${error.message}. ${how}.`);
+  });
+  const [, major = '0', minor = '0'] = /go(\d+)\.(\d+)/.exec(seen) ?? [];
   if (Number(major) === MINIMUM_GO[0] && Number(minor) < (MINIMUM_GO[1] ?? 0)) {
-    throw new UsageError(`${seen.stdout.trim()} is too old. ${how}.`);
+    throw new UsageError(`${seen.trim()} is too old. ${how}.`);
   }
-  return seen.stdout.trim();
+  return seen.trim();
 }
 
 function needsOverlay(group: ToolBuild): boolean {

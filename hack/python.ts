@@ -4,7 +4,7 @@ import { readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CACHE, REPO } from './paths.ts';
 import { progress } from './progress.ts';
-import { run, runAll, UsageError } from './run.ts';
+import { run, UsageError } from './run.ts';
 import { partial, removeAbandoned } from './unfinished.ts';
 
 const MINIMUM = [3, 11] as const;
@@ -49,12 +49,13 @@ async function makePython(requirements: readonly string[]): Promise<string> {
 
 async function pythonVersion(): Promise<string> {
   const ask = 'import sys, ensurepip; print(sys.prefix, *sys.version_info[:3])';
-  const seen = await runAll('python3', ['-c', ask]).catch(() => undefined);
   const how = `install Python ${MINIMUM.join('.')} or newer with its venv module (Debian: apt-get install python3-venv)`;
-  if (seen?.code !== 0) throw new UsageError(`Python cannot make virtual environments here: ${how}.`);
-  const [major = 0, minor = 0] = seen.stdout.split(' ').slice(1).map(Number);
+  const seen = await run('python3', ['-c', ask]).catch((error: Error) => {
+    throw new UsageError(`Python cannot make virtual environments here (${error.message}): ${how}.`);
+  });
+  const [major = 0, minor = 0] = seen.split(' ').slice(1).map(Number);
   if (major < MINIMUM[0] || (major === MINIMUM[0] && minor < MINIMUM[1])) {
     throw new UsageError(`python3 is ${major}.${minor}, too old: ${how}.`);
   }
-  return seen.stdout.trim();
+  return seen.trim();
 }

@@ -90,7 +90,7 @@ describe('errors with exit code 2', { skip }, () => {
   });
 
   for (const [what, script, line] of [
-    ['missing', 'exit 127', /Go is missing.*Install Go 1\.26 or newer/],
+    ['missing', 'exit 127', /Go cannot be run.* 127: .*Install Go 1\.26 or newer/],
     ['old', 'echo go version go1.19.8 linux/amd64', /go1\.19\.8 linux\/amd64 is too old\. Install Go 1\.26/],
   ] as const)
     test(`with a Go that is ${what}`, () =>
