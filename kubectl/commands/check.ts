@@ -198,6 +198,9 @@ const PAGES: Readonly<Record<string, string>> = {
   PodsUnknown: 'docs/runbooks/GVisorPodsUnseen.md',
   SandboxesHang: HANGING,
   SandboxesUnknown: HANGING,
+  WarmPodsUnproven: 'docs/agent-sandbox.md#when-a-node-loses-gvisor',
+  TemplatesWithoutClass: 'docs/agent-sandbox.md#template-and-pool',
+  WarmPodsUnknown: 'docs/agent-sandbox.md',
 };
 
 function idOf(key: string): string {

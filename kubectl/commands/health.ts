@@ -1,12 +1,15 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../../lib/base/async.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { describeMissing } from '../../lib/fleet/guards.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
+import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlersOf, readDaemonSet } from '../agent-reports.ts';
+import { addClassCommand, readAgentSandbox, removeCommand } from '../agent-sandbox.ts';
 import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
@@ -88,6 +91,7 @@ export function judgeFleet({ api, now }: Context, selector?: string) {
     releases: fleet.then((all) => [aboutReleases(all)]),
     installer: fleet.then(aboutInstaller),
     sandboxes: fleet.then(aboutSandboxes),
+    warmPods: fleet.then((all) => aboutWarmPods(api, all)),
     namespaces: requirements.then((found) => [aboutNamespaces(found)]),
   };
 }
@@ -394,4 +398,35 @@ function aboutSandboxes(fleet: JudgedFleet): FleetPart[] {
   const problems = hanging.map(({ name, problems, unsafe }) => ({ node: name, total: problems, unsafe }));
   const data = { problems, unknown };
   return faults.length === 0 ? [] : [partOf(['sandboxes', 'Sandboxes'], '', { faults, data })];
+}
+
+/** One line if agent-sandbox could hand out a pod on a node where its handler is not proven, or has a template without a class. */
+async function aboutWarmPods(api: Api, { nodes }: JudgedFleet): Promise<FleetPart[]> {
+  const part = ['warmPods', 'Warm pods'] as const;
+  try {
+    const { unclaimed = [], templates = [] } = (await readAgentSandbox(api)) ?? {};
+    const rows = new Map(nodes.map((row) => [row.name, row]));
+    const unproven = unclaimed.filter(({ node, handler }) => {
+      const row = rows.get(node);
+      const own = row?.handlers?.find((each) => each.handler === handler);
+      return row !== undefined && (own === undefined ? row.label !== 'true' : own.state !== 'proven');
+    });
+    const where = firstOf(unproven.map(({ namespace, name, node }) => `${namespace}/${name} on ${node}`));
+    const whose = firstOf(templates.map(({ namespace, name }) => `${namespace}/${name}`));
+    const faults = [
+      ...unproven.slice(0, 1).map((first): Fault => {
+        const text = `${unproven.length} unclaimed where gVisor is not proven: ${where}; remove each: ${removeCommand(first)}`;
+        return ['fail', 'WarmPodsUnproven', text];
+      }),
+      ...templates.slice(0, 1).map((first): Fault => {
+        const text = `templates without a RuntimeClass: ${whose}; for each: ${addClassCommand(first)}`;
+        return ['warning', 'TemplatesWithoutClass', text];
+      }),
+    ];
+    return faults.length === 0 ? [] : [partOf(part, '', { faults, data: { unproven, templates } })];
+  } catch (error) {
+    if (!(error instanceof KubeError)) throw error;
+    const faults: readonly Fault[] = [['unknown', 'WarmPodsUnknown', `not read: ${errorLine(error)}`]];
+    return [partOf(part, '', { faults, data: {} })];
+  }
 }

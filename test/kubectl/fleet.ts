@@ -99,6 +99,32 @@ export function fleet(api: FakeApi): void {
   api.list(`${ADMISSION}/validatingadmissionpolicybindings`, BINDINGS);
 }
 
+export const SANDBOXES = '/apis/agents.x-k8s.io/v1beta1/sandboxes';
+const EXTENSIONS = '/apis/extensions.agents.x-k8s.io/v1beta1';
+
+/** Unclaimed Sandboxes of agent-sandbox by name, with node and class, and a template without a class. */
+export function addWarmPods(
+  api: FakeApi,
+  sandboxes: Readonly<Record<string, readonly [nodeName: string, runtimeClassName: string]>>,
+): void {
+  const object = (name: string, spec: object, nodeName?: string) => ({
+    metadata: { namespace: 'eval', name },
+    spec: { podTemplate: { spec } },
+    status: { nodeName },
+  });
+  api.stubs.set(EXTENSIONS, {});
+  api.list(
+    SANDBOXES,
+    Object.entries(sandboxes).map(([name, [node, runtimeClassName]]) =>
+      object(name, { runtimeClassName }, node),
+    ),
+  );
+  api.list(`${EXTENSIONS}/sandboxtemplates`, [
+    object('python', { runtimeClassName: 'gvisor' }),
+    object('bare', {}),
+  ]);
+}
+
 type Listed = { readonly items?: readonly never[] };
 
 /** The fleet controller's view of the Nodes, agents and reports of a fake API. */

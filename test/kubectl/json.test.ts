@@ -5,6 +5,7 @@ import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { type FakeApi, forbidden } from './fake-api.ts';
 import {
   addHandler,
+  addWarmPods,
   CLASS_LIST,
   DAEMON_SET_PATH,
   FLEET_PATH,
@@ -53,8 +54,9 @@ const COUNTS = { running: 1, wanted: 1, inside: 0, open: 0, outside: 1, unknown:
 
 const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 
-/** A pod outside gVisor, a node where gVisor is not expected, and the fleet controller scaled to 0. */
+/** Pods outside gVisor or warm on a broken node, a node where gVisor is not expected, and no fleet controller. */
 function burning(api: FakeApi): void {
+  addWarmPods(api, { warm: ['node-3', 'gvisor'], other: ['node-3', 'kata'], waiting: ['', 'gvisor'] });
   api.list('/api/v1/namespaces/eval/pods', [podObject('out')]);
   setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
   setNode(
@@ -107,6 +109,12 @@ const PARTS = {
   },
   releases: { result: 'pass', reasons: [], nodes: { 'release-20260223.0': 2 } },
   namespaces: { result: 'pass', reasons: [], required: ['eval'], audited: [] },
+  warmPods: {
+    result: 'fail',
+    reasons: ['WarmPodsUnproven', 'TemplatesWithoutClass'],
+    unproven: [{ namespace: 'eval', name: 'warm', node: 'node-3', handler: 'runsc' }],
+    templates: [{ namespace: 'eval', name: 'bare' }],
+  },
 };
 const part = (key: keyof typeof PARTS, docs: string) => ({
   id: `${key[0]?.toUpperCase()}${key.slice(1)}`,
@@ -121,7 +129,13 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
     {
       context: 'fake',
       result: 'fail',
-      alarms: ['PodsOutsideGvisor', 'FleetControllerScaledToZero', 'NodesNotProven'],
+      alarms: [
+        'PodsOutsideGvisor',
+        'FleetControllerScaledToZero',
+        'NodesNotProven',
+        'WarmPodsUnproven',
+        'TemplatesWithoutClass',
+      ],
       ...PARTS,
       handlers: [],
     },
@@ -230,6 +244,7 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
         part('agents', OPERATIONS),
         part('nodes', 'docs/runbooks/GVisorNodeNotReady.md'),
         part('releases', OPERATIONS),
+        part('warmPods', 'docs/agent-sandbox.md#when-a-node-loses-gvisor'),
         part('namespaces', OPERATIONS),
         check('AgentPolicies', 'pass', {
           docs: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',

@@ -7,12 +7,14 @@ import {
   ADMISSION,
   AGENT_PODS,
   addHandler,
+  addWarmPods,
   DAEMON_SET_PATH,
   FLEET_PATH,
   FLEET_PODS,
   FLEET_VIEW,
   fleetDeployment,
   openFleet,
+  SANDBOXES,
   setNode,
   setReport,
   viewOf,
@@ -268,6 +270,15 @@ describe('status', () => {
       ],
       unknown: ['node-3'],
     });
+  });
+
+  it('names warm pods whose own handler is lost, or why none was read', async (t) => {
+    const { api, run } = await openFleet(t);
+    addHandler(api);
+    addWarmPods(api, { lost: ['node-2', 'gvisor-kvm'], proven: ['node-2', 'gvisor'] });
+    assert.match((await run('status')).out, /^✗ Warm pods {3}1 unclaimed where .*: eval\/lost on node-2; /m);
+    api.stubs.set(SANDBOXES, refusal(500, 'conversion webhook failed'));
+    assert.match((await run('status')).out, /^\? Warm pods {3}not read: [^✓]* 500 conversion webhook/m);
   });
 
   it('summarizes the nodes that -l selects', async (t) => {
