@@ -39,6 +39,7 @@ from .pods import (
     has_started,
     is_terminating,
     named,
+    never_starts,
     place_of,
     template_of,
 )
@@ -94,8 +95,11 @@ class AsyncDispatcher:
 
     async def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises PodError
-        for a pod that chooses its own node or another runtime."""
+        for a pod that chooses its own node or another runtime, or that starts in gVisor nowhere."""
         spec = checked(pod, self._settings.runtime_class)["spec"] if pod is not None else {}
+        if fields := never_starts(spec):
+            sentence = f"no pod starts in gVisor with {fields}: kubectl gvisor-ready check -f says what to do"
+            raise PodError("PodCannotStart", sentence)
         found = await read_class(self._api, self._settings.runtime_class, self._settings)
         if isinstance(found, Availability):
             return found

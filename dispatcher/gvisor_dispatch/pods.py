@@ -25,6 +25,8 @@ POLICY_ANNOTATION = "gvisor-ready.dev/dispatch-policy"
 REASON_ANNOTATION = "gvisor-ready.dev/dispatch-reason"
 MESSAGE_ANNOTATION = "gvisor-ready.dev/dispatch-message"
 MAX_MESSAGE = 1000
+# With these no pod starts in gVisor: rows of the table in lib/pod/features.ts, which a test compares.
+NEVER_START = ("hostUsers: false", "recursiveReadOnly: Enabled", "mountPropagation: Bidirectional")
 # Names that end in ten digits then have at most 63 characters, as pods of a Job and labels need it.
 MAX_PREFIX = 53
 
@@ -55,6 +57,15 @@ def checked(manifest: Manifest, runtime_class: str = "") -> Json:
         also = f"only {runtime_class} may be named here" if runtime_class else "leave that to the policy"
         raise PodError("PodRefused", f"the pod sets spec.runtimeClassName: {own}: {also}")
     return found
+
+
+def never_starts(spec: Json) -> str:
+    """What a pod asks for with which none starts in gVisor; empty if there is nothing of it."""
+    containers = [one for kind in ("initContainers", "containers") for one in spec.get(kind) or []]
+    mounts = [mount for one in containers for mount in one.get("volumeMounts") or []]
+    asked = {f"{key}: {value}" for mount in mounts for key, value in mount.items()}
+    asked.add(f"hostUsers: {json.dumps(spec.get('hostUsers'))}")
+    return ", ".join(field for field in NEVER_START if field in asked)
 
 
 def place_of(pod: Json) -> tuple[str, str]:

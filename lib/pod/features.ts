@@ -26,6 +26,8 @@ export type Feature = {
   readonly except?: Readonly<Partial<Record<RuntimeName, Effect | 'neither'>>>;
   readonly seen: string;
   readonly remedy?: string;
+  /** With it no container of the pod starts. */
+  readonly starts?: false;
   /** The containers that ask for it, or "pod"; absent if no manifest tells. */
   readonly askedBy?: (pod: PodParts) => readonly string[];
 };
@@ -52,6 +54,7 @@ export const FEATURES = {
   userNamespace: {
     field: 'hostUsers: false',
     effect: 'hangs',
+    starts: false,
     except: { '20250203 on 1.7': 'neither' },
     seen: 'The pod stays in ContainerCreating. With 20260831 the kubelet takes the handler to have user namespaces, and runsc fails.',
     remedy: 'Remove it, and procMount: Unmasked, which needs it. Root in gVisor has no rights on the host.',
@@ -60,6 +63,7 @@ export const FEATURES = {
   recursiveReadOnly: {
     field: 'recursiveReadOnly: Enabled',
     effect: 'hangs',
+    starts: false,
     except: { '20250203 on 1.7': 'neither' },
     seen: 'The container stays in CreateContainerConfigError.',
     remedy: 'Write IfPossible, or remove it.',
@@ -68,6 +72,7 @@ export const FEATURES = {
   bidirectional: {
     field: 'mountPropagation: Bidirectional',
     effect: 'refused',
+    starts: false,
     seen: 'The container does not start: the root mount must be private or slave.',
     remedy: 'Mount in the container that uses the mount, or keep this pod outside gVisor.',
     askedBy: mounts(({ mountPropagation }) => mountPropagation === 'Bidirectional'),

@@ -388,6 +388,21 @@ class DecisionTest(ApiCase):
         self.assertEqual(self.outcome(Policy.PREFER, **SHORT), ("RetryLaterError", "StartDeadlineExceeded"))
         self.assertEqual(self.on_host(), [])
 
+    def test_what_starts_in_gvisor_nowhere_is_refused_before_anything_is_created(self) -> None:
+        def mounts(**fields: str) -> list[Json]:
+            return [{"name": "c", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v", **fields}]}]
+
+        for field, spec in (
+            ("hostUsers: false", {"hostUsers": False}),
+            ("recursiveReadOnly: Enabled", {"containers": mounts(recursiveReadOnly="Enabled")}),
+            ("mountPropagation: Bidirectional", {"initContainers": mounts(mountPropagation="Bidirectional")}),
+        ):
+            with self.subTest(field), self.assertRaisesRegex(PodError, f"PodCannotStart: .* with {field}: "):
+                self.dispatcher().dispatch(pod(**spec), Policy.PREFER)
+        self.assertEqual(self.api.created, [])
+        harmless = pod(hostUsers=True, containers=mounts(recursiveReadOnly="IfPossible"))
+        self.assertTrue(self.dispatcher().dispatch(harmless, Policy.PREFER).in_gvisor)
+
     def test_a_pod_in_its_init_containers_has_started(self) -> None:
         self.api.kubelet = initialises
         self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
