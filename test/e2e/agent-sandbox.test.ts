@@ -9,6 +9,7 @@ import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
+import { plugin } from '../kubectl/run-plugin.ts';
 import { PYTHON } from './dispatcher-run.ts';
 import { createNamespace, startPod, useCluster } from './e2e-cluster.ts';
 import { runWithKubectl } from './installation.ts';
@@ -82,7 +83,8 @@ async function warm(name: string, nodeName: string): Promise<void> {
     JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec: pod }),
   );
   const metadata = { name, labels: { [WARM]: 'x' }, annotations: { 'agents.x-k8s.io/pod-name': name } };
-  const sandbox = { apiVersion: 'agents.x-k8s.io/v1beta1', kind: 'Sandbox', metadata, status: { nodeName } };
+  const status = { nodeName };
+  const sandbox = { apiVersion: 'agents.x-k8s.io/v1beta1', kind: 'Sandbox', metadata, spec, status };
   await kubectl(['create', '-f', '-'], JSON.stringify(sandbox));
 }
 
@@ -105,6 +107,23 @@ async function adopt(name: string): Promise<void> {
   await patch(claim, { status: { sandbox: { name }, conditions: [{ type: 'Ready', status: 'True' }] } });
 }
 
+const BARE = JSON.stringify({
+  apiVersion: 'extensions.agents.x-k8s.io/v1beta1',
+  kind: 'SandboxTemplate',
+  metadata: { name: 'bare' },
+  spec: { podTemplate: { spec: { containers: [] } } },
+});
+const status = async () => {
+  const { out } = await plugin(['status', '--kubeconfig', cluster().kubeconfig]);
+  return out.replace(/\n +/g, ' ');
+};
+
+/** Runs the command that `status` prints, the group of a pattern, once it does. */
+async function followStatus(pattern: RegExp): Promise<void> {
+  const command = await waitFor(`status ${pattern}`, 60_000, async () => pattern.exec(await status())?.[1]);
+  await runWithKubectl(cluster(), command, []);
+}
+
 it('warm pods on a node that lost gVisor are given back, or recalled, as the page says', {
   timeout: patient(600_000),
 }, async () => {
@@ -112,6 +131,7 @@ it('warm pods on a node that lost gVisor are given back, or recalled, as the pag
   for (const [name, node] of [
     ['kept', 'node-1'],
     ['claimed', 'node-2'],
+    ['named', 'node-2'],
     ['recalled', 'node-2'],
   ] as const)
     await warm(name, node);
@@ -119,6 +139,12 @@ it('warm pods on a node that lost gVisor are given back, or recalled, as the pag
   try {
     const [refused] = await Promise.all([page('claim').then(() => '', String), adopt('claimed')]);
     assert.match(refused, /NodeUnproven/);
+    await kubectl(['create', '-f', '-'], BARE);
+    await followStatus(/evaluations\/named on node-2, evaluations\/recalled .*? (kubectl delete .*?=named)/);
+    await followStatus(/evaluations\/bare; for each: (kubectl patch .*?}')/);
+    const out = await status();
+    assert.match(out, /1 unclaimed where gVisor is not proven: evaluations\/recalled on node-2;/);
+    assert.doesNotMatch(out, /bare/);
     await page('recall');
     await waitFor('the rest', 60_000, async () =>
       (await kubectl(['get', 'sandboxes', '-o', 'name'])) === 'sandbox.agents.x-k8s.io/kept\n'
