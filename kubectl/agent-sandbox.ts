@@ -32,11 +32,11 @@ export async function readAgentSandbox(api: Api) {
     listClasses(api),
   ]);
   return {
-    unclaimed: sandboxes.items.flatMap(({ namespace, name, node, runtimeClassName }) => {
+    unclaimed: sandboxes.flatMap(({ namespace, name, node, runtimeClassName }) => {
       const found: ApiObject<V1RuntimeClass> | undefined = classes.get(runtimeClassName);
       return meansGvisor(found) ? [{ namespace, name, node, handler: found?.handler ?? '' }] : [];
     }),
-    templates: templates.items.flatMap(({ namespace, name, runtimeClassName }) =>
+    templates: templates.flatMap(({ namespace, name, runtimeClassName }) =>
       runtimeClassName === '' ? [{ namespace, name }] : [],
     ),
   };
