@@ -8,7 +8,7 @@ import {
   removeJournal,
   writeJournal,
 } from './journal.ts';
-import { type Node, pass, patiently, Refusal, type StepOf } from './node.ts';
+import { type Node, pass, Refusal, type StepOf } from './node.ts';
 import { failureOf } from './retry.ts';
 import { type Change, stepsOf } from './steps.ts';
 
@@ -35,7 +35,8 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
   for (const step of steps) {
     try {
       await record({ step: step.name });
-      const line = await patiently(node, step.name, step.do);
+      node.because('it has begun', step.name);
+      const line = await step.do();
       if (line !== undefined) report({ step: step.name, ...line });
     } catch (cause) {
       const error = cause instanceof Refusal ? cause : new Refusal(step.name, errorLine(cause), { cause });
@@ -63,8 +64,8 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
 /** In the same order as the steps were made: containerd has to read the old text. */
 async function undo(node: Node, steps: readonly StepOf[]): Promise<void> {
   let isUndone = false;
-  for (const step of steps)
-    if (step.undo !== undefined && (await patiently(node, 'undo', step.undo))) isUndone = true;
+  node.because('it has begun', 'undo');
+  for (const { undo } of steps) if (await undo?.()) isUndone = true;
   if (isUndone) node.report({ step: 'undo', ...pass('the node works as before') });
 }
 
@@ -76,7 +77,6 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
   const all = journals.flatMap((journal) => {
     const { handler, pending } = journal;
     if (pending === undefined) return [];
-    const other = { ...node, handler };
     const change = {
       containerd: { program: '', unit: pending.unit },
       next: pending.removes ? undefined : pending,
@@ -86,16 +86,16 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
       const news = { ...pending, restarts: pending.restarts + 1 };
       return writeJournal(node.root, { ...journal, pending: news });
     };
-    return [{ other, journal, pending, steps: stepsOf(other, change, record) }];
+    return [{ journal, pending, steps: stepsOf({ ...node, handler }, change, record) }];
   });
   const problems: unknown[] = [];
+  node.because('it has begun', 'undo');
   for (const name of ['write', 'restart'])
-    for (const { other, steps } of all) {
+    for (const { steps } of all) {
       const { undo } = steps.find((each) => each.name === name) ?? {};
       // A text that somebody edited does not keep containerd down, but is no reason to restart it.
-      const isStart = problems.length === 0 || (await isDown(node.client));
-      if (undo !== undefined && isStart)
-        await patiently(other, 'undo', undo).catch((error) => problems.push(error));
+      if (problems.length === 0 || (await isDown(node.client)))
+        await undo?.().catch((error) => problems.push(error));
     }
   if (problems.length > 0) throw problems[0];
   for (const { journal, pending } of all) {

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, readFile, readlink } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { addAbortSignal } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
@@ -9,7 +10,7 @@ import type { CriClient, CriStatus } from '../lib/node/containerd/client.ts';
 import { optionOf } from '../lib/node/containerd/config.ts';
 import { CriError, CriPluginUnavailable } from '../lib/node/containerd/error.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../lib/node/containerd/toml.ts';
-import { type Because, type Node, Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
@@ -36,34 +37,20 @@ export async function findContainerd(root: string, client: CriClient): Promise<C
     throw new Refusal('check', `Cannot see containerd's process ${pid} (${cause.code}). ${next}`, { cause });
   });
   const cgroup = await readFile(join(root, `/proc/${pid}/cgroup`), 'utf8');
-  return { pid, program: program.replace(/ \(deleted\)$/, ''), unit: unitOf(cgroup) };
+  // As in "0::/system.slice/containerd.service".
+  const unit = /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup)?.[1];
+  return { pid, program: program.replace(/ \(deleted\)$/, ''), unit };
 }
 
-/** The unit in a line of /proc/PID/cgroup, such as "0::/system.slice/containerd.service". */
-export function unitOf(cgroup: string): string | undefined {
-  return /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup)?.[1];
-}
-
-/** containerd's own view of a root file, or of its defaults without one; throws if it would refuse it. */
+/** containerd's own view of a root file, or of its defaults if that is not there; throws if it would refuse it. */
 export async function dumpConfig(
-  root: string,
+  { root, host }: Pick<Node, 'root' | 'host'>,
   { program }: Pick<ContainerdProcess, 'program'>,
-  config: string | undefined,
+  config: string,
 ): Promise<TomlTable> {
-  const words = config === undefined ? ['config', 'default'] : ['--config', config, 'config', 'dump'];
-  return parseToml(await runOnHost(root, [program, ...words]), config ?? 'config default');
-}
-
-/** containerd's view of its present configuration. */
-export async function dumpPresent(
-  { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
-  containerd: Pick<ContainerdProcess, 'program'>,
-): Promise<TomlTable> {
-  const config = await access(join(root, containerdConfig)).then(
-    () => containerdConfig,
-    () => undefined,
-  );
-  return dumpConfig(root, containerd, config);
+  const isThere = (await host.stat(config)) !== undefined;
+  const words = isThere ? ['--config', config, 'config', 'dump'] : ['config', 'default'];
+  return parseToml(await runOnHost(root, [program, ...words]), config);
 }
 
 /** The paths of the keys whose values differ between two configurations. */
@@ -102,8 +89,6 @@ export function loadedPaths({ runtimes }: Pick<CriStatus, 'runtimes'>): readonly
   );
 }
 
-type Restartable = Pick<Node, 'root' | 'client' | 'restartCommand'>;
-
 /** How containerd can be restarted here; undefined if neither systemd nor a command can. */
 export function restartCommand(
   { restartCommand: command }: Pick<Node, 'restartCommand'>,
@@ -115,11 +100,10 @@ export function restartCommand(
 
 /** Restarts containerd and resolves with the milliseconds until it responded again. */
 export async function restartContainerd(
-  node: Restartable,
+  node: Node,
   containerd: Pick<ContainerdProcess, 'unit'>,
-  because: Because,
 ): Promise<number> {
-  const { root, client } = node;
+  const { root, client, because } = node;
   const words = restartCommand(node, containerd);
   if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
   const oldPid = await client.serverPid().catch(() => 0);
@@ -168,23 +152,18 @@ export async function runOnHost(
   timeoutMs = COMMAND_MS,
 ): Promise<string> {
   const [program = '', ...args] = root === '/' ? words : [...ON_HOST, ...words];
-  const child = spawn(program, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended = once(child, 'close') as Promise<[code: number | null]>;
-  let isLate = false;
-  const timer = setTimeout(() => {
-    isLate = true;
-    child.kill('SIGKILL');
-    child.stdout.destroy(); // what it has started may hold them
-    child.stderr.destroy();
-  }, timeoutMs);
+  const signal = AbortSignal.timeout(timeoutMs);
+  const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
+  const child = spawn(program, args, { detached: true, stdio, signal, killSignal: 'SIGKILL' });
+  // What it has started may hold them.
+  for (const stream of [child.stdout, child.stderr]) addAbortSignal(signal, stream);
   try {
+    const ended = once(child, 'close') as Promise<[code: number | null]>;
     const [[code], stdout, stderr] = await Promise.all([ended, text(child.stdout), text(child.stderr)]);
     if (code === 0) return stdout;
     throw new Error(`ended with ${code}: ${stderr.trim().split('\n').slice(-4).join('\n')}`);
   } catch (cause) {
-    const how = isLate ? `was killed after ${timeoutMs / 1_000} s` : errorLine(cause);
+    const how = signal.aborted ? `was killed after ${timeoutMs / 1_000} s` : errorLine(cause);
     throw new Error(`"${words.join(' ')}" ${how}`, { cause });
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -1,5 +1,6 @@
-import { lstat, mkdir, readFile, rm } from 'node:fs/promises';
+import { lstat, readFile, rm } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
+import { diff } from 'node:util';
 import { parseContainerdFile } from '../lib/node/containerd/config-files.ts';
 import { glob } from '../lib/node/host/glob.ts';
 import type { Host } from '../lib/node/host/host.ts';
@@ -98,12 +99,12 @@ export async function writeEdits(root: string, edits: readonly Edit[]): Promise<
 /**
  * Runs `work` with a copy of containerd's configuration as it will be after the edits: a root file beside the real one, which
  * imports what that one imports, and the edited files from drafts beside them. containerd loads none of these. `work` gets
- * undefined if there will be no root file.
+ * its path, at which there is nothing if there will be no root file.
  */
 export async function withDraft<T>(
   { root, host, containerdConfig }: Pick<Node, 'root' | 'host' | 'containerdConfig'>,
   edits: readonly Edit[],
-  work: (config: string | undefined) => Promise<T>,
+  work: (config: string) => Promise<T>,
 ): Promise<T> {
   const others = edits.filter(({ file }) => file !== containerdConfig);
   const own = edits.find(({ file }) => file === containerdConfig);
@@ -118,13 +119,12 @@ export async function withDraft<T>(
     for (const [file, text] of drafts) {
       const local = join(root, file);
       if (text === '') continue;
-      await mkdir(dirname(local), { recursive: true, mode: 0o755 });
       const like = await lstat(local).catch(() => undefined);
       await writeDraft(draftOf(local), Buffer.from(text, 'latin1'), like).catch((cause) => {
         throw new Error(`Cannot write "${draftOf(file)}"`, { cause });
       });
     }
-    return await work(content === '' ? undefined : draftOf(containerdConfig));
+    return await work(draftOf(containerdConfig));
   } finally {
     for (const path of paths) await rm(path, { force: true });
   }
@@ -184,22 +184,12 @@ export async function contentOf(root: string, file: string): Promise<string | un
   });
 }
 
-/** An edit as diff -u shows it, in one piece without context. */
+/** The lines that an edit removes and adds, in the form of diff. */
 export function diffOf({ file, before = '', after }: Edit): string {
-  const linesOf = (text: string) => (text === '' ? [] : text.replace(/\n$/, '').split('\n'));
-  const [old, fresh] = [linesOf(before), linesOf(after)];
-  const length = Math.min(old.length, fresh.length);
-  let from = 0;
-  while (from < length && old[from] === fresh[from]) from += 1;
-  let rest = 0;
-  while (rest < length - from && old.at(-1 - rest) === fresh.at(-1 - rest)) rest += 1;
-  const [removed, added] = [old.slice(from, old.length - rest), fresh.slice(from, fresh.length - rest)];
-  const range = ({ length: lines }: readonly string[]) => `${lines === 0 ? from : from + 1},${lines}`;
+  const lines = diff(before.split('\n'), after.split('\n'));
   return [
     `--- ${before === '' ? '/dev/null' : file}`,
     `+++ ${after === '' ? '/dev/null' : file}`,
-    `@@ -${range(removed)} +${range(added)} @@`,
-    ...removed.map((line) => `-${line}`),
-    ...added.map((line) => `+${line}`),
+    ...lines.flatMap(([side, line]) => (side === 0 ? [] : `${side > 0 ? '-' : '+'}${line}`)),
   ].join('\n');
 }

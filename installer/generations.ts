@@ -1,9 +1,20 @@
-import { readdir, readlink, rm, rmdir, stat } from 'node:fs/promises';
+import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import timers from 'node:timers/promises';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import type { Host } from '../lib/node/host/host.ts';
+import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { Bundles } from '../lib/node/sandboxes/bundles.ts';
+import { loadedPaths } from './containerd.ts';
 import { readJournals } from './journal.ts';
-import { GENERATIONS, type Generation, generationAt, isGenerationPath, removeUnfinished } from './release.ts';
+import { type Node, Refusal } from './node.ts';
+import { killBundle, usersOf } from './processes.ts';
+import { GENERATIONS, type Generation, generationAt, isGenerationPath } from './release.ts';
+
+/** On a busy node the last pods, and a probe of the agent that began before the handler went, take long to end. */
+const ENDING_MS = 120_000;
+const ENDING_POLL_MS = 2_000;
+const BUNDLES_MS = 20_000;
 
 /** The installed generations, by name. */
 export async function listGenerations(root: string): Promise<readonly Generation[]> {
@@ -13,77 +24,91 @@ export async function listGenerations(root: string): Promise<readonly Generation
 }
 
 /**
- * Processes that run a program of these generations, shims and sentries of pods, and the generation of each. A container may
- * have another program at the same path in its own file system, which does not count.
+ * Removes the generations that no journal, unless to take it away, no file of containerd, be it loaded or not, no process and
+ * no sandbox names. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as
+ * long as a pod of it. Resolves with those that only sandboxes need, and whether these have ended. Removes nothing and
+ * resolves with undefined if it does not know what is needed: a journal that cannot be read may name any.
  */
-export async function usersOf(
-  root: string,
-  generations: readonly Generation[],
-): Promise<readonly { readonly pid: number; readonly directory: string }[]> {
-  if (generations.length === 0) return [];
-  const users = await Promise.all(
-    (await listPids(root)).map(async (pid) => {
-      const exe = join(root, `/proc/${pid}/exe`);
-      const program = await readlink(exe).catch(() => '');
-      const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
-      if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
-      return { pid, directory: used.directory };
-    }),
-  );
-  return users.flat();
-}
-
-async function isSameFile(a: string, b: string): Promise<boolean> {
-  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
-  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
-}
-
-/** The PIDs in the node's /proc. */
-export async function listPids(root: string): Promise<readonly number[]> {
-  const names = await readdir(join(root, '/proc'));
-  return names.filter((name) => /^\d+$/.test(name)).map(Number);
+export async function removeUnused({ root, host, client, containerdConfig }: Node) {
+  try {
+    const { journals, broken } = await readJournals(root);
+    if (broken.length > 0) return undefined;
+    const kept = journals.flatMap(({ installed, previous, pending, staged = [] }) => [
+      ...[installed, previous, pending?.removes ? undefined : pending].map((each) => each?.generation),
+      ...staged,
+    ]);
+    const named = [...loadedPaths(await client.status()), ...(await namedInFiles(host, containerdConfig))];
+    const sandboxes = await client.listSandboxes('all');
+    const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
+    const generations = await listGenerations(root);
+    const users = await usersOf(root, generations);
+    const left: { readonly directory: string; readonly isEnding: boolean }[] = [];
+    for (const { directory } of generations) {
+      const isIn = (path = '') => path.startsWith(`${directory}/`);
+      if (kept.includes(directory) || named.some(isIn)) continue;
+      const ids = (bundles ?? []).flatMap(({ id, program }) => (isIn(program) ? id : []));
+      // A restart of containerd can leave a bundle without a sandbox, which nothing needs (seen on 2.4.2).
+      const own = sandboxes.filter(({ id }) => ids.includes(id));
+      const isEnding = !own.some((each) => each.state === 'SANDBOX_READY' && !isProbe(each));
+      if (own.length > 0 || users.some((user) => user.directory === directory))
+        left.push({ directory, isEnding });
+      else await rm(join(root, directory), { recursive: true, force: true });
+    }
+    await rmdir(join(root, GENERATIONS)).catch(() => {}); // others may have files there
+    return left;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
- * Removes the generations that no journal, unless to take it away, and none of the `named` files of handlers names, and that
- * no process and no `bundled` shim of a sandbox needs; resolves with those that only these need. Without its shim's program
- * containerd deletes a running pod when it restarts, so a generation lives as long as a pod of it. A journal that cannot be
- * read may name any.
+ * Removes the programs that no other handler and no pod needs, once the sandboxes that are ending have ended; throws a
+ * {@link Refusal} if that takes too long. With `force` it does not wait, and says which programs stay.
  */
-export async function removeUnusedGenerations(
-  root: string,
-  { named, bundled }: { readonly named: readonly string[]; readonly bundled: readonly string[] },
-): Promise<readonly string[]> {
-  const { journals, broken } = await readJournals(root);
-  if (broken.length > 0) return [];
-  const kept = journals.flatMap(({ installed, previous, pending, staged = [] }) => [
-    ...[installed, previous, pending?.removes ? undefined : pending].map((each) => each?.generation),
-    ...staged,
-  ]);
-  const others = (await listGenerations(root)).filter(
-    ({ directory }) => !kept.includes(directory) && !isNamed(directory, named),
-  );
-  const users = await usersOf(root, others);
-  const used = others
-    .map(({ directory }) => directory)
-    .filter((directory) => isNamed(directory, bundled) || users.some((user) => user.directory === directory));
-  for (const { directory } of others)
-    if (!used.includes(directory)) await rm(join(root, directory), { recursive: true, force: true });
-  await removeUnfinished(join(root, GENERATIONS));
-  await rmdir(join(root, GENERATIONS)).catch(() => {}); // others may have files there
-  return used;
+export async function removePrograms(node: Node, force: boolean): Promise<void> {
+  const say = (text: string) => node.report({ step: 'stage', state: 'skipped', text });
+  const { broken } = await readJournals(node.root);
+  if (broken.length > 0) return say(`the programs stay, because they may be needed: ${broken[0]?.message}`);
+  if (node.noRestart) say('programs that containerd has loaded stay: the next run removes them');
+  const deadlineMs = performance.now() + ENDING_MS;
+  for (;;) {
+    await endDeadProbes(node);
+    const left = await removeUnused(node);
+    const ending = left?.flatMap(({ directory, isEnding }) => (isEnding ? directory : []));
+    const cause =
+      ending === undefined
+        ? 'containerd does not say which programs it needs'
+        : `sandboxes that have ended still run ${ending.join(' and ')}`;
+    if (ending?.length === 0 || force) {
+      if (left === undefined) say(`the programs stay, because ${cause}: delete them later`);
+      for (const { directory } of left ?? [])
+        say(`${directory} stays, because sandboxes need it: delete it once they have ended`);
+      return;
+    }
+    if (performance.now() > deadlineMs) {
+      const next = 'Run remove again later; kubectl gvisor-ready why node/NODE says what does not end';
+      const message = `Handler "${node.handler}" is gone, and its programs are not: ${cause}. ${next}`;
+      throw new Refusal('stage', message);
+    }
+    node.because(cause, 'stage');
+    await timers.setTimeout(ENDING_POLL_MS);
+  }
+}
+
+/**
+ * Kills what is left of probes that do not run. containerd cannot remove one that it was creating when it ended: the shim
+ * says for ever that its container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
+ */
+async function endDeadProbes({ root, client }: Node): Promise<void> {
+  const dead = await client.listSandboxes('SANDBOX_NOTREADY').catch(() => []);
+  for (const probe of dead.filter(isProbe)) await killBundle(root, `/k8s.io/${probe.id}`);
 }
 
 /** Files of generations that containerd would load when it starts next. */
-export async function namedInFiles(host: Host, config: string): Promise<readonly string[]> {
+async function namedInFiles(host: Host, config: string): Promise<readonly string[]> {
   const { files } = await readContainerdFiles(host, config);
   const texts = await Promise.all(files.map(({ path }) => host.readText(path)));
   return texts.flatMap((text) => text?.match(PATH) ?? []).filter(isGenerationPath);
 }
 
 const PATH = new RegExp(`${GENERATIONS}/[^\\s"']+`, 'g');
-
-/** Whether one of the paths leads into a generation's directory. */
-export function isNamed(directory: string, paths: readonly string[]): boolean {
-  return paths.some((path) => path.startsWith(`${directory}/`));
-}

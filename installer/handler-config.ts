@@ -1,35 +1,38 @@
 import { posix } from 'node:path';
+import { stringify } from 'smol-toml';
 import {
   type ContainerdFile,
   parseContainerdFile,
   readContainerdFiles,
 } from '../lib/node/containerd/config-files.ts';
 import type { ConfigRules } from '../lib/node/containerd/release.ts';
-import { type TomlTable, type TomlValue, tableAt } from '../lib/node/containerd/toml.ts';
+import { type TomlTable, type TomlValue, tableAt, toPlain } from '../lib/node/containerd/toml.ts';
 import type { Host } from '../lib/node/host/host.ts';
 import { BLOCKS } from './edits.ts';
 import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import type { Generation } from './release.ts';
 
-/** What {@link planHandler} needs to know of containerd: its rules, the files that it loads, the root first, and all settings. */
+/** What {@link planHandler} needs to know of containerd: its rules, its root file, and all settings. */
 export type ConfigPlace = {
+  readonly host: Host;
   readonly rules: ConfigRules;
   readonly root: string;
-  readonly files: readonly ContainerdFile[];
   readonly dump: TomlTable;
 };
 
 /**
- * The text that makes containerd load a generation under a handler, and where it belongs: a drop-in where containerd 2 or
- * newer imports a directory, else a marked block in the file whose table counts. `files` have no blocks of handlers.
+ * The text that makes containerd load a generation under a handler, and where it belongs: a drop-in if containerd 2 or
+ * newer imports a directory that is there, else a marked block in the file whose table counts. No directory is made, so
+ * that none stays.
  */
-export function planHandler(
-  { rules, root, files, dump }: ConfigPlace,
+export async function planHandler(
+  { host, rules, root, dump }: ConfigPlace,
   handler: string,
   generation: Generation,
-): Written {
-  const target = fileOf({ rules, files });
+): Promise<Written> {
+  const files = await readOtherFiles(host, root);
+  const target = fileOf(rules, files);
   const version = target?.version ?? (rules === '1.x' ? 2 : 3);
   if (version < 2) {
     const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
@@ -39,12 +42,12 @@ export function planHandler(
   // containerd 1.x replaces its built-in table, so that without this pods would have no runc.
   const needsRunc =
     rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
-  const directory = rules === '1.x' ? undefined : importedDirectory(target);
+  const directory = rules === '1.x' ? undefined : await importedDirectory(host, target);
+  const place = posix.dirname(root);
+  if (target === undefined && (await host.stat(place)) === undefined)
+    throw new Refusal('write', `"${place}", for containerd's file, is missing. Make it, and install again`);
   const isNew = directory !== undefined || target === undefined;
-  const head = [
-    ...(isNew ? [`version = ${version}`] : []),
-    ...(needsRunc ? tableLines(`${runtimesOf(version)}.runc`, runtimesIn(dump)?.get('runc')) : []),
-  ];
+  const head = [...(isNew ? [`version = ${version}`] : []), ...(needsRunc ? runcTable(section, dump) : [])];
   const file = directory && posix.join(directory, dropInOf(handler));
   return {
     file: file ?? target?.path ?? root,
@@ -57,17 +60,11 @@ function dropInOf(handler: string): string {
   return `gvisor-ready-${handler}.toml`;
 }
 
-/** A table with all that is below it, as TOML. */
-function tableLines(name: string, table: TomlValue | undefined): readonly string[] {
-  const entries = table instanceof Map ? [...table] : [];
-  const values = entries.filter(([, value]) => !(value instanceof Map));
-  return [
-    `[${name}]`,
-    ...values.map(([key, value]) => `  ${JSON.stringify(key)} = ${JSON.stringify(value)}`),
-    ...entries.flatMap(([key, value]) =>
-      value instanceof Map ? tableLines(`${name}.${JSON.stringify(key)}`, value) : [],
-    ),
-  ];
+function runcTable(section: string, dump: TomlTable): readonly string[] {
+  const runtimes = { runc: toPlain(runtimesIn(dump)?.get('runc') ?? new Map()) };
+  return stringify({ plugins: { [section]: { containerd: { runtimes } } } })
+    .trimEnd()
+    .split('\n');
 }
 
 /** The handlers in a configuration as containerd prints it. */
@@ -112,20 +109,21 @@ function runtimesOf(version: number): string {
 }
 
 /** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
-function fileOf({ rules, files }: Pick<ConfigPlace, 'rules' | 'files'>): ContainerdFile | undefined {
+function fileOf(rules: ConfigRules, files: readonly ContainerdFile[]): ContainerdFile | undefined {
   const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
   return rules === '1.x' && last !== undefined ? last : files[0];
 }
 
-/** The first directory whose TOML files a root file imports, such as "/etc/containerd/conf.d/*.toml". */
-function importedDirectory(root: ContainerdFile | undefined): string | undefined {
+/** The first directory whose TOML files a root file imports, such as "/etc/containerd/conf.d/*.toml", if it is there. */
+async function importedDirectory(host: Host, root: ContainerdFile | undefined): Promise<string | undefined> {
   const pattern = root?.imports.find((path) => /^[^*?[\]]*\/\*\.toml$/.test(path));
   if (root === undefined || pattern === undefined) return undefined;
-  return posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
+  const directory = posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
+  return (await host.stat(directory))?.kind === 'directory' ? directory : undefined;
 }
 
 /** The files that containerd loads, without the installer's handlers in them. */
-export async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
+async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
   const { files } = await readContainerdFiles(host, root);
   return Promise.all(
     files.map(async (file) => {

@@ -1,13 +1,14 @@
-import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
+import { usesSystemdCgroup } from '../lib/node/containerd/client.ts';
 import { readContainerdConfig } from '../lib/node/containerd/config.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import { isProbe } from '../lib/node/proof/sandbox.ts';
 import { seconds } from '../lib/report/format.ts';
 import { proveCandidate } from './candidate.ts';
 import { make, takeBack } from './change.ts';
-import { dumpPresent, findContainerd, isLoaded } from './containerd.ts';
-import { diffOf, foundIn, planEdits } from './edits.ts';
-import { planHandler, readOtherFiles, refuseOtherFiles } from './handler-config.ts';
+import { dumpConfig, findContainerd, isLoaded } from './containerd.ts';
+import { diffOf, planEdits } from './edits.ts';
+import { removePrograms, removeUnused } from './generations.ts';
+import { handlerTable, planHandler, refuseOtherFiles } from './handler-config.ts';
 import {
   type Installed,
   type Journal,
@@ -17,15 +18,14 @@ import {
   type Written,
   writeJournal,
 } from './journal.ts';
-import { type Line, type Node, pass, patiently, Refusal, type StepOf, skipped } from './node.ts';
-import { type Preflight, preflight } from './preflight.ts';
-import { removePrograms, removeUnused } from './programs.ts';
+import { type Line, type Node, pass, Refusal, type StepOf, skipped } from './node.ts';
+import { type Preflight, preflight, refuseLeftovers } from './preflight.ts';
 import { type Generation, generationAt, generationOf, readRelease, refuseDamage, stage } from './release.ts';
 import { needsRestart } from './restart.ts';
 import { refuseRetry } from './retry.ts';
 import { refuseRisks } from './risks.ts';
 import { type Change, presentText } from './steps.ts';
-import { planInPlace, planTakeOver, refuseLoss } from './take-over.ts';
+import { foreignText, planInPlace, refuseLoss } from './take-over.ts';
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */
@@ -37,8 +37,6 @@ export type InstallOptions = {
   readonly retryNow: boolean;
   /** Replaces a handler of the same name of another owner. */
   readonly takeOver: boolean;
-  /** With `takeOver`: although that handler has settings that the new one will not have. */
-  readonly loseSettings: boolean;
 };
 
 /**
@@ -50,25 +48,25 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   const release = await readRelease(options.release);
   const journal = await readJournal(root, handler);
   const seen = await preflight(node, journal, options.takeOver);
-  const flags = withCgroupDriver(options.flags, seen.status);
+  // With the kubelet's systemd driver runsc must use systemd as well.
+  const driver = usesSystemdCgroup(seen.status) ? ([['systemd-cgroup', 'true']] as const) : [];
+  const flags = new Map([...driver, ...options.flags]);
   const generation = generationOf(release, flags);
   const { directory } = generation;
-  if (!options.retryNow) {
-    refuseRetry(journal, { generation: directory });
-    refuseLeft(journal, generation);
-  }
+  if (!options.retryNow) refuseRetry(journal, { generation: directory });
   if (await needsRestart(node, generation)) await refuseRisks(node, seen);
-  await refuseLoss(node, { seen, flags, isAccepted: options.loseSettings });
+  await refuseLoss(node, seen, flags);
   if (!options.dryRun) await takeBackOthers(node);
-  const next = { generation: directory, written: await plan(node, { journal, seen, generation }) };
+  const next = { generation: directory, written: await plan(node, journal, { seen, generation }) };
   if (options.dryRun) return describe(node, journal, next);
   await change(node, { containerd: seen.containerd, journal, next }, [
     {
       name: 'stage',
       do: async () => {
-        const done = await stage(options.release, release, { root, generation, flags });
-        if (done === 'unchanged') return skipped(`${directory} is there, unchanged`);
-        return pass(done === 'new' ? directory : `${directory} was damaged, and is repaired`);
+        const copied = await stage(options.release, release, { root, generation, flags });
+        return copied === 0
+          ? skipped(`${directory} is there, unchanged`)
+          : pass(`${directory}, files: ${copied}`);
       },
     },
     {
@@ -97,21 +95,18 @@ async function change(
   report({ step: 'commit', ...pass(text) });
 }
 
-async function preProve({ socket, root }: Node, generation: Generation): Promise<Line> {
-  const { bootMs } = await proveCandidate(socket, { root, generation });
+async function preProve(node: Node, generation: Generation): Promise<Line> {
+  const bootMs = await proveCandidate(node, generation);
   return pass(`${generation.release} booted beside the handler in ${seconds(bootMs)}, and ran a program`);
 }
 
 /** Says what an installation would do, and does nothing. */
 async function describe(node: Node, journal: Journal | undefined, next: Installed): Promise<void> {
-  const { root, report } = node;
-  const { journals } = await readJournals(root);
-  for (const { handler, pending } of journals)
-    if (pending !== undefined && handler !== node.handler)
-      report({
-        step: 'undo',
-        ...skipped(`would first take back what was interrupted for handler "${handler}"`),
-      });
+  const { report } = node;
+  for (const { handler } of await interruptedOthers(node)) {
+    const text = `would first take back what was interrupted for handler "${handler}"`;
+    report({ step: 'undo', ...skipped(text) });
+  }
   report({ step: 'stage', ...skipped(`would install ${next.generation}`) });
   for (const edit of await planEdits(node, await presentText(node, journal, next), next.written)) {
     const verbatim = Buffer.from(diffOf(edit), 'latin1').toString();
@@ -121,16 +116,12 @@ async function describe(node: Node, journal: Journal | undefined, next: Installe
   report({ step: 'restart', ...skipped(`would restart containerd: ${restarts ? 'yes' : 'no'}`) });
 }
 
-/** A person's rollback is not undone by the next start of a pod that installs. */
-function refuseLeft(journal: Journal | undefined, { directory, release }: Generation): void {
-  if (journal?.left !== directory) return;
-  const next = 'Install another release, or this one with --retry-now';
-  throw new Refusal('journal', `A rollback left ${release}. ${next}`);
-}
-
-/** Copies a release's programs to the node, for systems that bring the handler themselves. They stay until it is removed. */
+/**
+ * Copies a release's programs to the node, and prints the handler's table, for systems that render the configuration
+ * themselves. The programs stay until the handler is removed.
+ */
 export async function stageOnly(
-  { root, handler, report }: Node,
+  { root, host, handler, containerdConfig, report }: Node,
   source: string,
   flags: ReadonlyMap<string, string>,
 ): Promise<void> {
@@ -140,26 +131,27 @@ export async function stageOnly(
   const journal = (await readJournal(root, handler)) ?? { format: 1, handler };
   const staged = [...new Set([...(journal.staged ?? []), directory])];
   await writeJournal(root, { ...journal, staged });
-  const done = await stage(source, release, { root, generation, flags });
-  report({ step: 'stage', ...(done === 'unchanged' ? skipped(directory) : pass(directory)) });
+  await stage(source, release, { root, generation, flags });
+  const { files } = await readContainerdFiles(host, containerdConfig);
+  const verbatim = handlerTable(files[0]?.version === 2 ? 2 : 3, handler, generation).join('\n');
+  report({ step: 'stage', ...pass(`${directory}, which this table names:`), verbatim });
 }
 
 /** The text to write, and where: in the place of another owner's handler if that is or was taken over. */
 async function plan(
   node: Node,
-  {
-    journal,
-    seen: { foreign, config, dump },
-    generation,
-  }: { readonly journal: Journal | undefined; readonly seen: Preflight; readonly generation: Generation },
+  journal: Journal | undefined,
+  { seen, generation }: { readonly seen: Preflight; readonly generation: Generation },
 ): Promise<Written> {
   const { root, host, handler, containerdConfig } = node;
-  if (foreign !== undefined) return planTakeOver(root, foreign, { handler, generation });
-  const old = await presentText(node, journal, undefined);
-  if (old?.instead !== undefined) return planInPlace(old, { handler, generation });
-  const files = await readOtherFiles(host, containerdConfig);
-  const place = { rules: config.rules, root: containerdConfig, files, dump };
-  const written = planHandler(place, handler, generation);
+  const { foreign, config, dump } = seen;
+  const old =
+    foreign === undefined
+      ? await presentText(node, journal, undefined)
+      : { file: foreign, instead: await foreignText(root, foreign, handler) };
+  if (old?.instead !== undefined) return planInPlace(old, handler, generation);
+  const place = { host, rules: config.rules, root: containerdConfig, dump };
+  const written = await planHandler(place, handler, generation);
   if (written.head === undefined && written.file !== containerdConfig) {
     const text = `the handler goes into "${written.file}": if another program writes that file again, it is gone at the next restart`;
     node.report({ step: 'check', ...skipped(text) });
@@ -179,13 +171,7 @@ export async function rollback(node: Node): Promise<void> {
   if (await needsRestart(node, generation)) await refuseRisks(node, seen);
   await takeBackOthers(node);
   await change(node, { containerd: seen.containerd, journal, next, leaves: installed?.generation }, [
-    {
-      name: 'stage',
-      do: async () => {
-        await refuseDamage(root, generation);
-        return undefined;
-      },
-    },
+    { name: 'stage', do: () => refuseDamage(root, generation) },
     { name: 'pre-prove', do: () => preProve(node, generation) },
   ]);
 }
@@ -195,7 +181,7 @@ export async function remove(
   node: Node,
   { force, retryNow }: { readonly force: boolean; readonly retryNow: boolean },
 ): Promise<void> {
-  const { root, client, handler, report } = node;
+  const { root, client, handler, containerdConfig, report } = node;
   const journal = await readJournal(root, handler);
   if (journal === undefined) {
     await refuseLeftovers(node);
@@ -209,26 +195,16 @@ export async function remove(
   await refuseOtherFiles(node, journal);
   if (await needsRestart(node, undefined)) {
     const status = await client.status();
-    const config = await readContainerdConfig(node.host, node.containerdConfig, status.runtimeVersion);
-    await refuseRisks(node, { containerd, status, config, dump: await dumpPresent(node, containerd) });
+    const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
+    const dump = await dumpConfig(node, containerd, containerdConfig);
+    await refuseRisks(node, { containerd, status, config, dump });
   }
   await takeBackOthers(node);
   if (installed !== undefined) await make(node, { containerd, journal, next: undefined });
-  await patiently(node, 'stage', () => removePrograms(node, force));
+  await removePrograms(node, force);
   await removeJournal(root, handler);
   await removeUnused(node);
   report({ step: 'commit', ...pass(`handler "${handler}" is gone`) });
-}
-
-/** Without a journal nobody knows what to take back, but the handler may still be there. */
-async function refuseLeftovers(node: Node): Promise<void> {
-  const { host, handler, containerdConfig } = node;
-  for (const { path } of (await readContainerdFiles(host, containerdConfig)).files) {
-    if ((await foundIn(node, path)) === undefined) continue;
-    const next = 'Remove its lines from BEGIN to END there, and restart containerd when no pod needs it';
-    const message = `"${path}" has the handler "${handler}" of this program, and the journal is gone. ${next}`;
-    throw new Refusal('journal', message);
-  }
 }
 
 async function refusePods({ client, handler }: Node): Promise<void> {
@@ -244,18 +220,12 @@ async function refusePods({ client, handler }: Node): Promise<void> {
 
 /** Takes back what an interrupted run for another handler has left: this one may restart containerd, which would load it. */
 async function takeBackOthers(node: Node): Promise<void> {
-  const { journals } = await readJournals(node.root);
-  const others = journals.filter(({ handler, pending }) => handler !== node.handler && pending !== undefined);
+  const others = await interruptedOthers(node);
   for (const journal of others) await refuseOtherFiles({ ...node, handler: journal.handler }, journal);
   await takeBack(node, others);
 }
 
-/** With the kubelet's systemd driver runsc must use systemd as well. */
-function withCgroupDriver(
-  flags: ReadonlyMap<string, string>,
-  status: CriStatus,
-): ReadonlyMap<string, string> {
-  return usesSystemdCgroup(status) && !flags.has('systemd-cgroup')
-    ? new Map([...flags, ['systemd-cgroup', 'true']])
-    : flags;
+async function interruptedOthers(node: Node): Promise<readonly Journal[]> {
+  const { journals } = await readJournals(node.root);
+  return journals.filter(({ handler, pending }) => handler !== node.handler && pending !== undefined);
 }

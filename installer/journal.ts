@@ -5,13 +5,12 @@ import { DatabaseSync } from 'node:sqlite';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { installJournal } from '../lib/node/host/installation.ts';
 import { parseProcessStat } from '../lib/node/host/process.ts';
-import { absentOr, list, object, oneOf, text } from '../lib/report/schema.ts';
+import { absentOr, count, list, matching, object, oneOf, text } from '../lib/report/schema.ts';
 import { Refusal, STEPS, type Step } from './node.ts';
 import { GENERATIONS, syncDirectory } from './release.ts';
 
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';
-const SQLITE_BUSY = 5;
 
 /** What the installer wrote into one file for a handler: a marked block. */
 export type Written = {
@@ -124,8 +123,6 @@ export async function readJournals(root: string): Promise<{
   };
 }
 
-const matching = (pattern: RegExp) => (value: unknown) => typeof value === 'string' && pattern.test(value);
-const count = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= 0;
 const time = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
 const FILE = matching(/^(?:\/(?!\.\.?(?:\/|$))[^/\0\n]+)+$/);
 const GENERATION = matching(new RegExp(`^${GENERATIONS}/[\\w.+~-]{1,60}-[0-9a-f]{12}$`));
@@ -232,10 +229,7 @@ export async function holdLock(root: string): Promise<Disposable> {
     database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');
   } catch (cause) {
     database.close();
-    const isHeld = (cause as { readonly errcode?: number }).errcode === SQLITE_BUSY;
-    const message = isHeld
-      ? `Another installer is at work on this node: it holds "${LOCK}"`
-      : `Cannot lock "${LOCK}": ${errorLine(cause)}`;
+    const message = `Another installer is at work on this node, or "${LOCK}" cannot be locked: ${errorLine(cause)}`;
     throw new Refusal('journal', message, { cause });
   }
   return { [Symbol.dispose]: () => database.close() };

@@ -1,4 +1,5 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { statSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
@@ -7,25 +8,18 @@ import { readDistribution, rememberConfigPath } from '../lib/node/containerd/dis
 import { HANDLER_NAME } from '../lib/node/handler-name.ts';
 import { Host, localSocket } from '../lib/node/host/host.ts';
 import { markedLines } from '../lib/report/table.ts';
-import { sweepCandidates } from './candidate.ts';
+import { removeCandidates } from './candidate.ts';
 import { takeBack } from './change.ts';
 import { isDown } from './containerd.ts';
 import { holds } from './edits.ts';
-import { listGenerations, usersOf } from './generations.ts';
-import { handlerTable } from './handler-config.ts';
+import { listGenerations } from './generations.ts';
 import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
 import { holdLock, type Journal, readJournal, readJournals } from './journal.ts';
-import { type Node, type Progress, Refusal } from './node.ts';
+import { type Node, type Progress, patientReport, Refusal, skipped } from './node.ts';
 import { preflight } from './preflight.ts';
+import { usersOf } from './processes.ts';
 import { sweepProbes } from './prove.ts';
-import {
-  damagedFiles,
-  generationAt,
-  generationOf,
-  isDirectory,
-  readRelease,
-  refuseDamage,
-} from './release.ts';
+import { damagedFiles, generationAt, refuseDamage } from './release.ts';
 import { refuseRisks } from './risks.ts';
 
 /** Exit codes: done, refused (the node works as before), and wrong usage. */
@@ -38,12 +32,6 @@ void main().then((code) => {
   process.exitCode = code;
 });
 
-type PrintOptions = {
-  readonly flag: ReadonlyMap<string, string>;
-  readonly release: string;
-  readonly containerd: string;
-};
-
 type Settings = {
   readonly root: string;
   readonly handler: string;
@@ -52,7 +40,6 @@ type Settings = {
   readonly config?: string;
   readonly restartCommand?: string;
   readonly restart: boolean;
-  readonly quietTimeout: number;
 };
 
 async function main(): Promise<number> {
@@ -72,12 +59,6 @@ async function main(): Promise<number> {
     .option('--config <path>', "containerd's root configuration file; found by default")
     .option('--restart-command <command>', 'restarts containerd where no systemd unit runs it')
     .option('--no-restart', 'only write: containerd loads the handler when it starts next (machine images)')
-    .option(
-      '--quiet-timeout <seconds>',
-      'how long to wait for a moment that disturbs no pod',
-      parseSeconds,
-      60,
-    )
     .option('--json', 'print one JSON object a line', false)
     .exitOverride()
     .showHelpAfterError('Try --help.');
@@ -85,7 +66,10 @@ async function main(): Promise<number> {
   const on = (command: Command, work: Work, acts = true) =>
     command.action(async (options: Record<string, unknown>) => {
       const locks = acts && options.dryRun !== true;
-      code = await runCommand(program.opts<Settings>(), (node) => work(node, options), locks);
+      const settings = program.opts<Settings>();
+      await runCommand(settings, (node) => work(node, options), locks).catch((error: unknown) => {
+        code = printRefusal(error, settings.json);
+      });
     });
   on(
     program.command('check').description('see whether this node can have gVisor; changes nothing'),
@@ -96,7 +80,6 @@ async function main(): Promise<number> {
     withRelease(program.command('install'))
       .description('install a release, or finish or take back an interrupted installation')
       .option('--take-over', 'replace a handler of the same name that was there before', false)
-      .option('--lose-settings', 'with --take-over: although settings of that handler are lost', false)
       .option('--retry-now', RETRY_NOW, false)
       .option('--dry-run', 'print what would be done, and do nothing', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),
@@ -112,28 +95,13 @@ async function main(): Promise<number> {
   );
   on(
     withRelease(program.command('stage')).description(
-      'only copy the programs, for systems that render the configuration of containerd: see print',
+      "copy the programs and print the handler's table, for systems that render the configuration of containerd",
     ),
     (node, { release, flag }) => stageOnly(node, release as string, flag as ReadonlyMap<string, string>),
   );
-  withRelease(program.command('print'))
-    .description("print the handler's table, for a system whose configuration this program does not edit")
-    .addOption(
-      new Option('--containerd <version>', "the system's containerd").choices(['1.7', '2']).default('2'),
-    )
-    .action(async ({ flag, release, containerd }: PrintOptions) => {
-      const { handler, json } = program.opts<Settings>();
-      code = await refusing(json, async () => {
-        const generation = generationOf(await readRelease(release), flag);
-        const table = handlerTable(containerd === '2' ? 3 : 2, handler, generation);
-        process.stdout.write(`${table.join('\n')}\n`);
-      });
-    });
   on(
-    program
-      .command('status')
-      .description('what is installed, of one --handler or of all, and which processes use it'),
-    (node) => printStatus(node, program.getOptionValueSource('handler') === 'default'),
+    program.command('status').description('what is installed, and which processes use it'),
+    printStatus,
     false,
   );
   try {
@@ -147,9 +115,7 @@ async function main(): Promise<number> {
 
 function withRelease(command: Command): Command {
   return command
-    .addOption(
-      new Option('--release <directory>', 'a release of gVisor with its manifest.json').default('/release'),
-    )
+    .option('--release <directory>', 'a release of gVisor with its manifest.json', '/release')
     .option('--flag <flag=value>', 'a flag of runsc, repeatable', collectFlags, new Map<string, string>());
 }
 
@@ -159,12 +125,6 @@ function parseHandler(name: string): string {
   return name;
 }
 
-function parseSeconds(text: string): number {
-  const seconds = Number(text);
-  if (!(seconds >= 0 && seconds <= 86_400)) throw new InvalidArgumentError('It must be from 0 to 86400.');
-  return seconds;
-}
-
 function collectFlags(text: string, before: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   const [, flag, value] = /^([\w-]+)=(.*)$/.exec(text) ?? [];
   if (flag === undefined || value === undefined)
@@ -172,12 +132,12 @@ function collectFlags(text: string, before: ReadonlyMap<string, string>): Readon
   return new Map([...before, [flag, value]]);
 }
 
-/** Finds this node's containerd, runs a command on it, and prints what it refuses. */
+/** Finds this node's containerd, and runs a command on it. */
 async function runCommand(
   settings: Settings,
   work: (node: Node) => Promise<void>,
   locks: boolean,
-): Promise<number> {
+): Promise<void> {
   const { root, handler, json } = settings;
   const host = new Host(root);
   // A pod that is deleted meanwhile has time to end what it has begun, as has a person who presses Ctrl-C.
@@ -186,30 +146,25 @@ async function runCommand(
       const text = `${signal}: ending what was begun, because half of it would be worse`;
       print({ step: 'undo', state: 'unknown', text }, json);
     });
-  return refusing(json, async () => {
-    const next = "Give --root with the node's root directory";
-    if (!(await isDirectory(root))) throw new Refusal('check', `There is no directory "${root}". ${next}`);
-    const distribution = await readDistribution(host);
-    const criSocket = settings.socket ?? distribution.criSocket;
-    const socket = await localSocket(host, criSocket);
-    using client = new CriClient(criSocket, socket);
-    using _lock = locks ? await holdLock(root) : undefined;
-    const containerdConfig = rememberConfigPath({ host, client, distribution, named: settings.config });
-    const node = {
-      root,
-      host,
-      client,
-      socket,
-      distribution,
-      handler,
-      restartCommand: settings.restartCommand,
-      noRestart: !settings.restart,
-      quietMs: settings.quietTimeout * 1_000,
-      report: (progress: Progress) => print(progress, json),
-    };
-    if (locks && !node.noRestart) await revive(node, distribution.containerdConfig);
-    await work({ ...node, containerdConfig: await containerdConfig() });
-  });
+  const next = "Give --root with the node's root directory";
+  const isThere = statSync(root, { throwIfNoEntry: false })?.isDirectory();
+  if (!isThere) throw new Refusal('check', `There is no directory "${root}". ${next}`);
+  const found = await readDistribution(host);
+  const criSocket = settings.socket ?? found.criSocket;
+  // What k3s or CRI-O has left behind makes no node theirs.
+  const isOther = criSocket.replace(/^\/var/, '') !== found.criSocket && settings.config !== undefined;
+  const distribution = isOther ? { ...found, name: 'containerd' } : found;
+  using client = new CriClient(criSocket, await localSocket(host, criSocket));
+  using _lock = locks ? await holdLock(root) : undefined;
+  const containerdConfig = rememberConfigPath({ host, client, distribution, named: settings.config });
+  using patient = patientReport((progress) => print(progress, json));
+  const node = {
+    ...{ root, host, client, distribution, handler, ...patient },
+    restartCommand: settings.restartCommand,
+    noRestart: !settings.restart,
+  };
+  if (locks && !node.noRestart) await revive(node, distribution.containerdConfig);
+  await work({ ...node, containerdConfig: await containerdConfig() });
 }
 
 /** Ends what an interrupted run has left: the old text first, if containerd is down, and then it starts. */
@@ -218,25 +173,20 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
   const pending = journals.filter((each) => each.pending !== undefined);
   if (pending.length === 0) return;
   if (await isDown(node.client)) await takeBack({ ...node, containerdConfig }, pending);
-  await sweepCandidates(node.socket, node.root);
+  await removeCandidates(node);
   await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
 }
 
-/** Runs a command, prints what it refuses, and resolves with the exit code. */
-async function refusing(json: boolean, work: () => Promise<void>): Promise<number> {
-  try {
-    await work();
-    return EXIT.done;
-  } catch (error) {
-    const isRefusal = error instanceof Refusal;
-    const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
-    const message = isRefusal ? error.message : errorLine(error);
-    const text = json
-      ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, message })
-      : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
-    process.stderr.write(`${text}\n`);
-    return isRefusal ? EXIT.refused : EXIT.unknown;
-  }
+/** Prints what a command refuses, and returns the exit code. */
+function printRefusal(error: unknown, json: boolean): number {
+  const isRefusal = error instanceof Refusal;
+  const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
+  const message = isRefusal ? error.message : errorLine(error);
+  const text = json
+    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, message })
+    : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
+  process.stderr.write(`${text}\n`);
+  return isRefusal ? EXIT.refused : EXIT.unknown;
 }
 
 function print(progress: Progress, json: boolean): void {
@@ -256,14 +206,13 @@ async function check(node: Node): Promise<void> {
 }
 
 /** Says what is installed; throws a {@link Refusal} at the end if some of it is damaged or cannot be read. */
-async function printStatus(node: Node, ofAll: boolean): Promise<void> {
-  const { root, client, handler, report } = node;
+async function printStatus(node: Node): Promise<void> {
+  const { root, client, report } = node;
   const { journals, broken } = await readJournals(root);
   for (const { message } of broken) report({ step: 'undo', state: 'fail', text: message });
-  const shown = journals.filter((each) => ofAll || each.handler === handler);
-  if (shown.length === 0 && broken.length === 0)
-    report({ step: 'commit', state: 'skipped', text: 'nothing is installed by gvisor-ready-install' });
-  for (const journal of shown) await reportJournal(journal, node);
+  if (journals.length === 0 && broken.length === 0)
+    report({ step: 'commit', ...skipped('nothing is installed by gvisor-ready-install') });
+  for (const journal of journals) await reportJournal(journal, node);
   const status = await client.status().catch(() => undefined);
   const generations = await listGenerations(root);
   const all = await usersOf(root, generations);
@@ -277,10 +226,8 @@ async function printStatus(node: Node, ofAll: boolean): Promise<void> {
     );
     const isStaged = journals.some(({ staged = [] }) => staged.includes(directory));
     const parts = [
-      `${all.filter((user) => user.directory === directory).length} processes use it`,
-      ...(status === undefined
-        ? []
-        : [loaded.length === 0 ? 'not loaded' : `loaded as ${loaded.join(', ')}`]),
+      `processes that use it: ${all.filter((user) => user.directory === directory).length}`,
+      `loaded as: ${status === undefined ? 'unknown' : loaded.join(', ') || 'nothing'}`,
       ...(isStaged ? ['staged'] : []),
       ...(damaged.length === 0 ? [] : [`damaged: ${damaged.join(', ')}; install that release again`]),
     ];
@@ -303,13 +250,13 @@ async function reportJournal(
     report({ step: 'commit', state: isThere ? 'pass' : 'fail', text });
   }
   if (pending !== undefined) {
-    const { generation, step, since, restarts } = pending;
-    const text = `handler "${handler}": a change to ${generation} is under way or was interrupted, since ${since}, after ${restarts} restarts of containerd`;
+    const { generation, step, since } = pending;
+    const text = `handler "${handler}": a change to ${generation} is under way or was interrupted, since ${since}`;
     report({ step, state: 'fail', text });
   }
   if (failure !== undefined) {
-    const { generation, step, at, message, tries, restarts } = failure;
-    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}, ${tries} times with ${restarts} restarts of containerd: ${message}`;
+    const { generation, step, at, message } = failure;
+    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}: ${message}`;
     report({ step: 'undo', state: 'fail', text });
   }
 }

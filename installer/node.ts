@@ -8,8 +8,6 @@ export type Node = {
   readonly root: string;
   readonly host: Host;
   readonly client: CriClient;
-  /** containerd's socket as this process reaches it. */
-  readonly socket: string;
   readonly distribution: Distribution;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;
@@ -18,9 +16,9 @@ export type Node = {
   readonly restartCommand: string | undefined;
   /** Writes the configuration without restarting containerd, for machine images. */
   readonly noRestart: boolean;
-  /** How long to wait for a moment at which a restart of containerd disturbs no pod. */
-  readonly quietMs: number;
   readonly report: (progress: Progress) => void;
+  /** Says what is waited for, and in which step if that is another one. */
+  readonly because: (cause: string, step?: Progress['step']) => void;
 };
 
 /** The steps of an installation, in their order. */
@@ -63,30 +61,22 @@ export type Progress = {
   readonly verbatim?: string;
 };
 
-/** Says why a step goes on waiting. */
-export type Because = (cause: string) => void;
-
 const LINE_MS = 15_000;
 
-/** Runs a step, and reports every 15 s that it goes on and why. */
-export async function patiently<T>(
-  { report }: Pick<Node, 'report'>,
-  step: Progress['step'],
-  work: (because: Because) => Promise<T>,
-): Promise<T> {
-  const startedMs = performance.now();
-  let last = 'no answer yet';
+/** Prints a line every 15 s, whatever takes long: the step, and what it waits for. */
+export function patientReport(
+  report: Node['report'],
+): Disposable & Readonly<Pick<Node, 'report' | 'because'>> {
+  let [step, cause, sinceMs]: [Progress['step'], string, number] = ['check', 'no answer yet', 0];
+  const because: Node['because'] = (next, of = step) => {
+    if (of !== step) sinceMs = performance.now();
+    [step, cause] = [of, next];
+  };
   const timer = setInterval(() => {
-    const text = `goes on since ${Math.round((performance.now() - startedMs) / 1_000)} s: ${last}`;
+    const text = `goes on since ${Math.round((performance.now() - sinceMs) / 1_000)} s: ${cause}`;
     report({ step, state: 'unknown', text });
   }, LINE_MS);
-  try {
-    return await work((cause) => {
-      last = cause;
-    });
-  } finally {
-    clearInterval(timer);
-  }
+  return { report, because, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 /** What a step says of itself. */
@@ -98,8 +88,8 @@ export type Line = Pick<Progress, 'state' | 'text'>;
  */
 export type StepOf = {
   readonly name: Step;
-  readonly do: (because: Because) => Promise<Line | undefined>;
-  readonly undo?: (because: Because) => Promise<boolean>;
+  readonly do: () => Promise<Line | undefined>;
+  readonly undo?: () => Promise<boolean>;
 };
 
 export const pass = (text: string): Line => ({ state: 'pass', text });

@@ -1,21 +1,19 @@
-import { constants } from 'node:fs';
-import { access, stat, statfs } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { access, statfs } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { CheckInputs } from '../lib/node/checks/check.ts';
-import { runChecks } from '../lib/node/checks/checks.ts';
 import { kernel } from '../lib/node/checks/kernel.ts';
 import { userNamespaces } from '../lib/node/checks/user-namespaces.ts';
-import { type CriClient, type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
+import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../lib/node/containerd/config.ts';
+import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import { CriError } from '../lib/node/containerd/error.ts';
-import { RunscPrograms } from '../lib/node/runsc/program.ts';
-import { dumpPresent, findContainerd, restartCommand } from './containerd.ts';
+import { dumpConfig, findContainerd, restartCommand } from './containerd.ts';
 import { foundIn } from './edits.ts';
 import { refuseOtherFiles } from './handler-config.ts';
 import type { Journal } from './journal.ts';
-import { type Because, type Node, patiently, Refusal } from './node.ts';
+import { type Node, pass, Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
 import { type Present, refuseDefault } from './risks.ts';
 
@@ -27,7 +25,6 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'CRI-O': 'this program speaks to containerd only: add the handler in /etc/crio/crio.conf.d',
   GKE: 'create the node pool with GKE Sandbox, which is a gVisor of its own',
 };
-const CHECK_MS = 30_000;
 const RESPONSE_MS = 60_000;
 const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
@@ -44,68 +41,44 @@ export async function preflight(
   journal: Journal | undefined,
   takeOver = false,
 ): Promise<Preflight> {
-  return patiently(node, 'check', (because) => inspect(node, { journal, takeOver, because }));
-}
-
-type Inspection = {
-  readonly journal: Journal | undefined;
-  readonly takeOver: boolean;
-  readonly because: Because;
-};
-
-async function inspect(node: Node, { journal, takeOver, because }: Inspection): Promise<Preflight> {
   const { root, client, containerdConfig, report } = node;
   await refuseDistribution(node);
   await refuseKernel(node);
   await refuseDisk(root);
-  const status = await patientStatus(client, because).catch((cause) => {
+  const status = await patientStatus(node).catch((cause) => {
     const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
   });
   const containerd = await findContainerd(root, client);
   if (containerd.program.startsWith('/snap/'))
-    throw new Refusal('check', 'containerd comes from a snap, which renders its configuration. See print');
+    throw new Refusal('check', 'containerd comes from a snap, which renders its configuration. Use stage');
   const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
-  if (config.fault !== undefined) {
-    const { file, line, problem } = config.fault;
-    const message = `containerd would not start with "${file}", line ${line}: ${problem}. Repair it first`;
-    throw new Refusal('check', message, { reason: 'ContainerdConfigInvalid' });
-  }
   if (restartCommand(node, containerd) === undefined && !node.noRestart) {
     const next = 'Give --restart-command with what restarts it, or --no-restart';
     throw new Refusal('check', `No systemd unit runs containerd here. ${next}`);
   }
   if (journal !== undefined) await refuseOtherFiles(node, journal);
-  const dump = await dumpPresent(node, containerd).catch((cause) => {
+  const dump = await dumpConfig(node, containerd, containerdConfig).catch((cause) => {
     const message = `containerd refuses its present configuration: ${errorLine(cause)}. Repair it first`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdConfigInvalid' });
   });
   refuseDefault(node.handler, dump);
-  const foreign = await findForeign(node, config, journal);
-  if (foreign !== undefined && !takeOver) {
-    const { file, line } = foreign;
-    const what = `"${file}" line ${line} configures the handler "${node.handler}" already, and it is left alone`;
-    const next = 'To have it replaced, install with --take-over, or remove these lines';
-    throw new Refusal('check', `${what}. ${next}`);
-  }
+  if ((journal?.installed ?? journal?.pending) === undefined) await refuseLeftovers(node);
+  const foreign = await findForeign(node, config, { journal, takeOver });
   const driver = usesSystemdCgroup(status) ? 'systemd' : 'cgroupfs';
-  report({
-    step: 'check',
-    state: 'pass',
-    text: `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`,
-  });
-  return { containerd, status, config, dump, foreign: foreign?.file };
+  const text = `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`;
+  report({ step: 'check', ...pass(text) });
+  return { containerd, status, config, dump, foreign };
 }
 
 async function refuseDistribution(node: Node): Promise<void> {
   const { name } = node.distribution;
   if (SUPPORTED.includes(name)) return;
   const elsewhere = ELSEWHERE[name];
-  const message =
-    elsewhere === undefined
-      ? `${name} writes containerd's configuration itself. Add the handler there: ${await placeOf(node)}; see print`
-      : `${name}: ${elsewhere}`;
-  throw new Refusal('check', message);
+  if (elsewhere !== undefined) throw new Refusal('check', `${name}: ${elsewhere}`);
+  const next = `Use stage, and add the table that it prints: ${await placeOf(node)}`;
+  const gone = `If ${name} is gone from this node, give --socket and --config of its containerd`;
+  throw new Refusal('check', `${name} writes containerd's configuration itself. ${next}. ${gone}`);
 }
 
 /**
@@ -126,26 +99,16 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
   return text === undefined ? edit : `${place}; then restart ${name}`;
 }
 
-async function refuseKernel({ host, client, handler, containerdConfig, distribution }: Node): Promise<void> {
-  const signal = AbortSignal.timeout(CHECK_MS);
-  const sources = {
-    host,
-    cri: client,
-    handler,
-    containerdConfig,
-    edit: distribution.edit,
-    programs: new RunscPrograms(),
-    requireLimits: false,
-    forbidFlagOverride: false,
-  };
-  const options = { now: () => performance.now(), signal };
-  const findings = await runChecks([kernel, userNamespaces], new CheckInputs(sources, signal), options);
-  for (const finding of findings)
-    if (finding.status === 'fail') throw new Refusal('check', finding.message, { reason: finding.reason });
+/** Two checks of the agent; what they cannot see is no reason to refuse. */
+async function refuseKernel({ host }: Node): Promise<void> {
+  for (const check of [kernel, userNamespaces]) {
+    const found = await check.inspect({ sources: { host } }).catch(() => undefined);
+    if (found?.status === 'fail') throw new Refusal('check', found.message, found);
+  }
 }
 
 /** Asks again for a while: on a busy node containerd is slow, and slow is not broken. */
-async function patientStatus(client: CriClient, because: Because): Promise<CriStatus> {
+async function patientStatus({ client, because }: Node): Promise<CriStatus> {
   const deadlineMs = performance.now() + RESPONSE_MS;
   for (;;) {
     try {
@@ -160,9 +123,10 @@ async function patientStatus(client: CriClient, because: Because): Promise<CriSt
 }
 
 async function refuseDisk(root: string): Promise<void> {
-  const directory = await existing(root, GENERATIONS);
+  let directory = GENERATIONS;
+  while (!existsSync(join(root, directory))) directory = dirname(directory);
   await access(join(root, directory), constants.W_OK).catch((cause: NodeJS.ErrnoException) => {
-    const next = 'An immutable system needs gVisor in its image: see print';
+    const next = 'An immutable system needs gVisor in its image: use stage there';
     throw new Refusal('check', `"${directory}" cannot be written (${cause.code}). ${next}`, { cause });
   });
   const { bavail, bsize } = await statfs(join(root, directory));
@@ -171,30 +135,30 @@ async function refuseDisk(root: string): Promise<void> {
   throw new Refusal('check', `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`);
 }
 
-/** The nearest directory above a path that is there. */
-async function existing(root: string, path: string): Promise<string> {
-  return stat(join(root, path)).then(
-    () => path,
-    () => existing(root, dirname(path)),
-  );
-}
-
-/** Where another owner configures a handler of this name. */
+/** The file in which another owner has a handler of this name, which is to be taken over. */
 async function findForeign(
   node: Node,
   config: ContainerdConfig,
-  journal: Journal | undefined,
-): Promise<{ readonly file: string; readonly line: number | undefined } | undefined> {
+  { journal, takeOver }: { readonly journal: Journal | undefined; readonly takeOver: boolean },
+): Promise<string | undefined> {
   const { file, line, runtimePath } = config.runtimes.get(node.handler) ?? {};
-  if (file === undefined) return undefined;
+  if (file === undefined || (await foundIn(node, file)) !== undefined) return undefined;
   const { generation } = journal?.installed ?? {};
-  if ((await foundIn(node, file)) === undefined) {
-    if (generation === undefined || !runtimePath?.startsWith(`${generation}/`)) return { file, line };
-    const what = `"${file}" line ${line} has the handler of this program without its marks, as a program leaves it that rewrites the file`;
-    const next = 'Remove the table and restart nothing: pods run on. Then install again';
-    throw new Refusal('check', `${what}. ${next}`);
+  const isOwn = generation !== undefined && runtimePath?.startsWith(`${generation}/`);
+  if (takeOver && !isOwn) return file;
+  const what = isOwn
+    ? 'has the handler of this program without its marks, as a program leaves it that rewrites the file. Remove the table and restart nothing: pods run on. Then install again'
+    : `configures the handler "${node.handler}" already, and it is left alone. To have it replaced, install with --take-over, or remove these lines`;
+  throw new Refusal('check', `"${file}" line ${line} ${what}`);
+}
+
+/** Without a journal nobody knows what to take back, but the handler may still be there. */
+export async function refuseLeftovers(node: Node): Promise<void> {
+  const { files } = await readContainerdFiles(node.host, node.containerdConfig);
+  for (const { path } of files) {
+    if ((await foundIn(node, path)) === undefined) continue;
+    const what = `"${path}" has the handler "${node.handler}" of this program, and the journal is gone`;
+    const next = 'Remove its lines from BEGIN to END there, and run this again: pods run on';
+    throw new Refusal('journal', `${what}. ${next}`);
   }
-  if ((journal?.installed ?? journal?.pending) !== undefined) return undefined;
-  const next = 'Remove it and restart nothing: pods run on. Then install again';
-  throw new Refusal('check', `"${file}" has a text of this program, and the journal is gone. ${next}`);
 }

@@ -4,7 +4,7 @@ import { sweepContainers, sweepSandboxes } from '../lib/node/proof/orphans.ts';
 import type { Outcome } from '../lib/node/proof/outcome.ts';
 import { runProbe } from '../lib/node/proof/probe.ts';
 import { ownerMarks } from '../lib/node/proof/sandbox.ts';
-import { type Because, type Node, Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 
 /** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
 const PROVE_MS = 600_000;
@@ -13,24 +13,17 @@ const SWEEP_MS = 30_000;
 /** Marks the installer's probes. The lock guarantees that no other installer has any. */
 const [OWNER = ''] = ownerMarks(1, 'installer');
 
-type ProvenNode = Pick<Node, 'client' | 'host' | 'handler'>;
-
 /** The agent's own proof through the handler; resolves with what was seen. */
-export async function proveHandler(node: ProvenNode, because: Because): Promise<string> {
-  const outcome = await patientProbe(node, PROVE_MS, because);
+export async function proveHandler(node: Node): Promise<string> {
+  const outcome = await patientProbe(node, PROVE_MS);
   if (outcome.kind === 'proven') return outcome.message;
   const message = `A sandbox of handler "${node.handler}" is not proven: ${outcome.message}`;
   throw new Refusal('prove', message, { reason: outcome.reason });
 }
 
 /** Whether pods that name no handler start, and on the host's kernel: the agent's proof has to find just that. */
-export async function proveRunc(
-  node: ProvenNode,
-  step: 'quiet' | 'prove',
-  because: Because,
-  timeoutMs = PROVE_MS,
-): Promise<void> {
-  const outcome = await patientProbe({ ...node, handler: '' }, timeoutMs, because);
+export async function proveRunc(node: Node, step: 'quiet' | 'prove', timeoutMs = PROVE_MS): Promise<void> {
+  const outcome = await patientProbe({ ...node, handler: '' }, timeoutMs);
   if (outcome.kind === 'failed' && outcome.reason === 'GuestIsHostKernel') return;
   if (outcome.kind === 'proven') {
     const message =
@@ -41,11 +34,7 @@ export async function proveRunc(
   throw new Refusal(step, message, { reason: 'NoSandboxStarts' });
 }
 
-async function patientProbe(
-  { client, host, handler }: ProvenNode,
-  timeoutMs: number,
-  because: Because,
-): Promise<Outcome> {
+async function patientProbe({ client, host, handler, because }: Node, timeoutMs: number): Promise<Outcome> {
   const deadlineMs = performance.now() + timeoutMs;
   const signal = AbortSignal.timeout(PROVE_MS);
   for (;;) {

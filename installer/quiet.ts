@@ -3,18 +3,17 @@ import { errorLine } from '../lib/base/sanitize.ts';
 import { RunscPrograms } from '../lib/node/runsc/program.ts';
 import { judgeSandboxes, type Observation } from '../lib/node/sandboxes/judge.ts';
 import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
-import { type Because, type Node, Refusal } from './node.ts';
+import { type Node, Refusal } from './node.ts';
 
+/** How long to wait for a moment at which a restart of containerd disturbs no pod. */
+export const QUIET_MS = 60_000;
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
 
 /** Waits until a restart of containerd would leave all pods as they are; throws a {@link Refusal} that says what would not. */
-export async function waitForQuiet(
-  { client, host, quietMs }: Pick<Node, 'client' | 'host' | 'quietMs'>,
-  because: Because,
-): Promise<void> {
-  const signal = AbortSignal.timeout(quietMs + SCAN_MS);
+export async function waitForQuiet({ client, host, because }: Node): Promise<void> {
+  const signal = AbortSignal.timeout(QUIET_MS + SCAN_MS);
   const scanner = new SandboxScanner({
     client,
     host,
@@ -23,7 +22,7 @@ export async function waitForQuiet(
     now: () => performance.now(),
     wallMs: Date.now,
   });
-  const deadlineMs = performance.now() + quietMs;
+  const deadlineMs = performance.now() + QUIET_MS;
   try {
     for (;;) {
       const causes = await whyNotQuiet(scanner, signal);

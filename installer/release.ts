@@ -1,21 +1,11 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { copyFile, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Host } from '../lib/node/host/host.ts';
 import { readRunscConfig } from '../lib/node/runsc/config.ts';
+import { list, matching, object, text } from '../lib/report/schema.ts';
 import { Refusal } from './node.ts';
 
 /** One program of a release: its path in the release's directory, and the SHA-256 of its content in hexadecimal. */
@@ -45,26 +35,25 @@ export async function readRelease(directory: string): Promise<Release> {
   throw new Refusal('release', what);
 }
 
-export function parseRelease(text: string, file: string): Release {
-  let parsed: Partial<Release> | null;
+const isRelease = object<Release>({
+  name: matching(/^[\w.+~-]{1,60}$/),
+  arch: text,
+  files: list(
+    object<ReleaseFile>({
+      path: matching(/^(?!.*(?:^|\/)\.\.(?:\/|$))[\w.-]+(\/[\w.-]+)*$/),
+      sha256: matching(/^[0-9a-f]{64}$/),
+    }),
+  ),
+});
+
+export function parseRelease(json: string, file: string): Release {
+  let release: unknown;
   try {
-    parsed = JSON.parse(text) as Partial<Release> | null;
-  } catch (cause) {
-    throw new Refusal('release', `"${file}" is not JSON`, { cause });
-  }
-  const { name, arch, files } = parsed ?? {};
-  const isFile = (each: Partial<ReleaseFile> | null) =>
-    typeof each?.path === 'string' &&
-    /^[\w.-]+(\/[\w.-]+)*$/.test(each.path) &&
-    !each.path.split('/').includes('..') &&
-    /^[0-9a-f]{64}$/.test(String(each.sha256));
-  const isRelease =
-    typeof name === 'string' &&
-    /^[\w.+~-]{1,60}$/.test(name) &&
-    typeof arch === 'string' &&
-    Array.isArray(files) &&
-    files.every(isFile);
-  if (!isRelease) throw new Refusal('release', `"${file}" is not a manifest with name, arch and files`);
+    release = JSON.parse(json);
+  } catch {} // no release either
+  if (!isRelease(release))
+    throw new Refusal('release', `"${file}" is not a manifest with name, arch and files`);
+  const { name, arch, files } = release;
   const missing = REQUIRED.filter((path) => !files.some((each) => each.path === path));
   if (missing.length > 0) throw new Refusal('release', `"${file}" lists no ${missing.join(' and no ')}`);
   return { name, arch, files };
@@ -115,87 +104,66 @@ export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, stri
 }
 
 /**
- * Installs a generation: copies its files to a temporary directory, compares their digests, syncs them to the disk and
- * renames the directory. In one that is there, the files that differ are replaced one by one.
+ * Installs or repairs a generation: each file that it lacks, or has with another content, is copied beside its place,
+ * compared with its digest, synced to the disk, and renamed. Resolves with how many these were. What a failure leaves
+ * behind is unused, and goes with the next removal of such generations.
  */
 export async function stage(
   source: string,
   release: Release,
-  {
-    root,
-    generation,
-    flags,
-  }: { readonly root: string; readonly generation: Generation; readonly flags: ReadonlyMap<string, string> },
-): Promise<'new' | 'unchanged' | 'repaired'> {
+  to: { readonly root: string; readonly generation: Generation; readonly flags: ReadonlyMap<string, string> },
+): Promise<number> {
+  const { root, generation, flags } = to;
   const target = join(root, generation.directory);
-  const texts = {
+  const texts: Readonly<Record<string, string>> = {
     'runsc.toml': runscToml(generation, flags),
     [MANIFEST]: `${JSON.stringify(release, null, 2)}\n`,
   };
-  const isThere = await isDirectory(target);
   const files = await missing(target, [
     ...release.files,
-    ...Object.entries(texts).map(([path, text]) => ({ path, sha256: sha256(text) })),
+    ...Object.entries(texts).map(([path, text]) => ({ path, sha256: hash('sha256', text) })),
   ]);
-  if (files.length === 0) return 'unchanged';
-  await refuseSource(source, release);
-  await mkdir(dirname(target), { recursive: true, mode: 0o755 });
-  await removeUnfinished(dirname(target));
-  const draft = `${dirname(target)}/${UNFINISHED}${randomUUID().slice(0, 8)}`;
-  try {
-    for (const { path, sha256: wanted } of files) {
-      const copy = join(draft, path);
-      await mkdir(dirname(copy), { recursive: true, mode: 0o755 });
-      const text = texts[path as keyof typeof texts];
-      if (text === undefined) await copyFile(join(source, path), copy);
-      else await writeFile(copy, text);
-      if ((await digestOf(copy)) !== wanted)
-        throw new Refusal('stage', `"${join(source, path)}" has another SHA-256 than in the manifest`);
-      await sync(copy, text === undefined ? 0o755 : 0o644);
+  let bytes = 0;
+  for (const { path, sha256: wanted } of files) {
+    const [original, place] = [join(source, path), join(target, path)];
+    const draft = `${place}.unfinished`;
+    const content = texts[path];
+    bytes += content === undefined ? await sizeOf(original) : 0;
+    if (bytes > MAX_BYTES)
+      throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB, which none of gVisor is`);
+    try {
+      await mkdir(dirname(place), { recursive: true, mode: 0o755 });
+      if (content === undefined) await copyFile(original, draft);
+      else await writeFile(draft, content);
+      if ((await digestOf(draft)) !== wanted)
+        throw new Refusal('stage', `"${original}" has another SHA-256 than in the manifest`);
+      await sync(draft, content === undefined ? 0o755 : 0o644);
+      await rename(draft, place);
+      await syncDirectory(dirname(place));
+    } catch (cause) {
+      await rm(draft, { force: true });
+      throw cause instanceof Refusal ? cause : new Error(`Cannot copy the release to "${place}"`, { cause });
     }
-    const directories = new Set(files.flatMap(({ path }) => [dirname(path), '.']));
-    for (const directory of directories) await syncDirectory(join(draft, directory));
-    if (!isThere) await rename(draft, target);
-    for (const { path } of isThere ? files : []) {
-      await mkdir(dirname(join(target, path)), { recursive: true, mode: 0o755 });
-      await rename(join(draft, path), join(target, path));
-      await syncDirectory(dirname(join(target, path)));
-    }
-    await syncDirectory(dirname(target));
-  } catch (cause) {
-    throw cause instanceof Refusal
-      ? cause
-      : new Error(`Cannot copy the release to "${generation.directory}"`, { cause });
-  } finally {
-    await rm(draft, { recursive: true, force: true });
   }
-  return isThere ? 'repaired' : 'new';
+  for (const directory of files.length > 0 ? [target, dirname(target)] : []) await syncDirectory(directory);
+  return files.length;
 }
 
 /** More than a release of gVisor has. */
 const MAX_BYTES = 2 ** 30;
 
-/** Only files are copied, because a link leads elsewhere and a pipe never ends, and no more than fits. */
-async function refuseSource(source: string, { files }: Release): Promise<void> {
-  let bytes = 0;
-  for (const { path } of files) {
-    const file = join(source, path);
-    const seen = await lstat(file).catch((error: NodeJS.ErrnoException) => error.code);
-    if (typeof seen !== 'object' || !seen.isFile()) {
-      const kind = typeof seen === 'string' ? seen : 'link, pipe or device';
-      throw new Refusal('stage', `"${file}" of the release is not a file (${kind})`);
-    }
-    bytes += seen.size;
-  }
-  const what = `The release in "${source}" is larger than 1 GiB, which no release of gVisor is`;
-  if (bytes > MAX_BYTES) throw new Refusal('stage', what);
+/** Only files are copied, because a link leads elsewhere and a pipe never ends. */
+async function sizeOf(file: string): Promise<number> {
+  const seen = await lstat(file).catch(() => undefined);
+  if (seen?.isFile()) return seen.size;
+  throw new Refusal('stage', `"${file}" of the release is missing, or a link, pipe or device`);
 }
 
 /** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
-export async function refuseDamage(root: string, generation: Generation): Promise<void> {
+export async function refuseDamage(root: string, generation: Generation): Promise<undefined> {
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
-  if (file === undefined) return;
+  if (file === undefined) return undefined;
   const next = 'Install that release again, which repairs it';
   throw new Refusal('stage', `"${directory}/${file}" is damaged or missing. ${next}`);
 }
@@ -212,7 +180,7 @@ export async function damagedFiles(root: string, generation: Generation): Promis
   }
   const { flags } = await readRunscConfig(new Host(root), generation.config);
   const isSame = generationOf(release, flags).directory === generation.directory;
-  const toml = { path: 'runsc.toml', sha256: sha256(isSame ? runscToml(generation, flags) : '') };
+  const toml = { path: 'runsc.toml', sha256: hash('sha256', isSame ? runscToml(generation, flags) : '') };
   return (await missing(at, [...release.files, toml])).map(({ path }) => path);
 }
 
@@ -222,25 +190,6 @@ async function missing(directory: string, files: readonly ReleaseFile[]): Promis
   for (const file of files)
     if ((await digestOf(join(directory, file.path)).catch(() => '')) !== file.sha256) lacks.push(file);
   return lacks;
-}
-
-const UNFINISHED = '.unfinished-';
-
-/** What an interrupted installation left; the lock guarantees that no other runs. */
-export async function removeUnfinished(directory: string): Promise<void> {
-  for (const name of await readdir(directory).catch(() => []))
-    if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true });
-}
-
-export async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (seen) => seen.isDirectory(),
-    () => false,
-  );
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
 
 async function digestOf(file: string): Promise<string> {

@@ -2,7 +2,7 @@ import type { CriClient } from '../lib/node/containerd/client.ts';
 import { isProbe } from '../lib/node/proof/sandbox.ts';
 import { seconds } from '../lib/report/format.ts';
 import { type ContainerdProcess, isLoaded, restartContainerd } from './containerd.ts';
-import { type Because, type Line, type Node, pass, Refusal, skipped } from './node.ts';
+import { type Line, type Node, pass, Refusal, skipped } from './node.ts';
 import { waitForQuiet } from './quiet.ts';
 import type { Generation } from './release.ts';
 
@@ -29,7 +29,6 @@ export async function load(
   node: Node,
   containerd: Pick<ContainerdProcess, 'unit'>,
   { wanted, recordRestart, isUrgent = false }: Reload,
-  because: Because,
 ): Promise<{ readonly text: Line; readonly ended: readonly string[] }> {
   const { client, handler } = node;
   const skip = (text: string) => ({ text: skipped(text), ended: [] });
@@ -39,18 +38,18 @@ export async function load(
   if (node.noRestart) return skip('containerd loads it when it starts next (--no-restart)');
   const isThere = await isLoaded(client, handler, wanted).catch(unlessUrgent);
   if (isThere) return skip(`containerd has ${wanted === undefined ? 'not loaded it' : 'loaded it already'}`);
-  if (isThere === false) await waitForQuiet(node, because).catch(unlessUrgent);
+  if (isThere === false) await waitForQuiet(node).catch(unlessUrgent);
   const before = await runningPods(client).catch(() => new Map<string, string>());
   await recordRestart().catch(unlessUrgent);
-  const awayMs = await restartContainerd(node, containerd, because);
+  const awayMs = await restartContainerd(node, containerd);
   const ready = await client.listSandboxes('SANDBOX_READY');
   const ended = [...before].filter(([id]) => !ready.some((each) => each.id === id)).map(([, name]) => name);
   if (!(await isLoaded(client, handler, wanted))) {
     const message = `containerd restarted and did not load the handler "${handler}" as it is written`;
     throw new Refusal('restart', message, { reason: 'HandlerNotLoaded' });
   }
-  const pods = ended.length === 0 ? `${before.size} pods run on` : `${ended.length} pods ended`;
-  return { text: pass(`containerd was away for ${seconds(awayMs)}; ${pods}`), ended };
+  const pods = ended.length === 0 ? `run on: ${before.size}` : `ended: ${ended.length}`;
+  return { text: pass(`containerd was away for ${seconds(awayMs)}; pods that ${pods}`), ended };
 }
 
 /** Pods with a container that runs, by their sandboxes: the kubelet stops the sandbox of a pod that ends only after these. */

@@ -25,12 +25,20 @@ const MAX_DOUBLINGS = 4;
 /** After so many failures that cost restarts of containerd a person has to ask for the next. */
 const MAX_TRIES = 3;
 
-/** Refuses what failed lately, so that no controller restarts containerd again and again. */
+/**
+ * Refuses what failed lately, so that no controller restarts containerd again and again, and what a person left by a
+ * rollback.
+ */
 export function refuseRetry(
   journal: Journal | undefined,
   { generation, removes }: Pick<Failure, 'generation' | 'removes'>,
 ): void {
-  const { failure } = journal ?? {};
+  const { failure, left } = journal ?? {};
+  const { release } = generationAt(generation);
+  if (left === generation && !removes) {
+    const next = 'Install another release, or this one with --retry-now';
+    throw new Refusal('journal', `A rollback left ${release}. ${next}`);
+  }
   if (failure === undefined || failure.generation !== generation || failure.removes !== removes) return;
   const { tries, restarts, at, step, message, reason } = failure;
   if (tries === 0) return;
@@ -42,6 +50,6 @@ export function refuseRetry(
   const next = isGivenUp
     ? `It failed ${tries} times and restarted containerd ${restarts} times, and is tried again only with --retry-now`
     : `It is tried again after ${new Date(Date.parse(at) + pauseMs).toISOString()}, or now with --retry-now`;
-  const what = `${removes ? 'The removal' : 'The installation'} of ${generationAt(generation).release}`;
+  const what = `${removes ? 'The removal' : 'The installation'} of ${release}`;
   throw new Refusal('journal', `${what} failed at ${at} in step ${step} (${message}). ${next}`, { reason });
 }

@@ -30,12 +30,8 @@ export async function refuseRisks(node: Node, present: Present): Promise<void> {
 
 /** All pods without a RuntimeClass run in the default handler, also those that bring the network. */
 export function refuseDefault(handler: string, dump: TomlTable): void {
-  const otherwise = defaultHandlerIn(dump);
-  if (handler !== 'runc' && handler !== otherwise) return;
-  const next =
-    handler === 'runc'
-      ? 'Give another --handler'
-      : 'Set default_runtime_name to runc and restart containerd, or give another --handler';
+  if (handler !== 'runc' && handler !== defaultHandlerIn(dump)) return;
+  const next = 'Give another --handler, or set default_runtime_name to runc and restart containerd';
   throw new Refusal('check', `"${handler}" is the handler of pods without a RuntimeClass. ${next}`);
 }
 

@@ -1,9 +1,9 @@
 import type { ContainerdProcess } from './containerd.ts';
 import { type Edit, foundIn, holds, planEdits, removeDrafts, writeEdits } from './edits.ts';
 import type { Installed, Journal, Written } from './journal.ts';
-import { type Node, pass, Refusal, type StepOf, skipped } from './node.ts';
+import { type Node, pass, Refusal, type StepOf } from './node.ts';
 import { proveHandler, proveRunc } from './prove.ts';
-import { waitForQuiet } from './quiet.ts';
+import { QUIET_MS, waitForQuiet } from './quiet.ts';
 import { generationAt } from './release.ts';
 import { load, needsRestart } from './restart.ts';
 import { validate } from './validate.ts';
@@ -46,10 +46,10 @@ export function stepsOf(
     },
     {
       name: 'quiet',
-      do: async (because) => {
+      do: async () => {
         if (!(await needsRestart(node, wanted))) return undefined;
-        await proveRunc(node, 'quiet', because, node.quietMs);
-        await waitForQuiet(node, because);
+        await proveRunc(node, 'quiet', QUIET_MS);
+        await waitForQuiet(node);
         return pass('runc works, every shim answers, and no container is being started');
       },
     },
@@ -58,12 +58,10 @@ export function stepsOf(
       do: async () => {
         isWritten = true;
         await writeEdits(root, edits);
-        const file = edits[0]?.file ?? next?.written.file;
-        if (next === undefined)
-          return edits.length === 0 ? undefined : pass(`took the handler out of "${file}"`);
-        return edits.length === 0
-          ? skipped(`"${file}" is up to date`)
-          : pass(`"${next.written.file}" names the generation`);
+        const [first] = edits;
+        if (first === undefined) return undefined;
+        if (next === undefined) return pass(`took the handler out of "${first.file}"`);
+        return pass(`"${next.written.file}" names the generation`);
       },
       undo: async () => {
         if (!isWritten) return false;
@@ -77,17 +75,16 @@ export function stepsOf(
     },
     {
       name: 'restart',
-      do: async (because) => {
-        const { text, ended } = await load(node, containerd, { wanted, recordRestart }, because);
+      do: async () => {
+        const { text, ended } = await load(node, containerd, { wanted, recordRestart });
         if (ended.length === 0) return text;
         const pods = `${ended.slice(0, 5).join(', ')}${ended.length > 5 ? ', …' : ''}`;
         const next = 'See kubectl describe pod for why, before you try again';
         throw new Refusal('restart', `Pods that ran before the restart do not run now: ${pods}. ${next}`);
       },
-      undo: async (because) => {
+      undo: async () => {
         const before = last && generationAt(last.generation);
-        const reload = { wanted: before, recordRestart, isUrgent: true };
-        const { text } = await load(node, containerd, reload, because);
+        const { text } = await load(node, containerd, { wanted: before, recordRestart, isUrgent: true });
         if (text.state === 'pass') {
           isTouched = true;
           node.report({ step: 'undo', ...text });
@@ -97,20 +94,16 @@ export function stepsOf(
     },
     {
       name: 'prove',
-      do: async (because) => {
+      do: async () => {
         if (noRestart) return undefined;
-        if (next === undefined) {
-          await proveRunc(node, 'prove', because);
-          return pass('runc works');
-        }
-        const seen = await proveHandler(node, because);
-        await proveRunc(node, 'prove', because);
-        return pass(`${seen}; runc works as well`);
+        const seen = next && (await proveHandler(node));
+        await proveRunc(node, 'prove');
+        return pass(seen === undefined ? 'runc works' : `${seen}; runc works as well`);
       },
-      undo: async (because) => {
+      undo: async () => {
         if (noRestart || !isTouched) return false;
-        if (last !== undefined) await proveHandler(node, because);
-        await proveRunc(node, 'prove', because);
+        if (last !== undefined) await proveHandler(node);
+        await proveRunc(node, 'prove');
         return true;
       },
     },

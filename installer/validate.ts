@@ -1,7 +1,7 @@
 import { errorLine } from '../lib/base/sanitize.ts';
 import { readContainerdConfig } from '../lib/node/containerd/config.ts';
 import { tableAt } from '../lib/node/containerd/toml.ts';
-import { type ContainerdProcess, changedKeys, dumpConfig, dumpPresent } from './containerd.ts';
+import { type ContainerdProcess, changedKeys, dumpConfig } from './containerd.ts';
 import { type Edit, withDraft } from './edits.ts';
 import { runtimesIn } from './handler-config.ts';
 import { draftOf } from './journal.ts';
@@ -18,11 +18,11 @@ export async function validate(
   edits: readonly Edit[],
   wanted: Generation | undefined,
 ): Promise<void> {
-  const { root, host, client, handler } = node;
-  const before = await dumpPresent(node, containerd);
+  const { host, client, handler } = node;
+  const before = await dumpConfig(node, containerd, node.containerdConfig);
   const { runtimeVersion } = await client.version();
   await withDraft(node, edits, async (config) => {
-    const after = await dumpConfig(root, containerd, config).catch((cause) => {
+    const after = await dumpConfig(node, containerd, config).catch((cause) => {
       const message = `containerd refuses the new configuration: ${errorLine(cause)}`;
       throw new Refusal('validate', message, { cause, reason: 'ContainerdConfigInvalid' });
     });
@@ -36,17 +36,15 @@ export async function validate(
       throw new Refusal('validate', message);
     }
     const table = tableAt(runtimesIn(after), [handler]);
-    if (config !== undefined) {
-      const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
-      if (fault !== undefined) {
-        const message = `containerd would not start pods with the new configuration: ${fault.problem}`;
-        throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
-      }
+    const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
+    if (fault !== undefined) {
+      const message = `containerd would not start pods with the new configuration: ${fault.problem}`;
+      throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
+    }
+    if (wanted === undefined && isGenerationPath(String(table?.get('runtime_path')))) {
       const { file, line } = runtimes.get(handler) ?? {};
-      if (wanted === undefined && isGenerationPath(String(table?.get('runtime_path')))) {
-        const what = `"${file?.replace(draftOf(''), '')}" line ${line} still has the handler "${handler}", without the marks of gvisor-ready`;
-        throw new Refusal('validate', `${what}. Remove its table there, and run this again`);
-      }
+      const what = `"${file?.replace(draftOf(''), '')}" line ${line} still has the handler "${handler}", without the marks of gvisor-ready`;
+      throw new Refusal('validate', `${what}. Remove its table there, and run this again`);
     }
     const isNamed =
       table?.get('runtime_path') === wanted?.shim &&

@@ -17,6 +17,10 @@ type Guard = (value: unknown) => boolean;
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
 export const text: Guard = (value) => typeof value === 'string';
+export const matching =
+  (pattern: RegExp): Guard =>
+  (value) =>
+    typeof value === 'string' && pattern.test(value);
 export const number: Guard = (value) => Number.isFinite(value);
 export const boolean: Guard = (value) => typeof value === 'boolean';
 export const oneOf =
@@ -89,8 +93,8 @@ const NODE_WRITES = object<NodeWrites>({
   problem: absentOr(text),
 });
 /** People copy these ids and PIDs into commands. */
-const id: Guard = (value) => typeof value === 'string' && /^[\w.-]{1,128}$/.test(value);
-const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const id = matching(/^[\w.-]{1,128}$/);
+export const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 export const isSandboxes = object<SandboxesReport>({
   at: text,
   stale: boolean,
@@ -112,7 +116,7 @@ export const isSandboxes = object<SandboxesReport>({
   restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
 });
 /** As the agent takes releases, steps and reasons from the installer's journal. */
-const word: Guard = (value) => typeof value === 'string' && /^[\w.+~-]{1,64}$/.test(value);
+const word = matching(/^[\w.+~-]{1,64}$/);
 export const isInstallation = object<Installation>({
   installed: absentOr(word),
   pending: absentOr(

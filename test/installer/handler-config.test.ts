@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { foundIn, holds, planEdits, writeEdits } from '../../installer/edits.ts';
-import { planHandler, readOtherFiles } from '../../installer/handler-config.ts';
+import { planHandler } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
 import { generationAt } from '../../installer/release.ts';
-import { planInPlace, planTakeOver } from '../../installer/take-over.ts';
+import { foreignText, planInPlace } from '../../installer/take-over.ts';
 import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
 import { parseToml } from '../../lib/node/containerd/toml.ts';
 import { Host } from '../../lib/node/host/host.ts';
@@ -37,8 +37,7 @@ async function hostWith(files: Readonly<Record<string, string>>, release: string
   await mkdir(join(root, '/etc/containerd/conf.d'), { recursive: true });
   const config = async () => readContainerdConfig(new Host(root), ROOT, release);
   const plan = async (generation = NEW, handler = 'runsc') => {
-    const others = await readOtherFiles(new Host(root), ROOT);
-    const place = { rules: (await config()).rules, root: ROOT, files: others, dump: DUMP };
+    const place = { host: new Host(root), rules: (await config()).rules, root: ROOT, dump: DUMP };
     return planHandler(place, handler, generation);
   };
   return { root, config, plan };
@@ -180,11 +179,12 @@ describe('planHandler and replaceText', () => {
         `${version}${runc}${foreign}`,
       ]) {
         const { root, config } = await hostWith({ [ROOT]: text }, release);
-        const first = await planTakeOver(root, ROOT, { handler: 'runsc', generation: NEW });
+        const instead = await foreignText(root, ROOT, 'runsc');
+        const first = planInPlace({ file: ROOT, instead }, 'runsc', NEW);
         await replaceText(nodeOf(root), undefined, first);
         assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEW.shim);
         assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
-        const second = planInPlace(first, { handler: 'runsc', generation: NEWER });
+        const second = planInPlace(first, 'runsc', NEWER);
         await replaceText(nodeOf(root), first, second);
         assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
         await replaceText(nodeOf(root), second, undefined);
@@ -196,10 +196,7 @@ describe('planHandler and replaceText', () => {
     const runsc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc';
     const text = `version = 2\n${runsc}]\n[metrics]\n${runsc}.options]\n`;
     const { root } = await hostWith({ [ROOT]: text }, '1.7.34');
-    await assert.rejects(
-      planTakeOver(root, ROOT, { handler: 'runsc', generation: NEW }),
-      /is not one table with its options/,
-    );
+    await assert.rejects(foreignText(root, ROOT, 'runsc'), /is not one table with its options/);
   });
 
   it('refuse a text that was edited since, name the difference, and lose nothing', async () => {

@@ -9,13 +9,13 @@ import { tempHost } from '../lib/node/host/temp-host.ts';
 /** Systems on which the installer must write nothing, and its advice. */
 const REFUSED = {
   'k3s-ready':
-    /k3s writes containerd's configuration itself.*: in ".*\/config-v3\.toml\.d\/gvisor\.toml".*then restart k3s; see print/,
+    /k3s writes containerd's configuration itself.*: in ".*\/config-v3\.toml\.d\/gvisor\.toml".*then restart k3s/,
   'rke2-ready':
     /RKE2 writes.*: below the line {{ template "base" \. }} in ".*\/config-v3\.toml\.tmpl"; then restart RKE2/,
-  'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d.*see print/,
-  'microk8s-ready': /MicroK8s writes.*containerd-template\.toml.*see print/,
-  'talos-ready': /Talos writes.*the gvisor system extension.*see print/,
-  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig.*see print/,
+  'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d/,
+  'microk8s-ready': /MicroK8s writes.*containerd-template\.toml/,
+  'talos-ready': /Talos writes.*the gvisor system extension/,
+  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig/,
   'bottlerocket-plain': /Bottlerocket: .*read-only.*take nodes of AL2023/,
   'gke-plain': /GKE: .*GKE Sandbox/,
   'cos-gvisor': /GKE: .*GKE Sandbox/,

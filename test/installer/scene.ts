@@ -111,8 +111,8 @@ export async function scene(t: TestContext) {
   });
   const said: string[] = [];
   const node: Node = {
-    ...{ root, host, client, socket: containerd.socket, distribution: await readDistribution(host) },
-    ...{ containerdConfig: CONFIG, handler: 'runsc', restartCommand: RESTART, noRestart: false, quietMs: 0 },
+    ...{ root, host, client, distribution: await readDistribution(host), because: () => {} },
+    ...{ containerdConfig: CONFIG, handler: 'runsc', restartCommand: RESTART, noRestart: false },
     report: ({ step, state, text, verbatim = '' }) => void said.push(`${step} ${state} ${text}${verbatim}`),
   };
   return {
@@ -127,13 +127,7 @@ export async function scene(t: TestContext) {
     },
     journal: (handler = 'runsc') => readJournal(root, handler),
     install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) => {
-      const usual = {
-        flags: new Map(),
-        dryRun: false,
-        retryNow: false,
-        takeOver: false,
-        loseSettings: false,
-      };
+      const usual = { flags: new Map(), dryRun: false, retryNow: false, takeOver: false };
       return install({ ...node, ...on }, { ...usual, release: at(`/opt/${release}`), ...options });
     },
     /** What a run may change. */
@@ -155,14 +149,14 @@ export async function refusal(work: Promise<void>): Promise<string> {
   );
 }
 
-/** Has pauses end at once, and the monotonic clock jump by them; not timeouts, which have a signal. */
+/** Has pauses end at once, and the monotonic clock jump by them, by ten times a long one; not timeouts, which have a signal. */
 function skipPauses(t: TestContext): void {
   const [now, pause] = [performance.now.bind(performance), timers.setTimeout];
   let skippedMs = 0;
   t.mock.method(performance, 'now', () => now() + skippedMs);
   t.mock.method(timers, 'setTimeout', (ms: number, value?: unknown, options?: TimerOptions) => {
     if (options?.signal !== undefined) return pause(ms, value, options);
-    skippedMs += ms;
+    skippedMs += ms < 1_000 ? ms : 10 * ms;
     return pause(1);
   });
 }

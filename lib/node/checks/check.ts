@@ -31,6 +31,9 @@ export type Sources = {
   readonly shim?: string | undefined;
 };
 
+/** All that some checks read. */
+export type HostInputs = { readonly sources: Pick<Sources, 'host'> };
+
 /**
  * The inputs of one evaluation's checks, each read once, on first use, so that all checks judge the same state. Failed
  * reads are cached too, and no further request goes to a containerd that did not respond to the first.

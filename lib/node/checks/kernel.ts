@@ -1,4 +1,4 @@
-import type { Check } from './check.ts';
+import type { Check, HostInputs } from './check.ts';
 import { type CheckResult, error, pass, warning } from './finding.ts';
 
 const RELEASE_FILE = '/proc/sys/kernel/osrelease';
@@ -7,16 +7,16 @@ const OLDEST = [4, 14, 77] as const;
 /** gVisor releases after 20260817.0 use openat2: https://github.com/google/gvisor/commit/a7402ea5d */
 const OLDEST_FOR_NEXT = [5, 6, 0] as const;
 
-export const kernel: Check = {
+export const kernel = {
   id: 'kernel',
   title: 'The kernel and the architecture can run gVisor',
-  async inspect({ sources: { host } }) {
+  async inspect({ sources: { host } }: HostInputs) {
     const release = (await host.readText(RELEASE_FILE))?.trim();
     const text = release ?? /^Linux version (\S+)/.exec((await host.readText('/proc/version')) ?? '')?.[1];
     if (text === undefined) throw new Error(`Cannot read host file "${RELEASE_FILE}": it is not there`);
     return judgeKernel(text, process.arch, release === undefined ? '/proc/version' : RELEASE_FILE);
   },
-};
+} satisfies Check;
 
 /** Judges a kernel release, such as "6.1.0-28-amd64", and an architecture as Node names it. */
 export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): CheckResult {

@@ -1,4 +1,4 @@
-import type { Check } from './check.ts';
+import type { Check, HostInputs } from './check.ts';
 import { error, pass, warning } from './finding.ts';
 
 const FILE = '/proc/sys/user/max_user_namespaces';
@@ -6,10 +6,10 @@ const FILE = '/proc/sys/user/max_user_namespaces';
 const NEEDED = 2;
 const RECOMMENDED = 256;
 
-export const userNamespaces: Check = {
+export const userNamespaces = {
   id: 'user-namespaces',
   title: 'User namespaces are enabled',
-  async inspect({ sources: { host } }) {
+  async inspect({ sources: { host } }: HostInputs) {
     const text = await host.readText(FILE);
     if (text === undefined) {
       // If /proc/sys exists, the kernel was built without user namespaces.
@@ -31,4 +31,4 @@ export const userNamespaces: Check = {
     }
     return pass(`user.max_user_namespaces is ${value}`, evidence);
   },
-};
+} satisfies Check;

@@ -1,7 +1,6 @@
 import { addAbortListener } from 'node:events';
 import { posix } from 'node:path';
 import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
-import type { Root } from 'protobufjs/light.js';
 import { CriError, CriPluginUnavailable } from './error.ts';
 import { SCHEMA } from './schema.ts';
 
@@ -20,6 +19,8 @@ const NAMESPACE = 'k8s.io';
 /** Options of one call. `timeoutMs: null` means no deadline. */
 export type CallOptions = {
   readonly timeoutMs?: number | null;
+  /** containerd's namespace; the CRI's by default. */
+  readonly namespace?: string;
   readonly signal?: AbortSignal | undefined;
 };
 
@@ -138,11 +139,11 @@ export class CriClient {
   /** Rejects with a {@link CriPluginUnavailable} if containerd answers without its CRI plugin. */
   async version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
     try {
-      return await this.#call('Version', {}, options);
+      return await this.call('Version', {}, options);
     } catch (error) {
       if (!(error instanceof CriError) || error.kind !== 'unsupported') throw error;
       const filters = ['type==io.containerd.grpc.v1,id==cri'];
-      const response = await this.#call<{ plugins: Plugin[] }>('Introspection.Plugins', { filters }, options);
+      const response = await this.call<{ plugins: Plugin[] }>('Introspection.Plugins', { filters }, options);
       const [plugin] = response.plugins;
       if (plugin !== undefined && plugin.initErr === null) throw error;
       const why = plugin?.initErr?.message ?? 'the plugin is disabled (disabled_plugins)';
@@ -155,7 +156,7 @@ export class CriClient {
   /** The state of the running containerd and the handlers it has loaded. */
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
-    const response = await this.#call<Verbose<Pick<CriStatus, 'conditions'>>>(
+    const response = await this.call<Verbose<Pick<CriStatus, 'conditions'>>>(
       'Status',
       { verbose: true },
       { signal },
@@ -176,7 +177,7 @@ export class CriClient {
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
     const limits = { signal, timeoutMs: this.#timeouts.shim };
     try {
-      const response = await this.#call<PluginInfo>('Introspection.PluginInfo', request, limits);
+      const response = await this.call<PluginInfo>('Introspection.PluginInfo', request, limits);
       return { kind: 'ok', name: response.extra?.value?.name ?? '' };
     } catch (error) {
       if (!(error instanceof CriError) || error.kind === 'unreachable' || error.kind === 'timeout')
@@ -189,27 +190,27 @@ export class CriClient {
 
   /** containerd's own PID in its PID namespace; 0 where it reports none. */
   async serverPid(options?: CallOptions): Promise<number> {
-    return (await this.#call<{ pid: number }>('Introspection.Server', {}, options)).pid;
+    return (await this.call<{ pid: number }>('Introspection.Server', {}, options)).pid;
   }
 
   /** Starts a sandbox from a PodSandboxConfig and returns its id; an empty handler is containerd's default. */
   async runSandbox(config: object, handler: string, options?: CallOptions): Promise<string> {
     const request = { config, runtimeHandler: handler };
-    return (await this.#call<{ podSandboxId: string }>('RunPodSandbox', request, options)).podSandboxId;
+    return (await this.call<{ podSandboxId: string }>('RunPodSandbox', request, options)).podSandboxId;
   }
 
   async stopSandbox(id: string, options?: CallOptions): Promise<void> {
-    await this.#call('StopPodSandbox', { podSandboxId: id }, options);
+    await this.call('StopPodSandbox', { podSandboxId: id }, options);
   }
 
   async removeSandbox(id: string, options?: CallOptions): Promise<void> {
-    await this.#call('RemovePodSandbox', { podSandboxId: id }, options);
+    await this.call('RemovePodSandbox', { podSandboxId: id }, options);
   }
 
   /** The verbose status of a sandbox; rejects as `absent` when there is none. */
   async sandbox(id: string, options?: CallOptions): Promise<SandboxInfo> {
     const request = { podSandboxId: id, verbose: true };
-    const response = await this.#call<Verbose<Pick<SandboxInfo, 'state'>>>(
+    const response = await this.call<Verbose<Pick<SandboxInfo, 'state'>>>(
       'PodSandboxStatus',
       request,
       options,
@@ -220,18 +221,18 @@ export class CriClient {
   async listSandboxes(state: SandboxState | 'all', options?: CallOptions): Promise<readonly ListedSandbox[]> {
     const filter = state === 'all' ? {} : { state: { state } };
     const limits = { timeoutMs: this.#timeouts.list, ...options };
-    return (await this.#call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits)).items;
+    return (await this.call<{ items: ListedSandbox[] }>('ListPodSandbox', { filter }, limits)).items;
   }
 
   async listPodContainers(options?: CallOptions): Promise<readonly PodContainer[]> {
     const limits = { timeoutMs: this.#timeouts.list, ...options };
-    return (await this.#call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
+    return (await this.call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
   }
 
   /** The PIDs that the runtime reports for a container or sandbox: the guest's under gVisor, the host's under runc. */
   async listPids(id: string, options?: CallOptions): Promise<readonly number[]> {
     const request = { containerId: id };
-    const response = await this.#call<{ processes: { pid: number }[] }>('Tasks.ListPids', request, options);
+    const response = await this.call<{ processes: { pid: number }[] }>('Tasks.ListPids', request, options);
     return response.processes.map(({ pid }) => pid);
   }
 
@@ -246,17 +247,17 @@ export class CriClient {
   ): Promise<readonly ListedContainer[]> {
     const filter = Object.entries(labels).map(([key, value]) => `labels."${key}"=="${value}"`);
     const request = { filters: [[...filter, `labels."${without}"~="^$"`].join(',')] };
-    return (await this.#call<{ containers: ListedContainer[] }>('Containers.List', request, options))
+    return (await this.call<{ containers: ListedContainer[] }>('Containers.List', request, options))
       .containers;
   }
 
   async deleteTask(id: string, options?: CallOptions): Promise<void> {
-    await this.#call('Tasks.Delete', { containerId: id }, options);
+    await this.call('Tasks.Delete', { containerId: id }, options);
   }
 
   /** Deletes containerd's record of a container that has no task. */
   async deleteContainer(id: string, options?: CallOptions): Promise<void> {
-    await this.#call('Containers.Delete', { id }, options);
+    await this.call('Containers.Delete', { id }, options);
   }
 
   /** Resolves true as soon as the state of the connection changes, or false after `timeoutMs` without a change. */
@@ -279,14 +280,15 @@ export class CriClient {
     this.close();
   }
 
-  async #call<Response>(method: string, request: object, options: CallOptions = {}): Promise<Response> {
-    const { timeoutMs = this.#timeouts.call, signal } = options;
+  /** Calls a method of {@link SCHEMA}; the service is the CRI unless named ("Tasks.Delete"). */
+  async call<Response>(method: string, request: object, options: CallOptions = {}): Promise<Response> {
+    const { timeoutMs = this.#timeouts.call, namespace = NAMESPACE, signal } = options;
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     const metadata = new Metadata();
-    metadata.set('containerd-namespace', NAMESPACE);
+    metadata.set('containerd-namespace', namespace);
     const limits = timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs };
-    const codec = codecOf(SCHEMA, method);
+    const codec = codecOf(method);
     const call = this.#client.makeUnaryRequest(...codec, request, metadata, limits, (error, response) =>
       error === null ? resolve(response as Response) : reject(new CriError(method, error, timeoutMs ?? 0)),
     );
@@ -304,10 +306,10 @@ type PluginInfo = { readonly extra: { readonly value: { readonly name: string } 
 /** Decoded messages are plain objects: enums by name, a default for every field that was not sent. */
 const PLAIN = { longs: Number, enums: String, defaults: true };
 
-/** A method's path, encoder and decoder, by its name in a schema; the service is the CRI unless named ("Tasks.Delete"). */
-export function codecOf(schema: Root, name: string) {
+/** A method's path, encoder and decoder. */
+function codecOf(name: string) {
   const [method = '', service = 'RuntimeService'] = name.split('.').reverse();
-  const { fullName, methods } = schema.lookupService(service);
+  const { fullName, methods } = SCHEMA.lookupService(service);
   const { resolvedRequestType: request, resolvedResponseType: response } = methods[method] ?? {};
   if (!request || !response) throw new Error(`No method "${name}" in the schema`);
   return [

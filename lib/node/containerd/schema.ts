@@ -3,7 +3,7 @@ import protobuf from 'protobufjs/light.js';
 type FieldType = string | { readonly type: string; readonly rule?: 'repeated'; readonly keyType?: string };
 
 /** A message in protobufjs's JSON descriptor, from `{ name: [number, type] }`. */
-export function message(fields: Readonly<Record<string, readonly [id: number, type: FieldType]>>) {
+function message(fields: Readonly<Record<string, readonly [id: number, type: FieldType]>>) {
   const entries = Object.entries(fields).map(([name, [id, type]]) => [
     name,
     typeof type === 'string' ? { id, type } : { id, ...type },
@@ -12,7 +12,7 @@ export function message(fields: Readonly<Record<string, readonly [id: number, ty
 }
 
 /** Adds a service to a package's messages, with a method for each pair of `<method>Request` and `<method>Response`. */
-export function withService(service: string, messages: Readonly<Record<string, object>>) {
+function withService(service: string, messages: Readonly<Record<string, object>>) {
   const names = Object.keys(messages).map((name) => name.replace(/Request$/, ''));
   const methods = names.flatMap((name) => {
     const [requestType, responseType] = [`${name}Request`, `${name}Response`];
@@ -21,8 +21,8 @@ export function withService(service: string, messages: Readonly<Record<string, o
   return { ...messages, [service]: { methods: Object.fromEntries(methods) } };
 }
 
-export const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
-export const map = (type: string): FieldType => ({ type, keyType: 'string' });
+const repeated = (type: string): FieldType => ({ type, rule: 'repeated' });
+const map = (type: string): FieldType => ({ type, keyType: 'string' });
 
 const NOTHING = message({});
 
@@ -106,6 +106,19 @@ const introspectionV1 = {
 };
 
 const tasksV1 = {
+  CreateRequest: message({
+    containerId: [1, 'string'],
+    stdout: [5, 'string'],
+    stderr: [6, 'string'],
+    runtimePath: [10, 'string'],
+  }),
+  CreateResponse: message({ pid: [2, 'uint32'] }),
+  StartRequest: message({ containerId: [1, 'string'] }),
+  StartResponse: NOTHING,
+  WaitRequest: message({ containerId: [1, 'string'] }),
+  WaitResponse: NOTHING,
+  KillRequest: message({ containerId: [1, 'string'], signal: [3, 'uint32'], all: [4, 'bool'] }),
+  KillResponse: NOTHING,
   DeleteRequest: message({ containerId: [1, 'string'] }),
   DeleteResponse: NOTHING,
   ListPidsRequest: message({ containerId: [1, 'string'] }),
@@ -114,6 +127,13 @@ const tasksV1 = {
 };
 
 const containersV1 = {
+  CreateRequest: message({ container: [1, 'NewContainer'] }),
+  CreateResponse: NOTHING,
+  NewContainer: message({ id: [1, 'string'], runtime: [4, 'Runtime'], spec: [5, 'AnySpec'] }),
+  Runtime: message({ name: [1, 'string'], options: [2, 'AnyOptions'] }),
+  AnyOptions: message({ typeUrl: [1, 'string'], value: [2, 'Options'] }),
+  Options: message({ typeUrl: [1, 'string'], configPath: [2, 'string'] }),
+  AnySpec: message({ typeUrl: [1, 'string'], value: [2, 'bytes'] }),
   ListRequest: message({ filters: [1, repeated('string')] }),
   ListResponse: message({ containers: [1, repeated('Container')] }),
   Container: message({ id: [1, 'string'], labels: [2, map('string')], createdAt: [8, 'Timestamp'] }),
@@ -128,9 +148,9 @@ const ttrpc = {
 };
 
 /**
- * The messages and methods of the CRI and of containerd's services that the agent uses, without the fields it ignores.
- * https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
- * https://github.com/containerd/containerd/tree/v2.4.2/api/services (introspection, tasks and containers v1),
+ * The messages and methods of the CRI and of containerd's services that agent and installer use, without the fields that
+ * they ignore. https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
+ * https://github.com/containerd/containerd/tree/v2.4.2/api (services introspection, tasks and containers v1, runtimeoptions v1),
  * and the request to a shim: https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
  */
 export const SCHEMA = new protobuf.Root();

@@ -1,17 +1,13 @@
 import { status } from '@grpc/grpc-js';
 import { fromJSON, type ServiceDefinition } from '@grpc/proto-loader';
-import { SCHEMA as TASKS } from '../../../../installer/candidate.ts';
 import { SCHEMA } from '../../../../lib/node/containerd/schema.ts';
 
-/** containerd's services as the agent calls them, and further methods that only the installer calls. */
-const DEFINITIONS = [TASKS, SCHEMA].map((each) =>
-  fromJSON(each.toJSON(), { longs: Number, enums: String, defaults: true }),
-);
+const DEFINITIONS = fromJSON(SCHEMA.toJSON(), { longs: Number, enums: String, defaults: true });
 
 /** containerd's services in the fake; `nameOf` gives the name of a method in scripts. */
-export const SERVICES = Object.keys(DEFINITIONS[1] ?? {}).flatMap((name) => {
-  const definition = Object.assign({}, ...DEFINITIONS.map((each) => each[name])) as ServiceDefinition;
-  if ('format' in definition) return []; // a message
+export const SERVICES = Object.entries(DEFINITIONS).flatMap(([name, each]) => {
+  if ('format' in each) return []; // a message
+  const definition = each as ServiceDefinition;
   const service = /\.(Tasks|Containers)$/.test(name) ? `${name.split('.').at(-1)}.` : '';
   return { definition, nameOf: (method: string) => `${service}${method}` };
 });

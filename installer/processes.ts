@@ -1,0 +1,53 @@
+import { readdir, readFile, readlink, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseCgroups, podUidOf } from '../lib/node/host/process.ts';
+import type { Generation } from './release.ts';
+
+/** The PIDs in the node's /proc. */
+async function listPids(root: string): Promise<readonly number[]> {
+  const names = await readdir(join(root, '/proc'));
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
+}
+
+/**
+ * Processes that run a program of these generations, shims and sentries of pods, and the generation of each. A container may
+ * have another program at the same path in its own file system, which does not count.
+ */
+export async function usersOf(
+  root: string,
+  generations: readonly Generation[],
+): Promise<readonly { readonly pid: number; readonly directory: string }[]> {
+  if (generations.length === 0) return [];
+  const users = await Promise.all(
+    (await listPids(root)).map(async (pid) => {
+      const exe = join(root, `/proc/${pid}/exe`);
+      const program = await readlink(exe).catch(() => '');
+      const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
+      if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
+      return { pid, directory: used.directory };
+    }),
+  );
+  return users.flat();
+}
+
+async function isSameFile(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
+}
+
+/**
+ * Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID": its shim, sentry and gofer. A pod's own process may
+ * name it too, and is left alone.
+ */
+export async function killBundle(root: string, bundle: string): Promise<void> {
+  for (const pid of await listPids(root)) {
+    const read = (file: string) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8').catch(() => '');
+    const cmdline = await read('cmdline');
+    const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
+    if (!cmdline.includes(bundle) && !cwd.endsWith(bundle)) continue;
+    if (parseCgroups(await read('cgroup')).some((path) => podUidOf(path) !== undefined)) continue;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {} // it has ended
+  }
+}
