@@ -147,6 +147,18 @@ export async function releaseOf(node: string, uid: string): Promise<string> {
 
 export const readConfig = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
+/** Replaces containerd's file, and starts containerd with it. */
+export async function putConfig(node: string, text: string): Promise<void> {
+  await cluster.node(node).write(CONTAINERD_CONFIG, text);
+  await startContainerd(node);
+}
+
+/** Starts containerd, or starts it again. */
+export async function startContainerd(node: string): Promise<void> {
+  await cluster.node(node).system.run(['/bin/sh', '-c', RESTART]);
+  await waitFor('containerd', 30_000, async () => (await cluster.node(node).ctr(['version'])) !== '');
+}
+
 /** The process that answers, without those that only print their configuration. */
 export const containerdPid = (node: string) => cluster.node(node).system.read('/run/daemons/containerd');
 

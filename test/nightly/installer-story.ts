@@ -2,10 +2,8 @@ import assert from 'node:assert/strict';
 import { dirname } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { RESTART } from '../../cluster/installer.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { STEPS } from '../../installer/node.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
@@ -14,6 +12,7 @@ import {
   install,
   installWords,
   killIn,
+  putConfig,
   readConfig,
   readNodeJournal,
   releaseOf,
@@ -31,6 +30,13 @@ const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
 
 const RUNC_TABLE = /\[[^\]]*runtimes\.runc\]\n.*\n/;
 const CONTAINERD_TABLE = /\[[^\]]*\.containerd\]\n.*\n\n/;
+
+/** A form of containerd's file to which no handler can be added. */
+export function withInlineTables(text: string): string {
+  const inline =
+    '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
+  return text.replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline);
+}
 
 /** Type, mode, owner and content of every file that an installation could touch. */
 const filesOf = (node: string) => {
@@ -141,17 +147,6 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       await isReady();
     });
 
-    for (const step of STEPS.filter((each) => each !== 'check'))
-      it(`finishes what a kill -9 in step ${step} interrupted`, { timeout: patient(180_000) }, async () => {
-        const isOld = (await readNodeJournal(node))?.installed?.generation.includes(OLD);
-        const [from, to] = isOld ? [OLD, NEW] : [NEW, OLD];
-        await killIn(node, step, to);
-        await install(node, to);
-        const { installed, previous, pending } = (await readNodeJournal(node)) ?? {};
-        const releases = [installed?.generation.includes(to), previous?.generation.includes(from)];
-        assert.deepEqual([...releases, pending], [true, true, undefined]);
-      });
-
     it('keeps the programs that pods use after a removal by force', {
       timeout: patient(240_000),
     }, async () => {
@@ -176,9 +171,8 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
 
     const spec = () => cluster().node(node).spec;
     const put = async (text: string) => {
-      await cluster().node(node).write(CONTAINERD_CONFIG, text);
-      await shell(node, `mkdir -p /etc/containerd/conf.d; ${RESTART}`);
-      await waitFor('containerd', 30_000, async () => (await cluster().node(node).ctr(['version'])) !== '');
+      await shell(node, 'mkdir -p /etc/containerd/conf.d');
+      await putConfig(node, text);
     };
     const forms: Readonly<Record<typeof containerd, Readonly<Record<string, [() => string, string]>>>> = {
       '2': {
@@ -209,9 +203,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
 
     if (containerd === '2')
       it('leaves a form alone in which it cannot add a handler', { timeout: patient(120_000) }, async () => {
-        const inline =
-          '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
-        await put(containerdConfig(spec()).replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline));
+        await put(withInlineTables(containerdConfig(spec())));
         const [text, pid] = [await readConfig(node), await containerdPid(node)];
         await refuses(installWords(NEW), /validate: containerd refuses the new configuration/);
         assert.deepEqual([await readConfig(node), await containerdPid(node)], [text, pid]);
