@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { copyFile, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -105,8 +105,8 @@ export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, stri
 
 /**
  * Installs or repairs a generation: each file that it lacks, or has with another content, is copied beside its place,
- * compared with its digest, synced to the disk, and renamed. Resolves with how many these were. What a failure leaves
- * behind is unused, and goes with the next removal of such generations.
+ * compared with its digest, synced to the disk, and renamed. Resolves with how many these were. After a failure a new
+ * generation is gone.
  */
 export async function stage(
   source: string,
@@ -123,15 +123,16 @@ export async function stage(
     ...release.files,
     ...Object.entries(texts).map(([path, text]) => ({ path, sha256: hash('sha256', text) })),
   ]);
+  const isNew = !existsSync(target);
   let bytes = 0;
   for (const { path, sha256: wanted } of files) {
     const [original, place] = [join(source, path), join(target, path)];
     const draft = `${place}.unfinished`;
     const content = texts[path];
-    bytes += content === undefined ? await sizeOf(original) : 0;
-    if (bytes > MAX_BYTES)
-      throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB, which none of gVisor is`);
     try {
+      bytes += content === undefined ? await sizeOf(original) : 0;
+      if (bytes > MAX_BYTES)
+        throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB, which none of gVisor is`);
       await mkdir(dirname(place), { recursive: true, mode: 0o755 });
       if (content === undefined) await copyFile(original, draft);
       else await writeFile(draft, content);
@@ -141,7 +142,7 @@ export async function stage(
       await rename(draft, place);
       await syncDirectory(dirname(place));
     } catch (cause) {
-      await rm(draft, { force: true });
+      await rm(isNew ? target : draft, { recursive: true, force: true });
       throw cause instanceof Refusal ? cause : new Error(`Cannot copy the release to "${place}"`, { cause });
     }
   }
