@@ -132,7 +132,7 @@ export async function stage(
     try {
       bytes += content === undefined ? await sizeOf(original) : 0;
       if (bytes > MAX_BYTES)
-        throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB, which none of gVisor is`);
+        throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB: none of gVisor is`);
       await mkdir(dirname(place), { recursive: true, mode: 0o755 });
       if (content === undefined) await copyFile(original, draft);
       else await writeFile(draft, content);
