@@ -174,18 +174,6 @@ describe('Agent publishes', () => {
     assert.deepEqual(reasons(published), ['ShimNotFound']);
   });
 
-  it('nothing while a new agent cannot judge the node, until the grace period is over', async (t) => {
-    const { queue, clock, published, logged } = running(t, [UNREACHABLE]);
-    assert.equal(await queue.waiting(), 5_001);
-    clock.nowMs += 59_999;
-    assert.equal(await queue.next(), 2);
-    assert.deepEqual(published, []);
-    clock.nowMs += 1;
-    assert.equal(await queue.next(), 30_001);
-    assert.equal(logged('the node cannot be judged').length, 1);
-    assert.deepEqual(reasons(published), ['ContainerdUnreachable']);
-  });
-
   it('the previous verdict with each evaluation that does not change it', async (t) => {
     const script = [PROVEN_VERDICT, BROKEN, UNREACHABLE, PROVEN_VERDICT];
     const { agent, queue, published } = running(t, script);
@@ -511,21 +499,6 @@ describe('Agent during an installation', () => {
     await late;
     await queue.next();
     assert.deepEqual(reasons(published), ['InstallationUnderWay', 'InstallationUnderWay', 'SandboxProven']);
-  });
-
-  it('withdraws and confirms as ever', async (t) => {
-    const { queue, clock, published } = running(t, [PROVEN_VERDICT, BROKEN], {
-      installation: async () => AT_WORK,
-    });
-    await queue.next();
-    clock.nowMs += 499;
-    await queue.next();
-    clock.nowMs += 1;
-    await queue.next();
-    assert.deepEqual(
-      published.map(({ verdict }) => `${verdict.status} ${verdict.reason}`),
-      ['True SandboxProven', 'True SandboxProven', 'True SandboxProven', 'False InstallationUnderWay'],
-    );
   });
 
   it('evaluates a proven node more often while it lasts', async (t) => {

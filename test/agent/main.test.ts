@@ -273,31 +273,3 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.equal(stderr, `${message}\nTry --help.\n`);
   });
 });
-
-/** Runs the agent on an 80-column terminal made by `script` (util-linux) until the output matches. */
-async function onTerminal(t: TestContext, until: RegExp, args = ''): Promise<string> {
-  const command = `stty columns 80; exec ${process.execPath} agent/main.ts ${args}`;
-  const env = { NODE_NAME: 'node-1', LISTEN_ADDRESS: '127.0.0.1:0', HOST_ROOT: await emptyHost(t) };
-  const child = spawn('script', ['-qefc', command, '/dev/null'], {
-    cwd: REPO,
-    env: { PATH: process.env.PATH, TERM: 'xterm-256color', UNKNOWN_GRACE: '0s', ...env },
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  t.after(() => child.kill('SIGKILL'));
-  let output = '';
-  for await (const chunk of child.stdout.setEncoding('utf8')) {
-    output += chunk;
-    if (until.test(output)) break;
-  }
-  child.kill('SIGTERM');
-  return output.replaceAll('\r\n', '\n');
-}
-
-describe('the agent on a terminal', () => {
-  it('shows a coloured report and nothing else with --once', async (t) => {
-    const output = await onTerminal(t, /What to do next/, '--once');
-    assert.ok(output.includes('\u001b[1mCannot tell whether gVisor works here\u001b'), output);
-    assert.match(output, /^ {2}\S*\?\S* A sandbox boots, is gVisor's, and goes away: as said above$/m);
-    assert.doesNotMatch(output, /^\{/m);
-  });
-});

@@ -6,7 +6,6 @@ import { cp, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { stripVTControlCharacters } from 'node:util';
 import { loadYaml } from '@kubernetes/client-node';
 import { REPO } from '../../hack/paths.ts';
 import { writeKrew } from '../../hack/plugin.ts';
@@ -74,21 +73,6 @@ describe('the bundled kubectl plugin', () => {
     const { code, stdout } = await runAll('script', ['-qefc', command, '/dev/null'], options);
     return { code, lines: stdout.split('\r\n') };
   }
-
-  it('fits a terminal of 60 columns, in colour unless NO_COLOR is set', async (t) => {
-    const user = (await userOf(t)).env;
-    const { lines } = await onTerminal('nodes -o wide', user);
-    assert.ok(
-      lines.some((line) => line.startsWith('node-1 ') && line.includes('\u001b[32mtrue')),
-      lines.join('\n'),
-    );
-    assert.deepEqual(
-      lines.map(stripVTControlCharacters).filter((line) => line.length > 60),
-      [],
-    );
-    const bare = await onTerminal('nodes', { ...user, NO_COLOR: '1' });
-    assert.ok(bare.lines.some((line) => /^node-1 .* true /.test(line)));
-  });
 
   it('prompts for confirmation before it uninstalls', async (t) => {
     const { api, env: user } = await userOf(t);

@@ -1,15 +1,7 @@
 import { READY_LABEL } from '../../cluster/story.ts';
 import type { Kube } from '../../lib/kube/client.ts';
+import { conditionOf } from '../api/fleet-objects.ts';
 
-const AT = '2026-11-25T00:00:00Z';
-const condition = (type: string, status: string, reason: string) => ({
-  type,
-  status,
-  reason,
-  message: `set by the benchmark: ${reason}`,
-  lastHeartbeatTime: AT,
-  lastTransitionTime: AT,
-});
 /** A kubelet reports at most 50 images. */
 const IMAGES = Array.from({ length: 50 }, (_, index) => ({
   names: [
@@ -28,11 +20,11 @@ export function fleetNode(name: string): object {
 /** A Node status as kubelet and agent write it. */
 export function fleetNodeStatus(): object {
   const conditions = ['MemoryPressure', 'DiskPressure', 'PIDPressure'].map((type) =>
-    condition(type, 'False', type),
+    conditionOf(type, 'False', type),
   );
   conditions.push(
-    condition('Ready', 'True', 'KubeletReady'),
-    condition('GVisorReady', 'True', 'SandboxProven'),
+    conditionOf('Ready', 'True', 'KubeletReady'),
+    conditionOf('GVisorReady', 'True', 'SandboxProven'),
   );
   const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };
   return { status: { conditions, images: IMAGES, nodeInfo } };

@@ -5,7 +5,6 @@ import { createServer } from 'node:http';
 import { dirname, join } from 'node:path';
 import { Cluster } from '../../cluster/cluster.ts';
 import { removeCluster } from '../../cluster/remove.ts';
-import { READY_LABEL } from '../../cluster/story.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
 import { pause, waitFor } from '../../hack/run.ts';
@@ -25,8 +24,8 @@ const PORT = 9478;
 const ORIGIN = `http://127.0.0.1:${PORT}`;
 const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const CLIENTS = 8;
-/** The address of all agents, and that of the lost agent. */
-const [LIVE_ADDRESS, DEAD_ADDRESS] = ['127.0.0.9', '127.0.0.8'];
+/** The address of all agents. */
+const ADDRESS = '127.0.0.9';
 
 /** Environment variables of the image. */
 const IMAGE_ENV = {
@@ -43,7 +42,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
   await bundle();
   const cluster = await Cluster.open(name);
   const agents = createServer((_, response) => response.end(JSON.stringify(HEALTHY)));
-  agents.listen(9477, LIVE_ADDRESS);
+  agents.listen(9477, ADDRESS);
   try {
     await cluster.startApiServer();
     const directory = await overlay([]);
@@ -71,9 +70,6 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
     await untilClosed();
     await pause(100);
     rows.push(...(await measureIdle(pid, 120)));
-    rows.push(...(await measureLoss(kubes, names)));
-    rows.push(...(await measureRollout(kubes, names.slice(1, 1 + Math.floor(nodes / 5)))));
-    rows.push(...(await measureMassFault(kubes, names)));
     rows.push(...(await measurePage(ORIGIN)));
     const { rss } = await memoryOf(pid);
     rows.push(['resident memory at the end', '<= 200 MiB', `${mebibytes(rss)} MiB`]);
@@ -108,8 +104,7 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
     await kube.post('/api/v1/nodes', fleetNode(name));
     await kube.patch(`/api/v1/nodes/${name}/status`, fleetNodeStatus(), 'strategic');
     await kube.post(PODS, daemonSetPod(name));
-    const address = name === names[0] ? DEAD_ADDRESS : LIVE_ADDRESS;
-    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(true, address), 'strategic');
+    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(true, ADDRESS), 'strategic');
   });
   const [kube] = kubes;
   const path = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -130,7 +125,6 @@ export async function readMetric(pattern: RegExp): Promise<number> {
   return [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
 }
 export const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
-const WITHDRAWALS = /^gvisor_ready_fleet_withdrawals_total (\d+)$/gm;
 
 async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
   const [cpu, requests] = [await cpuMs(pid), await readMetric(REQUESTS)];
@@ -142,62 +136,5 @@ async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
     [`resident memory, nothing happens`, '<= 200 MiB', `${mebibytes(rss)} MiB`],
     [`CPU, nothing happens, one report of each agent in 5 min`, '', `${used.toFixed(1)} m`],
     [`requests in ${seconds} s, without watches`, '0', String(sent)],
-  ];
-}
-
-async function measureLoss(kubes: Kubes, [name = '']: readonly string[]): Promise<string[][]> {
-  const [kube] = kubes;
-  const begun = performance.now();
-  await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, DEAD_ADDRESS), 'strategic');
-  await waitFor('the withdrawal', 180_000, async () => {
-    const node = (await kube.get(`/api/v1/nodes/${name}`)) as {
-      metadata: { labels: Record<string, string> };
-    };
-    return node.metadata.labels[READY_LABEL] === 'false' || undefined;
-  });
-  const seconds = (performance.now() - begun) / 1_000;
-  return [['agent lost → label withdrawn', '<= 120 s', `${seconds.toFixed(1)} s`]];
-}
-
-/** Replaces the agents' pods all at once; the new ones become Ready later. */
-async function measureRollout(kubes: Kubes, names: readonly string[]): Promise<string[][]> {
-  const before = await readMetric(WITHDRAWALS);
-  const begun = performance.now();
-  await inBatches(kubes, names, async (kube, name) => {
-    await kube.post(PODS, {
-      ...daemonSetPod(name, 'two'),
-      metadata: { ...daemonSetPod(name, 'two').metadata, name: `next-${name}` },
-    });
-    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, LIVE_ADDRESS), 'strategic');
-  });
-  await pause(60);
-  await inBatches(kubes, names, async (kube, name) => {
-    await kube.patch(`${PODS}/next-${name}/status`, runningStatus(true, LIVE_ADDRESS), 'strategic');
-  });
-  const seconds = (performance.now() - begun) / 1_000;
-  await pause(30);
-  const count = (await readMetric(WITHDRAWALS)) - before;
-  return [
-    [`withdrawals in a rolling update of ${names.length}, ${seconds.toFixed(0)} s`, '0', String(count)],
-  ];
-}
-
-async function measureMassFault(kubes: Kubes, names: readonly string[]): Promise<string[][]> {
-  const before = await readMetric(WITHDRAWALS);
-  const half = names.slice(Math.floor(names.length / 2));
-  const begun = performance.now();
-  await inBatches(kubes, half, async (kube, name) => {
-    await kube.patch(`${PODS}/agent-${name}/status`, runningStatus(false, LIVE_ADDRESS), 'strategic');
-  });
-  await waitFor('the circuit breaker', 300_000, async () => {
-    const { breaker } = await readView();
-    return breaker.some(({ reason }) => reason === 'TooManyLost') || undefined;
-  });
-  const seconds = (performance.now() - begun) / 1_000;
-  await pause(120);
-  const count = (await readMetric(WITHDRAWALS)) - before;
-  return [
-    [`${half.length} agents lost at once → breaker open`, '<= 90 s', `${seconds.toFixed(1)} s`],
-    ['  withdrawals in it', '0', String(count)],
   ];
 }

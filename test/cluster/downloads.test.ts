@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -62,19 +61,6 @@ test('downloads a program with the pinned or the published checksum, and writes 
       new RegExp(`^sha(256|512):[0-9a-f]+ ${base}/v1/program published in ${base}${path}\n$`),
     );
   }
-});
-
-test('takes the named programs from an archive', async (t) => {
-  const source = mkdtempSync(join(tmpdir(), 'archive-'));
-  t.after(() => rmSync(source, { recursive: true }));
-  await mkdir(join(source, 'bin'));
-  for (const name of ['etcd', 'README']) writeFileSync(join(source, 'bin', name), name);
-  await run('tar', ['-czf', 'a.tar.gz', './bin'], { cwd: source });
-  const archive = readFileSync(join(source, 'a.tar.gz'));
-  const { bin, get } = await setUp(t, files({ '/v1/a.tar.gz': archive }));
-  await get(sumOf(archive), 'a.tar.gz', { server: 'bin/etcd' });
-  assert.equal(readFileSync(join(bin, 'server'), 'utf8'), 'etcd');
-  assert.deepEqual(readdirSync(bin).sort(), ['DOWNLOADED', 'server']);
 });
 
 test('has no program of a file that is missing, truncated, unlike its checksum or without one', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { locked, tryLock } from '../../cluster/lock.ts';
+import { tryLock } from '../../cluster/lock.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 
@@ -19,13 +19,4 @@ test('one process holds a lock, until it releases it or ends', async () => {
   assert.equal(await inChild(), 'false');
   release();
   assert.equal(await inChild(), 'true');
-});
-
-test('a second command on a cluster is refused', async () => {
-  await locked(NAME, async () => {
-    await assert.rejects(
-      locked(NAME, async () => {}),
-      /Another command is working on the cluster/,
-    );
-  });
 });

@@ -117,13 +117,6 @@ class CreateTest(ApiCase):
             self.dispatcher().create(pod(ofTomorrow={"a": 1}), Policy.PREFER)["spec"]["ofTomorrow"], {"a": 1}
         )
 
-    def test_a_fallback_of_a_pod_is_recorded(self) -> None:
-        self.api.nodes = [BAD]
-        with self.assertLogs("gvisor_dispatch", "WARNING"):
-            created = self.dispatcher().create(pod(), Policy.PREFER)
-        self.assertEqual(created["metadata"]["annotations"]["gvisor-ready.dev/dispatch-policy"], "prefer")
-        self.assertEqual(self.api.events[0]["involvedObject"]["uid"], created["metadata"]["uid"])
-
 
 if __name__ == "__main__":
     unittest.main()

@@ -100,11 +100,11 @@ KVM_UNDECIDED: list[tuple[str, Json]] = [
     ("the main handler is proven", kvm_node("a", "false")),
     *(
         (f"the main handler fails with {reason}", kvm_node("a", "false", "false", reason, minutes=99999))
-        for reason in ("ShimNotFound", "SandboxFailed", "IsolationWeakened", "InstallationUnderWay")
+        for reason in ("ShimNotFound", "InstallationUnderWay")
     ),
     *(
         (f"the main handler is Unknown with {reason}", kvm_node("a", "false", "unknown", reason))
-        for reason in ("NodeRebooted", "SandboxSlow", "NodeExhausted", "AgentStarting")
+        for reason in ("NodeRebooted", "SandboxSlow")
     ),
     ("it was never proven", kvm_node("a", "false", annotations={})),
     ("no agent has judged it", node("a")),

@@ -31,12 +31,6 @@ class FaultTest(ApiCase):
                     self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
                     self.assertEqual(len(self.api.created), 1)
 
-    def test_a_read_that_fails_while_it_waits_leaves_no_second_pod(self) -> None:
-        self.api.kubelet = slowly
-        self.later(0.1, lambda: self.api.fail("GET", "/pods/eval-1", 500, times=2))
-        self.assertTrue(self.call().in_gvisor)
-        self.assertEqual(list(self.api.pods), ["eval-1"])
-
     def test_a_deletion_that_fails_once_is_repeated(self) -> None:
         self.api.kubelet = unschedulable
         self.api.fail("DELETE", "/pods/eval-1", 500)

@@ -66,12 +66,6 @@ class WorkerTest(ApiCase):
             self.deliver()
         self.assertEqual(self.api.pods, {})
 
-    def test_a_full_quota_puts_the_task_back(self) -> None:
-        self.api.quota = 1
-        self.api.add_pod("evals", pod("other"))
-        with self.assertRaisesRegex(Retry, "QuotaExceeded"):
-            self.deliver()
-
     def test_no_room_puts_the_task_back(self) -> None:
         self.api.kubelet = unschedulable
         with self.assertRaises(Retry):

@@ -74,11 +74,6 @@ class ScaleTest(ApiCase):
         self.assertLess(grown, 60)
         self.assertLessEqual(len(message), 1000)
 
-    def test_it_stops_at_the_first_new_node(self) -> None:
-        self.api.nodes = Fleet(ready="unknown", reason="AgentStarting")
-        self.assertEqual(self.ask()[0], "GVisorUndecided")
-        self.assertEqual((len(self.api.requests("/nodes")), self.api.largest_page), (2, 20))
-
     def test_a_fleet_that_fails_gives_a_short_annotation(self) -> None:
         self.api.nodes = Fleet(ready="false", reason="RunscNotFound")
         with self.assertLogs("gvisor_dispatch", "WARNING"):

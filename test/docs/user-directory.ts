@@ -8,7 +8,7 @@ import { REPO } from '../../hack/paths.ts';
 import { markedBlock } from './marked-blocks.ts';
 
 /** The agents' image in the guides. */
-export const GUIDE_IMAGE = imageName('agent').replace('localhost/', 'registry.example.org/');
+const GUIDE_IMAGE = imageName('agent').replace('localhost/', 'registry.example.org/');
 
 type Lists = Readonly<Record<string, readonly unknown[]>>;
 

@@ -57,14 +57,6 @@ async function mirrorOf(files: readonly string[], sum?: string): Promise<string>
 }
 
 describe('kind-with-gvisor.sh', () => {
-  it('prints its usage', async () => {
-    const { code, stdout } = await runScript(['--help']);
-    assert.equal(code, 0);
-    for (const word of ['--name', '--release', '--image', '--mirror', 'kind delete cluster']) {
-      assert.ok(stdout.includes(word), word);
-    }
-  });
-
   it('refuses with one line before it downloads or creates anything', async () => {
     const cases: [string[], Record<string, string>, RegExp][] = [
       [['--nmae', 'x'], DOCKER, /unknown word "--nmae"; see --help/],

@@ -3,15 +3,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { type NodeRow, nodeColumns } from '../../kubectl/commands/nodes.ts';
 import { forbidden, refusal, type StubResponse } from './fake-api.ts';
 import { AGENT_PODS, openFleet, setNode, setReport } from './fleet.ts';
-import {
-  agentObject,
-  agentStatus,
-  kvmReport,
-  LABEL_DOMAIN,
-  nodeObject,
-  podObject,
-  sandboxesOf,
-} from './fleet-objects.ts';
+import { agentObject, agentStatus, LABEL_DOMAIN, nodeObject, podObject } from './fleet-objects.ts';
 
 const LONG = 'x'.repeat(2_000);
 const REPORT = `${AGENT_PODS}/agent-node-1:9477/proxy/report`;
@@ -86,54 +78,9 @@ describe('the agent of a compromised node', () => {
     await fleet.isUnknown('the agent on node-1 answers 403, and others do not.');
   });
 
-  const finding = (change: object) => ({
-    findings: [{ check: 'shim', status: 'pass', message: 'm', ...change }],
-  });
-  const pods = (change: object) => ({ pods: { ...agentStatus('node-1').pods, ...change } });
-  const hanging = sandboxesOf(['a', 'ShimLingers']);
-  const problem = (change: object) => ({
-    sandboxes: { ...hanging, problems: [{ ...hanging.problems[0], ...change }] },
-  });
-  const INVALID: readonly object[] = [
-    { node: 1 },
-    { verdict: null },
-    { verdict: { status: 'True', reason: 'SandboxProven', message: {} } },
-    { evaluation: {} },
-    { provenAt: 7 },
-    { findings: {} },
-    { findings: [null] },
-    finding({ status: 'fail' }),
-    ...[{}, [{}], [{ value: 'v', file: {} }], [{ value: 'v', line: { toString: 1 } }]].map((evidence) =>
-      finding({ evidence }),
-    ),
-    { proof: undefined },
-    { pods: null },
-    { pods: {} },
-    pods({ at: 5 }),
-    pods({ unknown: 'text' }),
-    pods({ permitted: 5 }),
-    pods({ sandboxedUids: 5 }),
-    pods({ weakened: [{ uid: 'uid-a', evidence: 'e' }] }),
-    pods({ weakened: [{ uid: 'uid-a', evidence: 'e', weak: [null] }] }),
-    pods({ violating: [{ evidence: 'e' }] }),
-    pods({ violating: [{ uid: 'uid-a' }] }),
-    { handlers: {} },
-    ...[{ handler: 1 }, { verdict: {} }, { findings: [{}] }, { history: [{}] }, { provenAt: 7 }].map(
-      (change) => ({
-        handlers: [{ ...kvmReport(), ...change }],
-      }),
-    ),
-    { handlers: Array.from({ length: 17 }, () => kvmReport()) },
-    { sandboxes: {} },
-    problem({ reason: {} }),
-    problem({ sandbox: '$(reboot)' }),
-    problem({ pids: ['1; reboot'] }),
-    problem({ pids: [-1] }),
-  ];
   it('breaks no command with a report of another shape', async (t) => {
     const fleet = await twoPods(t);
-    const valid = agentStatus('node-1', { inside: ['a'] });
-    for (const body of ['null', ...INVALID.map((change) => JSON.stringify({ ...valid, ...change }))]) {
+    for (const body of ['null', JSON.stringify({ ...agentStatus('node-1'), verdict: null })]) {
       setReport(fleet.api, 'node-1', { status: 200, body });
       await fleet.isUnknown('the response of the agent on node-1 is not a report.');
     }

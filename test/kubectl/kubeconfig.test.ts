@@ -51,11 +51,6 @@ const INVALID: Readonly<Record<string, Case>> = {
     (config) => config,
     'The context "other" names the cluster "gone", which the kubeconfig does not have',
   ],
-  'a context without its user': [
-    '',
-    (config) => ({ ...config, users: [] }),
-    'The context "fake" names the user "u", which the kubeconfig does not have',
-  ],
   'a credential plugin that fails': [
     '',
     failing('sh'),

@@ -118,7 +118,6 @@ const BROKEN_HANDLER = {
   'gvisor_ready_handler_expected{handler="runsc-kvm"}': always(1),
 };
 const OPEN = (reason: string) => `gvisor_ready_fleet_circuit_breaker_open{reason="${reason}"}`;
-const CRASHING = { 'up{job="gvisor-ready-agent"}': `1 ${'0x2 1 '.repeat(MINUTES / 4)}` };
 
 /** One root cause each. A cause fires at most one critical alert. */
 export const CAUSES: readonly Cause[] = [
@@ -227,11 +226,6 @@ export const CAUSES: readonly Cause[] = [
     fires: ['GVisorAgentDown node-1'],
   },
   {
-    cause: 'One agent crashes again and again, and answers one scrape in four minutes',
-    series: merged(agent(node(1), CRASHING), kube(node(1)), OTHERS),
-    fires: ['GVisorAgentDown node-1'],
-  },
-  {
     cause: 'One agent never starts (ContainerCreating)',
     series: merged(kube(node(1)), OTHERS, fleet({ gvisor_ready_fleet_agents_missing: always(1) })),
     fires: ['GVisorAgentDown node-1'],
@@ -307,27 +301,9 @@ export const CAUSES: readonly Cause[] = [
     ],
   },
   {
-    cause: 'An installation fails, and gVisor works as before',
-    series: merged(agent(node(1), { gvisor_ready_installation_failed: always(1) }), kube(node(1)), OTHERS),
-    fires: ['GVisorInstallationFailed node-1'],
-  },
-  {
     cause: 'The fleet controller is down',
     series: merged(healthy(node(1)), OTHERS, { 'gvisor_ready_fleet_watches_up{}': always(0) }),
     fires: ['GVisorFleetUnseen'],
-  },
-  {
-    cause: 'The binding of a policy is deleted, and a namespace requires gVisor',
-    series: merged(healthy(node(1)), OTHERS, {
-      'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-enforce"}': `0x5 1x${MINUTES}`,
-      'gvisor_ready_fleet_gvisor_required{}': always(1),
-    }),
-    fires: ['GVisorGuardMissing'],
-  },
-  {
-    cause: 'The API server refuses the writes of the fleet controller',
-    series: merged(healthy(node(1)), OTHERS, { 'gvisor_ready_fleet_failed_writes{}': always(2) }),
-    fires: ['GVisorFleetCannotWrite'],
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
@@ -376,15 +352,6 @@ export const CAUSES: readonly Cause[] = [
     cause: 'A pool goes to zero, and the control plane has an agent',
     series: merged(endingAt(5, agent(node(1))), nodeWithoutGvisor('node="control-plane"'), FLEET),
     fires: [],
-  },
-  {
-    cause: 'Agents may not list namespaces',
-    series: merged(
-      agent(node(1), { gvisor_ready_namespaces_last_update_timestamp_seconds: always(0) }),
-      kube(node(1)),
-      OTHERS,
-    ),
-    fires: ['GVisorPodsUnseen node-1'],
   },
   {
     cause: 'A pod runs outside of gVisor, and then the agent dies',

@@ -6,7 +6,7 @@ import { REPO } from '../../hack/paths.ts';
 import { inOrder } from './order.ts';
 import { planOf, tiersLeftOut } from './plan.ts';
 import { programsOf, textsOf } from './programs.ts';
-import { filesOf, TIERS, type TierName, versionFiles } from './tiers.ts';
+import { filesOf, TIERS, type TierName } from './tiers.ts';
 
 const TIER_NAMES = Object.keys(TIERS) as TierName[];
 const FILE = 'test/runner/plan.test.ts';
@@ -20,15 +20,6 @@ describe('the tiers', () => {
     const all = TIER_NAMES.flatMap((tier) => filesOf(tier, REPO));
     assert.deepEqual(all.toSorted(), globSync('test/**/*.test.ts', { cwd: REPO }).sort());
     for (const tier of TIER_NAMES) assert.notEqual(filesOf(tier, REPO).length, 0, tier);
-  });
-
-  it('have a file for each pattern of version-dependent files', () => {
-    const found = versionFiles(REPO);
-    for (const start of ['api/admission', 'api/manifests', 'api/node-writes', 'e2e/taint', 'e2e/pods'])
-      assert.ok(
-        found.some((file) => file.startsWith(`test/${start}`)),
-        start,
-      );
   });
 });
 

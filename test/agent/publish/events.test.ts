@@ -204,15 +204,6 @@ describe('EventSender', () => {
     (await pause(1, errors.length)).end();
     assert.equal(waits.length, errors.length + 1);
   });
-
-  it('stops when aborted', async (t) => {
-    const { send, server, pause, stop, done } = await senderOf(t);
-    server.script.push(refusedWith(500, 'broken'));
-    send(BROKEN);
-    await pause(1);
-    stop.abort();
-    await done;
-  });
 });
 
 /** A reporter that records its log lines and, unless `silent`, its events. */

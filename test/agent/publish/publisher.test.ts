@@ -657,19 +657,6 @@ describe('the watched Node', () => {
     assert.equal(server.node.labels[LABEL], 'true');
   });
 
-  it('is watched with backoff and Retry-After if watches end at once', async (t) => {
-    const { server, pause } = await publisherOf(t, {}, ({ watchScript }) => {
-      watchScript.push(...Array(4).fill({ status: 200 }));
-      watchScript.push(refusedWith(429, 'slow down', { 'retry-after': '60' }));
-    });
-    for (const [time, expected] of [1_000, 2_000, 4_000, 8_000, 33_750].entries()) {
-      const { ms, end } = await pause(1, time);
-      assert.equal(ms, expected);
-      end();
-    }
-    await watched(server);
-  });
-
   it('is watched without backoff if a proxy ends each watch after 50 s', async (t) => {
     let nowMs = 0;
     t.mock.method(performance, 'now', () => nowMs);

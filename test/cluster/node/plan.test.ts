@@ -5,17 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
 
-test('allocates the first free index, and returns a known node unchanged', () => {
-  const first = planNodes([{ name: 'a' }, {}, { name: 'c', gvisor: 'none' }]);
-  const plans = first.map(
-    ({ name, index, containerd, gvisor }) => `${name} ${index} ${containerd} ${gvisor}`,
-  );
-  assert.deepEqual(plans, ['a 1 2 current', 'node-2 2 2 current', 'c 3 2 none']);
-  const without = first.filter((spec) => spec.name !== 'node-2');
-  assert.equal(planNodes([{ name: 'd' }], without)[0]?.index, 2);
-  assert.equal(planNodes([{ name: 'c' }], first)[0], first[2]);
-});
-
 test('refuses invalid names and conflicting requests', () => {
   for (const name of ['', 'A', '-a', 'a-', 'a.b', 'a/b', 'x'.repeat(41), 'control-plane']) {
     assert.throws(() => planNodes([{ name }]), { name: 'UsageError' }, name);

@@ -4,7 +4,6 @@ import { VERSION } from '../../../lib/base/version.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
 import {
   ADMISSION,
-  AGENT_PODS,
   addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
@@ -17,7 +16,6 @@ import {
   setReport,
 } from '../fleet.ts';
 import {
-  agentObject,
   agentStatus,
   kvmReport,
   LABEL_DOMAIN,
@@ -137,26 +135,9 @@ const CASES: Readonly<Record<string, Case>> = {
     (api) => api.list(CLASS_LIST, [MAIN_CLASS, KVM_CLASS]),
     'fail: The RuntimeClass "gvisor-kvm" has the handler "runsc-kvm", and the agents prove "runsc": its pods run in something unproven',
   ],
-  'an additional handler that is broken on a node': [
-    addHandler,
-    'fail: Handler: runsc-kvm on 1 of 3 nodes; SandboxFailed on node-2 for 15m',
-  ],
-  'no DaemonSet': [
-    (api) => api.stubs.delete(DAEMON_SET_PATH),
-    'fail: Agents: there is no DaemonSet gvisor-ready/gvisor-ready-agent',
-  ],
   'a rollout': [
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc', 2, 1)),
     'fail: Agents: 2 of 3 Ready, version 0.1.0; a rollout is at 1 of 3',
-  ],
-  'a label without agent': [
-    (api) =>
-      api.list(AGENT_PODS, [
-        agentObject('node-1'),
-        agentObject('node-2'),
-        agentObject('node-3', { waiting: 'ErrImagePull' }),
-      ]),
-    'fail: Agents: 3 of 3 Ready, version 0.1.0; 1 labelled ready without a Ready agent: node-3',
   ],
   'agents of another version': [
     (api) => {
@@ -167,14 +148,6 @@ const CASES: Readonly<Record<string, Case>> = {
       });
     },
     'warning: Agents: 3 of 3 Ready, version 0.1.0; nodes were proven by version 0.0.9, 0.1.0, this plugin has 0.1.0',
-  ],
-  'a node that is not ready': [
-    (api) => setNode(api, nodeObject('node-2', { ready: 'false', status: 'False', reason: 'RunscNotFound' })),
-    'fail: Nodes: 2 of 3 nodes that should run gVisor; not proven: node-2 (RunscNotFound)',
-  ],
-  'a node in a grace period': [
-    (api) => setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
-    'warning: Nodes: 3 of 3 nodes that should run gVisor; 1 in a grace period: node-2',
   ],
   'no proven node': [
     (api) => {
@@ -255,16 +228,6 @@ const CASES: Readonly<Record<string, Case>> = {
       api.stubs.set(EVAL, (url: URL) => ({ items: isPending(url) ? pending : [] }));
     },
     'fail: Older than the requirement, and would start outside gVisor: eval/unscheduled (waits for a node), eval/held (waits on node-1). Delete them',
-  ],
-  'a pod outside gVisor': [
-    (api) => {
-      setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
-    },
-    'fail: Pods: 1 outside gVisor where it is required, on node-1: see kubectl gvisor-ready pods -A',
-  ],
-  'a pod with a way out to the host': [
-    (api) => setReport(api, 'node-1', agentStatus('node-1', { open: ['open'] })),
-    'fail: Pods: 1 with a way out to the host, on node-1: see kubectl gvisor-ready pods -A',
   ],
   'a missing permission': [
     (api) => api.stubs.set(CLASS_LIST, forbidden('list', 'runtimeclasses')),

@@ -69,16 +69,6 @@ const RUNNING: Readonly<Record<string, Case>> = {
     },
     '✓ eval/x on node-1 runs outside gVisor, as requested',
   ],
-  'where the user may not read reports': [
-    podObject('x', GVISOR),
-    (api) =>
-      api.stubs.set(
-        `${AGENT_PODS}/agent-node-1/portforward`,
-        forbidden('create', 'pods/portforward', 'gvisor-ready'),
-      ),
-    '? eval/x on node-1 runs; whether in gVisor is unknown',
-    "you may not read the agents' reports",
-  ],
   'in gVisor with a shim that a restart of containerd would not find': [
     podObject('x', GVISOR),
     (api) => {

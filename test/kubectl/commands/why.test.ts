@@ -50,14 +50,6 @@ describe('why NODE', () => {
     ]);
   });
 
-  it('passes on a proven node', async (t) => {
-    const { run } = await openFleet(t);
-    const { code, out } = await run('why node/node-1');
-    assert.equal(code, 0);
-    assert.match(out, /^✓ node-1: gVisor works here \(SandboxProven, for 5m\)\n/);
-    assert.doesNotMatch(out, /What to do/);
-  });
-
   it('shows a label that the agent refutes, why it cannot be written, and what to do first', async (t) => {
     const { api, run } = await openFleet(t);
     setReport(api, 'node-2', cutOff('node-2'));
@@ -315,14 +307,6 @@ describe('the headline of why NODE', () => {
     assert.match(out, /^- node-3: gVisor is not expected here \(ShimNotFound, for 5m\)\n/);
     assert.match(out, /\n\nTo run gVisor here\n {2}ShimNotFound: Install/);
     assert.doesNotMatch(out, /What to do/);
-  });
-
-  it('says that a node without an agent keeps its label', async (t) => {
-    const { api, run } = await openFleet(t);
-    api.list(AGENT_PODS, []);
-    const { code, out } = await run('why node-1');
-    assert.equal(code, 1);
-    assert.match(out, /^✗ node-1: its label ready is out of date: no agent runs here\n/);
   });
 });
 

@@ -1,9 +1,9 @@
 /** An agent's pod as the DaemonSet's controller creates it. */
-export function daemonSetPod(node: string, revision = 'one') {
+export function daemonSetPod(node: string) {
   const labels = {
     'app.kubernetes.io/name': 'gvisor-ready',
     'app.kubernetes.io/component': 'agent',
-    'controller-revision-hash': revision,
+    'controller-revision-hash': 'one',
   };
   const ownerReferences = [
     {

@@ -140,11 +140,6 @@ describe('viewFleet', () => {
     assert.deepEqual(handlers, [{ handler: 'runsc-kvm', proven: 1, total: 1 }]);
   });
 
-  it('has nothing of additional handlers where there are none', () => {
-    assert.equal('handlers' in view, false);
-    assert.ok(view.nodes.every((row) => !('handlers' in row)));
-  });
-
   it('takes a node for labelled that has only an additional label', () => {
     const nodes = [simulatedNode('a', { label: 'false', handlers: [KVM] })];
     const { withoutAgent, alarms } = viewFleet({ ...EMPTY_FLEET, nodes });

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
 import { pause, waitFor } from '../../../hack/run.ts';
 import { type BoundedServerOptions, createBoundedServer } from '../../../lib/kube/bounded-server.ts';
@@ -64,18 +63,6 @@ describe('createBoundedServer', () => {
     const { responseTo } = await serverOf(t);
     const sent = await responseTo(REQUEST);
     assert.match(sent, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*\r\n\r\nbody\n$/is);
-  });
-
-  it('accepts a request that arrives in chunks', async (t) => {
-    const { open, requested } = await serverOf(t);
-    const socket = await open();
-    socket.setNoDelay(true);
-    for (const piece of [REQUEST.slice(0, 10), REQUEST.slice(10, -1), REQUEST.slice(-1)]) {
-      socket.write(piece);
-      await pause(0.02);
-    }
-    assert.match(await text(socket), /body\n$/);
-    assert.deepEqual(requested, ['/metrics']);
   });
 
   it('responds only to the first of a thousand pipelined requests', async (t) => {

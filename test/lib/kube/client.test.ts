@@ -35,19 +35,6 @@ describe('createKube', () => {
     await Promise.allSettled(hanging);
   });
 
-  it('sets the content type of a patch', async (t) => {
-    const { server, kube } = await fakeApiServer(t);
-    await kube.patch(PATH, { metadata: { labels: { a: '1' } } }, 'merge');
-    await kube.patch(`${PATH}/status`, { status: { conditions: [] } }, 'strategic');
-    await kube.post('/api/v1/namespaces/default/events', { reason: 'Known' });
-    assert.deepEqual(server.requests, [
-      `PATCH ${PATH} application/merge-patch+json`,
-      `PATCH ${PATH}/status application/strategic-merge-patch+json`,
-      'POST /api/v1/namespaces/default/events application/json',
-    ]);
-    assert.deepEqual(server.node.labels, { a: '1' });
-  });
-
   it('retries a 401 once with a fresh token', async (t) => {
     const { server, kube, directory, counted } = await fakeApiServer(t);
     server.script.push(refusedWith(401, 'Unauthorized'));

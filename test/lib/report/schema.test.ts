@@ -4,10 +4,11 @@ import { isStatus } from '../../../lib/report/schema.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { BROKEN, HEALTHY, HOSTILE, UNPUBLISHED } from '../../agent/text/sample-reports.ts';
 import { EXPLAINED, SAMPLES } from '../../agent/text/sample-status.ts';
-import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
+import { agentStatus, sandboxesOf } from '../../kubectl/fleet-objects.ts';
 import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../fleet/sample-handlers.ts';
 
 const HANGING = sandboxesOf(['x', 'ShimUnresponsive']);
+const { pods: PODS } = agentStatus('node-1');
 
 /** A report with one field changed; `path` is as in "verdict.status". */
 function changed(path: string, value: unknown): unknown {
@@ -27,7 +28,7 @@ describe('isStatus', () => {
       HEALTHY,
       UNPUBLISHED,
       EXPLAINED,
-      { ...BROKEN, sandboxes: HANGING },
+      { ...BROKEN, sandboxes: HANGING, pods: PODS },
       { ...HEALTHY, handlers: [KVM_PROVEN, KVM_BROKEN, ...HOSTILE_HANDLERS] },
       ...Object.values(INSTALLATIONS).map((installation) => ({ ...BROKEN, installation })),
       ...Object.values(SAMPLES),
@@ -51,12 +52,20 @@ describe('isStatus', () => {
     ['findings.0.status', 'toString'],
     ['findings', Array(65).fill(SAMPLES.failing.findings[0])],
     ['findings.0', { ...SAMPLES.failing.findings[0], status: 'fail', reason: undefined }],
+    ['findings.0', { ...SAMPLES.failing.findings[0], evidence: [{ value: 'v', file: {} }] }],
     ['proof.kind', 'constructor'],
     ['proof', { kind: 'proven', message: '', witness: { argv: {} } }],
     ['proof', { kind: 'failed', message: '' }],
     ['facts', { kernel: {} }],
     ['history', Array(129).fill(SAMPLES.failing.history[0])],
     ['history.0.at', 0],
+    ['provenAt', 7],
+    ['pods', null],
+    ['pods', { ...PODS, at: 5 }],
+    ['pods', { ...PODS, unknown: 'text' }],
+    ['pods', { ...PODS, sandboxedUids: 5 }],
+    ['pods', { ...PODS, weakened: [{ uid: 'a', evidence: 'e', weak: [null] }] }],
+    ['pods', { ...PODS, violating: [{ uid: 'a' }] }],
     ['nodeWrites', { labels: { a: [] }, tainted: false }],
     ['nodeWrites.condition', {}],
     ['installation', null],

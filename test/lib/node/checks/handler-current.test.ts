@@ -8,10 +8,6 @@ const inspectLoaded = (fixture: string, loaded = loadedRuntime({ options }), rel
   inspect(handlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
 
 describe('handler-current', () => {
-  it('passes when memory and disk are the same', async () => {
-    assert.equal(outcome(await inspectLoaded('kubeadm-ready')), 'pass');
-  });
-
   it('warns of each setting that a restart would change', async () => {
     const old = loadedRuntime({ options: { ...options, ConfigPath: '/old' } });
     const result = await inspectLoaded('kubeadm-ready', old);
