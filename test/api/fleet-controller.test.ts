@@ -11,7 +11,7 @@ import { run, waitFor } from '../../hack/run.ts';
 import { readNode } from '../e2e/agents.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 import { useApiServer } from './api-server.ts';
-import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
+import { KVM_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
 const cluster = useApiServer(['install']);
@@ -42,25 +42,6 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.match(body, /^gvisor_ready_fleet_withdrawals_total 1$/m);
     assert.match(body, /^gvisor_ready_fleet_nodes\{status="Unknown",reason="AgentLost"\} 1$/m);
     assert.match(body, /^gvisor_ready_fleet_api_requests_total\{verb="PATCH",code="200"\} 1$/m);
-  });
-
-  it('makes the failure of a node that lost its agent unknown, also while withdrawals are paused', async () => {
-    const conditions = [conditionOf('GVisorReady', 'False', 'ShimNotFound')];
-    await objects().writeStatus('node-1', { conditions }, { [READY_KEY]: 'false' });
-    const run = await start();
-    await Promise.all(names.map((name) => objects().setAgent(name, false)));
-    await until(
-      'the condition',
-      40_000,
-      async () => (await stateOf('node-1')).condition === 'Unknown AgentLost',
-    );
-    await until('two paused withdrawals', 30_000, () => run.fleet.view.paused.length === 2);
-    await assertStillProven('node-2', 'node-3');
-    const { body } = await run.metrics.text(run.fleet.view);
-    assert.match(body, /^gvisor_ready_fleet_withdrawals_total 0$/m);
-    assert.deepEqual(run.breaker(), ['TooManyLost']);
-    const events = ['get', 'events', '-n', 'gvisor-ready', '--field-selector', 'reason=WithdrawalsPaused'];
-    assert.notEqual(await cluster().kubectl([...events, '-o', 'name']), '');
   });
 
   it('withdraws once with two replicas, which share the circuit breaker', async () => {

@@ -437,6 +437,7 @@ const KEYS: readonly Case[] = [
   ...(['admin', 'uninstaller'] as const).flatMap((as) =>
     accepted(as, {
       'the label removed': status(label(READY, null)),
+      'the label of a handler removed': status(label(`${READY}-runsc-kvm`, null)),
       'the annotation removed': status(annotation(PROVEN_BY, null)),
       'the condition removed': status(withoutCondition('GVisorReady')),
     }),

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { STATIC_PODS } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -89,19 +88,6 @@ describe('pods that must run in gVisor', () => {
       await rm(node.path(file));
     }
     await shows('gvisor_ready_unsandboxed_pods', ['gvisor_ready_unsandboxed_pods 1']);
-  });
-
-  it('reports a pod whose handler is named runsc but runs runc', async () => {
-    const node = cluster().node('node-2');
-    await breakNode(cluster(), node, 'handler-runs-runc');
-    try {
-      await start('disguised', { node: 'node-2', runtimeClassName: 'handler-alone' });
-      assert.match(await eventOf('disguised'), /handler "runsc"/);
-      const disguised = ['gvisor_ready_pods{handler="runsc",sandboxed="false"} 1'];
-      await shows('gvisor_ready_pods{handler="runsc",sandboxed="false"', disguised, 'node-2');
-    } finally {
-      await healNode(cluster(), node);
-    }
   });
 
   it('follows the label of the namespace', async () => {

@@ -26,28 +26,24 @@ export async function installVariants(node: ClusterNode): Promise<void> {
     [GVISOR.current]: tools.gvisor,
     [GVISOR.bare]: tools['gvisor-2026-09'],
     [GVISOR.whole]: tools['gvisor-2026-09'],
-    [GVISOR.noPrewarmer]: tools['gvisor-2026-09'],
   };
   for (const [directory, source] of Object.entries(sources)) {
     await put(join(source, 'runsc'), `${directory}/runsc`);
     await put(join(source, 'shim'), `${directory}/containerd-shim-runsc-v1`);
     await node.write(`${directory}/wrapper`, `#!/bin/sh\nexec ${directory}/runsc "$@"\n`, 0o755);
   }
-  for (const directory of [GVISOR.whole, GVISOR.noPrewarmer])
-    await put(join(tools['gvisor-2026-09'], 'runsc'), `${directory}/gvisor-bin/gvisor_sentry`);
+  await put(join(tools['gvisor-2026-09'], 'runsc'), `${GVISOR.whole}/gvisor-bin/gvisor_sentry`);
   await node.write(`${GVISOR.whole}/gvisor-bin/gvisor-sentry-prewarmer`, PREWARMER_SCRIPT, 0o755);
   await put(join(tools.gvisor, 'runsc'), `${GVISOR.current}/sandboxer`);
   const weak = `#!/bin/sh\nexec ${GVISOR.current}/runsc --network=host "$@"\n`;
   await node.write(`${GVISOR.current}/weak-wrapper`, weak, 0o755);
   await node.write(DISGUISES.script, '#!/bin/sh\nexec /usr/local/bin/runc "$@"\n', 0o755);
-  await node.system.run(['mkdir', '-p', dirname(DISGUISES.shimLink), dirname(DISGUISES.shimCopy)]);
+  await node.system.run(['mkdir', '-p', dirname(DISGUISES.shimLink)]);
   for (const [target, link] of [
     [`${GVISOR.current}/runsc`, DISGUISES.link],
-    [`${GVISOR.whole}/runsc`, DISGUISES.newestLink],
     [RUNC_SHIM, DISGUISES.shimLink],
   ] as const)
     await node.system.run(['ln', '-sfn', target, link]);
-  await node.system.run(['cp', '-L', RUNC_SHIM, DISGUISES.shimCopy]);
   const deny = 'mkdir -p "$2"; mount -t tmpfs -o nodev none "$2"; mknod "$1" c 10 232';
   await node.system.run(['sh', '-ec', deny, 'sh', DENIED_KVM, dirname(DENIED_KVM)]);
   // The machine may have no KVM, or one that hangs; each variant names a device of its own.
@@ -94,5 +90,5 @@ ${Object.entries(shimOptions)
 /** gVisor's shim of the same release as the variant's runsc. */
 function shimOf({ runsc = `${GVISOR.current}/runsc` }: Variant): string {
   const directory = Object.values(GVISOR).find((one) => runsc.startsWith(`${one}/`)) ?? GVISOR.current;
-  return `${runsc === DISGUISES.newestLink ? GVISOR.whole : directory}/containerd-shim-runsc-v1`;
+  return `${directory}/containerd-shim-runsc-v1`;
 }

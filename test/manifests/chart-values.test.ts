@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { parse } from 'yaml';
-import { CHART, chartReadme } from '../../hack/chart.ts';
-import { REPO } from '../../hack/paths.ts';
+import { chartReadme } from '../../hack/chart.ts';
 import { HELM, renderChart } from './chart-objects.ts';
 
 /** Invalid values and a part of the error. */
@@ -38,35 +35,7 @@ const REFUSED: readonly (readonly [values: object, message: RegExp])[] = [
   [{ runtimeClass: { overhead: { cpu: true } } }, /overhead/],
 ];
 
-/** Values that only the schema has: Helm's own. */
-const HELMS_OWN = ['enabled', 'global'];
-
-type Schema = {
-  readonly $ref?: string;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly additionalProperties?: unknown;
-};
-
 describe('the values of the chart', () => {
-  it('are those of the schema, which accepts no others', async () => {
-    const values = parse(await readFile(join(REPO, CHART, 'values.yaml'), 'utf8'));
-    const schema = JSON.parse(await readFile(join(REPO, CHART, 'values.schema.json'), 'utf8'));
-    const resolved = ({ $ref, ...rest }: Schema): Schema =>
-      $ref === undefined ? rest : schema.definitions[$ref.split('/').at(-1) ?? ''];
-    const compare = (value: object, known: Schema, path: string): void => {
-      const { properties, additionalProperties } = resolved(known);
-      assert.notEqual(additionalProperties, undefined, path);
-      if (properties === undefined) return;
-      assert.equal(additionalProperties, false, path);
-      const own = path === '' ? HELMS_OWN : [];
-      assert.deepEqual([...Object.keys(value), ...own].sort(), Object.keys(properties).sort(), path);
-      for (const [key, inner] of Object.entries(value))
-        if (typeof inner === 'object' && !Array.isArray(inner) && Object.keys(inner).length > 0)
-          compare(inner, properties[key] ?? {}, `${path}.${key}`);
-    };
-    compare(values, schema, '');
-  });
-
   it('are in the README, as `npm run chart` writes it', async () => {
     const { path, text } = await chartReadme();
     assert.equal(await readFile(path, 'utf8'), text);

@@ -147,26 +147,11 @@ describe('the comparison of chart and kustomize', () => {
     assert.deepEqual([...compared].sort(), (await readdir(join(REPO, 'manifests/components'))).sort());
   });
 
-  const ROLE = [
-    'files/base/rbac.yaml',
-    'verbs: [get, watch, report-gvisor-readiness]',
-    'verbs: [get]',
-  ] as const;
-  const MOUNT = ['templates/agent.yaml', '"readOnly" true', '"readOnly" false'] as const;
-  const DROPPED = ['templates/agent.yaml', '"event-writes" ', ''] as const;
-  for (const [what, change, ...expected] of [
-    ['a change in an object', ROLE, 'ClusterRole /gvisor-ready-agent: differs'],
-    ['a change in a template', MOUNT, 'DaemonSet gvisor-ready/gvisor-ready-agent: differs'],
-    [
-      'a removal in a template',
-      DROPPED,
+  it('detects a change in a template', async (t) => {
+    const chart = await changedChart(t, 'templates/agent.yaml', '"event-writes" ', '');
+    assert.deepEqual(differences(...(await bothSides(ALL, chart))), [
       'ValidatingAdmissionPolicy /gvisor-ready-agent-events: missing in the first',
       'ValidatingAdmissionPolicyBinding /gvisor-ready-agent-events: missing in the first',
-    ],
-  ] as const)
-    it(`detects ${what}`, async (t) => {
-      const [file, was, is] = change;
-      const chart = await changedChart(t, file, was, is);
-      assert.deepEqual(differences(...(await bothSides(ALL, chart))), expected);
-    });
+    ]);
+  });
 });

@@ -53,20 +53,10 @@ describe('actionlint', { timeout: patient(300_000) }, () => {
     });
   }
 
-  const mistakes: readonly (readonly [was: string, is: string, message: RegExp])[] = [
-    ['needs.image.outputs.digest', 'needs.image.outputs.sha', /property "sha" is not defined/],
-    ['steps.push.outputs.chart', 'steps.pushed.outputs.chart', /property "pushed" is not defined/],
-    ['needs: checked', 'needs: check', /needs job "check" which does not exist/],
-    ['push-to-registry: true', 'push-to-registy: true', /input "push-to-registy" is not defined/],
-    ['"$GITHUB_REF_NAME"', '$GITHUB_REF_NAME', /SC2086/],
-  ];
-  for (const [was, is, message] of mistakes) {
-    it(`finds ${is} in release.yaml`, async () => {
-      const text = byMajor(read('release.yaml'));
-      assert.ok(text.includes(was));
-      assert.match(await lint('release.yaml', text.replace(was, is)), message);
-    });
-  }
+  it('finds a misspelt output in release.yaml', async () => {
+    const text = read('release.yaml').replace('needs.image.outputs.digest', 'needs.image.outputs.sha');
+    assert.match(await lint('release.yaml', text), /property "sha" is not defined/);
+  });
 });
 
 describe('the workflows', () => {

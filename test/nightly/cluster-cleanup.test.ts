@@ -5,7 +5,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { CLUSTERS } from '../../cluster/clusters.ts';
-import { controlPlaneOf } from '../../cluster/control-plane/control-plane.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
@@ -74,23 +73,5 @@ test('a second up completes a killed one, a third changes nothing, and down leav
   assert.deepEqual(changesBetween(there, await machineState(NAME)), []);
   const ready = await cluster('kubectl', 'get', 'nodes', '--no-headers');
   assert.equal(ready.match(/ Ready /g)?.length, 3, ready);
-  await assertClean();
-});
-
-test('up tolerates an etcd so slow that the API server exits and restarts', async () => {
-  const controlPlane = controlPlaneOf(DIR);
-  const pidOf = (daemon: string) => async () => controlPlane.daemonPid(daemon);
-  const up = cluster('up', '--nodes', '1');
-  up.catch(() => {}); // awaited below
-  await waitFor('etcd to start', 30_000, pidOf('etcd'), 5);
-  await controlPlane.signal('etcd', 'STOP');
-  const first = await waitFor('the API server to start', 30_000, pidOf('kube-apiserver'));
-  const second = await waitFor('the API server to be started again', 60_000, async () => {
-    const pid = controlPlane.daemonPid('kube-apiserver');
-    return pid !== first ? pid : undefined;
-  });
-  await controlPlane.signal('etcd', 'CONT');
-  await up;
-  assert.equal(controlPlane.daemonPid('kube-apiserver'), second);
   await assertClean();
 });

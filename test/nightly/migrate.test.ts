@@ -96,23 +96,6 @@ describe('the commands of the page on migrating nodes labelled by hand', () => {
     assert.match(await shell('labels'), /^node\/node-1 unlabeled$/m);
   });
 
-  it('dry-run the kustomizations of docs/gitops.md and for k3s', async () => {
-    const block = markedBlock('docs/gitops.md', 'kustomization');
-    const text = block.replace(/https:.*gvisor-ready\/\//g, 'gvisor-ready/').replace(/\?ref=.*/g, '');
-    await directory.write(text);
-    await assertAccepted();
-    await directory.reset('docs/distributions.md', 'k3s');
-    await assertAccepted();
-  });
-  async function assertAccepted(): Promise<void> {
-    const printed = await cluster.kubectl(['apply', '--dry-run=server', '-k', directory.path]);
-    assert.match(printed, /^daemonset\.apps\/gvisor-ready-agent \w+ \(server dry run\)$/m);
-    assert.match(
-      await cluster.kubectl(['kustomize', directory.path]),
-      /image: registry\.example\.org\/gvisor-ready:/,
-    );
-  }
-
   it('hand the RuntimeClass to the base without stopping a pod', async () => {
     await directory.reset();
     await shell('install again');

@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
@@ -14,7 +12,6 @@ const cluster = useCluster();
 const TIMES = 3;
 const NODES = ['node-1', 'node-2'] as const;
 const PODS = ['load-1', 'load-2', 'load-3', 'load-4'];
-const USER = 'system:serviceaccount:gvisor-ready:gvisor-ready-agent';
 
 type Readiness = ReturnType<typeof readinessOf>;
 const initial = new Map<string, Readiness>();
@@ -54,16 +51,6 @@ describe('the label of a proven node with running gVisor pods does not flap', ()
       await replaceAgent(cluster(), 'node-1', time % 2 ? 'force' : 'graceful');
       await assertSteady('node-1');
     }
-  });
-
-  it(`while containerd restarts ${TIMES} times`, async () => {
-    const node = cluster().node('node-2');
-    for (let time = 0; time < TIMES; time++) {
-      await node.restart('containerd');
-      await assertSteady(node.name);
-    }
-    await provenAgain(cluster(), 'node-2');
-    await assertSteady('node-2');
   });
 
   it(`while runsc and the shim are upgraded in place ${TIMES} times`, async () => {
@@ -118,28 +105,6 @@ describe('the label of a proven node with running gVisor pods does not flap', ()
   });
 });
 
-describe('requests of agents to the API server', () => {
-  it('are a watch per hour, and a dry run per proof, while nothing changes', async () => {
-    for (const node of NODES) await provenAgain(cluster(), node);
-    const from = (await agentRequests()).length;
-    for (const node of [...NODES, ...NODES]) await provenAgain(cluster(), node);
-    const requests = (await agentRequests()).slice(from);
-    assert.deepEqual(
-      requests
-        .map(({ verb, requestURI }) => `${verb} ${requestURI}`)
-        .filter((one) => !one.includes('dryRun')),
-      [],
-      'a proof that changes nothing only asks for the guard',
-    );
-    const watches = (await agentRequests()).filter(({ verb }) => verb === 'watch');
-    for (const { requestURI } of watches) {
-      const seconds = Number(new URL(`https://api${requestURI}`).searchParams.get('timeoutSeconds'));
-      assert.ok(seconds >= 3_000, requestURI);
-    }
-    assert.ok(watches.length > 0);
-  });
-});
-
 /** Runs gVisor pods one by one until aborted; returns their number. */
 async function runPods(until: AbortSignal): Promise<number> {
   let ran = 0;
@@ -149,20 +114,4 @@ async function runPods(until: AbortSignal): Promise<number> {
     await deletePods(cluster(), name);
   }
   return ran;
-}
-
-type Audited = {
-  readonly verb: string;
-  readonly requestURI: string;
-  readonly user: { readonly username: string };
-};
-
-/** Requests of agents in the API server's audit log; a watch counts once. */
-async function agentRequests(): Promise<Audited[]> {
-  const text = await readFile(cluster().controlPlane.path(AUDIT_LOG), 'utf8');
-  const lines = text.split('\n').filter((line) => line.includes(USER));
-  const records = lines.map((line) => JSON.parse(line) as Audited & { readonly stage: string });
-  return records.filter(
-    ({ verb, stage, user }) => user.username === USER && (verb === 'watch') === (stage === 'ResponseStarted'),
-  );
 }

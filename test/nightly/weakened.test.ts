@@ -11,24 +11,13 @@ import {
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
-import {
-  getFromAgentForwarded,
-  onDaemonSet,
-  podEvents,
-  waitForMetric,
-  waitForNode,
-  waitForRollout,
-} from '../e2e/agents.ts';
+import { getFromAgentForwarded, podEvents, waitForMetric, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, runtimeClass, startPod, useCluster } from '../e2e/e2e-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
 const TIMEOUT_MS = 30_000;
 const HOST_UDS = { 'dev.gvisor.flag.host-uds': 'all' };
-const MOUNT_HINT = {
-  'dev.gvisor.spec.mount.data.type': 'bind',
-  'dev.gvisor.spec.mount.data.share': 'pod',
-};
 
 /** Adds a line to the node's handler, and restarts containerd. */
 async function passAnnotations(name: string, line: string): Promise<void> {
@@ -105,16 +94,6 @@ for (const node of ['node-1', 'node-2']) {
       await healNode(cluster(), cluster().node(node));
     });
 
-    it('is no finding for container_annotations, which pods cannot set', async () => {
-      await passAnnotations(node, 'container_annotations = ["dev.gvisor.*"]');
-      await waitForNode(cluster(), node, ({ condition }) => condition === 'True SandboxProven');
-      await start('powerless', node, HOST_UDS);
-      const report = await reportWith(node, 'powerless');
-      assert.deepEqual(await sandboxesWith(node, '--host-uds'), []);
-      assert.deepEqual(report.pods?.weakened, []);
-      await end('powerless');
-    });
-
     it('is a warning with its pattern, and the node stays proven', async () => {
       await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
       const report = await waitFor('the finding', TIMEOUT_MS, async () => {
@@ -123,13 +102,6 @@ for (const node of ['node-1', 'node-2']) {
       });
       assert.match(JSON.stringify(report.findings), /by the pattern \\"dev\.gvisor\.\*\\"/);
       await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-    });
-
-    it('does not report a pod with a mount hint', async () => {
-      await start('hinted', node, MOUNT_HINT);
-      const { pods } = await reportWith(node, 'hinted');
-      assert.deepEqual(pods?.weakened, []);
-      assert.deepEqual(await eventsOn('hinted'), []);
     });
 
     it('reports a pod that weakened its sandbox in report, metrics and event', async () => {
@@ -186,28 +158,5 @@ for (const node of ['node-1', 'node-2']) {
       await waitFor('aged to be weakened', TIMEOUT_MS, async () => isWeakened(await reportOf(node)));
       await end('aged');
     });
-
-    // On one node, because of the rollouts; test/integration/runtimes.test.ts tries the setting on both containerds.
-    if (node === 'node-1')
-      it('makes the node not ready with FORBID_FLAG_OVERRIDE=on until it is fixed', async () => {
-        await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE=on']);
-        try {
-          await waitForNode(
-            cluster(),
-            node,
-            ({ ready, condition }) => ready === 'false' && condition === 'False AnnotationsPassFlags',
-            120_000,
-          );
-          await passAnnotations(node, 'pod_annotations = ["dev.gvisor.spec.mount.*"]');
-          await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
-          const { pods } = await reportWith(node, 'opened');
-          assert.ok(pods?.weakened.some(({ name }) => name === 'opened'));
-          await end('opened', 'hinted');
-          await waitForMetric(cluster(), node, 'gvisor_ready_weakened_pods 0');
-        } finally {
-          await onDaemonSet(cluster(), ['set', 'env'], ['FORBID_FLAG_OVERRIDE-']);
-        }
-        await waitForRollout(cluster());
-      });
   });
 }

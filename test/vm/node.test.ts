@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -168,14 +167,6 @@ describe('a node with systemd and cgroup v2', () => {
       await waitForRollout(cluster);
       assert.deepEqual(await readPodRun(cluster, 'stays'), before);
     });
-  });
-
-  it('shim-missing withdraws the label until its repair', async () => {
-    const { cluster, node } = vm();
-    await breakNode(cluster, node, 'shim-missing');
-    await waitForLabel(cluster, 'false', 'False ShimNotFound');
-    await healNode(cluster, node, 'shim-missing');
-    await waitForLabel(cluster, 'true', 'True SandboxProven');
   });
 
   it('a pod that exhausts the PIDs of all pods makes the verdict Unknown, not False', {
