@@ -6,11 +6,11 @@ import { SCHEMA } from './schema.ts';
 
 /** Timeouts of calls that set none, in milliseconds. */
 const TIMEOUTS = {
-  /** containerd answers status calls from memory, so this is generous even for a node under load. */
+  /** containerd answers status calls from memory. */
   call: 3_000,
-  /** The list grows with the number of pods on the node, and no proof begins without it. */
+  /** The list grows with the pods, and no proof begins without it. */
   list: 20_000,
-  /** containerd executes the shim to describe it, which may wait for a busy disk. */
+  /** containerd executes the shim, which may wait for a busy disk. */
   shim: 5_000,
 };
 
@@ -24,42 +24,42 @@ export type CallOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
-/** A runtime handler, as the running containerd holds it in memory or as its files configure it. */
+/** A runtime handler, as loaded by containerd or as configured in its files. */
 export type Runtime = {
   /** For example "io.containerd.runsc.v1". */
   readonly runtimeType: string;
-  /** Absolute path of the shim, or "" when containerd looks it up by the name of the type. */
+  /** Absolute path of the shim; "" if containerd looks it up by the type. */
   readonly runtimePath: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly snapshotter: string;
-  /** Patterns (Go's path.Match) of the pod annotations that are copied into the OCI spec. */
+  /** Patterns (Go's path.Match) of pod annotations copied into the OCI spec. */
   readonly podAnnotations: readonly string[];
-  /** Path of the OCI spec that containers, not sandboxes, are created from; "" for containerd's own. */
+  /** Path of the OCI spec of containers, not sandboxes; "" for containerd's own. */
   readonly baseRuntimeSpec: string;
-  /** Directory of the CNI configuration for its pods; "" for the node's. */
+  /** Directory of its CNI configuration; "" for the node's. */
   readonly cniConfDir: string;
 };
 
 /**
- * The result of CRI `Version` and `Status(verbose)`. Only these fields are kept, because the configuration in the
- * status of containerd 1.x can contain registry credentials.
+ * From CRI `Version` and `Status(verbose)`. Other fields are dropped: containerd 1.x shows registry
+ * credentials there.
  */
 export type CriStatus = {
   readonly runtimeName: string;
   /** As reported, for example "v2.4.2" or "1.7.24~ds1". */
   readonly runtimeVersion: string;
   readonly runtimes: ReadonlyMap<string, Runtime>;
-  /** Why containerd has no network configuration from the directory of a handler, by handler. */
+  /** Why a handler's directory gave no network configuration, by handler. */
   readonly cniErrors: ReadonlyMap<string, string>;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
-/** The kubelet's cgroup driver, which the options of runc's handler show. */
+/** The kubelet's cgroup driver, as the options of runc's handler show it. */
 export function usesSystemdCgroup({ runtimes }: CriStatus): boolean {
   return [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
 }
 
-/** The result of asking containerd 2.x to resolve and execute a shim; 1.x does not support the call. */
+/** containerd 2.x's answer when asked to execute a shim; 1.x does not support the call. */
 export type ShimInfo =
   | { readonly kind: 'ok'; readonly name: string }
   | { readonly kind: 'error'; readonly message: string }
@@ -67,19 +67,19 @@ export type ShimInfo =
 
 export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 
-/** containerd's verbose status of a sandbox; "" or absent where it reports nothing. */
+/** containerd's verbose status of a sandbox; "" or absent where unknown. */
 export type SandboxInfo = {
   readonly state: SandboxState;
-  /** False if a shim made the status (sandboxer = "shim"), which then tells none of the following. */
+  /** False for a status made by a shim (sandboxer = "shim"), which has none of the following. */
   readonly isContainerds: boolean;
-  /** PID of the sandbox's first process, in containerd's PID namespace. */
+  /** PID of the first process, in containerd's PID namespace. */
   readonly pid?: number;
-  /** The runtime type that started the sandbox, whatever is configured now. */
+  /** The runtime type that it was started with. */
   readonly runtimeType: string;
   readonly cgroupParent: string;
-  /** The file of gVisor's settings that the sandbox was started with, whatever is configured now. */
+  /** gVisor's settings file that it was started with. */
   readonly configPath: string;
-  /** Annotations of the OCI spec: the CRI's own, and the pod's that its handler passes on. */
+  /** Annotations of the OCI spec: the CRI's own, and those passed on from the pod. */
   readonly annotations: ReadonlyMap<string, string>;
 };
 
@@ -92,7 +92,6 @@ export type ListedSandbox = {
   readonly runtimeHandler: string;
 };
 
-/** A container of a pod, as the CRI lists it. */
 export type PodContainer = {
   readonly id: string;
   readonly podSandboxId: string;
@@ -105,10 +104,7 @@ export type ListedContainer = {
   readonly createdAt: { readonly seconds: number } | null;
 };
 
-/**
- * A gRPC client of containerd's socket: the CRI, and containerd's introspection, task and container services. Calls
- * reject with a {@link CriError}.
- */
+/** A gRPC client of containerd's socket. Calls reject with a {@link CriError}. */
 export class CriClient {
   readonly socket: string;
   readonly #client: Client;
@@ -129,14 +125,14 @@ export class CriClient {
   }
 
   /**
-   * Host path of the bundles, a directory for each task of a sandbox or container. They are in containerd's state directory,
-   * as its socket is: https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/bundle.go
+   * Host path of the bundles, one directory a task, beside the socket:
+   * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/bundle.go
    */
   get bundles(): string {
     return posix.join(posix.dirname(this.socket), 'io.containerd.runtime.v2.task', NAMESPACE);
   }
 
-  /** Rejects with a {@link CriPluginUnavailable} if containerd answers without its CRI plugin. */
+  /** Rejects with a {@link CriPluginUnavailable} if the CRI plugin is missing. */
   async version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
     try {
       return await this.call('Version', {}, options);
@@ -153,7 +149,6 @@ export class CriClient {
     }
   }
 
-  /** The state of the running containerd and the handlers it has loaded. */
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
     const response = await this.call<Verbose<Pick<CriStatus, 'conditions'>>>(
@@ -171,7 +166,7 @@ export class CriClient {
     return { ...version, runtimes, cniErrors, conditions: response.status?.conditions ?? [] };
   }
 
-  /** Has containerd resolve and execute a shim, given its runtime type or absolute path. */
+  /** Takes a runtime type or an absolute path. */
   async shimInfo(runtime: string, signal?: AbortSignal): Promise<ShimInfo> {
     const options = { typeUrl: 'containerd.types.RuntimeRequest', value: { runtimePath: runtime } };
     const request = { type: 'io.containerd.runtime.v2', id: 'task', options };
@@ -188,12 +183,12 @@ export class CriClient {
     }
   }
 
-  /** containerd's own PID in its PID namespace; 0 where it reports none. */
+  /** 0 if containerd reports no PID. */
   async serverPid(options?: CallOptions): Promise<number> {
     return (await this.call<{ pid: number }>('Introspection.Server', {}, options)).pid;
   }
 
-  /** Starts a sandbox from a PodSandboxConfig and returns its id; an empty handler is containerd's default. */
+  /** Starts a sandbox from a PodSandboxConfig and returns its id; "" is the default handler. */
   async runSandbox(config: object, handler: string, options?: CallOptions): Promise<string> {
     const request = { config, runtimeHandler: handler };
     return (await this.call<{ podSandboxId: string }>('RunPodSandbox', request, options)).podSandboxId;
@@ -207,7 +202,7 @@ export class CriClient {
     await this.call('RemovePodSandbox', { podSandboxId: id }, options);
   }
 
-  /** The verbose status of a sandbox; rejects as `absent` when there is none. */
+  /** Rejects as `absent` if there is no such sandbox. */
   async sandbox(id: string, options?: CallOptions): Promise<SandboxInfo> {
     const request = { podSandboxId: id, verbose: true };
     const response = await this.call<Verbose<Pick<SandboxInfo, 'state'>>>(
@@ -229,7 +224,7 @@ export class CriClient {
     return (await this.call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
   }
 
-  /** The PIDs that the runtime reports for a container or sandbox: the guest's under gVisor, the host's under runc. */
+  /** PIDs as the runtime reports them: the guest's under gVisor, the host's under runc. */
   async listPids(id: string, options?: CallOptions): Promise<readonly number[]> {
     const request = { containerId: id };
     const response = await this.call<{ processes: { pid: number }[] }>('Tasks.ListPids', request, options);
@@ -237,8 +232,8 @@ export class CriClient {
   }
 
   /**
-   * Lists containerd's records of containers and sandboxes that have all of `labels` but not `without`, including those
-   * that the CRI has forgotten. An absent label matches like an empty one:
+   * containerd's records, also those that the CRI has forgotten, with all of `labels` but not `without`. An
+   * absent label matches like an empty one:
    * https://github.com/containerd/containerd/blob/v2.4.2/pkg/filters/filter.go
    */
   async listContainers(
@@ -255,12 +250,11 @@ export class CriClient {
     await this.call('Tasks.Delete', { containerId: id }, options);
   }
 
-  /** Deletes containerd's record of a container that has no task. */
   async deleteContainer(id: string, options?: CallOptions): Promise<void> {
     await this.call('Containers.Delete', { id }, options);
   }
 
-  /** Resolves true as soon as the state of the connection changes, or false after `timeoutMs` without a change. */
+  /** True once the connection's state changes, false after `timeoutMs`. */
   connectionChange(timeoutMs: number): Promise<boolean> {
     const channel = this.#client.getChannel();
     return new Promise((resolve) => {
@@ -270,7 +264,7 @@ export class CriClient {
     });
   }
 
-  /** Closes the connection and cancels pending calls, which would otherwise keep the process alive. */
+  /** Cancels pending calls, which would keep the process alive. */
   close(): void {
     for (const call of this.#running) call.cancel();
     this.#client.close();
@@ -280,7 +274,7 @@ export class CriClient {
     this.close();
   }
 
-  /** Calls a method of {@link SCHEMA}; the service is the CRI unless named ("Tasks.Delete"). */
+  /** Calls a method of {@link SCHEMA}, of the CRI unless a service is named ("Tasks.Delete"). */
   async call<Response>(method: string, request: object, options: CallOptions = {}): Promise<Response> {
     const { timeoutMs = this.#timeouts.call, namespace = NAMESPACE, signal } = options;
     signal?.throwIfAborted();
@@ -299,11 +293,11 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
-/** containerd lists no plugin that is disabled; this one's error contains that of the plugins it needs. */
+/** Disabled plugins are not listed; the error includes those of plugins that this one needs. */
 type Plugin = { readonly initErr: { readonly message: string } | null };
 type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };
 
-/** Decoded messages are plain objects: enums by name, a default for every field that was not sent. */
+/** Enums by name, and a default for every field not sent. */
 const PLAIN = { longs: Number, enums: String, defaults: true };
 
 /** A method's path, encoder and decoder. */
@@ -320,7 +314,7 @@ function codecOf(name: string) {
 }
 
 /**
- * Reads the handlers from the `config` document of a verbose status.
+ * Handlers from the `config` document of a verbose status.
  * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config.go
  */
 export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, Runtime> {
@@ -351,7 +345,7 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
 type RawRuntime = Readonly<Record<string, unknown>> | null;
 
 /**
- * Reads the `info` document of a verbose sandbox status; a document that is not JSON yields nothing.
+ * The `info` document of a verbose sandbox status; nothing if it is not JSON.
  * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/types/sandbox_info.go
  */
 function parseSandboxInfo(document: string | undefined): Omit<SandboxInfo, 'state'> {

@@ -3,7 +3,7 @@ import { glob } from '../host/glob.ts';
 import type { Host } from '../host/host.ts';
 import { parseToml, TomlFault, TomlLines, type TomlTable, type TomlValue } from './toml.ts';
 
-/** One configuration file. `version` is 0 when the file has none. */
+/** `version` is 0 if the file has none. */
 export type ContainerdFile = {
   readonly path: string;
   readonly version: number;
@@ -14,7 +14,7 @@ export type ContainerdFile = {
   readonly lines: TomlLines;
 };
 
-/** Why containerd would not start with these files, or would start without its CRI plugin. `line` is 1-based. */
+/** Why containerd, or its CRI plugin, would not start. `line` is 1-based. */
 export type ConfigFault = { readonly file: string; readonly line: number; readonly problem: string };
 
 export function faultIn(
@@ -25,15 +25,14 @@ export function faultIn(
   return { file: path, line: lines.find(keys), problem };
 }
 
-/** The files that containerd would load, in the order in which it merges them. */
+/** In the order in which containerd merges them. */
 export type ContainerdFiles = { readonly files: readonly ContainerdFile[]; readonly fault?: ConfigFault };
 
 const MAX_FILES = 100;
 
 /**
- * Follows `imports` as containerd does: breadth first, relative paths from the importing file's directory, wildcards
- * only in paths with a "*", each file once. Without a root file there are no files, and containerd uses its defaults.
- * Throws when an existing file cannot be read, or when there are more than 100.
+ * Follows `imports` as containerd does: breadth first, paths relative to the importing file, wildcards only
+ * with "*", each file once. Throws if an existing file cannot be read, or there are more than 100.
  * https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
  */
 export async function readContainerdFiles(host: Host, root: string): Promise<ContainerdFiles> {
@@ -63,7 +62,6 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
   return { files: [...loaded.values()] };
 }
 
-/** Reads one file without its imports; returns a fault for a file that containerd would refuse. */
 async function readContainerdFile(host: Host, path: string): Promise<ContainerdFile | ConfigFault> {
   const text = await host.readText(path);
   if (text === undefined) throw new Error(`Cannot read host file "${path}": it vanished while it was read`);
@@ -75,7 +73,7 @@ async function readContainerdFile(host: Host, path: string): Promise<ContainerdF
   }
 }
 
-/** Parses one file; throws {@link TomlFault} where containerd could not decode it. */
+/** Throws {@link TomlFault} where containerd could not decode it. */
 export function parseContainerdFile(text: string, path: string): ContainerdFile {
   const tree = parseToml(text, path);
   const lines = new TomlLines(text);
@@ -98,16 +96,15 @@ export function isStrings(value: TomlValue): value is readonly string[] {
   return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }
 
-/** A file that containerd does not load, although it is where people put drop-ins. */
+/** A file in a usual place for drop-ins that containerd does not load. */
 export type UnimportedFile = { readonly file: ContainerdFile; readonly isTemplate: boolean };
 
-/** Where containerd, k3s, RKE2 and k0s keep drop-ins, relative to the directory of the root file. */
+/** Relative to the directory of the root file. */
 const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
 const USUAL_DIRECTORY = '/etc/containerd';
-/** Templates from which k3s, RKE2 and MicroK8s render containerd's file. */
 const TEMPLATE = /(\.tmpl|-template\.toml)$/;
 
-/** Reads the drop-ins and templates that no file imports. Unreadable ones are left out: they would only explain a fault. */
+/** Unreadable files are left out: they would only explain a fault. */
 export async function readUnimportedFiles(
   host: Host,
   root: string,
@@ -131,14 +128,14 @@ export async function readUnimportedFiles(
 
 async function dropInsOf(host: Host, directory: string): Promise<readonly string[]> {
   const names = (await host.list(directory).catch(() => undefined)) ?? [];
-  // A directory of drop-ins is read whole, because a wrong ending is one reason why a file is not imported.
+  // Read whole: a wrong ending is one reason why a file is not imported.
   const isDropIns = directory.endsWith('.d');
   return names
     .filter((name) => isDropIns || name.endsWith('.toml') || TEMPLATE.test(name))
     .map((name) => posix.join(directory, name));
 }
 
-/** A Go or shell template without its actions, every line kept in place. */
+/** A Go or shell template without its actions; lines keep their numbers. */
 function withoutActions(template: string): string {
   return template.replace(/\{\{.*?\}\}|\$\{\w+\}/gs, (action) => action.replace(/[^\n]/g, ''));
 }

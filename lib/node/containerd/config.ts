@@ -11,36 +11,33 @@ import {
 import { type ConfigRules, parseContainerdRelease, rulesForConfigVersion, rulesOf } from './release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
 
-/** A handler in containerd's files. `file` and `line` are absent for the built-in "runc". */
+/** `file` and `line` are absent for the built-in "runc". */
 export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
 
-/** A table of a handler, or one that looks like it, that has no effect. `line` is 1-based. */
+/** A table of a handler, or similar, without effect. `line` is 1-based. */
 export type IgnoredMention = {
   readonly handler: string;
   readonly file: string;
   readonly line: number;
   readonly why: string;
-  /** False for a file that no other file imports. */
+  /** False for a file that no other imports. */
   readonly isLoaded: boolean;
 };
 
-/** The configuration that containerd would have if it started now. */
+/** What containerd would load if it started now. */
 export type ContainerdConfig = {
-  /** Files in the order in which they are merged; none when the root file does not exist. */
+  /** In merge order; empty without a root file. */
   readonly files: readonly string[];
   readonly rules: ConfigRules;
-  /** True when containerd's release is unknown, so that the rules are guessed from the files' version. */
+  /** True if the release is unknown and the rules are guessed from the files. */
   readonly rulesAssumed: boolean;
   readonly runtimes: ReadonlyMap<string, ConfiguredRuntime>;
   readonly ignored: readonly IgnoredMention[];
-  /** Why containerd would not start, or would start without its CRI plugin; `runtimes` is then empty. */
+  /** Why containerd, or its CRI plugin, would not start; `runtimes` is then empty. */
   readonly fault?: ConfigFault;
 };
 
-/**
- * Reads containerd's configuration by the rules of a release, as reported by the CRI. Throws when an existing file
- * cannot be read; a file that containerd would refuse is a `fault`.
- */
+/** Throws if an existing file cannot be read; a file that containerd would refuse is a `fault`. */
 export async function readContainerdConfig(
   host: Host,
   root: string,
@@ -74,7 +71,7 @@ async function readUnimported(
   });
 }
 
-/** The pure part of {@link readContainerdConfig}. Merging modifies the tables of `files`. */
+/** The pure part of {@link readContainerdConfig}. Modifies the tables of `files`. */
 export function resolveConfig(
   files: readonly ContainerdFile[],
   rules: ConfigRules,
@@ -92,7 +89,7 @@ export function resolveConfig(
     decodingFault(files, decoded.wrong);
   const runtimes = new Map<string, ConfiguredRuntime>();
   for (const [name, { table, ...runtime }] of fault ? [] : decoded.runtimes) {
-    // The last file that sets the table has the final say in it.
+    // The last file that sets the table wins.
     const source = mentionsOf(table).at(-1);
     runtimes.set(name, source ? { ...runtime, file: source.file, line: source.line } : runtime);
   }
@@ -107,7 +104,7 @@ export function resolveConfig(
   };
 }
 
-/** The ids of the plugin that holds the runtimes, by the version of the configuration: 1, 2, and 3 or 4. */
+/** The plugin that holds the runtimes, by configuration version: 1, 2, and 3 or 4. */
 const [CRI_V1, CRI_V2, CRI_V3] = [
   'cri',
   'io.containerd.grpc.v1.cri',
@@ -119,7 +116,7 @@ function criSection(rules: ConfigRules, version: number): string {
   return version < 2 ? CRI_V1 : CRI_V2;
 }
 
-/** All files as one. `into` maps a table to the one that it was merged into. */
+/** `into` maps a table to the one it was merged into. */
 type Merged = {
   readonly version: number;
   readonly plugins: TomlTable;
@@ -127,10 +124,10 @@ type Merged = {
 };
 
 /**
- * Merges the files as the containerd of these rules does.
- * 1.x: https://github.com/containerd/containerd/blob/v1.7.34/services/server/config/config.go
- * 2.0 to 2.2: https://github.com/containerd/containerd/blob/v2.2.2/cmd/containerd/server/config/config.go
- * 2.3 and newer: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
+ * Merges as each release does. 1.x:
+ * https://github.com/containerd/containerd/blob/v1.7.34/services/server/config/config.go 2.0 to 2.2:
+ * https://github.com/containerd/containerd/blob/v2.2.2/cmd/containerd/server/config/config.go 2.3 and newer:
+ * https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
  */
 function mergeFiles(files: readonly ContainerdFile[], rules: ConfigRules): Merged {
   const into: Merged['into'] = new Map();
@@ -139,7 +136,7 @@ function mergeFiles(files: readonly ContainerdFile[], rules: ConfigRules): Merge
 
 type MergedPlugins = Pick<Merged, 'version' | 'plugins'>;
 
-/** 1.x: a later file replaces a plugin's whole section, and the default is version 1. */
+/** A later file replaces a plugin's whole section; the default is version 1. */
 function merge1(files: readonly ContainerdFile[]): MergedPlugins {
   const plugins: TomlTable = new Map();
   let version = 1;
@@ -151,8 +148,8 @@ function merge1(files: readonly ContainerdFile[]): MergedPlugins {
 }
 
 /**
- * 2.0 to 2.2: the last version in any file applies to all, and only below 3 are the merged sections migrated. A file of
- * version 0 or 1 only has its ids renamed, so on its own it counts as version 3 and its handlers are lost.
+ * The last version named applies to all files; sections are migrated only below 3. A file of version 0 or 1
+ * only has its ids renamed, so alone it counts as 3 and its handlers are lost.
  */
 function merge20(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
   const plugins: TomlTable = new Map();
@@ -165,7 +162,7 @@ function merge20(files: readonly ContainerdFile[], into: Merged['into']): Merged
   return { version, plugins };
 }
 
-/** 2.3 and newer: each file is migrated to version 4, then merged. */
+/** Each file is migrated to version 4, then merged. */
 function merge23(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
   const plugins: TomlTable = new Map();
   for (const file of files) {
@@ -180,7 +177,7 @@ function renameShortId(plugins: TomlTable): TomlTable {
   return new Map([...plugins].map(([id, section]) => [id === CRI_V1 ? CRI_V2 : id, section]));
 }
 
-/** Moves `containerd` of the old section to the new one, except for keys that the new one has. */
+/** Moves `containerd` to the new section, except for keys already there. */
 function migrateCri(plugins: TomlTable): void {
   const from = plugins.get(CRI_V2);
   if (!(from instanceof Map)) return;
@@ -203,7 +200,6 @@ function mergeTables(to: TomlTable, from: TomlTable, into: Merged['into']): void
   }
 }
 
-/** The table in the merged configuration that holds the keys of this one. */
 function mergedTable(table: TomlTable, merged: Merged): TomlTable {
   const next = merged.into.get(table);
   return next ? mergedTable(next, merged) : table;
@@ -211,7 +207,7 @@ function mergedTable(table: TomlTable, merged: Merged): TomlTable {
 
 type RuntimeTable = Runtime & { readonly table?: TomlTable };
 
-/** The decoded handlers, or the keys of a value that keeps the CRI plugin from starting. */
+/** The handlers, or the keys of a value that stops the CRI plugin. */
 type Decoded = {
   readonly runtimes: ReadonlyMap<string, RuntimeTable>;
   readonly wrong?: { readonly keys: readonly string[]; readonly problem: string };
@@ -219,7 +215,6 @@ type Decoded = {
 
 const TEXTS = ['runtime_type', 'runtime_path', 'snapshotter', 'base_runtime_spec', 'cni_conf_dir'];
 
-/** A handler of which only the type is known. */
 const BARE = {
   runtimePath: '',
   snapshotter: '',
@@ -233,9 +228,8 @@ const BARE = {
 const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
 
 /**
- * Decodes the handlers. In 1.x a table of runtimes replaces the built-in one, so that without "runc" the default handler
- * has no runtime; 2.x keeps the built-in "runc".
- * https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/config/config.go
+ * A table of runtimes replaces the built-in "runc" in 1.x, and leaves its default handler without a runtime;
+ * 2.x keeps "runc". https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/config/config.go
  */
 function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
   const section = criSection(rules, merged.version);
@@ -259,7 +253,7 @@ function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
     runtimes.set(name, decodeRuntime(value, runtimes.get(name)));
   }
   const defaultName = containerd?.get('default_runtime_name') ?? 'runc';
-  // The deprecated table default_runtime of 1.x takes precedence over the name.
+  // The deprecated default_runtime of 1.x wins over the name.
   const isDefined = rules === '1.x' && tableAt(containerd, ['default_runtime'])?.get('runtime_type');
   if (isDefined || runtimes.has(String(defaultName))) return { runtimes };
   const problem = `the CRI plugin does not start: default_runtime_name is "${defaultName}", and the runtimes table has no such handler`;
@@ -282,7 +276,7 @@ function decodeRuntime(table: TomlTable, builtIn: RuntimeTable = { ...BARE, runt
   };
 }
 
-/** A version that this containerd does not read: 1.x and 2.0 take the last one named, 2.3 the highest. */
+/** An unsupported version: 1.x and 2.0 take the last one named, 2.3 the highest. */
 function versionFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
   const highest = { '1.x': 2, '2.0': 3, '2.3': 4 }[rules];
   const deciding = rules === '2.3' ? files : files.filter(({ version }) => version !== 0).slice(-1);
@@ -292,7 +286,7 @@ function versionFault(files: readonly ContainerdFile[], rules: ConfigRules): Con
   return faultIn(tooNew, ['version'], problem);
 }
 
-/** 1.x does not start with version 2 and a plugin id that is not complete, such as an unquoted one. */
+/** 1.x with version 2 refuses an incomplete plugin id, such as an unquoted one. */
 function pluginIdFault(
   files: readonly ContainerdFile[],
   rules: ConfigRules,
@@ -323,9 +317,7 @@ function decodingFault(files: readonly ContainerdFile[], wrong: Decoded['wrong']
   return file && wrong && faultIn(file, wrong.keys, wrong.problem);
 }
 
-/** A table that is or looks like a handler, whether or not containerd reads it. */
 type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
-  /** Keys from the top of the file to the table. */
   readonly path: readonly string[];
   readonly table: TomlTable;
 };
@@ -349,7 +341,7 @@ function looksLikeHandler(table: TomlTable, path: readonly string[]): boolean {
   return path.length > 0 && (table.has('runtime_type') || /^runtimes?$/i.test(path.at(-2) ?? ''));
 }
 
-/** Why containerd does not use a mention, for the person who wrote it. */
+/** Why containerd does not use a mention. */
 function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): string {
   const section = criSection(rules, version);
   const header = `plugins.${section === CRI_V1 ? section : `"${section}"`}.containerd.runtimes`;
@@ -360,14 +352,13 @@ function whyIgnored({ path }: Mention, rules: ConfigRules, version: number): str
 }
 
 export type HandlerRuntime = ConfiguredRuntime & {
-  /** `loaded` in the running containerd, on `disk`, or `assumed` where neither has the handler. */
   readonly seen: 'loaded' | 'disk' | 'assumed';
 };
 
-/** gVisor's usual runtime, for a handler that is not configured. */
+/** For a handler that is not configured. */
 export const ASSUMED: HandlerRuntime = { ...BARE, runtimeType: 'io.containerd.runsc.v1', seen: 'assumed' };
 
-/** A string option, "" when absent. containerd ignores the case of option names. */
+/** "" if absent. containerd ignores the case of option names. */
 export function optionOf(runtime: Pick<HandlerRuntime, 'options'>, name: string): string {
   const key = Object.keys(runtime.options).find((known) => known.toLowerCase() === name.toLowerCase());
   const value = key === undefined ? undefined : runtime.options[key];

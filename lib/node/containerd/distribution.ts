@@ -4,16 +4,16 @@ import type { Host } from '../host/host.ts';
 import { readProcess } from '../host/process.ts';
 import type { CriClient } from './client.ts';
 
-/** How a Kubernetes distribution sets up containerd. Paths are the host's. */
+/** How a distribution sets up containerd. Paths are the host's. */
 export type Distribution = {
   readonly name: string;
   readonly containerdConfig: string;
   readonly criSocket: string;
-  /** Where to add a handler, as advice for people: some distributions overwrite the file itself. */
+  /** Where people should add a handler; some distributions overwrite the file itself. */
   readonly edit: string;
 };
 
-/** A distribution that is recognized by any of its marks: an existing path, or an ID of /etc/os-release (no slash). */
+/** Recognized by any mark: an existing path, or an ID of /etc/os-release (no slash). */
 type Rule = Omit<Distribution, keyof typeof PLAIN> &
   Partial<typeof PLAIN> & { readonly marks: readonly string[] };
 
@@ -34,7 +34,7 @@ const RULES: readonly Rule[] = [
     edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
   },
   {
-    // RKE2 uses the same socket, and only the socket is visible when neither's directories are mounted.
+    // Also RKE2, whose socket is the same, if neither's directories are mounted.
     // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
     name: 'k3s',
     marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'],
@@ -104,14 +104,13 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** Retries of a disk that does not respond, as on a node that is booting. */
+/** For a disk that is slow while the node boots. */
 const MAX_RETRIES = 12;
 const RETRY_PAUSE_MS = 5_000;
 
 /**
- * Recognizes the distribution by its files; plain containerd if there is no match. The result determines the CRI socket
- * for the life of the agent, so timeouts are retried for a minute and then rejected. Files that cannot be read count as
- * absent: the proof detects a wrong socket, because it looks for the agent's own pod.
+ * Plain containerd if nothing matches. The agent keeps the CRI socket for life, so timeouts are retried for a
+ * minute, then rejected. Unreadable files count as absent; the proof notices a wrong socket.
  */
 export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Promise<Distribution> {
   let retries = MAX_RETRIES;
@@ -133,7 +132,7 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
       marks.map((mark) => (mark.startsWith('/') ? isThere(mark) : mark === os)),
     );
     if (!matches.includes(true)) continue;
-    // CRI-O may be installed on a node that uses containerd.
+    // CRI-O may be installed beside a containerd that is in use.
     if (distribution.name === 'CRI-O' && (await isThere(PLAIN.criSocket))) continue;
     return { ...PLAIN, ...distribution };
   }
@@ -141,12 +140,12 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
   return { ...PLAIN, name: 'containerd', edit };
 }
 
-/** The ID in an os-release file, "" if absent: https://www.freedesktop.org/software/systemd/man/os-release.html */
+/** "" if absent: https://www.freedesktop.org/software/systemd/man/os-release.html */
 export function osId(text: string): string {
   return /^ID=["']?([^"'\n]*)["']?\s*$/m.exec(text)?.[1] ?? '';
 }
 
-/** Inputs of {@link rememberConfigPath}; `named` is the path from the settings. */
+/** `named` is the path from the settings. */
 export type ConfigPathSources = {
   readonly host: Host;
   readonly client: Pick<CriClient, 'serverPid'>;
@@ -154,13 +153,12 @@ export type ConfigPathSources = {
   readonly named: string | undefined;
 };
 
-/** The config flag in NUL-separated arguments: "-c x", "-c=x", "--config x" or "--config=x". */
+/** "-c x", "-c=x", "--config x" or "--config=x", NUL-separated. */
 const CONFIG_FLAG = /\0(?:-c|--config)[=\0]([^\0]*)/;
 
 /**
- * Returns a function that resolves the root configuration file of the node's containerd: the one in the settings, else
- * the one on its command line (as on Flatcar and k3s), else the distribution's. The result is cached once containerd has
- * reported its PID, so a restart with other arguments is noticed by the next agent.
+ * Resolves the root configuration file: from the settings, containerd's command line (Flatcar, k3s), or the
+ * distribution. Cached once containerd has reported its PID.
  */
 export function rememberConfigPath(sources: ConfigPathSources): () => Promise<string> {
   let known = sources.named;
@@ -175,8 +173,8 @@ export function rememberConfigPath(sources: ConfigPathSources): () => Promise<st
 }
 
 /**
- * containerd's arguments. containerd reports its own PID, and the process must not be in a nested PID namespace, so a pod
- * cannot pose as containerd. Flags: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/command/main.go
+ * The PID is containerd's own report, and must not be in a nested PID namespace, so that no pod can pose as
+ * containerd. Flags: https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/command/main.go
  */
 async function readArguments({ host, client }: ConfigPathSources): Promise<readonly string[] | undefined> {
   const pid = await client.serverPid();

@@ -1,9 +1,8 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 
-/** A call that containerd refused or that never reached it. */
 export class CriError extends Error {
   override readonly name = 'CriError';
-  /** `refused` is containerd's own error; `unreachable` means that no containerd listens on the socket. */
+  /** `refused` is containerd's own error; `unreachable`: nothing listens on the socket. */
   readonly kind: 'unreachable' | 'timeout' | 'refused' | 'absent' | 'unsupported' | 'aborted';
 
   constructor(method: string, cause: ServiceError, timeoutMs = 0) {
@@ -29,7 +28,6 @@ const KINDS: ReadonlyMap<number, CriError['kind']> = new Map([
   [status.CANCELLED, 'aborted'],
 ]);
 
-/** The error's text without the wrapping that grpc-js adds. */
 function messageOf({ details, message }: ServiceError, timeoutMs: number): string {
   if (details.startsWith('Deadline exceeded'))
     return `no answer within ${Number((timeoutMs / 1_000).toFixed(1))} s`;

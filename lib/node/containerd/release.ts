@@ -1,14 +1,13 @@
 /**
- * How a release merges its configuration files: `1.x` replaces whole plugin sections, `2.0` (to 2.2) merges and then
- * migrates, `2.3` migrates each file to version 4 and then merges.
+ * `1.x` replaces whole plugin sections, `2.0` (to 2.2) merges then migrates, `2.3` migrates each file to
+ * version 4 then merges.
  * https://github.com/containerd/containerd/blob/v2.3.0/cmd/containerd/server/config/config.go
  */
 export type ConfigRules = '1.x' | '2.0' | '2.3';
 
-/** A containerd release, such as "v2.4.2", "1.7.24~ds1" or "2.1.5-k3s1". */
+/** Such as "v2.4.2", "1.7.24~ds1" or "2.1.5-k3s1". */
 export type ContainerdRelease = { readonly major: number; readonly minor: number; readonly patch: number };
 
-/** Parses the version that the CRI reports; `undefined` for any other text. */
 export function parseContainerdRelease(text: string): ContainerdRelease | undefined {
   const match = /^v?(\d+)\.(\d+)(?:\.(\d+))?(?!\d)/.exec(text.trim());
   if (!match) return undefined;
@@ -20,14 +19,14 @@ export function rulesOf(release: ContainerdRelease): ConfigRules {
   return release.major === 2 && release.minor < 3 ? '2.0' : '2.3';
 }
 
-/** The oldest rules that accept a file of this version, for use when the release is unknown. */
+/** The oldest rules that accept a file of this version. */
 export function rulesForConfigVersion(version: number): ConfigRules {
   if (version >= 4) return '2.3';
   return version === 3 ? '2.0' : '1.x';
 }
 
 /**
- * Whether gVisor pods start but cannot be stopped under this release: 2.0.0 to 2.0.5, 2.1.0 and 2.1.1.
+ * gVisor pods start but cannot be stopped under 2.0.0 to 2.0.5, 2.1.0 and 2.1.1.
  * https://github.com/containerd/containerd/issues/11708
  */
 export function cannotStopSandboxes(release: ContainerdRelease): boolean {

@@ -2,7 +2,7 @@ import protobuf from 'protobufjs/light.js';
 
 type FieldType = string | { readonly type: string; readonly rule?: 'repeated'; readonly keyType?: string };
 
-/** A message in protobufjs's JSON descriptor, from `{ name: [number, type] }`. */
+/** From `{ name: [number, type] }`. */
 function message(fields: Readonly<Record<string, readonly [id: number, type: FieldType]>>) {
   const entries = Object.entries(fields).map(([name, [id, type]]) => [
     name,
@@ -11,7 +11,7 @@ function message(fields: Readonly<Record<string, readonly [id: number, type: Fie
   return { fields: Object.fromEntries(entries) };
 }
 
-/** Adds a service to a package's messages, with a method for each pair of `<method>Request` and `<method>Response`. */
+/** Adds a method for each pair of `<method>Request` and `<method>Response`. */
 function withService(service: string, messages: Readonly<Record<string, object>>) {
   const names = Object.keys(messages).map((name) => name.replace(/Request$/, ''));
   const methods = names.flatMap((name) => {
@@ -73,7 +73,7 @@ const runtimeV1 = {
   PodSandboxFilter: message({ state: [2, 'PodSandboxStateValue'] }),
   PodSandboxStateValue: message({ state: [1, 'PodSandboxState'] }),
   ListPodSandboxResponse: message({ items: [1, repeated('PodSandbox')] }),
-  // Without labels: a pod may have any number, and those of a dozen pods would exceed this process's memory limit.
+  // Without labels: those of a dozen pods could exceed this process's memory limit.
   PodSandbox: message({
     id: [1, 'string'],
     metadata: [2, 'PodSandboxMetadata'],
@@ -89,7 +89,7 @@ const runtimeV1 = {
   },
 };
 
-// On the wire, the bytes in an Any look the same as the embedded message.
+// The bytes of an Any look like the embedded message.
 const introspectionV1 = {
   ServerRequest: NOTHING,
   ServerResponse: message({ pid: [2, 'uint64'] }),
@@ -148,10 +148,11 @@ const ttrpc = {
 };
 
 /**
- * The messages and methods of the CRI and of containerd's services that agent and installer use, without the fields that
- * they ignore. https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
- * https://github.com/containerd/containerd/tree/v2.4.2/api (services introspection, tasks and containers v1, runtimeoptions v1),
- * and the request to a shim: https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
+ * The CRI and containerd's services, without unused fields.
+ * https://github.com/kubernetes/cri-api/blob/v0.36.3/pkg/apis/runtime/v1/api.proto and
+ * https://github.com/containerd/containerd/tree/v2.4.2/api (services introspection, tasks and containers v1,
+ * runtimeoptions v1), and the request to a shim:
+ * https://github.com/containerd/ttrpc/blob/v1.2.9/request.proto
  */
 export const SCHEMA = new protobuf.Root();
 SCHEMA.define('runtime.v1', withService('RuntimeService', runtimeV1));

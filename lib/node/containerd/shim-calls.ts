@@ -5,19 +5,15 @@ import { pooledMap, waitUpTo } from '../../base/async.ts';
 import { type Host, localSocket } from '../host/host.ts';
 import { SCHEMA } from './schema.ts';
 
-/** Where containerd reaches a shim, from the files of a bundle. */
 export type ShimAddress = {
   readonly socket: string;
   /** Of the task API. */
   readonly version: number;
-  /** The bundle's id, which is a sandbox's or a container's. */
+  /** A sandbox's or a container's id. */
   readonly id: string;
 };
 
-/**
- * What a shim made of a call: it answered, it has not yet, no process listens on its socket, or the socket is out of this
- * process's reach.
- */
+/** `unreachable`: the socket is out of this process's reach. */
 export type ShimResponse =
   | { readonly kind: 'answered' | 'absent' | 'unreachable' }
   | { readonly kind: 'silent'; readonly forMs: number };
@@ -35,23 +31,23 @@ export type ShimCallsOptions = {
   readonly host: Host;
   /** Monotonic clock, milliseconds. */
   readonly now: () => number;
-  /** Time for a response before a shim counts as silent: containerd's own timeout when it loads its shims. */
+  /** Silence after which a shim is unresponsive: containerd's own timeout when it loads shims. */
   readonly patienceMs?: number;
 };
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/shim.go (loadTimeout) */
 export const LOAD_TIMEOUT_MS = 5_000;
 const CONCURRENCY = 8;
-/** A shim that needs longer does not delay the calls of others. */
+/** A slower shim does not delay the others. */
 const USUAL_MS = 200;
 /** Longest path of a Unix socket: https://man7.org/linux/man-pages/man7/unix.7.html */
 const MAX_SOCKET_PATH = 107;
-/** Calls in one round. Each takes 0.1 ms, so 800 shims take turns. */
+/** Each call takes 0.1 ms. */
 const MAX_CALLS = 128;
 
 /**
- * Calls `Connect` of shims, as containerd does when it starts. A request without a response stays open for the next
- * rounds: a connection for each round would fill the queue of a stopped shim's socket, and a late answer would be lost.
+ * Calls `Connect` of shims, as containerd does when it starts. An unanswered request stays open: one
+ * connection a round would fill a stopped shim's queue and lose late answers.
  */
 export class ShimCalls {
   readonly #options: Required<ShimCallsOptions>;
@@ -63,8 +59,8 @@ export class ShimCalls {
   }
 
   /**
-   * One round of calls: the last responses by socket path. Sockets that were not reached in this round keep their
-   * previous response. Closes the calls of sockets that are no longer wanted.
+   * One round: the last responses by socket path, older ones for sockets not reached. Drops sockets no longer
+   * wanted.
    */
   async call(
     addresses: readonly ShimAddress[],
@@ -78,7 +74,7 @@ export class ShimCalls {
       socket?.destroy();
     }
     const last = new Map<string, ShimResponse>();
-    // The order of a Map is that of the answers: the shims that wait longest come first.
+    // The shims that have waited longest come first.
     for (const [path, response] of this.#last) if (wanted.has(path)) last.set(path, response);
     this.#last = last;
     const known = [...last.keys()].flatMap((path) => wanted.get(path) ?? []);
@@ -91,7 +87,7 @@ export class ShimCalls {
       return call;
     });
     await waitUpTo(Promise.all(begun.map(({ ended }) => ended)), patienceMs, signal);
-    // If this process did not run for a while, responses wait in its sockets, and the loop reads them in these turns.
+    // Responses that arrived while this process did not run are read in these turns.
     for (let turn = 0; turn < 2; turn++) await timers.setImmediate();
     signal.throwIfAborted();
     for (const [path, { result, sentMs }] of this.#open) {
@@ -132,7 +128,7 @@ export class ShimCalls {
       .on('error', ({ code }: NodeJS.ErrnoException) =>
         end(code === 'ECONNREFUSED' || code === 'ENOENT' ? 'absent' : 'unreachable'),
       )
-      // A shim lets in its own user only, and closes the connection of another.
+      // A shim closes the connection of any other user.
       .on('close', () => end('unreachable'))
       .on('data', (bytes) => {
         received = Buffer.concat([received, bytes.subarray(0, HEADER_BYTES)]);
@@ -145,7 +141,7 @@ export class ShimCalls {
   }
 }
 
-/** Without the signals of `waitUpTo`, which would take most of a round's time. */
+/** Without `waitUpTo`, whose signals would take most of a round. */
 function endedOrUsual(ended: Promise<void>): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, USUAL_MS);
@@ -156,7 +152,7 @@ function endedOrUsual(ended: Promise<void>): Promise<void> {
   });
 }
 
-/** The directory of a socket as this process reaches it; undefined if it does not. */
+/** As this process reaches it; undefined if it does not. */
 function directoryOf(
   host: Host,
   socket: string,
@@ -175,7 +171,7 @@ const RESPONSE = 2;
 /** Clients use odd numbers. */
 const STREAM = 1;
 
-/** A ttrpc request `Connect` with its header: length of the message, stream, type, no flags. */
+/** A ttrpc request with its header: length, stream, type, no flags. */
 function encodeConnect(version: number, id: string): Buffer {
   const Request = SCHEMA.lookupType('ttrpc.Request');
   const service = `containerd.task.v${version >= 3 ? 3 : 2}.Task`;
@@ -187,7 +183,7 @@ function encodeConnect(version: number, id: string): Buffer {
   return Buffer.concat([header, body]);
 }
 
-/** Whether a shim responded, be it with an error: then it serves. */
+/** An error is a response as well. */
 function isResponse(header: Buffer): boolean {
   return header.readUInt32BE(4) === STREAM && header.readUInt8(8) === RESPONSE;
 }

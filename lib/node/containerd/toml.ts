@@ -3,12 +3,11 @@ import { parse, TomlError } from 'smol-toml';
 /** A bare or quoted key: https://toml.io/en/v1.0.0#keys */
 const KEY = String.raw`"(?:[^"\\]|\\.)*"|'[^']*'|[\w-]+`;
 const DOTTED = `(?:${KEY})(?:[ \\t]*\\.[ \\t]*(?:${KEY})){0,99}`;
-/** A line that begins with a table's header or with a key. */
 const NAMED = new RegExp(`^[ \\t]*(?:\\[{1,2}[ \\t]*(${DOTTED})[ \\t]*\\]|(${DOTTED})[ \\t]*=)`);
 
 /**
- * Finds the line in which a TOML file names a table or key. Lines are read one by one, so text inside a multi-line
- * string or list can be mistaken for a name: use the result only to point people to a place.
+ * Finds the line that names a table or key. Text inside multi-line values can be mistaken for a name: use it
+ * only to point people to a place.
  */
 export class TomlLines {
   readonly #lines = new Map<string, number>();
@@ -26,12 +25,11 @@ export class TomlLines {
     }
   }
 
-  /** Whether the file names `path` or anything below it. */
   has(path: readonly string[]): boolean {
     return this.#lines.has(JSON.stringify(path));
   }
 
-  /** The first line that names `path` or anything below it, else that of the nearest parent, else 1. */
+  /** The first line that names `path` or anything below it, else its nearest parent's, else 1. */
   find(path: readonly string[]): number {
     if (path.length === 0) return 1;
     return this.#lines.get(JSON.stringify(path)) ?? this.find(path.slice(0, -1));
@@ -51,7 +49,7 @@ export type TomlValue = string | number | bigint | boolean | TomlTable | readonl
 /** Deeper than any real configuration. */
 const MAX_DEPTH = 100;
 
-/** Thrown for a file that its program would refuse. `line` is 1-based. */
+/** `line` is 1-based. */
 export class TomlFault extends Error {
   readonly file: string;
   readonly line: number;
@@ -77,7 +75,6 @@ export function parseToml(text: string, file: string): TomlTable {
   }
 }
 
-/** The table at a path of keys, or `undefined` where a key is absent or not a table. */
 export function tableAt(table: TomlTable | undefined, path: readonly string[]): TomlTable | undefined {
   let current: TomlValue | undefined = table;
   for (const key of path) {
@@ -87,7 +84,6 @@ export function tableAt(table: TomlTable | undefined, path: readonly string[]): 
   return current instanceof Map ? current : undefined;
 }
 
-/** Converts tables to plain objects, to print them or compare them with containerd's status. */
 export function toPlain(value: TomlValue): unknown {
   if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, toPlain(item)]));
   if (Array.isArray(value)) return value.map(toPlain);

@@ -12,13 +12,13 @@ type Running = {
 };
 
 const RUNC = 'io.containerd.runc.v2';
-/** Pause after a control that could not be removed, so that controls do not fill up a broken node. */
+/** Keeps controls that cannot be removed from filling a broken node. */
 const REST_MS = 3_600_000;
 
 /**
- * The control experiment: a sandbox of runc in the same cgroup, for a probe that is slow or failed without a known cause.
- * If runc starts quickly, gVisor is to blame; if runc is slow or fails as well, the node is. Measured on idle nodes and
- * under 32 times their load, with full CPUs and full disks: gVisor takes 1.0 to 3.0 times as long as runc.
+ * A sandbox of runc in the same cgroup, for a probe that is slow or failed without a known cause: shows
+ * whether gVisor or the node is to blame. Measured on idle nodes and under 32 times their load: gVisor takes
+ * 1.0 to 3.0 times as long as runc.
  */
 export class Control {
   readonly #options: ProbeOptions;
@@ -32,8 +32,8 @@ export class Control {
   }
 
   /**
-   * Starts a control unless one is starting already, and waits up to `waitMs` for it. Undefined if containerd has no other
-   * handler that runs runc, does not respond, or could not remove an earlier control. Rejects when the signal is aborted.
+   * Waits up to `waitMs`. Undefined without a handler for runc, without a response, or while an earlier
+   * control remains. Rejects when the signal is aborted.
    */
   async run(signal: AbortSignal): Promise<ControlResult | undefined> {
     const { client, handler, now } = this.#options;
@@ -60,7 +60,7 @@ export class Control {
     if (handler === undefined) return undefined;
     const { now, owner, ownPod } = this.#options;
     const config = newSandbox(await findPlace(client, ownPod), owner);
-    // Only the start is timed: pods shape the list before it, and the kubelet may delay the removal.
+    // Only the start is timed: pods shape the list, and the kubelet may delay the removal.
     const startedMs = now();
     const started = client.runSandbox(config, handler, { timeoutMs: null }).then(
       (id) => ({ id, result: { handler, tookMs: now() - startedMs, ended: true } }),
@@ -73,7 +73,6 @@ export class Control {
     return { handler, startedMs, started: started.then(({ result }) => result), removed };
   }
 
-  /** A sandbox that cannot be removed is left to the next sweep. */
   async #remove(id: string | undefined): Promise<void> {
     const failure = id === undefined ? undefined : await tearDown(this.#options, id).catch(() => 'remains');
     if (failure !== undefined) this.#restUntilMs = this.#options.now() + REST_MS;

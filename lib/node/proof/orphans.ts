@@ -4,39 +4,37 @@ import { CriError } from '../containerd/error.ts';
 import type { Outcome } from './outcome.ts';
 import { isOwnProbe, isProbe, OWNER, POD_UID, PROBE_LABELS } from './sandbox.ts';
 
-/** An orphan stops at once or never, so the timeout can be short. */
+/** An orphan stops at once or never. */
 const SWEEP_MS = 3_000;
 const CONCURRENCY = 8;
-/** A younger probe of another agent may still be in use: by `--once`, or by an agent that is shutting down. */
+/** A younger probe of another agent may be in use: by `--once`, or an agent that is shutting down. */
 const IN_USE_MS = 60_000;
 
 export type SweepOptions = {
   readonly client: CriClient;
-  /** Marks the probes of this handler of this agent. */
   readonly owner: string;
-  /** Marks of its other handlers, whose probes are left to them. */
+  /** Marks of the agent's other handlers, whose probes it spares. */
   readonly siblings?: readonly string[];
-  /** Wall clock in milliseconds, for the ages of containerd's records. */
+  /** Wall clock, for the ages of containerd's records. */
   readonly wallMs: () => number;
 };
 
 export type OrphansOptions = SweepOptions & {
-  /** Called with the number of orphans that containerd cannot remove, when it changes. */
+  /** Called when the number of orphans that containerd cannot remove changes. */
   readonly onOrphans: (count: number) => void;
 };
 
-/** Removes the orphans of earlier probes and counts those that remain. */
 export class Orphans {
   readonly #options: OrphansOptions;
   /** How many remained after the last sweep. */
   #count = 0;
   /** How many of them predate the latest probes. */
   #baseline = Number.POSITIVE_INFINITY;
-  /** Whether the last probe was proven, so that its own sandbox should be gone. */
+  /** If so, its own sandbox should be gone. */
   #lastProven = false;
-  /** Containers that the CRI does not list and that could not be removed; undefined until containerd listed them once. */
+  /** Containers that could not be removed; undefined until containerd listed them once. */
   #unlisted: readonly string[] | undefined;
-  /** Set at the start, for those of a predecessor, and after each probe that was not proven. */
+  /** Set at the start, and after each probe that was not proven. */
   #mayHaveUnlisted = true;
 
   constructor(options: OrphansOptions) {
@@ -54,8 +52,8 @@ export class Orphans {
   }
 
   /**
-   * Sweeps sandboxes and, if `unlisted` allows it and some may exist, containers that the CRI does not list. Rejects if
-   * containerd does not list its sandboxes; a failed list of containers is retried by the next sweep.
+   * Sweeps sandboxes and, if `unlisted`, containers that the CRI does not list. Rejects if containerd does
+   * not list its sandboxes; a failed list of containers is retried by the next sweep.
    */
   async sweep(unlisted: boolean, signal: AbortSignal): Promise<void> {
     const sandboxes = await sweepSandboxes(this.#options, signal);
@@ -77,8 +75,8 @@ export class Orphans {
 }
 
 /**
- * Removes the sandboxes of this agent's earlier probes, and old ones of other agents. Resolves with the ids that remain;
- * rejects if containerd does not list sandboxes.
+ * Also removes old ones of other agents. Resolves with the ids that remain; rejects if containerd does not
+ * list sandboxes.
  */
 export async function sweepSandboxes(
   { client, owner, siblings = [], wallMs }: SweepOptions,
@@ -101,10 +99,10 @@ export async function sweepSandboxes(
 }
 
 /**
- * Removes containers of probes that the CRI does not list: a cancelled call leaves them with a task in state CREATED
- * (measured on containerd 1.7.34 and 2.4.2). Resolves with the ids that remain, and whether young ones of other agents were
- * spared; rejects if containerd does not list containers. No probe of this agent may run meanwhile. containerd reads all
- * of its records for this, including whatever pods put into theirs, so it is called only where some may exist.
+ * A cancelled call leaves a container with a task in state CREATED (measured on containerd 1.7.34 and 2.4.2).
+ * Resolves with the ids that remain and whether young ones were spared; rejects if containerd does not list
+ * containers. No probe of this agent may run meanwhile. Called only if some may exist, because containerd
+ * reads all records for it, with whatever pods put there.
  */
 export async function sweepContainers(
   { client, owner, siblings = [], wallMs }: SweepOptions,
@@ -131,7 +129,7 @@ export async function sweepContainers(
       () => true,
       (error: unknown) => error instanceof CriError && error.kind === 'absent',
     );
-    // containerd deletes a record even if its task runs, and the task is out of reach then.
+    // containerd would delete the record of a running task, which is out of reach then.
     if (isGone) await client.deleteContainer(id, limits).catch(() => {});
   });
   return { remaining, inUse };

@@ -6,12 +6,12 @@ import type { Reason } from '../reasons.ts';
 import { WrongRuntime } from './sandbox.ts';
 import type { Witness } from './witness.ts';
 
-/** Result of a proof; `slow` while its probe still runs. */
+/** `slow` while the probe still runs. */
 export type Outcome =
   | {
       readonly kind: 'proven';
       readonly witness: Witness;
-      /** Milliseconds from the request until the sandbox was ready. */
+      /** From the request until the sandbox was ready. */
       readonly bootMs: number;
       /** Milliseconds to stop and remove it. */
       readonly teardownMs: number;
@@ -19,12 +19,12 @@ export type Outcome =
     }
   | Unproven;
 
-/** Any result but a proven sandbox; `inconclusive` says nothing about gVisor. */
+/** `inconclusive` says nothing about gVisor. */
 export type Unproven = {
   readonly kind: 'failed' | 'stuck' | 'slow' | 'interrupted' | 'inconclusive';
   readonly reason: Reason;
   readonly message: string;
-  /** Set where a control showed that the node is slow, not gVisor. */
+  /** Set if a control showed that the node is slow. */
   readonly tolerated?: boolean;
 };
 
@@ -38,9 +38,9 @@ export type ControlResult = {
 };
 
 /**
- * Causes by the error text of containerd and runsc; the first match counts.
- * Sources: containerd internal/cri/server/sandbox_run.go, core/runtime/v2/shim_manager.go, gVisor
- * pkg/shim/v1/runsc/container.go, runsc/hostsettings/hostsettings.go and pkg/sentry/platform/kvm/kvm.go (OpenDevice).
+ * The first match counts. Sources: containerd internal/cri/server/sandbox_run.go,
+ * core/runtime/v2/shim_manager.go, gVisor pkg/shim/v1/runsc/container.go, runsc/hostsettings/hostsettings.go
+ * and pkg/sentry/platform/kvm/kvm.go (OpenDevice).
  */
 const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   [
@@ -80,13 +80,12 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
 const NO_IMAGE =
   /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
 
-/** Internal timeouts of containerd, its shims and gVisor (runsc/cgroup/systemd.go), which a busy node exceeds. */
+/** Timeouts of containerd, shims and gVisor (runsc/cgroup/systemd.go), which a busy node exceeds. */
 const TIMED_OUT = /context deadline exceeded|got timeout|i\/o timeout/;
-/** Texts of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT: no process, memory, file or space left. */
+/** Texts of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT. */
 const EXHAUSTED =
   /resource temporarily unavailable|cannot allocate memory|too many open files|no space left on device|disk quota exceeded|failed to create new OS thread/;
 
-/** Classifies containerd's error for a sandbox that did not start. */
 export function outcomeOfError(message: string): Outcome {
   if (NO_IMAGE.test(message)) return { kind: 'inconclusive', reason: 'SandboxImageMissing', message };
   if (TIMED_OUT.test(message)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
@@ -95,13 +94,12 @@ export function outcomeOfError(message: string): Outcome {
   return { kind: 'failed', reason, message };
 }
 
-/** The sentry ended before it started the sandbox, and runsc does not know why. */
+/** The sentry ended early, and runsc does not know why. */
 const SENTRY_ENDED = /waiting for sandbox to start: EOF/;
 
 /**
- * The outcome of a sandbox on the platform kvm that does not boot for no known reason. runsc opens the device before it
- * starts the sentry; the sentry runs the guest, and its error is lost or, on some processors, it spins:
- * https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go (createPlatform).
+ * runsc opens the device, but the sentry runs the guest, and its error is lost or, on some processors, it
+ * spins: https://github.com/google/gvisor/blob/release-20260223.0/runsc/boot/loader.go (createPlatform).
  */
 export function outcomeOfKvm(unproven: Unproven): Unproven {
   const { reason, message } = unproven;
@@ -116,10 +114,10 @@ export function outcomeOfKvm(unproven: Unproven): Unproven {
   return { ...unproven, reason: 'KvmRunsNoGuest', message: `${why}; ${message}` };
 }
 
-/** What runc says if its first process cannot fork: measured with no process left to the pods' cgroup. */
+/** runc cannot fork: measured with no process left to the pods' cgroup. */
 const CANNOT_FORK = /can't get final child's PID from pipe: EOF|procReady not received/;
 
-/** The outcome if no sandbox of runc starts either, which clears gVisor. */
+/** If runc does not start either, gVisor is cleared. */
 export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
   const why = ended ? errorLine(error) : 'it has not ended yet';
   const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
@@ -129,18 +127,17 @@ export function outcomeOfControl({ handler, ended, error }: ControlResult, faile
   return { kind: 'inconclusive', reason, message };
 }
 
-/** The outcome of a probe that could not be completed. */
 export function inconclusive(error: unknown): Unproven {
   return { kind: 'inconclusive', reason: reasonForError(error), message: errorLine(error) };
 }
 
-/** The outcome of a probe whose sandbox ended early, stopped by the kubelet for example. */
+/** Stopped early, by the kubelet for example. */
 export function interrupted(cause: string): Outcome {
   const message = `the probe's sandbox was stopped before it was examined: ${cause}`;
   return { kind: 'interrupted', reason: 'ProbeInterrupted', message };
 }
 
-/** The reason code for an error that kept a check or a proof from a result. */
+/** The reason for an error that kept a check or a proof from a result. */
 export function reasonForError(error: unknown): Reason {
   if (error instanceof NotVisible) return 'NotVisible';
   if (error instanceof WrongRuntime) return 'WrongRuntime';
@@ -148,6 +145,6 @@ export function reasonForError(error: unknown): Reason {
   if (error instanceof TimeoutError) return 'CheckTimedOut';
   if (!(error instanceof CriError)) return 'CheckFailed';
   if (error.kind === 'timeout') return 'CheckTimedOut';
-  // The agent aborts no call by itself, so an aborted one means that the connection broke.
+  // The agent aborts no call itself, so the connection broke.
   return error.kind === 'unreachable' || error.kind === 'aborted' ? 'ContainerdUnreachable' : 'CheckFailed';
 }

@@ -20,11 +20,11 @@ export type ProbeOptions = {
   readonly handler: string;
   /** Monotonic clock, milliseconds. */
   readonly now: () => number;
-  /** Aborting it prevents further attempts; the running one is never cancelled. */
+  /** Prevents further attempts; the running one is never cancelled. */
   readonly signal: AbortSignal;
-  /** Marks the sandboxes of this agent: at most 16 letters and digits. */
+  /** At most 16 letters and digits. */
   readonly owner: string;
-  /** UID of the agent's own pod, which the kubelet's containerd must run; absent outside of a cluster. */
+  /** Absent outside of a cluster. */
   readonly ownPod?: string | undefined;
   /** Waits that many milliseconds. */
   readonly sleep?: (ms: number) => Promise<unknown>;
@@ -32,25 +32,24 @@ export type ProbeOptions = {
 
 const MAX_ATTEMPTS = 5;
 /**
- * The kubelet stops sandboxes it does not know every two seconds, so several of ours that end within fewer of these periods
- * were not all stopped by it.
- * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go (housekeepingPeriod)
+ * The kubelet stops unknown sandboxes every two seconds; it cannot have stopped several that end within fewer
+ * periods. Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kubelet.go
+ * (housekeepingPeriod)
  */
 const HOUSEKEEPING_MS = 2_000;
 const JITTER_MS = 200;
-/** Pause between two requests for the state of a sandbox that could not be examined. */
 const POLL_MS = 100;
-/** Requests after a call failed: containerd takes over 0.5 s to notice an end on a busy node. */
+/** containerd takes over 0.5 s to notice an end on a busy node. */
 const MAX_POLLS = 15;
-/** Requests after the first process vanished from /proc: over 1.5 s, because the sandbox has probably ended. */
+/** More once the first process has left /proc: the sandbox has probably ended. */
 const MAX_POLLS_GONE = 50;
-/** If containerd still reports the sandbox running after this long, /proc hid its process: hidepid, or a foreign /proc. */
+/** A sandbox reported running for so long has its process hidden: hidepid, or a foreign /proc. */
 const HIDDEN_AFTER_MS = 1_000;
 
 /**
- * Runs a probe: up to five attempts to start a sandbox through the handler in the pods' cgroup, examine it and remove it.
- * A sandbox that ends before it was examined is tried again, since the kubelet may have stopped it. The start is never
- * cancelled, because containerd can lose track of the sandbox then. Never rejects.
+ * Up to five attempts to start, examine and remove a sandbox in the pods' cgroup. One that ends early is
+ * tried again, since the kubelet may have stopped it. The start is never cancelled, because containerd can
+ * lose track of the sandbox then. Never rejects.
  */
 export async function runProbe(options: ProbeOptions): Promise<Outcome> {
   const { now, sleep = timers.setTimeout } = options;
@@ -59,7 +58,7 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
   let hidden = false;
   let last: Outcome = interrupted('no attempt was made');
   for (let attempt = 0; attempt < MAX_ATTEMPTS && !options.signal.aborted; attempt++) {
-    // A random pause keeps attempts from meeting the kubelet's period each time.
+    // Attempts must not meet the kubelet's period each time.
     if (ended > 1) await sleep(Math.random() * HOUSEKEEPING_MS);
     const { outcome, unexamined } = await runAttempt(options).catch(
       (error: unknown): Attempt => ({ outcome: inconclusive(error) }),
@@ -71,7 +70,7 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
     hidden ||= unexamined.hidden;
     const withinMs = unexamined.atMs - startedMs;
     const fasterThanKubelet = withinMs < (ended - 1) * HOUSEKEEPING_MS - JITTER_MS;
-    // Slow starts never look too fast for the kubelet, but on an idle node it does not win five races in a row either.
+    // On an idle node the kubelet does not win five races in a row.
     const everyTime = ended === MAX_ATTEMPTS && !hidden && (await readPressure(options.host)) === undefined;
     if (fasterThanKubelet || everyTime) {
       const message = `${ended} sandboxes in a row died by themselves within ${Math.round(withinMs)} ms: ${outcome.message}`;
@@ -83,11 +82,10 @@ export async function runProbe(options: ProbeOptions): Promise<Outcome> {
 
 type Attempt = {
   readonly outcome: Outcome;
-  /** Set where the sandbox started but could not be examined, and another attempt makes sense. */
+  /** Set if another attempt makes sense. */
   readonly unexamined?: {
     /** When that was noticed. */
     readonly atMs: number;
-    /** Whether /proc hid the process of a running sandbox. */
     readonly hidden: boolean;
     /** Whether the sandbox could not be removed. */
     readonly remains: boolean;
@@ -107,11 +105,10 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
   const bootMs = now() - startedMs;
   const witness = await readWitness(options, id, place).catch((error: unknown) => ({ error }));
   const examinedMs = now();
-  // Must precede our own stop: did the sandbox end before it?
+  // Must precede our own stop.
   const ranUntilMs = 'error' in witness ? await lastSeenRunning(options, id, witness.error) : undefined;
   const stoppedMs = now();
   const removal = await tearDown(options, id);
-  // No second sandbox beside one that does not stop.
   if (typeof removal === 'object') return { outcome: removal };
   if (!('error' in witness))
     return { outcome: judgeWitness(witness, handler, { bootMs, teardownMs: now() - stoppedMs }) };
@@ -126,15 +123,12 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
     return { outcome: interrupted(unseen.message), unexamined: { atMs, hidden, remains } };
   }
   const outcome = await blamePressure(options, unseen, error);
-  // A failed call may succeed for the next sandbox; a foreign /proc stays foreign.
+  // A failed call may succeed next time; a foreign /proc stays foreign.
   if (!(error instanceof CriError)) return { outcome };
   return { outcome, unexamined: { atMs: examinedMs, hidden: false, remains } };
 }
 
-/**
- * When containerd last reported a sandbox running that has ended since; undefined if it still runs. An unreadable /proc is
- * no sign of an end.
- */
+/** Undefined if it still runs. An unreadable /proc is no sign of an end. */
 async function lastSeenRunning(
   { client, now, sleep = timers.setTimeout }: ProbeOptions,
   id: string,
@@ -149,7 +143,7 @@ async function lastSeenRunning(
       runningMs = now();
     } catch (refusal) {
       if (!(refusal instanceof CriError)) return undefined;
-      // gVisor's shim reports no state while it deletes, so a timeout means an end once the process is gone.
+      // gVisor's shim reports no state while it deletes: a timeout means an end once the process is gone.
       return refusal.kind === 'absent' || (gone && refusal.kind === 'timeout') ? runningMs : undefined;
     }
     await sleep(POLL_MS);
@@ -157,7 +151,7 @@ async function lastSeenRunning(
   return undefined;
 }
 
-/** Blames an interruption instead where the sandbox may have ended: on a busy node containerd notices ends late. */
+/** On a busy node containerd notices ends late, so this may be an interruption. */
 async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: unknown): Promise<Unproven> {
   const mayHaveEnded =
     error instanceof EmptySandbox || (error instanceof CriError && error.kind === 'refused');
@@ -165,7 +159,7 @@ async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: un
   return { ...unseen, reason: 'ProbeInterrupted' };
 }
 
-/** A containerd that shuts down refuses calls with misleading errors, so its error counts only if it still responds. */
+/** A containerd that shuts down gives misleading errors, so they count only if it still responds. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
   // A shim's refusal can have the code of an unknown method.
   if (!(error instanceof CriError) || !['refused', 'unsupported'].includes(error.kind))
@@ -191,17 +185,16 @@ function judgeWitness(witness: Witness, handler: string, times: Times): Outcome 
 }
 
 /**
- * Timeout of a stop. Measured: 0.25 s on an idle node, 6 s under eight times its load. A sandbox may never stop after
- * containerd restarted in the middle of its probe.
+ * Measured: 0.25 s on an idle node, 6 s under eight times its load. A restart of containerd can keep it from
+ * stopping for ever.
  */
 const STOP_MS = 20_000;
-/** Pauses between stops: one that collides with the kubelet's own fails once and succeeds a moment later. */
+/** A stop that collides with the kubelet's own fails once. */
 const PAUSES_MS = [100, 400, 1_500, 4_000];
 
 /**
- * Stops and removes a probe's sandbox. Resolves with an outcome if the sandbox does not stop, which pods would suffer from
- * as well, or if a node under pressure does not respond in time; with `remains` if it stopped but cannot be removed, which
- * says nothing about pods and is left to the next sweep.
+ * Resolves with an outcome if the sandbox does not stop, or a busy node does not respond in time; with
+ * `remains` if it cannot be removed, which is left to the next sweep.
  */
 export async function tearDown(
   { client, host, sleep = timers.setTimeout }: Pick<ProbeOptions, 'client' | 'host' | 'sleep'>,
@@ -218,7 +211,7 @@ export async function tearDown(
       if (pauseMs === undefined || error.kind === 'timeout') {
         if (!(await mayRun(client, id))) break;
         const message = `a probe's sandbox does not go away, StopPodSandbox failed: ${error.message}`;
-        // Under pressure the kubelet's own stop may outlast our pauses.
+        // The kubelet's own stop may outlast our pauses.
         if ((await readPressure(host)) !== undefined)
           return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
         return { kind: 'stuck', reason: 'SandboxStuck', message };
@@ -232,7 +225,7 @@ export async function tearDown(
   );
 }
 
-/** Whether containerd reports the sandbox running, or does not respond. */
+/** True also if containerd does not respond. */
 async function mayRun(client: CriClient, id: string): Promise<boolean> {
   return client.sandbox(id).then(
     ({ state }) => state === 'SANDBOX_READY',

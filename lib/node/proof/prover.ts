@@ -17,11 +17,11 @@ import type { Witness } from './witness.ts';
 /** Options of a prover; times are in milliseconds. */
 export type ProverOptions = ProbeOptions &
   OrphansOptions & {
-    /** Called when a probe ends while no `prove` waits for it. */
+    /** Called for a probe that ends while no `prove` waits. */
     readonly onLateEnd: () => void;
-    /** How long `prove` waits for a probe, from the probe's start. */
+    /** Wait of `prove`, counted from the probe's start. */
     readonly waitMs?: number;
-    /** Duration after which a probe counts as hanging, unless runc is as slow. */
+    /** After this a probe counts as hanging, unless runc is as slow. */
     readonly hangMs?: number;
     readonly controlWaitMs?: number;
     /** Shared with the provers of other handlers. */
@@ -29,40 +29,40 @@ export type ProverOptions = ProbeOptions &
   };
 
 /**
- * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, and twice that if the kubelet stopped the first
- * sandbox. An evaluation that waits sees no other change.
+ * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, twice that after an
+ * interruption. The agent sees no change meanwhile.
  */
 const WAIT_MS = 15_000;
 /**
- * The kubelet gives up on a sandbox that does not start after twice its runtimeRequestTimeout.
- * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
+ * Twice the kubelet's runtimeRequestTimeout, after which it gives up. Source:
+ * https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
  */
 const HANG_MS = 240_000;
-/** A start that takes more than this many times as long as runc's is gVisor's fault. Measured: 1 to 3 times. */
+/** Beyond this many times runc's duration, gVisor is at fault. Measured: 1 to 3 times. */
 const MAX_RATIO = 10;
-/** The same for the last boot that proved the handler, which may always take its minutes. */
+/** The same for the last proven boot. */
 const MAX_OWN_RATIO = 2;
-/** Limit of abandoned probes, and of orphans added by the latest probes; beyond it, one probe an hour. */
+/** Limit of abandoned probes and of recent orphans; beyond it, one probe an hour. */
 const MAX_ABANDONED = 3;
 const RETRY_MS = 3_600_000;
 
-/** A probe that runs, or has ended and was not collected yet. */
+/** Running, or ended and not yet collected. */
 type RunningProbe = {
-  /** When it began; reset when the sweep before it is over and its turn has come. */
+  /** Reset once its sweep is over and its turn has come. */
   startedMs: number;
   /** False until then. */
   starting: boolean;
   result?: ProbeResult;
   readonly ended: Promise<void>;
-  /** Aborts further sweeps and attempts; the running call is not cancelled. */
+  /** Aborts further sweeps and attempts, not the running call. */
   readonly abandoned: AbortController;
 };
 type ProbeResult = { readonly outcome: Outcome; readonly atMs: number };
 
 /**
- * Runs one probe at a time for the evaluations that ask. `prove` waits only so long for it; a slower probe keeps running
- * and the next `prove` collects it. A probe that hangs, or that a change made obsolete, is abandoned: its sandbox is
- * removed if it ever ends, and meanwhile another may run. Limits keep abandoned probes and orphans from filling a node.
+ * Runs one probe at a time. A probe slower than `prove` waits is collected by the next `prove`; one that
+ * hangs or is obsolete is abandoned, and its sandbox removed if it ever ends. Limits keep abandoned probes
+ * and orphans from filling a node.
  */
 export class Prover {
   readonly #options: ProverOptions & { readonly turns: Turns };
@@ -73,9 +73,9 @@ export class Prover {
   #awaited = false;
   /** Number of abandoned probes that still run. */
   #abandoned = 0;
-  /** When a probe last hung; undefined once one has ended since. */
+  /** Undefined once a probe has ended since. */
   #hungMs: number | undefined;
-  /** Result of the last probe; undefined if something has changed since. */
+  /** Undefined if something has changed since. */
   #last: ProbeResult | undefined;
   #changedMs = Number.NEGATIVE_INFINITY;
   #witness: Witness | undefined;
@@ -93,13 +93,13 @@ export class Prover {
     return this.#witness;
   }
 
-  /** Reports a change on the node, which makes a running probe obsolete and may have repaired a hang. */
+  /** A change on the node makes a running probe obsolete and may have repaired a hang. */
   changed(): void {
     this.#changedMs = this.#options.now();
     this.#last = undefined;
   }
 
-  /** The outcome of the running probe, or of a new one. Rejects when the signal is aborted. */
+  /** Rejects when the signal is aborted. */
   async prove(signal: AbortSignal): Promise<Outcome> {
     signal.throwIfAborted();
     if (this.#current === undefined && !this.#mayStart()) return this.#hangs();
@@ -107,7 +107,7 @@ export class Prover {
     let probe = this.#current;
     await this.#waitFor(probe, signal);
     if (this.#isObsolete(probe) && (probe.result !== undefined || this.#abandoned < MAX_ABANDONED)) {
-      // Measured: if runsc is removed while containerd creates a sandbox, the call takes four minutes.
+      // Measured: removing runsc while containerd creates a sandbox makes the call take four minutes.
       if (probe.result === undefined) this.#abandon(probe);
       probe = this.#current = this.#start();
       await this.#waitFor(probe, signal);
@@ -124,8 +124,8 @@ export class Prover {
   }
 
   /**
-   * Compares a failure with a control: `cleared` if runc's sandbox starts, an inconclusive proof if it does not, since the
-   * node is to blame then, and the same failure without a control. Rejects when the signal is aborted.
+   * `cleared` if runc's sandbox starts, inconclusive if it does not, the same failure without a control.
+   * Rejects when the signal is aborted.
    */
   async compare(failed: Unproven, cleared: Outcome, signal: AbortSignal): Promise<Outcome> {
     const control = await this.#control.run(signal);
@@ -133,7 +133,7 @@ export class Prover {
     return control.ended && control.error === undefined ? cleared : outcomeOfControl(control, failed);
   }
 
-  /** Waits up to `timeoutMs` for the running probe and control, so that the agent does not exit in the middle of a call. */
+  /** Keeps the agent from exiting in the middle of a call. */
   async finish(timeoutMs: number): Promise<void> {
     const ended = Promise.all([this.#current?.ended, this.#control.finish()]);
     await Promise.race([ended, timers.setTimeout(timeoutMs, undefined, { ref: false })]);
@@ -169,7 +169,7 @@ export class Prover {
     return probe;
   }
 
-  /** Removes orphans. Resolves with the last outcome if they must not become more. */
+  /** Resolves with the last outcome if orphans must not become more. */
   async #sweep(signal: AbortSignal): Promise<Outcome | undefined> {
     // An abandoned probe has a container that the CRI does not list yet.
     await this.#orphans.sweep(this.#abandoned === 0, signal);
@@ -193,7 +193,6 @@ export class Prover {
     signal.throwIfAborted();
   }
 
-  /** Whether something changed after the probe started, or it ended too long ago. */
   #isObsolete({ startedMs, result }: RunningProbe): boolean {
     const { now, hangMs = HANG_MS } = this.#options;
     return startedMs < this.#changedMs || (result !== undefined && now() - result.atMs > hangMs);
@@ -208,7 +207,7 @@ export class Prover {
     });
   }
 
-  /** Slow until it takes as long as the kubelet waits for a pod's sandbox, and as long as runc shows the node to be slow. */
+  /** Slow until it takes as long as the kubelet waits for a pod, or longer if runc is slow as well. */
   async #judgeUnfinished(probe: RunningProbe, signal: AbortSignal): Promise<Outcome> {
     const { host, now, hangMs = HANG_MS } = this.#options;
     const { starting } = probe;

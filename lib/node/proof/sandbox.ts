@@ -2,22 +2,18 @@ import { randomUUID } from 'node:crypto';
 import { type CriClient, type ListedSandbox, usesSystemdCgroup } from '../containerd/client.ts';
 import { CriError } from '../containerd/error.ts';
 
-/** Labels of a probe's sandbox, for people and for the sweep of containers that the CRI does not list. */
+/** Also for the sweep of containers that the CRI does not list. */
 export const PROBE_LABELS = {
   'app.kubernetes.io/managed-by': 'gvisor-ready',
   'app.kubernetes.io/component': 'probe',
 } as const;
 
-/** The kubelet's own label, which every pod has and none can remove. */
+/** Every pod has this label of the kubelet, and none can remove it. */
 export const POD_UID = 'io.kubernetes.pod.uid';
 
-/** Label with the mark of the agent that ran the probe. */
 export const OWNER = 'app.kubernetes.io/instance';
 
-/**
- * Marks the probes of an agent, one mark a handler: 16 letters and digits from the UID of its pod, or random ones. The mark
- * of its main handler is the first.
- */
+/** One mark a handler, the main one first: 16 letters and digits from the pod's UID, or random. */
 export function ownerMarks(handlers: number, podUid: string = randomUUID()): readonly string[] {
   const digits = podUid.replaceAll('-', '');
   return Array.from({ length: handlers }, (_, at) =>
@@ -25,23 +21,21 @@ export function ownerMarks(handlers: number, podUid: string = randomUUID()): rea
   );
 }
 
-/** Prefix of a probe's name and UID, before the mark of its agent. */
 const PROBE = 'gvisor-probe-';
 
-/** Whether a sandbox is a probe's, by its UID: pods choose their names and labels, but not their UIDs. */
+/** Judged by the UID: pods choose names and labels, but not UIDs. */
 export function isProbe({ metadata }: { readonly metadata: { readonly uid: string } | null }): boolean {
   return metadata?.uid.startsWith(PROBE) === true;
 }
 
-/** Whether the agent with this mark ran the probe with this UID. */
 export function isOwnProbe(uid: string, owner: string): boolean {
   return uid.startsWith(`${PROBE}${owner}-`);
 }
 
 /**
- * PodSandboxConfig of a probe. Host networking spares the node's CNI; gVisor still starts in an empty network namespace of
- * its own. It has no hostname, because runc refuses one with host networking and must start to be recognized. The name is
- * random, because containerd reserves it while the sandbox exists.
+ * Host networking spares the node's CNI; gVisor still has its own empty network namespace. No hostname,
+ * because runc refuses one with host networking. The name is random, because containerd reserves it while the
+ * sandbox exists.
  */
 export function newSandbox(cgroupParent: string, owner: string) {
   const name = `${PROBE}${owner}-${randomUUID().slice(0, 8)}`;
@@ -55,25 +49,25 @@ export function newSandbox(cgroupParent: string, owner: string) {
   };
 }
 
-/** More than one, because a pod may end between two requests and foreign sandboxes have no pod cgroup. */
+/** A pod may end between two requests, and foreign sandboxes have no pod cgroup. */
 const MAX_PODS = 5;
 
-/** The containerd behind the socket does not run the agent's own pod, so the kubelet uses another. */
+/** The agent's own pod is not in this containerd, so the kubelet uses another. */
 export class WrongRuntime extends Error {
   override readonly name = 'WrongRuntime';
 }
 
-/** Our cgroup in the kubelet's root of pods. A dash would add a level in systemd's naming. */
+/** A dash would add a level in systemd's naming. */
 const OWN_CGROUP = 'gvisor_ready';
 
 /**
- * Cgroup parent for a probe, in the kubelet's root of pods beside the classes burstable and besteffort. If no pod reveals
- * that root, as before the kubelet runs, "system.slice" or "", which systemd's driver refuses. Driver and root come from the kubelet's request for a pod's sandbox, which no pod can influence. The
- * agent's own pod is asked about first, then pods of the default handler: a gVisor pod's shim asks its sentry, which the
- * pod can keep busy. The cgroup has default shares or weight and holds the sandbox alone, so the two CPU shares that
- * containerd gives a sandbox do not slow it down. Throws {@link WrongRuntime} if `ownPod`, the UID of the agent's pod, is
- * not in containerd's list.
- * Source: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go (WithDefaultSandboxShares)
+ * Cgroup parent in the kubelet's root of pods; "system.slice" or "" if no pod shows that root. Read from the
+ * kubelet's request for a sandbox, which no pod can influence. The agent's pod is asked first, then those of
+ * the default handler, since a gVisor pod can keep its sentry busy. The cgroup has default shares, so that
+ * the two that containerd gives a sandbox do not slow it down. Throws {@link WrongRuntime} if `ownPod` (a
+ * UID) is not listed. Source:
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/opts/spec_opts.go
+ * (WithDefaultSandboxShares)
  */
 export async function findPlace(client: CriClient, ownPod?: string): Promise<string> {
   const pods = (await client.listSandboxes('SANDBOX_READY')).filter((sandbox) => !isProbe(sandbox));
@@ -98,9 +92,9 @@ export async function findPlace(client: CriClient, ownPod?: string): Promise<str
 }
 
 /**
- * Our cgroup beside a pod's: "/kubepods/burstable/pod12" gives "/kubepods/gvisor_ready", and the systemd form
- * "kubepods-burstable-pod12.slice" gives "kubepods-gvisor_ready.slice"; "" if the path is not a pod's.
- * Source: https://github.com/kubernetes/kubernetes/tree/v1.36.3/pkg/kubelet/cm
+ * "/kubepods/burstable/pod12" gives "/kubepods/gvisor_ready", and "kubepods-burstable-pod12.slice" gives
+ * "kubepods-gvisor_ready.slice"; "" if the path is not a pod's. Source:
+ * https://github.com/kubernetes/kubernetes/tree/v1.36.3/pkg/kubelet/cm
  */
 export function placeBeside(podCgroup: string): string {
   const [, slice] = /^(?:.*\/)?([^/]+?)(?:-burstable|-besteffort)?-pod[^-/]+\.slice$/.exec(podCgroup) ?? [];
@@ -110,8 +104,8 @@ export function placeBeside(podCgroup: string): string {
 }
 
 /**
- * Whether all cgroup paths of a process are below a cgroup parent. Only the parent's last component is compared, since paths
- * are relative to our own cgroup namespace, as in "/../../kubepods-pod12.slice/x"; the last one is unique to a pod.
+ * Compares only the parent's last component, which is unique to a pod: paths are relative to our own cgroup
+ * namespace, as in "/../../kubepods-pod12.slice/x".
  */
 export function isBelow(cgroups: readonly string[], parent: string): boolean {
   const name = parent.split('/').at(-1) ?? '';

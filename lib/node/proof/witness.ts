@@ -3,50 +3,46 @@ import type { Host } from '../host/host.ts';
 import { type HostProcess, isOfSandbox, quotedProgram, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';
 
-/** What the host and the runtime report about a probe's sandbox. No pod can influence it. */
+/** What the host and the runtime report, which no pod can influence. */
 export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
-  /** First process of the sandbox, in the host's PID namespace. */
+  /** In the host's PID namespace. */
   readonly pid: number;
-  /** runsc's flags in force; absent if the process is not a gVisor sandbox. */
+  /** Absent if the process is not a gVisor sandbox. */
   readonly flags?: Readonly<Record<string, string>>;
   readonly cgroupParent: string;
   /** Path of its shim, from the shim's arguments. */
   readonly shim?: string;
-  /** PIDs in the sandbox as its runtime reports them: a sentry reports the guest's, runc the host's. */
+  /** A sentry reports the guest's PIDs, runc the host's. */
   readonly runtimePids: readonly number[];
 };
 
-/** Generous for a busy node: gVisor's shim starts runsc to list PIDs. */
+/** gVisor's shim starts runsc to list PIDs. */
 const TIMEOUT_MS = 20_000;
 
-/** The first process of a sandbox is not in /proc: it has ended, unless hidepid or another PID namespace hides it. */
+/** It has ended, unless hidepid or another PID namespace hides it. */
 export class ProcessGone extends Error {
   override readonly name: string = 'ProcessGone';
 }
 
-/** The first process ended during the examination: the runtime reports no process. */
 export class EmptySandbox extends ProcessGone {
   override readonly name = 'EmptySandbox';
 }
 
 /**
- * A shim manages the sandbox itself, and containerd passes on what the shim says of it. From its source; no such shim of
- * gVisor's is known: https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/sandbox_status.go
+ * A shim manages the sandbox itself, so its status is the shim's claim. No such shim of gVisor's is known:
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/sandbox_status.go
  */
 export class ShimsOwnSandbox extends Error {
   override readonly name = 'ShimsOwnSandbox';
 }
 
-/**
- * Examines a sandbox that was just started. Rejects if it is gone or empty, or if containerd's PID is another process in
- * the /proc visible here.
- */
+/** Rejects if the sandbox is gone or empty, or if containerd's PID is another process in this /proc. */
 export async function readWitness(
   { client, host }: { readonly client: CriClient; readonly host: Host },
   id: string,
   cgroupParent: string,
 ): Promise<Witness> {
-  // Concurrent, because the kubelet stops unknown sandboxes within two seconds.
+  // Concurrent: the kubelet stops unknown sandboxes within two seconds.
   const listing = client.listPids(id, { timeoutMs: TIMEOUT_MS });
   listing.catch(() => {});
   const { pid, isContainerds } = await client.sandbox(id, { timeoutMs: TIMEOUT_MS });
@@ -81,12 +77,11 @@ export async function readWitness(
   };
 }
 
-/** The kernel a sandbox runs on, with evidence for people. */
 export type Guest = { readonly kernel: 'gvisor' | 'host' | 'other'; readonly evidence: string };
 
 /**
- * Identifies a sandbox's kernel. gVisor needs two witnesses that agree: the host's process is a runsc sandbox, and the
- * runtime reports the guest's PIDs, as only a sentry can. runc reports the host's.
+ * gVisor needs two witnesses: the host's process is a runsc sandbox, and the runtime reports the guest's
+ * PIDs, as only a sentry can.
  */
 export function identifyGuest({ pid, argv, flags, runtimePids }: Witness): Guest {
   const program = `process ${pid} is ${quotedProgram(argv)}`;
