@@ -19,15 +19,15 @@ export type Sources = {
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;
-  /** Where to add a handler on this distribution, as advice for people. */
+  /** Where to add a handler, as advice for people. */
   readonly edit: string;
   readonly programs: RunscPrograms;
-  /** Lowest allowed gVisor release, such as "20240325.0"; absent without a floor. */
+  /** Such as "20240325.0"; absent without a floor. */
   readonly minRunscRelease?: string | undefined;
   readonly requireLimits: boolean;
-  /** Whether a handler that passes on weakening annotations makes the node not ready. */
+  /** Whether passing on weakening annotations makes the node not ready. */
   readonly forbidFlagOverride: boolean;
-  /** The shim that containerd last ran; absent before the first proof. */
+  /** Last run by containerd; absent before the first proof. */
   readonly shim?: string | undefined;
 };
 
@@ -35,8 +35,8 @@ export type Sources = {
 export type HostInputs = { readonly sources: Pick<Sources, 'host'> };
 
 /**
- * The inputs of one evaluation's checks, each read once, on first use, so that all checks judge the same state. Failed
- * reads are cached too, and no further request goes to a containerd that did not respond to the first.
+ * Each input is read once, on first use, so that all checks judge the same state. Failures are cached too,
+ * and a silent containerd gets no second request.
  */
 export class CheckInputs {
   readonly sources: Sources;
@@ -44,18 +44,17 @@ export class CheckInputs {
 
   readonly status;
   readonly config;
-  /** The handler's runtime: as loaded, else as configured on disk, else gVisor's usual one. */
+  /** As loaded, else as on disk, else gVisor's usual one. */
   readonly runtime;
-  /** containerd's own result of resolving and executing the handler's shim. */
   readonly shimInfo;
-  /** Path of the handler's shim, symbolic links not resolved; undefined if it is in none of the directories. */
+  /** Links not resolved; undefined if it is in none of the directories. */
   readonly shim;
   readonly runscConfig;
-  /** Path of runsc, found as the shim finds it; undefined if it is in none of the directories. */
+  /** Found as the shim finds it; undefined if it is in none of the directories. */
   readonly runsc;
-  /** runsc and its sentry, as first read in this evaluation. */
+  /** As first read in this evaluation. */
   readonly programs;
-  /** runsc and its sentry as they are now. Not cached. */
+  /** As they are now. Not cached. */
   readonly currentPrograms;
 
   /** `signal` cancels requests to containerd. */
@@ -109,13 +108,15 @@ function once<T>(read: () => Promise<T>): () => Promise<T> {
 }
 
 /**
- * A check of one property of the node; `id` is its file's name. `inspect` throws when it cannot see its subject, which
- * makes the finding unknown. `witness` is the evidence of this evaluation's proof, absent before it and after a failed one.
+ * `id` is the file's name. `inspect` throws if it cannot see its subject, which makes the finding unknown.
+ * `witness` is of this evaluation's proof, absent before it and after a failed one.
  */
 export type Check = {
   readonly id: string;
   readonly title: string;
   readonly inspect: (inputs: CheckInputs, witness: Witness | undefined) => Promise<CheckResult>;
-  /** Whether an unknown finding keeps the node from being ready, because a booted sandbox proves nothing about it. */
+  /**
+   * Whether an unknown finding keeps the node not ready, because a booted sandbox proves nothing about it.
+   */
   readonly required?: (sources: Sources) => boolean;
 };

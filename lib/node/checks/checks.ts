@@ -20,7 +20,7 @@ import { shim } from './shim.ts';
 import { sidecars } from './sidecars.ts';
 import { userNamespaces } from './user-namespaces.ts';
 
-/** Checks that run beside the proof, causes before effects: the first failure names the reason. */
+/** Causes before effects: the first failure names the reason. */
 export const CAUSE_CHECKS: readonly Check[] = [
   kernel,
   userNamespaces,
@@ -51,8 +51,8 @@ export type RunChecksOptions = {
 const TIMEOUT_MS = 10_000;
 
 /**
- * Runs all checks concurrently and returns their findings in order. A check that throws or times out is unknown; this
- * function rejects only when the signal is aborted.
+ * Concurrently, findings in order. A check that throws or times out is unknown; rejects only when the signal
+ * is aborted.
  */
 export async function runChecks(
   checks: readonly Check[],

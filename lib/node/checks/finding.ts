@@ -3,7 +3,7 @@ import type { Facts } from '../host/system.ts';
 import { reasonForError } from '../proof/outcome.ts';
 import type { Reason } from '../reasons.ts';
 
-/** Where a fact was seen: a file (host path), a line in it (1-based), and the value found there. */
+/** A file (host path), a line in it (1-based), and the value found there. */
 export type Evidence = {
   readonly file?: string;
   readonly line?: number;
@@ -11,17 +11,12 @@ export type Evidence = {
 };
 
 /**
- * What a failed check means for the verdict:
- * `error` names the cause when no sandbox boots, and counts as a warning when one does;
- * `blocker` makes the node not ready even though a sandbox boots (weakened isolation, a release below the floor);
- * `warning` never makes a node not ready.
+ * `error` names the cause if no sandbox boots, else it counts as a warning; `blocker` makes the node not
+ * ready even if one boots; `warning` never does.
  */
 export type Severity = 'error' | 'blocker' | 'warning';
 
-/**
- * The result of one check, with facts of the node that it read. `skipped` means that its subject does not exist and
- * `unknown` that it could not be seen: neither counts as pass or fail.
- */
+/** `skipped`: the subject does not exist; `unknown`: it could not be seen. Neither counts as pass or fail. */
 export type CheckResult = (
   | { readonly status: 'pass' }
   | { readonly status: 'skipped' }
@@ -29,21 +24,20 @@ export type CheckResult = (
   | {
       readonly status: 'unknown';
       readonly reason: Reason;
-      /** A booted sandbox does not show what this check looks for, so a proof alone does not make the node ready. */
+      /** A booted sandbox does not show what this check looks for. */
       readonly blocking?: boolean;
     }
 ) & {
   readonly message: string;
   readonly evidence?: readonly Evidence[];
   readonly facts?: Facts;
-  /** Where to fix it on this node, as advice for people. */
+  /** Where to fix it, as advice for people. */
   readonly where?: string;
 };
 
-/** A {@link CheckResult} with the id of the check that saw it and how long it took, in milliseconds. */
+/** `durationMs` is the time that the check took. */
 export type Finding = CheckResult & { readonly check: string; readonly durationMs: number };
 
-/** A value with the place where it was seen, as far as that is known. */
 export function at(
   place: { readonly file?: string | undefined; readonly line?: number | undefined },
   value: string,
@@ -61,17 +55,17 @@ export function error(reason: Reason, message: string, evidence: readonly Eviden
   return { status: 'fail', severity: 'error', reason, message, evidence };
 }
 
-/** A fault that makes the node not ready although sandboxes boot. */
+/** Makes the node not ready although sandboxes boot. */
 export function blocker(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'fail', severity: 'blocker', reason, message, evidence };
 }
 
-/** A fault that the verdict does not depend on. */
+/** The verdict does not depend on it. */
 export function warning(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'fail', severity: 'warning', reason, message, evidence };
 }
 
-/** A check without a subject, such as the sidecars of a missing runsc. */
+/** For a check without a subject, such as the sidecars of a missing runsc. */
 export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'skipped', message, evidence };
 }

@@ -12,12 +12,11 @@ const FILE = '/proc/driver/nvidia/version';
 const VERSION =
   /^NVRM version: +NVIDIA UNIX (?:Open Kernel Module for \S+|\S+ Kernel Module) +(\d[\d.]*)(?: |$)/m;
 /**
- * The first release that passes a GPU on without the flag nvproxy.
- * https://github.com/google/gvisor/commit/0bf82b30d
+ * The first release that passes a GPU on without nvproxy. https://github.com/google/gvisor/commit/0bf82b30d
  */
 const AUTOMATIC_SINCE = parseRunscRelease('20260525.0');
 
-/** Do pods with a GPU start? gVisor refuses a driver that its release does not know, and pods see a bare EOF. */
+/** gVisor refuses a driver that its release does not know, and pods see a bare EOF. */
 export const gpu: Check = {
   id: 'gpu',
   title: 'gVisor supports the NVIDIA driver',
@@ -43,8 +42,7 @@ export const gpu: Check = {
 };
 
 /**
- * Judges a driver by the release's table and the flags in force. gVisor takes `nvproxy-driver-version` for the driver's
- * version if it is set.
+ * `nvproxy-driver-version` replaces the driver's version if it is set.
  * https://github.com/google/gvisor/blob/release-20260817.0/pkg/sentry/devices/nvproxy/nvproxy.go (Register)
  */
 export function judgeDriver(
@@ -59,7 +57,7 @@ export function judgeDriver(
     return unknown('GpuDriverUnknown', message);
   }
   const gvisor = `gVisor ${release.text}`;
-  // With this flag nvproxy is part of every sandbox, also where no GPU is requested.
+  // nvproxy is then part of every sandbox, with a GPU or without.
   const isEverywhere = isTrue(flags.nvproxy ?? '');
   const fault = isEverywhere ? error : warning;
   const effect = isEverywhere

@@ -24,7 +24,7 @@ export const handlerConfigured: Check = {
         const message = `The handler "${handler}" names no runtime_type, so containerd creates no container with it`;
         return error('HandlerNotConfigured', message, evidence);
       }
-      // A file that is not imported is often a backup, so it is no reason to warn here.
+      // A file that is not imported is often a backup.
       const ineffective = ignored.filter(({ isLoaded }) => isLoaded);
       if (ineffective[0]) {
         const message = `The handler "${handler}" is configured, but ${place(ineffective[0])} has no effect: ${ineffective[0].why}`;
@@ -57,7 +57,7 @@ export const handlerConfigured: Check = {
   },
 };
 
-/** An absence, which is unknown while containerd's release, and so its rules and perhaps its file, are unknown. */
+/** Unknown while containerd's release, and so its rules, are unknown. */
 function absent(
   config: ContainerdConfig,
   reason: Reason,

@@ -2,7 +2,7 @@ import type { Runtime } from '../containerd/client.ts';
 import type { Check } from './check.ts';
 import { at, pass, skip, warning } from './finding.ts';
 
-/** Is the handler on disk the one in memory? containerd reads its configuration only when it starts. */
+/** containerd reads its configuration only when it starts. */
 export const handlerCurrent: Check = {
   id: 'handler-current',
   title: 'The loaded handler is the one on disk',

@@ -6,11 +6,10 @@ import { isRuncType, shimOf } from '../runsc/program.ts';
 import type { Check } from './check.ts';
 import { at, type CheckResult, type Evidence, error, pass, skip, warning } from './finding.ts';
 
-/** Programs that run containers on the host's kernel. NVIDIA's is left out, because it can start runsc. */
+/** NVIDIA's is left out, because it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
 const RUNSC_NAME = /runsc/;
 
-/** Does the handler lead to gVisor, rather than to runc under another name? */
 export const handlerRuntime: Check = {
   id: 'handler-runtime',
   title: 'The handler runs gVisor',
@@ -23,7 +22,7 @@ export const handlerRuntime: Check = {
     const config = await inputs.runscConfig();
     const shim = await resolved((await inputs.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
     const binary = await resolved((await inputs.runsc()) ?? config.binaryName);
-    // The shim check reports a failure of this call; without it, the names decide.
+    // The shim check reports a failure; without this call the names decide.
     const info = await inputs.shimInfo().catch(() => undefined);
     return judgeRuntime({ handler, runtime, config, shim, binary, info });
   },

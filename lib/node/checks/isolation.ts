@@ -14,7 +14,7 @@ type Problem = {
   readonly evidence: readonly Evidence[];
 };
 
-/** Is isolation intact: the flags in force, the seccomp filter, and what the handler adds to pods or lets them set? */
+/** Judges the flags in force, the seccomp filter, and what the handler adds to pods or lets them set. */
 export const isolation: Check = {
   id: 'isolation',
   title: 'Nothing weakens the sandbox',
@@ -72,7 +72,7 @@ async function weakFlags(
   return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
 }
 
-/** Judges what the handler's base spec adds to containers, which the sandbox of a proof does not show. */
+/** The sandbox of a proof does not show what a base spec adds to containers. */
 async function weakSpec({ sources }: CheckInputs, file: string): Promise<Problem | undefined> {
   const weak = file === '' ? [] : await readBaseSpec(sources.host, file);
   const [worst] = weak;
@@ -87,10 +87,11 @@ function namesOf(weak: readonly Weakness[]): string {
 }
 
 /**
- * The annotations with which a pod could weaken its sandbox. containerd passes on those that match `pod_annotations`;
- * only the kubelet and device plugins write those of `container_annotations`.
+ * containerd passes on annotations that match `pod_annotations`; only the kubelet and device plugins write
+ * those of `container_annotations`.
  * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/util/util.go (GetPassthroughAnnotations)
- * https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kuberuntime/labels.go (newContainerAnnotations)
+ * https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kuberuntime/labels.go
+ * (newContainerAnnotations)
  */
 async function passedAnnotations(inputs: CheckInputs): Promise<Problem | undefined> {
   const { handler, forbidFlagOverride: isBlocker } = inputs.sources;

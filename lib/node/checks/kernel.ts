@@ -18,7 +18,7 @@ export const kernel = {
   },
 } satisfies Check;
 
-/** Judges a kernel release, such as "6.1.0-28-amd64", and an architecture as Node names it. */
+/** A release such as "6.1.0-28-amd64", and Node's name of an architecture. */
 export function judgeKernel(release: string, arch: string, file = RELEASE_FILE): CheckResult {
   const evidence = [{ file, value: release }, { value: arch }];
   if (arch !== 'x64' && arch !== 'arm64') {

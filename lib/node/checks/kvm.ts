@@ -2,13 +2,13 @@ import { offersVirtualization } from '../host/system.ts';
 import type { Check } from './check.ts';
 import { at, error, pass, skip } from './finding.ts';
 
-/** Drivers of single devices, KVM's once a module for the processor is loaded. */
+/** Lists KVM once a module for the processor is loaded. */
 const DRIVERS = '/proc/misc';
 const PROCESSOR = '/proc/cpuinfo';
 
 /**
- * Judges only whether the kernel has KVM. Whether that runs a guest, only a boot shows: nested virtualization may not, and
- * KVM by software, such as PVM, needs neither vmx nor svm. The agent does not see /dev.
+ * Only whether the kernel has KVM. Whether it runs a guest only a boot shows: nested virtualization may not,
+ * and PVM needs neither vmx nor svm. The agent does not see /dev.
  */
 export const kvm: Check = {
   id: 'kvm',

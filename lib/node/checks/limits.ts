@@ -2,7 +2,7 @@ import { isBelow } from '../proof/sandbox.ts';
 import type { Check } from './check.ts';
 import { blocker, pass, skip, unknown, warning } from './finding.ts';
 
-/** Are sandboxes in the kubelet's cgroups, so that pod limits are enforced? Judged by the probe's process. */
+/** Judged by the cgroups of the probe's process. */
 export const limits: Check = {
   id: 'limits',
   title: 'CPU and memory limits of pods are enforced',

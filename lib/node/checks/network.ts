@@ -1,7 +1,7 @@
 import type { Check } from './check.ts';
 import { blocker, pass, skip } from './finding.ts';
 
-/** Has the handler's own CNI directory a network? The sandbox of a proof needs none, and each pod does. */
+/** The sandbox of a proof needs no network, and each pod does. */
 export const network: Check = {
   id: 'network',
   title: 'The handler has a network for its pods',

@@ -6,7 +6,7 @@ import { blocker, type CheckResult, pass, skip, unknown, warning } from './findi
 /** First release that fixes CVE-2025-2713: https://osv.dev/vulnerability/CVE-2025-2713 */
 const ADVISED_FLOOR = '20240325.0';
 
-/** Is the gVisor release new enough? It is read from the program file that the probe's process runs. */
+/** Read from the program file that the probe's process runs. */
 export const runscRelease: Check = {
   id: 'runsc-release',
   title: 'The gVisor release is new enough',
@@ -34,8 +34,8 @@ export const runscRelease: Check = {
 };
 
 /**
- * The program that the sandbox runs, which has as many pages of code: an upgrade may have replaced it just before or after
- * the boot. Without a proof runsc itself.
+ * The program with as many pages of code as the sandbox's: an upgrade may have replaced the file around the
+ * boot. Without a proof runsc itself.
  */
 export async function runningOf(
   inputs: CheckInputs,

@@ -6,7 +6,7 @@ import { shimOf } from '../runsc/program.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { type CheckResult, checkFailed, type Evidence, error, pass, unknown } from './finding.ts';
 
-/** Can containerd find and execute the handler's shim? containerd 2.x reports it; for 1.x the files are inspected. */
+/** containerd 2.x reports it; for 1.x the files are inspected. */
 export const shim: Check = {
   id: 'shim',
   title: 'containerd finds and can execute the shim',
@@ -17,7 +17,7 @@ export const shim: Check = {
   },
 };
 
-/** containerd's error messages and their reasons; the first match counts. */
+/** The first match counts. */
 const REFUSALS: readonly (readonly [RegExp, Reason, problem: string])[] = [
   [/does not match the expected release/, 'ReleaseSkew', 'The shim refuses to run'],
   [
@@ -32,20 +32,20 @@ const REFUSALS: readonly (readonly [RegExp, Reason, problem: string])[] = [
   ],
 ];
 
-/** Combines containerd's own result with that of the files: a clear result of containerd wins. */
+/** A clear result of containerd wins over the files. */
 export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): CheckResult {
   if (info.kind === 'unsupported') return onDisk;
   const found = `containerd found and executed the shim of "${wanted}"`;
   if (info.kind === 'ok') return pass(found, [{ value: info.name }]);
   const { message } = info;
   const evidence: readonly Evidence[] = [{ value: message }, ...(onDisk.evidence ?? [])];
-  // A shim that predates "-info" fails like this, so it was found and executed.
+  // A shim that predates "-info" fails like this, so it was executed.
   if (/flag provided but not defined: -info/.test(message))
     return pass(`${found}, which is too old to describe itself`, evidence);
   const [, reason, problem] = REFUSALS.find(([pattern]) => pattern.test(message)) ?? [];
   if (reason !== undefined) {
     const of = reason === 'ReleaseSkew' ? '' : ` of "${wanted}"`;
-    // containerd caches the path, so it finds a shim that has moved only after a restart.
+    // containerd caches the path until it restarts.
     const moved =
       reason === 'ShimNotFound' && onDisk.status === 'pass'
         ? '; one is there now, and a restart of containerd would find it'
@@ -63,7 +63,7 @@ export function notFound(reason: Reason, program: string, evidence: readonly Evi
   return unknown('CheckFailed', message, evidence);
 }
 
-/** Evidence of where a program was looked up by name. Directories that are not mounted may still contain it. */
+/** Directories that are not mounted may still contain it. */
 export async function searched(
   { directories, sources: { host } }: CheckInputs,
   program: string,

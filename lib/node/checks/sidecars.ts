@@ -6,9 +6,12 @@ import type { Check } from './check.ts';
 import { type CheckResult, error, pass, skip, unknown, warning } from './finding.ts';
 
 const DIRECTORY = 'gvisor-bin';
-/** The program that boots a sandbox. The others serve metrics and checkpoints or speed up a boot. */
+/** The others serve metrics and checkpoints or speed up a boot. */
 const SENTRY = 'gvisor_sentry';
-/** First releases with sidecars (any), with the sentry among them, that require it, and that forbid a fallback: https://github.com/google/gvisor/issues/13718 */
+/**
+ * With sidecars (any), with the sentry among them, that require it, and that forbid a fallback:
+ * https://github.com/google/gvisor/issues/13718
+ */
 const SINCE = {
   any: '20260721.0',
   sentry: '20260810.0',
@@ -16,7 +19,7 @@ const SINCE = {
   strict: '20261001.0',
 } as const;
 
-/** Are the programs there that newer releases install in gvisor-bin beside runsc? */
+/** Newer releases install programs in gvisor-bin beside runsc. */
 export const sidecars: Check = {
   id: 'sidecars',
   title: 'runsc has the sidecar programs of its release',
@@ -32,7 +35,6 @@ export const sidecars: Check = {
   },
 };
 
-/** The sidecar directory, the names in it, and whether runsc may start without them. */
 export type Sidecars = {
   readonly directory: string;
   readonly names: readonly string[] | undefined;
@@ -65,7 +67,7 @@ export function judgeSidecars(runsc: string, release: RunscRelease, found: Sidec
   return pass(has ? `"${directory}" has ${SENTRY}` : `gVisor ${release.text} needs no sidecars`, evidence);
 }
 
-/** Looks beside the path of runsc, then beside the target of a symbolic link. */
+/** Beside the path of runsc, then beside a link's target. */
 async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, 'directory' | 'names'>> {
   const real = (await host.realpath(runsc)) ?? runsc;
   const directories = [runsc, real].map((path) => posix.join(posix.dirname(path), DIRECTORY));
@@ -76,7 +78,7 @@ async function findSidecars(host: Host, runsc: string): Promise<Pick<Sidecars, '
   return { directory: directories[0] ?? '', names: undefined };
 }
 
-/** Whether runsc may act as its own sentry: the default until the release that the flag's help names. */
+/** The default until the release that the flag's help names. */
 function allowsFallback({ flags }: RunscConfig, release: RunscRelease): boolean {
   const policy = flags.get('sidecar-usage-policy')?.toUpperCase() ?? 'DEFAULT';
   const isOlder = (compareReleases(release, parseRunscRelease(SINCE.strict)) ?? 0) < 0;

@@ -6,8 +6,8 @@ const MAX_PATHS = 1000;
 const WILDCARDS = /(?:\*|\?|\[(?:\\.|[^\]\\])*\]|\\.)+/;
 
 /**
- * Host paths that match an absolute pattern, in the order of Go's filepath.Glob. Its only wildcard is "*", which stays
- * within one path component and matches dot files. Throws for Go's other wildcards, and for more than 1000 paths.
+ * In the order of Go's filepath.Glob. Its only wildcard is "*", within one component, dot files included.
+ * Throws for Go's other wildcards, and for more than 1000 paths.
  */
 export async function glob(host: Host, pattern: string): Promise<readonly string[]> {
   if (/[?[\\]/.test(pattern))
@@ -29,8 +29,8 @@ export async function glob(host: Host, pattern: string): Promise<readonly string
 }
 
 /**
- * Whether a name without "/" matches a pattern of Go's path.Match. "?", classes and escapes count as "*", so that a rare
- * pattern matches too much rather than too little.
+ * Go's path.Match for a name without "/". "?", classes and escapes count as "*", so that a rare pattern
+ * matches too much.
  */
 export function matchesPattern(pattern: string, name: string): boolean {
   const [start = '', ...rest] = pattern.split(WILDCARDS);

@@ -19,10 +19,10 @@ export type FileStat = {
   readonly mode: number;
   /** Bytes; 0 for most files under /proc. */
   readonly size: number;
-  /** Device and inode, which change if another file takes the path. */
+  /** Device and inode: they change if another file takes the path. */
   readonly identity: string;
   readonly fingerprint: string;
-  /** Last change of content or attributes, for a directory also of its entries. Wall clock, milliseconds. */
+  /** Change of content, attributes or entries. Wall clock, milliseconds. */
   readonly changedMs: number;
 };
 
@@ -32,10 +32,10 @@ const CHUNK_BYTES = 16 * 1024;
 const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
 
 /**
- * Read-only view of a node's files below a root directory ("/" on the node itself, "/host" in a pod). All paths are host
- * paths, and symbolic links never lead out of the root. A path that does not exist is `undefined`; one outside of the
- * agent's mounts throws {@link NotVisible}; other failures throw `Cannot read host file "/x": EACCES` with the cause
- * attached, as a {@link TimeoutError} if a file operation took longer than `timeoutMs`.
+ * Read-only view of the files below a root ("/", or "/host" in a pod). All paths are the host's, and links
+ * never lead out of the root. An absent path is `undefined`; one outside of the agent's mounts throws {@link
+ * NotVisible}; others `Cannot read host file "/x": EACCES` with the cause, a {@link TimeoutError} after
+ * `timeoutMs`.
  */
 export class Host {
   readonly root: string;
@@ -51,8 +51,8 @@ export class Host {
   }
 
   /**
-   * The path with all symbolic links resolved. `onStep` receives each visible directory on the way, links resolved, and the
-   * entry followed in it, even if a later one does not exist.
+   * Resolves all links. `onStep` receives each visible directory on the way and the entry followed in it,
+   * even if a later one does not exist.
    */
   async realpath(
     path: string,
@@ -74,7 +74,7 @@ export class Host {
     }
   }
 
-  /** The path with links resolved as this process reaches it, for use outside of this class. */
+  /** As this process reaches it, links resolved. */
   async localPath(path: string): Promise<string | undefined> {
     const real = await this.realpath(path);
     return real === undefined ? undefined : join(this.root, real);
@@ -85,7 +85,7 @@ export class Host {
     return this.#at(path, await this.localPath(path), statOf);
   }
 
-  /** Attributes of a path itself: a final link is not followed. */
+  /** Does not follow a final link. */
   async statEntry(path: string): Promise<FileStat | undefined> {
     return this.#at(path, await this.#localEntry(path), statOf);
   }
@@ -95,7 +95,7 @@ export class Host {
     return parent === undefined ? undefined : join(parent, basename(path));
   }
 
-  /** Names in a directory, sorted by code unit as Go's filepath.Glob sorts them. */
+  /** Sorted by code unit, as by Go's filepath.Glob. */
   async list(path: string): Promise<readonly string[] | undefined> {
     const names = await this.#at(path, await this.localPath(path), (local) => readdir(local));
     return names?.sort((a, b) => (a < b ? -1 : 1));
@@ -105,7 +105,7 @@ export class Host {
     return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
   }
 
-  /** A whole regular file as UTF-8; throws if it is larger than `maxBytes` (1 MiB) or not a regular file. */
+  /** UTF-8; throws if it is larger than `maxBytes` (1 MiB) or not a regular file. */
   async readText(path: string, maxBytes = MAX_BYTES): Promise<string | undefined> {
     const bytes = await this.readStart(path, maxBytes + 1);
     if (bytes !== undefined && bytes.length > maxBytes)
@@ -114,8 +114,8 @@ export class Host {
   }
 
   /**
-   * The texts of regular files in a directory, in one turn: cheaper than one by one. A file counts as absent if it cannot be
-   * read, is a link, or is larger than `maxBytes`.
+   * In one turn, which is cheaper. A file is absent if it cannot be read, is a link, or is larger than
+   * `maxBytes`.
    */
   async readTexts<Name extends string>(
     directory: string,
@@ -132,10 +132,10 @@ export class Host {
     });
   }
 
-  /** The first `length` bytes of a regular file of any size, fewer when it is shorter. */
+  /** Fewer bytes if the file is shorter. */
   async readStart(path: string, length: number): Promise<Buffer | undefined> {
     return this.#at(path, await this.localPath(path), async (local) => {
-      // Checked before it is opened, because opening some devices, such as a watchdog, has effects.
+      // Before opening: to open some devices, such as a watchdog, has effects.
       refuseIrregular(await lstat(local));
       await using file = await open(local, READ_ONLY);
       refuseIrregular(await file.stat());
@@ -144,8 +144,8 @@ export class Host {
   }
 
   /**
-   * A regular file in pieces of at most 1 MiB, each starting with the last `overlap` bytes of the previous one; none if the
-   * file does not exist. All pieces share one buffer.
+   * Pieces of at most 1 MiB in one shared buffer, each starting with the last `overlap` bytes of the previous
+   * one; none without the file.
    */
   async *pieces(path: string, overlap: number): AsyncGenerator<Buffer> {
     let isWanted = true;
@@ -207,7 +207,7 @@ async function readSmall(local: string, maxBytes: number): Promise<string | unde
   return bytes.length > maxBytes ? undefined : bytes.toString('utf8');
 }
 
-/** The first `length` bytes of a file, read until EOF because files under /proc report size 0. */
+/** Reads until EOF, because files under /proc report size 0. */
 async function readUpTo(file: FileHandle, length: number): Promise<Buffer> {
   const pieces: Buffer[] = [];
   for (let left = length; left > 0; ) {
@@ -228,7 +228,7 @@ async function statOf(local: string): Promise<FileStat> {
   return { kind: kindOf(stats), mode, size, identity, fingerprint, changedMs: ctimeMs };
 }
 
-/** Local path of a host socket; links in its directory, such as /var/run, are the host's. Throws {@link NotVisible}. */
+/** Links in its directory, such as /var/run, are the host's. Throws {@link NotVisible}. */
 export async function localSocket(host: Host, socket: string): Promise<string> {
   const directory = await host.localPath(dirname(socket)).catch((error: unknown) => {
     if (error instanceof NotVisible) throw error;

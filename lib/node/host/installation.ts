@@ -3,26 +3,26 @@ import { formatUtc } from '../../base/utc.ts';
 import type { Host } from './host.ts';
 import { parseProcessStat } from './process.ts';
 
-/** The journal of the installer, which is another program (installer/journal.ts), of one handler. */
+/** Written by the installer (installer/journal.ts), one a handler. */
 export function installJournal(handler: string): string {
   return `/usr/local/lib/gvisor/install-${handler}.json`;
 }
 
-/** What the installer's journal says; a part that does not exist, or cannot be understood, is absent. */
+/** A part that is missing or not understood is absent. */
 export type Installation = {
-  /** The release that was committed last, such as "release-20260223.0". */
+  /** Committed last, such as "release-20260223.0". */
   readonly installed?: string;
-  /** What was begun and has not ended; times are ISO 8601. */
+  /** Begun and not ended; times are ISO 8601. */
   readonly pending?: {
     readonly release: string;
     readonly step: string;
     readonly since: string;
     /** Whether the release is taken away. */
     readonly removes?: true;
-    /** Whether no installer is at work any more, or none that makes progress. */
+    /** Whether no installer is at work, or none that makes progress. */
     readonly interrupted: boolean;
   };
-  /** The last failure, after which the node was as before. */
+  /** The node was as before afterwards. */
   readonly failure?: {
     readonly release: string;
     readonly step: string;
@@ -36,7 +36,6 @@ export type Installation = {
 /** The remedy for an installation that was interrupted. */
 export const RUN_AGAIN = 'run gvisor-ready-install again, which finishes it or takes it back';
 
-/** Describes the installer's work, or the work in which it was interrupted. */
 export function describePending(pending: NonNullable<Installation['pending']>): string {
   const { release, step, since, removes = false, interrupted } = pending;
   const where = `(step ${step}, begun ${formatUtc(since)})`;
@@ -45,17 +44,17 @@ export function describePending(pending: NonNullable<Installation['pending']>): 
     : `${release} is being ${removes ? 'removed' : 'installed'} ${where}`;
 }
 
-/** The journal holds the installer's text in containerd's configuration up to three times. */
+/** The installer's text in containerd's configuration may be in it three times. */
 const MAX_BYTES = 256 * 1024;
 const MAX_MESSAGE = 500;
-/** The installer writes its journal before each step, and only a wait for a quiet moment may take longer than this. */
+/** The journal is written before each step, and only the wait for a quiet moment may take longer. */
 const MAX_STEP_MS = 15 * 60_000;
 
 export function isUnderWay(installation: Installation | undefined): boolean {
   return installation?.pending?.interrupted === false;
 }
 
-/** Reads what the installer does and did with a handler; undefined where it was never used or that is not known. */
+/** Undefined if the installer was never used, or if that is unknown. */
 export async function readInstallation(
   host: Host,
   handler: string,
@@ -84,7 +83,7 @@ async function isRunning(host: Host, process: Journal['process']): Promise<boole
 type Journal = Installation & { readonly process?: { readonly pid: number; readonly startTicks: number } };
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Parses a journal; throws where it is no journal of format 1. */
+/** Throws for anything but a journal of format 1. */
 export function parseJournal(text: string): Journal {
   const journal = fieldsOf(JSON.parse(text));
   if (journal.format !== 1) throw new Error('unknown format');
@@ -126,7 +125,6 @@ function fieldsOf(value: unknown): Fields {
   return typeof value === 'object' && value !== null ? (value as Fields) : {};
 }
 
-/** The release in the name of a generation's directory. */
 function releaseOf({ generation }: Fields): string | undefined {
   return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(generation))?.[1];
 }

@@ -3,8 +3,8 @@ import { lstat, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /**
- * Whether an error means "no such file", which is a result and not a failure. /proc fails with ESRCH for a process that just
- * ended: https://man7.org/linux/man-pages/man5/proc.5.html
+ * Absence is a result, not a failure. /proc fails with ESRCH for a process that just ended:
+ * https://man7.org/linux/man-pages/man5/proc.5.html
  */
 export function isAbsent(cause: unknown): boolean {
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
@@ -27,13 +27,12 @@ export function kindOf(stats: Stats): FileKind {
   return 'device';
 }
 
-/** Linux gives up after 40 links in one path: https://man7.org/linux/man-pages/man7/path_resolution.7.html */
+/** Linux's limit for one path: https://man7.org/linux/man-pages/man7/path_resolution.7.html */
 const MAX_LINKS = 40;
 
 /**
- * Resolves every symbolic link of a host path inside `root`: absolute links start at the root and ".." stops there.
- * Returns the host path, resolved up to the first component that does not exist. `onStep` receives each directory on the
- * way, resolved, and the entry followed in it.
+ * Absolute links start at `root` and ".." stops there. The host path is resolved up to the first component
+ * that does not exist. `onStep` receives each directory on the way and the entry followed in it.
  */
 export async function resolvePath(
   root: string,
@@ -63,7 +62,7 @@ export async function resolvePath(
   return { path: `/${resolved.join('/')}`, exists: true };
 }
 
-/** Target of a link; "" for any other file, undefined for none. */
+/** "" for any other file, undefined for none. */
 async function linkTarget(local: string): Promise<string | undefined> {
   try {
     const stats = await lstat(local);
@@ -90,9 +89,8 @@ export class NotVisible extends Error {
 }
 
 /**
- * Host paths below `root` that this process can see; undefined for all. In a pod these are the mount points below `root`; a
- * root that is itself a mount point, or has none below it, shows the whole host.
- * Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
+ * The mount points below `root`; undefined if this process sees the whole host, because the root is itself a
+ * mount point or has none below it. Source: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
  */
 export async function visibleParts(
   root: string,
@@ -108,7 +106,7 @@ export async function visibleParts(
   return parts.length === 0 ? undefined : parts;
 }
 
-/** Whether a host path is within one of the visible paths, or an ancestor of one. */
+/** True within a visible path, or for an ancestor of one. */
 export function isVisible(path: string, parts: readonly string[] | undefined): boolean {
   if (parts === undefined || path === '/') return true;
   return parts.some((part) => isWithin(path, part) || isWithin(part, path));
@@ -118,7 +116,7 @@ export function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Spaces and backslashes in mount points are octal escapes. */
+/** Spaces and backslashes are octal escapes. */
 function unescapeMountPoint(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

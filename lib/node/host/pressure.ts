@@ -1,15 +1,14 @@
 import timers from 'node:timers/promises';
 import type { Host } from './host.ts';
 
-/** Percentage of idle CPU time below which a node is busy. */
+/** In percent. */
 const MIN_IDLE = 10;
 const SAMPLE_MS = 250;
 
 /**
- * The reason why this node is slow, such as "the node's CPUs are idle 2 % of the time"; undefined if it is not busy. Time
- * spent waiting for a disk or the hypervisor (steal) is not idle. Pressure stall information is not used, because one
- * throttled pod raises it to 80 % on an idle node.
- * Source: https://man7.org/linux/man-pages/man5/proc_stat.5.html
+ * The reason, such as "the node's CPUs are idle 2 % of the time"; undefined if not busy. Waiting for a disk
+ * or the hypervisor is not idle. Not PSI: one throttled pod raises it to 80 % on an idle node. Source:
+ * https://man7.org/linux/man-pages/man5/proc_stat.5.html
  */
 export async function readPressure(host: Host): Promise<string | undefined> {
   const before = await readTimes(host);

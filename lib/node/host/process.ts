@@ -1,38 +1,38 @@
 import { sanitizeLine } from '../../base/sanitize.ts';
 import type { Host } from './host.ts';
 
-/** A process of the host, from files of /proc that need no capability. */
+/** From files of /proc that need no capability. */
 export type HostProcess = {
   readonly argv: readonly string[];
   readonly parentPid: number;
   /** Real user ID in the agent's user namespace. */
   readonly uid: number;
-  /** PIDs from the outermost namespace visible in this /proc to the process's own. */
+  /** From the outermost namespace visible in this /proc to its own. */
   readonly namespacedPids: readonly number[];
   /** 2 if a seccomp filter is in force. */
   readonly seccomp: number;
-  /** Cgroup paths of cpu and memory, or the only one on v2, relative to the agent's cgroup namespace. */
+  /** Of cpu and memory, or the only one on v2, relative to the agent's cgroup namespace. */
   readonly cgroups: readonly string[];
   readonly textPages: number;
 };
 
-/** A sentry has a few KiB of arguments plus its pod's annotations, which may be 256 KiB. */
+/** A sentry has its pod's annotations there, up to 256 KiB. */
 export const MAX_ARGUMENT_BYTES = 512 * 1024;
 
-/** Whether a process belongs to a sandbox: its ID is in the bundle path of gVisor's arguments, and in the cgroup for any runtime. */
+/** The ID is in the bundle path of gVisor's arguments, and in the cgroup for any runtime. */
 export function isOfSandbox({ argv, cgroups }: HostProcess, id: string): boolean {
   return [...argv, ...cgroups].some((text) => text.includes(id));
 }
 
-/** Program name of a process, quoted and sanitized, because a pod may choose it. */
+/** Sanitized, because a pod may choose it. */
 export function quotedProgram([program = '']: readonly string[]): string {
   return `"${sanitizeLine(program.slice(0, 100))}"`;
 }
 
 /**
- * Reads a process by its PID in the host's /proc; undefined if it has ended or is ending. The kernel flags an ending process
- * before it drops memory, cgroups and namespaces, so the flag is read last.
- * Source: https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5),
+ * Undefined if it has ended or is ending. The kernel flags an ending process before it drops memory, cgroups
+ * and namespaces, so the flag is read last. Source:
+ * https://man7.org/linux/man-pages/man5/proc_pid_status.5.html, proc_pid_cgroup(5), proc_pid_statm(5),
  * proc_pid_stat(5), and https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c (do_exit)
  */
 export async function readProcess(host: Host, pid: number): Promise<HostProcess | undefined> {
@@ -62,14 +62,14 @@ const PF_KTHREAD = 0x20_0000;
 
 /** What /proc/PID/stat shows of a process. */
 export type ProcessStat = {
-  /** The program's file name, cut to 15 characters, or what the process calls itself. */
+  /** The program's name, cut to 15 characters, or the process's own choice. */
   readonly name: string;
   /** R running, S sleeping, D in a call of the kernel, T stopped, t traced, Z ended. */
   readonly state: string;
   readonly parentPid: number;
   readonly ending: boolean;
   readonly kernelThread: boolean;
-  /** Clock ticks from boot until it began; with the PID it names one process for ever. */
+  /** Clock ticks since boot; with the PID it names one process for ever. */
   readonly startTicks: number;
 };
 
@@ -91,7 +91,7 @@ async function isEnding(read: (file: string) => Promise<string | undefined>): Pr
   return parseProcessStat((await read('stat')) ?? '').ending;
 }
 
-/** Paths that limit CPU and memory: those of the two v1 controllers, otherwise the v2 path. */
+/** The paths of the two v1 controllers, otherwise the v2 path. */
 export function parseCgroups(text: string): readonly string[] {
   const lines = text.split('\n').flatMap((line) => {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
@@ -102,10 +102,10 @@ export function parseCgroups(text: string): readonly string[] {
   return [...new Set(chosen.map(({ path }) => path))];
 }
 
-/** The UID in a pod's cgroup, in the form of either cgroup driver. A static pod's UID has no dashes. */
+/** In the form of either cgroup driver. A static pod's UID has no dashes. */
 const POD = /(?:^|[/-])pod([0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:[./]|$)/;
 
-/** The UID of the pod that a cgroup path belongs to; undefined outside of all pods. */
+/** Undefined outside of all pods. */
 export function podUidOf(cgroup: string): string | undefined {
   return POD.exec(cgroup)?.[1]?.replaceAll('_', '-');
 }

@@ -1,8 +1,8 @@
 import type { Host } from './host.ts';
 
 /**
- * The reason why a host file cannot be executed; undefined if it can. It must be a regular file with the permission bits
- * `mode` and be a script or a complete ELF program for this architecture.
+ * Undefined if it can be executed: a regular file with the bits `mode`, a script or a complete ELF program
+ * for this architecture.
  */
 export async function whyNotRunnable(host: Host, path: string, mode: number) {
   const stat = await host.stat(path);
@@ -22,7 +22,7 @@ export async function whyNotRunnable(host: Host, path: string, mode: number) {
   return undefined;
 }
 
-/** Kind of a file by its first bytes; `machine` is Node's name of the architecture, such as "x64". */
+/** `machine` is Node's name of the architecture, such as "x64". */
 export type Program =
   | { readonly kind: 'elf'; readonly machine: string }
   | { readonly kind: 'script' | 'other' };
@@ -60,10 +60,10 @@ const PF_X = 1;
 export const PAGE_BYTES: readonly number[] = [4096, 16_384, 65_536];
 
 /**
- * Possible sizes of a running ELF program's code (`text` in /proc/PID/statm) in bytes, from the first 4 KiB of its file:
- * whole pages from the first to the last executable segment, or on kernels before 5.10 from the first segment of any kind.
- * Empty unless it is a 64-bit little-endian program.
- * Source: https://github.com/torvalds/linux/blob/v6.12/fs/binfmt_elf.c (load_elf_binary) and fs/proc/task_mmu.c
+ * Possible code sizes (`text` in /proc/PID/statm) in bytes, from the first 4 KiB of an ELF file: pages from
+ * the first to the last executable segment, or before Linux 5.10 from the first of any kind. Empty unless
+ * 64-bit little-endian. Source: https://github.com/torvalds/linux/blob/v6.12/fs/binfmt_elf.c
+ * (load_elf_binary) and fs/proc/task_mmu.c
  */
 export function textSegments(start: Buffer): ReadonlySet<number> {
   const sizes = new Set<number>();

@@ -1,13 +1,13 @@
 import { TimeoutError } from '../../base/async.ts';
 
-/** A local disk under full load responds within a fraction of this; a dead network mount never does. */
+/** A busy local disk takes a fraction of this; a dead network mount never responds. */
 const TIMEOUT_MS = 5_000;
-/** procfs files that never block, such as /proc/pressure/io. Excludes /proc/PID. */
+/** Such as /proc/pressure/io, but not /proc/PID. */
 const NEVER_BLOCKS = /^\/proc\/[a-z]/;
 
 /**
- * Runs file operations one at a time, because one that never returns occupies one of libuv's four threads. Three
- * semaphores are affordable, so parts of the agent that must not wait for each other's files have their own.
+ * One file operation at a time, because one that never returns occupies one of libuv's four threads. Three
+ * semaphores are affordable, for parts of the agent that must not wait for each other.
  */
 export class Semaphore {
   readonly #timeoutMs: number;
@@ -20,7 +20,7 @@ export class Semaphore {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Runs one operation on `path` in turn. Rejects with a {@link TimeoutError}: at once while an earlier operation is stalled. */
+  /** Rejects with a {@link TimeoutError}, at once while an earlier operation is stalled. */
   async run<T>(path: string, work: () => Promise<T>): Promise<T> {
     const previous = this.#previous;
     const { promise, resolve: release } = Promise.withResolvers<void>();

@@ -1,16 +1,16 @@
 import { mem } from 'systeminformation/lib/memory.js';
 import type { Host } from './host.ts';
 
-/** What is known of the node besides the verdict; a fact that could not be had is absent. */
+/** A fact that could not be had is absent. */
 export type Facts = {
   readonly kernel?: string;
   readonly containerd?: string;
-  /** As the program names it, for example "release-20260223.0"; undefined where it was seen to name none. */
+  /** For example "release-20260223.0"; undefined if the program names none. */
   readonly runsc?: string | undefined;
   readonly platform?: string;
-  /** The NVIDIA driver's version, such as "580.105.08"; undefined where there is none. */
+  /** Such as "580.105.08"; undefined without a driver. */
   readonly nvidiaDriver?: string | undefined;
-  /** Whether pods with a GPU start with that driver; undefined where that is not known. */
+  /** Whether pods with a GPU start; undefined if unknown. */
   readonly gpu?: 'true' | 'false' | undefined;
   readonly distribution?: string;
   readonly [hardware: string]: string | undefined;
@@ -34,7 +34,7 @@ export async function readSystemFacts(host: Host): Promise<Facts> {
   };
 }
 
-/** The kernel's boot ID, which the kubelet reports in `nodeInfo.bootID`. */
+/** The kubelet reports it in `nodeInfo.bootID`. */
 export async function readBootId(host: Host): Promise<string> {
   const path = '/proc/sys/kernel/random/boot_id';
   const id = (await host.readText(path))?.trim() ?? '';
@@ -52,7 +52,7 @@ function processorOf(text: string): Facts {
   };
 }
 
-/** Whether /proc/cpuinfo shows hardware virtualization, which it does on x86_64 alone. */
+/** Shown on x86_64 alone. */
 export function offersVirtualization(cpuinfo: string): boolean {
   return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo);
 }

@@ -13,16 +13,13 @@ const CONCURRENCY = 8;
 export type PodSentry = {
   /** Of its program's code. */
   readonly textPages: number;
-  /** The file of gVisor's settings that the sandbox was started with; "" without one. */
+  /** gVisor's settings file at its start; "" without one. */
   readonly configPath: string;
 };
 
 type Examined = { readonly pod?: Pod; readonly sentry?: PodSentry; readonly final: boolean };
 
-/**
- * Reads the running pods of this node and their runtimes. A sandbox's runtime never changes, so each sandbox is examined
- * once and later reads cost one list request.
- */
+/** A sandbox's runtime never changes, so each is examined once and later reads cost one list request. */
 export class PodReader {
   readonly #client: CriClient;
   readonly #host: Host;
@@ -33,7 +30,7 @@ export class PodReader {
     this.#host = host;
   }
 
-  /** The sentries of running gVisor pods by sandbox, as of the last read. */
+  /** By sandbox, as of the last read. */
   get sentries(): ReadonlyMap<string, PodSentry> {
     return new Map(
       [...this.#cache].flatMap(([id, { sentry }]) => (sentry === undefined ? [] : [[id, sentry]])),
@@ -41,8 +38,7 @@ export class PodReader {
   }
 
   /**
-   * The kubelet's running pods, without probes. A pod that could not be examined is reported as unknown. Rejects if
-   * containerd does not list them.
+   * Without probes; a pod that could not be examined is unknown. Rejects if containerd does not list them.
    */
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
     const items = await this.#client.listSandboxes('SANDBOX_READY', { signal });
@@ -57,7 +53,7 @@ export class PodReader {
     return found.flat();
   }
 
-  /** Examines a sandbox; `final` if its process was read. No pod if it has ended meanwhile. */
+  /** `final` if its process was read; no pod if it has ended meanwhile. */
   async #examine({ id, metadata, runtimeHandler }: ListedSandbox, options: CallOptions): Promise<Examined> {
     const { namespace = '', name = '', uid = '' } = metadata ?? {};
     const pod = { namespace, name, uid, handler: runtimeHandler };

@@ -3,7 +3,7 @@ import type { Host } from '../host/host.ts';
 import { isWithin } from '../host/paths.ts';
 import { truncate, type Weakness, weaknessesOf } from './flags.ts';
 
-/** The part of an OCI spec in which a base spec can weaken sandboxes; any of it may be absent. */
+/** The part that can weaken sandboxes; any of it may be absent. */
 type BaseSpec = {
   readonly mounts?: readonly Mount[] | null;
   readonly annotations?: Readonly<Record<string, string>> | null;
@@ -21,7 +21,7 @@ type Mount = {
   readonly options?: readonly string[] | null;
 };
 
-/** Reads `base_runtime_spec` of a handler and judges it; throws if it cannot be read, since containerd has loaded it. */
+/** Throws if it cannot be read, since containerd has loaded it. */
 export async function readBaseSpec(host: Host, path: string): Promise<readonly Weakness[]> {
   const text = await host.readText(path);
   if (text === undefined)
@@ -36,10 +36,11 @@ export async function readBaseSpec(host: Host, path: string): Promise<readonly W
 const FLAG = 'dev.gvisor.flag.';
 
 /**
- * Lists what a base spec gives to each container beyond containerd's own, blockers first. Only bind mounts and annotations lead out
- * of a sandbox. Not judged are namespaces, which containerd sets itself, and masked paths, which runsc ignores.
- * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/container_create.go (buildLinuxSpec),
- * https://github.com/google/gvisor/blob/release-20260223.0/runsc/cmd/gofer.go (setupMounts, setupDev)
+ * What a base spec adds to containerd's own, blockers first. Only bind mounts and annotations lead out of a
+ * sandbox; containerd sets namespaces itself, and runsc ignores masked paths.
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/container_create.go
+ * (buildLinuxSpec), https://github.com/google/gvisor/blob/release-20260223.0/runsc/cmd/gofer.go (setupMounts,
+ * setupDev)
  */
 export function weaknessesOfSpec(spec: BaseSpec): readonly Weakness[] {
   const annotations = new Map(Object.entries(spec?.annotations ?? {}));

@@ -4,7 +4,7 @@ import type { Host } from '../host/host.ts';
 /** runsc's default: https://gvisor.dev/docs/architecture_guide/platforms/ */
 export const DEFAULT_PLATFORM = 'systrap';
 
-/** The settings of gVisor's shim, from the file in the handler's ConfigPath. */
+/** From the file in the handler's ConfigPath. */
 export type RunscConfig = {
   readonly file?: string;
   /** A name or an absolute path. */
@@ -15,7 +15,7 @@ export type RunscConfig = {
   readonly lines: ReadonlyMap<string, number>;
   /** Top-level keys that the shim ignores, with their lines. */
   readonly unknownKeys: ReadonlyMap<string, number>;
-  /** Why the shim starts no sandbox with this file; `flags` and `binaryName` are then the defaults. */
+  /** Why the shim starts no sandbox; `flags` and `binaryName` are then the defaults. */
   readonly fault?: { readonly line: number; readonly problem: string };
 };
 
@@ -33,7 +33,7 @@ const KNOWN_KEYS: Readonly<Record<string, 'string' | 'number' | 'boolean' | 'tab
   runsc_config: 'table',
 };
 
-/** The shim's defaults, for a handler without a ConfigPath. */
+/** For a handler without a ConfigPath. */
 export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   binaryName: 'runsc',
   flags: new Map(),
@@ -41,7 +41,7 @@ export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   unknownKeys: new Map(),
 };
 
-/** Reads the shim's file. An absent file is a fault, because the shim starts no sandbox without it. */
+/** An absent file is a fault: the shim starts no sandbox without it. */
 export async function readRunscConfig(host: Host, file: string): Promise<RunscConfig> {
   const text = await host.readText(file);
   if (text === undefined) {
@@ -50,7 +50,7 @@ export async function readRunscConfig(host: Host, file: string): Promise<RunscCo
   return parseRunscConfig(text, file);
 }
 
-/** Parses the shim's file as its decoder does: values in [runsc_config] must be strings. */
+/** Like the shim's decoder: values in [runsc_config] must be strings. */
 export function parseRunscConfig(text: string, file: string): RunscConfig {
   try {
     return decode(text, file);

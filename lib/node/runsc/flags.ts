@@ -3,7 +3,7 @@ import { sanitizeLine } from '../../base/sanitize.ts';
 import { matchesPattern } from '../host/glob.ts';
 
 /**
- * The process name of a sandbox, and the program through which newer releases start it.
+ * The process name, and the program through which newer releases start it.
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/sandbox/sandbox.go (createSandboxProcess),
  * https://github.com/google/gvisor/issues/13718
  */
@@ -11,9 +11,8 @@ const SENTRY = 'runsc-sandbox';
 const PREWARMER = 'gvisor-sentry-prewarmer';
 
 /**
- * The flags of a running gVisor sandbox, from its process's arguments; `undefined` for any other process. The arguments
- * contain every flag that differs from its default, whether it came from a file, a wrapper or an annotation.
- * https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (ToFlags)
+ * Undefined for any other process. The arguments contain every flag that differs from its default, whatever
+ * set it. https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (ToFlags)
  */
 export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string> | undefined {
   const [program = ''] = argv;
@@ -31,12 +30,12 @@ export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string
 export type Weakness = {
   readonly flag: string;
   readonly value: string;
-  /** `blocker` for a way out to the host, or to attack it; `warning` for less protection, which is often intended. */
+  /** `blocker`: a way out to the host, or to attack it; `warning`: less protection, often intended. */
   readonly severity: 'blocker' | 'warning';
   readonly why: string;
 };
 
-/** For each flag or annotation, the values that weaken a sandbox, and the reason. */
+/** The values of each flag or annotation that weaken, and why. */
 type Rules = Readonly<Record<string, readonly [weakens: (value: string) => boolean, why: string]>>;
 
 const CHECKPOINTS =
@@ -44,7 +43,6 @@ const CHECKPOINTS =
 const HOST_SOCKETS = 'pods can open or create Unix sockets that host processes serve';
 
 /**
- * A way out to the host, or to attack it.
  * Flags: https://github.com/google/gvisor/blob/master/runsc/config/flags.go. Annotations:
  * https://github.com/google/gvisor/tree/master/runsc/boot (mount_hints.go, restore.go, fscheckpoint.go)
  */
@@ -69,8 +67,8 @@ const NVIDIA = 'calls to the NVIDIA driver are passed on to the host';
 const TPU = 'calls to TPU devices are passed on to the host';
 
 /**
- * Less protection, often intended. Flags as above. Annotations:
- * https://github.com/google/gvisor/tree/master/runsc/specutils (nvidia.go, specutils.go) and runsc/container/container.go
+ * Annotations: https://github.com/google/gvisor/tree/master/runsc/specutils (nvidia.go, specutils.go) and
+ * runsc/container/container.go
  */
 const WARNINGS: Rules = {
   network: [is('plugin'), "the pod's network stack is C code in the sandbox, under a looser seccomp filter"],
@@ -105,7 +103,7 @@ const WARNINGS: Rules = {
   ],
 };
 
-/** Flags that weaken a sandbox with no value: logging, profiling, speed, the guest's view, and flags without effect. */
+/** Logging, profiling, speed, the guest's view, and flags without effect. */
 const HARMLESS: ReadonlySet<string> = new Set(
   `EXPERIMENTAL-xdp-need-wakeup allow-connected-on-save allow-live-tcp-migration alsologtostderr app-huge-pages
   buffer-pooling cgroupfs control-rpc-stop-timeout coverage-fd coverage-report cpu-num-from-quota dcache debug
@@ -126,10 +124,7 @@ const ANNOTATION = 'dev.gvisor.';
 const MAX_CHARACTERS = 100;
 export const UNKNOWN = 'this agent does not know whether the flag is harmless';
 
-/**
- * The flags and OCI annotations that weaken a sandbox, blockers first. Unknown flags are warnings, because a newer gVisor
- * may have flags that weaken.
- */
+/** Blockers first. An unknown flag is a warning, because a newer gVisor may have flags that weaken. */
 export function weaknessesOf(
   flags: ReadonlyMap<string, string>,
   annotations: ReadonlyMap<string, string> = new Map(),
@@ -168,8 +163,8 @@ function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
 }
 
 /**
- * Annotations that weaken a pod's own sandbox when they reach its OCI spec. runsc lets annotations set some flags without
- * `allow-flag-override`; of these only host-uds weakens, in gVisor 2025-02, 2026-02 and 2026-09.
+ * Annotations that weaken a pod's own sandbox. runsc accepts some without `allow-flag-override`; of these
+ * only host-uds weakens, in gVisor 2025-02, 2026-02 and 2026-09.
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/config/flags.go (overrideAllowlist),
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/specutils/specutils.go (fixSpec)
  */
@@ -180,7 +175,7 @@ const ANNOTATIONS: ReadonlyMap<string, string> = new Map([
   ),
 ]);
 
-/** The annotations that weaken a sandbox and that containerd copies into its OCI spec under these patterns. */
+/** Those that containerd copies into the OCI spec under these patterns. */
 export function annotationsPassed(
   patterns: readonly string[],
 ): readonly { readonly pattern: string; readonly annotation: string; readonly why: string }[] {
@@ -191,7 +186,7 @@ export function annotationsPassed(
   );
 }
 
-/** Any other value; an empty one keeps the default. */
+/** An empty value keeps the default. */
 function unless(...safe: readonly string[]): (value: string) => boolean {
   return (value) => !safe.includes(value) && value !== '';
 }

@@ -1,7 +1,7 @@
 import TABLE from './nvidia-drivers.json' with { type: 'json' };
 import type { RunscRelease } from './program.ts';
 
-/** The NVIDIA drivers that a gVisor release knows, oldest first, such as "580.105.08". It compares them exactly. */
+/** Oldest first, such as "580.105.08". gVisor compares them exactly. */
 export type NvidiaDrivers = {
   readonly supported: readonly string[];
   /** Refused without gVisor's flag nvproxy-allow-unsupported-driver. */
@@ -15,13 +15,13 @@ const DRIVERS: ReadonlyMap<string, NvidiaDrivers> = new Map(
   }),
 );
 
-/** The drivers of a release; undefined for one that is not in the table, and for builds between releases. */
+/** Undefined for a release that is not in the table, and for builds between releases. */
 export function driversOf({ text }: RunscRelease): NvidiaDrivers | undefined {
   return DRIVERS.get(text);
 }
 
 /**
- * A driver's version as gVisor reads and prints it; undefined for any other text.
+ * As gVisor reads and prints it; undefined for any other text.
  * https://github.com/google/gvisor/blob/release-20260817.0/pkg/sentry/devices/nvproxy/nvconf/version.go
  */
 export function parseNvidiaVersion(text: string): string | undefined {
@@ -40,7 +40,7 @@ export function compareDrivers(a: string, b: string): number {
   return 0;
 }
 
-/** The next older and the next newer of these drivers, of the same branch if there is one. */
+/** The next older and the next newer, of the same branch if there is one. */
 export function nearestDrivers(driver: string, drivers: readonly string[]): readonly string[] {
   const branch = (version: string) => version.split('.')[0];
   const same = drivers.filter((version) => branch(version) === branch(driver));

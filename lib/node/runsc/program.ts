@@ -4,15 +4,15 @@ import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { PAGE_BYTES, textSegments } from '../host/program.ts';
 
-/** A gVisor release that can be compared with others, or `unknown` for any other text. */
+/** Comparable with others, or `unknown` for any other text. */
 export type RunscRelease =
   | { readonly kind: 'release'; readonly date: number; readonly point: number; readonly text: string }
   | { readonly kind: 'unknown'; readonly text: string };
 
 /**
- * Parses a gVisor version: `release-20260817.0`, possibly followed by `-70-g3c5eee17dc45` or `-dirty`, Google's
- * `google-20260817.0`, Debian's `0.0~20240729.0`, or a bare `20220516.0`. `VERSION_MISSING`, from a plain `go build`, is
- * unknown. https://github.com/google/gvisor/blob/master/runsc/config/config.go
+ * `release-20260817.0`, also with `-70-g3c5eee17dc45` or `-dirty`, Google's `google-20260817.0`, Debian's
+ * `0.0~20240729.0`, or a bare `20220516.0`. `VERSION_MISSING`, from a plain `go build`, is unknown.
+ * https://github.com/google/gvisor/blob/master/runsc/config/config.go
  */
 export function parseRunscRelease(text: string): RunscRelease {
   const trimmed = text.trim();
@@ -30,16 +30,16 @@ function isDate(digits: string): boolean {
   return date >= Date.UTC(2018);
 }
 
-/** Negative when `a` is older than `b`, positive when newer; `undefined` when either is unknown. */
+/** Negative if `a` is older, positive if newer; `undefined` if either is unknown. */
 export function compareReleases(a: RunscRelease, b: RunscRelease): number | undefined {
   if (a.kind === 'unknown' || b.kind === 'unknown') return undefined;
   return a.date - b.date || a.point - b.point;
 }
 
 /**
- * Directories that hold programs, those of systemd's default PATH first. containerd may have another PATH, so a program
- * in none of these may still exist.
- * https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH, docs/distributions.md
+ * Those of systemd's default PATH first. containerd may have another PATH, so a program in none of these may
+ * still exist. https://www.freedesktop.org/software/systemd/man/systemd.exec.html#%24PATH,
+ * docs/distributions.md
  */
 export const PROGRAM_DIRECTORIES: readonly string[] = [
   '/usr/local/sbin',
@@ -54,10 +54,7 @@ export const PROGRAM_DIRECTORIES: readonly string[] = [
   '/var/lib/k0s/bin',
 ];
 
-/**
- * Finds a program by its absolute path, or by name in the directories, preferring an executable file. Rejects when a disk
- * times out.
- */
+/** By absolute path or by name, preferring an executable file. Rejects if a disk times out. */
 export async function findProgram(
   host: Host,
   directories: readonly string[],
@@ -84,7 +81,7 @@ export function isRuncType(runtimeType: string): boolean {
 }
 
 /**
- * The path or file name of the shim that containerd would start, or `undefined` for an invalid runtime type.
+ * A path or a file name; `undefined` for an invalid runtime type.
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim/util.go
  */
 export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runtimeType' | 'runtimePath'>) {
@@ -98,23 +95,23 @@ export function shimOf({ runtimeType, runtimePath }: Pick<HandlerRuntime, 'runti
 export type RunscProgram = {
   readonly path: string;
   readonly release: RunscRelease;
-  /** Possible sizes of its code in memory, in bytes, for pages of 4, 16 and 64 KiB. */
+  /** Possible code sizes in bytes, for pages of 4, 16 and 64 KiB. */
   readonly textBytes: ReadonlySet<number>;
 };
 
-/** Whether a process whose code has so many pages in memory may run this program. */
+/** Whether a process with so many pages of code may run this program. */
 export function hasTextPages({ textBytes }: RunscProgram, pages: number): boolean {
   return PAGE_BYTES.some((bytes) => textBytes.has(pages * bytes));
 }
 
-/** Reads releases out of program files without executing them. Results are cached until the file changes. */
+/** Reads releases without executing programs; cached until the file changes. */
 export class RunscPrograms {
   readonly #cache = new Map<
     string,
     { readonly fingerprint: string; readonly program: Promise<RunscProgram> }
   >();
 
-  /** runsc and the sentry beside it, which is the program of a sandbox in releases since July 2026. */
+  /** Also the sentry beside it, which runs sandboxes in releases since July 2026. */
   async readAll(host: Host, runsc: string): Promise<readonly RunscProgram[]> {
     const real = (await host.realpath(runsc)) ?? runsc;
     const sentries = [runsc, real].map((path) => posix.join(posix.dirname(path), 'gvisor-bin/gvisor_sentry'));
@@ -123,7 +120,7 @@ export class RunscPrograms {
     return programs.filter((program) => program !== undefined);
   }
 
-  /** The program at a path; `undefined` where there is no file. The release is unknown if the file names several. */
+  /** `undefined` without a file; the release is unknown if the file names several. */
   async read(host: Host, path: string): Promise<RunscProgram | undefined> {
     const stat = await host.stat(path);
     if (stat?.kind !== 'file') return undefined;
@@ -138,16 +135,16 @@ export class RunscPrograms {
 }
 
 /**
- * The release as the linker writes it (`-X .../version.version=`): a string of its own, ended by a zero byte.
+ * As the linker writes it (`-X .../version.version=`), ended by a zero byte.
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/version/version.go
  */
 const RELEASE = /(?:(?:release|google)-\d{8}\.\d+|0\.0~\d{8}\.\d+)[-.+~0-9A-Za-z]{0,40}\0/g;
 const MAX_RELEASE_BYTES = 128;
-/** Every form of a release contains one of these. Searching for them first keeps a scan cheap. */
+/** Every release contains one of these; searching for them first is cheap. */
 const MARKS = ['release-2', 'google-2', '0.0~2'];
-/** A file with more strings of this form does not name its own release. */
+/** A file with more such strings does not name its own release. */
 const MAX_RELEASES = 16;
-/** gVisor's programs have some 100 MiB; a larger file is not one of them and would take long to read. */
+/** gVisor's programs have some 100 MiB. */
 const MAX_PROGRAM_BYTES = 2 ** 30;
 const HEADER_BYTES = 4096;
 
@@ -157,7 +154,7 @@ async function scan(host: Host, path: string, size: number): Promise<RunscProgra
   const found = new Set<string>();
   for await (const piece of host.pieces(path, MAX_RELEASE_BYTES)) {
     if (!MARKS.some((mark) => piece.includes(mark, 0, 'latin1'))) continue;
-    // Copied from the buffer, because V8 slices would retain the whole 1 MiB string.
+    // Copied, because V8 slices would retain the whole 1 MiB string.
     for (const { 0: text, index } of piece.toString('latin1').matchAll(RELEASE))
       found.add(piece.toString('latin1', index, index + text.length - 1));
     if (found.size > MAX_RELEASES) break;
@@ -166,8 +163,8 @@ async function scan(host: Host, path: string, size: number): Promise<RunscProgra
 }
 
 /**
- * The one release that all strings name. runsc since August 2026 embeds sidecars, which can come from another commit of
- * the same release: `release-20260831.0` beside `release-20260831.0-12-g602040cbcc58`.
+ * The release that all strings name. Since August 2026 runsc embeds sidecars, which can come from another
+ * commit: `release-20260831.0` beside `release-20260831.0-12-g602040cbcc58`.
  */
 function releaseOf(texts: ReadonlySet<string>): RunscRelease {
   const [shortest = '', ...others] = [...texts].sort((a, b) => a.length - b.length);

@@ -3,27 +3,25 @@ import { pooledMap } from '../../base/async.ts';
 import type { ShimAddress } from '../containerd/shim-calls.ts';
 import type { Host } from '../host/host.ts';
 
-/** What containerd has recorded of a shim in the bundle of a sandbox or container. */
 export type Bundle = {
   readonly id: string;
-  /** Path of the shim's program, with which a restarted containerd loads it; absent where it is not recorded. */
+  /** With which a restarted containerd loads the shim; absent if not recorded. */
   readonly program?: string | undefined;
-  /** Absent where it is not recorded, or is no Unix socket of ttrpc. */
+  /** Absent if not recorded, or no Unix socket of ttrpc. */
   readonly address?: ShimAddress | undefined;
   /** As gVisor's shim records it. */
   readonly shimPid?: number | undefined;
 };
 
-/** A bundle is filled after it was created; it is read again so many times. */
+/** A bundle is filled after it was created. */
 const MAX_READS = 4;
 const CONCURRENCY = 4;
 const MAX_BYTES = 16 * 1024;
 const FILES = ['shim-binary-path', 'bootstrap.json', 'address', 'shim.pid'] as const;
 
 /**
- * The bundles of containerd's tasks, each read once. Sources:
- * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/binary.go (shim-binary-path),
- * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim.go (address),
+ * Reads each bundle once. Sources: https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/binary.go
+ * (shim-binary-path), https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/shim.go (address),
  * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/shim_manager.go (bootstrap.json), and
  * https://github.com/google/gvisor/blob/release-20260223.0/pkg/shim/v1/service.go (shim.pid)
  */
@@ -37,7 +35,7 @@ export class Bundles {
     this.#directory = directory;
   }
 
-  /** All bundles; undefined if there is no such directory. Rejects if it cannot be read. */
+  /** Undefined without the directory; rejects if it cannot be read. */
   async read(signal: AbortSignal): Promise<readonly Bundle[] | undefined> {
     const ids = await this.#host.list(this.#directory);
     if (ids === undefined) return undefined;
@@ -74,7 +72,7 @@ export class Bundles {
   }
 }
 
-/** A shim's address as containerd records it: a URL, or JSON with protocol and version. */
+/** A URL, or JSON with protocol and version. */
 export function parseShimAddress(text: string, id: string): ShimAddress | undefined {
   let parsed: { readonly address?: unknown; readonly protocol?: unknown; readonly version?: unknown } = {};
   try {

@@ -5,7 +5,7 @@ import type { Bundle } from './bundles.ts';
 import { type RestartSafety, SANDBOX_REMEDIES, type SandboxProblem, type SandboxReason } from './problem.ts';
 import { type SandboxProcesses, type Sentry, type Shim, TICKS_PER_SECOND } from './processes.ts';
 
-/** The sandbox or container that a shim was started for; each field is absent where no record is left. */
+/** What a shim was started for; a field without a record is absent. */
 export type Owner = {
   /** The bundle's id. */
   readonly id?: string | undefined;
@@ -23,19 +23,19 @@ export type Observation = {
   readonly containers: ReadonlyMap<string, PodContainer>;
   readonly processes: SandboxProcesses;
   readonly bundles: ReadonlyMap<string, Bundle>;
-  /** The owner of each shim, by its PID; also from earlier scans. */
+  /** By PID of the shim; also from earlier scans. */
   readonly owners: ReadonlyMap<number, Owner>;
   /** By socket path. */
   readonly responses: ReadonlyMap<string, ShimResponse>;
   /** Programs of shims that do not exist. */
   readonly missing: ReadonlySet<string>;
-  /** gVisor's sandboxes whose sentry is not of the program that would run for a restarted container. */
+  /** Sandboxes whose sentry is not of the program that a restarted container would run. */
   readonly outdated: ReadonlySet<string>;
   /** What could not be seen, one sentence each. */
   readonly unseen: readonly string[];
 };
 
-/** When each condition was first seen, and whether it has been reported. */
+/** When each condition was first seen, and whether it was reported. */
 export type Memory = ReadonlyMap<
   string,
   { readonly nowMs: number; readonly atMs: number; readonly reported: boolean }
@@ -51,7 +51,7 @@ const MINUTE_MS = 60_000;
 /** How long a condition must have been seen. */
 const HOLD_MS: Readonly<Record<SandboxReason, number>> = {
   ShimUnresponsive: MINUTE_MS,
-  // A stopped sentry; the age of a command is measured as well.
+  // A stopped sentry; a command's age is measured as well.
   RuntimeCommandHangs: MINUTE_MS,
   ShimOrphaned: 5 * MINUTE_MS,
   // An upgrade may remove the file before it writes the new one.
@@ -61,7 +61,7 @@ const HOLD_MS: Readonly<Record<SandboxReason, number>> = {
   SandboxOutdated: MINUTE_MS / 2,
 };
 const COMMAND_MS = 2 * MINUTE_MS;
-/** On a busy node what should have ended may take this many times as long. A shim's answer takes no work. */
+/** Ends may take this many times as long on a busy node. A shim's answer takes no work. */
 const BUSY_FACTOR = 5;
 const MAX_BECAUSE = 8;
 
@@ -75,8 +75,8 @@ type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'>
 };
 
 /**
- * Judges what a scan saw. A condition counts once it has lasted, on a `busy` node longer; a problem that was reported
- * stays until its condition ends.
+ * A condition counts once it has lasted, longer on a `busy` node; a reported problem stays until its
+ * condition ends.
  */
 export function judgeSandboxes(observation: Observation, memory: Memory, busy: boolean): Judgement {
   const { nowMs, atMs, processes } = observation;
@@ -125,8 +125,8 @@ function candidatesOf(observation: Observation): readonly Candidate[] {
 }
 
 /**
- * Sandboxes for which a command of runsc does not end, each once. A stopped sentry is enough: containerd 2.x kills some of
- * the commands that wait for it and starts them again, so that none gets old.
+ * A stopped sentry is enough: containerd 2.x kills and restarts commands that wait for it, so that none gets
+ * old.
  */
 function withHangingCommands(observation: Observation): readonly Candidate[] {
   const { sandboxes, processes } = observation;
@@ -155,7 +155,7 @@ function withHangingCommands(observation: Observation): readonly Candidate[] {
   return [...found.values()];
 }
 
-/** What is wrong with a shim, if anything: one problem for one cause. */
+/** One problem for one cause. */
 function judgeShim(
   observation: Observation,
   shim: Shim,
@@ -168,7 +168,7 @@ function judgeShim(
   const [listed, container] = [sandboxes.get(sandbox), containers.get(id ?? '')];
   const sentries = sentriesOf.get(sandbox) ?? [];
   if (listed === undefined && container === undefined) {
-    // Without bundles it is not known whose shim this is.
+    // Without bundles the shim's owner is unknown.
     if (id === undefined && bundles.size === 0) return undefined;
     const message = `The shim ${describe(shim)} belongs to no sandbox that containerd knows`;
     return {
@@ -191,7 +191,7 @@ function judgeShim(
   return { ...common, reason: 'ShimLingers', message };
 }
 
-/** Running sandboxes whose shim's program is gone, each once, with its shims. */
+/** Each sandbox once, with its shims. */
 function withoutProgram(observation: Observation): readonly Candidate[] {
   const { sandboxes, bundles, missing, owners, processes } = observation;
   const found = new Map<string, Candidate>();
@@ -209,7 +209,7 @@ function withoutProgram(observation: Observation): readonly Candidate[] {
   return [...found.values()];
 }
 
-/** A shim that is merely slow makes it unknown: on a busy node a new shim may need longer than a call waits. */
+/** A slow shim makes it unknown: on a busy node a new one may outlast the call. */
 function judgeRestart(observation: Observation, problems: readonly SandboxProblem[]): RestartSafety {
   const { processes, owners, containers, sandboxes } = observation;
   const because: string[] = [];
@@ -240,8 +240,8 @@ function judgeRestart(observation: Observation, problems: readonly SandboxProble
 }
 
 /**
- * Whether a restarted containerd would wait for a shim in vain: it loads the shims of all bundles. A stopped one is seen
- * even where the directory of the sockets is closed, as containerd 1.7 closes it to root without capabilities.
+ * A restarted containerd loads the shims of all bundles. A stopped one is seen even if the sockets' directory
+ * is closed, as in containerd 1.7 to root without capabilities.
  */
 function isUnresponsive({ bundles, responses, owners }: Observation, { pid, state }: Shim): boolean {
   const bundle = bundles.get(owners.get(pid)?.id ?? '');
@@ -249,7 +249,6 @@ function isUnresponsive({ bundles, responses, owners }: Observation, { pid, stat
   return bundle !== undefined && (state === 'T' || response?.kind === 'silent');
 }
 
-/** The pod of a sandbox or container that containerd lists. */
 export function ownerOf(
   { sandboxes, containers }: Pick<Observation, 'sandboxes' | 'containers'>,
   id: string,

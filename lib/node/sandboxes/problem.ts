@@ -1,6 +1,6 @@
 /**
- * Every reason of a sandbox problem, most severe first, with its remedy. In a remedy, PID stands for the process IDs of a
- * problem and SANDBOX for its CRI id. None of these makes a node not ready.
+ * Most severe first, with remedies, in which PID and SANDBOX stand for the problem's own. None makes a node
+ * not ready.
  */
 export const SANDBOX_REMEDIES = {
   ShimUnresponsive:
@@ -19,21 +19,20 @@ export const SANDBOX_REMEDIES = {
     'Recreate the pod when it suits its owner: its sentry is of another gVisor release than the runsc that would restart its containers, and some releases cannot control the sentries of others. The pod runs on until one of its containers ends.',
 } as const;
 
-/** The code of a cause for which a sandbox hangs, remains, or would not survive a restart. */
 export type SandboxReason = keyof typeof SANDBOX_REMEDIES;
 
 /** One thing that is wrong with one sandbox. */
 export type SandboxProblem = {
   readonly reason: SandboxReason;
-  /** What was seen, on one line, without any text that a pod chooses. */
+  /** One line, without any text that a pod chooses. */
   readonly message: string;
-  /** The pod; absent where no record of it is left. */
+  /** Absent if no record of the pod is left. */
   readonly namespace?: string;
   readonly name?: string;
   readonly uid?: string;
   /** The CRI's id. */
   readonly sandbox: string;
-  /** Of the shim, the sentry or the command of runsc, in the host's PID namespace. */
+  /** Of the shim, sentry or command, in the host's PID namespace. */
   readonly pids: readonly number[];
   /** When it was first seen, ISO 8601. */
   readonly since: string;
@@ -41,10 +40,10 @@ export type SandboxProblem = {
   readonly ageSeconds: number;
 };
 
-/** Whether a restart of containerd would leave all pods as they are. */
+/** Whether all pods would survive a restart of containerd. */
 export type RestartSafety = {
   readonly state: 'safe' | 'unsafe' | 'unknown';
-  /** Why not, one sentence each; empty if it is safe. */
+  /** One sentence each; empty if it is safe. */
   readonly because: readonly string[];
 };
 
@@ -52,7 +51,7 @@ export type RestartSafety = {
 export type SandboxesReport = {
   /** Time of the scan, ISO 8601. */
   readonly at: string;
-  /** Whether that is too long ago, so that the sandboxes count as unreadable. */
+  /** True if that is too long ago to count. */
   readonly stale: boolean;
   /** Most severe first, at most {@link MAX_PROBLEMS}. */
   readonly problems: readonly SandboxProblem[];
@@ -63,7 +62,7 @@ export type SandboxesReport = {
 
 export const MAX_PROBLEMS = 50;
 
-/** What to do about a problem, at what cost, with its own process IDs and sandbox; "" for a reason of a newer agent. */
+/** With its process IDs and sandbox filled in; "" for a reason of a newer agent. */
 export function remedyOf({
   reason,
   pids,

@@ -23,7 +23,7 @@ type HostProcess = {
 
 /** A shim of containerd's, gVisor's or runc's. */
 export type Shim = HostProcess & {
-  /** Of the sandbox or container that it was started for; absent in the arguments of gVisor's shim before mid-2026. */
+  /** Absent in the arguments of gVisor's shim before mid-2026. */
   readonly id?: string | undefined;
 };
 
@@ -51,21 +51,20 @@ export type SandboxProcesses = {
 
 /** USER_HZ: https://man7.org/linux/man-pages/man7/time.7.html */
 export const TICKS_PER_SECOND = 100;
-/** A younger process may still execute another program or move to its cgroup, so it is examined again. */
+/** A younger process may still execute another program or change its cgroup, so it is examined again. */
 const SETTLED_TICKS = 15 * TICKS_PER_SECOND;
-/** In so many scans each process is checked once for having been replaced by another of the same PID. */
+/** Each process is checked for a reused PID once in so many scans. */
 const RECHECK_SCANS = 20;
-/** Processes that are read before the event loop gets a turn. */
+/** The event loop gets a turn in between. */
 const BATCH = 64;
-/** Processes of one pod that are examined in one scan: a pod may start any number that look like a sentry. */
+/** One pod may start any number of processes that look like a sentry. */
 const MAX_EXAMINED = 16;
-/** The parent of a process whose own has ended. */
 const INIT = 1;
 
 type Found =
   | { readonly kind: 'shim'; readonly id?: string | undefined; readonly isGvisor: boolean }
   | { readonly kind: 'command'; readonly id: string; readonly command: string }
-  /** `runsc wait`, a child of the shim whose container it waits for. */
+  /** A child of the shim whose container it waits for. */
   | { readonly kind: 'wait'; readonly id: string; readonly shim: number }
   /** By its arguments, which a pod may have written. */
   | { readonly kind: 'sentry'; readonly id: string };
@@ -86,10 +85,9 @@ type Scan = {
 };
 
 /**
- * Scans /proc for the processes of sandboxes. A pod can give its own processes any name and arguments, so shims and
- * commands count only outside of all pods' cgroups and PID namespaces. A sentry counts only as the child of such a shim of
- * gVisor, which adopts it when "runsc create" ends, or of PID 1, once that shim has ended; the parent of a pod's own
- * process is another shim, or a process of the pod. Only processes that are new since the last scan are examined.
+ * A pod can give its processes any name and arguments, so shims and commands count only outside of all pods'
+ * cgroups and PID namespaces. A sentry counts only as the child of such a shim of gVisor, which adopts it, or
+ * of PID 1 once that shim has ended; a pod's own process has another parent. Only new processes are examined.
  */
 export class ProcessScanner {
   readonly #host: Host;
@@ -100,7 +98,7 @@ export class ProcessScanner {
     this.#host = host;
   }
 
-  /** `bundles` are containerd's records, for shims with a name of their own. Rejects without /proc. */
+  /** `bundles` tell of shims with a name of their own. Rejects without /proc. */
   async scan(
     bundles: ReadonlyMap<string, Pick<Bundle, 'program' | 'shimPid'>>,
     signal: AbortSignal,
@@ -145,7 +143,7 @@ export class ProcessScanner {
       else waits.set(found.shim, found.id);
     }
     this.#known = known;
-    // A shim with a name of its own is gVisor's if it has recorded its PID, which runc's does not.
+    // A shim with its own name is gVisor's if it recorded its PID, as runc's does not.
     const isSentry = ({ sentry: { id }, parent }: (typeof alleged)[number]) =>
       parent === INIT ||
       areGvisors.get(parent) ||
@@ -158,14 +156,14 @@ export class ProcessScanner {
     };
   }
 
-  /** Whether a process is read in this scan: commands always, shims and sentries every other time, the rest now and then. */
+  /** Commands always, shims and sentries every other time, the rest now and then. */
   #isDue(pid: number, known: Known | undefined): boolean {
     const kind = known?.found?.kind;
     if (known === undefined || kind === 'command') return true;
     return (pid + this.#scans) % (kind === 'shim' || kind === 'sentry' ? 2 : RECHECK_SCANS) === 0;
   }
 
-  /** What a process is; undefined if it is to be examined again in the next scan. */
+  /** Undefined if it is to be examined again. */
   async #examine(pid: number, stat: ProcessStat, scan: Scan): Promise<Known | undefined> {
     const { startTicks, state, parentPid } = stat;
     const found = await this.#identify(pid, stat, scan);
@@ -180,7 +178,7 @@ export class ProcessScanner {
     { proc, programs, examined }: Scan,
   ): Promise<Found | 'later' | undefined> {
     if (kernelThread) return undefined;
-    // Like "stat", the file "cgroup" waits for no disk, and for no process.
+    // The file "cgroup" waits for no disk and no process.
     const cgroup = await readFile(join(proc, String(pid), 'cgroup'), 'utf8').catch(() => '');
     const paths = parseCgroups(cgroup);
     const podUid = paths.map(podUidOf).find((uid) => uid !== undefined);
@@ -205,14 +203,14 @@ export class ProcessScanner {
 
 const ID = /(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/;
 
-/** An id among arguments, as the whole argument. A copy, because a substring would retain all of them. */
+/** A copy, because a substring would retain all arguments. */
 function idOf(argv: readonly string[]): string | undefined {
   const id = argv.findLast((each) => each.length === 64 && ID.test(each));
   return id === undefined ? undefined : Buffer.from(id, 'latin1').toString('latin1');
 }
 
 /**
- * A shim by its arguments, except for the short calls with which containerd starts and cleans up shims.
+ * Not the short calls that start and clean up shims.
  * https://github.com/containerd/containerd/blob/v2.4.2/core/runtime/v2/README.md
  */
 function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Found | undefined {
@@ -226,14 +224,14 @@ function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Foun
   return { kind: 'shim', id, isGvisor: name.startsWith('containerd-shim-runsc-') };
 }
 
-/** Commands that gVisor's shim runs and that end by themselves; "events --interval" does not. */
+/** Those that end by themselves; "events --interval" does not. */
 const COMMANDS = [
   ...['create', 'start', 'restore', 'kill', 'delete', 'state', 'ps', 'events', 'pause', 'resume', 'update'],
   ...['checkpoint', 'fscheckpoint'],
 ];
 
 /**
- * A command of runsc: its flags in one argument each, then its name and the container's id.
+ * Flags in one argument each, then the command's name and the container's id.
  * https://github.com/google/gvisor/blob/release-20260223.0/pkg/shim/v1/runsccmd/runsc.go
  */
 function parseCommand(argv: readonly string[], parentPid: number): Found | undefined {
@@ -248,7 +246,7 @@ function parseCommand(argv: readonly string[], parentPid: number): Found | undef
 }
 
 /**
- * Read synchronously: the kernel never waits for a disk here, and an asynchronous read takes six times the CPU time.
+ * Synchronous: the kernel never waits for a disk here, and an asynchronous read takes six times the CPU time.
  * https://github.com/torvalds/linux/blob/v6.12/fs/proc/array.c (do_task_stat)
  */
 function readStat(proc: string, pid: number): ProcessStat | undefined {

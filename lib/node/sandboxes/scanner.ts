@@ -18,7 +18,7 @@ import { ProcessScanner, type Shim } from './processes.ts';
 export type SandboxScannerOptions = Pick<ShimCallsOptions, 'patienceMs'> & {
   readonly client: CriClient;
   readonly host: Host;
-  /** gVisor's running sandboxes and what is known of their sentries, by id. */
+  /** By id of the sandbox. */
   readonly sentries: () => ReadonlyMap<string, PodSentry>;
   readonly programs: RunscPrograms;
   /** Monotonic clock, milliseconds. */
@@ -26,13 +26,12 @@ export type SandboxScannerOptions = Pick<ShimCallsOptions, 'patienceMs'> & {
   readonly wallMs: () => number;
 };
 
-/** Looks at the node's sandboxes: processes, containerd's records of them, and whether their shims respond. */
 export class SandboxScanner {
   readonly #options: SandboxScannerOptions;
   readonly #processes: ProcessScanner;
   readonly #bundles: Bundles;
   readonly #calls: ShimCalls;
-  /** Owners of the shims by PID and start, because containerd may forget them before they end. */
+  /** By PID and start: containerd may forget a shim's owner before the shim ends. */
   #owners = new Map<string, Owner>();
   /** Programs of the last scan's bundles. */
   #shimPrograms: ReadonlySet<string> = new Set();
@@ -107,7 +106,6 @@ export class SandboxScanner {
     return byPid;
   }
 
-  /** Which programs of shims do not exist, and which cannot be seen. */
   async #findPrograms(): Promise<{ readonly missing: ReadonlySet<string>; readonly unseen: string[] }> {
     const missing = new Set<string>();
     const unseen: string[] = [];
@@ -122,8 +120,8 @@ export class SandboxScanner {
   }
 
   /**
-   * Sandboxes whose sentry is none of the programs that their own settings name now, by the size of its code. A program
-   * that is unknown, such as a wrapper script, is no evidence.
+   * Sandboxes whose sentry has the code size of none of the programs that their settings name now. An unknown
+   * program, such as a wrapper script, is no evidence.
    */
   async #findOutdated(): Promise<ReadonlySet<string>> {
     const outdated = new Set<string>();
