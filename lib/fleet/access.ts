@@ -5,7 +5,7 @@ import type { KubeAccess } from '../kube/client.ts';
 
 const POD = 'of-the-pod';
 
-/** What a kubeconfig says, or the pod's service account where none is given. Throws when neither can be read. */
+/** Uses the pod's service account without a kubeconfig. Throws if neither can be read. */
 export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfig {
   const config = new KubeConfig();
   if (kubeconfig === undefined) loadFromPod(config, root);
@@ -17,13 +17,15 @@ export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfi
   return config;
 }
 
-/** The namespace of the agents: that of the controller's pod; the default one outside of a pod. */
+/** That of the controller's pod; the default one outside of a pod. */
 export function namespaceOf(config: KubeConfig): string {
   const isPod = config.getCurrentUser()?.authProvider?.name === POD;
   return (isPod && config.getContextObject(config.getCurrentContext())?.namespace) || NAMESPACE;
 }
 
-/** The client keeps a token for a minute of the wall clock, which may be set back for hours; here each request reads it. */
+/**
+ * The client caches a token by the wall clock, which may be set back for hours; here each request reads it.
+ */
 function loadFromPod(config: KubeConfig, root: string): void {
   config.loadFromCluster(root);
   config.users = config.users.map(({ name }) => ({ name, authProvider: { name: POD, config: {} } }));
@@ -36,7 +38,7 @@ function loadFromPod(config: KubeConfig, root: string): void {
   });
 }
 
-/** The same way for single requests, with the credential and the CA of the moment. */
+/** For single requests, with the credential and the CA of the moment. */
 export async function accessOf(config: KubeConfig): Promise<KubeAccess> {
   const { ca, cert, key, servername, rejectUnauthorized } = await optionsOf(config);
   const pem = (value: unknown) => (value === undefined ? undefined : String(value));

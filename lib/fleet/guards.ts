@@ -9,17 +9,20 @@ import type { ApiAccess } from './informers.ts';
 
 /** An admission policy of manifests/, with its bindings. */
 type Guard = {
-  /** `base` and `fleet` come with agents and controller, `enforce` must be there if a namespace requires gVisor. */
+  /**
+   * `base` and `fleet` come with agents and controller; `enforce` must be there if a namespace requires
+   * gVisor.
+   */
   readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
   /** What is possible without it. */
   readonly danger: string;
   /** {@link digestOf} the policy and bindings in manifests/. */
   readonly digest: string;
-  /** The bindings that must deny; one of the policy's name by default. */
+  /** The bindings that must deny; by default one with the policy's name. */
   readonly bindings?: readonly string[];
 };
 
-/** Every admission policy of manifests/, but that of what gVisor refuses, which only warns. */
+/** Every policy of manifests/, but that of what gVisor refuses, which only warns. */
 export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-agent': {
     part: 'base',
@@ -79,7 +82,6 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   },
 };
 
-/** What a policy does, and the words for it. */
 export const EFFECTS = {
   absent: 'is not installed',
   unbound: 'has no binding that denies',
@@ -90,7 +92,7 @@ export const EFFECTS = {
 type Effect = keyof typeof EFFECTS;
 
 type Named = { readonly metadata: { readonly name: string } };
-/** A policy, and the parts of it that are read by name. */
+/** Only what is read of a policy. */
 export type Policy = Named & {
   readonly spec?: {
     readonly failurePolicy?: string;
@@ -101,7 +103,7 @@ type Binding = Named & {
   readonly spec?: { readonly policyName?: string; readonly validationActions?: readonly string[] };
 };
 
-/** The project's policies, validating and mutating, and their bindings. */
+/** Validating and mutating ones. */
 export type Guards = {
   /** The installation's namespace, which expressions name. */
   readonly namespace: string;
@@ -109,10 +111,9 @@ export type Guards = {
   readonly bindings: readonly Binding[];
 };
 
-/** A guard that must be in force and is not. */
 export type MissingGuard = { readonly guard: string; readonly effect: Effect; readonly danger: string };
 
-/** The guard of a name, which may have a prefix and a suffix of a kustomization. */
+/** The name may have a prefix and a suffix of a kustomization. */
 function guardIn(name = ''): string | undefined {
   const found = Object.keys(GUARDS).filter((each) => name.includes(each));
   return found.reduce<string | undefined>(
@@ -125,7 +126,7 @@ export function policyOf(guard: string, { policies }: Guards): Policy | undefine
   return policies.find(({ metadata }) => guardIn(metadata.name) === guard);
 }
 
-/** What the policy of a guard does. One that warns on purpose ignores failures as well. */
+/** A policy that warns on purpose ignores failures as well. */
 export function effectOf(guard: string, guards: Guards): Effect {
   const policy = policyOf(guard, guards);
   if (policy === undefined) return 'absent';
@@ -135,7 +136,7 @@ export function effectOf(guard: string, guards: Guards): Effect {
   return isWarning && policy.spec?.failurePolicy === 'Ignore' ? 'warns' : 'unbound';
 }
 
-/** The bindings of a guard with an action, in the order of the table; undefined in the place of one that is not there. */
+/** In the order of the table; undefined for a binding that is missing. */
 function bindingsOf(guard: string, guards: Guards, action: string): readonly (Binding | undefined)[] {
   const policyName = policyOf(guard, guards)?.metadata.name;
   // The binding of a mutating policy has no actions.
@@ -148,7 +149,7 @@ function bindingsOf(guard: string, guards: Guards, action: string): readonly (Bi
 
 /** Variables that are settings. */
 const SETTINGS = /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|taints)$/;
-/** Conditions with the name of an account, which the chart may set. */
+/** The chart may set the name of the account. */
 const OF_ACCOUNT =
   /^request\.userInfo\.username(\.matches\('\^system:serviceaccount:\[\^:\]\+:\[\^:\]\*gvisor-ready-(agent|fleet)\[\^:\]\*\$'\)| == 'system:serviceaccount:[a-z0-9-]+:[a-z0-9.-]+')$/;
 /** Texts, names that a kustomization changes, and what `inject` sets, which `enforce` judges again. */
@@ -161,7 +162,7 @@ const NOT_COMPARED = [
   'mutations',
 ];
 
-/** A digest of what a guard refuses: of its policy and denying bindings, whatever the order of fields, without settings and texts. */
+/** Of the policy and its denying bindings, whatever the order of fields, without settings and texts. */
 export function digestOf(guard: string, guards: Guards): string {
   const specs = [policyOf(guard, guards), ...bindingsOf(guard, guards, 'Deny')].map((each) => each?.spec);
   const text = JSON.stringify(specs, (_, value: unknown) => {
@@ -181,7 +182,6 @@ export function digestOf(guard: string, guards: Guards): string {
   return createHash('sha256').update(text.replace(own, '$1it')).digest('hex').slice(0, 8);
 }
 
-/** The guards of which a policy or a binding is there. */
 function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefined> {
   return new Set([
     ...policies.map(({ metadata }) => guardIn(metadata.name)),
@@ -198,7 +198,7 @@ type Needs = {
   readonly seen?: ReadonlySet<string>;
 };
 
-/** The guards that must be in force and are not: also those of which only a part is there, and those that have gone. */
+/** Also guards of which only a part is there, and those that have gone. */
 export function missingGuards(
   guards: Guards,
   { hasFleet, isRequired, seen }: Needs,
@@ -230,7 +230,7 @@ async function listOwn<Item>(get: Kube['get'], path: string): Promise<readonly I
   return items;
 }
 
-/** Reads the policies and bindings one list after another, so that writes are not kept waiting. */
+/** One list after another, so that writes do not wait. */
 export async function readGuards(get: Kube['get'], namespace: string): Promise<Guards> {
   const list = <Item>(resource: string) => listOwn<Item>(get, `${GROUP}/${resource}`);
   const served = <Item>(resource: string) =>
@@ -253,7 +253,7 @@ export type GuardState = {
   /** Whether a namespace requires gVisor. */
   readonly isRequired: boolean;
   readonly missing: readonly MissingGuard[];
-  /** Why the latest reading failed; the rest is then as it was before. */
+  /** The rest is then as it was before. */
   readonly problem?: string;
 };
 
@@ -261,7 +261,7 @@ const INTERVAL_MS = 15_000;
 const REQUIRED = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue&limit=1';
 const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 
-/** Reads again and again which guards are in force; remembers those that were there since the start. */
+/** Remembers the guards that were in force at any time since the start. */
 export class GuardWatch {
   readonly #api: ApiAccess;
   readonly #seen = new Set<string>();

@@ -24,34 +24,32 @@ import {
 } from './objects.ts';
 import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from './turns.ts';
 
-/** The state of the cluster as the informers know it. */
 export type Observed = {
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
   /** Absent where the DaemonSet does not exist. */
   readonly agents?: AgentSet;
-  /** Names of the nodes with an agent that was Ready at any time since the last decision. */
+  /** With an agent that was Ready at any time since the last decision. */
   readonly readyAgents: ReadonlySet<string>;
-  /** When the latest report that refutes a label of its node was read, monotonic, by the node's name. */
+  /** Of the latest report that refutes a label, monotonic, by node name. */
   readonly refutedMs: ReadonlyMap<string, number>;
-  /** Since when all watches have been up without interruption, monotonic; absent while one is down. */
+  /** When all watches came up, monotonic; absent while one is down. */
   readonly watchesUpSinceMs?: number;
-  /** When this controller withdrew each Node's label within the time that damps the next ones, monotonic, by uid. */
+  /** This controller's withdrawals within the damping time, monotonic, by uid. */
   readonly withdrawn: ReadonlyMap<string, readonly number[]>;
 };
 
-/** The objects to watch, and the part of each that is cached. */
 export type InformerOptions<Whole, Kept> = {
   readonly path: string;
   readonly labelSelector?: string;
   readonly fieldSelector?: string;
   /** Picks the cached part; undefined skips the object. */
   readonly pick: (object: Whole) => Kept | undefined;
-  /** Called for each object that is added or updated. */
+  /** For each object that is added or updated. */
   readonly onChange?: (picked: Kept) => void;
 };
 
-/** Clients of the API server: `kube` for lists and writes, `config` for watches. */
+/** `kube` is for lists and writes, `config` for watches. */
 export type ApiAccess = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
 
 type Stored<Kept> = KubernetesObject & { readonly picked: Kept | undefined };
@@ -59,14 +57,13 @@ type Stored<Kept> = KubernetesObject & { readonly picked: Kept | undefined };
 const PAGE_SIZE = '250';
 const MIN_BACKOFF_MS = 1_000;
 const MAX_BACKOFF_MS = 30_000;
-/** The API server sends a bookmark about once a minute, so a watch that is silent for longer is broken. */
+/** The API server sends a bookmark about once a minute. */
 const IDLE_TIMEOUT_MS = 150_000;
 const RENEWAL_MS = 5_000;
 
 /**
- * The official client's informer, caching only a part of each object, and knowing since when its watch has been up. The
- * client stops at an error; this one restarts with exponential backoff.
- * Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
+ * The client's informer, caching a part of each object. The client stops at an error; this one restarts with
+ * exponential backoff. Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
  */
 export class Informer<Whole extends KubernetesObject, Kept> {
   readonly #options: InformerOptions<Whole, Kept>;
@@ -75,12 +72,12 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   readonly #renewalMs: number;
   #sinceMs: number | undefined;
   #openedMs = Number.POSITIVE_INFINITY;
-  /** When the watch ended; undefined once it is renewed. */
+  /** Undefined once the watch is renewed. */
   #endedMs: number | undefined;
   #failed = Promise.withResolvers<unknown>();
   readonly #backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS);
 
-  /** `renewalMs`: a watch that is renewed later counts as interrupted. */
+  /** A watch renewed after `renewalMs` counts as interrupted. */
   constructor(options: InformerOptions<Whole, Kept>, api: ApiAccess, renewalMs = RENEWAL_MS) {
     this.#renewalMs = renewalMs;
     this.#options = options;
@@ -94,7 +91,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
       this.#sinceMs = undefined; // objects may have come and gone unobserved
       return this.#list();
     };
-    // The client's own backoff grows with each watch that ends without an event, however long it was up.
+    // The client's own backoff grows with each watch without an event, however long it was up.
     const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
     this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
     this.#informer.on('error', (error) => this.#failed.resolve(error));
@@ -104,8 +101,8 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   }
 
   /**
-   * Since when the watch has been up without interruption, monotonic; undefined while it is down. The API server and
-   * proxies end watches now and then; one that is renewed soon continues where it ended.
+   * When the watch came up, monotonic; undefined while it is down. The API server and proxies end watches now
+   * and then, and one renewed soon counts as never interrupted.
    */
   get sinceMs(): number | undefined {
     const isInterrupted = this.#endedMs !== undefined && performance.now() - this.#endedMs > this.#renewalMs;
@@ -141,7 +138,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   #closed(): void {
     if (this.#endedMs !== undefined) return;
     this.#endedMs = performance.now();
-    // A watch that ends at once proves nothing: its backoff grows until the cache counts as outdated.
+    // A watch that ends at once proves nothing.
     if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
   }
 
@@ -171,8 +168,8 @@ export class Informer<Whole extends KubernetesObject, Kept> {
 type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
 
 /**
- * Makes the client list again. A version may be of a future that a restore of etcd has undone, and the API server sends an error
- * or nothing for it; after both only a list shows the present.
+ * Makes the client list again: after a restore of etcd a version may lie in the future, for which the API
+ * server sends an error or nothing.
  */
 const GONE = { code: 410, statusCode: 410 };
 
@@ -180,7 +177,6 @@ function isIdle(error: unknown): boolean {
   return error instanceof Error && error.name === 'TimeoutError';
 }
 
-/** A watch that passes on a part of each object, and reports when it opens and closes. */
 class PickingWatch extends Watch {
   readonly #pick: (object: unknown) => unknown;
   readonly #callbacks: WatchCallbacks;
@@ -208,7 +204,7 @@ class PickingWatch extends Watch {
       return callback(phase, phase === 'BOOKMARK' ? object : this.#pick(object), whole);
     };
     const parameters = { ...query, allowWatchBookmarks: true };
-    // Rejects if the credential cannot be read; on a renewal the client would leave that unhandled.
+    // Rejects if the credential cannot be read, which the client leaves unhandled on a renewal.
     const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {
       end(error);
       return new AbortController();
@@ -218,16 +214,16 @@ class PickingWatch extends Watch {
   }
 }
 
-/** Caches of Nodes, the pods of agents and installers, and the DaemonSets beside them. */
+/** Nodes, the pods of agents and installers, and the DaemonSets beside them. */
 export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #installers: Informer<V1Pod, InstallerPod>;
   readonly #sets: Informer<V1DaemonSet, AgentSet & Pace>;
-  /** Names of the nodes with an agent that was Ready since the last {@link observe}. */
+  /** Since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
 
-  /** `onNode` is called for each Node that is added or updated. */
+  /** `onNode` is called for each Node added or updated. */
   constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
     const path = `/namespaces/${namespaceOf(api.config)}`;
     this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
@@ -267,7 +263,7 @@ export class ClusterCache {
     return this.#sets.list();
   }
 
-  /** Since when the three watches by which labels go have been up without interruption, monotonic; undefined while one is down. */
+  /** When the three watches that decide on labels came up, monotonic; undefined while one is down. */
   get watchesUpSinceMs(): number | undefined {
     const since = [this.#nodes.sinceMs, this.#pods.sinceMs, this.#sets.sinceMs];
     return since.reduce((late, one) =>
@@ -275,7 +271,6 @@ export class ClusterCache {
     );
   }
 
-  /** Counts the agent on a node as Ready at this moment. */
   markReady(node: string): void {
     this.#readyAgents.add(node);
   }

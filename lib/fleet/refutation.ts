@@ -5,17 +5,16 @@ import { type HandlerLabel, truncate } from './objects.ts';
 export const MAX_REASON_LENGTH = 64;
 const MAX_PROBLEM_LENGTH = 300;
 
-/** Published verdicts of an agent against the labels of its node. */
 export type Refutation = {
-  /** The reason of each handler that is not proven, by its name; "" is the main one. */
+  /** Of each handler that is not proven, by name; "" is the main one. */
   readonly reasons: ReadonlyMap<string, string>;
-  /** The error that keeps the agent from writing that to its Node; "" if it does not say. */
+  /** Why the agent cannot write that to its Node; "" if it does not say. */
   readonly problem: string;
 };
 
 /**
- * Reads from a report what the node's agent refutes; undefined if it refutes nothing, or is no report of that node. An agent that
- * has just started refutes nothing, because the label of its predecessor stays until its first verdict.
+ * Undefined if a report refutes nothing or is not of that node. An agent that has just started refutes
+ * nothing: its predecessor's label stays until its first verdict.
  */
 export function refutationOf(report: unknown, node: string): Refutation | undefined {
   if (!isPublished(report) || report.node !== node) return undefined;
@@ -31,7 +30,7 @@ export function refutationOf(report: unknown, node: string): Refutation | undefi
   };
 }
 
-/** The handlers that are labelled "true" and refuted, by name; "" is the main one. */
+/** Labelled "true" and refuted, by name; "" is the main one. */
 export function refutedHandlers(
   { label, handlers }: { readonly label: string; readonly handlers: readonly Label[] },
   refutation: Refutation | undefined,
@@ -43,7 +42,7 @@ export function refutedHandlers(
 
 type Label = Pick<HandlerLabel, 'handler' | 'label'>;
 
-/** Why some handlers are refuted: "ShimNotFound, and cannot write its Node: 401". */
+/** Such as "ShimNotFound, and cannot write its Node: 401". */
 export function describeRefutation(handlers: readonly string[], { reasons, problem }: Refutation): string {
   const causes = handlers.map((handler) => {
     const reason = reasons.get(handler);

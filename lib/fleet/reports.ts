@@ -16,24 +16,24 @@ import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
 /**
- * An agent's report with fifty long verdicts has about 280 KiB. JSON can take twenty times its size in memory, so a larger
- * one from a compromised node could end this process.
+ * Fifty long verdicts have about 280 KiB. JSON can take twenty times its size in memory, so a larger report
+ * of a compromised node could end this process.
  */
 const MAX_REPORT_BYTES = 512 * 1024;
 /** Enough for 5,000 reports in 15 s. */
 const CONCURRENCY = 64;
-/** Of these, requests to agents that did not answer the last one or had none, so that silent agents do not delay others. */
+/** Requests to agents that did not answer the last one, so that these do not delay others. */
 const MAX_DOUBTFUL = CONCURRENCY / 2;
-/** How often the agents that are due are looked for. */
+/** How often due agents are looked for. */
 const SCHEDULE_MS = 500;
 const MAX_VERSION_LENGTH = 64;
 /** How far a node's clock may be ahead. */
 const MAX_CLOCK_SKEW_MS = 60_000;
 
-/** Takes less CPU time and memory than fetch(), for 5,000 reports in 15 s. */
+/** Cheaper than fetch() for 5,000 reports in 15 s. */
 const CONNECTIONS = new Agent({});
 
-/** An agent's response; rejects after 10 s. Follows no redirect, which a compromised node could send. */
+/** Rejects after 10 s. Follows no redirect, which a compromised node could send. */
 function fetchAgent(address: string, path: string, signal?: AbortSignal): Promise<Dispatcher.ResponseData> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const host = address.includes(':') ? `[${address}]` : address;
@@ -45,14 +45,13 @@ function fetchAgent(address: string, path: string, signal?: AbortSignal): Promis
   });
 }
 
-/** Whether the agent at an address responds that its loop makes progress. */
 export async function isAgentLive(address: string): Promise<boolean> {
   const response = await fetchAgent(address, '/livez').catch(() => undefined);
   await response?.body.dump().catch(() => {});
   return response?.statusCode === 200;
 }
 
-/** The unvalidated report of the agent at an address; undefined while its first evaluation has not ended. */
+/** Unvalidated; undefined during the agent's first evaluation. */
 export async function fetchReport(address: string, signal?: AbortSignal): Promise<unknown> {
   const { statusCode, body } = await fetchAgent(address, '/report', signal);
   if (statusCode !== 200) await body.dump();
@@ -63,7 +62,7 @@ export async function fetchReport(address: string, signal?: AbortSignal): Promis
   return JSON.parse(report.toString());
 }
 
-/** The body of a response; undefined where it is too large. */
+/** Undefined if it is too large. */
 export async function readBody(
   body: AsyncIterable<Uint8Array>,
   maxBytes = 4 * 2 ** 20,
@@ -85,36 +84,36 @@ type SandboxCounts = {
   readonly unsafe: boolean;
 };
 
-/** The parts of an agent's report that the fleet's page shows; `provenAt` is an ISO 8601 time. */
+/** `provenAt` is an ISO 8601 time. */
 export type AgentStatus = {
   readonly version: string;
   readonly provenAt?: string;
-  /** Absent if the agent has not scanned them; `stale` if that is too long ago. */
+  /** Absent if not scanned yet; `stale` if that is too long ago. */
   readonly sandboxes?: SandboxCounts | 'stale';
   /** Absent where the agent does not know. */
   readonly pods?: PodCounts;
   /** Absent where the installer was never used. */
   readonly installation?: NodeInstallation;
   readonly refutation?: Refutation;
-  /** Why additional handlers are not labelled, by their names: a reason, and since when, or "". */
+  /** Additional handlers by name: a reason, and since when, or "". */
   readonly unproven?: ReadonlyMap<string, { readonly reason: string; readonly since: string }>;
-  /** When the report was read, monotonic; absent if it never was. */
+  /** Monotonic; absent if it never was read. */
   readonly readMs?: number;
-  /** Whether the last attempt to read the report failed; the rest is then of an earlier one. */
+  /** Whether the last attempt failed; the rest is then of an earlier one. */
   readonly unread?: boolean;
 };
 
-/** The status of an agent's pod, whether that was Ready, and when its report was last requested, monotonic. */
+/** Also whether the pod was Ready, and when it was last asked, monotonic. */
 type Polled = AgentStatus & { readonly pod: string; readonly wasReady: boolean; readonly atMs: number };
 
-/** Polls the reports of all agents, each once per interval, also of those that are not Ready. */
+/** Polls each agent once an interval, also those that are not Ready. */
 export class AgentReports {
   readonly #statuses = new Map<string, Polled>();
   readonly #intervalMs: number;
   readonly #now: () => number;
-  /** The pods that are due, first those that answered the last time. */
+  /** First those that answered the last time. */
   #due: AgentPod[] = [];
-  /** The labels of each node that has an agent. */
+  /** Of each node that has an agent. */
   readonly #labels = new Map<string, string>();
   /** Requests in flight, by node. */
   readonly #polls = new Map<string, Promise<void>>();
@@ -130,13 +129,13 @@ export class AgentReports {
     return this.#statuses.get(node);
   }
 
-  /** Forgets what the agent on a node refuted, until its report is read again. */
+  /** Until the report is read again. */
   dropRefutation(node: string): void {
     const { refutation: _, ...status } = this.#statuses.get(node) ?? {};
     if ('pod' in status) this.#statuses.set(node, status);
   }
 
-  /** Reads the report of a node again once its labels change: the last one says nothing of the new ones. */
+  /** A report says nothing of labels that changed after it, so it is read again. */
   noteLabels({ name, label, handlers }: FleetNode): void {
     const labels = [label, ...handlers.map((each) => `${each.handler}=${each.label}`)].join();
     const before = this.#labels.get(name);
@@ -188,7 +187,7 @@ export class AgentReports {
     }
   }
 
-  /** When the agent is due, monotonic; 0 for one that was never asked, or not since it became Ready or ceased to be. */
+  /** Monotonic; 0 for an agent that was not asked since its readiness changed. */
   #dueMs({ node, name, ready }: AgentPod): number {
     const last = this.#statuses.get(node);
     return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalMs : 0;
@@ -205,7 +204,7 @@ export class AgentReports {
       const status = agentStatusOf(await fetchReport(address, signal), node);
       this.#statuses.set(node, { ...status, ...asked, readMs: asked.atMs, unread: false });
     } catch {
-      // The last status is kept; the pod's readiness comes from the API server. What another pod refuted is over.
+      // The last status stays, but not what another pod refuted.
       const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
       const isSame = last.pod === name && refutation !== undefined;
       this.#statuses.set(node, { ...last, ...asked, unread: true, ...(isSame ? { refutation } : {}) });
@@ -214,7 +213,7 @@ export class AgentReports {
   }
 }
 
-/** The status that a report gives, as far as its parts are valid; throws for what is no report. */
+/** Keeps the valid parts; throws if it is no report. */
 export function agentStatusOf(report: unknown, node: string): AgentStatus {
   const { version, provenAt, sandboxes, podCounts, installation } = (report ?? {}) as Record<string, unknown>;
   if (typeof version !== 'string') throw new Error('no report');
@@ -251,7 +250,7 @@ function whyUnproven({
   return [handler, { reason: code, since }] as const;
 }
 
-/** Texts of a compromised node may be long, and are kept of thousands of nodes. */
+/** A compromised node may send long texts, and thousands of nodes are kept. */
 function withoutTexts({ pending, failure, ...rest }: Installation): NodeInstallation {
   return {
     ...rest,

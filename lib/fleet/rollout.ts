@@ -2,14 +2,14 @@ import { type Installation, isUnderWay } from '../node/host/installation.ts';
 import { firstOf } from './objects.ts';
 import { describeWaiting, type Waiting } from './turns.ts';
 
-/** How far the installer is on the nodes where it was used. */
+/** On the nodes where the installer was used. */
 export type Rollout = {
   /** How many nodes have each release. */
   readonly installed: Readonly<Record<string, number>>;
   /** Nodes where it is at work. */
   readonly underWay: readonly string[];
   readonly interrupted: readonly string[];
-  /** Nodes whose last installation failed, by reason, or by step where no reason names the cause. */
+  /** Names of nodes by reason, or by step if no reason names the cause. */
   readonly failed: Readonly<Record<string, readonly string[]>>;
   /** Nodes whose turn has not come; absent if none waits. */
   readonly waiting?: readonly Waiting[];
@@ -17,10 +17,9 @@ export type Rollout = {
   readonly text: string;
 };
 
-/** The parts of an installation that a rollout counts. */
 export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'failure'>;
 
-/** The rollout; undefined if the installer was used on no node, and none waits for it. */
+/** Undefined if the installer was used on no node, and none waits for it. */
 export function rolloutOf(
   nodes: readonly (readonly [string, NodeInstallation])[],
   waiting: readonly Waiting[] = [],
@@ -49,7 +48,7 @@ export function rolloutOf(
   };
 }
 
-/** What is wrong with the installation of one node, in a few words; "" where nothing is. */
+/** A few words; "" if nothing is wrong. */
 export function noteOf({ pending, failure }: NodeInstallation): string {
   if (pending?.interrupted)
     return `${pending.removes ? 'removal' : 'installation'} of ${pending.release} interrupted`;

@@ -1,6 +1,6 @@
 import { type Env, type Setting, SettingsReader } from '../base/settings.ts';
 
-/** Every setting of the controller, read from the environment. Durations are a number with ms, s, m or h. */
+/** The controller's settings from the environment. Durations are a number with ms, s, m or h. */
 export const FLEET_SETTINGS = {
   AGENT_TIMEOUT: {
     fallback: '90s',
@@ -44,23 +44,23 @@ export const FLEET_SETTINGS = {
 export type FleetConfig = Readonly<ReturnType<typeof parseFleetConfig>['config']>;
 export type FleetTimeouts = Readonly<FleetConfig['timeouts']>;
 
-/** Parses the environment. `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
+/** `problems` has one line each; the config is usable only if it is empty. */
 export function parseFleetConfig(env: Env) {
   const settings = new SettingsReader(env, FLEET_SETTINGS);
   const config = {
     timeouts: {
-      /** Time without a Ready agent before a node's label is withdrawn. */
+      /** Without a Ready agent, until the label is withdrawn. */
       agentTimeoutMs: settings.duration('AGENT_TIMEOUT'),
       nodeAgeMs: settings.duration('NODE_AGE'),
       /** The circuit breaker counts withdrawals within this window. */
       windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
-      /** How long the circuit breaker stays open after an outage of the API server or a rollout. */
+      /** The circuit breaker stays open for so long after an outage of the API server or a rollout. */
       recoveryMs: settings.duration('RECOVERY_DELAY'),
       /** Share of the labelled nodes that may lose the label within the window. */
       share: 0.2,
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
-    /** Whether labelled nodes that are not Ready are tainted. */
+    /** Labelled nodes that are not Ready are tainted. */
     taint: settings.isOn('TAINT'),
     listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),

@@ -3,7 +3,7 @@ import { sanitizeLine } from '../base/sanitize.ts';
 import { formatUtc } from '../base/utc.ts';
 import { type FleetNode, firstOf, isFailing, isOfDaemonSet, truncate } from './objects.ts';
 
-/** The scheduler that the installer's DaemonSet names: the fleet controller, which binds its pods in turn. */
+/** The fleet controller, which binds the installer's pods in turn. */
 export const SCHEDULER = 'gvisor-ready-fleet';
 
 /** Selects the pods that the controller schedules. */
@@ -11,29 +11,28 @@ export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
 
 export type Pace = Readonly<ReturnType<typeof paceOf>>;
 
-/** Picks the pace of a DaemonSet, which is that of its rolling update. */
+/** The pace of a DaemonSet's rolling update. */
 export function paceOf({ metadata, spec, status }: V1DaemonSet) {
   const wanted = String(spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1);
   const share = Number.parseInt(wanted, 10) / (wanted.endsWith('%') ? 100 : 1);
   const nodes = wanted.endsWith('%') ? Math.ceil(share * (status?.desiredNumberScheduled ?? 0)) : share;
   return {
     name: metadata?.name ?? '',
-    /** How many nodes may have their turn at once. */
     nodes: Math.max(1, nodes),
     /** How long a turn goes on after the installation. */
     settleMs: (spec?.minReadySeconds ?? 0) * 1_000,
   };
 }
 
-/** A pod of the installer, as far as its turn depends on it. Times are of the wall clock, milliseconds. */
+/** Times are of the wall clock, milliseconds. */
 export type InstallerPod = Readonly<NonNullable<ReturnType<typeof installerPodOf>>>;
 
-/** Longest problem, of a node that may be compromised. */
+/** A node may be compromised. */
 const MAX_PROBLEM = 300;
-/** Reasons of a waiting container that nothing is wrong with. */
+/** Nothing is wrong with a container that waits for these. */
 const BEGINNING: readonly string[] = ['PodInitializing', 'ContainerCreating'];
 
-/** Picks the cached fields of a pod; undefined if no DaemonSet made it. */
+/** Undefined if no DaemonSet made the pod. */
 export function installerPodOf({ metadata, spec, status }: V1Pod) {
   if (!isOfDaemonSet(metadata)) return undefined;
   const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
@@ -48,17 +47,17 @@ export function installerPodOf({ metadata, spec, status }: V1Pod) {
     daemonSet: metadata?.ownerReferences?.find(({ controller }) => controller)?.name ?? '',
     /** The node that it was made for. */
     node: spec?.nodeName ?? target?.values?.[0] ?? '',
-    /** Whether its turn has begun: the scheduler has bound it to the node. */
+    /** The scheduler has bound it to the node. */
     bound: Boolean(spec?.nodeName),
     ending: metadata?.deletionTimestamp !== undefined,
     /** Whether it takes nothing away. */
     installs: spec?.initContainers?.some(({ args = [] }) => args.includes('install')) ?? false,
     createdAtMs: Date.parse(String(metadata?.creationTimestamp)),
-    /** When all its installations were done; absent if they are not. */
+    /** Absent if an installation is not done. */
     ...(isDone && { doneAtMs: sinceOf('Initialized') }),
-    /** Since when it is not Ready; absent if it is. */
+    /** Absent if it is Ready. */
     ...(condition('Ready')?.status !== 'True' && { unreadySinceMs: sinceOf('Ready') }),
-    /** Why the kubelet could not make an installation begin or end. */
+    /** Why the kubelet could not begin or end an installation. */
     ...(problem !== '' && { problem }),
   };
 }
@@ -93,14 +92,14 @@ export type Turns = {
   /** The pods whose turn begins now. */
   readonly begin: readonly InstallerPod[];
   readonly waiting: readonly Waiting[];
-  /** Why a node's turn has ended badly, by its name. While there is one, no turn begins. */
+  /** By node name. While there is one, no turn begins. */
   readonly failed: ReadonlyMap<string, string>;
 };
 
 /** The turns in a fleet without an installer. */
 export const NO_TURNS: Turns = { begin: [], waiting: [], failed: new Map() };
 
-/** The input of {@link turnsOf} besides the pods. `nowMs` is of the wall clock. */
+/** Besides the pods; `nowMs` is of the wall clock. */
 export type TurnInputs = {
   readonly paces: readonly Pace[];
   readonly nodes: readonly FleetNode[];
@@ -108,11 +107,11 @@ export type TurnInputs = {
 };
 
 /**
- * Decides whose turn it is by the objects alone, so that a controller that starts again, or a second one, decides the same: at
- * most as many nodes at once as a DaemonSet may have unavailable, the longest waiting first, and none after a failure.
+ * By the objects alone, so that a restarted or second controller decides the same: as many nodes at once as a
+ * DaemonSet may have unavailable, the longest waiting first, none after a failure.
  */
 export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: TurnInputs): Turns {
-  if (pods.length === 0) return NO_TURNS; // asked each second, also in a fleet of thousands without an installer
+  if (pods.length === 0) return NO_TURNS; // asked each second, also without an installer
   const nodeOf = new Map(nodes.map((node) => [node.name, node]));
   const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
   /** Nodes whose turn goes on. */
@@ -152,13 +151,13 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
   }
 }
 
-/** Where a pod's turn stands; "none" before it begins, and once it has ended well. */
+/** "none" before it begins, and once it has ended well. */
 function turnOf(
   pod: InstallerPod,
   { node, settleMs, nowMs }: { node: FleetNode | undefined; settleMs: number; nowMs: number },
 ): 'none' | 'goes on' | { readonly failure: string } {
   if (!pod.bound) return 'none';
-  // It ends the installation that it has begun before it goes.
+  // It ends its installation before it goes.
   if (pod.ending) return pod.doneAtMs === undefined ? 'goes on' : 'none';
   if (pod.problem !== undefined) return { failure: pod.problem };
   if (pod.doneAtMs === undefined) return 'goes on';
@@ -174,7 +173,7 @@ function turnOf(
   return pod.installs && isBad && saidMs <= endsMs ? { failure: `its agent says ${reason}` } : 'none';
 }
 
-/** Nodes that wait for the same, in a line; "" if none does. */
+/** In a line; "" if no node waits. */
 export function describeWaiting(waiting: readonly Waiting[]): string {
   const [first] = waiting;
   if (first === undefined) return '';

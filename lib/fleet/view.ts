@@ -17,30 +17,30 @@ export const BREAKER_REASONS = {
 
 export type BreakerReason = keyof typeof BREAKER_REASONS;
 
-/** The state of a node; "none" where it has no condition. */
+/** "none" without a condition. */
 export type State = 'proven' | 'not' | 'unknown' | 'none';
 
-/** An additional handler on a node. It is "lost" where it was proven before and is not now. */
+/** "lost" if it was proven before and is not now. */
 type RowHandler = {
   readonly handler: string;
   readonly state: 'proven' | 'lost' | 'not';
-  /** Why it is not proven, as far as its agent says, and since when; absent if it is. */
+  /** Why it is not proven, and since when; absent if it is. */
   readonly reason?: string;
   readonly since?: string;
 };
 
-/** The parts of a Ready agent's report that may be unknown: all of it, or what it says of pods or sandboxes. */
+/** Parts of a Ready agent's report that may be unknown: all of it, pods, or sandboxes. */
 const PARTS = ['report', 'pods', 'sandboxes'] as const;
 
-/** One node in the table; unknown texts are "". */
+/** Unknown texts are "". */
 export type Row = {
   readonly name: string;
   readonly state: State;
   /** Sort key: 0 needs attention most. */
   readonly rank: number;
-  /** Nodes with the same cause: a reason code, or one of {@link GROUPS}. */
+  /** A reason code, or one of {@link GROUPS}. */
   readonly group: string;
-  /** Whether the node should run gVisor; absent where no agent has judged that. */
+  /** Absent if no agent has judged that. */
   readonly expected?: boolean;
   readonly label: string;
   /** Absent where no additional handler is labelled. */
@@ -51,25 +51,25 @@ export type Row = {
   readonly provenAt: string;
   readonly nodeReady: boolean;
   readonly cordoned: boolean;
-  /** Why its agent refutes a label that the node has; "" where it does not. */
+  /** Why its agent refutes a label; "" if it does not. */
   readonly refuted: string;
   /** The same as data. */
   readonly refutation?: { readonly reasons: readonly string[]; readonly problem: string };
   /** Absent if all parts are known, and without a Ready agent. */
   readonly unknown?: readonly (typeof PARTS)[number][];
-  /** Pods outside gVisor in a namespace that requires it; 0 where that is unknown. */
+  /** Outside gVisor in a namespace that requires it; 0 if unknown. */
   readonly violating: number;
-  /** Pods in gVisor with a way out to the host; 0 if that is unknown. */
+  /** In gVisor with a way out to the host; 0 if unknown. */
   readonly open: number;
-  /** Sandboxes with a problem; 0 where that is unknown. */
+  /** Sandboxes with a problem; 0 if unknown. */
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
   readonly unsafe: boolean;
-  /** What is wrong with the installation there; "" where nothing is. */
+  /** What is wrong with the installation; "" if nothing is. */
   readonly installer: string;
   /** Hidden if the reader may not list agents. */
   readonly agent: 'ready' | 'not ready' | 'none' | 'hidden';
-  /** The version of the agent that proved the node. */
+  /** The agent's version at the proof. */
   readonly provenBy: string;
   /** Releases of gVisor, containerd and the agent. */
   readonly gvisor: string;
@@ -77,7 +77,6 @@ export type Row = {
   readonly version: string;
 };
 
-/** Groups that are not named for a reason code. */
 export const GROUPS = {
   refuted: 'LabelOutdated',
   alone: 'LabelWithoutAgent',
@@ -94,24 +93,21 @@ export type Alarm = {
   readonly reason: string;
   readonly severity: 'critical' | 'warning';
   readonly message: string;
-  /** The nodes that it concerns; empty where it concerns the controller or the whole fleet. */
+  /** Empty if it concerns the controller or the whole fleet. */
   readonly nodes: readonly string[];
 };
 
-/** The fleet as on the page and at /fleet. */
 export type FleetView = {
-  /** Whether all watches are up; otherwise the view is the last known state. */
+  /** Otherwise the view is the last known state. */
   readonly upToDate: boolean;
   /**
-   * How old the report of any Ready agent may be, in seconds; absent while none was read. In steps, so that the ETag of
+   * The oldest report of a Ready agent, in seconds; absent while none was read. In steps, so that the ETag of
    * /fleet seldom changes.
    */
   readonly reportAgeSeconds?: number;
-  /** The nodes that should run gVisor, and how many of them are proven. */
   readonly expected: { readonly proven: number; readonly total: number };
-  /** Nodes where gVisor is not expected, and nodes of which that is not known yet. */
   readonly others: { readonly notExpected: number; readonly unknown: number };
-  /** The same of each additional handler, by its label; absent where there is none. */
+  /** By label of the additional handler; absent if there is none. */
   readonly handlers?: readonly {
     readonly handler: string;
     readonly proven: number;
@@ -121,19 +117,19 @@ export type FleetView = {
   readonly alarms: readonly Alarm[];
   readonly counts: Readonly<Record<State, number>>;
   readonly agents: { readonly desired: number; readonly ready: number };
-  /** Names of Ready, labelled nodes without a Ready agent. */
+  /** Ready, labelled nodes without a Ready agent. */
   readonly withoutAgent: readonly string[];
-  /** Names of nodes with a problem of a sandbox. */
+  /** Nodes with a problem of a sandbox. */
   readonly withProblems: readonly string[];
-  /** The admission policies that are missing; absent until they have been read. */
+  /** Absent until the policies have been read. */
   readonly guards?: GuardState;
-  /** Names of the nodes whose latest write by the controller failed. */
+  /** Nodes whose latest write by the controller failed. */
   readonly cannotWrite: readonly string[];
-  /** Why the circuit breaker is open; empty when it is closed. */
+  /** Empty while the circuit breaker is closed. */
   readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
   /** Names of the nodes whose withdrawal is paused. */
   readonly paused: readonly string[];
-  /** Whether a rollout is replacing the agents, which get more time then. */
+  /** A rollout is replacing the agents, which get more time. */
   readonly rolling: boolean;
   /** The proven node whose proof is the oldest. */
   readonly oldestProof?: { readonly node: string; readonly at: string };
@@ -187,13 +183,11 @@ type JudgedField = Exclude<
   'rank' | 'group' | 'message' | 'since' | 'provenAt' | 'installer' | 'containerd'
 >;
 
-/** The part of a view that the plugin judges. */
 export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'withoutAgent' | 'rollout'> & {
   readonly alarms: readonly Pick<Alarm, 'reason' | 'message'>[];
   readonly nodes: readonly Pick<Row, JudgedField>[];
 };
 
-/** Whether a value has the shape of the part of a view that the plugin judges. */
 export const isJudgedFleet = object<JudgedFleet>({
   upToDate: boolean,
   alarms: list(object({ reason: text, message: text })),
@@ -219,11 +213,11 @@ export type FleetState = {
   readonly paused: readonly string[];
   /** Whether a rollout is replacing the agents. */
   readonly rolling: boolean;
-  /** Nodes whose label the controller withdrew repeatedly, so that it waits longer. */
+  /** Labels withdrawn repeatedly, for which the controller waits longer. */
   readonly damped: readonly string[];
   /** Whose turn it is to install. */
   readonly turns: Turns;
-  /** Why the latest write of each node failed, by its name. */
+  /** Why the latest write failed, by node name. */
   readonly failedWrites: ReadonlyMap<string, string>;
 };
 
@@ -269,10 +263,7 @@ export function viewFleet(state: FleetState): FleetView {
   };
 }
 
-/**
- * The view with only the nodes of these names. What concerns the controller stays that of the whole fleet: alarms, withdrawals
- * and rollouts.
- */
+/** Alarms, withdrawals and rollouts stay those of the whole fleet. */
 export function filterView(view: FleetView, names: ReadonlySet<string>): FleetView {
   const { handlers: _, oldestProof: __, ...rest } = view;
   const rows = view.nodes.filter(({ name }) => names.has(name));
@@ -472,7 +463,6 @@ function alarmsOf(
 
 const MAX_REFUTED = 3;
 
-/** Quotes the agents of the first of these nodes. */
 function firstRefuted(rows: readonly Row[]): string {
   const texts = rows
     .slice(0, MAX_REFUTED)
@@ -570,9 +560,8 @@ function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Jud
 }
 
 /**
- * The group of a node and its rank: labels that agents refute, and those without an agent, then broken and unknown nodes,
- * those with hanging sandboxes, a failed installation or a lost additional handler, self-healing ones, proven ones, and at
- * last those where gVisor is not expected.
+ * From refuted labels and lost agents over broken and unknown nodes, hanging sandboxes, failed installations,
+ * lost handlers and self-healing nodes to proven ones, and those where gVisor is not expected.
  */
 function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
   if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
