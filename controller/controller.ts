@@ -24,11 +24,11 @@ import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefu
 
 /** Nodes that are written concurrently. */
 const MAX_WRITES = 16;
-/** Pauses between failed writes of a node: one that never succeeds must not occupy the API server. */
+/** A write that never succeeds must not occupy the API server. */
 const MIN_BACKOFF_MS = 5_000;
 const MAX_BACKOFF_MS = 600_000;
 const VIEW_CACHE_MS = 1_000;
-/** A decision that is so late means that the loop has stalled. */
+/** A decision so late means that the loop has stalled. */
 const STALLED_MS = 30_000;
 
 /** The time that decisions and writes see. */
@@ -43,10 +43,10 @@ const REAL_TIME: FleetTime = {
   rest: (ms, signal) => timers.setTimeout(ms, undefined, { signal }).catch(() => {}),
 };
 
-/** A write that failed: why, and from when on it may be tried again, monotonic. */
+/** `retryMs` is monotonic. */
 type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readonly retryMs: number };
 
-/** Dependencies of {@link FleetController}; `time` is the real one by default. */
+/** `time` is the real one by default. */
 export type FleetOptions = ApiAccess & {
   readonly settings: Pick<FleetConfig, 'timeouts' | 'taint' | 'reportIntervalMs'>;
   readonly metrics: FleetMetrics;
@@ -54,8 +54,8 @@ export type FleetOptions = ApiAccess & {
 };
 
 /**
- * Follows Nodes and agents, and withdraws what rebooted nodes and lost agents said, and the labels that agents refute. It
- * decides every two seconds, and immediately when a node reboots.
+ * Withdraws what rebooted nodes and lost agents said, and labels that agents refute. Decides every two
+ * seconds, and at once when a node reboots.
  */
 export class FleetController {
   readonly #options: FleetOptions;
@@ -64,14 +64,13 @@ export class FleetController {
   readonly #reports: AgentReports;
   readonly #guards: GuardWatch;
   readonly #events: FleetEvents;
-  /** When each Node's label was withdrawn, monotonic, by uid. */
+  /** Monotonic, by uid. */
   readonly #withdrawn = new Map<string, readonly number[]>();
   /** The nodes whose latest write failed, by name. */
   readonly #failedWrites = new Map<string, FailedWrite>();
-  /** Names of the nodes with a write in flight, or that the watch has not shown yet. */
+  /** With a write in flight, or one that the watch has not shown yet. */
   readonly #busy = new Set<string>();
   #writes = 0;
-  /** Whether a node had to wait for a free write. */
   #isSaturated = false;
   #wake = new AbortController();
   #decision: Decision | undefined;
@@ -111,7 +110,7 @@ export class FleetController {
     return this.#decision?.memory.watchesUpAtMs !== undefined;
   }
 
-  /** The present state of the fleet, cached for a second. */
+  /** Cached for a second. */
   get view(): FleetView {
     return this.#view();
   }
@@ -120,7 +119,7 @@ export class FleetController {
     return this.#cache.nodes;
   }
 
-  /** The address of the agent on a node; undefined where there is none. */
+  /** Undefined without an agent. */
   addressOf(node: string): string | undefined {
     const pods = this.#cache.pods.filter((pod) => pod.node === node && pod.address !== '');
     return (pods.find(({ ready }) => ready) ?? pods[0])?.address;
@@ -137,7 +136,7 @@ export class FleetController {
     ]);
   }
 
-  /** Whose turn it is to install, as far as the watches show. */
+  /** As far as the watches show. */
   get #turns(): Turns {
     const { installers, paces, nodes } = this.#cache;
     return turnsOf(installers, { paces, nodes, nowMs: this.#wallMs() });
@@ -202,7 +201,7 @@ export class FleetController {
     );
   }
 
-  /** When the reports that refute a label were read, by the name of the node. */
+  /** By node name. */
   #refutedMs(nodes: readonly FleetNode[]): ReadonlyMap<string, number> {
     return new Map(
       nodes.flatMap((node) => {
@@ -222,7 +221,7 @@ export class FleetController {
       if (!this.#busy.has(name) && !isWanted(this.#decision, name)) this.#failedWrites.delete(name);
   }
 
-  /** Writes one Node, and leaves it alone until the watch has caught up. */
+  /** Leaves the Node alone until the watch has caught up. */
   async #write(name: string, write: () => Promise<void>, signal: AbortSignal): Promise<void> {
     this.#busy.add(name);
     this.#writes++;
@@ -231,7 +230,7 @@ export class FleetController {
       (err: unknown) => ({ err }),
     );
     this.#writes--;
-    // A starting kubelet writes its Node at the same moment: retry at once with the new version.
+    // A starting kubelet writes its Node at the same moment.
     const isConflict = error?.err instanceof KubeError && error.err.status === 409;
     if (isConflict || (this.#isSaturated && this.#writes < MAX_WRITES / 2)) this.#wake.abort();
     if (error === undefined) {
@@ -244,7 +243,7 @@ export class FleetController {
     this.#busy.delete(name);
   }
 
-  /** Records a failed write, and returns the time until the next try. */
+  /** Returns the time until the next try. */
   #failed(name: string, err: unknown): number {
     const { backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS) } = this.#failedWrites.get(name) ?? {};
     const retryInMs = backoff.next(err);
@@ -324,16 +323,15 @@ export class FleetController {
   }
 }
 
-/** Whether a decision asks for a write of a node. */
 function isWanted(decision: Decision | undefined, name: string): boolean {
   const { withdraw, refuted = [], rebooted = [], exposed = [] } = decision ?? {};
   return withdraw?.has(name) || [refuted, rebooted, exposed].some((names) => names.includes(name));
 }
 
-/** The reporting component of events; the admission policy allows no other. */
+/** The admission policy allows no other reporting component. */
 const COMPONENT = 'gvisor-ready-fleet';
 
-/** Creates events; a failure is only logged, because a metric and the page carry the same information. */
+/** A failure is only logged: a metric and the page say the same. */
 class FleetEvents {
   readonly #kube: Kube;
   readonly #log: Logger;

@@ -13,42 +13,36 @@ import type { BreakerReason } from '../lib/fleet/view.ts';
 /** A monotonic clock and the wall clock, milliseconds. */
 export type Clock = { readonly nowMs: number; readonly wallMs: number };
 
-/** Each withdrawal doubles the timeout of its node for this long. */
+/** Each withdrawal doubles its node's timeout for this long. */
 export const DAMPING_MS = 21_600_000;
 const MAX_DAMPED_MS = 1_800_000;
-/** Withdrawals within {@link DAMPING_MS} from which on the agent counts as flapping. */
+/** Withdrawals within {@link DAMPING_MS} that count as flapping. */
 const FLAPPING = 2;
 
-/**
- * How long a node must be without a Ready agent. An agent in a crash loop returns within five minutes, so that from the third
- * time on its label stays.
- */
+/** An agent in a crash loop returns within five minutes, so that its label stays from the third time on. */
 function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): number {
   return Math.max(agentTimeoutMs, Math.min(agentTimeoutMs * 2 ** withdrawals, MAX_DAMPED_MS));
 }
 
-/** The timeout of a node whose agent a rollout replaces: pulling an image takes minutes. */
+/** Pulling an image takes minutes. */
 const ROLLOUT_TIMEOUT_MS = 900_000;
 
-/**
- * How long an agent must refute a label, in two readings at least: one that can write withdraws it within a second, and is
- * never raced.
- */
+/** In two readings at least: an agent that can write withdraws within a second, and is never raced. */
 const REFUTED_MS = 30_000;
 
-/** A node that is labelled or failing without a Ready agent, or labelled with one that refutes it. */
+/** Labelled or failing without a Ready agent, or labelled with one that refutes it. */
 type Lost = {
   readonly node: FleetNode;
   /**
-   * Whether the circuit breaker counts it, if it is labelled: after a third of its timeout, so that the breaker opens before
-   * the first of many is due.
+   * Whether the breaker counts it: after a third of its timeout, so that the breaker opens before the first
+   * of many is due.
    */
   readonly isCounted: boolean;
   /** Whether its timeout has passed. */
   readonly isDue: boolean;
 };
 
-/** Input of the circuit breaker besides the state of the cluster. */
+/** Besides the state of the cluster. */
 type BreakerInput = {
   readonly lost: readonly Lost[];
   /** {@link Memory.goneSinceMs}. */
@@ -70,17 +64,17 @@ function breakerReasons(observed: Observed, input: BreakerInput): readonly Break
   return reasons.filter(([, holds]) => holds).map(([reason]) => reason);
 }
 
-/** Running revisions of the agents, and when the rollout counts as over, monotonic. */
+/** Revisions that run, and when the rollout counts as over, monotonic. */
 type Rollout = {
   readonly revisions: readonly string[];
   readonly untilMs: number;
-  /** The pod that was Ready last on each node, by the node's name. */
+  /** The last Ready pod, by node name. */
   readonly readyPods: ReadonlyMap<string, string>;
 };
 
 /**
- * A rollout lasts while the DaemonSet's newest spec is unobserved or several revisions run on Ready nodes, and then for
- * the recovery delay, in which the last agents become Ready.
+ * Lasts while the newest spec is unobserved or several revisions run on Ready nodes, and for the recovery
+ * delay, in which the last agents become Ready.
  */
 function trackRollout(
   { agents, pods, nodes }: Observed,
@@ -102,8 +96,8 @@ function trackRollout(
 }
 
 /**
- * Names of the nodes on which a rollout may be replacing the agent: nodes without a pod, or with a pod that was never Ready.
- * A pod that was Ready and is not now was lost for another reason.
+ * Nodes without a pod, or with one that was never Ready. A pod that was Ready and is not now was lost for
+ * another reason.
  */
 function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): ReadonlySet<string> {
   const kept = new Set(pods.filter(({ node, name }) => readyPods.get(node) === name).map(({ node }) => node));
@@ -114,7 +108,6 @@ function countedNodes({ lost }: BreakerInput): ReadonlySet<FleetNode> {
   return new Set(lost.filter(({ isCounted }) => isCounted).map(({ node }) => node));
 }
 
-/** Whether more nodes are without an agent than may lose the label. */
 function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolean {
   const { clock, timeouts } = input;
   const { windowMs, share } = timeouts;
@@ -128,10 +121,9 @@ function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolea
   return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
 }
 
-/** The share of the labelled nodes that may be without agent and label at the same time, however slowly they lost them. */
+/** The share that may be without agent and label at the same time, however slowly they lost them. */
 const FLOOR_SHARE = 1 / 3;
 
-/** Whether one more withdrawal would leave too few of the labels that there were before. */
 function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
   const due = countedNodes(input).size;
   const isGone = (node: FleetNode) =>
@@ -144,7 +136,7 @@ function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): b
 }
 
 /**
- * Whether any controller withdrew the label, not only a failure. A kubelet can forge the condition, but not the label that a
+ * By any controller, not only a failure. A kubelet can forge the condition, but not the label that a
  * withdrawal leaves.
  */
 function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
@@ -152,16 +144,16 @@ function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
 }
 
 /**
- * Whether a controller may have withdrawn the labels of additional handlers alone. That leaves no trace in the condition,
- * which is the main handler's; an agent may have withdrawn them as well.
+ * A withdrawal of additional handlers alone leaves no trace in the condition; an agent may have made it as
+ * well.
  */
 function mayBeLost(node: FleetNode): boolean {
   return node.expected === true && !isLabelled(node) && node.handlers.length > 0;
 }
 
 /**
- * Since when each label is gone, if that began within the window. The Node's own time counts once in {@link DAMPING_MS},
- * because its kubelet can write a new one at any moment.
+ * Only labels that went within the window. A Node's own time counts once in {@link DAMPING_MS}, because its
+ * kubelet can write a new one at any moment.
  */
 function trackGone(
   nodes: readonly FleetNode[],
@@ -181,16 +173,16 @@ function trackGone(
   );
 }
 
-/** State that is carried from one decision to the next; times are monotonic. */
+/** Carried from one decision to the next; times are monotonic. */
 export type Memory = {
   readonly clock: Clock;
   /** No timer starts before this. */
   readonly timersFromMs: number;
-  /** Since when each Ready node has been without a Ready agent, by uid. */
+  /** When each Ready node lost its Ready agent, by uid. */
   readonly agentLostSinceMs: ReadonlyMap<string, number>;
-  /** Since when the agent of each Ready node has refuted its label, by uid. */
+  /** When the agent of each Ready node began to refute its label, by uid. */
   readonly refutedSinceMs: ReadonlyMap<string, number>;
-  /** Since when the label of each node, which any controller may have withdrawn, is gone, by uid. */
+  /** When each label went that any controller may have withdrawn, by uid. */
   readonly goneSinceMs: ReadonlyMap<string, number>;
   /** When all watches were last up. */
   readonly watchesUpAtMs?: number;
@@ -202,20 +194,17 @@ export type Memory = {
 
 export type Decision = {
   readonly memory: Memory;
-  /**
-   * Names of the nodes whose labels and failures are to be withdrawn once a live read confirms it, and how long each has been
-   * without a Ready agent, at least.
-   */
+  /** Names to withdraw from once a live read confirms it, and the least time without a Ready agent. */
   readonly withdraw: ReadonlyMap<string, number>;
-  /** Names of the nodes whose labels are to be withdrawn once their agents refute them again. */
+  /** Names to withdraw from once their agents refute the labels again. */
   readonly refuted: readonly string[];
-  /** Names of the nodes with a label or a failure of an earlier boot; the circuit breaker does not apply to them. */
+  /** Names with a label or failure of an earlier boot; the circuit breaker does not apply. */
   readonly rebooted: readonly string[];
-  /** Names of the nodes to taint until an agent proves them again. */
+  /** Names to taint until an agent proves them again. */
   readonly exposed: readonly string[];
-  /** Names of the nodes whose labels would be withdrawn. */
+  /** Names whose labels would be withdrawn. */
   readonly paused: readonly string[];
-  /** Why the circuit breaker is open; empty when it is closed. */
+  /** Empty while the circuit breaker is closed. */
   readonly breaker: readonly BreakerReason[];
   /** Whether a rollout is replacing the agents. */
   readonly rolling: boolean;
@@ -225,14 +214,14 @@ export type Decision = {
 
 /** Time between two decisions, milliseconds. */
 export const TICK_MS = 2_000;
-/** After a longer gap between decisions, or a larger jump of the wall clock, all timers restart. */
+/** After a longer gap or jump of the wall clock all timers restart. */
 const JUMP_MS = 10_000;
-/** A shorter interruption of a watch is a routine renewal. */
+/** A shorter interruption is a routine renewal. */
 const AWAY_MS = 10_000;
 
 /**
- * Decides which nodes lose their label: rebooted ones, and unless the circuit breaker is open those of lost agents and those
- * that their agents refute. Failures of lost agents always go, since no pod needs them.
+ * Rebooted nodes always lose their labels; those of lost or refuting agents only while the circuit breaker is
+ * closed. Failures of lost agents always go, since no pod needs them.
  */
 export function decide(
   observed: Observed,

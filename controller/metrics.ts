@@ -65,7 +65,6 @@ export class FleetMetrics {
     this.#counters.gvisor_ready_fleet_withdrawals_total.inc();
   }
 
-  /** The body of /metrics for a view, and its content type. */
   async text(view: FleetView): Promise<{ readonly body: string; readonly type: string }> {
     for (const gauge of [
       this.#gauges.gvisor_ready_fleet_nodes,

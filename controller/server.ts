@@ -15,8 +15,8 @@ export type Selector = (labels: Readonly<Record<string, string>>) => boolean;
 const MAX_TERMS = 20;
 
 /**
- * Parses a selector of `key`, `key=value`, `key!=value` and `!key`, separated by commas. Undefined for an empty one; a
- * string is the reason for a refusal.
+ * `key`, `key=value`, `key!=value` and `!key`, separated by commas. Undefined if empty; a string says why it
+ * is refused.
  */
 export function parseSelector(text: string): Selector | string | undefined {
   const terms = text.split(',').flatMap(parseTerm);
@@ -42,7 +42,7 @@ export type FleetSources = {
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
-  /** The unvalidated report of the agent on a node; undefined where no agent has an address. */
+  /** Unvalidated; undefined if no agent has an address. */
   readonly report: (node: string) => Promise<unknown> | undefined;
 };
 
@@ -57,12 +57,12 @@ const FORBIDDEN =
 const MAX_CONNECTIONS = 8;
 /** All port-forwards share the loopback. */
 const MAX_LOCAL_CONNECTIONS = 128;
-/** How long metrics are cached: those of thousands of nodes take some 50 ms to render. */
+/** Metrics of thousands of nodes take some 50 ms to render. */
 const CACHE_MS = 1_000;
 
 /**
- * The fleet's HTTP server, not yet listening: the page at /, its data at /fleet, and a page of each node at /nodes/NAME/,
- * all three only for {@link isLocal} requests; /metrics, /livez and /readyz for all.
+ * Not yet listening. /, /fleet and /nodes/NAME/ are only for {@link isLocal} requests; /metrics, /livez and
+ * /readyz for all.
  */
 export function createFleetServer(sources: FleetSources): Server {
   const metrics = memoize(sources.metrics, CACHE_MS);
@@ -97,7 +97,7 @@ async function route(
   const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
   if (node !== undefined) {
     if (slash === '/') return sendPage(response, await sources.nodePage(node));
-    // The links of the page are relative, so its path must end with a slash.
+    // The page's links are relative, so its path must end with a slash.
     response.setHeader('location', `./${node}/`);
     return send(response, 308, '');
   }
@@ -119,10 +119,10 @@ async function route(
   }
 }
 
-/** A rendered page, or the status and the message of a failure. */
+/** `status` and `problem` of a failure. */
 type NodePage = { readonly page: string } | { readonly status: number; readonly problem: string };
 
-/** Renders the page of a node; concurrent requests share one request to its agent. */
+/** Concurrent requests share one request to the agent. */
 function nodePages(report: FleetSources['report']): (node: string) => Promise<NodePage> {
   const pending = new Map<string, Promise<NodePage>>();
   const load = async (node: string): Promise<NodePage> => {
@@ -150,7 +150,7 @@ function sendPage(response: ServerResponse, result: NodePage): void {
   else send(response, result.status, `${result.problem}\n`);
 }
 
-/** The fleet as JSON, shared by all responses, with its ETag; compressed on first use. */
+/** Shared by all responses; compressed on first use. */
 type FleetBody = { readonly json: Buffer; readonly tag: string; readonly zipped: () => Buffer };
 
 function encode(view: FleetView): FleetBody {
@@ -160,10 +160,10 @@ function encode(view: FleetView): FleetBody {
   return { json, tag, zipped: () => (zipped ??= gzipSync(json, { level: 1 })) };
 }
 
-/** Selectors whose bodies are cached, so that clients with the same one share them. */
+/** Clients with the same selector share a body. */
 const MAX_CACHED_BODIES = 16;
 
-/** The body for a selector, encoded once a view. */
+/** Encoded once a view. */
 function fleetBodies({ view, select }: FleetSources) {
   const bodies = new Map<string, FleetBody>();
   let encoded: FleetView | undefined;
@@ -178,7 +178,7 @@ function fleetBodies({ view, select }: FleetSources) {
   };
 }
 
-/** Sends the fleet, or only the part that matches the labels; 304 where the client has the same version. */
+/** 304 if the client has the same version. */
 async function sendFleet(
   labels: string,
   { body }: CachedSources,

@@ -5,7 +5,7 @@ import { pagesOf } from '../lib/kube/pages.ts';
 
 type TurnAccess = { readonly kube: Kube; readonly namespace: string; readonly signal: AbortSignal };
 
-/** Begins the turns that are due by a list of all pods, by binding them as a scheduler does. Resolves with their nodes. */
+/** Binds the pods whose turn has come, by a list of all, as a scheduler does. Resolves with their nodes. */
 export async function beginTurns(
   { kube, namespace, signal }: TurnAccess,
   inputs: TurnInputs,

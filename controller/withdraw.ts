@@ -29,19 +29,18 @@ export type WithdrawOptions = WriteOptions & {
   /** How long no agent was Ready, at least. */
   readonly timeoutMs: number;
   readonly nodeAgeMs: number;
-  /** Whether the agent at an address still runs its loop. */
+  /** Whether the agent still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;
   /** Whether the circuit breaker is still closed. */
   readonly isAllowed: () => boolean;
 };
 
-/** Why labels or a failure were withdrawn, with the remedy and the number of labels, or why they were kept. */
+/** The number of labels withdrawn, or why they were kept. */
 export type Withdrawal = { readonly message: string; readonly labels: number } | { readonly kept: string };
 
 /**
- * Withdraws the labels and the failure of a node whose agent is lost, unless a live read of the API server or the agent itself
- * contradicts. They change in one write, bound to the resourceVersion that was read. The circuit breaker keeps labels alone:
- * no pod needs a failure.
+ * Withdraws what a lost agent said, unless a live read or the agent contradicts. One write, bound to the
+ * resourceVersion that was read. The circuit breaker keeps labels alone: no pod needs a failure.
  */
 export async function withdraw(node: FleetNode, options: WithdrawOptions): Promise<Withdrawal> {
   const { timeoutMs, isAgentLive, isAllowed } = options;
@@ -63,14 +62,11 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
 }
 
 export type RefutedOptions = Pick<WithdrawOptions, keyof WriteOptions | 'namespace' | 'isAllowed'> & {
-  /** Reads the report of the agent at an address; rejects where there is none. */
+  /** Rejects without a report. */
   readonly fetchReport: (address: string) => Promise<unknown>;
 };
 
-/**
- * Withdraws the labels that the node's agent refutes, unless a live read contradicts: every agent there that answers must
- * refute them again.
- */
+/** Unless a live read contradicts: every agent there that answers must refute the labels again. */
 export async function withdrawRefuted(
   { name, uid }: FleetNode,
   options: RefutedOptions,
@@ -95,8 +91,8 @@ export async function withdrawRefuted(
 }
 
 /**
- * Withdraws the labels and the failure of an earlier boot, unless a live read contradicts. Neither the agent nor the circuit
- * breaker is consulted: the agent's proof in the present boot restores a label.
+ * Unless a live read contradicts. Asks neither the agent nor the circuit breaker: a proof in the present boot
+ * restores a label.
  */
 export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteOptions): Promise<Withdrawal> {
   const whole = await readNode(name, options);
@@ -113,10 +109,7 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
   return writeWithdrawal(whole, { labels: stale, fails }, { reason: 'NodeRebooted', message }, options);
 }
 
-/**
- * Taints an exposed node, so that nothing is scheduled there. The agent removes the taint once the Node is Ready and
- * proven. Resolves to whether it was written.
- */
+/** The agent removes the taint once the Node is Ready and proven. Resolves to whether it was written. */
 export async function taintExposed({ name, uid }: FleetNode, options: WriteOptions): Promise<boolean> {
   const { kube, signal } = options;
   const whole = await readNode(name, options);
@@ -141,7 +134,7 @@ async function writeWithdrawal(
   const { name, uid, resourceVersion } = whole.metadata;
   const keys = labels.map(({ handler }) => keysOf(handler).ready);
   const written = keys.length === 0 ? {} : { labels: Object.fromEntries(keys.map((key) => [key, 'false'])) };
-  // The condition is the main handler's. An earlier agent may have written an Unknown apart from the label, which stays.
+  // The condition is the main handler's. An earlier agent may have written Unknown and left the label.
   const changes =
     fails || (keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True');
   const body = {

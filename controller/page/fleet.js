@@ -12,7 +12,7 @@ function element(name, text, className) {
   return made;
 }
 
-/** The age of a time in its largest unit. */
+/** In its largest unit. */
 function ago(time) {
   if (!time) return '';
   const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
@@ -38,7 +38,7 @@ function time(value) {
   return made;
 }
 
-/** What is said of all nodes of a group; of other groups, the message of the first node is shown. */
+/** For other groups the message of the first node is shown. */
 const GROUPS = {
   LabelOutdated: 'labelled, and the agent there says that gVisor does not work',
   LabelWithoutAgent: 'labelled, but no agent is Ready',
@@ -102,7 +102,7 @@ function row(node) {
   return made;
 }
 
-/** Puts elements into a parent, and moves only what is out of place. */
+/** Moves only what is out of place. */
 function place(parent, children) {
   let at = parent.firstElementChild;
   for (const made of children) {
@@ -118,7 +118,7 @@ function place(parent, children) {
 
 const REFRESH_MS = 5_000;
 const TIMEOUT_MS = 10_000;
-/** Rows of a group that are shown at first; its button doubles them. A browser takes seconds to draw thousands. */
+/** A browser takes seconds to draw thousands; the group's button doubles them. */
 const FIRST_ROWS = 200;
 
 const find = (id) => document.getElementById(id);
@@ -126,12 +126,11 @@ const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
 const [byName, byReason, byLabels] = ['by-name', 'by-reason', 'by-labels'].map(find);
 
 let fleet;
-/** The label filter that the fleet was requested with. */
 let labels = '';
 let tag = '';
 let timer;
 let latest = 0;
-/** Groups by name: their elements, and the rendered rows by node, with the JSON that they were rendered from. */
+/** By group: elements, and rendered rows by node with their JSON. */
 const drawn = new Map();
 const COLUMNS = ['Node', 'gVisor', 'Why', 'Since', 'Last proof', 'Agent', 'gVisor release', 'containerd'];
 
@@ -169,7 +168,6 @@ function makeGroup(name) {
   return group;
 }
 
-/** At most three names, so that a group stays a line. */
 function firstNames(nodes) {
   const names = nodes.slice(0, 3).map(({ name }) => name);
   return `${names.join(', ')}${nodes.length > 3 ? ', …' : ''}`;
@@ -208,7 +206,7 @@ function showSummary(group, name, nodes) {
   );
 }
 
-/** Renders only the rows that changed, so that the focus stays. */
+/** Unchanged rows stay, so that the focus does. */
 function showRows(group, nodes) {
   const wanted = group.details.open ? nodes.slice(0, group.maxRows) : [];
   const visible = new Set();
@@ -369,7 +367,7 @@ async function refresh() {
   timer = setTimeout(refresh, REFRESH_MS);
 }
 
-/** A filter opens the groups that it leaves, and without one they fold. */
+/** A filter opens the groups that it leaves. */
 function filter() {
   if (!fleet) return;
   const open = byName.value.trim() !== '' || byReason.value !== '';

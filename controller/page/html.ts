@@ -1,6 +1,6 @@
 import { sanitize } from '../../lib/base/sanitize.ts';
 
-/** Markup that is safe to send to a browser; only {@link html} makes it. */
+/** Safe to send to a browser; only {@link html} makes it. */
 export class Markup {
   readonly #text: string;
 
@@ -13,10 +13,10 @@ export class Markup {
   }
 }
 
-/** A value in a template: text is escaped, markup is not, and `undefined` becomes nothing. */
+/** Text is escaped, markup is not, and `undefined` becomes nothing. */
 type Part = Markup | string | number | undefined | readonly Part[];
 
-/** A template of HTML that escapes every text in it, for elements and quoted attributes. */
+/** Escapes every text, for elements and quoted attributes. */
 export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): Markup {
   return new Markup(String.raw({ raw: strings }, ...parts.map(render)));
 }

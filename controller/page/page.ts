@@ -17,7 +17,7 @@ import {
   STROKES,
 } from './sections.ts';
 
-/** What a browser may do with a page: load its style, its script and its data, all from the controller. */
+/** Style, script and data come from the controller alone. */
 export const PAGE_POLICY = [
   "default-src 'none'",
   "style-src 'self'",
@@ -29,7 +29,7 @@ export const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-/** The files that the pages load, by path; the bundle has their text in place of these calls (hack/bundle.ts). */
+/** By path; the bundle has their text in place of these calls (hack/bundle.ts). */
 export const ASSETS: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/style.css': [readFileSync(new URL('./style.css', import.meta.url), 'utf8'), 'text/css; charset=utf-8'],
   '/fleet.js': [
@@ -40,7 +40,7 @@ export const ASSETS: Readonly<Record<string, readonly [text: string, type: strin
 };
 
 type Document = {
-  /** Relative URL of the fleet's page, so that the pages work below any path of a proxy. */
+  /** Relative, so that the pages work below any path of a proxy. */
   readonly root: '.' | '../..';
   readonly kind: 'fleet' | 'node';
   readonly title: string;
@@ -76,7 +76,7 @@ ${kind === 'node' ? html`<noscript><meta http-equiv="refresh" content="30"></nos
 `.toString();
 }
 
-/** The page of the fleet; fleet.js fills it from /fleet. */
+/** fleet.js fills it from /fleet. */
 export const FLEET_PAGE = renderDocument({
   root: '.',
   kind: 'fleet',
@@ -103,7 +103,7 @@ export const FLEET_PAGE = renderDocument({
 
 const COLORS: Readonly<Record<StatusTone, string>> = { pass: '#1f7a4d', fail: '#b3362f', unknown: '#8a6100' };
 
-/** The page of one node, from its agent's report; undefined before the first evaluation has ended. */
+/** Undefined before the agent's first evaluation has ended. */
 export function renderNodePage(status: Status | undefined): string {
   const [tone, headline] = status === undefined ? STARTING : HEADLINES[status.verdict.status];
   return renderDocument({

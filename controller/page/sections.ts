@@ -26,7 +26,7 @@ import { html, type Markup } from './html.ts';
 
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
 
-/** SVG paths of each tone's symbol, in a box of 32 by 32. */
+/** SVG paths in a box of 32 by 32. */
 export const STROKES: Readonly<Record<StatusTone, string>> = {
   pass: 'M10 16.5l4.2 4.2L22.5 12',
   fail: 'M11.5 11.5l9 9m0-9l-9 9',
@@ -37,7 +37,7 @@ export function emblem(tone: StatusTone): Markup {
   return html`<svg class="emblem" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="15"/><path d="${STROKES[tone]}"/></svg>`;
 }
 
-/** A symbol, hidden from screen readers, and a word. */
+/** The symbol is hidden from screen readers. */
 function mark(tone: Tone, word: string = MARKS[tone][1]): Markup {
   return html`<span class="mark ${tone}"><span aria-hidden="true">${MARKS[tone][0]}</span> ${word}</span>`;
 }
@@ -46,7 +46,7 @@ function instant(at: string): Markup {
   return html`<time datetime="${at}">${formatUtc(at)}</time>`;
 }
 
-/** An instant and its age, which node.js fills in. */
+/** node.js fills in the age. */
 function since(at: string): Markup {
   return html`${instant(at)}<span class="age" data-since="${at}"></span>`;
 }
@@ -55,7 +55,7 @@ function code(reason: string): Markup {
   return html`<code class="reason">${reason}</code>`;
 }
 
-/** The published verdict: since when, why, and what to do; below it the latest result where that differs. */
+/** Below it the latest result, if that differs. */
 export function renderVerdict(status: Status, dedupe: Dedupe): Markup {
   const { verdict, node, proof } = status;
   const [tone, headline] = HEADLINES[verdict.status];
@@ -103,9 +103,7 @@ function renderPending({ verdict, evaluation, proof }: Status, dedupe: Dedupe): 
 </section>`;
 }
 
-/**
- * The additional handlers: the verdict of each, and the remedies and failed checks that the page does not show for the main one.
- */
+/** Each verdict, with remedies and failed checks that the main handler does not show. */
 export function renderHandlers(status: Status, dedupe: Dedupe): Markup | undefined {
   const { handlers = [] } = status;
   if (handlers.length === 0) return undefined;
@@ -143,7 +141,7 @@ ${renderFaults(report, main)}
 </div>`;
 }
 
-/** The checks that do not pass and have another result than for the main handler. */
+/** Failed checks with another result than for the main handler. */
 function renderFaults({ handler, findings, proof }: HandlerReport, main: Status): Markup | undefined {
   const textOf = ({ check, status, message }: Finding) => JSON.stringify([check, status, message]);
   const shown = new Set(main.findings.map(textOf));
@@ -155,7 +153,7 @@ function renderFaults({ handler, findings, proof }: HandlerReport, main: Status)
   return checkTable(`handler-${handler}`, rows);
 }
 
-/** The number of pods with a problem: agents name them only to requests over their own loopback. */
+/** Agents name pods only to requests over their own loopback. */
 export function renderPodCounts({ podCounts }: Status): Markup {
   const { violating = 0, weakened = 0 } = podCounts ?? {};
   const lines = [
@@ -169,7 +167,6 @@ ${lines.map((line) => html`<p><span class="mark fail"><span aria-hidden="true">!
 </section>`;
 }
 
-/** The labels, the condition and the taint in the Node, and what keeps the agent from writing them. */
 export function renderNodeWrites({ nodeWrites, node }: Status): Markup {
   const { labels = {}, condition, tainted = false, problem } = nodeWrites ?? {};
   const rows: [kind: string, name: string, value: Markup | string][] = [];
@@ -196,7 +193,7 @@ ${
 </section>`;
 }
 
-/** What the installer did and does; nothing where it was never used. */
+/** Nothing if the installer was never used. */
 export function renderInstallation({ installation }: Status): Markup | undefined {
   if (installation === undefined) return undefined;
   const { tone, text } = describeInstallation(installation);
@@ -207,7 +204,7 @@ export function renderInstallation({ installation }: Status): Markup | undefined
 </section>`;
 }
 
-/** What is wrong with sandboxes, without their pods, and whether containerd may restart. */
+/** Without pods; also whether containerd may restart. */
 export function renderSandboxes({ sandboxes }: Status): Markup {
   if (sandboxes === undefined)
     return html`<section aria-labelledby="sandboxes">
@@ -249,7 +246,7 @@ function renderProblem({ reason, message, sandbox, pids, since: at }: SandboxPro
 </li>`;
 }
 
-/** The latest attempt to boot a sandbox: its figures, or containerd's error in full. */
+/** Figures, or containerd's error in full. */
 export function renderProof({ proof, provenAt, facts, handler }: Status, dedupe: Dedupe): Markup {
   const last = provenAt === undefined ? html`never since the agent started` : instant(provenAt);
   if (proof.kind !== 'proven') {
@@ -277,7 +274,7 @@ ${isRepeated ? undefined : html`<pre>${error}</pre>`}
 </section>`;
 }
 
-/** Every check with its result, faults first; the message expands to the evidence. ARIA roles keep it a table on a phone. */
+/** Faults first; the message expands to the evidence. ARIA roles keep it a table on a phone. */
 export function renderChecks({ findings, proof }: Status, dedupe: Dedupe): Markup {
   const { counts, rows } = renderFindings(findings, proof, ({ message }) => dedupe.once(message));
   return html`<section aria-labelledby="checks">
@@ -286,7 +283,7 @@ ${checkTable('checks', rows)}
 </section>`;
 }
 
-/** The rows of a table of checks and their counts; `scope` keeps the ids of a page apart. */
+/** `scope` keeps ids unique in the page. */
 function renderFindings(
   findings: readonly Finding[],
   proof: Status['proof'],
