@@ -17,7 +17,7 @@ export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefi
   return optional(api.get(`/apis/apps/v1/namespaces/${api.installedIn}/daemonsets/${DAEMON_SET}`));
 }
 
-/** The handlers that the agents are configured to prove, the main one first. */
+/** The main handler first. */
 export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): readonly [string, ...string[]] {
   const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
   const value = env?.find(({ name }) => name === 'HANDLERS')?.value || HANDLER;
@@ -32,12 +32,12 @@ export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
   return pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(summarizeAgent);
 }
 
-/** The nodes that have a pod of an agent in any state, even one being deleted. */
+/** Of an agent in any state, even one being deleted. */
 export async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
   return new Set((await listAgentPods(api)).map((pod) => summarizeAgent(pod).node));
 }
 
-/** Lists the agents' pods. A DaemonSet's pod has a node even before it is scheduled. */
+/** A DaemonSet's pod has a node even before it is scheduled. */
 async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
   const pods = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
   return pods.filter(({ metadata }) => isOfDaemonSet(metadata));
@@ -55,7 +55,7 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
     ready: condition('Ready')?.status === 'True',
     /** As kubectl shows it: Running, Pending, ImagePullBackOff ... */
     state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
-    /** Why it does not run, from the kubelet or the scheduler; "" where it does. */
+    /** From the kubelet or the scheduler; "" if it runs. */
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
     version: versionOf(spec?.containers[0]?.image).slice(0, MAX_WORD),
@@ -63,8 +63,8 @@ function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
 }
 
 /**
- * The node for which a DaemonSet creates a pod: until it is scheduled only its affinity has the name.
- * Source: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
+ * Until a DaemonSet's pod is scheduled, only its affinity names the node. Source:
+ * https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
  */
 function targetNode(affinity: unknown): string {
   const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
@@ -73,7 +73,7 @@ function targetNode(affinity: unknown): string {
   return found?.[1] ?? '';
 }
 
-/** The report of an agent, or why there is none; `forbidden` where the user lacks a permission. */
+/** `forbidden` if the user lacks a permission. */
 export type ReportResult =
   | { readonly report: Status; readonly problem?: never; readonly forbidden?: never }
   | { readonly report?: never; readonly problem: string; readonly forbidden?: true };
@@ -82,7 +82,7 @@ export function handlerIn(result: ReportResult | undefined, handler: string): Ha
   return result?.report?.handlers?.find((each) => each.handler === handler);
 }
 
-/** The result for every agent when the user may not list their pods. */
+/** For a user who may not list the agents' pods. */
 export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
   forbidden: true,
   problem: `you may not list the pods of ${installedIn}`,
@@ -97,7 +97,7 @@ export function reportsNeed({ installedIn }: Api): string {
   return `you may not read the agents' reports: that needs the verbs get and create on pods/portforward in the namespace ${installedIn}`;
 }
 
-/** Reaches the agent inside its pod's network: the report names pods, and no NetworkPolicy applies. */
+/** From inside the pod's network: the report names pods, and no NetworkPolicy applies. */
 function request(api: Api, { name, port }: AgentSummary, path: string): Promise<TextResponse> {
   return api.getFromPod(`${podsPath(api)}/${name}`, port, path, { maxMs: TIMEOUT_MS });
 }
@@ -120,7 +120,7 @@ function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
   return { problem: `the agent on ${node} reports another node, "${report.node.slice(0, MAX_TEXT)}"` };
 }
 
-/** The API server answers with a Status object when it cannot reach the agent; any other text is the agent's. */
+/** The API server sends a Status object if it cannot reach the agent; any other text is the agent's. */
 function failureOf(code: number, text: string): ReportResult {
   const message = /^\{.*"kind": ?"Status"/.test(text)
     ? (JSON.parse(text) as { message?: unknown }).message
@@ -132,8 +132,8 @@ function failureOf(code: number, text: string): ReportResult {
 }
 
 /**
- * Reads the reports of agents, by node. The API server passes on an agent's or kubelet's own 403, even one that imitates
- * it, so the user lacks the permission only if every response is a 403.
+ * By node. The API server passes on an agent's or kubelet's own 403, so the user lacks the permission only if
+ * every response is a 403.
  */
 export async function readReports(
   api: Api,
@@ -150,13 +150,13 @@ export async function readReports(
   );
 }
 
-/** Reads from /readyz why an agent's pod is not Ready; "" when it does not say. */
+/** From /readyz; "" if the agent does not say. */
 export async function readUnreadyReason(api: Api, agent: AgentSummary): Promise<string> {
   const { code, text } = await request(api, agent, '/readyz').catch(() => ({ code: 0, text: '' }));
   return code === 503 && !text.startsWith('{') ? sanitizeLine(text).trim().slice(0, MAX_TEXT) : '';
 }
 
-/** What a pod runs in according to its node's agent. `open` is a gVisor sandbox with a way out to the host. */
+/** According to the node's agent. `open` is a gVisor sandbox with a way out to the host. */
 export type GvisorState = {
   readonly inGvisor: 'yes' | 'open' | 'no' | '?';
   /** Why that is the state, as a code. */
@@ -182,14 +182,14 @@ function stateOf(reason: keyof typeof STATE_REASONS, evidence: string): GvisorSt
 }
 
 /**
- * The uids by which the runtime may know a pod. It knows a static pod by the one in this annotation. Any pod may forge it,
- * so it never proves gVisor.
+ * The runtime knows a static pod by the uid in this annotation. Any pod may forge it, so it never proves
+ * gVisor.
  */
 export function uidsOf({ metadata }: ApiObject<V1Pod>): readonly (string | undefined)[] {
   return [metadata.uid, metadata.annotations?.['kubernetes.io/config.hash']];
 }
 
-/** Finds a pod in the report of its node's agent, which is undefined where none runs. */
+/** Undefined without an agent on the pod's node. */
 export function sandboxOf(pod: ApiObject<V1Pod>, result: ReportResult | undefined): GvisorState {
   if (result === undefined) return stateOf('NoAgent', 'no agent runs on its node');
   if (result.report === undefined)

@@ -3,23 +3,23 @@ import { type Api, type ApiObject, optional } from './api.ts';
 import { listClasses, meansGvisor, RUNTIME_CLASS } from './requirements.ts';
 
 const API = 'agents.x-k8s.io/v1beta1';
-/** The label of Sandboxes in a pool; a claim takes it off. */
+/** A claim takes this label off a Sandbox. */
 const UNCLAIMED = 'agents.x-k8s.io/warm-pool-sandbox';
 
-/** A Sandbox or a SandboxTemplate, as far as it is read. */
+/** Only what is read of a Sandbox or a SandboxTemplate. */
 type Templated = {
   readonly spec?: { readonly podTemplate?: { readonly spec?: V1PodSpec } };
   readonly status?: { readonly nodeName?: string };
 };
 
 /**
- * The Sandboxes of agent-sandbox that ask for gVisor and nobody has claimed, and the templates without a RuntimeClass;
- * undefined if it is not installed.
- * Source: https://github.com/kubernetes-sigs/agent-sandbox/blob/v0.5.6/api/v1beta1/sandbox_types.go
+ * Unclaimed Sandboxes that ask for gVisor, and templates without a RuntimeClass; undefined if agent-sandbox
+ * is not installed. Source:
+ * https://github.com/kubernetes-sigs/agent-sandbox/blob/v0.5.6/api/v1beta1/sandbox_types.go
  */
 export async function readAgentSandbox(api: Api) {
   const extensions = `/apis/extensions.${API}`;
-  // Every user may ask for this, while the API server forbids a list before it says that there is none.
+  // Every user may ask for this; the API server forbids a list before it says that there is none.
   if ((await optional(api.get(extensions), [403, 404])) === undefined) return undefined;
   const pick = ({ metadata, spec, status }: ApiObject<Templated>) => {
     const { namespace, name } = metadata;

@@ -8,10 +8,10 @@ import { pagesOf } from '../lib/kube/pages.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
 import { getForwarded, openPort } from './port-forward.ts';
 
-/** A type of the official client as JSON, in which times are strings. */
+/** In JSON times are strings. */
 type Json<T> = T extends Date ? string : T extends object ? { readonly [Key in keyof T]: Json<T[Key]> } : T;
 
-/** An object as the API server sends it. Cluster-scoped objects have no namespace. */
+/** Cluster-scoped objects have no namespace. */
 export type ApiObject<T> = Json<T> & {
   readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string };
 };
@@ -25,7 +25,7 @@ type ApiOptions = {
   readonly signal: AbortSignal;
 };
 
-/** A request; `type` is the content type of its body. */
+/** `type` is the content type of the body. */
 type ApiRequest = {
   readonly method: 'GET' | 'PATCH';
   readonly path: string;
@@ -33,10 +33,10 @@ type ApiRequest = {
   readonly type?: string;
 };
 
-/** The selectors of a list; without one it has every object. */
+/** Without a selector a list has every object. */
 type ListQuery = { readonly labelSelector?: string | undefined; readonly fieldSelector?: string };
 
-/** The body of a response with its status code, whatever that is. */
+/** Whatever the status code is. */
 export type TextResponse = { readonly code: number; readonly text: string };
 
 const PAGE = '500';
@@ -46,7 +46,7 @@ const PATCHES = {
 } as const;
 
 /**
- * A client of the API server, sanitizing every string it returns. It uses the official client for the kubeconfig alone:
+ * Sanitizes every string that it returns. The official client serves for the kubeconfig alone:
  * docs/decisions/kubectl.md.
  */
 export class Api {
@@ -60,7 +60,7 @@ export class Api {
     this.#options = options;
   }
 
-  /** Reads an object; rejects with a KubeError when it is refused. */
+  /** Rejects with a KubeError if it is refused. */
   async get<T>(path: string): Promise<T> {
     return this.#json<T>({ method: 'GET', path });
   }
@@ -69,7 +69,7 @@ export class Api {
     return this.#json<T>({ method: 'PATCH', path, body, type: PATCHES[kind] });
   }
 
-  /** Lists objects page by page, keeping only what `pick` returns, so that a large cluster fits in memory. */
+  /** Page by page, keeping only what `pick` returns, so that a large cluster fits in memory. */
   async list<T, Kept = ApiObject<T>>(
     path: string,
     { labelSelector, ...query }: ListQuery = {},
@@ -83,7 +83,7 @@ export class Api {
     return items;
   }
 
-  /** Reads a text from a port of a pod over a port-forward, whatever the status code; a refusal is a response as well. */
+  /** Over a port-forward, whatever the status code; a refusal is a response as well. */
   async getFromPod(
     pod: string,
     port: number,
@@ -103,7 +103,7 @@ export class Api {
     return { code, text: body.toString() };
   }
 
-  /** Opens a connection to a port of a pod over a port-forward; rejects with the reason if that is refused. */
+  /** Over a port-forward; rejects with the reason of a refusal. */
   async connectToPod(pod: string, port: number): Promise<Duplex> {
     const options = { ...(await this.#connection()), signal: this.#options.signal };
     const opened = await openPort(this.#portUrl(pod, port), options).catch((error: unknown) => {
@@ -173,7 +173,7 @@ export class Api {
   }
 }
 
-/** The result, or undefined where the API server refuses with one of these status codes. */
+/** Undefined if the API server refuses with one of these status codes. */
 export async function optional<T>(
   promise: Promise<T>,
   codes: readonly number[] = [404],
@@ -188,12 +188,12 @@ export class UnreachableError extends Error {
   override readonly name = 'UnreachableError';
 }
 
-/** Sanitizes every string of a value parsed from JSON, in place: pods and nodes write what the API server returns. */
+/** In place, because pods and nodes write what the API server returns. */
 export function sanitizeValues<T>(value: T): T {
   if (typeof value === 'string') return sanitizeLine(value) as T;
   if (typeof value !== 'object' || value === null) return value;
   const object = value as Record<string, unknown>;
-  // Without a copy of the entries: a view of the fleet has thousands of rows.
+  // No copy of the entries: a view of the fleet has thousands of rows.
   for (const key of Object.keys(object)) {
     const each = object[key];
     if (typeof each === 'string' || typeof each === 'object') object[key] = sanitizeValues(each);
@@ -207,7 +207,7 @@ function isTimeout(error: unknown): boolean {
 }
 
 function causeOf(error: unknown): string {
-  // Thrown when all addresses of a host fail; it has no message of its own.
+  // Thrown if all addresses of a host fail; it has no message of its own.
   if (error instanceof AggregateError) return error.errors.map(errorLine).join(', ');
   return error instanceof Error && 'syscall' in error ? error.message : errorLine(error);
 }
@@ -225,7 +225,7 @@ function refusalOf(
   return kubeRefusal(`The API server refuses ${method} ${path}`, code, { body: statusOf(body), retryAfter });
 }
 
-/** The API server's Status object; a proxy in front of it may send anything. */
+/** A proxy in front of the API server may send anything. */
 function statusOf(body: string): { readonly message: string } {
   try {
     const { message } = JSON.parse(body) as { readonly message?: string };

@@ -38,7 +38,7 @@ type ApiChoice = KubeconfigChoice & {
 
 const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
 
-/** Runs the plugin with its arguments and resolves with the exit code; never rejects. */
+/** Resolves with the exit code; never rejects. */
 export async function runPlugin(argv: readonly string[], options: PluginOptions): Promise<number> {
   const { output, signal } = options;
   let code: number = EXIT.ok;
@@ -58,7 +58,7 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
   }
 }
 
-/** Defines the commands; `end` receives the exit code of the one that ran. */
+/** `end` receives the exit code. */
 function buildProgram(options: PluginOptions, end: (code: number) => void): Command {
   const { output, now, signal } = options;
   const program = new Command('kubectl gvisor-ready')
@@ -177,8 +177,8 @@ type CleanFlags = { readonly yes?: boolean; readonly selector?: string };
 const [FILES, NO_FILES] = [':0', ':4'];
 
 /**
- * Completes commands, flags and their choices as kubectl asks plugins to: a candidate a line, its description behind a tab,
- * then a directive. Source: https://github.com/kubernetes/kubectl/blob/v0.36.3/pkg/cmd/plugin_completion.go
+ * As kubectl asks plugins: a candidate a line, its description behind a tab, then a directive. Source:
+ * https://github.com/kubernetes/kubectl/blob/v0.36.3/pkg/cmd/plugin_completion.go
  */
 function complete({ commands, options: global }: Command, words: readonly string[]): string {
   const [previous, last = ''] = ['', ...words].slice(-2);

@@ -5,7 +5,7 @@ import type { Output } from './output.ts';
 export type Context = {
   readonly api: Api;
   readonly output: Output;
-  /** The namespace of -n, else that of the kubeconfig's context. */
+  /** From -n, else from the kubeconfig's context. */
   readonly namespace: string;
   /** Wall clock, milliseconds. */
   readonly now: () => number;
@@ -18,7 +18,7 @@ export const EXIT = { ok: 0, problem: 1, incomplete: 2, usage: 64, interrupted: 
 /** Tones of results, the worst first. */
 const TONES = ['fail', 'unknown', 'warning', 'skipped', 'pass'] as const satisfies readonly Tone[];
 
-/** How bad a tone is: 0 is the worst. */
+/** 0 is the worst. */
 export function rankOf(tone: Tone): number {
   return TONES.indexOf(tone);
 }

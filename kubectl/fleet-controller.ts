@@ -17,12 +17,12 @@ const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/co
 export const FLEET_PORT = 9478;
 
 const TIMEOUT_MS = 10_000;
-/** The whole view, and one whose selector matches no node, so that it has no rows. */
+/** `alarms` has a selector that matches no node, so that it has no rows. */
 const PATHS = { all: '/fleet', alarms: '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname' };
-/** A view of 5,000 nodes has some 4 MB, twice that if all of them are broken. */
+/** A view of 5,000 nodes has some 4 MB, twice that if all are broken. */
 const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
-/** Reads the controller's Deployment: "absent", or undefined if the user may not read it. */
+/** "absent", or undefined if the user may not read it. */
 export async function readDeployment(api: Api) {
   const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
   const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((found) => found ?? ('absent' as const));
@@ -36,7 +36,7 @@ export async function readDeployment(api: Api) {
   };
 }
 
-/** Opens a connection to the controller's page; rejects with the reason if that is refused or no pod is Ready. */
+/** Rejects if that is refused or no pod is Ready. */
 export async function connectToFleet(api: Api): Promise<Duplex> {
   const pod = await findPod(api);
   if (pod !== undefined) return api.connectToPod(pod, FLEET_PORT);
@@ -45,7 +45,7 @@ export async function connectToFleet(api: Api): Promise<Duplex> {
   );
 }
 
-/** The path of the controller's pod; undefined if none is Ready. */
+/** Undefined if no pod is Ready. */
 async function findPod(api: Api): Promise<string | undefined> {
   const pods = podsPath(api);
   const found = await api.list<V1Pod>(pods, { labelSelector: FLEET_SELECTOR });
@@ -54,8 +54,8 @@ async function findPod(api: Api): Promise<string | undefined> {
 }
 
 /**
- * The controller's view over one port-forward; undefined if it does not respond, "hidden" without permission, "foreign"
- * if its answer is of another version. Rejects if the API server does not respond.
+ * Undefined if the controller does not respond, "hidden" without permission, "foreign" if it is of another
+ * version. Rejects if the API server does not respond.
  */
 export async function readView(
   api: Api,
@@ -76,12 +76,12 @@ export async function readView(
   }
 }
 
-/** A fleet as a command judges it, and why no report could be read; "" if some were. */
+/** `problem`: why no report could be read; "" if some were. */
 export type ReadFleet = { readonly fleet: JudgedFleet; readonly problem: string };
 
 /**
- * The fleet as the controller sees it. It is read from Nodes and reports if the controller does not respond, if a watch of its
- * is down, so that it may have missed changes, or if only the nodes with some labels are wanted.
+ * From Nodes and reports if the controller does not respond or has a watch down, or if a label selector is
+ * given.
  */
 export async function readFleet(
   api: Api,
@@ -96,7 +96,7 @@ export async function readFleet(
     optional(listAgents(api), [403]),
   ]);
   const names = new Set(nodes.map(({ name }) => name));
-  // Without the permission for the controller's port there is none for those of thousands of agents.
+  // A user who may not reach the controller's port may not reach the agents' either.
   const agents = view === 'hidden' ? [] : (pods ?? []).filter(({ node }) => names.has(node));
   const results = await readReports(
     api,

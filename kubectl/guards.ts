@@ -3,7 +3,7 @@ import type { Api } from './api.ts';
 import { readDeployment } from './fleet-controller.ts';
 import { labelled, listRequirements, type Requirements } from './requirements.ts';
 
-/** Reads the admission policies, which of them are missing, and the namespaces that require gVisor. */
+/** Also the namespaces that require gVisor. */
 export async function readMissingGuards(api: Api): Promise<{
   readonly guards: Guards;
   readonly missing: readonly MissingGuard[];

@@ -8,8 +8,8 @@ export type KubeconfigChoice = { readonly kubeconfig?: string; readonly context?
 export type KubeconfigAccess = Readonly<ReturnType<typeof loadKubeconfig>>;
 
 /**
- * The environment variable that kubectl sets for credential plugins; some require it.
- * Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#input-and-output-formats
+ * Some credential plugins require it. Source:
+ * https://kubernetes.io/docs/reference/access-authn-authz/authentication/#input-and-output-formats
  */
 const EXEC_INFO = JSON.stringify({
   apiVersion: 'client.authentication.k8s.io/v1',
@@ -17,7 +17,7 @@ const EXEC_INFO = JSON.stringify({
   spec: { interactive: false },
 });
 
-/** Loads the kubeconfig as kubectl would, with the official client; throws a one-line error when it cannot be used. */
+/** As kubectl would; throws a one-line error if it cannot be used. */
 export function loadKubeconfig({ kubeconfig, context }: KubeconfigChoice, env: NodeJS.ProcessEnv) {
   const config = load(kubeconfig);
   if (context !== undefined) config.setCurrentContext(context);
@@ -37,7 +37,7 @@ export function loadKubeconfig({ kubeconfig, context }: KubeconfigChoice, env: N
     context: name,
     server: cluster.server,
     namespace: found.namespace || 'default',
-    /** Certificates, headers and proxy of a request; runs an `exec` credential plugin if the user has one. */
+    /** Certificates, headers and proxy; runs an `exec` credential plugin if the user has one. */
     connection: async () => {
       env.KUBERNETES_EXEC_INFO ??= EXEC_INFO;
       const options: RequestOptions = {};

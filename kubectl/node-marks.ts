@@ -19,21 +19,20 @@ import type { Api } from './api.ts';
 import { type Context, EXIT } from './context.ts';
 import { countOf, printLines } from './output.ts';
 
-/** The flag --yes, and what else a command that writes needs. */
 export type RemovalOptions = {
   readonly yes: boolean;
-  /** Puts a yes/no question to the user; absent without a terminal. */
+  /** Absent without a terminal. */
   readonly confirm?: (prompt: string) => Promise<boolean>;
-  /** How long it waits before it looks whether an agent has written again, milliseconds. */
+  /** Milliseconds until it looks whether an agent has written again. */
   readonly recheckMs?: number;
 };
 
-/** How many Nodes were looked at, and those with something written by agents. */
+/** `marked` have something written by agents. */
 export type FoundNodes = { readonly total: number; readonly marked: readonly NodeObject[] };
 
 /**
- * Removes from Nodes what agents wrote there, once the user has confirmed, and reads them again a moment later: an agent
- * that still runs writes within seconds. `remedy` says what to do then.
+ * Asks the user first, and reads the Nodes again a moment later: an agent that still runs writes within
+ * seconds. `remedy` says what to do then.
  */
 export async function removeMarks(
   context: Context,
@@ -73,14 +72,13 @@ export async function removeMarks(
 const CONCURRENCY = 8;
 const MAX_ATTEMPTS = 5;
 
-/** Counts the Nodes that a label selector matches, and finds those with something written by agents. */
 export async function findMarked(api: Api, labelSelector?: string): Promise<FoundNodes> {
   const pick = (node: NodeObject) => (isMarked(node) ? node : undefined);
   const nodes = await api.list<NodeObject, NodeObject | undefined>('/api/v1/nodes', { labelSelector }, pick);
   return { total: nodes.length, marked: nodes.filter((node) => node !== undefined) };
 }
 
-/** Cleans one Node, reading it again after a conflict. A Node that is gone counts as clean. */
+/** Reads the Node again after a conflict. One that is gone counts as clean. */
 async function cleanNode(found: NodeObject, api: Api, signal: AbortSignal): Promise<void> {
   const path = `/api/v1/nodes/${found.metadata.name}`;
   let node = found;
@@ -111,7 +109,7 @@ function hasCondition({ status }: NodeObject): boolean {
   return status?.conditions?.some(({ type }) => type === CONDITION) ?? false;
 }
 
-/** The changes that remove from a Node every label and annotation of the agents' domain, and the taint. */
+/** Every label and annotation of the agents' domain, and the taint. */
 function removalsFor(node: NodeObject): DesiredEntry[] {
   const texts = (['labels', 'annotations'] as const).flatMap((part) =>
     Object.keys(node.metadata[part] ?? {})

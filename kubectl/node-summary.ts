@@ -10,10 +10,10 @@ import {
 import type { Api, ApiObject } from './api.ts';
 import { READY } from './requirements.ts';
 
-/** The longest word shown of what a kubelet or an agent writes. */
+/** Of what a kubelet or an agent writes. */
 export const MAX_WORD = 64;
 
-/** Reduces a Node to what is shown of it, truncated, so that a compromised node cannot widen every row. */
+/** Truncated, so that a compromised node cannot widen every row. */
 export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
   const { labels = {}, annotations = {} } = metadata;
   const own = status?.conditions?.find(({ type }) => type === CONDITION);
@@ -23,11 +23,10 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
     name: metadata.name,
     /** The label `ready`: "true", "false" or "". */
     ready: labels[READY] ?? '',
-    /** The values of the labels `ready-H` of additional handlers. */
     handlers: handlerLabels({ labels }),
-    /** The additional handlers that are proven here, or were. */
+    /** Handlers that are proven here, or were. */
     everProven: new Set(handlersProvenOnce({ annotations })),
-    /** Whether it should run gVisor; undefined where no agent has judged that. */
+    /** Undefined if no agent has judged that. */
     expected: isExpected({ labels, annotations }),
     /** The condition `GVisorReady`; `since` is its last transition. */
     status: own?.status ?? '',
@@ -36,7 +35,7 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
     since: own?.lastTransitionTime ?? '',
     runsc: labels[OWN_KEYS.labels.runscVersion] ?? '',
     platform: labels[OWN_KEYS.labels.platform] ?? '',
-    /** The version of the agent that proved the node. The annotation adds a digest of settings: "0.1.0+84c18f33". */
+    /** The annotation adds a digest of settings to the agent's version: "0.1.0+84c18f33". */
     provenBy: (annotations[OWN_KEYS.annotations.provenBy]?.split('+')[0] ?? '').slice(0, MAX_WORD),
     /** Whether the kubelet reports the Node as Ready. */
     alive: kubelet?.status === 'True',
@@ -50,15 +49,15 @@ export function summarizeNode({ metadata, spec, status }: ApiObject<V1Node>) {
   };
 }
 
-/** What a Node says about gVisor and itself; "" where it says nothing. */
+/** "" if the Node says nothing. */
 export type NodeSummary = Readonly<ReturnType<typeof summarizeNode>>;
 
-/** Lists the Nodes that a label selector matches, in the order of the API. */
+/** In the order of the API. */
 export async function listNodes(api: Api, labelSelector?: string): Promise<readonly NodeSummary[]> {
   return api.list<V1Node, NodeSummary>('/api/v1/nodes', { labelSelector }, summarizeNode);
 }
 
-/** The kubelet's state and cordon; shorter than kubectl's "Ready,SchedulingDisabled", so that narrow tables keep it. */
+/** Shorter than kubectl's "Ready,SchedulingDisabled", so that narrow tables keep it. */
 export function kubeletState({ alive, cordoned }: Pick<NodeSummary, 'alive' | 'cordoned'>): string {
   if (alive) return cordoned ? 'cordoned' : 'Ready';
   return cordoned ? 'NotReady,cordoned' : 'NotReady';

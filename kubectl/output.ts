@@ -2,20 +2,20 @@ import { dumpYaml } from '@kubernetes/client-node';
 import { MARKS, type Tone, wrap } from '../lib/report/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/table.ts';
 
-/** The screen, and the streams for results (`out`) and messages (`err`). */
+/** Results go to `out`, messages to `err`. */
 export type Output = Screen & {
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
-  /** The URL of the repository's files at this version; absent in a build without a published repository. */
+  /** Absent in a build without a published repository. */
   readonly repository?: string;
 };
 
-/** The address of a page of this repository: a URL, or its path where no repository is published. */
+/** A URL, or the page's path if no repository is published. */
 export function addressOf(page: string, { repository = '' }: Pick<Output, 'repository'>): string {
   return repository === '' ? page : `${repository}/${page}`;
 }
 
-/** The values of `-o`; without one a command prints a table or text. */
+/** Without `-o` a command prints a table or text. */
 export type Format = 'wide' | 'json' | 'yaml';
 
 export function isForPrograms(format: Format | undefined): format is 'json' | 'yaml' {
@@ -26,7 +26,6 @@ export function printLines({ out }: Output, lines: readonly string[]): void {
   out(`${lines.join('\n')}\n`);
 }
 
-/** Prints a result as data for programs, or as lines for people. */
 export function printResult(
   output: Output,
   format: Format | undefined,
@@ -42,20 +41,19 @@ export function printMessage({ width, err }: Output, text: string): void {
   err(`${wrap(text, width).join('\n')}\n`);
 }
 
-/** Prose is wrapped to this width even without a terminal. */
+/** Prose is wrapped to this even without a terminal. */
 const MAX_WIDTH = 110;
 
-/** The same output, no wider than prose should be. */
 export function proseOf(output: Output): Output {
   return { ...output, width: Math.min(output.width, MAX_WIDTH) };
 }
 
-/** A count with its noun: "1 node", "3 nodes". */
+/** "1 node", "3 nodes". */
 export function countOf(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** How often each value occurs, in alphabetical order; empty values do not count. */
+/** In alphabetical order; empty values do not count. */
 export function tally(values: readonly string[]): Readonly<Record<string, number>> {
   const counts = new Map<string, number>();
   for (const value of values.filter(Boolean)) counts.set(value, (counts.get(value) ?? 0) + 1);
@@ -63,8 +61,8 @@ export function tally(values: readonly string[]): Readonly<Record<string, number
 }
 
 /**
- * How long ago a time was, as kubectl says it: "45s", "3m12s", "5h", "2d4h"; "" for no time.
- * Source: https://github.com/kubernetes/apimachinery/blob/v0.36.3/pkg/util/duration/duration.go (HumanDuration)
+ * As kubectl says it: "45s", "3m12s", "5h", "2d4h"; "" for no time. Source:
+ * https://github.com/kubernetes/apimachinery/blob/v0.36.3/pkg/util/duration/duration.go (HumanDuration)
  */
 export function ageOf(since: string, nowMs: number): string {
   const at = Date.parse(since);
@@ -85,7 +83,7 @@ export function ageOf(since: string, nowMs: number): string {
   return `${Math.floor(days / 365)}y`;
 }
 
-/** One observation, and where it was made: lines of files, values. */
+/** Made in lines of files, or values. */
 export type Observation = {
   readonly tone: Tone;
   readonly about: string;
@@ -93,10 +91,10 @@ export type Observation = {
   readonly evidence?: readonly string[];
 };
 
-/** Why a node or a pod is in its state, for people; `reason` and `data` are the same for programs. */
+/** For people; `reason` and `data` are the same for programs. */
 export type Explanation = {
   readonly tone: Tone;
-  /** A code: of a node's verdict, or of a pod's state. */
+  /** Of a node's verdict, or of a pod's state. */
   readonly reason: string;
   readonly headline: string;
   /** Paragraphs. */
@@ -145,7 +143,7 @@ export function explanationLines(
   ];
 }
 
-/** The result of one check: `text` is for people, `data` for programs. */
+/** `text` is for people, `data` for programs. */
 export type CheckLine = {
   readonly id: string;
   readonly section: string;
@@ -156,14 +154,14 @@ export type CheckLine = {
   readonly data: Readonly<Record<string, unknown>>;
 };
 
-/** Returns a function that builds the lines of a section; `pages` has the page of each check by its id. */
+/** `pages` has the page of each check by its id. */
 export function inSection<Id extends string>(section: string, pages: Readonly<Record<Id, string>>) {
   return (id: Id, tone: Tone, text: string, data: CheckLine['data'] = {}): CheckLine => {
     return { id, section, tone, text, docs: pages[id], data };
   };
 }
 
-/** Renders check results under the names of their sections; those that did not pass name a page. */
+/** By section; checks that did not pass name a page. */
 export function checkLines(lines: readonly CheckLine[], output: Output): string[] {
   const screen = proseOf(output);
   return lines.flatMap(({ section, tone, text, docs }, at) => [

@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { readBody } from '../lib/fleet/reports.ts';
 
-/** `body` is undefined when it is too long for an agent's, as sent or unpacked. */
+/** `body` is undefined if it is too long for an agent's, as sent or unpacked. */
 type ForwardedResponse = { readonly code: number; readonly body: Buffer | undefined };
 
 const DATA = 0;
@@ -12,8 +12,8 @@ const DATA = 0;
 const MAX_BYTES = 4 * 2 ** 20;
 
 /**
- * Sends a GET to a pod over the port-forward at `url`; the kubelet connects to the port inside the pod's network
- * namespace. A refused port-forward resolves with the refusal. Rejects when the signal aborts.
+ * The kubelet connects inside the pod's network namespace. A refused port-forward resolves with the refusal.
+ * Rejects when the signal aborts.
  */
 export async function getForwarded(
   url: URL,
@@ -50,9 +50,9 @@ async function responseOf(response: http.IncomingMessage, maxBytes: number): Pro
 }
 
 /**
- * Opens a connection to the port, or returns the response that refuses it. Each message starts with the number of its
- * stream; the first message of a stream holds the port in two bytes. The error stream says why the kubelet cannot connect.
- * Source: https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
+ * A response is a refusal. Each message starts with the number of its stream; the first one of a stream holds
+ * the port in two bytes. The error stream says why the kubelet cannot connect. Source:
+ * https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
  */
 export function openPort(url: URL, options: RequestOptions): Promise<Duplex | http.IncomingMessage> {
   const socket = new WebSocket(url, 'v4.channel.k8s.io', options);

@@ -3,7 +3,7 @@ import { SETTINGS } from '../lib/fleet/agent-settings.ts';
 import { keysOf, OWN_KEYS } from '../lib/report/node-object.ts';
 import type { Api, ApiObject } from './api.ts';
 
-/** The label of nodes where the main handler is proven, which the scheduler selects. */
+/** On nodes where the main handler is proven; the scheduler selects it. */
 export const READY = OWN_KEYS.labels.ready;
 
 /** The label with which a namespace requires gVisor. */
@@ -22,14 +22,13 @@ export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObje
   return new Map(classes.map((item) => [item.metadata.name, item]));
 }
 
-/** Whether pods of a class ask for gVisor: by the main handler, or by a label of proven nodes. */
+/** By the main handler, or by a label of proven nodes. */
 export function meansGvisor(runtimeClass: ApiObject<V1RuntimeClass> | undefined): boolean {
   return (
     runtimeClass !== undefined && (runtimeClass.handler === HANDLER || readyLabels(runtimeClass).length > 0)
   );
 }
 
-/** The labels of proven nodes that a class selects. */
 export function readyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly string[] {
   return Object.entries(scheduling?.nodeSelector ?? {}).flatMap(([key, value]) =>
     value === 'true' && (key === READY || key.startsWith(OWN_KEYS.prefixes.ready)) ? [key] : [],
@@ -40,12 +39,12 @@ export function readyLabelOf(handler: string, main = HANDLER): string {
   return keysOf(handler === main ? undefined : handler).ready;
 }
 
-/** Whether pods of a class are scheduled only to nodes where its handler is proven. */
+/** The class's pods are scheduled only to nodes where its handler is proven. */
 export function selectsProven(runtimeClass: ApiObject<V1RuntimeClass>, main = HANDLER): boolean {
   return readyLabels(runtimeClass).includes(readyLabelOf(runtimeClass.handler, main));
 }
 
-/** The value of the label `gvisor-ready.dev/require` of each namespace that has it. */
+/** The value of `gvisor-ready.dev/require`, by namespace. */
 export type Requirements = ReadonlyMap<string, string>;
 
 /** The namespaces with a value of the label. */

@@ -10,7 +10,7 @@ export const HANGING = 'docs/runbooks/GVisorSandboxesHang.md';
 const MAX_SHOWN = 10;
 const MAX_PIDS = 8;
 
-/** What is wrong with the sandboxes of a node, and whether containerd may restart; warnings that never fail the node. */
+/** Warnings that never fail the node; also whether containerd may restart. */
 export function explainSandboxes(
   { problems, total, restart, stale, at }: SandboxesReport,
   nowMs: number,
@@ -39,7 +39,7 @@ export function problemJson({ message: _, ...problem }: SandboxProblem) {
   return problem;
 }
 
-/** The scan of a node's sandboxes, or why there is none. */
+/** A text says why there is no scan. */
 export function sandboxesIn(result: ReportResult | undefined): SandboxesReport | string {
   if (result === undefined) return 'no agent runs there';
   if (result.report === undefined) return result.problem;
@@ -67,7 +67,7 @@ export function aboutProblem(
   return { tone: 'warning', about: reason, text };
 }
 
-/** A remedy for each reason, with the processes of the first sandbox that has it. */
+/** With the processes of the first sandbox that has the reason. */
 export function stepsFor(problems: readonly SandboxProblem[]): readonly string[] {
   return [...new Set(problems.map(({ reason }) => reason))].flatMap((code) => {
     const [first, ...others] = problems.filter(({ reason }) => reason === code);

@@ -27,7 +27,7 @@ const line = inSection('Admission', {
   OlderPendingPods: DOCS,
 });
 
-/** Checks the admission policies and their bindings, and the labels of namespaces. */
+/** Also checks the labels of namespaces. */
 export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
   const { guards, missing, requirements } = await readMissingGuards(api);
   const others = missing.filter(({ guard }) => guard !== ENFORCE && guard !== GUARD);
@@ -42,7 +42,7 @@ export async function checkAdmission({ api }: Context): Promise<readonly CheckLi
   ];
 }
 
-/** The line of each part whose policies the agents or the controller need, and what it says if they are in force. */
+/** The line of each part, and what it says if its policies are in force. */
 const PARTS = {
   base: ['AgentPolicies', 'Agents can write only their own Node: the policies are in force'],
   fleet: ['FleetPolicies', 'The fleet controller can only withdraw labels: the policies are in force'],
@@ -106,7 +106,7 @@ function allowedClasses(guards: Guards): readonly string[] {
   return names.length > 0 ? names : [RUNTIME_CLASS];
 }
 
-/** Finds pending pods created before their namespace was labelled: no policy sees a pod start. */
+/** Pods created before their namespace was labelled: no policy sees a pod start. */
 async function aboutPendingPods(
   api: Context['api'],
   requirements: Requirements,

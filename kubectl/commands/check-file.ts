@@ -16,12 +16,12 @@ import {
   printResult,
 } from '../output.ts';
 
-/** A pod spec in a manifest, and the kind and name of the object that has it. */
+/** `owner` is the kind and name of the object. */
 type Found = { readonly owner: string; readonly spec: Readonly<Record<string, unknown>> };
 
 /**
- * `check -f`: whether the pods of manifests would work in gVisor, from a file, or from standard input for "-". Needs no
- * cluster. Exits with 2 if there is no pod, or if a document cannot be read.
+ * `check -f`, from a file, or from standard input for "-". Needs no cluster. Exits with 2 if there is no pod,
+ * or if a document cannot be read.
  */
 export async function checkFile(
   output: Output,
@@ -47,7 +47,7 @@ export async function checkFile(
   return exitCodeOf(result);
 }
 
-/** The documents of a YAML stream; Helm's output has empty ones. */
+/** Helm's output has empty documents. */
 function documentsOf(text: string): readonly string[] {
   return text.split(/^---(?=\s|$)/m).filter((document) => /^\s*[^\s#]/m.test(document));
 }
@@ -94,8 +94,8 @@ function lineOf({
 }
 
 /**
- * The pod specs in an object: those of pods, of workloads, and of custom resources, wherever they are. A spec is what has a
- * list of containers. An object that YAML aliases repeat is visited once.
+ * Of pods, workloads and custom resources: whatever has a list of containers. An object that YAML aliases
+ * repeat is visited once.
  */
 function podsIn(root: unknown): readonly Found[] {
   const found: Found[] = [];

@@ -17,8 +17,8 @@ const line = inSection('Before installing', {
 });
 
 /**
- * The checks before an installation: each is unknown alone where the user may not read what it needs. A dry run of the
- * manifests says what the API server would refuse.
+ * Each is unknown alone if the user may not read what it needs. A dry run of the manifests says what the API
+ * server would refuse.
  */
 export const PRE_INSTALL = { RuntimeClasses: aboutClasses, SupportedNodes: aboutNodes } as const;
 

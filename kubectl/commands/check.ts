@@ -62,7 +62,7 @@ function groupsOf(context: Context, pre: boolean): Group[] {
   ];
 }
 
-/** `check`: whether everything that gVisor needs in this cluster is there and consistent; with --pre, whether it can be installed. */
+/** `check`; with --pre, whether gVisor can be installed. */
 export async function check(context: Context, { output: format, pre = false }: CheckFlags): Promise<number> {
   const { output } = context;
   const results = await Promise.all(
@@ -117,7 +117,7 @@ async function checkVersion({ api }: Context): Promise<readonly CheckLine[]> {
   return [line('KubernetesVersion', isEnough ? 'pass' : 'fail', text, { version: gitVersion })];
 }
 
-/** Where pods of a class could land unproven: "" if the taint keeps them away from every unproven node of its pool. */
+/** Where pods of a class could land unproven; "" if the taint guards every such node of its pool. */
 function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1RuntimeClass>): string {
   const selector = Object.entries(scheduling?.nodeSelector ?? {});
   const isOwn = ({ key, effect }: { readonly key?: string; readonly effect?: string }) =>
@@ -132,7 +132,7 @@ function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1Ru
   return firstOf(bare.map(({ name }) => name));
 }
 
-/** Checks that classes of the handlers that agents prove exist, and that their pods go to nodes where these are proven. */
+/** Classes must exist for the agents' handlers, and send pods to nodes where these are proven. */
 async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
   const line = inSection('RuntimeClass', {
     SelectsProvenNodes: INSTALL,
@@ -182,7 +182,6 @@ async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
 }
 
 const FLEET = 'Fleet';
-/** The pages of what can be wrong with the fleet. */
 const PAGES: Readonly<Record<string, string>> = {
   Rollout: 'docs/operations.md#a-rollout-that-goes-wrong',
   LabelOutdated: 'docs/runbooks/GVisorLabelOutdated.md',

@@ -8,8 +8,8 @@ import { type FoundNodes, findMarked, isMarked, type RemovalOptions, removeMarks
 import { printMessage } from '../output.ts';
 
 /**
- * `clean`: removes what an agent left on nodes that are no longer in the DaemonSet. Refuses all of them where an agent is on
- * one, even one that is terminating: it may write again.
+ * `clean`: for nodes that are no longer in the DaemonSet. Refuses all if an agent is on one, even one that
+ * terminates: it may write again.
  */
 export async function clean(
   context: Context,

@@ -18,7 +18,7 @@ import { MAX_WORD } from '../node-summary.ts';
 import { ageOf, countOf, tally } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 
-/** A part of the fleet: a line for people, and under `key` the same as data for programs. */
+/** A line for people, and under `key` the same for programs. */
 export type FleetPart = {
   readonly key: string;
   readonly about: string;
@@ -33,7 +33,7 @@ export type FleetPart = {
 
 export type NodeGroup = { readonly reason: string; readonly nodes: readonly string[] };
 
-/** What is wrong with a part; without a text where that of the part says it. */
+/** No text if the part's own says it. */
 type Fault = readonly [tone: Tone, reason: string, text?: string];
 
 function partOf(
@@ -55,7 +55,7 @@ function faultIf(holds: boolean | number, ...fault: Fault): readonly Fault[] {
   return holds ? [fault] : [];
 }
 
-/** A fault where there are any names, with their count. */
+/** With the count of names; none without names. */
 function faultOn(names: readonly string[], tone: Tone, reason: string, what: string): readonly Fault[] {
   return faultIf(names.length, tone, reason, `${names.length} ${what}: ${firstOf(names)}`);
 }
@@ -68,10 +68,7 @@ type DaemonSet = Awaited<ReturnType<typeof readDaemonSet>> | 'absent';
 type Row = JudgedFleet['nodes'][number];
 type View = Awaited<ReturnType<typeof readView>>;
 
-/**
- * Judges the parts of the fleet, each read once. A part that cannot be read rejects alone; one that does not apply is an
- * empty list.
- */
+/** Each part is read once and rejects alone; one that does not apply is an empty list. */
 export function judgeFleet({ api, now }: Context, selector?: string) {
   const view = readView(api);
   const read = view.then((found) => readFleet(api, found, selector));
@@ -96,7 +93,7 @@ export function judgeFleet({ api, now }: Context, selector?: string) {
   };
 }
 
-/** A line if admission policies that must be in force are not, as far as the user may know. */
+/** Only if policies are missing, as far as the user may know. */
 export async function judgeGuards({ api }: Context): Promise<FleetPart[]> {
   const { missing = [] } = (await optional(readMissingGuards(api), [403, 404])) ?? {};
   const faults = faultIf(missing.length, 'fail', 'GuardMissing');
@@ -104,7 +101,7 @@ export async function judgeGuards({ api }: Context): Promise<FleetPart[]> {
   return missing.length === 0 ? [] : [partOf(['guards', 'Guards'], text, { faults, data: { missing } })];
 }
 
-/** Whether a node should run gVisor. One without an agent is outside the DaemonSet, if no agent has judged it. */
+/** A node without an agent is outside the DaemonSet, if no agent has judged it. */
 function isExpected({ expected, label, state, agent }: Row): boolean {
   const isJudged = label !== '' || state !== 'none';
   return expected ?? (isJudged || agent === 'ready' || agent === 'not ready');
@@ -114,12 +111,11 @@ function namesOf(rows: readonly Row[]): string[] {
   return rows.map(({ name }) => name);
 }
 
-/** The nodes whose agents do not say a part of their report. */
 function unknownOn({ nodes }: JudgedFleet, part: 'report' | 'pods' | 'sandboxes'): string[] {
   return namesOf(nodes.filter(({ unknown }) => unknown?.includes(part)));
 }
 
-/** A line if agents say something else than the labels of their nodes, or if that is unknown. */
+/** Only if agents refute labels of their nodes, or if that is unknown. */
 function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
   const refuted = fleet.nodes.filter(({ refutation }) => refutation !== undefined);
   const texts = refuted.map(({ name, refuted }) => `${name}, whose agent says ${refuted}`);
@@ -188,7 +184,7 @@ function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
   });
 }
 
-/** How bad it is that an additional handler is not proven on a node: a fault only where it was proven before. */
+/** A fault only if the handler was proven before. */
 export function handlerTone(reason: string, wasProven: boolean): Tone {
   if (wasProven) return 'fail';
   return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
@@ -228,7 +224,7 @@ function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs
   });
 }
 
-/** The nodes without a Ready agent on which pods of some namespaces run, and the namespaces whose pods are hidden. */
+/** Nodes without a Ready agent that run pods of some namespaces, and the namespaces whose pods are hidden. */
 async function unseenPods(api: Api, { nodes: rows }: JudgedFleet, namespaces: readonly string[]) {
   const blind = rows.filter(({ agent }) => agent !== 'ready');
   if (blind.length === 0) return { nodes: [], hidden: [] };
@@ -247,7 +243,7 @@ async function unseenPods(api: Api, { nodes: rows }: JudgedFleet, namespaces: re
   };
 }
 
-/** One line if a namespace requires gVisor, or a pod in gVisor has a way out. */
+/** Only if a namespace requires gVisor, or a pod in gVisor has a way out. */
 async function aboutPods(
   api: Api,
   fleet: JudgedFleet,
@@ -371,7 +367,7 @@ function aboutNamespaces(requirements: Requirements | undefined): FleetPart {
   return partOf(part, text, { data: { required, audited } });
 }
 
-/** One line if the installer was used, or nodes wait for it. */
+/** Only if the installer was used, or nodes wait for it. */
 function aboutInstaller({ rollout }: JudgedFleet): FleetPart[] {
   if (rollout === undefined) return [];
   const { text, ...data } = rollout;
@@ -383,7 +379,7 @@ function aboutInstaller({ rollout }: JudgedFleet): FleetPart[] {
   return [partOf(['installer', 'Installer'], text, { faults, data })];
 }
 
-/** One line where sandboxes of a node have problems, or where that is unknown. */
+/** Only if sandboxes have problems, or that is unknown. */
 function aboutSandboxes(fleet: JudgedFleet): FleetPart[] {
   const hanging = fleet.nodes.filter(({ problems }) => problems > 0);
   const unsafe = firstOf(namesOf(hanging.filter((row) => row.unsafe)));
@@ -400,7 +396,7 @@ function aboutSandboxes(fleet: JudgedFleet): FleetPart[] {
   return faults.length === 0 ? [] : [partOf(['sandboxes', 'Sandboxes'], '', { faults, data })];
 }
 
-/** One line if agent-sandbox could hand out a pod on a node where its handler is not proven, or has a template without a class. */
+/** Only if agent-sandbox could hand out a pod on an unproven node, or has a template without a class. */
 async function aboutWarmPods(api: Api, { nodes }: JudgedFleet): Promise<FleetPart[]> {
   const part = ['warmPods', 'Warm pods'] as const;
   try {

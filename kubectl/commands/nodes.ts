@@ -13,7 +13,7 @@ export type NodesFlags = {
   readonly selector?: string;
 };
 
-/** A node with its agent: undefined for none, "?" when the user may not list agents. */
+/** `agent` is undefined for none, "?" if the user may not list agents. */
 export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undefined };
 
 function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
@@ -32,16 +32,16 @@ const COLORS: ReadonlyMap<string, Style> = new Map([
 ]);
 const ANSWERS: Readonly<Record<string, string>> = { true: 'yes', false: 'no' };
 const dash = (text: string) => text || '-';
-/** A node where gVisor is not expected has no fault to show. */
+/** A node where gVisor is not expected has no fault. */
 const colorOf = ({ expected }: NodeRow, state: string) =>
   expected === false ? undefined : COLORS.get(state);
 
-/** The labels of additional handlers: "runsc-kvm", or "runsc-kvm=false" where it is not proven. */
+/** "runsc-kvm", or "runsc-kvm=false" if it is not proven. */
 function handlersText({ handlers }: NodeRow): string {
   return dash([...handlers].map(([name, ready]) => (ready === 'true' ? name : `${name}=${ready}`)).join(','));
 }
 
-/** The columns of `nodes`; that of additional handlers where one of these rows has any. */
+/** Additional handlers have a column if any row has one. */
 export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Column<NodeRow>[] {
   const additional: Column<NodeRow> = { head: 'HANDLERS', cell: handlersText, wide: true, spare: 2 };
   return [
@@ -75,7 +75,7 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
   ];
 }
 
-/** A node in -o json, without `agent` where the user may not list agents; null stands for a value that is not set. */
+/** For -o json: without `agent` if the user may not list agents; null for a value that is not set. */
 export function nodeJson(row: NodeRow) {
   const { name, ready, handlers, expected, status, reason, since, agent } = row;
   const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;

@@ -5,8 +5,8 @@ import type { Context } from '../context.ts';
 import { connectToFleet, FLEET_PORT } from '../fleet-controller.ts';
 
 /**
- * `page`: the page of the fleet controller on a port of this machine, until interrupted. `kubectl port-forward` takes the
- * pod of a Deployment by its labels, which a kubelet can give to a pod of its own.
+ * `page`: serves the controller's page until interrupted. `kubectl port-forward` finds a Deployment's pod by
+ * labels, which a kubelet can give to a pod of its own.
  */
 export async function page({ api, output, signal }: Context): Promise<never> {
   (await connectToFleet(api)).destroy();

@@ -30,10 +30,7 @@ type PodRow = GvisorState & {
   readonly wanted: boolean;
 };
 
-/**
- * Lists the running pods of some namespaces, or of all. `reports` are those of their nodes, and `hidden` names what the
- * user may not list.
- */
+/** `reports` are those of the pods' nodes, and `hidden` names what the user may not list. */
 async function listPods(
   { api }: Context,
   namespaces: readonly string[] | undefined,
@@ -106,7 +103,7 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
 
 const isWanted = ({ wanted }: PodRow) => wanted;
 
-/** `pods`: which running pods are really in gVisor. Exits with a problem where one should be and is not. */
+/** `pods`: exits with a problem if a pod should be in gVisor and is not. */
 export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
   const { output: format, headers, allNamespaces = false, selector } = options;

@@ -40,10 +40,10 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
     pod,
     spec,
     id: `${namespace}/${name}`,
-    /** Undefined where the pod names none; "?" where it does not exist or is hidden. */
+    /** Undefined if the pod names none; "?" if it does not exist or is hidden. */
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? ('?' as const)),
     asksForGvisor: meansGvisor(found),
-    /** The labels of proven nodes that its class selects; that of the main handler where it selects none. */
+    /** That of the main handler if its class selects none. */
     readyLabels: labels,
     /** Whether its namespace is labelled gvisor-ready.dev/require=true. */
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
@@ -58,21 +58,21 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   };
 }
 
-/** What is known about a pod; undefined for what the user may not read. */
+/** Undefined for what the user may not read. */
 type PodDetails = Awaited<ReturnType<typeof readPodDetails>>;
 
 function isProven({ labels }: NodeSummary, wanted: readonly string[]): boolean {
   return wanted.every((label) => labels[label] === 'true');
 }
 
-/** What the agent of a node says of the handler of a pod's class. */
+/** Of the handler of the pod's class. */
 function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDetails): Verdict | undefined {
   const handler = typeof runtimeClass === 'object' ? runtimeClass.handler : '';
   const isAdditional = readyLabels.includes(handlerKey('ready', handler));
   return (isAdditional ? handlerIn(reports.get(node), handler) : reports.get(node)?.report)?.verdict;
 }
 
-/** Lists the warning events of a namespace that match a field selector, newest first. */
+/** Newest first. */
 export async function readWarnings(api: Api, namespace: string, selector: string) {
   const warnings = await api.list(
     `/api/v1/namespaces/${namespace}/events`,
@@ -88,7 +88,7 @@ export async function readWarnings(api: Api, namespace: string, selector: string
 const MAX_WARNINGS = 3;
 const MAX_REPORTS = 16;
 
-/** How long after the end of its grace period a pod counts as stuck in Terminating. */
+/** After its grace period; then a pod is stuck in Terminating. */
 const TERMINATING_MS = 60_000;
 
 export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number): Promise<Explanation> {
@@ -101,7 +101,7 @@ export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number)
   return { ...state, data, seen, next: [...stepsFor(problems), ...state.next], docs: HANGING };
 }
 
-/** What is known about a pod in -o json; null stands for what the user may not read. */
+/** For -o json; null stands for what the user may not read. */
 function dataOf(details: PodDetails): Explanation['data'] {
   const { pod, spec, runtimeClass, asksForGvisor, required, node, warnings } = details;
   const { namespace, name, uid } = pod.metadata;
@@ -131,7 +131,7 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
       return { tone: 'warning', about: `${reason} ${ageOf(at, nowMs)} ago`, text: message };
     });
   const seen = [aboutRequest(details), ...events];
-  // The time in the object is that of the request plus the grace period.
+  // The object's time is that of the request plus the grace period.
   const { deletionTimestamp = '' } = pod.metadata;
   const overdueMs = nowMs - Date.parse(deletionTimestamp);
   const hangs = problems.length > 0;
@@ -144,7 +144,7 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
   return explainStarting(details, seen, hangs);
 }
 
-/** Why a pod outlives its grace period: processes hang, the kubelet is away, or finalizers hold the object. */
+/** Processes hang, the kubelet is away, or finalizers hold the object. */
 function explainTerminating(
   details: PodDetails,
   seen: readonly Observation[],
@@ -174,7 +174,7 @@ function explainTerminating(
   });
 }
 
-/** The RuntimeClass that the pod requests, beside what its namespace requires. */
+/** Also what its namespace requires. */
 function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetails): Observation {
   const namespace =
     required === undefined
@@ -258,7 +258,7 @@ function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Ex
   return explain(state, `${id} has ended (${phase}) for reasons unrelated to gVisor`, { because, seen });
 }
 
-/** Quotes the scheduler, which says what keeps the pod from each node, and names nodes that are not proven. */
+/** Quotes the scheduler, and names nodes that are not proven. */
 function explainUnscheduled(details: PodDetails, all: readonly Observation[]): Explanation {
   const { pod, id, nodes, asksForGvisor } = details;
   const condition = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
@@ -299,7 +299,6 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   });
 }
 
-/** Why a pod that is bound to a node has not started. */
 function explainStarting(details: PodDetails, seen: readonly Observation[], hangs: boolean): Explanation {
   const { pod, id, spec, node } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
@@ -337,7 +336,7 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   });
 }
 
-/** The label that keeps a pod from a node, or that admits it, and its value. */
+/** It keeps the pod from a node, or admits it. */
 function labelOn(
   { readyLabels }: PodDetails,
   { labels }: NodeSummary,

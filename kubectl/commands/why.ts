@@ -28,7 +28,7 @@ import { handlerTone } from './health.ts';
 import { type NodeRow, nodeJson } from './nodes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';
 
-/** The names of kinds that kubectl accepts before a slash. */
+/** As kubectl accepts them before a slash. */
 const KINDS = { node: /^no(des?)?$/, pod: /^po(ds?)?$/ } as const;
 
 /** Parses "node/x", "pod/x", or the name of either. */
@@ -68,7 +68,7 @@ export async function why(context: Context, word: string, format: Format | undef
   return tone === 'warning' && data.kind === 'Pod' ? EXIT.problem : exitCodeOf(tone);
 }
 
-/** An object, or the refusal to read it, which must not hide an object of the other kind. */
+/** A refusal must not hide an object of the other kind. */
 type ReadResult<T> = { readonly found?: ApiObject<T> | undefined; readonly refused?: KubeError };
 const NOTHING: ReadResult<never> = {};
 
@@ -87,7 +87,7 @@ function notFound(kind: 'node' | 'pod' | undefined, name: string, namespace: str
   return new Error(kind === 'node' ? node : kind === 'pod' ? `There is ${pod}` : `${node}, and ${pod}`);
 }
 
-/** A pod that admission denied exists nowhere, but its controller has an event with the message. */
+/** A pod that admission denied does not exist, but its controller has an event with the message. */
 async function explainDenied({ api, namespace }: Context, name: string): Promise<Explanation | undefined> {
   const warnings = await optional(readWarnings(api, namespace, 'reason=FailedCreate'), [403]);
   const own = warnings?.find(
@@ -121,7 +121,7 @@ type NodeDetails = {
   readonly node: NodeSummary;
   readonly agent: NodeRow['agent'];
   readonly result?: ReportResult | undefined;
-  /** Why the agent's pod is not Ready; "" when it is Ready or does not say. */
+  /** "" if it is Ready or does not say. */
   readonly unready?: string;
 };
 
@@ -162,7 +162,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   });
 }
 
-/** The additional handlers of a node: what its agent reports beside the label. */
+/** What the agent reports beside the labels. */
 function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
   const reports = result?.report?.handlers ?? [];
   const names = new Set([...reports.map(({ handler }) => handler), ...node.handlers.keys()]);
@@ -192,7 +192,7 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
   });
 }
 
-/** The verdict of the report, which is newer than that of the condition. */
+/** From the report, which is newer than the condition. */
 function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
   const { status, reason } = result?.report?.verdict ?? node;
   const known = status === '' || Object.hasOwn(HEADLINES, status);
@@ -200,8 +200,8 @@ function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
 }
 
 /**
- * The tone, a code and the headline for a node. The scheduler goes by the label, so a node passes only where label, verdict
- * and agent agree.
+ * Tone, code and headline. The scheduler goes by the label, so a node passes only if label, verdict and agent
+ * agree.
  */
 export function judge(
   { node, agent, result }: NodeDetails,
@@ -238,7 +238,7 @@ export function judge(
   return [labelled && status === 'Unknown' ? 'warning' : tone, reason, `${text} (${code}${note})`];
 }
 
-/** What is known about a node in -o json; null stands for what is absent, and `agent` is absent where it is hidden. */
+/** For -o json; null is absent, and `agent` is left out if it is hidden. */
 function nodeData({ node, agent, result }: NodeDetails, remedies: readonly string[]): Explanation['data'] {
   const report = result?.report;
   const { at, stale, total, restart, problems } = report?.sandboxes ?? {};
@@ -267,7 +267,7 @@ function nodeData({ node, agent, result }: NodeDetails, remedies: readonly strin
   };
 }
 
-/** The report has the whole message; the condition has a truncated one with the remedy at its end. */
+/** The condition's message is truncated, with the remedy at its end; the report has all of it. */
 function becauseOf(node: NodeSummary, report: Status | undefined, nowMs: number): string[] {
   if (report === undefined) return [node.message.split('. What to do: ')[0] ?? ''].filter(Boolean);
   const { verdict, provenAt = '', evaluation } = report;
@@ -307,7 +307,7 @@ function evidenceLine({ file, line, value }: Evidence): string {
   return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
 }
 
-/** The reasons that need a remedy: those of the verdicts, and of each failed check. */
+/** Of the verdicts, and of each failed check. */
 function reasonsIn(report: Status | undefined, node: NodeSummary): readonly string[] {
   const { findings = [], handlers = [], installation } = report ?? {};
   const { reason } = report?.verdict ?? node;
