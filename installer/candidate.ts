@@ -9,19 +9,18 @@ import { type Node, Refusal } from './node.ts';
 import { killBundle } from './processes.ts';
 import type { Generation } from './release.ts';
 
-/** containerd's namespace of the candidate's container, which the CRI and so the kubelet does not see. */
+/** The CRI, and so the kubelet, does not see this namespace of containerd. */
 const namespace = 'gvisor-ready';
 const CALL = { namespace, timeoutMs: 20_000 };
-/** A boot takes 0.3 s on an idle node; a busy one may take a hundred times as long. */
+/** Measured: 0.3 s on an idle node; a busy one may take a hundred times as long. */
 const BOOT = { namespace, timeoutMs: 60_000 };
 const OUTPUT_POLLS = 100;
 const OUTPUT_POLL_MS = 50;
 
 /**
- * Boots a sandbox of a generation through containerd's own API, beside the CRI: no handler is touched, and containerd does
- * not restart. The generation's directory is the sandbox's read-only root, and its program is the generation's own
- * `runsc --version`, run by the generation's sentry. Resolves with the milliseconds until it had booted; throws a
- * {@link Refusal} if it does not boot or does not run.
+ * Boots a sandbox of a generation beside the CRI: no handler is touched, and containerd does not restart. The
+ * generation's directory is the read-only root, and its `runsc --version` the program. Resolves with the
+ * milliseconds until it had booted; throws a {@link Refusal} if it does not boot or run.
  */
 export async function proveCandidate(
   { client, root }: Pick<Node, 'client' | 'root'>,
@@ -70,8 +69,8 @@ export async function proveCandidate(
 }
 
 /**
- * The text of the program in the sandbox, which the shim copies until the program ends and a moment longer. Its exit status
- * does not count: where the sentry ends before the shim waits for it, the shim reports 128.
+ * The shim copies the text until the program ends and a moment longer. The exit status does not count: where
+ * the sentry ends before the shim waits for it, the shim reports 128.
  */
 async function requireOutput(file: string): Promise<void> {
   for (let poll = 0; poll < OUTPUT_POLLS; poll++) {
@@ -82,7 +81,7 @@ async function requireOutput(file: string): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox printed ${seen}`);
 }
 
-/** Removes candidates, also those of a run that was killed: the lock guarantees that no other installer has any. */
+/** Also those of a run that was killed: the lock guarantees that no other installer has any. */
 export async function removeCandidates({ client, root }: Pick<Node, 'client' | 'root'>): Promise<void> {
   const { containers } = await client
     .call<{ containers: readonly { readonly id: string }[] }>('Containers.List', {}, CALL)
@@ -96,14 +95,14 @@ export async function removeCandidates({ client, root }: Pick<Node, 'client' | '
   }
 }
 
-/** The host's own view of the booted sandbox. Its seccomp filter comes with the first program, which is too short to be seen. */
+/** The seccomp filter comes with the first program, which is too short to be seen. */
 async function inspectSentry(root: string, pid: number): Promise<void> {
   const argv = (await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8')).split('\0');
   if (sentryFlags(argv) === undefined)
     throw new Error(`process ${pid} is "${argv[0]}", not a gVisor sandbox`);
 }
 
-/** Whether runsc asks systemd for cgroups, whose names then have another form. */
+/** systemd's names of cgroups have another form. */
 async function usesSystemd(root: string, { config }: Generation): Promise<boolean> {
   return /^\s*systemd-cgroup = "true"$/m.test(await readFile(join(root, config), 'utf8'));
 }
@@ -111,7 +110,8 @@ async function usesSystemd(root: string, { config }: Generation): Promise<boolea
 function specOf(id: string, { directory, runsc }: Generation, isSystemd: boolean) {
   return {
     ociVersion: '1.1.0',
-    // gVisor's shim gives only a sandbox its standard streams; else it waits for the end of pipes that the sentry holds.
+    // gVisor's shim gives only a sandbox its standard streams; else it waits for the end of pipes that the
+    // sentry holds.
     annotations: {
       'io.kubernetes.cri.container-type': 'sandbox',
       'io.kubernetes.cri.sandbox-id': id,

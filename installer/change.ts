@@ -13,8 +13,8 @@ import { failureOf } from './retry.ts';
 import { type Change, stepsOf } from './steps.ts';
 
 /**
- * Makes a change: the steps in `first`, which touch nothing that is live, then those of containerd's configuration. The
- * journal names each before it begins. Where one fails, all is undone, and the {@link Refusal} is thrown.
+ * The steps in `first` touch nothing that is live; those of containerd's configuration follow. The journal
+ * names each before it begins. If one fails, all is undone, and the {@link Refusal} is thrown.
  */
 export async function make(node: Node, change: Change, first: readonly StepOf[] = []): Promise<void> {
   const { root, handler, report } = node;
@@ -44,7 +44,7 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
       const what = `${errorLine(error)}. The node could not be restored either (${left}): the next run tries again`;
       const told = left === undefined ? error : new Refusal('restart', what, { cause });
       const failure = failureOf(lately, pending, told);
-      // On a full disk the journal cannot be written either, and says what is true since the last step.
+      // On a full disk the journal stays as of the last step, which is still true.
       await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});
       throw told;
     }
@@ -61,7 +61,7 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
   });
 }
 
-/** In the same order as the steps were made: containerd has to read the old text. */
+/** In the order in which the steps were made: containerd has to read the old text. */
 async function undo(node: Node, steps: readonly StepOf[]): Promise<void> {
   let isUndone = false;
   node.because('it has begun', 'undo');
@@ -69,10 +69,7 @@ async function undo(node: Node, steps: readonly StepOf[]): Promise<void> {
   if (isUndone) node.report({ step: 'undo', ...pass('the node works as before') });
 }
 
-/**
- * Takes back what interrupted runs have begun, to the last commit of each handler: all texts before containerd starts or
- * restarts, whatever ended it.
- */
+/** To the last commit of each handler: all texts before containerd starts or restarts, whatever ended it. */
 export async function takeBack(node: Node, journals: readonly Journal[]): Promise<void> {
   const all = journals.flatMap((journal) => {
     const { handler, pending } = journal;

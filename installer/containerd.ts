@@ -13,15 +13,15 @@ import { parseToml, type TomlTable, type TomlValue } from '../lib/node/container
 import { type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
-/** containerd stops its shims' connections first; systemd itself gives a unit 90 s. */
+/** containerd stops its shims' connections first; systemd's own limit is 90 s. */
 const RESTART_MS = 120_000;
-/** containerd loads its sandboxes again before it listens: 15 s for one dead shim. */
+/** containerd loads its sandboxes before it listens: 15 s for one dead shim. */
 const BACK_MS = 120_000;
 const COMMAND_MS = 30_000;
 const CALL_MS = 2_000;
 const POLL_MS = 100;
 
-/** The running containerd: its process, program, and systemd unit, if one runs it. */
+/** With the systemd unit, if one runs it. */
 export type ContainerdProcess = {
   readonly pid: number;
   /** Host path of its program. */
@@ -42,7 +42,7 @@ export async function findContainerd(root: string, client: CriClient): Promise<C
   return { pid, program: program.replace(/ \(deleted\)$/, ''), unit };
 }
 
-/** containerd's own view of a root file, or of its defaults if that is not there; throws if it would refuse it. */
+/** containerd's view of a root file, or of its defaults without one; throws if it would refuse it. */
 export async function dumpConfig(
   { root, host }: Pick<Node, 'root' | 'host'>,
   { program }: Pick<ContainerdProcess, 'program'>,
@@ -53,7 +53,7 @@ export async function dumpConfig(
   return parseToml(await runOnHost(root, [program, ...words]), config);
 }
 
-/** The paths of the keys whose values differ between two configurations. */
+/** Paths of keys. */
 export function changedKeys(
   before: TomlValue | undefined,
   after: TomlValue | undefined,
@@ -70,7 +70,7 @@ function textOf(value: TomlValue | undefined): string {
   return String(JSON.stringify(value, (_, each) => (typeof each === 'bigint' ? String(each) : each)));
 }
 
-/** Whether the running containerd has loaded a generation under this handler; for `undefined`, whether it has loaded none. */
+/** `undefined`: whether it has loaded no generation under this handler. */
 export async function isLoaded(
   client: CriClient,
   handler: string,
@@ -82,14 +82,13 @@ export async function isLoaded(
   return runtime.runtimePath === generation.shim && optionOf(runtime, 'ConfigPath') === generation.config;
 }
 
-/** Files of generations that the running containerd has loaded. */
 export function loadedPaths({ runtimes }: Pick<CriStatus, 'runtimes'>): readonly string[] {
   return [...runtimes.values()].flatMap((runtime) =>
     [runtime.runtimePath, optionOf(runtime, 'ConfigPath')].filter(isGenerationPath),
   );
 }
 
-/** How containerd can be restarted here; undefined if neither systemd nor a command can. */
+/** Undefined if neither systemd nor a command can. */
 export function restartCommand(
   { restartCommand: command }: Pick<Node, 'restartCommand'>,
   { unit }: Pick<ContainerdProcess, 'unit'>,
@@ -98,7 +97,7 @@ export function restartCommand(
   return unit === undefined ? undefined : ['systemctl', 'restart', unit];
 }
 
-/** Restarts containerd and resolves with the milliseconds until it responded again. */
+/** Resolves with the milliseconds until it responded again. */
 export async function restartContainerd(
   node: Node,
   containerd: Pick<ContainerdProcess, 'unit'>,
@@ -130,7 +129,7 @@ export async function restartContainerd(
   return performance.now() - startedMs;
 }
 
-/** Whether containerd does not listen, or answers without its CRI plugin. One that is only slow is not down. */
+/** It does not listen, or lacks its CRI plugin. A slow one is not down. */
 export async function isDown(client: CriClient): Promise<boolean> {
   return client.version({ timeoutMs: CALL_MS }).then(
     () => false,
@@ -139,12 +138,12 @@ export async function isDown(client: CriClient): Promise<boolean> {
   );
 }
 
-/** The namespaces of the host's first process, which this one sees in a pod with the host's PID namespace. */
+/** Those of the host's first process, which a pod with the host's PID namespace sees. */
 const ON_HOST = ['nsenter', '--target=1', '--mount', '--net', '--ipc', '--uts', '--cgroup', '--'];
 
 /**
- * Runs a program of the host, in the host's namespaces, and resolves with its standard output. It has a session of its own,
- * so that Ctrl-C does not end a restart of containerd half way.
+ * In the host's namespaces; resolves with the standard output. It has a session of its own, so that Ctrl-C
+ * does not end a restart of containerd half way.
  */
 export async function runOnHost(
   root: string,

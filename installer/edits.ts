@@ -8,9 +8,8 @@ import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import { syncDirectory } from './release.ts';
 
-/** The blocks of handlers, with the name of each. */
 export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
-/** The block before them, with what all handlers in a file need. */
+/** What all handlers in a file need, before their blocks. */
 const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
 
 /** Whether containerd's file holds exactly this text. */
@@ -18,7 +17,7 @@ export async function holds(root: string, { file, text }: Written): Promise<bool
   return ((await contentOf(root, file)) ?? '').includes(text);
 }
 
-/** The installer's text for a handler in a file, even if it was changed since; undefined if there is none. */
+/** Even if it was changed since; undefined if there is none. */
 export async function foundIn(
   { root, handler }: Pick<Node, 'root' | 'handler'>,
   file: string,
@@ -27,12 +26,11 @@ export async function foundIn(
   return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
 }
 
-/** Whether a text has nothing but the installer's blocks. */
 export function isOwnText(content: string): boolean {
   return content.replace(BLOCKS, '').replace(HEAD, '').trim() === '';
 }
 
-/** A file of containerd before and after a change, each byte as a character; `after` is "" if the file goes. */
+/** Each byte is a character; `after` is "" if the file goes. */
 export type Edit = {
   readonly file: string;
   readonly before: string | undefined;
@@ -40,8 +38,8 @@ export type Edit = {
 };
 
 /**
- * The files that change if `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes.
- * Throws a {@link Refusal} if the text was edited since.
+ * `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes. Throws a
+ * {@link Refusal} if the text was edited since.
  */
 export async function planEdits(
   node: Pick<Node, 'root' | 'handler'>,
@@ -81,7 +79,7 @@ async function planEdit(
   return { file, before, after: edited(before ?? '', old, next) };
 }
 
-/** Puts edits in their places. Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
+/** Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
 export async function writeEdits(root: string, edits: readonly Edit[]): Promise<void> {
   for (const { file, before, after } of edits) {
     const like = await lstat(join(root, file)).catch(() => undefined);
@@ -97,9 +95,9 @@ export async function writeEdits(root: string, edits: readonly Edit[]): Promise<
 }
 
 /**
- * Runs `work` with a copy of containerd's configuration as it will be after the edits: a root file beside the real one, which
- * imports what that one imports, and the edited files from drafts beside them. containerd loads none of these. `work` gets
- * its path, at which there is nothing if there will be no root file.
+ * Runs `work` with a copy of the configuration as it will be: a root file beside the real one, with its
+ * imports, and drafts of the edited files. containerd loads none of these. At the path there is nothing if
+ * there will be no root file.
  */
 export async function withDraft<T>(
   { root, host, containerdConfig }: Pick<Node, 'root' | 'host' | 'containerdConfig'>,
@@ -130,7 +128,7 @@ export async function withDraft<T>(
   }
 }
 
-/** Removes the drafts of a run that was killed. */
+/** Of a run that was killed. */
 export async function removeDrafts(
   { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
   texts: readonly (Written | undefined)[],
@@ -139,11 +137,11 @@ export async function removeDrafts(
     await rm(draftOf(join(root, file)), { force: true });
 }
 
-/** The list of imports, which may have several lines and comments. */
+/** May have several lines and comments. */
 const IMPORTS =
   /^[ \t]*(?:"imports"|'imports'|imports)[ \t]*=[ \t]*\[(?:[^\]"'#]|"(?:\\.|[^"\\])*"|'[^']*'|#[^\n]*)*\]/m;
 
-/** A root file that imports drafts instead of the files that they replace. */
+/** Imports drafts instead of the files that they replace. */
 async function redirect(
   host: Host,
   path: string,
@@ -167,7 +165,7 @@ async function redirect(
   throw new Refusal('validate', `${what}, so that the change cannot be tried beforehand. Import it there`);
 }
 
-/** The text of a file with the next block instead of the old one, or in the place of the handler that it takes over. */
+/** With the next block instead of the old one, or of the handler that it takes over. */
 function edited(before: string, old: Written | undefined, next: Written | undefined): string {
   const { head = '', text = '', instead } = next ?? {};
   const place = old?.text ?? instead;
@@ -184,7 +182,7 @@ export async function contentOf(root: string, file: string): Promise<string | un
   });
 }
 
-/** The lines that an edit removes and adds, in the form of diff. */
+/** In the form of diff. */
 export function diffOf({ file, before = '', after }: Edit): string {
   const lines = diff(before.split('\n'), after.split('\n'));
   return [

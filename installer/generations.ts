@@ -11,7 +11,7 @@ import { type Node, Refusal } from './node.ts';
 import { killBundle, usersOf } from './processes.ts';
 import { GENERATIONS, type Generation, generationAt, isGenerationPath } from './release.ts';
 
-/** On a busy node the last pods, and a probe of the agent that began before the handler went, take long to end. */
+/** On a busy node the last pods, and a probe of the agent, take long to end. */
 const ENDING_MS = 120_000;
 const ENDING_POLL_MS = 2_000;
 const BUNDLES_MS = 20_000;
@@ -24,10 +24,10 @@ export async function listGenerations(root: string): Promise<readonly Generation
 }
 
 /**
- * Removes the generations that no journal, unless to take it away, no file of containerd, be it loaded or not, no process and
- * no sandbox names. Without its shim's program containerd deletes a running pod when it restarts, so a generation lives as
- * long as a pod of it. Resolves with those that only sandboxes need, and whether these have ended. Removes nothing and
- * resolves with undefined if it does not know what is needed: a journal that cannot be read may name any.
+ * Keeps generations that a journal (unless to take it away), a file of containerd, loaded or not, a process
+ * or a sandbox names: without its shim's program containerd deletes a running pod when it restarts. Resolves
+ * with those that only sandboxes need, and whether these have ended; with undefined, and removes nothing, if
+ * it does not know what is needed, as with a journal that cannot be read.
  */
 export async function removeUnused({ root, host, client, containerdConfig }: Node) {
   try {
@@ -47,7 +47,7 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
       const isIn = (path = '') => path.startsWith(`${directory}/`);
       if (kept.includes(directory) || named.some(isIn)) continue;
       const ids = (bundles ?? []).flatMap(({ id, program }) => (isIn(program) ? id : []));
-      // A restart of containerd can leave a bundle without a sandbox, which nothing needs (seen on 2.4.2).
+      // A restart of containerd can leave a bundle without a sandbox (seen on 2.4.2).
       const own = sandboxes.filter(({ id }) => ids.includes(id));
       const isEnding = !own.some((each) => each.state === 'SANDBOX_READY' && !isProbe(each));
       if (own.length > 0 || users.some((user) => user.directory === directory))
@@ -62,8 +62,8 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
 }
 
 /**
- * Removes the programs that no other handler and no pod needs, once the sandboxes that are ending have ended; throws a
- * {@link Refusal} if that takes too long. With `force` it does not wait, and says which programs stay.
+ * Once the sandboxes that need them no more have ended; throws a {@link Refusal} if that takes too long. With
+ * `force` it does not wait, and says which programs stay.
  */
 export async function removePrograms(node: Node, force: boolean): Promise<void> {
   const say = (text: string) => node.report({ step: 'stage', state: 'skipped', text });
@@ -96,15 +96,15 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
 }
 
 /**
- * Kills what is left of probes that do not run. containerd cannot remove one that it was creating when it ended: the shim
- * says for ever that its container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
+ * containerd cannot remove a probe that it was creating when it ended: the shim says for ever that its
+ * container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
  */
 async function endDeadProbes({ root, client }: Node): Promise<void> {
   const dead = await client.listSandboxes('SANDBOX_NOTREADY').catch(() => []);
   for (const probe of dead.filter(isProbe)) await killBundle(root, `/k8s.io/${probe.id}`);
 }
 
-/** Files of generations that containerd would load when it starts next. */
+/** Which containerd would load when it starts next. */
 async function namedInFiles(host: Host, config: string): Promise<readonly string[]> {
   const { files } = await readContainerdFiles(host, config);
   const texts = await Promise.all(files.map(({ path }) => host.readText(path)));

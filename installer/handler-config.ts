@@ -13,7 +13,7 @@ import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import type { Generation } from './release.ts';
 
-/** What {@link planHandler} needs to know of containerd: its rules, its root file, and all settings. */
+/** containerd's rules, its root file, and all settings. */
 export type ConfigPlace = {
   readonly host: Host;
   readonly rules: ConfigRules;
@@ -22,9 +22,8 @@ export type ConfigPlace = {
 };
 
 /**
- * The text that makes containerd load a generation under a handler, and where it belongs: a drop-in if containerd 2 or
- * newer imports a directory that is there, else a marked block in the file whose table counts. No directory is made, so
- * that none stays.
+ * A drop-in if containerd 2 or newer imports a directory that is there, else a marked block in the file whose
+ * table counts. No directory is made, so that none stays.
  */
 export async function planHandler(
   { host, rules, root, dump }: ConfigPlace,
@@ -39,7 +38,7 @@ export async function planHandler(
     throw new Refusal('write', `"${target?.path}" is a configuration of version ${version || 1}. ${next}`);
   }
   const section = sectionOf(version);
-  // containerd 1.x replaces its built-in table, so that without this pods would have no runc.
+  // containerd 1.x replaces its built-in table, and pods would have no runc.
   const needsRunc =
     rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
   const directory = rules === '1.x' ? undefined : await importedDirectory(host, target);
@@ -67,7 +66,7 @@ function runcTable(section: string, dump: TomlTable): readonly string[] {
     .split('\n');
 }
 
-/** The handlers in a configuration as containerd prints it. */
+/** As containerd prints it. */
 export function runtimesIn(dump: TomlTable): TomlTable | undefined {
   return tableAt(criIn(dump), ['runtimes']);
 }
@@ -86,7 +85,7 @@ export function blockOf(name: string, lines: readonly string[]): string {
   return [begin, ...lines, `# END ${name}`, ''].join('\n');
 }
 
-/** The lines of a handler's table, for a configuration of this version. */
+/** For a configuration of this version. */
 export function handlerTable(version: number, handler: string, generation: Generation): readonly string[] {
   const table = `${runtimesOf(version)}.${JSON.stringify(handler)}`;
   return [
@@ -108,13 +107,13 @@ function runtimesOf(version: number): string {
   return `plugins.${JSON.stringify(sectionOf(version))}.containerd.runtimes`;
 }
 
-/** In 1.x a later file replaces the CRI plugin's whole section, so only the last file with that section counts. */
+/** In 1.x only the last file with the CRI plugin's section counts. */
 function fileOf(rules: ConfigRules, files: readonly ContainerdFile[]): ContainerdFile | undefined {
   const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
   return rules === '1.x' && last !== undefined ? last : files[0];
 }
 
-/** The first directory whose TOML files a root file imports, such as "/etc/containerd/conf.d/*.toml", if it is there. */
+/** Such as that of "/etc/containerd/conf.d/*.toml", if it is there. */
 async function importedDirectory(host: Host, root: ContainerdFile | undefined): Promise<string | undefined> {
   const pattern = root?.imports.find((path) => /^[^*?[\]]*\/\*\.toml$/.test(path));
   if (root === undefined || pattern === undefined) return undefined;
@@ -122,7 +121,7 @@ async function importedDirectory(host: Host, root: ContainerdFile | undefined): 
   return (await host.stat(directory))?.kind === 'directory' ? directory : undefined;
 }
 
-/** The files that containerd loads, without the installer's handlers in them. */
+/** Without the installer's handlers in them. */
 async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
   const { files } = await readContainerdFiles(host, root);
   return Promise.all(
@@ -133,7 +132,7 @@ async function readOtherFiles(host: Host, root: string): Promise<readonly Contai
   );
 }
 
-/** Refuses a journal that names a file which is none of containerd's: it would be edited by root. */
+/** A journal that names another file than containerd's would have it edited by root. */
 export async function refuseOtherFiles(
   { host, handler, containerdConfig }: Pick<Node, 'host' | 'handler' | 'containerdConfig'>,
   { installed, previous, pending }: Journal,

@@ -33,15 +33,15 @@ export type InstallOptions = {
   /** Flags of runsc, without dashes. */
   readonly flags: ReadonlyMap<string, string>;
   readonly dryRun: boolean;
-  /** Tries what failed again before its time, or a release that was left by a rollback. */
+  /** Also for a release that was left by a rollback. */
   readonly retryNow: boolean;
-  /** Replaces a handler of the same name of another owner. */
+  /** Of another owner. */
   readonly takeOver: boolean;
 };
 
 /**
- * Installs a release: resolves once a sandbox of it was proven through the handler. Throws a {@link Refusal} else, and the
- * node works as before. An installation that was interrupted is finished, or replaced.
+ * Resolves once a sandbox was proven through the handler. Throws a {@link Refusal} else, and the node works
+ * as before. An interrupted installation is finished, or replaced.
  */
 export async function install(node: Node, options: InstallOptions): Promise<void> {
   const { root, handler } = node;
@@ -80,7 +80,6 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   ]);
 }
 
-/** Makes a change to a generation, and says what it led to. */
 async function change(
   node: Node,
   what: Change & { readonly next: Installed },
@@ -117,8 +116,8 @@ async function describe(node: Node, journal: Journal | undefined, next: Installe
 }
 
 /**
- * Copies a release's programs to the node, and prints the handler's table, for systems that render the configuration
- * themselves. The programs stay until the handler is removed.
+ * For systems that render the configuration themselves: copies the programs, and prints the handler's table.
+ * The programs stay until the handler is removed.
  */
 export async function stageOnly(
   { root, host, handler, containerdConfig, report }: Node,
@@ -137,7 +136,7 @@ export async function stageOnly(
   report({ step: 'stage', ...pass(`${directory}, which this table names:`), verbatim });
 }
 
-/** The text to write, and where: in the place of another owner's handler if that is or was taken over. */
+/** In the place of another owner's handler if that is or was taken over. */
 async function plan(
   node: Node,
   journal: Journal | undefined,
@@ -159,7 +158,7 @@ async function plan(
   return written;
 }
 
-/** Goes back to the generation before the last commit, with the same steps and the same proof. */
+/** To the generation before the last commit, with the same steps and proof. */
 export async function rollback(node: Node): Promise<void> {
   const { root, handler } = node;
   const journal = await readJournal(root, handler);
@@ -176,7 +175,7 @@ export async function rollback(node: Node): Promise<void> {
   ]);
 }
 
-/** Takes back everything that the handler's journal names: the configuration first, then the programs that nothing needs. */
+/** The configuration first, then the programs that nothing needs. */
 export async function remove(
   node: Node,
   { force, retryNow }: { readonly force: boolean; readonly retryNow: boolean },
@@ -218,7 +217,7 @@ async function refusePods({ client, handler }: Node): Promise<void> {
   throw new Refusal('quiet', `Pods of handler "${handler}" still run (${names.join(', ')}). ${next}`);
 }
 
-/** Takes back what an interrupted run for another handler has left: this one may restart containerd, which would load it. */
+/** This run may restart containerd, which would load what an interrupted run for another handler has left. */
 async function takeBackOthers(node: Node): Promise<void> {
   const others = await interruptedOthers(node);
   for (const journal of others) await refuseOtherFiles({ ...node, handler: journal.handler }, journal);

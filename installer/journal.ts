@@ -12,25 +12,25 @@ import { GENERATIONS, syncDirectory } from './release.ts';
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';
 
-/** What the installer wrote into one file for a handler: a marked block. */
+/** A marked block in one file, for one handler. */
 export type Written = {
   /** Host path of containerd's file. */
   readonly file: string;
-  /** What goes before it in the file for all handlers, and goes with the last one. */
+  /** For all handlers of the file; goes with the last one. */
   readonly head?: string;
   /** The block. */
   readonly text: string;
-  /** The text of another owner's handler that it took the place of, and that comes back when it goes. */
+  /** Of another owner's handler; comes back when this one goes. */
   readonly instead?: string | undefined;
 };
 
-/** One installed state: a generation, and what names it in containerd's configuration. */
+/** A generation, and what names it in containerd's configuration. */
 export type Installed = { readonly generation: string; readonly written: Written };
 
-/** A PID of the node, and when the process began: together they name one process until the next boot. */
+/** Together they name one process until the next boot. */
 export type InstallerProcess = { readonly pid: number; readonly startTicks: number };
 
-/** What was done on this node with one handler, written before the first byte and after each step. */
+/** Of one handler, written before the first byte and after each step. */
 export type Journal = {
   readonly format: 1;
   readonly handler: string;
@@ -38,13 +38,13 @@ export type Journal = {
   readonly installed?: Installed | undefined;
   /** The commit before it, for a rollback. */
   readonly previous?: Installed | undefined;
-  /** The generation that a person left by a rollback: only a person installs it again. */
+  /** Left by a person's rollback: only a person installs it again. */
   readonly left?: string | undefined;
-  /** Generations that were only copied, for a configuration that something else writes. */
+  /** Only copied, for a configuration that something else writes. */
   readonly staged?: readonly string[] | undefined;
-  /** What is under way, or was when the installer was interrupted. */
+  /** Under way, or interrupted. */
   readonly pending?: Pending | undefined;
-  /** The last failure: the same is not tried again for a while. */
+  /** The same is not tried again for a while. */
   readonly failure?: Failure | undefined;
 };
 
@@ -53,9 +53,9 @@ export type Pending = Installed & {
   readonly since: string;
   /** Whether it is taken away. */
   readonly removes?: true | undefined;
-  /** The installer's process as the node's /proc shows it, which shows others whether it is still at work. */
+  /** As the node's /proc shows it, so that others see whether it is still at work. */
   readonly process: InstallerProcess;
-  /** The systemd unit that runs containerd, in case that it is stopped when the next run begins. */
+  /** The unit of containerd, in case it is stopped when the next run begins. */
   readonly unit?: string | undefined;
   /** Restarts of containerd so far. */
   readonly restarts: number;
@@ -68,12 +68,12 @@ export type Failure = {
   readonly reason?: string | undefined;
   readonly message: string;
   readonly at: string;
-  /** Tries in a row that failed, and the restarts of containerd that they cost. */
+  /** Failures in a row, and the restarts of containerd that they cost. */
   readonly tries: number;
   readonly restarts: number;
 };
 
-/** Reads a handler's journal, which is beside the generations; undefined where there is none. */
+/** Undefined if there is none. */
 export async function readJournal(root: string, handler: string): Promise<Journal | undefined> {
   await refuseOpenDirectory(root);
   const file = installJournal(handler);
@@ -91,7 +91,7 @@ export async function readJournal(root: string, handler: string): Promise<Journa
   throw new Refusal('journal', `The journal "${file}" cannot be understood. ${next}`);
 }
 
-/** Its owner writes the journals, and the programs that run as root. */
+/** The owner of this directory writes the journals, and the programs that run as root. */
 async function refuseOpenDirectory(root: string): Promise<void> {
   const directory = dirname(installJournal(''));
   const seen = await lstat(join(root, directory)).catch(() => undefined);
@@ -102,7 +102,7 @@ async function refuseOpenDirectory(root: string): Promise<void> {
   throw new Refusal('journal', `${what}. See who made it, then chown and chmod it, or move it away`);
 }
 
-/** The journals of all handlers, by name, and why others cannot be read. */
+/** By handler; also why others cannot be read. */
 export async function readJournals(root: string): Promise<{
   readonly journals: readonly Journal[];
   readonly broken: readonly Refusal[];
@@ -127,7 +127,7 @@ const time = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date
 const FILE = matching(/^(?:\/(?!\.\.?(?:\/|$))[^/\0\n]+)+$/);
 const GENERATION = matching(new RegExp(`^${GENERATIONS}/[\\w.+~-]{1,60}-[0-9a-f]{12}$`));
 
-/** A journal's texts are blocks of this program, so that it never names another program's lines as its own. */
+/** Its texts must be blocks of this program, so that it never claims another program's lines. */
 function isJournal(value: unknown, handler: string): value is Journal {
   const block = (name: string) => matching(new RegExp(`^\\n?# BEGIN ${name}: .*# END ${name}\\n$`, 's'));
   const escaped = handler.replaceAll('.', '\\.');
@@ -159,7 +159,7 @@ function isJournal(value: unknown, handler: string): value is Journal {
   })(value);
 }
 
-/** Replaces the journal so that a power loss leaves the old one or the new one. */
+/** A power loss leaves the old journal or the new one. */
 export async function writeJournal(root: string, journal: Journal): Promise<void> {
   await writeWhole(root, installJournal(journal.handler), `${JSON.stringify(journal, null, 2)}\n`);
 }
@@ -169,15 +169,15 @@ export async function removeJournal(root: string, handler: string): Promise<void
   for (const each of [draftOf(file), file]) await rm(each, { force: true });
 }
 
-/** This process in the node's /proc, also from another PID namespace. */
+/** Also from another PID namespace. */
 export async function readOwnProcess(root: string): Promise<InstallerProcess> {
   const stat = await readFile(join(root, '/proc/self/stat'), 'utf8');
   return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };
 }
 
 /**
- * Replaces a host file, or creates it, in one step that survives a power loss. Mode, owner and times are those of `like`, if
- * given: the time of what others wrote shows whether containerd has loaded it.
+ * In one step that survives a power loss. Mode, owner and times are those of `like`: the time of what others
+ * wrote shows whether containerd has loaded it.
  */
 export async function writeWhole(
   root: string,
@@ -198,7 +198,6 @@ export async function writeWhole(
   }
 }
 
-/** Writes a file that is not in its place yet. */
 export async function writeDraft(draft: string, content: string | Buffer, like?: Stats): Promise<void> {
   await using handle = await open(draft, 'w', 0o600);
   if (like !== undefined) await handle.chown(like.uid, like.gid);
@@ -208,19 +207,18 @@ export async function writeDraft(draft: string, content: string | Buffer, like?:
   await handle.sync();
 }
 
-/** The name of a file until it takes its place. */
 export function draftOf(file: string): string {
   return `${file}.gvisor-ready-new`;
 }
 
 /**
- * Holds the node's lock until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with
- * fcntl(2), for which others would need to read it. Throws a {@link Refusal} while another installer holds it.
+ * Until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with fcntl(2).
+ * Throws a {@link Refusal} while another installer holds it.
  */
 export async function holdLock(root: string): Promise<Disposable> {
   const file = join(root, LOCK);
   await mkdir(dirname(file), { recursive: true });
-  // Emptied, because SQLite refuses what is no database. A database without tables is empty anyway.
+  // Emptied, because SQLite refuses what is no database.
   const flags = constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW;
   await (await open(file, flags, 0o600)).close();
   await chmod(file, 0o600);

@@ -22,7 +22,7 @@ import { sweepProbes } from './prove.ts';
 import { damagedFiles, generationAt, refuseDamage } from './release.ts';
 import { refuseRisks } from './risks.ts';
 
-/** Exit codes: done, refused (the node works as before), and wrong usage. */
+/** Done, refused (the node works as before), and wrong usage. */
 const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
 
 const RETRY_NOW = 'try again what failed before its time, or a release that a rollback left';
@@ -46,7 +46,7 @@ async function main(): Promise<number> {
   // A connection that breaks ends no installation half way.
   process.on('SIGHUP', () => {});
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-  process.umask(0o022); // what it installs is for everybody: runsc drops its privileges
+  process.umask(0o022); // runsc drops its privileges and must read it
   let code: number = EXIT.done;
   const program = new Command('gvisor-ready-install')
     .description(
@@ -132,7 +132,6 @@ function collectFlags(text: string, before: ReadonlyMap<string, string>): Readon
   return new Map([...before, [flag, value]]);
 }
 
-/** Finds this node's containerd, and runs a command on it. */
 async function runCommand(
   settings: Settings,
   work: (node: Node) => Promise<void>,
@@ -140,7 +139,7 @@ async function runCommand(
 ): Promise<void> {
   const { root, handler, json } = settings;
   const host = new Host(root);
-  // A pod that is deleted meanwhile has time to end what it has begun, as has a person who presses Ctrl-C.
+  // A deleted pod, or Ctrl-C, lets a command end what it has begun.
   for (const signal of locks ? (['SIGTERM', 'SIGINT'] as const) : [])
     process.on(signal, () => {
       const text = `${signal}: ending what was begun, because half of it would be worse`;
@@ -167,7 +166,7 @@ async function runCommand(
   await work({ ...node, containerdConfig: await containerdConfig() });
 }
 
-/** Ends what an interrupted run has left: the old text first, if containerd is down, and then it starts. */
+/** Takes back the old text first if containerd is down, and then it starts. */
 async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: string): Promise<void> {
   const { journals } = await readJournals(node.root);
   const pending = journals.filter((each) => each.pending !== undefined);
@@ -177,7 +176,7 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
   await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
 }
 
-/** Prints what a command refuses, and returns the exit code. */
+/** Returns the exit code. */
 function printRefusal(error: unknown, json: boolean): number {
   const isRefusal = error instanceof Refusal;
   const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
@@ -205,7 +204,7 @@ async function check(node: Node): Promise<void> {
     await refuseDamage(node.root, generationAt(journal.installed.generation));
 }
 
-/** Says what is installed; throws a {@link Refusal} at the end if some of it is damaged or cannot be read. */
+/** Throws a {@link Refusal} at the end if something is damaged or cannot be read. */
 async function printStatus(node: Node): Promise<void> {
   const { root, client, report } = node;
   const { journals, broken } = await readJournals(root);

@@ -4,7 +4,7 @@ import type { Host } from '../lib/node/host/host.ts';
 
 /** The node as the installer works on it. */
 export type Node = {
-  /** Where the node's files are: "/" on the node itself. */
+  /** "/" on the node itself. */
   readonly root: string;
   readonly host: Host;
   readonly client: CriClient;
@@ -12,9 +12,9 @@ export type Node = {
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;
   readonly handler: string;
-  /** For hosts without systemd: a command of the host's shell that restarts containerd. */
+  /** For the host's shell, on hosts without systemd. */
   readonly restartCommand: string | undefined;
-  /** Writes the configuration without restarting containerd, for machine images. */
+  /** For machine images. */
   readonly noRestart: boolean;
   readonly report: (progress: Progress) => void;
   /** Says what is waited for, and in which step if that is another one. */
@@ -34,11 +34,11 @@ export const STEPS = [
 ] as const;
 export type Step = (typeof STEPS)[number];
 
-/** A command or a step refused to go on; the message says what was seen and what to do next. */
+/** The message says what was seen and what to do next. */
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly step: Step | 'release' | 'journal';
-  /** One of the agent's reason codes, where one names the cause. */
+  /** One of the agent's, where one names the cause. */
   readonly reason: string | undefined;
 
   constructor(
@@ -52,18 +52,18 @@ export class Refusal extends Error {
   }
 }
 
-/** One line of progress: a step that is done, was not needed, failed, or goes on (`unknown`). */
+/** A step that is done, was not needed, failed, or goes on (`unknown`). */
 export type Progress = {
   readonly step: Step | 'commit' | 'undo';
   readonly state: 'pass' | 'skipped' | 'fail' | 'unknown';
   readonly text: string;
-  /** Lines that are printed as they are, for people to copy. */
+  /** For people to copy. */
   readonly verbatim?: string;
 };
 
 const LINE_MS = 15_000;
 
-/** Prints a line every 15 s, whatever takes long: the step, and what it waits for. */
+/** Prints every 15 s the step, and what it waits for. */
 export function patientReport(
   report: Node['report'],
 ): Disposable & Readonly<Pick<Node, 'report' | 'because'>> {
@@ -83,8 +83,8 @@ export function patientReport(
 export type Line = Pick<Progress, 'state' | 'text'>;
 
 /**
- * One step of a change. `do` says what was done; `undo` makes it as it was before the change, however far `do` came, and
- * resolves with whether there was anything to undo.
+ * `undo` makes it as it was before the change, however far `do` came, and resolves with whether there was
+ * anything to undo.
  */
 export type StepOf = {
   readonly name: Step;

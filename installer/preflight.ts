@@ -17,9 +17,9 @@ import { type Node, pass, Refusal } from './node.ts';
 import { GENERATIONS } from './release.ts';
 import { type Present, refuseDefault } from './risks.ts';
 
-/** Distributions whose containerd reads its configuration from files that last. */
+/** Their containerd reads its configuration from files that last. */
 const SUPPORTED = ['containerd', 'kind', 'AKS'];
-/** What to do on systems where this program can do nothing at all. */
+/** For systems where this program can do nothing. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   Bottlerocket: 'its root is read-only and its settings have no place for a handler: take nodes of AL2023',
   'CRI-O': 'this program speaks to containerd only: add the handler in /etc/crio/crio.conf.d',
@@ -29,13 +29,12 @@ const RESPONSE_MS = 60_000;
 const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
-/** What {@link preflight} saw of a node that can have gVisor. */
 export type Preflight = Present & {
-  /** The file with another owner's handler of the same name, which is to be taken over. */
+  /** The file of another owner's handler that is to be taken over. */
   readonly foreign?: string | undefined;
 };
 
-/** Reads whether this node can have gVisor, and changes nothing; throws a {@link Refusal} if it cannot. */
+/** Changes nothing; throws a {@link Refusal} if this node cannot have gVisor. */
 export async function preflight(
   node: Node,
   journal: Journal | undefined,
@@ -82,9 +81,9 @@ async function refuseDistribution(node: Node): Promise<void> {
 }
 
 /**
- * Where a handler lasts. k3s and RKE2 render containerd's file at each start, since 2026 with an import of drop-ins; in version
- * 2 a drop-in replaces the whole section of the CRI.
- * Source: https://github.com/k3s-io/k3s/pull/13680 and https://docs.k3s.io/advanced#configuring-containerd
+ * k3s and RKE2 render containerd's file at each start, since 2026 with an import of drop-ins; in version 2 a
+ * drop-in replaces the whole section of the CRI. Source: https://github.com/k3s-io/k3s/pull/13680 and
+ * https://docs.k3s.io/advanced#configuring-containerd
  */
 async function placeOf({ host, distribution: { name, edit, containerdConfig } }: Node): Promise<string> {
   if (name !== 'k3s' && name !== 'RKE2') return edit;
@@ -99,7 +98,7 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
   return text === undefined ? edit : `${place}; then restart ${name}`;
 }
 
-/** Two checks of the agent; what they cannot see is no reason to refuse. */
+/** What these checks cannot see is no reason to refuse. */
 async function refuseKernel({ host }: Node): Promise<void> {
   for (const check of [kernel, userNamespaces]) {
     const found = await check.inspect({ sources: { host } }).catch(() => undefined);
@@ -107,7 +106,7 @@ async function refuseKernel({ host }: Node): Promise<void> {
   }
 }
 
-/** Asks again for a while: on a busy node containerd is slow, and slow is not broken. */
+/** On a busy node containerd is slow, and slow is not broken. */
 async function patientStatus({ client, because }: Node): Promise<CriStatus> {
   const deadlineMs = performance.now() + RESPONSE_MS;
   for (;;) {
@@ -135,7 +134,7 @@ async function refuseDisk(root: string): Promise<void> {
   throw new Refusal('check', `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`);
 }
 
-/** The file in which another owner has a handler of this name, which is to be taken over. */
+/** The file of another owner's handler that is to be taken over. */
 async function findForeign(
   node: Node,
   config: ContainerdConfig,

@@ -10,8 +10,8 @@ async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Processes that run a program of these generations, shims and sentries of pods, and the generation of each. A container may
- * have another program at the same path in its own file system, which does not count.
+ * Shims and sentries by generation. A container may have another program at the same path in its own file
+ * system, which does not count.
  */
 export async function usersOf(
   root: string,
@@ -36,8 +36,8 @@ async function isSameFile(a: string, b: string): Promise<boolean> {
 }
 
 /**
- * Kills the processes that name the bundle of a sandbox, "/NAMESPACE/ID": its shim, sentry and gofer. A pod's own process may
- * name it too, and is left alone.
+ * Kills what names "/NAMESPACE/ID": shim, sentry and gofer. A pod's own process may name it too, and is left
+ * alone.
  */
 export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {

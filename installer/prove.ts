@@ -6,14 +6,14 @@ import { runProbe } from '../lib/node/proof/probe.ts';
 import { ownerMarks } from '../lib/node/proof/sandbox.ts';
 import { type Node, Refusal } from './node.ts';
 
-/** A proof that is inconclusive is tried again until then: a busy node is slow, and slow is not broken. */
+/** An inconclusive proof is tried again until then: slow is not broken. */
 const PROVE_MS = 600_000;
 const PROVE_PAUSE_MS = 1_000;
 const SWEEP_MS = 30_000;
-/** Marks the installer's probes. The lock guarantees that no other installer has any. */
+/** The lock guarantees that no other installer has probes. */
 const [OWNER = ''] = ownerMarks(1, 'installer');
 
-/** The agent's own proof through the handler; resolves with what was seen. */
+/** Resolves with what was seen. */
 export async function proveHandler(node: Node): Promise<string> {
   const outcome = await patientProbe(node, PROVE_MS);
   if (outcome.kind === 'proven') return outcome.message;
@@ -21,7 +21,7 @@ export async function proveHandler(node: Node): Promise<string> {
   throw new Refusal('prove', message, { reason: outcome.reason });
 }
 
-/** Whether pods that name no handler start, and on the host's kernel: the agent's proof has to find just that. */
+/** Pods that name no handler must start, on the host's kernel. */
 export async function proveRunc(node: Node, step: 'quiet' | 'prove', timeoutMs = PROVE_MS): Promise<void> {
   const outcome = await patientProbe({ ...node, handler: '' }, timeoutMs);
   if (outcome.kind === 'failed' && outcome.reason === 'GuestIsHostKernel') return;
@@ -47,7 +47,7 @@ async function patientProbe({ client, host, handler, because }: Node, timeoutMs:
   }
 }
 
-/** Removes the probes of an installer that was killed during a proof: gVisor would be in use until the agent's next sweep. */
+/** Of an installer that was killed: gVisor would be in use until the agent's next sweep. */
 export async function sweepProbes(client: CriClient): Promise<void> {
   // At the time 0 no probe is old, which spares those of the agent.
   const options = { client, owner: OWNER, wallMs: () => 0 };

@@ -5,13 +5,15 @@ import { judgeSandboxes, type Observation } from '../lib/node/sandboxes/judge.ts
 import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
 import { type Node, Refusal } from './node.ts';
 
-/** How long to wait for a moment at which a restart of containerd disturbs no pod. */
+/** For a moment at which a restart of containerd disturbs no pod. */
 export const QUIET_MS = 60_000;
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
 
-/** Waits until a restart of containerd would leave all pods as they are; throws a {@link Refusal} that says what would not. */
+/**
+ * Until all pods would survive a restart of containerd; throws a {@link Refusal} that says what would not.
+ */
 export async function waitForQuiet({ client, host, because }: Node): Promise<void> {
   const signal = AbortSignal.timeout(QUIET_MS + SCAN_MS);
   const scanner = new SandboxScanner({
@@ -46,7 +48,7 @@ async function whyNotQuiet(scanner: SandboxScanner, signal: AbortSignal): Promis
   return restart.state === 'safe' ? unanswered(observation) : restart.because;
 }
 
-/** Shims that have not answered yet: their time is not over, so that they do not count as silent. */
+/** Their time is not over, so that they do not count as silent. */
 function unanswered({ bundles, responses }: Observation): readonly string[] {
   return [...bundles.values()].flatMap(({ id, address }) => {
     const response = address && responses.get(address.socket);

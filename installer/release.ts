@@ -8,10 +8,10 @@ import { readRunscConfig } from '../lib/node/runsc/config.ts';
 import { list, matching, object, text } from '../lib/report/schema.ts';
 import { Refusal } from './node.ts';
 
-/** One program of a release: its path in the release's directory, and the SHA-256 of its content in hexadecimal. */
+/** The path is in the release's directory; the SHA-256 is hexadecimal. */
 export type ReleaseFile = { readonly path: string; readonly sha256: string };
 
-/** A release of gVisor as its image carries it: `manifest.json` beside the files that it lists. */
+/** From its image: `manifest.json` beside the files that it lists. */
 export type Release = {
   /** Such as "release-20260223.0". */
   readonly name: string;
@@ -23,7 +23,7 @@ export type Release = {
 export const MANIFEST = 'manifest.json';
 const REQUIRED = ['runsc', 'containerd-shim-runsc-v1'];
 
-/** Reads and checks a release's manifest; throws a {@link Refusal} where it is no release for this machine. */
+/** Throws a {@link Refusal} for anything but a release for this machine. */
 export async function readRelease(directory: string): Promise<Release> {
   const file = join(directory, MANIFEST);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -62,7 +62,7 @@ export function parseRelease(json: string, file: string): Release {
 /** Where generations lie on a node. */
 export const GENERATIONS = '/usr/local/lib/gvisor';
 
-/** A release with its runsc.toml, installed in a directory of its own that never changes. */
+/** A release with its runsc.toml, in a directory that never changes. */
 export type Generation = {
   readonly release: string;
   /** Host path. */
@@ -73,7 +73,7 @@ export type Generation = {
   readonly config: string;
 };
 
-/** The paths of a release's generation with these runsc flags; a change of a file or of a flag gives another directory. */
+/** A change of a file or of a flag gives another directory. */
 export function generationOf(release: Release, flags: ReadonlyMap<string, string>): Generation {
   const digest = createHash('sha256');
   for (const { path, sha256 } of release.files.toSorted((a, b) => (a.path < b.path ? -1 : 1)))
@@ -92,21 +92,20 @@ export function generationAt(directory: string): Generation {
   };
 }
 
-/** Whether a path leads into a directory that the installer has made; people make others beside it. */
+/** People make other directories beside the installer's. */
 export function isGenerationPath(path: string): boolean {
   return path.startsWith(`${GENERATIONS}/`) && /-[0-9a-f]{12}(\/|$)/.test(path);
 }
 
-/** The shim's file of a generation: its own runsc, so that a pod keeps the release that it started with. */
+/** Names the generation's own runsc, so that a pod keeps the release that it started with. */
 export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, string>): string {
   const lines = [...flags].map(([flag, value]) => `  ${flag} = ${JSON.stringify(value)}\n`);
   return `binary_name = ${JSON.stringify(runsc)}\n\n[runsc_config]\n${lines.join('')}`;
 }
 
 /**
- * Installs or repairs a generation: each file that it lacks, or has with another content, is copied beside its place,
- * compared with its digest, synced to the disk, and renamed. Resolves with how many these were. After a failure a new
- * generation is gone.
+ * Each file that is missing or differs is copied beside its place, compared with its digest, synced to the
+ * disk, and renamed. Resolves with their number. After a failure a new generation is gone.
  */
 export async function stage(
   source: string,
@@ -153,14 +152,14 @@ export async function stage(
 /** More than a release of gVisor has. */
 const MAX_BYTES = 2 ** 30;
 
-/** Only files are copied, because a link leads elsewhere and a pipe never ends. */
+/** Only of files, because a link leads elsewhere and a pipe never ends. */
 async function sizeOf(file: string): Promise<number> {
   const seen = await lstat(file).catch(() => undefined);
   if (seen?.isFile()) return seen.size;
   throw new Refusal('stage', `"${file}" of the release is missing, or a link, pipe or device`);
 }
 
-/** Throws a {@link Refusal} that names the first file of a generation that is not as its release made it. */
+/** Names the first file that is not as its release made it. */
 export async function refuseDamage(root: string, generation: Generation): Promise<undefined> {
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
@@ -169,7 +168,6 @@ export async function refuseDamage(root: string, generation: Generation): Promis
   throw new Refusal('stage', `"${directory}/${file}" is damaged or missing. ${next}`);
 }
 
-/** The files of a generation that are not as its release made them. */
 export async function damagedFiles(root: string, generation: Generation): Promise<readonly string[]> {
   const at = join(root, generation.directory);
   const manifest = await readFile(join(at, MANIFEST), 'utf8').catch(() => '');
@@ -185,7 +183,7 @@ export async function damagedFiles(root: string, generation: Generation): Promis
   return (await missing(at, [...release.files, toml])).map(({ path }) => path);
 }
 
-/** The files that a directory lacks, or has with another digest. */
+/** Or has with another digest. */
 async function missing(directory: string, files: readonly ReleaseFile[]): Promise<readonly ReleaseFile[]> {
   const lacks: ReleaseFile[] = [];
   for (const file of files)

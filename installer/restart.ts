@@ -17,13 +17,16 @@ export async function needsRestart(
 type Reload = {
   readonly wanted: Generation | undefined;
   readonly recordRestart: () => Promise<void>;
-  /** Restarts also a containerd that does not respond, on a node that is never quiet, and if the journal cannot be written. */
+  /**
+   * Also restarts a containerd that does not respond, on a node that is never quiet, and if the journal
+   * cannot be written.
+   */
   readonly isUrgent?: boolean;
 };
 
 /**
- * Restarts containerd if it has not loaded what is wanted, in a moment that is quiet still: the agent has seen the edited
- * file, and boots a sandbox. Resolves with the pods that do not run any more.
+ * Unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
+ * boots a sandbox. Resolves with the pods that do not run any more.
  */
 export async function load(
   node: Node,
@@ -52,7 +55,9 @@ export async function load(
   return { text: pass(`containerd was away for ${seconds(awayMs)}; pods that ${pods}`), ended };
 }
 
-/** Pods with a container that runs, by their sandboxes: the kubelet stops the sandbox of a pod that ends only after these. */
+/**
+ * By sandbox, only with a running container: the kubelet stops an ending pod's sandbox after its containers.
+ */
 async function runningPods(client: CriClient): Promise<ReadonlyMap<string, string>> {
   const [sandboxes, containers] = await Promise.all([
     client.listSandboxes('SANDBOX_READY'),

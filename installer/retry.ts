@@ -2,7 +2,7 @@ import type { Failure, Journal, Pending } from './journal.ts';
 import { Refusal } from './node.ts';
 import { generationAt } from './release.ts';
 
-/** The failure after another one, which counts if it is the same. */
+/** Counts the failure on if it is the same as the last. */
 export function failureOf(
   before: Failure | undefined,
   { generation, removes, restarts }: Pending,
@@ -19,15 +19,15 @@ export function failureOf(
   };
 }
 
-/** How long after the first failure the same is not tried again; this doubles with each further one. */
+/** Doubles with each further failure. */
 const RETRY_MS = 30 * 60_000;
 const MAX_DOUBLINGS = 4;
-/** After so many failures that cost restarts of containerd a person has to ask for the next. */
+/** After so many failures with restarts of containerd a person has to ask for the next. */
 const MAX_TRIES = 3;
 
 /**
- * Refuses what failed lately, so that no controller restarts containerd again and again, and what a person left by a
- * rollback.
+ * Refuses what failed lately, so that no controller restarts containerd again and again, and what a person's
+ * rollback left.
  */
 export function refuseRetry(
   journal: Journal | undefined,

@@ -11,16 +11,15 @@ import { defaultHandlerIn } from './handler-config.ts';
 import { type Node, Refusal } from './node.ts';
 import { isGenerationPath } from './release.ts';
 
-/** What is known of a containerd that may be restarted. */
 export type Present = {
   readonly containerd: ContainerdProcess;
   readonly status: CriStatus;
   readonly config: ContainerdConfig;
-  /** All settings of the present configuration, as containerd reads it. */
+  /** As containerd reads the present configuration. */
   readonly dump: TomlTable;
 };
 
-/** Throws a {@link Refusal} if a restart of containerd would end pods, or would load more than the handler. */
+/** Throws a {@link Refusal} if a restart would end pods, or load more than the handler. */
 export async function refuseRisks(node: Node, present: Present): Promise<void> {
   refuseDefault(node.handler, present.dump);
   await refuseUnit(node, present.containerd);
@@ -28,14 +27,14 @@ export async function refuseRisks(node: Node, present: Present): Promise<void> {
   await refuseYoungFiles(node, present);
 }
 
-/** All pods without a RuntimeClass run in the default handler, also those that bring the network. */
+/** All pods without a RuntimeClass use the default handler, also those that bring the network. */
 export function refuseDefault(handler: string, dump: TomlTable): void {
   if (handler !== 'runc' && handler !== defaultHandlerIn(dump)) return;
   const next = 'Give another --handler, or set default_runtime_name to runc and restart containerd';
   throw new Refusal('check', `"${handler}" is the handler of pods without a RuntimeClass. ${next}`);
 }
 
-/** systemd has to leave the shims alone, which are processes of containerd's unit. */
+/** Shims are processes of containerd's unit, and systemd has to leave them alone. */
 async function refuseUnit({ root, restartCommand }: Node, { unit }: ContainerdProcess): Promise<void> {
   if (unit === undefined || restartCommand !== undefined) return;
   const text = await runOnHost(root, ['systemctl', 'show', '--property=KillMode', unit]);

@@ -13,7 +13,7 @@ export type Change = {
   readonly containerd: Pick<ContainerdProcess, 'program' | 'unit'>;
   /** The handler's journal before it. */
   readonly journal: Journal | undefined;
-  /** What the handler is to run; undefined takes it away. */
+  /** Undefined takes the handler away. */
   readonly next: Installed | undefined;
   /** The generation that a person leaves for good. */
   readonly leaves?: string | undefined;
@@ -110,7 +110,7 @@ export function stepsOf(
   ];
 }
 
-/** The handler's text in containerd's file: that of this run, of an interrupted one, or of the last commit. */
+/** Of this run, of an interrupted one, or of the last commit. */
 export async function presentText(
   { root, handler }: Pick<Node, 'root' | 'handler'>,
   journal: Journal | undefined,
@@ -119,7 +119,7 @@ export async function presentText(
   const { pending, installed } = journal ?? {};
   for (const each of [next, pending, installed])
     if (each !== undefined && (await holds(root, each.written))) return each.written;
-  // A removal takes it out. Without one something else did, which is refused where it is to be replaced.
+  // Otherwise something else took the text out, which is refused where it is to be replaced.
   const isRemoval = next === undefined || pending?.removes;
   const isGone =
     installed === undefined || (await foundIn({ root, handler }, installed.written.file)) === undefined;

@@ -7,7 +7,7 @@ import { type Node, Refusal } from './node.ts';
 import type { Preflight } from './preflight.ts';
 import type { Generation } from './release.ts';
 
-/** The text that takes the place of another owner's handler. */
+/** In the place of another owner's handler. */
 export function planInPlace(
   { file, instead = '' }: Pick<Written, 'file' | 'instead'>,
   handler: string,
@@ -18,7 +18,7 @@ export function planInPlace(
   return { file, text, instead };
 }
 
-/** The text of another owner's handler in its file. Throws a {@link Refusal} if that is not one table with its options. */
+/** Throws a {@link Refusal} if it is not one table with its options. */
 export async function foreignText(root: string, file: string, handler: string): Promise<string> {
   const lines = ((await contentOf(root, file)) ?? '').split('\n');
   const names = lines.map((line) => /^\s*\[([^[\]]+)\]\s*(?:#.*)?$/.exec(line)?.[1]?.replace(/["'\s]/g, ''));
@@ -37,7 +37,7 @@ export async function foreignText(root: string, file: string, handler: string): 
   return lines.slice(from, to).join('\n') + (to < lines.length ? '\n' : '');
 }
 
-/** Refuses a take-over of a handler with settings that the new one would not have. */
+/** The new handler would lose settings of the old one. */
 export async function refuseLoss(
   { host, handler }: Node,
   { foreign, config }: Preflight,

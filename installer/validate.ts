@@ -9,8 +9,8 @@ import { type Node, Refusal } from './node.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
 /**
- * containerd itself reads a draft before any of it is live: only our handler may change, and it has to be there, or gone. A
- * dangling import, a wrong table, or a default handler that is missing would show here.
+ * containerd itself reads a draft before it is live: only our handler may change. A dangling import, a wrong
+ * table, or a missing default handler would show here.
  */
 export async function validate(
   node: Node,
