@@ -35,7 +35,7 @@ export type InstallOptions = {
   readonly dryRun: boolean;
   /** Also for a release that was left by a rollback. */
   readonly retryNow: boolean;
-  /** Of another owner. */
+  /** Replaces another owner's handler of the same name. */
   readonly takeOver: boolean;
 };
 

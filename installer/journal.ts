@@ -212,13 +212,13 @@ export function draftOf(file: string): string {
 }
 
 /**
- * Until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with fcntl(2).
- * Throws a {@link Refusal} while another installer holds it.
+ * Until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with fcntl(2),
+ * for which others would need to read it. Throws a {@link Refusal} while another installer holds it.
  */
 export async function holdLock(root: string): Promise<Disposable> {
   const file = join(root, LOCK);
   await mkdir(dirname(file), { recursive: true });
-  // Emptied, because SQLite refuses what is no database.
+  // Emptied, because SQLite refuses what is no database; one without tables is empty anyway.
   const flags = constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW;
   await (await open(file, flags, 0o600)).close();
   await chmod(file, 0o600);

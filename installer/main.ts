@@ -46,7 +46,7 @@ async function main(): Promise<number> {
   // A connection that breaks ends no installation half way.
   process.on('SIGHUP', () => {});
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-  process.umask(0o022); // runsc drops its privileges and must read it
+  process.umask(0o022); // runsc drops its privileges and must read what is installed
   let code: number = EXIT.done;
   const program = new Command('gvisor-ready-install')
     .description(

@@ -183,7 +183,7 @@ export async function damagedFiles(root: string, generation: Generation): Promis
   return (await missing(at, [...release.files, toml])).map(({ path }) => path);
 }
 
-/** Or has with another digest. */
+/** Files that are missing or have another digest. */
 async function missing(directory: string, files: readonly ReleaseFile[]): Promise<readonly ReleaseFile[]> {
   const lacks: ReleaseFile[] = [];
   for (const file of files)

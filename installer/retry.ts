@@ -2,7 +2,7 @@ import type { Failure, Journal, Pending } from './journal.ts';
 import { Refusal } from './node.ts';
 import { generationAt } from './release.ts';
 
-/** Counts the failure on if it is the same as the last. */
+/** Goes on counting if the failure is the same as the last. */
 export function failureOf(
   before: Failure | undefined,
   { generation, removes, restarts }: Pending,
