@@ -58,25 +58,3 @@ export async function waitForRestart(cluster: Cluster, name: string, restarts: n
 export async function reportOf(cluster: Cluster, node: string): Promise<Status> {
   return JSON.parse((await getFromAgentForwarded(cluster, node, '/report')).text) as Status;
 }
-
-/** Waits until these are the pods that the node's agent reports as SandboxOutdated. */
-export async function waitForOutdated(
-  cluster: Cluster,
-  node: string,
-  pods: readonly string[],
-): Promise<void> {
-  let last = '';
-  const wanted = [...pods].sort().join();
-  await waitFor(`the outdated sandboxes of ${node} to be "${wanted}"`, 300_000, async () => {
-    const { sandboxes } = await reportOf(cluster, node);
-    if (sandboxes === undefined || sandboxes.stale) return undefined;
-    const outdated = sandboxes.problems.filter(({ reason }) => reason === 'SandboxOutdated');
-    last = outdated
-      .map(({ name = '' }) => name)
-      .sort()
-      .join();
-    return last === wanted || undefined;
-  }).catch((cause: unknown) => {
-    throw new Error(`Last they were "${last}"`, { cause });
-  });
-}
