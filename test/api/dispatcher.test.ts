@@ -3,7 +3,6 @@ import { before, describe, it } from 'node:test';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { pooledMap } from '../../lib/base/async.ts';
-import { REASONS } from '../../lib/node/reasons.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import {
   creations,
@@ -37,7 +36,7 @@ async def main():
         print(json.dumps([sum(one.in_gvisor for one in found), reasons]))
 asyncio.run(main())`;
 
-/** Whose evidence counts beside a node that fails, and additional handlers, are in `test/dispatcher`. */
+/** Who may fall back, whose evidence counts beside a node that fails, and additional handlers, are in `test/dispatcher`. */
 describe('the dispatcher, on a real API server', () => {
   let admin: ApiUser;
   before(async () => {
@@ -47,9 +46,9 @@ describe('the dispatcher, on a real API server', () => {
   });
 
   /** Replaces the Node. */
-  async function replaceNode(reason: 'SandboxProven' | 'ShimNotFound'): Promise<void> {
+  async function replaceNode(): Promise<void> {
     await admin({ method: 'DELETE', path: '/api/v1/nodes' });
-    const made = await admin({ method: 'POST', path: '/api/v1/nodes', body: nodeOf(reason) });
+    const made = await admin({ method: 'POST', path: '/api/v1/nodes', body: provenNode() });
     assert.equal(made.message, '');
     // Admission taints every new Node: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#taintnodesbycondition
     const untaint = { spec: { taints: null } };
@@ -64,16 +63,6 @@ describe('the dispatcher, on a real API server', () => {
     assert.equal((await admin({ method: 'PATCH', path, body: { metadata: { labels } } })).message, '');
   }
 
-  /** Asserts that no pod leaves gVisor, for this reason: a run creates none. */
-  async function assertClosed(message: RegExp): Promise<void> {
-    const ran = await prefer({ options: ['--schedule-deadline', '1'] });
-    assert.deepEqual([ran.code, ran.output.reason, creations(ran)], [3, 'GVisorFails', []], ran.stderr);
-    assert.match(String(ran.output.message), message);
-  }
-
-  const prefer = (call: Partial<DispatcherCall>) =>
-    dispatch(cluster(), { policy: 'prefer', name: 'evaluation', ...call });
-
   /** The code and the reason of a call that starts a pod. */
   async function outcome(call: Partial<DispatcherCall>): Promise<string> {
     const options = ['--schedule-deadline', '1'];
@@ -83,7 +72,7 @@ describe('the dispatcher, on a real API server', () => {
   }
 
   it('reports a full quota as capacity, waits for room, and refuses what never fits', async () => {
-    await replaceNode('SandboxProven');
+    await replaceNode();
     const quotas = `/api/v1/namespaces/${FREE}/resourcequotas`;
     const hard = { pods: '1' };
     const made = { metadata: { name: 'q' }, spec: { hard } };
@@ -113,7 +102,7 @@ describe('the dispatcher, on a real API server', () => {
   });
 
   it('distinguishes a pod that admission refuses from missing permissions', async () => {
-    await replaceNode('SandboxProven');
+    await replaceNode();
     const invalid = { containers: [{ name: 'UPPER CASE', image: 'i' }] };
     assert.equal(await outcome({ spec: invalid }), '65 PodRefused');
     await consent(FREE, { 'pod-security.kubernetes.io/enforce': 'restricted' });
@@ -123,7 +112,7 @@ describe('the dispatcher, on a real API server', () => {
   });
 
   it(`starts ${JOBS} pods at once and logs nothing`, async () => {
-    await replaceNode('SandboxProven');
+    await replaceNode();
     const env = { KUBECONFIG: cluster().kubeconfig, ...PYTHON };
     const ended = runAll(await ensurePython(), ['-c', MANY], { env, timeoutMs: 200_000 });
     const pods = `/api/v1/namespaces/${FREE}/pods`;
@@ -149,51 +138,23 @@ describe('the dispatcher, on a real API server', () => {
     assert.deepEqual(JSON.parse(stdout), [JOBS, { InGVisor: JOBS }]);
   });
 
-  it("falls back only with the namespace's consent, which gvisor-ready.dev/require overrides", async () => {
-    await replaceNode('ShimNotFound');
-    const { code, output, stderr } = await prefer({ command: 'ask' });
-    assert.deepEqual([code, output.in_gvisor, output.reason], [5, false, 'GVisorFails'], stderr);
-    assert.match(String(output.message), /ShimNotFound: node-0$/);
-    const acts = '^"prefer" acts as "require": namespace dispatcher-free';
-    await consent(FREE, { 'gvisor-ready.dev/require': 'true' });
-    await assertClosed(new RegExp(`${acts} has the label gvisor-ready.dev/require: "true"; agents`));
-    await consent(FREE, { 'gvisor-ready.dev/require': null, 'gvisor-ready.dev/allow-host-kernel': null });
-    await assertClosed(
-      new RegExp(`${acts} does not have the label gvisor-ready.dev/allow-host-kernel: "true"; `),
-    );
-    await consent(FREE, { 'gvisor-ready.dev/allow-host-kernel': 'true' });
-  });
-
-  it('assumes no consent of a namespace that it cannot read', async () => {
-    await replaceNode('ShimNotFound');
-    await consent('default', { 'gvisor-ready.dev/allow-host-kernel': 'true' });
-    const { code, output } = await prefer({ command: 'ask', namespace: 'default' });
-    assert.deepEqual([code, output.reason], [3, 'GVisorFails']);
-    assert.match(
-      String(output.message),
-      /acts as "require": cannot read namespace default: 403 namespaces "default" is/,
-    );
-  });
 });
 
-/** A Node that has just been proven, or has failed for a minute since its last proof. */
-function nodeOf(reason: 'SandboxProven' | 'ShimNotFound') {
-  const proven = reason === 'SandboxProven';
+/** A Node that has been proven for a minute. */
+function provenNode() {
   const at = new Date(Date.now() - 60_000).toISOString().replace(/\.\d+/, '');
   const condition = (type: string, status: string, reason: string) => ({
     ...{ type, status, reason, message: '', lastHeartbeatTime: at, lastTransitionTime: at },
   });
-  const failed = { [`${DOMAIN}/failed-boot`]: BOOT, [`${DOMAIN}/proven-by`]: '' };
   return {
     metadata: {
       name: NODE,
-      labels: { [`${DOMAIN}/ready`]: String(proven) },
-      annotations: proven ? {} : failed,
+      labels: { [`${DOMAIN}/ready`]: 'true' },
     },
     status: {
       conditions: [
         condition('Ready', 'True', 'KubeletReady'),
-        condition('GVisorReady', REASONS[reason].status, reason),
+        condition('GVisorReady', 'True', 'SandboxProven'),
       ],
       nodeInfo: { bootID: BOOT },
       runtimeHandlers: ['runc', 'runsc'].map((name) => ({ name })),

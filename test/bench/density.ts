@@ -1,7 +1,5 @@
-import { readdir, readFile } from 'node:fs/promises';
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';
@@ -19,9 +17,6 @@ const BATCH = 10;
 const EVALUATIONS = 6;
 /** Until the agent has examined the new pods. */
 const SETTLE_S = 30;
-/** Longer than the interval of each of the agent's timers but the proof's. */
-const WINDOW_S = 36;
-const METRICS = '127.0.0.1:1338';
 /** A thread may end meanwhile. */
 const LATE_TIMERS =
   'for pid in $(pgrep -f ^runsc-sandbox); do cd /proc/$pid/task && for task in *; do echo 500000000 > /proc/$task/timerslack_ns; done; done 2>/dev/null; true';
@@ -38,9 +33,6 @@ export async function measureDensity(
   node: ClusterNode,
   { steps, idleS }: { readonly steps: readonly number[]; readonly idleS: number },
 ): Promise<string[][]> {
-  const config = `${containerdConfig(node.spec)}\n[metrics]\n  address = "${METRICS}"\n`;
-  await node.write(CONTAINERD_CONFIG, config);
-  await node.restart('containerd');
   await deployWith(cluster, { PROOF_INTERVAL: '1h' });
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
   const before = await countsOf(cluster, node);
@@ -115,7 +107,6 @@ async function measureStep(cluster: Cluster, node: ClusterNode, idleS: number): 
     durations.push(durationMs);
     if (proof.kind === 'proven') boots.push(proof.bootMs);
   }
-  const calls = await callsDuring(node, () => evaluateOn(node));
   const { rss, anonymous } = await memoryOf(pid);
   return [
     [`CPU over ${idleS} s without an evaluation`, '≤ 5 m', `${(idleMs / idleS).toFixed(1)} m`],
@@ -124,10 +115,6 @@ async function measureStep(cluster: Cluster, node: ClusterNode, idleS: number): 
     ['proof: boot', '≤ 0.25 / 0.30 s', medianAndP99(boots)],
     ['resident memory', '≤ 64 MiB', `${mebibytes(rss)} MiB`],
     ['anonymous memory', '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
-    ['child processes: running, page faults of ended', '0, 0', await childrenOf(pid)],
-    [`calls of containerd in ${WINDOW_S} s`, '', String(countOf(calls, /./))],
-    ['  lists of sandboxes', '', String(countOf(calls, /^ListPodSandbox$/))],
-    ['  statistics', '0', String(countOf(calls, /Stats$|Metric/))],
   ];
 }
 
@@ -155,42 +142,4 @@ async function evaluatedSince(cluster: Cluster, node: ClusterNode, sinceMs: numb
     const { durationMs } = report.evaluation;
     return evaluationStartMs(report) >= sinceMs ? { durationMs, proof: report.proof } : undefined;
   });
-}
-
-/** Counts of calls by method. */
-type Calls = ReadonlyMap<string, number>;
-
-/** The agent's calls of containerd in {@link WINDOW_S}: containerd counts all calls, and the kubelet is stopped meanwhile. */
-async function callsDuring(node: ClusterNode, work: () => Promise<void>): Promise<Calls> {
-  await node.system.signalDaemon('kubelet', 'STOP');
-  try {
-    const before = await startedCalls(node);
-    await Promise.all([work(), pause(WINDOW_S)]);
-    const after = await startedCalls(node);
-    return new Map([...after].map(([method, count]) => [method, count - (before.get(method) ?? 0)]));
-  } finally {
-    await node.system.signalDaemon('kubelet', 'CONT');
-  }
-}
-
-/** containerd's own count of its gRPC calls by method. */
-async function startedCalls(node: ClusterNode): Promise<Calls> {
-  const script = `fetch('http://${METRICS}/v1/metrics').then((response) => response.text()).then(console.log)`;
-  const text = await node.system.run([process.execPath, '-e', script]);
-  const found = text.matchAll(/^grpc_server_started_total\{grpc_method="(\w+)"[^}]*\} (\d+)$/gm);
-  return new Map([...found].map(([, method = '', count]) => [method, Number(count)]));
-}
-
-function countOf(calls: Calls, methods: RegExp): number {
-  return [...calls].reduce((sum, [method, count]) => sum + (methods.test(method) ? count : 0), 0);
-}
-
-/** The number of its children, and the page faults of ended children: every program has some. */
-async function childrenOf(pid: number): Promise<string> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const lists = await Promise.all(
-    threads.map((tid) => readFile(`/proc/${pid}/task/${tid}/children`, 'utf8')),
-  );
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).replace(/^.*\) /s, '').split(' ');
-  return `${lists.join(' ').split(' ').filter(Boolean).length}, ${fields[8]}`;
 }

@@ -16,7 +16,6 @@ import { controllerKubeconfig } from '../api/fleet-run.ts';
 import { overlay } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
 import { fleetNode, fleetNodeStatus, inBatches } from './fleet-objects.ts';
-import { measurePage } from './fleet-page.ts';
 import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes } from './statistics.ts';
 
@@ -70,9 +69,6 @@ async function measureWith(cluster: Cluster, nodes: number): Promise<string[][]>
     await untilClosed();
     await pause(100);
     rows.push(...(await measureIdle(pid, 120)));
-    rows.push(...(await measurePage(ORIGIN)));
-    const { rss } = await memoryOf(pid);
-    rows.push(['resident memory at the end', '<= 200 MiB', `${mebibytes(rss)} MiB`]);
     return rows;
   } finally {
     await stop();
@@ -120,11 +116,11 @@ async function create(kubes: Kubes, names: readonly string[]): Promise<void> {
 
 const readView = async () => (await (await fetch(`${ORIGIN}/fleet`)).json()) as FleetView;
 
-export async function readMetric(pattern: RegExp): Promise<number> {
+async function readMetric(pattern: RegExp): Promise<number> {
   const text = await (await fetch(`${ORIGIN}/metrics`)).text();
   return [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
 }
-export const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
+const REQUESTS = /^gvisor_ready_fleet_api_requests_total\{[^}]*\} (\d+)$/gm;
 
 async function measureIdle(pid: number, seconds: number): Promise<string[][]> {
   const [cpu, requests] = [await cpuMs(pid), await readMetric(REQUESTS)];

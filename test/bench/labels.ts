@@ -40,7 +40,6 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
   return [
     statistics('a file goes → label withdrawn', '≤ 0.7 s, p99 ≤ 1.5 s', FILE_FAULTS.flatMap(goneAfter)),
-    ...FILE_FAULTS.map((fault) => statistics(`  ${fault}`, '', goneAfter(fault))),
     ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
     statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
     statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),

@@ -4,12 +4,9 @@ import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
-import { pause, waitFor } from '../../hack/run.ts';
-import type { RestartSafety } from '../../lib/node/sandboxes/problem.ts';
-import type { Status } from '../../lib/report/report.ts';
+import { pause } from '../../hack/run.ts';
 import {
   deployWith,
-  getFromAgent,
   onDaemonSet,
   readMetrics,
   waitForNode,
@@ -84,8 +81,8 @@ const MAX_PENDING = 20;
 const CYCLE_S = 5;
 
 /**
- * Measures what the agent reports of sandboxes while gVisor pods come and go on a busy node, at most `pods` at a time. Every
- * other pod ends by itself, and the oldest are deleted, running or not.
+ * Measures the effect of gVisor pods that come and go on a busy node, at most `pods` at a time. Every other pod ends by itself,
+ * and the oldest are deleted, running or not.
  */
 export async function measureChurn(
   cluster: Cluster,
@@ -95,8 +92,6 @@ export async function measureChurn(
   await deployWith(cluster, { PROOF_INTERVAL: `${PROOF_INTERVAL_S}s` });
   await waitForNode(cluster, node.name, ({ ready }) => ready === 'true');
   const load = `gVisor pods come and go, ${churnS} s`;
-  const problems = new Set<string>();
-  const scans = new Map<string, RestartSafety>();
   let created = 0;
   let most = 0;
   const rows = await under(load, cluster, node, async () => {
@@ -109,35 +104,13 @@ export async function measureChurn(
       created += Math.max(missing, 0);
       const leaving = [...ended, ...pending.slice(0, 1), ...running.slice(0, running.length / 20)];
       await deletePods(cluster, leaving, '--wait=false');
-      const sandboxes = await sandboxesOf(cluster, node);
-      for (const { reason, sandbox } of sandboxes?.problems ?? []) problems.add(`${reason} ${sandbox}`);
-      if (sandboxes !== undefined) scans.set(sandboxes.at, sandboxes.restart);
     }
     const { pending, running, ended } = await churningPods(cluster);
     // First, because the pods need the processors to end.
     await endLoad(cluster);
     await deletePods(cluster, [...pending, ...running, ...ended]);
   });
-  const restarts = [...scans.values()].map(answerOf);
-  const count = (answer: string) => restarts.filter((each) => each === answer).length;
-  return [
-    [load, 'pods created, running at most', '', `${created}, ${most}`],
-    [load, 'problems of sandboxes reported', '0', String(problems.size)],
-    ...[...problems].map((problem) => [load, `  ${problem}`, '', '']),
-    ...['safe', 'unsafe while a container starts', 'unsafe', 'unknown'].map((answer) => [
-      load,
-      `scans: a restart of containerd is ${answer}`,
-      /^un\w+$/.test(answer) ? '0' : '',
-      String(count(answer)),
-    ]),
-    ...rows,
-  ];
-}
-
-/** The state, and whether it is only due to containers that are being started. */
-function answerOf({ state, because }: RestartSafety): string {
-  const isStart = because.every((reason) => / is being started$|^and \d+ more$/.test(reason));
-  return state === 'unsafe' && isStart ? 'unsafe while a container starts' : state;
+  return [[load, 'pods created, running at most', '', `${created}, ${most}`], ...rows];
 }
 
 /** Names of the pods of {@link startChurning} by their state, oldest first, except for pods being deleted. */
@@ -177,14 +150,6 @@ async function deletePods(cluster: Cluster, names: readonly string[], ...options
   await cluster.kubectl(['delete', 'pod', '--ignore-not-found', ...options, ...names], undefined, 600_000);
 }
 
-/** The agent's report of sandboxes; undefined before its first scan. */
-function sandboxesOf(cluster: Cluster, node: ClusterNode): Promise<Status['sandboxes']> {
-  return waitFor('the report', 60_000, async () => {
-    const { text } = await getFromAgent(cluster, node.name, '/report');
-    return { sandboxes: (JSON.parse(text) as Status).sandboxes };
-  }).then(({ sandboxes }) => sandboxes);
-}
-
 export const REQUEST_HEAD = ['CPU request of the agent', 'what', 'goal', 'measured'];
 const REQUESTS = ['10m', '50m', '100m'];
 
@@ -212,8 +177,7 @@ export async function measureRequests(
     });
     rows.push(
       [request, 'label not "true", seconds', '0', String(effect.lostS)],
-      [request, 'probes by outcome', '', byOutcome(effect)],
-      [request, 'slowest response of /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
+        [request, 'slowest response of /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
       [request, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
     );
   }

@@ -8,7 +8,7 @@ import { type ApiUser, certificateUser } from '../api/api-user.ts';
 import { FleetObjects } from '../api/fleet-objects.ts';
 import { waitForPolicies } from '../api/wait-for-policies.ts';
 import { DOMAIN, readinessOf, readNode } from '../e2e/agents.ts';
-import { REQUESTS, readMetric, startController, untilClosed } from './fleet.ts';
+import { startController, untilClosed } from './fleet.ts';
 import { cpuMs } from './one-node.ts';
 import { quantile } from './statistics.ts';
 
@@ -29,12 +29,12 @@ export async function measureManyLabels(name: string): Promise<string[][]> {
     const binding = ['clusterrolebinding', 'labeller', '--clusterrole=system:node', '--user=labeller'];
     await cluster.kubectl(['create', ...binding]);
     await (await FleetObjects.open(cluster)).addNode('other');
-    const { pid, stop } = await startController(cluster);
+    const { stop } = await startController(cluster);
     try {
       await untilClosed();
-      const columns = [await measureNode(cluster, pid, 5_000), await measureNode(cluster, pid, 40_000)];
+      const columns = [await measureNode(cluster, 5_000), await measureNode(cluster, 40_000)];
       await removeBounds(cluster, await certificateUser(cluster, 'admin', ['system:masters']));
-      columns.push(await measureNode(cluster, pid, 40_000));
+      columns.push(await measureNode(cluster, 40_000));
       const [first = {}] = columns;
       return Object.keys(first).map((what) => [what, ...columns.map((each) => each[what] ?? '')]);
     } finally {
@@ -53,7 +53,7 @@ async function removeBounds(cluster: Cluster, admin: ApiUser): Promise<void> {
   await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
-async function measureNode(cluster: Cluster, pid: number, count: number): Promise<Record<string, string>> {
+async function measureNode(cluster: Cluster, count: number): Promise<Record<string, string>> {
   const name = `node-${performance.now().toFixed(0)}`;
   const path = `/api/v1/nodes/${name}`;
   await (await FleetObjects.open(cluster)).addNode(name);
@@ -68,9 +68,7 @@ async function measureNode(cluster: Cluster, pid: number, count: number): Promis
   const ms = performance.now() - started;
   const proc = cluster.controlPlane.path('/proc');
   const apiServer = cluster.controlPlane.daemonPid('kube-apiserver') ?? 0;
-  const used = async () =>
-    [await cpuMs(pid), await cpuMs(apiServer, proc), await readMetric(REQUESTS)] as const;
-  const before = await used();
+  const before = await cpuMs(apiServer, proc);
   const begun = performance.now();
   await kubelet(patch(`${path}/status`, { status: { nodeInfo: { bootID: 'two' } } }));
   const [user, administrator, other, withdrawn] = await Promise.all([
@@ -80,7 +78,7 @@ async function measureNode(cluster: Cluster, pid: number, count: number): Promis
     withdrawal(cluster, name, begun),
   ]);
   const seconds = (performance.now() - begun) / 1_000;
-  const [controllerMs, apiServerMs, requests] = await used();
+  const apiServerMs = await cpuMs(apiServer, proc);
   await admin({ method: 'DELETE', path });
   return {
     'the kubelet writes the labels': `${code}: ${ms.toFixed(0)} ms`,
@@ -88,9 +86,7 @@ async function measureNode(cluster: Cluster, pid: number, count: number): Promis
     'an administrator does': administrator,
     'a user writes a label of another Node': other,
     'another boot → label withdrawn': withdrawn,
-    'requests of the controller': `${requests - before[2]}`,
-    'CPU of the controller': `${((controllerMs - before[0]) / seconds).toFixed(1)} m`,
-    'CPU of the API server': `${((apiServerMs - before[1]) / seconds).toFixed(0)} m`,
+    'CPU of the API server': `${((apiServerMs - before) / seconds).toFixed(0)} m`,
   };
 }
 

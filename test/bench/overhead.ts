@@ -12,7 +12,7 @@ export const OVERHEAD_NODES = [
   { name: 'gvisor-20260831', gvisor: '2026-09' },
 ] as const satisfies readonly Partial<NodeSpec>[];
 
-export const OVERHEAD_HEAD = ['node, platform systrap', 'pod', 'its container', 'pod outside gVisor', 'n'];
+export const OVERHEAD_HEAD = ['node, platform systrap', 'pod', 'pod outside gVisor', 'n'];
 
 /** The same shell waits in each. */
 const IDLE = { command: ['sh', '-c', 'sleep 1000000'] };
@@ -38,15 +38,13 @@ export async function measureOverhead(cluster: Cluster, pods: number): Promise<s
   return Promise.all(
     OVERHEAD_NODES.map(async ({ name: node }) => {
       const text = await cluster.get(`/api/v1/nodes/${node}/proxy/metrics/resource`);
-      const median = (metric: string, where: string) => {
-        const found = text.matchAll(new RegExp(`^${metric}\\{.*pod="${node}-${where}-.*\\} (\\S+)`, 'gm'));
+      const median = (where: string) => {
+        const found = text.matchAll(new RegExp(`^pod_memory_working_set_bytes\\{.*pod="${node}-${where}-.*\\} (\\S+)`, 'gm'));
         const values = [...found].map(([, bytes]) => Number(bytes));
-        if (values.length !== pods) throw new Error(`The kubelet of ${node} has ${values.length} ${metric}`);
+        if (values.length !== pods) throw new Error(`The kubelet of ${node} has the memory of ${values.length} pods`);
         return `${mebibytes(quantile(values, 0.5) ?? Number.NaN)} MiB`;
       };
-      const container = median('container_memory_working_set_bytes', 'inside');
-      const ofPod = (where: string) => median('pod_memory_working_set_bytes', where);
-      return [node, ofPod('inside'), container, ofPod('outside'), String(pods)];
+      return [node, median('inside'), median('outside'), String(pods)];
     }),
   );
 }

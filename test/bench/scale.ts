@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import pino from 'pino';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { READY_LABEL } from '../../cluster/story.ts';
@@ -10,7 +9,7 @@ import { keepWatching } from '../../lib/kube/watch.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
-import { mebibytes, quantile } from './statistics.ts';
+import { quantile } from './statistics.ts';
 
 /** Requests of all clients in a period. */
 type Period = RequestStats & { readonly seconds: number };
@@ -42,11 +41,10 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
     const measurePeriod = async (what: string, work: () => Promise<void>) => {
       stats.codes.clear();
       stats.ms.length = 0;
-      const bytes = ioBytes();
       const begun = performance.now();
       await work();
       const seconds = (performance.now() - begun) / 1000;
-      rows.push(...describe(what, { seconds, ...stats }, ioBytes() - bytes));
+      rows.push(...describe(what, { seconds, ...stats }));
     };
     const followed = followLabels(admin, stop.signal);
     const all = async (value: 'true' | 'false') => {
@@ -101,20 +99,14 @@ function followLabels(admin: Kube, signal: AbortSignal) {
   return { all, ended };
 }
 
-function describe(what: string, { seconds, codes, ms }: Period, bytes: number): string[][] {
+function describe(what: string, { seconds, codes, ms }: Period): string[][] {
   const requests = [...codes.values()].reduce((sum, n) => sum + n, 0);
   const at = (share: number) => `${quantile(ms, share)?.toFixed(0)} ms`;
   const refused = [...codes].filter(([code]) => !/ 2\d\d$/.test(code)).map(([code, n]) => `${n} × ${code}`);
   return [
     [what, '', `${seconds.toFixed(1)} s`],
-    ['  requests', '', `${requests}, ${(requests / seconds).toFixed(1)} a second, ${mebibytes(bytes)} MiB`],
+    ['  requests', '', String(requests)],
     ['  response after', '', ms.length === 0 ? 'no requests' : `median ${at(0.5)}, p99 ${at(0.99)}`],
     ['  refused', 'none', refused.join(', ') || 'none'],
   ];
-}
-
-/** Bytes that this process has read and written so far in files and connections. */
-function ioBytes(): number {
-  const text = readFileSync('/proc/self/io', 'utf8');
-  return [...text.matchAll(/^[rw]char: (\d+)$/gm)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
 }

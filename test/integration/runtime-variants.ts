@@ -139,12 +139,6 @@ export const VARIANTS: readonly Variant[] = [
     once: true,
   },
   { name: 'runc: its runtime_type, no BinaryName', shim: RUNC_TYPE, verdict: RUNC },
-  {
-    name: 'runc: its runtime_type, BinaryName misspelt',
-    shim: RUNC_TYPE,
-    options: { BinaryNam: `${GVISOR.current}/runsc` },
-    verdict: RUNC,
-  },
   { name: 'runc: runtime_path is its shim', shim: RUNC_SHIM, verdict: RUNC },
   { name: 'runc: a link named as the shim', shim: DISGUISES.shimLink, verdict: RUNC },
   { name: 'runc: binary_name', runsc: '/usr/local/bin/runc', verdict: ['False', 'HandlerRunsRunc'] },

@@ -69,16 +69,4 @@ describe('the printed table in a real containerd', () => {
       );
     });
   }
-
-  it('of the other version is silently ignored', async () => {
-    assert.equal(await loaded('1.7', tableFor('2')), undefined);
-    const config = join(dir, 'config.toml');
-    const runc =
-      "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n";
-    await writeFile(config, `version = 3\n${runc}${tableFor('1.7')}`);
-    assert.doesNotMatch(
-      await run(bin['2'], ['--config', config, 'config', 'dump']),
-      /cri\.v1\.runtime'\.containerd\.runtimes\.runsc/,
-    );
-  });
 });

@@ -29,15 +29,6 @@ const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
 const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
 
 const RUNC_TABLE = /\[[^\]]*runtimes\.runc\]\n.*\n/;
-const CONTAINERD_TABLE = /\[[^\]]*\.containerd\]\n.*\n\n/;
-
-/** A form of containerd's file to which no handler can be added. */
-export function withInlineTables(text: string): string {
-  const inline =
-    '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
-  return text.replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline);
-}
-
 /** Type, mode, owner and content of every file that an installation could touch. */
 const filesOf = (node: string) => {
   const places = '/etc /usr/local/bin /usr/local/lib';
@@ -201,13 +192,5 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
         assert.equal(await filesOf(node), before);
       });
 
-    if (containerd === '2')
-      it('leaves a form alone in which it cannot add a handler', { timeout: patient(120_000) }, async () => {
-        await put(withInlineTables(containerdConfig(spec())));
-        const [text, pid] = [await readConfig(node), await containerdPid(node)];
-        await refuses(installWords(NEW), /validate: containerd refuses the new configuration/);
-        assert.deepEqual([await readConfig(node), await containerdPid(node)], [text, pid]);
-        await removeWhenPodsEnded(node);
-      });
   });
 }

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
-import { run, runAll, waitFor } from '../../hack/run.ts';
+import { run, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from '../e2e/agents.ts';
@@ -59,14 +59,6 @@ useOwnCluster('migrate', NODES, async (started) => {
 after(() => directory?.remove());
 
 describe('the commands of the page on migrating nodes labelled by hand', () => {
-  it('are needed: applying the base over a RuntimeClass with another handler fails', async () => {
-    assert.equal(await shell('look'), 'runsc {"example.org/gvisor":"true"}\n');
-    await cluster.kubectl(['create', '-f', '-'], runtimeClass('other', 'other', SCHEDULING));
-    const changed = runtimeClass('other', 'runsc', SCHEDULING);
-    const { command, args } = cluster.kubectlCommand(['apply', '-f', '-']);
-    assert.match((await runAll(command, args, { input: changed })).stderr, /field is immutable/);
-  });
-
   it('install agents without changing the RuntimeClass, with another handler as well', async () => {
     await directory.reset(PAGE, 'without the RuntimeClass', 'another handler');
     assert.match(await cluster.kubectl(['kustomize', directory.path]), /name: HANDLERS\n +value: gvisor/);

@@ -4,7 +4,6 @@ import type { Prometheus } from '../../cluster/control-plane/prometheus.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
-import { removeOutside, runOutside } from '../e2e/monitored-cluster.ts';
 import { readRules } from '../monitoring/alerts.ts';
 import { deployOperator, received, removeOperator } from './operator-stack.ts';
 
@@ -58,14 +57,6 @@ describe('the monitoring components, under a real Prometheus operator', () => {
     assert.equal(labels.severity, 'warning');
     assert.match(annotations.description ?? '', /^Node node-1 is not ready for gVisor: ShimNotFound\./);
     await healAndWait(cluster(), 'node-1');
-    await received(cluster(), 'resolved', alert);
-  });
-
-  it('deliver an alert on a pod outside gVisor', async () => {
-    const alert = { alertname: 'GVisorUnsandboxedPods', node: 'node-1' };
-    await runOutside(cluster());
-    assert.equal((await received(cluster(), 'firing', alert)).labels.severity, 'critical');
-    await removeOutside(cluster());
     await received(cluster(), 'resolved', alert);
   });
 });

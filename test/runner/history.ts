@@ -9,8 +9,6 @@ type Records = {
   readonly seconds: Record<string, number>;
   /** Files whose last run failed. */
   readonly failed: string[];
-  /** The dates of the runs in which a file passed at its second try. */
-  readonly secondTries: Record<string, string[]>;
 };
 
 /** The file in `cache` for the work tree `root`. */
@@ -26,8 +24,8 @@ export class History {
   /** `first` are the durations of files that have not run here. */
   constructor(file: string, first: Seconds = {}) {
     this.#file = file;
-    const { seconds = {}, failed = [], secondTries = {} } = readRecords(file);
-    this.#records = { seconds: { ...first, ...seconds }, failed, secondTries };
+    const { seconds = {}, failed = [] } = readRecords(file);
+    this.#records = { seconds: { ...first, ...seconds }, failed };
   }
 
   get seconds(): Seconds {
@@ -38,10 +36,6 @@ export class History {
     return this.#records.failed;
   }
 
-  get secondTries(): Readonly<Record<string, readonly string[]>> {
-    return this.#records.secondTries;
-  }
-
   add(file: string, { passed, seconds }: { readonly passed: boolean; readonly seconds: number }): void {
     const { failed } = this.#records;
     this.#records.seconds[file] = Math.ceil(seconds);
@@ -49,12 +43,6 @@ export class History {
       if (passed) failed.splice(failed.indexOf(file), 1);
       else failed.push(file);
     }
-    this.#write();
-  }
-
-  addSecondTry(file: string, date: Date): void {
-    const { secondTries } = this.#records;
-    secondTries[file] = [...(secondTries[file] ?? []), date.toISOString().slice(0, 10)];
     this.#write();
   }
 
@@ -73,11 +61,9 @@ function readRecords(file: string): Partial<Records> {
   }
 }
 
-/** Estimated duration of files with bounded concurrency. */
+/** Estimated duration of files with bounded concurrency; one without a record is short, or new. */
 export function estimateSeconds(files: readonly string[], concurrency: number, seconds: Seconds): number {
-  const known = files.map((file) => seconds[file]).filter((each) => each !== undefined);
-  const sum = known.reduce((total, each) => total + each, 0);
-  const usual = known.length === 0 ? 5 : sum / known.length;
-  const longest = Math.max(0, ...known);
-  return Math.max(longest, (sum + usual * (files.length - known.length)) / concurrency);
+  const each = files.map((file) => seconds[file] ?? 2);
+  const sum = each.reduce((total, one) => total + one, 0);
+  return Math.max(0, ...each, sum / concurrency);
 }

@@ -91,7 +91,7 @@ async function main(args: readonly string[]): Promise<number> {
   return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
-/** The recorded durations of all files that exist, with those of this run. */
+/** The recorded durations of all files that exist, with those of this run. Short ones change neither order nor estimate. */
 function recorded(results: readonly TierResult[]): Seconds {
   const seconds = { ...(JSON.parse(readFileSync(RECORDED, 'utf8')) as Seconds) };
   const files = new Set([
@@ -99,7 +99,9 @@ function recorded(results: readonly TierResult[]): Seconds {
     ...results.flatMap((tier) => tier.files.map(({ file }) => file)),
   ]);
   const existing = [...files].filter((file) => existsSync(join(REPO, file))).sort();
-  return Object.fromEntries(existing.map((file) => [file, history.seconds[file] ?? 0]));
+  return Object.fromEntries(
+    existing.map((file) => [file, history.seconds[file] ?? 0] as const).filter(([, each]) => each > 5),
+  );
 }
 
 /** The tier of that name; undefined for a step that is no tier. */
@@ -220,7 +222,6 @@ async function runFiles(
       stop.signal.throwIfAborted();
       results.push(result);
       history.add(file, result);
-      if (secondTry && result.passed) history.addSecondTry(file, new Date());
       display.end(name, result, secondTry);
     }
   };
