@@ -137,7 +137,6 @@ describe('the dispatcher, on a real API server', () => {
     assert.deepEqual([code, stderr], [0, '']);
     assert.deepEqual(JSON.parse(stdout), [JOBS, { InGVisor: JOBS }]);
   });
-
 });
 
 /** A Node that has been proven for a minute. */

@@ -5,13 +5,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { pause } from '../../hack/run.ts';
-import {
-  deployWith,
-  onDaemonSet,
-  readMetrics,
-  waitForNode,
-  waitForRollout,
-} from '../e2e/agents.ts';
+import { deployWith, onDaemonSet, readMetrics, waitForNode, waitForRollout } from '../e2e/agents.ts';
 import { BURN, type Effect, endLoad, startLoad, underLoad } from '../load/under-load.ts';
 
 /** The seconds of each load. */
@@ -177,7 +171,7 @@ export async function measureRequests(
     });
     rows.push(
       [request, 'label not "true", seconds', '0', String(effect.lostS)],
-        [request, 'slowest response of /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
+      [request, 'slowest response of /metrics, read each 5 s', '', `${(slowestMs / 1_000).toFixed(1)} s`],
       [request, 'end of load → next proof', '', `${effect.backS.toFixed(1)} s`],
     );
   }

@@ -39,9 +39,12 @@ export async function measureOverhead(cluster: Cluster, pods: number): Promise<s
     OVERHEAD_NODES.map(async ({ name: node }) => {
       const text = await cluster.get(`/api/v1/nodes/${node}/proxy/metrics/resource`);
       const median = (where: string) => {
-        const found = text.matchAll(new RegExp(`^pod_memory_working_set_bytes\\{.*pod="${node}-${where}-.*\\} (\\S+)`, 'gm'));
+        const found = text.matchAll(
+          new RegExp(`^pod_memory_working_set_bytes\\{.*pod="${node}-${where}-.*\\} (\\S+)`, 'gm'),
+        );
         const values = [...found].map(([, bytes]) => Number(bytes));
-        if (values.length !== pods) throw new Error(`The kubelet of ${node} has the memory of ${values.length} pods`);
+        if (values.length !== pods)
+          throw new Error(`The kubelet of ${node} has the memory of ${values.length} pods`);
         return `${mebibytes(quantile(values, 0.5) ?? Number.NaN)} MiB`;
       };
       return [node, median('inside'), median('outside'), String(pods)];

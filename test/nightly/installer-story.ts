@@ -191,6 +191,5 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
         await removeWhenPodsEnded(node);
         assert.equal(await filesOf(node), before);
       });
-
   });
 }
