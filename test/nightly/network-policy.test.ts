@@ -9,7 +9,8 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { agentOn, waitForNode } from '../e2e/agents.ts';
+import type { Status } from '../../lib/report/report.ts';
+import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, startPod, useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { readFleet } from '../e2e/fleet-cluster.ts';
 import { runWithKubectl, TEST_PASSED, UNINSTALLED } from '../e2e/installation.ts';
@@ -89,6 +90,19 @@ async function statusFrom(namespace: string, pod: string, url: string): Promise<
   return (await cluster.kubectl(['exec', '-n', namespace, pod, '--', ...node])).trim();
 }
 
+/** Sends requests from the client pod of the namespace default. */
+async function readAsTenant(
+  urls: readonly string[],
+): Promise<readonly { url: string; code: number; body: string }[]> {
+  const script = `Promise.all(${JSON.stringify(urls)}.map(async (url) => {
+    const response = await fetch(url, { redirect: 'manual' });
+    return { url, code: response.status, body: await response.text() };
+  })).then((all) => console.log(JSON.stringify(all)));`;
+  const node = ['/usr/local/bin/node', '--no-warnings', '--eval', script];
+  const text = await cluster.kubectl(['exec', '-n', 'default', 'test-client', '--', ...node]);
+  return JSON.parse(text) as { url: string; code: number; body: string }[];
+}
+
 async function fleetPod(): Promise<{ readonly name: string; readonly address: string }> {
   const args = ['get', 'pods', '-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=fleet', '-o', 'json'];
   const { items } = JSON.parse(await cluster.kubectl(args)) as {
@@ -156,6 +170,65 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     await becomes('the agent', '200', () => scrape('default'));
     assert.equal(await scrape('monitoring'), REFUSED);
     assert.equal(await statusFromAgent(API), '200');
+  });
+
+  /** Names and uid of the other tenant's pod. */
+  async function secrets(): Promise<readonly string[]> {
+    const uid = await cluster.kubectl(['get', 'pod', '-n', TENANT, POD, '-o', 'jsonpath={.metadata.uid}']);
+    return [TENANT, POD, uid];
+  }
+
+  it('hides the pods of other tenants on every path of both ports without a policy', {
+    timeout: patient(120_000),
+  }, async () => {
+    const report = await waitFor('the agent to see the pod', 60_000, async () => {
+      const { text } = await getFromAgentForwarded(cluster, 'node-2', '/report');
+      return text.includes(POD) ? text : undefined;
+    });
+    const hidden = await secrets();
+    for (const secret of hidden) assert.ok(report.includes(secret), secret);
+    const { evidence } = (JSON.parse(report) as Status).pods?.violating[0] ?? {};
+    assert.match(evidence ?? '', /^process \d+ is "/);
+    const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
+    const responses = await readAsTenant(
+      agents.flatMap(({ address }) =>
+        ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
+          (path) => `http://${address}:9477${path}`,
+        ),
+      ),
+    );
+    for (const { url, body } of responses)
+      for (const secret of [...hidden, 'test-client', evidence ?? ''])
+        assert.ok(!body.includes(secret), `${url}: ${secret}`);
+    const [page] = responses;
+    assert.match(page?.body ?? '', /kubectl gvisor-ready pods/);
+
+    const fleet = await fleetPod();
+    const paths = [
+      '/',
+      '/fleet',
+      '/fleet?labels=a',
+      '/fleet.js',
+      '/nodes/node-2/',
+      '/nodes/node-2/report',
+      '/other',
+    ];
+    const origin = `http://${fleet.address}:9478`;
+    for (const { url, code, body } of await readAsTenant(paths.map((path) => `${origin}${path}`))) {
+      assert.equal(code, 403, url);
+      assert.doesNotMatch(body, /node-\d/, url);
+    }
+    for (const { url, code, body } of await readAsTenant(
+      ['/metrics', '/livez', '/readyz'].map((path) => `${origin}${path}`),
+    )) {
+      assert.equal(code, 200, url);
+      for (const secret of hidden) assert.ok(!body.includes(secret), `${url}: ${secret}`);
+    }
+    const view = await getFromPod(cluster, fleet.name, 9478, '/fleet');
+    assert.match(view.text, /"node-2"/);
+    const nodePage = await getFromPod(cluster, fleet.name, 9478, '/nodes/node-2/');
+    assert.match(nodePage.text, /kubectl gvisor-ready pods/);
+    for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
 
   it('lets kubectl gvisor-ready list pods despite the policies', {

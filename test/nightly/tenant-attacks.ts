@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { access, constants, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { imageName } from '../../cluster/images.ts';
@@ -59,6 +59,95 @@ const runAs = (name: string, args = '') =>
 /** A pod that only runs a script. */
 const script = (text: string): AttackPod => ({ script: text });
 
+/** Runs a command in the background, beyond the end of its `kubectl exec`. */
+const inBackground = (text: string) => `( ${text} ) </dev/null >/dev/null 2>&1 &`;
+
+/**
+ * The node's path of the root file system of the container $1. On cgroup v1 a container finds its ID in /proc/self/cgroup;
+ * on v2 its tenant reads it from the API server.
+ */
+const SET_ROOT = 'ROOT=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$1/rootfs';
+/** Programs of the tenant with the names of gVisor's, which print that they ran. */
+const FAKE_PROGRAMS =
+  "mkdir -p /evil; for name in runsc containerd-shim-runsc-v1; do printf '#!/bin/sh\\necho runsc version pwned-uid0\\n' >/evil/$name; chmod 755 /evil/$name; done";
+/** A configuration of the tenant whose handler runs those programs. */
+const FAKE_CONFIG =
+  'printf \'version = 3\\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runsc]\\nruntime_type = "/evil/runsc"\\n\' >/evil/evil.toml';
+
+/** The path, on the node, in a tenant's root file system to which a fake containerd's argv or environment points. */
+async function targetOf({ node, ids }: AttackView): Promise<string> {
+  const candidates = processesIn(node.machine).map(async ({ pid, argv }) => {
+    const read = (file: string) => readFile(node.path(`/proc/${pid}/${file}`), 'utf8').catch(() => '');
+    const isContainerd = (await read('comm')).trim() === 'containerd';
+    return isContainerd ? [...argv, ...(await read('environ')).split('\0')] : [];
+  });
+  const texts = (await Promise.all(candidates)).flat();
+  const paths = texts.flatMap((text) => /\/run\/containerd\/[^:]*\/rootfs\/evil[^:]*/.exec(text) ?? []);
+  const path = paths.find((each) => ids.some((id) => each.includes(`/${id}/`)));
+  assert.ok(path, 'no process named containerd points into the root file system of the container');
+  return path;
+}
+
+/** Asserts that a fake containerd points to the tenant's programs. */
+async function assertProgramsTargeted(view: AttackView): Promise<void> {
+  const directory = await targetOf(view);
+  for (const name of ['runsc', 'containerd-shim-runsc-v1']) {
+    const file = view.node.path(`${directory}/${name}`);
+    assert.match(await readFile(file, 'utf8'), /pwned/);
+    await access(file, constants.X_OK);
+  }
+}
+
+/** Attacks that point the agent into the root file system of the tenant's container. */
+const OWN_ROOT_ATTACKS: readonly Attack[] = [
+  {
+    what: 'a containerd whose PATH leads into its own root file system',
+    pods: [
+      {
+        script: FOREVER,
+        exec: `${FAKE_PROGRAMS}; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(runAs('containerd'))}`,
+      },
+    ],
+    assertEffective: assertProgramsTargeted,
+  },
+  {
+    what: 'a program with that PATH that renames itself to containerd after exec',
+    pods: [
+      {
+        script: FOREVER,
+        exec: `${FAKE_PROGRAMS}; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(
+          `sh -c 'printf containerd >/proc/$$/comm; ${FOREVER}'`,
+        )}`,
+      },
+    ],
+    assertEffective: assertProgramsTargeted,
+  },
+  {
+    what: 'a containerd with a configuration in its own root file system',
+    pods: [
+      {
+        script: FOREVER,
+        exec: `mkdir -p /evil; ${FAKE_CONFIG}; ${SET_ROOT}; ${inBackground(
+          runAs('containerd', '--config $ROOT/evil/evil.toml --address /run/containerd/containerd.sock'),
+        )}`,
+      },
+    ],
+    assertEffective: async (view) =>
+      assert.match(await readFile(view.node.path(await targetOf(view)), 'utf8'), /"\/evil\/runsc"/),
+  },
+  {
+    what: "symbolic links to the host's secrets",
+    pods: [
+      {
+        script: FOREVER,
+        exec: `mkdir -p /evil; ln -s /etc/shadow /evil/runsc; ln -s / /evil/root; ${SET_ROOT}; export PATH=$ROOT/evil:$PATH; ${inBackground(runAs('containerd'))}`,
+      },
+    ],
+    assertEffective: async (view) =>
+      assert.equal(await readlink(view.node.path(`${await targetOf(view)}/runsc`)), '/etc/shadow'),
+  },
+];
+
 /** Floods the agent's port, as a script for the Node.js of the image. */
 const FLOOD = `
 const text = 'GET / HTTP/1.1\\r\\nhost: agent\\r\\n\\r\\n'.repeat(50);
@@ -111,6 +200,14 @@ const SHARED_ATTACKS: readonly Attack[] = [
     },
   },
   {
+    what: "FIFOs and symbolic link loops with the names of gVisor's programs",
+    pods: [
+      script(
+        `mkdir -p /opt/bin; for name in runsc containerd-shim-runsc-v1; do rm -f /usr/local/bin/$name; mkfifo /usr/local/bin/$name; ln -sf $name /opt/bin/$name; done; ${runAs('containerd')}`,
+      ),
+    ],
+  },
+  {
     // "baseline" allows CAP_MKNOD. Even if the device could be opened, mounting needs CAP_SYS_ADMIN.
     what: 'a device node of FUSE, which it cannot open',
     pods: [
@@ -144,14 +241,23 @@ const SHARED_ATTACKS: readonly Attack[] = [
   },
 ];
 
-/** A process of a tenant: its name and its arguments in sh. */
+/** A process of a tenant: its name in sh, its arguments, a command to run `first`, and argv[0] in /proc. */
 type Process = Pick<Attack, 'what'> & {
   readonly name: string;
   readonly args?: string;
+  readonly first?: string;
+  readonly argv0?: string;
 };
 
 const PROCESSES: readonly Process[] = [
   { what: 'a process named containerd', name: 'containerd' },
+  {
+    what: 'a containerd with a PATH of 12,000 entries',
+    name: 'containerd',
+    first: `LONG=$(seq -f /a/%g 1 12000 | tr '\\n' :); export PATH=$PATH:$LONG`,
+  },
+  { what: 'a process named kubelet', name: 'kubelet' },
+  { what: 'a process named k3s-server', name: 'k3s-server' },
   {
     what: 'a process that imitates a weakened sentry',
     name: 'runsc-sandbox',
@@ -172,18 +278,36 @@ const PROCESSES: readonly Process[] = [
     name: 'runsc-sandbox',
     args: '$(head -c 120000 /dev/zero | tr "\\0" A)',
   },
+  {
+    what: 'an environment of 120,000 bytes',
+    name: 'containerd',
+    first: `export FILL=$(head -c 120000 /dev/zero | tr '\\0' A)`,
+  },
+  {
+    what: 'a title with terminal control sequences',
+    name: '$(printf "\\033[2J\\033[31mrunsc-sandbox")',
+    argv0: '\u001b[2J\u001b[31mrunsc-sandbox',
+  },
+  {
+    what: 'a multi-line title that imitates metrics',
+    name: '$(printf "containerd\\ngvisor_ready_node_status{status=\\"True\\"} 0")',
+    argv0: 'containerd\ngvisor_ready_node_status{status="True"} 0',
+  },
+  { what: 'a title with HTML', name: '<b>runsc-sandbox<b onload=alert(1)>' },
 ];
 
-/** Attacks by processes that imitate those of a node; tenant.test.ts has unsafe text in titles. */
-const PROCESS_ATTACKS: readonly Attack[] = PROCESSES.map(({ what, name, args }) => ({
-  what,
-  pods: [script(runAs(name, args))],
-  assertEffective: async ({ node }) =>
-    assert.ok(
-      processesIn(node.machine).some(({ argv }) => argv[0] === name && argv[2] === FOREVER),
-      `no process of the node is named ${JSON.stringify(name)}`,
-    ),
-}));
+/** Attacks by processes that imitate those of a node, or have unsafe text in their arguments. */
+const PROCESS_ATTACKS: readonly Attack[] = PROCESSES.map(
+  ({ what, name, args, first = ':', argv0 = name }) => ({
+    what,
+    pods: [script(`${first}; ${runAs(name, args)}`)],
+    assertEffective: async ({ node }) =>
+      assert.ok(
+        processesIn(node.machine).some(({ argv }) => argv[0] === argv0 && argv[2] === FOREVER),
+        `no process of the node is named ${JSON.stringify(argv0)}`,
+      ),
+  }),
+);
 
 /** Attacks by names, labels and annotations of pods. */
 const POD_ATTACKS: readonly Attack[] = [
@@ -194,6 +318,7 @@ const POD_ATTACKS: readonly Attack[] = [
       container: { name: 'gvisor-ready-agent', image: imageName('pause') },
     })),
   },
+  { what: 'the labels of a probe', pods: [{ labels: PROBE_LABELS, script: FOREVER }] },
   {
     what: 'the labels of a probe on twelve pods with 1.5 MiB of annotations each in containerd',
     pods: Array.from({ length: 12 }, (_, index) => ({
@@ -252,6 +377,20 @@ const POD_ATTACKS: readonly Attack[] = [
   },
 ];
 
+/** Creates the host files that an agent reads at the same paths in the pod. */
+const FILES = `
+set -e
+mkdir -p /etc/containerd /run/containerd /usr/local/bin/gvisor-bin
+printf 'version = 3\\n' >/etc/containerd/config.toml
+printf '[runsc_config]\\n  network = "host"\\n' >/etc/containerd/runsc.toml
+mkfifo /run/containerd/containerd.sock
+for name in runsc containerd-shim-runsc-v1 gvisor-bin/gvisor_sentry; do
+  printf '#!/bin/sh\\necho runsc version pwned-uid0\\n' >/usr/local/bin/$name
+  chmod 755 /usr/local/bin/$name
+done
+printf 'release-20990101.0' >/usr/local/bin/gvisor-bin/version
+echo 'files: written'
+`;
 /** Starts ten processes that imitate a weakened sentry. */
 const TEN_SENTRIES = `
 cp /bin/sh /tmp/runsc-sandbox
@@ -271,14 +410,34 @@ echo "sentries: $SENTRIES"
 /** Attacks by `kubectl exec`. */
 const EXEC_ATTACKS: readonly Attack[] = [
   {
+    what: 'a program started by exec that imitates a weakened sentry',
+    pods: [
+      { script: FOREVER, exec: inBackground(runAs('runsc-sandbox', '--network=host --host-uds=all boot')) },
+    ],
+    assertEffective: async ({ node }) =>
+      assert.ok(
+        processesIn(node.machine).some(
+          ({ argv }) =>
+            argv[0] === 'runsc-sandbox' && argv.includes(FOREVER) && argv.includes('--network=host'),
+        ),
+        'no process of the node imitates a weakened sentry',
+      ),
+  },
+  {
     what: "ten programs in its gVisor pod with the name of gVisor's sentry",
     pods: [{ gvisor: true, script: FOREVER, exec: TEN_SENTRIES }],
     assertEffective: async ({ output }) => assert.match(output, /^sentries: 10$/m),
+  },
+  {
+    what: 'files in its root file system at the paths that the agent reads on a host',
+    pods: [{ script: FOREVER, exec: FILES }],
+    assertEffective: async ({ output }) => assert.match(output, /^files: written$/m),
   },
 ];
 
 export const ATTACKS: readonly Attack[] = [
   ...PROCESS_ATTACKS,
+  ...OWN_ROOT_ATTACKS,
   ...EXEC_ATTACKS,
   ...POD_ATTACKS,
   ...SHARED_ATTACKS,
