@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, glob, mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CACHE } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
@@ -47,8 +47,8 @@ export async function provideStorage(
   await mkdir(dirname(directory), { recursive: true });
   const isLinked = (await stat(dirname(directory))).dev === (await stat(template)).dev;
   await run('cp', ['--archive', ...(isLinked ? ['--link'] : []), template, draft]);
-  for (const file of await readdir(draft, { recursive: true })) {
-    if (!file.endsWith('.db')) continue;
+  // Not deeper: there are the files of images, with links into this machine's.
+  for await (const file of glob('*/*.db', { cwd: draft })) {
     await rm(join(draft, file));
     await copyFile(join(template, file), join(draft, file));
   }
