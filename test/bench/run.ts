@@ -21,6 +21,7 @@ import { measureOverhead, OVERHEAD_HEAD, OVERHEAD_NODES } from './overhead.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
 import { measureVm } from './vm.ts';
+import { measureClaims } from './warm-pods.ts';
 
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
 const PODS_OF_UPGRADE = 20;
@@ -126,7 +127,11 @@ async function measureNamespaces(): Promise<void> {
   if (isSelected('agent')) show(MEASURED, await measureAgent(node, amounts.soak, amounts.idle));
   if (isSelected('handlers')) show(HANDLERS_HEAD, await measureHandlers(node, amounts.soak));
   if (images.length > 0) await deployAgent(cluster, join(REPO, 'manifests/base'));
-  if (isSelected('labels')) show(HEAD, await measureLabels(cluster, node, amounts.runs));
+  if (isSelected('labels'))
+    show(HEAD, [
+      ...(await measureLabels(cluster, node, amounts.runs)),
+      ...(await measureClaims(cluster, node, amounts.runs)),
+    ]);
   if (isSelected('pod')) {
     await scaleTo(cluster, node, amounts.beside);
     show(MEASURED, await measurePod(cluster, node, { soakS: amounts.soak, idleS: amounts.idle }));
