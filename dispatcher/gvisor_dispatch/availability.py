@@ -1,5 +1,5 @@
-"""Whether a pod could run in gVisor now and, if not, whether gVisor itself fails. Only the agents' verdicts are
-evidence: a pod that does not start proves nothing, since its author controls it."""
+"""Whether a pod could run in gVisor now and, if not, whether gVisor itself fails. The agents' verdicts in the
+Node objects are the only evidence: a pod that does not start proves nothing, since its author controls it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .nodes import (
 from .pods import Json, truncated
 from .settings import Settings
 
-# gVisor boots there, but not as required, or a wrong setting keeps it from booting.
+# gVisor boots there, but not as required, or a wrong setting keeps it from booting: the host's kernel would be worse.
 WITHHELD = ("IsolationWeakened", "AnnotationsPassFlags", "RunscTooOld", "LimitsNotEnforced")
 INSTALLING = "InstallationUnderWay"
 MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped")
@@ -42,7 +42,7 @@ MISCONFIGURED = ("RuntimeClassMissing", "HandlerMismatch", "RuntimeClassUnscoped
 
 @dataclass(frozen=True)
 class Availability:
-    """A reason code, a message, and some nodes that take the pod."""
+    """Whether a gVisor pod could run: a reason code, a message, and some nodes that take the pod."""
 
     reason: str
     message: str
@@ -69,7 +69,7 @@ class Availability:
 
 @dataclass(frozen=True)
 class RuntimeClass:
-    """Its label is "true" on nodes where its handler is proven."""
+    """A RuntimeClass of gVisor. Its label is "true" on nodes where its handler is proven."""
 
     name: str
     label: str
@@ -78,7 +78,7 @@ class RuntimeClass:
 
 
 async def read_class(api: Api, name: str, settings: Settings) -> RuntimeClass | Availability:
-    """The class, or why it does not lead to gVisor."""
+    """A RuntimeClass, or why it does not lead to gVisor."""
     found = await api.find(f'read RuntimeClass "{name}"', f"/apis/node.k8s.io/v1/runtimeclasses/{quote(name)}")
     if found is None:
         return Availability("RuntimeClassMissing", f'there is no RuntimeClass "{name}"')
@@ -96,8 +96,8 @@ async def read_class(api: Api, name: str, settings: Settings) -> RuntimeClass | 
 async def availability(
     api: Api, found: RuntimeClass, spec: Mapping[str, Any], settings: Settings, enough: int = 1
 ) -> Availability:
-    """Stops at `enough` nodes that take the pod. "Available" is no promise: the scheduler decides on resources and
-    volumes."""
+    """Reads the nodes, and stops at `enough` of them that take the pod. "Available" is no promise: the scheduler
+    decides on resources and volumes."""
     for _ in range(3):
         try:
             where = None if found.selector.get(found.label) == "true" else await unguarded(api, found, spec)
@@ -112,8 +112,8 @@ async def availability(
 
 
 async def unguarded(api: Api, found: RuntimeClass, spec: Mapping[str, Any]) -> str | None:
-    """Where a pod could land unproven if its class selects a pool and not the proven nodes; None if the agents' taint
-    keeps it away from every unproven node of the pool."""
+    """Where a pod could land unproven if its class selects a pool of nodes and not the proven ones; None if the agents'
+    taint keeps it away from every unproven node of the pool."""
     taint = {"key": NOT_READY_TAINT, "effect": "NoSchedule"}
     other_labels = [key for key in found.selector if f"{key}-".startswith(f"{READY_LABEL}-")]
     tolerated = any(tolerates(one, taint) for one in tolerations(found, spec))
@@ -127,14 +127,14 @@ async def unguarded(api: Api, found: RuntimeClass, spec: Mapping[str, Any]) -> s
 
 
 def tolerations(found: RuntimeClass, spec: Mapping[str, Any]) -> list[Json]:
-    """The pod's, and those that admission adds for its RuntimeClass."""
+    """A pod's tolerations once admission has added those of its RuntimeClass."""
     return [*found.tolerations, *(spec.get("tolerations") or [])]
 
 
 async def survey(
     api: Api, found: RuntimeClass, spec: Mapping[str, Any], settings: Settings, enough: int
 ) -> Availability:
-    """The proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
+    """Surveys the proven nodes; without any, all nodes that the RuntimeClass would select once proven."""
     selector = {**found.selector, found.label: "true"}
     pod = {
         "nodeSelector": {**selector, **(spec.get("nodeSelector") or {})},
@@ -147,7 +147,7 @@ async def survey(
 
 
 async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Availability | None:
-    """None without proven nodes."""
+    """The availability on proven nodes; None without any."""
     fit: list[str] = []
     unfit: defaultdict[str, list[str]] = defaultdict(list)
     async for node in nodes:
@@ -166,8 +166,8 @@ async def among_proven(nodes: AsyncIterable[Json], pod: Json, enough: int) -> Av
 
 async def among_unproven(api: Api, selector: str, label: str, pod: Json, settings: Settings) -> Availability:
     """Why no node is proven. gVisor fails if agents say so on every node that should run it, and one of these would
-    take the pod. Neither what keeps pods away from a node in doubt nor the pod's selectors narrow this: otherwise a
-    pod could reach the host's kernel by choosing its nodes, or its moment."""
+    take the pod. A node in doubt stays so whatever keeps pods away from it, and the pod's own selectors do not
+    narrow this: otherwise a pod could reach the host's kernel by choosing its nodes, or its moment."""
     failing, withheld, lost = (defaultdict[str, list[str]](list) for _ in range(3))
     async for node in api.nodes(selector):
         name, (_, reason), now = node["metadata"]["name"], verdict(node, label), api.now
@@ -197,16 +197,17 @@ async def among_unproven(api: Api, selector: str, label: str, pod: Json, setting
 
 
 def is_left_out(node: Json, settings: Settings, now: datetime) -> bool:
-    """Whether its agent has long found no part of gVisor, and never a proof."""
+    """Whether a node was never meant to run gVisor: its agent has long found no part of it, and never a proof."""
     never_proven = PROVEN_BY not in (node["metadata"].get("annotations") or {})
     fails = verdict(node, READY_LABEL)[0] == "False" and verdict_age(node, now) >= settings.install_grace
     return never_proven and fails and has_labels(node, {EXPECTED_LABEL: "false"})
 
 
 def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> str | None:
-    """Why it is open whether gVisor fails on a node; None where its agent says, in this boot and for a reason that is
-    not the node's own state, that it fails or is withheld. A node that was never proven may be in the middle of its
-    installation. An additional handler is never evidence."""
+    """Why it is open whether gVisor fails on a node; None where its agent says, in this boot and for a reason that
+    is not the node's own state, that it fails or is withheld. A node that was never proven may be in the middle of
+    its installation. An additional handler is never evidence: its label is "false" also where the node is slow or
+    full, or withheld."""
     status, reason = verdict(node, label)
     if label != READY_LABEL or status != "False" or reason == INSTALLING:
         return reason
@@ -222,8 +223,9 @@ def why_undecided(node: Json, label: str, settings: Settings, now: datetime) -> 
 
 
 async def trace_of_gvisor(api: Api, settings: Settings) -> str | None:
-    """The first trace of gVisor, or of the intent to have it, in this cluster. The default class counts beside that of
-    the settings, and a node's handler and keys count too, so a setting that fits another cluster hides nothing."""
+    """The first trace of gVisor, or of the intent to have it, in this cluster; None without one. The default class
+    counts beside that of the settings, and a node's handler and keys count too, so a setting that fits another cluster
+    hides nothing."""
     for name in dict.fromkeys((settings.runtime_class, Settings.runtime_class)):
         found = await read_class(api, name, settings)
         if isinstance(found, RuntimeClass) or found.reason != "RuntimeClassMissing":
@@ -235,5 +237,6 @@ async def trace_of_gvisor(api: Api, settings: Settings) -> str | None:
 
 
 async def node_fails(api: Api, name: str, settings: Settings) -> bool:
+    """Whether the agent of one node reports that the handler of the RuntimeClass fails there."""
     node, found = await api.node(name), await read_class(api, settings.runtime_class, settings)
     return node is not None and isinstance(found, RuntimeClass) and verdict(node, found.label)[0] == "False"

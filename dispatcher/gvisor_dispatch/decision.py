@@ -27,6 +27,7 @@ from .settings import Policy
 # Each decision as a line of JSON, at level INFO.
 log = logging.getLogger("gvisor_dispatch.decisions")
 
+# How long a decision to leave gVisor holds.
 FALLBACK_SECONDS = 60
 
 
@@ -40,12 +41,13 @@ class Decision:
     policy: Policy
     runtime_class: str
     nodes: tuple[str, ...] = ()
-    # Monotonic.
+    # By the monotonic clock.
     made_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
     def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
-        """A copy of a pod or a pod template, as JSON, with this decision. Raises PodError for a pod that chooses its
-        own node or another runtime, and RetryLaterError once a decision to leave gVisor is old."""
+        """A copy of a pod or a pod template, as JSON, with this decision. Raises PodError for a pod that chooses
+        its own node or another runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the
+        namespace's consent, may have changed."""
         if not self.in_gvisor and time.monotonic() - self.made_at > FALLBACK_SECONDS:
             raise RetryLaterError(
                 "DecisionExpired", f"this decision to leave gVisor is older than {FALLBACK_SECONDS} s: decide again"
@@ -78,14 +80,15 @@ class Started:
 
 
 def log_decision(what: str, pod: Mapping[str, Any] | None, **fields: str) -> None:
-    """The decision is "gvisor", "host", "later" or "refused"."""
+    """Logs a decision: "gvisor", "host", "later" or "refused"."""
     meta = (pod or {}).get("metadata") or {}
     name = meta.get("name") or meta.get("generateName") or ""
     log.info(json.dumps({"time": datetime.now(UTC).isoformat(), "decision": what, "name": name, **fields}))
 
 
 def fallback_event(subject: Mapping[str, Any], decision: str) -> Json:
-    """The Event on a pod or a Job without gVisor. Its name is deterministic, so a repeated call writes no other."""
+    """The Event on a pod, or on a Job, that runs without gVisor. Its name is deterministic, so a repeated call
+    writes no second one."""
     meta, now = subject["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "metadata": {"name": f"{meta['name'][:200]}.fallback-{meta['uid']}", "namespace": meta["namespace"]},

@@ -400,7 +400,8 @@ class Dispatcher:
         self.close()
 
     def close(self) -> None:
-        """Ends each `dispatch` that still waits, in any thread: see AsyncDispatcher."""
+        """Ends each `dispatch` that still waits, in any thread, with RetryLaterError, and closes the connections. Their
+        pods are removed, unless they have started."""
         finish(self._async.close())
 
     def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:

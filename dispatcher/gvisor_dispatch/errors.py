@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DispatchError(Exception):
-    """A reason code for programs and a message for people."""
+    """Base of all errors of this package: a reason code for programs and a message for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -13,8 +13,8 @@ class DispatchError(Exception):
 
 
 class RetryLaterError(DispatchError):
-    """Call again later: no capacity, a full quota, no final verdict, an old decision, or no response. A pod may be
-    left only where the reason is ApiUnavailable or PodNotGone, and the next call adopts or awaits it."""
+    """Call again later: no capacity, a full quota, no final verdict, an old decision, or no response. A pod may be left
+    only where the reason is ApiUnavailable or PodNotGone, and the next call adopts or awaits it."""
 
 
 class PodError(DispatchError):
@@ -22,13 +22,13 @@ class PodError(DispatchError):
 
 
 class ClusterError(DispatchError):
-    """Change the cluster: the RuntimeClass, the namespace, gVisor's settings, or permissions. No policy falls back,
-    since a typing error must not put untrusted code on the host's kernel."""
+    """Change the cluster: the RuntimeClass, the namespace, gVisor's settings on the nodes, or permissions. No policy
+    falls back, since a typing error must not put untrusted code on the host's kernel."""
 
 
 class PolicyError(DispatchError):
-    """The host's kernel is forbidden, and gVisor fails (GVisorFails) or an earlier call runs the evaluation without it
-    (RunsOutside)."""
+    """The policy or the namespace forbids the host's kernel, and gVisor fails (GVisorFails) or an earlier call runs the
+    evaluation without it (RunsOutside)."""
 
 
 class ConflictError(DispatchError):
@@ -43,8 +43,8 @@ class ClosedError(RetryLaterError):
 
 
 class RefusedError(ClusterError):
-    """The API server refused a request, and would refuse it again. A pod that was starting stays: the next call with
-    valid credentials adopts it."""
+    """The API server refused a request, and would refuse it again. Permissions or credentials that go while a pod
+    starts leave it: the next call with valid ones adopts it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__("ApiRefused", message)

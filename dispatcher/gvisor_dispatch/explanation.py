@@ -14,8 +14,8 @@ from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, p
 from .settings import Settings
 from .starting import why_pending
 
-# Events of the agents, which look at a pod's processes. A user who may create Events could forge them, but none makes
-# a pod count as in gVisor.
+# Events of the agents, which look at a pod's processes. The admission policy lets each agent write only as its own
+# node; a user who may create Events could forge them, but none of them makes a pod count as in gVisor.
 AGENT = "gvisor-ready"
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Explanation:
-    """None while a pod has not started, or where that is unknown."""
+    """Whether a pod runs, or ran, in gVisor: None while it has not started, or where that is unknown."""
 
     in_gvisor: bool | None
     reason: str
@@ -33,7 +33,7 @@ class Explanation:
 
 
 class Explainer:
-    """Reads each RuntimeClass and node once, so it serves only one call."""
+    """Explains pods as they were read. It reads each RuntimeClass and node once, so it serves only one call."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
         self._api = api
@@ -71,7 +71,7 @@ class Explainer:
         return Explanation(True, "InGVisor", sentence, name)
 
     async def _why_not_started(self, pod: Json, found: RuntimeClass) -> tuple[str, str]:
-        """Reason and message for a pod without a started container."""
+        """The reason and the message for a pod without a started container."""
         if phase(pod) == "Failed":
             return "PodRejected", why_rejected(pod)
         cause = await why_pending(self._api, pod)

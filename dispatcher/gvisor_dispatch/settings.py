@@ -9,13 +9,13 @@ from dataclasses import dataclass
 class Policy(enum.Enum):
     """What to do if gVisor is not available now."""
 
-    # Never the host's kernel.
+    # gVisor or an error, at once. Never the host's kernel.
     REQUIRE = "require"
-    # The host's kernel only if agents report that gVisor itself fails and the namespace consents.
+    # gVisor, and the host's kernel only if agents report that gVisor itself fails and the namespace consents.
     PREFER = "prefer"
-    # A pod that stays Pending until it fits, so that an autoscaler acts. Never the host's kernel.
+    # gVisor, with a pod that stays Pending until it fits, so that an autoscaler acts. Never the host's kernel.
     WAIT = "wait"
-    # The host's kernel, only in a cluster without any trace of gVisor, if the namespace consents.
+    # The host's kernel, only in a cluster without any trace of gVisor, such as a laptop's, if the namespace consents.
     NO_GVISOR = "no-gvisor"
 
 

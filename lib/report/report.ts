@@ -9,13 +9,13 @@ import type { Verdict } from './verdict.ts';
 
 export type Transition = Verdict & { readonly at: string };
 
-/** What publishers receive; times are ISO 8601. */
+/** The result of an evaluation, as publishers receive it; times are ISO 8601. */
 export type Report = {
   readonly version: string;
   readonly node: string;
   readonly handler: string;
   readonly verdict: Verdict;
-  /** Absent where that is not known. */
+  /** Whether the node should run gVisor with this handler; absent where that is not known. */
   readonly expected?: boolean;
   /** The latest evaluation on its own, whose verdict may not be published yet. */
   readonly evaluation: {
@@ -26,9 +26,10 @@ export type Report = {
   };
   readonly findings: readonly Finding[];
   readonly proof: Outcome;
+  /** Time of the last new proof. */
   readonly provenAt?: string;
   readonly facts: Facts;
-  /** Newest first. */
+  /** Latest transitions, newest first. */
   readonly history: readonly Transition[];
   /** Absent where the installer was never used. */
   readonly installation?: Installation;
@@ -41,7 +42,7 @@ function handlerReportOf(report: Report): HandlerReport {
   return own;
 }
 
-/** The document of /report: a report, and the state of pods, sandboxes and Node at the request. */
+/** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
 export type Status = Report & {
   /** Absent without additional handlers, and until one has been evaluated. */
   readonly handlers?: readonly HandlerReport[] | undefined;
@@ -55,7 +56,7 @@ export type Status = Report & {
   readonly nodeWrites?: NodeWrites | undefined;
 };
 
-/** Nothing without additional handlers. */
+/** The part of a report that additional handlers have; nothing without them. */
 export function handlersOf(reports: readonly Report[]): Pick<Status, 'handlers'> {
   return reports.length === 0 ? {} : { handlers: reports.map(handlerReportOf) };
 }

@@ -5,45 +5,47 @@ import { describePending, type Installation, RUN_AGAIN } from '../node/host/inst
 import type { Outcome } from '../node/proof/outcome.ts';
 import type { Reason } from '../node/reasons.ts';
 
-/** Neither a check nor containerd's error explains them, so the node may be at fault. */
+/** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
 export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied', 'KvmRunsNoGuest'];
 
 export type Verdict = {
   readonly status: 'True' | 'False' | 'Unknown';
   readonly reason: Reason;
   readonly message: string;
-  /** An Unknown that CPU pressure on the node explains. */
+  /** Set on an Unknown that CPU pressure on the node explains; it is no evidence against gVisor. */
   readonly tolerated?: true;
 };
 
+/** The verdict before the first evaluation has ended. */
 export const STARTING: Verdict = {
   status: 'Unknown',
   reason: 'AgentStarting',
   message: 'the first evaluation has not ended yet',
 };
 
-/** An evaluation failed or did not end in time. */
+/** The verdict if an evaluation failed or did not end in time. */
 export function notEvaluated(cause: unknown): Verdict {
   const reason = cause instanceof TimeoutError ? 'CheckTimedOut' : 'CheckFailed';
   return { status: 'Unknown', reason, message: `the evaluation failed: ${errorLine(cause)}` };
 }
 
-/** What decides beside the evaluation: the installer's work, and what the Node says. */
+/** Facts beside the evaluation that decide what is said of a handler: the installer's work, and what the Node says. */
 export type Circumstances = {
   readonly installation?: Installation | undefined;
   readonly boot?: string;
-  /** The kubelet's, if it is another. */
+  /** The boot that the kubelet reports, if it is another. */
   readonly reportedBoot?: string | undefined;
-  /** The boot of the label's proof, if it is another; "" if that is not known. */
+  /** The boot in which a label of the Node was proven, if it is another; "" if that is not known. */
   readonly labelBoot?: string | undefined;
-  /** No admission policy refuses a write that is not the agent's, so that a label is not granted. */
+  /** Whether no admission policy refuses a write that is not the agent's, so that a label is not granted. */
   readonly unguarded?: boolean;
 };
 
 /**
- * The Node, the metrics and the report say this. A proof is valid only in its boot: the label of another boot goes
- * before the first evaluation, and a new proof is withheld while the kubelet reports another boot, because the fleet
- * controller would withdraw its label again. An installation changes no status.
+ * Makes the published verdict under these circumstances: the Node, the metrics, the report and all that is made of them say
+ * this. A proof is valid only in the boot in which it was made: the label of another boot goes before the first
+ * evaluation, and a new proof is withheld while the kubelet reports another boot, because the fleet controller would
+ * withdraw its label again. An installation changes no status.
  */
 export function published(verdict: Verdict, circumstances: Circumstances): Verdict {
   const { installation, boot = '', reportedBoot, labelBoot, unguarded } = circumstances;
@@ -61,13 +63,13 @@ function rebooted(message: string): Verdict {
   return { status: 'Unknown', reason: 'NodeRebooted', message };
 }
 
-/** A label is withdrawn because of a reboot; `proven` is "" if the boot of its proof is not known. */
+/** Message for a label that is withdrawn because of a reboot; `proven` is "" if the boot of its proof is not known. */
 export function rebootMessage(proven: string, boot: string): string {
   const when = proven === '' ? 'an unknown boot' : `the boot ${proven}`;
   return `gVisor was proven in ${when}, and not yet in the present one, ${boot}`;
 }
 
-/** Instead of a proof while no admission policy limits the agent to its own Node. */
+/** Published instead of a proof while no admission policy limits the agent to its own Node. */
 export const UNGUARDED: Verdict = {
   status: 'Unknown',
   reason: 'WritesUnguarded',
@@ -78,7 +80,7 @@ export const UNGUARDED: Verdict = {
 /** Pods that run now are affected, so nothing may hide these. */
 const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
 
-/** While the installer is at work, or was interrupted. */
+/** A verdict while the installer is at work, or was interrupted. */
 function duringInstallation(verdict: Verdict, installation: Installation | undefined): Verdict {
   const { pending } = installation ?? {};
   if (pending === undefined || verdict.reason === 'InstallationUnderWay') return verdict;
@@ -91,8 +93,8 @@ function duringInstallation(verdict: Verdict, installation: Installation | undef
 
 /**
  * A booted sandbox decides; files only explain. A proof makes the node ready unless a finding is blocking (isolation is
- * weakened) or a required check could not run. A sandbox that fails to boot makes it not ready, and the first check
- * that found a fault names the cause. Everything else is Unknown.
+ * weakened) or a required check could not run. A sandbox that fails to boot makes it not ready, and the first check that
+ * found a fault names the cause. Everything else is Unknown.
  */
 export function judge(findings: readonly Finding[], outcome: Outcome): Verdict {
   if (outcome.kind === 'proven') return judgeProven(findings, outcome);
@@ -123,7 +125,7 @@ function explain(
   return { status: 'False', reason: cause.reason, message: `${cause.message}; ${outcome.message}` };
 }
 
-/** Rather than a warning. */
+/** Whether a finding is a fault rather than a warning. */
 export function isCause(finding: Finding): finding is Finding & { status: 'fail' } {
   return finding.status === 'fail' && finding.severity !== 'warning';
 }

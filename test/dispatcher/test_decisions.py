@@ -95,7 +95,7 @@ def selects(handler: str, **labels: str) -> Callable[[FakeApi], None]:
     return kvm(every, handler=handler, scheduling={"nodeSelector": selector})
 
 
-# Where an additional handler is not proven, a Node does not say why.
+# If an additional handler is not proven, the Node does not say why.
 KVM_UNDECIDED: list[tuple[str, Json]] = [
     ("the main handler is proven", kvm_node("a", "false")),
     *(
@@ -122,7 +122,7 @@ MISMATCH = ("ClusterError", "HandlerMismatch")
 IN_GVISOR = ("gvisor", "Available")
 FALLBACK = ("host", "GVisorFails")
 FAILS = ("PolicyError", "GVisorFails")
-# The cause, the outcome of `prefer`, and that of `require` where it differs.
+# The cause, the outcome of `prefer`, and that of `require` if it differs.
 CASES = [
     ("a proven node", nodes(node("a")), IN_GVISOR, None),
     ("one proven node beside failing ones", nodes(failing(), node("a")), IN_GVISOR, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,17 @@ class PackageTest(unittest.TestCase):
         # Offline: what it depends on is in this environment, as is the setuptools that builds it.
         options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(cls.target)]
         subprocess.run([*PIP, *options, str(folder / "source")], check=True, capture_output=True, text=True)
+
+    def test_every_module_and_the_mark_of_types_are_there(self) -> None:
+        names = {path.name for path in (SOURCE / "gvisor_dispatch").iterdir() if path.is_file()}
+        self.assertIn("py.typed", names)
+        self.assertLessEqual(names, {path.name for path in (self.target / "gvisor_dispatch").iterdir()})
+
+    def test_the_command_runs(self) -> None:
+        env = {**os.environ, "PYTHONPATH": str(self.target)}
+        command = [str(self.target / "bin/gvisor-dispatch"), "--help"]
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+        self.assertIn("exit codes", done.stdout)
 
     def test_requirements_are_ranges(self) -> None:
         [metadata] = self.target.glob("gvisor_dispatch-*.dist-info/METADATA")

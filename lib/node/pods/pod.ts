@@ -5,24 +5,24 @@ export type Pod = {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
-  /** "" is containerd's default. */
+  /** The CRI handler of its runtime class; "" is containerd's default. */
   readonly handler: string;
   /** Whether it runs in gVisor; absent if unknown. */
   readonly sandboxed?: boolean;
-  /** Whether a gVisor sandbox is in the kubelet's cgroup for its pod; absent if unknown. */
+  /** Whether a gVisor pod's sandbox is in the kubelet's cgroup for the pod; absent if unknown. */
   readonly limited?: boolean;
-  /** Absent if there are none. */
+  /** Weaknesses of a gVisor pod's sandbox; absent if there are none. */
   readonly weak?: readonly Weakness[];
-  /** Such as `process 812 is "pause"`. */
+  /** Evidence for `sandboxed`, such as `process 812 is "pause"`. */
   readonly evidence: string;
 };
 
-/** `pid` and `argv` are those of the first process, if it could be read. */
+/** Facts about a sandbox; `pid` and `argv` are those of its first process, if it could be read. */
 export type SandboxFacts = {
   readonly runtimeType: string;
   readonly pid?: number | undefined;
   readonly argv?: readonly string[] | undefined;
-  /** Absent unless requested. */
+  /** PIDs in the sandbox as its runtime reports them, if requested. */
   readonly runtimePids?: readonly number[];
   readonly annotations?: ReadonlyMap<string, string>;
 };
@@ -30,16 +30,16 @@ export type SandboxFacts = {
 const GVISOR_TYPE = /(^|\.)runsc\./;
 
 /**
- * A process claims to be gVisor's under another runtime type: a container that shares its pod's PID namespace
- * may be able to rewrite that process's arguments, but not the runtime's response.
+ * Whether a sandbox's process claims to be gVisor's under another runtime type. If a node lets processes trace each other, a
+ * container that shares its pod's PID namespace can rewrite that process's arguments, but not the runtime's response.
  */
 export function isDoubtful({ runtimeType, argv }: SandboxFacts): boolean {
   return argv !== undefined && sentryFlags(argv) !== undefined && !GVISOR_TYPE.test(runtimeType);
 }
 
 /**
- * The process decides, because handler names and runtime types can mislead; the type counts only without a
- * process.
+ * Whether a sandbox is gVisor's. The process decides, because handler names and even runtime types can be misleading; the
+ * type counts only if no process could be read.
  */
 export function judgeSandbox({
   runtimeType,
@@ -64,14 +64,15 @@ export function judgeSandbox({
   return { evidence: `unknown runtime "${runtimeType}"` };
 }
 
+/** A gVisor pod whose sandbox is weakened; its evidence says how. */
 export type WeakenedPod = Pod & Required<Pick<Pod, 'weak'>>;
 
 /** A proven handler and the runsc flags of its last probe. */
 export type ProbeFlags = { readonly handler: string; readonly flags: Readonly<Record<string, string>> };
 
 /**
- * By a way out to the host, an annotation, or a flag that the handler's probe lacks, as after a change of
- * configuration.
+ * Pods whose sandbox is weakened: by a way out to the host, by an annotation of the pod, or by a flag that the probe of the
+ * same handler does not have, for example because the configuration changed after they started.
  */
 export function weakenedPods(pods: readonly Pod[], probes: readonly ProbeFlags[]): readonly WeakenedPod[] {
   const usual = new Map(
@@ -97,7 +98,7 @@ export function isOpen({ weak }: WeakenedPod): boolean {
 
 export type ObservedPods = {
   readonly pods: readonly Pod[];
-  /** Required to run in gVisor, and not in it. */
+  /** Pods that are required to run in gVisor and do not. */
   readonly unsandboxed: readonly Pod[];
   readonly weakened: readonly WeakenedPod[];
   /** Wall clock, milliseconds. */
@@ -107,32 +108,32 @@ export type ObservedPods = {
 /** The node's pods as /report shows them. */
 export type PodsReport = {
   readonly at: string;
-  /** True if that is too long ago to count. */
+  /** Whether that is too long ago, so that they count as unreadable. */
   readonly stale: boolean;
   readonly running: number;
-  /** Whether an API server has listed the namespaces. */
+  /** Whether an API server has listed the namespaces that require gVisor. */
   readonly requirementsKnown: boolean;
-  /** In a namespace that requires gVisor. */
+  /** Outside of gVisor, in a namespace that requires it. */
   readonly violating: readonly Pod[];
   /** Outside of gVisor, in any other namespace. */
   readonly permitted: readonly Pod[];
   /** Runtime unknown. */
   readonly unknown: readonly Pod[];
-  /** In namespaces that require gVisor; absent in older reports. */
+  /** How many of those are in a namespace that requires gVisor; absent in older reports. */
   readonly unknownRequired?: number;
   /** In gVisor, with a weakened sandbox. */
   readonly weakened: readonly WeakenedPod[];
-  /** A pod in no list is newer than the report. */
+  /** UIDs of all pods in gVisor; a pod in no list is newer than the report. */
   readonly sandboxedUids: readonly string[];
 };
 
-/** `open` counts the weakened pods with a way out to the host. */
+/** How many pods violate a requirement or have a weakened sandbox, and how many of those have a way out to the host. */
 export type PodCounts = Readonly<Record<'violating' | 'weakened' | 'open', number>> & {
-  /** In namespaces that require gVisor; absent in older reports. */
+  /** Pods of an unknown runtime in namespaces that require gVisor; absent in the reports of agents that do not count them. */
   readonly unknown?: number;
 };
 
-/** Undefined if the report is outdated, or does not know which namespaces require gVisor. */
+/** The counts of a report; undefined if it is outdated, or does not know which namespaces require gVisor. */
 export function podCounts(report: PodsReport | undefined): PodCounts | undefined {
   if (report === undefined || report.stale || !report.requirementsKnown) return undefined;
   const { violating, weakened, unknownRequired } = report;
@@ -144,12 +145,12 @@ export function podCounts(report: PodsReport | undefined): PodCounts | undefined
   };
 }
 
-/** However long a read takes. */
+/** Upper limit of the time between two reads, however long they take. */
 export const MAX_READ_INTERVAL_MS = 30_000;
 /** Allows for the duration of a read. */
 const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
 
-/** `required`: the namespaces that require gVisor, as far as known; `nowMs` is wall clock time. */
+/** Builds the report's view of pods. `required`: the namespaces that require gVisor, as far as known; `nowMs` is wall clock time. */
 export function podsReport(
   { pods, unsandboxed, weakened, atMs }: ObservedPods,
   required: ReadonlySet<string> | undefined,
