@@ -32,9 +32,9 @@ export function printResult(
   data: object,
   lines: readonly string[],
 ): void {
-  const text = JSON.stringify(data, null, 2);
   if (!isForPrograms(format)) printLines(output, lines);
-  else output.out(format === 'json' ? `${text}\n` : dumpYaml(JSON.parse(text)));
+  else if (format === 'json') output.out(`${JSON.stringify(data, null, 2)}\n`);
+  else output.out(dumpYaml(JSON.parse(JSON.stringify(data))));
 }
 
 export function printMessage({ width, err }: Output, text: string): void {

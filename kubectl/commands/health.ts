@@ -409,15 +409,12 @@ async function aboutWarmPods(api: Api, { nodes }: JudgedFleet): Promise<FleetPar
     });
     const where = firstOf(unproven.map(({ namespace, name, node }) => `${namespace}/${name} on ${node}`));
     const whose = firstOf(templates.map(({ namespace, name }) => `${namespace}/${name}`));
+    const [lost, bare] = [unproven[0], templates[0]];
+    const lostText = `${unproven.length} unclaimed where gVisor is not proven: ${where}; remove each: ${lost && removeCommand(lost)}`;
+    const bareText = `templates without a RuntimeClass: ${whose}; for each: ${bare && addClassCommand(bare)}`;
     const faults = [
-      ...unproven.slice(0, 1).map((first): Fault => {
-        const text = `${unproven.length} unclaimed where gVisor is not proven: ${where}; remove each: ${removeCommand(first)}`;
-        return ['fail', 'WarmPodsUnproven', text];
-      }),
-      ...templates.slice(0, 1).map((first): Fault => {
-        const text = `templates without a RuntimeClass: ${whose}; for each: ${addClassCommand(first)}`;
-        return ['warning', 'TemplatesWithoutClass', text];
-      }),
+      ...faultIf(unproven.length, 'fail', 'WarmPodsUnproven', lostText),
+      ...faultIf(templates.length, 'warning', 'TemplatesWithoutClass', bareText),
     ];
     return faults.length === 0 ? [] : [partOf(part, '', { faults, data: { unproven, templates } })];
   } catch (error) {
