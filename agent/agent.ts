@@ -42,7 +42,7 @@ export type AgentOptions = {
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
   readonly files?: Pick<FileTrigger, 'watch'>;
   readonly publishers: readonly Publisher[];
-  /** Undefined where the findings do not say. */
+  /** Undefined if the findings do not say. */
   readonly traces: (findings: readonly Finding[]) => boolean | undefined;
   readonly installation?: () => Promise<Installation | undefined>;
   readonly evaluationTimeoutMs?: number;

@@ -101,7 +101,7 @@ export type EvaluateOptions = {
   readonly now: () => number;
   /** The last proof, if it may be reused. */
   readonly last?: Outcome | undefined;
-  /** What happened since the last proof. */
+  /** Changes since the last proof. */
   readonly triggers?: readonly Trigger[];
 };
 

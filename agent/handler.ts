@@ -23,7 +23,7 @@ const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000
 const now = () => performance.now();
 const date = () => new Date();
 
-/** What daemon and `--once` share, one for each handler. */
+/** The parts that daemon and `--once` share, one set for each handler. */
 export type Node = {
   readonly config: Config;
   readonly log: Logger;

@@ -69,8 +69,8 @@ export async function proveCandidate(
 }
 
 /**
- * The shim copies the text until the program ends and a moment longer. The exit status does not count: where
- * the sentry ends before the shim waits for it, the shim reports 128.
+ * The shim copies the text until the program ends and a moment longer. The exit status does not count, since
+ * a shim whose sentry ends before it waits reports 128.
  */
 async function requireOutput(file: string): Promise<void> {
   for (let poll = 0; poll < OUTPUT_POLLS; poll++) {

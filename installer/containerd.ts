@@ -154,7 +154,7 @@ export async function runOnHost(
   const signal = AbortSignal.timeout(timeoutMs);
   const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
   const child = spawn(program, args, { detached: true, stdio, signal, killSignal: 'SIGKILL' });
-  // What it has started may hold them.
+  // Its children may hold them.
   for (const stream of [child.stdout, child.stderr]) addAbortSignal(signal, stream);
   try {
     const ended = once(child, 'close') as Promise<[code: number | null]>;

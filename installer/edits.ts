@@ -9,7 +9,7 @@ import { type Node, Refusal } from './node.ts';
 import { syncDirectory } from './release.ts';
 
 export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
-/** What all handlers in a file need, before their blocks. */
+/** Lines that all handlers in a file need, before their blocks. */
 const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
 
 /** Whether containerd's file holds exactly this text. */

@@ -150,7 +150,7 @@ async function runCommand(
   if (!isThere) throw new Refusal('check', `There is no directory "${root}". ${next}`);
   const found = await readDistribution(host);
   const criSocket = settings.socket ?? found.criSocket;
-  // What k3s or CRI-O has left behind makes no node theirs.
+  // Leftovers of k3s or CRI-O make no node theirs.
   const isOther = criSocket.replace(/^\/var/, '') !== found.criSocket && settings.config !== undefined;
   const distribution = isOther ? { ...found, name: 'containerd' } : found;
   using client = new CriClient(criSocket, await localSocket(host, criSocket));

@@ -38,7 +38,7 @@ export type Step = (typeof STEPS)[number];
 export class Refusal extends Error {
   override readonly name = 'Refusal';
   readonly step: Step | 'release' | 'journal';
-  /** One of the agent's, where one names the cause. */
+  /** One of the agent's, if one names the cause. */
   readonly reason: string | undefined;
 
   constructor(
@@ -79,7 +79,7 @@ export function patientReport(
   return { report, because, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** What a step says of itself. */
+/** A step's own words. */
 export type Line = Pick<Progress, 'state' | 'text'>;
 
 /**

@@ -98,7 +98,7 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
   return text === undefined ? edit : `${place}; then restart ${name}`;
 }
 
-/** What these checks cannot see is no reason to refuse. */
+/** A check that cannot see is no reason to refuse. */
 async function refuseKernel({ host }: Node): Promise<void> {
   for (const check of [kernel, userNamespaces]) {
     const found = await check.inspect({ sources: { host } }).catch(() => undefined);

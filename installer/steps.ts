@@ -119,7 +119,7 @@ export async function presentText(
   const { pending, installed } = journal ?? {};
   for (const each of [next, pending, installed])
     if (each !== undefined && (await holds(root, each.written))) return each.written;
-  // Without a removal something else took the text out, which is refused where it is to be replaced.
+  // Without a removal something else took the text out, which is refused if it is to be replaced.
   const isRemoval = next === undefined || pending?.removes;
   const isGone =
     installed === undefined || (await foundIn({ root, handler }, installed.written.file)) === undefined;

@@ -86,7 +86,7 @@ export class SandboxMonitor {
     const isNew = [...judgement.memory].some(
       ([key, { reported }]) => reported && !this.#memory.get(key)?.reported,
     );
-    // Measured only where it matters.
+    // Measured only when it matters.
     if (isNew && (await readPressure(host)) !== undefined)
       judgement = judgeSandboxes(observation, this.#memory, true);
     this.#memory = judgement.memory;

@@ -90,7 +90,7 @@ function handlerRow({ handler, verdict: { status, reason, message } }: HandlerRe
   return { tone, text: `Additional handler "${handler}": ${why}` };
 }
 
-/** The main handler's, then those of additional ones where they are others. */
+/** The main handler's, then those of additional ones if they differ. */
 function stepsOf({ handlers = [], ...main }: Status): readonly Step[] {
   const steps = [...nextSteps(main)];
   for (const step of handlers.flatMap((each) => nextSteps(each)))
@@ -115,7 +115,7 @@ function podRows(pods: PodsReport): readonly Row[] {
   return [{ tone, text: headline }, ...below];
 }
 
-/** Nothing where all sandboxes are well and a restart of containerd is safe. */
+/** Nothing if all sandboxes are well and a restart of containerd is safe. */
 function sandboxRows({ problems, total, restart }: SandboxesReport): readonly Row[] {
   const rows: Row[] = [];
   if (total > 0)

@@ -52,7 +52,7 @@ export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';
 /** See https://github.com/containerd/containerd/blob/main/docs/hosts.md */
 export const HOSTS = '/etc/containerd/certs.d';
 
-/** What the running containerd has loaded. */
+/** The settings that the running containerd has loaded. */
 export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 
 /** The table with the handlers. */

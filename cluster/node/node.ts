@@ -110,7 +110,7 @@ export class ClusterNode {
   }
 
   /**
-   * What the installer committed under a handler, else what the node was made with; undefined for a node without
+   * The release that the installer committed under a handler, else the node's first; undefined for a node without
    * gVisor.
    */
   async gvisor(handler = 'runsc'): Promise<NodeGvisor | undefined> {

@@ -162,7 +162,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   });
 }
 
-/** What the agent reports beside the labels. */
+/** The agent's report beside the labels. */
 function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
   const reports = result?.report?.handlers ?? [];
   const names = new Set([...reports.map(({ handler }) => handler), ...node.handlers.keys()]);

@@ -65,7 +65,7 @@ export async function pooledMap<T, R>(
 const REST_RATIO = 20;
 
 /**
- * Runs `work` every `everyMs` until the signal is aborted, less often where it takes long, but at least every
+ * Runs `work` every `everyMs` until the signal is aborted, less often if it takes long, but at least every
  * `maxRestMs`, and at once after the signal that `wake` returned before. `onProblem` receives the error of a turn if
  * its text is new.
  */

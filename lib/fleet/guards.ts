@@ -14,7 +14,7 @@ type Guard = {
    * gVisor.
    */
   readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
-  /** What is possible without it. */
+  /** Possible without it. */
   readonly danger: string;
   /** {@link digestOf} the policy and bindings in manifests/. */
   readonly digest: string;
@@ -189,7 +189,7 @@ function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefin
   ]);
 }
 
-/** What decides which guards must be there. */
+/** Facts that decide which guards must be there. */
 type Needs = {
   readonly hasFleet: boolean;
   /** Whether a namespace requires gVisor. */

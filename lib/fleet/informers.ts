@@ -27,7 +27,7 @@ import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from 
 export type Observed = {
   readonly nodes: readonly FleetNode[];
   readonly pods: readonly AgentPod[];
-  /** Absent where the DaemonSet does not exist. */
+  /** Absent if the DaemonSet does not exist. */
   readonly agents?: AgentSet;
   /** With an agent that was Ready at any time since the last decision. */
   readonly readyAgents: ReadonlySet<string>;

@@ -53,7 +53,7 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node) {
     boot: truncate(status?.nodeInfo?.bootID ?? '', MAX_NAME_LENGTH),
     /** "" if no agent has noted one. */
     provenBoot: annotation(OWN_KEYS.annotations.provenBoot),
-    /** Where gVisor failed; "" if it does not, or no agent has noted it. */
+    /** The boot in which gVisor failed; "" if it does not, or no agent has noted it. */
     failedBoot: annotation(OWN_KEYS.annotations.failedBoot),
     handlers: [...handlerLabels({ labels })].map(([handler, label]) => {
       return { handler, label, provenBoot: annotation(handlerKey('provenBoot', handler)) };
@@ -101,7 +101,7 @@ export function staleLabels(node: FleetNode): readonly ReadyLabel[] {
   );
 }
 
-/** An agent says that gVisor fails where it should run, which is evidence against the node. */
+/** An agent says that gVisor fails although it should run here: evidence against the node. */
 export function isFailing({ verdict, expected }: FleetNode): boolean {
   return verdict?.status === 'False' && expected !== false;
 }

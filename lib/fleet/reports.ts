@@ -90,9 +90,9 @@ export type AgentStatus = {
   readonly provenAt?: string;
   /** Absent if not scanned yet; `stale` if that is too long ago. */
   readonly sandboxes?: SandboxCounts | 'stale';
-  /** Absent where the agent does not know. */
+  /** Absent if the agent does not know. */
   readonly pods?: PodCounts;
-  /** Absent where the installer was never used. */
+  /** Absent if the installer was never used. */
   readonly installation?: NodeInstallation;
   readonly refutation?: Refutation;
   /** Additional handlers by name: a reason, and since when, or "". */

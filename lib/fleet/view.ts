@@ -43,7 +43,7 @@ export type Row = {
   /** Absent if no agent has judged that. */
   readonly expected?: boolean;
   readonly label: string;
-  /** Absent where no additional handler is labelled. */
+  /** Absent if no additional handler is labelled. */
   readonly handlers?: readonly RowHandler[];
   readonly reason: string;
   readonly message: string;
@@ -65,7 +65,7 @@ export type Row = {
   readonly problems: number;
   /** Whether a restart of containerd would harm pods. */
   readonly unsafe: boolean;
-  /** What is wrong with the installation; "" if nothing is. */
+  /** The installation's fault; "" if there is none. */
   readonly installer: string;
   /** Hidden if the reader may not list agents. */
   readonly agent: 'ready' | 'not ready' | 'none' | 'hidden';
@@ -88,7 +88,7 @@ export const GROUPS = {
   notExpected: 'NotExpected',
 } as const;
 
-/** What a person should look at first. */
+/** A person should look at these first. */
 export type Alarm = {
   readonly reason: string;
   readonly severity: 'critical' | 'warning';

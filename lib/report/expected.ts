@@ -1,29 +1,29 @@
 import type { Finding } from '../node/checks/finding.ts';
 import type { Reason } from '../node/reasons.ts';
 
-/** Undefined where it is unknown. */
+/** Undefined if it is unknown. */
 export type Expectation = {
   readonly always: boolean;
   readonly provenOnce: boolean | undefined;
   readonly traces: boolean | undefined;
 };
 
-/** Undefined where that is unknown. */
+/** Undefined if that is unknown. */
 export function expectsGvisor({ always, provenOnce, traces }: Expectation): boolean | undefined {
   if (always || provenOnce || traces) return true;
   return provenOnce === false && traces === false ? false : undefined;
 }
 
-/** Reasons of the checks `shim` and `runsc` where nothing is installed. */
+/** Reasons of the checks `shim` and `runsc` if nothing is installed. */
 const ABSENT: readonly Reason[] = ['ShimNotFound', 'RunscNotFound'];
 
-/** The handler, the shim, or runsc. Undefined where that is unknown, for example because containerd does not answer. */
+/** The handler, the shim, or runsc. Undefined if that is unknown, for example because containerd does not answer. */
 export function hasTraces(findings: readonly Finding[]): boolean | undefined {
   const programs = findings.filter(({ check }) => check === 'shim' || check === 'runsc');
   return programs.some(isThere) || isRegistered(findings);
 }
 
-/** Known to containerd's configuration or to the running containerd; undefined where that is unknown. */
+/** Known to containerd's configuration or to the running containerd; undefined if that is unknown. */
 export function isRegistered(findings: readonly Finding[]): boolean | undefined {
   const of = (check: string) => findings.find((finding) => finding.check === check);
   const [configured, loaded] = [of('handler-configured'), of('handler-loaded')];

@@ -9,7 +9,7 @@ const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
 
 /**
  * Each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An unknown
- * check counts only where the whole evaluation is Unknown.
+ * check counts only if the whole evaluation is Unknown.
  */
 export function nextSteps({
   verdict,

@@ -8,7 +8,7 @@ import type { Verdict } from './verdict.ts';
  */
 const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
-/** What agents write to a Node, besides the condition. The admission policy has the same list. */
+/** Keys that agents write to a Node, besides the condition. The admission policy has the same list. */
 export const OWN_KEYS = {
   labels: {
     ready: `${DOMAIN}/ready`,
@@ -107,7 +107,7 @@ export type NodeWrites = {
 };
 
 /**
- * Undefined where no agent has judged that. A node that is labelled `ready`, or was ever proven, is expected whatever
+ * Undefined if no agent has judged that. A node that is labelled `ready`, or was ever proven, is expected whatever
  * its label `expected` says: a node that was taken over must not hide that it is broken.
  */
 export function isExpected({ labels = {}, annotations = {} }: Partial<NodeMetadata>): boolean | undefined {

@@ -15,7 +15,7 @@ export type Report = {
   readonly node: string;
   readonly handler: string;
   readonly verdict: Verdict;
-  /** Whether the node should run gVisor with this handler; absent where that is not known. */
+  /** Whether the node should run gVisor with this handler; absent if that is not known. */
   readonly expected?: boolean;
   /** The latest evaluation on its own, whose verdict may not be published yet. */
   readonly evaluation: {
@@ -31,7 +31,7 @@ export type Report = {
   readonly facts: Facts;
   /** Latest transitions, newest first. */
   readonly history: readonly Transition[];
-  /** Absent where the installer was never used. */
+  /** Absent if the installer was never used. */
   readonly installation?: Installation;
 };
 
@@ -48,7 +48,7 @@ export type Status = Report & {
   readonly handlers?: readonly HandlerReport[] | undefined;
   /** Absent until pods have been read. */
   readonly pods?: PodsReport | undefined;
-  /** In place of `pods` where the reader may not know other tenants' pods. */
+  /** In place of `pods` if the reader may not know other tenants' pods. */
   readonly podCounts?: PodCounts | undefined;
   /** Absent until sandboxes have been scanned. */
   readonly sandboxes?: SandboxesReport | undefined;

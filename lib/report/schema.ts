@@ -13,7 +13,7 @@ import type { HandlerReport, Status, Transition } from './report.ts';
 import type { Verdict } from './verdict.ts';
 
 type Guard = (value: unknown) => boolean;
-/** The compiler asks for a guard where a field is added. */
+/** The compiler asks for a guard when a field is added. */
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
 export const text: Guard = (value) => typeof value === 'string';
@@ -145,7 +145,7 @@ export const isPodCounts = object<PodCounts>({
   unknown: absentOr(count),
 });
 const POD = object({ uid: text, evidence: text });
-/** What the plugin reads of it. */
+/** The part that the plugin reads. */
 const PODS = object({
   at: text,
   violating: list(POD),
@@ -185,7 +185,7 @@ export const isStatus = object<Status>({
 });
 
 /**
- * What its agent has published must be valid, so that agents of other versions count too. The history of a handler
+ * The published part must be valid, so that agents of other versions count too. The history of a handler
  * may be anything: {@link isHistory}.
  */
 export const isPublished = object<Pick<Status, 'node' | 'verdict' | 'handlers' | 'nodeWrites'>>({

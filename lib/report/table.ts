@@ -43,7 +43,7 @@ export function markedLines(
   return [`${indent}${mark} ${styled(first.slice(lead.length))}`, ...rest.map(styled)];
 }
 
-/** Cuts between two words where it can. */
+/** Cuts between two words if it can. */
 export function truncateText(text: string, maxLength: number): string {
   if (text.length <= maxLength) return text;
   const head = text.slice(0, Math.max(maxLength - 1, 0));
@@ -67,7 +67,7 @@ export type Column<Row> = {
   readonly wide?: true;
   /** Truncated at its end before anything else gives way. */
   readonly prose?: true;
-  /** Dropped where the screen is too narrow, the highest number first. */
+  /** Dropped if the screen is too narrow, the highest number first. */
   readonly spare?: number;
 };
 

@@ -32,7 +32,7 @@ const WARNED = (Object.entries(FEATURES) as [FeatureId, Feature][]).filter(
 export const COMPATIBILITY_GROUP: Group = {
   title: 'what gVisor refuses, and what hangs in it',
   cases: [
-    // Where pods are refused, nothing warns of those.
+    // If pods are refused, nothing warns of those.
     ...WARNED.map(([id, { field }]) => ({
       what: `a pod with ${field} is warned of`,
       run: async ({ as }: Admission) => {

@@ -76,7 +76,7 @@ const git = { name: 'git', gitRepo: { repository: 'https://example.com' } };
 const relaxed = createPod({
   spec: { ...hostPath, ...CLAIM, ...container(privileged), hostPID: true, hostNetwork: true, hostIPC: true },
 });
-/** One kind of access to the host, and what is still refused of `relaxed` where it is allowed. */
+/** One kind of access to the host, and what is still refused of `relaxed` if it is allowed. */
 const ALLOWED: readonly (readonly [name: string, spec: Readonly<Record<string, unknown>>, others: RegExp])[] =
   [
     ['hostPath', hostPath, /hostIPC.*; privileged is/],

@@ -43,7 +43,7 @@ function accountWithPod(name: string): readonly object[] {
 const OBJECTS: readonly object[] = [
   role('node-admin', EVERY_VERB),
   role('renamed', [...EVERY_VERB, 'report-gvisor-readiness']),
-  // The policies must also hold where an administrator adds rights to the role of agents.
+  // The policies must also hold if an administrator adds rights to the role of agents.
   role('agent-too', EVERY_VERB, EVERY_VERB),
   role('fleet-too', ['create', 'patch', 'delete'], EVERY_VERB),
   role('cleaner', ['get', 'patch', 'manage-gvisor-readiness']),

@@ -178,7 +178,7 @@ export function agentStatus(
 /** A problem of a pod of `eval`. */
 export type PodProblem = readonly [pod: string, reason: SandboxReason];
 
-/** Problems, with PIDs from 900; containerd must not restart where there is one. */
+/** Problems, with PIDs from 900; containerd must not restart if there is one. */
 export function sandboxesOf(...problems: readonly PodProblem[]): SandboxesReport {
   return {
     at: '2026-03-01T11:59:58Z',

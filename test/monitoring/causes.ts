@@ -19,7 +19,7 @@ import {
 
 /**
  * A root cause with its series, and all alerts that fire because of it, as `alert cluster node`: with kube-state-metrics, and
- * without it where others fire then.
+ * without it if others fire then.
  */
 export type Cause = {
   readonly cause: string;

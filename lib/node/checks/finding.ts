@@ -16,7 +16,7 @@ export type Evidence = {
  */
 export type Severity = 'error' | 'blocker' | 'warning';
 
-/** `skipped`: the subject does not exist; `unknown`: it could not be seen. Neither counts as pass or fail. */
+/** A check is `skipped` if the subject does not exist, and `unknown` if it could not be seen. Neither counts as pass or fail. */
 export type CheckResult = (
   | { readonly status: 'pass' }
   | { readonly status: 'skipped' }

@@ -67,7 +67,7 @@ export type ShimInfo =
 
 export type SandboxState = 'SANDBOX_READY' | 'SANDBOX_NOTREADY';
 
-/** containerd's verbose status of a sandbox; "" or absent where unknown. */
+/** containerd's verbose status of a sandbox; "" or absent if unknown. */
 export type SandboxInfo = {
   readonly state: SandboxState;
   /** False for a status made by a shim (sandboxer = "shim"), which has none of the following. */

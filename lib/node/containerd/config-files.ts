@@ -73,7 +73,7 @@ async function readContainerdFile(host: Host, path: string): Promise<ContainerdF
   }
 }
 
-/** Throws {@link TomlFault} where containerd could not decode it. */
+/** Throws {@link TomlFault} if containerd could not decode it. */
 export function parseContainerdFile(text: string, path: string): ContainerdFile {
   const tree = parseToml(text, path);
   const lines = new TomlLines(text);

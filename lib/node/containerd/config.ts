@@ -24,7 +24,7 @@ export type IgnoredMention = {
   readonly isLoaded: boolean;
 };
 
-/** What containerd would load if it started now. */
+/** The configuration that containerd would load if it started now. */
 export type ContainerdConfig = {
   /** In merge order; empty without a root file. */
   readonly files: readonly string[];

@@ -26,7 +26,7 @@ export type Installation = {
   readonly failure?: {
     readonly release: string;
     readonly step: string;
-    /** A reason code, where one names the cause. */
+    /** A reason code, if one names the cause. */
     readonly reason?: string;
     readonly message: string;
     readonly at: string;

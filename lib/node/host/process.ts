@@ -60,7 +60,7 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
 const PF_EXITING = 0x4;
 const PF_KTHREAD = 0x20_0000;
 
-/** What /proc/PID/stat shows of a process. */
+/** A process as /proc/PID/stat shows it. */
 export type ProcessStat = {
   /** The program's name, cut to 15 characters, or the process's own choice. */
   readonly name: string;

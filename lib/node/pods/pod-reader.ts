@@ -9,7 +9,7 @@ import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 const CONCURRENCY = 8;
 
-/** What is known of a gVisor pod's sentry. */
+/** Facts about a gVisor pod's sentry. */
 export type PodSentry = {
   /** Of its program's code. */
   readonly textPages: number;

@@ -64,7 +64,7 @@ const CAUSES: readonly (readonly [RegExp, Reason])[] = [
   // "No such device" is a device file without its driver.
   [/error opening KVM device file .*: no such (file or directory|device)/, 'KvmMissing'],
   [/error opening KVM device file .*: (permission denied|operation not permitted)/, 'KvmNotPermitted'],
-  // systemd-cgroup = "true" where the kubelet uses cgroupfs; measured with gVisor 2026-02.
+  // systemd-cgroup = "true" although the kubelet uses cgroupfs; measured with gVisor 2026-02.
   [/invalid systemd path/, 'LimitsNotEnforced'],
   [
     /exec: "[^"]*runsc[^"]*": (executable file not found|stat )|\/[^ ]*runsc: no such file or directory/,

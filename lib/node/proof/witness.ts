@@ -3,7 +3,7 @@ import type { Host } from '../host/host.ts';
 import { type HostProcess, isOfSandbox, quotedProgram, readProcess } from '../host/process.ts';
 import { sentryFlags } from '../runsc/flags.ts';
 
-/** What the host and the runtime report, which no pod can influence. */
+/** Reports of the host and the runtime, which no pod can influence. */
 export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
   /** In the host's PID namespace. */
   readonly pid: number;

@@ -36,7 +36,7 @@ export async function readBaseSpec(host: Host, path: string): Promise<readonly W
 const FLAG = 'dev.gvisor.flag.';
 
 /**
- * What a base spec adds to containerd's own, blockers first. Only bind mounts and annotations lead out of a
+ * Additions of a base spec to containerd's own, blockers first. Only bind mounts and annotations lead out of a
  * sandbox; containerd sets namespaces itself, and runsc ignores masked paths.
  * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/container_create.go
  * (buildLinuxSpec), https://github.com/google/gvisor/blob/release-20260223.0/runsc/cmd/gofer.go (setupMounts,

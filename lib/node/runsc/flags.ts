@@ -30,7 +30,7 @@ export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string
 export type Weakness = {
   readonly flag: string;
   readonly value: string;
-  /** `blocker`: a way out to the host, or to attack it; `warning`: less protection, often intended. */
+  /** A `blocker` is a way out to the host, or to attack it; a `warning` is less protection, often intended. */
   readonly severity: 'blocker' | 'warning';
   readonly why: string;
 };

@@ -5,7 +5,7 @@ import type { Bundle } from './bundles.ts';
 import { type RestartSafety, SANDBOX_REMEDIES, type SandboxProblem, type SandboxReason } from './problem.ts';
 import { type SandboxProcesses, type Sentry, type Shim, TICKS_PER_SECOND } from './processes.ts';
 
-/** What a shim was started for; a field without a record is absent. */
+/** The purpose of a shim; a field without a record is absent. */
 export type Owner = {
   /** The bundle's id. */
   readonly id?: string | undefined;
@@ -13,7 +13,7 @@ export type Owner = {
   readonly pod?: ListedSandbox['metadata'] | undefined;
 };
 
-/** What one scan of the node saw. */
+/** The result of one scan of the node. */
 export type Observation = {
   /** Monotonic clock, milliseconds. */
   readonly nowMs: number;
@@ -31,7 +31,7 @@ export type Observation = {
   readonly missing: ReadonlySet<string>;
   /** Sandboxes whose sentry is not of the program that a restarted container would run. */
   readonly outdated: ReadonlySet<string>;
-  /** What could not be seen, one sentence each. */
+  /** Gaps in the scan, one sentence each. */
   readonly unseen: readonly string[];
 };
 

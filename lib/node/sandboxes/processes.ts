@@ -40,7 +40,7 @@ export type Sentry = HostProcess & {
   readonly id: string;
 };
 
-/** What a scan of /proc found. */
+/** The result of a scan of /proc. */
 export type SandboxProcesses = {
   readonly shims: readonly Shim[];
   readonly commands: readonly RunscCommand[];

@@ -138,7 +138,7 @@ const STORIES: readonly {
   readonly minutes: number;
   readonly pids: readonly number[];
   readonly restart: 'safe' | 'unsafe';
-  /** Absent where containerd has no record of the pod. */
+  /** Absent if containerd has no record of the pod. */
   readonly pod?: object;
   readonly message: RegExp;
   readonly begin: (node: Node) => unknown;
