@@ -103,7 +103,8 @@ INSTALL='
   folder=/usr/local/lib/gvisor/$1
   mkdir -p "$folder"
   tar -xf - --no-same-owner -C "$folder"
-  printf "[runsc_config]\n  platform = \"systrap\"\n" >/etc/containerd/runsc.toml
+  if grep -q "SystemdCgroup = true" /etc/containerd/config.toml; then systemd=true; else systemd=false; fi
+  printf "[runsc_config]\n  platform = \"systrap\"\n  systemd-cgroup = \"%s\"\n" $systemd >/etc/containerd/runsc.toml
   for program in runsc containerd-shim-runsc-v1; do
     ln -sfn "../lib/gvisor/$1/$program" "/usr/local/bin/$program"
   done
