@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import {
   KUBE_STATE_METRICS_SCRAPE,
   startKubeStateMetrics,
@@ -15,6 +16,20 @@ import { createNamespace, useCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
+
+const KUBELETS = 'prometheus-kubelets';
+const CREDENTIALS = '/run/secrets/kubernetes.io/serviceaccount';
+
+/** The memory of the pods on node-1, through the API server. */
+const KUBELET_SCRAPE = `scrape_configs:
+  - job_name: kubelet
+    scheme: https
+    honor_labels: true
+    metrics_path: /api/v1/nodes/node-1/proxy/metrics/resource
+    authorization: { credentials_file: ${CREDENTIALS}/token }
+    tls_config: { ca_file: ${CREDENTIALS}/ca.crt }
+    static_configs: [{ targets: ["${SERVICE_ADDRESS}:443"] }]
+`;
 
 const COMPONENT = join(REPO, 'manifests/components/monitoring');
 
@@ -43,8 +58,20 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
   await applyAgents(cluster);
   await startKubeStateMetrics(cluster, [SHOW_LABELS]);
   await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
+  await cluster.kubectl(['create', 'clusterrole', KUBELETS, '--verb=get', '--resource=nodes/proxy']);
+  await cluster.kubectl([
+    'create',
+    'clusterrolebinding',
+    KUBELETS,
+    `--clusterrole=${KUBELETS}`,
+    '--serviceaccount=monitoring:prometheus',
+  ]);
   return startPrometheus(cluster, {
-    scrapeConfigs: [await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8'), KUBE_STATE_METRICS_SCRAPE],
+    scrapeConfigs: [
+      await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8'),
+      KUBE_STATE_METRICS_SCRAPE,
+      KUBELET_SCRAPE,
+    ],
     rules: [JSON.stringify(shortenRules(await readRules()))],
   });
 }
@@ -60,6 +87,12 @@ export async function stopMonitoring(cluster: Cluster): Promise<void> {
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml'), '--ignore-not-found']);
+  await cluster.kubectl([
+    'delete',
+    `clusterrole/${KUBELETS}`,
+    `clusterrolebinding/${KUBELETS}`,
+    '--ignore-not-found',
+  ]);
   await cluster.kubectl(['delete', 'namespace', 'monitoring', '--ignore-not-found']);
 }
 
