@@ -20,10 +20,8 @@ export async function assertQueries(
 ): Promise<void> {
   const tests = {
     rule_files: [join(REPO, MONITORING, 'rules.yaml')],
-    evaluation_interval: '1m',
     tests: [
       {
-        interval: '1m',
         input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
         promql_expr_test: Object.entries(queries).map(([expr, samples]) => ({
           expr,
