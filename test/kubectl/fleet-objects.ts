@@ -7,6 +7,10 @@ import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 /** The domain of the agents' labels. */
 export const LABEL_DOMAIN = 'gvisor.node-restriction.kubernetes.io';
 
+/** States for {@link nodeObject}: no agent has judged the node, or its shim is gone. */
+export const UNJUDGED = { ready: '', status: '' };
+export const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound' };
+
 /** A Node with the label and the condition of an agent; proven by default. */
 export function nodeObject(
   name: string,

@@ -10,6 +10,7 @@ import { type FakeApi, fakeApi } from './fake-api.ts';
 import {
   agentObject,
   agentStatus,
+  BROKEN,
   brokenKvm,
   brokenStatus,
   kvmReport,
@@ -26,7 +27,7 @@ export type ApiFixture = {
 
 export const AGENT_PODS = '/api/v1/namespaces/gvisor-ready/pods';
 export const CLASS_LIST = '/apis/node.k8s.io/v1/runtimeclasses';
-const CLASS = {
+export const MAIN_CLASS = {
   metadata: { name: 'gvisor' },
   handler: 'runsc',
   scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready`]: 'true' } },
@@ -47,6 +48,15 @@ export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet`;
 /** Without rows. */
 export const FLEET_ALARMS = `${FLEET_VIEW}?labels=!kubernetes.io/hostname,kubernetes.io/hostname`;
 
+const NAMES = ['node-1', 'node-2', 'node-3'];
+
+/** The DaemonSet of agents on three nodes, with HANDLERS. */
+export function daemonSet(handlers = '', numberReady = 3, updatedNumberScheduled = 3) {
+  const env = [{ name: 'HANDLERS', value: handlers }];
+  const status = { desiredNumberScheduled: 3, numberReady, updatedNumberScheduled };
+  return { spec: { template: { spec: { containers: [{ env }] } } }, status };
+}
+
 /** The Deployment of the fleet controller. */
 export function fleetDeployment(replicas = 1, readyReplicas = replicas) {
   const containers = [{ image: 'localhost/gvisor-ready:0.1.0' }];
@@ -59,14 +69,9 @@ export function fleet(api: FakeApi): void {
   api.list('/api/v1/nodes', [
     nodeObject('node-1'),
     nodeObject('node-2'),
-    nodeObject('node-3', {
-      ready: 'false',
-      status: 'False',
-      reason: 'ShimNotFound',
-      message: 'no shim. What to do: install it',
-    }),
+    nodeObject('node-3', { ...BROKEN, message: 'no shim. What to do: install it' }),
   ]);
-  for (const name of ['node-1', 'node-2', 'node-3']) {
+  for (const name of NAMES) {
     api.stubs.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
     const isLabelled = () => JSON.stringify(nodeIn(api, name)).includes(`"${LABEL_DOMAIN}/ready":"true"`);
     api.stubs.set(`${AGENT_PODS}/agent-${name}:9477/proxy/report`, () =>
@@ -75,12 +80,9 @@ export function fleet(api: FakeApi): void {
   }
   api.list(
     AGENT_PODS,
-    ['node-1', 'node-2', 'node-3'].map((name) => agentObject(name)),
+    NAMES.map((name) => agentObject(name)),
   );
-  api.stubs.set(DAEMON_SET_PATH, {
-    spec: { template: { spec: { containers: [{ env: [] }] } } },
-    status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
-  });
+  api.stubs.set(DAEMON_SET_PATH, daemonSet());
   api.stubs.set(FLEET_PATH, fleetDeployment());
   api.list(FLEET_PODS, [
     {
@@ -89,10 +91,10 @@ export function fleet(api: FakeApi): void {
     },
   ]);
   api.stubs.set(FLEET_VIEW, () => viewOf(api));
-  api.list(CLASS_LIST, [CLASS]);
+  api.list(CLASS_LIST, [MAIN_CLASS]);
   api.list('/api/v1/namespaces', [EVAL]);
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
-  api.stubs.set(`${CLASS_LIST}/gvisor`, CLASS);
+  api.stubs.set(`${CLASS_LIST}/gvisor`, MAIN_CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES);
@@ -160,12 +162,8 @@ export const KVM_CLASS = {
  * configured on node-3.
  */
 export function addHandler(api: FakeApi): void {
-  const env = [{ name: 'HANDLERS', value: 'runsc, runsc-kvm' }];
-  api.stubs.set(DAEMON_SET_PATH, {
-    spec: { template: { spec: { containers: [{ env }] } } },
-    status: { desiredNumberScheduled: 3, numberReady: 3, updatedNumberScheduled: 3 },
-  });
-  api.list(CLASS_LIST, [CLASS, KVM_CLASS]);
+  api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc, runsc-kvm'));
+  api.list(CLASS_LIST, [MAIN_CLASS, KVM_CLASS]);
   api.stubs.set(`${CLASS_LIST}/gvisor-kvm`, KVM_CLASS);
   const reports = [kvmReport(), brokenKvm(), brokenKvm('HandlerNotConfigured', 'no file configures it')];
   for (const [at, report] of reports.entries()) {

@@ -11,7 +11,7 @@ import {
   setNode,
   setReport,
 } from './fleet.ts';
-import { agentStatus, nodeObject, podObject } from './fleet-objects.ts';
+import { agentStatus, BROKEN, nodeObject, podObject } from './fleet-objects.ts';
 
 /** The time of the last transition of every Node. */
 const SINCE = '2026-03-01T11:55:00Z';
@@ -55,15 +55,7 @@ function burning(api: FakeApi): void {
   addWarmPods(api, { warm: ['node-3', 'gvisor'], other: ['node-3', 'kata'], waiting: ['', 'gvisor'] });
   api.list('/api/v1/namespaces/eval/pods', [podObject('out')]);
   setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'] }));
-  setNode(
-    api,
-    nodeObject('node-2', {
-      ready: 'false',
-      status: 'False',
-      reason: 'HandlerNotConfigured',
-      expected: false,
-    }),
-  );
+  setNode(api, nodeObject('node-2', { ...BROKEN, reason: 'HandlerNotConfigured', expected: false }));
   api.stubs.set(FLEET_PATH, fleetDeployment(0));
   api.list(FLEET_PODS, []);
 }

@@ -18,7 +18,7 @@ async function withConfig(t: TestContext, change: (config: Config) => object, ar
 }
 
 /** Asserts one line of error and exit code 2. */
-export function assertError(ran: PluginResult, pattern: RegExp): void {
+function assertError(ran: PluginResult, pattern: RegExp): void {
   assert.match(ran.err, pattern);
   assert.deepEqual([ran.code, ran.out, ran.err.trim().split('\n').length], [2, '', 1]);
 }

@@ -10,10 +10,9 @@ import {
   runCheck,
   setNode,
 } from '../fleet.ts';
-import { LABEL_DOMAIN, nodeObject } from '../fleet-objects.ts';
+import { LABEL_DOMAIN, nodeObject, UNJUDGED } from '../fleet-objects.ts';
 
 const READY = { [`${LABEL_DOMAIN}/ready`]: 'true' };
-const UNJUDGED = { ready: '', status: '' };
 
 /** A cluster without gVisor. */
 async function bareCluster(t: TestContext): Promise<Fleet> {

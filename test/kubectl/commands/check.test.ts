@@ -7,8 +7,10 @@ import {
   addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
+  daemonSet,
   FLEET_PATH,
   KVM_CLASS,
+  MAIN_CLASS,
   openFleet,
   POLICIES,
   runCheck,
@@ -21,6 +23,7 @@ import {
   LABEL_DOMAIN,
   nodeObject,
   podObject,
+  UNJUDGED,
   withHandler,
 } from '../fleet-objects.ts';
 
@@ -30,10 +33,6 @@ const NAMESPACES = '/api/v1/namespaces';
 const namespace = (name: string, value: string) => ({
   metadata: { name, labels: { 'gvisor-ready.dev/require': value } },
 });
-const daemonSet = (handler: string, numberReady: number, updatedNumberScheduled: number) => ({
-  spec: { template: { spec: { containers: [{ env: [{ name: 'HANDLERS', value: handler }] }] } } },
-  status: { desiredNumberScheduled: 3, numberReady, updatedNumberScheduled },
-});
 /** A class that selects a node by its name, not the proven ones. */
 const classOf = (node: string, tolerations: readonly object[] = []) => ({
   metadata: { name: 'gvisor' },
@@ -41,13 +40,6 @@ const classOf = (node: string, tolerations: readonly object[] = []) => ({
   scheduling: { nodeSelector: { 'kubernetes.io/hostname': node }, tolerations },
 });
 const NOT_READY = { key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' };
-const UNJUDGED = { ready: '', status: '' };
-const MAIN_CLASS = {
-  ...KVM_CLASS,
-  metadata: { name: 'gvisor' },
-  handler: 'runsc',
-  scheduling: { nodeSelector: { [`${LABEL_DOMAIN}/ready`]: 'true' } },
-};
 /** Two handlers that are proven wherever containerd has them. */
 function soundHandlers(api: FakeApi): void {
   addHandler(api);
@@ -112,7 +104,7 @@ const CASES: Readonly<Record<string, Case>> = {
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
   ],
   'agents of another handler': [
-    (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('gvisor-kvm', 3, 3)),
+    (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('gvisor-kvm')),
     'fail: The RuntimeClass "gvisor" has the handler "runsc", and the agents prove "gvisor-kvm"',
     'fail: No RuntimeClass has the handler "gvisor-kvm"',
   ],
@@ -151,8 +143,7 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'no proven node': [
     (api) => {
-      for (const name of ['node-1', 'node-2', 'node-3'])
-        setNode(api, nodeObject(name, { ready: '', status: '' }));
+      for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeObject(name, UNJUDGED));
     },
     'fail: Nodes: 0 of 3 nodes that should run gVisor; pods that request it stay Pending',
     'warning: gVisor: release unknown',

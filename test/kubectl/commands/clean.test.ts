@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import { AGENT_PODS, openFleet, setNode } from '../fleet.ts';
-import { agentObject, nodeObject } from '../fleet-objects.ts';
+import { agentObject, nodeObject, UNJUDGED } from '../fleet-objects.ts';
 
 /** A fleet whose node-2 left the DaemonSet, and a Node that a patch of its status cleans. */
 async function leftFleet(t: TestContext) {
@@ -11,8 +11,8 @@ async function leftFleet(t: TestContext) {
   api.list(AGENT_PODS, [agentObject('node-1'), agentObject('node-3')]);
   t.mock.method(timers, 'setTimeout', async () => {});
   api.stubs.set('/api/v1/nodes/node-2/status', () => {
-    setNode(api, nodeObject('node-2', { ready: '', status: '' }));
-    return nodeObject('node-2', { ready: '', status: '' });
+    setNode(api, nodeObject('node-2', UNJUDGED));
+    return nodeObject('node-2', UNJUDGED);
   });
   return fleet;
 }

@@ -3,25 +3,23 @@ import { describe, it, type TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import { forbidden, refusal, type StubResponse } from '../fake-api.ts';
 import { DAEMON_SET_PATH, openFleet, setNode } from '../fleet.ts';
-import { LABEL_DOMAIN, nodeObject } from '../fleet-objects.ts';
-
-const CLEAN = { ready: '', status: '' };
+import { LABEL_DOMAIN, nodeObject, UNJUDGED } from '../fleet-objects.ts';
 
 /** A fleet without agents. A patch of a Node is refused as scripted, or cleans the Node. */
 async function abandonedFleet(t: TestContext, script: (StubResponse | 'ignored')[] = []) {
   const fleet = await openFleet(t);
   const { api } = fleet;
   api.stubs.delete(DAEMON_SET_PATH);
-  setNode(api, nodeObject('node-2', CLEAN));
-  setNode(api, nodeObject('node-3', CLEAN));
+  setNode(api, nodeObject('node-2', UNJUDGED));
+  setNode(api, nodeObject('node-3', UNJUDGED));
   const pauses: number[] = [];
   t.mock.method(timers, 'setTimeout', async (ms: number) => void pauses.push(ms));
   api.stubs.set('/api/v1/nodes/node-1/status', () => {
     const next = script.shift();
     if (next !== 'ignored' && next?.status === 404)
-      api.list('/api/v1/nodes', [nodeObject('node-2', CLEAN), nodeObject('node-3', CLEAN)]);
-    if (next === undefined) setNode(api, nodeObject('node-1', CLEAN));
-    return next === undefined || next === 'ignored' ? nodeObject('node-1', CLEAN) : next;
+      api.list('/api/v1/nodes', [nodeObject('node-2', UNJUDGED), nodeObject('node-3', UNJUDGED)]);
+    if (next === undefined) setNode(api, nodeObject('node-1', UNJUDGED));
+    return next === undefined || next === 'ignored' ? nodeObject('node-1', UNJUDGED) : next;
   });
   return { ...fleet, pauses };
 }
@@ -41,10 +39,10 @@ describe('uninstall', () => {
       },
       spec,
     });
-    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', CLEAN), spec });
+    api.stubs.set('/api/v1/nodes/node-1/status', { ...nodeObject('node-1', UNJUDGED), spec });
     api.stubs.set('/api/v1/nodes/node-1', () => {
-      setNode(api, nodeObject('node-1', CLEAN));
-      return nodeObject('node-1', CLEAN);
+      setNode(api, nodeObject('node-1', UNJUDGED));
+      return nodeObject('node-1', UNJUDGED);
     });
     const prompts: string[] = [];
     const confirm = async (prompt: string) => prompts.push(prompt) > 0;

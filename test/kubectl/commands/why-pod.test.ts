@@ -13,7 +13,9 @@ import {
 } from '../fleet.ts';
 import {
   agentStatus,
+  BROKEN,
   brokenKvm,
+  LABEL_DOMAIN,
   nodeObject,
   type PodProblem,
   podObject,
@@ -112,23 +114,20 @@ const RUNNING: Readonly<Record<string, Case>> = {
   ],
 };
 
+const REJECTED = {
+  phase: 'Failed',
+  reason: 'NodeAffinity',
+  message: 'Pod was rejected: Predicate NodeAffinity failed',
+};
 const ENDED: Readonly<Record<string, Case>> = {
   'rejected by a node without the label': [
-    podObject(
-      'x',
-      { nodeName: 'node-3', ...GVISOR },
-      { phase: 'Failed', reason: 'NodeAffinity', message: 'Pod was rejected: Predicate NodeAffinity failed' },
-    ),
+    podObject('x', { nodeName: 'node-3', ...GVISOR }, REJECTED),
     () => {},
     '✗ eval/x was rejected by node-3 Pod was rejected: Predicate NodeAffinity failed The node lost its label',
     'See why the node is not ready: kubectl gvisor-ready why node/node-3',
   ],
   'rejected by a node without the label of its additional handler': [
-    podObject(
-      'x',
-      { nodeName: 'node-2', runtimeClassName: 'gvisor-kvm' },
-      { phase: 'Failed', reason: 'NodeAffinity', message: 'Pod was rejected: Predicate NodeAffinity failed' },
-    ),
+    podObject('x', { nodeName: 'node-2', runtimeClassName: 'gvisor-kvm' }, REJECTED),
     addHandler,
     '✗ eval/x was rejected by node-2',
     '✗ node: node-2 is labelled ready-runsc-kvm: "false" (SandboxFailed: cannot open /dev/kvm)',
@@ -142,8 +141,8 @@ const ENDED: Readonly<Record<string, Case>> = {
   ],
 };
 
-const READY = { 'gvisor.node-restriction.kubernetes.io/ready': 'true' };
-const KVM_READY = { 'gvisor.node-restriction.kubernetes.io/ready-runsc-kvm': 'true' };
+const READY = { [`${LABEL_DOMAIN}/ready`]: 'true' };
+const KVM_READY = { [`${LABEL_DOMAIN}/ready-runsc-kvm`]: 'true' };
 const unscheduled = (spec: object = {}) =>
   podObject(
     'x',
@@ -160,7 +159,7 @@ const WAITING: Readonly<Record<string, Case>> = {
     unscheduled(),
     (api) => {
       for (const name of ['node-1', 'node-2'])
-        setNode(api, nodeObject(name, { ready: 'false', status: 'False', reason: 'RunscNotFound' }));
+        setNode(api, nodeObject(name, { ...BROKEN, reason: 'RunscNotFound' }));
     },
     '✗ eval/x waits for a node 0/3 nodes are available gVisor is proven on no node.',
     '✗ node: node-1 is labelled ready: "false" (RunscNotFound)',

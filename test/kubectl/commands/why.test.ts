@@ -8,12 +8,14 @@ import { AGENT_PODS, addHandler, openFleet, setNode, setReport } from '../fleet.
 import {
   agentObject,
   agentStatus,
+  BROKEN,
   brokenStatus,
   cutOff,
   kvmReport,
   nodeObject,
   podObject,
   sandboxesOf,
+  UNJUDGED,
   withHandler,
 } from '../fleet-objects.ts';
 import { NOW } from '../run-plugin.ts';
@@ -106,7 +108,7 @@ describe('why NODE', () => {
   it('says that the installer is at work, and nothing else to do than to wait', async (t) => {
     const { api, run } = await openFleet(t);
     const reason = 'InstallationUnderWay';
-    setNode(api, nodeObject('node-3', { ready: 'false', status: 'False', reason }));
+    setNode(api, nodeObject('node-3', { ...BROKEN, reason }));
     const report = brokenStatus('node-3');
     const message = 'release-20260223.0 is being installed (step restart); meanwhile ShimNotFound: no shim';
     const verdict = { ...report.verdict, reason, message } as const;
@@ -226,7 +228,7 @@ describe('why NODE', () => {
   it('reports a node without verdict, a cordoned one, and one in a grace period', async (t) => {
     const { api, run } = await openFleet(t);
     api.stubs.delete(REPORT);
-    setNode(api, nodeObject('node-3', { ready: '', status: '', spec: { unschedulable: true } }));
+    setNode(api, nodeObject('node-3', { ...UNJUDGED, spec: { unschedulable: true } }));
     const { code, out } = await run('why node-3');
     assert.equal(code, 2);
     assert.match(out, /^\? node-3: no agent has judged it\n/);
@@ -298,10 +300,7 @@ describe('the headline of why NODE', () => {
 
   it('says where gVisor is not expected, without a fault', async (t) => {
     const { api, run } = await openFleet(t);
-    setNode(
-      api,
-      nodeObject('node-3', { ready: 'false', status: 'False', reason: 'ShimNotFound', expected: false }),
-    );
+    setNode(api, nodeObject('node-3', { ...BROKEN, expected: false }));
     const { code, out } = await run('why node-3');
     assert.equal(code, 0);
     assert.match(out, /^- node-3: gVisor is not expected here \(ShimNotFound, for 5m\)\n/);
