@@ -22,20 +22,21 @@ import {
 import {
   agentObject,
   agentStatus,
+  BROKEN,
   brokenKvm,
   cutOff,
   kvmReport,
   nodeObject,
   podObject,
   sandboxesOf,
+  UNJUDGED,
   withHandler,
 } from '../fleet-objects.ts';
 import { itShows } from '../screens.ts';
 
 const BINDINGS = `${ADMISSION}/validatingadmissionpolicybindings`;
-const BROKEN = { ready: 'false', status: 'False', reason: 'ShimNotFound' };
 const unjudged = (api: FakeApi, ...names: readonly string[]) => {
-  for (const name of names) setNode(api, nodeObject(name, { ready: '', status: '' }));
+  for (const name of names) setNode(api, nodeObject(name, UNJUDGED));
 };
 /** Sandboxes hang on node-1 and node-2, and the scan of node-3 is too old. */
 function hanging(api: FakeApi): void {
@@ -47,9 +48,9 @@ function hanging(api: FakeApi): void {
   setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: { ...sandboxes, stale: true } }));
 }
 
-/** Changes of the fleet; screens/status.txt has what `status` then prints. */
+/** Changes of a fleet of three proven nodes; screens/status.txt has what `status` then prints. */
 const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
-  'a node without its shim': () => {},
+  'a node without its shim': (api) => setNode(api, nodeObject('node-3', BROKEN)),
   'nodes where gVisor is not expected apart, and no fault': (api) =>
     setNode(api, nodeObject('node-3', { ...BROKEN, expected: false })),
   'a node outside the DaemonSet, and no fault': (api) => {
@@ -75,17 +76,11 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     setNode(api, nodeObject('node-2', { alive: false }));
     setNode(api, nodeObject('node-3', { spec: { unschedulable: true } }));
   },
-  'nothing of policies that the user may not list': (api) => {
-    api.stubs.set(BINDINGS, forbidden('list', 'validatingadmissionpolicybindings'));
-    setNode(api, nodeObject('node-3'));
-  },
+  'nothing of policies that the user may not list': (api) =>
+    api.stubs.set(BINDINGS, forbidden('list', 'validatingadmissionpolicybindings')),
   'a pod outside gVisor where it is required, first': (api) => {
     api.list('/api/v1/namespaces/eval/pods', [podObject('out'), podObject('open'), podObject('new')]);
     setReport(api, 'node-1', agentStatus('node-1', { outside: ['out'], open: ['open'] }));
-  },
-  'pods that are all in gVisor': (api) => {
-    api.list('/api/v1/namespaces/eval/pods', [podObject('in')]);
-    setReport(api, 'node-1', agentStatus('node-1', { inside: ['in'] }));
   },
   'an additional handler that is lost on a node, before what passes': addHandler,
   'an additional handler that is proven wherever it is configured': (api) => {
@@ -141,7 +136,6 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
   },
   'no label that an agent refutes which has just started': (api) => {
     const verdict = { status: 'Unknown', reason: 'AgentStarting', message: 'm' } as const;
-    setNode(api, nodeObject('node-3'));
     setReport(api, 'node-2', agentStatus('node-2', {}, { verdict }));
   },
   'a label without a Ready agent': (api) =>
@@ -161,11 +155,11 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     setReport(api, 'node-1', agentStatus('node-1', {}, { installation: done }));
     setReport(api, 'node-2', agentStatus('node-2', {}, { installation: failed }));
   },
-  'agents that send no report': (api) => {
+  'agents that send no report, below a broken node': (api) => {
+    setNode(api, nodeObject('node-3', BROKEN));
     for (const name of ['node-1', 'node-2']) setReport(api, name, refusal(503, 'i/o timeout'));
   },
   'missing permissions, and no label without an agent': (api) => {
-    setNode(api, nodeObject('node-3'));
     for (const path of [AGENT_PODS, FLEET_PODS])
       api.stubs.set(path, forbidden('list', 'pods', 'gvisor-ready'));
     api.stubs.set(DAEMON_SET_PATH, forbidden('get', 'daemonsets', 'gvisor-ready'));
@@ -180,6 +174,7 @@ const fleetOf = (out: string) => out.replace(/^. Fleet .*\n( {14}.*\n)*/m, '');
 describe('status', () => {
   itShows('status', CASES, async (change, t) => {
     const { api, run } = await openFleet(t);
+    setNode(api, nodeObject('node-3'));
     change(api);
     const { code, out, err } = await run('status');
     assert.deepEqual(
