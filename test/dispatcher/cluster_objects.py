@@ -73,6 +73,9 @@ def ago(minutes: float) -> str:
     return (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+BAD = node("bad", "false", "SandboxFailed")
+
+
 def kvm_node(name: str, kvm: str, ready: str = "true", reason: str = "SandboxProven", **extra: Any) -> Json:  # noqa: ANN401
     """A node where the additional handler was proven in this boot; `kvm` is the value of its label."""
     annotations = {PROVEN_BY: "", f"{PROVEN_BOOT}-runsc-kvm": BOOT}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 from case import SHORT, ApiCase
-from cluster_objects import node, pod, runs, unschedulable
+from cluster_objects import BAD, node, pod, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import ConflictError, DispatchError, Policy, PolicyError, RetryLaterError
-
-BAD = node("bad", "false", "SandboxFailed")
 
 
 class AdoptionTest(ApiCase):
@@ -157,7 +154,3 @@ class TogetherTest(ApiCase):
         self.assertIn("host", found)
         self.assertLessEqual(found, {"host", "PodRemoved"})
         self.assertEqual((len(self.api.created), len(self.on_host())), (2, 1))
-
-
-if __name__ == "__main__":
-    unittest.main()

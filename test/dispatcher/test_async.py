@@ -188,7 +188,3 @@ class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
             self.assertFalse(waiting.done())
             with self.assertRaisesRegex(Exception, "StartDeadlineExceeded"):
                 await waiting
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -12,18 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import unittest
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import gvisor_dispatch
 from case import ApiCase
-from cluster_objects import node, pod, runs, unschedulable
+from cluster_objects import BAD, pod, runs, unschedulable
 from gvisor_dispatch.cli import main
 from kubernetes.config import kube_config
-
-BAD = node("bad", "false", "SandboxFailed")
 
 
 class CommandTest(ApiCase):
@@ -167,7 +164,3 @@ class CommandTest(ApiCase):
         self.api.update("eval-1", {"phase": "Pending", "containerStatuses": []})
         self.assertEqual(self.run_it("cancel", "pod.yaml")[:2], (0, {"removed": True}))
         self.assertEqual(self.api.pods, {})
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import unittest
-
 from case import ApiCase
-from cluster_objects import node, pod
+from cluster_objects import BAD, pod
 from fake_api import FakeApi
 from gvisor_dispatch import ConflictError, PodError, Policy, PolicyError, RetryLaterError
 from kubernetes import client
-
-BAD = node("bad", "false", "SandboxFailed")
 
 
 class CreateTest(ApiCase):
@@ -116,7 +112,3 @@ class CreateTest(ApiCase):
         self.assertEqual(
             self.dispatcher().create(pod(ofTomorrow={"a": 1}), Policy.PREFER)["spec"]["ofTomorrow"], {"a": 1}
         )
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import unittest
 from collections.abc import Callable
 from functools import partial
 from unittest import mock
@@ -122,78 +121,67 @@ MISMATCH = ("ClusterError", "HandlerMismatch")
 IN_GVISOR = ("gvisor", "Available")
 FALLBACK = ("host", "GVisorFails")
 FAILS = ("PolicyError", "GVisorFails")
-# The cause, the outcome of `prefer`, and that of `require` if it differs.
+# The cause, and the outcome of `prefer`. That of `require` is the same, or FAILS in place of FALLBACK.
 CASES = [
-    ("a proven node", nodes(node("a")), IN_GVISOR, None),
-    ("one proven node beside failing ones", nodes(failing(), node("a")), IN_GVISOR, None),
+    ("a proven node", nodes(node("a")), IN_GVISOR),
+    ("one proven node beside failing ones", nodes(failing(), node("a")), IN_GVISOR),
     # gVisor itself is the cause.
-    ("agents say that it fails", nodes(failing()), FALLBACK, FAILS),
-    ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK, FAILS),
-    ("the handler is gone where gVisor was proven once", nodes(failing("HandlerNotConfigured")), FALLBACK, FAILS),
-    ("it fails since 31 minutes, never proven", nodes(never_proven("ShimNotFound", 31, "runsc")), FALLBACK, FAILS),
-    ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK, FAILS),
-    ("the namespace does not consent", namespace(), FAILS, FAILS),
-    ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS, FAILS),
-    ("consent, but gVisor required", namespace(allow_host_kernel="true", require="true"), FAILS, FAILS),
-    ("consent and an audit", namespace(allow_host_kernel="true", require="audit"), FALLBACK, FAILS),
-    ("the namespace may not be read", unreadable_namespace(403), FAILS, FAILS),
-    ("the namespace is gone", unreadable_namespace(404), FAILS, FAILS),
+    ("agents say that it fails", nodes(failing()), FALLBACK),
+    ("the handler is not loaded", nodes(failing("HandlerNotLoaded")), FALLBACK),
+    ("the handler is gone where gVisor was proven once", nodes(failing("HandlerNotConfigured")), FALLBACK),
+    ("it fails since 31 minutes, never proven", nodes(never_proven("ShimNotFound", 31, "runsc")), FALLBACK),
+    ("the agent's own taint", nodes(failing(taints=NOT_READY)), FALLBACK),
+    ("the namespace does not consent", namespace(), FAILS),
+    ("the namespace's consent is no true", namespace(allow_host_kernel="True"), FAILS),
+    ("consent, but gVisor required", namespace(allow_host_kernel="true", require="true"), FAILS),
+    ("consent and an audit", namespace(allow_host_kernel="true", require="audit"), FALLBACK),
+    ("the namespace may not be read", unreadable_namespace(403), FAILS),
+    ("the namespace is gone", unreadable_namespace(404), FAILS),
     # It is not, or that is unknown.
-    ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD, None),
-    ("pods could weaken their sandbox", nodes(failing("AnnotationsPassFlags")), WITHHELD, None),
-    ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD, None),
-    ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD, None),
-    ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD, None),
-    ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED, None),
-    ("the cluster is full", api_with(kubelet=unschedulable), ("RetryLaterError", "Unschedulable"), None),
-    ("the image is slow", api_with(kubelet=pulls), ("RetryLaterError", "StartDeadlineExceeded"), None),
-    ("admission", lambda api: api.fail("POST", "/pods", 403, times=99), ("PodError", "PodRefused"), None),
-    ("proven nodes are cordoned", nodes(node("a", cordoned=True), failing()), UNSCHEDULABLE, None),
-    ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE, None),
-    ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE, None),
-    ("no node at all", nodes(), NO_NODE, None),
-    (
-        "299 fresh nodes beside a failing one",
-        nodes(failing(), *(fresh(f"f{at}") for at in range(299))),
-        UNDECIDED,
-        None,
-    ),
+    ("isolation is weakened everywhere", nodes(failing("IsolationWeakened")), WITHHELD),
+    ("pods could weaken their sandbox", nodes(failing("AnnotationsPassFlags")), WITHHELD),
+    ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD),
+    ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD),
+    ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD),
+    ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED),
+    ("the cluster is full", api_with(kubelet=unschedulable), ("RetryLaterError", "Unschedulable")),
+    ("the image is slow", api_with(kubelet=pulls), ("RetryLaterError", "StartDeadlineExceeded")),
+    ("admission", lambda api: api.fail("POST", "/pods", 403, times=99), ("PodError", "PodRefused")),
+    ("proven nodes are cordoned", nodes(node("a", cordoned=True), failing()), UNSCHEDULABLE),
+    ("proven nodes are tainted", nodes(node("a", taints=GPU), failing()), UNSCHEDULABLE),
+    ("proven nodes are not Ready", nodes(node("a", kubelet="Unknown"), failing()), UNSCHEDULABLE),
+    ("no node at all", nodes(), NO_NODE),
+    ("299 fresh nodes beside a failing one", nodes(failing(), *(fresh(f"f{at}") for at in range(299))), UNDECIDED),
     *(
-        (f"a pool that never had gVisor says {reason}", nodes(never_proven(reason, 99999, "runc")), NO_NODE, None)
+        (f"a pool that never had gVisor says {reason}", nodes(never_proven(reason, 99999, "runc")), NO_NODE)
         for reason in ("HandlerNotConfigured", "UserNamespacesDisabled", "KernelUnsupported")
     ),
-    ("withheld where it was never proven", nodes(failing(), never_proven("RunscTooOld", 1)), WITHHELD, None),
-    ("failing nodes that would not take the pod anyway", nodes(failing(taints=GPU)), NO_NODE, None),
-    ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), UNDECIDED, None),
-    ("a label without a condition", nodes(UNJUDGED), UNDECIDED, None),
-    ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED, None),
-    ("no RuntimeClass", api_with(runtime_class=None), ("ClusterError", "RuntimeClassMissing"), None),
-    ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH, None),
-    ("a class that selects nothing", class_with(), ("ClusterError", "RuntimeClassUnscoped"), None),
-    ("a pool, proven", pool(node("a", labels=POOL)), IN_GVISOR, None),
-    ("a pool at zero", pool(), NO_NODE, None),
-    ("a pool with a new, tainted node", pool(fresh_in_pool(taints=NOT_READY)), UNDECIDED, None),
-    ("a pool with a new node without the taint", pool(node("a", labels=POOL), fresh_in_pool()), UNSCOPED, None),
-    ("a pool whose taint only deters", pool(fresh_in_pool(taints=PREFERRED)), UNSCOPED, None),
-    ("a pool whose class tolerates the taint", pool(node("a", labels=POOL), tolerations=ANY), UNSCOPED, None),
+    ("withheld where it was never proven", nodes(failing(), never_proven("RunscTooOld", 1)), WITHHELD),
+    ("failing nodes that would not take the pod anyway", nodes(failing(taints=GPU)), NO_NODE),
+    ("failing nodes that are lost", nodes(failing(kubelet="Unknown")), UNDECIDED),
+    ("a label without a condition", nodes(UNJUDGED), UNDECIDED),
+    ("one has lost its agent, one is undecided", nodes(UNJUDGED, node("b", "unknown", "AgentLost")), UNDECIDED),
+    ("no RuntimeClass", api_with(runtime_class=None), ("ClusterError", "RuntimeClassMissing")),
+    ("another handler", class_with(**{**RUNTIME_CLASS, "handler": "gvisor"}), MISMATCH),
+    ("a class that selects nothing", class_with(), ("ClusterError", "RuntimeClassUnscoped")),
+    ("a pool, proven", pool(node("a", labels=POOL)), IN_GVISOR),
+    ("a pool at zero", pool(), NO_NODE),
+    ("a pool with a new, tainted node", pool(fresh_in_pool(taints=NOT_READY)), UNDECIDED),
+    ("a pool with a new node without the taint", pool(node("a", labels=POOL), fresh_in_pool()), UNSCOPED),
+    ("a pool whose taint only deters", pool(fresh_in_pool(taints=PREFERRED)), UNSCOPED),
+    ("a pool whose class tolerates the taint", pool(node("a", labels=POOL), tolerations=ANY), UNSCOPED),
     # Additional handlers.
-    ("both are proven", kvm(kvm_node("a", "true")), IN_GVISOR, None),
-    ("only the additional one is", kvm(kvm_node("a", "true", "false", "ShimNotFound")), IN_GVISOR, None),
-    ("only the main one is, and selected", nodes(kvm_node("a", "false")), IN_GVISOR, None),
-    (
-        "only the main one fails, and is selected",
-        nodes(kvm_node("a", "true", "false", "ShimNotFound")),
-        FALLBACK,
-        FAILS,
-    ),
-    *((f"the additional one is not proven: {title}", kvm(one), UNDECIDED, None) for title, one in KVM_UNDECIDED),
-    ("its agent is lost", kvm(kvm_node("a", "false", "unknown", "AgentLost")), LOST, None),
-    ("a pool of an additional handler at zero", kvm(), NO_NODE, None),
+    ("both are proven", kvm(kvm_node("a", "true")), IN_GVISOR),
+    ("only the additional one is", kvm(kvm_node("a", "true", "false", "ShimNotFound")), IN_GVISOR),
+    ("only the main one is, and selected", nodes(kvm_node("a", "false")), IN_GVISOR),
+    ("only the main one fails, and is selected", nodes(kvm_node("a", "true", "false", "ShimNotFound")), FALLBACK),
+    *((f"the additional one is not proven: {title}", kvm(one), UNDECIDED) for title, one in KVM_UNDECIDED),
+    ("its agent is lost", kvm(kvm_node("a", "false", "unknown", "AgentLost")), LOST),
+    ("a pool of an additional handler at zero", kvm(), NO_NODE),
     (
         "the main handler's taint keeps pods of the additional one away",
         kvm(kvm_node("a", "true", "false", "ShimNotFound", taints=NOT_READY)),
         UNSCHEDULABLE,
-        None,
     ),
     (
         "unless the class tolerates it",
@@ -202,29 +190,24 @@ CASES = [
             scheduling={**KVM_CLASS["scheduling"], "tolerations": ANY},
         ),
         IN_GVISOR,
-        None,
     ),
-    ("its class selects both labels", selects("runsc-kvm", ready="true", ready_runsc_kvm="true"), IN_GVISOR, None),
-    ("runsc is an additional handler", selects("runsc", ready_runsc="true"), IN_GVISOR, None),
-    ("its class selects the main label", selects("runsc-kvm", ready="true"), MISMATCH, None),
-    ("its class selects another's label", selects("runsc-kvm", ready_kvm="true"), MISMATCH, None),
-    ("its class selects what is not ready", selects("runsc-kvm", ready_runsc_kvm="false"), MISMATCH, None),
-    ("its class selects nothing", selects("runsc-kvm"), MISMATCH, None),
-    (
-        "its class selects a pool",
-        kvm(fresh_in_pool(taints=NOT_READY), scheduling={"nodeSelector": POOL}),
-        MISMATCH,
-        None,
-    ),
-    ("the main handler's class selects another's label", selects("runsc", ready_runsc_kvm="true"), UNSCOPED, None),
-    ("the main handler's class selects what is not ready", selects("runsc", ready="false"), UNSCOPED, None),
+    ("its class selects both labels", selects("runsc-kvm", ready="true", ready_runsc_kvm="true"), IN_GVISOR),
+    ("runsc is an additional handler", selects("runsc", ready_runsc="true"), IN_GVISOR),
+    ("its class selects the main label", selects("runsc-kvm", ready="true"), MISMATCH),
+    ("its class selects another's label", selects("runsc-kvm", ready_kvm="true"), MISMATCH),
+    ("its class selects what is not ready", selects("runsc-kvm", ready_runsc_kvm="false"), MISMATCH),
+    ("its class selects nothing", selects("runsc-kvm"), MISMATCH),
+    ("its class selects a pool", kvm(fresh_in_pool(taints=NOT_READY), scheduling={"nodeSelector": POOL}), MISMATCH),
+    ("the main handler's class selects another's label", selects("runsc", ready_runsc_kvm="true"), UNSCOPED),
+    ("the main handler's class selects what is not ready", selects("runsc", ready="false"), UNSCOPED),
 ]
 
 
 class DecisionTest(ApiCase):
     def test_each_cause_under_prefer_and_require(self) -> None:
-        for title, arrange, prefer, require in CASES:
-            for policy, expected in ((Policy.PREFER, prefer), (Policy.REQUIRE, require or prefer)):
+        for title, arrange, prefer in CASES:
+            require = FAILS if prefer == FALLBACK else prefer
+            for policy, expected in ((Policy.PREFER, prefer), (Policy.REQUIRE, require)):
                 with self.subTest(title, policy=policy.value), FakeApi() as self.api:
                     arrange(self.api)
                     never = expected[1] in ("Unschedulable", "StartDeadlineExceeded")
@@ -234,7 +217,7 @@ class DecisionTest(ApiCase):
                     self.assertEqual(left, ["eval-1"] if expected[0] in ("gvisor", "host") else [])
 
     def test_a_pod_cannot_choose_the_nodes_that_open_the_host_to_it(self) -> None:
-        zones = [node("bad", "false", "SandboxFailed", labels={"zone": "a"}), fresh("other")]
+        zones = [failing(labels={"zone": "a"}), fresh("other")]
         for spec in ({"nodeSelector": {"zone": "a"}}, {"affinity": in_zone("a")}):
             with self.subTest(spec), FakeApi() as self.api:
                 self.api.nodes = zones
@@ -242,7 +225,7 @@ class DecisionTest(ApiCase):
                     self.dispatcher().dispatch(pod(**spec), Policy.PREFER)
 
     def test_only_nodes_that_would_take_the_pod_blame_gvisor(self) -> None:
-        self.api.nodes = [node("bad", "false", "SandboxFailed", labels={"zone": "a"})]
+        self.api.nodes = [failing(labels={"zone": "a"})]
         for zone, expected in (("a", "GVisorFails"), ("b", "NoReadyNode")):
             for spec in ({"nodeSelector": {"zone": zone}}, {"affinity": in_zone(zone)}):
                 self.assertEqual(self.dispatcher().ask(pod(**spec)).reason, expected)
@@ -327,18 +310,6 @@ class DecisionTest(ApiCase):
         self.assertEqual(self.outcome(Policy.WAIT, **SHORT), ("RetryLaterError", "Unschedulable"))
         self.assertEqual((self.on_host(), self.api.pods), ([], {}))
 
-    def test_a_node_that_fails_before_the_pod_starts_is_left_for_another(self) -> None:
-        def fails_then_runs(api: FakeApi, name: str) -> None:
-            if len(api.created) > 1:
-                api.update(name, {"phase": "Running"}, {"nodeName": "node-2"})
-                return
-            api.update(name, spec={"nodeName": "node-1"})
-            api.nodes = [node("node-1", "false", "ShimNotFound"), node("node-2")]
-
-        self.api.kubelet = fails_then_runs
-        self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
-        self.assertEqual((len(self.api.created), self.on_host()), (2, []))
-
     def test_only_the_handler_of_the_class_moves_a_pod_that_has_not_started(self) -> None:
         def binds(api: FakeApi, name: str, failing: Json) -> None:
             if len(api.created) > 1:
@@ -348,12 +319,13 @@ class DecisionTest(ApiCase):
             api.nodes = [failing, kvm_node("node-2", "true")]
             self.later(1, lambda: api.update(name, {"phase": "Running"}))
 
-        for failing, pods in (
-            (kvm_node("node-1", "true", "false", "ShimNotFound"), 1),
-            (kvm_node("node-1", "false"), 2),
+        for arrange, failing, pods in (
+            (nodes(node("node-1")), node("node-1", "false", "ShimNotFound"), 2),
+            (kvm(kvm_node("node-1", "true")), kvm_node("node-1", "true", "false", "ShimNotFound"), 1),
+            (kvm(kvm_node("node-1", "true")), kvm_node("node-1", "false"), 2),
         ):
             with self.subTest(pods=pods), FakeApi() as self.api:
-                kvm(kvm_node("node-1", "true"))(self.api)
+                arrange(self.api)
                 self.api.kubelet = partial(binds, failing=failing)
                 self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
                 self.assertEqual((len(self.api.created), self.on_host()), (pods, []))
@@ -416,19 +388,18 @@ class DecisionTest(ApiCase):
 
 class RecordTest(ApiCase):
     def test_each_decision_is_a_line_of_json(self) -> None:
-        lines = []
-        for policy, nodes in ((Policy.WAIT, []), (Policy.PREFER, [failing()]), (Policy.REQUIRE, [failing()])):
-            self.api.nodes = nodes
-            with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(PolicyError):
-                self.dispatcher().decide(pod(), policy, "evals")
-            lines += [json.loads(one.getMessage()) for one in logs.records]
-        with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(RetryLaterError):
-            self.api.nodes = []
-            self.dispatcher().decide(None, Policy.REQUIRE, "evals")
-        lines += [json.loads(one.getMessage()) for one in logs.records]
-        with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs, contextlib.suppress(PodError):
-            self.dispatcher().decide(pod(nodeName="a"), Policy.REQUIRE, "evals")
-        lines += [json.loads(one.getMessage()) for one in logs.records]
+        with self.assertLogs("gvisor_dispatch.decisions", "INFO") as logs:
+            for policy, nodes, given in (
+                (Policy.WAIT, [], pod()),
+                (Policy.PREFER, [failing()], pod()),
+                (Policy.REQUIRE, [failing()], pod()),
+                (Policy.REQUIRE, [], None),
+                (Policy.REQUIRE, [], pod(nodeName="a")),
+            ):
+                self.api.nodes = nodes
+                with contextlib.suppress(DispatchError):
+                    self.dispatcher().decide(given, policy, "evals")
+        lines = [json.loads(one.getMessage()) for one in logs.records]
         self.assertEqual([one["decision"] for one in lines], ["gvisor", "host", "refused", "later", "refused"])
         reasons = ["NoReadyNode", "GVisorFails", "GVisorFails", "NoReadyNode", "PodRefused"]
         self.assertEqual([one["reason"] for one in lines], reasons)
@@ -455,7 +426,3 @@ class RecordTest(ApiCase):
         with self.assertLogs("gvisor_dispatch", "WARNING") as logs:
             self.assertEqual(self.outcome(Policy.PREFER), ("host", "GVisorFails"))
         self.assertIn("cannot write an Event", logs.output[1])
-
-
-if __name__ == "__main__":
-    unittest.main()

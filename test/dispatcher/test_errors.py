@@ -160,7 +160,3 @@ class QuotaTest(ApiCase):
         with self.assertRaisesRegex(DispatchError, r"PodRefused: .* limited: pods=0 \(more than the quota has\)"):
             self.call(Policy.WAIT)
         self.assertEqual(len(self.api.requests("POST")), 1)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import random
 import re
-import unittest
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -131,7 +130,3 @@ class EvidenceTest(ApiCase):
         for hours, expected in ((0, "GVisorUndecided"), (1, "GVisorFails")):
             self.api.clock = lambda hours=hours: datetime.now(UTC) + timedelta(hours=hours)
             self.assertEqual(self.dispatcher().ask().reason, expected)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unittest
 from collections.abc import Callable
 from functools import partial
 from unittest import mock
@@ -159,7 +158,3 @@ class ExplainTest(ApiCase):
                     confirm(**pods)
         self.later(0.5, lambda: vars(self.api).update(nodes=[node("unproven")]))
         confirm(doubtful=doubtful)
-
-
-if __name__ == "__main__":
-    unittest.main()

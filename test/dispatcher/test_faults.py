@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
-import unittest
 from unittest import mock
 
 from case import ApiCase, SoftTimeLimitExceeded
-from cluster_objects import node, pulls, runs, unschedulable
+from cluster_objects import BAD, node, pulls, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import Policy, RetryLaterError
 
@@ -58,7 +57,7 @@ class FaultTest(ApiCase):
         self.assertLess(time.monotonic() - begun, 2)
 
     def test_an_api_server_that_does_not_recover_is_an_error_and_never_a_fallback(self) -> None:
-        self.api.nodes = [node("bad", "false", "SandboxFailed")]
+        self.api.nodes = [BAD]
         for path, action in (("/nodes", "list nodes"), ("/namespaces/evals$", "read namespace evals")):
             self.api.faults.clear()
             self.api.fail("GET", path, 500, times=99)
@@ -68,7 +67,7 @@ class FaultTest(ApiCase):
 
     def test_conflicts_without_a_pod_end(self) -> None:
         """Such as those of a quota that changes all the time."""
-        for found in (node("good"), node("bad", "false", "SandboxFailed")):
+        for found in (node("good"), BAD):
             self.api.nodes = [found]
             self.api.fail("POST", "/pods", 409, times=50)
             with self.assertRaisesRegex(RetryLaterError, "ApiConflict: cannot create pod evals/eval-1: 409"):
@@ -173,7 +172,3 @@ def slowly(api: FakeApi, name: str) -> None:
         time.sleep(0.02)
     time.sleep(0.3)
     runs(api, name)
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -171,7 +171,3 @@ class PodTest(unittest.TestCase):
         for wrong in ({"kind": "Job", "spec": {"template": template}}, {"metadata": {"name": "x"}, "spec": {}}, {}):
             with self.assertRaisesRegex(PodError, "no spec.containers"):
                 checked(wrong)
-
-
-if __name__ == "__main__":
-    unittest.main()

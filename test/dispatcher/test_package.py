@@ -46,7 +46,3 @@ class PackageTest(unittest.TestCase):
         self.assertIn('inspect-k8s-sandbox<0.15,>=0.14; extra == "inspect"', (folder / "METADATA").read_text())
         entry = "[inspect_ai]\ngvisor-dispatch = gvisor_dispatch.inspect_sandbox\n"
         self.assertIn(entry, (folder / "entry_points.txt").read_text())
-
-
-if __name__ == "__main__":
-    unittest.main()

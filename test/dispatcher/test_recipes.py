@@ -6,20 +6,17 @@ import contextlib
 import io
 import re
 import sys
-import unittest
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 from case import ApiCase, SoftTimeLimitExceeded
-from cluster_objects import Json, cannot_pull, node, pod, pulls, runs, unschedulable
+from cluster_objects import BAD, Json, cannot_pull, pod, pulls, runs, unschedulable
 from gvisor_dispatch import PodError, Policy
 from kubernetes import client
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "dispatcher/recipes"))
 import worker
-
-BAD = node("bad", "false", "SandboxFailed")
 
 
 class ReadmeTest(ApiCase):
@@ -110,7 +107,3 @@ class OwnChoiceTest(ApiCase):
         with self.assertRaisesRegex(PodError, "leave that to the policy"):
             outside.applied(named)
         self.assertEqual(len(self.api.created), 1)
-
-
-if __name__ == "__main__":
-    unittest.main()

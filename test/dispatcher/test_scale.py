@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import unittest
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,7 +87,3 @@ class ScaleTest(ApiCase):
         self.assertEqual(self.outcome(Policy.REQUIRE), ("RetryLaterError", "NoSchedulableNode"))
         self.api.expired_pages = 99
         self.assertEqual(self.outcome(Policy.REQUIRE, api_deadline=1), ("RetryLaterError", "ApiUnavailable"))
-
-
-if __name__ == "__main__":
-    unittest.main()
