@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import type { V1DaemonSet, V1NetworkPolicy, V1Pod } from '@kubernetes/client-node';
 import { REPO } from '../../hack/paths.ts';
 import { useApiServer } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
@@ -87,25 +87,18 @@ describe("the installer's pod, on a real API server", () => {
   it('is selected by no policy of the base, and may reach nothing', async () => {
     const { items } = JSON.parse(
       await cluster().kubectl(['get', 'networkpolicy', '-n', NAMESPACE, '-o', 'json']),
-    ) as { items: { metadata: { name: string }; spec: NetworkPolicySpec }[] };
+    ) as { items: V1NetworkPolicy[] };
     const selecting = items.filter(({ spec }) =>
-      Object.entries(spec.podSelector.matchLabels ?? {}).every(
+      Object.entries(spec?.podSelector?.matchLabels ?? {}).every(
         ([key, value]) => pod.metadata?.labels?.[key] === value,
       ),
     );
     assert.deepEqual(
-      selecting.map(({ metadata, spec }) => [metadata.name, spec.ingress, spec.egress, spec.policyTypes]),
+      selecting.map(({ metadata, spec }) => [metadata?.name, spec?.ingress, spec?.egress, spec?.policyTypes]),
       [[NAME, undefined, undefined, ['Ingress', 'Egress']]],
     );
   });
 });
-
-type NetworkPolicySpec = {
-  readonly podSelector: { readonly matchLabels?: Readonly<Record<string, string>> };
-  readonly policyTypes: readonly string[];
-  readonly ingress?: unknown;
-  readonly egress?: unknown;
-};
 
 it('the removal differs from the installation in one word', async () => {
   const installs = (await read()).spec;

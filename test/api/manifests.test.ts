@@ -2,6 +2,13 @@ import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
+import type {
+  KubernetesObject,
+  V1DaemonSet,
+  V1PodSpec,
+  V1ResourceQuota,
+  V1RuntimeClass,
+} from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
@@ -15,41 +22,6 @@ import { USERS_APPLY, useApiServer } from './api-server.ts';
 const cluster = useApiServer([]);
 const CRD = join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml');
 const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s', 'kvm'] as const;
-type Mount = { readonly name: string; readonly mountPath: string; readonly readOnly?: boolean };
-type Quota = {
-  readonly kind: 'ResourceQuota';
-  readonly spec: {
-    readonly hard: Readonly<Record<string, string>>;
-    readonly scopeSelector: { readonly matchExpressions: readonly object[] };
-  };
-};
-type RuntimeClass = {
-  readonly kind: 'RuntimeClass';
-  readonly metadata: { readonly name: string };
-  readonly handler: string;
-  readonly scheduling: { readonly nodeSelector: object };
-};
-type DaemonSet = {
-  readonly kind: 'DaemonSet';
-  readonly metadata: { readonly name: string };
-  readonly spec: {
-    readonly template: {
-      readonly spec: {
-        readonly priorityClassName: string;
-        readonly volumes: readonly { readonly name: string; readonly hostPath: { readonly path: string } }[];
-        readonly containers: readonly [
-          {
-            readonly env: readonly object[];
-            readonly volumeMounts: readonly Mount[];
-            readonly securityContext: { readonly seLinuxOptions?: object };
-          },
-        ];
-      };
-    };
-  };
-};
-
-type Item = DaemonSet | Quota | RuntimeClass;
 
 async function directoryWith(t: TestContext, components: readonly string[]): Promise<string> {
   const directory = await overlay(components);
@@ -58,9 +30,14 @@ async function directoryWith(t: TestContext, components: readonly string[]): Pro
 }
 
 /** The objects of a kustomization, as the API server would store them. */
-async function objectsOf(directory: string): Promise<readonly Item[]> {
+async function objectsOf(directory: string): Promise<readonly KubernetesObject[]> {
   const args = ['apply', '--dry-run=server', '-o', 'json', '-k', directory];
-  return (JSON.parse(await cluster().kubectl(args)) as { items: Item[] }).items;
+  return (JSON.parse(await cluster().kubectl(args)) as { items: KubernetesObject[] }).items;
+}
+
+function agentAmong(items: readonly KubernetesObject[]): V1PodSpec {
+  const agent: V1DaemonSet | undefined = items.find(({ kind }) => kind === 'DaemonSet');
+  return agent?.spec?.template.spec ?? assert.fail();
 }
 
 describe('the manifests', () => {
@@ -80,10 +57,9 @@ describe('the manifests', () => {
 
   it('mount host directories read-only at their own paths', async (t) => {
     const directory = await directoryWith(t, COMPONENTS);
-    const items = await objectsOf(directory);
-    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
-    const paths = new Map(agent?.volumes.map(({ name, hostPath }) => [name, hostPath.path]));
-    const mounts = agent?.containers[0].volumeMounts.filter(({ name }) => paths.has(name)) ?? [];
+    const { volumes, containers } = agentAmong(await objectsOf(directory));
+    const paths = new Map(volumes?.map(({ name, hostPath }) => [name, hostPath?.path]));
+    const mounts = containers[0]?.volumeMounts?.filter(({ name }) => paths.has(name)) ?? [];
     assert.equal(mounts.length, 10);
     for (const { name, mountPath, readOnly } of mounts) {
       assert.deepEqual([mountPath, readOnly], [`/host${paths.get(name)}`, true]);
@@ -92,13 +68,13 @@ describe('the manifests', () => {
 
   it('allow access to the socket under SELinux, and the priority class in a ResourceQuota', async () => {
     const items = await objectsOf(join(REPO, 'manifests/base'));
-    const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
-    assert.deepEqual(agent?.containers[0].securityContext.seLinuxOptions, { type: 'spc_t' });
-    const quota = items.find((item) => item.kind === 'ResourceQuota')?.spec;
-    assert.deepEqual(quota?.scopeSelector.matchExpressions, [
-      { scopeName: 'PriorityClass', operator: 'In', values: [agent?.priorityClassName] },
+    const { containers, priorityClassName } = agentAmong(items);
+    assert.deepEqual(containers[0]?.securityContext?.seLinuxOptions, { type: 'spc_t' });
+    const quota: V1ResourceQuota | undefined = items.find(({ kind }) => kind === 'ResourceQuota');
+    assert.deepEqual(quota?.spec?.scopeSelector?.matchExpressions, [
+      { scopeName: 'PriorityClass', operator: 'In', values: [priorityClassName] },
     ]);
-    assert.deepEqual(Object.keys(quota?.hard ?? {}), ['pods']);
+    assert.deepEqual(Object.keys(quota?.spec?.hard ?? {}), ['pods']);
   });
 
   for (const [mark, handlers, name] of [
@@ -112,12 +88,11 @@ describe('the manifests', () => {
       await writeFile(debug, markedBlock('docs/handlers.md', 'runtimeclass', 'file'));
       await directory.addBlock('docs/handlers.md', mark);
       const items = await objectsOf(directory.path);
-      const agent = items.find((item) => item.kind === 'DaemonSet')?.spec.template.spec;
-      assert.deepEqual(agent?.containers[0].env.at(-1), { name: 'HANDLERS', value: handlers });
-      const added = items.find((item) => item.kind === 'RuntimeClass' && item.metadata.name === name);
-      const { handler, scheduling } = added as RuntimeClass;
+      assert.deepEqual(agentAmong(items).containers[0]?.env?.at(-1), { name: 'HANDLERS', value: handlers });
+      const added = items.find(({ kind, metadata }) => kind === 'RuntimeClass' && metadata?.name === name);
+      const { handler, scheduling } = added as V1RuntimeClass;
       assert.equal(handler, handlers.split(',')[1]);
-      assert.deepEqual(scheduling.nodeSelector, { [handlerKey('ready', handler)]: 'true' });
+      assert.deepEqual(scheduling?.nodeSelector, { [handlerKey('ready', handler)]: 'true' });
     });
   }
 
@@ -125,9 +100,8 @@ describe('the manifests', () => {
     const directory = await UserDirectory.create();
     t.after(() => directory.remove());
     await directory.addBlock('docs/operations.md', 'taint');
-    const agent = (await objectsOf(directory.path)).find((item) => item.kind === 'DaemonSet');
-    const [{ env }] = agent?.spec.template.spec.containers ?? assert.fail();
-    assert.deepEqual(env.at(-1), { name: 'TAINT', value: 'on' });
+    const [agent] = agentAmong(await objectsOf(directory.path)).containers;
+    assert.deepEqual(agent?.env?.at(-1), { name: 'TAINT', value: 'on' });
   });
 
   it('of the uninstall are accepted by the API server', async () => {

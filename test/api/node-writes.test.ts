@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import type { V1DaemonSet, V1Deployment, V1Node } from '@kubernetes/client-node';
 import { describeGroups } from './admission-case.ts';
 import { applyBase } from './api-server.ts';
 import type { ApiUser } from './api-user.ts';
@@ -36,20 +37,20 @@ describe("an agent's token", () => {
 describe('the token of the fleet controller, on a real API server', () => {
   it('withdraws label and condition in one write that changes nothing else', async () => {
     const path = '/api/v1/nodes/node-1';
-    const was = (await controller({ method: 'GET', path })).body as Body;
+    const was = (await controller({ method: 'GET', path })).body as V1Node;
     const lost = conditionOf('GVisorReady', 'Unknown', 'AgentLost');
     const body = {
-      metadata: { labels: { [READY_KEY]: 'false' }, resourceVersion: was.metadata.resourceVersion },
+      metadata: { labels: { [READY_KEY]: 'false' }, resourceVersion: was.metadata?.resourceVersion },
       status: { conditions: [lost] },
     };
     const patch = 'strategic-merge-patch+json';
     const call = { method: 'PATCH', path: `${path}/status`, patch, body } as const;
     const response = await controller(call);
     assert.equal(response.message, '');
-    const now = response.body as Body;
-    assert.deepEqual(now.metadata.labels, { ...was.metadata.labels, [READY_KEY]: 'false' });
+    const now = response.body as V1Node;
+    assert.deepEqual(now.metadata?.labels, { ...was.metadata?.labels, [READY_KEY]: 'false' });
     assert.deepEqual(
-      now.status.conditions.map(({ type, status }) => `${type} ${status}`),
+      now.status?.conditions?.map(({ type, status }) => `${type} ${status}`),
       ['Ready True', 'GVisorReady Unknown'],
     );
     assert.equal((await controller(call)).code, 409, 'the same again is of an older version');
@@ -59,14 +60,17 @@ describe('the token of the fleet controller, on a real API server', () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } };
     await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
-    const read = async (kind: string, name: string) =>
-      JSON.parse(
-        await cluster().kubectl(['get', kind, name, '-n', 'gvisor-ready', '-o', 'json']),
-      ) as Workload;
-    const { template } = (await read('deployment', 'gvisor-ready-fleet')).spec;
-    const agent = (await read('daemonset', 'gvisor-ready-agent')).spec.template;
-    assert.equal(template.spec.containers[0]?.image, agent.spec.containers[0]?.image);
-    const { serviceAccountName: _, serviceAccount: __, ...spec } = template.spec;
+    const read = async (kind: string, name: string) => {
+      const text = await cluster().kubectl(['get', kind, name, '-n', 'gvisor-ready', '-o', 'json']);
+      return (JSON.parse(text) as V1Deployment | V1DaemonSet).spec?.template.spec ?? assert.fail();
+    };
+    const {
+      serviceAccountName: _,
+      serviceAccount: __,
+      ...spec
+    } = await read('deployment', 'gvisor-ready-fleet');
+    const agent = await read('daemonset', 'gvisor-ready-agent');
+    assert.equal(spec.containers[0]?.image, agent.containers[0]?.image);
     const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'fleet', namespace: 'strict' }, spec };
     const account = {
       apiVersion: 'v1',
@@ -88,19 +92,3 @@ describe('with the component taint', () => {
   before(() => applyBase(cluster(), ['taint']));
   describeGroups(writers, [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS]);
 });
-
-type Body = {
-  readonly metadata: { readonly labels: Readonly<Record<string, string>>; readonly resourceVersion: string };
-  readonly status: { readonly conditions: readonly { readonly type: string; readonly status: string }[] };
-};
-type Workload = {
-  readonly spec: {
-    readonly template: {
-      readonly spec: {
-        readonly serviceAccountName: string;
-        readonly serviceAccount: string;
-        readonly containers: readonly { readonly image: string }[];
-      };
-    };
-  };
-};

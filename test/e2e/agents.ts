@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { GetResponse } from '../../cluster/control-plane/api.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
@@ -72,28 +73,17 @@ export function waitForNode(
   });
 }
 
-type PodList = {
-  readonly items: readonly {
-    readonly metadata: { readonly name: string; readonly deletionTimestamp?: string };
-    readonly status: {
-      readonly podIP?: string;
-      readonly conditions?: readonly { readonly type: string; readonly status: string }[];
-      readonly containerStatuses?: readonly { readonly restartCount: number }[];
-    };
-  }[];
-};
-
 /** The agent's pod on a node. Name and address are "" if there is none. */
 export async function agentOn(cluster: Cluster, node: string) {
   const query = new URLSearchParams({
     fieldSelector: `spec.nodeName=${node}`,
     labelSelector: 'app.kubernetes.io/component=agent',
   });
-  const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as PodList;
-  const staying = items.find(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as V1PodList;
+  const staying = items.find(({ metadata }) => metadata?.deletionTimestamp === undefined);
   const { podIP: address = '', conditions = [], containerStatuses = [] } = staying?.status ?? {};
   return {
-    name: staying?.metadata.name ?? '',
+    name: staying?.metadata?.name ?? '',
     address,
     ready: conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
     restarts: containerStatuses[0]?.restartCount ?? 0,

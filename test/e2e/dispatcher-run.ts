@@ -129,17 +129,3 @@ export async function assertNoPod(cluster: Cluster, name: string, namespace = FR
   const found = await cluster.kubectl(['get', 'pod', name, '-n', namespace, '--ignore-not-found']);
   assert.equal(found, '', `there is no pod ${namespace}/${name}`);
 }
-
-export async function readPod(cluster: Cluster, name: string, namespace = FREE): Promise<PodView> {
-  return JSON.parse(await cluster.kubectl(['get', 'pod', name, '-n', namespace, '-o', 'json'])) as PodView;
-}
-
-type PodView = {
-  readonly metadata: {
-    readonly uid: string;
-    readonly labels: Readonly<Record<string, string>>;
-    readonly annotations?: Readonly<Record<string, string>>;
-  };
-  readonly spec: { readonly runtimeClassName?: string };
-  readonly status: { readonly phase: string };
-};

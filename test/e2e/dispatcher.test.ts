@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { breakAndWait } from '../../cluster/story.ts';
 import { useDispatcher } from './dispatcher-cluster.ts';
-import { creations, readPod } from './dispatcher-run.ts';
+import { creations, FREE } from './dispatcher-run.ts';
 import { GVISOR_NODES } from './e2e-cluster.ts';
 
-const { cluster, call, kernelIn } = useDispatcher();
+const { cluster, call, kubectl, kernelIn } = useDispatcher();
 
 describe('the dispatcher', () => {
   it('starts a pod in gVisor while nodes are proven', async () => {
@@ -15,10 +15,8 @@ describe('the dispatcher', () => {
     assert.equal(output.in_gvisor, true);
     assert.match(String(output.node), /^node-[12]$/);
     assert.match(await kernelIn('started'), /^Linux version 4\.4\.0 /);
-    assert.equal(
-      (await readPod(cluster(), 'started')).metadata.labels['gvisor-ready.dev/dispatch'],
-      'gvisor',
-    );
+    const label = 'jsonpath={.metadata.labels.gvisor-ready\\.dev/dispatch}';
+    assert.equal(await kubectl('get', 'pod', 'started', '-n', FREE, '-o', label), 'gvisor');
   });
 
   // Who may fall back, when, and what is noted then is in `test/dispatcher`.

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
@@ -87,17 +88,11 @@ export async function createPods(cluster: Cluster, node: string, ...names: strin
 /** "PHASE NODE REASON" of each evaluation pod, by name. */
 export async function podsNow(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
   const query = new URLSearchParams({ labelSelector: 'app=evaluation' });
-  const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods?${query}`)) as {
-    items: {
-      metadata: { name: string };
-      spec: { nodeName?: string };
-      status: { phase: string; reason?: string };
-    }[];
-  };
+  const text = await cluster.get(`/api/v1/namespaces/default/pods?${query}`);
   return Object.fromEntries(
-    items.map(({ metadata, spec, status }) => [
-      metadata.name,
-      [status.phase, spec.nodeName, status.reason].filter(Boolean).join(' '),
+    (JSON.parse(text) as V1PodList).items.map(({ metadata, spec, status }) => [
+      metadata?.name,
+      [status?.phase, spec?.nodeName, status?.reason].filter(Boolean).join(' '),
     ]),
   );
 }

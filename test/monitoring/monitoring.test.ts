@@ -3,11 +3,13 @@ import { globSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import type { V1ConfigMap, V1DaemonSet } from '@kubernetes/client-node';
 import { parse, parseAllDocuments } from 'yaml';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
+import type { Rendered } from '../manifests/chart-objects.ts';
 import { alertsOf, readRules } from './alerts.ts';
 import { documentedKustomization, writeKustomization } from './documented-kustomization.ts';
 
@@ -24,6 +26,7 @@ async function validate(kind: string, document: string): Promise<void> {
   await run(join(tools.schemas, 'schemas'), [kind], { input: document });
 }
 
+type Item = Rendered & Pick<V1ConfigMap, 'data'> & Pick<V1DaemonSet, 'spec'>;
 type UnitTests = {
   readonly tests: readonly {
     readonly alert_rule_test: readonly { readonly exp_alerts: readonly unknown[] }[];
@@ -101,7 +104,7 @@ describe('the monitoring component', () => {
       assert.deepEqual(kustomization.components, [MONITORING]);
       await writeKustomization(directory, kustomization);
       const text = await run(join(tools.kubernetes, 'kubectl'), ['kustomize', directory]);
-      const objects = parseAllDocuments(text).map((document) => document.toJS() as Rendered);
+      const objects = parseAllDocuments(text).map((document) => document.toJS() as Item);
       const added = objects.filter(({ kind }) => /^(PodMonitor|PrometheusRule|ConfigMap)$/.test(kind));
       assert.deepEqual(
         added.map(({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`).sort(),
@@ -122,36 +125,17 @@ describe('the monitoring component', () => {
       );
       const monitor = added.find(({ metadata }) => metadata.name === 'gvisor-ready-agent');
       const agent = objects.find(({ kind }) => kind === 'DaemonSet');
-      assert.deepEqual(agent?.spec?.template?.spec?.nodeSelector, {
+      assert.deepEqual(agent?.spec?.template.spec?.nodeSelector, {
         'kubernetes.io/os': 'linux',
         'example.com/pool': 'sandboxes',
       });
-      const [container] = agent?.spec?.template?.spec?.containers ?? [];
-      assert.deepEqual(container?.env.at(-1), { name: 'EXPECT_GVISOR', value: 'on' });
+      const [container] = agent?.spec?.template.spec?.containers ?? [];
+      assert.deepEqual(container?.env?.at(-1), { name: 'EXPECT_GVISOR', value: 'on' });
       const { matchLabels = {} } = monitor?.spec?.selector ?? {};
-      const labels = agent?.spec?.template?.metadata.labels ?? {};
+      const labels = agent?.spec?.template.metadata?.labels ?? {};
       assert.deepEqual({ ...labels, ...matchLabels }, labels, "the PodMonitor selects the agent's pods");
     } finally {
       await rm(directory, { recursive: true });
     }
   });
 });
-
-type Metadata = {
-  readonly name: string;
-  readonly namespace?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-};
-type PodSpec = {
-  readonly nodeSelector?: object;
-  readonly containers: readonly { readonly env: readonly object[] }[];
-};
-type Rendered = {
-  readonly kind: string;
-  readonly metadata: Metadata;
-  readonly data?: Readonly<Record<string, string>>;
-  readonly spec?: {
-    readonly selector?: { readonly matchLabels?: Readonly<Record<string, string>> };
-    readonly template?: { readonly metadata: Metadata; readonly spec?: PodSpec };
-  };
-};
