@@ -20,6 +20,12 @@ export const conditionOf = (type: string, status: string, reason: string) => ({
   lastTransitionTime: AT,
 });
 
+/** Those of a Node that is Ready and proven. */
+export const PROVEN_CONDITIONS = [
+  conditionOf('Ready', 'True', 'KubeletReady'),
+  conditionOf('GVisorReady', 'True', 'SandboxProven'),
+];
+
 /** Writes the objects of a fleet in place of kubelets, agents and the DaemonSet controller. */
 export class FleetObjects {
   readonly #admin: ApiUser;
@@ -44,14 +50,7 @@ export class FleetObjects {
     const metadata = { name, labels, annotations: { [`${DOMAIN}/proven-by`]: '0.1.0+1' } };
     await this.#send({ method: 'POST', path: '/api/v1/nodes', body: { metadata } });
     const nodeInfo = { containerRuntimeVersion: 'containerd://2.1.4', operatingSystem: 'linux' };
-    await this.writeStatus(name, {
-      nodeInfo,
-      capacity: { cpu: '2' },
-      conditions: [
-        conditionOf('Ready', 'True', 'KubeletReady'),
-        conditionOf('GVisorReady', 'True', 'SandboxProven'),
-      ],
-    });
+    await this.writeStatus(name, { nodeInfo, capacity: { cpu: '2' }, conditions: PROVEN_CONDITIONS });
     const pod = daemonSetPod(name);
     await this.#send({ method: 'POST', path: PODS, body: pod });
     await this.setAgent(name, true);

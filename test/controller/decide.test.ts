@@ -14,22 +14,18 @@ function running(names: readonly string[] = TEN): SimulatedFleet {
 }
 
 describe('decide, for the label of a lost agent', () => {
-  it('withdraws it after 90 s without a Ready agent, and not earlier', () => {
-    const fleet = running();
-    fleet.lose(A);
-    assert.deepEqual(fleet.advance(90).names, []);
-    assert.deepEqual(fleet.advance(4).names, [A]);
-    assert.deepEqual(fleet.advance(600).names, [A]);
-  });
-
-  it('withdraws that of an additional handler where the main label is false', () => {
-    const fleet = running();
-    fleet.change(A, { label: 'false', handlers: [KVM] });
-    fleet.lose(A);
-    assert.deepEqual(fleet.advance(90).names, []);
-    assert.deepEqual(fleet.advance(4).names, [A]);
-    assert.deepEqual(fleet.advance(600).names, [A]);
-  });
+  for (const [what, change] of [
+    ['it', {}],
+    ['that of an additional handler where the main label is false', { label: 'false', handlers: [KVM] }],
+  ] as const)
+    it(`withdraws ${what} after 90 s without a Ready agent, and not earlier`, () => {
+      const fleet = running();
+      fleet.change(A, change);
+      fleet.lose(A);
+      assert.deepEqual(fleet.advance(90).names, []);
+      assert.deepEqual(fleet.advance(4).names, [A]);
+      assert.deepEqual(fleet.advance(600).names, [A]);
+    });
 
   /** Changes that keep the label of a node without an agent for ten minutes. */
   const RETAINED: readonly (readonly [what: string, change: (fleet: SimulatedFleet) => void])[] = [
@@ -343,7 +339,7 @@ describe('the circuit breaker', () => {
     it(what, () => {
       const fleet = running([A, B, C]);
       const since = new Date(fleet.nowMs + inMs).toISOString();
-      fleet.change(B, { label, verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since } });
+      fleet.change(B, { label, verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
       fleet.lose(A);
       assert.deepEqual(fleet.advance(120).names, counts ? [] : [A]);
       assert.deepEqual(fleet.decision?.breaker, counts ? ['TooManyLost'] : []);
@@ -395,12 +391,7 @@ describe('the circuit breaker', () => {
 
   it('opens before a third of the additional labels is gone, over restarts of the controller', () => {
     const fleet = running();
-    for (const name of TEN)
-      fleet.change(name, {
-        label: 'false',
-        verdict: { status: 'False', reason: 'ShimNotFound', message: '', since: '' },
-        handlers: [KVM],
-      });
+    for (const name of TEN) fleet.change(name, { ...FAILING, failedBoot: '', handlers: [KVM] });
     for (const name of TEN) {
       fleet.lose(name);
       fleet.restart();
@@ -421,10 +412,7 @@ describe('the circuit breaker', () => {
   it('does not count a node as gone whose agent is Ready', () => {
     const fleet = running([A, B, C]);
     const since = new Date(0).toISOString();
-    fleet.change(B, {
-      label: 'false',
-      verdict: { status: 'Unknown', reason: 'AgentLost', message: '', since },
-    });
+    fleet.change(B, { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
     fleet.lose(A);
     assert.deepEqual(fleet.advance(120).names, [A]);
   });

@@ -44,6 +44,9 @@ const changed = (metadata: object, status: object = {}) => ({
   status: { ...NODE.status, ...status },
 });
 
+/** The metadata of a patch that is bound to the version that was read. */
+const bound = (labels: object) => ({ uid: NODE.metadata.uid, resourceVersion: '7', labels });
+
 /** The labels and the reason that a patch writes. */
 const patchOf = (body: unknown) => {
   const { metadata, status } = body as {
@@ -62,11 +65,7 @@ describe('withdraw', () => {
     const [body] = api.patched;
     const { metadata, status } = body as { metadata: object; status: { conditions: (typeof PROVEN)[] } };
     assert.ok(api.requests.includes('PATCH /api/v1/nodes/node-1/status'), api.requests.join());
-    assert.deepEqual(metadata, {
-      uid: NODE.metadata.uid,
-      resourceVersion: '7',
-      labels: { [OWN_KEYS.labels.ready]: 'false' },
-    });
+    assert.deepEqual(metadata, bound({ [OWN_KEYS.labels.ready]: 'false' }));
     assert.deepEqual(
       status.conditions.map(({ type, status: value, reason }) => [type, value, reason]),
       [['GVisorReady', 'Unknown', 'AgentLost']],
@@ -165,11 +164,7 @@ describe('withdrawRefuted', () => {
       /^the agent says RunscNotFound, and cannot write its Node: PATCH .*: 401 Unauthorized\. What to do: .*delete its pod/,
     );
     const [{ metadata, status }] = api.patched as [{ metadata: object; status: { conditions: object[] } }];
-    assert.deepEqual(metadata, {
-      uid: NODE.metadata.uid,
-      resourceVersion: '7',
-      labels: { [OWN_KEYS.labels.ready]: 'false' },
-    });
+    assert.deepEqual(metadata, bound({ [OWN_KEYS.labels.ready]: 'false' }));
     assert.match(JSON.stringify(status.conditions), /"Unknown","reason":"AgentCannotWrite"/);
   });
 
@@ -228,15 +223,7 @@ describe('withdrawRebooted', () => {
       'message' in done ? done.message : '',
       /^handler "stale": gVisor was proven in the boot boot-0, and not yet in the present one, boot-1/,
     );
-    assert.deepEqual(api.patched, [
-      {
-        metadata: {
-          uid: NODE.metadata.uid,
-          resourceVersion: '7',
-          labels: { [handlerKey('ready', stale)]: 'false' },
-        },
-      },
-    ]);
+    assert.deepEqual(api.patched, [{ metadata: bound({ [handlerKey('ready', stale)]: 'false' }) }]);
   });
 
   it('withdraws a failure of an earlier boot, and keeps one of the present boot', async (t) => {

@@ -87,14 +87,8 @@ describe('an additional handler', () => {
       'node-1',
       `gvisor_ready_handler_reason{handler="${HANDLER}",reason="ShimNotFound"} 1`,
     );
-    const event = [
-      'get',
-      'events',
-      '--field-selector=reason=ShimNotFound,involvedObject.name=node-1',
-      '-o',
-      'name',
-    ];
-    const messages = [...event.slice(0, -1), 'jsonpath={.items[*].message}'];
+    const about = '--field-selector=reason=ShimNotFound,involvedObject.name=node-1';
+    const messages = ['get', 'events', about, '-o', 'jsonpath={.items[*].message}'];
     await waitFor('the event', 20_000, async () =>
       /handler "runsc-debug": /.test(await cluster.kubectl(messages)),
     );

@@ -14,6 +14,17 @@ export type Change = Verdict & { readonly atMs: number };
 /** The agent from its sources. */
 const FROM_SOURCE = [process.execPath, 'agent/main.ts'] as const;
 
+/** The environment of an agent that evaluates a cluster's node from outside. */
+export function outsideEnv(node: ClusterNode) {
+  return {
+    PATH: process.env.PATH,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
+    HOST_ROOT: node.path('').replace(/\/$/, ''),
+    NODE_NAME: node.name,
+    PUBLISH: '',
+  };
+}
+
 /** An agent that evaluates a cluster's node from outside, as a child process. */
 export class OutsideAgent {
   /** All published changes, oldest first. */
@@ -35,15 +46,7 @@ export class OutsideAgent {
     this.#child = spawn(program, args, {
       cwd: REPO,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: {
-        PATH: process.env.PATH,
-        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
-        HOST_ROOT: node.path('').replace(/\/$/, ''),
-        NODE_NAME: node.name,
-        LISTEN_ADDRESS: '127.0.0.1:0',
-        PUBLISH: '',
-        ...env,
-      },
+      env: { ...outsideEnv(node), LISTEN_ADDRESS: '127.0.0.1:0', ...env },
     });
     this.#child.on('error', () => {}); // `change` rejects
     this.#child.on('exit', () => this.#notify());

@@ -12,6 +12,7 @@ import type { Report } from '../../lib/report/report.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { installVariants, variantHandler } from './install-variants.ts';
 import { NODES as CHOSEN } from './integration-cluster.ts';
+import { outsideEnv } from './outside-agent.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
 /** With gVisors of their own beside the node's. */
@@ -93,20 +94,9 @@ async function judge(name: string, variant: Variant): Promise<void> {
 
 /** The report of an agent that runs from source, outside of the node. */
 async function evaluateOnce(node: ClusterNode, env: Readonly<Record<string, string>>): Promise<Report> {
-  const command = [process.execPath, 'agent/main.ts', '--once', '--json'];
-  const [program = '', ...args] = command;
-  const { stdout, stderr } = await runAll(program, args, {
-    cwd: REPO,
-    timeoutMs: 110_000,
-    env: {
-      PATH: process.env.PATH,
-      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
-      HOST_ROOT: node.path('').replace(/\/$/, ''),
-      NODE_NAME: node.name,
-      PUBLISH: '',
-      ...env,
-    },
-  });
+  const args = ['agent/main.ts', '--once', '--json'];
+  const options = { cwd: REPO, timeoutMs: 110_000, env: { ...outsideEnv(node), ...env } };
+  const { stdout, stderr } = await runAll(process.execPath, args, options);
   assert.notEqual(stdout, '', stderr);
   return JSON.parse(stdout) as Report;
 }

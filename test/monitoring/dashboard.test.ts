@@ -26,6 +26,12 @@ const HEALTHY: Shown = {
   'Nodes with pods unseen': 0,
 };
 
+/** The query of the panel with this title. */
+async function queryOf(title: string): Promise<string> {
+  const panel = (await panels()).find((each) => each.title === title);
+  return substituted(panel?.targets[0]?.expr ?? '');
+}
+
 async function assertShown(series: Series, shown: Shown): Promise<void> {
   const queries = NUMBERS.map(({ title, targets: [target] }) => {
     const value = shown[title];
@@ -50,10 +56,9 @@ describe('the dashboard', () => {
   });
 
   it('lists the alerts that fire, with their nodes', async () => {
-    const [list] = (await panels()).filter(({ title }) => title === 'Firing alerts');
     const series = { ...agent('node="node-1"', OUTSIDE), ...failingAt(5, agent('node="node-2"')), ...FLEET };
     await assertQueries(promtool, series, {
-      [substituted(list?.targets[0]?.expr ?? '')]: {
+      [await queryOf('Firing alerts')]: {
         '{alertname="GVisorUnsandboxedPods", severity="critical", node="node-1"}': 1,
         '{alertname="GVisorAgentDown", severity="warning", node="node-2"}': 1,
       },
@@ -70,7 +75,6 @@ describe('the dashboard', () => {
   });
 
   it('counts the nodes where an additional handler is proven, once for two replicas', async () => {
-    const [panel] = (await panels()).filter(({ title }) => title === 'Proven nodes by additional handler');
     const on = (node: string, handler: string, value: number, replica = 0) => ({
       [`gvisor_ready_handler_status{node="${node}", handler="${handler}", status="True", replica="${replica}"}`]:
         always(value),
@@ -82,7 +86,7 @@ describe('the dashboard', () => {
       ...on('node-1', 'runsc-debug', 0),
     };
     await assertQueries(promtool, series, {
-      [substituted(panel?.targets[0]?.expr ?? '')]: {
+      [await queryOf('Proven nodes by additional handler')]: {
         '{handler="runsc-kvm"}': 1,
         '{handler="runsc-debug"}': 0,
       },
@@ -90,7 +94,6 @@ describe('the dashboard', () => {
   });
 
   it('shows the memory of gVisor pods beside that of their containers, once for two sources', async () => {
-    const [panel] = (await panels()).filter(({ title }) => title === 'Memory of gVisor pods');
     const pod = 'namespace="eval", pod="a"';
     const cadvisor = `container_memory_working_set_bytes{${pod}, id="x"`;
     const series = {
@@ -103,7 +106,7 @@ describe('the dashboard', () => {
       'pod_memory_working_set_bytes{namespace="eval", pod="outside"}': always(7),
     };
     await assertQueries(promtool, series, {
-      [substituted(panel?.targets[0]?.expr ?? '')]: { '{of="pods"}': 22, '{of="containers"}': 3 },
+      [await queryOf('Memory of gVisor pods')]: { '{of="pods"}': 22, '{of="containers"}': 3 },
     });
   });
 

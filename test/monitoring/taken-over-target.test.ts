@@ -63,7 +63,12 @@ const BROKEN = {
   gvisor_ready_unknown_pods: 1,
   gvisor_ready_unlimited_pods: 1,
 };
-const HANGS = { 'gvisor_ready_sandbox_problems{reason="ShimUnresponsive"}': 1 };
+const STALE = {
+  gvisor_ready_last_proof_timestamp_seconds: 1,
+  gvisor_ready_installation_failed: 1,
+  'gvisor_ready_handler_status{handler="runsc-kvm", status="True"}': 0,
+  'gvisor_ready_sandbox_problems{reason="ShimUnresponsive"}': 1,
+};
 const FLEET = [
   'gvisor_ready_fleet_watches_up 0',
   'gvisor_ready_fleet_agents_missing 4',
@@ -95,32 +100,22 @@ const KUBE_STATE_METRICS = [
   'kube_daemonset_status_number_unavailable{namespace="gvisor-ready",daemonset="gvisor-ready-canary"} 1',
 ];
 
+/** The target of an agent at 127.0.0.LAST; without a text it does not answer. */
+const agentAt = (last: number, text?: readonly string[]): Target => ({
+  ...{ address: `127.0.0.${last}`, component: 'agent', owner: 'DaemonSet' },
+  ...(text && { text }),
+});
 /** Agents and the fleet controller by pod name, and mirror pods with their labels. */
 const TARGETS: Readonly<Record<string, Target>> = {
-  'agent-node-well': { address: '127.0.0.2', component: 'agent', owner: 'DaemonSet', text: agent() },
-  'agent-node-broken': { address: '127.0.0.3', component: 'agent', owner: 'DaemonSet', text: agent(BROKEN) },
-  'agent-node-stale': {
-    address: '127.0.0.4',
-    component: 'agent',
-    owner: 'DaemonSet',
-    text: agent({
-      gvisor_ready_last_proof_timestamp_seconds: 1,
-      gvisor_ready_installation_failed: 1,
-      'gvisor_ready_handler_status{handler="runsc-kvm", status="True"}': 0,
-      ...HANGS,
-    }),
-  },
-  'agent-node-flaps': {
-    address: '127.0.0.5',
-    component: 'agent',
-    owner: 'DaemonSet',
-    text: agent({ 'gvisor_ready_node_status{status="True"}': 'FLIP' }),
-  },
-  'agent-node-down': { address: '127.0.0.6', component: 'agent', owner: 'DaemonSet' },
-  'agent-node-evil': { address: '127.0.0.7', component: 'agent', owner: 'DaemonSet', text: [] },
-  'fleet-node-well': { address: '127.0.0.8', component: 'fleet', owner: 'ReplicaSet', text: FLEET },
-  'agents-mirror-node-evil': { address: '127.0.0.9', component: 'agent', owner: 'Node' },
-  'fleets-mirror-node-evil': { address: '127.0.0.10', component: 'fleet', owner: 'Node' },
+  'agent-node-well': agentAt(2, agent()),
+  'agent-node-broken': agentAt(3, agent(BROKEN)),
+  'agent-node-stale': agentAt(4, agent(STALE)),
+  'agent-node-flaps': agentAt(5, agent({ 'gvisor_ready_node_status{status="True"}': 'FLIP' })),
+  'agent-node-down': agentAt(6),
+  'agent-node-evil': agentAt(7, []),
+  'fleet-node-well': { ...agentAt(8, FLEET), component: 'fleet', owner: 'ReplicaSet' },
+  'agents-mirror-node-evil': { ...agentAt(9), owner: 'Node' },
+  'fleets-mirror-node-evil': { ...agentAt(10), component: 'fleet', owner: 'Node' },
 };
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
 

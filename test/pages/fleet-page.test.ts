@@ -9,7 +9,10 @@ import { readFocus } from './focus.ts';
 
 const namesOf = (page: Page) => page.locator('#groups tbody th').allTextContents();
 /** The lines of the groups, without their rows. */
-const groupsOf = (page: Page) => page.locator('#groups summary').allTextContents();
+const groupsOf = async (page: Page) =>
+  (await page.locator('#groups summary').allTextContents()).map((text) =>
+    text.replaceAll(/\s+/g, ' ').trim(),
+  );
 const unfold = (page: Page, name: string) =>
   page.locator('#groups summary', { has: page.getByText(name, { exact: true }) }).click();
 
@@ -64,16 +67,13 @@ describe('the page of the fleet in a browser', () => {
       'AgentsMissing',
       'SandboxProblems',
     ]);
-    assert.deepEqual(
-      (await groupsOf(page)).map((text) => text.replaceAll(/\s+/g, ' ').trim()),
-      [
-        '! LabelWithoutAgent 1 node labelled, but no agent is Ready node-0',
-        '✗ ShimNotFound 3 nodes no "containerd-shim-runsc-v1" in /usr/bin node-3, node-13, node-23',
-        '? NotVisible 3 nodes /etc/containerd <b>is</b> not mounted node-7, node-17, node-27',
-        '? SandboxProblems 1 node sandboxes hang, or would not survive a restart node-9',
-        '✓ SandboxProven 22 nodes a sandbox booted, and it was gVisor node-1, node-2, node-4, …',
-      ],
-    );
+    assert.deepEqual(await groupsOf(page), [
+      '! LabelWithoutAgent 1 node labelled, but no agent is Ready node-0',
+      '✗ ShimNotFound 3 nodes no "containerd-shim-runsc-v1" in /usr/bin node-3, node-13, node-23',
+      '? NotVisible 3 nodes /etc/containerd <b>is</b> not mounted node-7, node-17, node-27',
+      '? SandboxProblems 1 node sandboxes hang, or would not survive a restart node-9',
+      '✓ SandboxProven 22 nodes a sandbox booted, and it was gVisor node-1, node-2, node-4, …',
+    ]);
     assert.deepEqual(await namesOf(page), []);
     assert.deepEqual(state.complaints, []);
   });
@@ -104,14 +104,11 @@ describe('the page of the fleet in a browser', () => {
       'runsc-kvm proven57 of 60',
       'runsc-nested proven60 of 60',
     ]);
-    assert.deepEqual(
-      (await groupsOf(page)).map((text) => text.replaceAll(/\s+/g, ' ').trim()),
-      [
-        '? HandlerNotProven 2 nodes an additional handler was proven here, and is not now sandbox-4, sandbox-12',
-        '✓ SandboxProven 58 nodes, 1 cordoned a sandbox booted, and it was gVisor sandbox-1, sandbox-2, sandbox-3, …',
-        '– NotExpected 240 nodes, 1 NotReady gVisor is not expected here general-1, general-2, general-3, …',
-      ],
-    );
+    assert.deepEqual(await groupsOf(page), [
+      '? HandlerNotProven 2 nodes an additional handler was proven here, and is not now sandbox-4, sandbox-12',
+      '✓ SandboxProven 58 nodes, 1 cordoned a sandbox booted, and it was gVisor sandbox-1, sandbox-2, sandbox-3, …',
+      '– NotExpected 240 nodes, 1 NotReady gVisor is not expected here general-1, general-2, general-3, …',
+    ]);
     await page.getByLabel('Name').fill('sandbox-1');
     const rowOf = (name: string) =>
       page.locator('#groups tbody tr', { has: page.getByText(name, { exact: true }) }).textContent();

@@ -9,10 +9,10 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import type { SandboxProblem, SandboxReason } from '../../lib/node/sandboxes/problem.ts';
-import type { Status } from '../../lib/report/report.ts';
-import { deployImage, deployWith, getFromAgentForwarded, readMetrics, waitForNode } from '../e2e/agents.ts';
+import { deployImage, deployWith, readMetrics, waitForNode } from '../e2e/agents.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { GVISOR_NODES, OLDER, useCluster } from '../e2e/e2e-cluster.ts';
+import { reportOf } from '../e2e/upgraded-pods.ts';
 
 const TIMEOUT_MS = 600_000;
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
@@ -88,7 +88,7 @@ function testsOn(name: string): void {
       `a restart of containerd on ${name} to be ${state}`,
       TIMEOUT_MS,
       async () => {
-        const { sandboxes } = await statusOf(name);
+        const { sandboxes } = await reportOf(cluster(), name);
         return sandboxes?.restart.state === state ? sandboxes : undefined;
       },
     );
@@ -194,18 +194,13 @@ function testsOn(name: string): void {
   }, async () => {
     await healNode(cluster(), node());
     await waitFor(`no problem on ${name}`, TIMEOUT_MS, async () =>
-      (await statusOf(name)).sandboxes?.total === 0 ? true : undefined,
+      (await reportOf(cluster(), name)).sandboxes?.total === 0 ? true : undefined,
     );
     await expectRestart('safe');
     assert.ok(!(await readMetrics(cluster(), name)).includes('gvisor_ready_sandbox_problems{'));
     const now = await waitForNode(cluster(), name, () => true);
     assert.deepEqual([now.ready, now.since], ['true', proven]);
   });
-}
-
-async function statusOf(node: string): Promise<Status> {
-  const { text } = await getFromAgentForwarded(cluster(), node, '/report');
-  return JSON.parse(text) as Status;
 }
 
 /** Waits until the problems with this reason pass `check`, and returns them. */
@@ -215,7 +210,7 @@ function problemsOn(
   check: (problems: readonly SandboxProblem[]) => void,
 ): Promise<readonly SandboxProblem[]> {
   return waitFor(`${reason} of ${node}`, TIMEOUT_MS, async () => {
-    const { problems = [] } = (await statusOf(node)).sandboxes ?? {};
+    const { problems = [] } = (await reportOf(cluster(), node)).sandboxes ?? {};
     const seen = problems.filter((problem) => problem.reason === reason);
     check(seen);
     return seen;
