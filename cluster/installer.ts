@@ -21,9 +21,10 @@ export const RELEASES = [...Object.keys(GVISOR_TOOLS), 'broken'] as readonly Rel
 /** Nodes see the cache at the same path. */
 const DIRECTORY = join(CACHE, 'installer');
 
-/** Restarts containerd on a node without systemd, with the same log. */
+/** Restarts containerd on a node without systemd, with the same log if it runs. */
 export const RESTART = `pid=$(cat /run/daemons/containerd)
-[ -e /proc/$pid/fd/1 ] && exec >>/proc/$pid/fd/1 2>&1
+if [ -f /proc/$pid/fd/1 ]; then log=/proc/$pid/fd/1; else log=/var/log/containerd.log; fi
+exec >>$log 2>&1
 kill $pid; while kill -0 $pid; do sleep 0.02; done
 cp ${CONTAINERD_CONFIG} ${LOADED_CONFIG}
 setsid -f sh -c 'echo $$ >/run/daemons/containerd; . /run/join-cgroup; exec containerd' </dev/null`;

@@ -23,6 +23,8 @@ const CREDENTIALS = '/run/secrets/kubernetes.io/serviceaccount';
 /** The memory of the pods on node-1, through the API server. */
 const KUBELET_SCRAPE = `scrape_configs:
   - job_name: kubelet
+    scrape_interval: 5s
+    scrape_timeout: 5s
     scheme: https
     honor_labels: true
     metrics_path: /api/v1/nodes/node-1/proxy/metrics/resource

@@ -40,62 +40,64 @@ const CONTAINERD_TABLE = /\[[^\]]*\.containerd\]\n.*\n\n/;
 
 const cluster = useInstallerNodes('kills', NODES);
 
-for (const { name: node, containerd } of NODES)
-  describe(`the installer on containerd ${containerd}`, { concurrency: false }, () => {
-    let kills = 0;
-    const steps: Record<string, number> = {};
+describe('the installer', { concurrency: true }, () => {
+  for (const { name: node, containerd } of NODES)
+    describe(`on containerd ${containerd}`, { concurrency: false }, () => {
+      let kills = 0;
+      const steps: Record<string, number> = {};
 
-    /** Has the next run end what was killed. containerd dies too every second time, and starts by itself or with that run. */
-    const endProven = async (original: string, takes: boolean) => {
-      const { pending } = (await readNodeJournal(node)) ?? {};
-      steps[pending?.step ?? 'none'] = (steps[pending?.step ?? 'none'] ?? 0) + 1;
-      if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd)');
-      if (kills % 2 === 0 && (pending === undefined || kills % 4 === 0)) await startContainerd(node);
-      const { code, text } = await runInstaller(
-        node,
-        installWords(RELEASES[kills % 2] as string, '--retry-now'),
-      );
-      kills += 1;
-      const { installed, pending: left } = (await readNodeJournal(node)) ?? {};
-      const whole = `${original}${takes ? installed?.written.text : ''}`;
-      assert.deepEqual([code, await readConfig(node), left], [takes ? 0 : 1, whole, undefined], text);
-      if (!takes) assert.match(text, /validate: containerd refuses the new configuration/);
-    };
+      /** Has the next run end what was killed. containerd dies too every second time, and starts by itself or with that run. */
+      const endProven = async (original: string, takes: boolean) => {
+        const { pending } = (await readNodeJournal(node)) ?? {};
+        steps[pending?.step ?? 'none'] = (steps[pending?.step ?? 'none'] ?? 0) + 1;
+        if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd)');
+        if (kills % 2 === 0 && (pending === undefined || kills % 4 === 0)) await startContainerd(node);
+        const { code, text } = await runInstaller(
+          node,
+          installWords(RELEASES[kills % 2] as string, '--retry-now'),
+        );
+        kills += 1;
+        const { installed, pending: left } = (await readNodeJournal(node)) ?? {};
+        const whole = `${original}${takes ? installed?.written.text : ''}`;
+        assert.deepEqual([code, await readConfig(node), left], [takes ? 0 : 1, whole, undefined], text);
+        if (!takes) assert.match(text, /validate: containerd refuses the new configuration/);
+      };
 
-    const forms: Readonly<Record<string, (text: string) => string>> = {
-      'its own file': (text) => text,
-      'line ends as on Windows': (text) => text.replaceAll('\n', '\r\n'),
-      ...(containerd === '2' && { 'inline tables, which nothing can be added to': withInlineTables }),
-    };
-    for (const [form, change] of Object.entries(forms))
-      it(`killed ${RANDOM} times at random moments, ends proven or as before, with ${form}`, {
-        timeout: 3_600_000,
-      }, async () => {
-        const plain = await readConfig(node);
-        const original = change(plain);
-        await putConfig(node, original);
-        for (let kill = 0; kill < RANDOM; kill++) {
-          const words = installWords(RELEASES[kills % 2] as string, '--retry-now');
-          const child = spawn('nsenter', argv(node, words), { stdio: 'ignore' });
-          const ended = once(child, 'close');
-          await Promise.race([ended, pause(Math.random() * MAX_SECONDS)]);
-          await killInstaller(node);
-          await ended;
-          await endProven(original, change !== withInlineTables);
-        }
-        await removeWhenPodsEnded(node);
-        assert.equal(await readConfig(node), original);
-        await putConfig(node, plain);
+      const forms: Readonly<Record<string, (text: string) => string>> = {
+        'its own file': (text) => text,
+        'line ends as on Windows': (text) => text.replaceAll('\n', '\r\n'),
+        ...(containerd === '2' && { 'inline tables, which nothing can be added to': withInlineTables }),
+      };
+      for (const [form, change] of Object.entries(forms))
+        it(`killed ${RANDOM} times at random moments, ends proven or as before, with ${form}`, {
+          timeout: 3_600_000,
+        }, async () => {
+          const plain = await readConfig(node);
+          const original = change(plain);
+          await putConfig(node, original);
+          for (let kill = 0; kill < RANDOM; kill++) {
+            const words = installWords(RELEASES[kills % 2] as string, '--retry-now');
+            const child = spawn('nsenter', argv(node, words), { stdio: 'ignore' });
+            const ended = once(child, 'close');
+            await Promise.race([ended, pause(Math.random() * MAX_SECONDS)]);
+            await killInstaller(node);
+            await ended;
+            await endProven(original, change !== withInlineTables);
+          }
+          await removeWhenPodsEnded(node);
+          assert.equal(await readConfig(node), original);
+          await putConfig(node, plain);
+        });
+
+      it(`killed ${AIMED} times in each step, ends proven each time`, { timeout: 3_600_000 }, async (t) => {
+        const original = await readConfig(node);
+        for (const step of STEPS.filter((each) => each !== 'check'))
+          for (let kill = 0; kill < AIMED; kill++) {
+            await killIn(node, step, RELEASES[kills % 2] as string);
+            await endProven(original, true);
+          }
+        t.diagnostic(JSON.stringify(steps));
+        await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
       });
-
-    it(`killed ${AIMED} times in each step, ends proven each time`, { timeout: 3_600_000 }, async (t) => {
-      const original = await readConfig(node);
-      for (const step of STEPS.filter((each) => each !== 'check'))
-        for (let kill = 0; kill < AIMED; kill++) {
-          await killIn(node, step, RELEASES[kills % 2] as string);
-          await endProven(original, true);
-        }
-      t.diagnostic(JSON.stringify(steps));
-      await waitForNode(cluster(), node, ({ ready }) => ready === 'true');
     });
-  });
+});

@@ -78,7 +78,7 @@ async function outcomeOf(id: FeatureId, runtime: RuntimeName, gvisor: boolean): 
       const { phase = 'Pending' } = (await readPod(pod)).status ?? {};
       if (phase === 'Running' && observe !== undefined) return phase;
       if (phase === 'Succeeded' || phase === 'Failed') return phase;
-      return phase === 'Pending' ? triedTwice(name) : undefined;
+      return phase === 'Pending' ? goesOnTrying(name) : undefined;
     });
     if (end !== 'Running' && end !== 'Succeeded' && end !== 'Failed')
       return { effect: 'hangs', evidence: end };
@@ -94,14 +94,14 @@ async function outcomeOf(id: FeatureId, runtime: RuntimeName, gvisor: boolean): 
   }
 }
 
-/** The message of a kubelet that has failed to start the pod more than once. */
-async function triedTwice(name: string): Promise<string | undefined> {
+/** The message of a kubelet that goes on trying to start the pod: a busy one may try twice before it gives up. */
+async function goesOnTrying(name: string): Promise<string | undefined> {
   const query = `fieldSelector=involvedObject.name%3D${name},type%3DWarning`;
   const { items } = JSON.parse(await cluster.get(`/api/v1/namespaces/${NAMESPACE}/events?${query}`)) as {
     readonly items: readonly CoreV1Event[];
   };
   const tries = items.reduce((sum, { count = 1 }) => sum + count, 0);
-  return tries > 1 ? items[0]?.message : undefined;
+  return tries > 2 ? items[0]?.message : undefined;
 }
 
 async function lastLine(name: string): Promise<string> {
