@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import { CriError } from '../lib/node/containerd/error.ts';
 import { outcomeOfError } from '../lib/node/proof/outcome.ts';
@@ -81,12 +81,17 @@ async function requireOutput(file: string): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox printed ${seen}`);
 }
 
-/** Also those of a run that was killed: the lock guarantees that no other installer has any. */
+/**
+ * Also those of a run that was killed: the lock guarantees that no other installer has any. A containerd 1.7
+ * that starts waits for their shims, which may never answer, so that without containerd its bundles name them.
+ */
 export async function removeCandidates({ client, root }: Pick<Node, 'client' | 'root'>): Promise<void> {
-  const { containers } = await client
+  const bundles = join(root, posix.dirname(client.bundles), namespace);
+  const ids = await client
     .call<{ containers: readonly { readonly id: string }[] }>('Containers.List', {}, CALL)
-    .catch(() => ({ containers: [] }));
-  for (const { id } of containers) {
+    .then(({ containers }) => containers.map(({ id }) => id))
+    .catch(() => readdir(bundles).catch(() => []));
+  for (const id of ids) {
     await client.call('Tasks.Kill', { containerId: id, signal: 9, all: true }, CALL).catch(() => {});
     // A start that hangs has no task yet, and its shim answers nothing.
     const kill = () => killBundle(root, `/${namespace}/${id}`);

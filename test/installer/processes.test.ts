@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
+import { removeCandidates } from '../../installer/candidate.ts';
 import { usersOf } from '../../installer/processes.ts';
 import { generationAt } from '../../installer/release.ts';
+import type { CriClient } from '../../lib/node/containerd/client.ts';
 
 let directory: string;
 
@@ -27,4 +31,19 @@ it('a generation is used by its own programs, and not by another program at its 
     await symlink(program, join(root, 'proc', pid, 'exe'));
   }
   assert.deepEqual(await usersOf(root, [generation]), [{ pid: 11, directory: generation.directory }]);
+});
+
+it('a candidate whose shim keeps containerd from starting is killed by its bundle', async () => {
+  const bundles = join(directory, 'bundles');
+  const cwd = join(bundles, 'gvisor-ready/gvisor-ready-0123abcd');
+  await mkdir(cwd, { recursive: true });
+  const [shim, other] = [cwd, bundles].map((each) => spawn('sleep', ['60'], { cwd: each }));
+  assert.ok(shim !== undefined && other !== undefined);
+  const ended = once(shim, 'exit');
+  const down = async () => Promise.reject(new Error('connection refused'));
+  const client = { bundles: join(bundles, 'k8s.io'), call: down, deleteTask: down, deleteContainer: down };
+  await removeCandidates({ client: client as unknown as CriClient, root: '/' });
+  assert.deepEqual(await ended, [null, 'SIGKILL']);
+  assert.equal(other.exitCode, null);
+  other.kill();
 });
