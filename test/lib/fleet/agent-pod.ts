@@ -5,15 +5,8 @@ export function daemonSetPod(node: string) {
     'app.kubernetes.io/component': 'agent',
     'controller-revision-hash': 'one',
   };
-  const ownerReferences = [
-    {
-      apiVersion: 'apps/v1',
-      kind: 'DaemonSet',
-      name: 'gvisor-ready-agent',
-      uid: 'of-a-daemonset',
-      controller: true,
-    },
-  ];
+  const owner = { kind: 'DaemonSet', name: 'gvisor-ready-agent', uid: 'of-a-daemonset', controller: true };
+  const ownerReferences = [{ apiVersion: 'apps/v1', ...owner }];
   return {
     metadata: { name: `agent-${node}`, namespace: 'gvisor-ready', labels, ownerReferences },
     spec: {

@@ -56,10 +56,8 @@ describe('Informer', () => {
     });
     await until('a second watch', () => watched.length === 2);
     assert.deepEqual(watched, ['5', '9']);
-    assert.deepEqual(
-      informer.list().map(({ name }) => name),
-      ['agent-1'],
-    );
+    const names = informer.list().map(({ name }) => name);
+    assert.deepEqual(names, ['agent-1']);
   });
 
   it('counts as up while a broken watch is renewed soon', async (t) => {

@@ -3,13 +3,8 @@ import { describe, it } from 'node:test';
 import { agentPodOf, agentSetOf, firstOf, fleetNodeOf } from '../../../lib/fleet/objects.ts';
 
 type Whole<Of extends (...args: never[]) => unknown> = Parameters<Of>[0];
-const owner = (kind: string, controller?: boolean) => ({
-  apiVersion: 'v1',
-  kind,
-  name: 'o',
-  uid: '1',
-  controller,
-});
+const DOMAIN = 'gvisor.node-restriction.kubernetes.io';
+const owner = (kind: string, controller?: boolean) => ({ kind, controller });
 const OWNED = {
   name: 'agent-1',
   labels: { 'controller-revision-hash': 'one' },
@@ -103,29 +98,18 @@ describe('fleetNodeOf and agentSetOf', () => {
   });
 
   it('pick the boot, the proven boot and the taint', () => {
-    const annotations = { 'gvisor.node-restriction.kubernetes.io/proven-boot': 'one' };
-    const taints = [{ key: 'gvisor.node-restriction.kubernetes.io/not-ready', effect: 'NoSchedule' }];
-    const nodeInfo = { bootID: 'two' } as never;
-    const { boot, provenBoot, tainted } = fleetNodeOf({
-      metadata: { annotations },
-      spec: { taints },
-      status: { nodeInfo },
-    });
+    const metadata = { annotations: { [`${DOMAIN}/proven-boot`]: 'one' } };
+    const spec = { taints: [{ key: `${DOMAIN}/not-ready`, effect: 'NoSchedule' }] };
+    const status = { nodeInfo: { bootID: 'two' } as never };
+    const { boot, provenBoot, tainted } = fleetNodeOf({ metadata, spec, status });
     assert.deepEqual([boot, provenBoot, tainted], ['two', 'one', true]);
   });
 
   it('pick the labels of additional handlers, and the boot of their proofs', () => {
-    const domain = 'gvisor.node-restriction.kubernetes.io';
-    const { handlers } = fleetNodeOf({
-      metadata: {
-        labels: {
-          [`${domain}/ready`]: 'true',
-          [`${domain}/ready-a`]: 'true',
-          [`${domain}/ready-b`]: 'false',
-        },
-        annotations: { [`${domain}/proven-boot-a`]: 'x'.repeat(1_000), [`${domain}/proven-boot-c`]: 'one' },
-      },
-    });
+    const [ready, boot] = [`${DOMAIN}/ready`, `${DOMAIN}/proven-boot`];
+    const labels = { [ready]: 'true', [`${ready}-a`]: 'true', [`${ready}-b`]: 'false' };
+    const annotations = { [`${boot}-a`]: 'x'.repeat(1_000), [`${boot}-c`]: 'one' };
+    const { handlers } = fleetNodeOf({ metadata: { labels, annotations } });
     assert.deepEqual(handlers, [
       { handler: 'a', label: 'true', provenBoot: 'x'.repeat(64) },
       { handler: 'b', label: 'false', provenBoot: '' },
@@ -133,9 +117,8 @@ describe('fleetNodeOf and agentSetOf', () => {
   });
 
   it('pick whether the node is cordoned, and whether it should run gVisor', () => {
-    const domain = 'gvisor.node-restriction.kubernetes.io';
-    const labels = { [`${domain}/expected`]: 'false' };
-    const annotations = { [`${domain}/proven-by`]: '' };
+    const labels = { [`${DOMAIN}/expected`]: 'false' };
+    const annotations = { [`${DOMAIN}/proven-by`]: '' };
     const picked = [{ labels }, { labels, annotations }].map((metadata) => {
       const { expected, cordoned } = fleetNodeOf({ metadata, spec: { unschedulable: true } });
       return [expected, cordoned];

@@ -31,8 +31,8 @@ async function pollOnce(t: TestContext, address: string, body: string) {
 }
 
 /** The status of the agent at an address after one poll. */
-async function statusOf(t: TestContext, address: string, ready = true) {
-  const reports = poll(t, () => [podAt(address, { ready })]);
+async function statusOf(t: TestContext, address: string) {
+  const reports = poll(t, () => [podAt(address)]);
   return waitFor('the agent to be polled', 10_000, async () => reports.get('node-1'), 20);
 }
 
@@ -80,26 +80,21 @@ describe('AgentReports', () => {
     assert.deepEqual([status.version, status.unread, arrived()], ['', true, 0]);
   });
 
-  it('have the version and the last proof of an agent', async (t) => {
-    const report = { version: '0.2.0', provenAt: '2026-03-01T10:00:00.000Z' };
-    const { status } = await pollOnce(t, '127.0.0.201', JSON.stringify(report));
-    assert.deepEqual([status.version, status.provenAt], ['0.2.0', '2026-03-01T10:00:00.000Z']);
-  });
+  /** The status of an agent that reports this. */
+  const statusWith = async (t: TestContext, address: string, part: object) =>
+    (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', ...part }))).status;
 
   it('have the number of problems of sandboxes, within the limits of a report', async (t) => {
     const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
-    const seen = async (address: string, change: object) => {
-      const body = JSON.stringify({ version: '0.2.0', sandboxes: { ...sandboxes, ...change } });
-      return (await pollOnce(t, address, body)).status.sandboxes;
-    };
+    const seen = async (address: string, change: object) =>
+      (await statusWith(t, address, { sandboxes: { ...sandboxes, ...change } })).sandboxes;
     assert.deepEqual(await seen('127.0.0.211', {}), { problems: 1, unsafe: true });
     assert.equal(await seen('127.0.0.212', { total: 1e300 }), undefined);
     assert.equal(await seen('127.0.0.213', { stale: true }), 'stale');
   });
 
   it('have the number of pods outside gVisor, within the limits of a report', async (t) => {
-    const seen = async (address: string, podCounts: object) =>
-      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', podCounts }))).status;
+    const seen = (address: string, podCounts: object) => statusWith(t, address, { podCounts });
     const { pods, unread } = await seen('127.0.0.231', { violating: 2, weakened: 1, open: 0 });
     assert.deepEqual([pods, unread], [{ violating: 2, weakened: 1, open: 0 }, false]);
     assert.equal((await seen('127.0.0.232', { violating: -1, weakened: 0, open: 0 })).pods, undefined);
@@ -107,12 +102,10 @@ describe('AgentReports', () => {
 
   it('have what the installer does, without its texts, within the limits of a report', async (t) => {
     const seen = async (address: string, installation: object) =>
-      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', installation }))).status.installation;
+      (await statusWith(t, address, { installation })).installation;
     const { failed, interrupted } = INSTALLATIONS;
-    assert.deepEqual(await seen('127.0.0.221', failed), {
-      ...failed,
-      failure: { ...failed.failure, message: '', at: '' },
-    });
+    const failure = { ...failed.failure, message: '', at: '' };
+    assert.deepEqual(await seen('127.0.0.221', failed), { ...failed, failure });
     assert.deepEqual((await seen('127.0.0.222', interrupted))?.pending?.release, 'release-20260223.0');
     assert.equal(await seen('127.0.0.223', { installed: '<b>' }), undefined);
     assert.equal(await seen('127.0.0.224', { installed: 'r'.repeat(99) }), undefined);
@@ -185,11 +178,11 @@ describe('AgentReports', () => {
   it('ignore a proof in the future, beyond a clock skew of a minute', async (t) => {
     const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
     const [near, far] = [inMs(30_000), inMs(120_000)];
-    const provenAtOf = async (address: string, provenAt: string) =>
-      (await pollOnce(t, address, JSON.stringify({ version: '0.2.0', provenAt }))).status.provenAt;
-    assert.equal(await provenAtOf('127.0.0.208', near), near);
-    assert.equal(await provenAtOf('127.0.0.209', far), undefined);
-    assert.equal(await provenAtOf('127.0.0.210', '+012026-01-01T00:00:00Z'), undefined);
+    const { version, provenAt } = await statusWith(t, '127.0.0.208', { provenAt: near });
+    assert.deepEqual([version, provenAt], ['0.2.0', near]);
+    assert.equal((await statusWith(t, '127.0.0.209', { provenAt: far })).provenAt, undefined);
+    const odd = '+012026-01-01T00:00:00Z';
+    assert.equal((await statusWith(t, '127.0.0.210', { provenAt: odd })).provenAt, undefined);
   });
 
   it('ignore a report of more than 512 KiB', async (t) => {

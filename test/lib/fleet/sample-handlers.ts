@@ -4,28 +4,24 @@ import { FINDINGS, findingsWith } from '../../agent/text/sample-findings.ts';
 import { HEALTHY, HOSTILE } from '../../agent/text/sample-reports.ts';
 
 const AT = '2026-11-24T17:14:02.118Z';
-const PROVEN = 'a sandbox of handler "runsc-kvm" booted in gVisor in 0.61 s';
+const BOOTED = 'a sandbox of handler "runsc-kvm" booted in gVisor in 0.61 s';
+const PROVEN = { status: 'True', reason: 'SandboxProven', message: BOOTED } as const;
 const CONFIG = '/etc/containerd/runsc-kvm.toml';
 
 /** The report of an additional handler that works beside {@link HEALTHY}. */
 export const KVM_PROVEN: HandlerReport = {
   handler: 'runsc-kvm',
-  verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
-  evaluation: {
-    verdict: { status: 'True', reason: 'SandboxProven', message: PROVEN },
-    at: AT,
-    trigger: 'timer',
-    durationMs: 911,
-  },
+  verdict: PROVEN,
+  evaluation: { verdict: PROVEN, at: AT, trigger: 'timer', durationMs: 911 },
   findings: FINDINGS.map((finding) => ({
     ...finding,
     message: finding.message.replace('"runsc"', '"runsc-kvm"'),
     durationMs: finding.durationMs + 1,
   })),
-  proof: { ...HEALTHY.proof, message: PROVEN },
+  proof: { ...HEALTHY.proof, message: BOOTED },
   provenAt: AT,
   facts: { ...HEALTHY.facts, platform: 'kvm' },
-  history: [{ status: 'True', reason: 'SandboxProven', message: PROVEN, at: '2026-11-24T09:41:08.001Z' }],
+  history: [{ ...PROVEN, at: '2026-11-24T09:41:08.001Z' }],
 };
 
 const NO_CONFIG = `"${CONFIG}" is not there`;

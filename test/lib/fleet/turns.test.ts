@@ -45,7 +45,7 @@ function podOn(
         condition('Initialized', done),
         condition('Ready', unready === undefined ? done : undefined),
       ],
-      initContainerStatuses: [done === undefined ? init : DONE],
+      initContainerStatuses: [{ ...(init as object), ...(done !== undefined && DONE) }],
     },
   } as unknown as V1Pod;
 }
@@ -66,72 +66,44 @@ function decide(
   return { ...turns, begin: turns.begin.map(({ node }) => node) };
 }
 
-const broken = (since: number) => ({
-  verdict: { status: 'False', reason: 'LimitsNotEnforced', message: '', since: ago(since) },
+const judged = (status: string, reason: string, since: number) => ({
+  verdict: { status, reason, message: '', since: ago(since) },
 });
-
-const unknown = (since: number) => ({
-  verdict: { status: 'Unknown', reason: 'ContainerdUnreachable', message: '', since: ago(since) },
-});
+const broken = (since: number) => judged('False', 'LimitsNotEnforced', since);
+const unknown = (since: number) => judged('Unknown', 'ContainerdUnreachable', since);
 
 describe('turnsOf', () => {
-  const waits = podOn('b');
-  const cases: readonly (readonly [
-    what: string,
-    pod: V1Pod,
-    follows: true | RegExp,
-    node?: Partial<FleetNode>,
-  ])[] = [
-    ['has just begun', podOn('a', { at: 5 }), /^a$/],
-    ['installs', podOn('a', { at: 5, init: { state: { running: {} } } }), /^a$/],
-    [
-      'is new on its node',
-      podOn('a', { at: 5, init: { state: { waiting: { reason: 'PodInitializing' } } } }),
-      /^a$/,
-    ],
-    ['never reports', podOn('a', { at: 90_000 }), /^a$/],
-    ['has installed a minute ago', podOn('a', { at: 90, done: 60 }), /^a$/],
-    ['has installed long ago', podOn('a', { at: 90, done: 70 }), true],
-    [
-      'failed',
-      podOn('a', { at: 5, init: { state: { terminated: FAILED } } }),
-      /^a, .*: ✗ pre-prove: it does not boot/,
-    ],
-    [
-      'tries again',
-      podOn('a', { at: 5, init: { state: { running: {} }, lastState: { terminated: FAILED } } }),
-      /failed/,
-    ],
-    [
-      'was killed',
-      podOn('a', { at: 5, init: { lastState: { terminated: { exitCode: 137 } } } }),
-      /exit code 137/,
-    ],
-    [
-      'succeeded in a second try',
-      podOn('a', { at: 90, done: 70, init: { lastState: { terminated: FAILED } } }),
-      true,
-    ],
-    [
-      'has no image',
-      podOn('a', { at: 5, init: { state: { waiting: { reason: 'ErrImagePull' } } } }),
-      /ErrImagePull/,
-    ],
-    ['was refused by the kubelet', podOn('a', { at: 5, phase: 'Failed' }), /failed/],
-    ['was lost right after it', podOn('a', { at: 90, done: 70, unready: 70 }), /not Ready/],
-    ['broke gVisor', podOn('a', { at: 90, done: 70 }), /its agent says LimitsNotEnforced/, broken(6)],
-    ['did not repair gVisor', podOn('a', { at: 90, done: 70 }), /its agent says/, broken(6_000)],
-    ['left gVisor unknown', podOn('a', { at: 90, done: 70 }), /its agent says/, unknown(6)],
-    ['was there when gVisor broke later', podOn('a', { at: 90, done: 70 }), true, broken(4)],
-    ['removed gVisor', podOn('a', { at: 90, done: 70, word: 'remove' }), true, broken(6)],
-    ['has no agent', podOn('a', { at: 90, done: 70 }), true, { verdict: undefined as never }],
-    ['is lost with a node that worked', podOn('a', { at: 90, done: 80, unready: 5 }), true],
-    ['ends while it installs', podOn('a', { at: 5, ending: true }), /^a$/],
-    ['ends when all is done', podOn('a', { at: 90, done: 60, ending: true }), true],
+  type Turn = Parameters<typeof podOn>[1];
+  type Case = readonly [what: string, turn: Turn, follows: true | RegExp, node?: Partial<FleetNode>];
+  const INSTALLED = { at: 90, done: 70 };
+  const begun = (init: object) => ({ at: 5, init });
+  const cases: readonly Case[] = [
+    ['has just begun', { at: 5 }, /^a$/],
+    ['installs', begun({ state: { running: {} } }), /^a$/],
+    ['is new on its node', begun({ state: { waiting: { reason: 'PodInitializing' } } }), /^a$/],
+    ['never reports', { at: 90_000 }, /^a$/],
+    ['has installed a minute ago', { at: 90, done: 60 }, /^a$/],
+    ['has installed long ago', INSTALLED, true],
+    ['failed', begun({ state: { terminated: FAILED } }), /^a, .*: ✗ pre-prove: it does not boot/],
+    ['tries again', begun({ state: { running: {} }, lastState: { terminated: FAILED } }), /failed/],
+    ['was killed', begun({ lastState: { terminated: { exitCode: 137 } } }), /exit code 137/],
+    ['succeeded in a second try', { ...INSTALLED, init: { lastState: { terminated: FAILED } } }, true],
+    ['has no image', begun({ state: { waiting: { reason: 'ErrImagePull' } } }), /ErrImagePull/],
+    ['was refused by the kubelet', { at: 5, phase: 'Failed' }, /failed/],
+    ['was lost right after it', { ...INSTALLED, unready: 70 }, /not Ready/],
+    ['broke gVisor', INSTALLED, /its agent says LimitsNotEnforced/, broken(6)],
+    ['did not repair gVisor', INSTALLED, /its agent says/, broken(6_000)],
+    ['left gVisor unknown', INSTALLED, /its agent says/, unknown(6)],
+    ['was there when gVisor broke later', INSTALLED, true, broken(4)],
+    ['removed gVisor', { ...INSTALLED, word: 'remove' }, true, broken(6)],
+    ['has no agent', INSTALLED, true, { verdict: undefined as never }],
+    ['is lost with a node that worked', { at: 90, done: 80, unready: 5 }, true],
+    ['ends while it installs', { at: 5, ending: true }, /^a$/],
+    ['ends when all is done', { at: 90, done: 60, ending: true }, true],
   ];
-  for (const [what, pod, follows, node = {}] of cases)
+  for (const [what, turn, follows, node = {}] of cases)
     it(`${follows === true ? 'lets the next node begin' : 'lets no node begin'} if one ${what}`, () => {
-      const { begin, waiting, failed } = decide([waits, pod], { a: node });
+      const { begin, waiting, failed } = decide([podOn('b'), podOn('a', turn)], { a: node });
       assert.deepEqual(begin, follows === true ? ['b'] : []);
       assert.equal(waiting.length, 1);
       assert.match(waiting[0]?.for ?? '', follows === true ? /to bind its pod$/ : follows);
@@ -160,13 +132,9 @@ describe('turnsOf', () => {
     };
     const { begin, waiting } = decide([stranger, podOn('a'), podOn('b'), unpaced], { a: { ready: false } });
     assert.deepEqual(begin, ['b']);
-    assert.deepEqual(
-      waiting.map(({ node, for: what }) => `${node}: ${what}`),
-      [
-        ...['a: its Node to be Ready', 'b: the fleet controller to bind its pod', 'c: b'],
-        'x: its Node to be Ready',
-      ],
-    );
+    const [notReady, binds] = ['its Node to be Ready', 'the fleet controller to bind its pod'];
+    const reasons = waiting.map(({ node, for: what }) => `${node}: ${what}`);
+    assert.deepEqual(reasons, [`a: ${notReady}`, `b: ${binds}`, 'c: b', `x: ${notReady}`]);
   });
 
   it('schedules no pod that no DaemonSet made', () => {

@@ -30,7 +30,7 @@ const NODES = [
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
 const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
 
-const view = viewFleet({
+const FLEET: FleetState = {
   ...EMPTY_FLEET,
   nodes: NODES,
   pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
@@ -42,31 +42,33 @@ const view = viewFleet({
   },
   breaker: ['TooManyLost'],
   paused: ['alone'],
-});
+};
+const view = viewFleet(FLEET);
+
+/** The view of a fleet of these nodes, each with a Ready agent. */
+const viewOf = (nodes: readonly FleetNode[], changes: Partial<FleetState> = {}) =>
+  viewFleet({ ...EMPTY_FLEET, nodes, pods: nodes.map(({ name }) => simulatedAgent(name)), ...changes });
 
 describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
     const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
     const { releases } = viewFleet({ ...EMPTY_FLEET, nodes });
-    assert.deepEqual(
-      Object.entries(releases.gvisor),
-      names.map((name) => [name, 1]),
-    );
+    const expected = names.map((name) => [name, 1]);
+    assert.deepEqual(Object.entries(releases.gvisor), expected);
   });
 
   it('has the rollout of the installer, and its nodes that are not done first', () => {
     const nodes = ['a', 'b', 'c'].map((name) => simulatedNode(name));
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
     const { done, failed } = INSTALLATIONS;
     const installationOf: Readonly<Record<string, typeof done | typeof failed>> = { b: done, c: failed };
     const statusOf = (node: string) => {
       const installation = installationOf[node];
       return { version: '0.2.0', ...(installation && { installation }) };
     };
-    const { rollout, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, statusOf, pods });
+    const { rollout, nodes: rows } = viewOf(nodes, { statusOf });
     assert.deepEqual(rollout?.failed, { RunscNotExecutable: ['c'] });
-    assert.equal('rollout' in viewFleet({ ...EMPTY_FLEET, nodes }), false);
+    assert.equal('rollout' in viewOf(nodes), false);
     const shown = rows.map(({ name, installer }) => [name, installer]);
     assert.deepEqual(shown.at(0), ['c', 'release-20260224.0 failed: RunscNotExecutable']);
     assert.deepEqual(shown.at(-1), ['b', '']);
@@ -81,28 +83,14 @@ describe('viewFleet', () => {
       simulatedNode('b', { label: 'false', verdict: verdict('False', 'ShimNotFound') }),
       fresh(simulatedNode('c')),
     ];
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { expected, others, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
-    assert.deepEqual(
-      [expected, others],
-      [
-        { proven: 1, total: 2 },
-        { notExpected: 4, unknown: 1 },
-      ],
-    );
-    assert.deepEqual(
-      alarms.map(({ reason }) => reason),
-      ['ReadyShareLow'],
-    );
-    assert.deepEqual(
-      rows.map(({ name, group }) => `${name} ${group}`),
-      [
-        'b ShimNotFound',
-        'c NotJudged',
-        'a SandboxProven',
-        ...['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`),
-      ],
-    );
+    const { expected, others, alarms, nodes: rows } = viewOf(nodes);
+    assert.deepEqual(expected, { proven: 1, total: 2 });
+    assert.deepEqual(others, { notExpected: 4, unknown: 1 });
+    const reasons = alarms.map(({ reason }) => reason);
+    assert.deepEqual(reasons, ['ReadyShareLow']);
+    const shown = rows.map(({ name, group }) => `${name} ${group}`);
+    const folded = ['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`);
+    assert.deepEqual(shown, ['b ShimNotFound', 'c NotJudged', 'a SandboxProven', ...folded]);
     assert.deepEqual([rows.at(-1)?.nodeReady, rows.at(-1)?.cordoned], [false, true]);
   });
 
@@ -116,22 +104,14 @@ describe('viewFleet', () => {
       simulatedNode('d', { handlers: [{ ...not, handler: 'other', provenBoot: '' }] }),
       simulatedNode('e', { ...bare, handlers: [{ ...not, provenBoot: '' }] }),
     ];
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { handlers, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods });
+    const { handlers, nodes: rows } = viewOf(nodes);
     assert.deepEqual(handlers, [
       { handler: 'runsc-kvm', proven: 1, total: 4 },
       { handler: 'other', proven: 0, total: 4 },
     ]);
-    assert.deepEqual(
-      rows.map(({ name, group, handlers = [] }) => [name, group, handlers.map(({ state }) => state).join()]),
-      [
-        ['b', 'HandlerNotProven', 'lost'],
-        ['a', 'SandboxProven', 'proven'],
-        ['c', 'SandboxProven', 'not'],
-        ['d', 'SandboxProven', 'not'],
-        ['e', 'NotExpected', 'not'],
-      ],
-    );
+    const shown = rows.map(({ name, group, handlers = [] }) => `${name} ${group} ${handlers[0]?.state}`);
+    const proven = ['a SandboxProven proven', 'c SandboxProven not', 'd SandboxProven not'];
+    assert.deepEqual(shown, ['b HandlerNotProven lost', ...proven, 'e NotExpected not']);
   });
 
   it('counts a proven additional handler where gVisor is not expected', () => {
@@ -147,53 +127,28 @@ describe('viewFleet', () => {
   });
 
   it('counts only the nodes that a filter leaves, and keeps every alarm', () => {
-    const nodes = NODES.map((node) => (node.name === 'proven-9' ? { ...node, handlers: [KVM] } : node));
-    const pods = NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' }));
-    const statusOf = (node: string) => ({
-      version: '',
-      provenAt: `2026-11-25T1${Number(node === 'proven-9')}:00:00Z`,
-    });
-    const whole = viewFleet({
-      ...EMPTY_FLEET,
-      nodes,
-      pods,
-      statusOf,
-      breaker: ['TooManyLost'],
-      paused: ['alone'],
-    });
-    const some = filterView(whole, new Set(['alone', 'proven-9', 'fresh', 'broken']));
-    assert.deepEqual(
-      [some.expected, some.others, some.counts, some.agents],
-      [
-        { proven: 2, total: 4 },
-        { notExpected: 0, unknown: 0 },
-        { proven: 2, not: 1, unknown: 0, none: 1 },
-        { desired: 4, ready: 3 },
-      ],
-    );
+    const nodes = NODES.map((node) => (node.name === 'proven-10' ? { ...node, handlers: [KVM] } : node));
+    const whole = viewFleet({ ...FLEET, nodes });
+    const some = filterView(whole, new Set(['alone', 'proven-10', 'fresh', 'broken']));
+    assert.deepEqual(some.expected, { proven: 2, total: 4 });
+    assert.deepEqual(some.agents, { desired: 4, ready: 3 });
+    assert.deepEqual(some.others, { notExpected: 0, unknown: 0 });
+    assert.deepEqual(some.counts, { proven: 2, not: 1, unknown: 0, none: 1 });
     assert.deepEqual(some.handlers, [{ handler: 'runsc-kvm', proven: 1, total: 4 }]);
-    assert.deepEqual(some.oldestProof, { node: 'alone', at: '2026-11-25T10:00:00Z' });
-    assert.deepEqual(some.releases.gvisor, { 'release-20250203.0': 1 });
-    assert.deepEqual(
-      some.nodes.map(({ name }) => name),
-      ['alone', 'broken', 'fresh', 'proven-9'],
-    );
+    assert.deepEqual(some.oldestProof, { node: 'alone', at: '2026-11-25T11:00:00Z' });
+    assert.deepEqual(some.releases.gvisor, { 'release-20260223.0': 1 });
+    const shown = some.nodes.map(({ name }) => name);
+    assert.deepEqual(shown, ['alone', 'broken', 'fresh', 'proven-10']);
     assert.deepEqual([some.alarms, some.paused], [whole.alarms, whole.paused]);
     const none = filterView(whole, new Set());
-    assert.deepEqual(
-      [none.expected, 'handlers' in none, 'oldestProof' in none],
-      [{ proven: 0, total: 0 }, false, false],
-    );
+    assert.deepEqual(none.expected, { proven: 0, total: 0 });
+    assert.deepEqual(['handlers' in none, 'oldestProof' in none], [false, false]);
   });
 
   it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
     const nodes = [simulatedNode('a', { label: 'false', expected: false })];
     const statusOf = () => ({ version: '', sandboxes: { problems: 1, unsafe: false } });
-    const { nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods: [simulatedAgent('a')], statusOf });
-    assert.deepEqual(
-      rows.map(({ group }) => group),
-      ['SandboxProblems'],
-    );
+    assert.equal(viewOf(nodes, { statusOf }).nodes[0]?.group, 'SandboxProblems');
   });
 
   for (const [pods, isUnknown] of [
@@ -204,15 +159,12 @@ describe('viewFleet', () => {
   ] as const)
     it(`has ${isUnknown ? 'un' : ''}known pods if the agent counts ${JSON.stringify(pods)}`, () => {
       const statusOf = () => ({ version: '', readMs: EMPTY_FLEET.nowMs, ...(pods && { pods }) });
-      const nodes = [simulatedNode('a')];
-      const view = viewFleet({ ...EMPTY_FLEET, nodes, pods: [simulatedAgent('a')], statusOf });
-      assert.deepEqual(view.nodes[0]?.unknown, isUnknown ? ['pods'] : undefined);
+      const { nodes } = viewOf([simulatedNode('a')], { statusOf });
+      assert.deepEqual(nodes[0]?.unknown, isUnknown ? ['pods'] : undefined);
     });
 
   const alarmOf = (changes: Partial<FleetState>) => {
-    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const { alarms } = viewFleet({ ...EMPTY_FLEET, nodes, pods, ...changes });
+    const { alarms } = viewOf([simulatedNode('a'), simulatedNode('b')], changes);
     return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
   };
   const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
@@ -220,24 +172,18 @@ describe('viewFleet', () => {
     simulatedNode(name, { label: 'false', verdict: verdict('False', 'ShimNotFound') });
   const onB = (status: Partial<AgentStatus>) => (node: string) =>
     node === 'b' ? { version: '', ...status } : undefined;
+  const refuted = onB({ refutation: REFUTATION });
+  const stopped = { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) };
+  const unreadyB = [simulatedAgent('a'), simulatedAgent('b', { ready: false })];
   for (const [reason, changes] of [
     ['', {}],
     ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0, open: 0 } }) }],
     ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1, open: 0 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
-    [
-      'warning InstallationsStopped b',
-      { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
-    ],
+    ['warning InstallationsStopped b', { turns: stopped }],
     ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
-    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
-    [
-      'critical LabelOutdated b,warning ReadyShareLow',
-      {
-        pods: [simulatedAgent('a'), simulatedAgent('b', { ready: false })],
-        statusOf: onB({ refutation: REFUTATION }),
-      },
-    ],
+    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: refuted }],
+    ['critical LabelOutdated b,warning ReadyShareLow', { pods: unreadyB, statusOf: refuted }],
     ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
@@ -255,16 +201,12 @@ describe('viewFleet', () => {
     it(`has the alarm "${reason}"`, () => assert.deepEqual(alarmOf(changes).join(), reason));
 
   it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
-    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
-    const statusOf = onB({ refutation: REFUTATION });
-    const { expected, counts, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf });
+    const nodes = [simulatedNode('a'), simulatedNode('b')];
+    const { expected, counts, alarms, nodes: rows } = viewOf(nodes, { statusOf: refuted });
     assert.deepEqual([expected, counts.proven, counts.not], [{ proven: 1, total: 2 }, 1, 1]);
     assert.deepEqual([rows[0]?.name, rows[0]?.group], ['b', 'LabelOutdated']);
-    assert.match(
-      alarms[0]?.message ?? '',
-      /: on b the agent says RunscNotFound, and cannot write its Node: 401 Unauthorized\.$/,
-    );
+    const says = /: on b the agent says RunscNotFound, and cannot write its Node: 401 Unauthorized\.$/;
+    assert.match(alarms[0]?.message ?? '', says);
   });
 
   it('says how old reports may be, in steps of 15 s', () => {
@@ -284,10 +226,8 @@ describe('viewFleet', () => {
 
   it('sorts by urgency, then by name in numeric order', () => {
     const names = ['alone', 'lost', 'broken', 'unsure', 'hangs', 'asleep', 'fresh', 'proven-9', 'proven-10'];
-    assert.deepEqual(
-      view.nodes.map(({ name }) => name),
-      names,
-    );
+    const shown = view.nodes.map(({ name }) => name);
+    assert.deepEqual(shown, names);
   });
 
   it('counts Linux nodes by state', () => {
