@@ -38,19 +38,15 @@ describe('nextSteps', () => {
 
   it('is to wait, and nothing else, while the installer is at work', () => {
     const findings = [finding(warning('RestartPending', 'edited'), 'handler-current')];
-    const { atWork: installation } = INSTALLATIONS;
-    for (const verdict of [verdictOf('False', 'InstallationUnderWay'), verdictOf('True', 'SandboxProven')]) {
+    for (const [verdict, expected] of [
+      [verdictOf('False', 'InstallationUnderWay'), ['InstallationUnderWay']],
+      [verdictOf('True', 'SandboxProven'), ['InstallationUnderWay']],
+      [verdictOf('False', 'GuestIsHostKernel'), ['GuestIsHostKernel', 'RestartPending']],
+    ] as const) {
       const evaluation = { ...reportOf().evaluation, verdict };
-      assert.deepEqual(reasons(reportOf({ verdict, evaluation, findings, installation })), [
-        'InstallationUnderWay',
-      ]);
+      const report = reportOf({ verdict, evaluation, findings, installation: INSTALLATIONS.atWork });
+      assert.deepEqual(reasons(report), expected);
     }
-    const verdict = verdictOf('False', 'GuestIsHostKernel');
-    const evaluation = { ...reportOf().evaluation, verdict };
-    assert.deepEqual(reasons(reportOf({ verdict, evaluation, findings, installation })), [
-      'GuestIsHostKernel',
-      'RestartPending',
-    ]);
   });
 
   it('names the place of a handler on this node', () => {

@@ -14,15 +14,12 @@ import {
 import { verdictOf } from '../../agent/reports.ts';
 
 const metadata = { name: 'node-1', uid: 'a', resourceVersion: '7' };
+const TAINT = { key: 'd/not-ready' };
+const NO_EXECUTE = { ...TAINT, effect: 'NoExecute' };
 const TIMES = { lastHeartbeatTime: '', lastTransitionTime: '' };
 const NODE: NodeObject = {
   metadata: { ...metadata, labels: { 'd/ready': 'false', team: 'x' }, annotations: { 'd/agent': 'old' } },
-  spec: {
-    taints: [
-      { key: 'd/not-ready', effect: 'NoSchedule', value: 'x' },
-      { key: 'd/not-ready', effect: 'NoExecute' },
-    ],
-  },
+  spec: { taints: [{ ...TAINT, effect: 'NoSchedule', value: 'x' }, NO_EXECUTE] },
   status: {
     conditions: [
       { ...TIMES, type: 'GVisorReady', status: 'True', reason: 'Old', message: '' },
@@ -65,11 +62,11 @@ describe('the difference between a Node and its desired state', () => {
     assert.equal(taintPatch(NODE, [ready, condition]), undefined);
     assert.deepEqual(taintPatch(NODE, [ready, taint]), {
       metadata: { resourceVersion: '7' },
-      spec: { taints: [{ key: 'd/not-ready', effect: 'NoExecute' }] },
+      spec: { taints: [NO_EXECUTE] },
     });
     assert.deepEqual(taintPatch({ metadata }, [{ ...taint, value: 'NoSchedule' }]), {
       metadata: { resourceVersion: '7' },
-      spec: { taints: [{ key: 'd/not-ready', effect: 'NoSchedule' }] },
+      spec: { taints: [{ ...TAINT, effect: 'NoSchedule' }] },
     });
   });
 });
