@@ -19,10 +19,8 @@ describe('errorLine', () => {
   it('joins an error and its causes in one line without repetition', async () => {
     const system = await readFile('/no/such/file').catch((error: unknown) => error);
     const cause = new Error('Cannot read host file "/x": ENOENT', { cause: system });
-    assert.equal(
-      errorLine(new Error('Cannot\n  read', { cause })),
-      'Cannot read: Cannot read host file "/x": ENOENT',
-    );
+    const error = new Error('Cannot\n  read', { cause });
+    assert.equal(errorLine(error), 'Cannot read: Cannot read host file "/x": ENOENT');
   });
 
   it('accepts any thrown value, and a cyclic chain of causes', () => {

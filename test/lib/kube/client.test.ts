@@ -103,16 +103,6 @@ describe('createKube', () => {
     assert.deepEqual([server.requests, counted], [[], ['GET <error>']]);
   });
 
-  it('rejects a server of another CA', async (t) => {
-    const { server, directory, port } = await fakeApiServer(t);
-    await rm(join(directory, 'ca.key'));
-    await openAuthority(directory); // replaces the old one
-    const access = await inClusterAccess({ host: '127.0.0.1', port }, directory);
-    const kube = createKube(access, { agent: 'test', count: () => {} });
-    await assert.rejects(kube.get(PATH), /certificate|signature/i);
-    assert.deepEqual(server.requests, []);
-  });
-
   it('names the missing file of the service account', async (t) => {
     const { kube, directory } = await fakeApiServer(t);
     await rm(join(directory, 'token'));
