@@ -4,26 +4,19 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Sources } from '../../../../lib/node/checks/check.ts';
 import { tempHost } from '../host/temp-host.ts';
-import { criStatus, failedCall, fakeCri, inputsOf, sourcesOf } from './fake-node.ts';
+import { criStatus, failedCall, fakeCri, inputsOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const PROGRAM = { program: '#!/bin/sh\n' };
 const SHIM = '/opt/gvisor/20250203.0/containerd-shim-runsc-v1';
 const CONFIG = '/etc/containerd/config.toml';
 
 describe('CheckInputs', () => {
-  it('finds runsc beside the last shim', async (t) => {
-    const host = await tempHost(t, { '/opt/gvisor/20250203.0/runsc': PROGRAM });
-    const inputs = inputsOf({ ...sourcesOf('', { host }), shim: SHIM });
-    assert.equal(await inputs.runsc(), '/opt/gvisor/20250203.0/runsc');
-  });
-
   it('prefers the usual directories, because an upgrade may abandon the directory of the last shim', async (t) => {
-    const host = await tempHost(t, {
-      '/opt/gvisor/20250203.0/runsc': PROGRAM,
-      '/usr/local/bin/runsc': PROGRAM,
-    });
-    const inputs = inputsOf({ ...sourcesOf('', { host }), shim: SHIM });
-    assert.equal(await inputs.runsc(), '/usr/local/bin/runsc');
+    const besideShim = '/opt/gvisor/20250203.0/runsc';
+    for (const path of [besideShim, '/usr/local/bin/runsc']) {
+      const sources = await sourcesWith(t, { [besideShim]: PROGRAM, [path]: PROGRAM });
+      assert.equal(await inputsOf({ ...sources, shim: SHIM }).runsc(), path);
+    }
   });
 
   it('caches results and errors for one evaluation', async (t) => {

@@ -129,16 +129,14 @@ describe('runChecks', () => {
     ];
     const findings = await runChecks(checks, inputs, OPTIONS);
     const message = "containerd's Version: connect ECONNREFUSED /run/containerd/containerd.sock";
-    assert.deepEqual(
-      findings.map((finding) => [outcome(finding), finding.message]),
-      [
-        ['unknown CheckFailed', 'Cannot read: EACCES'],
-        ['unknown CheckFailed', 'at once'],
-        ['unknown ContainerdUnreachable', message],
-        ['unknown CheckTimedOut', message],
-        ['pass', 'fine'],
-      ],
-    );
+    const seen = findings.map((finding) => `${outcome(finding)}: ${finding.message}`);
+    assert.deepEqual(seen, [
+      'unknown CheckFailed: Cannot read: EACCES',
+      'unknown CheckFailed: at once',
+      `unknown ContainerdUnreachable: ${message}`,
+      `unknown CheckTimedOut: ${message}`,
+      'pass: fine',
+    ]);
   });
 
   it('marks an unknown finding of a required check as blocking', async () => {
@@ -156,8 +154,7 @@ describe('runChecks', () => {
     ];
     const findings = await runChecks(checks, inputs, OPTIONS);
     const blocking = findings.filter((finding) => finding.status === 'unknown' && finding.blocking);
-    const ids = blocking.map(({ check: id }) => id);
-    assert.deepEqual(ids, ['a']);
+    assert.deepEqual([blocking.length, blocking[0]?.check], [1, 'a']);
   });
 
   it('makes a check that times out unknown', async (t) => {

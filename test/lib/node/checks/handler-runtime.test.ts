@@ -73,10 +73,8 @@ describe('handler-runtime', () => {
   });
 
   it("finds runc behind kind's test-handler", async () => {
-    const sources = sourcesOf('kind-test-handler', {
-      handler: 'test-handler',
-      cri: fakeCri(criStatus('v2.1.5')),
-    });
+    const changes = { handler: 'test-handler', cri: fakeCri(criStatus('v2.1.5')) };
+    const sources = sourcesOf('kind-test-handler', changes);
     assert.equal(await outcomeOf(handlerRuntime, sources), 'error HandlerRunsRunc');
   });
 });

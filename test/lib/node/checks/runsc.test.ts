@@ -30,11 +30,8 @@ describe('runsc', () => {
     ['runsc', 'pass'],
   ] as const) {
     it(`judges the binary_name ${name}: ${expected}`, async (t) => {
-      const files = {
-        '/usr/bin/runsc': SCRIPT,
-        '/opt/r': SCRIPT,
-        '/etc/runsc.toml': `binary_name = "${name}"\n`,
-      };
+      const toml = `binary_name = "${name}"\n`;
+      const files = { '/usr/bin/runsc': SCRIPT, '/opt/r': SCRIPT, '/etc/runsc.toml': toml };
       assert.equal(await outcomeOf(runsc, await sourcesWith(t, files, { cri })), expected);
     });
   }

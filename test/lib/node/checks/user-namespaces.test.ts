@@ -12,7 +12,6 @@ describe('user-namespaces', () => {
     ['2', 'warning UserNamespacesDisabled'],
     ['255', 'warning UserNamespacesDisabled'],
     ['256', 'pass'],
-    ['11255', 'pass'],
   ] as const) {
     it(`judges ${value}: ${expected}`, async (t) => {
       const sources = await sourcesWith(t, { [FILE]: `${value}\n` });
@@ -27,10 +26,9 @@ describe('user-namespaces', () => {
   });
 
   it('throws for a value that is not a number', async (t) => {
-    for (const text of ['', 'many'])
-      await assert.rejects(
-        outcomeOf(userNamespaces, await sourcesWith(t, { [FILE]: text })),
-        /Cannot read a number/,
-      );
+    for (const text of ['', 'many']) {
+      const sources = await sourcesWith(t, { [FILE]: text });
+      await assert.rejects(outcomeOf(userNamespaces, sources), /Cannot read a number/);
+    }
   });
 });

@@ -6,7 +6,7 @@ import { loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/c
 import { CriError } from '../../../../lib/node/containerd/error.ts';
 import { reasonForError } from '../../../../lib/node/proof/outcome.ts';
 import type { Reason } from '../../../../lib/node/reasons.ts';
-import { GARBAGE, HANGS, refuses, type Script } from '../proof/containerd-scripts.ts';
+import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
 import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
 
 type Scripts = Parameters<typeof fakeContainerd>[1];
@@ -76,25 +76,15 @@ describe('CriClient', { concurrency: true }, () => {
 
   const CRI = { type: 'io.containerd.grpc.v1', id: 'cri' };
   const FAILED = { ...CRI, initErr: { message: 'failed to find snapshotter "x"' } };
-  const PLUGINS: readonly [string, Script, Reason, message: RegExp][] = [
-    [
-      'that failed',
-      () => ({ plugins: [FAILED] }),
-      'CriPluginUnavailable',
-      /: failed to find snapshotter "x"$/,
-    ],
-    ['that is disabled', () => ({}), 'CriPluginUnavailable', /disabled_plugins/],
-    [
-      'of another version',
-      () => ({ plugins: [CRI] }),
-      'CheckFailed',
-      /^containerd's Version: unknown service$/,
-    ],
+  const PLUGINS: readonly [string, plugins: readonly object[], Reason, message: RegExp][] = [
+    ['that failed', [FAILED], 'CriPluginUnavailable', /: failed to find snapshotter "x"$/],
+    ['that is disabled', [], 'CriPluginUnavailable', /disabled_plugins/],
+    ['of another version', [CRI], 'CheckFailed', /^containerd's Version: unknown service$/],
   ];
-  for (const [name, Plugins, reason, message] of PLUGINS) {
+  for (const [name, plugins, reason, message] of PLUGINS) {
     it(`explains a CRI plugin ${name}`, async (t) => {
       const Version = refuses('unknown service', status.UNIMPLEMENTED);
-      const { containerd, client } = await fakeContainerd(t, { Version, Plugins });
+      const { containerd, client } = await fakeContainerd(t, { Version, Plugins: () => ({ plugins }) });
       const error = await client.status().catch((cause: unknown) => cause);
       assert.deepEqual([reasonForError(error), containerd.count('Status')], [reason, 0]);
       assert.match(errorLine(error), message);
@@ -124,15 +114,6 @@ describe('CriClient', { concurrency: true }, () => {
     await rejected;
   });
 
-  it('sets a deadline unless a call has none', async (t) => {
-    const { containerd, client } = await fakeContainerd(t);
-    await client.version();
-    await client.version({ timeoutMs: 60_000 });
-    await client.version({ timeoutMs: null });
-    const deadlines = containerd.requests.map(({ deadline }) => deadline);
-    assert.deepEqual(deadlines, [true, true, false]);
-  });
-
   it("reads containerd's own PID, or 0", async (t) => {
     const { containerd, client } = await fakeContainerd(t, { Server: () => ({ pid: 612 }) });
     assert.equal(await client.serverPid(), 612);
@@ -160,16 +141,15 @@ describe('CriClient', { concurrency: true }, () => {
     const config = { linux: { cgroupParent: '/kubepods/pod1' } };
     containerd.sandboxes.add('1f', {}, { config });
     const pid = containerd.sandboxes.byId.get('1f')?.pid ?? 0;
-    const runtimeType = 'io.containerd.runsc.v1';
-    const expected = {
+    assert.deepEqual(await client.sandbox('1f'), {
       state: 'SANDBOX_READY',
       isContainerds: true,
       pid,
-      runtimeType,
+      runtimeType: 'io.containerd.runsc.v1',
       cgroupParent: '/kubepods/pod1',
       configPath: '',
-    };
-    assert.deepEqual(await client.sandbox('1f'), { ...expected, annotations: new Map() });
+      annotations: new Map(),
+    });
     assert.equal(containerd.requests[0]?.request.verbose, true);
     assert.deepEqual(await client.listPids('1f'), [1]);
     await assert.rejects(client.sandbox('gone'), { kind: 'absent' });
@@ -193,14 +173,8 @@ const runsc = {
   cniConfDir: '/etc/cni/own.d',
   options: { ConfigPath: '/etc/containerd/runsc.toml' },
 };
-const runc = {
-  runtimeType: 'io.containerd.runc.v2',
-  runtimePath: '',
-  snapshotter: '',
-  baseRuntimeSpec: '',
-  cniConfDir: '',
-  options: null,
-};
+const unset = { runtimePath: '', snapshotter: '', baseRuntimeSpec: '', cniConfDir: '' };
+const runc = { ...unset, runtimeType: 'io.containerd.runc.v2', options: null };
 const CREDENTIALS = { configs: { 'registry.example.com': { auth: { username: 'u', password: 'hunter2' } } } };
 /** The configuration in the status of containerd 1.7.34, shortened. */
 const V1 = {
@@ -213,17 +187,13 @@ const V1 = {
   },
   registry: CREDENTIALS,
 };
+const sandboxer = 'podsandbox';
 /** The configuration in the status of containerd 2.4.2, shortened. */
 const V2 = {
   containerd: {
     runtimes: {
-      runc: { ...runc, sandboxer: 'podsandbox' },
-      runsc: {
-        ...runsc,
-        PodAnnotations: ['dev.gvisor.*'],
-        ContainerAnnotations: ['c'],
-        sandboxer: 'podsandbox',
-      },
+      runc: { ...runc, sandboxer },
+      runsc: { ...runsc, PodAnnotations: ['dev.gvisor.*'], ContainerAnnotations: ['c'], sandboxer },
     },
   },
 };

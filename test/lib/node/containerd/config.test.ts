@@ -30,6 +30,7 @@ const CRI = 'plugins."io.containerd.cri.v1.runtime".containerd';
 const KATA = `${file('3', V3)}[${CRI}]\ndefault_runtime_name = "kata"\n`;
 const REGISTRY = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n';
 const RUNSC_2 = `[${V2}.runsc]\n${RUNSC}\n`;
+const RUNC_3 = `[${V3}.runc]\n${RUNC}\n`;
 const DEFAULT_2 = `[${V2.replace('runtimes', 'default_runtime')}]\n${RUNC}\n`;
 const DISABLED = 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n';
 const INLINE = `[${V3}]\nrunsc.runtime_type = "io.containerd.runsc.v1"\nrunc = { ${RUNC} }\n`;
@@ -58,12 +59,7 @@ const ROWS: readonly Row[] = [
   ['a table outside of plugins', file('3', V3.replace('plugins.', '')), '- ignored -'],
   ['version 3 and a drop-in of version 2', RUNC_ONLY('3', V3), '- ignored read', file('2', V2)],
   ['version 2 and a drop-in of version 3', RUNC_ONLY('2', V2), 'fault read read', file('3', V3)],
-  [
-    'version 2 and a drop-in that only has version 3',
-    file('2', V2, IMPORT),
-    'fault ignored read',
-    'version = 3\n',
-  ],
+  ['version 2 and a drop-in of only version 3', file('2', V2, IMPORT), 'fault ignored read', 'version = 3\n'],
   ['version 3 and a version 2 drop-in without a version', RUNC_ONLY('3', V3), '- ignored read', file('', V2)],
   ['version 2 and a drop-in without a version', RUNC_ONLY('2', V2), 'read read read', file('', V2)],
   ['version 2 and a drop-in for the registry', file('2', V2, IMPORT), 'ignored read read', REGISTRY],
@@ -77,11 +73,7 @@ const ROWS: readonly Row[] = [
   ['runtimes without the default handler', `version = 2\n${RUNSC_2}`, 'fault read read'],
   ['runtimes without runc beside a default_runtime', `version = 2\n${DEFAULT_2}${RUNSC_2}`, 'read - -'],
   ['the CRI plugin disabled', `${DISABLED}${file('2', V2)}`, 'fault - fault'],
-  [
-    'runsc in an old table beside a new one',
-    `version = 2\n${RUNSC_2}[${V3}.runc]\n${RUNC}\n`,
-    '- ignored ignored',
-  ],
+  ['runsc in an old table beside a new one', `version = 2\n${RUNSC_2}${RUNC_3}`, '- ignored ignored'],
   ['dotted keys and an inline table', `version = 3\n${INLINE}`, '- read read'],
   ['only comments', `# version = 3\n# [${V3}.runsc]\n`, 'absent - absent'],
   ['an empty file', '', 'absent - absent'],
@@ -113,16 +105,9 @@ describe('readContainerdConfig', () => {
     });
     const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, '/etc/containerd/d/a.toml']);
-    const builtIn = {
-      runtimePath: '',
-      snapshotter: '',
-      podAnnotations: [],
-      options: {},
-      baseRuntimeSpec: '',
-      cniConfDir: '',
-    };
+    const unset = { runtimePath: '', snapshotter: '', baseRuntimeSpec: '', cniConfDir: '' };
     assert.deepEqual(Object.fromEntries(runtimes), {
-      runc: { ...builtIn, runtimeType: 'io.containerd.runc.v2' },
+      runc: { ...unset, runtimeType: 'io.containerd.runc.v2', podAnnotations: [], options: {} },
       runsc: {
         runtimeType: 'io.containerd.runsc.v1',
         runtimePath: '',

@@ -8,7 +8,7 @@ import { tempHost } from '../host/temp-host.ts';
 
 const [CONFIG, SOCKET] = ['/etc/containerd/config.toml', '/run/containerd/containerd.sock'];
 const [RANCHER, RANCHER_SOCKET] = ['agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'];
-const SNAP = '/var/snap/microk8s';
+const SNAP_CONFIG = '/var/snap/microk8s/current/args/containerd.toml';
 
 describe('readDistribution', () => {
   const NODES: readonly (readonly [fixture: string, name: string, config?: string, socket?: string])[] = [
@@ -17,12 +17,7 @@ describe('readDistribution', () => {
     ['k3s-ready', 'k3s', `/var/lib/rancher/k3s/${RANCHER}`, RANCHER_SOCKET],
     ['rke2-ready', 'RKE2', `/var/lib/rancher/rke2/${RANCHER}`, RANCHER_SOCKET],
     ['k0s-ready', 'k0s', '/etc/k0s/containerd.toml', '/run/k0s/containerd.sock'],
-    [
-      'microk8s-ready',
-      'MicroK8s',
-      `${SNAP}/current/args/containerd.toml`,
-      `${SNAP}/common/run/containerd.sock`,
-    ],
+    ['microk8s-ready', 'MicroK8s', SNAP_CONFIG, '/var/snap/microk8s/common/run/containerd.sock'],
     ['talos-ready', 'Talos', '/etc/cri/containerd.toml'],
     ['kind-test-handler', 'kind'],
     ['eks-plain', 'EKS'],

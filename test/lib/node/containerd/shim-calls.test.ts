@@ -32,15 +32,13 @@ async function setUp(context: TestContext, patienceMs = 50) {
 describe('ShimCalls', () => {
   it("calls Connect with the bundle's id and the shim's version of the API", async (t) => {
     const { calls, path } = await setUp(t, 60_000);
-    const shims = { a: await fakeShim(t, path('a')), b: await fakeShim(t, path('b')) };
+    const shims = [await fakeShim(t, path('a')), await fakeShim(t, path('b'))];
     await calls.call([addressOf('a', 2), addressOf('b', 3)], SIGNAL);
-    assert.deepEqual(
-      [...shims.a.requests, ...shims.b.requests],
-      [
-        { service: 'containerd.task.v2.Task', method: 'Connect', payload: { id: 'id-a' } },
-        { service: 'containerd.task.v3.Task', method: 'Connect', payload: { id: 'id-b' } },
-      ],
-    );
+    const requests = shims.flatMap((shim) => shim.requests);
+    assert.deepEqual(requests, [
+      { service: 'containerd.task.v2.Task', method: 'Connect', payload: { id: 'id-a' } },
+      { service: 'containerd.task.v3.Task', method: 'Connect', payload: { id: 'id-b' } },
+    ]);
   });
 
   it('distinguishes an absent, a refusing and a foreign listener from a shim that answers', async (t) => {

@@ -29,11 +29,9 @@ describe('glob', () => {
   it("refuses Go's other wildcards, and more than 1000 paths", async (t) => {
     const many = Object.fromEntries(Array.from({ length: 1001 }, (_, n) => [`/m/${n}`, '']));
     const host = await tempHost(t, many);
+    const refusal = /^Error: Cannot expand ".*": "\*" is the only wildcard supported$/;
     for (const pattern of ['/d/[ab]*', '/d/?*', '/d/\\a*'])
-      await assert.rejects(
-        glob(host, pattern),
-        /^Error: Cannot expand ".*": "\*" is the only wildcard supported$/,
-      );
+      await assert.rejects(glob(host, pattern), refusal);
     await assert.rejects(glob(host, '/m/*'), /it matches more than 1000 paths/);
     assert.equal((await glob(host, '/m/1*')).length, 112);
   });

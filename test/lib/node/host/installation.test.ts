@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  type Installation,
   installJournal,
   isUnderWay,
   parseJournal,
@@ -20,15 +19,8 @@ const PENDING = {
   since: SINCE,
   process: { pid: 4711, startTicks: 815 },
 };
-const FAILURE = {
-  generation: GENERATION,
-  step: 'pre-prove',
-  reason: 'RunscNotFound',
-  message: 'does not boot here',
-  at: SINCE,
-  tries: 1,
-  restarts: 0,
-};
+const FAILED = { step: 'pre-prove', reason: 'RunscNotFound', message: 'does not boot here', at: SINCE };
+const FAILURE = { ...FAILED, generation: GENERATION, tries: 1, restarts: 0 };
 const journalOf = (parts: object) => JSON.stringify({ format: 1, handler: 'runsc-kvm', ...parts });
 /** /proc/PID/stat of an installer that began at these ticks. */
 const statOf = (startTicks: number, flags = 0) =>
@@ -43,13 +35,7 @@ describe('parseJournal', () => {
       installed: release,
       pending: { release, step: 'restart', since: SINCE, interrupted: true },
       process: { pid: 4711, startTicks: 815 },
-      failure: {
-        release,
-        step: 'pre-prove',
-        reason: 'RunscNotFound',
-        message: 'does not boot here',
-        at: SINCE,
-      },
+      failure: { ...FAILED, release },
     });
   });
 
@@ -102,10 +88,8 @@ describe('readInstallation', () => {
         ...(stat === undefined ? {} : { '/proc/4711/stat': stat }),
       });
       const installation = await readInstallation(host, 'runsc-kvm', Date.now() + laterMs);
-      assert.deepEqual(
-        [installation?.pending?.release, isUnderWay(installation)],
-        ['release-20260223.0', expected],
-      );
+      assert.equal(installation?.pending?.release, 'release-20260223.0');
+      assert.equal(isUnderWay(installation), expected);
     });
 
   it('counts an installer without a process as interrupted', async (t) => {
@@ -114,22 +98,18 @@ describe('readInstallation', () => {
     assert.equal((await readInstallation(host, 'runsc-kvm', Date.now()))?.pending?.interrupted, true);
   });
 
+  const installed = { generation: GENERATION };
   const NOTHING: Readonly<Record<string, Parameters<typeof tempHost>[1]>> = {
     'no journal': {},
-    'the journal of another handler': {
-      [installJournal('runsc')]: journalOf({ installed: { generation: GENERATION } }),
-    },
+    'the journal of another handler': { [installJournal('runsc')]: journalOf({ installed }) },
     'another format': { [JOURNAL]: '{"format":2}' },
     'half a journal': { [JOURNAL]: journalOf({ pending: PENDING }).slice(0, 99) },
-    'a journal of many megabytes': {
-      [JOURNAL]: journalOf({ installed: { generation: GENERATION }, pad: 'x'.repeat(999_999) }),
-    },
+    'a journal of many megabytes': { [JOURNAL]: journalOf({ installed, pad: 'x'.repeat(999_999) }) },
     'a journal without anything': { [JOURNAL]: journalOf({}) },
     'a directory in its place': { [`${JOURNAL}/x`]: '' },
   };
   for (const [name, files] of Object.entries(NOTHING))
     it(`knows nothing of ${name}`, async (t) => {
-      const expected: Installation | undefined = undefined;
-      assert.equal(await readInstallation(await tempHost(t, files), 'runsc-kvm', Date.now()), expected);
+      assert.equal(await readInstallation(await tempHost(t, files), 'runsc-kvm', Date.now()), undefined);
     });
 });

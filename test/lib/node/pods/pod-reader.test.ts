@@ -160,15 +160,11 @@ describe('PodReader', () => {
     assert.equal(examined(), 400);
   });
 
-  for (const [what, list, message] of [
-    ['garbage', GARBAGE, /ListPodSandbox/],
-    ['refused', refuses('no space'), /no space/],
-  ] as const)
-    it(`rejects if the list is ${what}`, async (t) => {
-      const { containerd, reader, scripts } = await readerOf(t, [gvisor('sandbox-a')]);
-      containerd.scripts = { ...scripts, ListPodSandbox: list };
-      await assert.rejects(reader.read(SIGNAL), message);
-    });
+  it('rejects if the list is refused', async (t) => {
+    const { containerd, reader, scripts } = await readerOf(t, [gvisor('sandbox-a')]);
+    containerd.scripts = { ...scripts, ListPodSandbox: refuses('no space') };
+    await assert.rejects(reader.read(SIGNAL), /no space/);
+  });
 
   it('rejects if aborted during an examination', async (t) => {
     const both = [gvisor('sandbox-a'), gvisor('sandbox-b')];

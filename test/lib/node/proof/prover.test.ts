@@ -203,12 +203,10 @@ describe('Prover, when sandboxes hang', { concurrency: true }, () => {
     const { prover, clock, containerd } = await proverScene(t, { ListPodSandbox: HANGS });
     await prover.prove(NEVER);
     clock.nowMs += 2_000;
-    const { message, ...outcome } = await prover.prove(NEVER);
-    assert.equal(
-      message,
-      "no sandbox could be started for 2 s: earlier ones are being removed, or another handler's boots",
-    );
-    assert.equal(outcome.kind, 'slow');
+    const { kind, message } = await prover.prove(NEVER);
+    const why =
+      "no sandbox could be started for 2 s: earlier ones are being removed, or another handler's boots";
+    assert.deepEqual([kind, message], ['slow', why]);
     assert.equal(gvisorStarts(containerd), 0);
   });
 
@@ -318,17 +316,14 @@ describe('Prover, beside a control', { concurrency: true }, () => {
 
   it('tolerates nothing and compares with nothing without another handler for runc', async (t) => {
     const { prover, prove, proveAfter, message, containerd } = await hanging(t);
-    const config = JSON.stringify({
-      containerd: { runtimes: { runsc: { runtimeType: 'io.containerd.runsc.v1' } } },
-    });
+    const runtimes = { runsc: { runtimeType: 'io.containerd.runsc.v1' } };
+    const config = JSON.stringify({ containerd: { runtimes } });
     containerd.scripts = { RunPodSandbox: HANGS, Status: () => ({ info: { config } }) };
     const started = containerd.called('RunPodSandbox');
     await prove();
     await started;
-    assert.equal(
-      await message(),
-      'a sandbox has been booting for 0 s; there is no sandbox of runc to compare it with',
-    );
+    const alone = 'a sandbox has been booting for 0 s; there is no sandbox of runc to compare it with';
+    assert.equal(await message(), alone);
     assert.equal(await proveAfter(HANG_MS), 'failed SandboxHangs');
     assert.equal(await prover.compare(failed, { ...failed, reason: 'KvmRunsNoGuest' }, NEVER), failed);
   });
@@ -346,21 +341,16 @@ describe('Prover, beside a control', { concurrency: true }, () => {
   });
 
   it('tolerates a start beside a control that is still starting, and starts no other control', async (t) => {
-    const { prover, containerd, clock } = await proverScene(
-      t,
-      { RunPodSandbox: HANGS },
-      { controlWaitMs: 0 },
-    );
+    const hangs = { RunPodSandbox: HANGS };
+    const { prover, containerd, clock } = await proverScene(t, hangs, { controlWaitMs: 0 });
     for (const _ of ['probe', 'control']) {
       const started = containerd.called('RunPodSandbox');
       await prover.prove(NEVER);
       await started;
     }
     clock.nowMs += 10_000;
-    assert.match(
-      (await prover.prove(NEVER)).message,
-      /for 10 s; one of handler "runc" has been starting for 10.0 s/,
-    );
+    const { message } = await prover.prove(NEVER);
+    assert.match(message, /for 10 s; one of handler "runc" has been starting for 10.0 s/);
     const controls = containerd.requests.filter(({ request }) => request.runtimeHandler === 'runc');
     assert.equal(controls.length, 1);
   });
@@ -374,11 +364,8 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     ['hangs', HANGS, 'inconclusive CheckTimedOut'],
   ] as const)
     it(`returns ${expected} for a failure if a sandbox of runc ${what}`, async (t) => {
-      const { prover, containerd } = await proverScene(
-        t,
-        {},
-        { controlWaitMs: script === HANGS ? 0 : 60_000 },
-      );
+      const controlWaitMs = script === HANGS ? 0 : 60_000;
+      const { prover, containerd } = await proverScene(t, {}, { controlWaitMs });
       if (script !== undefined) containerd.scripts = { RunPodSandbox: script };
       const cleared = { ...failed, reason: 'KvmRunsNoGuest' } as const;
       const outcome = await prover.compare(failed, cleared, NEVER);
