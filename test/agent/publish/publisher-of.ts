@@ -1,7 +1,6 @@
 import type { TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import pino from 'pino';
-import type { NodeSeen } from '../../../agent/agent.ts';
 import { NodePublisher } from '../../../agent/publish/publisher.ts';
 import type { NodeOptions } from '../../../agent/publish/writer.ts';
 import type { Report } from '../../../lib/report/report.ts';
@@ -92,7 +91,6 @@ export async function publisherOf(
   const { log, logged } = logOf();
   const clock = { nowMs: Date.parse(STARTED) };
   const changed: [reason: string, nodeUid: string][] = [];
-  const nodes = new Map<string, NodeSeen>();
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
@@ -104,10 +102,9 @@ export async function publisherOf(
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
     onChange: ({ reason }, uid) => changed.push([reason, uid]),
-    onNode: (handler, seen) => nodes.set(handler, seen),
     ...changes,
   });
-  const { waits, pause, pauses } = mockPauses(t);
+  const time = mockPauses(t);
   const stop = new AbortController();
   const done = publisher.run(stop.signal);
   t.after(async () => {
@@ -122,29 +119,13 @@ export async function publisherOf(
   /** Waits for a failed write, ends the pause after it, and resolves with the error. */
   const retry = async () => {
     const { err } = await logged('cannot write the node');
-    waits.at(-1)?.end();
+    time.waits.at(-1)?.end();
     return (err as Error).message;
   };
   /** The reasons of the events sent so far. */
   const events = () => changed.map(([reason]) => reason);
   const isReady = () => waitUntil('the agent to be ready', () => publisher.unready === undefined);
-  return {
-    server,
-    publisher,
-    publish,
-    logged,
-    waits,
-    pause,
-    pauses,
-    clock,
-    stop,
-    done,
-    changed,
-    nodes,
-    events,
-    retry,
-    isReady,
-  };
+  return { ...time, server, publisher, publish, logged, clock, stop, done, changed, events, retry, isReady };
 }
 
 /** Resolves once the watch is open. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { isExpected, OWN_KEYS } from '../../../lib/report/node-object.ts';
-import { refusedWith, statusObject } from '../../lib/kube/fake-api-server.ts';
+import { type FakeApiServer, refusedWith, statusObject } from '../../lib/kube/fake-api-server.ts';
 import type { FakeCondition, FakeNode } from '../fake-node-object.ts';
 import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
 import {
@@ -94,24 +94,16 @@ describe('NodePublisher', () => {
     assert.deepEqual(pauses(), [7.875, 1, 2, 4, 8, 16, 30, 30, 30]);
   });
 
-  const MODIFIED = 'Operation cannot be fulfilled on nodes "node-1": the object has been modified';
-  const DENIED = 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy denied request';
   for (const [what, response, error] of [
-    ['409', refusedWith(409, MODIFIED), `PATCH /api/v1/nodes/node-1/status: 409 ${MODIFIED}`],
-    ['403', refusedWith(403, DENIED), `PATCH /api/v1/nodes/node-1/status: 403 ${DENIED}`],
-    ['response that is no JSON', { status: 200, body: 'not json' }, undefined],
-    [
-      'response that is no Node',
-      { status: 200, body: '{}' },
-      '/api/v1/nodes/node-1: the response is not a Node',
-    ],
+    ['409', refusedWith(409, 'modified'), /^PATCH \/api\/v1\/nodes\/node-1\/status: 409 modified$/],
+    ['response that is no JSON', { status: 200, body: 'not json' }, /JSON/],
+    ['response that is no Node', { status: 200, body: '{}' }, /nodes\/node-1: the response is not a Node$/],
   ] as const) {
     it(`logs a ${what}, reads the Node and retries`, async (t) => {
       const { server, publisher, logged, retry } = await readyPublisher(t);
       server.script.push(response);
       publisher.publish(BROKEN_REPORT);
-      const message = await retry();
-      if (error !== undefined) assert.equal(message, error);
+      assert.match(await retry(), error);
       await logged('node written');
       assert.deepEqual(server.requests, [WRITE, READ, WRITE]);
       assert.equal(server.node.labels[LABEL], 'false');
@@ -152,8 +144,10 @@ describe('additional handlers', () => {
   const BROKEN_KVM = kvmReport(verdictOf('False', 'ShimNotFound'));
 
   it('have labels of their own, which a broken one loses alone', async (t) => {
-    const { server, publisher, publish, logged, changed, nodes } = await publisherOf(t, {
+    const provenOnce = new Map<string, boolean>();
+    const { server, publisher, publish, logged, events } = await publisherOf(t, {
       handlers: ['runsc', 'kvm'],
+      onNode: (handler, seen) => provenOnce.set(handler, seen.provenOnce),
     });
     await publish(READY_REPORT);
     const { labels, annotations, conditions } = server.node;
@@ -163,16 +157,12 @@ describe('additional handlers', () => {
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT]], ['true', BOOT]);
     publisher.publish(BROKEN_KVM);
     await logged('node written');
-    const { ready, provenBoot } = { ready: labels[KVM], provenBoot: annotations[KVM_BOOT] };
-    assert.deepEqual([ready, provenBoot, labels[LABEL]], ['false', BOOT, 'true']);
+    assert.deepEqual([labels[KVM], annotations[KVM_BOOT], labels[LABEL]], ['false', BOOT, 'true']);
     assert.deepEqual([conditions, publisher.unready], [[condition], undefined]);
     assert.deepEqual(publisher.nodeWrites.labels, { ...READY_NODE.labels, [KVM]: 'false' });
-    await waitUntil('the events', () => changed.length === 3);
-    assert.deepEqual(
-      changed.map(([reason]) => reason),
-      ['SandboxProven', 'SandboxProven', 'ShimNotFound'],
-    );
-    assert.equal(nodes.get('kvm')?.provenOnce, true);
+    await waitUntil('the events', () => events().length === 3);
+    assert.deepEqual(events(), ['SandboxProven', 'SandboxProven', 'ShimNotFound']);
+    assert.equal(provenOnce.get('kvm'), true);
   });
 
   it('keep their labels when the main one is broken', async (t) => {
@@ -185,20 +175,17 @@ describe('additional handlers', () => {
   });
 
   it('are granted no label while no policy is in force, and withdrawn all the same', async (t) => {
-    const { server, publisher, publish, waits, pause, logged } = await publisherOf(
-      t,
-      { handlers: ['runsc', 'kvm', 'debug'] },
-      (unguarded) => {
-        unguarded.guarded = false;
-        unguarded.node.labels = { [`${DOMAIN}/ready-debug`]: 'true' };
-      },
-    );
+    const DEBUG = `${DOMAIN}/ready-debug`;
+    const handlers = ['runsc', 'kvm', 'debug'];
+    const { server, publisher, publish, waits, pause, logged } = await publisherOf(t, { handlers }, (api) => {
+      api.guarded = false;
+      api.node.labels = { [DEBUG]: 'true' };
+    });
     publisher.publish(kvmReport());
     publisher.publish({ ...BROKEN_KVM, handler: 'debug' });
     await publish(BROKEN_REPORT);
     const { labels, annotations } = server.node;
-    const seen = [labels[KVM], annotations[KVM_BOOT], labels[`${DOMAIN}/ready-debug`]];
-    assert.deepEqual(seen, ['false', undefined, 'false']);
+    assert.deepEqual([labels[KVM], annotations[KVM_BOOT], labels[DEBUG]], ['false', undefined, 'false']);
     server.guarded = true;
     (await pause(5_000)).end();
     await logged('node written');
@@ -307,9 +294,7 @@ describe('a label of another boot', () => {
     assert.deepEqual([node.labels[LABEL], node.annotations[PROVEN_BOOT]], ['false', OLD_BOOT]);
     const { status, reason, message = '' } = node.conditions[0] ?? {};
     assert.deepEqual([status, reason], ['Unknown', 'NodeRebooted']);
-    const why =
-      /^gVisor was proven in the boot boot-1, and not yet in the present one, boot-2\. What to do: Wait/;
-    assert.match(message, why);
+    assert.match(message, /^gVisor was proven in the boot boot-1, and not yet .* boot-2\. What to do: Wait/);
     assert.equal(publisher.unready, 'no verdict has been published yet');
     await publish(READY_REPORT);
     assert.deepEqual([node.labels[LABEL], node.annotations], ['true', READY_NODE.annotations]);
@@ -472,16 +457,6 @@ describe('a rollout', () => {
     await waitUntil('the removal to be reported', () => reported.at(-1) === false);
     assert.equal(node.annotations[PROVEN_BY], undefined);
   });
-
-  it('waits while the first verdict cannot be written, and reports why', async (t) => {
-    const { server, publisher, logged, waits, isReady } = await publisherOf(t);
-    server.script.push(refusedWith(403, 'no'));
-    publisher.publish(READY_REPORT);
-    await logged('cannot write the node');
-    assert.match(publisher.unready ?? '', /^the first verdict is not in the Node yet: GET \S+ 403 no$/);
-    waits[0]?.end();
-    await isReady();
-  });
 });
 
 /** A proof with a label that is not in the Node yet. */
@@ -583,19 +558,15 @@ describe('the watched Node', () => {
   });
 
   const unlabel = (node: FakeNode) => node.change(({ labels }) => delete labels[LABEL]);
+  const recreate = (node: FakeNode) => node.recreate('uid-2');
+  /** As after a restore of etcd. */
+  const restore = (node: FakeNode) => node.restore({ [LABEL]: 'false' }, 0);
   const gone = `${JSON.stringify({ type: 'ERROR', object: statusObject(410, 'too old') })}\n`;
   for (const [what, end, act, requests, uid] of [
     ['changed after a watch that ended in time', '', unlabel, [WRITE], 'uid-1'],
     ['changed after a watch that was too old (410)', gone, unlabel, [WRITE], 'uid-1'],
-    ['recreated between two watches', '', (node: FakeNode) => node.recreate('uid-2'), [READ, WRITE], 'uid-2'],
-    // As after a restore of etcd.
-    [
-      'older in a new watch',
-      '',
-      (node: FakeNode) => node.restore({ [LABEL]: 'false' }, 0),
-      [READ, WRITE],
-      'uid-1',
-    ],
+    ['recreated between two watches', '', recreate, [READ, WRITE], 'uid-2'],
+    ['older in a new watch', '', restore, [READ, WRITE], 'uid-1'],
   ] as const) {
     it(`is labelled again if it was ${what}`, async (t) => {
       const { server, logged, pause, changed } = await readyPublisher(t);
@@ -612,9 +583,8 @@ describe('the watched Node', () => {
   }
 
   it("is read again 30 s after a 404, which may be a proxy's", async (t) => {
-    const { server, publisher, publish, logged, pause, clock } = await publisherOf(t, {}, ({ watchScript }) =>
-      watchScript.push('silence'),
-    );
+    const silent = ({ watchScript }: FakeApiServer) => watchScript.push('silence');
+    const { server, publisher, publish, logged, pause, clock } = await publisherOf(t, {}, silent);
     await publish(READY_REPORT);
     server.script.push(refusedWith(404, 'not found'));
     publisher.publish(BROKEN_REPORT);
