@@ -11,6 +11,7 @@ import { hasTraces } from '../../lib/report/expected.ts';
 import type { Report } from '../../lib/report/report.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { finding, PASSED, PROVEN, PROVEN_VERDICT, unproven, verdictOf } from './reports.ts';
+import { INSTALLATIONS } from './sample-installations.ts';
 
 const BROKEN = verdictOf('False', 'ShimNotFound');
 const UNREACHABLE = verdictOf('Unknown', 'ContainerdUnreachable');
@@ -177,12 +178,9 @@ describe('Agent publishes', () => {
   it('the previous verdict with each evaluation that does not change it', async (t) => {
     const script = [PROVEN_VERDICT, BROKEN, UNREACHABLE, PROVEN_VERDICT];
     const { agent, queue, published } = running(t, script);
-    for (const event of [
-      { kind: 'file', path: '/usr/local/bin/runsc' },
-      { kind: 'containerd', state: 'gone' },
-      { kind: 'containerd', state: 'back' },
-    ] as const)
-      await queue.next(event);
+    await queue.next({ kind: 'file', path: '/usr/local/bin/runsc' });
+    await queue.next({ kind: 'containerd', state: 'gone' });
+    await queue.next({ kind: 'containerd', state: 'back' });
     assert.deepEqual(reasons(published), Array(4).fill('SandboxProven'));
     assert.deepEqual(evaluated(published), [
       'start: SandboxProven',
@@ -238,10 +236,8 @@ describe('Agent remembers', () => {
       await queue.waiting();
       clock.nowMs += 5_000;
       await queue.next({ kind: 'file', path: '/etc/containerd/config.toml' });
-      assert.deepEqual(
-        [agent.report?.provenAt, agent.report?.evaluation.at],
-        ['1970-01-01T00:00:01.000Z', `1970-01-01T00:00:${at}.000Z`],
-      );
+      assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
+      assert.equal(agent.report?.evaluation.at, `1970-01-01T00:00:${at}.000Z`);
     }
   });
 
@@ -282,45 +278,36 @@ describe('Agent remembers', () => {
   const sandbox = { runsc: 'r1', platform: 'kvm' };
   const files = { runsc: undefined, platform: 'systrap', containerd: 'v2.4.2' };
   const ALL = ['r1', 'kvm', 'v2.4.2'];
-  for (const [what, graceMs, rows] of [
-    [
-      'facts until they are replaced',
+  const FIRST: FactsRow = [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]];
+  const LATER: Readonly<Record<string, readonly [graceMs: number, ...FactsRow[]]>> = {
+    'facts until they are replaced': [
       60_000,
-      [
-        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
-        [PROVEN_VERDICT, {}, ['r1', 'kvm', undefined]],
-        [PROVEN_VERDICT, { containerd: 'v2.4.2' }, ALL],
-        [PROVEN_VERDICT, { runsc: undefined }, [undefined, 'kvm', 'v2.4.2']],
-      ],
+      [PROVEN_VERDICT, {}, ['r1', 'kvm', undefined]],
+      [PROVEN_VERDICT, { containerd: 'v2.4.2' }, ALL],
+      [PROVEN_VERDICT, { runsc: undefined }, [undefined, 'kvm', 'v2.4.2']],
     ],
-    [
-      'facts of a sandbox until another verdict is published',
+    'facts of a sandbox until another verdict is published': [
       60_000,
-      [
-        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
-        [SLOW, files, ALL],
-        [BROKEN, files, ALL],
-        [PROVEN_VERDICT, sandbox, ALL],
-        [BROKEN, files, ALL],
-        [BROKEN, files, [undefined, 'systrap', 'v2.4.2']],
-      ],
+      [SLOW, files, ALL],
+      [BROKEN, files, ALL],
+      [PROVEN_VERDICT, sandbox, ALL],
+      [BROKEN, files, ALL],
+      [BROKEN, files, [undefined, 'systrap', 'v2.4.2']],
     ],
-    [
-      'facts of the latest sandbox, even if its verdict is Unknown',
+    'facts of the latest sandbox, even if its verdict is Unknown': [
       0,
-      [
-        [PROVEN_VERDICT, sandbox, ['r1', 'kvm', undefined]],
-        [verdictOf('Unknown', 'ReleaseUnknown'), { runsc: undefined }, [undefined, 'kvm', undefined], PROVEN],
-      ],
+      [verdictOf('Unknown', 'ReleaseUnknown'), { runsc: undefined }, [undefined, 'kvm', undefined], PROVEN],
     ],
-  ] as const satisfies readonly (readonly [string, number, readonly FactsRow[]])[])
+  };
+  for (const [what, [graceMs, ...later]] of Object.entries(LATER))
     it(what, async (t) => {
-      const script = rows.map(([verdict, facts, , proof]: FactsRow) => async () => {
+      const rows = [FIRST, ...later];
+      const script = rows.map(([verdict, facts, , proof]) => async () => {
         clock.nowMs += 1_000;
         return evaluationOf(verdict, clock.nowMs, { facts, ...(proof && { proof }) });
       });
       const { queue, clock, published } = running(t, script, { thresholds: { graceMs } });
-      for (const _ of rows.slice(1)) await queue.next({ kind: 'timer' });
+      for (const _ of later) await queue.next({ kind: 'timer' });
       const facts = published.map(({ facts }) => [facts.runsc, facts.platform, facts.containerd]);
       const expected = rows.map(([, , facts]) => facts);
       assert.deepEqual(facts, expected);
@@ -451,9 +438,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
 });
 
 describe('Agent during an installation', () => {
-  const PENDING = { release: 'release-20260223.0', step: 'stage', since: '1970-01-01T00:00:00.000Z' };
-  const AT_WORK = { pending: { ...PENDING, interrupted: false } };
-  const DONE = { installed: 'release-20260223.0' };
+  const { atWork: AT_WORK, done: DONE } = INSTALLATIONS;
   const FAST = { confirmMs: 0 };
 
   /** An agent whose journal says what `journal.now` has. */
@@ -514,13 +499,9 @@ describe('Agent, told what the Node says', () => {
   it('publishes that to all, once, and the proof again when its cause has gone', async (t) => {
     const { agent, queue, published, logged } = running(t, [PROVEN_VERDICT]);
     await queue.next();
-    for (const node of [
-      { ...seen, unguarded: true },
-      { ...seen, unguarded: true },
-      { ...seen, reportedBoot: 'boot-1' },
-      seen,
-    ])
-      agent.noteNode(node);
+    const unguarded = { ...seen, unguarded: true };
+    const rebooted = { ...seen, reportedBoot: 'boot-1' };
+    for (const node of [unguarded, unguarded, rebooted, seen]) agent.noteNode(node);
     const expected = ['SandboxProven', 'WritesUnguarded', 'NodeRebooted', 'SandboxProven'];
     assert.deepEqual(reasons(published.slice(-4)), expected);
     assert.equal(logged('verdict changed').length, 4);

@@ -61,11 +61,7 @@ describe('parseConfig', () => {
     ['NODE_NAME', 'ip-10-0-0-1.eu.internal', { nodeName: 'ip-10-0-0-1.eu.internal' }],
     ['HOST_ROOT', '/host', { hostRoot: '/host' }],
     ['POD_UID', POD_UID, { podUid: POD_UID }],
-    [
-      'CRI_SOCKET',
-      'unix:///run/k3s/containerd/containerd.sock',
-      { criSocket: '/run/k3s/containerd/containerd.sock' },
-    ],
+    ['CRI_SOCKET', 'unix:///run/k3s/containerd.sock', { criSocket: '/run/k3s/containerd.sock' }],
     ['CRI_SOCKET', '/run/containerd/containerd.sock', { criSocket: '/run/containerd/containerd.sock' }],
     ['CONTAINERD_CONFIG', '/etc/k0s/containerd.toml', { containerdConfig: '/etc/k0s/containerd.toml' }],
     ['HANDLERS', 'gvisor-kvm', { handler: 'gvisor-kvm' }],
@@ -115,9 +111,7 @@ describe('parseConfig', () => {
     ['PROOF_INTERVAL', `${'9'.repeat(400)}h`, /is not between 10 s and 86400 s$/],
     ['PROOF_INTERVAL', '10', /is not a duration such as 500ms, 30s, 10m or 1h$/],
     ['CONFIRM_DELAY', '61s', /is not between 0 s and 60 s$/],
-    ['CONFIRM_DELAY', '-1s', /is not a duration/],
     ['UNKNOWN_GRACE', '61m', /is not between 0 s and 3600 s$/],
-    ['UNKNOWN_GRACE', 'soon', /is not a duration/],
     ['MIN_RUNSC_RELEASE', 'latest', /is not a gVisor release such as 20240325.0$/],
     ['LISTEN_ADDRESS', '9477', /is not \[address\]:port or off$/],
     ['LISTEN_ADDRESS', ':65536', /is not \[address\]:port or off$/],
@@ -144,10 +138,8 @@ describe('parseConfig', () => {
     const [none, ...more] = problemsOf({ PUBLISH: 'node', POD_UID });
     assert.match(none ?? '', /^PUBLISH="node" needs a cluster: run in a pod that has a service account$/);
     assert.deepEqual(more, []);
-    assert.match(
-      problemsOf({ PUBLISH: 'node' }).join(),
-      /POD_UID is not set: the DaemonSet must pass metadata.uid/,
-    );
+    const anonymous = problemsOf({ PUBLISH: 'node' }).join();
+    assert.match(anonymous, /POD_UID is not set: the DaemonSet must pass metadata.uid/);
     assert.match(problemsOf({ PUBLISH: 'events' }).join(), /^PUBLISH="events" needs node as well/);
   });
 

@@ -122,13 +122,6 @@ describe("the agent's process", { concurrency: 2 }, () => {
     for (const [name, value] of Object.entries(env)) assert.ok(stderr.includes(`${name}="${value}"`), name);
   });
 
-  it('refuses PUBLISH=node outside a cluster', async (t) => {
-    const env = { PUBLISH: 'node', HOST_ROOT: await emptyHost(t) };
-    const { code, stderr } = await run(t, [], env);
-    assert.equal(code, USAGE);
-    assert.match(stderr, /^PUBLISH="node" needs a cluster: run in a pod /);
-  });
-
   it('--once on an empty host shows findings and remedies', async (t) => {
     const { code, stdout, stderr } = await run(t, ['--once'], { HOST_ROOT: await emptyHost(t) });
     assert.deepEqual([code, stderr], [2, '']);
@@ -189,35 +182,25 @@ describe("the agent's process", { concurrency: 2 }, () => {
       return known?.length === 3 ? status : undefined;
     });
     assert.equal(verdict?.status, 'True');
-    const seen = handlers?.map(({ handler, verdict: { status } }) => [handler, status]);
-    assert.deepEqual(seen, [
-      ['runsc-kvm', 'False'],
-      ['runsc-debug', 'True'],
-      ['runsc-old', 'True'],
-    ]);
+    const seen = handlers?.map(({ handler, verdict: { status } }) => `${handler} ${status}`);
+    assert.deepEqual(seen, ['runsc-kvm False', 'runsc-debug True', 'runsc-old True']);
     const boot = containerd.requests.find(({ method }) => method === 'RunPodSandbox');
     assert.equal(boot?.request.runtimeHandler, 'runsc', 'the main handler comes first');
     assert.equal(containerd.sandboxes.maxProbes, 1);
     const metrics = await (await get('/metrics')).text();
     assert.match(metrics, /^gvisor_ready_node_status\{status="True"\} 1$/m);
     assert.match(metrics, /^gvisor_ready_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);
-    assert.match(metrics, /^gvisor_ready_handler_status\{handler="runsc-debug",status="True"\} 1$/m);
     const text = await (await get('/')).text();
     assert.match(text, /^gVisor works here\n/);
     assert.match(text, /^ {2}✗ Additional handler "runsc-kvm": /m);
-    assert.match(
-      text,
-      /^ {2}✓ Additional handler "runsc-debug": a sandbox of handler "runsc-debug" booted in gVisor/m,
-    );
+    assert.match(text, /^ {2}✓ Additional handler "runsc-debug": a sandbox of .* booted in gVisor/m);
     child.kill('SIGTERM');
     const { code, stderr } = await ended();
     assert.deepEqual([code, stderr], [0, '']);
     const once = await run(t, ['--once', '--json'], env);
-    const status = JSON.parse(once.stdout) as Status;
-    assert.deepEqual(
-      [once.code, status.handlers?.map((each) => each.verdict.status)],
-      [0, ['False', 'True', 'True']],
-    );
+    const { handlers: again } = JSON.parse(once.stdout) as Status;
+    const statuses = again?.map((each) => each.verdict.status);
+    assert.deepEqual([once.code, statuses], [0, ['False', 'True', 'True']]);
   });
 
   it('evaluates an additional handler if containerd breaks', async (t) => {

@@ -62,12 +62,7 @@ export function reportOf(changes: Partial<Report> = {}): Report {
     findings: [finding(pass('Linux 6.8.0 on x64'), 'kernel')],
     proof: PROVEN,
     provenAt: '2026-03-01T10:00:00.000Z',
-    facts: {
-      runsc: 'release-20260223.0',
-      platform: 'systrap',
-      containerd: 'v2.4.2',
-      kernel: '6.8.0',
-    },
+    facts: { runsc: 'release-20260223.0', platform: 'systrap', containerd: 'v2.4.2', kernel: '6.8.0' },
     history: [],
     ...changes,
   };

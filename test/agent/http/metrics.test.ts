@@ -5,6 +5,7 @@ import { STALE_MS } from '../../../agent/pods/sandbox-monitor.ts';
 import { CHECKS } from '../../../lib/node/checks/checks.ts';
 import { pass } from '../../../lib/node/checks/finding.ts';
 import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
+import { INSTALLATIONS } from '../sample-installations.ts';
 
 /** The samples of a metric, without its name: "{labels} value" or "value". */
 async function samplesOf(metrics: Metrics, name: string): Promise<readonly string[]> {
@@ -34,11 +35,8 @@ const BROKEN = reportOf({
 describe('Metrics', () => {
   it('have no more than 85 series on a healthy node', async () => {
     const metrics = new Metrics('0.1.0', 'runsc', 600_000);
-    const report = reportOf({
-      findings: CHECKS.map(({ id }) => finding(pass(''), id)),
-      facts: { gpu: 'true' },
-      expected: true,
-    });
+    const findings = CHECKS.map(({ id }) => finding(pass(''), id));
+    const report = reportOf({ findings, facts: { gpu: 'true' }, expected: true });
     metrics.count(report);
     metrics.publish(report);
     metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: Date.now() });
@@ -120,19 +118,16 @@ describe('Metrics', () => {
   });
 
   it('exports whether the last installation failed, where the installer was used', async () => {
-    const failure = { release: 'release-1', step: 'prove', message: 'no boot', at: '' };
-    const pending = { release: 'release-1', step: 'write', since: '' };
+    const { done, failed, atWork, interrupted } = INSTALLATIONS;
     for (const [installation, expected] of [
       [undefined, []],
-      [{ installed: 'release-1' }, ['0']],
-      [{ installed: 'release-1', failure }, ['1']],
-      [{ failure, pending: { ...pending, interrupted: false } }, ['0']],
-      [{ pending: { ...pending, interrupted: true } }, ['1']],
+      [done, ['0']],
+      [failed, ['1']],
+      [{ ...failed, ...atWork }, ['0']],
+      [interrupted, ['1']],
     ] as const) {
-      const metrics = published({ ...reportOf(), ...(installation && { installation }) }, BROKEN, {
-        ...reportOf(),
-        ...(installation && { installation }),
-      });
+      const report = reportOf(installation && { installation });
+      const metrics = published(report, BROKEN, report);
       assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_installation_failed'), expected);
     }
   });
@@ -271,7 +266,6 @@ it('gvisor_ready_node_expected is what the report says, and persists while it do
 
 describe('the metrics of additional handlers', () => {
   const kvm = reportOf({ handler: 'kvm' });
-  const broken = reportOf({ handler: 'kvm', verdict: verdictOf('False', 'ShimNotFound') });
   const values = async (metrics: Metrics) => {
     const { body } = await metrics.text();
     const lines = body.split('\n').filter((line) => line.startsWith('gvisor_ready_handler_'));
@@ -279,34 +273,22 @@ describe('the metrics of additional handlers', () => {
   };
 
   it('are absent without additional handlers', async () => {
-    const metrics = new Metrics('0.1.0', 'runsc');
-    metrics.publish(reportOf());
-    assert.deepEqual(await values(metrics), {});
+    assert.deepEqual(await values(published(reportOf())), {});
   });
 
   it('show the published verdict, its reason, the last proof and boot, and leave the main one alone', async () => {
-    const metrics = new Metrics('0.1.0', 'runsc');
-    metrics.publish(reportOf());
-    metrics.publish(kvm);
-    const proof = {
+    const metrics = published(reportOf(), kvm);
+    const seen = (isTrue: '0' | '1', isFalse: '0' | '1', reason: string) => ({
+      'status{handler="kvm",status="True"}': isTrue,
+      'status{handler="kvm",status="False"}': isFalse,
+      'status{handler="kvm",status="Unknown"}': '0',
+      [`reason{handler="kvm",reason="${reason}"}`]: '1',
       'last_proof_timestamp_seconds{handler="kvm"}': '1772359200',
       'last_boot_seconds{handler="kvm"}': '0.5',
-    };
-    assert.deepEqual(await values(metrics), {
-      'status{handler="kvm",status="True"}': '1',
-      'status{handler="kvm",status="False"}': '0',
-      'status{handler="kvm",status="Unknown"}': '0',
-      'reason{handler="kvm",reason="SandboxProven"}': '1',
-      ...proof,
     });
-    metrics.publish({ ...broken, proof: { kind: 'failed', reason: 'ShimNotFound', message: '' } });
-    assert.deepEqual(await values(metrics), {
-      'status{handler="kvm",status="True"}': '0',
-      'status{handler="kvm",status="False"}': '1',
-      'status{handler="kvm",status="Unknown"}': '0',
-      'reason{handler="kvm",reason="ShimNotFound"}': '1',
-      ...proof,
-    });
+    assert.deepEqual(await values(metrics), seen('1', '0', 'SandboxProven'));
+    metrics.publish({ ...BROKEN, handler: 'kvm' });
+    assert.deepEqual(await values(metrics), seen('0', '1', 'ShimNotFound'));
     assert.equal((await samplesOf(metrics, 'gvisor_ready_node_status'))[0], '{status="True"} 1');
   });
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { describe, it, type TestContext } from 'node:test';
@@ -16,8 +16,6 @@ const SOURCES: ServerSources = {
   unready: () => undefined,
 };
 
-type Response = { readonly status: number; readonly body: string; readonly headers: Record<string, unknown> };
-
 async function portOf(t: TestContext, changes: Partial<ServerSources> = {}): Promise<number> {
   const server = createAgentServer({ ...SOURCES, ...changes });
   server.listen(0);
@@ -29,13 +27,11 @@ async function portOf(t: TestContext, changes: Partial<ServerSources> = {}): Pro
 /** Requests a raw path, which no client normalizes, from a running server. */
 async function serverOf(t: TestContext, changes: Partial<ServerSources> = {}) {
   const port = await portOf(t, changes);
-  return async (path: string, method = 'GET'): Promise<Response> => {
+  return async (path: string, method = 'GET') => {
     const outgoing = request({ host: '127.0.0.1', port, path, method });
     outgoing.end();
-    const [response] = await once(outgoing, 'response');
-    let body = '';
-    for await (const chunk of response.setEncoding('utf8')) body += chunk;
-    return { status: response.statusCode, body, headers: response.headers };
+    const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+    return { status: response.statusCode, body: await text(response), headers: response.headers };
   };
 }
 
@@ -59,25 +55,13 @@ describe('createAgentServer', () => {
   }
 
   const evidence = 'process 4321 is "/tenant/argv"';
-  const tenant = {
-    namespace: 'tenant-a',
-    name: 'a-job',
-    uid: '5f0e7a',
-    handler: '',
-    sandboxed: false,
-    evidence,
-  };
+  const ids = { namespace: 'tenant-a', name: 'a-job', uid: '5f0e7a' };
+  const tenant = { ...ids, handler: '', sandboxed: false, evidence };
   const none = { unknown: [], permitted: [], weakened: [] };
   const counts = { at: '', stale: false, running: 2, requirementsKnown: true };
   const pods = { ...counts, ...none, violating: [tenant], sandboxedUids: ['77aa0c'], unknownRequired: 0 };
-  const hung = {
-    reason: 'ShimLingers',
-    message: '',
-    sandbox: 'ab',
-    pids: [7],
-    since: '',
-    ageSeconds: 1,
-  } as const;
+  const lasting = { since: '', ageSeconds: 1 };
+  const hung = { reason: 'ShimLingers', message: '', sandbox: 'ab', pids: [7], ...lasting } as const;
   const problems = [{ ...hung, namespace: 'tenant-b', name: 'b-job', uid: '8bb1d' }];
   const restart = { state: 'safe', because: [] } as const;
   const sandboxes = { at: '', stale: false, total: 1, restart, problems };
@@ -157,10 +141,7 @@ describe('createAgentServer', () => {
     assert.match(String((await request('/report')).headers['content-type']), /^application\/json/);
     const page = await request('/');
     assert.equal(page.headers['content-type'], 'text/plain; charset=utf-8');
-    assert.match(
-      page.body,
-      /^gVisor works here\nnode-1, handler "runsc"[\s\S]*✓ The kernel and the architecture can run gVisor: /,
-    );
+    assert.match(page.body, /^gVisor works here\nnode-1, handler "runsc"[\s\S]*✓ The kernel /);
   });
 
   for (const path of ['/nothing', '//', '///', '//metrics', '/..', '/%', '/metrics/', '/livez%00']) {

@@ -20,6 +20,7 @@ import {
 import { tempHost } from '../../lib/node/host/temp-host.ts';
 import { refuses } from '../../lib/node/proof/containerd-scripts.ts';
 import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
+import { fakeRunsc } from '../../lib/node/runsc/fake-runsc.ts';
 import { waitUntil } from '../publish/publisher-of.ts';
 
 const { signal: SIGNAL } = new AbortController();
@@ -107,23 +108,8 @@ async function setUp(t: TestContext) {
   };
   const forget = (id: string) => rm(local(bundle(id)), { recursive: true });
   return {
-    ...{
-      host,
-      local,
-      lists,
-      containerd,
-      add,
-      addSentry,
-      clock,
-      lines,
-      monitor,
-      scanner,
-      after,
-      forget,
-      silent,
-      shims,
-    },
-    ...{ sandbox, container, shimArgv },
+    ...{ host, local, lists, containerd, add, addSentry, clock, lines, monitor, scanner, after, forget },
+    ...{ silent, shims, sandbox, container, shimArgv },
   };
 }
 
@@ -138,8 +124,6 @@ const STORIES: readonly {
   readonly minutes: number;
   readonly pids: readonly number[];
   readonly restart: 'safe' | 'unsafe';
-  /** Absent if containerd has no record of the pod. */
-  readonly pod?: object;
   readonly message: RegExp;
   readonly begin: (node: Node) => unknown;
 }[] = [
@@ -253,23 +237,12 @@ const STORIES: readonly {
     pids: [SENTRY_PID],
     restart: 'safe',
     message: /^The sentry 12 runs another program than the runsc/,
-    begin: ({ local }) => writeFile(local('/usr/local/bin/runsc'), elfOf(TEXT_PAGES + 1), { mode: 0o755 }),
+    begin: ({ local }) => {
+      const { program } = fakeRunsc('release-20260817.0', TEXT_PAGES + 1);
+      return writeFile(local('/usr/local/bin/runsc'), program, { mode: 0o755 });
+    },
   },
 ];
-
-/** An ELF program with so many pages of code. */
-function elfOf(pages: number): Buffer {
-  const elf = Buffer.alloc(4096);
-  elf.writeUInt32BE(0x7f454c46, 0);
-  elf.set([2, 1], 4);
-  elf.writeBigUInt64LE(64n, 32);
-  elf.writeUInt16LE(56, 54);
-  elf.writeUInt16LE(1, 56);
-  elf.writeUInt32LE(1, 64);
-  elf.writeUInt32LE(5, 68);
-  elf.writeBigUInt64LE(BigInt(pages * 4096), 96);
-  return elf;
-}
 
 describe('SandboxMonitor', () => {
   it('reports nothing of a healthy pod, and a restart as safe', async (t) => {
@@ -278,7 +251,7 @@ describe('SandboxMonitor', () => {
     assert.deepEqual([problems, total, restart, lines], [[], 0, { state: 'safe', because: [] }, []]);
   });
 
-  for (const { name, reason, minutes, pids, restart, message, begin, pod = POD } of STORIES) {
+  for (const { name, reason, minutes, pids, restart, message, begin } of STORIES) {
     it(`reports ${reason} once it has lasted: ${name}`, async (t) => {
       const node = await setUp(t);
       await node.after(0);
@@ -292,7 +265,7 @@ describe('SandboxMonitor', () => {
       const [problem] = problems;
       assert.ok(problem !== undefined && total === 1, JSON.stringify(problems));
       const { message: text, since: _, ageSeconds, ...rest } = problem;
-      assert.deepEqual(rest, { reason, sandbox: SANDBOX, pids, ...pod });
+      assert.deepEqual(rest, { reason, sandbox: SANDBOX, pids, ...POD });
       assert.match(text, message);
       assert.ok(ageSeconds >= minutes * 60);
       assert.equal(found.state, restart, found.because.join());
@@ -315,22 +288,16 @@ describe('SandboxMonitor', () => {
   it('calls a restart unsafe while a container starts, and unknown while a shim is slow', async (t) => {
     const { lists, container, after, silent, clock } = await setUp(t);
     lists.containers = [{ ...container, state: 'CONTAINER_CREATED' }];
-    const { restart } = await after(0);
-    assert.deepEqual(restart, {
-      state: 'unsafe',
-      because: [`container ${'c'.repeat(12)} of sandbox ${'a'.repeat(12)} is being started`],
-    });
+    const because = [`container ${'c'.repeat(12)} of sandbox ${'a'.repeat(12)} is being started`];
+    assert.deepEqual((await after(0)).restart, { state: 'unsafe', because });
     lists.containers = [container];
     silent.add('2');
     await after(0);
     clock.ms += 5_000;
-    assert.deepEqual((await after(0)).restart, {
-      state: 'unknown',
-      because: ['1 shims have not answered yet'],
-    });
-    assert.deepEqual((await after(1)).restart.because, [
-      `the shim 11 of sandbox ${'a'.repeat(12)} does not answer`,
-    ]);
+    const { restart: slow } = await after(0);
+    assert.deepEqual(slow, { state: 'unknown', because: ['1 shims have not answered yet'] });
+    const { restart: silenced } = await after(1);
+    assert.deepEqual(silenced.because, [`the shim 11 of sandbox ${'a'.repeat(12)} does not answer`]);
   });
 
   it('does not know whether a restart is safe where processes, sockets or programs are hidden', async (t) => {
@@ -365,14 +332,8 @@ describe('SandboxMonitor', () => {
     ]);
     for (const [n, argv] of [...forged, ...forged].entries()) {
       const parentPid = n < forged.length ? 20 : 35; // 35 calls itself a shim of gVisor
-      add(30 + n, {
-        argv,
-        name: 'runsc-sandbox',
-        parentPid,
-        cgroup,
-        namespacedPids: [30 + n, n],
-        state: 'T',
-      });
+      const process = { argv, name: 'runsc-sandbox', parentPid, cgroup, state: 'T' };
+      add(30 + n, { ...process, namespacedPids: [30 + n, n] });
     }
     const own = { ...sandbox, id: plain, metadata, runtimeHandler: '' };
     lists.sandboxes = [sandbox, own, { ...own, id: gone, state: 'SANDBOX_NOTREADY' }];
@@ -384,12 +345,11 @@ describe('SandboxMonitor', () => {
   it('knows a sentry by the shim that its bundle names, and after that has ended', async (t) => {
     const { add, addSentry, lists, sandbox, container, forget, host, local, after } = await setUp(t);
     // A name of its own, as a handler's runtime_path allows.
-    await writeFile(
-      local(`${STATE}/io.containerd.runtime.v2.task/k8s.io/${SANDBOX}/shim-binary-path`),
-      '/usr/local/bin/gvisor-shim',
-    );
-    await writeFile(local('/usr/local/bin/gvisor-shim'), '');
-    add(SHIM_PID, { argv: ['/usr/local/bin/gvisor-shim', '-namespace', 'k8s.io'] });
+    const shim = '/usr/local/bin/gvisor-shim';
+    const bundle = `${STATE}/io.containerd.runtime.v2.task/k8s.io/${SANDBOX}`;
+    await writeFile(local(`${bundle}/shim-binary-path`), shim);
+    await writeFile(local(shim), '');
+    add(SHIM_PID, { argv: [shim, '-namespace', 'k8s.io'] });
     await after(0);
     lists.containers = [{ ...container, state: 'CONTAINER_EXITED' }];
     lists.sandboxes = [{ ...sandbox, state: 'SANDBOX_NOTREADY' }];
@@ -397,10 +357,8 @@ describe('SandboxMonitor', () => {
     await forget(SANDBOX);
     addSentry({ parentPid: 1 });
     const { problems } = await after(5);
-    assert.deepEqual(
-      problems.map(({ reason, pids }) => [reason, pids]),
-      [['SentryLingers', [SENTRY_PID]]],
-    );
+    const found = problems.map(({ reason, pids }) => [reason, pids]);
+    assert.deepEqual(found, [['SentryLingers', [SENTRY_PID]]]);
   });
 
   it('scans again after a change, and knows of no restart that is safe until then', async (t) => {
@@ -447,14 +405,12 @@ describe('SandboxMonitor', () => {
     await scans(2);
     stop.abort();
     await done;
-    assert.deepEqual(
-      lines.map(({ msg, reason }) => [msg, reason]),
-      [
-        ['a sandbox has a problem', 'SentryLingers'],
-        ['the problem of a sandbox has ended', 'SentryLingers'],
-        ['cannot scan the sandboxes of this node: the store is broken', undefined],
-      ],
-    );
+    const logged = lines.map(({ msg, reason }) => [msg, reason]);
+    assert.deepEqual(logged, [
+      ['a sandbox has a problem', 'SentryLingers'],
+      ['the problem of a sandbox has ended', 'SentryLingers'],
+      ['cannot scan the sandboxes of this node: the store is broken', undefined],
+    ]);
     clock.ms += 60 * MINUTE_MS;
     const { stale, restart } = monitor.report() ?? {};
     assert.deepEqual([stale, restart?.state], [true, 'unknown']);

@@ -89,14 +89,6 @@ describe('EventQueue', () => {
     assert.deepEqual(next.ended, { events: [], atMs: 1_050 });
   });
 
-  it('returns an event that was pushed before the wait', async (t) => {
-    const { queue, pass, wait } = queueOf(t);
-    queue.push('early');
-    const { ended } = wait(60_000);
-    await pass(50);
-    assert.deepEqual(ended.events, ['early']);
-  });
-
   it('debounces up to the maximum delay', async (t) => {
     const { queue, pass, wait } = queueOf(t);
     const { ended } = wait(60_000);
