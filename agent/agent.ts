@@ -23,8 +23,7 @@ export type NodeSeen = Omit<Circumstances, 'installation'> & {
   readonly provenOnce: boolean;
 };
 
-/** Receives reports; must not throw. Decides itself whether anything changed. */
-/** Must not throw. */
+/** Must not throw. Decides itself whether anything changed. */
 export type Publisher = {
   /** Called after each evaluation that ends with a verdict. */
   publish(report: Report): void;

@@ -61,22 +61,18 @@ export class NodeEvaluator {
     last: Outcome | undefined,
   ): Promise<Evaluation> {
     const { config, host, client, distribution, prover, programs, now, onChange } = this.#options;
-    const { handler, requireLimits, forbidFlagOverride, minRunscRelease } = config;
     // Before the first await, so that an evaluation that times out does not lose the change.
     if (triggers.some(isChange)) {
       prover.changed();
       onChange?.();
     }
     const sources: Sources = {
+      ...config,
       host,
       cri: client,
-      handler,
       containerdConfig: await this.#configPath(),
       edit: distribution.edit,
       programs,
-      minRunscRelease,
-      requireLimits,
-      forbidFlagOverride,
       shim: prover.witness?.shim,
     };
     return evaluate({ sources, prover, now, last, triggers }, signal);

@@ -76,7 +76,19 @@ export class SandboxMonitor {
   }
 
   report(): SandboxesReport | undefined {
-    return this.#last && reportOf(this.#last, this.#changedMs, this.#options.wallMs());
+    if (this.#last === undefined) return undefined;
+    const { problems, restart, atMs } = this.#last;
+    const stale = this.#options.wallMs() - atMs > STALE_MS;
+    const unknown = stale
+      ? 'the sandboxes could not be scanned for some minutes'
+      : this.#changedMs > atMs && 'something changed on the node, and the sandboxes are being scanned again';
+    return {
+      at: new Date(atMs).toISOString(),
+      stale,
+      problems: problems.slice(0, MAX_PROBLEMS),
+      total: problems.length,
+      restart: unknown ? { state: 'unknown', because: [unknown] } : restart,
+    };
   }
 
   async scan(signal: AbortSignal): Promise<ScannedSandboxes> {
@@ -106,22 +118,3 @@ export class SandboxMonitor {
 }
 
 const MAX_LOGGED = 20;
-
-function reportOf(
-  { problems, restart, atMs }: ScannedSandboxes,
-  changedMs: number,
-  wallMs: number,
-): SandboxesReport {
-  const stale = wallMs - atMs > STALE_MS;
-  const unknown = stale
-    ? 'the sandboxes could not be scanned for some minutes'
-    : changedMs > atMs && 'something changed on the node, and the sandboxes are being scanned again';
-  const at = new Date(atMs).toISOString();
-  return {
-    at,
-    stale,
-    problems: problems.slice(0, MAX_PROBLEMS),
-    total: problems.length,
-    restart: unknown ? { state: 'unknown', because: [unknown] } : restart,
-  };
-}

@@ -9,8 +9,20 @@ import { shortIds, truncateMiddle } from '../../lib/report/format.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import type { NodeOptions } from './writer.ts';
 
-const UNSANDBOXED = 'UnsandboxedPod';
-const WEAKENED = 'WeakenedPod';
+const PROBLEMS = {
+  UnsandboxedPod: {
+    level: 'error',
+    line: 'a pod runs outside gVisor in a namespace that requires it',
+    what: 'This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true)',
+    remedy: 'End it, and start it with a runtimeClassName of gVisor.',
+  },
+  WeakenedPod: {
+    level: 'warn',
+    line: 'the sandbox of a pod is weakened',
+    what: 'The sandbox of this pod is weakened',
+    remedy: 'Remove its annotations dev.gvisor.* that do this, if there are any, and start it again.',
+  },
+} as const;
 
 /** Reports each unsandboxed or weakened pod once, in the log and with an event on the pod. */
 export class PodReporter {
@@ -24,44 +36,21 @@ export class PodReporter {
   }
 
   publish(unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void {
-    const isNew = (reason: string, pod: Pod) => !this.#reported.has(keyOf(reason, pod));
-    for (const pod of unsandboxed) if (isNew(UNSANDBOXED, pod)) this.#reportUnsandboxed(pod);
-    for (const pod of weakened) if (isNew(WEAKENED, pod)) this.#reportWeakened(pod);
-    this.#reported = new Set([
-      ...unsandboxed.map((pod) => keyOf(UNSANDBOXED, pod)),
-      ...weakened.map((pod) => keyOf(WEAKENED, pod)),
-    ]);
+    const reported = new Set<string>();
+    const report = (reason: keyof typeof PROBLEMS, pod: Pod) => {
+      const { namespace, name, uid, handler, evidence } = pod;
+      const key = `${reason} ${namespace}/${name}/${uid}`;
+      reported.add(key);
+      if (this.#reported.has(key)) return;
+      const { level, line, what, remedy } = PROBLEMS[reason];
+      this.#log[level]({ reason, namespace, pod: name, uid, handler, evidence }, line);
+      const message = `${what}: ${evidence}, handler "${handler}". ${remedy}`;
+      this.#events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
+    };
+    for (const pod of unsandboxed) report('UnsandboxedPod', pod);
+    for (const pod of weakened) report('WeakenedPod', pod);
+    this.#reported = reported;
   }
-
-  #reportUnsandboxed(pod: Pod): void {
-    const { handler, evidence } = pod;
-    const fields = { reason: UNSANDBOXED, ...named(pod), handler, evidence };
-    this.#log.error(fields, 'a pod runs outside gVisor in a namespace that requires it');
-    const message = `This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true): ${evidence}, handler "${handler}". End it, and start it with a runtimeClassName of gVisor.`;
-    this.#send(pod, UNSANDBOXED, message);
-  }
-
-  #reportWeakened(pod: WeakenedPod): void {
-    const { handler, evidence } = pod;
-    this.#log.warn(
-      { reason: WEAKENED, ...named(pod), handler, evidence },
-      'the sandbox of a pod is weakened',
-    );
-    const message = `The sandbox of this pod is weakened: ${evidence}, handler "${handler}". Remove its annotations dev.gvisor.* that do this, if there are any, and start it again.`;
-    this.#send(pod, WEAKENED, message);
-  }
-
-  #send({ namespace, name, uid }: Pod, reason: string, message: string): void {
-    this.#events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
-  }
-}
-
-function named({ namespace, name, uid }: Pod) {
-  return { namespace, pod: name, uid };
-}
-
-function keyOf(reason: string, { namespace, name, uid }: Pod): string {
-  return `${reason} ${namespace}/${name}/${uid}`;
 }
 
 const FIRST_RETRY_MS = 1_000;

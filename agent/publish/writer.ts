@@ -114,11 +114,7 @@ export class NodeWriter {
     );
     if (status !== undefined) {
       node = this.#checked(await kube.patch(`${this.#path}/status`, status, 'strategic', signal));
-      this.#logWrite(
-        'node',
-        status,
-        foreign.filter(({ part }) => part !== 'taint'),
-      );
+      this.#logWrite('node', status, foreign);
       this.#establish(node, desired);
       if (verdict && condition && !foreign.includes(condition)) onChange?.(verdict, node.metadata.uid);
     }
@@ -126,11 +122,7 @@ export class NodeWriter {
     const taint = taintPatch(node, differences);
     if (taint !== undefined) {
       node = this.#checked(await kube.patch(this.#path, taint, 'merge', signal));
-      this.#logWrite(
-        'taint',
-        taint,
-        foreign.filter(({ part }) => part === 'taint'),
-      );
+      this.#logWrite('taint', taint, foreign);
       this.#establish(node, desired);
     }
     return { node, waitMs };
@@ -152,7 +144,7 @@ export class NodeWriter {
   #logWrite(what: 'node' | 'taint', patch: object, foreign: readonly DesiredEntry[]): void {
     const { log, now } = this.#options;
     log.info(patch, `${what} written`);
-    for (const entry of foreign) {
+    for (const entry of foreign.filter(({ part }) => (part === 'taint') === (what === 'taint'))) {
       const times = this.#backoff.wrote(idOf(entry), now());
       log.warn({ ...entry, times }, 'restored a value that another client had changed');
     }
