@@ -33,42 +33,34 @@ export type KubeAccess = {
 /** The kubelet updates its Node at least every 5 minutes: a longer silence is a dead connection. */
 const IDLE_TIMEOUT_MS = 900_000;
 
+/** `short` for requests, `long` for watches. */
 type Agents = { readonly ca: string | undefined; readonly short: Agent; readonly long: Agent };
 
-/** Connections to the API server. A replaced CA takes effect with the next connection; older ones continue until they end. */
-class KubeConnections {
-  readonly #access: KubeAccess;
-  readonly #watchTimeoutMs: number;
+/**
+ * Connections to the API server. A replaced CA takes effect with the next connection; older ones continue until they end.
+ * `watchTimeoutMs` limits the wait for the response headers of a watch.
+ */
+function openConnections({ tls, readCa }: KubeAccess, watchTimeoutMs: number) {
   /** Destroyed at the end: destroy() after undici's close() would end nothing. */
-  readonly #made: Agent[] = [];
-  #agents: Agents | undefined;
-
-  /** `watchTimeoutMs` limits the wait for the response headers of a watch. */
-  constructor(access: KubeAccess, watchTimeoutMs: number) {
-    this.#access = access;
-    this.#watchTimeoutMs = watchTimeoutMs;
-  }
-
-  /** `short` for requests, `long` for watches. */
-  async current(): Promise<Omit<Agents, 'ca'>> {
-    const ca = await this.#access.readCa?.();
-    if (this.#agents === undefined || this.#agents.ca !== ca) this.#agents = this.#make(ca);
-    return this.#agents;
-  }
-
-  /** Ends those in use, too. */
-  async close(): Promise<void> {
-    await Promise.all(this.#made.map((agent) => agent.destroy()));
-  }
-
-  #make(ca: string | undefined): Agents {
-    const connect = { ...this.#access.tls, ...(ca === undefined ? {} : { ca }), timeout: 5_000 };
-    // Three, so that a hanging event or list does not block writes to the Node.
-    const short = new Agent({ connect, connections: 3 });
-    const long = new Agent({ connect, headersTimeout: this.#watchTimeoutMs, bodyTimeout: IDLE_TIMEOUT_MS });
-    this.#made.push(short, long);
-    return { ca, short, long };
-  }
+  const made: Agent[] = [];
+  let agents: Agents | undefined;
+  return {
+    async current(): Promise<Agents> {
+      const ca = await readCa?.();
+      if (agents !== undefined && agents.ca === ca) return agents;
+      const connect = { ...tls, ...(ca === undefined ? {} : { ca }), timeout: 5_000 };
+      // Three, so that a hanging event or list does not block writes to the Node.
+      const short = new Agent({ connect, connections: 3 });
+      const long = new Agent({ connect, headersTimeout: watchTimeoutMs, bodyTimeout: IDLE_TIMEOUT_MS });
+      made.push(short, long);
+      agents = { ca, short, long };
+      return agents;
+    },
+    /** Ends those in use, too. */
+    async close(): Promise<void> {
+      await Promise.all(made.map((agent) => agent.destroy()));
+    },
+  };
 }
 
 export type WatchEvent = {
@@ -116,7 +108,7 @@ export function createKube(
   access: KubeAccess,
   { agent, count, watchTimeoutMs = WATCH_TIMEOUT_MS }: KubeOptions,
 ) {
-  const connections = new KubeConnections(access, watchTimeoutMs);
+  const connections = openConnections(access, watchTimeoutMs);
 
   const send = async (
     asked: Request,

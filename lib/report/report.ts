@@ -37,11 +37,6 @@ export type Report = {
 
 export type HandlerReport = Omit<Report, 'version' | 'node' | 'installation'>;
 
-function handlerReportOf(report: Report): HandlerReport {
-  const { version: _, node: __, installation: ___, ...own } = report;
-  return own;
-}
-
 /** The document of /report: a report, and the state of pods, sandboxes and Node when it is requested. */
 export type Status = Report & {
   /** Absent without additional handlers, and until one has been evaluated. */
@@ -58,5 +53,6 @@ export type Status = Report & {
 
 /** The part of a report that additional handlers have; nothing without them. */
 export function handlersOf(reports: readonly Report[]): Pick<Status, 'handlers'> {
-  return reports.length === 0 ? {} : { handlers: reports.map(handlerReportOf) };
+  const handlers = reports.map(({ version: _, node: __, installation: ___, ...own }) => own);
+  return handlers.length === 0 ? {} : { handlers };
 }

@@ -16,7 +16,7 @@ export async function glob(host: Host, pattern: string): Promise<readonly string
   for (const component of pattern.split('/').filter((part) => part !== '')) {
     const next: string[] = [];
     for (const directory of paths) {
-      const entries = component.includes('*') ? await entriesOf(host, directory) : [component];
+      const entries = component.includes('*') ? ((await host.list(directory)) ?? []) : [component];
       const matching = entries.filter((name) => matchesPattern(component, name));
       next.push(...matching.map((name) => posix.join(directory, name)));
       if (next.length > MAX_PATHS)
@@ -43,9 +43,4 @@ export function matchesPattern(pattern: string, name: string): boolean {
     at = found < 0 ? -1 : found + piece.length;
   }
   return at >= 0 && name.length - end.length >= at && name.endsWith(end);
-}
-
-async function entriesOf(host: Host, directory: string): Promise<readonly string[]> {
-  const isDirectory = (await host.stat(directory))?.kind === 'directory';
-  return isDirectory ? ((await host.list(directory)) ?? []) : [];
 }

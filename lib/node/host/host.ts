@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { TimeoutError } from '../../base/async.ts';
 import {
@@ -137,9 +137,7 @@ export class Host {
     return this.#at(path, await this.localPath(path), async (local) => {
       // Before opening: to open some devices, such as a watchdog, has effects.
       refuseIrregular(await lstat(local));
-      await using file = await open(local, READ_ONLY);
-      refuseIrregular(await file.stat());
-      return await readUpTo(file, length); // before `file` is closed
+      return readRegular(local, length);
     });
   }
 
@@ -201,14 +199,14 @@ export class Host {
 }
 
 async function readSmall(local: string, maxBytes: number): Promise<string | undefined> {
-  await using file = await open(local, READ_ONLY);
-  refuseIrregular(await file.stat());
-  const bytes = await readUpTo(file, maxBytes + 1);
+  const bytes = await readRegular(local, maxBytes + 1);
   return bytes.length > maxBytes ? undefined : bytes.toString('utf8');
 }
 
 /** Reads until EOF, because files under /proc report size 0. */
-async function readUpTo(file: FileHandle, length: number): Promise<Buffer> {
+async function readRegular(local: string, length: number): Promise<Buffer> {
+  await using file = await open(local, READ_ONLY);
+  refuseIrregular(await file.stat());
   const pieces: Buffer[] = [];
   for (let left = length; left > 0; ) {
     const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(Math.min(left, CHUNK_BYTES)));

@@ -43,7 +43,8 @@ export async function readProcess(host: Host, pid: number): Promise<HostProcess 
     read('cgroup'),
     read('statm'),
   ]);
-  if (!cmdline || status === undefined || cgroup === undefined || (await isEnding(read))) return undefined;
+  if (!cmdline || status === undefined || cgroup === undefined) return undefined;
+  if (parseProcessStat((await read('stat')) ?? '').ending) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   return {
     argv: cmdline.replace(/\0$/, '').split('\0'),
@@ -85,10 +86,6 @@ export function parseProcessStat(text: string): ProcessStat {
     kernelThread: (flags & PF_KTHREAD) !== 0,
     startTicks: Number(fields[19]),
   };
-}
-
-async function isEnding(read: (file: string) => Promise<string | undefined>): Promise<boolean> {
-  return parseProcessStat((await read('stat')) ?? '').ending;
 }
 
 /** The paths of the two v1 controllers, otherwise the v2 path. */

@@ -259,10 +259,8 @@ export function ownerOf(
 
 function podOf(pod: Owner['pod']) {
   if (pod === undefined || pod === null) return {};
-  const [namespace, name, uid] = [pod.namespace, pod.name, pod.uid].map((text) =>
-    sanitizeLine(text.slice(0, 253)),
-  );
-  return { namespace: namespace ?? '', name: name ?? '', uid: uid ?? '' };
+  const lineOf = (text: string) => sanitizeLine(text.slice(0, 253));
+  return { namespace: lineOf(pod.namespace), name: lineOf(pod.name), uid: lineOf(pod.uid) };
 }
 
 function describe({ pid, state }: { readonly pid: number; readonly state: string }): string {

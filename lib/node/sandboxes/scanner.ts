@@ -1,5 +1,5 @@
 import { errorLine } from '../../base/sanitize.ts';
-import type { CriClient, ListedSandbox } from '../containerd/client.ts';
+import type { CriClient } from '../containerd/client.ts';
 import { ShimCalls, type ShimCallsOptions } from '../containerd/shim-calls.ts';
 import type { Host } from '../host/host.ts';
 import type { PodSentry } from '../pods/pod-reader.ts';
@@ -33,8 +33,6 @@ export class SandboxScanner {
   readonly #calls: ShimCalls;
   /** By PID and start: containerd may forget a shim's owner before the shim ends. */
   #owners = new Map<string, Owner>();
-  /** Programs of the last scan's bundles. */
-  #shimPrograms: ReadonlySet<string> = new Set();
 
   constructor(options: SandboxScannerOptions) {
     this.#options = options;
@@ -48,7 +46,6 @@ export class SandboxScanner {
     const { client, now, wallMs } = this.#options;
     const list = (await this.#bundles.read(signal)) ?? [];
     const bundles = new Map(list.map((bundle) => [bundle.id, bundle]));
-    this.#shimPrograms = new Set(list.flatMap(({ program }) => program ?? []));
     // Before containerd's lists: a shim that ends meanwhile is in neither.
     const processes = await this.#processes.scan(bundles, signal);
     const sandboxes = byId(await client.listSandboxes('all', { signal }));
@@ -58,12 +55,12 @@ export class SandboxScanner {
       list.flatMap(({ address }) => address ?? []),
       signal,
     );
-    const { missing, unseen } = await this.#findPrograms();
+    const { missing, unseen } = await this.#findPrograms(list);
     if (processes.shims.length === 0 && list.length > 0)
       unseen.push(
         'no shim is visible in /proc, although containerd has sandboxes: is it mounted with hidepid?',
       );
-    if (list.length === 0 && hasReady(sandboxes))
+    if (list.length === 0 && [...sandboxes.values()].some(({ state }) => state === 'SANDBOX_READY'))
       unseen.push(`containerd's records of shims are not beside its socket ${client.socket}`);
     const hidden = list.filter(
       ({ address }) => address !== undefined && responses.get(address.socket)?.kind === 'unreachable',
@@ -106,10 +103,10 @@ export class SandboxScanner {
     return byPid;
   }
 
-  async #findPrograms(): Promise<{ readonly missing: ReadonlySet<string>; readonly unseen: string[] }> {
+  async #findPrograms(bundles: readonly Bundle[]) {
     const missing = new Set<string>();
     const unseen: string[] = [];
-    for (const program of this.#shimPrograms) {
+    for (const program of new Set(bundles.flatMap(({ program }) => program ?? []))) {
       try {
         if ((await this.#options.host.stat(program)) === undefined) missing.add(program);
       } catch (error) {
@@ -148,8 +145,4 @@ export class SandboxScanner {
 
 function byId<Item extends { readonly id: string }>(items: readonly Item[]): ReadonlyMap<string, Item> {
   return new Map(items.map((item) => [item.id, item]));
-}
-
-function hasReady(sandboxes: ReadonlyMap<string, ListedSandbox>): boolean {
-  return [...sandboxes.values()].some(({ state }) => state === 'SANDBOX_READY');
 }
