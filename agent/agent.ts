@@ -243,7 +243,8 @@ export class Agent {
     };
     const provenOnce = evaluated.verdict.status === 'True' || this.#node?.provenOnce;
     const expected = expectsGvisor({ always: config.expectGvisor, provenOnce, traces });
-    if (this.hasVerdict && !isSame(verdict, this.#history[0])) {
+    const [last] = this.#history;
+    if (this.hasVerdict && (verdict.status !== last?.status || verdict.reason !== last.reason)) {
       this.#history = [{ ...verdict, at: date().toISOString() }, ...this.#history].slice(0, MAX_HISTORY);
       const isFine = verdict.status === 'True' || expected === false;
       log[isFine ? 'info' : 'warn']({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
@@ -261,10 +262,6 @@ export class Agent {
     if (!this.hasVerdict) return;
     for (const publisher of publishers) publisher.publish(report);
   }
-}
-
-function isSame(a: Verdict, b: Verdict | undefined): boolean {
-  return a.status === b?.status && a.reason === b.reason;
 }
 
 /** A skipped check keeps its previous finding: all are skipped while a sandbox boots slowly. */

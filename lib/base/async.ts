@@ -26,10 +26,7 @@ export async function withTimeout<T>(
   }
 }
 
-/**
- * Resolves with undefined on a timeout, which is no error, and when the signal is aborted. Leaves no timer
- * behind.
- */
+/** Resolves with undefined on a timeout, which is no error, and when the signal is aborted. Leaves no timer behind. */
 export async function waitUpTo<T>(
   promise: Promise<T>,
   timeoutMs: number,

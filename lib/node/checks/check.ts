@@ -115,8 +115,6 @@ export type Check = {
   readonly id: string;
   readonly title: string;
   readonly inspect: (inputs: CheckInputs, witness: Witness | undefined) => Promise<CheckResult>;
-  /**
-   * Whether an unknown finding keeps the node not ready, because a booted sandbox proves nothing about it.
-   */
+  /** Whether an unknown finding keeps the node not ready, because a booted sandbox proves nothing about it. */
   readonly required?: (sources: Sources) => boolean;
 };

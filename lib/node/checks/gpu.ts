@@ -11,9 +11,7 @@ const FILE = '/proc/driver/nvidia/version';
 /** Of the open driver, then of the proprietary one: https://github.com/nix-community/nixGL/issues/186 */
 const VERSION =
   /^NVRM version: +NVIDIA UNIX (?:Open Kernel Module for \S+|\S+ Kernel Module) +(\d[\d.]*)(?: |$)/m;
-/**
- * The first release that passes a GPU on without nvproxy. https://github.com/google/gvisor/commit/0bf82b30d
- */
+/** The first release that passes a GPU on without nvproxy. https://github.com/google/gvisor/commit/0bf82b30d */
 const AUTOMATIC_SINCE = parseRunscRelease('20260525.0');
 
 /** gVisor refuses a driver that its release does not know, and pods see a bare EOF. */

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { lstat, open, readdir, readlink } from 'node:fs/promises';
+import { lstat, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { TimeoutError } from '../../base/async.ts';
 import {
@@ -87,22 +87,14 @@ export class Host {
 
   /** Does not follow a final link. */
   async statEntry(path: string): Promise<FileStat | undefined> {
-    return this.#at(path, await this.#localEntry(path), statOf);
-  }
-
-  async #localEntry(path: string): Promise<string | undefined> {
     const parent = await this.localPath(dirname(path));
-    return parent === undefined ? undefined : join(parent, basename(path));
+    return this.#at(path, parent && join(parent, basename(path)), statOf);
   }
 
   /** Sorted by code unit, as by Go's filepath.Glob. */
   async list(path: string): Promise<readonly string[] | undefined> {
     const names = await this.#at(path, await this.localPath(path), (local) => readdir(local));
     return names?.sort((a, b) => (a < b ? -1 : 1));
-  }
-
-  async readLink(path: string): Promise<string | undefined> {
-    return this.#at(path, await this.#localEntry(path), (local) => readlink(local));
   }
 
   /** UTF-8; throws if it is larger than `maxBytes` (1 MiB) or not a regular file. */
@@ -113,10 +105,7 @@ export class Host {
     return bytes?.toString('utf8');
   }
 
-  /**
-   * In one turn, which is cheaper. A file is absent if it cannot be read, is a link, or is larger than
-   * `maxBytes`.
-   */
+  /** In one turn, which is cheaper. A file is absent if it cannot be read, is a link, or is larger than `maxBytes`. */
   async readTexts<Name extends string>(
     directory: string,
     names: readonly Name[],

@@ -37,9 +37,7 @@ export class PodReader {
     );
   }
 
-  /**
-   * Without probes; a pod that could not be examined is unknown. Rejects if containerd does not list them.
-   */
+  /** Without probes; a pod that could not be examined is unknown. Rejects if containerd does not list them. */
   async read(signal: AbortSignal): Promise<readonly Pod[]> {
     const items = await this.#client.listSandboxes('SANDBOX_READY', { signal });
     const pods = items.filter((sandbox) => sandbox.metadata !== null && !isProbe(sandbox));

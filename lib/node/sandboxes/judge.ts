@@ -124,10 +124,7 @@ function candidatesOf(observation: Observation): readonly Candidate[] {
   return [...candidates, ...withHangingCommands(observation), ...withoutProgram(observation)];
 }
 
-/**
- * A stopped sentry is enough: containerd 2.x kills and restarts commands that wait for it, so that none gets
- * old.
- */
+/** A stopped sentry is enough: containerd 2.x kills and restarts commands that wait for it, so that none gets old. */
 function withHangingCommands(observation: Observation): readonly Candidate[] {
   const { sandboxes, processes } = observation;
   const found = new Map<string, Candidate>();
