@@ -1,6 +1,5 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { errorLine } from '../../lib/base/sanitize.ts';
 import { Backoff } from '../../lib/kube/backoff.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent, MAX_EVENT_MESSAGE } from '../../lib/kube/event.ts';
@@ -67,7 +66,6 @@ type Pending = { readonly path: string; readonly body: object; readonly atMs: nu
 export class EventSender {
   readonly #options: EventOptions;
   readonly #queue: Pending[] = [];
-  readonly #warned = new Set<string>();
   #wake = Promise.withResolvers<void>();
   #sent = 0;
 
@@ -100,12 +98,11 @@ export class EventSender {
   }
 
   async #post(event: Pending, signal: AbortSignal): Promise<void> {
-    const { kube, date } = this.#options;
+    const { kube, log, date } = this.#options;
     const backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
     while (!signal.aborted) {
       try {
         await kube.post(event.path, event.body, signal);
-        this.#warned.clear();
         return;
       } catch (err) {
         // 409: an earlier request created the event and its response was lost.
@@ -113,17 +110,10 @@ export class EventSender {
         const retryInMs = backoff.next(err);
         const isStale = date().getTime() + retryInMs - event.atMs > MAX_AGE_MS;
         if (isStale || isFinal(err)) return this.#drop(event, err);
-        this.#warn(err, retryInMs);
+        log.warn({ err, retryInMs }, 'cannot send the event');
         await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
       }
     }
-  }
-
-  #warn(err: unknown, retryInMs: number): void {
-    const line = errorLine(err);
-    const level = this.#warned.has(line) ? 'debug' : 'warn';
-    this.#warned.add(line);
-    this.#options.log[level]({ err, retryInMs }, 'cannot send the event');
   }
 
   #drop({ body }: Pending, err?: unknown): void {

@@ -169,25 +169,6 @@ describe('EventSender', () => {
     assert.ok(server.requests.length <= 1);
     assert.deepEqual(await reasons(17), names);
   });
-
-  it('logs each error once until an event is sent', async (t) => {
-    const { send, server, until, pause, waits, logged } = await senderOf(t);
-    const errors = ['broken', 'broken', 'other', 'broken'];
-    for (const message of errors) server.script.push(refusedWith(500, message));
-    send(BROKEN);
-    const levels: unknown[] = [];
-    for (const index of errors.keys()) {
-      levels.push((await logged('cannot send the event')).level);
-      (await pause(1, index)).end();
-    }
-    assert.deepEqual(levels, [40, 20, 40, 20]);
-    await until(5);
-    server.script.push(refusedWith(500, 'broken'));
-    send(PROVEN_VERDICT);
-    assert.equal((await logged('cannot send the event')).level, 40);
-    (await pause(1, errors.length)).end();
-    assert.equal(waits.length, errors.length + 1);
-  });
 });
 
 /** A reporter that records its log lines and, unless `silent`, its events. */
