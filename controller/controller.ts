@@ -115,10 +115,6 @@ export class FleetController {
     return this.#view();
   }
 
-  get nodes(): readonly FleetNode[] {
-    return this.#cache.nodes;
-  }
-
   /** Undefined without an agent. */
   addressOf(node: string): string | undefined {
     const pods = this.#cache.pods.filter((pod) => pod.node === node && pod.address !== '');

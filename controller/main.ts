@@ -31,8 +31,6 @@ async function main(args: readonly string[]): Promise<number> {
     const fleet = new FleetController({ kube, config, log, settings, metrics });
     const server = createFleetServer({
       view: () => fleet.view,
-      select: (matches) =>
-        new Set(fleet.nodes.filter(({ labels }) => matches(labels)).map(({ name }) => name)),
       metrics: () => metrics.text(fleet.view),
       live: () => fleet.live,
       ready: () => fleet.ready,

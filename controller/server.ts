@@ -4,41 +4,13 @@ import type { Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { type FleetView, filterView } from '../lib/fleet/view.ts';
-import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../lib/kube/bounded-server.ts';
+import type { FleetView } from '../lib/fleet/view.ts';
+import { createBoundedServer, isLocal, readPath, send, sendProbe } from '../lib/kube/bounded-server.ts';
 import { isStatus } from '../lib/report/schema.ts';
 import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
 
-export type Selector = (labels: Readonly<Record<string, string>>) => boolean;
-
-/** Each term is compared with the labels of every Node. */
-const MAX_TERMS = 20;
-
-/**
- * `key`, `key=value`, `key!=value` and `!key`, separated by commas. Undefined if empty; a string says why it
- * is refused.
- */
-export function parseSelector(text: string): Selector | string | undefined {
-  const terms = text.split(',').flatMap(parseTerm);
-  if (terms.length === 0) return undefined;
-  if (terms.length > MAX_TERMS) return `a selector has at most ${MAX_TERMS} terms`;
-  return (labels) => terms.every((matches) => matches(labels));
-}
-
-function parseTerm(text: string): Selector[] {
-  const [, not = '', name = '', operator, rest = ''] = /^(!?)([^=!]*)(!=|==?)?(.*)$/.exec(text.trim()) ?? [];
-  const key = name.trim();
-  const value = rest.trim();
-  if (key === '') return [];
-  if (operator === '!=') return [(labels) => labels[key] !== value];
-  if (operator !== undefined) return [(labels) => labels[key] === value];
-  return [(labels) => (labels[key] === undefined) === (not === '!')];
-}
-
 export type FleetSources = {
   readonly view: () => FleetView;
-  /** Names of the nodes whose labels match. */
-  readonly select: (matches: Selector) => ReadonlySet<string>;
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
@@ -66,8 +38,7 @@ const CACHE_MS = 1_000;
  */
 export function createFleetServer(sources: FleetSources): Server {
   const metrics = memoize(sources.metrics, CACHE_MS);
-  const nodePage = nodePages(sources.report);
-  const cached = { ...sources, metrics, nodePage, body: fleetBodies(sources) };
+  const cached = { ...sources, metrics, nodePage: nodePages(sources.report), body: fleetBody(sources.view) };
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
     maxLocalConnections: MAX_LOCAL_CONNECTIONS,
@@ -76,7 +47,7 @@ export function createFleetServer(sources: FleetSources): Server {
 }
 
 type CachedSources = FleetSources & {
-  readonly body: ReturnType<typeof fleetBodies>;
+  readonly body: ReturnType<typeof fleetBody>;
   readonly nodePage: ReturnType<typeof nodePages>;
 };
 
@@ -87,16 +58,15 @@ async function route(
 ): Promise<void> {
   response.setHeader('cache-control', 'no-cache');
   response.setHeader('referrer-policy', 'no-referrer');
-  const target = readTarget(request, response);
-  if (target === undefined) return;
-  const { path, query } = target;
+  const path = readPath(request, response);
+  if (path === undefined) return;
   if (!isLocal(request) && !PUBLIC_PATHS.includes(path)) return send(response, 403, FORBIDDEN);
   response.setHeader('content-security-policy', PAGE_POLICY);
   const [asset, type] = ASSETS[path] ?? [];
   if (asset !== undefined) return send(response, 200, asset, type);
   const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
   if (node !== undefined) {
-    if (slash === '/') return sendPage(response, await sources.nodePage(node));
+    if (slash === '/') return send(response, ...(await sources.nodePage(node)));
     // The page's links are relative, so its path must end with a slash.
     response.setHeader('location', `./${node}/`);
     return send(response, 308, '');
@@ -105,7 +75,7 @@ async function route(
     case '/':
       return send(response, 200, FLEET_PAGE, HTML);
     case '/fleet':
-      return sendFleet(query.get('labels') ?? '', sources, request.headers, response);
+      return sendFleet(sources.body(), request.headers, response);
     case '/metrics': {
       const { body, type: textType } = await sources.metrics();
       return send(response, 200, body, textType);
@@ -119,23 +89,22 @@ async function route(
   }
 }
 
-/** `status` and `problem` of a failure. */
-type NodePage = { readonly page: string } | { readonly status: number; readonly problem: string };
+/** The arguments of {@link send}. */
+type NodePage = readonly [status: number, body: string, type?: string];
 
 /** Concurrent requests share one request to the agent. */
 function nodePages(report: FleetSources['report']): (node: string) => Promise<NodePage> {
   const pending = new Map<string, Promise<NodePage>>();
   const load = async (node: string): Promise<NodePage> => {
     const requested = report(node);
-    if (requested === undefined)
-      return { status: 404, problem: `no agent with an address is known on the node ${node}` };
+    if (requested === undefined) return [404, `no agent with an address is known on the node ${node}\n`];
     try {
       const status = await requested;
       if (status !== undefined && !(isStatus(status) && status.node === node))
-        return { status: 502, problem: `the agent on ${node} sent no report that this version can show` };
-      return { page: renderNodePage(status) };
+        return [502, `the agent on ${node} sent no report that this version can show\n`];
+      return [200, renderNodePage(status), HTML];
     } catch (error) {
-      return { status: 502, problem: `the agent on ${node} does not answer: ${errorLine(error)}` };
+      return [502, `the agent on ${node} does not answer: ${errorLine(error)}\n`];
     }
   };
   return (node) => {
@@ -143,11 +112,6 @@ function nodePages(report: FleetSources['report']): (node: string) => Promise<No
     pending.set(node, page);
     return page;
   };
-}
-
-function sendPage(response: ServerResponse, result: NodePage): void {
-  if ('page' in result) send(response, 200, result.page, HTML);
-  else send(response, result.status, `${result.problem}\n`);
 }
 
 /** Shared by all responses; compressed on first use. */
@@ -160,38 +124,27 @@ function encode(view: FleetView): FleetBody {
   return { json, tag, zipped: () => (zipped ??= gzipSync(json, { level: 1 })) };
 }
 
-/** Clients with the same selector share a body. */
-const MAX_CACHED_BODIES = 16;
-
 /** Encoded once a view. */
-function fleetBodies({ view, select }: FleetSources) {
-  const bodies = new Map<string, FleetBody>();
-  let encoded: FleetView | undefined;
-  return (labels: string, matches: Selector | undefined): FleetBody => {
+function fleetBody(view: FleetSources['view']): () => FleetBody {
+  const bodies = new WeakMap<FleetView, FleetBody>();
+  return () => {
     const current = view();
-    if (encoded !== current || bodies.size >= MAX_CACHED_BODIES) bodies.clear();
-    encoded = current;
-    const body =
-      bodies.get(labels) ?? encode(matches === undefined ? current : filterView(current, select(matches)));
-    bodies.set(labels, body);
+    const body = bodies.get(current) ?? encode(current);
+    bodies.set(current, body);
     return body;
   };
 }
 
 /** 304 if the client has the same version. */
-async function sendFleet(
-  labels: string,
-  { body }: CachedSources,
+function sendFleet(
+  { json, tag, zipped }: FleetBody,
   headers: IncomingMessage['headers'],
   response: ServerResponse,
-): Promise<void> {
-  const matches = parseSelector(labels);
-  if (typeof matches === 'string') return send(response, 400, `${matches}\n`);
-  const { json, tag, zipped } = body(matches === undefined ? '' : labels, matches);
+): void {
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
   if (headers['if-none-match'] === tag) return send(response, 304, '');
   if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, JSON_TYPE);
   response.setHeader('content-encoding', 'gzip');
-  return send(response, 200, zipped(), JSON_TYPE);
+  send(response, 200, zipped(), JSON_TYPE);
 }

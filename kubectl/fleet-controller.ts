@@ -17,8 +17,6 @@ const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/co
 export const FLEET_PORT = 9478;
 
 const TIMEOUT_MS = 10_000;
-/** `alarms` has a selector that matches no node, so that it has no rows. */
-const PATHS = { all: '/fleet', alarms: '/fleet?labels=!kubernetes.io/hostname,kubernetes.io/hostname' };
 /** A view of 5,000 nodes has some 4 MB, twice that if all are broken. */
 const MAX_VIEW_BYTES = 32 * 2 ** 20;
 
@@ -57,15 +55,12 @@ async function findPod(api: Api): Promise<string | undefined> {
  * Undefined if the controller does not respond, "hidden" without permission, "foreign" if it is of another
  * version. Rejects if the API server does not respond.
  */
-export async function readView(
-  api: Api,
-  part: keyof typeof PATHS = 'all',
-): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
+export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'foreign' | undefined> {
   try {
     const pod = await findPod(api);
     if (pod === undefined) return undefined;
     const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
-    const { code, text } = await api.getFromPod(pod, FLEET_PORT, PATHS[part], limits);
+    const { code, text } = await api.getFromPod(pod, FLEET_PORT, '/fleet', limits);
     if (code === 403) return 'hidden';
     if (code !== 200) return undefined;
     const view: unknown = sanitizeValues(JSON.parse(text));

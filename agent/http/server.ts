@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { memoize } from '../../lib/base/async.ts';
-import { createBoundedServer, isLocal, readTarget, send, sendProbe } from '../../lib/kube/bounded-server.ts';
+import { createBoundedServer, isLocal, readPath, send, sendProbe } from '../../lib/kube/bounded-server.ts';
 import { podCounts } from '../../lib/node/pods/pod.ts';
 import type { SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
 import type { Status } from '../../lib/report/report.ts';
@@ -62,8 +62,8 @@ export function createAgentServer({ metrics, report, live, unready }: ServerSour
     maxConnections: MAX_CONNECTIONS,
     respond: async (request, response) => {
       response.setHeader('cache-control', 'no-store');
-      const target = readTarget(request, response);
-      if (target !== undefined) await route(target.path, isLocal(request) ? local : remote, response);
+      const path = readPath(request, response);
+      if (path !== undefined) await route(path, isLocal(request) ? local : remote, response);
     },
   });
 }

@@ -123,10 +123,9 @@ const FIRST_ROWS = 200;
 
 const find = (id) => document.getElementById(id);
 const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
-const [byName, byReason, byLabels] = ['by-name', 'by-reason', 'by-labels'].map(find);
+const [byName, byReason] = ['by-name', 'by-reason'].map(find);
 
 let fleet;
-let labels = '';
 let tag = '';
 let timer;
 let latest = 0;
@@ -301,11 +300,10 @@ function reasons() {
 
 function show() {
   const { expected, others, handlers = [], agents, oldestProof, nodes, reportAgeSeconds } = fleet;
-  const sentence =
+  const headline =
     expected.total === 0
       ? 'No node is known that should run gVisor'
       : `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
-  const headline = labels ? `${sentence} (${labels})` : sentence;
   find('headline').textContent = headline;
   const isLow = expected.proven < LOW_SHARE * expected.total;
   find('headline').className = isLow ? (expected.proven === 0 ? 'critical' : 'warning') : '';
@@ -343,8 +341,7 @@ async function refresh() {
   clearTimeout(timer);
   const request = ++latest;
   try {
-    const wanted = byLabels.value.trim();
-    const response = await fetch(`./fleet?labels=${encodeURIComponent(wanted)}`, {
+    const response = await fetch('./fleet', {
       cache: 'no-store',
       headers: tag ? { 'if-none-match': tag } : {},
       signal: AbortSignal.timeout(TIMEOUT_MS),
@@ -355,7 +352,6 @@ async function refresh() {
       fleet = await response.json();
       tag = response.headers.get('etag') ?? '';
     }
-    labels = wanted;
     if (live.className) live.textContent = '';
     live.className = '';
     show();
@@ -379,7 +375,6 @@ function filter() {
 
 byName.addEventListener('input', filter);
 byReason.addEventListener('change', filter);
-byLabels.addEventListener('change', () => void refresh());
 find('filters').addEventListener('submit', (event) => event.preventDefault());
 document.addEventListener('visibilitychange', () => {
   if (document.visibilityState === 'visible') void refresh();

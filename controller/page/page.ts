@@ -92,7 +92,6 @@ export const FLEET_PAGE = renderDocument({
 <form id="filters">
 <label>Name <input id="by-name" type="search" autocomplete="off" spellcheck="false"></label>
 <label>Reason <select id="by-reason"><option value="">all</option></select></label>
-<label>Labels <input id="by-labels" type="search" autocomplete="off" spellcheck="false" placeholder="key=value, !key"></label>
 </form>
 </search>
 <p id="shown" role="status"></p>

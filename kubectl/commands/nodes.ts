@@ -103,7 +103,7 @@ export async function nodes(
   const [found, agents, view] = await Promise.all([
     listNodes(api, selector),
     optional(listAgents(api), [403]),
-    readView(api, 'alarms').catch(() => undefined),
+    readView(api).catch(() => undefined),
   ]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
   const rows = found.map((node): NodeRow => {

@@ -39,7 +39,6 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node) {
     uid,
     /** Wall clock, milliseconds. */
     createdAtMs: Date.parse(String(creationTimestamp)),
-    labels,
     /** The label `ready`, or "". */
     label: labels[OWN_KEYS.labels.ready] ?? '',
     /** Absent if no agent has judged that. */
@@ -60,6 +59,8 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node) {
     }) as readonly HandlerLabel[],
     tainted: spec?.taints?.some(({ key }) => key === OWN_KEYS.taint) ?? false,
     ...(own === undefined ? {} : { verdict: verdictOf(own) }),
+    /** The release in the label, or "". */
+    gvisor: labels[OWN_KEYS.labels.runscVersion] ?? '',
     /** Such as "containerd://2.1.4", or "". */
     runtime: truncate(status?.nodeInfo?.containerRuntimeVersion ?? '', MAX_NAME_LENGTH),
     os: truncate(status?.nodeInfo?.operatingSystem ?? '', MAX_NAME_LENGTH),

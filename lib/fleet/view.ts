@@ -1,4 +1,3 @@
-import { OWN_KEYS } from '../report/node-object.ts';
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
 import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
@@ -263,15 +262,6 @@ export function viewFleet(state: FleetState): FleetView {
   };
 }
 
-/** Alarms, withdrawals and rollouts stay those of the whole fleet. */
-export function filterView(view: FleetView, names: ReadonlySet<string>): FleetView {
-  const { handlers: _, oldestProof: __, ...rest } = view;
-  const rows = view.nodes.filter(({ name }) => names.has(name));
-  const withAgent = rows.filter(({ agent }) => agent !== 'none');
-  const ready = withAgent.filter(({ agent }) => agent === 'ready').length;
-  return { ...rest, ...countsOf(rows), agents: { desired: withAgent.length, ready }, nodes: rows };
-}
-
 const AGE_STEP_MS = 15_000;
 
 function reportAge(
@@ -507,7 +497,7 @@ function rowOf(
     installer: noteOf(agent?.installation ?? {}),
     agent: pod !== undefined ? (pod.ready ? 'ready' : 'not ready') : found === 'none' ? 'none' : 'hidden',
     provenBy: node.provenBy,
-    gvisor: node.labels[OWN_KEYS.labels.runscVersion] ?? '',
+    gvisor: node.gvisor,
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
     version: agent?.version || (pod?.version ?? ''),
   } as const;

@@ -135,11 +135,8 @@ function isOwnHost(host = ''): boolean {
 const FOREIGN_HOST =
   'over a port-forward or a proxy in the same pod the Host header must be an IP address or localhost\n';
 
-/** Path and query of a GET or HEAD; undefined after another method or a foreign host was refused. */
-export function readTarget(
-  request: IncomingMessage,
-  response: ServerResponse,
-): { readonly path: string; readonly query: URLSearchParams } | undefined {
+/** The path of a GET or HEAD; undefined after another method or a foreign host was refused. */
+export function readPath(request: IncomingMessage, response: ServerResponse): string | undefined {
   const { url = '/', method, headers } = request;
   if (isLocal(request) && !isOwnHost(headers.host)) {
     send(response, 421, FOREIGN_HOST);
@@ -151,8 +148,7 @@ export function readTarget(
     return undefined;
   }
   // A path may begin with two slashes, which alone would be the name of a host.
-  const parsed = URL.parse(url.startsWith('/') ? `http://server${url}` : url);
-  return { path: parsed?.pathname ?? '', query: parsed?.searchParams ?? new URLSearchParams() };
+  return URL.parse(url.startsWith('/') ? `http://server${url}` : url)?.pathname ?? '';
 }
 
 /** Browsers must not take it for another type. */

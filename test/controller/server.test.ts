@@ -3,14 +3,13 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { PAGE_POLICY } from '../../controller/page/page.ts';
-import { createFleetServer, type FleetSources, parseSelector } from '../../controller/server.ts';
+import { createFleetServer, type FleetSources } from '../../controller/server.ts';
 import { HOSTS, NETWORK, requestFrom } from '../agent/http/request-from.ts';
 import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 
 const SOURCES: FleetSources = {
   view: () => sampleFleet(20),
-  select: () => new Set(['node-1', 'node-2']),
   metrics: async () => ({ body: 'gvisor_ready_fleet_watches_up 1\n', type: 'text/plain' }),
   live: () => true,
   ready: () => true,
@@ -52,7 +51,7 @@ describe('the fleet server', () => {
   for (const from of NETWORK)
     it(`serves only metrics and probes to the network at ${from}`, async (t) => {
       const { port } = new URL(await fleetOf(t));
-      const pages = ['/', '/style.css', '/fleet', '/fleet?labels=a', '/nodes/node-1/'];
+      const pages = ['/', '/style.css', '/fleet', '/fleet?a=b', '/nodes/node-1/'];
       for (const path of [...pages, '//fleet', '/nodes/../fleet']) {
         const { status, body } = await requestFrom(from, Number(port), path);
         assert.equal(status, 403, path);
@@ -83,7 +82,7 @@ describe('the fleet server', () => {
     for (const path of ['/livez', '/readyz']) assert.equal((await fetch(origin + path)).status, 503);
   });
 
-  it('sends an unchanged fleet once, and only the nodes whose labels match', async (t) => {
+  it('sends an unchanged fleet once', async (t) => {
     const origin = await fleetOf(t);
     const first = await fetch(`${origin}/fleet`);
     const all = (await first.json()) as { nodes: unknown[] };
@@ -91,11 +90,6 @@ describe('the fleet server', () => {
     const tag = first.headers.get('etag') ?? '';
     const again = await fetch(`${origin}/fleet`, { headers: { 'if-none-match': tag } });
     assert.equal(again.status, 304);
-    const some = await fetch(`${origin}/fleet?labels=pool%3Dp1`, { headers: { 'if-none-match': tag } });
-    assert.deepEqual(
-      ((await some.json()) as { nodes: { name: string }[] }).nodes.map(({ name }) => name),
-      ['node-1', 'node-2'],
-    );
   });
 
   it('serializes each view once', async (t) => {
@@ -116,33 +110,24 @@ describe('the fleet server', () => {
     assert.equal(serialized, 1);
   });
 
-  for (const path of ['/fleet', '/fleet?labels=pool%3Dp1'])
-    it(`shares one copy of ${path} among clients that do not read it`, async (t) => {
-      const message = 'x'.repeat(2 ** 22); // exceeds the socket buffers
-      const view = sampleFleet(20);
-      const nodes = view.nodes.map((row) => (row.name === 'node-1' ? { ...row, message } : row));
-      const wide = { ...view, nodes };
-      const origin = await fleetOf(t, { view: () => wide });
-      const { port } = new URL(origin);
-      await (await fetch(origin + path)).body?.cancel();
-      const before = process.memoryUsage().rss;
-      for (let count = 0; count < 120; count++) {
-        const socket = connect({ port: Number(port), host: '127.0.0.1' }).pause();
-        t.after(() => socket.destroy());
-        await once(socket, 'connect');
-        socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`);
-      }
-      assert.equal((await fetch(`${origin}/livez`)).status, 200);
-      const grown = (process.memoryUsage().rss - before) / 2 ** 20;
-      assert.ok(grown < 64, `${grown} MiB`);
-    });
-
-  it('rejects a selector of thousands of terms, and ignores thousands of commas', async (t) => {
-    const origin = await fleetOf(t);
-    const long = await fetch(`${origin}/fleet?labels=${'a,'.repeat(7_000)}`);
-    assert.deepEqual([long.status, await long.text()], [400, 'a selector has at most 20 terms\n']);
-    const empty = await fetch(`${origin}/fleet?labels=${','.repeat(15_000)}`);
-    assert.equal(((await empty.json()) as { nodes: unknown[] }).nodes.length, 20);
+  it('shares one copy of the fleet among clients that do not read it', async (t) => {
+    const message = 'x'.repeat(2 ** 22); // exceeds the socket buffers
+    const view = sampleFleet(20);
+    const nodes = view.nodes.map((row) => (row.name === 'node-1' ? { ...row, message } : row));
+    const wide = { ...view, nodes };
+    const origin = await fleetOf(t, { view: () => wide });
+    const { port } = new URL(origin);
+    await (await fetch(`${origin}/fleet`)).body?.cancel();
+    const before = process.memoryUsage().rss;
+    for (let count = 0; count < 120; count++) {
+      const socket = connect({ port: Number(port), host: '127.0.0.1' }).pause();
+      t.after(() => socket.destroy());
+      await once(socket, 'connect');
+      socket.write('GET /fleet HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    }
+    assert.equal((await fetch(`${origin}/livez`)).status, 200);
+    const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+    assert.ok(grown < 64, `${grown} MiB`);
   });
 
   it('renders the page of a node from the report of its agent', async (t) => {
@@ -188,36 +173,4 @@ describe('the fleet server', () => {
       assert.match(body, text);
       if (status !== 200) assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
     });
-});
-
-describe('parseSelector', () => {
-  const labels = { pool: 'sandboxes', zone: 'a' };
-  for (const [selector, matches] of [
-    ['pool', true],
-    ['!pool', false],
-    ['gpu', false],
-    ['!gpu', true],
-    ['pool=sandboxes', true],
-    ['pool==sandboxes', true],
-    ['pool=other', false],
-    ['pool!=other', true],
-    ['gpu!=other', true],
-    ['pool!=sandboxes', false],
-    ['pool = sandboxes , zone=a', true],
-    ['pool=sandboxes,zone=b', false],
-  ] as const)
-    it(`"${selector}" ${matches ? 'matches' : 'does not match'}`, () => {
-      const parsed = parseSelector(selector);
-      assert.ok(typeof parsed === 'function');
-      assert.equal(parsed(labels), matches);
-    });
-
-  for (const selector of ['', ' ', ',', ' , ', ','.repeat(16_000)])
-    it(`"${selector.slice(0, 9)}" selects nothing`, () => assert.equal(parseSelector(selector), undefined));
-
-  it('accepts at most twenty terms', () => {
-    assert.equal(typeof parseSelector(Array(20).fill('a').join()), 'function');
-    for (const terms of [21, 8_000])
-      assert.equal(parseSelector(Array(terms).fill('a').join()), 'a selector has at most 20 terms');
-  });
 });

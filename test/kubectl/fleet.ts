@@ -45,8 +45,6 @@ export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets
 export const FLEET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/deployments/gvisor-ready-fleet';
 export const FLEET_PODS = `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`;
 export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet`;
-/** Without rows. */
-export const FLEET_ALARMS = `${FLEET_VIEW}?labels=!kubernetes.io/hostname,kubernetes.io/hostname`;
 
 const NAMES = ['node-1', 'node-2', 'node-3'];
 

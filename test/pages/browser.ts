@@ -53,13 +53,6 @@ export function useFleetBrowser() {
   async function listen(port: number): Promise<void> {
     server = createFleetServer({
       view: () => state.view,
-      // The sample's labels follow from the number of a node.
-      select: (matches) =>
-        new Set(
-          state.view.nodes
-            .map(({ name }) => name)
-            .filter((name) => matches({ pool: `p${Number(name.split('-')[1]) % 2}` })),
-        ),
       metrics: async () => ({ body: '', type: 'text/plain' }),
       live: () => true,
       ready: () => true,

@@ -52,7 +52,6 @@ async function takeAll(
   let view = mixedFleet();
   const server = createFleetServer({
     view: () => view,
-    select: () => new Set(),
     metrics: async () => ({ body: '', type: 'text/plain' }),
     live: () => true,
     ready: () => true,

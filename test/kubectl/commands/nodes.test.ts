@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, addHandler, FLEET_ALARMS, openFleet, setNode, viewOf } from '../fleet.ts';
+import { AGENT_PODS, addHandler, FLEET_VIEW, openFleet, setNode, viewOf } from '../fleet.ts';
 import { agentObject, nodeObject } from '../fleet-objects.ts';
 import { overlongLines } from '../run-plugin.ts';
 
@@ -63,9 +63,9 @@ describe('nodes', () => {
     const { api, run } = await openFleet(t);
     const message = 'on node-2 the agent says RunscNotFound.';
     const alarms = [{ reason: 'LabelOutdated', message }];
-    api.stubs.set(FLEET_ALARMS, { ...viewOf(api), nodes: [], alarms });
+    api.stubs.set(FLEET_VIEW, { ...viewOf(api), alarms });
     assert.equal((await run('nodes')).err, `LabelOutdated: ${message}\n`);
-    api.stubs.delete(FLEET_ALARMS);
+    api.stubs.delete(FLEET_VIEW);
     assert.deepEqual([(await run('nodes')).code, (await run('nodes')).err], [0, '']);
   });
 

@@ -4,7 +4,6 @@ import { type FleetState, type FleetView, viewFleet } from '../../../lib/fleet/v
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 export const SINCE = '2026-11-25T09:00:00Z';
-const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
 const verdictOf = (status: string, reason: string, message: string) => ({
   label: 'false',
   verdict: { status, reason, message, since: SINCE },
@@ -44,8 +43,7 @@ export function sampleFleet(size: number, changes: Partial<FleetView> = {}): Fle
       index % 10 === 3 ? verdictOf('False', 'ShimNotFound', 'no "containerd-shim-runsc-v1" in /usr/bin') : {};
     const unknown =
       index % 10 === 7 ? verdictOf('Unknown', 'NotVisible', '/etc/containerd <b>is</b> not mounted') : {};
-    const labels = { [GVISOR]: 'release-20260223.0', pool: `p${index % 2}` };
-    return simulatedNode(`node-${index}`, { labels, ...broken, ...unknown });
+    return simulatedNode(`node-${index}`, { gvisor: 'release-20260223.0', ...broken, ...unknown });
   });
   const view = viewOf({
     nodes,
@@ -80,7 +78,7 @@ function mixedNodes(): readonly FleetNode[] {
   return Array.from({ length: 300 }, (_, index) => {
     const name = index < 60 ? `sandbox-${index + 1}` : `general-${index - 59}`;
     if (index >= 60) return simulatedNode(name, { ...BARE, ready: index !== 99 });
-    return simulatedNode(name, { labels: { [GVISOR]: 'release-20260223.0' }, cordoned: index === 41 });
+    return simulatedNode(name, { gvisor: 'release-20260223.0', cordoned: index === 41 });
   });
 }
 

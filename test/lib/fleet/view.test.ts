@@ -3,20 +3,19 @@ import { describe, it } from 'node:test';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
 import type { AgentStatus } from '../../../lib/fleet/reports.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
-import { type FleetState, filterView, viewFleet } from '../../../lib/fleet/view.ts';
+import { type FleetState, viewFleet } from '../../../lib/fleet/view.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
-const GVISOR = 'gvisor.node-restriction.kubernetes.io/runsc-version';
 
 /** A node that no agent has judged. */
 const fresh = ({ verdict: _, expected: __, ...node }: FleetNode): FleetNode => ({ ...node, label: '' });
 
 /** One node of each state, unsorted. */
 const NODES = [
-  simulatedNode('proven-10', { labels: { [GVISOR]: 'release-20260223.0' } }),
-  simulatedNode('proven-9', { labels: { [GVISOR]: 'release-20250203.0' } }),
+  simulatedNode('proven-10', { gvisor: 'release-20260223.0' }),
+  simulatedNode('proven-9', { gvisor: 'release-20250203.0' }),
   simulatedNode('fresh', { label: '', verdict: undefined as never }),
   simulatedNode('asleep', { ready: false, label: 'true' }),
   simulatedNode('unsure', { label: 'false', verdict: verdict('Unknown', 'NotVisible') }),
@@ -52,7 +51,7 @@ const viewOf = (nodes: readonly FleetNode[], changes: Partial<FleetState> = {}) 
 describe('viewFleet', () => {
   it('counts releases of any name', () => {
     const names = ['__proto__', 'constructor', 'toString'];
-    const nodes = names.map((name) => simulatedNode(name, { labels: { [GVISOR]: name }, runtime: '' }));
+    const nodes = names.map((name) => simulatedNode(name, { gvisor: name, runtime: '' }));
     const { releases } = viewFleet({ ...EMPTY_FLEET, nodes });
     const expected = names.map((name) => [name, 1]);
     assert.deepEqual(Object.entries(releases.gvisor), expected);
@@ -124,25 +123,6 @@ describe('viewFleet', () => {
     const nodes = [simulatedNode('a', { label: 'false', handlers: [KVM] })];
     const { withoutAgent, alarms } = viewFleet({ ...EMPTY_FLEET, nodes });
     assert.deepEqual([withoutAgent, alarms.map(({ reason }) => reason)], [['a'], ['LabelWithoutAgent']]);
-  });
-
-  it('counts only the nodes that a filter leaves, and keeps every alarm', () => {
-    const nodes = NODES.map((node) => (node.name === 'proven-10' ? { ...node, handlers: [KVM] } : node));
-    const whole = viewFleet({ ...FLEET, nodes });
-    const some = filterView(whole, new Set(['alone', 'proven-10', 'fresh', 'broken']));
-    assert.deepEqual(some.expected, { proven: 2, total: 4 });
-    assert.deepEqual(some.agents, { desired: 4, ready: 3 });
-    assert.deepEqual(some.others, { notExpected: 0, unknown: 0 });
-    assert.deepEqual(some.counts, { proven: 2, not: 1, unknown: 0, none: 1 });
-    assert.deepEqual(some.handlers, [{ handler: 'runsc-kvm', proven: 1, total: 4 }]);
-    assert.deepEqual(some.oldestProof, { node: 'alone', at: '2026-11-25T11:00:00Z' });
-    assert.deepEqual(some.releases.gvisor, { 'release-20260223.0': 1 });
-    const shown = some.nodes.map(({ name }) => name);
-    assert.deepEqual(shown, ['alone', 'broken', 'fresh', 'proven-10']);
-    assert.deepEqual([some.alarms, some.paused], [whole.alarms, whole.paused]);
-    const none = filterView(whole, new Set());
-    assert.deepEqual(none.expected, { proven: 0, total: 0 });
-    assert.deepEqual(['handlers' in none, 'oldestProof' in none], [false, false]);
   });
 
   it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
