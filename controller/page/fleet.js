@@ -1,9 +1,5 @@
-const STATES = {
-  proven: ['✓', 'proven'],
-  not: ['✗', 'not ready'],
-  unknown: ['?', 'unknown'],
-  none: ['–', 'no verdict'],
-};
+/** Of a row's state. */
+const WORDS = { proven: 'proven', not: 'not ready', unknown: 'unknown', none: 'no verdict' };
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -67,7 +63,6 @@ function row(node) {
   const link = element('a', node.name);
   link.href = `./nodes/${node.name}/`;
   name.append(node.agent === 'none' ? node.name : link);
-  const [mark, word] = STATES[node.state];
   const withState = (wanted) =>
     (node.handlers ?? []).filter(({ state }) => state === wanted).map(({ handler }) => handler);
   const lost = withState('lost').map((handler) => `${handler} is not proven any more`);
@@ -91,7 +86,7 @@ function row(node) {
   const agent = [node.version, node.agent === 'ready' ? '' : node.agent].filter(Boolean).join(', ');
   made.append(
     name,
-    cell('gVisor', symbol(mark), ` ${word}`),
+    cell('gVisor', symbol(SYMBOLS[node.state]), ` ${WORDS[node.state]}`),
     why,
     cell('Since', time(node.since)),
     cell('Last proof', time(node.provenAt)),
@@ -109,11 +104,12 @@ function place(parent, children) {
     if (made === at) at = at.nextElementSibling;
     else parent.insertBefore(made, at);
   }
-  while (at) {
-    const next = at.nextElementSibling;
-    at.remove();
-    at = next;
-  }
+  while (parent.children.length > children.length) parent.lastElementChild.remove();
+}
+
+/** Unchanged text stays, so that a selection of it does. */
+function write(made, text) {
+  if (made.textContent !== text) made.textContent = text;
 }
 
 const REFRESH_MS = 5_000;
@@ -126,12 +122,10 @@ const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
 const [byName, byReason] = ['by-name', 'by-reason'].map(find);
 
 let fleet;
-let tag = '';
 let timer;
 let latest = 0;
 /** By group: elements, and rendered rows by node with their JSON. */
 const drawn = new Map();
-const COLUMNS = ['Node', 'gVisor', 'Why', 'Since', 'Last proof', 'Agent', 'gVisor release', 'containerd'];
 
 function matching() {
   const name = byName.value.trim().toLowerCase();
@@ -142,21 +136,11 @@ function matching() {
 }
 
 function makeGroup(name) {
-  const details = element('details', undefined, 'group');
-  const summary = element('summary', undefined, 'fold');
-  const table = element('table', undefined, 'rows');
+  const details = find('group').content.firstElementChild.cloneNode(true);
+  const [summary, table, more] = details.children;
   table.setAttribute('aria-label', name);
-  const head = table.createTHead().insertRow();
-  for (const column of COLUMNS) {
-    const th = element('th', column);
-    th.scope = 'col';
-    head.append(th);
-  }
-  const body = table.createTBody();
-  const more = element('button', 'Show more nodes');
-  more.type = 'button';
-  details.append(summary, table, more);
-  const group = { details, summary, body, more, rows: new Map(), maxRows: FIRST_ROWS, text: '' };
+  const [body] = table.tBodies;
+  const group = { details, summary, body, more, rows: new Map(), maxRows: FIRST_ROWS };
   more.addEventListener('click', () => {
     const before = body.children.length;
     group.maxRows *= 2;
@@ -167,15 +151,9 @@ function makeGroup(name) {
   return group;
 }
 
-function firstNames(nodes) {
-  const names = nodes.slice(0, 3).map(({ name }) => name);
-  return `${names.join(', ')}${nodes.length > 3 ? ', …' : ''}`;
-}
-
 function showSummary(group, name, nodes) {
   const [first] = nodes;
   const tone = TONES[first.rank];
-  const meaning = GROUPS[name] ?? first.message;
   const down = nodes.filter(({ nodeReady }) => !nodeReady).length;
   const cordoned = nodes.filter((node) => node.cordoned).length;
   const count = [
@@ -183,26 +161,16 @@ function showSummary(group, name, nodes) {
     down && name !== 'NodeNotReady' ? `${down} NotReady` : '',
     cordoned ? `${cordoned} cordoned` : '',
   ].filter(Boolean);
-  const names = firstNames(nodes);
-  const text = JSON.stringify([tone, meaning, count, names]);
-  if (group.text === text) return;
-  group.text = text;
+  const members = nodes.slice(0, 3).map((node) => node.name);
+  const texts = {
+    '.symbol': SYMBOLS[tone],
+    code: name,
+    '.count': count.join(', '),
+    '.meaning': GROUPS[name] ?? first.message,
+    '.members': `${members.join(', ')}${nodes.length > 3 ? ', …' : ''}`,
+  };
   group.details.className = `group ${tone}`;
-  const title = element('span', undefined, 'title');
-  title.append(
-    symbol(SYMBOLS[tone]),
-    ' ',
-    element('code', name),
-    ' ',
-    element('b', count.join(', '), 'count'),
-  );
-  group.summary.replaceChildren(
-    title,
-    ' ',
-    element('span', meaning, 'meaning'),
-    ' ',
-    element('span', names, 'members'),
-  );
+  for (const [part, text] of Object.entries(texts)) write(group.summary.querySelector(part), text);
 }
 
 /** Unchanged rows stay, so that the focus does. */
@@ -240,9 +208,9 @@ function showGroups() {
     const href = focused.getAttribute('href');
     if (href) list.querySelector(`a[href="${CSS.escape(href)}"]`)?.focus({ preventScroll: true });
   }
-  for (const each of list.querySelectorAll('time')) each.textContent = ago(each.dateTime);
+  for (const each of list.querySelectorAll('time')) write(each, ago(each.dateTime));
   const text = `${nodes.length} of ${fleet.nodes.length} nodes match, in ${groups.length} ${groups.length === 1 ? 'group' : 'groups'}`;
-  if (shown.textContent !== text) shown.textContent = text;
+  write(shown, text);
 }
 
 function pairs(list, entries) {
@@ -256,8 +224,6 @@ function pairs(list, entries) {
 }
 
 const MAX_NAMES = 20;
-/** As in view.ts. */
-const LOW_SHARE = 0.8;
 
 function alarms() {
   const made = fleet.alarms.map(({ reason, severity, message, nodes }) => {
@@ -305,8 +271,8 @@ function show() {
       ? 'No node is known that should run gVisor'
       : `${expected.proven} of ${expected.total} nodes that should run gVisor are proven`;
   find('headline').textContent = headline;
-  const isLow = expected.proven < LOW_SHARE * expected.total;
-  find('headline').className = isLow ? (expected.proven === 0 ? 'critical' : 'warning') : '';
+  const low = fleet.alarms.find(({ reason }) => reason === 'NoNodeReady' || reason === 'ReadyShareLow');
+  find('headline').className = low?.severity ?? '';
   document.title = `${headline} · gvisor-ready`;
   const rest = [
     others.notExpected ? `${others.notExpected} where gVisor is not expected` : '',
@@ -315,10 +281,7 @@ function show() {
   find('others').textContent = rest.length > 0 ? `Other nodes: ${rest.join(', ')}.` : '';
   const count = (holds) => nodes.filter((node) => node.expected !== false && holds(node)).length;
   pairs(find('counts'), [
-    ['proven', count(({ state }) => state === 'proven'), 'proven'],
-    ['not ready', count(({ state }) => state === 'not'), 'not'],
-    ['unknown', count(({ state }) => state === 'unknown'), 'unknown'],
-    ['no verdict', count(({ state }) => state === 'none'), 'none'],
+    ...Object.entries(WORDS).map(([state, word]) => [word, count((node) => node.state === state), state]),
     ...handlers.map(({ handler, proven, total }) => [
       `${handler} proven`,
       `${proven} of ${total}`,
@@ -341,17 +304,11 @@ async function refresh() {
   clearTimeout(timer);
   const request = ++latest;
   try {
-    const response = await fetch('./fleet', {
-      cache: 'no-store',
-      headers: tag ? { 'if-none-match': tag } : {},
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    // The browser keeps the last response, and its ETag.
+    const response = await fetch('./fleet', { cache: 'no-cache', signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (request !== latest) return;
-    if (response.status !== 304) {
-      if (!response.ok) throw new Error(`status ${response.status}`);
-      fleet = await response.json();
-      tag = response.headers.get('etag') ?? '';
-    }
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    fleet = await response.json();
     if (live.className) live.textContent = '';
     live.className = '';
     show();

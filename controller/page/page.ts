@@ -76,6 +76,8 @@ ${kind === 'node' ? html`<noscript><meta http-equiv="refresh" content="30"></nos
 `.toString();
 }
 
+const COLUMNS = ['Node', 'gVisor', 'Why', 'Since', 'Last proof', 'Agent', 'gVisor release', 'containerd'];
+
 /** fleet.js fills it from /fleet. */
 export const FLEET_PAGE = renderDocument({
   root: '.',
@@ -96,6 +98,11 @@ export const FLEET_PAGE = renderDocument({
 </search>
 <p id="shown" role="status"></p>
 <div id="groups"></div>
+<template id="group"><details>
+<summary><span class="title"><span class="symbol" aria-hidden="true"></span> <code></code> <b class="count"></b></span> <span class="meaning"></span> <span class="members"></span></summary>
+<table><thead><tr>${COLUMNS.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead><tbody></tbody></table>
+<button type="button">Show more nodes</button>
+</details></template>
 <dl id="releases"></dl>`,
   footer: 'This page updates itself. Times are in your local time zone.',
 });
