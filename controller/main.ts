@@ -23,7 +23,7 @@ async function main(args: readonly string[]): Promise<number> {
   const { config: settings, problems } = parseFleetConfig(process.env);
   if (problems.length > 0) return printProblems(problems);
   const log = openLog(settings.logLevel, {});
-  const metrics = new FleetMetrics(VERSION);
+  const metrics = new FleetMetrics();
   try {
     const config = openConfig(settings.kubeconfig);
     const agent = `gvisor-ready-fleet/${VERSION}`;

@@ -1,8 +1,8 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, createProcessMetrics } from '../lib/base/series.ts';
+import { VERSION } from '../lib/base/version.ts';
 import { GUARDS } from '../lib/fleet/guards.ts';
-import type { FleetView } from '../lib/fleet/view.ts';
-import { BREAKER_REASONS, type BreakerReason } from '../lib/fleet/view.ts';
+import { BREAKER_REASONS, type BreakerReason, type FleetView } from '../lib/fleet/view.ts';
 import type { CountRequest } from '../lib/kube/client.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -53,10 +53,6 @@ export class FleetMetrics {
   readonly #counters = createCounters(this.#registry, COUNTERS);
   readonly #updateProcess = createProcessMetrics(this.#registry);
 
-  constructor(version: string) {
-    this.#gauges.gvisor_ready_fleet_build_info.set({ version }, 1);
-  }
-
   readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_ready_fleet_api_requests_total.inc({ verb, code: String(code) });
   };
@@ -66,39 +62,31 @@ export class FleetMetrics {
   }
 
   async text(view: FleetView): Promise<{ readonly body: string; readonly type: string }> {
-    for (const gauge of [
-      this.#gauges.gvisor_ready_fleet_nodes,
-      this.#gauges.gvisor_ready_fleet_node_labelled,
-      this.#gauges.gvisor_ready_fleet_label_without_agent,
-      this.#gauges.gvisor_ready_fleet_releases,
-      this.#gauges.gvisor_ready_fleet_guard_missing,
-    ])
-      gauge.reset();
-    this.#gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
+    const gauges = this.#gauges;
+    for (const gauge of Object.values(gauges)) gauge.reset();
+    gauges.gvisor_ready_fleet_build_info.set({ version: VERSION }, 1);
+    gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
     for (const { name, state, reason, label } of view.nodes) {
-      this.#gauges.gvisor_ready_fleet_nodes.inc({ status: STATUS[state], reason });
-      this.#gauges.gvisor_ready_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
+      gauges.gvisor_ready_fleet_nodes.inc({ status: STATUS[state], reason });
+      gauges.gvisor_ready_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
     }
-    for (const node of view.withoutAgent)
-      this.#gauges.gvisor_ready_fleet_label_without_agent.set({ node }, 1);
-    this.#gauges.gvisor_ready_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
-    this.#gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(
-      view.oldestProof === undefined ? 0 : Date.parse(view.oldestProof.at) / 1_000,
-    );
+    for (const node of view.withoutAgent) gauges.gvisor_ready_fleet_label_without_agent.set({ node }, 1);
+    gauges.gvisor_ready_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
+    if (view.oldestProof !== undefined)
+      gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(Date.parse(view.oldestProof.at) / 1_000);
     for (const [component, counts] of Object.entries(view.releases))
       for (const [release, count] of Object.entries(counts))
-        this.#gauges.gvisor_ready_fleet_releases.set({ component, release }, count);
-    const open = new Set(view.breaker.map(({ reason }) => reason));
+        gauges.gvisor_ready_fleet_releases.set({ component, release }, count);
     for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
-      this.#gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason }, Number(open.has(reason)));
-    this.#gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
-    this.#gauges.gvisor_ready_fleet_paused_withdrawals.set(view.paused.length);
+      gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason }, Number(view.breaker.includes(reason)));
+    gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
+    gauges.gvisor_ready_fleet_paused_withdrawals.set(view.paused.length);
     const { isRequired = false, missing = [], problem = '' } = view.guards ?? { problem: 'not read yet' };
     for (const guard of problem === '' ? Object.keys(GUARDS) : [])
-      this.#gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 0);
-    for (const { guard } of missing) this.#gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
-    this.#gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
-    this.#gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
+      gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 0);
+    for (const { guard } of missing) gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
+    gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
+    gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

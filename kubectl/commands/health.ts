@@ -281,8 +281,7 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   const part = ['fleetController', 'Fleet'] as const;
   if (found === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
   const { breaker = [], paused = [] } = typeof view === 'object' ? view : {};
-  const open = breaker.map(({ reason }) => reason);
-  const seen = typeof view === 'object' ? { breaker: open, paused } : {};
+  const seen = typeof view === 'object' ? { breaker, paused } : {};
   const data = { ...(found === 'absent' ? ABSENT : found), ...seen };
   const withdrawsNone = (reason: string, problem: string, effect = 'labels of lost agents stay') =>
     partOf(part, `the controller withdraws no labels: ${problem} (${effect})`, {
@@ -297,8 +296,8 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   const foreign = 'its answer is of another version, so this is from Nodes and reports';
   if (view === 'foreign')
     return partOf(part, text, { faults: [['unknown', 'FleetControllerForeign', foreign]], data });
-  const effect = `${open.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
-  return open.length > 0
+  const effect = `${breaker.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
+  return breaker.length > 0
     ? withdrawsNone('FleetControllerBreakerOpen', 'its circuit breaker is open', effect)
     : partOf(part, text, { data });
 }

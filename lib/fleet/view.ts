@@ -1,7 +1,7 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
 import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
-import { describeRefutation, type Refutation, refutedHandlers } from './refutation.ts';
+import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 import type { Turns } from './turns.ts';
@@ -17,7 +17,8 @@ export const BREAKER_REASONS = {
 export type BreakerReason = keyof typeof BREAKER_REASONS;
 
 /** "none" without a condition. */
-export type State = 'proven' | 'not' | 'unknown' | 'none';
+const STATES = ['proven', 'not', 'unknown', 'none'] as const;
+type State = (typeof STATES)[number];
 
 /** "lost" if it was proven before and is not now. */
 type RowHandler = {
@@ -114,18 +115,15 @@ export type FleetView = {
   }[];
   /** Most urgent first. */
   readonly alarms: readonly Alarm[];
-  readonly counts: Readonly<Record<State, number>>;
   readonly agents: { readonly desired: number; readonly ready: number };
   /** Ready, labelled nodes without a Ready agent. */
   readonly withoutAgent: readonly string[];
-  /** Nodes with a problem of a sandbox. */
-  readonly withProblems: readonly string[];
   /** Absent until the policies have been read. */
   readonly guards?: GuardState;
   /** Nodes whose latest write by the controller failed. */
   readonly cannotWrite: readonly string[];
   /** Empty while the circuit breaker is closed. */
-  readonly breaker: readonly { readonly reason: BreakerReason; readonly meaning: string }[];
+  readonly breaker: readonly BreakerReason[];
   /** Names of the nodes whose withdrawal is paused. */
   readonly paused: readonly string[];
   /** A rollout is replacing the agents, which get more time. */
@@ -138,7 +136,6 @@ export type FleetView = {
   readonly nodes: readonly Row[];
 };
 
-const state = oneOf(Object.keys({ proven: 0, not: 0, unknown: 0, none: 0 } satisfies Record<State, 0>));
 const ROLLOUT = object<Rollout>({
   installed: recordOf(number),
   underWay: list(text),
@@ -149,7 +146,7 @@ const ROLLOUT = object<Rollout>({
 });
 const ROW = object<Pick<Row, JudgedField>>({
   name: text,
-  state,
+  state: oneOf(STATES),
   expected: absentOr(boolean),
   label: text,
   handlers: absentOr(
@@ -190,7 +187,7 @@ export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'w
 export const isJudgedFleet = object<JudgedFleet>({
   upToDate: boolean,
   alarms: list(object({ reason: text, message: text })),
-  breaker: list(object({ reason: text })),
+  breaker: list(text),
   paused: list(text),
   withoutAgent: list(text),
   rollout: absentOr(ROLLOUT),
@@ -198,8 +195,7 @@ export const isJudgedFleet = object<JudgedFleet>({
 });
 
 /** Input of {@link viewFleet}. */
-export type FleetState = {
-  readonly upToDate: boolean;
+export type FleetState = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'rolling'> & {
   /** Monotonic. */
   readonly nowMs: number;
   readonly nodes: readonly FleetNode[];
@@ -208,10 +204,6 @@ export type FleetState = {
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;
   readonly guards: GuardState | undefined;
-  readonly breaker: readonly BreakerReason[];
-  readonly paused: readonly string[];
-  /** Whether a rollout is replacing the agents. */
-  readonly rolling: boolean;
   /** Labels withdrawn repeatedly, for which the controller waits longer. */
   readonly damped: readonly string[];
   /** Whose turn it is to install. */
@@ -251,10 +243,9 @@ export function viewFleet(state: FleetState): FleetView {
     alarms: alarmsOf(rows, state, counts.expected),
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
-    withProblems: rows.filter(({ problems }) => problems > 0).map(({ name }) => name),
     ...(guards && { guards }),
     cannotWrite: [...state.failedWrites.keys()],
-    breaker: breaker.map((reason) => ({ reason, meaning: BREAKER_REASONS[reason] })),
+    breaker,
     paused,
     rolling,
     ...(rollout && { rollout }),
@@ -275,11 +266,7 @@ function reportAge(
   return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
 
-function countsOf(
-  rows: readonly Row[],
-): Pick<FleetView, 'expected' | 'others' | 'handlers' | 'counts' | 'oldestProof' | 'releases'> {
-  const counts = { proven: 0, not: 0, unknown: 0, none: 0 };
-  for (const { state } of rows) counts[state]++;
+function countsOf(rows: readonly Row[]) {
   const expected = rows.filter(({ expected }) => expected);
   const unknown = rows.filter(({ expected }) => expected === undefined).length;
   const proofs = rows.filter(({ state, provenAt }) => state === 'proven' && provenAt !== '');
@@ -295,7 +282,6 @@ function countsOf(
     },
     others: { notExpected: rows.length - expected.length - unknown, unknown },
     ...(handlers.length === 0 ? {} : { handlers }),
-    counts,
     ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
     releases: {
       gvisor: tally(rows.map(({ gvisor }) => gvisor)),
@@ -321,6 +307,9 @@ function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
 /** As the alert GVisorReadyShareLow. */
 const LOW_SHARE = 0.8;
 
+/** By default it holds if it concerns a node. */
+type Candidate = Omit<Alarm, 'nodes'> & Partial<Pick<Alarm, 'nodes'>> & { readonly holds?: boolean };
+
 /** Every alarm, the critical ones first. */
 function alarmsOf(
   rows: readonly Row[],
@@ -335,13 +324,12 @@ function alarmsOf(
   const unguarded = guards?.missing.map(describeMissing) ?? [];
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const refuted = rows.filter((row) => row.refuted !== '');
-  const alarms: readonly (Alarm & { readonly holds?: boolean })[] = [
+  const alarms: readonly Candidate[] = [
     // First, because agents are not Ready without theirs.
     {
       reason: 'GuardMissing',
       severity: guards?.isRequired ? 'critical' : 'warning',
       message: `${unguarded.join('. ')}. Apply the manifests again.`,
-      nodes: [],
       holds: unguarded.length > 0,
     },
     {
@@ -367,14 +355,12 @@ function alarmsOf(
       reason: 'NoNodeReady',
       severity: 'critical',
       message: 'gVisor is proven on no node that should run it: pods that request it stay Pending.',
-      nodes: [],
       holds: total > 0 && proven === 0,
     },
     {
       reason: 'ReadyShareLow',
       severity: 'warning',
       message: `gVisor is proven on ${Math.floor((100 * proven) / total)} % of the nodes that should run it.`,
-      nodes: [],
       holds: proven > 0 && proven < LOW_SHARE * total,
     },
     ...breaker.map((reason) => ({
@@ -395,7 +381,6 @@ function alarmsOf(
       severity: 'warning',
       message:
         'The controller does not see changes, because a watch of the API server is down. Below is the last known state.',
-      nodes: [],
       holds: !upToDate,
     },
     {
@@ -429,7 +414,6 @@ function alarmsOf(
       reason: 'GuardsUnread',
       severity: 'warning',
       message: `The controller cannot read whether the admission policies are in force: ${guards?.problem}`,
-      nodes: [],
       holds: upToDate && guards?.problem !== undefined,
     },
     {
@@ -446,9 +430,9 @@ function alarmsOf(
     },
   ];
   return alarms
-    .filter(({ holds, nodes }) => holds ?? nodes.length > 0)
+    .filter(({ nodes = [], holds = nodes.length > 0 }) => holds)
     .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
-    .map(({ holds: _, ...alarm }) => alarm);
+    .map(({ holds: _, nodes = [], ...alarm }) => ({ ...alarm, nodes }));
 }
 
 const MAX_REFUTED = 3;
@@ -473,23 +457,27 @@ function rowOf(
   const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const refuted = refutedHandlers(node, agent?.refutation);
+  const refutation = refuted.length > 0 ? agent?.refutation : undefined;
   const isRefuted = refuted.includes('');
   const row = {
     name: node.name,
     state: isRefuted ? 'not' : stateOf(status),
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
-    ...(node.handlers.length === 0
-      ? {}
-      : { handlers: node.handlers.map((each) => rowHandlerOf(each, agent)) }),
-    reason: (isRefuted && agent?.refutation?.reasons.get('')) || reason,
+    ...(node.handlers.length > 0 && { handlers: node.handlers.map((each) => rowHandlerOf(each, agent)) }),
+    reason: (isRefuted && refutation?.reasons.get('')) || reason,
     message: isRefuted ? '' : message,
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     cordoned: node.cordoned,
-    refuted: '',
-    ...(agent?.refutation && refuted.length > 0 ? describe(refuted, agent.refutation) : {}),
+    refuted: refutation ? describeRefutation(refuted, refutation) : '',
+    ...(refutation && {
+      refutation: {
+        reasons: refuted.map((handler) => refutation.reasons.get(handler) ?? ''),
+        problem: refutation.problem,
+      },
+    }),
     ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
     violating: agent?.pods?.violating ?? 0,
     open: agent?.pods?.open ?? 0,
@@ -502,14 +490,6 @@ function rowOf(
     version: agent?.version || (pod?.version ?? ''),
   } as const;
   return { ...row, ...placeOf(row) };
-}
-
-function describe(refuted: readonly string[], refutation: Refutation): Pick<Row, 'refuted' | 'refutation'> {
-  const reasons = refuted.map((handler) => refutation.reasons.get(handler) ?? '');
-  return {
-    refuted: describeRefutation(refuted, refutation),
-    refutation: { reasons, problem: refutation.problem },
-  };
 }
 
 /** Reports are read at least every 30 s. */

@@ -33,7 +33,7 @@ export async function controllerKubeconfig(cluster: Cluster): Promise<string> {
 async function startController(cluster: Cluster, agentTimeoutMs: number) {
   const kubeconfig = await controllerKubeconfig(cluster);
   const config = openConfig(kubeconfig);
-  const metrics = new FleetMetrics('test');
+  const metrics = new FleetMetrics();
   const agent = 'gvisor-ready-fleet/test';
   const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
   const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
@@ -48,7 +48,7 @@ async function startController(cluster: Cluster, agentTimeoutMs: number) {
     await kube.close();
     await rm(join(kubeconfig, '..'), { recursive: true });
   };
-  return { fleet, metrics, breaker: () => fleet.view.breaker.map(({ reason }) => reason), stop };
+  return { fleet, metrics, breaker: () => fleet.view.breaker, stop };
 }
 
 export const until = (what: string, timeoutMs: number, holds: () => boolean | Promise<boolean>) =>

@@ -114,7 +114,7 @@ async function start(t: TestContext, taint = false) {
   const kube = { ...client, get: counted(client.get), patch: counted(client.patch) };
   const logged: { readonly msg: string; readonly because?: string }[] = [];
   const log = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
-  const metrics = new FleetMetrics('test');
+  const metrics = new FleetMetrics();
   const fleet = new FleetController({ kube, config, log, settings: { ...SETTINGS, taint }, metrics, time });
   /** Lets time pass, though not during a request, until this holds. */
   const until = (what: string, holds: () => boolean) =>

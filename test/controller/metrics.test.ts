@@ -7,13 +7,13 @@ it('the metrics say of no guard that it is there while that is not known', async
   const unread = { isRequired: true, missing: [], problem: '403' };
   for (const guards of [undefined, unread]) {
     const { guards: _, ...view } = burningFleet();
-    const { body } = await new FleetMetrics('0').text({ ...view, ...(guards && { guards }) });
+    const { body } = await new FleetMetrics().text({ ...view, ...(guards && { guards }) });
     assert.doesNotMatch(body, /guard_missing\{/);
   }
 });
 
 it('the metrics have what the alerts read of a fleet in trouble', async () => {
-  const { body } = await new FleetMetrics('0').text(burningFleet());
+  const { body } = await new FleetMetrics().text(burningFleet());
   for (const line of [
     'gvisor_ready_fleet_watches_up 1',
     'gvisor_ready_fleet_node_labelled{node="sandbox-1"} 1',
