@@ -1,3 +1,5 @@
+import { keepFresh } from './reload.js';
+
 /** Of a row's state. */
 const WORDS = { proven: 'proven', not: 'not ready', unknown: 'unknown', none: 'no verdict' };
 
@@ -112,18 +114,14 @@ function write(made, text) {
   if (made.textContent !== text) made.textContent = text;
 }
 
-const REFRESH_MS = 5_000;
-const TIMEOUT_MS = 10_000;
 /** A browser takes seconds to draw thousands; the group's button doubles them. */
 const FIRST_ROWS = 200;
 
 const find = (id) => document.getElementById(id);
-const [live, shown, list] = ['live', 'shown', 'groups'].map(find);
+const [shown, list] = ['shown', 'groups'].map(find);
 const [byName, byReason] = ['by-name', 'by-reason'].map(find);
 
 let fleet;
-let timer;
-let latest = 0;
 /** By group: elements, and rendered rows by node with their JSON. */
 const drawn = new Map();
 
@@ -300,26 +298,6 @@ function show() {
   showGroups();
 }
 
-async function refresh() {
-  clearTimeout(timer);
-  const request = ++latest;
-  try {
-    // The browser keeps the last response, and its ETag.
-    const response = await fetch('./fleet', { cache: 'no-cache', signal: AbortSignal.timeout(TIMEOUT_MS) });
-    if (request !== latest) return;
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    fleet = await response.json();
-    if (live.className) live.textContent = '';
-    live.className = '';
-    show();
-  } catch {
-    if (request !== latest) return;
-    live.className = 'stale';
-    live.textContent = 'The controller does not answer. Below is its last response.';
-  }
-  timer = setTimeout(refresh, REFRESH_MS);
-}
-
 /** A filter opens the groups that it leaves. */
 function filter() {
   if (!fleet) return;
@@ -333,7 +311,12 @@ function filter() {
 byName.addEventListener('input', filter);
 byReason.addEventListener('change', filter);
 find('filters').addEventListener('submit', (event) => event.preventDefault());
-document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') void refresh();
+
+const refresh = keepFresh('./fleet', {
+  show: async (response) => {
+    fleet = await response.json();
+    show();
+  },
+  problem: 'The controller does not answer. Below is its last response.',
 });
 void refresh();

@@ -1,13 +1,9 @@
-// Reloads the content every five seconds, and when the page becomes visible. Open details and the focus are kept. When
-// the reload fails, a note above the last content says so.
-const REFRESH_MS = 5_000;
-const TIMEOUT_MS = 15_000;
+import { keepFresh } from './reload.js';
+
 const main = document.querySelector('main');
 const live = document.getElementById('live');
 let shown = main.innerHTML;
 let title = document.title;
-let timer;
-let isLoading = false;
 
 const UNITS = [
   ['day', 86_400],
@@ -26,7 +22,9 @@ function showAges() {
   }
 }
 
-function show(fresh) {
+/** Open details and the focus are kept. */
+async function show(response) {
+  const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
   const next = fresh.querySelector('main');
   if (next.innerHTML === shown) return;
   shown = next.innerHTML;
@@ -42,33 +40,12 @@ function show(fresh) {
   title = fresh.title;
 }
 
-async function refresh() {
-  if (isLoading) return;
-  isLoading = true;
-  clearTimeout(timer);
-  try {
-    const response = await fetch(location.pathname, {
-      cache: 'no-store',
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
-    if (live.className) live.textContent = '';
-    live.className = '';
-    show(fresh);
-    document.title = title;
-  } catch {
-    live.className = 'stale';
-    live.textContent = 'The agent does not answer. Below is its last report.';
-    document.title = `! ${title}`;
-  }
-  showAges();
-  isLoading = false;
-  timer = setTimeout(refresh, REFRESH_MS);
-}
-
 showAges();
-timer = setTimeout(refresh, REFRESH_MS);
-document.addEventListener('visibilitychange', () => {
-  if (document.visibilityState === 'visible') void refresh();
+keepFresh(location.pathname, {
+  show,
+  problem: 'The agent does not answer. Below is its last report.',
+  ended: (failed) => {
+    document.title = failed ? `! ${title}` : title;
+    showAges();
+  },
 });

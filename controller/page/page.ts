@@ -29,14 +29,13 @@ export const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
+const SCRIPT = 'text/javascript; charset=utf-8';
 /** By path; the bundle has their text in place of these calls (hack/bundle.ts). */
 export const ASSETS: Readonly<Record<string, readonly [text: string, type: string]>> = {
   '/style.css': [readFileSync(new URL('./style.css', import.meta.url), 'utf8'), 'text/css; charset=utf-8'],
-  '/fleet.js': [
-    readFileSync(new URL('./fleet.js', import.meta.url), 'utf8'),
-    'text/javascript; charset=utf-8',
-  ],
-  '/node.js': [readFileSync(new URL('./node.js', import.meta.url), 'utf8'), 'text/javascript; charset=utf-8'],
+  '/fleet.js': [readFileSync(new URL('./fleet.js', import.meta.url), 'utf8'), SCRIPT],
+  '/node.js': [readFileSync(new URL('./node.js', import.meta.url), 'utf8'), SCRIPT],
+  '/reload.js': [readFileSync(new URL('./reload.js', import.meta.url), 'utf8'), SCRIPT],
 };
 
 type Document = {

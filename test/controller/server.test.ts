@@ -32,6 +32,7 @@ describe('the fleet server', () => {
     ['/style.css', 200, 'text/css; charset=utf-8'],
     ['/fleet.js', 200, 'text/javascript; charset=utf-8'],
     ['/node.js', 200, 'text/javascript; charset=utf-8'],
+    ['/reload.js', 200, 'text/javascript; charset=utf-8'],
     ['/__proto__', 404, 'text/plain; charset=utf-8'],
     ['/fleet', 200, 'application/json; charset=utf-8'],
     ['/metrics', 200, 'text/plain'],
