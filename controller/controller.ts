@@ -1,5 +1,4 @@
 import timers from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { namespaceOf } from '../lib/fleet/access.ts';
@@ -13,7 +12,6 @@ import { type Turns, turnsOf } from '../lib/fleet/turns.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
-import type { Kube } from '../lib/kube/client.ts';
 import { KubeError } from '../lib/kube/error.ts';
 import { eventObject, eventsPath, type KubeEvent } from '../lib/kube/event.ts';
 import type { Reason } from '../lib/node/reasons.ts';
@@ -329,14 +327,10 @@ const COMPONENT = 'gvisor-ready-fleet';
 
 /** A failure is only logged: a metric and the page say the same. */
 class FleetEvents {
-  readonly #kube: Kube;
-  readonly #log: Logger;
-  readonly #namespace: string;
+  readonly #api: ApiAccess;
 
-  constructor({ kube, log, config }: ApiAccess) {
-    this.#kube = kube;
-    this.#log = log;
-    this.#namespace = namespaceOf(config);
+  constructor(api: ApiAccess) {
+    this.#api = api;
   }
 
   reportWithdrawal({ name, uid }: FleetNode, reason: string, message: string): void {
@@ -350,25 +344,27 @@ class FleetEvents {
   ): void {
     for (const reason of breaker) {
       if (last.includes(reason)) continue;
-      this.#log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
+      this.#api.log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
       const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
       this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
     }
     if (breaker.length > 0 || last.length === 0) return;
-    this.#log.info({ was: last }, 'circuit breaker closed; all timers restart');
+    this.#api.log.info({ was: last }, 'circuit breaker closed; all timers restart');
     this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
   }
 
   #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace: this.#namespace, name: DAEMON_SET };
+    const namespace = namespaceOf(this.#api.config);
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace, name: DAEMON_SET };
     this.#send({ about, type, reason, message });
   }
 
   #send(event: KubeEvent): void {
     const generateName = `${event.about.name.slice(0, 200)}.`;
     const body = eventObject(event, { source: { component: COMPONENT }, at: new Date(), generateName });
-    this.#kube
+    const { kube, log } = this.#api;
+    kube
       .post(eventsPath(event), body)
-      .catch((err: unknown) => this.#log.warn({ err, event }, 'cannot send the event'));
+      .catch((err: unknown) => log.warn({ err, event }, 'cannot send the event'));
   }
 }

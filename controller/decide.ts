@@ -44,12 +44,12 @@ type Lost = {
 
 /** Besides the state of the cluster. */
 type BreakerInput = {
-  readonly lost: readonly Lost[];
-  /** {@link Memory.goneSinceMs}. */
-  readonly goneSinceMs: ReadonlyMap<string, number>;
+  /** Those {@link Lost} nodes that count. */
+  readonly counted: ReadonlySet<FleetNode>;
+  readonly goneSinceMs: Memory['goneSinceMs'];
   readonly away: boolean;
-  readonly clock: Clock;
-  readonly timeouts: FleetTimeouts;
+  readonly nowMs: number;
+  readonly windowMs: number;
 };
 
 /** Every reason to withdraw nothing now. */
@@ -104,28 +104,26 @@ function replacedNodes({ nodes, pods }: Observed, { readyPods }: Rollout): Reado
   return new Set(nodes.map(({ name }) => name).filter((name) => !kept.has(name)));
 }
 
-function countedNodes({ lost }: BreakerInput): ReadonlySet<FleetNode> {
-  return new Set(lost.filter(({ isCounted }) => isCounted).map(({ node }) => node));
-}
+/** Share of the labelled nodes that may lose the label within the window. */
+const WINDOW_SHARE = 0.2;
 
-function areTooMany({ nodes, withdrawn }: Observed, input: BreakerInput): boolean {
-  const { clock, timeouts } = input;
-  const { windowMs, share } = timeouts;
-  const gone = new Set([...countedNodes(input)].map(({ uid }) => uid));
-  for (const [uid, times] of withdrawn)
-    if (times.some((atMs) => clock.nowMs - atMs < windowMs)) gone.add(uid);
-  for (const node of nodes.filter(wasLost))
-    if (clock.nowMs - (input.goneSinceMs.get(node.uid) ?? Number.NEGATIVE_INFINITY) <= windowMs)
-      gone.add(node.uid);
+function areTooMany(
+  { nodes, withdrawn }: Observed,
+  { counted, goneSinceMs, nowMs, windowMs }: BreakerInput,
+): boolean {
+  const gone = new Set([...counted].map(({ uid }) => uid));
+  for (const [uid, times] of withdrawn) if (times.some((atMs) => nowMs - atMs < windowMs)) gone.add(uid);
+  for (const { uid } of nodes.filter(wasLost))
+    if (nowMs - (goneSinceMs.get(uid) ?? Number.NEGATIVE_INFINITY) <= windowMs) gone.add(uid);
   const labelled = new Set(nodes.filter(isLabelled).map(({ uid }) => uid));
-  return gone.size > Math.max(1, Math.floor(share * new Set([...labelled, ...gone]).size));
+  return gone.size > Math.max(1, Math.floor(WINDOW_SHARE * new Set([...labelled, ...gone]).size));
 }
 
 /** The share that may be without agent and label at the same time, however slowly they lost them. */
 const FLOOR_SHARE = 1 / 3;
 
-function areTooFewLeft({ nodes, readyAgents }: Observed, input: BreakerInput): boolean {
-  const due = countedNodes(input).size;
+function areTooFewLeft({ nodes, readyAgents }: Observed, { counted }: BreakerInput): boolean {
+  const due = counted.size;
   const isGone = (node: FleetNode) =>
     node.verdict?.reason === 'AgentCannotWrite'
       ? wasLost(node)
@@ -259,13 +257,10 @@ export function decide(
   const refuted = refutedNodes(observed, timers);
   const { windowMs } = timeouts;
   const goneSinceMs = trackGone(observed.nodes, last?.goneSinceMs, { clock, windowMs });
-  const breaker = breakerReasons(observed, {
-    lost: [...lost, ...refuted],
-    goneSinceMs,
-    away,
-    clock,
-    timeouts,
-  });
+  const counted = new Set(
+    [...lost, ...refuted].filter(({ isCounted }) => isCounted).map(({ node }) => node),
+  );
+  const breaker = breakerReasons(observed, { counted, goneSinceMs, away, nowMs, windowMs });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
   const due = lost.filter(({ isDue }) => isDue).map(({ node }) => node);
   const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));

@@ -113,13 +113,10 @@ export type Guards = {
 
 export type MissingGuard = { readonly guard: string; readonly effect: Effect; readonly danger: string };
 
-/** The name may have a prefix and a suffix of a kustomization. */
+/** The longest in a name, which may have a prefix and a suffix of a kustomization. */
 function guardIn(name = ''): string | undefined {
   const found = Object.keys(GUARDS).filter((each) => name.includes(each));
-  return found.reduce<string | undefined>(
-    (longest, each) => (each.length > (longest?.length ?? 0) ? each : longest),
-    undefined,
-  );
+  return found.sort((a, b) => b.length - a.length)[0];
 }
 
 export function policyOf(guard: string, { policies }: Guards): Policy | undefined {

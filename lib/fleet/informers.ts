@@ -41,8 +41,7 @@ export type Observed = {
 
 export type InformerOptions<Whole, Kept> = {
   readonly path: string;
-  readonly labelSelector?: string;
-  readonly fieldSelector?: string;
+  readonly selectors?: { readonly labelSelector?: string; readonly fieldSelector?: string };
   /** Picks the cached part; undefined skips the object. */
   readonly pick: (object: Whole) => Kept | undefined;
   /** For each object that is added or updated. */
@@ -82,7 +81,7 @@ export class Informer<Whole extends KubernetesObject, Kept> {
     this.#renewalMs = renewalMs;
     this.#options = options;
     this.#api = api;
-    const { path, labelSelector, fieldSelector, onChange } = options;
+    const { path, selectors: { labelSelector, fieldSelector } = {}, onChange } = options;
     const watch = new PickingWatch(api.config, (object) => this.#store(object as Whole), {
       opened: () => this.#opened(),
       closed: () => this.#closed(),
@@ -148,16 +147,11 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   }
 
   async #list(): Promise<{ items: Stored<Kept>[]; metadata: { resourceVersion: string } }> {
-    const { path, labelSelector, fieldSelector } = this.#options;
+    const { path, selectors } = this.#options;
     const items: Stored<Kept>[] = [];
     let resourceVersion = '';
-    const query = {
-      limit: PAGE_SIZE,
-      ...(labelSelector === undefined ? {} : { labelSelector }),
-      ...(fieldSelector === undefined ? {} : { fieldSelector }),
-    };
     const get = (path: string) => this.#api.kube.get(path);
-    for await (const page of pagesOf<Whole>(get, path, query)) {
+    for await (const page of pagesOf<Whole>(get, path, { ...selectors, limit: PAGE_SIZE })) {
       items.push(...(page.items ?? []).map((object) => this.#store(object)));
       resourceVersion = page.metadata?.resourceVersion ?? '';
     }
@@ -230,14 +224,11 @@ export class ClusterCache {
     const onPod = ({ ready, node }: AgentPod) => {
       if (ready) this.markReady(node);
     };
-    this.#pods = new Informer(
-      { path: `/api/v1${path}/pods`, labelSelector: AGENT_SELECTOR, pick: agentPodOf, onChange: onPod },
-      api,
-    );
-    this.#installers = new Informer(
-      { path: `/api/v1${path}/pods`, fieldSelector: SCHEDULED, pick: installerPodOf },
-      api,
-    );
+    const agents = { labelSelector: AGENT_SELECTOR };
+    const installers = { fieldSelector: SCHEDULED };
+    const pods = `/api/v1${path}/pods`;
+    this.#pods = new Informer({ path: pods, selectors: agents, pick: agentPodOf, onChange: onPod }, api);
+    this.#installers = new Informer({ path: pods, selectors: installers, pick: installerPodOf }, api);
     const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...paceOf(set) });
     this.#sets = new Informer({ path: `/apis/apps/v1${path}/daemonsets`, pick }, api);
   }

@@ -56,8 +56,6 @@ export function parseFleetConfig(env: Env) {
       windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
       /** The circuit breaker stays open for so long after an outage of the API server or a rollout. */
       recoveryMs: settings.duration('RECOVERY_DELAY'),
-      /** Share of the labelled nodes that may lose the label within the window. */
-      share: 0.2,
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
     /** Labelled nodes that are not Ready are tainted. */

@@ -14,7 +14,7 @@ import { readinessOf, readNode } from '../e2e/agents.ts';
 import { FleetObjects, KVM_KEY, PROVEN_CONDITIONS, READY_KEY } from './fleet-objects.ts';
 
 /** Timeouts of a test; the settings of a user allow none that are as short. */
-const TIMEOUTS = { nodeAgeMs: 0, windowMs: 30_000, share: 0.2, recoveryMs: 1_000 };
+const TIMEOUTS = { nodeAgeMs: 0, windowMs: 30_000, recoveryMs: 1_000 };
 
 /** Writes a kubeconfig with a token of the controller's service account only; returns its path. */
 export async function controllerKubeconfig(cluster: Cluster): Promise<string> {

@@ -11,7 +11,6 @@ describe('parseFleetConfig', () => {
           nodeAgeMs: 300_000,
           windowMs: 600_000,
           recoveryMs: 180_000,
-          share: 0.2,
         },
         reportIntervalMs: 15_000,
         taint: false,

@@ -14,7 +14,6 @@ export const TIMEOUTS: FleetTimeouts = {
   agentTimeoutMs: 90_000,
   nodeAgeMs: 300_000,
   windowMs: 600_000,
-  share: 0.2,
   recoveryMs: 180_000,
 };
 
