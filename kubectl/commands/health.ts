@@ -3,7 +3,7 @@ import { pooledMap } from '../../lib/base/async.ts';
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { describeMissing } from '../../lib/fleet/guards.ts';
-import { firstOf } from '../../lib/fleet/objects.ts';
+import { firstOf, namesBy, tally } from '../../lib/fleet/objects.ts';
 import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
@@ -15,7 +15,7 @@ import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
 import { readMissingGuards } from '../guards.ts';
 import { MAX_WORD } from '../node-summary.ts';
-import { ageOf, countOf, tally } from '../output.ts';
+import { ageOf, countOf } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 
 /** A line for people, and under `key` the same for programs. */
@@ -131,15 +131,11 @@ function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
 
 /** Groups nodes by reason, the most frequent first. */
 function groupsOf(rows: readonly Row[], reasonOf: (row: Row) => string): NodeGroup[] {
-  const groups = new Map<string, string[]>(); // Node.js 20 has no Map.groupBy()
-  for (const row of rows) {
-    const names = groups.get(reasonOf(row)) ?? [];
-    names.push(row.name);
-    groups.set(reasonOf(row), names);
-  }
-  return [...groups]
-    .map(([reason, nodes]) => ({ reason, nodes }))
-    .sort((a, b) => b.nodes.length - a.nodes.length);
+  const groups = namesBy(
+    rows.map((row) => [row.name, row] as const),
+    reasonOf,
+  );
+  return [...groups].map(([reason, nodes]) => ({ reason, nodes }));
 }
 
 const STAY_PENDING = 'pods that request it stay Pending';

@@ -1,18 +1,11 @@
 import type { VersionInfo } from '@kubernetes/client-node';
 import { VERSION } from '../../lib/base/version.ts';
+import { tally } from '../../lib/fleet/objects.ts';
 import { listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { readDeployment } from '../fleet-controller.ts';
-import {
-  countOf,
-  type Format,
-  isForPrograms,
-  type Output,
-  printMessage,
-  printResult,
-  tally,
-} from '../output.ts';
+import { countOf, type Format, isForPrograms, type Output, printMessage, printResult } from '../output.ts';
 
 export type VersionFlags = { readonly output?: Format; readonly client?: boolean };
 

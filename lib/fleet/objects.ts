@@ -14,6 +14,30 @@ export function firstOf(names: readonly string[]): string {
   return more > 1 ? `${names.slice(0, MAX_NAMES).join(', ')} and ${more} more` : names.join(', ');
 }
 
+/** In alphabetical order; empty values do not count. */
+export function tally(values: readonly string[]): Readonly<Record<string, number>> {
+  // Not an object: a value may be "constructor".
+  const counts = new Map<string, number>();
+  for (const value of values.filter(Boolean)) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return Object.fromEntries([...counts].sort(([a], [b]) => a.localeCompare(b)));
+}
+
+/** Names by key, those of the most frequent first; undefined is no key. */
+export function namesBy<T>(
+  named: readonly (readonly [name: string, each: T])[],
+  keyOf: (each: T) => string | undefined,
+): ReadonlyMap<string, readonly string[]> {
+  const groups = new Map<string, string[]>(); // Node.js 20 has no Map.groupBy()
+  for (const [name, each] of named) {
+    const key = keyOf(each);
+    if (key === undefined) continue;
+    const names = groups.get(key) ?? [];
+    names.push(name);
+    groups.set(key, names);
+  }
+  return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
+}
+
 const MAX_NAME_LENGTH = 64;
 /** No reason or message of an agent is longer. */
 const MAX_TEXT_LENGTH = 1_024;

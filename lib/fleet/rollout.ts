@@ -1,5 +1,5 @@
 import { type Installation, isUnderWay } from '../node/host/installation.ts';
-import { firstOf } from './objects.ts';
+import { firstOf, namesBy } from './objects.ts';
 import { describeWaiting, type Waiting } from './turns.ts';
 
 /** On the nodes where the installer was used. */
@@ -25,18 +25,18 @@ export function rolloutOf(
   waiting: readonly Waiting[] = [],
 ): Rollout | undefined {
   if (nodes.length === 0 && waiting.length === 0) return undefined;
-  const installed = group(nodes, ({ installed }) => installed);
-  const failed = group(nodes, ({ failure }) => failure && (failure.reason ?? failure.step));
+  const installed = namesBy(nodes, ({ installed }) => installed);
+  const failed = namesBy(nodes, ({ failure }) => failure && (failure.reason ?? failure.step));
   const where = (holds: (each: NodeInstallation) => boolean) =>
     nodes.filter(([, each]) => holds(each)).map(([node]) => node);
   const underWay = where(isUnderWay);
   const interrupted = where(({ pending }) => pending?.interrupted === true);
   const parts = [
     ...[...installed].map(([release, names]) => `${release} on ${names.length}`),
-    ...(underWay.length === 0 ? [] : [`at work on ${firstOf(underWay)}`]),
-    ...(interrupted.length === 0 ? [] : [`interrupted on ${firstOf(interrupted)}`]),
+    underWay.length > 0 && `at work on ${firstOf(underWay)}`,
+    interrupted.length > 0 && `interrupted on ${firstOf(interrupted)}`,
     ...[...failed].map(([reason, names]) => `failed on ${firstOf(names)} (${reason})`),
-    ...(waiting.length === 0 ? [] : [describeWaiting(waiting)]),
+    describeWaiting(waiting),
   ];
   return {
     installed: Object.fromEntries([...installed].map(([release, names]) => [release, names.length])),
@@ -44,7 +44,7 @@ export function rolloutOf(
     interrupted,
     failed: Object.fromEntries(failed),
     ...(waiting.length > 0 && { waiting }),
-    text: parts.join(', '),
+    text: parts.filter(Boolean).join(', '),
   };
 }
 
@@ -55,16 +55,4 @@ export function noteOf({ pending, failure }: NodeInstallation): string {
   return pending !== undefined || failure === undefined
     ? ''
     : `${failure.release} failed: ${failure.reason ?? failure.step}`;
-}
-
-function group(
-  nodes: readonly (readonly [string, NodeInstallation])[],
-  keyOf: (each: NodeInstallation) => string | undefined,
-): ReadonlyMap<string, readonly string[]> {
-  const groups = new Map<string, string[]>();
-  for (const [node, each] of nodes) {
-    const key = keyOf(each);
-    if (key !== undefined) groups.set(key, [...(groups.get(key) ?? []), node]);
-  }
-  return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
 }

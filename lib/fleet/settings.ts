@@ -49,16 +49,12 @@ export function parseFleetConfig(env: Env) {
   const settings = new SettingsReader(env, FLEET_SETTINGS);
   const config = {
     timeouts: {
-      /** Without a Ready agent, until the label is withdrawn. */
       agentTimeoutMs: settings.duration('AGENT_TIMEOUT'),
       nodeAgeMs: settings.duration('NODE_AGE'),
-      /** The circuit breaker counts withdrawals within this window. */
       windowMs: settings.duration('CIRCUIT_BREAKER_WINDOW'),
-      /** The circuit breaker stays open for so long after an outage of the API server or a rollout. */
       recoveryMs: settings.duration('RECOVERY_DELAY'),
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
-    /** Labelled nodes that are not Ready are tainted. */
     taint: settings.isOn('TAINT'),
     listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),

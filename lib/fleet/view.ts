@@ -1,6 +1,13 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
-import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  COUNTED,
+  type FleetNode,
+  type HandlerLabel,
+  tally,
+} from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
@@ -144,21 +151,18 @@ const ROLLOUT = object<Rollout>({
   waiting: absentOr(list(object({ node: text, since: text, for: text }))),
   text,
 });
-const ROW = object<Pick<Row, JudgedField>>({
+const ROW_HANDLER = object<RowHandler>({
+  handler: text,
+  state: oneOf(['proven', 'lost', 'not']),
+  reason: absentOr(text),
+  since: absentOr(text),
+});
+const ROW = object<JudgedRow>({
   name: text,
   state: oneOf(STATES),
   expected: absentOr(boolean),
   label: text,
-  handlers: absentOr(
-    list(
-      object<RowHandler>({
-        handler: text,
-        state: oneOf(['proven', 'lost', 'not']),
-        reason: absentOr(text),
-        since: absentOr(text),
-      }),
-    ),
-  ),
+  handlers: absentOr(list(ROW_HANDLER)),
   reason: text,
   nodeReady: boolean,
   cordoned: boolean,
@@ -174,14 +178,11 @@ const ROW = object<Pick<Row, JudgedField>>({
   gvisor: text,
   version: text,
 });
-type JudgedField = Exclude<
-  keyof Row,
-  'rank' | 'group' | 'message' | 'since' | 'provenAt' | 'installer' | 'containerd'
->;
+type JudgedRow = Omit<Row, 'rank' | 'group' | 'message' | 'since' | 'provenAt' | 'installer' | 'containerd'>;
 
 export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'withoutAgent' | 'rollout'> & {
   readonly alarms: readonly Pick<Alarm, 'reason' | 'message'>[];
-  readonly nodes: readonly Pick<Row, JudgedField>[];
+  readonly nodes: readonly JudgedRow[];
 };
 
 export const isJudgedFleet = object<JudgedFleet>({
@@ -547,11 +548,4 @@ function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
   return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };
-}
-
-function tally(values: readonly string[]): Record<string, number> {
-  // Not an object: a value may be "constructor".
-  const counts = new Map<string, number>();
-  for (const value of values) if (value !== '') counts.set(value, (counts.get(value) ?? 0) + 1);
-  return Object.fromEntries(counts);
 }
