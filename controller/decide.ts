@@ -190,25 +190,7 @@ export type Memory = {
   readonly breaker: readonly BreakerReason[];
 };
 
-export type Decision = {
-  readonly memory: Memory;
-  /** Names to withdraw from once a live read confirms it, and the least time without a Ready agent. */
-  readonly withdraw: ReadonlyMap<string, number>;
-  /** Names to withdraw from once their agents refute the labels again. */
-  readonly refuted: readonly string[];
-  /** Names with a label or failure of an earlier boot; the circuit breaker does not apply. */
-  readonly rebooted: readonly string[];
-  /** Names to taint until an agent proves them again. */
-  readonly exposed: readonly string[];
-  /** Names whose labels would be withdrawn. */
-  readonly paused: readonly string[];
-  /** Empty while the circuit breaker is closed. */
-  readonly breaker: readonly BreakerReason[];
-  /** Whether a rollout is replacing the agents. */
-  readonly rolling: boolean;
-  /** Names of the nodes whose agent flaps. */
-  readonly damped: readonly string[];
-};
+export type Decision = Readonly<ReturnType<typeof decide>>;
 
 /** Time between two decisions, milliseconds. */
 export const TICK_MS = 2_000;
@@ -221,12 +203,7 @@ const AWAY_MS = 10_000;
  * Rebooted nodes always lose their labels; those of lost or refuting agents only while the circuit breaker is
  * closed. Failures of lost agents always go, since no pod needs them.
  */
-export function decide(
-  observed: Observed,
-  last: Memory | undefined,
-  clock: Clock,
-  timeouts: FleetTimeouts,
-): Decision {
+export function decide(observed: Observed, last: Memory | undefined, clock: Clock, timeouts: FleetTimeouts) {
   const { nowMs } = clock;
   const { watchesUpSinceMs } = observed;
   const recoversAtMs = recoversAt(observed, last, timeouts);
@@ -257,36 +234,43 @@ export function decide(
   const refuted = refutedNodes(observed, timers);
   const { windowMs } = timeouts;
   const goneSinceMs = trackGone(observed.nodes, last?.goneSinceMs, { clock, windowMs });
-  const counted = new Set(
-    [...lost, ...refuted].filter(({ isCounted }) => isCounted).map(({ node }) => node),
-  );
+  const counted = new Set([...lost, ...refuted].filter(({ isCounted }) => isCounted).map(({ node }) => node));
   const breaker = breakerReasons(observed, { counted, goneSinceMs, away, nowMs, windowMs });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
   const due = lost.filter(({ isDue }) => isDue).map(({ node }) => node);
   const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));
   const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
+  const memory: Memory = {
+    clock,
+    timersFromMs: closed ? nowMs : timersFromMs,
+    agentLostSinceMs,
+    refutedSinceMs,
+    goneSinceMs,
+    ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
+    recoversAtMs,
+    rollout,
+    breaker,
+  };
   return {
-    memory: {
-      clock,
-      timersFromMs: closed ? nowMs : timersFromMs,
-      agentLostSinceMs,
-      refutedSinceMs,
-      goneSinceMs,
-      ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
-      recoversAtMs,
-      rollout,
-      breaker,
-    },
+    memory,
+    /** Names to withdraw from once a live read confirms it, and the least time without a Ready agent. */
     withdraw: new Map(
       due.filter((node) => isAllowed || isFailing(node)).map((node) => [node.name, timeoutOf(node)] as const),
     ),
+    /** Names to withdraw from once their agents refute the labels again. */
     refuted: isAllowed ? refutedDue : [],
+    /** Names with a label or failure of an earlier boot; the circuit breaker does not apply. */
     rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
+    /** Names to taint until an agent proves them again. */
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
+    /** Names whose labels would be withdrawn. */
     paused: isAllowed ? [] : [...new Set([...due.filter(isLabelled).map(({ name }) => name), ...refutedDue])],
+    /** Empty while the circuit breaker is closed. */
     breaker,
+    /** Whether a rollout is replacing the agents. */
     rolling,
+    /** Names of the nodes whose agent flaps. */
     damped: observed.nodes.filter((node) => withdrawals(node) >= FLAPPING).map(({ name }) => name),
   };
 }

@@ -3,19 +3,7 @@ import { firstOf, namesBy } from './objects.ts';
 import { describeWaiting, type Waiting } from './turns.ts';
 
 /** On the nodes where the installer was used. */
-export type Rollout = {
-  /** How many nodes have each release. */
-  readonly installed: Readonly<Record<string, number>>;
-  /** Nodes where it is at work. */
-  readonly underWay: readonly string[];
-  readonly interrupted: readonly string[];
-  /** Names of nodes by reason, or by step if no reason names the cause. */
-  readonly failed: Readonly<Record<string, readonly string[]>>;
-  /** Nodes whose turn has not come; absent if none waits. */
-  readonly waiting?: readonly Waiting[];
-  /** The same in a line. */
-  readonly text: string;
-};
+export type Rollout = Readonly<NonNullable<ReturnType<typeof rolloutOf>>>;
 
 export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'failure'>;
 
@@ -23,7 +11,7 @@ export type NodeInstallation = Pick<Installation, 'installed' | 'pending' | 'fai
 export function rolloutOf(
   nodes: readonly (readonly [string, NodeInstallation])[],
   waiting: readonly Waiting[] = [],
-): Rollout | undefined {
+) {
   if (nodes.length === 0 && waiting.length === 0) return undefined;
   const installed = namesBy(nodes, ({ installed }) => installed);
   const failed = namesBy(nodes, ({ failure }) => failure && (failure.reason ?? failure.step));
@@ -39,11 +27,16 @@ export function rolloutOf(
     describeWaiting(waiting),
   ];
   return {
+    /** How many nodes have each release. */
     installed: Object.fromEntries([...installed].map(([release, names]) => [release, names.length])),
+    /** Nodes where it is at work. */
     underWay,
     interrupted,
+    /** Names of nodes by reason, or by step if no reason names the cause. */
     failed: Object.fromEntries(failed),
+    /** Nodes whose turn has not come; absent if none waits. */
     ...(waiting.length > 0 && { waiting }),
+    /** The same in a line. */
     text: parts.filter(Boolean).join(', '),
   };
 }

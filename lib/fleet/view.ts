@@ -39,51 +39,6 @@ type RowHandler = {
 /** Parts of a Ready agent's report that may be unknown: all of it, pods, or sandboxes. */
 const PARTS = ['report', 'pods', 'sandboxes'] as const;
 
-/** Unknown texts are "". */
-export type Row = {
-  readonly name: string;
-  readonly state: State;
-  /** Sort key: 0 needs attention most. */
-  readonly rank: number;
-  /** A reason code, or one of {@link GROUPS}. */
-  readonly group: string;
-  /** Absent if no agent has judged that. */
-  readonly expected?: boolean;
-  readonly label: string;
-  /** Absent if no additional handler is labelled. */
-  readonly handlers?: readonly RowHandler[];
-  readonly reason: string;
-  readonly message: string;
-  readonly since: string;
-  readonly provenAt: string;
-  readonly nodeReady: boolean;
-  readonly cordoned: boolean;
-  /** Why its agent refutes a label; "" if it does not. */
-  readonly refuted: string;
-  /** The same as data. */
-  readonly refutation?: { readonly reasons: readonly string[]; readonly problem: string };
-  /** Absent if all parts are known, and without a Ready agent. */
-  readonly unknown?: readonly (typeof PARTS)[number][];
-  /** Outside gVisor in a namespace that requires it; 0 if unknown. */
-  readonly violating: number;
-  /** In gVisor with a way out to the host; 0 if unknown. */
-  readonly open: number;
-  /** Sandboxes with a problem; 0 if unknown. */
-  readonly problems: number;
-  /** Whether a restart of containerd would harm pods. */
-  readonly unsafe: boolean;
-  /** The installation's fault; "" if there is none. */
-  readonly installer: string;
-  /** Hidden if the reader may not list agents. */
-  readonly agent: 'ready' | 'not ready' | 'none' | 'hidden';
-  /** The agent's version at the proof. */
-  readonly provenBy: string;
-  /** Releases of gVisor, containerd and the agent. */
-  readonly gvisor: string;
-  readonly containerd: string;
-  readonly version: string;
-};
-
 export const GROUPS = {
   refuted: 'LabelOutdated',
   alone: 'LabelWithoutAgent',
@@ -102,45 +57,6 @@ export type Alarm = {
   readonly message: string;
   /** Empty if it concerns the controller or the whole fleet. */
   readonly nodes: readonly string[];
-};
-
-export type FleetView = {
-  /** Otherwise the view is the last known state. */
-  readonly upToDate: boolean;
-  /**
-   * The oldest report of a Ready agent, in seconds; absent while none was read. In steps, so that the ETag of
-   * /fleet seldom changes.
-   */
-  readonly reportAgeSeconds?: number;
-  readonly expected: { readonly proven: number; readonly total: number };
-  readonly others: { readonly notExpected: number; readonly unknown: number };
-  /** By label of the additional handler; absent if there is none. */
-  readonly handlers?: readonly {
-    readonly handler: string;
-    readonly proven: number;
-    readonly total: number;
-  }[];
-  /** Most urgent first. */
-  readonly alarms: readonly Alarm[];
-  readonly agents: { readonly desired: number; readonly ready: number };
-  /** Ready, labelled nodes without a Ready agent. */
-  readonly withoutAgent: readonly string[];
-  /** Absent until the policies have been read. */
-  readonly guards?: GuardState;
-  /** Nodes whose latest write by the controller failed. */
-  readonly cannotWrite: readonly string[];
-  /** Empty while the circuit breaker is closed. */
-  readonly breaker: readonly BreakerReason[];
-  /** Names of the nodes whose withdrawal is paused. */
-  readonly paused: readonly string[];
-  /** A rollout is replacing the agents, which get more time. */
-  readonly rolling: boolean;
-  /** The proven node whose proof is the oldest. */
-  readonly oldestProof?: { readonly node: string; readonly at: string };
-  readonly releases: Readonly<Record<'gvisor' | 'containerd' | 'agent', Readonly<Record<string, number>>>>;
-  /** Absent if the installer was used on no node, and none waits for it. */
-  readonly rollout?: Rollout;
-  readonly nodes: readonly Row[];
 };
 
 const ROLLOUT = object<Rollout>({
@@ -196,7 +112,8 @@ export const isJudgedFleet = object<JudgedFleet>({
 });
 
 /** Input of {@link viewFleet}. */
-export type FleetState = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'rolling'> & {
+export type FleetState = {
+  readonly upToDate: boolean;
   /** Monotonic. */
   readonly nowMs: number;
   readonly nodes: readonly FleetNode[];
@@ -205,6 +122,9 @@ export type FleetState = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'ro
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;
   readonly guards: GuardState | undefined;
+  readonly breaker: readonly BreakerReason[];
+  readonly paused: readonly string[];
+  readonly rolling: boolean;
   /** Labels withdrawn repeatedly, for which the controller waits longer. */
   readonly damped: readonly string[];
   /** Whose turn it is to install. */
@@ -213,16 +133,20 @@ export type FleetState = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'ro
   readonly failedWrites: ReadonlyMap<string, string>;
 };
 
+export type FleetView = Readonly<ReturnType<typeof viewFleet>>;
+
 /** The fleet, nodes that need attention first. */
-export function viewFleet(state: FleetState): FleetView {
-  const { upToDate, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
+export function viewFleet(state: FleetState) {
+  const { upToDate, nowMs, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods ?? []) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
-  const rows = nodes
+  const rows: readonly Row[] = nodes
     .filter(({ os }) => os !== 'windows')
-    .map((node) =>
-      rowOf(node, pods && (podOf.get(node.name) ?? 'none'), { ...state, agent: statusOf(node.name) }),
-    )
+    .map((node) => {
+      const pod = pods && (podOf.get(node.name) ?? 'none');
+      const row = rowOf(node, pod, { agent: statusOf(node.name), nowMs });
+      return { ...row, ...placeOf(row) };
+    })
     .sort(
       (a, b) =>
         a.rank - b.rank ||
@@ -238,28 +162,39 @@ export function viewFleet(state: FleetState): FleetView {
   );
   const counts = countsOf(rows);
   return {
+    /** Otherwise the view is the last known state. */
     upToDate,
     ...reportAge(rows, state),
     ...counts,
+    /** Most urgent first. */
     alarms: alarmsOf(rows, state, counts.expected),
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
+    /** Ready, labelled nodes without a Ready agent. */
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
+    /** Absent until the policies have been read. */
     ...(guards && { guards }),
+    /** Nodes whose latest write by the controller failed. */
     cannotWrite: [...state.failedWrites.keys()],
+    /** Empty while the circuit breaker is closed. */
     breaker,
+    /** Names of the nodes whose withdrawal is paused. */
     paused,
+    /** A rollout is replacing the agents, which get more time. */
     rolling,
+    /** Absent if the installer was used on no node, and none waits for it. */
     ...(rollout && { rollout }),
     nodes: rows,
   };
 }
 
+/** So that the ETag of /fleet seldom changes. */
 const AGE_STEP_MS = 15_000;
 
+/** Of the oldest report of a Ready agent; nothing while none was read. */
 function reportAge(
   rows: readonly Row[],
   { statusOf, nowMs }: FleetState,
-): Pick<FleetView, 'reportAgeSeconds'> {
+): { readonly reportAgeSeconds?: number } {
   const readMs = rows.flatMap(({ name, agent }) => (agent === 'ready' && statusOf(name)?.readMs) || []);
   if (readMs.length === 0) return {};
   const oldestMs = readMs.reduce((old, each) => Math.min(old, each));
@@ -282,8 +217,10 @@ function countsOf(rows: readonly Row[]) {
       total: expected.length,
     },
     others: { notExpected: rows.length - expected.length - unknown, unknown },
-    ...(handlers.length === 0 ? {} : { handlers }),
-    ...(oldest === undefined ? {} : { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
+    /** By label of the additional handler; absent if there is none. */
+    ...(handlers.length > 0 && { handlers }),
+    /** The proven node whose proof is the oldest. */
+    ...(oldest && { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
     releases: {
       gvisor: tally(rows.map(({ gvisor }) => gvisor)),
       containerd: tally(rows.map(({ containerd }) => containerd)),
@@ -292,7 +229,7 @@ function countsOf(rows: readonly Row[]) {
   };
 }
 
-function handlersOf(rows: readonly Row[]): NonNullable<FleetView['handlers']> {
+function handlersOf(rows: readonly Row[]) {
   const names = new Set(rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler)));
   return [...names].map((handler) => {
     const isProven = ({ handlers = [] }: Row) =>
@@ -315,7 +252,7 @@ type Candidate = Omit<Alarm, 'nodes'> & Partial<Pick<Alarm, 'nodes'>> & { readon
 function alarmsOf(
   rows: readonly Row[],
   state: FleetState,
-  { proven, total }: FleetView['expected'],
+  { proven, total }: { readonly proven: number; readonly total: number },
 ): readonly Alarm[] {
   const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites, turns } = state;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
@@ -450,21 +387,29 @@ function countOf(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
+export type Row = Judged & Place;
+type Judged = ReturnType<typeof rowOf>;
+
+/** Unknown texts are "", unknown counts 0. */
 function rowOf(
   node: FleetNode,
   found: AgentPod | 'none' | undefined,
   { agent, nowMs }: { readonly agent: AgentStatus | undefined; readonly nowMs: number },
-): Row {
+) {
   const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
   const refuted = refutedHandlers(node, agent?.refutation);
   const refutation = refuted.length > 0 ? agent?.refutation : undefined;
   const isRefuted = refuted.includes('');
-  const row = {
+  const { sandboxes } = agent ?? {};
+  const { problems = 0, unsafe = false } = typeof sandboxes === 'object' ? sandboxes : {};
+  return {
     name: node.name,
     state: isRefuted ? 'not' : stateOf(status),
+    /** Absent if no agent has judged that. */
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
+    /** Absent if no additional handler is labelled. */
     ...(node.handlers.length > 0 && { handlers: node.handlers.map((each) => rowHandlerOf(each, agent)) }),
     reason: (isRefuted && refutation?.reasons.get('')) || reason,
     message: isRefuted ? '' : message,
@@ -472,31 +417,45 @@ function rowOf(
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     cordoned: node.cordoned,
+    /** Why its agent refutes a label; "" if it does not. */
     refuted: refutation ? describeRefutation(refuted, refutation) : '',
+    /** The same as data. */
     ...(refutation && {
       refutation: {
         reasons: refuted.map((handler) => refutation.reasons.get(handler) ?? ''),
         problem: refutation.problem,
       },
     }),
+    /** Absent if all parts are known, and without a Ready agent. */
     ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
+    /** Outside gVisor in a namespace that requires it. */
     violating: agent?.pods?.violating ?? 0,
+    /** In gVisor with a way out to the host. */
     open: agent?.pods?.open ?? 0,
-    ...(typeof agent?.sandboxes === 'object' ? agent.sandboxes : { problems: 0, unsafe: false }),
+    /** Sandboxes with a problem. */
+    problems,
+    /** Whether a restart of containerd would harm pods. */
+    unsafe,
+    /** The installation's fault; "" if there is none. */
     installer: noteOf(agent?.installation ?? {}),
+    /** Hidden if the reader may not list agents. */
     agent: pod !== undefined ? (pod.ready ? 'ready' : 'not ready') : found === 'none' ? 'none' : 'hidden',
+    /** The agent's version at the proof. */
     provenBy: node.provenBy,
     gvisor: node.gvisor,
     containerd: node.runtime.replace(/^containerd:\/\//, ''),
+    /** The agent's. */
     version: agent?.version || (pod?.version ?? ''),
   } as const;
-  return { ...row, ...placeOf(row) };
 }
 
 /** Reports are read at least every 30 s. */
 const MAX_REPORT_AGE_MS = 120_000;
 
-function unknownParts(agent: AgentStatus | undefined, nowMs: number): Pick<Row, 'unknown'> {
+function unknownParts(
+  agent: AgentStatus | undefined,
+  nowMs: number,
+): { readonly unknown?: readonly (typeof PARTS)[number][] } {
   const { unread = false, readMs = Number.NEGATIVE_INFINITY, pods, sandboxes } = agent ?? {};
   const isUnknown = {
     report: unread || nowMs - readMs > MAX_REPORT_AGE_MS,
@@ -521,8 +480,6 @@ function rowHandlerOf(
   return { handler, state: provenBoot === '' ? 'not' : 'lost', ...why };
 }
 
-type Judged = Omit<Row, 'rank' | 'group'>;
-
 /** An agent that refutes the label is there, Ready or not. */
 function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Judged): boolean {
   if (refuted !== '') return false;
@@ -530,11 +487,19 @@ function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Jud
   return isLabelled && nodeReady && agent !== 'ready' && agent !== 'hidden';
 }
 
+/** Where the page has a row. */
+type Place = {
+  /** Sort key: 0 needs attention most. */
+  readonly rank: number;
+  /** A reason code, or one of {@link GROUPS}. */
+  readonly group: string;
+};
+
 /**
  * From refuted labels and lost agents over broken and unknown nodes, hanging sandboxes, failed installations,
  * lost handlers and self-healing nodes to proven ones, and those where gVisor is not expected.
  */
-function placeOf(row: Judged): Pick<Row, 'rank' | 'group'> {
+function placeOf(row: Judged): Place {
   if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
   if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
   const fault =
