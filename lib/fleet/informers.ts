@@ -24,19 +24,9 @@ import {
 } from './objects.ts';
 import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from './turns.ts';
 
-export type Observed = {
-  readonly nodes: readonly FleetNode[];
-  readonly pods: readonly AgentPod[];
-  /** Absent if the DaemonSet does not exist. */
-  readonly agents?: AgentSet;
-  /** With an agent that was Ready at any time since the last decision. */
-  readonly readyAgents: ReadonlySet<string>;
+export type Observed = ReturnType<ClusterCache['observe']> & {
   /** Of the latest report that refutes a label, monotonic, by node name. */
   readonly refutedMs: ReadonlyMap<string, number>;
-  /** When all watches came up, monotonic; absent while one is down. */
-  readonly watchesUpSinceMs?: number;
-  /** This controller's withdrawals within the damping time, monotonic, by uid. */
-  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
 };
 
 export type InformerOptions<Whole, Kept> = {
@@ -266,20 +256,23 @@ export class ClusterCache {
     this.#readyAgents.add(node);
   }
 
-  /** The input of the next decision, without what agents refute. */
-  observe(withdrawn: Observed['withdrawn']): Omit<Observed, 'refutedMs'> {
+  /** The input of the next decision; `withdrawn`: within the damping time, monotonic, by uid. */
+  observe(withdrawn: ReadonlyMap<string, readonly number[]>) {
     const { nodes, pods, agents, watchesUpSinceMs } = this;
     for (const { ready, node } of pods) if (ready) this.markReady(node);
-    const readyAgents = new Set(this.#readyAgents);
+    const readyAgents: ReadonlySet<string> = new Set(this.#readyAgents);
     this.#readyAgents.clear();
     return {
       nodes,
       pods,
+      /** Absent if the DaemonSet does not exist. */
       ...(agents === undefined ? {} : { agents }),
+      /** With an agent that was Ready at any time since the last decision. */
       readyAgents,
+      /** Absent while a watch is down. */
       ...(watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs }),
       withdrawn,
-    };
+    } as const;
   }
 
   /** Watches until the signal aborts. */

@@ -5,13 +5,12 @@ import Agent from 'undici/lib/dispatcher/agent.js';
 import { sanitizeLine } from '../base/sanitize.ts';
 import { AGENT_PORT } from '../kube/access.ts';
 import type { Installation } from '../node/host/installation.ts';
-import type { PodCounts } from '../node/pods/pod.ts';
 import type { SandboxesReport } from '../node/sandboxes/problem.ts';
 import { sinceOf } from '../report/next-steps.ts';
 import type { HandlerReport } from '../report/report.ts';
 import { isHistory, isInstallation, isPodCounts, isPublished, isSandboxes } from '../report/schema.ts';
 import { type AgentPod, type FleetNode, truncate } from './objects.ts';
-import { MAX_REASON_LENGTH, type Refutation, refutationOf } from './refutation.ts';
+import { MAX_REASON_LENGTH, refutationOf } from './refutation.ts';
 import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -77,26 +76,7 @@ export async function readBody(
   return Buffer.concat(chunks);
 }
 
-type SandboxCounts = {
-  /** How many have a problem. */
-  readonly problems: number;
-  /** Whether a restart of containerd would harm pods. */
-  readonly unsafe: boolean;
-};
-
-/** `provenAt` is an ISO 8601 time. */
-export type AgentStatus = {
-  readonly version: string;
-  readonly provenAt?: string;
-  /** Absent if not scanned yet; `stale` if that is too long ago. */
-  readonly sandboxes?: SandboxCounts | 'stale';
-  /** Absent if the agent does not know. */
-  readonly pods?: PodCounts;
-  /** Absent if the installer was never used. */
-  readonly installation?: NodeInstallation;
-  readonly refutation?: Refutation;
-  /** Additional handlers by name: a reason, and since when, or "". */
-  readonly unproven?: ReadonlyMap<string, { readonly reason: string; readonly since: string }>;
+export type AgentStatus = ReturnType<typeof agentStatusOf> & {
   /** Monotonic; absent if it never was read. */
   readonly readMs?: number;
   /** Whether the last attempt failed; the rest is then of an earlier one. */
@@ -214,7 +194,7 @@ export class AgentReports {
 }
 
 /** Keeps the valid parts; throws if it is no report. */
-export function agentStatusOf(report: unknown, node: string): AgentStatus {
+export function agentStatusOf(report: unknown, node: string) {
   const { version, provenAt, sandboxes, podCounts, installation } = (report ?? {}) as Record<string, unknown>;
   if (typeof version !== 'string') throw new Error('no report');
   const provenAtMs = Date.parse(String(provenAt));
@@ -222,18 +202,23 @@ export function agentStatusOf(report: unknown, node: string): AgentStatus {
   const handlers = (isPublished(report) && report.handlers) || [];
   return {
     version: truncate(version, MAX_VERSION_LENGTH),
-    // False for NaN, an invalid time.
+    /** ISO 8601; the comparison is false for an invalid time. */
     ...(provenAtMs <= Date.now() + MAX_CLOCK_SKEW_MS ? { provenAt: new Date(provenAtMs).toISOString() } : {}),
+    /** Absent if not scanned yet. */
     ...(isSandboxes(sandboxes) ? { sandboxes: countSandboxes(sandboxes) } : {}),
+    /** Absent if the agent does not know. */
     ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
+    /** Absent if the installer was never used. */
     ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
     ...(refutation && { refutation }),
-    ...(handlers.length === 0 ? {} : { unproven: new Map(handlers.map(whyUnproven)) }),
-  };
+    /** Additional handlers by name: a reason, and since when, or "". */
+    ...(handlers.length > 0 && { unproven: new Map(handlers.map(whyUnproven)) }),
+  } as const;
 }
 
-function countSandboxes({ total, restart, stale }: SandboxesReport): SandboxCounts | 'stale' {
-  return stale ? 'stale' : { problems: total, unsafe: restart.state === 'unsafe' };
+/** How many have a problem, and whether a restart of containerd would harm pods; `stale` if too long ago. */
+function countSandboxes({ total, restart, stale }: SandboxesReport) {
+  return stale ? ('stale' as const) : { problems: total, unsafe: restart.state === 'unsafe' };
 }
 
 function whyUnproven({
