@@ -25,13 +25,5 @@ function render(part: Part): string {
   if (part === undefined) return '';
   if (part instanceof Markup) return part.toString();
   if (Array.isArray(part)) return part.map(render).join('');
-  return sanitize(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+  return sanitize(String(part)).replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};

@@ -15,17 +15,9 @@ import { HOSTILE_HANDLERS, KVM_BROKEN, KVM_PROVEN } from '../../lib/fleet/sample
 function textOf(page: string): string {
   return page
     .replace(/<[^>]*>/g, ' ')
-    .replace(/&(quot|#39|lt|gt|amp);/g, (entity) => UNESCAPED[entity] ?? entity)
+    .replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code))
     .replace(/\s+/g, ' ');
 }
-
-const UNESCAPED: Readonly<Record<string, string>> = {
-  '&quot;': '"',
-  '&#39;': "'",
-  '&lt;': '<',
-  '&gt;': '>',
-  '&amp;': '&',
-};
 
 function shows(status: Status | undefined, ...texts: readonly string[]): void {
   const text = textOf(renderNodePage(status));
