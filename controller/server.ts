@@ -38,55 +38,46 @@ const CACHE_MS = 1_000;
  */
 export function createFleetServer(sources: FleetSources): Server {
   const metrics = memoize(sources.metrics, CACHE_MS);
-  const cached = { ...sources, metrics, nodePage: nodePages(sources.report), body: fleetBody(sources.view) };
+  const nodePage = nodePages(sources.report);
+  const fleet = fleetBody(sources.view);
+  const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    response.setHeader('cache-control', 'no-cache');
+    response.setHeader('referrer-policy', 'no-referrer');
+    const path = readPath(request, response);
+    if (path === undefined) return;
+    if (!isLocal(request) && !PUBLIC_PATHS.includes(path)) return send(response, 403, FORBIDDEN);
+    response.setHeader('content-security-policy', PAGE_POLICY);
+    const [asset, type] = ASSETS[path] ?? [];
+    if (asset !== undefined) return send(response, 200, asset, type);
+    const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
+    if (node !== undefined) {
+      if (slash === '/') return send(response, ...(await nodePage(node)));
+      // The page's links are relative, so its path must end with a slash.
+      response.setHeader('location', `./${node}/`);
+      return send(response, 308, '');
+    }
+    switch (path) {
+      case '/':
+        return send(response, 200, FLEET_PAGE, HTML);
+      case '/fleet':
+        return sendFleet(fleet(), request.headers, response);
+      case '/metrics': {
+        const { body, type: textType } = await metrics();
+        return send(response, 200, body, textType);
+      }
+      case '/livez':
+        return sendProbe(response, sources.live() ? undefined : 'the loop has stalled');
+      case '/readyz':
+        return sendProbe(response, sources.ready() ? undefined : 'the nodes have not been listed yet');
+      default:
+        return send(response, 404, KNOWN_PATHS);
+    }
+  };
   return createBoundedServer({
     maxConnections: MAX_CONNECTIONS,
     maxLocalConnections: MAX_LOCAL_CONNECTIONS,
-    respond: (request, response) => route(request, response, cached),
+    respond,
   });
-}
-
-type CachedSources = FleetSources & {
-  readonly body: ReturnType<typeof fleetBody>;
-  readonly nodePage: ReturnType<typeof nodePages>;
-};
-
-async function route(
-  request: IncomingMessage,
-  response: ServerResponse,
-  sources: CachedSources,
-): Promise<void> {
-  response.setHeader('cache-control', 'no-cache');
-  response.setHeader('referrer-policy', 'no-referrer');
-  const path = readPath(request, response);
-  if (path === undefined) return;
-  if (!isLocal(request) && !PUBLIC_PATHS.includes(path)) return send(response, 403, FORBIDDEN);
-  response.setHeader('content-security-policy', PAGE_POLICY);
-  const [asset, type] = ASSETS[path] ?? [];
-  if (asset !== undefined) return send(response, 200, asset, type);
-  const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
-  if (node !== undefined) {
-    if (slash === '/') return send(response, ...(await sources.nodePage(node)));
-    // The page's links are relative, so its path must end with a slash.
-    response.setHeader('location', `./${node}/`);
-    return send(response, 308, '');
-  }
-  switch (path) {
-    case '/':
-      return send(response, 200, FLEET_PAGE, HTML);
-    case '/fleet':
-      return sendFleet(sources.body(), request.headers, response);
-    case '/metrics': {
-      const { body, type: textType } = await sources.metrics();
-      return send(response, 200, body, textType);
-    }
-    case '/livez':
-      return sendProbe(response, sources.live() ? undefined : 'the loop has stalled');
-    case '/readyz':
-      return sendProbe(response, sources.ready() ? undefined : 'the nodes have not been listed yet');
-    default:
-      return send(response, 404, KNOWN_PATHS);
-  }
 }
 
 /** The arguments of {@link send}. */
@@ -143,8 +134,10 @@ function sendFleet(
 ): void {
   response.setHeader('etag', tag);
   response.setHeader('vary', 'accept-encoding');
-  if (headers['if-none-match'] === tag) return send(response, 304, '');
-  if (!/\bgzip\b/.test(String(headers['accept-encoding']))) return send(response, 200, json, JSON_TYPE);
-  response.setHeader('content-encoding', 'gzip');
-  send(response, 200, zipped(), JSON_TYPE);
+  if (headers['if-none-match'] === tag) send(response, 304, '');
+  else if (!/\bgzip\b/.test(String(headers['accept-encoding']))) send(response, 200, json, JSON_TYPE);
+  else {
+    response.setHeader('content-encoding', 'gzip');
+    send(response, 200, zipped(), JSON_TYPE);
+  }
 }

@@ -228,11 +228,8 @@ function whyUnproven({
 }: Pick<HandlerReport, 'handler' | 'verdict'> & Partial<HandlerReport>) {
   const { status, reason } = verdict;
   const code = status === 'True' ? 'NotLabelled' : truncate(sanitizeLine(reason), MAX_REASON_LENGTH);
-  const since = truncate(
-    sinceOf({ verdict, history: isHistory(history) ? history : [] }) ?? '',
-    MAX_REASON_LENGTH,
-  );
-  return [handler, { reason: code, since }] as const;
+  const since = sinceOf({ verdict, history: isHistory(history) ? history : [] }) ?? '';
+  return [handler, { reason: code, since: truncate(since, MAX_REASON_LENGTH) }] as const;
 }
 
 /** A compromised node may send long texts, and thousands of nodes are kept. */
