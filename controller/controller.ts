@@ -4,7 +4,7 @@ import { errorLine } from '../lib/base/sanitize.ts';
 import { namespaceOf } from '../lib/fleet/access.ts';
 import { GuardWatch } from '../lib/fleet/guards.ts';
 import { type ApiAccess, ClusterCache } from '../lib/fleet/informers.ts';
-import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
+import { COUNTED, type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
 import { refutedHandlers } from '../lib/fleet/refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
 import type { FleetConfig } from '../lib/fleet/settings.ts';
@@ -247,43 +247,34 @@ export class FleetController {
 
   async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { nodeAgeMs } = this.#options.settings.timeouts;
-    const options = { ...this.#countedOptions(signal), timeoutMs, nodeAgeMs, isAgentLive };
+    const options = { ...this.#writeOptions(signal), timeoutMs, nodeAgeMs, isAgentLive };
     const done = await withdraw(node, options);
     if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
-    this.#reportCounted(node, 'AgentLost', done);
+    this.#report(node, 'AgentLost', done);
   }
 
   async #withdrawRefuted(node: FleetNode, signal: AbortSignal): Promise<void> {
     const done = await withdrawRefuted(node, {
-      ...this.#countedOptions(signal),
+      ...this.#writeOptions(signal),
       fetchReport: (address) => fetchReport(address, signal),
     });
     if ('kept' in done) this.#reports.dropRefutation(node.name); // restarts its timer
-    this.#reportCounted(node, 'AgentCannotWrite', done);
+    this.#report(node, 'AgentCannotWrite', done);
   }
 
   async #withdrawRebooted(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const { kube } = this.#options;
-    const done = await withdrawRebooted(node, { kube, wallMs: this.#wallMs, signal });
-    this.#report(node, 'NodeRebooted', done);
+    this.#report(node, 'NodeRebooted', await withdrawRebooted(node, this.#writeOptions(signal)));
   }
 
   async #taint(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const { kube, log } = this.#options;
-    if (await taintExposed(node, { kube, wallMs: this.#wallMs, signal }))
-      log.info({ node: node.name }, 'node tainted until it is proven again');
+    if (await taintExposed(node, this.#writeOptions(signal)))
+      this.#options.log.info({ node: node.name }, 'node tainted until it is proven again');
   }
 
-  #countedOptions(signal: AbortSignal) {
+  #writeOptions(signal: AbortSignal) {
     const { kube, config } = this.#options;
     const isAllowed = () => this.#decision?.breaker.length === 0;
     return { kube, namespace: namespaceOf(config), isAllowed, wallMs: this.#wallMs, signal };
-  }
-
-  #reportCounted(node: FleetNode, reason: Reason, done: Withdrawal): void {
-    if ('message' in done && done.labels > 0)
-      this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
-    this.#report(node, reason, done);
   }
 
   #report(node: FleetNode, reason: Reason, done: Withdrawal): void {
@@ -293,6 +284,8 @@ export class FleetController {
       return;
     }
     if (done.labels > 0) metrics.countWithdrawal();
+    if (done.labels > 0 && COUNTED.includes(reason))
+      this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
     log.warn({ node: node.name, reason }, done.labels > 0 ? 'label withdrawn' : 'failure withdrawn');
     this.#events.reportWithdrawal(node, reason, done.message);
   }

@@ -387,7 +387,7 @@ function countOf(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
 
-export type Row = Judged & Place;
+type Row = Judged & Place;
 type Judged = ReturnType<typeof rowOf>;
 
 /** Unknown texts are "", unknown counts 0. */
