@@ -29,7 +29,11 @@ const NODES = [
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
 const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
 
-const FLEET: FleetState = {
+/** Of nodes that each have a Ready agent. */
+const viewOf = (nodes: readonly FleetNode[], changes: Partial<FleetState> = {}) =>
+  viewFleet({ ...EMPTY_FLEET, nodes, pods: nodes.map(({ name }) => simulatedAgent(name)), ...changes });
+
+const view = viewFleet({
   ...EMPTY_FLEET,
   nodes: NODES,
   pods: NODES.map(({ name }) => simulatedAgent(name, { ready: name !== 'alone' })),
@@ -83,13 +87,26 @@ describe('viewFleet', () => {
       fresh(simulatedNode('c')),
     ];
     const { expected, others, alarms, nodes: rows } = viewOf(nodes);
-    assert.deepEqual(expected, { proven: 1, total: 2 });
-    assert.deepEqual(others, { notExpected: 4, unknown: 1 });
-    const reasons = alarms.map(({ reason }) => reason);
-    assert.deepEqual(reasons, ['ReadyShareLow']);
-    const shown = rows.map(({ name, group }) => `${name} ${group}`);
-    const folded = ['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`);
-    assert.deepEqual(shown, ['b ShimNotFound', 'c NotJudged', 'a SandboxProven', ...folded]);
+    assert.deepEqual(
+      [expected, others],
+      [
+        { proven: 1, total: 2 },
+        { notExpected: 4, unknown: 1 },
+      ],
+    );
+    assert.deepEqual(
+      alarms.map(({ reason }) => reason),
+      ['ReadyShareLow'],
+    );
+    assert.deepEqual(
+      rows.map(({ name, group }) => `${name} ${group}`),
+      [
+        'b ShimNotFound',
+        'c NotJudged',
+        'a SandboxProven',
+        ...['x-1', 'x-2', 'x-3', 'x-4'].map((name) => `${name} NotExpected`),
+      ],
+    );
     assert.deepEqual([rows.at(-1)?.nodeReady, rows.at(-1)?.cordoned], [false, true]);
   });
 
@@ -128,7 +145,11 @@ describe('viewFleet', () => {
   it('shows a fault of a sandbox on a node where gVisor is not expected', () => {
     const nodes = [simulatedNode('a', { label: 'false', expected: false })];
     const statusOf = () => ({ version: '', sandboxes: { problems: 1, unsafe: false } });
-    assert.equal(viewOf(nodes, { statusOf }).nodes[0]?.group, 'SandboxProblems');
+    const { nodes: rows } = viewOf(nodes, { statusOf });
+    assert.deepEqual(
+      rows.map(({ group }) => group),
+      ['SandboxProblems'],
+    );
   });
 
   for (const [pods, isUnknown] of [
@@ -144,7 +165,8 @@ describe('viewFleet', () => {
     });
 
   const alarmOf = (changes: Partial<FleetState>) => {
-    const { alarms } = viewOf([simulatedNode('a'), simulatedNode('b')], changes);
+    const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+    const { alarms } = viewOf(nodes, changes);
     return alarms.map(({ reason, severity, nodes }) => `${severity} ${reason} ${nodes.join()}`.trim());
   };
   const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
@@ -182,9 +204,8 @@ describe('viewFleet', () => {
 
   it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
-    const pods = nodes.map(({ name }) => simulatedAgent(name));
     const statusOf = onB({ refutation: REFUTATION });
-    const { expected, alarms, nodes: rows } = viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf });
+    const { expected, alarms, nodes: rows } = viewOf(nodes, { statusOf });
     assert.deepEqual(expected, { proven: 1, total: 2 });
     assert.deepEqual([rows[0]?.name, rows[0]?.state, rows[0]?.group], ['b', 'not', 'LabelOutdated']);
     assert.match(
@@ -198,7 +219,7 @@ describe('viewFleet', () => {
       const nodes = readMs.map((each) => simulatedNode(`${each}`));
       const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: name !== '1' }));
       const statusOf = (name: string) => ({ version: '', readMs: Number(name) });
-      return viewFleet({ ...EMPTY_FLEET, nodes, pods, statusOf }).reportAgeSeconds;
+      return viewOf(nodes, { pods, statusOf }).reportAgeSeconds;
     };
     assert.deepEqual([ageOf(), ageOf(100_000), ageOf(99_000, 84_999, 1)], [undefined, 15, 30]);
   });
