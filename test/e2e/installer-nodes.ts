@@ -153,9 +153,12 @@ export async function putConfig(node: string, text: string): Promise<void> {
   await startContainerd(node);
 }
 
+/** Resolves before it responds. */
+export const restartContainerd = (node: string) => cluster.node(node).system.run(['/bin/sh', '-c', RESTART]);
+
 /** Starts containerd, or starts it again. */
 export async function startContainerd(node: string): Promise<void> {
-  await cluster.node(node).system.run(['/bin/sh', '-c', RESTART]);
+  await restartContainerd(node);
   await waitFor('containerd', 30_000, async () => (await cluster.node(node).ctr(['version'])) !== '');
 }
 

@@ -29,7 +29,11 @@ describe('the dashboard, on a real Prometheus that scrapes real agents', () => {
     await breakAndWait(monitored().cluster, 'node-1', 'shim-missing');
     await healAndWait(monitored().cluster, 'node-1');
     await runOutside(monitored().cluster);
-    await runPod(monitored().cluster, 'inside', evaluationPod('inside', { gvisor: true }));
+    await runPod(
+      monitored().cluster,
+      'inside',
+      evaluationPod('inside', { gvisor: true, spec: { nodeName: 'node-1' } }),
+    );
   });
   after(async () => {
     await removeFleet(monitored().cluster);

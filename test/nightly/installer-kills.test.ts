@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { RESTART } from '../../cluster/installer.ts';
 import { pause } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
 import { waitForNode } from '../e2e/agents.ts';
@@ -16,6 +15,7 @@ import {
   readConfig,
   readNodeJournal,
   removeWhenPodsEnded,
+  restartContainerd,
   runInstaller,
   shell,
   startContainerd,
@@ -53,7 +53,7 @@ describe('the installer', { concurrency: true }, () => {
         steps[pending?.step ?? 'none'] = (steps[pending?.step ?? 'none'] ?? 0) + 1;
         if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd)');
         if (kills % 2 === 0 && pending === undefined) await startContainerd(node);
-        else if (kills % 4 === 0) await shell(node, RESTART);
+        else if (kills % 4 === 0) await restartContainerd(node);
         const { code, text } = await runInstaller(
           node,
           installWords(RELEASES[kills % 2] as string, '--retry-now'),
