@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { V1NodeList } from '@kubernetes/client-node';
 import { run, UsageError, waitFor } from '../hack/run.ts';
+import { replaceFile } from '../hack/unfinished.ts';
 import { CLUSTERS, requireName } from './clusters.ts';
 import { ApiReader, type GetResponse } from './control-plane/api.ts';
 import {
@@ -24,7 +25,6 @@ import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
 import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
 import { removeCluster } from './remove.ts';
-import { replaceFile } from './replace-file.ts';
 import { ensureTools } from './tools.ts';
 
 /** kubectl's, for its harness alone. */
@@ -76,11 +76,8 @@ export class Cluster {
 
   /** Resolves with standard output. */
   kubectl(args: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
-    const command = this.kubectlCommand(args);
-    return run(command.command, command.args, {
-      ...(input === undefined ? {} : { input }),
-      ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    });
+    const { command, args: words } = this.kubectlCommand(args);
+    return run(command, words, { input, timeoutMs });
   }
 
   /** Uses `kuberc.yaml`, for callers that read kubectl's output as it comes. */

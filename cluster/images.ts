@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BUNDLES, bundle, bundleInstaller, CHANGES } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
@@ -8,7 +8,7 @@ import { buildInstaller } from '../hack/installer.ts';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run, runAll, UsageError } from '../hack/run.ts';
-import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { makeOnce, partial, removeAbandoned } from '../hack/unfinished.ts';
 import { VERSION } from '../lib/base/version.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
@@ -81,16 +81,19 @@ async function prepareContext(id: ImageId): Promise<string> {
   const image = IMAGES[id];
   const context = join(CACHE, 'images', id);
   if ('group' in image) {
-    const tools: Readonly<Record<string, string>> = await ensureTools([image.group]);
-    const { file } = image;
+    const { group, file } = image;
+    const tools = (await ensureTools([group]))[group];
     await mkdir(context, { recursive: true });
-    await copyFile(join(tools[image.group] ?? '', file), join(context, file));
+    await copyFile(join(tools, file), join(context, file));
     const dockerfile = `FROM scratch\nCOPY ${file} /bin/${file}\nENTRYPOINT ["/bin/${file}"]\n`;
     await writeFile(join(context, 'Dockerfile'), dockerfile);
     return context;
   }
   if ('release' in image) {
-    await makeRelease(join(context, 'dist/installer/release'), image);
+    const { release, gvisor: group = 'gvisor' } = image;
+    const tools = (await ensureTools([group]))[group];
+    const isBroken = image.gvisor === undefined;
+    await packBuilt(join(context, 'dist/installer/release'), `release-${release}`, tools, { isBroken });
     await bundleInstaller(join(context, 'installer.cjs'));
     await copyFile(join(REPO, 'installer/Dockerfile'), join(context, 'Dockerfile'));
     return context;
@@ -100,15 +103,6 @@ async function prepareContext(id: ImageId): Promise<string> {
   await bundle({ dist: join(context, 'dist'), changes: image.changes });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
-}
-
-async function makeRelease(
-  directory: string,
-  { release, gvisor }: ReturnType<typeof installer>,
-): Promise<void> {
-  const group = gvisor ?? 'gvisor';
-  const tools: Readonly<Record<string, string>> = await ensureTools([group]);
-  await packBuilt(directory, `release-${release}`, tools[group] ?? '', { isBroken: gvisor === undefined });
 }
 
 async function contextFiles(context: string, id: ImageId): Promise<string[]> {
@@ -135,14 +129,8 @@ async function findBuilder(): Promise<Builder> {
       await run(engine, ['save', '-o', archive, name], LONG);
     });
   }
-  const buildah = [
-    '--storage-driver',
-    'vfs',
-    '--root',
-    join(CACHE, 'buildah'),
-    '--runroot',
-    '/run/gvisor-ready-buildah',
-  ];
+  const storage = ['--storage-driver=vfs', `--root=${join(CACHE, 'buildah')}`];
+  const buildah = [...storage, '--runroot=/run/gvisor-ready-buildah'];
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
       const options = ['--isolation', 'chroot', '--format', 'oci', ...(await buildArguments(context, base))];
@@ -159,16 +147,11 @@ async function findBuilder(): Promise<Builder> {
 function builder([command, ...inspect]: readonly [string, ...string[]], build: Builder['build']): Builder {
   return {
     has: async (name) => (await runAll(command, [...inspect, name])).code === 0,
-    build: async (name, context, base, archive) => {
-      const unfinished = partial(archive);
-      await removeAbandoned(join(CACHE, 'images'));
-      try {
+    build: (name, context, base, archive) =>
+      makeOnce(archive, async (unfinished) => {
         await build(name, context, base, unfinished);
-        await rename(unfinished, archive);
-      } finally {
-        await rm(unfinished, { force: true });
-      }
-    },
+        return unfinished;
+      }),
   };
 }
 
@@ -204,7 +187,7 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
       ],
       { ...LONG, env: { ...process.env, TMPDIR: work } },
     );
-    await run('cp', [join(REPO, IMAGES.base.context, 'Dockerfile'), work]);
+    await copyFile(join(REPO, IMAGES.base.context, 'Dockerfile'), join(work, 'Dockerfile'));
     const archive = join(work, 'image.tar');
     await builder.build(name, work, undefined, archive);
     if ((await stat(archive)).size === 0) throw new Error('The base image is empty');

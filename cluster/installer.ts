@@ -1,12 +1,12 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { bundleInstaller, nodeBinary } from '../hack/bundle.ts';
+import { bundleInstaller, copyNode } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
 import { CACHE } from '../hack/paths.ts';
 import { UsageError } from '../hack/run.ts';
-import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { makeOnce, partial, removeAbandoned } from '../hack/unfinished.ts';
 import { MACHINE_PATH } from './machine/machine.ts';
 import { CONTAINERD_CONFIG, GVISOR_TOOLS, LOADED_CONFIG, PREWARMER_SCRIPT } from './node/config.ts';
 import type { ClusterNode } from './node/node.ts';
@@ -46,14 +46,11 @@ async function ensureInstaller(): Promise<readonly [string, string]> {
   await removeAbandoned(DIRECTORY);
   const draft = partial(join(DIRECTORY, 'installer.cjs'));
   await bundleInstaller(draft);
-  const digest = createHash('sha256').update(await readFile(draft));
-  const bundle = join(DIRECTORY, `installer-${digest.digest('hex').slice(0, 12)}.cjs`);
+  const digest = hash('sha256', await readFile(draft));
+  const bundle = join(DIRECTORY, `installer-${digest.slice(0, 12)}.cjs`);
   await rename(draft, bundle);
   const node = join(DIRECTORY, `node-${process.version}`);
-  if (!existsSync(node)) {
-    await copyFile(nodeBinary(), partial(node));
-    await rename(partial(node), node);
-  }
+  if (!existsSync(node)) await copyNode(node);
   return [node, bundle];
 }
 
@@ -62,22 +59,19 @@ export async function ensureRelease(name: ReleaseName): Promise<string> {
   const group = name === 'broken' ? 'gvisor' : GVISOR_TOOLS[name];
   const tools = (await ensureTools([group]))[group];
   const directory = join(DIRECTORY, `${name}-${basename(tools)}`);
-  if (existsSync(directory)) return directory;
-  await removeAbandoned(DIRECTORY);
-  const work = partial(directory);
-  const script = partial(`${directory}.script`);
-  const sidecars = {
-    'gvisor-bin/gvisor_sentry': join(tools, 'runsc'),
-    'gvisor-bin/gvisor-sentry-prewarmer': script,
-  };
-  const isBroken = name === 'broken';
-  try {
-    await writeFile(script, PREWARMER_SCRIPT);
+  await makeOnce(directory, async (work) => {
+    const release = join(work, 'release');
+    const prewarmer = join(work, 'prewarmer');
+    await mkdir(work);
+    await writeFile(prewarmer, PREWARMER_SCRIPT);
+    const sidecars = {
+      'gvisor-bin/gvisor_sentry': join(tools, 'runsc'),
+      'gvisor-bin/gvisor-sentry-prewarmer': prewarmer,
+    };
+    const isBroken = name === 'broken';
     const further = name === '2026-09' ? sidecars : {};
-    await packBuilt(work, isBroken ? name : await versionOf(group), tools, { isBroken, further });
-    await rename(work, directory);
-  } finally {
-    for (const path of [work, script]) await rm(path, { recursive: true, force: true });
-  }
+    await packBuilt(release, isBroken ? name : await versionOf(group), tools, { isBroken, further });
+    return release;
+  });
   return directory;
 }

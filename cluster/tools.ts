@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../hack/paths.ts';
 import { note, progress } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
-import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { makeOnce } from '../hack/unfinished.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
 import { tryLock } from './lock.ts';
 import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
@@ -54,29 +54,25 @@ type ProvideOptions = { readonly turn: string; readonly signal: AbortSignal };
 /** Downloads or builds a group, or waits while another process does. */
 async function provide(group: ToolGroup, directory: string, { turn, signal }: ProvideOptions): Promise<void> {
   const release = await lockBuild(group, directory);
-  const work = partial(directory);
   try {
-    if (existsSync(directory)) return;
-    await removeAbandoned(join(CACHE, 'tools'));
-    await mkdir(join(work, 'bin'), { recursive: true });
-    if (!(await downloadOfficial(group, work, turn))) {
-      const what = `building ${group} (${turn}, kept for next time) from source`;
-      await progress(what, () => build(group, work, signal)).catch((error) => {
-        throw explainBuild(group, error);
-      });
-    }
-    await rename(join(work, 'bin'), directory).catch((error) => {
-      if (!existsSync(directory)) throw error; // a run in another network namespace does not see the lock
+    await makeOnce(directory, async (work) => {
+      await mkdir(join(work, 'bin'), { recursive: true });
+      if (!(await downloadOfficial(group, work, turn))) {
+        const what = `building ${group} (${turn}, kept for next time) from source`;
+        await progress(what, () => build(group, work, signal)).catch((error) => {
+          throw explainBuild(group, error);
+        });
+      }
+      return join(work, 'bin');
     });
   } finally {
-    await rm(work, { recursive: true, force: true });
     release();
   }
 }
 
 async function lockBuild(group: ToolGroup, directory: string): Promise<() => void> {
   // The name of a socket has at most 108 bytes; another cache has other programs.
-  const name = `${basename(directory)}-${createHash('sha256').update(CACHE).digest('hex').slice(0, 12)}`;
+  const name = `${basename(directory)}-${hash('sha256', CACHE).slice(0, 12)}`;
   const first = await tryLock(name);
   if (first !== undefined) return first;
   return progress(`waiting for another run that builds ${group}`, async () => {
@@ -134,12 +130,12 @@ function needsOverlay(group: ToolBuild): boolean {
 
 async function directoryOf(name: ToolGroup, go: string): Promise<string> {
   const group: ToolBuild = GROUPS[name];
-  const hash = createHash('sha256').update(JSON.stringify([go, process.arch, String(group.stamp), group]));
+  const key = createHash('sha256').update(JSON.stringify([go, process.arch, String(group.stamp), group]));
   for (const file of (await readdir(source(name))).sort()) {
-    hash.update(file).update(await readFile(join(source(name), file)));
+    key.update(file).update(await readFile(join(source(name), file)));
   }
-  if (needsOverlay(group)) hash.update(await readFile(join(REPO, 'cluster/tools/oom_linux.go.overlay')));
-  return join(CACHE, 'tools', `${name}-${hash.digest('hex').slice(0, 12)}`);
+  if (needsOverlay(group)) key.update(await readFile(join(REPO, 'cluster/tools/oom_linux.go.overlay')));
+  return join(CACHE, 'tools', `${name}-${key.digest('hex').slice(0, 12)}`);
 }
 
 /** Downloads modules while another group is built, which reports a failure. */
@@ -156,7 +152,7 @@ async function goOptions(name: ToolGroup, cwd: string) {
     ...process.env,
     CGO_ENABLED: group.cgo ? '1' : '0',
     GOFLAGS: '-trimpath -buildvcs=false',
-    GOGC: process.env.GOGC ?? '400', // "PATH@VERSION", or a PATH that the go.mod in `cwd` pins. Returns its directory.
+    GOGC: process.env.GOGC ?? '400',
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
   };
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
@@ -181,24 +177,11 @@ async function build(name: ToolGroup, work: string, signal: AbortSignal): Promis
     await copyFile(join(REPO, 'cluster/tools/oom_linux.go.overlay'), file);
     mod = ['-mod=vendor'];
   }
-  const ldflags = `-s -w ${await stampFlag(name, group)}`;
-  const tags = group.tags ?? '';
-  await go(
-    'build',
-    ...mod,
-    '-gcflags=all=-dwarf=false', // -s -w drops debug data anyway; not generating it saves a seventh of a build
-    '-tags',
-    tags,
-    '-ldflags',
-    ldflags,
-    '-o',
-    join(work, 'bin/'),
-    group.packages ?? 'tool',
-  );
-}
-
-async function stampFlag(name: ToolGroup, group: ToolBuild): Promise<string> {
-  return group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
+  const stamp = group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
+  // -s -w drops debug data anyway; not generating it saves a seventh of a build.
+  const flags = [...mod, '-gcflags=all=-dwarf=false', '-tags', group.tags ?? ''];
+  const output = ['-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
+  await go('build', ...flags, ...output, group.packages ?? 'tool');
 }
 
 function explainBuild(group: ToolGroup, cause: unknown): Error {

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CACHE } from '../hack/paths.ts';
 import { progress } from '../hack/progress.ts';
 import { run } from '../hack/run.ts';
-import { partial, removeAbandoned } from '../hack/unfinished.ts';
+import { makeOnce } from '../hack/unfinished.ts';
 
 /** The disk is raw ext4 and never written. */
 export type VmImage = { readonly disk: string; readonly kernel: string; readonly initrd: string };
@@ -55,13 +54,10 @@ const DISK_SIZE = '12G';
 
 /** Builds the guests' image with mmdebstrap, unless the cache has one of the same content. */
 export async function ensureVmImage(): Promise<VmImage> {
-  const hash = createHash('sha256').update(JSON.stringify([SUITE, PACKAGES, BEFORE, AFTER, DISK_SIZE]));
-  const directory = join(CACHE, 'vm', `${SUITE}-${hash.digest('hex').slice(0, 12)}`);
-  if (!existsSync(directory)) {
-    await progress(`building the disk of virtual machines (Debian ${SUITE}, kept for next time)`, () =>
-      build(directory),
-    );
-  }
+  const key = hash('sha256', JSON.stringify([SUITE, PACKAGES, BEFORE, AFTER, DISK_SIZE]));
+  const directory = join(CACHE, 'vm', `${SUITE}-${key.slice(0, 12)}`);
+  const what = `building the disk of virtual machines (Debian ${SUITE}, kept for next time)`;
+  await makeOnce(directory, (work) => progress(what, () => build(work)));
   return {
     disk: join(directory, 'disk.img'),
     kernel: join(directory, 'vmlinuz'),
@@ -69,34 +65,25 @@ export async function ensureVmImage(): Promise<VmImage> {
   };
 }
 
-async function build(directory: string): Promise<void> {
-  await removeAbandoned(join(CACHE, 'vm'));
-  const work = partial(directory);
+/** Returns the directory with the files of {@link VmImage}. */
+async function build(work: string): Promise<string> {
   const root = join(work, 'root');
   const made = join(work, 'made');
   const options = { timeoutMs: 20 * 60_000, env: { ...process.env, TMPDIR: work }, killOnExit: true };
   const toEnd = (command: string, ...args: string[]) => run(command, args, options);
   await mkdir(made, { recursive: true });
-  try {
-    await toEnd(
-      'mmdebstrap',
-      ...['--variant=minbase', '--mode=root', '--format=directory', `--include=${PACKAGES.join(',')}`],
-      ...[`--extract-hook=${BEFORE}`, `--customize-hook=${AFTER}`, SUITE, root],
-    );
-    const boot = await readdir(join(root, 'boot'));
-    for (const [name, start] of [
-      ['vmlinuz', 'vmlinuz-'],
-      ['initrd.img', 'initrd.img-'],
-    ] as const) {
-      const file = boot.find((entry) => entry.startsWith(start));
-      if (file === undefined)
-        throw new Error(`Debian ${SUITE} came without a ${start.slice(0, -1)} in /boot`);
-      await rename(join(root, 'boot', file), join(made, name));
-    }
-    await toEnd('truncate', '--size', DISK_SIZE, join(made, 'disk.img'));
-    await toEnd('mkfs.ext4', '-q', '-F', '-L', 'root', '-d', root, join(made, 'disk.img'));
-    await rename(made, directory);
-  } finally {
-    await rm(work, { recursive: true, force: true });
+  await toEnd(
+    'mmdebstrap',
+    ...['--variant=minbase', '--mode=root', '--format=directory', `--include=${PACKAGES.join(',')}`],
+    ...[`--extract-hook=${BEFORE}`, `--customize-hook=${AFTER}`, SUITE, root],
+  );
+  const boot = await readdir(join(root, 'boot'));
+  for (const name of ['vmlinuz', 'initrd.img']) {
+    const file = boot.find((entry) => entry.startsWith(`${name}-`));
+    if (file === undefined) throw new Error(`Debian ${SUITE} came without a ${name} in /boot`);
+    await rename(join(root, 'boot', file), join(made, name));
   }
+  await toEnd('truncate', '--size', DISK_SIZE, join(made, 'disk.img'));
+  await toEnd('mkfs.ext4', '-q', '-F', '-L', 'root', '-d', root, join(made, 'disk.img'));
+  return made;
 }

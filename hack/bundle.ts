@@ -1,12 +1,11 @@
 import { createHash } from 'node:crypto';
 import { globSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { build, type OutputFile, type Plugin, transform } from 'esbuild';
 import { REPO } from './paths.ts';
-import { partial } from './unfinished.ts';
+import { partial, replaceFile } from './unfinished.ts';
 import { AGENT_VERSION, withVersion } from './version.ts';
 
 /** `NAME/main.ts` becomes `dist/NAME.cjs`. */
@@ -94,13 +93,10 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
   const plugins = [smallDependencies, inlineAssets, changed(changes)];
   for (const name of BUNDLES) {
     for (const { path, text } of await bundleOne(name, dist, plugins))
-      await replace(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
+      await replaceFile(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   }
-  const copy = partial(join(dist, 'node'));
-  await copyFile(nodeBinary(), copy);
-  await chmod(copy, 0o755);
-  await rename(copy, join(dist, 'node'));
-  await replace(stamp, digest);
+  await copyNode(join(dist, 'node'));
+  await replaceFile(stamp, digest);
 }
 
 /** This machine's architecture. */
@@ -109,10 +105,17 @@ export function nodeBinary(): string {
   return join(dirname(require.resolve(`node-linux-${process.arch}/package.json`)), 'bin/node');
 }
 
+/** Atomic. */
+export async function copyNode(file: string): Promise<void> {
+  await copyFile(nodeBinary(), partial(file));
+  await chmod(partial(file), 0o755);
+  await rename(partial(file), file);
+}
+
 /** The agent's image does not hold this program. */
 export async function bundleInstaller(file: string): Promise<void> {
   for (const { path, text } of await bundleOne('installer', dirname(file), [smallDependencies]))
-    if (path.endsWith('.cjs')) await replace(file, text);
+    if (path.endsWith('.cjs')) await replaceFile(file, text);
 }
 
 /** Packages count by the lock file. */
@@ -159,9 +162,4 @@ function escapeBeyondAscii(code: string): string {
   return code.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-async function replace(path: string, content: string): Promise<void> {
-  await writeFile(partial(path), content);
-  await rename(partial(path), path);
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle();
+if (import.meta.filename === process.argv[1]) await bundle();

@@ -1,13 +1,12 @@
 import { globSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
 import type { Setting } from '../lib/base/settings.ts';
 import { SETTINGS } from '../lib/fleet/agent-settings.ts';
 import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
 import { REPO } from './paths.ts';
-import { partial } from './unfinished.ts';
+import { replaceFile } from './unfinished.ts';
 
 /** Relative to the repository. */
 export const CHART = 'charts/gvisor-ready';
@@ -39,8 +38,7 @@ export async function copyManifests(): Promise<void> {
     const copy = join(files, path);
     if ((await readFile(copy, 'utf8').catch(() => undefined)) === content) continue;
     await mkdir(dirname(copy), { recursive: true });
-    await writeFile(partial(copy), content);
-    await rename(partial(copy), copy);
+    await replaceFile(copy, content);
   }
 }
 
@@ -76,7 +74,7 @@ function rows(map: YAMLMap, prefix = ''): readonly string[] {
 
 const toJs = (value: unknown) => (value as { toJSON(): unknown }).toJSON();
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.filename === process.argv[1]) {
   await copyManifests();
   const { path, text } = await chartReadme();
   await writeFile(path, text);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { REPO } from './paths.ts';
 import { ensurePython } from './python.ts';
-import { run, runAll, UsageError } from './run.ts';
+import { run, runAll, runMain } from './run.ts';
 
 const CODE = ['dispatcher', 'test/dispatcher'];
 const inRepo = { cwd: REPO, timeoutMs: 10 * 60_000 };
@@ -12,7 +12,7 @@ async function gate(program: string, args: readonly string[]): Promise<void> {
 }
 
 // Tools are pinned by dispatcher/requirements-dev.txt. Part of `npm run check`.
-try {
+await runMain(async () => {
   const python = await ensurePython();
   const scripts = await run('git', ['ls-files', '*.sh', '.ci/run', '.githooks/*'], inRepo);
   await gate(join(python, '../shellcheck'), scripts.trim().split('\n'));
@@ -28,7 +28,4 @@ try {
   // Both ends of the range of clients: one has no types, the other has its own.
   for (const one of [python, await ensurePython('oldest')])
     await gate(one, [...mypy, 'dispatcher/gvisor_dispatch', 'dispatcher/recipes']);
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error);
-  process.exitCode = error instanceof UsageError ? 2 : 1;
-}
+});

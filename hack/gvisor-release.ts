@@ -1,12 +1,11 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { MANIFEST, parseRelease, type Release } from '../installer/release.ts';
 import { get, publishedSum } from './download.ts';
 import { REPO } from './paths.ts';
-import { run, UsageError } from './run.ts';
+import { run, runMain, UsageError } from './run.ts';
 import { partial } from './unfinished.ts';
 
 /** The guides, the chart and the manifests propose it. */
@@ -52,7 +51,7 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
     ? publishedSum(await get(`${url}.sha512`, (response) => response.text()), basename(url))
     : undefined;
   if (trustsMirror && published === undefined) throw new Error(`${url}.sha512 has no digest`);
-  const digestOf = (algorithm: string) => createHash(algorithm).update(content).digest('hex');
+  const digestOf = (algorithm: string) => hash(algorithm, content);
   for (const [algorithm, expected] of [
     ...given.map((each) => [each, source[each]] as const),
     ...(published === undefined ? [] : [['sha512', published] as const]),
@@ -90,12 +89,7 @@ export async function packRelease(
   for (const [path, source] of Object.entries(programs).sort()) {
     await mkdir(join(directory, dirname(path)), { recursive: true });
     await copyFile(source, join(directory, path));
-    files.push({
-      path,
-      sha256: createHash('sha256')
-        .update(await readFile(source))
-        .digest('hex'),
-    });
+    files.push({ path, sha256: hash('sha256', await readFile(source)) });
   }
   const release: Release = { name, arch: process.arch, files };
   const manifest = `${JSON.stringify(release, null, 2)}\n`;
@@ -127,22 +121,19 @@ export async function packBuilt(
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  try {
-    const option = { type: 'string' } as const;
-    const { values } = parseArgs({
-      options: {
-        release: { ...option, default: DEFAULT_RELEASE },
-        ...{ sha256: option, sha512: option, mirror: option, archive: option },
-        'trust-mirror': { type: 'boolean' },
-      },
-    });
-    const { release, sha256, 'trust-mirror': trustsMirror, ...source } = values;
-    // An empty --sha256 is a build argument that was not given.
-    const known = { ...source, release, sha256: sha256 || undefined, trustsMirror };
-    await fetchRelease(join(REPO, 'dist/installer/release'), known);
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = error instanceof UsageError ? 2 : 1;
-  }
+async function main(): Promise<void> {
+  const option = { type: 'string' } as const;
+  const { values } = parseArgs({
+    options: {
+      release: { ...option, default: DEFAULT_RELEASE },
+      ...{ sha256: option, sha512: option, mirror: option, archive: option },
+      'trust-mirror': { type: 'boolean' },
+    },
+  });
+  const { release, sha256, 'trust-mirror': trustsMirror, ...source } = values;
+  // An empty --sha256 is a build argument that was not given.
+  const known = { ...source, release, sha256: sha256 || undefined, trustsMirror };
+  await fetchRelease(join(REPO, 'dist/installer/release'), known);
 }
+
+if (import.meta.filename === process.argv[1]) await runMain(main);

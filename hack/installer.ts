@@ -1,7 +1,6 @@
 import { chmod, copyFile, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { bundleInstaller, nodeBinary } from './bundle.ts';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
@@ -40,7 +39,7 @@ export async function buildInstaller(file: string = INSTALLER): Promise<void> {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.filename === process.argv[1]) {
   await buildInstaller();
   console.log(INSTALLER);
 }

@@ -1,9 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { compareDrivers, parseNvidiaVersion } from '../lib/node/runsc/nvidia-drivers.ts';
 import { REPO } from './paths.ts';
-import { run } from './run.ts';
+import { run, runMain } from './run.ts';
 
 const TABLE = join(REPO, 'lib/node/runsc/nvidia-drivers.json');
 /** https://github.com/google/gvisor/blob/release-20260817.0/pkg/sentry/devices/nvproxy/version.go */
@@ -56,18 +55,14 @@ async function differencesIn(clone: string, rows: readonly Row[]): Promise<reado
   return (await Promise.all(lines)).flat();
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  try {
-    const rows: Row[] = [];
-    for (const { module, releases } of await readTable())
-      rows.push({ module, releases, ...(await driversOfModule(module)) });
-    await writeFile(TABLE, `${JSON.stringify(rows, null, 2)}\n`);
-    const [clone] = process.argv.slice(2);
-    const differences = clone === undefined ? [] : await differencesIn(clone, rows);
-    for (const line of differences) console.error(line);
-    if (differences.length > 0) process.exitCode = 1;
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+async function main(): Promise<void> {
+  const rows: Row[] = [];
+  for (const { module, releases } of await readTable())
+    rows.push({ module, releases, ...(await driversOfModule(module)) });
+  await writeFile(TABLE, `${JSON.stringify(rows, null, 2)}\n`);
+  const [clone] = process.argv.slice(2);
+  const differences = clone === undefined ? [] : await differencesIn(clone, rows);
+  if (differences.length > 0) throw new Error(differences.join('\n'));
 }
+
+if (import.meta.filename === process.argv[1]) await runMain(main);

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { VERSION } from '../lib/base/version.ts';
 import { REPO } from './paths.ts';
@@ -57,9 +56,7 @@ export async function writeKrew(repository: string, dist?: string): Promise<read
   await copyFile(join(REPO, 'LICENSE'), join(directory, 'LICENSE'));
   const archive = join(directory, `kubectl-gvisor_ready-v${VERSION}.tar.gz`);
   await pack(archive, directory, ['kubectl-gvisor_ready', 'kubectl_complete-gvisor_ready', 'LICENSE']);
-  const sha256 = createHash('sha256')
-    .update(await readFile(archive))
-    .digest('hex');
+  const sha256 = hash('sha256', await readFile(archive));
   const values: Readonly<Record<string, string>> = { VERSION, REPOSITORY: repository, SHA256: sha256 };
   const template = await readFile(join(REPO, 'kubectl/krew.yaml'), 'utf8');
   const manifest = join(directory, 'gvisor-ready.yaml');
@@ -77,7 +74,7 @@ export async function pack(archive: string, directory: string, files: readonly s
   await run('tar', [...options, '-C', directory, '-cf', archive, ...files], { timeoutMs: 5 * 60_000 });
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.filename === process.argv[1]) {
   const [repository] = process.argv.slice(2);
   await (repository === undefined ? bundlePlugin() : writeKrew(repository));
 }

@@ -1,6 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
 
 /** Relative to the repository. */
@@ -26,7 +25,7 @@ ${groups.replace(/^(?=.)/gm, '  ')}
 `;
 }
 
-if (pathToFileURL(process.argv[1] ?? '').href === import.meta.url) {
+if (import.meta.filename === process.argv[1]) {
   const rules = await readFile(join(REPO, MONITORING, 'rules.yaml'), 'utf8');
   await writeFile(join(REPO, MONITORING, 'prometheus-rule.yaml'), prometheusRule(rules));
 }

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile, rename, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CACHE, REPO } from './paths.ts';
 import { progress } from './progress.ts';
 import { run, UsageError } from './run.ts';
-import { partial, removeAbandoned } from './unfinished.ts';
+import { makeOnce } from './unfinished.ts';
 
 const MINIMUM = [3, 11] as const;
 const TOOLS = 'dispatcher/requirements-dev.txt';
@@ -28,22 +27,17 @@ async function makePython(requirements: readonly string[]): Promise<string> {
   const version = await pythonVersion();
   const hash = createHash('sha256').update(version);
   for (const file of requirements) hash.update(await readFile(join(REPO, file)));
-  const parent = join(CACHE, 'python');
-  const directory = join(parent, hash.digest('hex').slice(0, 12));
-  if (!existsSync(directory)) {
-    const work = partial(directory);
-    await removeAbandoned(parent);
-    await progress(`installing what ${requirements[0]} pins (kept for next time)`, async () => {
+  const directory = join(CACHE, 'python', hash.digest('hex').slice(0, 12));
+  await makeOnce(directory, (work) =>
+    progress(`installing what ${requirements[0]} pins (kept for next time)`, async () => {
       await run('python3', ['-m', 'venv', work]);
       const options = ['--quiet', '--disable-pip-version-check', '--no-deps'];
       const files = requirements.flatMap((file) => ['-r', join(REPO, file)]);
       const python = join(work, 'bin/python');
       await run(python, ['-m', 'pip', 'install', ...options, ...files], { timeoutMs: 10 * 60_000 });
-      await rename(work, directory).catch((error: unknown) => {
-        if (!existsSync(directory)) throw error; // another process was faster
-      });
-    }).finally(() => rm(work, { recursive: true, force: true }));
-  }
+      return work;
+    }),
+  );
   return join(directory, 'bin/python');
 }
 

@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { parseDocument } from 'yaml';
 import { VERSION } from '../lib/base/version.ts';
@@ -11,7 +10,7 @@ import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
 import { PAGES, REPOSITORY } from './prometheus-rules.ts';
 import { ensurePython } from './python.ts';
-import { run, UsageError } from './run.ts';
+import { run, runMain, UsageError } from './run.ts';
 
 const USAGE =
   'npm run release -- --image NAME --digest sha256:… --installer-digest sha256:… --repository URL, such as --image ghcr.io/OWNER/gvisor-ready';
@@ -184,10 +183,8 @@ function notesOf(changelog: string): string {
 /** Made for `sha256sum --check`. */
 async function writeChecksums(directory: string): Promise<void> {
   const lines: string[] = [];
-  for (const file of (await readdir(directory)).sort()) {
-    const digest = createHash('sha256').update(await readFile(join(directory, file)));
-    lines.push(`${digest.digest('hex')}  ${file}\n`);
-  }
+  for (const file of (await readdir(directory)).sort())
+    lines.push(`${hash('sha256', await readFile(join(directory, file)))}  ${file}\n`);
   await writeFile(join(directory, 'sha256sums.txt'), lines.join(''));
 }
 
@@ -202,11 +199,5 @@ function parseRelease(args: readonly string[]): ReleaseInputs {
   return { image, digest, installerDigest, repository };
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  try {
-    await writeRelease(join(REPO, 'dist/release'), parseRelease(process.argv.slice(2)));
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = error instanceof UsageError ? 2 : 1;
-  }
-}
+if (import.meta.filename === process.argv[1])
+  await runMain(async () => writeRelease(join(REPO, 'dist/release'), parseRelease(process.argv.slice(2))));

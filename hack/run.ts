@@ -5,11 +5,21 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
+/** The work of a program: an error is one line, and the exit code is 2 for a {@link UsageError}, else 1. */
+export async function runMain(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = error instanceof UsageError ? 2 : 1;
+  }
+}
+
 export type RunOptions = {
   /** Standard input. */
-  readonly input?: string;
+  readonly input?: string | undefined;
   /** 60 s by default. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal;
@@ -37,10 +47,11 @@ export async function runAll(
   const [program, words] = options.killOnExit ? killedWithParent(command, args) : [command, args];
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const child = spawn(program, words, {
+    cwd,
+    env,
+    signal,
+    killSignal: 'SIGKILL',
     stdio: ['pipe', 'pipe', 'pipe'],
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(env === undefined ? {} : { env }),
-    ...(signal === undefined ? {} : { signal, killSignal: 'SIGKILL' as const }),
   });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
@@ -101,7 +112,7 @@ export async function waitFor<T>(
       throw new Error(`Waited ${patient(timeoutMs) / 1000} s for ${what} in vain${why}`, { cause: last });
     }
     const pauseMs = everyMs ?? Math.min(500, Math.max(100, (Date.now() - begun) / 20));
-    await new Promise((wake) => setTimeout(wake, pauseMs));
+    await pause(pauseMs / 1_000);
   }
 }
 

@@ -1,6 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
 
@@ -41,7 +40,7 @@ export function withVersion(text: string, before: RegExp, version: string): stri
 }
 
 // `npm version` runs this before its commit.
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+if (import.meta.filename === process.argv[1]) {
   const version = await packageVersion();
   for (const [file, before] of PLACES) {
     const path = join(REPO, file);

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '../../hack/unfinished.ts';
 import type { Cluster } from '../cluster.ts';
 import type { ClusterNode } from '../node/node.ts';
-import { replaceFile } from '../replace-file.ts';
 import { FAULTS, type Fault, type FaultName } from './faults.ts';
 import { type Part, REPAIRS } from './repair.ts';
 

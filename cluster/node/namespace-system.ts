@@ -1,10 +1,10 @@
 import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { RunOptions } from '../../hack/run.ts';
+import { partial, replaceFile } from '../../hack/unfinished.ts';
 import { endDeadShims } from '../faults/dead-shims.ts';
 import { MACHINE_PATH, type Machine, processesIn, stateIn } from '../machine/machine.ts';
 import { plugIn } from '../machine/veth.ts';
-import { isCopy, replaceFile } from '../replace-file.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
@@ -45,9 +45,9 @@ export class NamespaceSystem implements NodeSystem {
     const seen = await stat(target).catch(() => undefined);
     if (seen !== undefined && (seen.mode & 0o777) !== 0o755) await chmod(target, 0o755);
     if (await isCopy(source, target)) return;
-    await copyFile(source, `${target}.new`);
-    await chmod(`${target}.new`, 0o755);
-    await rename(`${target}.new`, target);
+    await copyFile(source, partial(target));
+    await chmod(partial(target), 0o755);
+    await rename(partial(target), target);
   }
 
   async provide(source: string, inside: string): Promise<void> {
@@ -70,16 +70,14 @@ export class NamespaceSystem implements NodeSystem {
   }
 
   async startDaemon(name: NodeDaemon): Promise<void> {
-    if (this.#machine.daemonPid(name) !== undefined) return;
-    if (name === 'containerd') {
-      await endDeadShims(this.#machine);
-      await copyFile(this.#machine.path(CONTAINERD_CONFIG), this.#machine.path(LOADED_CONFIG)).catch(
-        () => {},
-      );
-    }
+    const machine = this.#machine;
+    if (machine.daemonPid(name) !== undefined) return;
     // A kubelet with less garbage collection; containerd would pass that on to sandboxes.
-    if (name === 'containerd') await this.#machine.daemon(name, ['containerd'], { PATH: MACHINE_PATH });
-    else await this.#machine.daemon(name, kubeletCommand(this.#spec), { PATH: MACHINE_PATH, GOGC: '400' });
+    if (name === 'kubelet')
+      return machine.daemon(name, kubeletCommand(this.#spec), { PATH: MACHINE_PATH, GOGC: '400' });
+    await endDeadShims(machine);
+    await copyFile(machine.path(CONTAINERD_CONFIG), machine.path(LOADED_CONFIG)).catch(() => {});
+    await machine.daemon(name, ['containerd'], { PATH: MACHINE_PATH });
   }
 
   stopDaemon(name: NodeDaemon): Promise<void> {
@@ -93,4 +91,12 @@ export class NamespaceSystem implements NodeSystem {
   logCommand(name: NodeDaemon | 'init', follow: boolean): readonly [string, ...string[]] {
     return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(this.#machine.dir, `${name}.log`)];
   }
+}
+
+/** Executable, and with the same content. */
+async function isCopy(source: string, path: string): Promise<boolean> {
+  const [wanted, seen] = await Promise.all([stat(source), stat(path).catch(() => undefined)]);
+  if (seen === undefined || seen.size !== wanted.size || (seen.mode & 0o111) === 0) return false;
+  const [content, copied] = await Promise.all([readFile(source), readFile(path)]);
+  return content.equals(copied);
 }

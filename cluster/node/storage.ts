@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, glob, mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { copyFile, glob, mkdir, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CACHE } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
-import { partial, removeAbandoned } from '../../hack/unfinished.ts';
+import { makeOnce } from '../../hack/unfinished.ts';
 import type { Image } from '../images.ts';
 import { ensureTools } from '../tools.ts';
 import { CONTAINERD_TOOLS, type NodeSpec } from './config.ts';
@@ -40,26 +40,24 @@ export async function provideStorage(
   containerd: NodeSpec['containerd'],
   images: readonly Image[],
 ): Promise<void> {
-  if (existsSync(directory)) return;
-  const template = await ensureTemplate(containerd, images);
-  const draft = partial(directory);
-  await rm(draft, { recursive: true, force: true });
-  await mkdir(dirname(directory), { recursive: true });
-  const isLinked = (await stat(dirname(directory))).dev === (await stat(template)).dev;
-  await run('cp', ['--archive', ...(isLinked ? ['--link'] : []), template, draft]);
-  // Not deeper: there are the files of images, with links into this machine's.
-  for await (const file of glob('*/*.db', { cwd: draft })) {
-    await rm(join(draft, file));
-    await copyFile(join(template, file), join(draft, file));
-  }
-  await rename(draft, directory);
+  await makeOnce(directory, async (draft) => {
+    const template = await ensureTemplate(containerd, images);
+    const isLinked = (await stat(dirname(directory))).dev === (await stat(template)).dev;
+    await run('cp', ['--archive', ...(isLinked ? ['--link'] : []), template, draft]);
+    // Not deeper: there are the files of images, with links into this machine's.
+    for await (const file of glob('*/*.db', { cwd: draft })) {
+      await rm(join(draft, file));
+      await copyFile(join(template, file), join(draft, file));
+    }
+    return draft;
+  });
 }
 
 const making = new Map<string, Promise<string>>();
 
 function ensureTemplate(containerd: NodeSpec['containerd'], images: readonly Image[]): Promise<string> {
   const key = JSON.stringify([containerd, images.map(({ archive }) => archive)]);
-  const name = createHash('sha256').update(key).digest('hex').slice(0, 12);
+  const name = hash('sha256', key).slice(0, 12);
   const known = making.get(name) ?? makeTemplate(join(TEMPLATES, name), containerd, images);
   making.set(name, known);
   known.catch(() => making.delete(name));
@@ -71,23 +69,16 @@ async function makeTemplate(
   containerd: NodeSpec['containerd'],
   images: readonly Image[],
 ): Promise<string> {
-  if (existsSync(template)) {
-    await utimes(template, new Date(), new Date());
-    return template;
-  }
-  await removeAbandoned(TEMPLATES);
-  await removeUnused();
-  const work = partial(template);
-  try {
+  if (existsSync(template)) await utimes(template, new Date(), new Date());
+  await makeOnce(template, async (work) => {
+    await removeUnused();
     const group = CONTAINERD_TOOLS[containerd];
     const tools = await ensureTools([group]);
     const storage = join(work, 'storage');
     await mkdir(storage, { recursive: true });
     const version = containerd === '2' ? 3 : 2;
-    await writeFile(
-      join(work, 'config.toml'),
-      `version = ${version}\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n`,
-    );
+    const config = `version = ${version}\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n`;
+    await writeFile(join(work, 'config.toml'), config);
     const env = {
       PATH: `${tools[group]}:${process.env.PATH}`,
       OPTIONS: importOptions(containerd).join(' '),
@@ -97,12 +88,8 @@ async function makeTemplate(
     await run('unshare', inNamespace, { cwd: work, env, timeoutMs: 120_000, killOnExit: true });
     const loaded = images.map(({ name, archive }) => [name, archive]);
     await writeFile(join(storage, LOADED_IMAGES), JSON.stringify(loaded));
-    await rename(storage, template).catch((error) => {
-      if (!existsSync(template)) throw error; // another process was faster
-    });
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+    return storage;
+  });
   return template;
 }
 
