@@ -1,13 +1,15 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { waitFor } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
 import { ensureTools } from '../tools.ts';
-import { actAsServiceAccount } from './service-account.ts';
+import { SERVICE_ADDRESS } from './control-plane.ts';
 import { listenOnLoopback, startRelay } from './start-relay.ts';
 
 const DIRECTORY = '/etc/prometheus';
 const PORT = 9090;
+/** Client libraries hard-code the path. */
+const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
 
 /** Contents of whole files (YAML). */
 export type PrometheusFiles = {
@@ -51,9 +53,10 @@ export class Prometheus {
     return (await this.#get<{ result: readonly Sample[] }>('query', { query })).result;
   }
 
-  async range(query: string, seconds: number, step = 5): Promise<readonly SampleSeries[]> {
+  /** Every five seconds. */
+  async range(query: string, seconds: number): Promise<readonly SampleSeries[]> {
     const end = Date.now() / 1_000;
-    const asked = { query, start: String(end - seconds), end: String(end), step: String(step) };
+    const asked = { query, start: String(end - seconds), end: String(end), step: '5' };
     return (await this.#get<{ result: readonly SampleSeries[] }>('query_range', asked)).result;
   }
 
@@ -88,23 +91,35 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   const { server, port } = await listenOnLoopback(0);
   await controlPlane.stopDaemon('relay-prometheus');
   await startRelay(controlPlane, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
-  const url = `http://127.0.0.1:${port}`;
-  await continuePrometheus(cluster, url);
-  return new Prometheus(url);
-}
-
-/** Keeps its files and data. */
-export async function continuePrometheus(cluster: Cluster, url: string): Promise<void> {
-  const { controlPlane } = cluster;
   const { prometheus } = await ensureTools(['prometheus']);
-  const env = await actAsServiceAccount(cluster, 'monitoring', 'prometheus');
+  const env = await actAsServiceAccount(cluster);
   const options = [
     `--config.file=${DIRECTORY}/prometheus.yml`,
     '--storage.tsdb.path=/var/lib/prometheus',
     `--web.listen-address=127.0.0.1:${PORT}`,
   ];
   await controlPlane.daemon('prometheus', [join(prometheus, 'prometheus'), ...options], env);
-  await waitFor(`Prometheus (see ${controlPlane.dir}/prometheus.log)`, 60_000, async () =>
-    (await fetch(`${url}/-/ready`)).ok ? true : undefined,
-  );
+  const url = `http://127.0.0.1:${port}`;
+  const isReady = async () => (await fetch(`${url}/-/ready`)).ok;
+  await waitFor(`Prometheus (see ${controlPlane.dir}/prometheus.log)`, 60_000, isReady);
+  return new Prometheus(url);
+}
+
+/**
+ * Puts credentials of the service account where client libraries in the control plane's namespaces look, for 24 hours.
+ * Returns their environment.
+ */
+async function actAsServiceAccount(cluster: Cluster): Promise<Readonly<Record<string, string>>> {
+  const [namespace, name] = ['monitoring', 'prometheus'];
+  const room = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } };
+  const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace } };
+  const list = { apiVersion: 'v1', kind: 'List', items: [room, account] };
+  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(list));
+  const token = await cluster.kubectl(['create', 'token', name, '-n', namespace, '--duration=24h']);
+  const directory = cluster.controlPlane.path(IN_CLUSTER);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'token'), token.trim(), { mode: 0o600 });
+  await copyFile(join(cluster.dir, 'pki/ca.crt'), join(directory, 'ca.crt'));
+  await writeFile(join(directory, 'namespace'), namespace);
+  return { KUBERNETES_SERVICE_HOST: SERVICE_ADDRESS, KUBERNETES_SERVICE_PORT: '443' };
 }
