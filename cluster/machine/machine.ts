@@ -11,6 +11,9 @@ const INIT = join(REPO, 'cluster/machine/machine-init.sh');
 /** Joins the cgroups before `--` and executes the command after it. */
 const JOIN_CGROUPS = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"';
 
+/** Options of unshare and nsenter. */
+const NAMESPACES = ['--mount', '--pid', '--net', '--uts', '--ipc', '--cgroup'];
+
 /** PATH inside a machine. */
 export const MACHINE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -76,7 +79,7 @@ export class Machine {
     const entered = own ? ['--pid'] : ['--pid', '--net'];
     const enter = parent === undefined ? [] : ['nsenter', `--target=${parent.#up()}`, ...entered, '--'];
     const join = ['/bin/sh', '-c', JOIN_CGROUPS, 'join', ...cgroups, '--'];
-    const namespaces = ['--pid', '--mount', ...(own ? ['--net'] : []), '--uts', '--ipc', '--cgroup'];
+    const namespaces = NAMESPACES.filter((namespace) => own || namespace !== '--net');
     const unshare = ['unshare', '--fork', ...namespaces, '--kill-child=SIGKILL'];
     const init = ['/bin/sh', INIT, this.dir, this.name, cgroup, CACHE, REPO];
     return this.#detach([...enter, ...join, ...unshare, ...init], 'init');
@@ -103,17 +106,7 @@ export class Machine {
 
   /** Arguments of nsenter. */
   enter(...command: readonly string[]): string[] {
-    return [
-      `--target=${this.#up()}`,
-      '--mount',
-      '--pid',
-      '--net',
-      '--uts',
-      '--ipc',
-      '--cgroup',
-      '--',
-      ...command,
-    ];
+    return [`--target=${this.#up()}`, ...NAMESPACES, '--', ...command];
   }
 
   run(command: readonly string[], options: RunOptions = {}): Promise<string> {
@@ -178,14 +171,8 @@ function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null;
 }
 
-/** The PID is that inside the machine; memory is in bytes. */
-export type MachineProcess = {
-  readonly pid: number;
-  readonly argv: readonly string[];
-  readonly rss: number;
-  /** Proportional set size; 0 if the kernel does not report it. */
-  readonly pss: number;
-};
+/** The PID is that inside the machine; resident memory is in bytes. */
+export type MachineProcess = { readonly pid: number; readonly argv: readonly string[]; readonly rss: number };
 
 /** Includes processes of containers and of nested machines. */
 export function processesIn(machine: Machine): MachineProcess[] {
@@ -195,22 +182,13 @@ export function processesIn(machine: Machine): MachineProcess[] {
     .flatMap((entry) => {
       try {
         const argv = readFileSync(`${proc}/${entry}/cmdline`, 'utf8').split('\0').slice(0, -1);
-        return [{ pid: Number(entry), argv, ...memoryOf(`${proc}/${entry}`) }];
+        const status = readFileSync(`${proc}/${entry}/status`, 'utf8');
+        const kibibytes = Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0);
+        return [{ pid: Number(entry), argv, rss: kibibytes * 1024 }];
       } catch {
         return []; // it has ended
       }
     });
-}
-
-function memoryOf(directory: string): { rss: number; pss: number } {
-  const bytes = (text: string, field: string) =>
-    Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0) * 1024;
-  const rss = bytes(readFileSync(`${directory}/status`, 'utf8'), 'VmRSS');
-  try {
-    return { rss, pss: bytes(readFileSync(`${directory}/smaps_rollup`, 'utf8'), 'Pss') };
-  } catch {
-    return { rss, pss: 0 };
-  }
 }
 
 /** The state in /proc/PID/stat (R, S, T ...); undefined if there is no such process. */

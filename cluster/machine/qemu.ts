@@ -58,19 +58,8 @@ const TRIAL_MS = 20_000;
 /** Boots a kernel without a disk until it panics, since /dev/kvm can exist without working. */
 export async function kvmWorks(kernel: string): Promise<boolean> {
   if (!existsSync('/dev/kvm')) return false;
-  const args = [
-    '-accel',
-    'kvm',
-    '-cpu',
-    'host',
-    '-m',
-    '256',
-    '-nodefaults',
-    '-display',
-    'none',
-    '-no-reboot',
-  ];
-  const boot = ['-kernel', kernel, '-append', 'console=ttyS0 panic=-1', '-serial', 'stdio'];
+  const args = ['-accel', 'kvm', '-cpu', 'host', '-m', '256', '-nodefaults', '-display', 'none'];
+  const boot = ['-no-reboot', '-kernel', kernel, '-append', 'console=ttyS0 panic=-1', '-serial', 'stdio'];
   const guest = spawn('qemu-system-x86_64', [...args, ...boot], { stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = setTimeout(() => guest.kill('SIGKILL'), TRIAL_MS);
   let said = '';
