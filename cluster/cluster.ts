@@ -24,7 +24,6 @@ import type { Machine } from './machine/machine.ts';
 import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
 import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
-import { removeCluster } from './remove.ts';
 import { ensureTools } from './tools.ts';
 
 /** kubectl's, for its harness alone. */
@@ -106,18 +105,18 @@ export class Cluster {
   }
 
   /** Idempotent. */
-  async startControlPlane(port?: number): Promise<void> {
-    await this.startApiServer(port);
+  async startControlPlane(): Promise<void> {
+    await this.startApiServer();
     await this.#startDaemon('kube-controller-manager'); // exits after 10 s without an API server
     await this.#startDaemon('kube-scheduler');
   }
 
   /** Idempotent. */
-  async startApiServer(port?: number): Promise<void> {
+  async startApiServer(): Promise<void> {
     await this.controlPlane.start();
     await setUpNetwork(this.controlPlane);
     await writeCredentials(this.controlPlane, this.#authority);
-    await this.#startRelay(port);
+    await this.#startRelay();
     await waitFor(`the API server (see ${this.controlPlane.dir}/kube-apiserver.log)`, 120_000, async () => {
       await this.#startDaemon('etcd');
       await this.#startDaemon('kube-apiserver'); // retried: exits after 20 s without etcd
@@ -130,13 +129,13 @@ export class Cluster {
     await startDaemon(this.controlPlane, name, this.#tools);
   }
 
-  async #startRelay(port: number | undefined): Promise<void> {
+  async #startRelay(): Promise<void> {
     if (this.controlPlane.daemonPid('relay') !== undefined) return;
-    const bound = await listenOnLoopback(port ?? this.port ?? 0);
-    const server = `https://127.0.0.1:${bound.port}`;
-    const config = await kubeconfig(this.#authority, server, 'admin', ['system:masters']);
+    const { server, port } = await listenOnLoopback(this.port);
+    const url = `https://127.0.0.1:${port}`;
+    const config = await kubeconfig(this.#authority, url, 'admin', ['system:masters']);
     await replaceFile(this.kubeconfig, config, 0o600);
-    await startRelay(this.controlPlane, bound.server);
+    await startRelay(this.controlPlane, server);
   }
 
   /** A port of loopback; undefined before the first start. */
@@ -187,9 +186,5 @@ export class Cluster {
       await this.get('/api/v1/namespaces/default/serviceaccounts/default');
       return true;
     });
-  }
-
-  async down(): Promise<void> {
-    await removeCluster(this.name);
   }
 }

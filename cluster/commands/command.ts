@@ -15,8 +15,9 @@ export function nameOf(command: Command): string {
   return name;
 }
 
-/** Throws a UsageError that says how to start it. */
-export async function openRunning(name: string): Promise<Cluster> {
+/** The cluster that the command names. Throws a UsageError that says how to start it. */
+export async function openRunning(command: Command): Promise<Cluster> {
+  const name = nameOf(command);
   requireRoot();
   const there = clusterNames();
   if (there.includes(name) && controlPlaneOf(join(CLUSTERS, name)).pid() !== undefined)

@@ -3,7 +3,7 @@ import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
 import { FAULTS, type FaultName } from '../faults/faults.ts';
 import { locked } from '../lock.ts';
 import { formatTable } from '../table.ts';
-import { nameOf, npm, openRunning } from './command.ts';
+import { npm, openRunning } from './command.ts';
 
 const NAMES = Object.keys(FAULTS);
 
@@ -24,13 +24,11 @@ export function addBreak(program: Command): void {
     .argument('<node>')
     .addArgument(new Argument('<fault>').choices(NAMES))
     .action(async (node: string, fault: FaultName, _options: object, command: Command) => {
-      const name = nameOf(command);
-      const cluster = await openRunning(name);
+      const cluster = await openRunning(command);
       const broken = cluster.node(node);
-      await locked(name, () => breakNode(cluster, broken, fault));
-      console.log(
-        `${node}: ${fault} (${FAULTS[fault].does}). Undo it with \`${npm(name, `heal ${node}`)}\`.`,
-      );
+      await locked(cluster.name, () => breakNode(cluster, broken, fault));
+      const heal = npm(cluster.name, `heal ${node}`);
+      console.log(`${node}: ${fault} (${FAULTS[fault].does}). Undo it with \`${heal}\`.`);
     });
 }
 
@@ -41,10 +39,9 @@ export function addHeal(program: Command): void {
     .argument('<node>')
     .addArgument(new Argument('[fault]').choices(NAMES))
     .action(async (node: string, fault: FaultName | undefined, _options: object, command: Command) => {
-      const name = nameOf(command);
-      const cluster = await openRunning(name);
+      const cluster = await openRunning(command);
       const healed = cluster.node(node);
-      await locked(name, () => healNode(cluster, healed, fault));
+      await locked(cluster.name, () => healNode(cluster, healed, fault));
       const left = await faultsOf(healed, cluster);
       console.log(
         `${node}: ${left.length === 0 ? 'no fault in force' : `still in force: ${left.join(', ')}`}.`,

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { Argument, type Command } from 'commander';
 import { ensureRelease, installerCommand, RELEASES, type ReleaseName } from '../installer.ts';
 import { locked } from '../lock.ts';
-import { nameOf, openRunning } from './command.ts';
+import { openRunning } from './command.ts';
 
 export function addInstall(program: Command): void {
   program
@@ -14,7 +14,7 @@ export function addInstall(program: Command): void {
       new Argument('<release>', 'as `--gvisor` has them, or one that cannot boot').choices(RELEASES),
     )
     .action(async (name: string, release: ReleaseName, _options: object, command: Command) => {
-      const cluster = await openRunning(nameOf(command));
+      const cluster = await openRunning(command);
       const node = cluster.node(name);
       const directory = await ensureRelease(release);
       const words = ['install', '--release', directory, '--retry-now'];

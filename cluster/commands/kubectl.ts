@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { ensureTools } from '../tools.ts';
-import { nameOf, openRunning } from './command.ts';
+import { openRunning } from './command.ts';
 
 export function addKubectl(program: Command): void {
   program
@@ -15,7 +15,7 @@ export function addKubectl(program: Command): void {
     .allowUnknownOption()
     .passThroughOptions()
     .action(async (words: readonly string[], _options: object, command: Command) => {
-      const cluster = await openRunning(nameOf(command));
+      const cluster = await openRunning(command);
       const { kubernetes } = await ensureTools(['kubernetes']);
       const env = { ...process.env, KUBECONFIG: cluster.kubeconfig };
       process.on('SIGINT', () => {}); // kubectl receives it from the terminal as well

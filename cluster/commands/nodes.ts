@@ -5,7 +5,7 @@ import { locked } from '../lock.ts';
 import type { NodeRequest } from '../node/plan.ts';
 import { DAEMONS, type NodeDaemon } from '../node/system.ts';
 import { ensurePrerequisites } from '../prerequisites.ts';
-import { nameOf, openRunning } from './command.ts';
+import { openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
 
 export function addNode(program: Command): void {
@@ -18,10 +18,9 @@ export function addNode(program: Command): void {
     .addOption(new Option('--gvisor <release>').choices(CHOICES.gvisor))
     .addOption(new Option('--machine <kind>').choices(CHOICES.machine))
     .action(async (action: string, node: string, request: Omit<NodeRequest, 'name'>, command: Command) => {
-      const name = nameOf(command);
-      const cluster = await openRunning(name);
+      const cluster = await openRunning(command);
       const begun = Date.now();
-      await locked(name, async () => {
+      await locked(cluster.name, async () => {
         if (action === 'remove') return cluster.removeNode(node);
         if (request.machine === 'vm') await ensurePrerequisites({ forVms: true });
         await cluster.addNode({ ...request, name: node }, [await ensureImage('workload')]);
@@ -39,10 +38,9 @@ export function addRestart(program: Command): void {
     .argument('<node>')
     .addArgument(new Argument('<daemon>').choices(DAEMONS))
     .action(async (node: string, daemon: NodeDaemon, _options: object, command: Command) => {
-      const name = nameOf(command);
-      const cluster = await openRunning(name);
+      const cluster = await openRunning(command);
       const restarted = cluster.node(node);
-      await locked(name, () => restarted.restart(daemon));
+      await locked(cluster.name, () => restarted.restart(daemon));
       console.log(`${daemon} on ${node} has been restarted.`);
     });
 }
@@ -52,9 +50,8 @@ export function addLoad(program: Command): void {
     .command('load')
     .description('build the images pause, workload and agent, and load them into all nodes')
     .action(async (_options: object, command: Command) => {
-      const name = nameOf(command);
-      const cluster = await openRunning(name);
-      await locked(name, async () => {
+      const cluster = await openRunning(command);
+      await locked(cluster.name, async () => {
         for (const node of cluster.nodes()) await requireContainerd(node);
         for (const id of ['pause', 'workload', 'agent'] as const) {
           const image = await ensureImage(id);

@@ -8,7 +8,7 @@ import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
 import { READY_LABEL } from '../story.ts';
 import { formatTable } from '../table.ts';
-import { nameOf, npm, openRunning } from './command.ts';
+import { npm, openRunning } from './command.ts';
 
 const HEAD = ['NODE', 'READY', 'CONTAINERD', 'GVISOR', 'LABEL', 'GVISORREADY', 'DAEMONS', 'FAULTS', 'RSS'];
 
@@ -17,7 +17,7 @@ export function addStatus(program: Command): void {
     .command('status')
     .description('show the nodes, their daemons, faults, label and condition, and the memory used')
     .action(async (_options: object, command: Command) => {
-      if (!(await showStatus(await openRunning(nameOf(command))))) process.exitCode = 1;
+      if (!(await showStatus(await openRunning(command)))) process.exitCode = 1;
     });
 }
 

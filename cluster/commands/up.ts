@@ -12,11 +12,7 @@ const MAX_NODES = 50;
 
 const FORMS = Object.entries(CHOICES).map(([key, words]) => `${key}=${words.join('|')}`);
 
-type UpOptions = {
-  readonly nodes?: readonly NodeRequest[];
-  readonly node?: readonly NodeRequest[];
-  readonly port?: number;
-};
+type UpOptions = { readonly nodes?: readonly NodeRequest[]; readonly node?: readonly NodeRequest[] };
 
 export function addUp(program: Command): void {
   program
@@ -24,10 +20,7 @@ export function addUp(program: Command): void {
     .description('start a cluster, or what is missing of it')
     .addOption(new Option('--nodes <count>', 'how many nodes').argParser(nodesFrom).conflicts('node'))
     .option('--node <properties>', `one node, again for each: name=NAME,${FORMS.join(',')}`, collectNode)
-    .option('--port <port>', "of the API server on this machine's loopback", (text) =>
-      wholeNumber(text, 65_535),
-    )
-    .action(async ({ node, nodes = node, port }: UpOptions, command: Command) => {
+    .action(async ({ node, nodes = node }: UpOptions, command: Command) => {
       const name = nameOf(command);
       process.once('SIGINT', () => {
         process.stderr.write(
@@ -36,11 +29,7 @@ export function addUp(program: Command): void {
         process.exit(130);
       });
       const begun = Date.now();
-      const cluster = await startCluster({
-        name,
-        ...(nodes === undefined ? {} : { nodes }),
-        ...(port === undefined ? {} : { port }),
-      });
+      const cluster = await startCluster({ name, nodes });
       const seconds = ((Date.now() - begun) / 1000).toFixed(1);
       const count = cluster.nodes().length;
       console.log(`The cluster "${name}" is up: ${count} ${count === 1 ? 'node' : 'nodes'} Ready, ${seconds} s.
@@ -55,7 +44,9 @@ Try next:
 
 /** Default nodes first, then plain ones. */
 function nodesFrom(count: string): readonly NodeRequest[] {
-  const length = wholeNumber(count, MAX_NODES);
+  const length = Number(count);
+  if (!Number.isInteger(length) || length < 1 || length > MAX_NODES)
+    throw new InvalidArgumentError(`It takes a whole number from 1 to ${MAX_NODES}.`);
   return Array.from({ length }, (_, at) => DEFAULT_NODES[at] ?? { name: `node-${at + 1}` });
 }
 
@@ -73,10 +64,4 @@ function parseProperty(pair: string): readonly [string, string] {
   const fits = key === 'name' ? value !== '' : choices[key]?.includes(value);
   if (fits) return [key, value];
   throw new InvalidArgumentError(`Instead of "${pair}" write name=NAME or ${FORMS.join(' or ')}.`);
-}
-
-function wholeNumber(text: string, max: number): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= 1 && number <= max) return number;
-  throw new InvalidArgumentError(`It takes a whole number from 1 to ${max}.`);
 }

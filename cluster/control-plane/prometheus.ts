@@ -88,7 +88,7 @@ export async function startPrometheus(cluster: Cluster, files: PrometheusFiles):
   await put('prometheus.yml', JSON.stringify(config)); // JSON is YAML
   for (const [index, text] of files.scrapeConfigs.entries()) await put(`scrape-${index}.yaml`, text);
   for (const [index, text] of files.rules.entries()) await put(`rules-${index}.yaml`, text);
-  const { server, port } = await listenOnLoopback(0);
+  const { server, port } = await listenOnLoopback();
   await controlPlane.stopDaemon('relay-prometheus');
   await startRelay(controlPlane, server, { name: 'relay-prometheus', address: '127.0.0.1', port: PORT });
   const { prometheus } = await ensureTools(['prometheus']);

@@ -1,24 +1,18 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
-import { UsageError } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
 import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
 
-/** Port 0 picks a free one. Throws a UsageError if the port is taken. */
+/** On a free port by default. */
 export async function listenOnLoopback(
-  port: number,
+  port = 0,
 ): Promise<{ readonly server: Server; readonly port: number }> {
-  const server = createServer();
-  server.listen(port, '127.0.0.1');
-  await once(server, 'listening').catch((cause) => {
-    throw new UsageError(`Port ${port} of 127.0.0.1 is taken: choose another with --port.`, { cause });
-  });
-  const bound = server.address();
-  if (bound === null || typeof bound === 'string') throw new Error('No port for the API server');
-  return { server, port: bound.port };
+  const server = createServer().listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return { server, port: (server.address() as AddressInfo).port };
 }
 
 /** An address in the control plane's network; `name` is the daemon's. */

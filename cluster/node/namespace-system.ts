@@ -1,5 +1,5 @@
 import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { RunOptions } from '../../hack/run.ts';
 import { partial, replaceFile } from '../../hack/unfinished.ts';
 import { endDeadShims } from '../faults/dead-shims.ts';
@@ -86,10 +86,6 @@ export class NamespaceSystem implements NodeSystem {
 
   signalDaemon(name: NodeDaemon, signal: 'STOP' | 'CONT'): Promise<void> {
     return this.#machine.signal(name, signal);
-  }
-
-  logCommand(name: NodeDaemon | 'init', follow: boolean): readonly [string, ...string[]] {
-    return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), join(this.#machine.dir, `${name}.log`)];
   }
 }
 

@@ -33,6 +33,4 @@ export type NodeSystem = {
   /** Resolves once the daemon has ended. */
   stopDaemon(name: NodeDaemon): Promise<void>;
   signalDaemon(name: NodeDaemon, signal: 'STOP' | 'CONT'): Promise<void>;
-  /** A command for the host that prints the log. */
-  logCommand(name: NodeDaemon | 'init', follow: boolean): readonly [string, ...string[]];
 };

@@ -151,13 +151,6 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
   async signalDaemon(name: NodeDaemon, signal: 'STOP' | 'CONT'): Promise<void> {
     await this.run(['systemctl', 'kill', '--kill-whom=main', `--signal=${signal}`, name]);
   }
-
-  logCommand(name: NodeDaemon | 'init', follow: boolean): readonly [string, ...string[]] {
-    if (name === 'init')
-      return ['tail', '-n', '+1', ...(follow ? ['-F'] : []), `${this.#machine.dir}/qemu.log`];
-    const journal = ['journalctl', '--no-pager', '-o', 'short-iso', '-u', name, ...(follow ? ['-f'] : [])];
-    return ['nsenter', ...this.#machine.enter(...this.#ssh(journal))];
-  }
 }
 
 function quote(word: string): string {
@@ -174,7 +167,7 @@ function parseProcesses(text: string): NodeProcess[] {
 }
 
 /** The unit of distributions' packages. */
-export function unitOf(name: NodeDaemon, spec: NodeSpec): string {
+function unitOf(name: NodeDaemon, spec: NodeSpec): string {
   return name === 'containerd' ? CONTAINERD_UNIT : kubeletUnit(spec);
 }
 

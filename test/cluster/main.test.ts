@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -45,7 +43,6 @@ describe('invalid arguments', () => {
   const table: readonly (readonly [string, RegExp])[] = [
     ['upp', /unknown command 'upp' \(Did you mean up\?\)/],
     [`up --name ${NAME} --nodes many`, /'--nodes <count>' argument 'many' is invalid.*from 1 to 50/],
-    [`up --name ${NAME} --port 70000`, /'--port <port>' argument '70000' is invalid.*from 1 to 65535/],
     [`up --name ${NAME} --node name=a,gvisor=2024`, /Instead of "gvisor=2024" write .* gvisor=current\|2025/],
     ['break node-1 shim-mising', /'shim-mising' is invalid.*Allowed choices are shim-missing, /],
     ['install node-1 2024', /'2024' is invalid.*Allowed choices are .*current.*, broken/],
@@ -79,15 +76,6 @@ describe('errors with exit code 2', { skip }, () => {
     ['--name No! up', /"No!" is no name for a cluster: use 1 to 20/],
   ] as const)
     test(`without the cluster: ${argv}`, () => assertRefused(argv.split(' '), line));
-
-  test('port in use', async (t) => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.after(() => server.close());
-    const { port } = server.address() as { port: number };
-    const line = new RegExp(`Port ${port} of 127.0.0.1 is taken: choose another with --port`);
-    await assertRefused(['up', '--name', NAME, '--port', String(port)], line);
-  });
 
   for (const [what, script, line] of [
     ['missing', 'exit 127', /Go cannot be run.* 127: .*Install Go 1\.26 or newer/],

@@ -98,7 +98,7 @@ async function startReceiver({ controlPlane }: Cluster): Promise<void> {
 async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
   const pod = await cluster.get(`/api/v1/namespaces/${MONITORING_NAMESPACE}/pods/prometheus-prometheus-0`);
   const { podIP } = (JSON.parse(pod) as { status: { podIP: string } }).status;
-  const { server, port } = await listenOnLoopback(0);
+  const { server, port } = await listenOnLoopback();
   await cluster.controlPlane.stopDaemon(RELAY);
   await startRelay(cluster.controlPlane, server, { name: RELAY, address: podIP, port: 9090 });
   const url = `http://127.0.0.1:${port}`;
