@@ -58,8 +58,7 @@ export function imageName(id: ImageId): string {
 export async function ensureImage(id: ImageId): Promise<Image> {
   const { name } = IMAGES[id];
   const context = await prepareContext(id);
-  const base = process.env.BASE_IMAGE;
-  const hash = createHash('sha256').update(base ?? JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
+  const hash = createHash('sha256').update(JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
   for (const file of await contextFiles(context, id)) {
     hash.update(file).update(await readFile(join(context, file)));
   }
@@ -69,8 +68,7 @@ export async function ensureImage(id: ImageId): Promise<Image> {
       const builder = await findBuilder();
       // The bundle stands for it in the hash, for which it would be built each time.
       if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
-      const from = base ?? (await selfMadeBase(builder));
-      await builder.build(name, context, from, archive);
+      await builder.build(name, context, await selfMadeBase(builder), archive);
     });
   }
   return { name, archive };

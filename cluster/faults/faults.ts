@@ -6,7 +6,7 @@ import type { ClusterNode, NodeGvisor } from '../node/node.ts';
 import { stopInPods } from './hung-sandboxes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
-/** `apply` and `heal` are idempotent; `heal` undoes exactly what `apply` did. */
+/** `apply` is idempotent; the repair of the part undoes exactly what it did. */
 export type Fault = {
   readonly does: string;
   /** The symptom, for a person who does not know of the fault. */
@@ -14,7 +14,6 @@ export type Fault = {
   /** A new fault of a part replaces the previous one. */
   readonly part: Part;
   readonly apply: Repair;
-  readonly heal: Repair;
   /** Set for a fault that can end without `heal`. */
   readonly holds?: (node: ClusterNode, cluster: Cluster) => Promise<boolean>;
 };
@@ -151,11 +150,10 @@ export type FaultName = keyof typeof FAULTS;
 
 const GVISOR_PARTS: readonly Part[] = ['shim', 'runsc', 'handler', 'runsc-config', 'sandboxes'];
 
-function fault(part: Part, { apply, ...rest }: Omit<Fault, 'part' | 'heal'>): Fault {
+function fault(part: Part, { apply, ...rest }: Omit<Fault, 'part'>): Fault {
   return {
     ...rest,
     part,
-    heal: REPAIRS[part],
     apply: async (node, cluster) => {
       if (GVISOR_PARTS.includes(part)) await gvisorOf(node);
       await apply(node, cluster);

@@ -20,8 +20,7 @@ export function readNodes(dir: string): NodeSpec[] {
   return readdirSync(directory)
     .map((name) => join(directory, name, 'node.json'))
     .filter((file) => existsSync(file))
-    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec | Omit<NodeSpec, 'machine'>)
-    .map((spec) => ({ machine: 'namespaces', ...spec }) as const)
+    .map((file) => JSON.parse(readFileSync(file, 'utf8')) as NodeSpec)
     .sort((a, b) => a.index - b.index);
 }
 
