@@ -247,7 +247,7 @@ async function kernelIn(cluster: Cluster, pod: string): Promise<string> {
 
 function expect(held: boolean, what: string): void {
   if (!held) throw new Error(`This did not hold: ${what}`);
-  say(`   ${terminal ? styleText('green', '✓') : '✓'} ${what}`);
+  say(`   ${styleText('green', '✓')} ${what}`);
 }
 
 function title(text: string): void {
@@ -255,7 +255,7 @@ function title(text: string): void {
 }
 
 function bold(text: string): string {
-  return terminal ? styleText('bold', text) : text;
+  return styleText('bold', text);
 }
 
 function say(text: string): void {

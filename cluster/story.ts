@@ -1,8 +1,7 @@
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { V1Node, V1NodeList, V1Pod } from '@kubernetes/client-node';
-import { patient, waitFor } from '../hack/run.ts';
+import { waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { breakNode, healNode } from './faults/break-node.ts';
 import type { FaultName } from './faults/faults.ts';
@@ -99,7 +98,7 @@ export function watchLabels(
   names: readonly string[],
   paths: readonly string[],
   onChange: (values: readonly string[]) => void,
-): { readonly ended: Promise<unknown>; readonly close: () => void } {
+): { readonly close: () => void } {
   const format = `jsonpath=${paths.map((path) => `{${path}}`).join('|')}{"\\n"}`;
   const { command, args } = cluster.kubectlCommand(['get', 'nodes', ...names, '--watch', '-o', format]);
   const watch = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -109,7 +108,7 @@ export function watchLabels(
     lines.close();
     watch.kill();
   };
-  return { ended: once(watch, 'exit'), close };
+  return { close };
 }
 
 /** Seconds from `act` until a watch, opened before, shows the label's new value. */
@@ -120,29 +119,20 @@ export async function secondsUntilLabel(
   act: () => Promise<void>,
   { timeoutMs = 60_000, label = READY_LABEL } = {},
 ): Promise<number> {
-  const opened = Promise.withResolvers<void>();
-  const seen = Promise.withResolvers<number>();
-  const limitMs = patient(timeoutMs);
-  const timer = setTimeout(
-    () =>
-      seen.reject(
-        new Error(`The label ${label} of ${node} did not become "${value}" within ${limitMs / 1000} s`),
-      ),
-    limitMs,
-  );
-  let begun: number | undefined;
+  let isOpen = false;
+  let begunMs: number | undefined;
+  let seconds: number | undefined;
   const watch = watchLabels(cluster, [node], [labelPath(label)], ([now]) => {
-    opened.resolve();
-    if (begun !== undefined && now === value) seen.resolve((performance.now() - begun) / 1000);
+    isOpen = true;
+    if (begunMs !== undefined && now === value) seconds ??= (performance.now() - begunMs) / 1000;
   });
-  void watch.ended.then(() => seen.reject(new Error(`The watch on ${node} ended`)));
   try {
-    await Promise.race([opened.promise, seen.promise]);
-    begun = performance.now();
+    await waitFor(`a watch on ${node}`, timeoutMs, async () => isOpen);
+    begunMs = performance.now();
     await act();
-    return await seen.promise;
+    const what = `the label ${label} of ${node} to become "${value}"`;
+    return await waitFor(what, timeoutMs, async () => seconds);
   } finally {
-    clearTimeout(timer);
     watch.close();
   }
 }
