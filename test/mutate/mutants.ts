@@ -77,13 +77,7 @@ const IGNORED_FIELDS = [
   'apiVersions',
 ];
 /** Optional fields, which can be removed. */
-const OPTIONAL = [
-  'resourceRules',
-  'namespaceSelector',
-  'matchConditions',
-  'messageExpression',
-  'matchLabels',
-];
+const OPTIONAL = ['resourceRules', 'namespaceSelector', 'matchConditions', 'matchLabels'];
 
 function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
   const field = path.at(-1);
@@ -93,11 +87,9 @@ function editsOf(value: Json, path: readonly Step[]): readonly Edit[] {
     return editsOfExpression(value as string).map(({ what, text }) => ({ what, value: text }));
   }
   if (field === 'validationActions') {
-    return [
-      ...[['Deny'], ['Warn'], ['Audit'], ['Warn', 'Audit']]
-        .filter((actions) => `${actions}` !== `${value}`)
-        .map((actions) => ({ what: `${value} to ${actions}`, value: actions })),
-    ];
+    return [['Deny'], ['Warn'], ['Audit'], ['Warn', 'Audit']]
+      .filter((actions) => `${actions}` !== `${value}`)
+      .map((actions) => ({ what: `${value} to ${actions}`, value: actions }));
   }
   if (list === 'validationActions') return [];
   const removed: Edit = {

@@ -4,6 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import { removeCluster, removeHeldCluster } from '../../cluster/remove.ts';
 import { REPO } from '../../hack/paths.ts';
 import { untilStopped } from '../../hack/run.ts';
+import { pooledMap } from '../../lib/base/async.ts';
 import { AUDIT_GROUPS } from '../api/admission-audit-cases.ts';
 import type { Case, Group } from '../api/admission-case.ts';
 import { type Admission, startAdmission } from '../api/admission-cluster.ts';
@@ -194,35 +195,26 @@ async function replace(admission: Admission, original: Original, policy: Policy)
 
 /** Runs cases until one fails: first concurrently, then exclusive ones. A case that failed runs first the next time. */
 async function firstFailure(admission: Admission, cases: Case[]): Promise<string | undefined> {
-  const failed =
-    (await firstOf(
-      admission,
-      cases.filter(({ exclusive }) => !exclusive),
-      8,
-    )) ??
-    (await firstOf(
-      admission,
-      cases.filter(({ exclusive }) => exclusive),
-      1,
-    ));
+  const concurrent = cases.filter(({ exclusive }) => !exclusive);
+  const exclusive = cases.filter((each) => each.exclusive);
+  const failed = (await firstOf(admission, concurrent, 8)) ?? (await firstOf(admission, exclusive, 1));
   if (failed === undefined) return undefined;
   cases.splice(cases.indexOf(failed), 1);
   cases.unshift(failed);
   return failed.what;
 }
 
-async function firstOf(admission: Admission, waiting: Case[], atOnce: number): Promise<Case | undefined> {
+async function firstOf(
+  admission: Admission,
+  cases: readonly Case[],
+  atOnce: number,
+): Promise<Case | undefined> {
   let failed: Case | undefined;
-  const worker = async () => {
-    for (let one = waiting.shift(); one !== undefined && failed === undefined; one = waiting.shift()) {
-      const { run } = one;
-      const passed = await run(admission).then(
-        () => true,
-        () => false,
-      );
-      if (!passed) failed ??= one;
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, worker));
+  await pooledMap(cases, atOnce, async (one) => {
+    if (failed !== undefined) return;
+    await one.run(admission).catch(() => {
+      failed ??= one;
+    });
+  });
   return failed;
 }
