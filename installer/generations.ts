@@ -72,7 +72,7 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
   if (node.noRestart) say('programs that containerd has loaded stay: the next run removes them');
   const deadlineMs = performance.now() + ENDING_MS;
   for (;;) {
-    await endDeadProbes(node);
+    await endDeadProbes(node).catch(() => {}); // containerd may be away
     const left = await removeUnused(node);
     const ending = left?.flatMap(({ directory, isEnding }) => (isEnding ? directory : []));
     const cause =
@@ -97,11 +97,19 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
 
 /**
  * containerd cannot remove a probe that it was creating when it ended: the shim says for ever that its
- * container must be created (seen on 2.4.2). Once the shim is gone, containerd forgets the sandbox.
+ * container must be created (seen on 2.4.2), and containerd may have no record of it (1.7.34). Once the shim
+ * is gone, containerd forgets the sandbox.
  */
-async function endDeadProbes({ root, client }: Node): Promise<void> {
-  const dead = await client.listSandboxes('SANDBOX_NOTREADY').catch(() => []);
-  for (const probe of dead.filter(isProbe)) await killBundle(root, `/k8s.io/${probe.id}`);
+async function endDeadProbes({ root, host, client }: Node): Promise<void> {
+  const dead = (await client.listSandboxes('SANDBOX_NOTREADY')).filter(isProbe).map(({ id }) => id);
+  const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
+  for (const { id, program = '' } of bundles ?? []) {
+    if (!isGenerationPath(program)) continue;
+    const request = { filters: [`id==${id}`] };
+    const { containers } = await client.call<{ containers: unknown[] }>('Containers.List', request);
+    if (containers.length === 0) dead.push(id);
+  }
+  for (const id of dead) await killBundle(root, `/k8s.io/${id}`);
 }
 
 /** Which containerd would load when it starts next. */

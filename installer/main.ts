@@ -171,11 +171,8 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
   const { journals } = await readJournals(node.root);
   const pending = journals.filter((each) => each.pending !== undefined);
   if (pending.length === 0) return;
-  if (await isDown(node.client)) {
-    await removeCandidates(node);
-    await takeBack({ ...node, containerdConfig }, pending);
-  }
-  await removeCandidates(node);
+  await removeCandidates(node); // one may keep containerd from starting
+  if (await isDown(node.client)) await takeBack({ ...node, containerdConfig }, pending);
   await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
 }
 

@@ -11,9 +11,7 @@ const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
 
-/**
- * Until all pods would survive a restart of containerd; throws a {@link Refusal} that says what would not.
- */
+/** Until all pods would survive a restart of containerd; throws a {@link Refusal} that says what would not. */
 export async function waitForQuiet({ client, host, because }: Node): Promise<void> {
   const signal = AbortSignal.timeout(QUIET_MS + SCAN_MS);
   const scanner = new SandboxScanner({

@@ -55,9 +55,7 @@ export async function load(
   return { text: pass(`containerd was away for ${seconds(awayMs)}; pods that ${pods}`), ended };
 }
 
-/**
- * By sandbox, only with a running container: the kubelet stops an ending pod's sandbox after its containers.
- */
+/** By sandbox, only with a running container: the kubelet stops an ending pod's sandbox after its containers. */
 async function runningPods(client: CriClient): Promise<ReadonlyMap<string, string>> {
   const [sandboxes, containers] = await Promise.all([
     client.listSandboxes('SANDBOX_READY'),
