@@ -39,6 +39,12 @@ export const createPod = (part?: PodPart) => create('strict', pod(part));
 /** A JSON merge patch of the object at a path. */
 export const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
 
+/** A strategic merge patch of the object at a path, as agents and kubectl send it. */
+export const strategicPatch = (path: string, body: object): ApiCall => ({
+  ...patch(path, body),
+  patch: 'strategic-merge-patch+json',
+});
+
 /** Deletes the object at a path. */
 export const remove = (path: string): ApiCall => ({ method: 'DELETE', path });
 
@@ -98,12 +104,10 @@ export const createRuntimeClass = (name: string, handler = 'runsc', nodeSelector
 });
 
 /** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */
-export const addEphemeral = (path: string, part: object = {}): ApiCall => ({
-  method: 'PATCH',
-  path: `${path}/ephemeralcontainers`,
-  patch: 'strategic-merge-patch+json',
-  body: { spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] } },
-});
+export const addEphemeral = (path: string, part: object = {}) =>
+  strategicPatch(`${path}/ephemeralcontainers`, {
+    spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] },
+  });
 
 export const privileged = { securityContext: { privileged: true } };
 export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };

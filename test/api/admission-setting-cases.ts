@@ -13,6 +13,7 @@ import {
   patch,
   privileged,
   remove,
+  strategicPatch,
 } from './admission-objects.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
@@ -186,10 +187,9 @@ const FAIL_CLOSED: readonly Case[] = [
     [
       ...refused('admin', { 'a pod on the host': [relaxed, ERROR] }, 422),
       ...accepted('admin', {
-        'an image of a gVisor pod': {
-          ...patch(podPath('gated'), { spec: { containers: [{ name: 'main', image: 'localhost/other' }] } }),
-          patch: 'strategic-merge-patch+json',
-        },
+        'an image of a gVisor pod': strategicPatch(podPath('gated'), {
+          spec: { containers: [{ name: 'main', image: 'localhost/other' }] },
+        }),
         'the status of a running pod': status,
       }),
     ],

@@ -1,19 +1,24 @@
 import { accepted, type Case, type Group, refused, warned, withMessage } from './admission-case.ts';
 import { podPath } from './admission-fixture.ts';
-import { addEphemeral, create, FLAG, patch, pod, privileged, remove } from './admission-objects.ts';
+import {
+  addEphemeral,
+  create,
+  FLAG,
+  patch,
+  pod,
+  privileged,
+  remove,
+  strategicPatch,
+} from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
 
-const merge = (path: string, body: object): ApiCall => ({
-  ...patch(path, body),
-  patch: 'strategic-merge-patch+json',
-});
 const image = (path: string, part: 'containers' | 'initContainers' = 'containers', name = 'main') =>
-  merge(path, { spec: { [part]: [{ name, image: 'localhost/other' }] } });
+  strategicPatch(path, { spec: { [part]: [{ name, image: 'localhost/other' }] } });
 /** Leaves a pod only these scheduling gates. */
 const gates = (path: string, ...names: string[]) =>
   patch(path, { spec: { schedulingGates: names.map((name) => ({ name })) } });
-const status = (path: string) => merge(`${path}/status`, { status: { message: 'x' } });
+const status = (path: string) => strategicPatch(`${path}/status`, { status: { message: 'x' } });
 const annotate = (path: string, key: string, value: string | null) =>
   patch(path, { metadata: { annotations: { [key]: value } } });
 const flag = (path: string, value: string | null = 'host') => annotate(path, FLAG, value);
@@ -40,7 +45,7 @@ const HAS_FLAG = /this Pod would break that: metadata\.annotations has dev\.gvis
 
 /** Other resources for a container, which its `resizePolicy` may restart for them. */
 const resize = (path: string) =>
-  merge(`${path}/resize`, {
+  strategicPatch(`${path}/resize`, {
     spec: { containers: [{ name: 'main', resources: { requests: { cpu: '2m' } } }] },
   });
 const gated = podPath('gated');
@@ -101,8 +106,10 @@ const RUNS: readonly Case[] = [
   ...OLD.flatMap((name) =>
     accepted('admin', {
       [`a status of ${name}`]: status(podPath(name)),
-      [`a label of ${name}`]: merge(podPath(name), { metadata: { labels: { a: 'b' } } }),
-      [`a finalizer of ${name}`]: merge(podPath(name), { metadata: { finalizers: ['example.com/x'] } }),
+      [`a label of ${name}`]: strategicPatch(podPath(name), { metadata: { labels: { a: 'b' } } }),
+      [`a finalizer of ${name}`]: strategicPatch(podPath(name), {
+        metadata: { finalizers: ['example.com/x'] },
+      }),
       [`the deletion of ${name}`]: remove(podPath(name)),
     }),
   ),

@@ -1,15 +1,12 @@
 import { DOMAIN } from '../e2e/agents.ts';
 import { accepted, type Group, refused, withMessage } from './admission-case.ts';
-import { patch, remove } from './admission-objects.ts';
+import { patch, remove, strategicPatch } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 import { conditionOf, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { closed, eventChanges, malformed, TAINT } from './node-write-cases.ts';
 
 const NODE = '/api/v1/nodes/node-1';
-const status = (body: object, node = 'node-1'): ApiCall => ({
-  ...patch(`/api/v1/nodes/${node}/status`, body),
-  patch: 'strategic-merge-patch+json',
-});
+const status = (body: object, node = 'node-1') => strategicPatch(`/api/v1/nodes/${node}/status`, body);
 const label = (key: string, value: string | null, node?: string) =>
   status({ metadata: { labels: { [key]: value } } }, node);
 /** Writes the condition GVisorReady as the controller does, unless changed. */

@@ -2,6 +2,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { SCHEDULED, SCHEDULER } from '../../lib/fleet/turns.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
+import { strategicPatch } from './admission-objects.ts';
 import { type ApiUser, certificateUser } from './api-user.ts';
 
 /** The label that the RuntimeClass selects. */
@@ -58,23 +59,12 @@ export class FleetObjects {
 
   /** Writes a part of a Node's status, and labels with it. */
   async writeStatus(name: string, status: object, labels: object = {}): Promise<void> {
-    const body = { metadata: { labels }, status };
-    await this.#send({
-      method: 'PATCH',
-      patch: 'strategic-merge-patch+json',
-      path: `/api/v1/nodes/${name}/status`,
-      body,
-    });
+    await this.#send(strategicPatch(`/api/v1/nodes/${name}/status`, { metadata: { labels }, status }));
   }
 
   /** Sets readiness of the agent on a node; its container runs. */
   async setAgent(node: string, ready: boolean): Promise<void> {
-    await this.#send({
-      method: 'PATCH',
-      patch: 'strategic-merge-patch+json',
-      path: `${PODS}/agent-${node}/status`,
-      body: runningStatus(ready),
-    });
+    await this.#send(strategicPatch(`${PODS}/agent-${node}/status`, runningStatus(ready)));
   }
 
   /** Creates the installer's pod for a node, as its DaemonSet does. */
@@ -116,8 +106,7 @@ export class FleetObjects {
               lastTransitionTime: at,
             })),
           };
-    const patch = 'strategic-merge-patch+json';
-    await this.#send({ method: 'PATCH', patch, path: `${PODS}/install-${node}/status`, body: { status } });
+    await this.#send(strategicPatch(`${PODS}/install-${node}/status`, { status }));
   }
 
   /** The nodes to which installers are bound. */

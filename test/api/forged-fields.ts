@@ -1,4 +1,5 @@
 import type { Cluster } from '../../cluster/cluster.ts';
+import { patch, strategicPatch } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
 /** A part of an OpenAPI v3 document: the shape of one value. */
@@ -17,6 +18,7 @@ type Part = 'metadata' | 'spec' | 'status';
 /** A field of a Node: its path, and a call that forges it on node-1. */
 export type Forgery = { readonly part: Part; readonly field: string; readonly call: ApiCall };
 
+const NODE = '/api/v1/nodes/node-1';
 const TYPES: readonly (readonly [Part, string])[] = [
   ['metadata', 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta'],
   ['spec', 'io.k8s.api.core.v1.NodeSpec'],
@@ -45,11 +47,9 @@ export async function forgeries(cluster: Cluster): Promise<readonly Forgery[]> {
     const fields = Object.entries(components.schemas[type]?.properties ?? {});
     return fields.map(([field, schema]) => {
       const value = WITH_FORMAT[field] ?? sampleOf(schema, components.schemas, node[part][field]);
-      const patch = { [part]: { [field]: value } };
-      const call = { method: 'PATCH', path: '/api/v1/nodes/node-1', body: patch } as const;
-      if (part !== 'status') return { part, field, call };
-      const patched = { path: `${call.path}/status`, patch: 'strategic-merge-patch+json' } as const;
-      return { part, field, call: { ...call, ...patched } };
+      const body = { [part]: { [field]: value } };
+      const call = part === 'status' ? strategicPatch(`${NODE}/status`, body) : patch(NODE, body);
+      return { part, field, call };
     });
   }).filter(({ part, field }) => !SERVER_FIELDS.includes(`${part}.${field}`));
 }
@@ -60,7 +60,7 @@ export async function fieldNow(cluster: Cluster, { part, field }: Forgery): Prom
 }
 
 async function readParts(cluster: Cluster): Promise<Record<Part, Readonly<Record<string, unknown>>>> {
-  return JSON.parse(await cluster.get('/api/v1/nodes/node-1')) as Record<Part, Record<string, unknown>>;
+  return JSON.parse(await cluster.get(NODE)) as Record<Part, Record<string, unknown>>;
 }
 
 /** A value of this shape that differs from the current one. */

@@ -9,6 +9,7 @@ import { createKube } from '../../lib/kube/client.ts';
 import { logOf } from '../agent/publish/publisher-of.ts';
 import { reportOf } from '../agent/reports.ts';
 import { DOMAIN, waitForNode } from '../e2e/agents.ts';
+import { strategicPatch } from './admission-objects.ts';
 import { applyBase, type Names, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
@@ -116,13 +117,7 @@ describe('agents with other names of namespace and service account', () => {
 });
 
 /** A write of a Node's status, which carries labels as well. */
-const writing = (node: string, body: object) =>
-  ({
-    method: 'PATCH',
-    path: `/api/v1/nodes/${node}/status`,
-    patch: 'strategic-merge-patch+json',
-    body,
-  }) as const;
+const writing = (node: string, body: object) => strategicPatch(`/api/v1/nodes/${node}/status`, body);
 
 function podOf(namespace: string, account: string): object {
   const spec = {

@@ -11,7 +11,7 @@ import {
   withMessage,
 } from './admission-case.ts';
 import type { UserName } from './admission-cluster.ts';
-import { annotations, create, patch as patchOf, remove } from './admission-objects.ts';
+import { annotations, create, patch as patchOf, remove, strategicPatch } from './admission-objects.ts';
 import { createMirror } from './admission-pod-cases.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
@@ -27,10 +27,7 @@ const taints = (...list: readonly object[]) => ({ spec: { taints: list } });
 const nodePath = (node: string, subresource = '') => `/api/v1/nodes/${node}${subresource}`;
 const patch = (body: object, node = 'node-1') => patchOf(nodePath(node), body);
 /** The same through the status, as agents write. */
-const status = (body: object, node = 'node-1'): ApiCall => ({
-  ...patchOf(nodePath(node, '/status'), body),
-  patch: 'strategic-merge-patch+json',
-});
+const status = (body: object, node = 'node-1') => strategicPatch(nodePath(node, '/status'), body);
 const createNode = (metadata: object, name = 'node-7'): ApiCall => ({
   method: 'POST',
   path: '/api/v1/nodes',

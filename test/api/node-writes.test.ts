@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type { V1DaemonSet, V1Deployment, V1Node } from '@kubernetes/client-node';
 import { describeGroups } from './admission-case.ts';
+import { strategicPatch } from './admission-objects.ts';
 import { applyBase } from './api-server.ts';
 import type { ApiUser } from './api-user.ts';
 import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
@@ -43,8 +44,7 @@ describe('the token of the fleet controller, on a real API server', () => {
       metadata: { labels: { [READY_KEY]: 'false' }, resourceVersion: was.metadata?.resourceVersion },
       status: { conditions: [lost] },
     };
-    const patch = 'strategic-merge-patch+json';
-    const call = { method: 'PATCH', path: `${path}/status`, patch, body } as const;
+    const call = strategicPatch(`${path}/status`, body);
     const response = await controller(call);
     assert.equal(response.message, '');
     const now = response.body as V1Node;
