@@ -1,17 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
-import { ensureTools } from '../../cluster/tools.ts';
+import { describe, it } from 'node:test';
 import { RARE } from '../rare.ts';
 import { alertsOf, readRules } from './alerts.ts';
-import type { Cause } from './causes.ts';
-import { CAUSES, withoutKube } from './causes.ts';
+import { CAUSES, type Cause, withoutKube } from './causes.ts';
 import { assertQueries } from './promtool.ts';
-
-let promtool: string;
-before(async () => {
-  promtool = join((await ensureTools(['prometheus'])).prometheus, 'promtool');
-});
 
 /** The labels of `alert`, `alert node`, `alert cluster` or `alert cluster node`. */
 function labelsOf(text: string): string {
@@ -26,7 +18,7 @@ function labelsOf(text: string): string {
 async function check({ series, fires }: Cause): Promise<void> {
   const firing = 'count by (alertname, cluster, node) (ALERTS{alertstate="firing"})';
   const expected = Object.fromEntries(fires.map((text) => [labelsOf(text), 1]));
-  await assertQueries(promtool, series, { [firing]: expected });
+  await assertQueries(series, { [firing]: expected });
 }
 
 describe('a root cause', async () => {

@@ -32,6 +32,8 @@ const merged = (...parts: readonly Series[]): Series => Object.assign({}, ...par
 const node = (number: number, cluster?: string) =>
   `${cluster === undefined ? '' : `cluster="${cluster}", `}node="node-${number}"`;
 const healthy = (labels: string): Series => ({ ...agent(labels), ...kube(labels) });
+/** A node whose agent stops answering. */
+const silent = (labels: string): Series => ({ ...failingAt(5, agent(labels)), ...kube(labels) });
 /** A fleet controller with its changes. */
 const fleet = (changes: Changes = {}): Series => controller('', changes);
 export const FLEET = fleet();
@@ -53,14 +55,7 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   },
   {
     cause: 'No agent of cluster a answers; cluster b has nodes of the same names',
-    series: merged(
-      ...[1, 2].flatMap((i) => [
-        healthy(node(i, 'b')),
-        failingAt(5, agent(node(i, 'a'))),
-        kube(node(i, 'a')),
-      ]),
-      CONTROLLERS,
-    ),
+    series: merged(...[1, 2].flatMap((i) => [healthy(node(i, 'b')), silent(node(i, 'a'))]), CONTROLLERS),
     fires: ['GVisorAgentsMissing a'],
   },
   {
@@ -85,10 +80,9 @@ const MULTI_CLUSTER_CAUSES: readonly Cause[] = [
   },
 ];
 
-const agentCount = (count: number): Series => ({
-  [DESIRED_AGENTS]: always(count),
-  [CURRENT_AGENTS]: always(count),
-});
+/** The number of agents that the DaemonSet wants, and has. */
+const agentCounts = (values: string): Series => ({ [DESIRED_AGENTS]: values, [CURRENT_AGENTS]: values });
+const agentCount = (count: number) => agentCounts(always(count));
 
 /** Two healthy nodes, and a control plane without gVisor. */
 export const OTHERS = merged(
@@ -222,7 +216,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'One agent does not answer',
-    series: merged(failingAt(5, agent(node(1))), kube(node(1)), OTHERS),
+    series: merged(silent(node(1)), OTHERS),
     fires: ['GVisorAgentDown node-1'],
   },
   {
@@ -289,8 +283,7 @@ export const CAUSES: readonly Cause[] = [
     cause: 'gVisor is broken on two nodes, and the agent of the third is silent',
     series: merged(
       ...[1, 2].flatMap((i) => [agent(node(i), notReady('ShimNotFound')), kube(node(i), WITHDRAWN)]),
-      failingAt(5, agent(node(3))),
-      kube(node(3)),
+      silent(node(3)),
       FLEET,
     ),
     fires: [
@@ -307,11 +300,7 @@ export const CAUSES: readonly Cause[] = [
   },
   {
     cause: 'Prometheus reaches no agent (a NetworkPolicy)',
-    series: merged(
-      ...[1, 2, 3].flatMap((i) => [failingAt(5, agent(node(i))), kube(node(i))]),
-      agentCount(3),
-      FLEET,
-    ),
+    series: merged(...[1, 2, 3].map((i) => silent(node(i))), agentCount(3), FLEET),
     fires: ['GVisorAgentsMissing'],
   },
   {
@@ -330,22 +319,14 @@ export const CAUSES: readonly Cause[] = [
         kube(node(i), { [POD_INFO]: '1x5 stale', gvisor_ready_fleet_label_without_agent: always(1) }),
         endingAt(5, agent(node(i))),
       ]),
-      { [DESIRED_AGENTS]: '2x5 stale', [CURRENT_AGENTS]: '2x5 stale' },
+      agentCounts('2x5 stale'),
       fleet({ [OPEN('AgentsGone')]: always(1) }),
     ),
     fires: ['GVisorAgentsMissing'],
   },
   {
     cause: 'The only pool with agents goes to zero',
-    series: merged(
-      endingAt(5, agent(node(1))),
-      endingAt(5, kube(node(1))),
-      {
-        [DESIRED_AGENTS]: '1x5 0x60',
-        [CURRENT_AGENTS]: '1x5 0x60',
-      },
-      FLEET,
-    ),
+    series: merged(endingAt(5, healthy(node(1))), agentCounts('1x5 0x60'), FLEET),
     fires: [],
   },
   {

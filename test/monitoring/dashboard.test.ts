@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
-import { before, describe, it } from 'node:test';
-import { ensureTools } from '../../cluster/tools.ts';
+import { describe, it } from 'node:test';
 import { FLEET, OUTSIDE } from './causes.ts';
 import { panels, substituted } from './dashboard.ts';
 import { agent, always, controller, failingAt, nodeWithoutGvisor, type Series } from './fleet.ts';
 import { assertQueries } from './promtool.ts';
-
-let promtool: string;
-before(async () => {
-  promtool = join((await ensureTools(['prometheus'])).prometheus, 'promtool');
-});
 
 /** Values of the stat panels by title; panels without data are absent. */
 type Shown = Readonly<Record<string, number>>;
@@ -42,7 +35,7 @@ async function assertShown(series: Series, shown: Shown): Promise<void> {
       NUMBERS.some((panel) => panel.title === title),
       title,
     );
-  await assertQueries(promtool, series, Object.fromEntries(queries));
+  await assertQueries(series, Object.fromEntries(queries));
 }
 
 describe('the dashboard', () => {
@@ -52,12 +45,12 @@ describe('the dashboard', () => {
     );
     const missing = { '{alertname="GVisorAgentsMissing", severity="critical"}': 1 };
     const queries = exprs.map(([title, expr]) => [expr, title === 'Firing alerts' ? missing : {}] as const);
-    await assertQueries(promtool, {}, Object.fromEntries(queries));
+    await assertQueries({}, Object.fromEntries(queries));
   });
 
   it('lists the alerts that fire, with their nodes', async () => {
     const series = { ...agent('node="node-1"', OUTSIDE), ...failingAt(5, agent('node="node-2"')), ...FLEET };
-    await assertQueries(promtool, series, {
+    await assertQueries(series, {
       [await queryOf('Firing alerts')]: {
         '{alertname="GVisorUnsandboxedPods", severity="critical", node="node-1"}': 1,
         '{alertname="GVisorAgentDown", severity="warning", node="node-2"}': 1,
@@ -85,7 +78,7 @@ describe('the dashboard', () => {
       ...on('node-2', 'runsc-kvm', 0),
       ...on('node-1', 'runsc-debug', 0),
     };
-    await assertQueries(promtool, series, {
+    await assertQueries(series, {
       [await queryOf('Proven nodes by additional handler')]: {
         '{handler="runsc-kvm"}': 1,
         '{handler="runsc-debug"}': 0,
@@ -105,7 +98,7 @@ describe('the dashboard', () => {
       [`container_memory_working_set_bytes{${pod}, container="d"}`]: always(1),
       'pod_memory_working_set_bytes{namespace="eval", pod="outside"}': always(7),
     };
-    await assertQueries(promtool, series, {
+    await assertQueries(series, {
       [await queryOf('Memory of gVisor pods')]: { '{of="pods"}': 22, '{of="containers"}': 3 },
     });
   });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';
@@ -14,7 +15,6 @@ const AT = `${MINUTES - 15}m`;
 
 /** Evaluates all rules over the series with promtool, and asserts the results of queries after 45 min. */
 export async function assertQueries(
-  promtool: string,
   series: Series,
   queries: Readonly<Record<string, Expected>>,
 ): Promise<void> {
@@ -31,11 +31,12 @@ export async function assertQueries(
       },
     ],
   };
+  const { prometheus } = await ensureTools(['prometheus']);
   const directory = await mkdtemp('/tmp/gvisor-ready-promtool-');
   try {
     const file = join(directory, 'tests.yaml');
     await writeFile(file, JSON.stringify(tests)); // JSON is YAML
-    assert.match(await run(promtool, ['test', 'rules', file]), /SUCCESS/);
+    assert.match(await run(join(prometheus, 'promtool'), ['test', 'rules', file]), /SUCCESS/);
   } finally {
     await rm(directory, { recursive: true });
   }
