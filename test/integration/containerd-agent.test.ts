@@ -18,6 +18,7 @@ import {
 } from './integration-cluster.ts';
 import { OutsideAgent, touch } from './outside-agent.ts';
 
+const LIMIT = { timeout: patient(240_000) };
 const TIMES = 3;
 const DROP_IN = '/etc/containerd/conf.d/gvisor.toml';
 
@@ -32,12 +33,10 @@ describe('an agent while containerd is killed, restarted or reconfigured', {
 function testsOn(name: NodeName): void {
   const agent = useAgent(name);
 
-  it('keeps its verdict while containerd is killed during proofs', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('keeps its verdict while containerd is killed during proofs', LIMIT, async () => {
     const client = connect(node(name));
     try {
-      for (let kill = 0; kill < 3; kill++) {
+      for (let kill = 0; kill < TIMES; kill++) {
         await touchedProbe(node(name), client);
         await randomPause(300);
         await node(name).machine.stopDaemon('containerd', 'KILL');
@@ -52,9 +51,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('keeps its verdict over restarts of a containerd with another PATH and a version 2 drop-in', {
-    timeout: patient(240_000),
-  }, async () => {
+  it('keeps its verdict over restarts of containerd with another PATH and a v2 drop-in', LIMIT, async () => {
     await agent().stop();
     const { spec, machine } = node(name);
     const start = () => machine.daemon('containerd', ['containerd'], { PATH: `/opt/gvisor:${MACHINE_PATH}` });
@@ -85,9 +82,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('starts no sandbox between an edit of the configuration and the restart of containerd', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('starts no sandbox between an edit of the config and the restart of containerd', LIMIT, async () => {
     const config = await readFile(node(name).path(CONTAINERD_CONFIG), 'utf8');
     try {
       const begun = await agent().report();
@@ -108,9 +103,7 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('removes the orphaned sandbox of a killed agent after a minute', {
-    timeout: patient(240_000),
-  }, async () => {
+  it('removes the orphaned sandbox of a killed agent after a minute', LIMIT, async () => {
     const client = connect(node(name));
     await node(name).machine.stopDaemon('kubelet'); // it would remove the sandbox too
     try {
@@ -138,15 +131,15 @@ function testsOn(name: NodeName): void {
     }
   });
 
-  it('removes orphaned containers of a killed agent that the CRI does not list', {
-    timeout: patient(180_000),
-  }, async () => {
+  it('removes orphaned containers of a killed agent that the CRI does not list', LIMIT, async () => {
     const client = connect(node(name));
     await node(name).machine.stopDaemon('kubelet');
     try {
       await node(name).write(SLOW_RUNSC, SLOW_SCRIPT, 0o755);
       await node(name).write(RUNSC_CONFIG, `binary_name = "${SLOW_RUNSC}"\n${RUNSC_TOML}`);
-      await waitFor('a sandbox to start', 30_000, async () => isStarting(node(name)), 50);
+      const isStarting = async () =>
+        processesIn(node(name).machine).some(({ argv }) => argv[1] === SLOW_RUNSC && argv.includes('create'));
+      await waitFor('a sandbox to start', 30_000, isStarting, 50);
       await agent().stop('SIGKILL');
       const unlisted = await waitFor('a container that the CRI does not list', 30_000, async () => {
         const listed = (await client.listSandboxes('all')).map(({ id }) => id);
@@ -177,10 +170,6 @@ const SLOW_SCRIPT = `#!/bin/sh
 for arg in "$@"; do [ "$arg" != create ] || sleep 2; done
 exec ${RUNSC} "$@"
 `;
-
-function isStarting(where: ClusterNode): boolean {
-  return processesIn(where.machine).some(({ argv }) => argv[1] === SLOW_RUNSC && argv.includes('create'));
-}
 
 /** IDs of all containers that containerd records for probes. */
 async function recordsOfProbes(client: NodeClient): Promise<readonly string[]> {

@@ -60,8 +60,9 @@ async function expectFailure(name: NodeName, fault: FaultName, reason: Reason): 
     const back = await agent.proven(120_000);
     // During a repair a handler is on disk before it is loaded.
     const transient: Reason | undefined = FAULTS[fault].part === 'handler' ? 'RestartPending' : undefined;
-    const published = reasonsOf(agent, 1).filter((each) => each !== transient);
-    assert.deepEqual(published, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
+    const published = agent.changes.slice(1).map((change) => change.reason);
+    const lasting = published.filter((each) => each !== transient);
+    assert.deepEqual(lasting, [reason, 'SandboxProven'], `${name}: ${textOf(agent, 1)}`);
     addRow(name, fault, reason, [atMs - begun, back.atMs - healed]);
   } finally {
     await agent.stop();
@@ -90,10 +91,6 @@ async function expectUnknown(
   const statuses = new Set(agent.changes.slice(from, -1).map((change) => change.status));
   assert.deepEqual([...statuses], ['Unknown'], `${name}: ${textOf(agent, from)}`);
   addRow(name, fault, reason, [atMs - begun, back.atMs - healed]);
-}
-
-function reasonsOf(agent: OutsideAgent, from = 0): readonly Reason[] {
-  return agent.changes.slice(from).map(({ reason }) => reason);
 }
 
 function textOf(agent: OutsideAgent, from: number): string {

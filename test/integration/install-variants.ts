@@ -39,11 +39,8 @@ export async function installVariants(node: ClusterNode): Promise<void> {
   await node.write(`${GVISOR.current}/weak-wrapper`, weak, 0o755);
   await node.write(DISGUISES.script, '#!/bin/sh\nexec /usr/local/bin/runc "$@"\n', 0o755);
   await node.system.run(['mkdir', '-p', dirname(DISGUISES.shimLink)]);
-  for (const [target, link] of [
-    [`${GVISOR.current}/runsc`, DISGUISES.link],
-    [RUNC_SHIM, DISGUISES.shimLink],
-  ] as const)
-    await node.system.run(['ln', '-sfn', target, link]);
+  await node.system.run(['ln', '-sfn', `${GVISOR.current}/runsc`, DISGUISES.link]);
+  await node.system.run(['ln', '-sfn', RUNC_SHIM, DISGUISES.shimLink]);
   const deny = 'mkdir -p "$2"; mount -t tmpfs -o nodev none "$2"; mknod "$1" c 10 232';
   await node.system.run(['sh', '-ec', deny, 'sh', DENIED_KVM, dirname(DENIED_KVM)]);
   // The machine may have no KVM, or one that hangs; each variant names a device of its own.

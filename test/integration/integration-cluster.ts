@@ -88,7 +88,8 @@ export class NodeClient extends CriClient {
 }
 
 /** Calls of a proof, in order. */
-export type ProofCall = 'RunPodSandbox' | 'ListPids' | 'StopPodSandbox' | 'RemovePodSandbox';
+export const PROOF_CALLS = ['RunPodSandbox', 'ListPids', 'StopPodSandbox', 'RemovePodSandbox'] as const;
+export type ProofCall = (typeof PROOF_CALLS)[number];
 
 /** Connects to a node's containerd from outside. */
 export function connect(node: ClusterNode): NodeClient {

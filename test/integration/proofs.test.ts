@@ -6,6 +6,7 @@ import {
   connect,
   NODES,
   type NodeName,
+  PROOF_CALLS,
   type ProofCall,
   proveOn,
   randomPause,
@@ -14,13 +15,6 @@ import {
 import { OutsideAgent } from './outside-agent.ts';
 
 const PROOFS = 10;
-/** containerd is killed between each of these calls and the next. */
-const CALLS = [
-  'RunPodSandbox',
-  'ListPids',
-  'StopPodSandbox',
-  'RemovePodSandbox',
-] as const satisfies readonly ProofCall[];
 
 const { node } = useNodes();
 
@@ -81,7 +75,8 @@ describe('two provers beside a kubelet, which removes unknown sandboxes', {
 describe('containerd killed during a proof', { concurrency: true }, () => {
   for (const { name } of NODES)
     describe(`on ${name}`, { concurrency: false }, () => {
-      for (const call of CALLS)
+      // containerd is killed between each call and the next.
+      for (const call of PROOF_CALLS)
         it(`after ${call}: the proof does not fail, and the next succeeds`, () => killedIn(name, call));
     });
 });

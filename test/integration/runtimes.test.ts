@@ -21,11 +21,11 @@ const NODES = CHOSEN.map(({ name, containerd }) => ({ name, containerd })).slice
 /** Reasons of the check `isolation`. */
 const ISOLATION: readonly string[] = ['IsolationWeakened', 'AnnotationsPassFlags'];
 
-let nodes: ReadonlyMap<string, ClusterNode>;
+let cluster: Cluster;
 const rows: string[][] = [];
 
-const prepare = (cluster: Cluster) => {
-  nodes = new Map(cluster.nodes().map((node) => [node.name, node]));
+const prepare = (started: Cluster) => {
+  cluster = started;
   return Promise.all(cluster.nodes().map(installVariants));
 };
 useOwnCluster('runtimes', NODES, prepare, []);
@@ -68,8 +68,7 @@ describe('the flags of each gVisor', () => {
 });
 
 async function judge(name: string, variant: Variant): Promise<void> {
-  const node = nodes.get(name);
-  assert.ok(node !== undefined, 'the cluster is up');
+  const node = cluster.node(name);
   const evaluate = () => evaluateOnce(node, { HANDLERS: variantHandler(variant), ...variant.env });
   let report = await evaluate();
   // The kubelet stops unknown sandboxes, and a busy containerd answers too late: neither says anything about the handler.
@@ -85,11 +84,8 @@ async function judge(name: string, variant: Variant): Promise<void> {
   if (variant.warning !== undefined)
     assert.ok(warnings(report).includes(variant.warning), warnings(report).join());
   // The check isolation must not warn of flags that this gVisor always sets.
-  const ofIsolation = warnings(report).filter((reason) => ISOLATION.includes(reason));
-  assert.deepEqual(
-    ofIsolation.filter((reason) => reason !== variant.warning),
-    [],
-  );
+  const isUndue = (reason: string) => ISOLATION.includes(reason) && reason !== variant.warning;
+  assert.deepEqual(warnings(report).filter(isUndue), []);
 }
 
 /** The report of an agent that runs from source, outside of the node. */
@@ -119,8 +115,6 @@ function addRow(node: ClusterNode, { name }: Variant, report: Report): void {
     proven?.witness.runtimePids.join(' ') ?? '',
     proven === undefined ? '' : `${(proven.bootMs / 1_000).toFixed(2)} s`,
   ]);
-  if (process.env.DEBUG !== undefined)
-    console.log(name, JSON.stringify(evaluation.verdict), JSON.stringify(proof));
 }
 
 function indexOf(name: string | undefined): number {

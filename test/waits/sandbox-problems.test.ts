@@ -15,6 +15,7 @@ import { GVISOR_NODES, OLDER, useCluster } from '../e2e/e2e-cluster.ts';
 import { reportOf } from '../e2e/upgraded-pods.ts';
 
 const TIMEOUT_MS = 600_000;
+const LIMIT = { timeout: patient(TIMEOUT_MS) };
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 
 type Sandbox = {
@@ -120,9 +121,7 @@ function testsOn(name: string): void {
     await cluster().kubectl(['delete', 'pod', ...all, '--ignore-not-found', '--wait=false']);
   });
 
-  it('names pods whose shim has no program, which a restart of containerd loses', {
-    timeout: patient(TIMEOUT_MS),
-  }, async () => {
+  it('names pods whose shim has no program, which a restart of containerd loses', LIMIT, async () => {
     await expectRestart('safe');
     const sandboxes = sandboxesOn(node());
     assert.deepEqual([...sandboxes.keys()].sort(), [pods.kept, pods.left]);
@@ -142,9 +141,7 @@ function testsOn(name: string): void {
     proven = since;
   });
 
-  it('names shims that do not answer, until they are continued', {
-    timeout: patient(TIMEOUT_MS),
-  }, async () => {
+  it('names shims that do not answer, until they are continued', LIMIT, async () => {
     await expectRestart('safe');
     await start(pods.busy);
     const sandboxes = sandboxesOn(node());
@@ -157,9 +154,7 @@ function testsOn(name: string): void {
     await expectRestart('safe');
   });
 
-  it('names sandboxes that answer no command of runsc, until a pod of them is deleted', {
-    timeout: patient(TIMEOUT_MS),
-  }, async () => {
+  it('names sandboxes that answer no command of runsc, until a pod of them is deleted', LIMIT, async () => {
     const hung = sandboxesOn(node());
     await breakNode(cluster(), node(), 'sentries-hung');
     await cluster().kubectl(['delete', 'pod', pods.busy, '--wait=false']);
@@ -179,9 +174,7 @@ function testsOn(name: string): void {
     await expectRestart('safe');
   });
 
-  it('names what containerd left behind: a sentry beside its pod, and shims of a deleted pod', {
-    timeout: patient(TIMEOUT_MS),
-  }, async () => {
+  it('names what containerd left: a sentry beside its pod, and shims of a deleted pod', LIMIT, async () => {
     const [kept, left] = [lost.get(pods.kept), lost.get(pods.left)];
     assert.ok(kept !== undefined && left !== undefined);
     const lingering = await expectProblems('SentryLingers', new Map([[kept, [kept.sentry]]]));
@@ -189,9 +182,7 @@ function testsOn(name: string): void {
     await expectProblems('ShimOrphaned', new Map([[left, left.shims]]));
   });
 
-  it('kept the node proven, and names nothing after the repair', {
-    timeout: patient(TIMEOUT_MS),
-  }, async () => {
+  it('kept the node proven, and names nothing after the repair', LIMIT, async () => {
     await healNode(cluster(), node());
     await waitFor(`no problem on ${name}`, TIMEOUT_MS, async () =>
       (await reportOf(cluster(), name)).sandboxes?.total === 0 ? true : undefined,
