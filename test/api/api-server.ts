@@ -32,6 +32,19 @@ export async function applyBase(
   await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
+/** Creates the namespace `strict`, where Pod Security "restricted" holds. Returns a function that tries a pod's spec there. */
+export async function createRestrictedNamespace(
+  cluster: Cluster,
+): Promise<(spec: object) => Promise<string>> {
+  const apply = (object: object, ...flags: readonly string[]) =>
+    cluster.kubectl(['apply', ...flags, '-f', '-'], JSON.stringify({ apiVersion: 'v1', ...object }));
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+  await apply({ kind: 'Namespace', metadata: { name: 'strict', labels } });
+  await apply({ kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'strict' } });
+  const metadata = { name: 'x', namespace: 'strict' };
+  return (spec) => apply({ kind: 'Pod', metadata, spec }, '--dry-run=server');
+}
+
 /** Starts etcd and an API server. No controller writes Nodes, pods or DaemonSets there. */
 export async function startApiServer(): Promise<Cluster> {
   requireRoot();

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { V1DaemonSet, V1NetworkPolicy, V1Pod } from '@kubernetes/client-node';
 import { REPO } from '../../hack/paths.ts';
-import { useApiServer } from './api-server.ts';
-import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
+import { createRestrictedNamespace, useApiServer } from './api-server.ts';
+import { certificateUser, tokenUser } from './api-user.ts';
 
 const NAMESPACE = 'gvisor-ready';
 const NAME = 'gvisor-ready-install';
@@ -14,28 +14,22 @@ const read = async () =>
     await cluster().kubectl(['get', 'daemonset', NAME, '-n', NAMESPACE, '-o', 'json']),
   ) as V1DaemonSet;
 
-describe("the installer's identity, on a real API server", () => {
-  let installer: ApiUser;
-  before(async () => {
-    installer = await tokenUser(cluster(), NAMESPACE, NAME);
+it("the installer's identity may only ask what it may do, as every account", async () => {
+  const installer = await tokenUser(cluster(), NAMESPACE, NAME);
+  const { body } = await installer({
+    method: 'POST',
+    path: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
+    body: { spec: { namespace: NAMESPACE } },
   });
-
-  it('may only ask what it may do, as every account', async () => {
-    const { body } = await installer({
-      method: 'POST',
-      path: '/apis/authorization.k8s.io/v1/selfsubjectrulesreviews',
-      body: { spec: { namespace: NAMESPACE } },
-    });
-    const { status } = body as { status: { resourceRules: { verbs: string[]; resources: string[] }[] } };
-    const rules = status.resourceRules.flatMap(({ verbs, resources }) =>
-      resources.map((resource) => `${verbs.join()} ${resource}`),
-    );
-    assert.ok(rules.length > 0);
-    assert.deepEqual(
-      rules.filter((rule) => !/^create selfsubject(access|rules)?reviews$/.test(rule)),
-      [],
-    );
-  });
+  const { status } = body as { status: { resourceRules: { verbs: string[]; resources: string[] }[] } };
+  const rules = status.resourceRules.flatMap(({ verbs, resources }) =>
+    resources.map((resource) => `${verbs.join()} ${resource}`),
+  );
+  assert.ok(rules.length > 0);
+  assert.deepEqual(
+    rules.filter((rule) => !/^create selfsubject(access|rules)?reviews$/.test(rule)),
+    [],
+  );
 });
 
 describe("the installer's pod, on a real API server", () => {
@@ -68,17 +62,7 @@ describe("the installer's pod, on a real API server", () => {
   });
 
   it('keeps running a container that Pod Security "restricted" accepts', async () => {
-    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
-    for (const object of [
-      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } },
-      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'strict' } },
-    ])
-      await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(object));
-    const create = (spec: object) =>
-      cluster().kubectl(
-        ['apply', '--dry-run=server', '-f', '-'],
-        JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x', namespace: 'strict' }, spec }),
-      );
+    const create = await createRestrictedNamespace(cluster());
     const { containers, initContainers, volumes } = pod.spec ?? assert.fail();
     assert.match(await create({ containers }), /pod\/x serverside-applied/);
     await assert.rejects(create({ containers: initContainers, volumes }), /violates PodSecurity/);

@@ -3,7 +3,7 @@ import { before, describe, it } from 'node:test';
 import type { V1DaemonSet, V1Deployment, V1Node } from '@kubernetes/client-node';
 import { describeGroups } from './admission-case.ts';
 import { strategicPatch } from './admission-objects.ts';
-import { applyBase } from './api-server.ts';
+import { applyBase, createRestrictedNamespace } from './api-server.ts';
 import type { ApiUser } from './api-user.ts';
 import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
 import { conditionOf, READY_KEY } from './fleet-objects.ts';
@@ -57,9 +57,7 @@ describe('the token of the fleet controller, on a real API server', () => {
   });
 
   it('is used by a pod of the agents\' image that Pod Security "restricted" accepts', async () => {
-    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
-    const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'strict', labels } };
-    await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(namespace));
+    const create = await createRestrictedNamespace(cluster());
     const read = async (kind: string, name: string) => {
       const text = await cluster().kubectl(['get', kind, name, '-n', 'gvisor-ready', '-o', 'json']);
       return (JSON.parse(text) as V1Deployment | V1DaemonSet).spec?.template.spec ?? assert.fail();
@@ -71,20 +69,8 @@ describe('the token of the fleet controller, on a real API server', () => {
     } = await read('deployment', 'gvisor-ready-fleet');
     const agent = await read('daemonset', 'gvisor-ready-agent');
     assert.equal(spec.containers[0]?.image, agent.containers[0]?.image);
-    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'fleet', namespace: 'strict' }, spec };
-    const account = {
-      apiVersion: 'v1',
-      kind: 'ServiceAccount',
-      metadata: { name: 'default', namespace: 'strict' },
-    };
-    await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(account));
-    const printed = await cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(pod));
-    assert.match(printed, /pod\/fleet serverside-applied \(server dry run\)/);
-    const privileged = { ...pod, spec: { ...spec, hostNetwork: true } };
-    await assert.rejects(
-      cluster().kubectl(['apply', '--dry-run=server', '-f', '-'], JSON.stringify(privileged)),
-      /violates PodSecurity/,
-    );
+    assert.match(await create(spec), /pod\/x serverside-applied \(server dry run\)/);
+    await assert.rejects(create({ ...spec, hostNetwork: true }), /violates PodSecurity/);
   });
 });
 
