@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { Cluster } from '../../cluster/cluster.ts';
 import { requireRoot } from '../../cluster/machine/host-checks.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -44,18 +45,25 @@ export async function prepareAdmission(cluster: Cluster, components: readonly st
   await apply(OLDER);
   await debugOlder(cluster);
   await applyOverlay(cluster, components);
-  const users = new Map<UserName, Promise<ApiUser>>();
-  const as = async (name: UserName, call: ApiCall) => {
-    const user = users.get(name) ?? USERS[name as keyof typeof USERS](cluster);
-    users.set(name, user);
-    return (await user)(call);
-  };
-  const admission = { cluster, as };
+  const admission = { cluster, as: callsAs(cluster, USERS) };
   await waitForPolicies(
     admission,
     components.includes('inject') ? ['validating', 'mutating'] : ['validating'],
   );
   return admission;
+}
+
+/** Sends calls of these users, with one client each. */
+export function callsAs(
+  cluster: Cluster,
+  users: Readonly<Record<string, (cluster: Cluster) => Promise<ApiUser>>>,
+): Admission['as'] {
+  const clients = new Map<string, Promise<ApiUser>>();
+  return async (name, call) => {
+    const client = clients.get(name) ?? users[name]?.(cluster) ?? assert.fail(`no user ${name}`);
+    clients.set(name, client);
+    return (await client)(call);
+  };
 }
 
 /** Adds an ephemeral container to `old-plain`; a pod cannot be created with one. */

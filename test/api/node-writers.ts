@@ -1,10 +1,10 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { NAMESPACE } from '../../lib/kube/access.ts';
 import { DOMAIN } from '../e2e/agents.ts';
-import type { Admission } from './admission-cluster.ts';
+import { type Admission, callsAs } from './admission-cluster.ts';
+import { USERS } from './admission-fixture.ts';
 import { annotations } from './admission-objects.ts';
 import { applyBase, startApiServer, useStarted } from './api-server.ts';
-import { type ApiUser, certificateUser } from './api-user.ts';
 import { conditionOf, FleetObjects, KVM_KEY, READY_KEY } from './fleet-objects.ts';
 import { WRITERS } from './writer-users.ts';
 
@@ -113,18 +113,8 @@ export async function prepareWriters(cluster: Cluster): Promise<Admission> {
     await cluster.kubectl(['patch', 'node', node, '--type=merge', '-p', JSON.stringify(body)]);
   const items = { apiVersion: 'v1', kind: 'List', items: OBJECTS };
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(items));
-  const users = new Map<string, Promise<ApiUser>>();
-  return {
-    cluster,
-    as: async (name, call) => {
-      const make = name === 'admin' ? admin : WRITERS[name as keyof typeof WRITERS];
-      const client = users.get(name) ?? make(cluster);
-      users.set(name, client);
-      return (await client)(call);
-    },
-  };
+  return { cluster, as: callsAs(cluster, { ...WRITERS, admin: USERS.admin }) };
 }
-const admin = (cluster: Cluster) => certificateUser(cluster, 'admin', ['system:masters']);
 
 /** Starts an API server with the base and components, and calls {@link prepareWriters}. */
 export async function startWriters(components: readonly string[]): Promise<Admission> {
