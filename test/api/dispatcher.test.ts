@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { waitFor } from '../../hack/run.ts';
-import { DOMAIN } from '../e2e/agents.ts';
 import { creations, type DispatcherCall, dispatch, FREE, grantDispatcher } from '../e2e/dispatcher-run.ts';
 import { useApiServer } from './api-server.ts';
 import { type ApiCall, type ApiUser, certificateUser } from './api-user.ts';
+import { PROVEN_CONDITIONS, READY_KEY } from './fleet-objects.ts';
 
 const cluster = useApiServer([]);
 
@@ -77,16 +77,14 @@ describe('the dispatcher, on a real API server', () => {
 /** A Node that has been proven for a minute. */
 function provenNode() {
   const at = new Date(Date.now() - 60_000).toISOString().replace(/\.\d+/, '');
-  const condition = (type: string, status: string, reason: string) => ({
-    ...{ type, status, reason, message: '', lastHeartbeatTime: at, lastTransitionTime: at },
-  });
   return {
-    metadata: { name: NODE, labels: { [`${DOMAIN}/ready`]: 'true' } },
+    metadata: { name: NODE, labels: { [READY_KEY]: 'true' } },
     status: {
-      conditions: [
-        condition('Ready', 'True', 'KubeletReady'),
-        condition('GVisorReady', 'True', 'SandboxProven'),
-      ],
+      conditions: PROVEN_CONDITIONS.map((each) => ({
+        ...each,
+        lastHeartbeatTime: at,
+        lastTransitionTime: at,
+      })),
       nodeInfo: { bootID: BOOT },
       runtimeHandlers: ['runc', 'runsc'].map((name) => ({ name })),
     },

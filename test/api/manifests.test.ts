@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { before, describe, it, type TestContext } from 'node:test';
+import { describe, it, type TestContext } from 'node:test';
 import type {
   KubernetesObject,
   V1DaemonSet,
@@ -11,7 +11,7 @@ import type {
 } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
-import { patient, waitFor } from '../../hack/run.ts';
+import { waitFor } from '../../hack/run.ts';
 import { CONDITION, handlerKey } from '../../lib/report/node-object.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
@@ -115,27 +115,18 @@ describe('the manifests', () => {
   });
 });
 
-describe('the NodeReadinessRule, on a real API server with its CRD', () => {
-  let rule: string;
-  before(
-    async () => {
-      await cluster().kubectl(['apply', '-f', CRD]);
-      // kubectl's own wait fails on a CRD that has no conditions yet.
-      await waitFor('the CRD to be established', 60_000, async () => {
-        const path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}';
-        return (await cluster().kubectl(['get', '-f', CRD, '-o', path])) === 'True' || undefined;
-      });
-      rule = await readFile(join(REPO, 'manifests/components/node-readiness-rule/rule.yaml'), 'utf8');
-    },
-    { timeout: patient(150_000) },
-  );
-
-  it('is accepted, and requires the condition that agents write', async () => {
-    await applyOverlay(cluster(), ['node-readiness-rule']);
-    const stored = JSON.parse(
-      await cluster().kubectl(['get', 'nodereadinessrule', 'gvisor-ready', '-o', 'json']),
-    );
-    assert.deepEqual(stored.spec, parse(rule).spec);
-    assert.deepEqual(stored.spec.conditions, [{ type: CONDITION, requiredStatus: 'True' }]);
+it('the NodeReadinessRule is accepted by its CRD, and requires the condition that agents write', async () => {
+  await cluster().kubectl(['apply', '-f', CRD]);
+  // kubectl's own wait fails on a CRD that has no conditions yet.
+  await waitFor('the CRD to be established', 60_000, async () => {
+    const path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}';
+    return (await cluster().kubectl(['get', '-f', CRD, '-o', path])) === 'True' || undefined;
   });
+  await applyOverlay(cluster(), ['node-readiness-rule']);
+  const stored = JSON.parse(
+    await cluster().kubectl(['get', 'nodereadinessrule', 'gvisor-ready', '-o', 'json']),
+  );
+  const rule = await readFile(join(REPO, 'manifests/components/node-readiness-rule/rule.yaml'), 'utf8');
+  assert.deepEqual(stored.spec, parse(rule).spec);
+  assert.deepEqual(stored.spec.conditions, [{ type: CONDITION, requiredStatus: 'True' }]);
 });
