@@ -11,7 +11,14 @@ import {
   withMessage,
 } from './admission-case.ts';
 import type { UserName } from './admission-cluster.ts';
-import { annotations, create, patch as patchOf, remove, strategicPatch } from './admission-objects.ts';
+import {
+  annotations,
+  container,
+  create,
+  patch as patchOf,
+  remove,
+  strategicPatch,
+} from './admission-objects.ts';
 import { createMirror } from './admission-pod-cases.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import type { ApiCall } from './api-user.ts';
@@ -169,20 +176,11 @@ const expected = (value: string | null) => label(`${DOMAIN}/expected`, value);
 const expectedBeside = (ready: string, value: string) => ({
   metadata: { labels: { [READY]: ready, [`${DOMAIN}/expected`]: value } },
 });
-/** Labels of so many handlers. */
-const ofHandlers = (count: number) => ({
-  metadata: {
-    labels: Object.fromEntries(Array.from({ length: count }, (_, at) => [`${READY}-handler-${at}`, 'true'])),
-  },
-});
-/** Boots of so many handlers. */
-const bootsOf = (count: number) => ({
-  metadata: {
-    annotations: Object.fromEntries(
-      Array.from({ length: count }, (_, at) => [`${PROVEN_BOOT}-handler-${at}`, 'boot']),
-    ),
-  },
-});
+/** Keys of so many handlers. */
+const keysOf = (prefix: string, count: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`${prefix}-handler-${at}`, 'true']));
+const ofHandlers = (count: number) => ({ metadata: { labels: keysOf(READY, count) } });
+const bootsOf = (count: number) => ({ metadata: { annotations: keysOf(PROVEN_BOOT, count) } });
 const HANDLERS: readonly Case[] = [
   ...accepted('agent', {
     'its label of a handler': status(label(`${READY}-runsc-debug`, 'true')),
@@ -215,7 +213,6 @@ const HANDLERS: readonly Case[] = [
 
 const TOO_MANY = /more than 1000 labels or annotations, .* needs the verb manage-gvisor-readiness on it$/;
 const TOO_MANY_FOR_AGENTS = /more than 5000 labels or annotations has more than can be checked/;
-/** node-5 has more than a thousand labels, node-6 as many annotations, and node-8 as many of both as an agent may write. */
 const MANY: readonly Case[] = [
   ...refused(
     'nodeAdmin',
@@ -231,10 +228,7 @@ const MANY: readonly Case[] = [
     'an annotation beside a thousand labels': status(annotation('x'), 'node-5'),
     'a label beside a thousand annotations': status(label('x'), 'node-6'),
     'another condition beside a thousand labels': status(condition('KernelDeadlock'), 'node-5'),
-    'a taint beside a thousand labels': patch(
-      { spec: { taints: [{ key: 'a', effect: 'NoSchedule' }] } },
-      'node-5',
-    ),
+    'a taint beside a thousand labels': patch(taints({ key: 'a', effect: 'NoSchedule' }), 'node-5'),
     'a new Node with a thousand labels': createNode({ labels: annotations(1_000) }),
     'a new Node with a thousand annotations': createNode({ annotations: annotations(1_000) }),
   }),
@@ -289,10 +283,7 @@ const PODS: readonly Case[] = [
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { name: 'fleet', labels: OURS },
-      spec: {
-        serviceAccountName: 'gvisor-ready-fleet',
-        containers: [{ name: 'main', image: 'localhost/none' }],
-      },
+      spec: { serviceAccountName: 'gvisor-ready-fleet', ...container() },
     }),
   }),
 ];
@@ -428,7 +419,7 @@ const KEYS: readonly Case[] = [
   }),
   ...accepted('nodeAdmin', {
     'a new Node without': createNode({ labels: { a: 'b' } }),
-    'the taint of the component': patch({ spec: { taints: [TAINT] } }),
+    'the taint of the component': patch(taints(TAINT)),
   }),
   ...accepted('renamed', { 'its own node': status(label(READY, 'false')) }),
   ...(['admin', 'uninstaller'] as const).flatMap((as) =>
