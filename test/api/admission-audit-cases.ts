@@ -4,16 +4,8 @@ import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
 import { waitFor } from '../../hack/run.ts';
 import { accepted, type Case, dryRun, type Group, warned } from './admission-case.ts';
 import { UNSCOPE } from './admission-class-cases.ts';
-import {
-  create,
-  createPod,
-  createRuntimeClass,
-  PLAIN,
-  patch,
-  pod,
-  remove,
-  workload,
-} from './admission-objects.ts';
+import { label, removeNamespace } from './admission-namespace-cases.ts';
+import { create, createPod, createRuntimeClass, PLAIN, pod, podOf, workload } from './admission-objects.ts';
 import { whileSet } from './admission-setting-cases.ts';
 import { bind, OLDER_POD, older } from './admission-write-cases.ts';
 import type { ApiCall } from './api-user.ts';
@@ -42,13 +34,10 @@ export function logged(
   }));
 }
 
-const STRICT = '/api/v1/namespaces/strict';
 const plain = createPod(PLAIN);
-const ofOther = createPod({ spec: { runtimeClassName: 'runc-ready' } });
+const ofOther = podOf('runc-ready');
 const audited = create('audited', pod(PLAIN));
 const deployment = create('strict', workload('Deployment', PLAIN));
-const label = (value: string | null) =>
-  patch(STRICT, { metadata: { labels: { 'gvisor-ready.dev/require': value } } });
 
 /** Entries of the audit log without `enforce-audit`. */
 export const LOG_GROUP: Group = {
@@ -73,15 +62,15 @@ export const AUDIT_GROUPS: readonly Group[] = [
       ...warned('admin', {
         'the same with gvisor-ready.dev/require: audit': [audited, /is not set/],
         'a Deployment': [deployment, /the pods of this Deployment would break that/],
-        'a label without effect': [label('yes'), /which would require nothing/],
+        'a label without effect': [label('strict', 'yes'), /which would require nothing/],
         'to bind an older pod': [bind(older), OLDER_POD],
       }),
       ...warned('operator', {
         'the label removed': [
-          label(null),
+          label('strict', null),
           /to change its label gvisor-ready.dev\/require from "true" needs the verb/,
         ],
-        'the namespace deleted': [remove(STRICT), /requires gVisor: to delete it/],
+        'the namespace deleted': [removeNamespace('strict'), /requires gVisor: to delete it/],
         'the RuntimeClass without its node selector': [UNSCOPE, /the RuntimeClass "gvisor" is guarded/],
       }),
       whileSet(
@@ -101,7 +90,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
       'a pod': [plain, 'gvisor-ready-enforce-pods'],
       'a pod with gvisor-ready.dev/require: audit': [audited, 'gvisor-ready-enforce-audit'],
       'a template': [deployment, 'gvisor-ready-enforce-templates'],
-      'the label removed': [label(null), 'gvisor-ready-guard-namespace'],
+      'the label removed': [label('strict', null), 'gvisor-ready-guard-namespace'],
       'the RuntimeClass without its node selector': [UNSCOPE, 'gvisor-ready-enforce-runtimeclass'],
       'a Binding of an older pod': [bind(older), 'gvisor-ready-enforce-bindings'],
     }),
@@ -119,7 +108,7 @@ export const AUDIT_GROUPS: readonly Group[] = [
       ),
       whileSet(
         ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
-        accepted('operator', { 'the label off': label(null) }),
+        accepted('operator', { 'the label off': label('strict', null) }),
       ),
       whileSet(
         ['gvisor-ready-enforce-classes', 'mainHandler', 'string(1 / 0)'],

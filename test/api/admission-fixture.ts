@@ -1,6 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { DOMAIN } from '../e2e/agents.ts';
 import {
+  annotations,
   container,
   FLAG,
   hostPath,
@@ -114,8 +115,7 @@ export const OBJECTS: readonly object[] = [
         ...(name === 'mistyped'
           ? { 'Require-gVisor': 'true', 'gvisor-ready.dev/allow-host-kernel': 'yes' }
           : {}),
-        ...(name === 'both' ? { 'gvisor-ready.dev/allow-host-kernel': 'true' } : {}),
-        ...(name === 'consenting' ? { 'gvisor-ready.dev/allow-host-kernel': 'true' } : {}),
+        ...(name === 'both' || name === 'consenting' ? { 'gvisor-ready.dev/allow-host-kernel': 'true' } : {}),
       },
     },
   })),
@@ -158,23 +158,18 @@ export const OBJECTS: readonly object[] = [
 
 const ungated = { schedulingGates: undefined };
 const onNode = { ...ungated, nodeName: 'node-9', tolerations: [{ operator: 'Exists' }] };
+const sized = container({ resources: { requests: { cpu: '1m' } } });
 const gates = ['example.com/first', 'example.com/second'].map((name) => ({ name }));
 
 /** Pods that are older than the policies. Those of `pod()` have a scheduling gate. */
 const PODS = {
   /** comply with the rules */
-  gated: pod({ spec: container({ resources: { requests: { cpu: '1m' } } }) }),
+  gated: pod({ spec: sized }),
   ungated: pod({ spec: ungated }),
   bound: pod({ spec: onNode }),
   /** violate the rules */
   'old-plain': pod({ spec: { ...onNode, runtimeClassName: undefined } }),
-  'old-resized': pod({
-    spec: {
-      ...ungated,
-      runtimeClassName: undefined,
-      ...container({ resources: { requests: { cpu: '1m' } } }),
-    },
-  }),
+  'old-resized': pod({ spec: { ...ungated, ...sized, runtimeClassName: undefined } }),
   'old-ungated': pod({ spec: { ...ungated, runtimeClassName: undefined } }),
   'old-gated': pod({
     spec: {
@@ -185,9 +180,7 @@ const PODS = {
   }),
   'old-flag': pod({ annotations: { [FLAG]: 'host' } }),
   'old-host': pod({ spec: hostPath }),
-  'old-many': pod({
-    annotations: Object.fromEntries(Array.from({ length: 1_001 }, (_, at) => [`a${at}`, ''])),
-  }),
+  'old-many': pod({ annotations: annotations(1_001) }),
   'old-port': pod({
     spec: container({
       ...privileged,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { accepted, type Group, refused, warned } from './admission-case.ts';
-import { create, createPod, PLAIN, pod, workload } from './admission-objects.ts';
+import { create, createPod, PLAIN, pod, podOf, workload } from './admission-objects.ts';
 import { FORGED_MIRROR, MIRROR } from './admission-pod-cases.ts';
 import { START_GROUP } from './admission-write-cases.ts';
 
@@ -60,10 +60,7 @@ export const INJECT_GROUPS: readonly Group[] = [
         ],
       }),
       ...refused('admin', {
-        'a pod with another runtime class': [
-          createPod({ spec: { runtimeClassName: 'plain' } }),
-          /runtimeClassName is "plain": write/,
-        ],
+        'a pod with another runtime class': [podOf('plain'), /runtimeClassName is "plain": write/],
       }),
       ...warned('admin', {
         'a pod without a runtime class and with gvisor-ready.dev/require: audit': [

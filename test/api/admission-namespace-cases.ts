@@ -5,13 +5,16 @@ import { create, patch, pod, remove } from './admission-objects.ts';
 import type { ApiCall } from './api-user.ts';
 
 const NAMESPACES = '/api/v1/namespaces';
-const label = (namespace: string, value: string | null, key = 'gvisor-ready.dev/require') =>
+/** Writes a label of a namespace (default: `gvisor-ready.dev/require`), or removes it with null. */
+export const label = (namespace: string, value: string | null, key = 'gvisor-ready.dev/require') =>
   patch(`${NAMESPACES}/${namespace}`, { metadata: { labels: { [key]: value } } });
+const REQUIRED = { 'gvisor-ready.dev/require': 'true' };
+const ALLOWED = { 'gvisor-ready.dev/allow-host-kernel': 'true' };
 /** Another label of a namespace. */
 const team = (namespace: string) => label(namespace, 'x', 'team');
 const consent = (namespace: string, value: string | null = 'true') =>
   label(namespace, value, 'gvisor-ready.dev/allow-host-kernel');
-const removeNamespace = (name: string) => remove(`${NAMESPACES}/${name}`);
+export const removeNamespace = (name: string) => remove(`${NAMESPACES}/${name}`);
 const createNamespace = (labels: object, metadata: object = { generateName: 'new-' }): ApiCall => ({
   method: 'POST',
   path: NAMESPACES,
@@ -90,7 +93,7 @@ const WITHOUT: readonly Case[] = [
     'to add it': label('free', 'true'),
     'to set "audit" to "true"': label('audited', 'true'),
     'to remove "audit"': label('audited', null),
-    'to create a namespace with it': createNamespace({ 'gvisor-ready.dev/require': 'true' }),
+    'to create a namespace with it': createNamespace(REQUIRED),
     'to create a namespace without': createNamespace({}),
     'to delete a namespace that has none': removeNamespace('free'),
   }),
@@ -116,10 +119,7 @@ const CONSENTS: readonly Case[] = [
     'to consent': [consent('free'), CONSENT('free')],
     'to consent after a refusal': [consent('declined'), CONSENT('declined')],
     'to consent in kube-system': [consent('kube-system'), CONSENT('kube-system')],
-    'to create a namespace with it': [
-      createNamespace({ 'gvisor-ready.dev/allow-host-kernel': 'true' }, { name: 'new' }),
-      CONSENT('new'),
-    ],
+    'to create a namespace with it': [createNamespace(ALLOWED, { name: 'new' }), CONSENT('new')],
   }),
   ...refused('owner', {
     'to consent, as admin of the namespace,': [consent('strict'), CONSENT('strict')],
@@ -137,17 +137,14 @@ const CONSENTS: readonly Case[] = [
   }),
   ...accepted('lifter', {
     'to consent': consent('free'),
-    'to create a namespace with it': createNamespace({ 'gvisor-ready.dev/allow-host-kernel': 'true' }),
+    'to create a namespace with it': createNamespace(ALLOWED),
   }),
   ...refused(
     'lifter',
     withMessage(BOTH, {
       'to consent where gVisor is required': consent('strict'),
       'to require gVisor in its namespace': label('consenting', 'true'),
-      'both at once': createNamespace({
-        'gvisor-ready.dev/allow-host-kernel': 'true',
-        'gvisor-ready.dev/require': 'true',
-      }),
+      'both at once': createNamespace({ ...ALLOWED, ...REQUIRED }),
     }),
     422,
   ),
@@ -226,10 +223,7 @@ const SYSTEM_NAMESPACES: readonly Case[] = [
     'admin',
     {
       '"audit" for kube-system': [label('kube-system', 'audit'), SYSTEM('kube-system')],
-      'a new namespace kube-*': [
-        createNamespace({ 'gvisor-ready.dev/require': 'true' }, { name: 'kube-new' }),
-        SYSTEM('kube-new'),
-      ],
+      'a new namespace kube-*': [createNamespace(REQUIRED, { name: 'kube-new' }), SYSTEM('kube-new')],
     },
     422,
   ),
@@ -263,28 +257,19 @@ const DELETION: Case = {
   run: async ({ as }) => {
     const name = `ends-${Date.now()}`;
     const path = `${NAMESPACES}/${name}`;
-    assertAccepted(await as('operator', createNamespace({ 'gvisor-ready.dev/require': 'true' }, { name })));
-    const pods = create(name, {
-      ...pod(),
-      metadata: { name: 'terminating', finalizers: ['example.com/test'] },
-    });
-    await waitForResponse(
-      'a pod',
-      () => as('admin', pods),
-      ({ code }) => code === 201,
-    );
+    assertAccepted(await as('operator', createNamespace(REQUIRED, { name })));
+    const metadata = { name: 'terminating', finalizers: ['example.com/test'] };
+    const createTerminating = () => as('admin', create(name, { ...pod(), metadata }));
+    await waitForResponse('a pod', createTerminating, ({ code }) => code === 201);
     assertAccepted(await as('lifter', remove(path)));
     const isTerminating = ({ body }: { readonly body: unknown }) =>
       (body as { status?: { phase?: string } }).status?.phase === 'Terminating';
-    await waitForResponse('the namespace to end', () => as('admin', { method: 'GET', path }), isTerminating);
+    const read = () => as('admin', { method: 'GET', path });
+    await waitForResponse('the namespace to end', read, isTerminating);
     const again = await as('operator', remove(path));
     assert.notEqual(again.code, 403, again.message);
     await as('admin', patch(`${path}/pods/terminating`, { metadata: { finalizers: null } }));
-    await waitForResponse(
-      'the namespace to be gone',
-      () => as('admin', { method: 'GET', path }),
-      ({ code }) => code === 404,
-    );
+    await waitForResponse('the namespace to be gone', read, ({ code }) => code === 404);
   },
 };
 

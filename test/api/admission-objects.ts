@@ -36,6 +36,10 @@ export function create(namespace: string, body: object): ApiCall {
 /** Creates a pod in the namespace `strict`. */
 export const createPod = (part?: PodPart) => create('strict', pod(part));
 
+/** Creates a pod that names a class, and may select nodes itself. */
+export const podOf = (runtimeClassName: string, namespace = 'strict', nodeSelector?: object) =>
+  create(namespace, pod({ spec: { runtimeClassName, nodeSelector } }));
+
 /** A JSON merge patch of the object at a path. */
 export const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
 

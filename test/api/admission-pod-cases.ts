@@ -20,6 +20,7 @@ import {
   hostPath,
   PLAIN,
   pod,
+  podOf,
   privileged,
   remove,
 } from './admission-objects.ts';
@@ -143,13 +144,10 @@ const GENERAL: readonly Case[] = [
       /^pods "case-\w+" is forbidden: .* the namespace "strict" requires gVisor, and this Pod would break that: spec\.runtimeClassName is not set: write runtimeClassName: gvisor$/,
     ],
     'a pod with another runtime class': [
-      createPod({ spec: { runtimeClassName: 'plain' } }),
+      podOf('plain'),
       /spec\.runtimeClassName is "plain": write runtimeClassName: gvisor$/,
     ],
-    'a pod whose runtime class only has the same prefix': [
-      createPod({ spec: { runtimeClassName: 'gvisor-x' } }),
-      /is "gvisor-x": write/,
-    ],
+    'a pod whose runtime class only has the same prefix': [podOf('gvisor-x'), /is "gvisor-x": write/],
     'a pod that server-side apply would create': [
       {
         method: 'PATCH',

@@ -2,13 +2,10 @@ import { DOMAIN } from '../e2e/agents.ts';
 import { logged } from './admission-audit-cases.ts';
 import { accepted, type Group, refused, warned, withMessage } from './admission-case.ts';
 import { OLDER_CLASSES } from './admission-fixture.ts';
-import { create, pod } from './admission-objects.ts';
+import { podOf } from './admission-objects.ts';
 import { MIRROR_OF_CLASS } from './admission-pod-cases.ts';
 import { whileSet } from './admission-setting-cases.ts';
 
-/** Creates a pod that names a class, and may select nodes itself. */
-const podOf = (runtimeClassName: string, namespace = 'strict', nodeSelector?: object) =>
-  create(namespace, pod({ spec: { runtimeClassName, nodeSelector } }));
 const podsOf = (...names: readonly string[]) =>
   Object.fromEntries(names.map((name) => [`a pod of the class ${name}`, podOf(name)]));
 /** The message that denies a pod of a class that does not select the label of its handler. */

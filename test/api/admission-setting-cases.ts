@@ -3,6 +3,7 @@ import { accepted, assertAccepted, type Case, type Group, refused, runCases } fr
 import { classMessage } from './admission-class-cases.ts';
 import type { Admission } from './admission-cluster.ts';
 import { podPath } from './admission-fixture.ts';
+import { label } from './admission-namespace-cases.ts';
 import {
   CLAIM,
   container,
@@ -11,6 +12,7 @@ import {
   hostPath,
   PLAIN,
   patch,
+  podOf,
   privileged,
   remove,
   strategicPatch,
@@ -92,7 +94,7 @@ const SETTINGS: readonly Case[] = [
     [
       ...accepted('admin', {
         'a pod with the first class': createPod(),
-        'a pod with the second class': createPod({ spec: { runtimeClassName: 'gvisor-gpu' } }),
+        'a pod with the second class': podOf('gvisor-gpu'),
       }),
       ...refused('admin', {
         'a pod without a runtime class': [
@@ -196,16 +198,7 @@ const FAIL_CLOSED: readonly Case[] = [
   ),
   whileSet(
     ['gvisor-ready-guard-namespace', 'isOfTheSystem', '1 / 0 == 0'],
-    refused(
-      'operator',
-      {
-        'to remove the label': [
-          patch('/api/v1/namespaces/strict', { metadata: { labels: { 'gvisor-ready.dev/require': null } } }),
-          ERROR,
-        ],
-      },
-      422,
-    ),
+    refused('operator', { 'to remove the label': [label('strict', null), ERROR] }, 422),
   ),
 ];
 
