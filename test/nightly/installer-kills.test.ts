@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { pause } from '../../hack/run.ts';
+import { pause, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
@@ -54,10 +54,12 @@ describe('the installer', { concurrency: true }, () => {
         if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd)');
         if (kills % 2 === 0 && pending === undefined) await startContainerd(node);
         else if (kills % 4 === 0) await restartContainerd(node);
-        const { code, text } = await runInstaller(
-          node,
-          installWords(RELEASES[kills % 2] as string, '--retry-now'),
-        );
+        // A containerd that has just started refuses.
+        const { code, text } = await waitFor('an initialized containerd', 30_000, async () => {
+          const words = installWords(RELEASES[kills % 2] as string, '--retry-now');
+          const result = await runInstaller(node, words);
+          return /server is not initialized yet/.test(result.text) ? undefined : result;
+        });
         kills += 1;
         const { installed, pending: left } = (await readNodeJournal(node)) ?? {};
         const whole = `${original}${takes ? installed?.written.text : ''}`;
