@@ -45,6 +45,12 @@ function beforeEachChange(t: TestContext, keep: () => void): () => void {
   };
 }
 
+/** Copies what there is of the places from one root to another. */
+function copyPlaces(from: string, to: string): void {
+  for (const path of PLACES.filter((each) => existsSync(from + each)))
+    cpSync(from + path, to + path, { recursive: true, preserveTimestamps: true });
+}
+
 async function changeThrice(on: Scene): Promise<void> {
   await refusal(on.install('release-2'));
   await refusal(on.install('release-1', { retryNow: true }));
@@ -66,22 +72,14 @@ describe('a run that is killed before any change of a file, or in it', () => {
         const key = [on.read(CONFIG), on.read(LOADED), step, on.state().files].join('\0');
         if (seen.has(key)) return;
         seen.set(key, `${seen.size}: ${step}`);
-        for (const path of PLACES)
-          if (existsSync(on.root + path))
-            cpSync(on.root + path, `${kept}/${seen.size - 1}${path}`, {
-              recursive: true,
-              preserveTimestamps: true,
-            });
+        copyPlaces(on.root, `${kept}/${seen.size - 1}`);
       });
       await changeThrice(on).finally(stop);
       assert.ok(seen.size > (takes ? 20 : 3), String(seen.size));
       for (const [index, state] of [...seen.values()].entries()) {
         if (!RARE && index % 10 !== at) continue;
-        for (const path of PLACES) {
-          rmSync(on.root + path, { recursive: true, force: true });
-          const from = `${kept}/${index}${path}`;
-          if (existsSync(from)) cpSync(from, on.root + path, { recursive: true, preserveTimestamps: true });
-        }
+        for (const path of PLACES) rmSync(on.root + path, { recursive: true, force: true });
+        copyPlaces(`${kept}/${index}`, on.root);
         on.write('/run/restarts', '');
         // Half of a write is only ever in a draft.
         on.write(draftOf(CONFIG), 'version = ');

@@ -96,21 +96,16 @@ describe('stage', () => {
 });
 
 describe('parseRelease', () => {
-  const good = {
-    name: 'release-1',
-    arch: 'x64',
-    files: ['runsc', 'containerd-shim-runsc-v1'].map((path) => ({ path, sha256: 'a'.repeat(64) })),
-  };
+  const fileAt = (path: string) => ({ path, sha256: 'a'.repeat(64) });
+  const files = ['runsc', 'containerd-shim-runsc-v1'].map(fileAt);
+  const good = { name: 'release-1', arch: 'x64', files };
   const bad: Readonly<Record<string, unknown>> = {
     'no object': null,
     'a name that is a path': { ...good, name: '../x' },
-    'a file outside of the release': {
-      ...good,
-      files: [...good.files, { path: '../../etc/passwd', sha256: 'a'.repeat(64) }],
-    },
-    'an absolute path': { ...good, files: [...good.files, { path: '/etc/passwd', sha256: 'a'.repeat(64) }] },
-    'no digest': { ...good, files: [...good.files, { path: 'x', sha256: '' }] },
-    'no shim': { ...good, files: good.files.slice(0, 1) },
+    'a file outside of the release': { ...good, files: [...files, fileAt('../../etc/passwd')] },
+    'an absolute path': { ...good, files: [...files, fileAt('/etc/passwd')] },
+    'no digest': { ...good, files: [...files, { path: 'x', sha256: '' }] },
+    'no shim': { ...good, files: files.slice(0, 1) },
   };
   for (const [name, value] of Object.entries(bad))
     it(`refuses ${name}`, () => {
