@@ -6,28 +6,27 @@ import { KVM, SimulatedFleet, simulatedAgent, TIMEOUTS } from '../lib/fleet/simu
 const NAMES = Array.from({ length: 12 }, (_, index) => `node-${index}`);
 
 const EVENTS = {
-  lose: (fleet: SimulatedFleet, name: string) => fleet.lose(name),
-  serve: (fleet: SimulatedFleet, name: string) => fleet.recover(name),
-  notReady: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: false }),
-  ready: (fleet: SimulatedFleet, name: string) => fleet.change(name, { ready: true }),
-  relabel: (fleet: SimulatedFleet, name: string) => fleet.change(name, { label: 'true' }),
-  relabelOther: (fleet: SimulatedFleet, name: string) =>
-    fleet.change(name, { label: 'false', handlers: [KVM] }),
-  away: (fleet: SimulatedFleet) => {
+  lose: (fleet, name) => fleet.lose(name),
+  serve: (fleet, name) => fleet.recover(name),
+  notReady: (fleet, name) => fleet.change(name, { ready: false }),
+  ready: (fleet, name) => fleet.change(name, { ready: true }),
+  relabel: (fleet, name) => fleet.change(name, { label: 'true' }),
+  relabelOther: (fleet, name) => fleet.change(name, { label: 'false', handlers: [KVM] }),
+  away: (fleet) => {
     fleet.watchesUpSinceMs = undefined;
   },
-  back: (fleet: SimulatedFleet) => {
+  back: (fleet) => {
     fleet.watchesUpSinceMs ??= fleet.nowMs;
   },
-  jump: (fleet: SimulatedFleet) => {
+  jump: (fleet) => {
     fleet.skewMs += 60_000;
   },
-  roll: (fleet: SimulatedFleet, name: string) => {
+  roll: (fleet, name) => {
     fleet.pods = fleet.pods.map((pod) =>
       pod.node === name ? simulatedAgent(name, { revision: 'two' }) : pod,
     );
   },
-} as const;
+} satisfies Readonly<Record<string, (fleet: SimulatedFleet, name: string) => unknown>>;
 
 /** An event, its node, and the seconds that pass after it. */
 const STEP = fc.record({

@@ -143,6 +143,7 @@ describe('decide, for a label that the agent refutes', () => {
 
 describe('decide, for the label of an earlier boot', () => {
   const REBOOTED = { boot: 'boot-2' };
+  const FAILED = { ...REBOOTED, label: 'false' };
 
   for (const [what, change, rebooted] of [
     ['proven in another boot', REBOOTED, true],
@@ -151,22 +152,10 @@ describe('decide, for the label of an earlier boot', () => {
     ['proven in this boot', {}, false],
     ['without a noted boot', { ...REBOOTED, provenBoot: '' }, false],
     ['whose kubelet reports no boot', { boot: '' }, false],
-    ['not proven any more', { ...REBOOTED, label: 'false' }, false],
-    [
-      'whose additional handler was proven in another boot',
-      { ...REBOOTED, label: 'false', handlers: [KVM] },
-      true,
-    ],
-    [
-      'whose additional handler is not proven any more',
-      { ...REBOOTED, label: 'false', handlers: [{ ...KVM, label: 'false' }] },
-      false,
-    ],
-    [
-      'whose additional handler has no noted boot',
-      { ...REBOOTED, label: 'false', handlers: [{ ...KVM, provenBoot: '' }] },
-      false,
-    ],
+    ['not proven any more', FAILED, false],
+    ['whose additional handler was proven in another boot', { ...FAILED, handlers: [KVM] }, true],
+    ['whose additional handler is not proven', { ...FAILED, handlers: [{ ...KVM, label: 'false' }] }, false],
+    ['whose additional handler has no boot', { ...FAILED, handlers: [{ ...KVM, provenBoot: '' }] }, false],
     ['never judged', { ...REBOOTED, label: '' }, false],
   ] as const) {
     it(`${rebooted ? 'is withdrawn at once' : 'stays'} on a node ${what}`, () => {
@@ -252,7 +241,11 @@ describe('decide, for a failure', () => {
   });
 });
 
-const WITHDRAWN = { status: 'Unknown', message: '', since: '2026-11-01T00:00:00Z' };
+/** The label and the condition after a withdrawal by a controller. */
+const withdrawnFor = (reason: string, since = '2026-11-01T00:00:00Z') => ({
+  label: 'false',
+  verdict: { status: 'Unknown', reason, message: '', since },
+});
 
 describe('decide, for the taint', () => {
   for (const [what, change, exposed] of [
@@ -262,13 +255,9 @@ describe('decide, for the taint', () => {
     ['has no label and is not Ready', { ready: false, label: '' }, false],
     ['is not proven, as its agent says', { ready: false, label: 'false' }, false],
     ['has only an additional label', { ready: false, label: 'false', handlers: [KVM] }, false],
-    ['lost its agent', { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost' } }, true],
-    ['rebooted', { label: 'false', verdict: { ...WITHDRAWN, reason: 'NodeRebooted' } }, true],
-    [
-      'rebooted and is tainted',
-      { label: 'false', tainted: true, verdict: { ...WITHDRAWN, reason: 'NodeRebooted' } },
-      false,
-    ],
+    ['lost its agent', withdrawnFor('AgentLost'), true],
+    ['rebooted', withdrawnFor('NodeRebooted'), true],
+    ['rebooted and is tainted', { ...withdrawnFor('NodeRebooted'), tainted: true }, false],
   ] as const) {
     it(`${exposed ? 'taints' : 'leaves alone'} a node that ${what}`, () => {
       const fleet = running();
@@ -339,7 +328,7 @@ describe('the circuit breaker', () => {
     it(what, () => {
       const fleet = running([A, B, C]);
       const since = new Date(fleet.nowMs + inMs).toISOString();
-      fleet.change(B, { label, verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
+      fleet.change(B, { ...withdrawnFor('AgentLost', since), label });
       fleet.lose(A);
       assert.deepEqual(fleet.advance(120).names, counts ? [] : [A]);
       assert.deepEqual(fleet.decision?.breaker, counts ? ['TooManyLost'] : []);
@@ -352,7 +341,7 @@ describe('the circuit breaker', () => {
       const forge = (seconds: number) => {
         for (let at = 0; at < seconds; at += 10) {
           const since = new Date(fleet.nowMs).toISOString();
-          fleet.change(B, { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
+          fleet.change(B, withdrawnFor('AgentLost', since));
           fleet.advance(10);
         }
       };
@@ -412,7 +401,7 @@ describe('the circuit breaker', () => {
   it('does not count a node as gone whose agent is Ready', () => {
     const fleet = running([A, B, C]);
     const since = new Date(0).toISOString();
-    fleet.change(B, { label: 'false', verdict: { ...WITHDRAWN, reason: 'AgentLost', since } });
+    fleet.change(B, withdrawnFor('AgentLost', since));
     fleet.lose(A);
     assert.deepEqual(fleet.advance(120).names, [A]);
   });

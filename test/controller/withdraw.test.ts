@@ -14,6 +14,7 @@ import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
 import { openApi } from '../lib/fleet/open-api.ts';
 import { AT, PROVEN, provenNode, ready } from '../lib/fleet/proven-node.ts';
 
+const KVM = handlerKey('ready', 'runsc-kvm');
 const NODE = provenNode('node-1');
 const CACHED = fleetNodeOf(NODE as unknown as V1Node);
 
@@ -72,7 +73,6 @@ describe('withdraw', () => {
     );
   });
 
-  const KVM = handlerKey('ready', 'runsc-kvm');
   const OTHER = handlerKey('ready', 'other');
 
   it('writes the labels of additional handlers in the same patch', async (t) => {
@@ -84,27 +84,19 @@ describe('withdraw', () => {
     assert.notEqual(status, undefined);
   });
 
-  const [CLOSED, OPEN] = [
-    { isAllowed: () => true },
-    { isAllowed: () => false }, // the circuit breaker
-  ];
+  const LABELLED = { [KVM]: 'true' };
+  const REVOKED = { [KVM]: 'false' };
   for (const [what, status, labels, breaker, written] of [
-    ['an additional handler beside True', 'True', { [KVM]: 'true' }, CLOSED, [{ [KVM]: 'false' }, undefined]],
-    [
-      'an additional handler and a failure',
-      'False',
-      { [KVM]: 'true' },
-      CLOSED,
-      [{ [KVM]: 'false' }, 'AgentLost'],
-    ],
-    ['a failure beside a label', 'False', { [KVM]: 'true' }, OPEN, [undefined, 'AgentLost']],
-    ['a failure alone', 'False', {}, CLOSED, [undefined, 'AgentLost']],
+    ['an additional handler beside True', 'True', LABELLED, 'closed', [REVOKED, undefined]],
+    ['an additional handler and a failure', 'False', LABELLED, 'closed', [REVOKED, 'AgentLost']],
+    ['a failure beside a label', 'False', LABELLED, 'open', [undefined, 'AgentLost']],
+    ['a failure alone', 'False', {}, 'closed', [undefined, 'AgentLost']],
   ] as const)
-    it(`withdraws ${what}, if the circuit breaker is ${breaker === OPEN ? 'open' : 'closed'}`, async (t) => {
+    it(`withdraws ${what}, if the circuit breaker is ${breaker}`, async (t) => {
       const own = { ...PROVEN, status, reason: 'AnyReason' };
       const all = { [OWN_KEYS.labels.ready]: 'false', ...labels };
       const { api, options } = await serve(t, changed({ labels: all }, { conditions: [ready('True'), own] }));
-      const done = await withdraw(CACHED, { ...options, ...breaker });
+      const done = await withdraw(CACHED, { ...options, isAllowed: () => breaker === 'closed' });
       assert.match('message' in done ? done.message : '', /^no agent .* What to do: /);
       assert.deepEqual(api.patched.map(patchOf), [written]);
     });
@@ -136,9 +128,9 @@ describe('withdraw', () => {
 });
 
 describe('withdrawRefuted', () => {
-  const KVM = handlerKey('ready', 'runsc-kvm');
   const said = (status: string, reason: string) => ({ status, reason, message: 'm' });
   const BROKEN = said('False', 'RunscNotFound');
+  const PROVES = said('True', 'SandboxProven');
   const reportOf = (verdict: object, changes: object = {}) => ({
     node: 'node-1',
     verdict,
@@ -171,21 +163,17 @@ describe('withdrawRefuted', () => {
   it('withdraws the label of the handler that is refuted, and no other', async (t) => {
     const node = changed({ labels: { ...NODE.metadata.labels, [KVM]: 'true' } });
     const handlers = [{ handler: 'runsc-kvm', verdict: BROKEN }];
-    const { api } = await withdrawn(t, [reportOf(said('True', 'SandboxProven'), { handlers })], node);
+    const { api } = await withdrawn(t, [reportOf(PROVES, { handlers })], node);
     const [{ metadata }] = api.patched as [{ metadata: { labels: object } }];
     assert.deepEqual(metadata.labels, { [KVM]: 'false' });
   });
 
   for (const [what, reports, node] of [
-    ['the agent proves the node again', [reportOf(said('True', 'SandboxProven'))], NODE],
+    ['the agent proves the node again', [reportOf(PROVES)], NODE],
     ['the agent has just started', [reportOf(said('Unknown', 'AgentStarting'))], NODE],
     ['the report is of another node', [reportOf(BROKEN, { node: 'node-2' })], NODE],
     ['the report is none', ['<html>'], NODE],
-    [
-      'another agent on the node proves it',
-      [reportOf(BROKEN), reportOf(said('True', 'SandboxProven'))],
-      NODE,
-    ],
+    ['another agent on the node proves it', [reportOf(BROKEN), reportOf(PROVES)], NODE],
     ['no agent has an address', [], NODE],
     ['the label is gone', [reportOf(BROKEN)], changed({ labels: {} })],
     ['the Node was recreated', [reportOf(BROKEN)], changed({ uid: 'another' })],

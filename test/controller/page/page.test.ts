@@ -34,7 +34,7 @@ describe('the page of a node', () => {
       'What to do RunscNotFound Install runsc',
       'Pods outside gVisor Agents do not name pods to the controller. Run kubectl gvisor-ready pods',
       'In the Node node-1 Label gvisor.node-restriction.kubernetes.io/ready false',
-      'Condition GVisorReady False RunscNotFound , since 2026-11-24 17:20:03 UTC'.replace(' ,', ','),
+      'Condition GVisorReady False RunscNotFound, since 2026-11-24 17:20:03 UTC',
       'Proof ✗ failed',
       'Checks 1 fail, 1 warning, 1 skipped, 13 pass',
       '✗ fail runsc is installed and executable RunscNotFound',
@@ -68,11 +68,9 @@ describe('the page of a node', () => {
   });
 
   it('shows an additional handler that works in a few lines', () => {
-    const page = renderNodePage({ ...HEALTHY, handlers: [KVM_PROVEN] });
-    const text = textOf(page);
+    const text = textOf(renderNodePage({ ...HEALTHY, handlers: [KVM_PROVEN] }));
     const shown =
       'Additional handlers ✓ works runsc-kvm SandboxProven a sandbox of handler "runsc-kvm" booted in gVisor in 0.61 s gVisor platform: kvm. Since 2026-11-24 09:41:08 UTC . Last proven: 2026-11-24 17:14:02 UTC ';
-    assert.ok(text.includes(shown), text);
     assert.ok(text.includes(`${shown}Pods outside gVisor`), text);
     assert.ok(text.indexOf(shown) > text.indexOf('gVisor works here'));
   });
