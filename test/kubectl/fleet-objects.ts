@@ -34,6 +34,11 @@ export function nodeObject(
     expected = true,
     alive = true,
   } = state;
+  const judged = { [`${LABEL_DOMAIN}/ready`]: ready, [`${LABEL_DOMAIN}/expected`]: String(expected) };
+  const installed = {
+    [`${LABEL_DOMAIN}/runsc-version`]: 'release-20260223.0',
+    [`${LABEL_DOMAIN}/platform`]: 'systrap',
+  };
   const own = { type: 'GVisorReady', status, reason, message, lastTransitionTime: '2026-03-01T11:55:00Z' };
   return {
     metadata: {
@@ -41,18 +46,8 @@ export function nodeObject(
       resourceVersion: '7',
       labels: {
         'kubernetes.io/hostname': name,
-        ...(ready === ''
-          ? {}
-          : {
-              [`${LABEL_DOMAIN}/ready`]: ready,
-              [`${LABEL_DOMAIN}/expected`]: String(expected),
-            }),
-        ...(ready === '' || !expected
-          ? {}
-          : {
-              [`${LABEL_DOMAIN}/runsc-version`]: 'release-20260223.0',
-              [`${LABEL_DOMAIN}/platform`]: 'systrap',
-            }),
+        ...(ready !== '' && judged),
+        ...(ready !== '' && expected && installed),
       },
       annotations: ready === 'true' ? { [`${LABEL_DOMAIN}/proven-by`]: '0.1.0+84c18f33' } : {},
     },
@@ -84,9 +79,8 @@ export function withHandler(
 
 /** What an agent reports of the additional handler runsc-kvm; proven by default. */
 export function kvmReport(changes: Partial<HandlerReport> = {}): HandlerReport {
-  const { verdict, evaluation, findings, proof, facts } = reportOf({ provenAt: '2026-03-01T11:57:00Z' });
-  const handler = 'runsc-kvm';
-  const provenAt = '2026-03-01T11:57:00Z';
+  const { verdict, evaluation, findings, proof, facts } = reportOf();
+  const [handler, provenAt] = ['runsc-kvm', '2026-03-01T11:57:00Z'];
   return { handler, verdict, evaluation, findings, proof, provenAt, facts, history: [], ...changes };
 }
 

@@ -70,8 +70,9 @@ export function fleet(api: FakeApi): void {
     nodeObject('node-3', { ...BROKEN, message: 'no shim. What to do: install it' }),
   ]);
   for (const name of NAMES) {
-    api.stubs.set(`/api/v1/nodes/${name}`, () => nodeIn(api, name));
-    const isLabelled = () => JSON.stringify(nodeIn(api, name)).includes(`"${LABEL_DOMAIN}/ready":"true"`);
+    const nodeNow = () => nodesIn(api).find(({ metadata }) => metadata.name === name) ?? {};
+    api.stubs.set(`/api/v1/nodes/${name}`, nodeNow);
+    const isLabelled = () => JSON.stringify(nodeNow()).includes(`"${LABEL_DOMAIN}/ready":"true"`);
     api.stubs.set(`${AGENT_PODS}/agent-${name}:9477/proxy/report`, () =>
       name === 'node-3' && !isLabelled() ? brokenStatus(name) : agentStatus(name),
     );
@@ -171,11 +172,8 @@ export function addHandler(api: FakeApi): void {
   }
 }
 
-function nodeIn(api: FakeApi, name: string): object {
-  const { items = [] } = api.stubs.get('/api/v1/nodes') as {
-    items?: readonly { metadata: { name: string } }[];
-  };
-  return items.find(({ metadata }) => metadata.name === name) ?? {};
+function nodesIn(api: FakeApi): readonly ApiFixture[] {
+  return (api.stubs.get('/api/v1/nodes') as { readonly items?: readonly ApiFixture[] }).items ?? [];
 }
 
 export function setReport(api: FakeApi, node: string, report: object): void {
@@ -184,11 +182,9 @@ export function setReport(api: FakeApi, node: string, report: object): void {
 
 /** Replaces one Node in the list. */
 export function setNode(api: FakeApi, node: ApiFixture): void {
-  const { items } = api.stubs.get('/api/v1/nodes') as { items: readonly { metadata: { name: string } }[] };
-  api.list(
-    '/api/v1/nodes',
-    items.map((each) => (each.metadata.name === node.metadata.name ? node : each)),
-  );
+  const isSame = ({ metadata }: ApiFixture) => metadata.name === node.metadata.name;
+  const nodes = nodesIn(api).map((each) => (isSame(each) ? node : each));
+  api.list('/api/v1/nodes', nodes);
 }
 
 /** A fake API server with the fleet, and the plugin run against it; arguments are separated by spaces. */

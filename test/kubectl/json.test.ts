@@ -36,11 +36,9 @@ const BROKEN_NODE = {
   provenBy: null,
   agent: agentOn('node-3'),
 };
+const POD = { namespace: 'eval', name: 'out', uid: 'uid-out', node: 'node-1' };
 const OUTSIDE = {
-  namespace: 'eval',
-  name: 'out',
-  uid: 'uid-out',
-  node: 'node-1',
+  ...POD,
   runtimeClass: '',
   wanted: true,
   reason: 'ProcessIsNotGvisor',
@@ -60,7 +58,7 @@ function burning(api: FakeApi): void {
   api.list(FLEET_PODS, []);
 }
 
-const check = (id: string, result: string, data: object = {}) => ({ id, result, ...data });
+const passes = (id: string, docs: string, data: object = {}) => ({ id, result: 'pass', docs, ...data });
 
 /** The parts of the fleet, in `status` by name and in `check` as lines. */
 const PARTS = {
@@ -117,13 +115,7 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
     {
       context: 'fake',
       result: 'fail',
-      alarms: [
-        'PodsOutsideGvisor',
-        'FleetControllerScaledToZero',
-        'NodesNotProven',
-        'WarmPodsUnproven',
-        'TemplatesWithoutClass',
-      ],
+      alarms: Object.values(PARTS).flatMap(({ reasons }): string[] => reasons),
       ...PARTS,
       handlers: [],
     },
@@ -142,14 +134,12 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
           agent: agentOn('node-1'),
         },
         {
+          ...BROKEN_NODE,
           name: 'node-2',
           expected: false,
-          ready: 'false',
-          condition: { status: 'False', reason: 'HandlerNotConfigured', since: SINCE },
-          ...NODE,
+          condition: { ...BROKEN_NODE.condition, reason: 'HandlerNotConfigured' },
           runsc: null,
           platform: null,
-          provenBy: null,
           agent: agentOn('node-2'),
         },
         BROKEN_NODE,
@@ -198,11 +188,8 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
       kind: 'Pod',
       result: 'fail',
       reason: 'OutsideGvisor',
-      namespace: 'eval',
-      name: 'out',
-      uid: 'uid-out',
+      ...POD,
       phase: 'Running',
-      node: 'node-1',
       nodeReady: 'true',
       runtimeClass: null,
       handler: null,
@@ -220,12 +207,11 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
       context: 'fake',
       result: 'fail',
       checks: [
-        check('KubernetesVersion', 'pass', { version: 'v1.36.3', docs: 'docs/admission.md' }),
-        check('SelectsProvenNodes', 'pass', {
+        passes('KubernetesVersion', 'docs/admission.md', { version: 'v1.36.3' }),
+        passes('SelectsProvenNodes', 'docs/install.md#3-the-agent', {
           runtimeClass: 'gvisor',
           handler: 'runsc',
           guard: 'NodeSelector',
-          docs: 'docs/install.md#3-the-agent',
         }),
         part('pods', 'docs/runbooks/GVisorUnsandboxedPods.md'),
         part('fleetController', 'docs/fleet.md'),
@@ -234,20 +220,16 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
         part('releases', OPERATIONS),
         part('warmPods', 'docs/agent-sandbox.md#when-a-node-loses-gvisor'),
         part('namespaces', OPERATIONS),
-        check('AgentPolicies', 'pass', {
-          docs: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
-        }),
-        check('FleetPolicies', 'pass', { docs: 'docs/security.md#the-fleet-controller' }),
-        check('Enforcement', 'pass', {
+        passes('AgentPolicies', 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot'),
+        passes('FleetPolicies', 'docs/security.md#the-fleet-controller'),
+        passes('Enforcement', 'docs/admission.md#installing-it', {
           policy: 'gvisor-ready-enforce',
           effect: 'denies',
           namespaces: ['eval'],
-          docs: 'docs/admission.md#installing-it',
         }),
-        check('NamespaceGuard', 'pass', {
+        passes('NamespaceGuard', 'docs/admission.md#who-may-lift-the-requirement', {
           policy: 'gvisor-ready-guard-namespace',
           effect: 'denies',
-          docs: 'docs/admission.md#who-may-lift-the-requirement',
         }),
       ],
     },
