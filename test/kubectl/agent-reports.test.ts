@@ -161,17 +161,8 @@ describe('the kubelet of a compromised node', () => {
   });
 
   it('cannot break colours with an unknown status', () => {
-    const row = {
-      ready: 'constructor',
-      status: 'constructor',
-      reason: '',
-      agent: '?',
-      alive: true,
-    } as NodeRow;
-    const colors = nodeColumns(0).map(({ color }) => color?.(row));
-    assert.deepEqual(
-      colors.slice(0, 5),
-      Array.from({ length: 5 }, () => undefined),
-    );
+    const row = { ready: 'constructor', status: 'constructor', reason: '', agent: '?', alive: true };
+    const colors = nodeColumns(0).map(({ color }) => color?.(row as NodeRow));
+    assert.deepEqual(colors.slice(0, 5), Array(5).fill(undefined));
   });
 });

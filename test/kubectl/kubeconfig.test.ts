@@ -33,43 +33,31 @@ const changeCluster = (change: object) => (config: Config) => ({
   clusters: config.clusters.map(({ name, cluster }) => ({ name, cluster: { ...cluster, ...change } })),
 });
 
-type Case = readonly [argv: string, change: (config: Config) => object, error: string];
+type Case = readonly [error: string, argv: string, change?: (config: Config) => object];
 const CONTEXTS = 'its contexts: fake, other';
+const CREDENTIAL = 'Cannot use the credential of the context "fake"';
 const INVALID: Readonly<Record<string, Case>> = {
-  'an unknown context': [
-    '--context prod',
-    (config) => config,
-    `The kubeconfig has no context "prod"; ${CONTEXTS}`,
-  ],
+  'an unknown context': [`The kubeconfig has no context "prod"; ${CONTEXTS}`, '--context prod'],
   'no current context': [
+    `The kubeconfig has no current context; name one with --context; ${CONTEXTS}`,
     '',
     (config) => ({ ...config, 'current-context': '' }),
-    `The kubeconfig has no current context; name one with --context; ${CONTEXTS}`,
   ],
   'a context without its cluster': [
-    '--context other',
-    (config) => config,
     'The context "other" names the cluster "gone", which the kubeconfig does not have',
+    '--context other',
   ],
-  'a credential plugin that fails': [
-    '',
-    failing('sh'),
-    'Cannot use the credential of the context "fake": log in first',
-  ],
-  'a missing credential plugin': [
-    '',
-    failing('no-such-program'),
-    'Cannot use the credential of the context "fake": ENOENT',
-  ],
+  'a credential plugin that fails': [`${CREDENTIAL}: log in first`, '', failing('sh')],
+  'a missing credential plugin': [`${CREDENTIAL}: ENOENT`, '', failing('no-such-program')],
   'a server that is down': [
+    'Cannot reach the API server https://127.0.0.1:1 (context "fake"): connect ECONNREFUSED 127.0.0.1:1',
     '',
     changeCluster({ server: 'https://127.0.0.1:1' }),
-    'Cannot reach the API server https://127.0.0.1:1 (context "fake"): connect ECONNREFUSED 127.0.0.1:1',
   ],
 };
 
 describe('kubeconfig', () => {
-  for (const [what, [argv, change, error]] of Object.entries(INVALID))
+  for (const [what, [error, argv, change = (config: Config) => config]] of Object.entries(INVALID))
     it(`reports ${what} in one line`, async (t) => {
       const { result } = await withConfig(t, change, argv.split(' ').filter(Boolean));
       assert.deepEqual(result, { code: 2, out: '', err: `${error}\n` });

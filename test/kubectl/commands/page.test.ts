@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
-import type { FakeApi } from '../fake-api.ts';
-import { forbidden } from '../fake-api.ts';
-import { AGENT_PODS, openFleet } from '../fleet.ts';
+import { type FakeApi, forbidden } from '../fake-api.ts';
+import { AGENT_PODS, FLEET_PODS, openFleet } from '../fleet.ts';
 
-const PODS = `${AGENT_PODS}?labelSelector=app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet`;
 const pod = (name: string, owner = 'ReplicaSet') => ({
   metadata: { name, ownerReferences: [{ kind: owner, controller: true }] },
   status: { conditions: [{ type: 'Ready', status: 'True' }] },
 });
+/** A pod that a kubelet made. */
+const FORGED = pod('forged', 'Node');
 /** Serves a path of the page in a pod. */
 const serve = (api: FakeApi, name: string, body: string) => {
   api.stubs.set(`${AGENT_PODS}/${name}:9478/proxy/livez`, { status: 200, body: 'ok' });
@@ -47,15 +47,15 @@ describe('kubectl gvisor-ready page', () => {
     await whileOpen(t, async (url, api) => {
       serve(api, 'forged', 'a forgery');
       serve(api, 'fleet-2', 'the same fleet');
-      api.list(PODS, [pod('forged', 'Node'), pod('fleet-2')]);
+      api.list(FLEET_PODS, [FORGED, pod('fleet-2')]);
       assert.equal(await (await fetch(`${url}fleet?a`)).text(), 'the same fleet');
-      api.list(PODS, [pod('forged', 'Node')]);
+      api.list(FLEET_PODS, [FORGED]);
       await assert.rejects(fetch(`${url}fleet?a`), /fetch failed/);
     });
   });
 
   for (const [what, change, expected] of [
-    ['no pod is Ready', (api) => api.list(PODS, [pod('forged', 'Node')]), /has no Ready pod in gvisor-ready/],
+    ['no pod is Ready', (api) => api.list(FLEET_PODS, [FORGED]), /has no Ready pod in gvisor-ready/],
     [
       'port-forwards are forbidden',
       (api) =>
