@@ -10,6 +10,7 @@ import { BURN } from '../load/under-load.ts';
 
 const cluster = useCluster();
 const NODE = 'node-1';
+const LONG = { timeout: 300_000 };
 /** containerd creates a directory here for each sandbox. */
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const node = () => cluster().node(NODE);
@@ -17,9 +18,7 @@ const node = () => cluster().node(NODE);
 describe('a busy node', () => {
   after(() => deletePods(cluster(), 'throttled'));
 
-  it('loses its label when runsc hangs while a throttled pod raises CPU pressure', {
-    timeout: 300_000,
-  }, async () => {
+  it('loses its label when runsc hangs while a throttled pod raises CPU pressure', LONG, async () => {
     const container = { command: ['sh', '-c', BURN], resources: { limits: { cpu: '10m' } } };
     await runPod(
       cluster(),
@@ -38,9 +37,7 @@ describe('a busy node', () => {
     await waitForNode(cluster(), NODE, ({ ready }) => ready === 'true', 120_000);
   });
 
-  it('keeps its label through a brief full disk, and loses it as NodeExhausted when the disk stays full', {
-    timeout: 300_000,
-  }, async () => {
+  it('keeps its label through a briefly full disk, and loses it if that lasts', LONG, async () => {
     const labels: string[] = [];
     const watch = watchLabels(cluster(), [NODE], [READY_PATH], ([label = '']) => labels.push(label));
     try {

@@ -36,7 +36,7 @@ describe('the dispatcher, when the cluster changes between its check and the sta
     assert.equal(
       order[second - 1],
       'GET 404',
-      'the first pod was confirmed deleted before the second was created',
+      'the first was confirmed deleted before the second was created',
     );
     assert.equal(await kernelIn('twice'), (await readFile('/proc/version', 'utf8')).trim());
   });

@@ -32,6 +32,8 @@ const NODES = [
   { name: 'node-2', containerd: '1.7', gvisor: 'none' },
 ] as const;
 
+const LONG = { timeout: patient(400_000) };
+
 let cluster: Cluster;
 let directory: UserDirectory;
 before(
@@ -84,9 +86,7 @@ async function podsOf(node: ClusterNode, release: Release): Promise<readonly str
 
 describe('the commands of the guide', () => {
   // First, on a node where no pod ever used gVisor.
-  it('install gVisor with the installer, and take it away again', {
-    timeout: patient(400_000),
-  }, async () => {
+  it('install gVisor with the installer, and take it away again', LONG, async () => {
     const node = cluster.node('node-1');
     const before = await node.system.read(CONTAINERD_CONFIG);
     await cp(await buildInstaller(node, '20260831.0'), node.path(INSTALLER), { recursive: true });
@@ -101,9 +101,7 @@ describe('the commands of the guide', () => {
   });
 
   for (const { name, containerd } of NODES) {
-    it(`make a node with containerd ${containerd} ready`, {
-      timeout: patient(400_000),
-    }, async () => {
+    it(`make a node with containerd ${containerd} ready`, LONG, async () => {
       const node = cluster.node(name);
       const printed = await followOn(
         node,
@@ -123,9 +121,7 @@ describe('the commands of the guide', () => {
     });
   }
 
-  it('upgrade gVisor twice, and pods keep their release', {
-    timeout: patient(400_000),
-  }, async () => {
+  it('upgrade gVisor twice, and pods keep their release', LONG, async () => {
     const [name, oldest, older, newest] = ['node-1', 'oldest', 'older', 'newest'] as const;
     const node = cluster.node(name);
     await runEndable(cluster, name, oldest);

@@ -24,6 +24,7 @@ import { containerOf, endContainer, runEndable, waitForRestart } from '../e2e/up
 
 const JOURNAL = installJournal('runsc');
 const CANARY = ['--handler', 'runsc-canary'] as const;
+const LONG = { timeout: patient(240_000) };
 const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'] as const;
 const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
 const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
@@ -59,9 +60,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
     let clean = '';
     let original = '';
 
-    it('fails cleanly if the disk is read-only or fills up meanwhile', {
-      timeout: patient(120_000),
-    }, async () => {
+    it('fails cleanly if the disk is read-only or fills up meanwhile', LONG, async () => {
       [clean, original] = [await filesOf(node), await readConfig(node)];
       const pid = await containerdPid(node);
       const words = installWords(NEW);
@@ -85,15 +84,13 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       assert.equal(await filesOf(node), clean);
     });
 
-    it('makes a node without gVisor ready, and the agent labels it', {
-      timeout: patient(180_000),
-    }, async () => {
+    it('makes a node without gVisor ready, and the agent labels it', LONG, async () => {
       await waitForNode(cluster(), node, ({ condition }) => condition === 'False HandlerNotConfigured');
       assert.match(await install(node, OLD), /commit +handler "runsc" runs gVisor release-20250203\.0/);
       await isReady();
     });
 
-    it('adds a handler of another release and flag beside it', { timeout: patient(240_000) }, async () => {
+    it('adds a handler of another release and flag beside it', LONG, async () => {
       const metadata = { name: 'gvisor-canary' };
       const runtimeClass = {
         apiVersion: 'node.k8s.io/v1',
@@ -121,9 +118,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       assert.deepEqual(await main(), before);
     });
 
-    it('upgrades under running pods, whose containers restart on their own release', {
-      timeout: patient(240_000),
-    }, async () => {
+    it('upgrades under running pods, whose containers restart on their own release', LONG, async () => {
       const running = () => Promise.all([old, canary].map((pod) => containerOf(cluster(), pod)));
       const before = [await readConfig(node), await containerdPid(node), await running()];
       await refuses(installWords(BROKEN), /pre-prove: gVisor release-20260224.0 does not boot here/);
@@ -138,9 +133,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       await isReady();
     });
 
-    it('keeps the programs that pods use after a removal by force', {
-      timeout: patient(240_000),
-    }, async () => {
+    it('keeps the programs that pods use after a removal by force', LONG, async () => {
       const { generation = '' } = (await readNodeJournal(node, 'runsc-canary'))?.installed ?? {};
       await refuses(['remove', ...CANARY], /Pods of handler "runsc-canary" still run/);
       const { text } = await runInstaller(node, ['remove', '--force', ...CANARY]);
@@ -153,7 +146,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       });
     });
 
-    it('takes away exactly what it brought', { timeout: patient(180_000) }, async () => {
+    it('takes away exactly what it brought', LONG, async () => {
       await cluster().kubectl(['delete', 'pod', old, young, '--grace-period=1']);
       await removeWhenPodsEnded(node);
       assert.equal(await filesOf(node), clean);
@@ -183,7 +176,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       },
     };
     for (const [name, [text, place]] of Object.entries(forms[containerd]))
-      it(`${name}: installed in ${place}, and removed`, { timeout: patient(120_000) }, async () => {
+      it(`${name}: installed in ${place}, and removed`, LONG, async () => {
         await put(text());
         const before = await filesOf(node);
         await install(node, NEW);

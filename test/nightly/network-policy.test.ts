@@ -24,6 +24,7 @@ const NODES = [
 const NAMESPACES = ['gvisor-ready', 'default', 'monitoring'] as const;
 const API = `https://${SERVICE_ADDRESS}/livez`;
 const REFUSED = 'ECONNREFUSED';
+const LONG = { timeout: patient(300_000) };
 /** A namespace of another tenant, with a pod outside gVisor on node-2. */
 const TENANT = 'tenant-b';
 const POD = 'secret-job';
@@ -91,9 +92,7 @@ async function statusFrom(namespace: string, pod: string, url: string): Promise<
 }
 
 /** Sends requests from the client pod of the namespace default. */
-async function readAsTenant(
-  urls: readonly string[],
-): Promise<readonly { url: string; code: number; body: string }[]> {
+async function readAsTenant(...urls: readonly string[]) {
   const script = `Promise.all(${JSON.stringify(urls)}.map(async (url) => {
     const response = await fetch(url, { redirect: 'manual' });
     return { url, code: response.status, body: await response.text() };
@@ -124,14 +123,12 @@ const becomes = (what: string, status: string, send: () => Promise<string>) =>
   waitFor(`${status} from ${what}`, 30_000, async () => (await send()) === status);
 
 describe('the chart with Helm 3, in a namespace with default-deny policies', () => {
-  it('starts in a network that enforces policies', { timeout: patient(60_000) }, async () => {
+  it('starts in a network that enforces policies', LONG, async () => {
     await becomes('the API server', REFUSED, () => statusFrom('gvisor-ready', 'test-client', API));
     assert.equal(await statusFrom('default', 'test-client', API), '200');
   });
 
-  it('starts agents once the namespace has the label that its notes ask for', {
-    timeout: patient(300_000),
-  }, async () => {
+  it('starts agents once the namespace has the label that its notes ask for', LONG, async () => {
     const components = ['taint', 'enforce'].flatMap((name) => ['--set', `${name}.enabled=true`]);
     const notes = await helm('install', 'gvisor-ready', CHART, ...components);
     await waitFor('a refusal of Pod Security', 60_000, async () => {
@@ -145,9 +142,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     await waitForNode(cluster, 'node-2', ({ condition }) => condition === 'False HandlerNotConfigured');
   });
 
-  it('allows agents only the API server, and only Prometheus to scrape them', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('allows agents only the API server, and only Prometheus to scrape them', LONG, async () => {
     const kubelet = `https://${addressOf(cluster.node('node-2').spec)}:10250/`;
     assert.match(await statusFrom('default', 'test-client', kubelet), /^4\d\d$/);
     await becomes('a kubelet', REFUSED, () => statusFromAgent(kubelet));
@@ -163,9 +158,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     });
   });
 
-  it('allows scraping only from networkPolicy.namespaces', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('allows scraping only from networkPolicy.namespaces', LONG, async () => {
     await set('networkPolicy.enabled=true,networkPolicy.namespaces={default}');
     await becomes('the agent', '200', () => scrape('default'));
     assert.equal(await scrape('monitoring'), REFUSED);
@@ -178,9 +171,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     return [TENANT, POD, uid];
   }
 
-  it('hides the pods of other tenants on every path of both ports without a policy', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('hides the pods of other tenants on every path of both ports without a policy', LONG, async () => {
     const report = await waitFor('the agent to see the pod', 60_000, async () => {
       const { text } = await getFromAgentForwarded(cluster, 'node-2', '/report');
       return text.includes(POD) ? text : undefined;
@@ -190,12 +181,9 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     const { evidence } = (JSON.parse(report) as Status).pods?.violating[0] ?? {};
     assert.match(evidence ?? '', /^process \d+ is "/);
     const agents = await Promise.all(['node-1', 'node-2'].map((node) => agentOn(cluster, node)));
+    const ofAgent = ['/', '/report', '/metrics', '/livez', '/readyz', '/other'];
     const responses = await readAsTenant(
-      agents.flatMap(({ address }) =>
-        ['/', '/report', '/metrics', '/livez', '/readyz', '/other'].map(
-          (path) => `http://${address}:9477${path}`,
-        ),
-      ),
+      ...agents.flatMap(({ address }) => ofAgent.map((path) => `http://${address}:9477${path}`)),
     );
     for (const { url, body } of responses)
       for (const secret of [...hidden, 'test-client', evidence ?? ''])
@@ -213,14 +201,13 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
       '/nodes/node-2/report',
       '/other',
     ];
-    const origin = `http://${fleet.address}:9478`;
-    for (const { url, code, body } of await readAsTenant(paths.map((path) => `${origin}${path}`))) {
+    const readFleetPod = (...from: readonly string[]) =>
+      readAsTenant(...from.map((path) => `http://${fleet.address}:9478${path}`));
+    for (const { url, code, body } of await readFleetPod(...paths)) {
       assert.equal(code, 403, url);
       assert.doesNotMatch(body, /node-\d/, url);
     }
-    for (const { url, code, body } of await readAsTenant(
-      ['/metrics', '/livez', '/readyz'].map((path) => `${origin}${path}`),
-    )) {
+    for (const { url, code, body } of await readFleetPod('/metrics', '/livez', '/readyz')) {
       assert.equal(code, 200, url);
       for (const secret of hidden) assert.ok(!body.includes(secret), `${url}: ${secret}`);
     }
@@ -231,9 +218,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     for (const secret of hidden) assert.ok(!nodePage.text.includes(secret), secret);
   });
 
-  it('lets kubectl gvisor-ready list pods despite the policies', {
-    timeout: patient(120_000),
-  }, async () => {
+  it('lets kubectl gvisor-ready list pods despite the policies', LONG, async () => {
     await set('networkPolicy.namespaces={monitoring}');
     await becomes('the agent', REFUSED, () => scrape('default'));
     const { code, out, err } = await plugin(['pods', '-n', TENANT, '--kubeconfig', cluster.kubeconfig]);
@@ -244,9 +229,7 @@ describe('the chart with Helm 3, in a namespace with default-deny policies', () 
     assert.doesNotMatch(node.out, /its report is unavailable/);
   });
 
-  it('passes its test and uninstalls under Pod Security "restricted"', {
-    timeout: patient(300_000),
-  }, async () => {
+  it('passes its test and uninstalls under Pod Security "restricted"', LONG, async () => {
     await enforce('restricted');
     assert.match(await helm('test', 'gvisor-ready'), TEST_PASSED);
     assert.match(await helm('uninstall', 'gvisor-ready'), UNINSTALLED);

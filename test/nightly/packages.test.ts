@@ -39,9 +39,7 @@ it('packs the same archive whatever the times, modes and order of its files', as
 
 it('refuses a release without an image, a digest and a repository', async () => {
   for (const args of [[], ['--image', 'x', '--repository', 'y'], ['--image', 'x', '--digest', 'sha256:0']]) {
-    const { code, stderr } = await runAll(process.execPath, ['hack/release.ts', ...args], {
-      cwd: REPO,
-    });
+    const { code, stderr } = await runAll(process.execPath, ['hack/release.ts', ...args], { cwd: REPO });
     assert.equal(code, 2, stderr);
     assert.match(stderr, /^Name what is released: npm run release -- --image NAME/);
   }

@@ -9,17 +9,8 @@ import { deployOperator, received, removeOperator } from './operator-stack.ts';
 
 const cluster = useCluster();
 
-type Rules = {
-  readonly data: {
-    readonly groups: readonly {
-      readonly rules: readonly {
-        readonly name: string;
-        readonly health: string;
-        readonly lastError?: string;
-      }[];
-    }[];
-  };
-};
+type Rule = { readonly name: string; readonly health: string; readonly lastError?: string };
+type Rules = { readonly data: { readonly groups: readonly { readonly rules: readonly Rule[] }[] } };
 
 describe('the monitoring components, under a real Prometheus operator', () => {
   let prometheus: Prometheus;

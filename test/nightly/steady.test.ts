@@ -85,10 +85,7 @@ describe('the label of a proven node with running gVisor pods does not flap', ()
     assert.ok((await work) > 0);
     for (const node of NODES) {
       await assertSteady(node);
-      const { provenBy } = await waitForNode(cluster(), node, (readiness) =>
-        readiness.provenBy.startsWith('0.2.0+'),
-      );
-      assert.match(provenBy, /^0\.2\.0\+/);
+      await waitForNode(cluster(), node, ({ provenBy }) => provenBy.startsWith('0.2.0+'));
     }
   });
 

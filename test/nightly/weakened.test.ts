@@ -11,8 +11,9 @@ import {
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
-import { getFromAgentForwarded, podEvents, waitForMetric, waitForNode } from '../e2e/agents.ts';
+import { podEvents, waitForMetric, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, runtimeClass, startPod, useCluster } from '../e2e/e2e-cluster.ts';
+import { reportOf } from '../e2e/upgraded-pods.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'weakened';
@@ -28,11 +29,8 @@ async function passAnnotations(name: string, line: string): Promise<void> {
 }
 
 async function start(name: string, node: string, annotations: object): Promise<void> {
-  const spec = {
-    nodeName: node,
-    runtimeClassName: 'runsc-anywhere',
-    volumes: [{ name: 'data', emptyDir: {} }],
-  };
+  const volumes = [{ name: 'data', emptyDir: {} }];
+  const spec = { nodeName: node, runtimeClassName: 'runsc-anywhere', volumes };
   const container = { volumeMounts: [{ name: 'data', mountPath: '/data' }] };
   const pod = JSON.parse(evaluationPod(name, { gvisor: false, spec, container })) as { metadata: object };
   const manifest = { ...pod, metadata: { ...pod.metadata, annotations } };
@@ -51,25 +49,12 @@ async function sandboxesWith(node: string, text: string): Promise<readonly strin
     .filter((line) => /runsc-sandbox/.test(line) && line.includes(text));
 }
 
-async function reportOf(node: string): Promise<Status> {
-  const { code, text } = await getFromAgentForwarded(cluster(), node, '/report');
-  assert.equal(code, 200, text);
-  return JSON.parse(text) as Status;
-}
-
 /** Waits for a report in which this pod counts as sandboxed. */
 function reportWith(node: string, pod: string): Promise<Status> {
   return waitFor(`the agent on ${node} to have read ${pod}`, TIMEOUT_MS, async () => {
-    const uid = await cluster().kubectl([
-      'get',
-      'pod',
-      '-n',
-      NAMESPACE,
-      pod,
-      '-o',
-      'jsonpath={.metadata.uid}',
-    ]);
-    const report = await reportOf(node);
+    const get = ['get', 'pod', '-n', NAMESPACE, pod, '-o', 'jsonpath={.metadata.uid}'];
+    const uid = await cluster().kubectl(get);
+    const report = await reportOf(cluster(), node);
     return report.pods?.sandboxedUids.includes(uid) ? report : undefined;
   });
 }
@@ -97,7 +82,7 @@ for (const node of ['node-1', 'node-2']) {
     it('is a warning with its pattern, and the node stays proven', async () => {
       await passAnnotations(node, 'pod_annotations = ["dev.gvisor.*"]');
       const report = await waitFor('the finding', TIMEOUT_MS, async () => {
-        const report = await reportOf(node);
+        const report = await reportOf(cluster(), node);
         return isolationOf(report) === 'warning AnnotationsPassFlags' ? report : undefined;
       });
       assert.match(JSON.stringify(report.findings), /by the pattern \\"dev\.gvisor\.\*\\"/);
@@ -149,13 +134,15 @@ for (const node of ['node-1', 'node-2']) {
       await waitFor(
         'the finding',
         TIMEOUT_MS,
-        async () => isolationOf(await reportOf(node)) === 'warning IsolationWeakened',
+        async () => isolationOf(await reportOf(cluster(), node)) === 'warning IsolationWeakened',
       );
       await start('aged', node, {});
       const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
       assert.equal(isWeakened(await reportWith(node, 'aged')), false);
       await write(runscToml(machine.spec));
-      await waitFor('aged to be weakened', TIMEOUT_MS, async () => isWeakened(await reportOf(node)));
+      await waitFor('aged to be weakened', TIMEOUT_MS, async () =>
+        isWeakened(await reportOf(cluster(), node)),
+      );
       await end('aged');
     });
   });
