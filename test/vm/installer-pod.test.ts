@@ -11,15 +11,8 @@ import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { reboot, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
 
 const JOURNAL = installJournal('runsc');
-
-const STATUS = [
-  'rollout',
-  'status',
-  'daemonset/gvisor-ready-install',
-  '-n',
-  'gvisor-ready',
-  '--timeout=240s',
-];
+const DAEMON_SET = ['--namespace=gvisor-ready', 'daemonset/gvisor-ready-install'];
+const LONG = { timeout: patient(600_000) };
 
 let vm: VmCluster;
 let original: string;
@@ -37,30 +30,19 @@ useOwnCluster(
 );
 
 /** The manifests name the image of another release. */
-const useOwnImage = () =>
-  vm.cluster.kubectl([
-    ...['set', 'image', '--namespace=gvisor-ready', 'daemonset/gvisor-ready-install'],
-    `*=${imageName('installer')}`,
-  ]);
-const waitForRollout = () => vm.cluster.kubectl(STATUS, undefined, patient(TIMEOUT_MS));
+const useOwnImage = () => vm.cluster.kubectl(['set', 'image', ...DAEMON_SET, `*=${imageName('installer')}`]);
+const waitForRollout = () =>
+  vm.cluster.kubectl(['rollout', 'status', ...DAEMON_SET, '--timeout=240s'], undefined, patient(TIMEOUT_MS));
 /** How often systemd has started containerd since the machine booted. */
-const starts = async () =>
-  Number(
-    await vm.node.system.run([
-      ...['sh', '-c', 'journalctl --boot --unit containerd --output cat | grep -c "^Started "'],
-    ]),
-  );
+const starts = async () => {
+  const count = 'journalctl --boot --unit containerd --output cat | grep -c "^Started "';
+  return Number(await vm.node.system.run(['sh', '-c', count]));
+};
 
-it('installs through systemd of the host, which keeps containerd in its own unit', {
-  timeout: patient(600_000),
-}, async () => {
+it('installs through systemd of the host, which keeps containerd in its own unit', LONG, async () => {
   const before = await starts();
-  await vm.cluster.kubectl([
-    'label',
-    'node',
-    VM_NODE,
-    'gvisor-ready.node-restriction.kubernetes.io/install=true',
-  ]);
+  const asked = 'gvisor-ready.node-restriction.kubernetes.io/install=true';
+  await vm.cluster.kubectl(['label', 'node', VM_NODE, asked]);
   await waitForLabel(vm.cluster, 'true');
   await waitForRollout();
   assert.equal(await starts(), before + 1);
@@ -72,7 +54,7 @@ it('installs through systemd of the host, which keeps containerd in its own unit
   );
 });
 
-it('restarts nothing after a reboot', { timeout: patient(600_000) }, async () => {
+it('restarts nothing after a reboot', LONG, async () => {
   const read = async () => [await vm.node.system.read(CONTAINERD_CONFIG), await vm.node.system.read(JOURNAL)];
   const before = await read();
   await reboot(vm);
@@ -88,7 +70,7 @@ it('restarts nothing after a reboot', { timeout: patient(600_000) }, async () =>
   assert.deepEqual([await read(), await starts()], [before, 1]);
 });
 
-it('is taken away', { timeout: patient(600_000) }, async () => {
+it('is taken away', LONG, async () => {
   await vm.cluster.kubectl(['apply', '-k', join(REPO, 'manifests/install-remove')]);
   await useOwnImage();
   await waitForRollout();
