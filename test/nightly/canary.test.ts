@@ -5,7 +5,13 @@ import { after, before, describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import type { V1PodList } from '@kubernetes/client-node';
 import { imageName } from '../../cluster/images.ts';
-import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
+import {
+  CONTAINERD_CONFIG,
+  containerdConfig,
+  handlerTable,
+  RUNSC_CONFIG,
+  runscToml,
+} from '../../cluster/node/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { waitForNode } from '../e2e/agents.ts';
@@ -16,6 +22,7 @@ const cluster = useCluster();
 const NAMESPACE = 'gvisor-ready';
 const LABEL = 'app.kubernetes.io/component=canary';
 const NODE = 'node-1';
+const BASE_SPEC = '/etc/containerd/base-spec.json';
 
 /** Waits until the canary's container runs (true) or has failed (false) on these nodes, and is on no other. */
 async function expectCanaries(expected: Readonly<Record<string, boolean>>): Promise<void> {
@@ -62,5 +69,29 @@ describe('the canary', () => {
     assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');
     await restartWith('');
     await expectCanaries({ 'node-1': true, 'node-2': true });
+  });
+
+  it('fails with a base_runtime_spec that only containers get', async () => {
+    const node = cluster().node(NODE);
+    const spec = JSON.parse(await node.ctr(['oci', 'spec'])) as { process: { rlimits: object[] } };
+    spec.process.rlimits = [{ type: 'RLIMIT_UNKNOWN', hard: 1, soft: 1 }];
+    await node.write(BASE_SPEC, JSON.stringify(spec));
+    const handler = handlerTable(node.spec).replace(/(?= {2}\[)/, `  base_runtime_spec = "${BASE_SPEC}"\n`);
+    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, handler));
+    await node.restart('containerd');
+    await restartWith('');
+    await expectCanaries({ 'node-1': false, 'node-2': true });
+    await provenAgain(cluster(), NODE);
+    assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');
+    await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec));
+    await node.restart('containerd');
+    await restartWith('');
+    await expectCanaries({ 'node-1': true, 'node-2': true });
+  });
+
+  it('fails where its image lacks what the probe needs', async () => {
+    const image = `canary=${imageName('workload')}`;
+    await cluster().kubectl(['set', 'image', '-n', NAMESPACE, 'daemonset/gvisor-ready-canary', image]);
+    await expectCanaries({ 'node-1': false, 'node-2': false });
   });
 });
