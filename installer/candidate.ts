@@ -81,10 +81,7 @@ async function requireOutput(file: string): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox printed ${seen}`);
 }
 
-/**
- * Also those of a run that was killed: the lock guarantees that no other installer has any. A containerd 1.7
- * that starts waits for their shims, which may never answer, so that without containerd its bundles name them.
- */
+/** Also a killed run's, which the lock shows: a starting containerd 1.7 waits for their shims for ever. */
 export async function removeCandidates({ client, root }: Pick<Node, 'client' | 'root'>): Promise<void> {
   const bundles = join(root, posix.dirname(client.bundles), namespace);
   const ids = await client

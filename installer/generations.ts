@@ -1,9 +1,10 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
+import type { ListedContainer } from '../lib/node/containerd/client.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import type { Host } from '../lib/node/host/host.ts';
-import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { isProbe, POD_UID } from '../lib/node/proof/sandbox.ts';
 import { Bundles } from '../lib/node/sandboxes/bundles.ts';
 import { loadedPaths } from './containerd.ts';
 import { readJournals } from './journal.ts';
@@ -97,8 +98,8 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
 
 /**
  * containerd cannot remove a probe that it was creating when it ended: the shim says for ever that its
- * container must be created (seen on 2.4.2), and containerd may have no record of it (1.7.34). Once the shim
- * is gone, containerd forgets the sandbox.
+ * container must be created (seen on 2.4.2), and containerd may have no record of it, or the CRI no sandbox
+ * (1.7.34). Once the shim is gone, containerd forgets it.
  */
 async function endDeadProbes({ root, host, client }: Node): Promise<void> {
   const dead = (await client.listSandboxes('SANDBOX_NOTREADY')).filter(isProbe).map(({ id }) => id);
@@ -106,8 +107,9 @@ async function endDeadProbes({ root, host, client }: Node): Promise<void> {
   for (const { id, program = '' } of bundles ?? []) {
     if (!isGenerationPath(program)) continue;
     const request = { filters: [`id==${id}`] };
-    const { containers } = await client.call<{ containers: unknown[] }>('Containers.List', request);
-    if (containers.length === 0) dead.push(id);
+    const { containers } = await client.call<{ containers: ListedContainer[] }>('Containers.List', request);
+    const uids = containers.map(({ labels }) => labels[POD_UID] ?? '');
+    if (uids.every((uid) => isProbe({ metadata: { uid } }))) dead.push(id);
   }
   for (const id of dead) await killBundle(root, `/k8s.io/${id}`);
 }

@@ -51,7 +51,7 @@ describe('the installer', { concurrency: true }, () => {
       const endProven = async (original: string, takes: boolean) => {
         const { pending } = (await readNodeJournal(node)) ?? {};
         steps[pending?.step ?? 'none'] = (steps[pending?.step ?? 'none'] ?? 0) + 1;
-        if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd)');
+        if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd) || true');
         if (kills % 2 === 0 && pending === undefined) await startContainerd(node);
         else if (kills % 4 === 0) await restartContainerd(node);
         // A containerd that has just started refuses.
@@ -96,8 +96,16 @@ describe('the installer', { concurrency: true }, () => {
       it(`killed ${AIMED} times in each step, ends proven each time`, { timeout: 3_600_000 }, async (t) => {
         const original = await readConfig(node);
         for (const step of STEPS.filter((each) => each !== 'check'))
-          for (let kill = 0; kill < AIMED; kill++) {
-            await killIn(node, step, RELEASES[kills % 2] as string);
+          for (let seen = 0, tries = 0; seen < AIMED; tries++) {
+            assert.ok(tries < 3 * AIMED, `${step} was seen ${seen} times`);
+            // A short step may pass unseen, and then the installation ends.
+            if (
+              await killIn(node, step, RELEASES[kills % 2] as string).then(
+                () => true,
+                () => false,
+              )
+            )
+              seen += 1;
             await endProven(original, true);
           }
         t.diagnostic(JSON.stringify(steps));
