@@ -37,7 +37,7 @@ export const INJECT_GROUPS: readonly Group[] = [
           {
             runtimeClassName: 'gvisor',
             nodeSelector: { 'gvisor.node-restriction.kubernetes.io/ready': 'true' },
-            overhead: { memory: '24Mi' },
+            overhead: { memory: '36Mi' },
           },
         );
       }),

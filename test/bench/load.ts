@@ -19,7 +19,7 @@ const TIMES = 8;
 /** Reads more than its memory can cache, so that the kernel reclaims memory all the time. */
 const FILL_MEMORY = {
   script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
-  memory: '24Mi',
+  memory: '36Mi',
 };
 const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
 
