@@ -81,7 +81,7 @@ async function requireOutput(file: string): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox printed ${seen}`);
 }
 
-/** Also a killed run's, which the lock shows: a starting containerd 1.7 waits for their shims for ever. */
+/** Also a killed run's, as the lock keeps others out: a starting containerd 1.7 may wait for their shims for ever. */
 export async function removeCandidates({ client, root }: Pick<Node, 'client' | 'root'>): Promise<void> {
   const bundles = join(root, posix.dirname(client.bundles), namespace);
   const ids = await client

@@ -172,7 +172,10 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
   const pending = journals.filter((each) => each.pending !== undefined);
   if (pending.length === 0) return;
   await removeCandidates(node); // one may keep containerd from starting
-  if (await isDown(node.client)) await takeBack({ ...node, containerdConfig }, pending);
+  if (await isDown(node.client)) {
+    await takeBack({ ...node, containerdConfig }, pending);
+    await removeCandidates(node); // their records
+  }
   await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
 }
 

@@ -35,10 +35,7 @@ async function isSameFile(a: string, b: string): Promise<boolean> {
   return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
 }
 
-/**
- * Kills what names "/NAMESPACE/ID": shim, sentry and gofer. A pod's own process may name it too, and is left
- * alone.
- */
+/** Kills what names "/NAMESPACE/ID" (shim, sentry, gofer), but no process of a pod, which may name it too. */
 export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {
     const read = (file: string) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8').catch(() => '');
