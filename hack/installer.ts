@@ -1,7 +1,7 @@
-import { chmod, copyFile, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { bundleInstaller, nodeBinary } from './bundle.ts';
+import { bundleInstaller, copyNode, nodeBinary } from './bundle.ts';
 import { REPO } from './paths.ts';
 import { run } from './run.ts';
 
@@ -26,8 +26,7 @@ export async function buildInstaller(file: string = INSTALLER): Promise<void> {
     await writeFile(at('sea.json'), JSON.stringify(config));
     const node = nodeBinary();
     await run(node, ['--experimental-sea-config', at('sea.json')], { cwd: work });
-    await copyFile(node, at('program'));
-    await chmod(at('program'), 0o755);
+    await copyNode(at('program'));
     const postject = createRequire(import.meta.url).resolve('postject/dist/cli.js');
     const fuse = ['--sentinel-fuse', 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'];
     await run(node, [postject, at('program'), 'NODE_SEA_BLOB', at('blob'), ...fuse], {

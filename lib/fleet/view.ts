@@ -487,7 +487,7 @@ function isWithoutAgent({ label, handlers = [], nodeReady, agent, refuted }: Jud
   return isLabelled && nodeReady && agent !== 'ready' && agent !== 'hidden';
 }
 
-/** Where the page has a row. */
+/** A row's place on the page. */
 type Place = {
   /** Sort key: 0 needs attention most. */
   readonly rank: number;

@@ -6,7 +6,12 @@ import {
   KUBE_STATE_METRICS_SCRAPE,
   startKubeStateMetrics,
 } from '../../cluster/control-plane/kube-state-metrics.ts';
-import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import {
+  type Alert,
+  IN_CLUSTER,
+  type Prometheus,
+  startPrometheus,
+} from '../../cluster/control-plane/prometheus.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -17,8 +22,27 @@ import { createNamespace, useCluster } from './e2e-cluster.ts';
 /** The option of kube-state-metrics in the docs. */
 export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
 
-const KUBELETS = 'prometheus-kubelets';
-const CREDENTIALS = '/run/secrets/kubernetes.io/serviceaccount';
+const KUBELETS = { name: 'prometheus-kubelets' };
+const RBAC = 'rbac.authorization.k8s.io';
+const KUBELET_RIGHTS = JSON.stringify({
+  apiVersion: 'v1',
+  kind: 'List',
+  items: [
+    {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: KUBELETS,
+      rules: [{ apiGroups: [''], resources: ['nodes/proxy'], verbs: ['get'] }],
+    },
+    {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: KUBELETS,
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', ...KUBELETS },
+      subjects: [{ kind: 'ServiceAccount', namespace: 'monitoring', name: 'prometheus' }],
+    },
+  ],
+});
 
 /** The memory of the pods on node-1, through the API server. */
 const KUBELET_SCRAPE = `scrape_configs:
@@ -28,8 +52,8 @@ const KUBELET_SCRAPE = `scrape_configs:
     scheme: https
     honor_labels: true
     metrics_path: /api/v1/nodes/node-1/proxy/metrics/resource
-    authorization: { credentials_file: ${CREDENTIALS}/token }
-    tls_config: { ca_file: ${CREDENTIALS}/ca.crt }
+    authorization: { credentials_file: ${IN_CLUSTER}/token }
+    tls_config: { ca_file: ${IN_CLUSTER}/ca.crt }
     static_configs: [{ targets: ["${SERVICE_ADDRESS}:443"] }]
 `;
 
@@ -60,14 +84,7 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
   await applyAgents(cluster);
   await startKubeStateMetrics(cluster, [SHOW_LABELS]);
   await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-  await cluster.kubectl(['create', 'clusterrole', KUBELETS, '--verb=get', '--resource=nodes/proxy']);
-  await cluster.kubectl([
-    'create',
-    'clusterrolebinding',
-    KUBELETS,
-    `--clusterrole=${KUBELETS}`,
-    '--serviceaccount=monitoring:prometheus',
-  ]);
+  await cluster.kubectl(['apply', '-f', '-'], KUBELET_RIGHTS);
   return startPrometheus(cluster, {
     scrapeConfigs: [
       await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8'),
@@ -89,12 +106,7 @@ export async function stopMonitoring(cluster: Cluster): Promise<void> {
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml'), '--ignore-not-found']);
-  await cluster.kubectl([
-    'delete',
-    `clusterrole/${KUBELETS}`,
-    `clusterrolebinding/${KUBELETS}`,
-    '--ignore-not-found',
-  ]);
+  await cluster.kubectl(['delete', '-f', '-', '--ignore-not-found'], KUBELET_RIGHTS);
   await cluster.kubectl(['delete', 'namespace', 'monitoring', '--ignore-not-found']);
 }
 

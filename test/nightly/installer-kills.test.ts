@@ -24,13 +24,6 @@ import {
 
 /** With each form of containerd's file, of which there are five on both nodes. */
 const RANDOM = 40;
-/** A form of containerd's file to which no handler can be added. */
-function withInlineTables(text: string): string {
-  const inline =
-    '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
-  return text.replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline);
-}
-
 /** At each step, on each node. */
 const AIMED = 10;
 const RELEASES = ['20260223.0', '20250203.0'] as const;
@@ -38,6 +31,13 @@ const RELEASES = ['20260223.0', '20250203.0'] as const;
 const MAX_SECONDS = 4.5;
 const RUNC_TABLE = /\[[^\]]*runtimes\.runc\]\n.*\n/;
 const CONTAINERD_TABLE = /\[[^\]]*\.containerd\]\n.*\n\n/;
+
+/** A form of containerd's file to which no handler can be added. */
+function withInlineTables(text: string): string {
+  const inline =
+    '  containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } }\n';
+  return text.replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline);
+}
 
 const cluster = useInstallerNodes('kills', NODES);
 
@@ -99,13 +99,7 @@ describe('the installer', { concurrency: true }, () => {
           for (let seen = 0, tries = 0; seen < AIMED; tries++) {
             assert.ok(tries < 3 * AIMED, `${step} was seen ${seen} times`);
             // A short step may pass unseen, and then the installation ends.
-            if (
-              await killIn(node, step, RELEASES[kills % 2] as string).then(
-                () => true,
-                () => false,
-              )
-            )
-              seen += 1;
+            if (await killIn(node, step, RELEASES[kills % 2] as string)) seen += 1;
             await endProven(original, true);
           }
         t.diagnostic(JSON.stringify(steps));

@@ -106,7 +106,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
         await isReady(),
       ];
       const before = await main();
-      await killIn(node, 'prove', NEW, 'runsc-canary');
+      assert.equal(await killIn(node, 'prove', NEW, 'runsc-canary'), true);
       const { text } = await runInstaller(node, installWords(OLD));
       assert.match(text.replace(/\s+/g, ' '), /took back .* in step prove, of handler "runsc-canary"/);
       await install(node, NEW, ...CANARY, '--flag', 'overlay2=none');
