@@ -22,7 +22,7 @@ const MAX_CONNECTIONS = 16;
 const WIDTH = 100;
 const KNOWN_PATHS = 'known paths: / /report /metrics /livez /readyz\n';
 const HIDDEN_PODS =
-  '\nPods are listed only over kubectl port-forward to this pod, port 9477, and by kubectl gvisor-ready pods.\n';
+  "\nPods are listed only over kubectl port-forward to the agent's pod, port 9477, and by kubectl gvisor-ready pods.\n";
 
 /** Not yet listening. Pods are named only in responses to {@link isLocal} requests. */
 export function createAgentServer({ metrics, report, live, unready }: ServerSources): Server {

@@ -1,14 +1,17 @@
 import { sanitize } from '../../lib/base/sanitize.ts';
 import { formatUtc } from '../../lib/base/utc.ts';
 import { CHECKS } from '../../lib/node/checks/checks.ts';
+import type { Finding } from '../../lib/node/checks/finding.ts';
 import type { Installation } from '../../lib/node/host/installation.ts';
-import { isOpen, type PodsReport } from '../../lib/node/pods/pod.ts';
+import { isOpen, type PodCounts, type PodsReport } from '../../lib/node/pods/pod.ts';
 import { remedyOf, type SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
 import {
   causeOf,
   Dedupe,
+  evidenceLine,
   HEADLINES,
   PROOF_TONES,
+  seconds,
   shortIds,
   TONES,
   type Tone,
@@ -17,7 +20,7 @@ import {
 } from '../../lib/report/format.ts';
 import { describeInstallation } from '../../lib/report/installation.ts';
 import { nextSteps, type Step, sinceOf } from '../../lib/report/next-steps.ts';
-import type { HandlerReport, Report, Status } from '../../lib/report/report.ts';
+import type { HandlerReport, Report, Status, Transition } from '../../lib/report/report.ts';
 import {
   markedLines,
   paint as paintOn,
@@ -26,11 +29,13 @@ import {
   TONE_COLORS,
 } from '../../lib/report/table.ts';
 
-/** A row without a tone continues the one above. */
-type Row = { readonly tone?: Tone; readonly text: string };
+/** A row without a tone continues the one above, and evidence is farther to the right. */
+type Row = { readonly tone?: Tone; readonly text: string; readonly isEvidence?: true };
 
 const BOOT_TITLE = "A sandbox boots, is gVisor's, and goes away";
 const TITLES = new Map(CHECKS.map(({ id, title }) => [id, title]));
+const MAX_LISTED = 20;
+const MAX_TRANSITIONS = 5;
 
 /** Faults first; only a word that is longer than the screen exceeds its width. */
 export function renderReport(report: Status, { colored, width }: Screen): string {
@@ -41,32 +46,48 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     first.replace(start, () => paint(style, start)),
     ...rest,
   ];
-  const row = ({ tone, text }: Row) => {
+  const row = ({ tone, text, isEvidence }: Row) => {
+    if (isEvidence) return lines(text, '      ', '        ');
     if (tone === undefined) return lines(text, '    ', '      ');
     const style = tone === 'pass' ? 'dim' : undefined;
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const dedupe = new Dedupe();
-  const { node, handler, proof, evaluation, installation, handlers = [], pods, sandboxes } = report;
+  const {
+    node,
+    handler,
+    proof,
+    evaluation,
+    installation,
+    handlers = [],
+    pods,
+    podCounts,
+    sandboxes,
+  } = report;
+  const history = report.history.slice(0, MAX_TRANSITIONS);
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
   const why = `${evaluation.verdict.reason}: ${dedupe.once(causeOf(evaluation.verdict, proof))}`;
+  const quiet = (text: string) => lines(text, '', '').map((line) => paint('dim', line));
   const steps = stepsOf(report).flatMap(({ reason, remedy }) =>
     paintStart(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
+  const checks = checkRows(report, dedupe);
+  dedupe.add(evaluation.verdict.message); // it was shown in two parts
   const parts = [
-    [
-      paint([TONE_COLORS[tone], 'bold'], headline),
-      ...lines(subject, '', '').map((line) => paint('dim', line)),
-    ],
+    [paint([TONE_COLORS[tone], 'bold'], headline), ...quiet(subject)],
     paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
-    checkRows(report, dedupe).flatMap(row),
-    handlers.map(handlerRow).flatMap(row),
+    publicationRows(report).flatMap(row),
+    checks.flatMap(row),
+    handlers.flatMap((each) => handlerRows(each, report, dedupe)).flatMap(row),
     installation === undefined ? [] : row(installerRow(installation)),
     pods === undefined ? [] : podRows(pods).flatMap(row),
+    podCounts === undefined ? [] : podCountRows(podCounts).flatMap(row),
     sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
+    history.length < 2 ? [] : [paint('bold', 'History'), ...history.map(transitionRow).flatMap(row)],
+    [...quiet(timesOf(report)), ...quiet(factsOf(report))],
   ];
   return parts
     .filter((part) => part.length > 0)
@@ -74,20 +95,67 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     .join('');
 }
 
-function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] {
-  const checks = findings.map((finding) => {
-    const title = TITLES.get(finding.check) ?? finding.check;
-    return { tone: toneOf(finding, proof.kind === 'proven'), title, message: finding.message };
-  });
-  return [...checks, { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message }]
-    .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
-    .map(({ tone, title, message }) => ({ tone, text: `${title}: ${dedupe.once(message)}` }));
+/** Why the Node, metrics and alerts say something else. */
+function publicationRows({ verdict, evaluation, history, nodeWrites }: Status): readonly Row[] {
+  const { problem, condition } = nodeWrites ?? {};
+  const rows: Row[] = [];
+  if (problem !== undefined) {
+    const says = condition === undefined ? 'has no verdict' : `says ${condition.status} ${condition.reason}`;
+    rows.push({ tone: 'fail', text: `The agent cannot write its Node, which ${says}: ${problem}` });
+  }
+  if (isPending({ verdict, evaluation })) {
+    const since = sinceOf({ verdict, history, nodeWrites });
+    const published = `"${HEADLINES[verdict.status][1]}" (${verdict.reason})`;
+    const text = `Not published yet. Published is still ${published}${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
+    rows.push({ tone: 'unknown', text });
+  }
+  return rows;
 }
 
-function handlerRow({ handler, verdict: { status, reason, message } }: HandlerReport): Row {
-  const [tone] = HEADLINES[status];
-  const why = status === 'True' ? message : `${reason}: ${message}`;
-  return { tone, text: `Additional handler "${handler}": ${why}` };
+function isPending({ verdict, evaluation }: Pick<Status, 'verdict' | 'evaluation'>): boolean {
+  return verdict.status !== evaluation.verdict.status || verdict.reason !== evaluation.verdict.reason;
+}
+
+function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] {
+  const checks = findings.map((finding) => ({
+    tone: toneOf(finding, proof.kind === 'proven'),
+    title: titleOf(finding),
+    message: finding.message,
+    below: ['fail', 'unknown'].includes(finding.status) ? evidenceRows(finding) : [],
+  }));
+  const booted = { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message, below: [] };
+  return [...checks, booted]
+    .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
+    .flatMap(({ tone, title, message, below }) => [
+      { tone, text: `${title}: ${dedupe.once(message)}` },
+      ...below,
+    ]);
+}
+
+function titleOf({ check }: Finding): string {
+  return TITLES.get(check) ?? check;
+}
+
+function evidenceRows({ evidence = [] }: Finding): readonly Row[] {
+  return evidence.map((each) => ({ text: evidenceLine(each), isEvidence: true }));
+}
+
+/** Below it the failed checks that the main handler does not have. */
+function handlerRows(report: HandlerReport, main: Status, dedupe: Dedupe): readonly Row[] {
+  const { handler, verdict, evaluation, findings } = report;
+  const [tone] = HEADLINES[verdict.status];
+  const whyOf = ({ status, reason, message }: HandlerReport['verdict']) =>
+    status === 'True' ? message : `${reason}: ${dedupe.once(message)}`;
+  const pending = { text: `Not published yet: ${whyOf(evaluation.verdict)}` };
+  const failed = findings.filter(
+    ({ check, status, message }) =>
+      status === 'fail' && !main.findings.some((each) => each.check === check && each.message === message),
+  );
+  return [
+    { tone, text: `Additional handler "${handler}": ${whyOf(verdict)}` },
+    ...(isPending(report) ? [pending] : []),
+    ...failed.flatMap((each) => [{ text: `${titleOf(each)}: ${each.message}` }, ...evidenceRows(each)]),
+  ];
 }
 
 /** The main handler's, then those of additional ones if they differ. */
@@ -103,7 +171,19 @@ function installerRow(installation: Installation): Row {
   return { tone, text: `Installer: ${text}` };
 }
 
-const MAX_LISTED = 20;
+/** In place of their list for those who may not see pods. */
+function podCountRows({ violating, weakened, open, unknown = 0 }: PodCounts): readonly Row[] {
+  const rows: Row[] = [];
+  if (violating > 0) rows.push({ tone: 'fail', text: `${counted(violating)} ${VIOLATING}` });
+  if (weakened > 0)
+    rows.push({ tone: open > 0 ? 'fail' : 'warning', text: `${counted(weakened)} in a weakened sandbox` });
+  if (unknown > 0)
+    rows.push({
+      tone: 'unknown',
+      text: `${counted(unknown)} in an unknown runtime where gVisor is required`,
+    });
+  return rows.length > 0 ? rows : [{ tone: 'pass', text: NO_VIOLATION }];
+}
 
 function podRows(pods: PodsReport): readonly Row[] {
   const { tone, headline, remedy, rest } = describePods(pods);
@@ -115,8 +195,7 @@ function podRows(pods: PodsReport): readonly Row[] {
   return [{ tone, text: headline }, ...below];
 }
 
-/** Nothing if all sandboxes are well and a restart of containerd is safe. */
-function sandboxRows({ problems, total, restart }: SandboxesReport): readonly Row[] {
+function sandboxRows({ at, stale, problems, total, restart }: SandboxesReport): readonly Row[] {
   const rows: Row[] = [];
   if (total > 0)
     rows.push({
@@ -132,12 +211,30 @@ function sandboxRows({ problems, total, restart }: SandboxesReport): readonly Ro
     explained.add(reason);
   }
   if (total > MAX_LISTED) rows.push({ text: `and ${total - MAX_LISTED} more` });
-  const because = restart.because.join('; ');
-  if (restart.state === 'unsafe')
-    rows.push({ tone: 'warning', text: `A restart of containerd is not safe now: ${because}` });
-  if (restart.state === 'unknown')
-    rows.push({ tone: 'unknown', text: `Whether a restart of containerd is safe is not known: ${because}` });
-  return rows;
+  const because = stale ? `last scanned at ${formatUtc(at)}` : restart.because.join('; ');
+  const answers: Readonly<Record<typeof restart.state, Row>> = {
+    safe: { tone: 'pass', text: 'A restart of containerd is safe now: every pod would stay' },
+    unsafe: { tone: 'warning', text: `A restart of containerd is not safe now: ${because}` },
+    unknown: { tone: 'unknown', text: `Whether a restart of containerd is safe is not known: ${because}` },
+  };
+  return [...rows, answers[stale ? 'unknown' : restart.state]];
+}
+
+function transitionRow({ status, reason, at }: Transition): Row {
+  return { tone: HEADLINES[status][0], text: `${formatUtc(at)}: ${reason}` };
+}
+
+function timesOf({ evaluation: { at, durationMs, trigger }, provenAt }: Report): string {
+  const proven =
+    provenAt === undefined ? 'not proven since the agent started' : `last proven at ${formatUtc(provenAt)}`;
+  return `Evaluated at ${formatUtc(at)} in ${seconds(durationMs)} (${trigger}); ${proven}`;
+}
+
+function factsOf({ facts, version }: Report): string {
+  const { os, kernel, containerd, runsc, platform, nvidiaDriver } = facts;
+  const releases = { kernel, containerd, runsc, platform, 'NVIDIA driver': nvidiaDriver, agent: version };
+  const known = Object.entries(releases).flatMap(([name, value]) => (value ? [`${name} ${value}`] : []));
+  return [...(os ? [os] : []), ...known].join(', ');
 }
 
 type PodSummary = {
@@ -147,6 +244,8 @@ type PodSummary = {
   readonly rest?: string | undefined;
 };
 
+const VIOLATING = 'outside of gVisor in a namespace that requires it';
+const NO_VIOLATION = `No pod runs ${VIOLATING}`;
 const REMEDY = 'Delete them, and recreate them with a runtimeClassName of gVisor.';
 const WEAKENED_REMEDY =
   'Recreate them without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
@@ -164,7 +263,7 @@ function describePods(pods: PodsReport): PodSummary {
   if (weak && violating.length > 0) parts.unshift(weak);
   const rest = parts.join('; ') || undefined;
   if (violating.length > 0) {
-    const headline = `${counted(violating.length)} outside of gVisor in a namespace that requires it`;
+    const headline = `${counted(violating.length)} ${VIOLATING}`;
     return { tone: 'fail', headline, remedy: REMEDY, rest };
   }
   if (weak) {
@@ -174,7 +273,7 @@ function describePods(pods: PodsReport): PodSummary {
   if (!requirementsKnown)
     return { tone: 'unknown', headline: 'It is unknown which namespaces require gVisor', rest };
   if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', rest };
-  return { tone: 'pass', headline: 'No pod runs outside of gVisor in a namespace that requires it', rest };
+  return { tone: 'pass', headline: NO_VIOLATION, rest };
 }
 
 function counted(pods: number): string {

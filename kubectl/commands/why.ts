@@ -3,9 +3,15 @@ import { InvalidArgumentError } from 'commander';
 import { refutationOf } from '../../lib/fleet/refutation.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
-import type { Evidence } from '../../lib/node/checks/finding.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
-import { HEADLINES, PROOF_TONES, shortIds, type Tone, toneOf } from '../../lib/report/format.ts';
+import {
+  evidenceLine,
+  HEADLINES,
+  PROOF_TONES,
+  shortIds,
+  type Tone,
+  toneOf,
+} from '../../lib/report/format.ts';
 import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
 import { sinceOf } from '../../lib/report/next-steps.ts';
 import type { Status } from '../../lib/report/report.ts';
@@ -300,11 +306,6 @@ function findingsOf({ findings, proof, verdict }: Status): Observation[] {
       text: proven ? proof.message : textOf(proof.message),
     },
   ];
-}
-
-function evidenceLine({ file, line, value }: Evidence): string {
-  if (file === undefined) return value;
-  return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
 }
 
 /** Of the verdicts, and of each failed check. */

@@ -1,4 +1,4 @@
-import type { Finding } from '../node/checks/finding.ts';
+import type { Evidence, Finding } from '../node/checks/finding.ts';
 import type { Facts } from '../node/host/system.ts';
 import type { Outcome } from '../node/proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
@@ -101,6 +101,12 @@ function describeFact(key: string, value: string): string {
     return value === 'true' ? 'offered by the processor' : 'not offered by the processor';
   if (key === 'gpu') return value === 'true' ? 'supported' : 'not supported';
   return value;
+}
+
+/** Such as "/etc/containerd/config.toml:19: io.containerd.runsc.v1". */
+export function evidenceLine({ file, line, value }: Evidence): string {
+  if (file === undefined) return value;
+  return `${file}${line === undefined ? '' : `:${line}`}: ${value}`;
 }
 
 /** An error ends with its root cause. */

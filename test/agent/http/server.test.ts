@@ -87,7 +87,7 @@ describe('createAgentServer', () => {
       );
       for (const body of [page ?? '', report ?? '', ...others])
         for (const name of all) assert.ok(!body.includes(name), name);
-      assert.match(page ?? '', /port-forward to this pod, port 9477/);
+      assert.match(page ?? '', /port-forward to the agent's pod, port 9477/);
       const podCounts = { violating: 1, weakened: 0, open: 0, unknown: 0 };
       const shown = { ...REPORT, podCounts, sandboxes: { ...sandboxes, problems: [hung] } };
       assert.deepEqual(JSON.parse(report ?? ''), JSON.parse(JSON.stringify(shown)));

@@ -4,11 +4,21 @@ import { renderReport } from '../../../agent/text/terminal.ts';
 import { error, pass, skip, unknown, warning } from '../../../lib/node/checks/finding.ts';
 import type { SandboxesReport } from '../../../lib/node/sandboxes/problem.ts';
 import type { Status } from '../../../lib/report/report.ts';
+import { KVM_BROKEN, KVM_PROVEN } from '../../lib/fleet/sample-handlers.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { INSTALLATIONS } from '../sample-installations.ts';
+import { HEALTHY, UNPUBLISHED } from './sample-reports.ts';
 import { EXPLAINED, FLOODED, SAMPLES } from './sample-status.ts';
 
 const SCREEN = { colored: false, width: 80 };
+const WIDE = { ...SCREEN, width: 10_000 };
+
+const ABOUT = `
+Evaluated at 2026-03-01 10:00:00 UTC in 0.90 s (start); last proven at
+2026-03-01 10:00:00 UTC
+kernel 6.8.0, containerd v2.4.2, runsc release-20260223.0, platform systrap,
+agent 0.1.0
+`;
 
 const READY = `
 gVisor works here
@@ -23,7 +33,7 @@ node-1, handler "runsc"
 What to do next
   RestartPending: Restart containerd if "kubectl gvisor-ready why NODE" calls
     that safe: its configuration is not the one on disk.
-`;
+${ABOUT}`;
 
 const BROKEN = `
 gVisor does not work here
@@ -39,7 +49,7 @@ node-1, handler "runsc", since 2026-03-01 09:00:00 UTC
 What to do next
   ShimNotFound: Install containerd-shim-runsc-v1 of the same gVisor release in a
     directory of containerd's PATH.
-`;
+${ABOUT}`;
 
 const UNKNOWN = `
 Cannot tell whether gVisor works here
@@ -54,7 +64,7 @@ node-1, handler "runsc"
 What to do next
   ContainerdUnreachable: Start containerd, or set CRI_SOCKET to the socket it
     listens on.
-`;
+${ABOUT}`;
 
 const kernel = finding(pass('Linux 6.8.0 on x64'), 'kernel');
 const ready = reportOf({
@@ -90,6 +100,75 @@ describe('renderReport', () => {
     }
   });
 
+  it('says near the top what is published if that differs, and why the agent cannot write its Node', () => {
+    const unpublished = renderReport(UNPUBLISHED, WIDE);
+    const starting = '"Cannot tell whether gVisor works here" (AgentStarting)';
+    assert.ok(
+      unpublished.includes(`\n\n  ? Not published yet. Published is still ${starting}\n\n`),
+      unpublished,
+    );
+    const { nodeWrites } = EXPLAINED;
+    const problem = 'PATCH /api/v1/nodes/node-1/status: 401 Unauthorized';
+    const text = renderReport({ ...EXPLAINED, nodeWrites: nodeWrites && { ...nodeWrites, problem } }, WIDE);
+    const [first] = text.split('  ✗ runsc is installed');
+    const row = `  ✗ The agent cannot write its Node, which says False RunscNotFound: ${problem}\n`;
+    assert.ok(first?.includes(row), text);
+    assert.doesNotMatch(text, /ublished/);
+  });
+
+  it('has the evidence of failed and unknown checks alone', () => {
+    const text = renderReport(EXPLAINED, WIDE);
+    const shown = / {2}! The loaded .*\n {6}\/etc\/containerd\/config\.toml:22: ConfigPath\n {2}-/;
+    assert.match(text, shown);
+    assert.doesNotMatch(renderReport(HEALTHY, WIDE), /\n {6}/);
+  });
+
+  it('has additional handlers, with failed checks that the main one does not have', () => {
+    const { verdict } = UNPUBLISHED;
+    const handlers = [{ ...KVM_PROVEN, verdict }, KVM_BROKEN];
+    const [, text = ''] = renderReport({ ...HEALTHY, handlers }, WIDE).split('\n\n  ? Additional handler ');
+    assert.match(
+      text,
+      /^"runsc-kvm": AgentStarting: .*\n {4}Not published yet: a sandbox of handler "runsc-kvm"/,
+    );
+    const failed =
+      /\n {2}✗ Additional handler "runsc-kvm": RunscConfigInvalid: .*\n {4}The shim accepts its .*\n {6}ConfigPath .*\n\n/;
+    assert.match(text, failed);
+    const { version: _, node: __, ...same } = EXPLAINED;
+    assert.match(
+      renderReport({ ...EXPLAINED, handlers: [{ ...same, handler: 'twin' }] }, WIDE),
+      /\n\n {2}✗ Additional handler "twin": RunscNotFound: as said above\n\n/,
+    );
+  });
+
+  it('counts pods for those who may not see them', () => {
+    const count = (podCounts: Status['podCounts']) => renderReport({ ...ready, podCounts }, WIDE);
+    const none = { violating: 0, weakened: 0, open: 0 };
+    assert.match(count(none), /\n\n {2}✓ No pod runs outside of gVisor in a namespace that requires it\n\n/);
+    assert.match(
+      count({ violating: 2, weakened: 1, open: 1, unknown: 1 }),
+      /\n\n {2}✗ 2 pods run outside .*\n {2}✗ 1 pod runs in a weakened sandbox\n {2}\? 1 pod runs in an unknown runtime/,
+    );
+    assert.match(count({ ...none, weakened: 2 }), /\n {2}! 2 pods run in a weakened sandbox\n/);
+  });
+
+  it('ends with the five newest transitions, the time of the last proof, and the facts of the node', () => {
+    const history = [...HEALTHY.history, ...HEALTHY.history];
+    const [, end = ''] = renderReport({ ...HEALTHY, history }, WIDE).split('\n\nHistory\n');
+    const lines = end.split('\n');
+    assert.deepEqual(lines.slice(0, 2), [
+      '  ✓ 2026-11-24 09:41:07 UTC: SandboxProven',
+      '  ✗ 2026-11-24 09:38:52 UTC: ShimNotFound',
+    ]);
+    assert.deepEqual(lines.slice(5), [
+      '',
+      'Evaluated at 2026-11-24 17:12:34 UTC in 1.54 s (timer); last proven at 2026-11-24 17:12:34 UTC',
+      'Debian GNU/Linux 12 (bookworm), kernel 6.12.41, containerd v2.4.2, runsc release-20260223.0, platform systrap, agent 0.1.0',
+      '',
+    ]);
+    assert.match(renderReport(UNPUBLISHED, WIDE), /; not proven since the agent started\nagent 0\.1\.0\n$/);
+  });
+
   it('shows what the installer did, where it was used', () => {
     const text = renderReport({ ...ready, installation: INSTALLATIONS.interrupted }, SCREEN);
     assert.match(text, /^ {2}! Installer: the installation of release-20260223\.0 was interrupted \(step$/m);
@@ -116,7 +195,7 @@ describe('renderReport', () => {
 
   it('shows an error once, by the short id of its sandbox', () => {
     for (const report of [SAMPLES.failing, EXPLAINED]) {
-      const text = renderReport(report, { ...SCREEN, width: 10_000 });
+      const text = renderReport(report, WIDE);
       assert.equal(text.split('failed to create shim task').length, 2, text);
       assert.doesNotMatch(text, /[0-9a-f]{13}/);
     }
@@ -146,14 +225,17 @@ describe('renderReport', () => {
       ...{ at: '', stale: false, total: 32, restart: { state: 'unsafe', because: ['a', 'b'] } },
       problems: [{ ...problem, ...pod }, ...Array(31).fill(problem)],
     };
-    const render = (seen: SandboxesReport, width = 200) =>
-      renderReport({ ...ready, sandboxes: seen }, { ...SCREEN, width });
+    const render = (seen: SandboxesReport) =>
+      renderReport({ ...ready, sandboxes: seen }, { ...SCREEN, width: 200 });
     const text = render(sandboxes);
     assert.match(text, /\n {2}! 32 sandboxes have problems\n {4}ShimLingers of pod eval\/train: its shim 7 /);
     assert.equal(text.match(/kill -KILL 7/g)?.length, 1);
     assert.match(text, /\n {4}and 12 more\n {2}! A restart of containerd is not safe now: a; b\n/);
     const none = { ...sandboxes, problems: [], total: 0 };
-    assert.equal(render({ ...none, restart: { state: 'safe', because: [] } }, 80), READY);
+    const safe = { ...none, restart: { state: 'safe', because: [] } } as const;
+    assert.match(render(safe), /\n\n {2}✓ A restart of containerd is safe now: every pod would stay\n\n/);
+    const stale = render({ ...safe, stale: true, at: '2026-03-01T10:00:00Z' });
+    assert.match(stale, /\? Whether a restart .* is not known: last scanned at 2026-03-01 10:00:00 UTC\n/);
     const blind = render({ ...none, restart: { state: 'unknown', because: ['c'] } });
     assert.match(blind, /\? Whether a restart of containerd is safe is not known: c\n/);
   });
