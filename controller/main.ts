@@ -4,7 +4,7 @@ import { errorLine } from '../lib/base/sanitize.ts';
 import { settingLines } from '../lib/base/settings.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { accessOf, openConfig } from '../lib/fleet/access.ts';
-import { fetchReport } from '../lib/fleet/reports.ts';
+import { fetchText } from '../lib/fleet/reports.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../lib/fleet/settings.ts';
 import { listen } from '../lib/kube/bounded-server.ts';
 import { createKube } from '../lib/kube/client.ts';
@@ -34,9 +34,9 @@ async function main(args: readonly string[]): Promise<number> {
       metrics: () => metrics.text(fleet.view),
       live: () => fleet.live,
       ready: () => fleet.ready,
-      report: (node) => {
+      agentText: (node) => {
         const address = fleet.addressOf(node);
-        return address === undefined ? undefined : fetchReport(address);
+        return address === undefined ? undefined : fetchText(address);
       },
     });
     const problem = await listen(server, settings.listen);

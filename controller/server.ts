@@ -6,19 +6,17 @@ import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import type { FleetView } from '../lib/fleet/view.ts';
 import { createBoundedServer, isLocal, readPath, send, sendProbe } from '../lib/kube/bounded-server.ts';
-import { isStatus } from '../lib/report/schema.ts';
-import { ASSETS, FLEET_PAGE, PAGE_POLICY, renderNodePage } from './page/page.ts';
+import { ASSETS, HTML, PAGE_POLICY, renderNodePage } from './page/page.ts';
 
 export type FleetSources = {
   readonly view: () => FleetView;
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
-  /** Unvalidated; undefined if no agent has an address. */
-  readonly report: (node: string) => Promise<unknown> | undefined;
+  /** What its agent says, unsanitized; undefined before its first evaluation. No promise if no agent has an address. */
+  readonly agentText: (node: string) => Promise<string | undefined> | undefined;
 };
 
-const HTML = 'text/html; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
 const KNOWN_PATHS = 'known paths: / /fleet /metrics /livez /readyz /nodes/NAME/\n';
 const PUBLIC_PATHS = ['/metrics', '/livez', '/readyz'];
@@ -38,7 +36,7 @@ const CACHE_MS = 1_000;
  */
 export function createFleetServer(sources: FleetSources): Server {
   const metrics = memoize(sources.metrics, CACHE_MS);
-  const nodePage = nodePages(sources.report);
+  const nodePage = nodePages(sources.agentText);
   const fleet = fleetBody(sources.view);
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     response.setHeader('cache-control', 'no-cache');
@@ -49,16 +47,9 @@ export function createFleetServer(sources: FleetSources): Server {
     response.setHeader('content-security-policy', PAGE_POLICY);
     const [asset, type] = ASSETS[path] ?? [];
     if (asset !== undefined) return send(response, 200, asset, type);
-    const [, node, slash] = /^\/nodes\/([a-z0-9.-]+)(\/?)$/.exec(path) ?? [];
-    if (node !== undefined) {
-      if (slash === '/') return send(response, ...(await nodePage(node)));
-      // The page's links are relative, so its path must end with a slash.
-      response.setHeader('location', `./${node}/`);
-      return send(response, 308, '');
-    }
+    const [, node] = /^\/nodes\/([a-z0-9.-]+)\/$/.exec(path) ?? [];
+    if (node !== undefined) return send(response, ...(await nodePage(node)), HTML);
     switch (path) {
-      case '/':
-        return send(response, 200, FLEET_PAGE, HTML);
       case '/fleet':
         return sendFleet(fleet(), request.headers, response);
       case '/metrics': {
@@ -80,29 +71,30 @@ export function createFleetServer(sources: FleetSources): Server {
   });
 }
 
-/** The arguments of {@link send}. */
-type NodePage = readonly [status: number, body: string, type?: string];
-
-/** Concurrent requests share one request to the agent. */
-function nodePages(report: FleetSources['report']): (node: string) => Promise<NodePage> {
-  const pending = new Map<string, Promise<NodePage>>();
-  const load = async (node: string): Promise<NodePage> => {
-    const requested = report(node);
-    if (requested === undefined) return [404, `no agent with an address is known on the node ${node}\n`];
-    try {
-      const status = await requested;
-      if (status !== undefined && !(isStatus(status) && status.node === node))
-        return [502, `the agent on ${node} sent no report that this version can show\n`];
-      return [200, renderNodePage(status), HTML];
-    } catch (error) {
-      return [502, `the agent on ${node} does not answer: ${errorLine(error)}\n`];
-    }
+/** Concurrent requests share one request to the agent. Without an answer the page says why, and tries again. */
+function nodePages(agentText: FleetSources['agentText']) {
+  const pending = new Map<string, ReturnType<typeof load>>();
+  const load = async (node: string): Promise<[status: number, page: string]> => {
+    const [status, text] = await read(agentText(node));
+    return [status, renderNodePage(node, text)];
   };
-  return (node) => {
+  return (node: string) => {
     const page = pending.get(node) ?? load(node).finally(() => pending.delete(node));
     pending.set(node, page);
     return page;
   };
+}
+
+async function read(
+  requested: ReturnType<FleetSources['agentText']>,
+): Promise<[status: number, text: string]> {
+  if (requested === undefined) return [404, 'No agent with an address is known on this node.'];
+  try {
+    const text = await requested;
+    return text === undefined ? [503, 'The first evaluation of its agent has not ended yet.'] : [200, text];
+  } catch (error) {
+    return [502, `Its agent does not answer: ${errorLine(error)}`];
+  }
 }
 
 /** Shared by all responses; compressed on first use. */

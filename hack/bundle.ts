@@ -120,7 +120,7 @@ export async function bundleInstaller(file: string): Promise<void> {
 
 /** Packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
-  const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,css}`, { cwd: REPO }).sort();
+  const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,css,html}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));

@@ -119,7 +119,7 @@ export function explanationLines(
   const screen = proseOf(output);
   const dim = (line: string) => `${line.slice(0, 6)}${paint(screen, 'dim', line.slice(6))}`;
   return [
-    ...wrap(`${MARKS[tone][0]} ${headline}`, screen.width, '', INDENT).map((line) =>
+    ...wrap(`${MARKS[tone]} ${headline}`, screen.width, '', INDENT).map((line) =>
       paint(screen, TONE_COLORS[tone], line),
     ),
     ...because.flatMap((paragraph) => ['', ...wrap(paragraph, screen.width, INDENT)]),

@@ -1,5 +1,3 @@
-import { keepFresh } from './reload.js';
-
 /** Of a row's state. */
 const WORDS = { proven: 'proven', not: 'not ready', unknown: 'unknown', none: 'no verdict' };
 
@@ -312,11 +310,34 @@ byName.addEventListener('input', filter);
 byReason.addEventListener('change', filter);
 find('filters').addEventListener('submit', (event) => event.preventDefault());
 
-const refresh = keepFresh('./fleet', {
-  show: async (response) => {
+const REFRESH_MS = 5_000;
+const TIMEOUT_MS = 15_000;
+const live = find('live');
+let timer;
+let isLoading = false;
+
+/** Also every five seconds, and when the page becomes visible. If it fails, a note above the last content says so. */
+async function refresh() {
+  if (isLoading) return;
+  isLoading = true;
+  clearTimeout(timer);
+  try {
+    // The browser keeps the last response, and its ETag.
+    const response = await fetch('./fleet', { cache: 'no-cache', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    if (live.className) live.textContent = '';
+    live.className = '';
     fleet = await response.json();
     show();
-  },
-  problem: 'The controller does not answer. Below is its last response.',
+  } catch {
+    live.className = 'stale';
+    live.textContent = 'The controller does not answer. Below is its last response.';
+  }
+  isLoading = false;
+  timer = setTimeout(refresh, REFRESH_MS);
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState === 'visible') void refresh();
 });
 void refresh();

@@ -52,13 +52,23 @@ export async function isAgentLive(address: string): Promise<boolean> {
 
 /** Unvalidated; undefined during the agent's first evaluation. */
 export async function fetchReport(address: string, signal?: AbortSignal): Promise<unknown> {
-  const { statusCode, body } = await fetchAgent(address, '/report', signal);
+  const report = await fetchStatus(address, '/report', signal);
+  return report === undefined ? undefined : JSON.parse(report);
+}
+
+/** What the agent says of its node, unsanitized; undefined during its first evaluation. */
+export function fetchText(address: string): Promise<string | undefined> {
+  return fetchStatus(address, '/');
+}
+
+async function fetchStatus(address: string, path: string, signal?: AbortSignal): Promise<string | undefined> {
+  const { statusCode, body } = await fetchAgent(address, path, signal);
   if (statusCode !== 200) await body.dump();
   if (statusCode === 503) return undefined;
   if (statusCode !== 200) throw new Error(`status ${statusCode}`);
   const report = await readBody(body, MAX_REPORT_BYTES);
   if (report === undefined) throw new Error(`the report is larger than ${MAX_REPORT_BYTES} bytes`);
-  return JSON.parse(report.toString());
+  return report.toString();
 }
 
 /** Undefined if it is too large. */

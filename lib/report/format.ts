@@ -1,20 +1,16 @@
 import type { Evidence, Finding } from '../node/checks/finding.ts';
-import type { Facts } from '../node/host/system.ts';
 import type { Outcome } from '../node/proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
 
-/** Also a CSS class. */
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';
 
-export type StatusTone = Exclude<Tone, 'warning' | 'skipped'>;
-
 /** Because colour alone is not accessible. */
-export const MARKS: Readonly<Record<Tone, readonly [symbol: string, word: string]>> = {
-  pass: ['✓', 'pass'],
-  fail: ['✗', 'fail'],
-  warning: ['!', 'warning'],
-  unknown: ['?', 'unknown'],
-  skipped: ['-', 'skipped'],
+export const MARKS: Readonly<Record<Tone, string>> = {
+  pass: '✓',
+  fail: '✗',
+  warning: '!',
+  unknown: '?',
+  skipped: '-',
 };
 
 /** Most urgent first. */
@@ -29,7 +25,7 @@ export const PROOF_TONES: Readonly<Record<Outcome['kind'], Tone>> = {
   inconclusive: 'unknown',
 };
 
-export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: StatusTone, headline: string]>> = {
+export const HEADLINES: Readonly<Record<Verdict['status'], readonly [tone: Tone, headline: string]>> = {
   True: ['pass', 'gVisor works here'],
   False: ['fail', 'gVisor does not work here'],
   Unknown: ['unknown', 'Cannot tell whether gVisor works here'],
@@ -42,65 +38,9 @@ export function toneOf(finding: Finding, proven: boolean): Tone {
   return finding.severity === 'warning' || proven ? 'warning' : 'fail';
 }
 
-/** Seconds with two digits, or whole milliseconds below one second. */
-export function shortTime(ms: number): string {
-  return ms < 999.5 ? `${Math.round(ms)} ms` : seconds(ms);
-}
-
 /** Such as "0.84 s". */
 export function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(2)} s`;
-}
-
-/** Two units: "3 d 4 h", "2 min 5 s". */
-export function longTime(ms: number): string {
-  const total = Math.max(0, Math.round(ms / 1000));
-  const units = [
-    [Math.floor(total / 86_400), 'd'],
-    [Math.floor(total / 3600) % 24, 'h'],
-    [Math.floor(total / 60) % 60, 'min'],
-    [total % 60, 's'],
-  ] as const;
-  const first = units.findIndex(([count]) => count > 0);
-  if (first === -1) return '0 s';
-  return units
-    .slice(first, first + 2)
-    .filter(([count]) => count > 0)
-    .map(([count, unit]) => `${count} ${unit}`)
-    .join(' ');
-}
-
-const LABELS: Readonly<Record<string, string>> = {
-  os: 'System',
-  kernel: 'Kernel',
-  distribution: 'Distribution',
-  containerd: 'containerd',
-  runsc: 'runsc',
-  platform: 'gVisor platform',
-  nvidiaDriver: 'NVIDIA driver',
-  gpu: 'NVIDIA driver in gVisor',
-  cpu: 'Processor',
-  architecture: 'Architecture',
-  cores: 'Cores',
-  virtualization: 'Virtualization',
-  memoryBytes: 'Memory',
-};
-
-/** Known ones in a fixed order, then others under their own key. */
-export function describeFacts(facts: Facts): (readonly [label: string, value: string])[] {
-  const keys = new Set([...Object.keys(LABELS), ...Object.keys(facts)]);
-  return [...keys].flatMap((key) => {
-    const value = facts[key];
-    return value === undefined ? [] : [[LABELS[key] ?? key, describeFact(key, value)] as const];
-  });
-}
-
-function describeFact(key: string, value: string): string {
-  if (key === 'memoryBytes' && Number(value) > 0) return `${(Number(value) / 2 ** 30).toFixed(1)} GiB`;
-  if (key === 'virtualization')
-    return value === 'true' ? 'offered by the processor' : 'not offered by the processor';
-  if (key === 'gpu') return value === 'true' ? 'supported' : 'not supported';
-  return value;
 }
 
 /** Such as "/etc/containerd/config.toml:19: io.containerd.runsc.v1". */

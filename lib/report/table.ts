@@ -30,7 +30,7 @@ export function markedLines(
     ...screen
   }: Screen & { readonly indent?: string; readonly label?: string; readonly style?: Style | undefined },
 ): string[] {
-  const [symbol] = MARKS[tone];
+  const symbol = MARKS[tone];
   const lead = `${indent}${symbol} `;
   const [first = '', ...rest] = wrap(
     text,

@@ -2,10 +2,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
-import { PAGE_POLICY } from '../../controller/page/page.ts';
 import { createFleetServer, type FleetSources } from '../../controller/server.ts';
 import { HOSTS, NETWORK, requestFrom } from '../agent/http/request-from.ts';
-import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 
 const SOURCES: FleetSources = {
@@ -13,7 +11,7 @@ const SOURCES: FleetSources = {
   metrics: async () => ({ body: 'gvisor_ready_fleet_watches_up 1\n', type: 'text/plain' }),
   live: () => true,
   ready: () => true,
-  report: () => undefined,
+  agentText: () => undefined,
 };
 
 async function serve(t: TestContext, server: Server): Promise<string> {
@@ -31,15 +29,14 @@ describe('the fleet server', () => {
     ['/', 200, 'text/html; charset=utf-8'],
     ['/style.css', 200, 'text/css; charset=utf-8'],
     ['/fleet.js', 200, 'text/javascript; charset=utf-8'],
-    ['/node.js', 200, 'text/javascript; charset=utf-8'],
-    ['/reload.js', 200, 'text/javascript; charset=utf-8'],
     ['/__proto__', 404, 'text/plain; charset=utf-8'],
     ['/fleet', 200, 'application/json; charset=utf-8'],
     ['/metrics', 200, 'text/plain'],
     ['/livez', 200, 'text/plain; charset=utf-8'],
     ['/readyz', 200, 'text/plain; charset=utf-8'],
     ['/other', 404, 'text/plain; charset=utf-8'],
-    ['/nodes/node-1/', 404, 'text/plain; charset=utf-8'],
+    ['/nodes/node-1/', 404, 'text/html; charset=utf-8'],
+    ['/nodes/node-1', 404, 'text/plain; charset=utf-8'],
     ['/nodes/../fleet', 200, 'application/json; charset=utf-8'],
     ['/nodes/node-1/a/b', 404, 'text/plain; charset=utf-8'],
   ] as const)
@@ -131,47 +128,71 @@ describe('the fleet server', () => {
     assert.ok(grown < 64, `${grown} MiB`);
   });
 
-  it('renders the page of a node from the report of its agent', async (t) => {
-    const origin = await fleetOf(t, { report: async (node) => ({ ...HEALTHY, node }) });
-    const response = await fetch(`${origin}/nodes/node-7/`);
-    assert.match(await response.text(), /<title>✓ node-7: gVisor works here<\/title>/);
-    assert.deepEqual(
-      ['content-type', 'content-security-policy', 'referrer-policy'].map((name) =>
-        response.headers.get(name),
-      ),
-      ['text/html; charset=utf-8', PAGE_POLICY, 'no-referrer'],
-    );
-    const moved = await fetch(`${origin}/nodes/node-7`, { redirect: 'manual' });
-    assert.deepEqual([moved.status, moved.headers.get('location')], [308, './node-7/']);
+  it('forbids inline code and other origins', async (t) => {
+    for (const path of ['/', '/fleet.js', '/nodes/node-1/']) {
+      const { headers } = await fetch(`${await fleetOf(t)}${path}`);
+      const policy = headers.get('content-security-policy') ?? '';
+      assert.ok(policy.startsWith("default-src 'none'; "), path);
+      assert.doesNotMatch(policy, /unsafe|\*|https?:/);
+      assert.equal(headers.get('referrer-policy'), 'no-referrer');
+    }
   });
 
-  it('requests the report of a node once for concurrent clients', async (t) => {
+  /** The page of node-1, whose agent says this. */
+  const pageOf = async (t: TestContext, agentText: FleetSources['agentText']) => {
+    const response = await fetch(`${await fleetOf(t, { agentText })}/nodes/node-1/`);
+    return { status: response.status, page: await response.text() };
+  };
+
+  it('shows the text of an agent, with relative links, and loads it again without a script', async (t) => {
+    const { status, page } = await pageOf(t, async (node) => `gVisor works here\n${node}, "runsc" & more\n`);
+    assert.equal(status, 200);
+    assert.ok(page.includes('<pre>gVisor works here\nnode-1, &#34;runsc&#34; &#38; more\n</pre>'), page);
+    assert.match(page, /<meta http-equiv="refresh" content="10">\n<title>node-1 · gvisor-ready<\/title>/);
+    const links = [...page.matchAll(/(?:href|src)="(?!data:)([^"]*)"/g)].map(([, url]) => url);
+    assert.deepEqual(links, ['../../style.css', '../../']);
+  });
+
+  it('never turns the text of a compromised agent into markup', async (t) => {
+    const evil = `</pre></title><script>pwned = 1</script><img src=x onerror='pwned = 1'><meta http-equiv="refresh">&lt;`;
+    const markupOf = async (text: string) => (await pageOf(t, async () => text)).page.match(/<[^>]*>|&\w+;/g);
+    assert.deepEqual(await markupOf(evil), await markupOf('well'));
+  });
+
+  it('shows no control characters and bidi overrides of a compromised agent', async (t) => {
+    const { page } = await pageOf(t, async () => 'a\u001b[31m\u0000\u009b\rb\u202ec\u2066\ud800\n\td');
+    const shown = 'a\ufffd[31m\ufffd\ufffd\ufffdb\ufffdc\ufffd\ufffd\n\td';
+    assert.ok(page.includes(`<pre>${shown}</pre>`), JSON.stringify(page));
+  });
+
+  it('requests the text of an agent once for concurrent clients', async (t) => {
     let requested = 0;
-    const reported = Promise.withResolvers<unknown>();
-    const report = () => {
-      if (++requested === 1) setTimeout(() => reported.resolve(HEALTHY), 200);
-      return reported.promise;
+    const said = Promise.withResolvers<string>();
+    const agentText = () => {
+      if (++requested === 1) setTimeout(() => said.resolve('gVisor works here'), 200);
+      return said.promise;
     };
-    const origin = await fleetOf(t, { report });
+    const origin = await fleetOf(t, { agentText });
     const statuses = Array.from({ length: 10 }, async () => (await fetch(`${origin}/nodes/node-1/`)).status);
     assert.deepEqual(new Set(await Promise.all(statuses)), new Set([200]));
     assert.ok(requested < 10, String(requested));
   });
 
-  const NO_REPORT = /sent no report that this version can show\n$/;
-  const REPORTS: readonly (readonly [string, FleetSources['report'], status: number, text: RegExp])[] = [
-    ['before the first evaluation', async () => undefined, 200, /its first evaluation has not ended yet/],
-    ['of a silent agent', () => Promise.reject(new Error('ECONNREFUSED')), 502, /not answer: ECONNREFUSED/],
-    ['of a node without an agent', () => undefined, 404, /no agent with an address is known on .* node-1/],
-    ['of an agent of another node', async () => ({ ...HEALTHY, node: 'node-2' }), 502, NO_REPORT],
-    ['of another shape', async () => ({ node: {}, verdict: '<script>' }), 502, NO_REPORT],
+  const SILENT: readonly (readonly [string, FleetSources['agentText'], status: number, text: string])[] = [
+    ['before the first evaluation', async () => undefined, 503, 'The first evaluation of its agent has not'],
+    [
+      'of a silent agent',
+      () => Promise.reject(new Error('<ECONNREFUSED>')),
+      502,
+      'answer: &#60;ECONNREFUSED',
+    ],
+    ['of a node without an agent', () => undefined, 404, 'No agent with an address is known'],
   ];
-  for (const [what, report, status, text] of REPORTS)
-    it(`has a page, or a plain error, ${what}`, async (t) => {
-      const response = await fetch(`${await fleetOf(t, { report })}/nodes/node-1/`);
-      const body = await response.text();
-      assert.equal(response.status, status);
-      assert.match(body, text);
-      if (status !== 200) assert.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8');
+  for (const [what, agentText, expected, text] of SILENT)
+    it(`has a page that loads itself again ${what}`, async (t) => {
+      const { status, page } = await pageOf(t, agentText);
+      assert.equal(status, expected);
+      assert.ok(page.includes(text), page);
+      assert.match(page, /http-equiv="refresh"/);
     });
 });

@@ -4,16 +4,14 @@ import { after, afterEach, before, beforeEach } from 'node:test';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { createFleetServer } from '../../controller/server.ts';
 import type { FleetView } from '../../lib/fleet/view.ts';
-import type { Status } from '../../lib/report/report.ts';
-import { HEALTHY } from '../agent/text/sample-reports.ts';
 import { launchChromium } from '../chromium.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 
 type BrowserState = {
   origin: string;
   view: FleetView;
-  /** The report of every agent; undefined before its first evaluation. */
-  report: Status | undefined;
+  /** What every agent says. */
+  agentText: string;
   /** The URLs that the browser requested. */
   requested: string[];
   /** Console messages, uncaught errors and dialogs. */
@@ -22,7 +20,7 @@ type BrowserState = {
 
 type OpenOptions = BrowserContextOptions & { readonly path?: string; readonly clock?: boolean | Date };
 
-/** Starts a browser and a fleet server for a suite, with a view and a report that tests may change. */
+/** Starts a browser and a fleet server for a suite, with a view and a text that tests may change. */
 export function useFleetBrowser() {
   let browser: Browser;
   let server: Server;
@@ -30,7 +28,7 @@ export function useFleetBrowser() {
   const state: BrowserState = {
     origin: '',
     view: sampleFleet(30),
-    report: HEALTHY,
+    agentText: '',
     requested: [],
     complaints: [],
   };
@@ -44,7 +42,7 @@ export function useFleetBrowser() {
     await close();
   });
   beforeEach(() => {
-    Object.assign(state, { view: sampleFleet(30), report: HEALTHY, requested: [], complaints: [] });
+    Object.assign(state, { view: sampleFleet(30), agentText: '', requested: [], complaints: [] });
   });
   afterEach(async () => {
     for (const context of browser.contexts()) await context.close();
@@ -56,7 +54,7 @@ export function useFleetBrowser() {
       metrics: async () => ({ body: '', type: 'text/plain' }),
       live: () => true,
       ready: () => true,
-      report: async () => JSON.parse(JSON.stringify(state.report ?? null)) ?? undefined,
+      agentText: async () => state.agentText,
     });
     server.on('connection', (socket: Socket) => sockets.add(socket));
     server.listen(port, '127.0.0.1');

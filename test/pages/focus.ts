@@ -1,9 +1,5 @@
 import type { Page } from 'playwright-core';
 
-export async function openAll(page: Page): Promise<void> {
-  await page.evaluate(`document.querySelectorAll('details').forEach((details) => { details.open = true; })`);
-}
-
 const FOCUS = `(() => {
   const { id, tagName, pathname } = document.activeElement;
   const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);

@@ -11,8 +11,8 @@ import type { Status } from '../../lib/report/report.ts';
 import { getFromAgentForwarded } from '../e2e/agents.ts';
 
 /**
- * Records reports of a real agent in the usual states of a node, in test/fixtures/reports, for unit tests and pictures. Run
- * it with `npx tsx test/pictures/record-reports.ts`.
+ * Records reports of a real agent in the usual states of a node, in test/fixtures/reports, for unit tests. Run it
+ * with `npx tsx test/pictures/record-reports.ts`.
  */
 async function record(cluster: Cluster): Promise<void> {
   const node = cluster.node('node-1');

@@ -4,7 +4,7 @@ import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
 import type { AgentPod } from '../../../lib/fleet/objects.ts';
-import { AgentReports, isAgentLive } from '../../../lib/fleet/reports.ts';
+import { AgentReports, fetchText, isAgentLive } from '../../../lib/fleet/reports.ts';
 import { AGENT_PORT } from '../../../lib/kube/access.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { sandboxesOf } from '../../kubectl/fleet-objects.ts';
@@ -70,6 +70,24 @@ describe('isAgentLive', () => {
     const arrived = await redirect(t, '127.0.0.204', '127.0.0.205');
     assert.deepEqual([await isAgentLive('127.0.0.204'), arrived()], [false, 0]);
     assert.equal(await isAgentLive('127.0.0.205'), true);
+  });
+});
+
+describe('fetchText', () => {
+  it('follows no redirect, and reads at most 512 KiB', async (t) => {
+    const arrived = await redirect(t, '127.0.0.191', '127.0.0.192');
+    await assert.rejects(fetchText('127.0.0.191'), /^Error: status 302$/);
+    assert.equal(arrived(), 0);
+    let size = 512 * 1024;
+    await agentAt(t, '127.0.0.193', (_, response) => response.end('x'.repeat(size)));
+    assert.equal((await fetchText('127.0.0.193'))?.length, size);
+    size += 1;
+    await assert.rejects(fetchText('127.0.0.193'), /larger than 524288 bytes/);
+  });
+
+  it('is undefined before the first evaluation', async (t) => {
+    await agentAt(t, '127.0.0.194', (_, response) => response.writeHead(503).end('not yet'));
+    assert.equal(await fetchText('127.0.0.194'), undefined);
   });
 });
 

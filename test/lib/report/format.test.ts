@@ -4,45 +4,15 @@ import type { Finding } from '../../../lib/node/checks/finding.ts';
 import {
   causeOf,
   Dedupe,
-  describeFacts,
-  longTime,
   seconds,
   shortIds,
-  shortTime,
   toneOf,
   truncateMiddle,
   wrap,
 } from '../../../lib/report/format.ts';
 import { unproven } from '../../agent/reports.ts';
 
-describe('longTime', () => {
-  const table: readonly (readonly [ms: number, text: string])[] = [
-    [-5, '0 s'],
-    [0, '0 s'],
-    [499, '0 s'],
-    [1_000, '1 s'],
-    [59_400, '59 s'],
-    [60_000, '1 min'],
-    [135_000, '2 min 15 s'],
-    [3_600_000, '1 h'],
-    [3_605_000, '1 h'],
-    [7_200_000 + 14 * 60_000, '2 h 14 min'],
-    [86_400_000 * 3 + 3_600_000 * 4 + 60_000, '3 d 4 h'],
-    [86_400_000 * 400, '400 d'],
-  ];
-  for (const [ms, text] of table) it(`is ${text} for ${ms} ms`, () => assert.equal(longTime(ms), text));
-});
-
-describe('shortTime', () => {
-  for (const [ms, text] of [
-    [34.687, '35 ms'],
-    [999.6, '1.00 s'],
-    [1_537, '1.54 s'],
-  ] as const)
-    it(`is ${text} for ${ms} ms`, () => assert.equal(shortTime(ms), text));
-
-  it('has seconds with two decimals on request', () => assert.equal(seconds(836.57), '0.84 s'));
-});
+it('seconds have two decimals', () => assert.equal(seconds(836.57), '0.84 s'));
 
 describe('toneOf', () => {
   const base = { check: 'shim', durationMs: 1, message: '' };
@@ -58,17 +28,6 @@ describe('toneOf', () => {
   for (const [finding, proven, tone] of table)
     it(`is ${tone} for ${'severity' in finding ? finding.severity : finding.status}, proven ${proven}`, () =>
       assert.equal(toneOf(finding, proven), tone));
-});
-
-describe('describeFacts', () => {
-  it('orders known facts, omits absent ones, and appends others', () =>
-    assert.deepEqual(describeFacts({ zone: 'b', memoryBytes: '25276502016', kernel: '6.12' }), [
-      ['Kernel', '6.12'],
-      ['Memory', '23.5 GiB'],
-      ['zone', 'b'],
-    ]));
-  it('keeps a size that is not a number', () =>
-    assert.deepEqual(describeFacts({ memoryBytes: 'much' }), [['Memory', 'much']]));
 });
 
 describe('truncateMiddle', () => {
