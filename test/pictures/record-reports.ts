@@ -31,8 +31,6 @@ async function record(cluster: Cluster): Promise<void> {
     await healNode(cluster, node);
     await reach(cluster, published('True'));
   }
-  await breakNode(cluster, node, 'containerd-stopped');
-  await reach(cluster, ({ pods, ...rest }) => published('Unknown')(rest) && pods?.stale === true, 'unknown');
 }
 
 const published =

@@ -33,7 +33,6 @@ function pod(namespace: string, name: string, pid: number, handler = ''): Pod {
 export const SAMPLES = {
   proven: recorded('proven'),
   failing: recorded('failing'),
-  unknown: recorded('unknown'),
   outside: recorded('outside'),
 } as const;
 
