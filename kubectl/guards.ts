@@ -10,7 +10,7 @@ export async function readMissingGuards(api: Api): Promise<{
   readonly requirements: Requirements;
 }> {
   const [guards, requirements, fleet] = await Promise.all([
-    readGuards((path) => api.get(path), api.installedIn),
+    readGuards((path) => api.get(path)),
     listRequirements(api),
     readDeployment(api),
   ]);

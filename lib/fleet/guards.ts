@@ -1,10 +1,8 @@
-import { createHash } from 'node:crypto';
 import { errorLine } from '../base/sanitize.ts';
 import { VERSION } from '../base/version.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
-import { namespaceOf } from './access.ts';
 import type { ApiAccess } from './informers.ts';
 
 /** An admission policy of manifests/, with its bindings. */
@@ -16,8 +14,6 @@ type Guard = {
   readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
   /** Possible without it. */
   readonly danger: string;
-  /** {@link digestOf} the policy and bindings in manifests/. */
-  readonly digest: string;
   /** The bindings that must deny; by default one with the policy's name. */
   readonly bindings?: readonly string[];
 };
@@ -27,58 +23,47 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
   'gvisor-ready-agent': {
     part: 'base',
     danger: 'an agent could write other nodes than its own',
-    digest: '0ca85a7d',
   },
   'gvisor-ready-agent-events': {
     part: 'base',
     danger: 'an agent could create events in the name of other nodes',
-    digest: 'd4b09e72',
   },
   'gvisor-ready-node-keys': {
     part: 'base',
     danger: 'every user who may patch a Node can label it as proven',
-    digest: '3c4f6ed6',
   },
   'gvisor-ready-pods': {
     part: 'base',
     danger: 'a node can pass its static pods off as agents or controller',
-    digest: '3880d7d3',
   },
   'gvisor-ready-fleet': {
     part: 'fleet',
     danger: 'the fleet controller could label any node as proven',
-    digest: 'a4827387',
   },
   'gvisor-ready-fleet-events': {
     part: 'fleet',
     danger: 'the fleet controller could create any event',
-    digest: '69be23d0',
   },
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
-    digest: '8286d82e',
     bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
   },
   'gvisor-ready-enforce-classes': {
     part: 'enforce',
     danger: 'pods can name a class that does not run gVisor',
-    digest: '75b82509',
   },
   'gvisor-ready-guard-namespace': {
     part: 'enforce',
     danger: 'every user who may label a namespace can lift the requirement',
-    digest: '5e493976',
   },
   'gvisor-ready-enforce-bindings': {
     part: 'optional',
     danger: 'pods that are older than the requirement can start outside gVisor',
-    digest: 'db9843d8',
   },
   'gvisor-ready-inject': {
     part: 'optional',
     danger: 'pods that name no runtime class are refused',
-    digest: '897b29fe',
   },
 };
 
@@ -91,7 +76,9 @@ export const EFFECTS = {
 } as const;
 type Effect = keyof typeof EFFECTS;
 
-type Named = { readonly metadata: { readonly name: string } };
+type Named = {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+};
 /** Only what is read of a policy. */
 export type Policy = Named & {
   readonly spec?: {
@@ -105,8 +92,6 @@ type Binding = Named & {
 
 /** Validating and mutating ones. */
 export type Guards = {
-  /** The installation's namespace, which expressions name. */
-  readonly namespace: string;
   readonly policies: readonly Policy[];
   readonly bindings: readonly Binding[];
 };
@@ -128,7 +113,7 @@ export function effectOf(guard: string, guards: Guards): Effect {
   const policy = policyOf(guard, guards);
   if (policy === undefined) return 'absent';
   if (!bindingsOf(guard, guards, 'Deny').includes(undefined))
-    return digestOf(guard, guards) === GUARDS[guard]?.digest ? 'denies' : 'changed';
+    return policy.metadata.labels?.['app.kubernetes.io/version'] === VERSION ? 'denies' : 'changed';
   const isWarning = !bindingsOf(guard, guards, 'Warn').includes(undefined);
   return isWarning && policy.spec?.failurePolicy === 'Ignore' ? 'warns' : 'unbound';
 }
@@ -142,41 +127,6 @@ function bindingsOf(guard: string, guards: Guards, action: string): readonly (Bi
   );
   const { bindings: names = [guard] } = GUARDS[guard] ?? {};
   return names.map((name) => found.find(({ metadata }) => metadata.name.includes(name)));
-}
-
-/** Variables that are settings. */
-const SETTINGS = /^(runtimeClassNames|allow|hostPorts|injects|mainHandler|poolLabels|taints)$/;
-/** The chart may set the name of the account. */
-const OF_ACCOUNT =
-  /^request\.userInfo\.username(\.matches\('\^system:serviceaccount:\[\^:\]\+:\[\^:\]\*gvisor-ready-(agent|fleet)\[\^:\]\*\$'\)| == 'system:serviceaccount:[a-z0-9-]+:[a-z0-9.-]+')$/;
-/** Texts, names that a kustomization changes, and what `inject` sets, which `enforce` judges again. */
-const NOT_COMPARED = [
-  'message',
-  'messageExpression',
-  'reason',
-  'policyName',
-  'validationActions',
-  'mutations',
-];
-
-/** Of the policy and its denying bindings, whatever the order of fields, without settings and texts. */
-export function digestOf(guard: string, guards: Guards): string {
-  const specs = [policyOf(guard, guards), ...bindingsOf(guard, guards, 'Deny')].map((each) => each?.spec);
-  const text = JSON.stringify(specs, (_, value: unknown) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-    const isSetting =
-      'name' in value &&
-      (SETTINGS.test(String(value.name)) ||
-        ('expression' in value && OF_ACCOUNT.test(String(value.expression))));
-    const isCompared = ([key, each]: [string, unknown]) =>
-      !NOT_COMPARED.includes(key) &&
-      !(isSetting && key === 'expression') &&
-      // The API server sets matchPolicy and empty selectors.
-      !['"Equivalent"', '{}'].includes(JSON.stringify(each));
-    return Object.fromEntries(Object.entries(value).filter(isCompared).sort());
-  });
-  const own = new RegExp(`(!= |variables\\.name == )'${guards.namespace}'`, 'g');
-  return createHash('sha256').update(text.replace(own, '$1it')).digest('hex').slice(0, 8);
 }
 
 function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefined> {
@@ -228,7 +178,7 @@ async function listOwn<Item>(get: Kube['get'], path: string): Promise<readonly I
 }
 
 /** One list after another, so that writes do not wait. */
-export async function readGuards(get: Kube['get'], namespace: string): Promise<Guards> {
+export async function readGuards(get: Kube['get']): Promise<Guards> {
   const list = <Item>(resource: string) => listOwn<Item>(get, `${GROUP}/${resource}`);
   const served = <Item>(resource: string) =>
     list<Item>(resource).catch((error: unknown): readonly Item[] => {
@@ -239,7 +189,6 @@ export async function readGuards(get: Kube['get'], namespace: string): Promise<G
   const policies = await list<Policy>('validatingadmissionpolicies');
   const bindings = await list<Binding>('validatingadmissionpolicybindings');
   return {
-    namespace,
     policies: [...policies, ...(await served<Policy>('mutatingadmissionpolicies'))],
     bindings: [...bindings, ...(await served<Binding>('mutatingadmissionpolicybindings'))],
   };
@@ -289,7 +238,7 @@ export class GuardWatch {
 
   async #read(signal: AbortSignal): Promise<GuardState> {
     const get = (path: string) => this.#api.kube.get(path, signal);
-    const guards = await readGuards(get, namespaceOf(this.#api.config));
+    const guards = await readGuards(get);
     const classes = (await listOwn<Named>(get, CLASSES)).map(
       ({ metadata }) => `runtimeclass/${metadata.name}`,
     );

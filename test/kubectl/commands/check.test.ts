@@ -178,8 +178,8 @@ const CASES: Readonly<Record<string, Case>> = {
     rename('"policyName":"gvisor-ready-enforce"', '"policyName":"another"'),
     'fail: The policy gvisor-ready-enforce has no binding that denies, so pods in eval can run outside gVisor',
   ],
-  'a policy that was weakened': [
-    rename('in variables.runtimeClassNames', "!= ''"),
+  'a policy of another version': [
+    rename(`"app.kubernetes.io/version":"${VERSION}"`, '"a":"b"', /-enforce$/),
     `fail: The policy gvisor-ready-enforce is not that of version ${VERSION}, so pods in eval can run outside gVisor`,
   ],
   'a missing policy of classes': [

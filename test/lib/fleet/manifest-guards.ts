@@ -7,9 +7,9 @@ import type { Guards } from '../../../lib/fleet/guards.ts';
 type Manifest = Guards['policies'][number] & Guards['bindings'][number] & { readonly kind: string };
 
 /** The admission policies among objects, and their bindings. */
-export function guardsAmong(objects: readonly object[], namespace = 'gvisor-ready'): Guards {
+export function guardsAmong(objects: readonly object[]): Guards {
   const of = (kind: RegExp) => (objects as readonly Manifest[]).filter((each) => kind.test(each.kind));
-  return { namespace, policies: of(/AdmissionPolicy$/), bindings: of(/AdmissionPolicyBinding$/) };
+  return { policies: of(/AdmissionPolicy$/), bindings: of(/AdmissionPolicyBinding$/) };
 }
 
 /** Every policy and binding of manifests/. */
