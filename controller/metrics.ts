@@ -66,17 +66,18 @@ export class FleetMetrics {
     for (const gauge of Object.values(gauges)) gauge.reset();
     gauges.gvisor_ready_fleet_build_info.set({ version: VERSION }, 1);
     gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
-    for (const { name, state, reason, label } of view.nodes) {
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const { name, state, reason, label, provenAt } of view.nodes) {
       gauges.gvisor_ready_fleet_nodes.inc({ status: STATUS[state], reason });
       gauges.gvisor_ready_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
+      if (state === 'proven' && provenAt !== '') oldestMs = Math.min(oldestMs, Date.parse(provenAt));
     }
+    if (oldestMs < Number.POSITIVE_INFINITY)
+      gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(oldestMs / 1_000);
     for (const node of view.withoutAgent) gauges.gvisor_ready_fleet_label_without_agent.set({ node }, 1);
     gauges.gvisor_ready_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
-    if (view.oldestProof !== undefined)
-      gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(Date.parse(view.oldestProof.at) / 1_000);
-    for (const [component, counts] of Object.entries(view.releases))
-      for (const [release, count] of Object.entries(counts))
-        gauges.gvisor_ready_fleet_releases.set({ component, release }, count);
+    for (const [component, release] of view.nodes.flatMap(releasesOf))
+      if (release !== '') gauges.gvisor_ready_fleet_releases.inc({ component, release });
     for (const reason of Object.keys(BREAKER_REASONS) as BreakerReason[])
       gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason }, Number(view.breaker.includes(reason)));
     gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
@@ -90,4 +91,8 @@ export class FleetMetrics {
     this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
+}
+
+function releasesOf({ gvisor, containerd, version }: FleetView['nodes'][number]) {
+  return Object.entries({ gvisor, containerd, agent: version });
 }

@@ -117,7 +117,7 @@ const FIRST_ROWS = 200;
 
 const find = (id) => document.getElementById(id);
 const [shown, list] = ['shown', 'groups'].map(find);
-const [byName, byReason] = ['by-name', 'by-reason'].map(find);
+const byName = find('by-name');
 
 let fleet;
 /** By group: elements, and rendered rows by node with their JSON. */
@@ -125,10 +125,7 @@ const drawn = new Map();
 
 function matching() {
   const name = byName.value.trim().toLowerCase();
-  const reason = byReason.value;
-  return fleet.nodes.filter(
-    (node) => (!name || node.name.includes(name)) && (!reason || node.group === reason),
-  );
+  return fleet.nodes.filter((node) => node.name.includes(name));
 }
 
 function makeGroup(name) {
@@ -209,16 +206,6 @@ function showGroups() {
   write(shown, text);
 }
 
-function pairs(list, entries) {
-  list.replaceChildren(
-    ...entries.map(([name, value, className]) => {
-      const made = element('div', undefined, value === 0 ? '' : className);
-      made.append(element('dt', name), element('dd', value));
-      return made;
-    }),
-  );
-}
-
 const MAX_NAMES = 20;
 
 function alarms() {
@@ -234,34 +221,8 @@ function alarms() {
   find('alarms').replaceChildren(...made);
 }
 
-function releases() {
-  return Object.entries(fleet.releases).map(([name, counts]) => [
-    name === 'gvisor' ? 'gVisor' : name,
-    Object.entries(counts)
-      .sort(([, a], [, b]) => b - a)
-      .map(([release, count]) => `${release} on ${count}`)
-      .join(', ') || 'not known',
-  ]);
-}
-
-function reasons() {
-  const counts = new Map();
-  for (const { group } of fleet.nodes) counts.set(group, (counts.get(group) ?? 0) + 1);
-  const value = byReason.value;
-  if (value && !counts.has(value)) counts.set(value, 0);
-  const options = [...counts].sort(([a], [b]) => a.localeCompare(b));
-  const text = JSON.stringify(options);
-  if (byReason.dataset.drawn === text) return;
-  byReason.dataset.drawn = text;
-  byReason.replaceChildren(
-    new Option('all', ''),
-    ...options.map(([reason, count]) => new Option(`${reason} (${count})`, reason)),
-  );
-  byReason.value = value;
-}
-
 function show() {
-  const { expected, others, handlers = [], agents, oldestProof, nodes, reportAgeSeconds } = fleet;
+  const { expected, agents, nodes, rollout } = fleet;
   const headline =
     expected.total === 0
       ? 'No node is known that should run gVisor'
@@ -270,36 +231,27 @@ function show() {
   const low = fleet.alarms.find(({ reason }) => reason === 'NoNodeReady' || reason === 'ReadyShareLow');
   find('headline').className = low?.severity ?? '';
   document.title = `${headline} · gvisor-ready`;
-  const rest = [
-    others.notExpected ? `${others.notExpected} where gVisor is not expected` : '',
-    others.unknown ? `${others.unknown} of which that is not known yet` : '',
-  ].filter(Boolean);
-  find('others').textContent = rest.length > 0 ? `Other nodes: ${rest.join(', ')}.` : '';
   const count = (holds) => nodes.filter((node) => node.expected !== false && holds(node)).length;
-  pairs(find('counts'), [
+  const counts = [
     ...Object.entries(WORDS).map(([state, word]) => [word, count((node) => node.state === state), state]),
-    ...handlers.map(({ handler, proven, total }) => [
-      `${handler} proven`,
-      `${proven} of ${total}`,
-      proven === total ? 'proven' : 'unknown',
-    ]),
     ['Node NotReady', count(({ nodeReady }) => !nodeReady)],
     ['cordoned', count(({ cordoned }) => cordoned)],
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
-    ['age of reports', reportAgeSeconds ? `at most ${reportAgeSeconds} s` : 'not known'],
-    ['oldest proof', oldestProof ? `${ago(oldestProof.at)} (${oldestProof.node})` : 'not known'],
-  ]);
-  const rollout = fleet.rollout ? [['installer', fleet.rollout.text]] : [];
-  pairs(find('releases'), [...releases(), ...rollout]);
+  ].map(([name, value, className]) => {
+    const made = element('div', undefined, value === 0 ? '' : className);
+    made.append(element('dt', name), element('dd', value));
+    return made;
+  });
+  find('counts').replaceChildren(...counts);
+  find('rollout').textContent = rollout ? `Installer: ${rollout.text}` : '';
   alarms();
-  reasons();
   showGroups();
 }
 
 /** A filter opens the groups that it leaves. */
 function filter() {
   if (!fleet) return;
-  const open = byName.value.trim() !== '' || byReason.value !== '';
+  const open = byName.value.trim() !== '';
   for (const group of drawn.values()) group.maxRows = FIRST_ROWS;
   showGroups();
   for (const { details } of drawn.values()) details.open = open;
@@ -307,7 +259,6 @@ function filter() {
 }
 
 byName.addEventListener('input', filter);
-byReason.addEventListener('change', filter);
 find('filters').addEventListener('submit', (event) => event.preventDefault());
 
 const REFRESH_MS = 5_000;

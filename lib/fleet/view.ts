@@ -6,7 +6,6 @@ import {
   COUNTED,
   type FleetNode,
   type HandlerLabel,
-  tally,
 } from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
@@ -160,14 +159,17 @@ export function viewFleet(state: FleetState) {
     }),
     state.turns.waiting,
   );
-  const counts = countsOf(rows);
+  const shouldRun = rows.filter((row) => row.expected);
+  const expected = {
+    proven: shouldRun.filter(({ state }) => state === 'proven').length,
+    total: shouldRun.length,
+  };
   return {
     /** Otherwise the view is the last known state. */
     upToDate,
-    ...reportAge(rows, state),
-    ...counts,
+    expected,
     /** Most urgent first. */
-    alarms: alarmsOf(rows, state, counts.expected),
+    alarms: alarmsOf(rows, state, expected),
     agents: { desired: agents?.desired ?? 0, ready: agents?.ready ?? 0 },
     /** Ready, labelled nodes without a Ready agent. */
     withoutAgent: rows.filter(isWithoutAgent).map(({ name }) => name),
@@ -185,61 +187,6 @@ export function viewFleet(state: FleetState) {
     ...(rollout && { rollout }),
     nodes: rows,
   };
-}
-
-/** So that the ETag of /fleet seldom changes. */
-const AGE_STEP_MS = 15_000;
-
-/** Of the oldest report of a Ready agent; nothing while none was read. */
-function reportAge(
-  rows: readonly Row[],
-  { statusOf, nowMs }: FleetState,
-): { readonly reportAgeSeconds?: number } {
-  const readMs = rows.flatMap(({ name, agent }) => (agent === 'ready' && statusOf(name)?.readMs) || []);
-  if (readMs.length === 0) return {};
-  const oldestMs = readMs.reduce((old, each) => Math.min(old, each));
-  const steps = Math.max(1, Math.ceil((nowMs - oldestMs) / AGE_STEP_MS));
-  return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
-}
-
-function countsOf(rows: readonly Row[]) {
-  const expected = rows.filter(({ expected }) => expected);
-  const unknown = rows.filter(({ expected }) => expected === undefined).length;
-  const proofs = rows.filter(({ state, provenAt }) => state === 'proven' && provenAt !== '');
-  const oldest = proofs.reduce<Row | undefined>(
-    (old, row) => (old === undefined || row.provenAt < old.provenAt ? row : old),
-    undefined,
-  );
-  const handlers = handlersOf(rows);
-  return {
-    expected: {
-      proven: expected.filter(({ state }) => state === 'proven').length,
-      total: expected.length,
-    },
-    others: { notExpected: rows.length - expected.length - unknown, unknown },
-    /** By label of the additional handler; absent if there is none. */
-    ...(handlers.length > 0 && { handlers }),
-    /** The proven node whose proof is the oldest. */
-    ...(oldest && { oldestProof: { node: oldest.name, at: oldest.provenAt } }),
-    releases: {
-      gvisor: tally(rows.map(({ gvisor }) => gvisor)),
-      containerd: tally(rows.map(({ containerd }) => containerd)),
-      agent: tally(rows.map(({ version }) => version)),
-    },
-  };
-}
-
-function handlersOf(rows: readonly Row[]) {
-  const names = new Set(rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler)));
-  return [...names].map((handler) => {
-    const isProven = ({ handlers = [] }: Row) =>
-      handlers.some((each) => each.handler === handler && each.state === 'proven');
-    return {
-      handler,
-      proven: rows.filter(isProven).length,
-      total: rows.filter((row) => row.expected || isProven(row)).length,
-    };
-  });
 }
 
 /** As the alert GVisorReadyShareLow. */
