@@ -10,11 +10,17 @@ const LABEL = /(app\.kubernetes\.io\/version: )\d+\.\d+\.\d+/g;
 
 /** Files of manifests/ with a policy, which the fleet controller compares with its own version. */
 const POLICIES = [
-  ...['base/event-writes', 'base/node-keys', 'base/node-writes', 'base/pods'],
-  ...['base/fleet/event-writes', 'base/fleet/node-writes'],
-  ...['enforce-bindings/pods', 'enforce/classes', 'enforce/guard-namespace', 'enforce/pods', 'inject/pods'].map(
-    (path) => `components/${path}`,
-  ),
+  'base/event-writes',
+  'base/node-keys',
+  'base/node-writes',
+  'base/pods',
+  'base/fleet/event-writes',
+  'base/fleet/node-writes',
+  'components/enforce-bindings/pods',
+  'components/enforce/classes',
+  'components/enforce/guard-namespace',
+  'components/enforce/pods',
+  'components/inject/pods',
 ];
 
 /** Precedes the version in lib/base/version.ts. */
