@@ -1,25 +1,27 @@
 import timers from 'node:timers/promises';
+import type { V1Pod } from '@kubernetes/client-node';
 import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { namespaceOf } from '../lib/fleet/access.ts';
 import { GuardWatch } from '../lib/fleet/guards.ts';
 import { type ApiAccess, ClusterCache } from '../lib/fleet/informers.ts';
 import { COUNTED, type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
 import { refutedHandlers } from '../lib/fleet/refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
 import type { FleetConfig } from '../lib/fleet/settings.ts';
-import { type Turns, turnsOf } from '../lib/fleet/turns.ts';
+import { type InstallerPod, installerPodOf, SCHEDULED, type Turns, turnsOf } from '../lib/fleet/turns.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
 import { KubeError } from '../lib/kube/error.ts';
-import { eventObject, eventsPath, type KubeEvent } from '../lib/kube/event.ts';
+import { EventSender } from '../lib/kube/event.ts';
+import { pagesOf } from '../lib/kube/pages.ts';
 import type { Reason } from '../lib/node/reasons.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
 import type { FleetMetrics } from './metrics.ts';
-import { beginTurns } from './turns.ts';
 import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
 
+/** The admission policy allows no other reporting component. */
+const COMPONENT = 'gvisor-ready-fleet';
 /** Nodes that are written concurrently. */
 const MAX_WRITES = 16;
 /** A write that never succeeds must not occupy the API server. */
@@ -61,7 +63,7 @@ export class FleetController {
   readonly #cache: ClusterCache;
   readonly #reports: AgentReports;
   readonly #guards: GuardWatch;
-  readonly #events: FleetEvents;
+  readonly #events: EventSender;
   /** Monotonic, by uid. */
   readonly #withdrawn = new Map<string, readonly number[]>();
   /** The nodes whose latest write failed, by name. */
@@ -89,7 +91,7 @@ export class FleetController {
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
     this.#guards = new GuardWatch(options);
-    this.#events = new FleetEvents(options);
+    this.#events = new EventSender(options, { component: COMPONENT });
   }
 
   /** Monotonic, milliseconds. */
@@ -148,13 +150,24 @@ export class FleetController {
     }
   }
 
-  /** Decides again by a list, so that neither a late watch nor another controller lets more nodes begin. */
+  /**
+   * Binds pods as a scheduler does. Decides again by a list, so that neither a late watch nor another controller
+   * lets more nodes begin.
+   */
   async #beginTurns(signal: AbortSignal): Promise<void> {
-    const { kube, config, log } = this.#options;
+    const { kube, namespace, log } = this.#options;
+    const path = `/api/v1/namespaces/${namespace}/pods`;
+    const get = (page: string) => kube.get(page, signal);
+    const pods: InstallerPod[] = [];
+    for await (const { items = [] } of pagesOf<V1Pod>(get, path, { fieldSelector: SCHEDULED, limit: '250' }))
+      pods.push(...items.flatMap((pod) => installerPodOf(pod) ?? []));
     const { paces, nodes } = this.#cache;
-    const api = { kube, namespace: namespaceOf(config), signal };
-    const begun = await beginTurns(api, { paces, nodes, nowMs: this.#wallMs() });
-    for (const node of begun) log.info({ node }, 'the installer begins');
+    for (const { name, uid, node } of turnsOf(pods, { paces, nodes, nowMs: this.#wallMs() }).begin) {
+      const target = { apiVersion: 'v1', kind: 'Node', name: node };
+      const binding = { apiVersion: 'v1', kind: 'Binding', metadata: { name, uid }, target };
+      await kube.post(`${path}/${name}/binding`, binding);
+      log.info({ node }, 'the installer begins');
+    }
   }
 
   async #reconcileLoop(signal: AbortSignal): Promise<void> {
@@ -169,13 +182,13 @@ export class FleetController {
     const { timeouts, taint } = this.#options.settings;
     const clock = this.#time.clock();
     this.#decidedMs = clock.nowMs;
-    const cached = this.#cache.observe(this.#withdrawn);
-    const observed = { ...cached, refutedMs: this.#refutedMs(cached.nodes) };
+    const cached = this.#cache.observe();
+    const observed = { ...cached, withdrawn: this.#withdrawn, refutedMs: this.#refutedMs(cached.nodes) };
     const last = this.#decision;
     const decision = decide(observed, last?.memory, clock, timeouts);
     this.#decision = decision;
     this.#forget(clock.nowMs);
-    this.#events.reportBreaker(last?.breaker ?? [], decision);
+    this.#reportBreaker(last?.breaker ?? [], decision);
     const byName = new Map(observed.nodes.map((node) => [node.name, node]));
     this.#isSaturated = false;
     const start = (names: Iterable<string>, write: (node: FleetNode) => Promise<void>) => {
@@ -272,9 +285,9 @@ export class FleetController {
   }
 
   #writeOptions(signal: AbortSignal) {
-    const { kube, config } = this.#options;
+    const { kube, namespace } = this.#options;
     const isAllowed = () => this.#decision?.breaker.length === 0;
-    return { kube, namespace: namespaceOf(config), isAllowed, wallMs: this.#wallMs, signal };
+    return { kube, namespace, isAllowed, wallMs: this.#wallMs, signal };
   }
 
   #report(node: FleetNode, reason: Reason, done: Withdrawal): void {
@@ -287,7 +300,30 @@ export class FleetController {
     if (done.labels > 0 && COUNTED.includes(reason))
       this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
     log.warn({ node: node.name, reason }, done.labels > 0 ? 'label withdrawn' : 'failure withdrawn');
-    this.#events.reportWithdrawal(node, reason, done.message);
+    const about = { kind: 'Node', name: node.name, uid: node.uid };
+    this.#events.send({ about, type: 'Warning', reason, message: done.message });
+  }
+
+  /** Reports that the circuit breaker opened or closed. */
+  #reportBreaker(
+    last: readonly BreakerReason[],
+    { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>,
+  ): void {
+    for (const reason of breaker) {
+      if (last.includes(reason)) continue;
+      this.#options.log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
+      const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
+      this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
+    }
+    if (breaker.length > 0 || last.length === 0) return;
+    this.#options.log.info({ was: last }, 'circuit breaker closed; all timers restart');
+    this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
+  }
+
+  #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
+    const { namespace } = this.#options;
+    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace, name: DAEMON_SET };
+    this.#events.send({ about, type, reason, message });
   }
 
   #makeView(): FleetView {
@@ -313,51 +349,4 @@ export class FleetController {
 function isWanted(decision: Decision | undefined, name: string): boolean {
   const { withdraw, refuted = [], rebooted = [], exposed = [] } = decision ?? {};
   return withdraw?.has(name) || [refuted, rebooted, exposed].some((names) => names.includes(name));
-}
-
-/** The admission policy allows no other reporting component. */
-const COMPONENT = 'gvisor-ready-fleet';
-
-/** A failure is only logged: a metric and the page say the same. */
-class FleetEvents {
-  readonly #api: ApiAccess;
-
-  constructor(api: ApiAccess) {
-    this.#api = api;
-  }
-
-  reportWithdrawal({ name, uid }: FleetNode, reason: string, message: string): void {
-    this.#send({ about: { kind: 'Node', name, uid }, type: 'Warning', reason, message });
-  }
-
-  /** Reports that the circuit breaker opened or closed. */
-  reportBreaker(
-    last: readonly BreakerReason[],
-    { breaker, paused }: Pick<Decision, 'breaker' | 'paused'>,
-  ): void {
-    for (const reason of breaker) {
-      if (last.includes(reason)) continue;
-      this.#api.log.warn({ reason, paused }, 'circuit breaker open, withdrawals are paused');
-      const message = `${reason}: ${BREAKER_REASONS[reason]} No label is withdrawn.`;
-      this.#sendOnDaemonSet('Warning', 'WithdrawalsPaused', message);
-    }
-    if (breaker.length > 0 || last.length === 0) return;
-    this.#api.log.info({ was: last }, 'circuit breaker closed; all timers restart');
-    this.#sendOnDaemonSet('Normal', 'WithdrawalsResumed', `${last.join(', ')} ended. All timers restart.`);
-  }
-
-  #sendOnDaemonSet(type: 'Normal' | 'Warning', reason: string, message: string): void {
-    const namespace = namespaceOf(this.#api.config);
-    const about = { kind: 'DaemonSet', apiVersion: 'apps/v1', namespace, name: DAEMON_SET };
-    this.#send({ about, type, reason, message });
-  }
-
-  #send(event: KubeEvent): void {
-    const generateName = `${event.about.name.slice(0, 200)}.`;
-    const body = eventObject(event, { source: { component: COMPONENT }, at: new Date(), generateName });
-    const { kube, log } = this.#api;
-    kube
-      .post(eventsPath(event), body)
-      .catch((err: unknown) => log.warn({ err, event }, 'cannot send the event'));
-  }
 }

@@ -3,7 +3,7 @@ import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { settingLines } from '../lib/base/settings.ts';
 import { VERSION } from '../lib/base/version.ts';
-import { accessOf, openConfig } from '../lib/fleet/access.ts';
+import { openAccess } from '../lib/fleet/access.ts';
 import { fetchText } from '../lib/fleet/reports.ts';
 import { FLEET_SETTINGS, parseFleetConfig } from '../lib/fleet/settings.ts';
 import { listen } from '../lib/kube/bounded-server.ts';
@@ -25,10 +25,10 @@ async function main(args: readonly string[]): Promise<number> {
   const log = openLog(settings.logLevel, {});
   const metrics = new FleetMetrics();
   try {
-    const config = openConfig(settings.kubeconfig);
+    const { access, namespace } = await openAccess(settings.kubeconfig, process.env);
     const agent = `gvisor-ready-fleet/${VERSION}`;
-    const kube = createKube(await accessOf(config), { agent, count: metrics.countRequest });
-    const fleet = new FleetController({ kube, config, log, settings, metrics });
+    const kube = createKube(access, { agent, count: metrics.countRequest });
+    const fleet = new FleetController({ kube, namespace, log, settings, metrics });
     const server = createFleetServer({
       view: () => fleet.view,
       metrics: () => metrics.text(fleet.view),

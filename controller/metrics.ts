@@ -31,7 +31,7 @@ const GAUGES = {
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
   gvisor_ready_fleet_guard_missing: [
-    'Whether an admission policy that must be in force is not, or is changed, or a RuntimeClass is gone.',
+    'Whether an admission policy that must be in force is not, or is of another version, or a RuntimeClass is gone.',
     'guard',
   ],
   gvisor_ready_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
@@ -41,7 +41,7 @@ const GAUGES = {
 const COUNTERS = {
   gvisor_ready_fleet_withdrawals_total: ['Withdrawals, each of the labels of one node.'],
   gvisor_ready_fleet_api_requests_total: [
-    'Requests to the API server by verb and code (`<error>` without a response), without watches.',
+    'Requests to the API server by verb and code (`<error>` without a response).',
     'verb',
     'code',
   ],

@@ -36,7 +36,6 @@ const CACHE_MS = 1_000;
  */
 export function createFleetServer(sources: FleetSources): Server {
   const metrics = memoize(sources.metrics, CACHE_MS);
-  const nodePage = nodePages(sources.agentText);
   const fleet = fleetBody(sources.view);
   const respond = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     response.setHeader('cache-control', 'no-cache');
@@ -48,7 +47,10 @@ export function createFleetServer(sources: FleetSources): Server {
     const [asset, type] = ASSETS[path] ?? [];
     if (asset !== undefined) return send(response, 200, asset, type);
     const [, node] = /^\/nodes\/([a-z0-9.-]+)\/$/.exec(path) ?? [];
-    if (node !== undefined) return send(response, ...(await nodePage(node)), HTML);
+    if (node !== undefined) {
+      const [status, text] = await read(sources.agentText(node));
+      return send(response, status, renderNodePage(node, text), HTML);
+    }
     switch (path) {
       case '/fleet':
         return sendFleet(fleet(), request.headers, response);
@@ -71,20 +73,7 @@ export function createFleetServer(sources: FleetSources): Server {
   });
 }
 
-/** Concurrent requests share one request to the agent. Without an answer the page says why, and tries again. */
-function nodePages(agentText: FleetSources['agentText']) {
-  const pending = new Map<string, ReturnType<typeof load>>();
-  const load = async (node: string): Promise<[status: number, page: string]> => {
-    const [status, text] = await read(agentText(node));
-    return [status, renderNodePage(node, text)];
-  };
-  return (node: string) => {
-    const page = pending.get(node) ?? load(node).finally(() => pending.delete(node));
-    pending.set(node, page);
-    return page;
-  };
-}
-
+/** Without an answer the page says why, and tries again. */
 async function read(
   requested: ReturnType<FleetSources['agentText']>,
 ): Promise<[status: number, text: string]> {

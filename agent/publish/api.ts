@@ -1,11 +1,12 @@
 import type { Logger } from 'pino';
 import { inClusterAccess } from '../../lib/kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../../lib/kube/client.ts';
+import { EventSender } from '../../lib/kube/event.ts';
 import type { Host } from '../../lib/node/host/host.ts';
 import { readBootId } from '../../lib/node/host/system.ts';
 import type { Config } from '../config.ts';
 import { fingerprintOf } from './desired.ts';
-import { EventSender, eventOf } from './events.ts';
+import { eventOf } from './events.ts';
 import { NodePublisher } from './publisher.ts';
 import type { NodeOptions } from './writer.ts';
 
@@ -27,7 +28,8 @@ export async function openApiPublisher(config: Config, { version, host, count, o
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: nodeName, log, date: () => new Date() };
-  const events = publish.includes('events') ? new EventSender(options) : undefined;
+  const source = { component: 'gvisor-ready', host: nodeName };
+  const events = publish.includes('events') ? new EventSender(options, source) : undefined;
   const node = new NodePublisher({
     ...options,
     taint,
@@ -42,7 +44,7 @@ export async function openApiPublisher(config: Config, { version, host, count, o
     node,
     events,
     run: async (signal: AbortSignal, other: KubeUser) => {
-      await Promise.all([node.run(signal), events?.run(signal), other.run(kube, log, signal)]);
+      await Promise.all([node.run(signal), other.run(kube, log, signal)]);
       await kube.close();
     },
   };

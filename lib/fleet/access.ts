@@ -1,15 +1,27 @@
+import { readFile } from 'node:fs/promises';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
-import { NAMESPACE, readToken, SERVICE_ACCOUNT } from '../kube/access.ts';
+import type { Env } from '../base/settings.ts';
+import { inClusterAccess, NAMESPACE, SERVICE_ACCOUNT } from '../kube/access.ts';
 import type { KubeAccess } from '../kube/client.ts';
 
-const POD = 'of-the-pod';
+/** Of a kubeconfig, else of the pod's service account, with the namespace of the installation. */
+export async function openAccess(
+  kubeconfig: string | undefined,
+  env: Env,
+  serviceAccount = SERVICE_ACCOUNT,
+): Promise<{ readonly access: KubeAccess; readonly namespace: string }> {
+  if (kubeconfig !== undefined)
+    return { access: await accessOf(openConfig(kubeconfig)), namespace: NAMESPACE };
+  const { KUBERNETES_SERVICE_HOST: host = '', KUBERNETES_SERVICE_PORT: port = '443' } = env;
+  const access = await inClusterAccess({ host, port }, serviceAccount);
+  return { access, namespace: (await readFile(`${serviceAccount}/namespace`, 'utf8')).trim() };
+}
 
-/** Uses the pod's service account without a kubeconfig. Throws if neither can be read. */
-export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfig {
+/** Throws if it cannot be read. */
+export function openConfig(kubeconfig: string): KubeConfig {
   const config = new KubeConfig();
-  if (kubeconfig === undefined) loadFromPod(config, root);
-  else config.loadFromFile(kubeconfig);
+  config.loadFromFile(kubeconfig);
   if (config.getCurrentCluster() === null)
     throw new Error(
       `kubeconfig "${kubeconfig}" has no current context: set one with \`kubectl config use-context\``,
@@ -17,28 +29,7 @@ export function openConfig(kubeconfig: string | undefined, root = ''): KubeConfi
   return config;
 }
 
-/** That of the controller's pod; the default one outside of a pod. */
-export function namespaceOf(config: KubeConfig): string {
-  const isPod = config.getCurrentUser()?.authProvider?.name === POD;
-  return (isPod && config.getContextObject(config.getCurrentContext())?.namespace) || NAMESPACE;
-}
-
-/**
- * The client caches a token by the wall clock, which may be set back for hours; here each request reads it.
- */
-function loadFromPod(config: KubeConfig, root: string): void {
-  config.loadFromCluster(root);
-  config.users = config.users.map(({ name }) => ({ name, authProvider: { name: POD, config: {} } }));
-  config.addAuthenticator({
-    isAuthProvider: ({ authProvider }) => authProvider?.name === POD,
-    async applyAuthentication(_, options) {
-      const token = await readToken(`${root}${SERVICE_ACCOUNT}`);
-      options.headers = { ...options.headers, Authorization: `Bearer ${token}` };
-    },
-  });
-}
-
-/** For single requests, with the credential and the CA of the moment. */
+/** With the credential and the CA of the moment. */
 export async function accessOf(config: KubeConfig): Promise<KubeAccess> {
   const { ca, cert, key, servername, rejectUnauthorized } = await optionsOf(config);
   const pem = (value: unknown) => (value === undefined ? undefined : String(value));

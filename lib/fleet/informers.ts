@@ -1,19 +1,10 @@
-import timers from 'node:timers/promises';
-import {
-  type KubeConfig,
-  type KubernetesObject,
-  ListWatch,
-  type V1DaemonSet,
-  type V1Node,
-  type V1Pod,
-  Watch,
-} from '@kubernetes/client-node';
+import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import { AGENT_SELECTOR, DAEMON_SET } from '../kube/access.ts';
-import { Backoff } from '../kube/backoff.ts';
-import type { Kube } from '../kube/client.ts';
+import type { Kube, WatchEvent } from '../kube/client.ts';
+import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
-import { namespaceOf } from './access.ts';
+import { keepWatching } from '../kube/watch.ts';
 import {
   type AgentPod,
   type AgentSet,
@@ -25,68 +16,47 @@ import {
 import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from './turns.ts';
 
 export type Observed = ReturnType<ClusterCache['observe']> & {
+  /** Within the damping time, monotonic, by uid. */
+  readonly withdrawn: ReadonlyMap<string, readonly number[]>;
   /** Of the latest report that refutes a label, monotonic, by node name. */
   readonly refutedMs: ReadonlyMap<string, number>;
 };
 
-export type InformerOptions<Whole, Kept> = {
+type Whole = V1Node | V1Pod | V1DaemonSet;
+
+export type InformerOptions<Each extends Whole, Kept> = {
   readonly path: string;
-  readonly selectors?: { readonly labelSelector?: string; readonly fieldSelector?: string };
+  readonly selectors?: Readonly<Record<string, string>>;
   /** Picks the cached part; undefined skips the object. */
-  readonly pick: (object: Whole) => Kept | undefined;
-  /** For each object that is added or updated. */
+  readonly pick: (object: Each) => Kept | undefined;
+  /** For each object that is listed, added or updated. */
   readonly onChange?: (picked: Kept) => void;
 };
 
-/** `kube` is for lists and writes, `config` for watches. */
-export type ApiAccess = { readonly kube: Kube; readonly config: KubeConfig; readonly log: Logger };
-
-type Stored<Kept> = KubernetesObject & { readonly picked: Kept | undefined };
+/** `namespace` is that of the installation. */
+export type ApiAccess = { readonly kube: Kube; readonly namespace: string; readonly log: Logger };
 
 const PAGE_SIZE = '250';
-const MIN_BACKOFF_MS = 1_000;
-const MAX_BACKOFF_MS = 30_000;
-/** The API server sends a bookmark about once a minute. */
-const IDLE_TIMEOUT_MS = 150_000;
+const MAX_PAUSE_MS = 30_000;
 const RENEWAL_MS = 5_000;
 
-/**
- * The client's informer, caching a part of each object. The client stops at an error; this one restarts with
- * exponential backoff. Source: https://github.com/kubernetes-client/javascript/blob/main/src/cache.ts
- */
-export class Informer<Whole extends KubernetesObject, Kept> {
-  readonly #options: InformerOptions<Whole, Kept>;
+/** Lists once, then watches, and continues where a watch ended. Caches a part of each object. */
+export class Informer<Each extends Whole, Kept> {
+  readonly #options: InformerOptions<Each, Kept>;
   readonly #api: ApiAccess;
-  readonly #informer: ListWatch<Stored<Kept>>;
   readonly #renewalMs: number;
+  #kept = new Map<string, Kept>();
+  /** Where the next watch continues; "" if it begins with a list. */
+  #version = '';
   #sinceMs: number | undefined;
-  #openedMs = Number.POSITIVE_INFINITY;
   /** Undefined once the watch is renewed. */
   #endedMs: number | undefined;
-  #failed = Promise.withResolvers<unknown>();
-  readonly #backoff = new Backoff(MIN_BACKOFF_MS, MAX_BACKOFF_MS);
 
   /** A watch renewed after `renewalMs` counts as interrupted. */
-  constructor(options: InformerOptions<Whole, Kept>, api: ApiAccess, renewalMs = RENEWAL_MS) {
-    this.#renewalMs = renewalMs;
+  constructor(options: InformerOptions<Each, Kept>, api: ApiAccess, renewalMs = RENEWAL_MS) {
     this.#options = options;
     this.#api = api;
-    const { path, selectors: { labelSelector, fieldSelector } = {}, onChange } = options;
-    const watch = new PickingWatch(api.config, (object) => this.#store(object as Whole), {
-      opened: () => this.#opened(),
-      closed: () => this.#closed(),
-    });
-    const list = () => {
-      this.#sinceMs = undefined; // objects may have come and gone unobserved
-      return this.#list();
-    };
-    // The client's own backoff grows with each watch without an event, however long it was up.
-    const delayFn = () => timers.setTimeout(this.#backoff.next(), undefined, { ref: false });
-    this.#informer = new ListWatch(path, watch, list, false, labelSelector, fieldSelector, { delayFn });
-    this.#informer.on('error', (error) => this.#failed.resolve(error));
-    const notify = ({ picked }: Stored<Kept>) => picked !== undefined && onChange?.(picked);
-    this.#informer.on('add', notify);
-    this.#informer.on('update', notify);
+    this.#renewalMs = renewalMs;
   }
 
   /**
@@ -99,103 +69,76 @@ export class Informer<Whole extends KubernetesObject, Kept> {
   }
 
   list(): Kept[] {
-    return this.#informer.list().flatMap(({ picked }) => picked ?? []);
+    return [...this.#kept.values()];
   }
 
   /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    signal.addEventListener('abort', () => this.#failed.resolve(undefined));
-    while (!signal.aborted) {
-      this.#failed = Promise.withResolvers();
-      void this.#informer.start().catch((error: unknown) => this.#failed.resolve(error));
-      const err = await this.#failed.promise;
-      await this.#informer.stop();
-      this.#closed();
-      if (signal.aborted) return;
-      const retryInMs = this.#backoff.next();
-      this.#api.log.warn({ err, path: this.#options.path, retryInMs }, 'watch ended');
-      await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
-    }
-  }
-
-  #opened(): void {
-    this.#sinceMs = this.sinceMs ?? performance.now();
-    this.#endedMs = undefined;
-    this.#openedMs = performance.now();
-  }
-
-  #closed(): void {
-    if (this.#endedMs !== undefined) return;
-    this.#endedMs = performance.now();
-    // A watch that ends at once proves nothing.
-    if (this.#endedMs - this.#openedMs > this.#renewalMs) this.#backoff.reset();
-  }
-
-  #store(object: Whole): Stored<Kept> {
-    const { name = '', namespace = '', resourceVersion = '' } = object.metadata ?? {};
-    return { metadata: { name, namespace, resourceVersion }, picked: this.#options.pick(object) };
-  }
-
-  async #list(): Promise<{ items: Stored<Kept>[]; metadata: { resourceVersion: string } }> {
+    const { kube, log } = this.#api;
     const { path, selectors } = this.#options;
-    const items: Stored<Kept>[] = [];
-    let resourceVersion = '';
-    const get = (path: string) => this.#api.kube.get(path);
-    for await (const page of pagesOf<Whole>(get, path, { ...selectors, limit: PAGE_SIZE })) {
-      items.push(...(page.items ?? []).map((object) => this.#store(object)));
-      resourceVersion = page.metadata?.resourceVersion ?? '';
+    const watch = {
+      kube,
+      path: `${path}?${new URLSearchParams(selectors)}`,
+      whole: true,
+      log,
+      longLivedMs: this.#renewalMs,
+      maxPauseMs: MAX_PAUSE_MS,
+      begin: async () => this.#version || (await this.#list(signal)),
+      onOpen: () => {
+        this.#sinceMs = this.sinceMs ?? performance.now();
+        this.#endedMs = undefined;
+      },
+      onEvent: (event: WatchEvent) => this.#note(event),
+      onEnd: (problem: unknown) => {
+        this.#endedMs ??= performance.now();
+        if (isOutdated(problem)) this.#version = '';
+      },
+    };
+    await keepWatching(watch, signal);
+  }
+
+  async #list(signal: AbortSignal): Promise<string> {
+    this.#sinceMs = undefined; // objects may have come and gone unobserved
+    const { path, selectors, pick, onChange } = this.#options;
+    const kept = new Map<string, Kept>();
+    const get = (page: string) => this.#api.kube.get(page, signal);
+    for await (const page of pagesOf<Each>(get, path, { ...selectors, limit: PAGE_SIZE })) {
+      for (const object of page.items ?? []) {
+        const picked = pick(object);
+        if (picked !== undefined) kept.set(nameOf(object), picked);
+      }
+      this.#version = page.metadata?.resourceVersion ?? '';
     }
-    return { items, metadata: { resourceVersion } };
+    this.#kept = kept;
+    for (const picked of kept.values()) onChange?.(picked);
+    return this.#version;
+  }
+
+  #note({ type, object }: WatchEvent): void {
+    const { pick, onChange } = this.#options;
+    const whole = object as Each;
+    this.#version = whole.metadata?.resourceVersion ?? '';
+    if (type === 'BOOKMARK') return;
+    const picked = type === 'DELETED' ? undefined : pick(whole);
+    if (picked === undefined) this.#kept.delete(nameOf(whole));
+    else {
+      this.#kept.set(nameOf(whole), picked);
+      onChange?.(picked);
+    }
   }
 }
 
-type WatchCallbacks = { readonly opened: () => void; readonly closed: () => void };
+function nameOf({ metadata }: Whole): string {
+  return metadata?.name ?? '';
+}
 
 /**
- * Makes the client list again: after a restore of etcd a version may lie in the future, for which the API
- * server sends an error or nothing.
+ * Whether the next watch must list again: the version is too old, or, after a restore of etcd, lies in the future,
+ * for which the API server sends an error or nothing.
  */
-const GONE = { code: 410, statusCode: 410 };
-
-function isIdle(error: unknown): boolean {
-  return error instanceof Error && error.name === 'TimeoutError';
-}
-
-class PickingWatch extends Watch {
-  readonly #pick: (object: unknown) => unknown;
-  readonly #callbacks: WatchCallbacks;
-
-  constructor(config: KubeConfig, pick: (object: unknown) => unknown, callbacks: WatchCallbacks) {
-    super(config);
-    // The client's private timeout of 30 s is shorter than the interval of bookmarks.
-    Object.assign(this, { requestTimeoutMs: IDLE_TIMEOUT_MS });
-    this.#pick = pick;
-    this.#callbacks = callbacks;
-  }
-
-  override async watch(
-    ...[path, query, callback, done]: Parameters<Watch['watch']>
-  ): Promise<AbortController> {
-    let ended = false;
-    const end = (error: unknown) => {
-      ended = true;
-      this.#callbacks.closed();
-      done(isIdle(error) ? GONE : error);
-    };
-    // A bookmark carries only a version; one of pods has null for their containers.
-    const onEvent: typeof callback = (phase, object, whole) => {
-      if (phase === 'ERROR') return callback(phase, GONE, whole);
-      return callback(phase, phase === 'BOOKMARK' ? object : this.#pick(object), whole);
-    };
-    const parameters = { ...query, allowWatchBookmarks: true };
-    // Rejects if the credential cannot be read, which the client leaves unhandled on a renewal.
-    const controller = await super.watch(path, parameters, onEvent, end).catch((error: unknown) => {
-      end(error);
-      return new AbortController();
-    });
-    if (!ended) this.#callbacks.opened();
-    return controller;
-  }
+function isOutdated(problem: unknown): boolean {
+  const { code } = (problem ?? {}) as { readonly code?: string };
+  return problem instanceof KubeError || code === 'UND_ERR_BODY_TIMEOUT';
 }
 
 /** Nodes, the pods of agents and installers, and the DaemonSets beside them. */
@@ -209,7 +152,7 @@ export class ClusterCache {
 
   /** `onNode` is called for each Node added or updated. */
   constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
-    const path = `/namespaces/${namespaceOf(api.config)}`;
+    const path = `/namespaces/${api.namespace}`;
     this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
     const onPod = ({ ready, node }: AgentPod) => {
       if (ready) this.markReady(node);
@@ -256,8 +199,8 @@ export class ClusterCache {
     this.#readyAgents.add(node);
   }
 
-  /** The input of the next decision; `withdrawn`: within the damping time, monotonic, by uid. */
-  observe(withdrawn: ReadonlyMap<string, readonly number[]>) {
+  /** The input of the next decision. */
+  observe() {
     const { nodes, pods, agents, watchesUpSinceMs } = this;
     for (const { ready, node } of pods) if (ready) this.markReady(node);
     const readyAgents: ReadonlySet<string> = new Set(this.#readyAgents);
@@ -271,7 +214,6 @@ export class ClusterCache {
       readyAgents,
       /** Absent while a watch is down. */
       ...(watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs }),
-      withdrawn,
     } as const;
   }
 

@@ -27,10 +27,6 @@ export async function inClusterAccess(
   return {
     server: `https://${host}:${address.port}`,
     readCa,
-    token: () => readToken(serviceAccount),
+    token: async () => (await readFile(`${serviceAccount}/token`, 'utf8')).trim(),
   };
-}
-
-export async function readToken(serviceAccount = SERVICE_ACCOUNT): Promise<string> {
-  return (await readFile(`${serviceAccount}/token`, 'utf8')).trim();
 }

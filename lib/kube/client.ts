@@ -30,8 +30,8 @@ export type KubeAccess = {
   readonly token?: () => Promise<string>;
 };
 
-/** The kubelet updates its Node at least every 5 minutes: a longer silence is a dead connection. */
-const IDLE_TIMEOUT_MS = 900_000;
+/** The API server sends a bookmark about once a minute: a longer silence is a dead connection. */
+const IDLE_TIMEOUT_MS = 150_000;
 
 /** `short` for requests, `long` for watches. */
 type Agents = { readonly ca: string | undefined; readonly short: Agent; readonly long: Agent };
@@ -84,8 +84,10 @@ type Request = {
   readonly body?: unknown;
   readonly type?: string;
   /** Set for a watch. */
-  readonly watch?: { readonly whole: boolean };
+  readonly watch?: Watch;
 };
+
+type Watch = { readonly whole: boolean; readonly onOpen?: () => void };
 
 const TIMEOUT_MS = 10_000;
 /** The API server responds to a watch at once, or after up to 15 s in a queue. */
@@ -165,8 +167,14 @@ export function createKube(
      * The events of a path with `watch=1`, until the server ends it after `timeoutSeconds`. Metadata only unless
      * `whole` is set. Rejects when it is refused, also midway: 410 requires a new watch.
      */
-    async *watch(path: string, signal: AbortSignal, watch = { whole: false }): AsyncGenerator<WatchEvent> {
-      for await (const line of jsonLines(await send({ method: 'GET', path, signal, watch }))) {
+    async *watch(
+      path: string,
+      signal: AbortSignal,
+      watch: Watch = { whole: false },
+    ): AsyncGenerator<WatchEvent> {
+      const body = await send({ method: 'GET', path, signal, watch });
+      watch.onOpen?.();
+      for await (const line of jsonLines(body)) {
         const { type, object } = line as { type: string; object: unknown };
         if (type === 'ERROR') {
           throw kubeRefusal(`GET ${path}`, (object as { code?: number }).code ?? 500, { body: object });

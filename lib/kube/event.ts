@@ -1,3 +1,6 @@
+import type { Logger } from 'pino';
+import type { Kube } from './client.ts';
+
 /** Characters. */
 export const MAX_EVENT_MESSAGE = 1_024;
 
@@ -15,26 +18,48 @@ export type KubeEvent = {
   readonly message: string;
 };
 
-export type EventOrigin = {
-  readonly source: { readonly component: string; readonly host?: string };
-  readonly at: Date;
-} & ({ readonly name: string } | { readonly generateName: string });
+type EventSource = { readonly component: string; readonly host?: string };
 
-export function eventsPath({ about }: KubeEvent): string {
-  return `/api/v1/namespaces/${about.namespace ?? 'default'}/events`;
+/** A burst after a reboot of the whole fleet. */
+const MAX_PENDING = 1_000;
+
+/** Sends each event once, one after another. A failure is only logged: the Node, reports and metrics say the same. */
+export class EventSender {
+  readonly #api: { readonly kube: Pick<Kube, 'post'>; readonly log: Logger };
+  readonly #source: EventSource;
+  #sending = Promise.resolve();
+  #pending = 0;
+
+  constructor(api: { readonly kube: Pick<Kube, 'post'>; readonly log: Logger }, source: EventSource) {
+    this.#api = api;
+    this.#source = source;
+  }
+
+  send(event: KubeEvent): void {
+    const { kube, log } = this.#api;
+    if (this.#pending >= MAX_PENDING) return log.warn({ event }, 'event dropped');
+    this.#pending += 1;
+    const body = eventObject(event, this.#source, new Date());
+    const path = `/api/v1/namespaces/${event.about.namespace ?? 'default'}/events`;
+    this.#sending = this.#sending
+      .then(() => kube.post(path, body))
+      .catch((err: unknown) => log.warn({ err, event }, 'cannot send the event'))
+      .then(() => {
+        this.#pending -= 1;
+      });
+  }
 }
 
 /**
  * Truncates the message to {@link MAX_EVENT_MESSAGE}. Source:
  * https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/, in its core form
  */
-export function eventObject(event: KubeEvent, { source, at, ...named }: EventOrigin): object {
-  const { about, type, reason, message } = event;
+function eventObject({ about, type, reason, message }: KubeEvent, source: EventSource, at: Date): object {
   const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
   return {
     apiVersion: 'v1',
     kind: 'Event',
-    metadata: { ...named, namespace: about.namespace ?? 'default' },
+    metadata: { generateName: `${about.name.slice(0, 200)}.`, namespace: about.namespace ?? 'default' },
     involvedObject: { apiVersion: 'v1', ...about },
     type,
     reason,

@@ -39,7 +39,7 @@ async function startController(cluster: Cluster, agentTimeoutMs: number) {
   const log = pino({ level: process.env.FLEET_LOG ?? 'silent' });
   const timeouts = { ...TIMEOUTS, agentTimeoutMs };
   const settings = { timeouts, taint: false, reportIntervalMs: 5_000 };
-  const fleet = new FleetController({ kube, config, log, settings, metrics });
+  const fleet = new FleetController({ kube, namespace: 'gvisor-ready', log, settings, metrics });
   const end = new AbortController();
   const ended = fleet.run(end.signal);
   const stop = async () => {

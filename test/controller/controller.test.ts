@@ -50,7 +50,7 @@ class VirtualTime implements FleetTime {
 
 /** Runs a controller of three nodes with Ready agents. What a test does to a node, it does to node-1. */
 async function start(t: TestContext, taint = false) {
-  const { api, config, kube: client } = await openApi(t);
+  const { api, kube: client } = await openApi(t);
   const time = new VirtualTime();
   const live = {
     node: provenNode('node-1'),
@@ -115,7 +115,14 @@ async function start(t: TestContext, taint = false) {
   const logged: { readonly msg: string; readonly because?: string }[] = [];
   const log = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
   const metrics = new FleetMetrics();
-  const fleet = new FleetController({ kube, config, log, settings: { ...SETTINGS, taint }, metrics, time });
+  const fleet = new FleetController({
+    kube,
+    namespace: 'gvisor-ready',
+    log,
+    settings: { ...SETTINGS, taint },
+    metrics,
+    time,
+  });
   /** Lets time pass, though not during a request, until this holds. */
   const until = (what: string, holds: () => boolean) =>
     waitFor(what, 20_000, async () => holds() || void (requests === 0 && time.pass(TICK_MS)), 5);

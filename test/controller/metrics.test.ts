@@ -20,7 +20,7 @@ it('the metrics have what the alerts read of a fleet in trouble', async () => {
     'gvisor_ready_fleet_node_labelled{node="sandbox-10"} 0',
     'gvisor_ready_fleet_label_without_agent{node="sandbox-1"} 1',
     'gvisor_ready_fleet_agents_missing 4',
-    'gvisor_ready_fleet_oldest_proof_timestamp_seconds 1764061200',
+    'gvisor_ready_fleet_oldest_proof_timestamp_seconds 1795597200',
     'gvisor_ready_fleet_releases{component="gvisor",release="release-20260223.0"} 60',
     'gvisor_ready_fleet_releases{component="containerd",release="2.1.4"} 300',
     'gvisor_ready_fleet_circuit_breaker_open{reason="AgentsGone"} 0',

@@ -165,19 +165,6 @@ describe('the fleet server', () => {
     assert.ok(page.includes(`<pre>${shown}</pre>`), JSON.stringify(page));
   });
 
-  it('requests the text of an agent once for concurrent clients', async (t) => {
-    let requested = 0;
-    const said = Promise.withResolvers<string>();
-    const agentText = () => {
-      if (++requested === 1) setTimeout(() => said.resolve('gVisor works here'), 200);
-      return said.promise;
-    };
-    const origin = await fleetOf(t, { agentText });
-    const statuses = Array.from({ length: 10 }, async () => (await fetch(`${origin}/nodes/node-1/`)).status);
-    assert.deepEqual(new Set(await Promise.all(statuses)), new Set([200]));
-    assert.ok(requested < 10, String(requested));
-  });
-
   const SILENT: readonly (readonly [string, FleetSources['agentText'], status: number, text: string])[] = [
     ['before the first evaluation', async () => undefined, 503, 'The first evaluation of its agent has not'],
     [

@@ -33,7 +33,7 @@ async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firs
     watched.push(searchParams.get('resourceVersion'));
     response.write(firstBytes, () => onWatch(watched.length, response));
   };
-  const reach = { kube, config, log: pino({ level: 'silent' }) };
+  const reach = { kube, namespace: 'a', log: pino({ level: 'silent' }) };
   const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
   const stop = new AbortController();
   const running = informer.run(stop.signal);
@@ -112,9 +112,9 @@ describe('Informer', () => {
 
   it('survives an unreadable credential during a renewal', async (t) => {
     const { informer, config, watched } = await follow(t, (watch, response) => {
-      const read = config.applySecurityAuthentication;
-      config.applySecurityAuthentication = async () => {
-        config.applySecurityAuthentication = read;
+      const read = config.applyToHTTPSOptions;
+      config.applyToHTTPSOptions = async () => {
+        config.applyToHTTPSOptions = read;
         throw new Error('the network is down');
       };
       if (watch === 1) response.end();
