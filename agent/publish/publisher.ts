@@ -24,7 +24,6 @@ const MAX_RETRY_MS = 30_000;
 const MAX_WITHDRAWAL_RETRY_MS = 3_000;
 /** Writes that fail for this long make the agent unready. */
 const OUTAGE_MS = 300_000;
-const OUTAGE_TRIES = 5;
 const UNGUARDED_RETRY_MS = 5_000;
 export const NO_VERDICT = 'no verdict has been published yet';
 /** The longest delay that a timer takes. */
@@ -43,7 +42,6 @@ export class NodePublisher implements Publisher {
   readonly #writer: NodeWriter;
   readonly #backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
   #failingSinceMs: number | undefined;
-  #isOutage = false;
   readonly #reports = new Map<string, Report>();
   /** Not processed yet. */
   #event: WatchEvent | undefined;
@@ -135,7 +133,7 @@ export class NodePublisher implements Publisher {
     const written = { verdict: desired.verdicts.get(main), desired: desired.entries };
     const { node, waitMs } = await this.#writer.write(before, written, signal);
     this.#node = node;
-    this.#recovered();
+    this.#resetFailures();
     this.#reportHandlers(before, node, desired);
     if (this.#reports.has(main)) {
       this.#wrote = true;
@@ -225,10 +223,7 @@ export class NodePublisher implements Publisher {
     else if (this.#isWithdrawing) this.#unready = `the label is not withdrawn from the Node yet: ${problem}`;
     this.#failingSinceMs ??= now();
     const failedForMs = now() - this.#failingSinceMs;
-    if (failedForMs < OUTAGE_MS || this.#backoff.tries < OUTAGE_TRIES) return retryInMs;
-    if (!this.#isOutage)
-      log.warn({ err, failedForMs }, 'not ready: the node could not be written for minutes');
-    this.#isOutage = true;
+    if (failedForMs < OUTAGE_MS) return retryInMs;
     const minutes = Math.floor(failedForMs / 60_000);
     this.#unready = `the Node could not be written for ${minutes} min: ${problem}`;
     return retryInMs;
@@ -246,16 +241,9 @@ export class NodePublisher implements Publisher {
     });
   }
 
-  #recovered(): void {
-    const failedForMs = this.#failingSinceMs && this.#options.now() - this.#failingSinceMs;
-    if (this.#isOutage) this.#options.log.info({ failedForMs }, 'the node can be written again');
-    this.#resetFailures();
-  }
-
   #resetFailures(): void {
     this.#problem = undefined;
     this.#failingSinceMs = undefined;
-    this.#isOutage = false;
     this.#backoff.reset();
   }
 }

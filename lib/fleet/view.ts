@@ -1,12 +1,6 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
-import {
-  type AgentPod,
-  type AgentSet,
-  COUNTED,
-  type FleetNode,
-  type HandlerLabel,
-} from './objects.ts';
+import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutedHandlers } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
@@ -208,7 +202,6 @@ function alarmsOf(
   const [failure] = turns.failed.values();
   const unguarded = guards?.missing.map(describeMissing) ?? [];
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
-  const refuted = rows.filter((row) => row.refuted !== '');
   const alarms: readonly Candidate[] = [
     // First, because agents are not Ready without theirs.
     {
@@ -220,8 +213,8 @@ function alarmsOf(
     {
       reason: GROUPS.refuted,
       severity: 'critical',
-      message: `These nodes are labelled, and their own agents refute it: ${firstRefuted(refuted)}`,
-      nodes: refuted.map(({ name }) => name),
+      message: 'These nodes are labelled, and their own agents refute it: the lines of the nodes say why.',
+      nodes: where(({ refuted }) => refuted !== ''),
     },
     {
       reason: GROUPS.alone,
@@ -318,16 +311,6 @@ function alarmsOf(
     .filter(({ nodes = [], holds = nodes.length > 0 }) => holds)
     .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
     .map(({ holds: _, nodes = [], ...alarm }) => ({ ...alarm, nodes }));
-}
-
-const MAX_REFUTED = 3;
-
-function firstRefuted(rows: readonly Row[]): string {
-  const texts = rows
-    .slice(0, MAX_REFUTED)
-    .map(({ name, refuted }) => `on ${name} the agent says ${refuted}.`);
-  const more = rows.length - texts.length;
-  return [...texts, ...(more > 0 ? [`${more} more.`] : [])].join(' ');
 }
 
 function countOf(count: number, one: string, many: string): string {

@@ -37,7 +37,10 @@ export class EventSender {
 
   send(event: KubeEvent): void {
     const { kube, log } = this.#api;
-    if (this.#pending >= MAX_PENDING) return log.warn({ event }, 'event dropped');
+    if (this.#pending >= MAX_PENDING) {
+      log.warn({ event }, 'event dropped');
+      return;
+    }
     this.#pending += 1;
     const body = eventObject(event, this.#source, new Date());
     const path = `/api/v1/namespaces/${event.about.namespace ?? 'default'}/events`;

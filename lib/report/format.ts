@@ -76,28 +76,18 @@ export function wrap(text: string, width: number, first = '', rest = first): rea
 
 /** Shorter texts may be repeated. */
 const MIN_DEDUPED_LENGTH = 60;
-/** Longer texts are only compared with the start and the end of earlier ones. */
-const MAX_SEARCHED_LENGTH = 250;
-
 /** Shows each long text once, whichever sandbox ids it names. */
 export class Dedupe {
   readonly #texts: string[] = [];
 
-  /** The text, or a reference to its first occurrence. */
+  /** The text, or a reference to an earlier one that begins or ends with it. */
   once(text: string): string {
-    if (text.length > MIN_DEDUPED_LENGTH && this.has(text)) return 'as said above';
-    this.add(text);
-    return text;
-  }
-
-  /** True also if it is part of an earlier one. */
-  has(text: string): boolean {
+    // Not includes(): V8 searches in quadratic time, and a compromised node chooses the texts.
     const wanted = withoutIds(text);
-    // V8 searches for longer texts in quadratic time, and a compromised node chooses them.
-    const isShort = wanted.length <= MAX_SEARCHED_LENGTH;
-    return this.#texts.some((earlier) =>
-      isShort ? earlier.includes(wanted) : earlier.startsWith(wanted) || earlier.endsWith(wanted),
-    );
+    const isKnown = this.#texts.some((earlier) => earlier.startsWith(wanted) || earlier.endsWith(wanted));
+    if (text.length > MIN_DEDUPED_LENGTH && isKnown) return 'as said above';
+    this.#texts.push(wanted);
+    return text;
   }
 
   add(text: string): void {

@@ -51,14 +51,6 @@ export function truncateText(text: string, maxLength: number): string {
   return `${(space > maxLength / 2 ? head.slice(0, space) : head).trimEnd()}…`;
 }
 
-/** Cuts the middle, because names differ at both ends. */
-export function truncateName(name: string, maxLength: number): string {
-  if (name.length <= maxLength) return name;
-  const tail = Math.floor((maxLength - 1) / 2);
-  return `${name.slice(0, maxLength - 1 - tail)}…${name.slice(name.length - tail)}`;
-}
-
-/** The first column should hold the name, which is truncated last. */
 export type Column<Row> = {
   readonly head: string;
   readonly cell: (row: Row) => string;
@@ -82,9 +74,8 @@ const PLAIN: Screen = { colored: false, width: Number.POSITIVE_INFINITY };
 const GAP = 3;
 /** Prose is truncated so far before columns are dropped. */
 const MIN_PROSE = 16;
-const MIN_NAME = 8;
 
-/** Within the width of the screen. */
+/** Within the width of the screen, unless names are longer: these are whole, so that they can be copied. */
 export function tableLines<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
@@ -96,7 +87,7 @@ export function tableLines<Row>(
     cells
       .map((cell, at) => {
         const width = widths[at] ?? 0;
-        const short = kept[at]?.prose ? truncateText(cell, width) : truncateName(cell, width);
+        const short = truncateText(cell, width);
         return paint(screen, colorOf(kept[at]), at === cells.length - 1 ? short : short.padEnd(width));
       })
       .join(' '.repeat(GAP))
@@ -112,7 +103,7 @@ export function tableLines<Row>(
   return [line(heads, () => undefined), ...body];
 }
 
-/** Truncates prose, then drops spare columns, then truncates names. */
+/** Truncates prose, then drops spare columns. */
 function fit<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
@@ -129,19 +120,8 @@ function fit<Row>(
       if (prose && excess() > 0)
         widths[at] = Math.max(full - excess(), Math.min(full, MIN_PROSE), head.length);
     }
-    if (excess() <= 0) return { kept, widths };
     const spare = kept.reduce((max, column) => Math.max(max, column.spare ?? 0), 0);
-    if (spare === 0) return { kept, widths: narrowWidest(widths, excess()) };
+    if (excess() <= 0 || spare === 0) return { kept, widths };
     kept = kept.filter((column) => column.spare !== spare);
   }
-}
-
-function narrowWidest(widths: readonly number[], excess: number): number[] {
-  const narrowed = [...widths];
-  for (let left = excess; left > 0; left--) {
-    const max = Math.max(...narrowed);
-    if (max <= MIN_NAME) break;
-    narrowed[narrowed.indexOf(max)] = max - 1;
-  }
-  return narrowed;
 }

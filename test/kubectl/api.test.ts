@@ -7,9 +7,9 @@ import { nodeObject } from './fleet-objects.ts';
 
 const RESPONSES: readonly (readonly [what: string, stub: Stub, error: RegExp])[] = [
   [
-    'a missing permission, with the rule',
+    'a missing permission',
     forbidden('list', 'nodes'),
-    /User "u" cannot list resource "nodes" .*kubectl auth can-i list nodes --as=u$/m,
+    /User "u" cannot list resource "nodes" in API group "" at the cluster scope$/m,
   ],
   ['a rejected credential', refusal(401, 'Unauthorized'), /^The API server does not accept your credential/],
   [

@@ -480,15 +480,12 @@ async function failing(t: TestContext, everyMs: number, times: number, report = 
 describe('an outage of writes', () => {
   const READ_FAILS = 'GET /api/v1/nodes/node-1: 403 nodes "node-1" is forbidden: no';
 
-  it('makes the agent unready after five minutes, until a write succeeds, and is logged once', async (t) => {
-    const { unreadyTexts, logged, retry, server, isReady } = await failing(t, 75_000, 6);
+  it('makes the agent unready after five minutes, until a write succeeds', async (t) => {
+    const { unreadyTexts, retry, server, isReady } = await failing(t, 75_000, 6);
     // The first attempt patches; each retry reads the Node first.
     const texts = [5, 6].map((minutes) => `the Node could not be written for ${minutes} min: ${READ_FAILS}`);
     assert.deepEqual(unreadyTexts, [...Array(4).fill(undefined), ...texts]);
-    const { level, err } = await logged('not ready: the node could not be written for minutes');
-    assert.deepEqual([level, (err as Error).message], [40, READ_FAILS]);
     await retry();
-    assert.equal((await logged('the node can be written again')).failedForMs, 450_000);
     await isReady();
     assert.equal(server.node.labels[PLATFORM], 'kvm');
   });
@@ -504,14 +501,10 @@ describe('an outage of writes', () => {
     assert.deepEqual([publisher.nodeWrites.problem, server.node.labels[LABEL]], [undefined, 'false']);
   });
 
-  for (const [what, everyMs, times] of [
-    ['if it is short', 1_000, 8],
-    ['after fewer than five attempts', 300_000, 4],
-  ] as const)
-    it(`leaves the agent ready ${what}`, async (t) => {
-      const { unreadyTexts } = await failing(t, everyMs, times);
-      assert.deepEqual(unreadyTexts, Array(times).fill(undefined));
-    });
+  it('leaves the agent ready if it is short', async (t) => {
+    const { unreadyTexts } = await failing(t, 1_000, 8);
+    assert.deepEqual(unreadyTexts, Array(8).fill(undefined));
+  });
 
   it('ends when the Node is deleted', async (t) => {
     const { server, logged, waits } = await failing(t, 75_000, 6);
@@ -619,7 +612,7 @@ describe('the watched Node', () => {
     );
     for (let time = 0; time < 9; time++) {
       const { err } = await logged('watch ended');
-      assert.match((err as Error).message, /kubectl auth can-i watch nodes --as=u$/);
+      assert.match((err as Error).message, /User "u" cannot watch resource "nodes"/);
       (await pause(1, time)).end();
     }
     assert.deepEqual(pauses(), [1, 2, 4, 8, 16, 32, 64, 120, 120]);
