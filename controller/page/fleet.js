@@ -222,7 +222,7 @@ function alarms() {
 }
 
 function show() {
-  const { expected, agents, nodes, rollout } = fleet;
+  const { expected, agents, nodes, rollout, reportAgeSeconds } = fleet;
   const headline =
     expected.total === 0
       ? 'No node is known that should run gVisor'
@@ -237,6 +237,7 @@ function show() {
     ['Node NotReady', count(({ nodeReady }) => !nodeReady)],
     ['cordoned', count(({ cordoned }) => cordoned)],
     ['agents Ready', `${agents.ready} of ${agents.desired}`],
+    ['age of reports', reportAgeSeconds ? `at most ${reportAgeSeconds} s` : 'not known'],
   ].map(([name, value, className]) => {
     const made = element('div', undefined, value === 0 ? '' : className);
     made.append(element('dt', name), element('dd', value));

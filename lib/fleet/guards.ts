@@ -20,10 +20,7 @@ type Guard = {
 
 /** Every policy of manifests/, but that of what gVisor refuses, which only warns. */
 export const GUARDS: Readonly<Record<string, Guard>> = {
-  'gvisor-ready-agent': {
-    part: 'base',
-    danger: 'an agent could write other nodes than its own',
-  },
+  'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
   'gvisor-ready-agent-events': {
     part: 'base',
     danger: 'an agent could create events in the name of other nodes',
@@ -36,14 +33,8 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
     part: 'base',
     danger: 'a node can pass its static pods off as agents or controller',
   },
-  'gvisor-ready-fleet': {
-    part: 'fleet',
-    danger: 'the fleet controller could label any node as proven',
-  },
-  'gvisor-ready-fleet-events': {
-    part: 'fleet',
-    danger: 'the fleet controller could create any event',
-  },
+  'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
+  'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
   'gvisor-ready-enforce': {
     part: 'enforce',
     danger: 'pods can run outside gVisor where it is required',
@@ -61,10 +52,7 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
     part: 'optional',
     danger: 'pods that are older than the requirement can start outside gVisor',
   },
-  'gvisor-ready-inject': {
-    part: 'optional',
-    danger: 'pods that name no runtime class are refused',
-  },
+  'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
 };
 
 export const EFFECTS = {
@@ -92,6 +80,8 @@ type Binding = Named & {
 
 /** Validating and mutating ones. */
 export type Guards = {
+  /** Policies must have it; the plugin, whose version may differ, gives none. */
+  readonly version?: string;
   readonly policies: readonly Policy[];
   readonly bindings: readonly Binding[];
 };
@@ -113,7 +103,9 @@ export function effectOf(guard: string, guards: Guards): Effect {
   const policy = policyOf(guard, guards);
   if (policy === undefined) return 'absent';
   if (!bindingsOf(guard, guards, 'Deny').includes(undefined))
-    return policy.metadata.labels?.['app.kubernetes.io/version'] === VERSION ? 'denies' : 'changed';
+    return [undefined, policy.metadata.labels?.['app.kubernetes.io/version']].includes(guards.version)
+      ? 'denies'
+      : 'changed';
   const isWarning = !bindingsOf(guard, guards, 'Warn').includes(undefined);
   return isWarning && policy.spec?.failurePolicy === 'Ignore' ? 'warns' : 'unbound';
 }
@@ -238,7 +230,7 @@ export class GuardWatch {
 
   async #read(signal: AbortSignal): Promise<GuardState> {
     const get = (path: string) => this.#api.kube.get(path, signal);
-    const guards = await readGuards(get);
+    const guards = { version: VERSION, ...(await readGuards(get)) };
     const classes = (await listOwn<Named>(get, CLASSES)).map(
       ({ metadata }) => `runtimeclass/${metadata.name}`,
     );

@@ -161,6 +161,7 @@ export function viewFleet(state: FleetState) {
   return {
     /** Otherwise the view is the last known state. */
     upToDate,
+    ...reportAge(rows, state),
     expected,
     /** Most urgent first. */
     alarms: alarmsOf(rows, state, expected),
@@ -181,6 +182,18 @@ export function viewFleet(state: FleetState) {
     ...(rollout && { rollout }),
     nodes: rows,
   };
+}
+
+/** So that the ETag of /fleet seldom changes. */
+const AGE_STEP_MS = 15_000;
+
+/** Of the oldest report of a Ready agent; nothing while none was read. */
+function reportAge(rows: readonly Row[], { statusOf, nowMs }: FleetState): { reportAgeSeconds?: number } {
+  const readMs = rows.flatMap(({ name, agent }) => (agent === 'ready' && statusOf(name)?.readMs) || []);
+  if (readMs.length === 0) return {};
+  const oldestMs = readMs.reduce((old, each) => Math.min(old, each));
+  const steps = Math.max(1, Math.ceil((nowMs - oldestMs) / AGE_STEP_MS));
+  return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
 
 /** As the alert GVisorReadyShareLow. */

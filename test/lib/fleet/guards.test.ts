@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { VERSION } from '../../../lib/base/version.ts';
 import { effectOf, GUARDS, type Guards, missingGuards } from '../../../lib/fleet/guards.ts';
 import { manifestGuards } from './manifest-guards.ts';
 
 describe('the guards', () => {
-  const all = manifestGuards();
+  const all: Guards = { version: VERSION, ...manifestGuards() };
   const without = (...names: readonly string[]): Guards => ({
     ...all,
     policies: all.policies.filter(({ metadata }) => !names.includes(metadata.name)),

@@ -196,6 +196,16 @@ describe('viewFleet', () => {
     assert.equal(rows[0]?.refuted, 'RunscNotFound, and cannot write its Node: 401 Unauthorized');
   });
 
+  it('says how old reports may be, in steps of 15 s', () => {
+    const ageOf = (...readMs: readonly number[]) => {
+      const nodes = readMs.map((each) => simulatedNode(`${each}`));
+      const pods = nodes.map(({ name }) => simulatedAgent(name, { ready: name !== '1' }));
+      const statusOf = (name: string) => ({ version: '', readMs: Number(name) });
+      return viewOf(nodes, { pods, statusOf }).reportAgeSeconds;
+    };
+    assert.deepEqual([ageOf(), ageOf(100_000), ageOf(99_000, 84_999, 1)], [undefined, 15, 30]);
+  });
+
   it('has critical alarms first', () => {
     const alarms = alarmOf({ upToDate: false, failedWrites: new Map([['a', '403']]) });
     assert.deepEqual(alarms, ['critical CannotWriteNodes a', 'warning WatchesDown']);
