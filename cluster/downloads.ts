@@ -53,6 +53,14 @@ function containerd(version: string, { go }: Machine): readonly Download[] {
   return [{ ...released('containerd/containerd', version, file, `${file}.sha256sum`), programs }];
 }
 
+function kubernetes(...names: readonly string[]) {
+  return (version: string, { go }: Machine): readonly Download[] =>
+    names.map((name) => {
+      const url = `https://dl.k8s.io/release/${version}/bin/linux/${go}/${name}`;
+      return { url, sum: `${url}.sha256`, programs: { [name]: '' } };
+    });
+}
+
 function gvisor(version: string, { uname }: Machine): readonly Download[] {
   const release = `https://storage.googleapis.com/gvisor/releases/${version.replace('-', '/')}/${uname}`;
   return Object.entries({ runsc: 'runsc', shim: 'containerd-shim-runsc-v1' }).map(([name, file]) => ({
@@ -66,11 +74,8 @@ function gvisor(version: string, { uname }: Machine): readonly Download[] {
  * which the tests have stand-ins.
  */
 const OFFICIAL: Partial<Record<ToolGroup, (version: string, machine: Machine) => readonly Download[]>> = {
-  kubernetes: (version, { go }) =>
-    ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl', 'kubelet'].map((name) => {
-      const url = `https://dl.k8s.io/release/${version}/bin/linux/${go}/${name}`;
-      return { url, sum: `${url}.sha256`, programs: { [name]: '' } };
-    }),
+  kubernetes: kubernetes('kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'kubectl', 'kubelet'),
+  kubeadm: kubernetes('kubeadm', 'kube-proxy'),
   containerd,
   'containerd-1.7': containerd,
   gvisor,

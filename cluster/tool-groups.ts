@@ -17,6 +17,9 @@ export type ToolBuild = {
 };
 
 const CONTAINERD_TAGS = 'no_btrfs,no_devmapper,no_zfs';
+const KUBERNETES: ToolBuild = {
+  stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],
+};
 const GVISOR: ToolBuild = {
   stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
   oomOverlay: true,
@@ -27,9 +30,7 @@ const GVISOR: ToolBuild = {
  * packages that it shares with Kubernetes are compiled.
  */
 export const GROUPS = {
-  kubernetes: {
-    stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],
-  },
+  kubernetes: KUBERNETES,
   containerd: {
     tags: CONTAINERD_TAGS,
     stamp: ['github.com/containerd/containerd/v2/version.Version', /containerd\/v2 (v[\d.]+)/],
@@ -44,6 +45,7 @@ export const GROUPS = {
   etcd: { packages: '.' },
   cni: {},
   kind: {},
+  kubeadm: KUBERNETES,
   runc: { cgo: true, tags: 'seccomp', stamp: ['main.version', /opencontainers\/runc v([\d.]+)/] },
   prometheus: {
     tags: 'remove_all_sd,enable_kubernetes_sd',
