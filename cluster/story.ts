@@ -19,7 +19,7 @@ export type LabelledNode = {
   readonly message: string;
 };
 
-export async function viewNodes(cluster: Cluster): Promise<LabelledNode[]> {
+export async function viewNodes(cluster: Pick<Cluster, 'get'>): Promise<LabelledNode[]> {
   const list = JSON.parse(await cluster.get('/api/v1/nodes')) as V1NodeList;
   return list.items.map(viewOf);
 }
@@ -37,7 +37,10 @@ function viewOf({ metadata, status }: V1Node): LabelledNode {
 }
 
 /** Waits for a verdict on every node. */
-export async function deployAgent(cluster: Cluster, manifests: string): Promise<LabelledNode[]> {
+export async function deployAgent(
+  cluster: Pick<Cluster, 'get' | 'kubectl'>,
+  manifests: string,
+): Promise<LabelledNode[]> {
   await cluster.kubectl(['apply', '-k', manifests]);
   return waitFor('a verdict on every node', 90_000, async () => {
     const nodes = await viewNodes(cluster);

@@ -1,151 +1,129 @@
 import assert from 'node:assert/strict';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'smol-toml';
-import type { Cluster } from '../../cluster/cluster.ts';
-import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
-import { CONTAINERD_CONFIG, containerdConfig, PAUSE_IMAGE } from '../../cluster/node/config.ts';
-import type { ClusterNode } from '../../cluster/node/node.ts';
+import { CLUSTERS } from '../../cluster/clusters.ts';
+import { ensureImage } from '../../cluster/images.ts';
+import { MACHINE_PATH, Machine } from '../../cluster/machine/machine.ts';
+import { handlerTable } from '../../cluster/node/config.ts';
 import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
-import { deployAgent, viewNodes } from '../../cluster/story.ts';
+import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { patient, run, runAll } from '../../hack/run.ts';
+import { patient, run } from '../../hack/run.ts';
+import { ensureKindImage } from './kind-node-image.ts';
 
 const NAME = 'kind';
+const NODES = ['kind-control-plane', 'kind-worker', 'kind-worker2'];
+const IMAGE = 'localhost/kind-node:1';
 const RELEASE = '20260223.0';
-/** Named like kind's nodes, without gVisor, which the script installs. */
-const NODES = ['kind-control-plane', 'kind-worker', 'kind-worker2'].map(
-  (name) => ({ name, containerd: '2', gvisor: 'none' }) as const,
-);
+const PODMAN = ['podman', 'netavark', 'aardvark-dns'];
 
-let cluster: Cluster;
-let dir = '';
+/** Has podman and a network of its own: what kind leaves behind ends with it. */
+const host = new Machine('host', join(CLUSTERS, NAME, 'host'));
+let path = '';
+const inHost = (command: readonly string[], timeoutMs?: number) =>
+  host.run(command, {
+    env: { PATH: path, HOME: '/root', KUBECONFIG: '/root/kubeconfig', KIND_EXPERIMENTAL_PROVIDER: 'podman' },
+    timeoutMs,
+  });
+
 before(
   async () => {
-    dir = await mkdtemp(join(tmpdir(), 'kind-'));
-    cluster = await startCluster({ name: NAME, nodes: NODES, images: ['agent'] });
+    const { kind, kubernetes, runc } = await ensureTools(['kind', 'kubernetes', 'runc']);
+    path = `${kind}:${kubernetes}:${MACHINE_PATH}`;
+    const { node, pods } = await ensureKindImage();
+    await removeCluster(NAME);
+    await host.start();
+    await installPodman(runc, pods);
+    await inHost(
+      ['podman', 'import', '--change', 'ENTRYPOINT ["/usr/local/bin/entrypoint","/sbin/init"]', node, IMAGE],
+      300_000,
+    );
   },
-  { timeout: 600_000 },
+  { timeout: patient(1_200_000) },
 );
-after(async () => {
-  await removeCluster(NAME);
-  await rm(dir, { recursive: true, force: true });
-});
+after(() => removeCluster(NAME));
 
-/** The containerd configuration of kind's node image, from the sources of the same kind. */
-async function kindConfig(): Promise<string> {
-  const cwd = join(REPO, 'cluster/tools/kind');
-  const module = await run('go', ['list', '-m', '-f', '{{.Dir}}', 'sigs.k8s.io/kind'], { cwd });
-  return readFile(join(module.trim(), 'images/base/files/etc/containerd/config.toml'), 'utf8');
-}
-
-/** Gives a node the relevant files of kind's image, with a local pause image and cgroups without systemd. */
-async function prepareNode(node: ClusterNode, config: string): Promise<void> {
-  const fitted = config
-    .replace(/sandbox_image = .*/, `sandbox_image = "${PAUSE_IMAGE}"`)
-    .replace('restrict_oom_score_adj = false', 'restrict_oom_score_adj = true')
-    .replaceAll('SystemdCgroup = true', 'SystemdCgroup = false');
-  await node.write(CONTAINERD_CONFIG, fitted);
-  await node.write('/etc/containerd/cri-base.json', await node.machine.run(['ctr', 'oci', 'spec']));
-  await node.write('/kind/version', 'v1.36.3');
-  for (const manifest of ['default-cni', 'default-storage'])
-    await node.write(`/kind/manifests/${manifest}.yaml`, '');
-  await node.write('/etc/kubernetes/admin.conf', await readFile(cluster.kubeconfig, 'utf8'), 0o600);
-  const enter = ['nsenter', ...node.machine.enter('env', `PATH=${MACHINE_PATH}`, 'HOME=/root')];
-  await writeFile(join(dir, `${node.name}.enter`), `#!/bin/sh\nexec ${enter.join(' ')} "$@"\n`, {
-    mode: 0o755,
-  });
+/**
+ * Installs it over this machine's network into the files of {@link host}. Its containers have /kind/pods.tar, and limits
+ * that need no CAP_SYS_RESOURCE. kind mounts /lib/modules, which not every machine has.
+ */
+async function installPodman(runc: string, pods: string): Promise<void> {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const apt = (...args: string[]) =>
+    run('nsenter', [`--target=${host.pid()}`, '--mount', '--', 'apt-get', '-q', '-y', ...args], {
+      env,
+      timeoutMs: 300_000,
+    });
+  await apt('update');
+  await apt('install', '--no-install-recommends', ...PODMAN);
+  const containers = `[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=20000:20000", "nproc=20000:20000"]
+volumes = ["${pods}:/kind/pods.tar:ro"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "${runc}/runc"
+`;
+  await writeFile(host.path('/etc/containers/containers.conf'), containers);
+  const storage =
+    '[storage]\ndriver = "overlay"\ngraphroot = "/var/lib/containerd"\nrunroot = "/run/containers"\n';
+  await writeFile(host.path('/etc/containers/storage.conf'), storage);
+  await mkdir(host.path('/lib/modules'), { recursive: true });
 }
 
 /** Creates a mirror of gVisor's storage with one release, and an additional file in its gvisor-bin; returns its URL. */
 async function publish(): Promise<string> {
   const tools = (await ensureTools(['gvisor'])).gvisor;
-  const directory = join(dir, 'mirror', RELEASE, (await run('uname', ['-m'])).trim());
-  await mkdir(join(directory, 'gvisor-bin'), { recursive: true });
-  await symlink(join(tools, 'runsc'), join(directory, 'runsc'));
-  await symlink(join(tools, 'shim'), join(directory, 'containerd-shim-runsc-v1'));
-  await writeFile(join(directory, 'gvisor-bin/sidecar'), 'a sidecar');
+  const cwd = host.path(`/srv/${RELEASE}/${(await run('uname', ['-m'])).trim()}`);
+  await mkdir(join(cwd, 'gvisor-bin'), { recursive: true });
+  await symlink(join(tools, 'runsc'), join(cwd, 'runsc'));
+  await symlink(join(tools, 'shim'), join(cwd, 'containerd-shim-runsc-v1'));
+  await writeFile(join(cwd, 'gvisor-bin/sidecar'), 'a sidecar');
   const files = ['runsc', 'containerd-shim-runsc-v1', 'gvisor-bin'];
-  await run('tar', ['-cjhf', 'gvisor.tar.bz2', ...files], {
-    cwd: directory,
-    timeoutMs: 300_000,
-    env: { ...process.env, BZIP2: '-1' },
-  });
-  const sum = await run('sha512sum', ['gvisor.tar.bz2'], { cwd: directory });
-  await writeFile(join(directory, 'gvisor.tar.bz2.sha512'), sum);
-  return `file://${join(dir, 'mirror')}`;
+  const env = { ...process.env, BZIP2: '-1' };
+  await run('tar', ['-cjhf', 'gvisor.tar.bz2', ...files], { cwd, env, timeoutMs: 300_000 });
+  await writeFile(join(cwd, 'gvisor.tar.bz2.sha512'), await run('sha512sum', ['gvisor.tar.bz2'], { cwd }));
+  return 'file:///srv';
 }
 
-async function runScript(): Promise<{ code: number; stdout: string; stderr: string }> {
-  await cp(join(REPO, 'test/nightly/docker-of-nodes.sh'), join(dir, 'docker'));
-  const kind = (await ensureTools(['kind'])).kind;
-  const args = ['--name', NAME, '--release', RELEASE, '--mirror', await publish()];
-  return runAll(join(REPO, 'hack/kind-with-gvisor.sh'), args, {
-    timeoutMs: 240_000,
-    env: {
-      PATH: `${dir}:${kind}:${process.env.PATH}`,
-      HOME: dir,
-      KUBECONFIG: join(dir, 'kubeconfig'),
-      DOCKER_NODES: dir,
-      API_PORT: String(cluster.port),
-    },
-  });
-}
-
-type Config = {
-  readonly version: number;
-  readonly plugins: Readonly<
-    Record<string, { readonly containerd?: { readonly runtimes: Readonly<Record<string, Runtime>> } }>
-  >;
-};
-type Runtime = { readonly runtime_type: string; readonly options?: Readonly<Record<string, unknown>> };
-
-describe('kind-with-gvisor.sh with the real kind, whose containers are nodes of cluster/', () => {
-  it('installs gVisor on nodes with configurations of version 2 and 3', {
-    timeout: patient(500_000),
+describe('kind-with-gvisor.sh with kind and podman', () => {
+  it('makes a cluster whose nodes get the label, by the commands of docs/kind.md', {
+    timeout: patient(900_000),
   }, async () => {
-    const own = await kindConfig();
-    assert.match(own, /^version = 2$/m, 'the version that the first patch is for');
-    const spec = cluster.node('kind-worker2').spec;
-    for (const node of cluster.nodes()) {
-      await prepareNode(node, node.name === 'kind-worker2' ? containerdConfig(spec) : own);
-    }
-    const { code, stdout, stderr } = await runScript();
-    assert.equal(code, 0, stderr);
-    assert.match(stdout, /^gvisor\.tar\.bz2: OK$/m);
-    assert.equal([...stdout.matchAll(/^runsc version release-20260223\.0$/gm)].length, 3, stdout);
+    const options = ['--image', IMAGE, '--release', RELEASE, '--mirror', await publish()];
+    const said = await inHost([join(REPO, 'hack/kind-with-gvisor.sh'), '--name', NAME, ...options], 600_000);
+    assert.match(said, /^gvisor\.tar\.bz2: OK$/m);
+    assert.equal([...said.matchAll(/^runsc version release-20260223\.0$/gm)].length, NODES.length, said);
+    const sidecar = `/usr/local/lib/gvisor/${RELEASE}/gvisor-bin/sidecar`;
+    for (const node of NODES)
+      assert.equal(await inHost(['podman', 'exec', node, 'cat', sidecar]), 'a sidecar');
 
-    for (const node of cluster.nodes()) {
-      const merged = parse(await readFile(node.path(CONTAINERD_CONFIG), 'utf8')) as Config;
-      const [version, plugin, others] =
-        node.name === 'kind-worker2'
-          ? [3, 'io.containerd.cri.v1.runtime', ['runc']]
-          : [2, 'io.containerd.grpc.v1.cri', ['runc', 'test-handler']];
-      assert.equal(merged.version, version);
-      const runtimes = merged.plugins[plugin]?.containerd?.runtimes ?? {};
-      assert.deepEqual(Object.keys(runtimes).sort(), [...others, 'runsc'].sort());
-      assert.equal(runtimes.runsc?.options?.ConfigPath, '/etc/containerd/runsc.toml');
-      assert.equal(
-        await readFile(node.path(`/usr/local/lib/gvisor/${RELEASE}/gvisor-bin/sidecar`), 'utf8'),
-        'a sidecar',
-      );
-      await node.restart('containerd');
-    }
-
-    await deployAgent(cluster, join(REPO, 'manifests/base'));
-    const views = await viewNodes(cluster);
+    const { archive } = await ensureImage('agent');
+    await inHost(['kind', 'load', 'image-archive', '--name', NAME, archive], 300_000);
+    const kubectl = (args: readonly string[]) => inHost(['kubectl', '--context', 'kind-kind', ...args]);
+    const get = (resource: string) => kubectl(['get', '--raw', resource]);
+    const nodes = await deployAgent({ kubectl, get }, join(REPO, 'manifests/base'));
     assert.deepEqual(
-      views.map(({ name, ready, reason }) => [name, ready, reason]),
-      NODES.map(({ name }) => [name, 'true', 'SandboxProven']),
-      JSON.stringify(views),
+      nodes.map(({ name, ready, reason }) => [name, ready, reason]),
+      NODES.map((name) => [name, 'true', 'SandboxProven']),
+      JSON.stringify(nodes),
     );
-    const kubectl = cluster.kubectlCommand([]).command;
-    const contexts = ['config', 'get-contexts', '-o', 'name'];
-    const names = await run(kubectl, ['--kubeconfig', join(dir, 'kubeconfig'), ...contexts]);
-    assert.equal(names.trim(), 'kind-kind');
+  });
+
+  it('patches a configuration of version 3 as clusters of cluster/ have it', async () => {
+    const config = await readFile(join(REPO, 'hack/kind-with-gvisor.yaml'), 'utf8');
+    const [patch = ''] = /version = 3[^|]*/.exec(config) ?? [];
+    const spec = {
+      name: 'node',
+      index: 1,
+      containerd: '2',
+      gvisor: 'current',
+      machine: 'namespaces',
+    } as const;
+    assert.deepEqual(parse(patch), parse(`version = 3\n${handlerTable(spec)}`));
   });
 });
