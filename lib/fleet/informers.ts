@@ -101,17 +101,19 @@ export class Informer<Each extends Whole, Kept> {
     this.#sinceMs = undefined; // objects may have come and gone unobserved
     const { path, selectors, pick, onChange } = this.#options;
     const kept = new Map<string, Kept>();
+    let version = '';
     const get = (page: string) => this.#api.kube.get(page, signal);
     for await (const page of pagesOf<Each>(get, path, { ...selectors, limit: PAGE_SIZE })) {
       for (const object of page.items ?? []) {
         const picked = pick(object);
         if (picked !== undefined) kept.set(nameOf(object), picked);
       }
-      this.#version = page.metadata?.resourceVersion ?? '';
+      version = page.metadata?.resourceVersion ?? '';
     }
+    this.#version = version;
     this.#kept = kept;
     for (const picked of kept.values()) onChange?.(picked);
-    return this.#version;
+    return version;
   }
 
   #note({ type, object }: WatchEvent): void {
