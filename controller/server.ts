@@ -13,7 +13,7 @@ export type FleetSources = {
   readonly metrics: () => Promise<{ readonly body: string; readonly type: string }>;
   readonly live: () => boolean;
   readonly ready: () => boolean;
-  /** What its agent says, unsanitized; undefined before its first evaluation. No promise if no agent has an address. */
+  /** The text of its agent, unsanitized; undefined before the first evaluation. No promise if no agent has an address. */
   readonly agentText: (node: string) => Promise<string | undefined> | undefined;
 };
 

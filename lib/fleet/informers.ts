@@ -46,7 +46,7 @@ export class Informer<Each extends Whole, Kept> {
   readonly #api: ApiAccess;
   readonly #renewalMs: number;
   #kept = new Map<string, Kept>();
-  /** Where the next watch continues; "" if it begins with a list. */
+  /** The version from which the next watch continues; "" if it begins with a list. */
   #version = '';
   #sinceMs: number | undefined;
   /** Undefined once the watch is renewed. */

@@ -56,7 +56,7 @@ export async function fetchReport(address: string, signal?: AbortSignal): Promis
   return report === undefined ? undefined : JSON.parse(report);
 }
 
-/** What the agent says of its node, unsanitized; undefined during its first evaluation. */
+/** The agent's text about its node, unsanitized; undefined during its first evaluation. */
 export function fetchText(address: string): Promise<string | undefined> {
   return fetchStatus(address, '/');
 }

@@ -29,7 +29,7 @@ export function rolloutOf(
   return {
     /** How many nodes have each release. */
     installed: Object.fromEntries([...installed].map(([release, names]) => [release, names.length])),
-    /** Nodes where it is at work. */
+    /** Nodes on which it is at work. */
     underWay,
     interrupted,
     /** Names of nodes by reason, or by step if no reason names the cause. */

@@ -32,7 +32,7 @@ export async function applyBase(
   await waitForPolicies({ as: (_, call) => admin(call) });
 }
 
-/** Creates the namespace `strict`, where Pod Security "restricted" holds. Returns a function that tries a pod's spec there. */
+/** Creates the namespace `strict`, with Pod Security "restricted". Returns a function that tries a pod's spec there. */
 export async function createRestrictedNamespace(
   cluster: Cluster,
 ): Promise<(spec: object) => Promise<string>> {

@@ -10,7 +10,7 @@ import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 type BrowserState = {
   origin: string;
   view: FleetView;
-  /** What every agent says. */
+  /** The text of every agent. */
   agentText: string;
   /** The URLs that the browser requested. */
   requested: string[];
