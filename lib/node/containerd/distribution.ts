@@ -3,6 +3,7 @@ import { TimeoutError } from '../../base/async.ts';
 import type { Host } from '../host/host.ts';
 import { readProcess } from '../host/process.ts';
 import type { CriClient } from './client.ts';
+import DISTRIBUTIONS from './distributions.json' with { type: 'json' };
 
 /** How a distribution sets up containerd. Paths are the host's. */
 export type Distribution = {
@@ -13,96 +14,8 @@ export type Distribution = {
   readonly edit: string;
 };
 
-/** Recognized by any mark: an existing path, or an ID of /etc/os-release (no slash). */
-type Rule = Omit<Distribution, keyof typeof PLAIN> &
-  Partial<typeof PLAIN> & { readonly marks: readonly string[] };
-
-/** containerd's defaults: https://github.com/containerd/containerd/blob/v2.4.2/defaults/defaults_unix.go */
-const PLAIN = {
-  containerdConfig: '/etc/containerd/config.toml' as string,
-  criSocket: '/run/containerd/containerd.sock' as string,
-};
-
-/** The more specific first. */
-const RULES: readonly Rule[] = [
-  {
-    // https://github.com/rancher/rke2/blob/master/pkg/executor/staticpod/spw.go
-    name: 'RKE2',
-    marks: ['/var/lib/rancher/rke2/agent/etc/containerd/config.toml'],
-    containerdConfig: '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
-    criSocket: '/run/k3s/containerd/containerd.sock',
-    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/rke2/agent/etc/containerd; then restart RKE2',
-  },
-  {
-    // Also RKE2, whose socket is the same, if neither's directories are mounted.
-    // https://github.com/k3s-io/k3s/blob/master/pkg/agent/containerd/config.go
-    name: 'k3s',
-    marks: ['/var/lib/rancher/k3s/agent/etc/containerd/config.toml', '/run/k3s/containerd/containerd.sock'],
-    containerdConfig: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
-    criSocket: '/run/k3s/containerd/containerd.sock',
-    edit: 'config-v3.toml.tmpl, or a drop-in in config-v3.toml.d (config.toml.tmpl and config.toml.d for containerd 1.x), in /var/lib/rancher/k3s/agent/etc/containerd; then restart k3s',
-  },
-  {
-    // https://docs.k0sproject.io/stable/runtime/
-    name: 'k0s',
-    marks: ['/etc/k0s/containerd.toml', '/run/k0s/containerd.sock'],
-    containerdConfig: '/etc/k0s/containerd.toml',
-    criSocket: '/run/k0s/containerd.sock',
-    edit: 'a drop-in in /etc/k0s/containerd.d; k0s restarts containerd by itself',
-  },
-  {
-    // https://github.com/canonical/microk8s/blob/master/microk8s-resources/wrappers/run-containerd-with-args
-    name: 'MicroK8s',
-    marks: ['/var/snap/microk8s/current/args/containerd.toml'],
-    containerdConfig: '/var/snap/microk8s/current/args/containerd.toml',
-    criSocket: '/var/snap/microk8s/common/run/containerd.sock',
-    edit: '/var/snap/microk8s/current/args/containerd-template.toml; then restart MicroK8s',
-  },
-  {
-    // https://github.com/siderolabs/talos/blob/main/pkg/machinery/constants/constants.go
-    name: 'Talos',
-    marks: ['talos', '/etc/cri/containerd.toml'],
-    containerdConfig: '/etc/cri/containerd.toml',
-    edit: 'the gvisor system extension, which adds /etc/cri/conf.d/10-gvisor.part; then upgrade the node',
-  },
-  {
-    // https://github.com/bottlerocket-os/bottlerocket-core-kit/tree/develop/packages/containerd
-    name: 'Bottlerocket',
-    marks: ['bottlerocket'],
-    edit: 'the settings of the Bottlerocket variant, which renders /etc/containerd/config.toml',
-  },
-  {
-    // https://gvisor.dev/docs/user_guide/containerd/crio/
-    name: 'CRI-O',
-    marks: ['/run/crio/crio.sock', '/etc/crio/crio.conf', '/etc/crio/crio.conf.d'],
-    criSocket: '/run/crio/crio.sock',
-    edit: 'a drop-in in /etc/crio/crio.conf.d',
-  },
-  {
-    // https://github.com/kubernetes-sigs/kind/blob/main/images/base/files/etc/containerd/config.toml
-    name: 'kind',
-    marks: ['/kind/version'],
-    edit: 'containerdConfigPatches of the kind cluster; then recreate the node',
-  },
-  {
-    // https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/containerd/config.go
-    name: 'EKS',
-    marks: ['/etc/eks', '/usr/bin/nodeadm'],
-    edit: 'spec.containerd.config of the NodeConfig that nodeadm reads; then replace the node',
-  },
-  {
-    // https://github.com/Azure/AgentBaker/blob/master/parts/linux/cloud-init/artifacts/cse_config.sh
-    name: 'AKS',
-    marks: ['/opt/azure/containers', '/etc/kubernetes/azure.json'],
-    edit: '/etc/containerd/config.toml, from a DaemonSet that does it on every new node; then restart containerd',
-  },
-  {
-    // https://cloud.google.com/kubernetes-engine/docs/concepts/sandbox-pods
-    name: 'GKE',
-    marks: ['cos', '/home/kubernetes/kube-env'],
-    edit: 'nothing by hand: create the node pool with GKE Sandbox',
-  },
-];
+/** Of containerd's own packages. */
+const PLAIN: Distribution = DISTRIBUTIONS.plain;
 
 /** For a disk that is slow while the node boots. */
 const MAX_RETRIES = 12;
@@ -127,17 +40,17 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
   };
   const isThere = async (path: string) => (await retry(() => host.stat(path))) !== undefined;
   const os = osId((await retry(() => host.readText('/etc/os-release'))) ?? '');
-  for (const { marks, ...distribution } of RULES) {
+  // A mark is an existing path, or an ID of /etc/os-release. The more specific come first.
+  for (const { marks, ...distribution } of DISTRIBUTIONS.marked) {
     const matches = await Promise.all(
       marks.map((mark) => (mark.startsWith('/') ? isThere(mark) : mark === os)),
     );
     if (!matches.includes(true)) continue;
     // CRI-O may be installed beside a containerd that is in use.
     if (distribution.name === 'CRI-O' && (await isThere(PLAIN.criSocket))) continue;
-    return { ...PLAIN, ...distribution };
+    return distribution;
   }
-  const edit = '/etc/containerd/config.toml or a file that it imports; then restart containerd';
-  return { ...PLAIN, name: 'containerd', edit };
+  return PLAIN;
 }
 
 /** "" if absent: https://www.freedesktop.org/software/systemd/man/os-release.html */

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import { sanitizeLine } from '../../base/sanitize.ts';
 import { matchesPattern } from '../host/glob.ts';
+import FLAGS from './flags.json' with { type: 'json' };
 
 /**
  * The process name, and the program through which newer releases start it.
@@ -35,90 +36,17 @@ export type Weakness = {
   readonly why: string;
 };
 
-/** The values of each flag or annotation that weaken, and why. */
-type Rules = Readonly<Record<string, readonly [weakens: (value: string) => boolean, why: string]>>;
-
-const CHECKPOINTS =
-  'from a gVisor newer than February 2026 on, a pod can write checkpoints into a directory of the host';
-const HOST_SOCKETS = 'pods can open or create Unix sockets that host processes serve';
-
 /**
- * Flags: https://github.com/google/gvisor/blob/master/runsc/config/flags.go. Annotations:
- * https://github.com/google/gvisor/tree/master/runsc/boot (mount_hints.go, restore.go, fscheckpoint.go)
+ * Weakens by a value of the patterns `weak`, by any but "" and those in `safe`, or, with neither of them, by
+ * true.
  */
-const BLOCKERS: Rules = {
-  network: [is('host'), "the pod's system calls for networking go to the host's kernel"],
-  'EXPERIMENTAL-xdp': [startsWith('redirect:', 'tunnel:'), 'the pod takes over a network device of the host'],
-  'host-uds': [unless('none'), HOST_SOCKETS],
-  'fsgofer-host-uds': [isTrue, HOST_SOCKETS],
-  'host-fifo': [unless('none'), 'pods can open named pipes that host processes serve'],
-  'character-device-policy': [unless('emulated-only'), 'pods can reach character devices of the host'],
-  'TESTONLY-unsafe-nonroot': [isTrue, 'the sandbox skips the measures that shut it off from the host'],
-  'allow-flag-override': [
-    isTrue,
-    "a pod's annotations can set any flag, also the ones that weaken isolation",
-  ],
-  'dev.gvisor.spec.rootfs.source': [unless(''), 'a pod can read a file of the host as its root filesystem'],
-  'dev.gvisor.internal.checkpoint.path': [unless(''), CHECKPOINTS],
-  'dev.gvisor.internal.fscheckpoint.path': [unless(''), CHECKPOINTS],
-};
+type Rule = { readonly weak?: readonly string[]; readonly safe?: readonly string[]; readonly why: string };
 
-const NVIDIA = 'calls to the NVIDIA driver are passed on to the host';
-const TPU = 'calls to TPU devices are passed on to the host';
-
-/**
- * Annotations: https://github.com/google/gvisor/tree/master/runsc/specutils (nvidia.go, specutils.go) and
- * runsc/container/container.go
- */
-const WARNINGS: Rules = {
-  network: [is('plugin'), "the pod's network stack is C code in the sandbox, under a looser seccomp filter"],
-  'EXPERIMENTAL-xdp': [is('ns'), "the pod's packets bypass the host's network stack through AF_XDP"],
-  'pod-init-config': [unless(''), 'the sandbox sends what the pod does to a process of the host'],
-  'gofer-network-namespace': [
-    unless('null', 'new'),
-    "the process that opens the pod's files is in a network namespace of the host",
-  ],
-  'allow-rootfs-tar-annotation': [
-    isTrue,
-    "a pod's annotation can name a file of the host as its root filesystem",
-  ],
-  profile: [isTrue, "the sandbox's seccomp filter is loosened for the profiler"],
-  rootless: [isTrue, 'the sandbox gives up fewer rights'],
-  'ignore-cgroups': [isTrue, "the pod's limits of CPU and memory do not hold"],
-  nvproxy: [isTrue, NVIDIA],
-  'nvproxy-docker': [isTrue, "runsc runs NVIDIA's hook on the host for the pod"],
-  'nvproxy-allow-unsupported-driver': [isTrue, `${NVIDIA}, also by a driver that gVisor does not support`],
-  tpuproxy: [isTrue, TPU],
-  rdmaproxy: [isTrue, 'calls to RDMA devices are passed on to the host'],
-  iouring: [isTrue, 'the sandbox offers io_uring, which gVisor has for its tests alone'],
-  platform: [is('ptrace'), 'the ptrace platform is no longer supported'],
-  'net-raw': [isTrue, 'pods can craft packets for the network that they share'],
-  'allow-packet-socket-write': [isTrue, 'pods can craft packets for the network that they share'],
-  'allow-suid': [isTrue, 'programs in the pod can raise their rights within the sandbox'],
-  'dev.gvisor.internal.nvproxy': [isTrue, NVIDIA],
-  'dev.gvisor.internal.tpuproxy': [isTrue, TPU],
-  'dev.gvisor.spec.cgroup-parent': [
-    unless(''),
-    "a pod can leave the kubelet's cgroup, so that no limit holds",
-  ],
-};
-
-/** Logging, profiling, speed, the guest's view, and flags without effect. */
-const HARMLESS: ReadonlySet<string> = new Set(
-  `EXPERIMENTAL-xdp-need-wakeup allow-connected-on-save allow-live-tcp-migration alsologtostderr app-huge-pages
-  buffer-pooling cgroupfs control-rpc-stop-timeout coverage-fd coverage-report cpu-num-from-quota dcache debug
-  debug-command debug-log debug-log-fd debug-log-format debug-to-user-log directfs enable-core-tags fdlimit file-access
-  file-access-mounts final-metrics-log fuse gso gvisor-gro gvisor-marker-file host-settings in-sandbox-cgroup
-  kvm-use-cpu-nums lisafs log log-fd log-format log-packets metric-server mount-cgroup-v2 net-disconnect-ok
-  network-processors-per-channel num-network-channels nvproxy-allowed-driver-capabilities nvproxy-driver-version oci-seccomp
-  overlay overlay2 override-procs panic-log panic-log-fd panic-signal pause-external-networking pcap-log
-  platform_device_path profile-block profile-cpu profile-gc-interval profile-heap profile-mutex profiling-metrics
-  profiling-metrics-log profiling-metrics-rate-us qdisc qdisc-tbf-burst qdisc-tbf-rate ref-leak-mode reproduce-nat
-  reproduce-nftables restore-spec-validation root rx-checksum-offload save-restore-netstack shared-root
-  sidecar-release-enforcement-policy sidecar-usage-policy software-gso strace strace-event strace-log-size strace-syscalls
-  systemd-cgroup systrap-disable-fast-path systrap-disable-syscall-patching trace traceback tx-checksum-offload vfs2
-  watchdog-action`.split(/\s+/),
-);
+/** By flag or annotation. */
+const BLOCKERS: ReadonlyMap<string, Rule> = new Map(Object.entries(FLAGS.blockers));
+const WARNINGS: ReadonlyMap<string, Rule> = new Map(Object.entries(FLAGS.warnings));
+/** The harmless ones are of logging, profiling, speed and the guest's view, or without effect. */
+const KNOWN: ReadonlySet<string> = new Set([...BLOCKERS.keys(), ...WARNINGS.keys(), ...FLAGS.harmless]);
 
 const ANNOTATION = 'dev.gvisor.';
 const MAX_CHARACTERS = 100;
@@ -132,12 +60,12 @@ export function weaknessesOf(
   const weakness = (flag: string, value: string, severity: Weakness['severity'], why: string): Weakness => {
     return { flag: truncate(flag), value: truncate(value), severity, why };
   };
-  const found = (rules: Rules, severity: Weakness['severity']) =>
+  const found = (rules: ReadonlyMap<string, Rule>, severity: Weakness['severity']) =>
     [...flags, ...annotations].flatMap(([flag, value]) => {
-      const [weakens, why] = ruleOf(rules, flag) ?? [];
-      return why !== undefined && weakens?.(value) ? [weakness(flag, value, severity, why)] : [];
+      const rule = rules.get(flag);
+      return rule && weakens(rule, value) ? [weakness(flag, value, severity, rule.why)] : [];
     });
-  const unknown = [...flags].filter(([flag]) => !isKnown(flag));
+  const unknown = [...flags].filter(([flag]) => !KNOWN.has(flag));
   return [
     ...found(BLOCKERS, 'blocker'),
     ...found(WARNINGS, 'warning'),
@@ -154,14 +82,6 @@ export function isAnnotation(name: string): boolean {
   return name.startsWith(ANNOTATION);
 }
 
-function isKnown(flag: string): boolean {
-  return HARMLESS.has(flag) || (ruleOf(BLOCKERS, flag) ?? ruleOf(WARNINGS, flag)) !== undefined;
-}
-
-function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
-  return Object.hasOwn(rules, flag) ? rules[flag] : undefined;
-}
-
 /**
  * Annotations that weaken a pod's own sandbox. runsc accepts some without `allow-flag-override`; of these
  * only host-uds weakens, in gVisor 2025-02, 2026-02 and 2026-09.
@@ -169,8 +89,8 @@ function ruleOf(rules: Rules, flag: string): Rules[string] | undefined {
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/specutils/specutils.go (fixSpec)
  */
 const ANNOTATIONS: ReadonlyMap<string, string> = new Map([
-  [`${ANNOTATION}flag.host-uds`, HOST_SOCKETS],
-  ...Object.entries({ ...BLOCKERS, ...WARNINGS }).flatMap(([name, [, why]]): [string, string][] =>
+  [`${ANNOTATION}flag.host-uds`, FLAGS.blockers['host-uds'].why],
+  ...[...BLOCKERS, ...WARNINGS].flatMap(([name, { why }]): [string, string][] =>
     isAnnotation(name) ? [[name, why]] : [],
   ),
 ]);
@@ -187,16 +107,9 @@ export function annotationsPassed(
 }
 
 /** An empty value keeps the default. */
-function unless(...safe: readonly string[]): (value: string) => boolean {
-  return (value) => !safe.includes(value) && value !== '';
-}
-
-function is(weak: string): (value: string) => boolean {
-  return (value) => value === weak;
-}
-
-function startsWith(...weak: readonly string[]): (value: string) => boolean {
-  return (value) => weak.some((start) => value.startsWith(start));
+function weakens({ weak, safe }: Rule, value: string): boolean {
+  if (weak !== undefined) return weak.some((pattern) => matchesPattern(pattern, value));
+  return safe === undefined ? isTrue(value) : value !== '' && !safe.includes(value);
 }
 
 /** As Go's flag package parses a bool: https://pkg.go.dev/strconv#ParseBool */

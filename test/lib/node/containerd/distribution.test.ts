@@ -28,9 +28,8 @@ describe('readDistribution', () => {
   ];
   for (const [fixture, name, containerdConfig = CONFIG, criSocket = SOCKET] of NODES) {
     it(`recognizes ${fixture} as ${name}`, async () => {
-      const { edit, ...rest } = await readDistribution(hostOf(fixture));
-      assert.deepEqual(rest, { name, containerdConfig, criSocket });
-      assert.ok(edit.length > 0);
+      const expected = { name, containerdConfig, criSocket };
+      assert.partialDeepStrictEqual(await readDistribution(hostOf(fixture)), expected);
     });
   }
 
