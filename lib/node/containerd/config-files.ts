@@ -1,7 +1,15 @@
 import { posix } from 'node:path';
 import { glob } from '../host/glob.ts';
 import type { Host } from '../host/host.ts';
-import { parseToml, TomlFault, TomlLines, type TomlTable, type TomlValue } from './toml.ts';
+import {
+  type ConfigFault,
+  type Kinds,
+  parseTomlFile,
+  type TomlLines,
+  type TomlTable,
+  tableAt,
+  toFault,
+} from './toml.ts';
 
 /** `version` is 0 if the file has none. */
 export type ContainerdFile = {
@@ -13,9 +21,6 @@ export type ContainerdFile = {
   readonly tree: TomlTable;
   readonly lines: TomlLines;
 };
-
-/** Why containerd, or its CRI plugin, would not start. `line` is 1-based. */
-export type ConfigFault = { readonly file: string; readonly line: number; readonly problem: string };
 
 export function faultIn(
   { path, lines }: ContainerdFile,
@@ -46,12 +51,18 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     const files = [...loaded.values()];
     const stat = await host.stat(path);
     if (!stat && !importer) return { files };
-    const missing = !stat ? 'does not exist' : stat.kind === 'directory' ? 'is a directory' : undefined;
-    if (missing && !importer) return { files, fault: { file: path, line: 1, problem: missing } };
-    if (missing && importer)
-      return { files, fault: faultIn(importer, ['imports'], `imports "${path}", which ${missing}`) };
-    const file = await readContainerdFile(host, path);
-    if ('problem' in file) return { files, fault: file };
+    const problem = !stat ? 'does not exist' : stat.kind === 'directory' ? 'is a directory' : undefined;
+    if (problem && importer)
+      return { files, fault: faultIn(importer, ['imports'], `imports "${path}", which ${problem}`) };
+    if (problem) return { files, fault: { file: path, line: 1, problem } };
+    const text = await host.readText(path);
+    if (text === undefined) throw new Error(`Cannot read host file "${path}": it vanished while it was read`);
+    let file: ContainerdFile;
+    try {
+      file = parseContainerdFile(text, path);
+    } catch (cause) {
+      return { files, fault: toFault(cause) };
+    }
     loaded.set(path, file);
     for (const pattern of file.imports) {
       const absolute = posix.resolve(posix.dirname(path), pattern);
@@ -62,65 +73,52 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
   return { files: [...loaded.values()] };
 }
 
-async function readContainerdFile(host: Host, path: string): Promise<ContainerdFile | ConfigFault> {
-  const text = await host.readText(path);
-  if (text === undefined) throw new Error(`Cannot read host file "${path}": it vanished while it was read`);
-  try {
-    return parseContainerdFile(text, path);
-  } catch (cause) {
-    if (!(cause instanceof TomlFault)) throw cause;
-    return { file: path, line: cause.line, problem: cause.message };
-  }
-}
+const KINDS: Kinds = {
+  version: 'an integer',
+  plugins: 'a table',
+  imports: 'a list of strings',
+  disabled_plugins: 'a list of strings',
+};
 
 /** Throws {@link TomlFault} if containerd could not decode it. */
 export function parseContainerdFile(text: string, path: string): ContainerdFile {
-  const tree = parseToml(text, path);
-  const lines = new TomlLines(text);
-  const wrong = (key: string, type: string) =>
-    new TomlFault(path, lines.find([key]), `${key} is not ${type}`);
-  const strings = (key: string): readonly string[] => {
-    const value = tree.get(key) ?? [];
-    if (!isStrings(value)) throw wrong(key, 'a list of strings');
-    return value;
+  const { tree, lines } = parseTomlFile(text, path, KINDS);
+  return {
+    path,
+    version: (tree.get('version') ?? 0) as number,
+    plugins: tableAt(tree, ['plugins']) ?? new Map(),
+    disabledPlugins: (tree.get('disabled_plugins') ?? []) as readonly string[],
+    imports: (tree.get('imports') ?? []) as readonly string[],
+    tree,
+    lines,
   };
-  const version = tree.get('version') ?? 0;
-  if (typeof version !== 'number' || !Number.isInteger(version)) throw wrong('version', 'an integer');
-  const plugins = tree.get('plugins') ?? new Map();
-  if (!(plugins instanceof Map)) throw wrong('plugins', 'a table');
-  const [imports, disabledPlugins] = [strings('imports'), strings('disabled_plugins')];
-  return { path, version, plugins, disabledPlugins, imports, tree, lines };
 }
-
-export function isStrings(value: TomlValue): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
-}
-
-/** A file in a usual place for drop-ins that containerd does not load. */
-export type UnimportedFile = { readonly file: ContainerdFile; readonly isTemplate: boolean };
 
 /** Relative to the directory of the root file. */
 const DROP_IN_DIRECTORIES = ['.', 'conf.d', 'config.d', 'containerd.d', 'config.toml.d', 'config-v3.toml.d'];
 const USUAL_DIRECTORY = '/etc/containerd';
-const TEMPLATE = /(\.tmpl|-template\.toml)$/;
 
-/** Unreadable files are left out: they would only explain a fault. */
+/** Of k3s, RKE2 or MicroK8s, which render it into a file that containerd loads. */
+export function isTemplate(path: string): boolean {
+  return /(\.tmpl|-template\.toml)$/.test(path);
+}
+
+/** In usual places for drop-ins. Unreadable files are left out: they would only explain a fault. */
 export async function readUnimportedFiles(
   host: Host,
   root: string,
   loaded: readonly ContainerdFile[],
-): Promise<readonly UnimportedFile[]> {
+): Promise<readonly ContainerdFile[]> {
   const directories = [...new Set([posix.dirname(root), USUAL_DIRECTORY])].flatMap((directory) =>
     DROP_IN_DIRECTORIES.map((name) => posix.join(directory, name)),
   );
   const paths = (await Promise.all(directories.map((directory) => dropInsOf(host, directory)))).flat();
   const known = new Set([posix.resolve('/', root), ...loaded.map(({ path }) => path)]);
-  const found: UnimportedFile[] = [];
+  const found: ContainerdFile[] = [];
   for (const path of paths.filter((candidate) => !known.has(candidate)).slice(0, MAX_FILES)) {
-    const isTemplate = TEMPLATE.test(path);
     try {
       const text = (await host.readText(path)) ?? '';
-      found.push({ file: parseContainerdFile(isTemplate ? withoutActions(text) : text, path), isTemplate });
+      found.push(parseContainerdFile(isTemplate(path) ? withoutActions(text) : text, path));
     } catch {}
   }
   return found;
@@ -131,7 +129,7 @@ async function dropInsOf(host: Host, directory: string): Promise<readonly string
   // Read whole: a wrong ending is one reason why a file is not imported.
   const isDropIns = directory.endsWith('.d');
   return names
-    .filter((name) => isDropIns || name.endsWith('.toml') || TEMPLATE.test(name))
+    .filter((name) => isDropIns || name.endsWith('.toml') || isTemplate(name))
     .map((name) => posix.join(directory, name));
 }
 

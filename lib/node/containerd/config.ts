@@ -1,15 +1,23 @@
 import type { Host } from '../host/host.ts';
 import type { Runtime } from './client.ts';
 import {
-  type ConfigFault,
   type ContainerdFile,
+  type ContainerdFiles,
   faultIn,
-  isStrings,
+  isTemplate,
   readContainerdFiles,
   readUnimportedFiles,
 } from './config-files.ts';
 import { type ConfigRules, parseContainerdRelease, rulesForConfigVersion, rulesOf } from './release.ts';
-import { type TomlTable, type TomlValue, tableAt, toPlain } from './toml.ts';
+import {
+  type ConfigFault,
+  findWrongKind,
+  type Kinds,
+  type TomlTable,
+  type TomlValue,
+  tableAt,
+  toPlain,
+} from './toml.ts';
 
 /** `file` and `line` are absent for the built-in "runc". */
 export type ConfiguredRuntime = Runtime & { readonly file?: string; readonly line?: number };
@@ -43,63 +51,50 @@ export async function readContainerdConfig(
   root: string,
   release?: string,
 ): Promise<ContainerdConfig> {
-  const { files, fault } = await readContainerdFiles(host, root);
+  const loaded = await readContainerdFiles(host, root);
   const known = release === undefined ? undefined : parseContainerdRelease(release);
-  const newest = Math.max(0, ...files.map((file) => file.version));
-  const rules = known ? rulesOf(known) : rulesForConfigVersion(newest);
-  const config = resolveConfig(files, rules);
-  const found = fault ?? config.fault;
-  return {
-    ...config,
-    ignored: [...config.ignored, ...(await readUnimported(host, root, files))],
-    rulesAssumed: !known,
-    ...(found && { fault: found, runtimes: new Map() }),
-  };
-}
-
-async function readUnimported(
-  host: Host,
-  root: string,
-  loaded: readonly ContainerdFile[],
-): Promise<readonly IgnoredMention[]> {
-  const files = await readUnimportedFiles(host, root, loaded);
-  return files.flatMap(({ file, isTemplate }) => {
-    const why = isTemplate
+  const newest = Math.max(0, ...loaded.files.map((file) => file.version));
+  const config = resolveConfig(loaded, known ? rulesOf(known) : rulesForConfigVersion(newest));
+  const unimported = (await readUnimportedFiles(host, root, loaded.files)).flatMap((file) => {
+    const why = isTemplate(file.path)
       ? 'it is a template that was not rendered since: restart k3s, RKE2 or MicroK8s, unless another template takes precedence'
       : `no file that containerd loads imports "${file.path}"`;
-    return mentionsIn(file).map((mention) => ignoredMention(mention, why, false));
+    return mentionsIn(file).map((mention) => ({ ...mention, why, isLoaded: false }));
   });
+  return { ...config, ignored: [...config.ignored, ...unimported], rulesAssumed: !known };
 }
 
 /** The pure part of {@link readContainerdConfig}. Modifies the tables of `files`. */
 export function resolveConfig(
-  files: readonly ContainerdFile[],
+  { files, fault: unreadable }: ContainerdFiles,
   rules: ConfigRules,
 ): Omit<ContainerdConfig, 'rulesAssumed'> {
   const mentions = files.flatMap(mentionsIn);
   const merged = mergeFiles(files, rules);
-  const decoded = decodeRuntimes(merged, rules);
+  const decoded = decodeRuntimes(files, merged, rules);
   const mentionsOf = (table: TomlTable | undefined) =>
     mentions.filter((mention) => table !== undefined && mergedTable(mention.table, merged) === table);
   const effective = new Set([...decoded.runtimes.values()].flatMap(({ table }) => mentionsOf(table)));
   const fault =
-    versionFault(files, rules) ??
-    pluginIdFault(files, rules, merged.version) ??
+    unreadable ??
+    versionFault(files, merged.version, rules) ??
+    pluginIdFault(files, merged.version, rules) ??
     disabledFault(files, rules) ??
-    decodingFault(files, decoded.wrong);
+    decoded.fault;
   const runtimes = new Map<string, ConfiguredRuntime>();
   for (const [name, { table, ...runtime }] of fault ? [] : decoded.runtimes) {
     // The last file that sets the table wins.
     const source = mentionsOf(table).at(-1);
     runtimes.set(name, source ? { ...runtime, file: source.file, line: source.line } : runtime);
   }
+  const ignored = mentions.filter((mention) => !effective.has(mention));
   return {
     files: files.map(({ path }) => path),
     rules,
     runtimes,
-    ignored: mentions
-      .filter((mention) => !effective.has(mention))
-      .map((mention) => ignoredMention(mention, whyIgnored(mention, rules, merged.version), true)),
+    ignored: ignored.map((mention) => {
+      return { ...mention, why: whyIgnored(mention, rules, merged.version), isLoaded: true };
+    }),
     ...(fault && { fault }),
   };
 }
@@ -130,47 +125,28 @@ type Merged = {
  * https://github.com/containerd/containerd/blob/v2.4.2/cmd/containerd/server/config/config.go
  */
 function mergeFiles(files: readonly ContainerdFile[], rules: ConfigRules): Merged {
-  const into: Merged['into'] = new Map();
-  return { ...{ '1.x': merge1, '2.0': merge20, '2.3': merge23 }[rules](files, into), into };
-}
-
-type MergedPlugins = Pick<Merged, 'version' | 'plugins'>;
-
-/** A later file replaces a plugin's whole section; the default is version 1. */
-function merge1(files: readonly ContainerdFile[]): MergedPlugins {
-  const plugins: TomlTable = new Map();
-  let version = 1;
+  const version = mergedVersion(files, rules);
+  const merged: Merged = { version, plugins: new Map(), into: new Map() };
   for (const file of files) {
-    if (file.version !== 0) version = file.version;
-    for (const [id, section] of file.plugins) plugins.set(id, section);
+    const own = rules !== '1.x' && file.version <= 1 ? renameShortId(file.plugins) : file.plugins;
+    if (rules === '2.3' && file.version < 4) migrateCri(own);
+    // In 1.x a later file replaces a plugin's whole section.
+    if (rules === '1.x') for (const [id, section] of own) merged.plugins.set(id, section);
+    else mergeTables(merged.plugins, own, merged.into);
   }
-  return { version, plugins };
+  if (rules === '2.0' && version < 3) migrateCri(merged.plugins);
+  return merged;
 }
 
 /**
- * The last version named applies to all files; sections are migrated only below 3. A file of version 0 or 1
- * only has its ids renamed, so alone it counts as 3 and its handlers are lost.
+ * The last version named applies to all files, but in 2.0 one of 0 or 1 only has its ids renamed, so alone it
+ * counts as 3 and its handlers are lost. 2.3 migrates each file to version 4.
  */
-function merge20(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
-  const plugins: TomlTable = new Map();
-  let version = 3;
-  for (const file of files) {
-    if (file.version > 1) version = file.version;
-    mergeTables(plugins, file.version <= 1 ? renameShortId(file.plugins) : file.plugins, into);
-  }
-  if (version < 3) migrateCri(plugins);
-  return { version, plugins };
-}
-
-/** Each file is migrated to version 4, then merged. */
-function merge23(files: readonly ContainerdFile[], into: Merged['into']): MergedPlugins {
-  const plugins: TomlTable = new Map();
-  for (const file of files) {
-    const own = file.version <= 1 ? renameShortId(file.plugins) : file.plugins;
-    if (file.version < 4) migrateCri(own);
-    mergeTables(plugins, own, into);
-  }
-  return { version: Math.max(4, ...files.map(({ version }) => version)), plugins };
+function mergedVersion(files: readonly ContainerdFile[], rules: ConfigRules): number {
+  const versions = files.map(({ version }) => version);
+  if (rules === '1.x') return versions.findLast((version) => version > 0) ?? 1;
+  if (rules === '2.0') return versions.findLast((version) => version > 1) ?? 3;
+  return Math.max(4, ...versions);
 }
 
 function renameShortId(plugins: TomlTable): TomlTable {
@@ -207,18 +183,27 @@ function mergedTable(table: TomlTable, merged: Merged): TomlTable {
 
 type RuntimeTable = Runtime & { readonly table?: TomlTable };
 
-/** The handlers, or the keys of a value that stops the CRI plugin. */
+/** `fault`: a value that stops the CRI plugin. */
 type Decoded = {
   readonly runtimes: ReadonlyMap<string, RuntimeTable>;
-  readonly wrong?: { readonly keys: readonly string[]; readonly problem: string };
+  readonly fault?: ConfigFault | undefined;
 };
 
-const TEXTS = ['runtime_type', 'runtime_path', 'snapshotter', 'base_runtime_spec', 'cni_conf_dir'];
+const KINDS: Kinds = {
+  runtime_type: 'a string',
+  runtime_path: 'a string',
+  options: 'a table',
+  snapshotter: 'a string',
+  pod_annotations: 'a list of strings',
+  base_runtime_spec: 'a string',
+  cni_conf_dir: 'a string',
+};
 
-const BARE = {
+const BARE: Runtime = {
+  runtimeType: '',
   runtimePath: '',
-  snapshotter: '',
   options: {},
+  snapshotter: '',
   podAnnotations: [],
   baseRuntimeSpec: '',
   cniConfDir: '',
@@ -231,26 +216,23 @@ const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' }
  * A table of runtimes replaces the built-in "runc" in 1.x, and leaves its default handler without a runtime;
  * 2.x keeps "runc". https://github.com/containerd/containerd/blob/v1.7.34/pkg/cri/config/config.go
  */
-function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
+function decodeRuntimes(files: readonly ContainerdFile[], merged: Merged, rules: ConfigRules): Decoded {
   const section = criSection(rules, merged.version);
   const containerd = tableAt(merged.plugins, [section, 'containerd']);
   const table = containerd?.get('runtimes');
   const runtimes = new Map<string, RuntimeTable>();
   if (rules !== '1.x' || table === undefined) runtimes.set('runc', BUILT_IN);
-  const wrong = (keys: readonly string[], problem: string): Decoded => ({
-    runtimes,
-    wrong: { keys: ['plugins', section, 'containerd', ...keys], problem },
-  });
+  const wrong = (below: readonly string[], problem: string): Decoded => {
+    const keys = ['plugins', section, 'containerd', ...below];
+    const file = files.findLast(({ lines }) => lines.has(keys)) ?? files.at(-1);
+    return { runtimes, fault: file && faultIn(file, keys, problem) };
+  };
   if (table !== undefined && !(table instanceof Map)) return wrong(['runtimes'], 'runtimes is not a table');
   for (const [name, value] of table ?? []) {
     if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
-    const notText = TEXTS.find((key) => value.has(key) && typeof value.get(key) !== 'string');
-    if (notText) return wrong(['runtimes', name], `${notText} is not a string`);
-    if (value.has('options') && !(value.get('options') instanceof Map))
-      return wrong(['runtimes', name], 'options is not a table');
-    if (!isStrings(value.get('pod_annotations') ?? []))
-      return wrong(['runtimes', name], 'pod_annotations is not a list of strings');
-    runtimes.set(name, decodeRuntime(value, runtimes.get(name)));
+    const problem = findWrongKind(value, KINDS)?.problem;
+    if (problem !== undefined) return wrong(['runtimes', name], problem);
+    runtimes.set(name, { ...BARE, ...runtimes.get(name), ...fieldsOf(value), table: value });
   }
   const defaultName = containerd?.get('default_runtime_name') ?? 'runc';
   // The deprecated default_runtime of 1.x wins over the name.
@@ -260,37 +242,32 @@ function decodeRuntimes(merged: Merged, rules: ConfigRules): Decoded {
   return wrong([containerd?.has('default_runtime_name') ? 'default_runtime_name' : 'runtimes'], problem);
 }
 
-function decodeRuntime(table: TomlTable, builtIn: RuntimeTable = { ...BARE, runtimeType: '' }): RuntimeTable {
-  const text = (key: string, otherwise = '') => String(table.get(key) ?? otherwise);
-  const options = tableAt(table, ['options']);
-  const patterns = table.get('pod_annotations');
-  return {
-    runtimeType: text('runtime_type', builtIn.runtimeType),
-    runtimePath: text('runtime_path'),
-    snapshotter: text('snapshotter'),
-    baseRuntimeSpec: text('base_runtime_spec'),
-    cniConfDir: text('cni_conf_dir'),
-    podAnnotations: Array.isArray(patterns) ? patterns.map(String) : [],
-    options: options ? (toPlain(options) as Record<string, unknown>) : {},
-    table,
-  };
+/** "runtime_type" is the field `runtimeType`. */
+function fieldsOf(table: TomlTable): Partial<Runtime> {
+  const fields = [...table].flatMap(([key, value]) => {
+    const field = key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+    return Object.hasOwn(KINDS, key) ? [[field, toPlain(value)]] : [];
+  });
+  return Object.fromEntries(fields);
 }
 
-/** An unsupported version: 1.x and 2.0 take the last one named, 2.3 the highest. */
-function versionFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
+function versionFault(
+  files: readonly ContainerdFile[],
+  version: number,
+  rules: ConfigRules,
+): ConfigFault | undefined {
   const highest = { '1.x': 2, '2.0': 3, '2.3': 4 }[rules];
-  const deciding = rules === '2.3' ? files : files.filter(({ version }) => version !== 0).slice(-1);
-  const tooNew = deciding.find(({ version }) => version > highest);
-  if (!tooNew) return undefined;
-  const problem = `version ${tooNew.version} is newer than ${highest}, the highest that this containerd reads`;
-  return faultIn(tooNew, ['version'], problem);
+  const file = files.findLast((each) => each.version === version);
+  if (file === undefined || version <= highest) return undefined;
+  const problem = `version ${version} is newer than ${highest}, the highest that this containerd reads`;
+  return faultIn(file, ['version'], problem);
 }
 
 /** 1.x with version 2 refuses an incomplete plugin id, such as an unquoted one. */
 function pluginIdFault(
   files: readonly ContainerdFile[],
-  rules: ConfigRules,
   version: number,
+  rules: ConfigRules,
 ): ConfigFault | undefined {
   if (rules !== '1.x' || version !== 2) return undefined;
   for (const file of files) {
@@ -312,19 +289,10 @@ function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): Co
   return undefined;
 }
 
-function decodingFault(files: readonly ContainerdFile[], wrong: Decoded['wrong']): ConfigFault | undefined {
-  const file = wrong && (files.findLast(({ lines }) => lines.has(wrong.keys)) ?? files.at(-1));
-  return file && wrong && faultIn(file, wrong.keys, wrong.problem);
-}
-
 type Mention = Pick<IgnoredMention, 'handler' | 'file' | 'line'> & {
   readonly path: readonly string[];
   readonly table: TomlTable;
 };
-
-function ignoredMention({ handler, file, line }: Mention, why: string, isLoaded: boolean): IgnoredMention {
-  return { handler, file, line, why, isLoaded };
-}
 
 function mentionsIn(file: ContainerdFile): readonly Mention[] {
   const visit = (value: TomlValue, path: readonly string[]): readonly Mention[] => {

@@ -75,6 +75,45 @@ export function parseToml(text: string, file: string): TomlTable {
   }
 }
 
+/** Throws {@link TomlFault} also for a value of another kind. */
+export function parseTomlFile(
+  text: string,
+  file: string,
+  kinds: Kinds,
+): { tree: TomlTable; lines: TomlLines } {
+  const tree = parseToml(text, file);
+  const lines = new TomlLines(text);
+  const wrong = findWrongKind(tree, kinds);
+  if (wrong) throw new TomlFault(file, lines.find([wrong.key]), wrong.problem);
+  return { tree, lines };
+}
+
+/** Why a program would not start with a file. `line` is 1-based. */
+export type ConfigFault = { readonly file: string; readonly line: number; readonly problem: string };
+
+/** For a {@link TomlFault}; throws any other error again. */
+export function toFault(cause: unknown): ConfigFault {
+  if (!(cause instanceof TomlFault)) throw cause;
+  return { file: cause.file, line: cause.line, problem: cause.message };
+}
+
+const KINDS = {
+  'a string': (value: unknown) => typeof value === 'string',
+  'a boolean': (value: unknown) => typeof value === 'boolean',
+  'an integer': (value: unknown) => Number.isInteger(value),
+  'a table': (value: unknown) => value instanceof Map,
+  'a list of strings': (value: unknown) =>
+    Array.isArray(value) && value.every((item) => typeof item === 'string'),
+};
+
+/** Of the values of some keys, if present. */
+export type Kinds = Readonly<Record<string, keyof typeof KINDS>>;
+
+export function findWrongKind(table: TomlTable, kinds: Kinds): { key: string; problem: string } | undefined {
+  const wrong = Object.entries(kinds).find(([key, kind]) => table.has(key) && !KINDS[kind](table.get(key)));
+  return wrong && { key: wrong[0], problem: `${wrong[0]} is not ${wrong[1]}` };
+}
+
 export function tableAt(table: TomlTable | undefined, path: readonly string[]): TomlTable | undefined {
   let current: TomlValue | undefined = table;
   for (const key of path) {

@@ -1,4 +1,11 @@
-import { parseToml, TomlFault, TomlLines, type TomlValue } from '../containerd/toml.ts';
+import {
+  type ConfigFault,
+  type Kinds,
+  parseTomlFile,
+  TomlFault,
+  tableAt,
+  toFault,
+} from '../containerd/toml.ts';
 import type { Host } from '../host/host.ts';
 
 /** runsc's default: https://gvisor.dev/docs/architecture_guide/platforms/ */
@@ -16,21 +23,21 @@ export type RunscConfig = {
   /** Top-level keys that the shim ignores, with their lines. */
   readonly unknownKeys: ReadonlyMap<string, number>;
   /** Why the shim starts no sandbox; `flags` and `binaryName` are then the defaults. */
-  readonly fault?: { readonly line: number; readonly problem: string };
+  readonly fault?: ConfigFault;
 };
 
 /** https://github.com/google/gvisor/blob/master/pkg/shim/v1/runsc/options.go */
-const KNOWN_KEYS: Readonly<Record<string, 'string' | 'number' | 'boolean' | 'table'>> = {
-  shim_cgroup: 'string',
-  io_uid: 'number',
-  io_gid: 'number',
-  binary_name: 'string',
-  root: 'string',
-  log_level: 'string',
-  log_path: 'string',
-  grouping: 'boolean',
-  enable_hibernate_server: 'boolean',
-  runsc_config: 'table',
+const KINDS: Kinds = {
+  shim_cgroup: 'a string',
+  io_uid: 'an integer',
+  io_gid: 'an integer',
+  binary_name: 'a string',
+  root: 'a string',
+  log_level: 'a string',
+  log_path: 'a string',
+  grouping: 'a boolean',
+  enable_hibernate_server: 'a boolean',
+  runsc_config: 'a table',
 };
 
 /** For a handler without a ConfigPath. */
@@ -45,7 +52,8 @@ export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
 export async function readRunscConfig(host: Host, file: string): Promise<RunscConfig> {
   const text = await host.readText(file);
   if (text === undefined) {
-    return { ...DEFAULT_RUNSC_CONFIG, file, fault: { line: 1, problem: `"${file}" does not exist` } };
+    const fault = { file, line: 1, problem: `"${file}" does not exist` };
+    return { ...DEFAULT_RUNSC_CONFIG, file, fault };
   }
   return parseRunscConfig(text, file);
 }
@@ -55,34 +63,22 @@ export function parseRunscConfig(text: string, file: string): RunscConfig {
   try {
     return decode(text, file);
   } catch (cause) {
-    if (!(cause instanceof TomlFault)) throw cause;
-    return { ...DEFAULT_RUNSC_CONFIG, file, fault: { line: cause.line, problem: cause.message } };
+    return { ...DEFAULT_RUNSC_CONFIG, file, fault: toFault(cause) };
   }
 }
 
 function decode(text: string, file: string): RunscConfig {
-  const table = parseToml(text, file);
-  const names = new TomlLines(text);
-  const unknownKeys = new Map<string, number>();
-  for (const [key, value] of table) {
-    const kind = Object.hasOwn(KNOWN_KEYS, key) ? KNOWN_KEYS[key] : undefined;
-    if (kind === undefined) unknownKeys.set(key, names.find([key]));
-    else if (kindOf(value) !== kind) throw new TomlFault(file, names.find([key]), `${key} is not a ${kind}`);
-  }
+  const { tree, lines: names } = parseTomlFile(text, file, KINDS);
+  const unknown = [...tree.keys()].filter((key) => !Object.hasOwn(KINDS, key));
+  const unknownKeys = new Map(unknown.map((key) => [key, names.find([key])]));
   const flags = new Map<string, string>();
   const lines = new Map<string, number>();
-  const given = table.get('runsc_config');
-  for (const [flag, value] of given instanceof Map ? given : []) {
+  for (const [flag, value] of tableAt(tree, ['runsc_config']) ?? []) {
     const line = names.find(['runsc_config', flag]);
     if (typeof value !== 'string') throw new TomlFault(file, line, `the value of ${flag} is not a string`);
     flags.set(flag, value);
     lines.set(flag, line);
   }
-  const binaryName = String(table.get('binary_name') ?? '') || DEFAULT_RUNSC_CONFIG.binaryName;
+  const binaryName = String(tree.get('binary_name') ?? '') || DEFAULT_RUNSC_CONFIG.binaryName;
   return { file, binaryName, flags, lines, unknownKeys };
-}
-
-function kindOf(value: TomlValue): string {
-  if (value instanceof Map) return 'table';
-  return typeof value === 'bigint' ? 'number' : typeof value;
 }

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readContainerdFiles, readUnimportedFiles } from '../../../../lib/node/containerd/config-files.ts';
+import {
+  isTemplate,
+  readContainerdFiles,
+  readUnimportedFiles,
+} from '../../../../lib/node/containerd/config-files.ts';
 import { tempHost } from '../host/temp-host.ts';
 
 const ROOT = '/etc/containerd/config.toml';
@@ -78,14 +82,14 @@ describe('readUnimportedFiles', () => {
       [ROOT]: '',
     });
     const files = await read(host, `${K3S}/config.toml`);
-    const found = files.map(({ file, isTemplate }) => [file.path.replace(K3S, ''), isTemplate]);
+    const found = files.map(({ path }) => [path.replace(K3S, ''), isTemplate(path)]);
     const dropIn = '/config-v3.toml.d/runsc.conf';
     assert.deepEqual(found, [
       ['/config-v3.toml.tmpl', true],
       [dropIn, false],
       [ROOT, false],
     ]);
-    assert.equal(files[0]?.file.lines.find(['plugins', 'x', 'a']), 3);
+    assert.equal(files[0]?.lines.find(['plugins', 'x', 'a']), 3);
   });
 
   it('reads no more than 100 files', async (t) => {
