@@ -20,7 +20,7 @@ export type ShimResponse =
 
 type Call = {
   /** Absent if the path is out of reach. */
-  readonly socket: Socket | undefined;
+  readonly socket?: Socket;
   /** When the request had been written; undefined before. */
   sentMs?: number;
   result?: ShimResponse;
@@ -40,8 +40,6 @@ export const LOAD_TIMEOUT_MS = 5_000;
 const CONCURRENCY = 8;
 /** A slower shim does not delay the others. */
 const USUAL_MS = 200;
-/** Longest path of a Unix socket: https://man7.org/linux/man-pages/man7/unix.7.html */
-const MAX_SOCKET_PATH = 107;
 /** Each call takes 0.1 ms. */
 const MAX_CALLS = 128;
 
@@ -80,10 +78,13 @@ export class ShimCalls {
     const known = [...last.keys()].flatMap((path) => wanted.get(path) ?? []);
     const fresh = [...wanted.values()].filter(({ socket }) => !last.has(socket));
     const chosen = [...fresh, ...known].filter(({ socket }) => !this.#open.has(socket)).slice(0, MAX_CALLS);
-    const locals = new Map<string, Promise<string | undefined>>();
-    const begun = await pooledMap(chosen, CONCURRENCY, async (address) => {
-      const call = await this.#begin(address, await directoryOf(host, address.socket, locals));
-      await endedOrUsual(call.ended);
+    const directories = new Map<string, Promise<string | undefined>>();
+    const begun = await pooledMap(chosen, CONCURRENCY, async ({ socket, version, id }) => {
+      const local = await localPathOf(host, socket, directories);
+      const call = local === undefined ? UNREACHABLE : connect(local, encodeConnect(version, id), now);
+      this.#open.set(socket, call);
+      // Without `waitUpTo`, whose signals would take most of a round.
+      await Promise.race([call.ended, timers.setTimeout(USUAL_MS)]);
       return call;
     });
     await waitUpTo(Promise.all(begun.map(({ ended }) => ended)), patienceMs, signal);
@@ -104,64 +105,47 @@ export class ShimCalls {
     for (const { socket } of this.#open.values()) socket?.destroy();
     this.#open.clear();
   }
-
-  async #begin({ socket: path, version, id }: ShimAddress, directory: string | undefined): Promise<Call> {
-    const { now } = this.#options;
-    const local = directory === undefined ? undefined : posix.join(directory, posix.basename(path));
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    const socket =
-      local === undefined || local.length > MAX_SOCKET_PATH ? undefined : createConnection({ path: local });
-    const call: Call = { socket, ended };
-    this.#open.set(path, call);
-    const end = (kind: 'answered' | 'absent' | 'unreachable') => {
-      call.result ??= { kind };
-      socket?.destroy();
-      resolve();
-    };
-    if (socket === undefined) {
-      end('unreachable');
-      return call;
-    }
-    socket.unref();
-    let received = Buffer.alloc(0);
-    socket
-      .on('error', ({ code }: NodeJS.ErrnoException) =>
-        end(code === 'ECONNREFUSED' || code === 'ENOENT' ? 'absent' : 'unreachable'),
-      )
-      // A shim closes the connection of any other user.
-      .on('close', () => end('unreachable'))
-      .on('data', (bytes) => {
-        received = Buffer.concat([received, bytes.subarray(0, HEADER_BYTES)]);
-        if (received.length >= HEADER_BYTES) end(isResponse(received) ? 'answered' : 'unreachable');
-      })
-      .write(encodeConnect(version, id), () => {
-        call.sentMs = now();
-      });
-    return call;
-  }
 }
 
-/** Without `waitUpTo`, whose signals would take most of a round. */
-function endedOrUsual(ended: Promise<void>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, USUAL_MS);
-    void ended.then(() => {
-      clearTimeout(timer);
-      resolve();
+const UNREACHABLE: Call = { result: { kind: 'unreachable' }, ended: Promise.resolve() };
+
+function connect(path: string, request: Buffer, now: () => number): Call {
+  const { promise: ended, resolve } = Promise.withResolvers<void>();
+  const socket = createConnection({ path }).unref();
+  const call: Call = { socket, ended };
+  const end = (kind: 'answered' | 'absent' | 'unreachable') => {
+    call.result ??= { kind };
+    socket.destroy();
+    resolve();
+  };
+  let received = Buffer.alloc(0);
+  socket
+    .on('error', ({ code }: NodeJS.ErrnoException) =>
+      end(code === 'ECONNREFUSED' || code === 'ENOENT' ? 'absent' : 'unreachable'),
+    )
+    // A shim closes the connection of any other user.
+    .on('close', () => end('unreachable'))
+    .on('data', (bytes) => {
+      received = Buffer.concat([received, bytes.subarray(0, HEADER_BYTES)]);
+      if (received.length >= HEADER_BYTES) end(isResponse(received) ? 'answered' : 'unreachable');
+    })
+    .write(request, () => {
+      call.sentMs = now();
     });
-  });
+  return call;
 }
 
 /** As this process reaches it; undefined if it does not. */
-function directoryOf(
+async function localPathOf(
   host: Host,
   socket: string,
-  known: Map<string, Promise<string | undefined>>,
+  directories: Map<string, Promise<string | undefined>>,
 ): Promise<string | undefined> {
   const directory = posix.dirname(socket);
-  const found = known.get(directory) ?? localSocket(host, socket).then(posix.dirname, () => undefined);
-  known.set(directory, found);
-  return found;
+  const found = directories.get(directory) ?? localSocket(host, socket).then(posix.dirname, () => undefined);
+  directories.set(directory, found);
+  const local = await found;
+  return local && posix.join(local, posix.basename(socket));
 }
 
 /** https://github.com/containerd/ttrpc/blob/v1.2.9/channel.go */

@@ -14,45 +14,24 @@ export async function whyNotRunnable(host: Host, path: string, mode: number) {
     return because(`its mode is ${octal}`, `mode ${octal}`);
   }
   if (stat.size === 0) return because('it is empty', '0 bytes');
-  const program = await readProgram(host, path);
-  if (!program || program.kind === 'other') return because('it is no program', 'neither ELF nor a script');
-  if (program.kind === 'elf' && program.machine !== process.arch) {
-    return because(`it is built for ${program.machine}, and this is ${process.arch}`, program.machine);
-  }
+  const program = parseProgram((await host.readStart(path, HEADER_BYTES)) ?? Buffer.alloc(0));
+  if (program === 'other') return because('it is no program', 'neither ELF nor a script');
+  if (program !== 'script' && program !== process.arch)
+    return because(`it is built for ${program}, and this is ${process.arch}`, program);
   return undefined;
 }
 
-/** `machine` is Node's name of the architecture, such as "x64". */
-export type Program =
-  | { readonly kind: 'elf'; readonly machine: string }
-  | { readonly kind: 'script' | 'other' };
-
-/** e_machine values: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html */
-const MACHINES: Readonly<Record<number, string>> = {
-  3: 'ia32',
-  8: 'mips',
-  21: 'ppc64',
-  22: 's390x',
-  40: 'arm',
-  62: 'x64',
-  183: 'arm64',
-  243: 'riscv64',
-  258: 'loong64',
-};
+/** Those of gVisor's programs: https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html (e_machine) */
+const MACHINES: Readonly<Record<number, string>> = { 62: 'x64', 183: 'arm64' };
 
 const HEADER_BYTES = 128;
 
-export async function readProgram(host: Host, path: string): Promise<Program | undefined> {
-  const start = await host.readStart(path, HEADER_BYTES);
-  return start && parseProgram(start);
-}
-
-export function parseProgram(start: Buffer): Program {
-  if (start.subarray(0, 2).toString('latin1') === '#!') return { kind: 'script' };
-  const isElf = start.length >= 20 && start.subarray(0, 4).toString('latin1') === '\x7fELF';
-  if (!isElf) return { kind: 'other' };
+/** "script", "other", or an ELF program's machine, by Node's name if it has one. */
+export function parseProgram(start: Buffer): string {
+  if (start.toString('latin1', 0, 2) === '#!') return 'script';
+  if (start.length < 20 || start.toString('latin1', 0, 4) !== '\x7fELF') return 'other';
   const code = start[5] === 2 ? start.readUInt16BE(18) : start.readUInt16LE(18);
-  return { kind: 'elf', machine: MACHINES[code] ?? `machine ${code}` };
+  return MACHINES[code] ?? `machine ${code}`;
 }
 
 const PT_LOAD = 1;

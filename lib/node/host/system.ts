@@ -3,7 +3,7 @@ import type { Host } from './host.ts';
 
 /** A fact that could not be had is absent. */
 export type Facts = {
-  readonly kernel?: string;
+  readonly kernel?: string | undefined;
   readonly containerd?: string;
   /** For example "release-20260223.0"; undefined if the program names none. */
   readonly runsc?: string | undefined;
@@ -24,13 +24,12 @@ export async function readSystemFacts(host: Host): Promise<Facts> {
     host.readText('/etc/os-release').catch(() => undefined),
     host.readText('/proc/sys/kernel/osrelease').catch(() => undefined),
   ]);
-  const os = /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(release ?? '')?.[1];
   return {
     architecture: process.arch,
-    ...(kernel === undefined ? {} : { kernel: kernel.trim() }),
-    ...(os === undefined ? {} : { os }),
+    kernel: kernel?.trim(),
+    os: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(release ?? '')?.[1],
     ...(cpu === undefined ? {} : processorOf(cpu)),
-    ...(memory === undefined ? {} : { memoryBytes: String(memory.total) }),
+    memoryBytes: memory && String(memory.total),
   };
 }
 
@@ -46,7 +45,7 @@ export async function readBootId(host: Host): Promise<string> {
 function processorOf(text: string): Facts {
   const model = /^model name\s*: (.+)$/m.exec(text)?.[1];
   return {
-    ...(model === undefined ? {} : { cpu: model.replaceAll(/\s+/g, ' ') }),
+    cpu: model?.replaceAll(/\s+/g, ' '),
     cores: String(text.match(/^processor\s*:/gm)?.length ?? 0),
     virtualization: String(offersVirtualization(text)),
   };

@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import type { Host } from '../host/host.ts';
 import { isWithin } from '../host/paths.ts';
+import USUAL from './base-spec.json' with { type: 'json' };
 import { truncate, type Weakness, weaknessesOf } from './flags.ts';
 
 /** The part that can weaken sandboxes; any of it may be absent. */
@@ -61,7 +62,7 @@ export function weaknessesOfSpec(spec: BaseSpec): readonly Weakness[] {
     ...more('hooks', paths(hooks), 'runsc runs these programs on the host for each container'),
     ...more(
       'capabilities',
-      rights.filter((name) => !DEFAULT_CAPABILITIES.includes(name)),
+      rights.filter((name) => !USUAL.capabilities.names.includes(name)),
       'each pod has these rights within its sandbox',
     ),
   ];
@@ -73,23 +74,10 @@ function isBind({ type, options }: Mount): boolean {
   return type === 'bind' || (options ?? []).some((option) => option === 'bind' || option === 'rbind');
 }
 
-/** Where hosts keep secrets and sockets. */
-const SENSITIVE = [
-  '/dev',
-  '/etc/kubernetes',
-  '/etc/shadow',
-  '/home',
-  '/proc',
-  '/root',
-  '/run',
-  '/sys',
-  '/var/lib',
-  '/var/run',
-];
-
 function weaknessOfMount({ source = '', destination = '', options }: Mount): Weakness {
   const from = posix.resolve('/', source);
-  const isSensitive = from === '/' || SENSITIVE.some((path) => isWithin(path, from) || isWithin(from, path));
+  const isSensitive =
+    from === '/' || USUAL.sensitive.paths.some((path) => isWithin(path, from) || isWithin(from, path));
   const isReadOnly = options?.includes('ro') ?? false;
   return {
     flag: truncate(`mount ${destination}`),
@@ -98,8 +86,3 @@ function weaknessOfMount({ source = '', destination = '', options }: Mount): Wea
     why: `each pod can ${isReadOnly ? 'read' : 'write'} these files of the host`,
   };
 }
-
-/** https://github.com/containerd/containerd/blob/v2.4.2/pkg/oci/spec.go (defaultUnixCaps) */
-const DEFAULT_CAPABILITIES =
-  `CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_MKNOD
-  CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETPCAP CAP_SETUID CAP_SYS_CHROOT`.split(/\s+/);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Host } from '../../../../lib/node/host/host.ts';
-import { parseProgram, readProgram, textSegments } from '../../../../lib/node/host/program.ts';
+import { parseProgram, textSegments, whyNotRunnable } from '../../../../lib/node/host/program.ts';
 import { elfHeader } from '../runsc/fake-runsc.ts';
 
 /** The first 20 bytes of an ELF program for a machine, in either byte order. */
@@ -16,23 +16,21 @@ function elf(machine: number, isBigEndian = false): Buffer {
 }
 
 describe('parseProgram', () => {
-  const PROGRAMS: readonly (readonly [string, Buffer, object])[] = [
-    ['x86_64', elf(62), { kind: 'elf', machine: 'x64' }],
-    ['aarch64', elf(183), { kind: 'elf', machine: 'arm64' }],
-    ['s390x', elf(22, true), { kind: 'elf', machine: 's390x' }],
-    ['another machine', elf(999), { kind: 'elf', machine: 'machine 999' }],
-    ['a truncated ELF file', elf(62).subarray(0, 19), { kind: 'other' }],
-    ['a script', Buffer.from('#!/bin/sh -e\nx'), { kind: 'script' }],
-    ['a web page', Buffer.from('<html>404 Not Found and more text'), { kind: 'other' }],
-    ['nothing', Buffer.alloc(0), { kind: 'other' }],
+  const PROGRAMS: readonly (readonly [string, Buffer, string])[] = [
+    ['x86_64', elf(62), 'x64'],
+    ['aarch64', elf(183), 'arm64'],
+    ['s390x', elf(22, true), 'machine 22'],
+    ['a truncated ELF file', elf(62).subarray(0, 19), 'other'],
+    ['a script', Buffer.from('#!/bin/sh -e\nx'), 'script'],
+    ['a web page', Buffer.from('<html>404 Not Found and more text'), 'other'],
+    ['nothing', Buffer.alloc(0), 'other'],
   ];
   for (const [name, start, program] of PROGRAMS) {
-    it(`recognizes ${name}`, () => assert.deepEqual(parseProgram(start), program));
+    it(`recognizes ${name}`, () => assert.equal(parseProgram(start), program));
   }
 
   it('recognizes Node as a program of this architecture', async () => {
-    const expected = { kind: 'elf', machine: process.arch };
-    assert.deepEqual(await readProgram(new Host('/'), process.execPath), expected);
+    assert.equal(await whyNotRunnable(new Host('/'), process.execPath, 0o111), undefined);
   });
 });
 
