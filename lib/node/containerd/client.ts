@@ -319,30 +319,34 @@ function codecOf(name: string) {
  */
 export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, Runtime> {
   if (config === undefined) throw new Error("containerd's status carries no configuration");
-  let parsed: { containerd?: { runtimes?: Record<string, RawRuntime> } } | null;
+  let parsed: { containerd?: { runtimes?: Record<string, Fields | null> } } | null;
   try {
     parsed = JSON.parse(config) as typeof parsed;
   } catch {
     // No cause: its message quotes the document, which may contain credentials.
     throw new Error("containerd's status carries a configuration that is not JSON");
   }
-  const runtimes = new Map<string, Runtime>();
-  for (const [name, raw] of Object.entries(parsed?.containerd?.runtimes ?? {})) {
-    const patterns = raw?.PodAnnotations;
-    runtimes.set(name, {
-      runtimeType: text(raw?.runtimeType),
-      runtimePath: text(raw?.runtimePath),
-      options: typeof raw?.options === 'object' ? { ...raw.options } : {},
-      snapshotter: text(raw?.snapshotter),
-      podAnnotations: Array.isArray(patterns) ? patterns.filter((each) => typeof each === 'string') : [],
-      baseRuntimeSpec: text(raw?.baseRuntimeSpec),
-      cniConfDir: text(raw?.cniConfDir),
-    });
-  }
-  return runtimes;
+  const runtimes = Object.entries(parsed?.containerd?.runtimes ?? {});
+  return new Map(
+    runtimes.map(([name, raw]) => [name, runtimeOf({ ...raw, podAnnotations: raw?.PodAnnotations })]),
+  );
 }
 
-type RawRuntime = Readonly<Record<string, unknown>> | null;
+type Fields = Readonly<Record<string, unknown>>;
+
+/** A field of another type counts as absent. */
+export function runtimeOf(fields: Fields): Runtime {
+  const { options, podAnnotations } = fields;
+  return {
+    runtimeType: text(fields.runtimeType),
+    runtimePath: text(fields.runtimePath),
+    options: typeof options === 'object' ? { ...options } : {},
+    snapshotter: text(fields.snapshotter),
+    podAnnotations: Array.isArray(podAnnotations) ? podAnnotations.filter((each) => text(each) === each) : [],
+    baseRuntimeSpec: text(fields.baseRuntimeSpec),
+    cniConfDir: text(fields.cniConfDir),
+  };
+}
 
 /**
  * The `info` document of a verbose sandbox status; nothing if it is not JSON.

@@ -1,5 +1,5 @@
 import type { Host } from '../host/host.ts';
-import type { Runtime } from './client.ts';
+import { type Runtime, runtimeOf } from './client.ts';
 import {
   type ContainerdFile,
   type ContainerdFiles,
@@ -199,18 +199,8 @@ const KINDS: Kinds = {
   cni_conf_dir: 'a string',
 };
 
-const BARE: Runtime = {
-  runtimeType: '',
-  runtimePath: '',
-  options: {},
-  snapshotter: '',
-  podAnnotations: [],
-  baseRuntimeSpec: '',
-  cniConfDir: '',
-};
-
 /** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */
-const BUILT_IN: RuntimeTable = { ...BARE, runtimeType: 'io.containerd.runc.v2' };
+const BUILT_IN = runtimeOf({ runtimeType: 'io.containerd.runc.v2' });
 
 /**
  * A table of runtimes replaces the built-in "runc" in 1.x, and leaves its default handler without a runtime;
@@ -232,7 +222,7 @@ function decodeRuntimes(files: readonly ContainerdFile[], merged: Merged, rules:
     if (!(value instanceof Map)) return wrong(['runtimes', name], `"${name}" is not a table`);
     const problem = findWrongKind(value, KINDS)?.problem;
     if (problem !== undefined) return wrong(['runtimes', name], problem);
-    runtimes.set(name, { ...BARE, ...runtimes.get(name), ...fieldsOf(value), table: value });
+    runtimes.set(name, { ...runtimeOf({ ...runtimes.get(name), ...fieldsOf(value) }), table: value });
   }
   const defaultName = containerd?.get('default_runtime_name') ?? 'runc';
   // The deprecated default_runtime of 1.x wins over the name.
@@ -324,7 +314,10 @@ export type HandlerRuntime = ConfiguredRuntime & {
 };
 
 /** For a handler that is not configured. */
-export const ASSUMED: HandlerRuntime = { ...BARE, runtimeType: 'io.containerd.runsc.v1', seen: 'assumed' };
+export const ASSUMED: HandlerRuntime = {
+  ...runtimeOf({ runtimeType: 'io.containerd.runsc.v1' }),
+  seen: 'assumed',
+};
 
 /** "" if absent. containerd ignores the case of option names. */
 export function optionOf(runtime: Pick<HandlerRuntime, 'options'>, name: string): string {

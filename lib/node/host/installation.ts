@@ -97,28 +97,33 @@ export function parseJournal(text: string): Journal {
 }
 
 function parsePending(fields: Fields): Pick<Journal, 'pending' | 'process'> {
-  const [release, step, since] = [releaseOf(fields), stepOf(fields), timeOf(fields.since)];
-  if (release === undefined || step === undefined || since === undefined) return {};
+  const attempt = attemptOf(fields, fields.since);
+  if (attempt === undefined) return {};
+  const { release, step, at: since } = attempt;
+  const removes = fields.removes === true && ({ removes: true } as const);
   const { pid, startTicks } = fieldsOf(fields.process);
   const isProcess = Number.isSafeInteger(pid) && Number.isSafeInteger(startTicks);
   return {
-    pending: {
-      release,
-      step,
-      since,
-      ...(fields.removes === true ? { removes: true } : {}),
-      interrupted: true,
-    },
-    ...(isProcess ? { process: { pid: pid as number, startTicks: startTicks as number } } : {}),
+    pending: { release, step, since, ...removes, interrupted: true },
+    ...(isProcess ? { process: { pid: Number(pid), startTicks: Number(startTicks) } } : {}),
   };
 }
 
 function parseFailure(fields: Fields): Installation['failure'] {
-  const [release, step, at] = [releaseOf(fields), stepOf(fields), timeOf(fields.at)];
-  if (release === undefined || step === undefined || at === undefined) return undefined;
+  const attempt = attemptOf(fields, fields.at);
+  if (attempt === undefined) return undefined;
   const reason = /^[A-Za-z]{1,64}$/.exec(textOf(fields.reason))?.[0];
   const message = sanitizeLine(textOf(fields.message).slice(0, MAX_MESSAGE));
-  return { release, step, ...(reason && { reason }), message, at };
+  return { ...attempt, ...(reason && { reason }), message };
+}
+
+/** Undefined if a part is missing. */
+function attemptOf(fields: Fields, time: unknown) {
+  const release = releaseOf(fields);
+  const step = /^[a-z-]{1,20}$/.exec(textOf(fields.step))?.[0];
+  const atMs = Date.parse(textOf(time));
+  if (release === undefined || step === undefined || Number.isNaN(atMs)) return undefined;
+  return { release, step, at: new Date(atMs).toISOString() };
 }
 
 function fieldsOf(value: unknown): Fields {
@@ -127,15 +132,6 @@ function fieldsOf(value: unknown): Fields {
 
 function releaseOf({ generation }: Fields): string | undefined {
   return /\/([\w.+~-]{1,60})-[0-9a-f]{12}$/.exec(textOf(generation))?.[1];
-}
-
-function stepOf({ step }: Fields): string | undefined {
-  return /^[a-z-]{1,20}$/.exec(textOf(step))?.[0];
-}
-
-function timeOf(value: unknown): string | undefined {
-  const atMs = Date.parse(textOf(value));
-  return Number.isNaN(atMs) ? undefined : new Date(atMs).toISOString();
 }
 
 function textOf(value: unknown): string {
