@@ -151,11 +151,7 @@ export class CriClient {
 
   async status(signal?: AbortSignal): Promise<CriStatus> {
     const version = await this.version({ signal });
-    const response = await this.call<Verbose<Pick<CriStatus, 'conditions'>>>(
-      'Status',
-      { verbose: true },
-      { signal },
-    );
+    const response = await this.call<RuntimeStatus>('Status', { verbose: true }, { signal });
     const runtimes = loadedRuntimes(response.info.config);
     const cniErrors = new Map(
       [...runtimes.keys()].flatMap((handler) => {
@@ -205,11 +201,7 @@ export class CriClient {
   /** Rejects as `absent` if there is no such sandbox. */
   async sandbox(id: string, options?: CallOptions): Promise<SandboxInfo> {
     const request = { podSandboxId: id, verbose: true };
-    const response = await this.call<Verbose<Pick<SandboxInfo, 'state'>>>(
-      'PodSandboxStatus',
-      request,
-      options,
-    );
+    const response = await this.call<SandboxStatus>('PodSandboxStatus', request, options);
     return { state: response.status?.state ?? 'SANDBOX_NOTREADY', ...parseSandboxInfo(response.info.info) };
   }
 
@@ -293,6 +285,8 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+type RuntimeStatus = Verbose<Pick<CriStatus, 'conditions'>>;
+type SandboxStatus = Verbose<Pick<SandboxInfo, 'state'>>;
 /** Disabled plugins are not listed; the error includes those of plugins that this one needs. */
 type Plugin = { readonly initErr: { readonly message: string } | null };
 type PluginInfo = { readonly extra: { readonly value: { readonly name: string } | null } | null };

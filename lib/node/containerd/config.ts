@@ -75,12 +75,7 @@ export function resolveConfig(
   const mentionsOf = (table: TomlTable | undefined) =>
     mentions.filter((mention) => table !== undefined && mergedTable(mention.table, merged) === table);
   const effective = new Set([...decoded.runtimes.values()].flatMap(({ table }) => mentionsOf(table)));
-  const fault =
-    unreadable ??
-    versionFault(files, merged.version, rules) ??
-    pluginIdFault(files, merged.version, rules) ??
-    disabledFault(files, rules) ??
-    decoded.fault;
+  const fault = unreadable ?? faultOf(files, merged.version, rules) ?? decoded.fault;
   const runtimes = new Map<string, ConfiguredRuntime>();
   for (const [name, { table, ...runtime }] of fault ? [] : decoded.runtimes) {
     // The last file that sets the table wins.
@@ -241,40 +236,27 @@ function fieldsOf(table: TomlTable): Partial<Runtime> {
   return Object.fromEntries(fields);
 }
 
-function versionFault(
+/** The first problem that keeps containerd, or its CRI plugin, from starting. */
+function faultOf(
   files: readonly ContainerdFile[],
   version: number,
   rules: ConfigRules,
 ): ConfigFault | undefined {
   const highest = { '1.x': 2, '2.0': 3, '2.3': 4 }[rules];
-  const file = files.findLast((each) => each.version === version);
-  if (file === undefined || version <= highest) return undefined;
-  const problem = `version ${version} is newer than ${highest}, the highest that this containerd reads`;
-  return faultIn(file, ['version'], problem);
-}
-
-/** 1.x with version 2 refuses an incomplete plugin id, such as an unquoted one. */
-function pluginIdFault(
-  files: readonly ContainerdFile[],
-  version: number,
-  rules: ConfigRules,
-): ConfigFault | undefined {
-  if (rules !== '1.x' || version !== 2) return undefined;
-  for (const file of files) {
-    const id = [...file.plugins.keys()].find((key) => key.split('.').length < 4);
-    if (id !== undefined)
-      return faultIn(file, ['plugins', id], `"${id}" is not a plugin id of version 2, such as "${CRI_V2}"`);
-  }
-  return undefined;
-}
-
-/** Docker's package of containerd disables the CRI plugin. */
-function disabledFault(files: readonly ContainerdFile[], rules: ConfigRules): ConfigFault | undefined {
   const ids: readonly string[] = rules === '1.x' ? [CRI_V1, CRI_V2] : [CRI_V1, CRI_V2, CRI_V3];
   for (const file of files) {
-    const id = file.disabledPlugins.find((disabled) => ids.includes(disabled));
-    const problem = `disabled_plugins has "${id}", so that no pod can be started`;
-    if (id !== undefined) return faultIn(file, ['disabled_plugins'], problem);
+    const tooNew = `version ${version} is newer than ${highest}, the highest that this containerd reads`;
+    if (file.version === version && version > highest) return faultIn(file, ['version'], tooNew);
+    // 1.x with version 2 refuses an incomplete plugin id, such as an unquoted one.
+    const short = [...file.plugins.keys()].find((key) => key.split('.').length < 4);
+    if (short !== undefined && rules === '1.x' && version === 2) {
+      const problem = `"${short}" is not a plugin id of version 2, such as "${CRI_V2}"`;
+      return faultIn(file, ['plugins', short], problem);
+    }
+    // Docker's package of containerd disables the CRI plugin.
+    const disabled = file.disabledPlugins.find((id) => ids.includes(id));
+    const problem = `disabled_plugins has "${disabled}", so that no pod can be started`;
+    if (disabled !== undefined) return faultIn(file, ['disabled_plugins'], problem);
   }
   return undefined;
 }

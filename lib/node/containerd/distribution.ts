@@ -39,7 +39,9 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
     }
   };
   const isThere = async (path: string) => (await retry(() => host.stat(path))) !== undefined;
-  const os = osId((await retry(() => host.readText('/etc/os-release'))) ?? '');
+  // https://www.freedesktop.org/software/systemd/man/os-release.html
+  const release = (await retry(() => host.readText('/etc/os-release'))) ?? '';
+  const os = /^ID=["']?([^"'\n]*)["']?\s*$/m.exec(release)?.[1];
   // A mark is an existing path, or an ID of /etc/os-release. The more specific come first.
   for (const { marks, ...distribution } of DISTRIBUTIONS.marked) {
     const matches = await Promise.all(
@@ -51,11 +53,6 @@ export async function readDistribution(host: Host, pauseMs = RETRY_PAUSE_MS): Pr
     return distribution;
   }
   return PLAIN;
-}
-
-/** "" if absent: https://www.freedesktop.org/software/systemd/man/os-release.html */
-export function osId(text: string): string {
-  return /^ID=["']?([^"'\n]*)["']?\s*$/m.exec(text)?.[1] ?? '';
 }
 
 /** `named` is the path from the settings. */

@@ -48,26 +48,20 @@ export const DEFAULT_RUNSC_CONFIG: RunscConfig = {
   unknownKeys: new Map(),
 };
 
-/** An absent file is a fault: the shim starts no sandbox without it. */
+/** A file that is absent or refused is a fault: the shim starts no sandbox with it. */
 export async function readRunscConfig(host: Host, file: string): Promise<RunscConfig> {
   const text = await host.readText(file);
-  if (text === undefined) {
-    const fault = { file, line: 1, problem: `"${file}" does not exist` };
-    return { ...DEFAULT_RUNSC_CONFIG, file, fault };
-  }
-  return parseRunscConfig(text, file);
-}
-
-/** Like the shim's decoder: values in [runsc_config] must be strings. */
-export function parseRunscConfig(text: string, file: string): RunscConfig {
+  const absent = { file, line: 1, problem: `"${file}" does not exist` };
+  if (text === undefined) return { ...DEFAULT_RUNSC_CONFIG, file, fault: absent };
   try {
-    return decode(text, file);
+    return parseRunscConfig(text, file);
   } catch (cause) {
     return { ...DEFAULT_RUNSC_CONFIG, file, fault: toFault(cause) };
   }
 }
 
-function decode(text: string, file: string): RunscConfig {
+/** Like the shim's decoder: values in [runsc_config] must be strings. Throws {@link TomlFault}. */
+export function parseRunscConfig(text: string, file: string): RunscConfig {
   const { tree, lines: names } = parseTomlFile(text, file, KINDS);
   const unknown = [...tree.keys()].filter((key) => !Object.hasOwn(KINDS, key));
   const unknownKeys = new Map(unknown.map((key) => [key, names.find([key])]));

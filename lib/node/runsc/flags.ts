@@ -57,20 +57,18 @@ export function weaknessesOf(
   flags: ReadonlyMap<string, string>,
   annotations: ReadonlyMap<string, string> = new Map(),
 ): readonly Weakness[] {
-  const weakness = (flag: string, value: string, severity: Weakness['severity'], why: string): Weakness => {
-    return { flag: truncate(flag), value: truncate(value), severity, why };
-  };
   const found = (rules: ReadonlyMap<string, Rule>, severity: Weakness['severity']) =>
     [...flags, ...annotations].flatMap(([flag, value]) => {
       const rule = rules.get(flag);
-      return rule && weakens(rule, value) ? [weakness(flag, value, severity, rule.why)] : [];
+      return rule && weakens(rule, value) ? [{ flag, value, severity, why: rule.why }] : [];
     });
   const unknown = [...flags].filter(([flag]) => !KNOWN.has(flag));
-  return [
+  const weak: readonly Weakness[] = [
     ...found(BLOCKERS, 'blocker'),
     ...found(WARNINGS, 'warning'),
-    ...unknown.map(([flag, value]) => weakness(flag, value, 'warning', UNKNOWN)),
+    ...unknown.map(([flag, value]) => ({ flag, value, severity: 'warning', why: UNKNOWN }) as const),
   ];
+  return weak.map(({ flag, value, ...rest }) => ({ flag: truncate(flag), value: truncate(value), ...rest }));
 }
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */

@@ -26,10 +26,9 @@ describe('parseRunscConfig', () => {
     ['a web page', '<html>', 1],
   ];
   for (const [name, text, line] of FAULTS) {
-    it(`reports the line of ${name}`, () => {
-      const { fault, flags } = parseRunscConfig(text, '/x');
-      assert.equal(fault?.line, line);
-      assert.equal(flags.size, 0);
+    it(`reports the line of ${name}`, async (t) => {
+      const { fault, flags } = await readRunscConfig(await tempHost(t, { '/x': text }), '/x');
+      assert.deepEqual([fault?.line, flags.size], [line, 0]);
     });
   }
 
