@@ -84,7 +84,7 @@ type Journal = Installation & { readonly process?: { readonly pid: number; reado
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Throws for anything but a journal of format 1. */
-export function parseJournal(text: string): Journal {
+function parseJournal(text: string): Journal {
   const journal = fieldsOf(JSON.parse(text));
   if (journal.format !== 1) throw new Error('unknown format');
   const installed = releaseOf(fieldsOf(journal.installed));

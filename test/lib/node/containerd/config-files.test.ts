@@ -47,14 +47,7 @@ describe('readContainerdFiles', () => {
     assert.deepEqual(fault, { file: ROOT, line: 1, problem: 'is a directory' });
   });
 
-  it('throws for wildcards other than "*"', async (t) => {
-    const host = await tempHost(t, { [ROOT]: 'imports = ["[ab]*.toml"]\n' });
-    await assert.rejects(readContainerdFiles(host, ROOT), /"\*" is the only wildcard supported/);
-  });
-
-  it('throws for a file that is too large, and for too many files', async (t) => {
-    const big = await tempHost(t, { [ROOT]: `# ${'x'.repeat(2 ** 20)}` });
-    await assert.rejects(readContainerdFiles(big, ROOT), /config.toml": it is larger than/);
+  it('throws for too many files', async (t) => {
     const chain = Array.from({ length: 101 }, (_, nth) => [
       `/c/${nth}.toml`,
       nth < 100 ? `imports = ["${nth + 1}.toml"]\n` : '',

@@ -50,23 +50,22 @@ describe('readDistribution', () => {
     await assert.rejects(readDistribution(host, 1), /no answer within 5 s/);
   });
 
-  const release = (text: string) => ({ '/etc/os-release': text });
   for (const [what, files, name] of [
-    ['k3s by its socket if its directories are not mounted', { [RANCHER_SOCKET]: '', [SOCKET]: '' }, 'k3s'],
-    ['plain containerd by default', {}, 'containerd'],
-    [
-      'containerd by its socket despite the files of CRI-O',
-      { '/etc/crio/crio.conf': '', [SOCKET]: '' },
-      'containerd',
-    ],
-    ['an ID of os-release', release('NAME=x\nID=talos\n'), 'Talos'],
-    ['an ID in quotes', release('ID="talos"'), 'Talos'],
-    ['an ID in single quotes', release("ID='talos'\r\n"), 'Talos'],
-    ['no ID in another key', release('VERSION_ID=talos'), 'containerd'],
+    ['k3s by its socket if its directories are not mounted', [RANCHER_SOCKET, SOCKET, CONFIG], 'k3s'],
+    ['plain containerd by default', [], 'containerd'],
+    ['containerd by its socket despite the files of CRI-O', ['/etc/crio/crio.conf', SOCKET], 'containerd'],
   ] as const)
     it(`recognizes ${what}`, async (t) => {
-      assert.equal((await readDistribution(await tempHost(t, files))).name, name);
+      const host = await tempHost(t, Object.fromEntries(files.map((file) => [file, ''])));
+      assert.equal((await readDistribution(host)).name, name);
     });
+
+  it('reads the ID of os-release, quoted or not', async (t) => {
+    for (const text of ['NAME=x\nID=talos\n', 'ID="talos"', "ID='talos'\r\n", 'VERSION_ID=talos']) {
+      const { name } = await readDistribution(await tempHost(t, { '/etc/os-release': text }));
+      assert.equal(name, text.startsWith('VERSION') ? 'containerd' : 'Talos', text);
+    }
+  });
 });
 
 const PID = 7;
@@ -112,16 +111,10 @@ describe('rememberConfigPath', () => {
     });
   }
 
-  it('ignores other processes named containerd', async (t) => {
+  it('ignores a process in a nested PID namespace, and others named containerd', async (t) => {
     const forged = argv('containerd --config /tmp/forged.toml');
-    const { configPath } = await nodeWith(t, { [PID]: argv('containerd'), 8: forged, 9: forged });
-    assert.equal(await configPath(), CONFIG);
-  });
-
-  it('ignores a process in a nested PID namespace', async (t) => {
     for (const namespacedPids of [[PID, 1], [PID, PID], [8], [Number.NaN]]) {
-      const forged = { ...argv('containerd --config /tmp/forged.toml'), namespacedPids };
-      const { configPath } = await nodeWith(t, { [PID]: forged });
+      const { configPath } = await nodeWith(t, { [PID]: { ...forged, namespacedPids }, 8: forged });
       assert.equal(await configPath(), CONFIG, `${namespacedPids}`);
     }
   });
@@ -133,21 +126,15 @@ describe('rememberConfigPath', () => {
   });
 
   it('caches the path once containerd has reported its PID', async (t) => {
-    const process = { [PID]: argv('containerd -c /var/c.toml') };
-    const { configPath, client, pids, host } = await nodeWith(t, process, { pid: -1 });
-    assert.equal(await configPath(), CONFIG);
-    client.pid = 0;
-    assert.equal(await configPath(), CONFIG);
-    client.pid = PID;
+    const { configPath, client, pids, host } = await nodeWith(t, {}, { pid: -1 });
+    for (const pid of [-1, 0, PID, PID]) {
+      client.pid = pid;
+      assert.equal(await configPath(), CONFIG, `${pid}`);
+    }
+    addProcess(host.root, PID, argv('containerd -c /var/c.toml'));
     assert.equal(await configPath(), '/var/c.toml');
     removeProcess(host.root, PID);
     assert.equal(await configPath(), '/var/c.toml');
-    assert.deepEqual(pids, [-1, 0, PID]);
-  });
-
-  it("defaults to the distribution's path when the process has ended", async (t) => {
-    const { configPath, pids } = await nodeWith(t, {});
-    assert.deepEqual([await configPath(), await configPath()], [CONFIG, CONFIG]);
-    assert.deepEqual(pids, [PID, PID]);
+    assert.deepEqual(pids, [-1, 0, PID, PID, PID]);
   });
 });

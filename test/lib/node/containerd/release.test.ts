@@ -3,7 +3,6 @@ import { describe, it } from 'node:test';
 import {
   cannotStopSandboxes,
   parseContainerdRelease,
-  rulesForConfigVersion,
   rulesOf,
 } from '../../../../lib/node/containerd/release.ts';
 
@@ -32,10 +31,5 @@ describe('containerd releases', () => {
   it('are unknown in any other text', () => {
     for (const text of ['', 'unknown', 'v2', 'containerd 2.1'])
       assert.equal(parseContainerdRelease(text), undefined, text);
-  });
-
-  it('default to the oldest rules that accept the version of the configuration', () => {
-    const rules = [0, 1, 2, 3, 4, 9].map(rulesForConfigVersion);
-    assert.deepEqual(rules, ['1.x', '1.x', '1.x', '2.0', '2.3', '2.3']);
   });
 });

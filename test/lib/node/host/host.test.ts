@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Host, localSocket } from '../../../../lib/node/host/host.ts';
 import { NotVisible } from '../../../../lib/node/host/paths.ts';
+import { reasonForError } from '../../../../lib/node/proof/outcome.ts';
 import { mountedHost, tempHost } from './temp-host.ts';
 
 /** Runs `work` without root's right to read everything. */
@@ -78,19 +79,15 @@ describe('Host', () => {
     await assert.rejects(new Host('/').readText('/dev/zero'), /"\/dev\/zero": it is a device, not/);
   });
 
-  it('rejects a file of 100 MB, but reads its start', async (t) => {
-    const host = await tempHost(t, { '/big': 'start' });
+  it('accepts a file of exactly the limit and not one byte more, but reads the start of any', async (t) => {
+    const host = await tempHost(t, { '/four': 'abcd', '/big': 'start' });
+    assert.equal(await host.readText('/four', 4), 'abcd');
+    await assert.rejects(host.readText('/four', 3), /larger than 3 bytes/);
     await truncate(join(host.root, 'big'), 100 * 1024 * 1024);
     await assert.rejects(host.readText('/big'), {
       message: 'Cannot read host file "/big": it is larger than 1048576 bytes',
     });
     assert.equal((await host.readStart('/big', 5))?.toString(), 'start');
-  });
-
-  it('accepts a file of exactly the limit and not one byte more', async (t) => {
-    const host = await tempHost(t, { '/four': 'abcd' });
-    assert.equal(await host.readText('/four', 4), 'abcd');
-    await assert.rejects(host.readText('/four', 3), /larger than 3 bytes/);
   });
 
   it('reads files of /proc, whose size is 0, within the limit', async () => {
@@ -154,15 +151,11 @@ describe('Host.pieces', () => {
 });
 
 describe('Host, in a pod that mounts some directories', () => {
-  it('reads mounted directories', async (t) => {
-    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': 'text', '/usr/bin/x': '' });
+  it('reads mounted directories, and names the mount that another path needs', async (t) => {
+    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': 'text', '/var/of-the-image': '' });
     assert.equal(await host.readText('/etc/a'), 'text');
     assert.equal(await host.readText('/etc/b'), undefined);
     assert.equal((await host.stat('/'))?.kind, 'directory');
-  });
-
-  it('names the mount that a path needs', async (t) => {
-    const host = await mountedHost(t, ['etc', 'usr'], { '/etc/a': '', '/var/of-the-image': '' });
     const calls = [
       host.stat('/opt/gvisor/runsc.toml'),
       host.readText('/opt/gvisor/runsc.toml'),
@@ -174,7 +167,9 @@ describe('Host, in a pod that mounts some directories', () => {
     for (const call of calls) {
       const error = await call.catch((cause: unknown) => cause);
       assert.ok(error instanceof NotVisible, String(error));
-      assert.match(error.message, /mount the host's "\/(opt|var)" read-only at "\S+\/(opt|var)"$/);
+      const [, path = '', top = ''] = /"((\/opt|\/var)\/\S+)"/.exec(error.message) ?? [];
+      const message = `Cannot see host path "${path}": it is outside of the agent's mounts; mount the host's "${top}" read-only at "${host.root}${top}"`;
+      assert.deepEqual([error.message, reasonForError(error)], [message, 'NotVisible']);
     }
   });
 

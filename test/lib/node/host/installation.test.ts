@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
-import {
-  installJournal,
-  isUnderWay,
-  parseJournal,
-  readInstallation,
-} from '../../../../lib/node/host/installation.ts';
+import { describe, it, type TestContext } from 'node:test';
+import { installJournal, isUnderWay, readInstallation } from '../../../../lib/node/host/installation.ts';
 import { tempHost } from './temp-host.ts';
 
 const JOURNAL = installJournal('runsc-kvm');
@@ -27,24 +22,49 @@ const statOf = (startTicks: number, flags = 0) =>
   `4711 (node (x)) S 1 ${'0 '.repeat(4)}${flags} ${'0 '.repeat(12)}${startTicks} 0\n`;
 const MINUTE_MS = 60_000;
 
-describe('parseJournal', () => {
-  it('reads what was committed, what is under way and what failed', () => {
-    const text = journalOf({ installed: { generation: GENERATION }, pending: PENDING, failure: FAILURE });
+describe('readInstallation', () => {
+  const read = async (t: TestContext, files: Parameters<typeof tempHost>[1], wallMs = Date.now()) =>
+    readInstallation(await tempHost(t, files), 'runsc-kvm', wallMs);
+  const installed = { generation: GENERATION };
+
+  it('reads what was committed, what is under way and what failed', async (t) => {
+    const journal = journalOf({ installed, pending: { ...PENDING, removes: true }, failure: FAILURE });
     const release = 'release-20260223.0';
-    assert.deepEqual(parseJournal(text), {
+    assert.deepEqual(await read(t, { [JOURNAL]: journal }), {
       installed: release,
-      pending: { release, step: 'restart', since: SINCE, interrupted: true },
-      process: { pid: 4711, startTicks: 815 },
+      pending: { release, step: 'restart', since: SINCE, removes: true, interrupted: true },
       failure: { ...FAILED, release },
     });
   });
 
-  it('knows a removal', () => {
-    const { pending } = parseJournal(journalOf({ pending: { ...PENDING, removes: true } }));
-    assert.equal(pending?.removes, true);
+  it('keeps the message of a failure on one short line, and drops a reason that is no word', async (t) => {
+    const message = `\u202e<b>\n${'x'.repeat(9_999)}`;
+    const journal = journalOf({ failure: { ...FAILURE, reason: 'a b', message } });
+    const { failure } = (await read(t, { [JOURNAL]: journal })) ?? {};
+    assert.equal(failure?.message.startsWith('\ufffd<b> xxx'), true);
+    assert.deepEqual([failure?.message.length, failure?.reason], [500, undefined]);
   });
 
-  const UNKNOWN: Readonly<Record<string, object>> = {
+  const { process: _, ...unnamed } = PENDING;
+  type Case = readonly [stat: string | undefined, laterMs: number, expected: boolean, pending?: object];
+  const CASES: Readonly<Record<string, Case>> = {
+    'at work': [statOf(815), 0, true],
+    'interrupted, as its process is gone': [undefined, 0, false],
+    'interrupted, as its process is ending': [statOf(815, 4), 0, false],
+    'interrupted, as its PID is of another process': [statOf(816), 0, false],
+    'interrupted, as it names no process': [statOf(815), 0, false, unnamed],
+    'at work for minutes': [statOf(815), 14 * MINUTE_MS, true],
+    'stuck, as no step took that long': [statOf(815), 16 * MINUTE_MS, false],
+  };
+  for (const [name, [stat, laterMs, expected, pending = PENDING]] of Object.entries(CASES))
+    it(`sees an installer ${name}`, async (t) => {
+      const files = { [JOURNAL]: journalOf({ pending }), ...(stat && { '/proc/4711/stat': stat }) };
+      const installation = await read(t, files, Date.now() + laterMs);
+      assert.equal(installation?.pending?.release, 'release-20260223.0');
+      assert.equal(isUnderWay(installation), expected);
+    });
+
+  const PARTS: Readonly<Record<string, object>> = {
     'a directory of another owner': { installed: { generation: '/opt/gvisor' } },
     'a release that is no name': { installed: { generation: `/x/<script>-0123456789ab` } },
     'an endless name': { installed: { generation: `/x/${'r'.repeat(99)}-0123456789ab` } },
@@ -53,63 +73,22 @@ describe('parseJournal', () => {
     'a time that is none': { pending: { ...PENDING, since: 'yesterday' } },
     'parts that are no objects': { installed: 1, pending: 'x', failure: [null] },
     'a failure without a time': { failure: { ...FAILURE, at: null } },
+    'another format': { installed, format: 2 },
+    'a journal of many megabytes': { installed, pad: 'x'.repeat(999_999) },
+    'a journal without anything': {},
   };
-  for (const [name, parts] of Object.entries(UNKNOWN))
-    it(`leaves out ${name}`, () => {
-      assert.deepEqual(parseJournal(journalOf(parts)), {});
-    });
-
-  it('keeps the message of a failure on one short line, and drops a reason that is no word', () => {
-    const message = `\u202e<b>\n${'x'.repeat(9_999)}`;
-    const { failure } = parseJournal(journalOf({ failure: { ...FAILURE, reason: 'a b', message } }));
-    assert.equal(failure?.message.startsWith('\ufffd<b> xxx'), true);
-    assert.deepEqual([failure?.message.length, failure?.reason], [500, undefined]);
-  });
-
-  for (const text of ['', '{', 'null', '[]', '{"format":2}', '"format"'])
-    it(`throws for ${text || 'an empty file'}`, () => {
-      assert.throws(() => parseJournal(text));
-    });
-});
-
-describe('readInstallation', () => {
-  const CASES: Readonly<Record<string, readonly [stat: string | undefined, laterMs: number, boolean]>> = {
-    'at work': [statOf(815), 0, true],
-    'interrupted, as its process is gone': [undefined, 0, false],
-    'interrupted, as its process is ending': [statOf(815, 4), 0, false],
-    'interrupted, as its PID is of another process': [statOf(816), 0, false],
-    'at work for minutes': [statOf(815), 14 * MINUTE_MS, true],
-    'stuck, as no step took that long': [statOf(815), 16 * MINUTE_MS, false],
-  };
-  for (const [name, [stat, laterMs, expected]] of Object.entries(CASES))
-    it(`sees an installer ${name}`, async (t) => {
-      const host = await tempHost(t, {
-        [JOURNAL]: journalOf({ pending: PENDING }),
-        ...(stat === undefined ? {} : { '/proc/4711/stat': stat }),
-      });
-      const installation = await readInstallation(host, 'runsc-kvm', Date.now() + laterMs);
-      assert.equal(installation?.pending?.release, 'release-20260223.0');
-      assert.equal(isUnderWay(installation), expected);
-    });
-
-  it('counts an installer without a process as interrupted', async (t) => {
-    const { process: _, ...pending } = PENDING;
-    const host = await tempHost(t, { [JOURNAL]: journalOf({ pending }) });
-    assert.equal((await readInstallation(host, 'runsc-kvm', Date.now()))?.pending?.interrupted, true);
-  });
-
-  const installed = { generation: GENERATION };
   const NOTHING: Readonly<Record<string, Parameters<typeof tempHost>[1]>> = {
+    ...Object.fromEntries(
+      Object.entries(PARTS).map(([name, parts]) => [name, { [JOURNAL]: journalOf(parts) }]),
+    ),
+    ...Object.fromEntries(
+      ['', '{', 'null', '[]', '"format"'].map((text) => [`"${text}"`, { [JOURNAL]: text }]),
+    ),
     'no journal': {},
     'the journal of another handler': { [installJournal('runsc')]: journalOf({ installed }) },
-    'another format': { [JOURNAL]: '{"format":2}' },
     'half a journal': { [JOURNAL]: journalOf({ pending: PENDING }).slice(0, 99) },
-    'a journal of many megabytes': { [JOURNAL]: journalOf({ installed, pad: 'x'.repeat(999_999) }) },
-    'a journal without anything': { [JOURNAL]: journalOf({}) },
     'a directory in its place': { [`${JOURNAL}/x`]: '' },
   };
   for (const [name, files] of Object.entries(NOTHING))
-    it(`knows nothing of ${name}`, async (t) => {
-      assert.equal(await readInstallation(await tempHost(t, files), 'runsc-kvm', Date.now()), undefined);
-    });
+    it(`knows nothing of ${name}`, async (t) => assert.equal(await read(t, files), undefined));
 });

@@ -10,24 +10,17 @@ import { tempHost } from './temp-host.ts';
 describe('readProcess', () => {
   it('reads a sandbox from /proc', async (t) => {
     const host = await tempHost(t);
-    addProcess(host.root, 189, {
-      argv: ['runsc-sandbox', '--root=/x', '', 'boot'],
-      parentPid: 166,
-      namespacedPids: [189, 1],
-      uid: 65534,
-      seccomp: 2,
-      cgroup: '4:memory:/kubepods/gvisor_ready/1f\n',
-      textPages: 3272,
-    });
-    assert.deepEqual(await readProcess(host, 189), {
+    const process = {
       argv: ['runsc-sandbox', '--root=/x', '', 'boot'],
       parentPid: 166,
       uid: 65534,
       namespacedPids: [189, 1],
       seccomp: 2,
-      cgroups: ['/kubepods/gvisor_ready/1f'],
       textPages: 3272,
-    });
+    };
+    addProcess(host.root, 189, { ...process, cgroup: '4:memory:/kubepods/gvisor_ready/1f\n' });
+    const expected = { ...process, cgroups: ['/kubepods/gvisor_ready/1f'] };
+    assert.deepEqual(await readProcess(host, 189), expected);
   });
 
   it('reads this very process', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Host } from '../../../../lib/node/host/host.ts';
 import { parseProgram, textSegments, whyNotRunnable } from '../../../../lib/node/host/program.ts';
-import { elfHeader } from '../runsc/fake-runsc.ts';
+import { elfHeader, type Segment } from '../runsc/fake-runsc.ts';
 
 /** The first 20 bytes of an ELF program for a machine, in either byte order. */
 function elf(machine: number, isBigEndian = false): Buffer {
@@ -38,30 +38,27 @@ describe('textSegments', () => {
   const PAGE = 4096;
   const [READ_ONLY, CODE, DATA] = [4, 5, 6] as const;
 
-  it('rounds the code to whole pages of 4, 16 and 64 KiB', () => {
-    const sizes = textSegments(elfHeader([{ from: 0x400000, bytes: 5 * PAGE + 1, flags: CODE }]));
-    assert.deepEqual([...sizes], [6 * PAGE, 8 * PAGE, 16 * PAGE]);
-  });
-
-  it('starts at the page in which the code begins', () => {
-    const sizes = textSegments(elfHeader([{ from: 0x401800, bytes: PAGE, flags: CODE }]));
-    assert.ok(sizes.has(2 * PAGE), `${[...sizes]}`);
-  });
-
-  it('spans all code segments and no data', () => {
-    const sizes = textSegments(
-      elfHeader([
-        { from: 0x400000, bytes: PAGE, flags: READ_ONLY },
-        { from: 0x401000, bytes: 2 * PAGE, flags: CODE },
-        { from: 0x404000, bytes: PAGE, flags: CODE },
-        { from: 0x500000, bytes: 900 * PAGE, flags: DATA },
-      ]),
-    );
-    assert.ok(sizes.has(4 * PAGE), `${[...sizes]}`);
-    // Kernels before 5.10 start at the first loaded segment of any kind.
-    assert.ok(sizes.has(5 * PAGE), `${[...sizes]}`);
-    assert.ok(![...sizes].some((size) => size > 256 * PAGE));
-  });
+  const SIZES: readonly (readonly [name: string, pages: readonly number[], ...Segment[]])[] = [
+    ['whole pages of 4, 16 and 64 KiB', [6, 8, 16], { from: 0x400000, bytes: 5 * PAGE + 1, flags: CODE }],
+    ['from the page in which the code begins', [2, 4, 16], { from: 0x401800, bytes: PAGE, flags: CODE }],
+    [
+      // Kernels before 5.10 start at the first loaded segment of any kind: 5 pages.
+      'of all code segments and no data',
+      [4, 8, 16, 5],
+      { from: 0x400000, bytes: PAGE, flags: READ_ONLY },
+      { from: 0x401000, bytes: 2 * PAGE, flags: CODE },
+      { from: 0x404000, bytes: PAGE, flags: CODE },
+      { from: 0x500000, bytes: 900 * PAGE, flags: DATA },
+    ],
+  ];
+  for (const [name, pages, ...segments] of SIZES)
+    it(`are ${name}`, () => {
+      const sizes = [...textSegments(elfHeader(segments))];
+      assert.deepEqual(
+        sizes.map((size) => size / PAGE),
+        pages,
+      );
+    });
 
   it('matches the kernel for this Node', async () => {
     const host = new Host('/');
