@@ -114,8 +114,8 @@ export class Host {
     return this.#at(directory, await this.localPath(directory), async (local) => {
       const texts: Partial<Record<Name, string>> = {};
       for (const name of names) {
-        const text = await readSmall(join(local, name), maxBytes).catch(() => undefined);
-        if (text !== undefined) texts[name] = text;
+        const bytes = await readRegular(join(local, name), maxBytes + 1).catch(() => undefined);
+        if (bytes !== undefined && bytes.length <= maxBytes) texts[name] = bytes.toString('utf8');
       }
       return texts;
     });
@@ -185,11 +185,6 @@ export class Host {
       ? new TimeoutError(message, { cause })
       : new Error(message, { cause });
   }
-}
-
-async function readSmall(local: string, maxBytes: number): Promise<string | undefined> {
-  const bytes = await readRegular(local, maxBytes + 1);
-  return bytes.length > maxBytes ? undefined : bytes.toString('utf8');
 }
 
 /** Reads until EOF, because files under /proc report size 0. */

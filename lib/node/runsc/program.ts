@@ -20,14 +20,10 @@ export function parseRunscRelease(text: string): RunscRelease {
     /^(?:release-|g[a-z]*-|0\.0~|v)?(\d{8})(?:\.(\d{1,6}))?(?:-\d+-g[0-9a-f]+)?(?:[-+~][0-9A-Za-z.+~-]*)?$/.exec(
       trimmed,
     );
-  const date = match?.[1] ?? '';
-  if (!isDate(date)) return { kind: 'unknown', text: trimmed };
-  return { kind: 'release', date: Number(date), point: Number(match?.[2] ?? 0), text: trimmed };
-}
-
-function isDate(digits: string): boolean {
-  const date = Date.parse(digits.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3'));
-  return date >= Date.UTC(2018);
+  const [, date = '', point = '0'] = match ?? [];
+  const isDate = Date.parse(date.replace(/^(\d{4})(\d\d)(\d\d)$/, '$1-$2-$3')) >= Date.UTC(2018);
+  if (!isDate) return { kind: 'unknown', text: trimmed };
+  return { kind: 'release', date: Number(date), point: Number(point), text: trimmed };
 }
 
 /** Negative if `a` is older, positive if newer; `undefined` if either is unknown. */
