@@ -9,7 +9,7 @@ import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
 import { FLEET_SETTINGS } from '../../lib/fleet/settings.ts';
 import { CHECKS } from '../../lib/node/checks/checks.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
-import { SANDBOX_REMEDIES } from '../../lib/node/sandboxes/problem.ts';
+import SANDBOX_PROBLEMS from '../../lib/node/sandboxes/problems.json' with { type: 'json' };
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
@@ -34,7 +34,7 @@ const TABLES: readonly (readonly [page: string, head: string, rows: readonly str
   [
     'docs/reasons.md',
     'reason | what to do',
-    Object.entries(SANDBOX_REMEDIES).map(([reason, remedy]) => row(reason, remedy)),
+    Object.entries(SANDBOX_PROBLEMS).map(([reason, { remedy }]) => row(reason, remedy)),
   ],
   [
     'cluster/README.md',

@@ -2,7 +2,8 @@ import { sanitizeLine } from '../../base/sanitize.ts';
 import type { ListedSandbox, PodContainer } from '../containerd/client.ts';
 import { LOAD_TIMEOUT_MS, type ShimResponse } from '../containerd/shim-calls.ts';
 import type { Bundle } from './bundles.ts';
-import { type RestartSafety, SANDBOX_REMEDIES, type SandboxProblem, type SandboxReason } from './problem.ts';
+import type { RestartSafety, SandboxProblem, SandboxReason } from './problem.ts';
+import SANDBOX_PROBLEMS from './problems.json' with { type: 'json' };
 import { type SandboxProcesses, type Sentry, type Shim, TICKS_PER_SECOND } from './processes.ts';
 
 /** The purpose of a shim; a field without a record is absent. */
@@ -48,24 +49,10 @@ export type Judgement = {
 };
 
 const MINUTE_MS = 60_000;
-/** How long a condition must have been seen. */
-const HOLD_MS: Readonly<Record<SandboxReason, number>> = {
-  ShimUnresponsive: MINUTE_MS,
-  // A stopped sentry; a command's age is measured as well.
-  RuntimeCommandHangs: MINUTE_MS,
-  ShimOrphaned: 5 * MINUTE_MS,
-  // An upgrade may remove the file before it writes the new one.
-  ShimProgramMissing: MINUTE_MS / 2,
-  SentryLingers: 5 * MINUTE_MS,
-  ShimLingers: 5 * MINUTE_MS,
-  SandboxOutdated: MINUTE_MS / 2,
-};
 const COMMAND_MS = 2 * MINUTE_MS;
-/** Ends may take this many times as long on a busy node. A shim's answer takes no work. */
-const BUSY_FACTOR = 5;
 const MAX_BECAUSE = 8;
 
-const REASONS = Object.keys(SANDBOX_REMEDIES) as SandboxReason[];
+const REASONS = Object.keys(SANDBOX_PROBLEMS) as SandboxReason[];
 const STATES: Readonly<Record<string, string>> = { T: 'stopped', t: 'traced', D: 'waiting in the kernel' };
 
 type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'> & {
@@ -80,14 +67,14 @@ type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'>
  */
 export function judgeSandboxes(observation: Observation, memory: Memory, busy: boolean): Judgement {
   const { nowMs, atMs, processes } = observation;
-  const factor = busy ? BUSY_FACTOR : 1;
   const next = new Map<string, { nowMs: number; atMs: number; reported: boolean }>();
   const problems: SandboxProblem[] = [];
   for (const { pod, startTicks, ...candidate } of candidatesOf(observation)) {
     const { reason, sandbox } = candidate;
     const key = [reason, sandbox, startTicks].join(' ');
     const first = memory.get(key) ?? { nowMs, atMs, reported: false };
-    const holdMs = HOLD_MS[reason] * (reason === 'ShimUnresponsive' ? 1 : factor);
+    const { minutes, busyMinutes } = SANDBOX_PROBLEMS[reason];
+    const holdMs = (busy ? busyMinutes : minutes) * MINUTE_MS;
     const reported = first.reported || nowMs - first.nowMs >= holdMs;
     next.set(key, { ...first, reported });
     if (!reported) continue;

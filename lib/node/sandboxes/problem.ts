@@ -1,25 +1,10 @@
-/**
- * Most severe first, with remedies, in which PID and SANDBOX stand for the problem's own. None makes a node
- * not ready.
- */
-export const SANDBOX_REMEDIES = {
-  ShimUnresponsive:
-    'Do not restart containerd: it would wait for this shim, then forget its pod and leave the processes behind. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: containerd cleans up at once, and the containers of this one pod restart.',
-  RuntimeCommandHangs:
-    'Do not restart containerd: it would wait for this sandbox, containerd 1.7 for ever. Read the states: ps -o pid,ppid,stat,wchan,args -p PID. If one is T, continue it: kill -CONT PID. Otherwise delete the pod, and kill -KILL PID where it stays: the containers of this one pod end, and the kubelet starts them again unless the pod was deleted.',
-  ShimOrphaned:
-    'Read its arguments: ps -o pid,lstart,args -p PID. containerd has no record of this sandbox and never ends it. kill -KILL PID, and what is left of the sandbox: pgrep -f SANDBOX. This ends a pod that no kubelet counts, and frees its memory.',
-  ShimProgramMissing:
-    'Do not restart containerd: it would lose this pod, whose shim it could not find again. Put the program back at the path that the message names, or recreate the pod.',
-  SentryLingers:
-    'The pod is gone for Kubernetes, and its sentry still uses memory and CPU. Read the state: ps -o pid,stat,wchan,args -p PID. If it is T, continue it: kill -CONT PID. Otherwise kill -KILL PID: nothing that runs is lost.',
-  ShimLingers:
-    'The sandbox has ended and its shim has not. crictl rmp -f SANDBOX removes the sandbox; if the shim stays, kill -KILL PID. Nothing that runs is lost.',
-  SandboxOutdated:
-    'Recreate the pod when it suits its owner: its sentry is of another gVisor release than the runsc that would restart its containers, and some releases cannot control the sentries of others. The pod runs on until one of its containers ends.',
-} as const;
+import SANDBOX_PROBLEMS from './problems.json' with { type: 'json' };
 
-export type SandboxReason = keyof typeof SANDBOX_REMEDIES;
+/**
+ * Most severe first, with the minutes until a problem is reported and its remedy, in which PID and SANDBOX
+ * stand for the problem's own. None makes a node not ready.
+ */
+export type SandboxReason = keyof typeof SANDBOX_PROBLEMS;
 
 /** One thing that is wrong with one sandbox. */
 export type SandboxProblem = {
@@ -68,6 +53,6 @@ export function remedyOf({
   pids,
   sandbox,
 }: Pick<SandboxProblem, 'reason' | 'pids' | 'sandbox'>): string {
-  const remedy = Object.hasOwn(SANDBOX_REMEDIES, reason) ? SANDBOX_REMEDIES[reason] : '';
+  const remedy = Object.hasOwn(SANDBOX_PROBLEMS, reason) ? SANDBOX_PROBLEMS[reason].remedy : '';
   return remedy.replaceAll('PID', pids.join(' ')).replaceAll('SANDBOX', () => sandbox);
 }
