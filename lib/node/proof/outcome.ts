@@ -3,6 +3,7 @@ import { errorLine } from '../../base/sanitize.ts';
 import { CriError, CriPluginUnavailable } from '../containerd/error.ts';
 import { NotVisible } from '../host/paths.ts';
 import type { Reason } from '../reasons.ts';
+import TABLE from './causes.json' with { type: 'json' };
 import { WrongRuntime } from './sandbox.ts';
 import type { Witness } from './witness.ts';
 
@@ -37,61 +38,24 @@ export type ControlResult = {
   readonly error?: unknown;
 };
 
-/**
- * The first match counts. Sources: containerd internal/cri/server/sandbox_run.go,
- * core/runtime/v2/shim_manager.go, gVisor pkg/shim/v1/runsc/container.go, runsc/hostsettings/hostsettings.go
- * and pkg/sentry/platform/kvm/kvm.go (OpenDevice).
- */
-const CAUSES: readonly (readonly [RegExp, Reason])[] = [
-  [
-    /no runtime for ".*" is configured|failed to find runtime handler|RuntimeHandler ".*" not supported/,
-    'HandlerNotLoaded',
-  ],
-  [
-    /binary not installed|invalid custom binary path|failed to resolve runtime path|fork\/exec [^ ]*containerd-shim[^ ]*: no such file|exec: "[^"]*containerd-shim[^"]*": (executable file not found|stat )/,
-    'ShimNotFound',
-  ],
-  [
-    /(fork\/exec [^ ]*containerd-shim[^ ]*|exec: "[^"]*containerd-shim[^"]*"): (permission denied|exec format error)/,
-    'ShimNotExecutable',
-  ],
-  // sandboxer = "shim" and a shim without the Sandbox API; measured with gVisor 2025-02, 2026-02 and 2026-09.
-  [/service containerd\.runtime\.sandbox\.v1\.Sandbox/, 'SandboxerUnsupported'],
-  [/decode config file|failed to parse config|toml: /i, 'RunscConfigInvalid'],
-  [/max_user_namespaces/, 'UserNamespacesDisabled'],
-  [/sidecar (binary )?"[^"]*" not (found|usable)/, 'SidecarMissing'],
-  [/does not match the expected release/, 'ReleaseSkew'],
-  // "No such device" is a device file without its driver.
-  [/error opening KVM device file .*: no such (file or directory|device)/, 'KvmMissing'],
-  [/error opening KVM device file .*: (permission denied|operation not permitted)/, 'KvmNotPermitted'],
-  // systemd-cgroup = "true" although the kubelet uses cgroupfs; measured with gVisor 2026-02.
-  [/invalid systemd path/, 'LimitsNotEnforced'],
-  [
-    /exec: "[^"]*runsc[^"]*": (executable file not found|stat )|\/[^ ]*runsc: no such file or directory/,
-    'RunscNotFound',
-  ],
-  [
-    /\/[^ ]*runsc: (permission denied|exec format error)|exec: "[^"]*runsc[^"]*": permission denied/,
-    'RunscNotExecutable',
-  ],
-];
+/** In order of precedence. */
+const CAUSES = (['inconclusive', 'failed'] as const).flatMap((kind) =>
+  Object.entries(TABLE[kind]).map(([reason, { patterns }]) => ({
+    kind,
+    reason: reason as keyof typeof TABLE.inconclusive | keyof typeof TABLE.failed,
+    pattern: new RegExp(patterns.join('|')),
+  })),
+);
 
-/** A missing pause image says nothing about gVisor. */
-const NO_IMAGE =
-  /failed to get sandbox image|failed to pull image|failed to pull and unpack image|failed to resolve image|failed to resolve reference/;
+/** What containerd, the shim or runsc says of a sandbox that does not start. */
+export function outcomeOfError(message: string): Unproven {
+  const cause = CAUSES.find(({ pattern }) => pattern.test(message));
+  const { kind, reason } = cause ?? { kind: 'failed', reason: 'SandboxFailed' };
+  return { kind, reason, message };
+}
 
-/** Timeouts of containerd, shims and gVisor (runsc/cgroup/systemd.go), which a busy node exceeds. */
-const TIMED_OUT = /context deadline exceeded|got timeout|i\/o timeout/;
-/** Texts of EAGAIN, ENOMEM, EMFILE, ENFILE, ENOSPC and EDQUOT. */
-const EXHAUSTED =
-  /resource temporarily unavailable|cannot allocate memory|too many open files|no space left on device|disk quota exceeded|failed to create new OS thread/;
-
-export function outcomeOfError(message: string): Outcome {
-  if (NO_IMAGE.test(message)) return { kind: 'inconclusive', reason: 'SandboxImageMissing', message };
-  if (TIMED_OUT.test(message)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
-  if (EXHAUSTED.test(message)) return { kind: 'inconclusive', reason: 'NodeExhausted', message };
-  const reason = CAUSES.find(([pattern]) => pattern.test(message))?.[1] ?? 'SandboxFailed';
-  return { kind: 'failed', reason, message };
+function says(text: string, reason: keyof typeof TABLE.inconclusive): boolean {
+  return CAUSES.some((cause) => cause.reason === reason && cause.pattern.test(text));
 }
 
 /** The sentry ended early, and runsc does not know why. */
@@ -121,8 +85,8 @@ const CANNOT_FORK = /can't get final child's PID from pipe: EOF|procReady not re
 export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
   const why = ended ? errorLine(error) : 'it has not ended yet';
   const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
-  if (!ended || TIMED_OUT.test(why)) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
-  const isExhausted = EXHAUSTED.test(message) || CANNOT_FORK.test(why);
+  if (!ended || says(why, 'CheckTimedOut')) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
+  const isExhausted = says(message, 'NodeExhausted') || CANNOT_FORK.test(why);
   const reason = isExhausted ? 'NodeExhausted' : 'NoSandboxStarts';
   return { kind: 'inconclusive', reason, message };
 }
