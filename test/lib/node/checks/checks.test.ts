@@ -7,6 +7,7 @@ import { CAUSE_CHECKS, CHECKS, EVIDENCE_CHECKS, runChecks } from '../../../../li
 import { pass, skip } from '../../../../lib/node/checks/finding.ts';
 import { readContainerdConfig } from '../../../../lib/node/containerd/config.ts';
 import { readDistribution, rememberConfigPath } from '../../../../lib/node/containerd/distribution.ts';
+import HOSTS from '../../../fixtures/hosts.json' with { type: 'json' };
 import {
   criStatus,
   failedCall,
@@ -17,12 +18,47 @@ import {
   sourcesOf,
   witnessOf,
 } from './fake-node.ts';
-import { HOSTS } from './fixture-hosts.ts';
 
 const { signal } = new AbortController();
 /** Checks of what most nodes do not have. */
 const OPTIONAL = ['gpu', 'kvm'];
 const OPTIONS = { now: () => 0, signal, timeoutMs: 600_000 };
+
+/** A host in test/fixtures/hosts: containerd's release, and what is expected of it beside passed checks. */
+type FixtureHost = {
+  readonly release: string;
+  readonly handler?: string;
+  /** Why containerd has not loaded the handler, and would not after a restart. */
+  readonly notLoaded?: string;
+  /** Without programs in the directories that the agent searches, or without releases in them. */
+  readonly without?: string;
+  readonly outcomes?: Readonly<Record<string, string>>;
+};
+
+/** By check, those that do not pass. */
+function outcomesOf({ notLoaded, without, outcomes }: FixtureHost): Readonly<Record<string, string>> {
+  return {
+    ...(notLoaded && {
+      'handler-configured': `error ${notLoaded}`,
+      'handler-loaded': 'error HandlerNotLoaded',
+      'handler-current': 'skipped',
+      'handler-runtime': 'skipped',
+      network: 'skipped',
+      'runsc-config': 'skipped',
+    }),
+    ...(without === 'programs' && {
+      shim: 'unknown CheckFailed',
+      runsc: 'unknown CheckFailed',
+      'runsc-release': 'skipped',
+      sidecars: 'skipped',
+    }),
+    ...(without === 'releases' && {
+      'runsc-release': 'unknown ReleaseUnknown',
+      sidecars: 'unknown ReleaseUnknown',
+    }),
+    ...outcomes,
+  };
+}
 
 /** The inputs of a fixture whose containerd has loaded the files on disk. */
 async function inputsFor(name: string, release: string, handler = 'runsc'): Promise<CheckInputs> {
@@ -56,8 +92,9 @@ function differences(all: readonly Judged[]): string {
 describe('CHECKS', () => {
   it('judge the fixture hosts', async () => {
     const all: Judged[] = [];
-    for (const [host, { release, handler, outcomes }] of Object.entries(HOSTS)) {
-      const inputs = await inputsFor(host, release, handler);
+    for (const [host, fixture] of Object.entries<FixtureHost>(HOSTS)) {
+      const outcomes = outcomesOf(fixture);
+      const inputs = await inputsFor(host, fixture.release, fixture.handler);
       for (const finding of await runChecks(CHECKS, inputs, OPTIONS)) {
         const [{ check, message }, seen] = [finding, outcome(finding)];
         const usual = seen === 'skipped' && OPTIONAL.includes(check) ? seen : 'pass';
