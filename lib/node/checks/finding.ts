@@ -50,20 +50,21 @@ export function pass(message: string, evidence: readonly Evidence[] = []): Check
   return { status: 'pass', message, evidence };
 }
 
-/** A fault that keeps sandboxes from booting. */
-export function error(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'error', reason, message, evidence };
-}
+export type Failure = Extract<CheckResult, { readonly status: 'fail' }>;
 
-/** Makes the node not ready although sandboxes boot. */
-export function blocker(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'blocker', reason, message, evidence };
-}
+const failing =
+  (severity: Severity) =>
+  (reason: Reason, message: string, evidence: readonly Evidence[] = []): Failure => ({
+    status: 'fail',
+    severity,
+    reason,
+    message,
+    evidence,
+  });
 
-/** The verdict does not depend on it. */
-export function warning(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
-  return { status: 'fail', severity: 'warning', reason, message, evidence };
-}
+export const error = failing('error');
+export const blocker = failing('blocker');
+export const warning = failing('warning');
 
 /** For a check without a subject, such as the sidecars of a missing runsc. */
 export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {

@@ -1,18 +1,10 @@
-import type { Reason } from '../reasons.ts';
 import { readBaseSpec } from '../runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 import type { Check, CheckInputs } from './check.ts';
-import { at, blocker, type CheckResult, type Evidence, pass, skip, warning } from './finding.ts';
+import { blocker, type Evidence, type Failure, pass, skip, warning } from './finding.ts';
 
 const SECCOMP_FILTER = 2;
-
-type Problem = {
-  readonly isBlocker: boolean;
-  readonly reason: Reason;
-  readonly message: string;
-  readonly evidence: readonly Evidence[];
-};
 
 /** Judges the flags in force, the seccomp filter, and what the handler adds to pods or lets them set. */
 export const isolation: Check = {
@@ -28,13 +20,19 @@ export const isolation: Check = {
       return blocker('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
     }
     const { baseRuntimeSpec } = await inputs.runtime();
-    const problems = [
+    const found = [
       await weakFlags(inputs, witness.flags),
       await weakSpec(inputs, baseRuntimeSpec),
       await passedAnnotations(inputs),
-    ].filter((problem) => problem !== undefined);
-    const worst = problems.find(({ isBlocker }) => isBlocker) ?? problems[0];
-    if (worst !== undefined) return resultOf(worst, problems);
+    ].filter((failure) => failure !== undefined);
+    const isBlocker = ({ severity }: Failure) => severity === 'blocker';
+    const [worst] = found.sort((a, b) => Number(isBlocker(b)) - Number(isBlocker(a)));
+    if (worst !== undefined)
+      return {
+        ...worst,
+        message: found.map(({ message }) => message).join('. '),
+        evidence: found.flatMap(({ evidence = [] }) => evidence),
+      };
     const spec = baseRuntimeSpec === '' ? [] : [{ file: baseRuntimeSpec, value: 'base_runtime_spec' }];
     return pass('No flag in force weakens the sandbox', [
       { value: `${process}, with a seccomp filter` },
@@ -43,47 +41,39 @@ export const isolation: Check = {
   },
 };
 
-function resultOf(worst: Problem, problems: readonly Problem[]): CheckResult {
-  const inOrder = [worst, ...problems.filter((problem) => problem !== worst)];
-  const result = worst.isBlocker ? blocker : warning;
-  const message = inOrder.map((problem) => problem.message).join('. ');
-  return result(
-    worst.reason,
-    message,
-    inOrder.flatMap(({ evidence }) => evidence),
-  );
-}
-
-async function weakFlags(
-  inputs: CheckInputs,
-  flags: Readonly<Record<string, string>>,
-): Promise<Problem | undefined> {
-  const weak = weaknessesOf(new Map(Object.entries(flags)));
+function weakening(
+  what: string,
+  weak: readonly Weakness[],
+  placeOf: (flag: string) => Omit<Evidence, 'value'>,
+): Failure | undefined {
   const [worst] = weak;
   if (worst === undefined) return undefined;
+  const names = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
+  const evidence = weak.map(({ flag, value, why }) => ({
+    ...placeOf(flag),
+    value: `${flag} = "${value}": ${why}`,
+  }));
+  const result = worst.severity === 'blocker' ? blocker : warning;
+  return result('IsolationWeakened', `${what} (${names}): ${worst.why}`, evidence);
+}
+
+async function weakFlags(inputs: CheckInputs, flags: Readonly<Record<string, string>>) {
+  const weak = weaknessesOf(new Map(Object.entries(flags)));
+  if (weak.length === 0) return undefined;
   // A flag from elsewhere, such as a wrapper, has no file.
-  const { file, lines } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
-  const evidence = weak.map(({ flag, value, why }) => {
+  const { file = '', lines } = await inputs.runscConfig().catch(() => DEFAULT_RUNSC_CONFIG);
+  const what = `Flags of runsc ${weak[0]?.why === UNKNOWN ? 'may weaken' : 'weaken'} the sandbox`;
+  return weakening(what, weak, (flag) => {
     const line = lines.get(flag);
-    return at(line === undefined ? {} : { file, line }, `${flag} = "${value}": ${why}`);
+    return line === undefined ? {} : { file, line };
   });
-  const weaken = worst.why === UNKNOWN ? 'may weaken' : 'weaken';
-  const message = `Flags of runsc ${weaken} the sandbox (${namesOf(weak)}): ${worst.why}`;
-  return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
 }
 
 /** The sandbox of a proof does not show what a base spec adds to containers. */
-async function weakSpec({ sources }: CheckInputs, file: string): Promise<Problem | undefined> {
+async function weakSpec({ sources }: CheckInputs, file: string) {
   const weak = file === '' ? [] : await readBaseSpec(sources.host, file);
-  const [worst] = weak;
-  if (worst === undefined) return undefined;
-  const message = `base_runtime_spec "${file}" of the handler "${sources.handler}" weakens each sandbox (${namesOf(weak)}): ${worst.why}`;
-  const evidence = weak.map(({ flag, value, why }) => at({ file }, `${flag} = "${value}": ${why}`));
-  return { isBlocker: worst.severity === 'blocker', reason: 'IsolationWeakened', message, evidence };
-}
-
-function namesOf(weak: readonly Weakness[]): string {
-  return weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');
+  const what = `base_runtime_spec "${file}" of the handler "${sources.handler}" weakens each sandbox`;
+  return weakening(what, weak, () => ({ file }));
 }
 
 /**
@@ -93,11 +83,11 @@ function namesOf(weak: readonly Weakness[]): string {
  * https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/kubelet/kuberuntime/labels.go
  * (newContainerAnnotations)
  */
-async function passedAnnotations(inputs: CheckInputs): Promise<Problem | undefined> {
-  const { handler, forbidFlagOverride: isBlocker } = inputs.sources;
+async function passedAnnotations(inputs: CheckInputs) {
+  const { handler, forbidFlagOverride } = inputs.sources;
   const status = await inputs.status().catch((error: unknown) => {
     // Readiness depends on this only with FORBID_FLAG_OVERRIDE.
-    if (isBlocker) throw error;
+    if (forbidFlagOverride) throw error;
     return undefined;
   });
   const passed = annotationsPassed(status?.runtimes.get(handler)?.podAnnotations ?? []);
@@ -107,5 +97,5 @@ async function passedAnnotations(inputs: CheckInputs): Promise<Problem | undefin
   const evidence = passed.map(({ pattern, annotation, why }) => ({
     value: `pod_annotations "${pattern}" passes ${annotation}: ${why}`,
   }));
-  return { isBlocker, reason: 'AnnotationsPassFlags', message, evidence };
+  return (forbidFlagOverride ? blocker : warning)('AnnotationsPassFlags', message, evidence);
 }

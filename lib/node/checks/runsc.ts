@@ -2,7 +2,7 @@ import { whyNotRunnable } from '../host/program.ts';
 import { DEFAULT_PLATFORM } from '../runsc/config.ts';
 import type { Check } from './check.ts';
 import { at, error, pass } from './finding.ts';
-import { notFound, searched } from './shim.ts';
+import { notFound } from './shim.ts';
 
 /** runsc re-executes itself as nobody: https://gvisor.dev/docs/user_guide/faq/ */
 const READ_AND_EXECUTE_BY_EVERYONE = 0o555;
@@ -14,10 +14,7 @@ export const runsc: Check = {
     const config = await inputs.runscConfig();
     const path = await inputs.runsc();
     const named = at({ file: config.file }, `binary_name ${config.binaryName}`);
-    if (path === undefined) {
-      const where = await searched(inputs, config.binaryName);
-      return notFound('RunscNotFound', config.binaryName, [named, ...where]);
-    }
+    if (path === undefined) return notFound(inputs, 'RunscNotFound', config.binaryName, [named]);
     const why = await whyNotRunnable(inputs.sources.host, path, READ_AND_EXECUTE_BY_EVERYONE);
     if (why) {
       const message = `"${path}" is not readable and executable by everyone: ${why.problem}`;

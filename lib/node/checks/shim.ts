@@ -57,18 +57,14 @@ export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): 
   return unknown('CheckFailed', silent, evidence);
 }
 
-export function notFound(reason: Reason, program: string, evidence: readonly Evidence[]): CheckResult {
-  if (program.startsWith('/')) return error(reason, `"${program}" is not there`, evidence);
-  const message = `"${program}" is in none of the usual directories, and containerd's PATH is not known`;
-  return unknown('CheckFailed', message, evidence);
-}
-
 /** Directories that are not mounted may still contain it. */
-export async function searched(
+export async function notFound(
   { directories, sources: { host } }: CheckInputs,
+  reason: Reason,
   program: string,
-): Promise<readonly Evidence[]> {
-  if (program.startsWith('/')) return [];
+  named: readonly Evidence[],
+): Promise<CheckResult> {
+  if (program.startsWith('/')) return error(reason, `"${program}" is not there`, named);
   const isHidden = (directory: string) =>
     host.stat(directory).then(
       () => false,
@@ -77,7 +73,9 @@ export async function searched(
   const hidden = await Promise.all(directories.map(isHidden));
   const those = (which: boolean) => directories.filter((_, index) => hidden[index] === which).join(' ');
   const unseen = { value: `not visible, since the agent does not mount them: ${those(true)}` };
-  return [{ value: `looked in ${those(false)}` }, ...(hidden.includes(true) ? [unseen] : [])];
+  const message = `"${program}" is in none of the usual directories, and containerd's PATH is not known`;
+  const searched = { value: `looked in ${those(false)}` };
+  return unknown('CheckFailed', message, [...named, searched, ...(hidden.includes(true) ? [unseen] : [])]);
 }
 
 async function inspectFiles(inputs: CheckInputs): Promise<CheckResult> {
@@ -89,8 +87,7 @@ async function inspectFiles(inputs: CheckInputs): Promise<CheckResult> {
   }
   const path = await inputs.shim();
   const where = wanted.startsWith('/') ? [{ value: `runtime_path ${wanted}` }] : [];
-  if (path === undefined)
-    return notFound('ShimNotFound', wanted, [...where, ...(await searched(inputs, wanted))]);
+  if (path === undefined) return notFound(inputs, 'ShimNotFound', wanted, where);
   const why = await whyNotRunnable(inputs.sources.host, path, 0o111);
   if (why === undefined)
     return pass(`The shim is "${path}"`, [{ file: path, value: 'executable' }, ...where]);
