@@ -31,10 +31,7 @@ export class Control {
     this.#waitMs = waitMs;
   }
 
-  /**
-   * Waits up to `waitMs`. Undefined without a handler for runc, without a response, or while an earlier
-   * control remains. Rejects when the signal is aborted.
-   */
+  /** Undefined without a handler for runc or a response. Rejects when the signal is aborted. */
   async run(signal: AbortSignal): Promise<ControlResult | undefined> {
     const { client, handler, now } = this.#options;
     if (now() < this.#restUntilMs) return undefined;
@@ -62,19 +59,20 @@ export class Control {
     const config = newSandbox(await findPlace(client, ownPod), owner);
     // Only the start is timed: pods shape the list, and the kubelet may delay the removal.
     const startedMs = now();
-    const started = client.runSandbox(config, handler, { timeoutMs: null }).then(
-      (id) => ({ id, result: { handler, tookMs: now() - startedMs, ended: true } }),
-      (error: unknown) => ({
-        id: undefined,
-        result: { handler, tookMs: now() - startedMs, ended: true, error },
-      }),
+    const sandbox = client.runSandbox(config, handler, { timeoutMs: null });
+    const failure = sandbox.then(
+      () => ({}),
+      (error: unknown) => ({ error }),
     );
-    const removed = started.then(({ id }) => this.#remove(id));
-    return { handler, startedMs, started: started.then(({ result }) => result), removed };
+    const started = failure.then((seen) => ({ handler, tookMs: now() - startedMs, ended: true, ...seen }));
+    return { handler, startedMs, started, removed: this.#remove(sandbox) };
   }
 
-  async #remove(id: string | undefined): Promise<void> {
-    const failure = id === undefined ? undefined : await tearDown(this.#options, id).catch(() => 'remains');
+  async #remove(sandbox: Promise<string>): Promise<void> {
+    const failure = await sandbox.then(
+      (id) => tearDown(this.#options, id).catch(() => 'remains'),
+      () => undefined,
+    );
     if (failure !== undefined) this.#restUntilMs = this.#options.now() + REST_MS;
     this.#running = undefined;
   }

@@ -51,10 +51,7 @@ export class Orphans {
     if (!this.#lastProven) this.#mayHaveUnlisted = true;
   }
 
-  /**
-   * Sweeps sandboxes and, if `unlisted`, containers that the CRI does not list. Rejects if containerd does
-   * not list its sandboxes; a failed list of containers is retried by the next sweep.
-   */
+  /** If `unlisted`, also containers that the CRI does not list. Rejects without a list of sandboxes. */
   async sweep(unlisted: boolean, signal: AbortSignal): Promise<void> {
     const sandboxes = await sweepSandboxes(this.#options, signal);
     if (unlisted && this.#mayHaveUnlisted) {
@@ -74,10 +71,7 @@ export class Orphans {
   }
 }
 
-/**
- * Also removes old ones of other agents. Resolves with the ids that remain; rejects if containerd does not
- * list sandboxes.
- */
+/** Also old ones of other agents. Resolves with the ids that remain; rejects without containerd's list. */
 export async function sweepSandboxes(
   { client, owner, siblings = [], wallMs }: SweepOptions,
   signal: AbortSignal,

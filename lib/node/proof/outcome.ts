@@ -67,11 +67,8 @@ const SENTRY_ENDED = /waiting for sandbox to start: EOF/;
  */
 export function outcomeOfKvm(unproven: Unproven): Unproven {
   const { reason, message } = unproven;
-  if (reason === 'SandboxSlow')
-    return {
-      ...unproven,
-      message: `${message}; on the platform kvm a boot can hang if KVM runs no guest here`,
-    };
+  const hint = 'on the platform kvm a boot can hang if KVM runs no guest here';
+  if (reason === 'SandboxSlow') return { ...unproven, message: `${message}; ${hint}` };
   const ended = reason === 'SandboxDied' || SENTRY_ENDED.test(message);
   if (!ended && reason !== 'SandboxHangs') return unproven;
   const why = `gVisor's kernel ${ended ? 'ends' : 'hangs'} on the platform kvm, and KVM's device opens`;

@@ -26,7 +26,6 @@ export type ProbeOptions = {
   readonly owner: string;
   /** Absent outside of a cluster. */
   readonly ownPod?: string | undefined;
-  /** Waits that many milliseconds. */
   readonly sleep?: (ms: number) => Promise<unknown>;
 };
 
@@ -184,18 +183,12 @@ function judgeWitness(witness: Witness, handler: string, times: Times): Outcome 
   return { kind: 'failed', reason: 'GuestNotGVisor', message };
 }
 
-/**
- * Measured: 0.25 s on an idle node, 6 s under eight times its load. A restart of containerd can keep it from
- * stopping for ever.
- */
+/** Measured: 0.25 s on an idle node, 6 s under eight times its load. */
 const STOP_MS = 20_000;
 /** A stop that collides with the kubelet's own fails once. */
 const PAUSES_MS = [100, 400, 1_500, 4_000];
 
-/**
- * Resolves with an outcome if the sandbox does not stop, or a busy node does not respond in time; with
- * `remains` if it cannot be removed, which is left to the next sweep.
- */
+/** An outcome if the sandbox does not stop; `remains` if it cannot be removed, which the next sweep does. */
 export async function tearDown(
   { client, host, sleep = timers.setTimeout }: Pick<ProbeOptions, 'client' | 'host' | 'sleep'>,
   id: string,

@@ -14,7 +14,6 @@ import { type ProbeOptions, runProbe } from './probe.ts';
 import { Turns } from './turns.ts';
 import type { Witness } from './witness.ts';
 
-/** Options of a prover; times are in milliseconds. */
 export type ProverOptions = ProbeOptions &
   OrphansOptions & {
     /** Called for a probe that ends while no `prove` waits. */
@@ -28,10 +27,7 @@ export type ProverOptions = ProbeOptions &
     readonly turns?: Turns;
   };
 
-/**
- * Measured: 0.3 s on an idle node, 2 to 6 s on one that is ten times slower, twice that after an
- * interruption. The agent sees no change meanwhile.
- */
+/** Measured: 0.3 s on an idle node, 2 to 6 s on one ten times slower, twice that after an interruption. */
 const WAIT_MS = 15_000;
 /**
  * Twice the kubelet's runtimeRequestTimeout, after which it gives up. Source:
@@ -65,7 +61,7 @@ type ProbeResult = { readonly outcome: Outcome; readonly atMs: number };
  * and orphans from filling a node.
  */
 export class Prover {
-  readonly #options: ProverOptions & { readonly turns: Turns };
+  readonly #options: ProverOptions & Required<Pick<ProverOptions, 'waitMs' | 'hangMs' | 'turns'>>;
   readonly #orphans: Orphans;
   readonly #control: Control;
   /** The probe that the next `prove` collects. */
@@ -79,11 +75,10 @@ export class Prover {
   #last: ProbeResult | undefined;
   #changedMs = Number.NEGATIVE_INFINITY;
   #witness: Witness | undefined;
-  /** Duration of the last boot that was proven. */
   #provenBootMs = 0;
 
   constructor(options: ProverOptions) {
-    this.#options = { turns: new Turns(), ...options };
+    this.#options = { waitMs: WAIT_MS, hangMs: HANG_MS, turns: new Turns(), ...options };
     this.#orphans = new Orphans(options);
     this.#control = new Control(options, options.controlWaitMs ?? WAIT_MS);
   }
@@ -123,10 +118,7 @@ export class Prover {
     return outcome;
   }
 
-  /**
-   * `cleared` if runc's sandbox starts, inconclusive if it does not, the same failure without a control.
-   * Rejects when the signal is aborted.
-   */
+  /** `cleared` if runc's sandbox starts, inconclusive if it does not, `failed` without a control. */
   async compare(failed: Unproven, cleared: Outcome, signal: AbortSignal): Promise<Outcome> {
     const control = await this.#control.run(signal);
     if (control === undefined) return failed;
@@ -186,7 +178,7 @@ export class Prover {
   }
 
   async #waitFor(probe: RunningProbe, signal: AbortSignal): Promise<void> {
-    const { now, waitMs = WAIT_MS } = this.#options;
+    const { now, waitMs } = this.#options;
     this.#awaited = true;
     await waitUpTo(probe.ended, Math.max(probe.startedMs + waitMs - now(), 0), signal);
     this.#awaited = false;
@@ -194,7 +186,7 @@ export class Prover {
   }
 
   #isObsolete({ startedMs, result }: RunningProbe): boolean {
-    const { now, hangMs = HANG_MS } = this.#options;
+    const { now, hangMs } = this.#options;
     return startedMs < this.#changedMs || (result !== undefined && now() - result.atMs > hangMs);
   }
 
@@ -209,7 +201,7 @@ export class Prover {
 
   /** Slow until it takes as long as the kubelet waits for a pod, or longer if runc is slow as well. */
   async #judgeUnfinished(probe: RunningProbe, signal: AbortSignal): Promise<Outcome> {
-    const { host, now, hangMs = HANG_MS } = this.#options;
+    const { host, now, hangMs } = this.#options;
     const { starting } = probe;
     const control = starting ? await this.#control.run(signal) : undefined;
     const forMs = now() - probe.startedMs;
@@ -231,7 +223,7 @@ export class Prover {
   }
 
   #hangs(): Outcome {
-    const { hangMs = HANG_MS } = this.#options;
+    const { hangMs } = this.#options;
     const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#abandoned} of them still hang`;
     return { kind: 'failed', reason: 'SandboxHangs', message };
   }

@@ -84,14 +84,12 @@ export type Guest = { readonly kernel: 'gvisor' | 'host' | 'other'; readonly evi
  * PIDs, as only a sentry can.
  */
 export function identifyGuest({ pid, argv, flags, runtimePids }: Witness): Guest {
-  const program = `process ${pid} is ${quotedProgram(argv)}`;
-  const pids =
-    runtimePids.length === 0
-      ? 'the runtime reports no PIDs'
-      : `the runtime reports the PIDs ${runtimePids.slice(0, 5).join(', ')}`;
   const isHost = runtimePids.includes(pid);
-  if (isHost) return { kernel: 'host', evidence: `${program}, and ${pids}: the host's own` };
-  const isGvisor = flags !== undefined && runtimePids.includes(1);
-  if (!isGvisor) return { kernel: 'other', evidence: `${program}, and ${pids}` };
-  return { kernel: 'gvisor', evidence: `${program}, and ${pids}: the guest's own` };
+  const isGvisor = !isHost && flags !== undefined && runtimePids.includes(1);
+  const whose = isHost ? ": the host's own" : isGvisor ? ": the guest's own" : '';
+  const pids = runtimePids.slice(0, 5).join(', ');
+  return {
+    kernel: isHost ? 'host' : isGvisor ? 'gvisor' : 'other',
+    evidence: `process ${pid} is ${quotedProgram(argv)}, and the runtime reports the PIDs ${pids}${whose}`,
+  };
 }
