@@ -37,19 +37,11 @@ export function isDoubtful({ runtimeType, argv }: SandboxFacts): boolean {
   return argv !== undefined && sentryFlags(argv) !== undefined && !GVISOR_TYPE.test(runtimeType);
 }
 
-/**
- * Whether a sandbox is gVisor's. The process decides, because handler names and even runtime types can be misleading; the
- * type counts only if no process could be read.
- */
-export function judgeSandbox({
-  runtimeType,
-  pid,
-  argv,
-  runtimePids = [],
-  annotations,
-}: SandboxFacts): Pick<Pod, 'sandboxed' | 'weak' | 'evidence'> {
-  const [program = ''] = argv ?? [];
-  if (argv !== undefined && program !== '') {
+/** By its process, since handler names and even runtime types can mislead; else by the type. */
+export function judgeSandbox(facts: SandboxFacts): Pick<Pod, 'sandboxed' | 'weak' | 'evidence'> {
+  const { runtimeType, pid, argv = [], runtimePids = [], annotations } = facts;
+  const [program = ''] = argv;
+  if (program !== '') {
     const evidence = `process ${pid} is ${quotedProgram(argv)}`;
     if (pid !== undefined && runtimePids.includes(pid))
       return { sandboxed: false, evidence: `${evidence}, and the runtime reports the host's own PID ${pid}` };

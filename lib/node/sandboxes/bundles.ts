@@ -73,7 +73,7 @@ export class Bundles {
 }
 
 /** A URL, or JSON with protocol and version. */
-export function parseShimAddress(text: string, id: string): ShimAddress | undefined {
+function parseShimAddress(text: string, id: string): ShimAddress | undefined {
   let parsed: { readonly address?: unknown; readonly protocol?: unknown; readonly version?: unknown } = {};
   try {
     const json: unknown = text.startsWith('{') ? JSON.parse(text) : {};

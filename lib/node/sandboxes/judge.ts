@@ -14,7 +14,6 @@ export type Owner = {
   readonly pod?: ListedSandbox['metadata'] | undefined;
 };
 
-/** The result of one scan of the node. */
 export type Observation = {
   /** Monotonic clock, milliseconds. */
   readonly nowMs: number;
@@ -61,10 +60,7 @@ type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'>
   readonly startTicks: number;
 };
 
-/**
- * A condition counts once it has lasted, longer on a `busy` node; a reported problem stays until its
- * condition ends.
- */
+/** A condition counts once it has lasted, longer on a `busy` node, and then until it ends. */
 export function judgeSandboxes(observation: Observation, memory: Memory, busy: boolean): Judgement {
   const { nowMs, atMs, processes } = observation;
   const next = new Map<string, { nowMs: number; atMs: number; reported: boolean }>();
@@ -92,19 +88,15 @@ function candidatesOf(observation: Observation): readonly Candidate[] {
   const sentriesOf = Map.groupBy(processes.sentries, ({ id }) => id);
   const candidates = processes.shims.flatMap((shim) => judgeShim(observation, shim, sentriesOf) ?? []);
   for (const sentry of processes.sentries) {
-    const sandbox = sandboxes.get(sentry.id);
+    const { id, pid, startTicks } = sentry;
+    const sandbox = sandboxes.get(id);
     if (sandbox === undefined) continue;
-    const common = {
-      sandbox: sentry.id,
-      pids: [sentry.pid],
-      startTicks: sentry.startTicks,
-      pod: sandbox.metadata,
-    };
+    const common = { sandbox: id, pids: [pid], startTicks, pod: sandbox.metadata };
     if (sandbox.state === 'SANDBOX_NOTREADY') {
       const message = `The sandbox has ended, and its sentry ${describe(sentry)} still runs`;
       candidates.push({ ...common, reason: 'SentryLingers', message });
-    } else if (observation.outdated.has(sentry.id)) {
-      const message = `The sentry ${sentry.pid} runs another program than the runsc that would restart the pod's containers`;
+    } else if (observation.outdated.has(id)) {
+      const message = `The sentry ${pid} runs another program than the runsc that would restart the pod's containers`;
       candidates.push({ ...common, reason: 'SandboxOutdated', message });
     }
   }
@@ -114,29 +106,30 @@ function candidatesOf(observation: Observation): readonly Candidate[] {
 /** A stopped sentry is enough: containerd 2.x kills and restarts commands that wait for it, so that none gets old. */
 function withHangingCommands(observation: Observation): readonly Candidate[] {
   const { sandboxes, processes } = observation;
-  const found = new Map<string, Candidate>();
-  const add = (sandbox: string, { pid, startTicks }: Shim, message: string, pod: Owner['pod']) => {
-    const other = found.get(sandbox);
-    found.set(sandbox, {
-      reason: 'RuntimeCommandHangs',
-      message: other?.message ?? message,
-      sandbox,
-      pids: [...(other?.pids ?? []), pid],
-      startTicks: Math.min(startTicks, other?.startTicks ?? startTicks),
-      pod,
-    });
-  };
-  for (const sentry of processes.sentries) {
-    const sandbox = sandboxes.get(sentry.id);
-    if (sentry.state === 'T' && sandbox?.state === 'SANDBOX_READY')
-      add(sentry.id, sentry, `The sentry ${describe(sentry)} answers no command of runsc`, sandbox.metadata);
-  }
-  for (const command of processes.commands) {
-    if (processes.nowTicks - command.startTicks < (COMMAND_MS / 1_000) * TICKS_PER_SECOND) continue;
-    const { sandbox = command.id, pod } = ownerOf(observation, command.id);
-    add(sandbox, command, `"runsc ${command.command}", process ${describe(command)}, does not end`, pod);
-  }
-  return [...found.values()];
+  const oldTicks = processes.nowTicks - (COMMAND_MS / 1_000) * TICKS_PER_SECOND;
+  const found = [
+    ...processes.sentries
+      .filter(({ id, state }) => state === 'T' && sandboxes.get(id)?.state === 'SANDBOX_READY')
+      .map((sentry) => ({
+        ...sentry,
+        message: `The sentry ${describe(sentry)} answers no command of runsc`,
+      })),
+    ...processes.commands
+      .filter(({ startTicks }) => startTicks <= oldTicks)
+      .map((each) => ({
+        ...each,
+        message: `"runsc ${each.command}", process ${describe(each)}, does not end`,
+      })),
+  ];
+  const bySandbox = Map.groupBy(found, ({ id }) => ownerOf(observation, id).sandbox ?? id);
+  return [...bySandbox].map(([sandbox, all]) => ({
+    reason: 'RuntimeCommandHangs',
+    message: all[0]?.message ?? '',
+    sandbox,
+    pids: all.map(({ pid }) => pid),
+    startTicks: Math.min(...all.map(({ startTicks }) => startTicks)),
+    pod: sandboxes.get(sandbox)?.metadata,
+  }));
 }
 
 /** One problem for one cause. */
@@ -155,12 +148,8 @@ function judgeShim(
     // Without bundles the shim's owner is unknown.
     if (id === undefined && bundles.size === 0) return undefined;
     const message = `The shim ${describe(shim)} belongs to no sandbox that containerd knows`;
-    return {
-      ...common,
-      reason: 'ShimOrphaned',
-      message,
-      pids: [pid, ...sentries.map((sentry) => sentry.pid)],
-    };
+    const pids = [pid, ...sentries.map((sentry) => sentry.pid)];
+    return { ...common, reason: 'ShimOrphaned', message, pids };
   }
   if (isUnresponsive(observation, shim)) {
     const message = `The shim ${describe(shim)} does not answer: a restarted containerd would wait ${LOAD_TIMEOUT_MS / 1_000} s for it, then give its pod up`;
@@ -196,37 +185,36 @@ function withoutProgram(observation: Observation): readonly Candidate[] {
 /** A slow shim makes it unknown: on a busy node a new one may outlast the call. */
 function judgeRestart(observation: Observation, problems: readonly SandboxProblem[]): RestartSafety {
   const { processes, owners, containers, sandboxes } = observation;
-  const because: string[] = [];
-  let slow = 0;
-  for (const shim of processes.shims) {
-    if (!isUnresponsive(observation, shim)) continue;
-    const { id = '', sandbox = id } = owners.get(shim.pid) ?? {};
-    const isReported = problems.some(
-      ({ reason, pids }) => reason === 'ShimUnresponsive' && pids.includes(shim.pid),
-    );
-    if (isReported || shim.state === 'T')
-      because.push(`the shim ${describe(shim)} of sandbox ${sandbox.slice(0, 12)} does not answer`);
-    else slow += 1;
-  }
-  for (const { sandbox, message } of [...withHangingCommands(observation), ...withoutProgram(observation)])
-    because.push(`sandbox ${sandbox.slice(0, 12)}: ${message}`);
+  const unresponsive = processes.shims.filter((shim) => isUnresponsive(observation, shim));
+  const reported = problems.flatMap(({ reason, pids }) => (reason === 'ShimUnresponsive' ? pids : []));
+  const silent = unresponsive.filter(({ pid, state }) => state === 'T' || reported.includes(pid));
   const gvisor = new Set(processes.sentries.map(({ id }) => id));
-  for (const { id, podSandboxId, state } of containers.values()) {
-    if (state !== 'CONTAINER_CREATED' || !gvisor.has(podSandboxId)) continue;
-    if (sandboxes.get(podSandboxId)?.state !== 'SANDBOX_READY') continue;
-    because.push(`container ${id.slice(0, 12)} of sandbox ${podSandboxId.slice(0, 12)} is being started`);
-  }
+  const starting = [...containers.values()].filter(
+    ({ podSandboxId: id, state }) =>
+      state === 'CONTAINER_CREATED' && gvisor.has(id) && sandboxes.get(id)?.state === 'SANDBOX_READY',
+  );
+  const because = [
+    ...silent.map((shim) => {
+      const { id = '', sandbox = id } = owners.get(shim.pid) ?? {};
+      return `the shim ${describe(shim)} of sandbox ${sandbox.slice(0, 12)} does not answer`;
+    }),
+    ...[...withHangingCommands(observation), ...withoutProgram(observation)].map(
+      ({ sandbox, message }) => `sandbox ${sandbox.slice(0, 12)}: ${message}`,
+    ),
+    ...starting.map(
+      ({ id, podSandboxId }) =>
+        `container ${id.slice(0, 12)} of sandbox ${podSandboxId.slice(0, 12)} is being started`,
+    ),
+  ];
   const hidden = because.length - MAX_BECAUSE;
   if (hidden > 0) because.splice(MAX_BECAUSE, hidden, `and ${hidden} more`);
   if (because.length > 0) return { state: 'unsafe', because };
+  const slow = unresponsive.length - silent.length;
   const unseen = [...observation.unseen, ...(slow === 0 ? [] : [`${slow} shims have not answered yet`])];
   return unseen.length > 0 ? { state: 'unknown', because: unseen } : { state: 'safe', because: [] };
 }
 
-/**
- * A restarted containerd loads the shims of all bundles. A stopped one is seen even if the sockets' directory
- * is closed, as in containerd 1.7 to root without capabilities.
- */
+/** Of those with a bundle, which a restarted containerd loads. A stopped one is seen without its socket. */
 function isUnresponsive({ bundles, responses, owners }: Observation, { pid, state }: Shim): boolean {
   const bundle = bundles.get(owners.get(pid)?.id ?? '');
   const response = bundle?.address && responses.get(bundle.address.socket);

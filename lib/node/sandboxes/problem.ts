@@ -6,7 +6,6 @@ import SANDBOX_PROBLEMS from './problems.json' with { type: 'json' };
  */
 export type SandboxReason = keyof typeof SANDBOX_PROBLEMS;
 
-/** One thing that is wrong with one sandbox. */
 export type SandboxProblem = {
   readonly reason: SandboxReason;
   /** One line, without any text that a pod chooses. */
@@ -41,18 +40,14 @@ export type SandboxesReport = {
   /** Most severe first, at most {@link MAX_PROBLEMS}. */
   readonly problems: readonly SandboxProblem[];
   readonly total: number;
-  /** Of containerd. */
   readonly restart: RestartSafety;
 };
 
 export const MAX_PROBLEMS = 50;
 
 /** With its process IDs and sandbox filled in; "" for a reason of a newer agent. */
-export function remedyOf({
-  reason,
-  pids,
-  sandbox,
-}: Pick<SandboxProblem, 'reason' | 'pids' | 'sandbox'>): string {
+export function remedyOf(problem: Pick<SandboxProblem, 'reason' | 'pids' | 'sandbox'>): string {
+  const { reason, pids, sandbox } = problem;
   const remedy = Object.hasOwn(SANDBOX_PROBLEMS, reason) ? SANDBOX_PROBLEMS[reason].remedy : '';
   return remedy.replaceAll('PID', pids.join(' ')).replaceAll('SANDBOX', () => sandbox);
 }

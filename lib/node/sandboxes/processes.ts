@@ -27,20 +27,14 @@ export type Shim = HostProcess & {
   readonly id?: string | undefined;
 };
 
-/** A command of runsc that a shim runs. */
-export type RunscCommand = HostProcess & {
-  readonly command: string;
-  /** Of the sandbox or container. */
-  readonly id: string;
-};
-
-/** gVisor's kernel of a sandbox. */
 export type Sentry = HostProcess & {
   /** Of the sandbox, as its arguments name it. */
   readonly id: string;
 };
 
-/** The result of a scan of /proc. */
+/** Runs for a shim; `id` may also be a container's. */
+export type RunscCommand = Sentry & { readonly command: string };
+
 export type SandboxProcesses = {
   readonly shims: readonly Shim[];
   readonly commands: readonly RunscCommand[];
@@ -225,10 +219,8 @@ function parseShim(argv: readonly string[], programs: ReadonlySet<string>): Foun
 }
 
 /** Those that end by themselves; "events --interval" does not. */
-const COMMANDS = [
-  ...['create', 'start', 'restore', 'kill', 'delete', 'state', 'ps', 'events', 'pause', 'resume', 'update'],
-  ...['checkpoint', 'fscheckpoint'],
-];
+const COMMANDS =
+  'create start restore kill delete state ps events pause resume update checkpoint fscheckpoint'.split(' ');
 
 /**
  * Flags in one argument each, then the command's name and the container's id.

@@ -116,10 +116,7 @@ export class SandboxScanner {
     return { missing, unseen };
   }
 
-  /**
-   * Sandboxes whose sentry has the code size of none of the programs that their settings name now. An unknown
-   * program, such as a wrapper script, is no evidence.
-   */
+  /** Their sentry is none of the programs that their settings name now. A wrapper script is no evidence. */
   async #findOutdated(): Promise<ReadonlySet<string>> {
     const outdated = new Set<string>();
     const programs = new Map<string, Promise<readonly RunscProgram[]>>();
