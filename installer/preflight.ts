@@ -3,8 +3,8 @@ import { access, statfs } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { kernel } from '../lib/node/checks/kernel.ts';
-import { userNamespaces } from '../lib/node/checks/user-namespaces.ts';
+import { checkKernel } from '../lib/node/checks/kernel.ts';
+import { checkUserNamespaces } from '../lib/node/checks/user-namespaces.ts';
 import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../lib/node/containerd/config.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
@@ -100,8 +100,8 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
 
 /** A check that cannot see is no reason to refuse. */
 async function refuseKernel({ host }: Node): Promise<void> {
-  for (const check of [kernel, userNamespaces]) {
-    const found = await check.inspect({ sources: { host } }).catch(() => undefined);
+  for (const check of [checkKernel, checkUserNamespaces]) {
+    const found = await check({ sources: { host } }).catch(() => undefined);
     if (found?.status === 'fail') throw new Refusal('check', found.message, found);
   }
 }

@@ -31,13 +31,9 @@ export type Sources = {
   readonly shim?: string | undefined;
 };
 
-/** All that some checks read. */
 export type HostInputs = { readonly sources: Pick<Sources, 'host'> };
 
-/**
- * Each input is read once, on first use, so that all checks judge the same state. Failures are cached too,
- * and a silent containerd gets no second request.
- */
+/** Each input is read once, on first use, so that all checks judge the same state. Failures are cached too. */
 export class CheckInputs {
   readonly sources: Sources;
   readonly directories: readonly string[];
@@ -57,7 +53,6 @@ export class CheckInputs {
   /** As they are now. Not cached. */
   readonly currentPrograms;
 
-  /** `signal` cancels requests to containerd. */
   constructor(sources: Sources, signal: AbortSignal) {
     const { host, cri, handler, containerdConfig, shim } = sources;
     this.sources = sources;
@@ -107,13 +102,14 @@ function once<T>(read: () => Promise<T>): () => Promise<T> {
   };
 }
 
-/**
- * `id` is the file's name. `inspect` throws if it cannot see its subject, which makes the finding unknown.
- * `witness` is of this evaluation's proof, absent before it and after a failed one.
- */
+/** `id` is the file's name, and `title` says when it passes. */
 export type Check = {
   readonly id: string;
   readonly title: string;
+  /**
+   * Throws if it cannot see its subject, which makes the finding unknown. `witness` is of this evaluation's
+   * proof, absent before it and after a failed one.
+   */
   readonly inspect: (inputs: CheckInputs, witness: Witness | undefined) => Promise<CheckResult>;
   /** Whether an unknown finding keeps the node not ready, because a booted sandbox proves nothing about it. */
   readonly required?: (sources: Sources) => boolean;

@@ -1,47 +1,66 @@
 import { withTimeout } from '../../base/async.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
-import { containerd } from './containerd.ts';
+import { checkContainerd } from './containerd.ts';
 import { checkFailed, type Finding } from './finding.ts';
-import { gpu } from './gpu.ts';
-import { handlerConfigured } from './handler-configured.ts';
-import { handlerCurrent } from './handler-current.ts';
-import { handlerLoaded } from './handler-loaded.ts';
-import { handlerRuntime } from './handler-runtime.ts';
-import { isolation } from './isolation.ts';
-import { kernel } from './kernel.ts';
-import { kvm } from './kvm.ts';
-import { limits } from './limits.ts';
-import { network } from './network.ts';
-import { runsc } from './runsc.ts';
-import { runscConfig } from './runsc-config.ts';
-import { runscRelease } from './runsc-release.ts';
-import { shim } from './shim.ts';
-import { sidecars } from './sidecars.ts';
-import { userNamespaces } from './user-namespaces.ts';
+import { checkGpu } from './gpu.ts';
+import { checkHandlerConfigured } from './handler-configured.ts';
+import { checkHandlerCurrent } from './handler-current.ts';
+import { checkHandlerLoaded } from './handler-loaded.ts';
+import { checkHandlerRuntime } from './handler-runtime.ts';
+import { checkIsolation } from './isolation.ts';
+import { checkKernel } from './kernel.ts';
+import { checkKvm } from './kvm.ts';
+import { checkLimits } from './limits.ts';
+import { checkNetwork } from './network.ts';
+import { checkRunsc } from './runsc.ts';
+import { checkRunscConfig } from './runsc-config.ts';
+import { checkRunscRelease } from './runsc-release.ts';
+import { checkShim } from './shim.ts';
+import { checkSidecars } from './sidecars.ts';
+import { checkUserNamespaces } from './user-namespaces.ts';
 
 /** Causes before effects: the first failure names the reason. */
 export const CAUSE_CHECKS: readonly Check[] = [
-  kernel,
-  userNamespaces,
-  containerd,
-  handlerConfigured,
-  handlerLoaded,
-  handlerCurrent,
-  handlerRuntime,
-  shim,
-  runsc,
-  runscConfig,
-  sidecars,
-  kvm,
+  { id: 'kernel', title: 'The kernel and the architecture can run gVisor', inspect: checkKernel },
+  { id: 'user-namespaces', title: 'User namespaces are enabled', inspect: checkUserNamespaces },
+  { id: 'containerd', title: 'containerd responds and is ready', inspect: checkContainerd },
+  {
+    id: 'handler-configured',
+    title: "The handler is in containerd's configuration on disk",
+    inspect: checkHandlerConfigured,
+  },
+  { id: 'handler-loaded', title: 'The running containerd has the handler', inspect: checkHandlerLoaded },
+  { id: 'handler-current', title: 'The loaded handler is the one on disk', inspect: checkHandlerCurrent },
+  { id: 'handler-runtime', title: 'The handler runs gVisor', inspect: checkHandlerRuntime },
+  { id: 'shim', title: 'containerd finds and can execute the shim', inspect: checkShim },
+  { id: 'runsc', title: 'runsc is installed and executable', inspect: checkRunsc },
+  { id: 'runsc-config', title: 'The shim accepts its configuration file', inspect: checkRunscConfig },
+  { id: 'sidecars', title: 'runsc has the sidecar programs of its release', inspect: checkSidecars },
+  { id: 'kvm', title: 'The kernel has KVM, if the platform is kvm', inspect: checkKvm },
 ];
 
-export const EVIDENCE_CHECKS: readonly Check[] = [isolation, network, limits, runscRelease, gpu];
+export const EVIDENCE_CHECKS: readonly Check[] = [
+  { id: 'isolation', title: 'Nothing weakens the sandbox', inspect: checkIsolation, required: () => true },
+  { id: 'network', title: 'The handler has a network for its pods', inspect: checkNetwork },
+  {
+    id: 'limits',
+    title: 'CPU and memory limits of pods are enforced',
+    inspect: checkLimits,
+    required: ({ requireLimits }) => requireLimits,
+  },
+  {
+    id: 'runsc-release',
+    title: 'The gVisor release is new enough',
+    inspect: checkRunscRelease,
+    required: ({ minRunscRelease }) => minRunscRelease !== undefined,
+  },
+  { id: 'gpu', title: 'gVisor supports the NVIDIA driver', inspect: checkGpu },
+];
 
 export const CHECKS: readonly Check[] = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 
 export type RunChecksOptions = {
-  /** A monotonic clock, in milliseconds. */
   readonly now: () => number;
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
@@ -50,10 +69,7 @@ export type RunChecksOptions = {
 
 const TIMEOUT_MS = 10_000;
 
-/**
- * Concurrently, findings in order. A check that throws or times out is unknown; rejects only when the signal
- * is aborted.
- */
+/** Unknown if a check throws or times out. Rejects only when the signal is aborted. */
 export async function runChecks(
   checks: readonly Check[],
   inputs: CheckInputs,

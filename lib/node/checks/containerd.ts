@@ -1,16 +1,12 @@
 import type { CriStatus } from '../containerd/client.ts';
 import { cannotStopSandboxes, parseContainerdRelease } from '../containerd/release.ts';
-import type { Check } from './check.ts';
+import type { CheckInputs } from './check.ts';
 import { type CheckResult, error, pass, unknown, warning } from './finding.ts';
 
-export const containerd: Check = {
-  id: 'containerd',
-  title: 'containerd responds and is ready',
-  async inspect(inputs) {
-    const status = await inputs.status();
-    return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
-  },
-};
+export async function checkContainerd(inputs: CheckInputs): Promise<CheckResult> {
+  const status = await inputs.status();
+  return { ...judgeStatus(status), facts: { containerd: status.runtimeVersion } };
+}
 
 export function judgeStatus(status: CriStatus): CheckResult {
   const { runtimeName, runtimeVersion } = status;

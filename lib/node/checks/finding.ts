@@ -35,15 +35,13 @@ export type CheckResult = (
   readonly where?: string;
 };
 
-/** `durationMs` is the time that the check took. */
 export type Finding = CheckResult & { readonly check: string; readonly durationMs: number };
 
 export function at(
-  place: { readonly file?: string | undefined; readonly line?: number | undefined },
+  { file, line }: { readonly file?: string | undefined; readonly line?: number | undefined },
   value: string,
 ): Evidence {
-  const { file, line } = place;
-  return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }), value };
+  return { ...(file !== undefined && { file }), ...(line !== undefined && { line }), value };
 }
 
 export function pass(message: string, evidence: readonly Evidence[] = []): CheckResult {
@@ -52,26 +50,20 @@ export function pass(message: string, evidence: readonly Evidence[] = []): Check
 
 export type Failure = Extract<CheckResult, { readonly status: 'fail' }>;
 
-const failing =
-  (severity: Severity) =>
-  (reason: Reason, message: string, evidence: readonly Evidence[] = []): Failure => ({
-    status: 'fail',
-    severity,
-    reason,
-    message,
-    evidence,
-  });
+function failing(severity: Severity) {
+  return (reason: Reason, message: string, evidence: readonly Evidence[] = []): Failure => {
+    return { status: 'fail', severity, reason, message, evidence };
+  };
+}
 
 export const error = failing('error');
 export const blocker = failing('blocker');
 export const warning = failing('warning');
 
-/** For a check without a subject, such as the sidecars of a missing runsc. */
 export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'skipped', message, evidence };
 }
 
-/** A check that could not see its subject. */
 export function unknown(reason: Reason, message: string, evidence: readonly Evidence[] = []): CheckResult {
   return { status: 'unknown', reason, message, evidence };
 }

@@ -1,8 +1,9 @@
 import type { Facts } from '../host/system.ts';
+import type { Witness } from '../proof/witness.ts';
 import { isTrue } from '../runsc/flags.ts';
 import { driversOf, nearestDrivers, parseNvidiaVersion } from '../runsc/nvidia-drivers.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
-import type { Check } from './check.ts';
+import type { CheckInputs } from './check.ts';
 import { type CheckResult, error, pass, skip, unknown, warning } from './finding.ts';
 import { runningOf } from './runsc-release.ts';
 
@@ -13,31 +14,28 @@ const VERSION =
   /^NVRM version: +NVIDIA UNIX (?:Open Kernel Module for \S+|\S+ Kernel Module) +(\d[\d.]*)(?: |$)/m;
 /** The first release that passes a GPU on without nvproxy. https://github.com/google/gvisor/commit/0bf82b30d */
 const AUTOMATIC_SINCE = parseRunscRelease('20260525.0');
+const NO_FACTS = { nvidiaDriver: undefined, gpu: undefined };
+const GPU_FACTS: Readonly<Record<string, Facts['gpu']>> = { pass: 'true', fail: 'false' };
 
 /** gVisor refuses a driver that its release does not know, and pods see a bare EOF. */
-export const gpu: Check = {
-  id: 'gpu',
-  title: 'gVisor supports the NVIDIA driver',
-  async inspect(inputs, witness) {
-    const text = await inputs.sources.host.readText(FILE);
-    if (text === undefined)
-      return { ...skip('There is no NVIDIA driver'), facts: { nvidiaDriver: undefined, gpu: undefined } };
-    const driver = parseNvidiaVersion(VERSION.exec(text)?.[1] ?? '');
-    if (driver === undefined) {
-      const message = `"${FILE}" names no version of the NVIDIA driver`;
-      const seen = unknown('GpuDriverUnknown', message, [{ file: FILE, value: text.slice(0, 100) }]);
-      return { ...seen, facts: { nvidiaDriver: undefined, gpu: undefined } };
-    }
-    const program = await runningOf(inputs, witness);
-    const flags = witness?.flags ?? Object.fromEntries((await inputs.runscConfig()).flags);
-    const result = judgeDriver(driver, program?.release ?? parseRunscRelease(''), flags);
-    const evidence = [
-      { file: FILE, value: driver },
-      ...(program === undefined ? [] : [{ file: program.path, value: program.release.text || 'no release' }]),
-    ];
-    return { ...result, evidence, facts: { nvidiaDriver: driver, ...factOf(result) } };
-  },
-};
+export async function checkGpu(inputs: CheckInputs, witness?: Witness): Promise<CheckResult> {
+  const text = await inputs.sources.host.readText(FILE);
+  if (text === undefined) return { ...skip('There is no NVIDIA driver'), facts: NO_FACTS };
+  const driver = parseNvidiaVersion(VERSION.exec(text)?.[1] ?? '');
+  if (driver === undefined) {
+    const message = `"${FILE}" names no version of the NVIDIA driver`;
+    const evidence = [{ file: FILE, value: text.slice(0, 100) }];
+    return { ...unknown('GpuDriverUnknown', message, evidence), facts: NO_FACTS };
+  }
+  const program = await runningOf(inputs, witness);
+  const flags = witness?.flags ?? Object.fromEntries((await inputs.runscConfig()).flags);
+  const result = judgeDriver(driver, program?.release ?? parseRunscRelease(''), flags);
+  const evidence = [
+    { file: FILE, value: driver },
+    ...(program === undefined ? [] : [{ file: program.path, value: program.release.text || 'no release' }]),
+  ];
+  return { ...result, evidence, facts: { nvidiaDriver: driver, gpu: GPU_FACTS[result.status] } };
+}
 
 /**
  * `nvproxy-driver-version` replaces the driver's version if it is set.
@@ -51,8 +49,7 @@ export function judgeDriver(
   const drivers = driversOf(release);
   if (drivers === undefined) {
     const which = release.text === '' ? 'the installed gVisor' : `gVisor ${release.text}`;
-    const message = `It is not known whether ${which} supports NVIDIA driver ${driver}`;
-    return unknown('GpuDriverUnknown', message);
+    return unknown('GpuDriverUnknown', `It is not known whether ${which} supports NVIDIA driver ${driver}`);
   }
   const gvisor = `gVisor ${release.text}`;
   // nvproxy is then part of every sandbox, with a GPU or without.
@@ -75,8 +72,10 @@ export function judgeDriver(
       const message = `By its ${flag} ${gvisor} takes NVIDIA driver ${driver} for ${taken}: whether these are compatible is not known`;
       return unknown('GpuDriverUnknown', message);
     }
-    const message = `${gvisor} does not support the driver in its ${flag}, so that ${effect}`;
-    return fault('GpuDriverUnsupported', message);
+    return fault(
+      'GpuDriverUnsupported',
+      `${gvisor} does not support the driver in its ${flag}, so that ${effect}`,
+    );
   }
   if (supported.includes(driver)) return pass(`${gvisor} supports NVIDIA driver ${driver}`);
   if (isKnown) {
@@ -89,9 +88,4 @@ export function judgeDriver(
     : '';
   const message = `${gvisor} does not support NVIDIA driver ${driver}, so that ${effect}. The nearest that it supports: ${nearest}${allow}`;
   return fault('GpuDriverUnsupported', message);
-}
-
-function factOf({ status }: CheckResult): Pick<Facts, 'gpu'> {
-  if (status === 'pass') return { gpu: 'true' };
-  return { gpu: status === 'fail' ? 'false' : undefined };
 }

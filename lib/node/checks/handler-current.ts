@@ -1,34 +1,30 @@
 import type { Runtime } from '../containerd/client.ts';
-import type { Check } from './check.ts';
-import { at, pass, skip, warning } from './finding.ts';
+import type { CheckInputs } from './check.ts';
+import { at, type CheckResult, pass, skip, warning } from './finding.ts';
 
 /** containerd reads its configuration only when it starts. */
-export const handlerCurrent: Check = {
-  id: 'handler-current',
-  title: 'The loaded handler is the one on disk',
-  async inspect(inputs) {
-    const { handler } = inputs.sources;
-    const loaded = (await inputs.status()).runtimes.get(handler);
-    if (!loaded) return skip(`The handler "${handler}" is not loaded`);
-    const config = await inputs.config();
-    if (config.fault) {
-      const { problem } = config.fault;
-      const message = `A restart of containerd would lose the handler "${handler}": ${problem}`;
-      return warning('ContainerdConfigInvalid', message, [at(config.fault, problem)]);
-    }
-    const configured = config.runtimes.get(handler);
-    if (!configured) {
-      const message = `A restart of containerd would lose the handler "${handler}": it is no longer on disk`;
-      const read = config.files.map((file) => ({ file, value: 'read' }));
-      return warning('RestartPending', message, read);
-    }
-    const changes = changedSettings(loaded, configured);
-    if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
-    const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
-    const evidence = changes.map((value) => at(configured, value));
-    return warning('RestartPending', message, evidence);
-  },
-};
+export async function checkHandlerCurrent(inputs: CheckInputs): Promise<CheckResult> {
+  const { handler } = inputs.sources;
+  const loaded = (await inputs.status()).runtimes.get(handler);
+  if (!loaded) return skip(`The handler "${handler}" is not loaded`);
+  const config = await inputs.config();
+  if (config.fault) {
+    const { problem } = config.fault;
+    const message = `A restart of containerd would lose the handler "${handler}": ${problem}`;
+    return warning('ContainerdConfigInvalid', message, [at(config.fault, problem)]);
+  }
+  const configured = config.runtimes.get(handler);
+  if (!configured) {
+    const message = `A restart of containerd would lose the handler "${handler}": it is no longer on disk`;
+    const read = config.files.map((file) => ({ file, value: 'read' }));
+    return warning('RestartPending', message, read);
+  }
+  const changes = changedSettings(loaded, configured);
+  if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
+  const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
+  const evidence = changes.map((value) => at(configured, value));
+  return warning('RestartPending', message, evidence);
+}
 
 export function changedSettings(loaded: Runtime, configured: Runtime): readonly string[] {
   const options = new Set([...Object.keys(loaded.options), ...Object.keys(configured.options)]);

@@ -3,30 +3,26 @@ import type { ShimInfo } from '../containerd/client.ts';
 import { type HandlerRuntime, optionOf } from '../containerd/config.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { isRuncType, shimOf } from '../runsc/program.ts';
-import type { Check } from './check.ts';
+import type { CheckInputs } from './check.ts';
 import { at, type CheckResult, type Evidence, error, pass, skip, warning } from './finding.ts';
 
 /** NVIDIA's is left out, because it can start runsc. */
 const NO_SANDBOX = /^(runc|crun|youki|containerd-shim-runc-v\d+)$/;
 const RUNSC_NAME = /runsc/;
 
-export const handlerRuntime: Check = {
-  id: 'handler-runtime',
-  title: 'The handler runs gVisor',
-  async inspect(inputs) {
-    const { host, handler } = inputs.sources;
-    const runtime = await inputs.runtime();
-    if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
-    const resolved = async (path: string) =>
-      path.startsWith('/') ? ((await host.realpath(path)) ?? path) : path;
-    const config = await inputs.runscConfig();
-    const shim = await resolved((await inputs.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
-    const binary = await resolved((await inputs.runsc()) ?? config.binaryName);
-    // The shim check reports a failure; without this call the names decide.
-    const info = await inputs.shimInfo().catch(() => undefined);
-    return judgeRuntime({ handler, runtime, config, shim, binary, info });
-  },
-};
+export async function checkHandlerRuntime(inputs: CheckInputs): Promise<CheckResult> {
+  const { host, handler } = inputs.sources;
+  const runtime = await inputs.runtime();
+  if (runtime.seen === 'assumed') return skip(`There is no handler "${handler}"`);
+  const resolved = async (path: string) =>
+    path.startsWith('/') ? ((await host.realpath(path)) ?? path) : path;
+  const config = await inputs.runscConfig();
+  const shim = await resolved((await inputs.shim()) ?? shimOf(runtime) ?? runtime.runtimeType);
+  const binary = await resolved((await inputs.runsc()) ?? config.binaryName);
+  // The shim check reports a failure; without this call the names decide.
+  const info = await inputs.shimInfo().catch(() => undefined);
+  return judgeRuntime({ handler, runtime, config, shim, binary, info });
+}
 
 export type RuntimeFacts = {
   readonly handler: string;
@@ -40,11 +36,10 @@ export type RuntimeFacts = {
 export function judgeRuntime({ handler, runtime, config, shim, binary, info }: RuntimeFacts): CheckResult {
   const { runtimeType, runtimePath, seen } = runtime;
   const evidence = [at(runtime, `runtime_type ${runtimeType || '""'} (${seen})`)];
-  const runsRunc = (because: string, more: Evidence): CheckResult =>
-    error('HandlerRunsRunc', `Pods of the handler "${handler}" run on plain runc: ${because}`, [
-      ...evidence,
-      more,
-    ]);
+  const runsRunc = (because: string, more: Evidence) => {
+    const message = `Pods of the handler "${handler}" run on plain runc: ${because}`;
+    return error('HandlerRunsRunc', message, [...evidence, more]);
+  };
 
   if (isRuncType(runtimeType) && !runtimePath) {
     const binaryName = optionOf(runtime, 'BinaryName');

@@ -1,45 +1,41 @@
+import type { Witness } from '../proof/witness.ts';
 import { readBaseSpec } from '../runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, type Weakness, weaknessesOf } from '../runsc/flags.ts';
-import type { Check, CheckInputs } from './check.ts';
-import { blocker, type Evidence, type Failure, pass, skip, warning } from './finding.ts';
+import type { CheckInputs } from './check.ts';
+import { blocker, type CheckResult, type Evidence, type Failure, pass, skip, warning } from './finding.ts';
 
 const SECCOMP_FILTER = 2;
 
 /** Judges the flags in force, the seccomp filter, and what the handler adds to pods or lets them set. */
-export const isolation: Check = {
-  id: 'isolation',
-  title: 'Nothing weakens the sandbox',
-  required: () => true,
-  async inspect(inputs, witness) {
-    if (witness?.flags === undefined) return skip('No sandbox of gVisor was started');
-    const process = `process ${witness.pid} "${witness.argv[0]}"`;
-    if (witness.seccomp !== SECCOMP_FILTER) {
-      const message =
-        'The sandbox runs without a seccomp filter, so that an escape from it reaches every system call';
-      return blocker('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
-    }
-    const { baseRuntimeSpec } = await inputs.runtime();
-    const found = [
-      await weakFlags(inputs, witness.flags),
-      await weakSpec(inputs, baseRuntimeSpec),
-      await passedAnnotations(inputs),
-    ].filter((failure) => failure !== undefined);
-    const isBlocker = ({ severity }: Failure) => severity === 'blocker';
-    const [worst] = found.sort((a, b) => Number(isBlocker(b)) - Number(isBlocker(a)));
-    if (worst !== undefined)
-      return {
-        ...worst,
-        message: found.map(({ message }) => message).join('. '),
-        evidence: found.flatMap(({ evidence = [] }) => evidence),
-      };
-    const spec = baseRuntimeSpec === '' ? [] : [{ file: baseRuntimeSpec, value: 'base_runtime_spec' }];
-    return pass('No flag in force weakens the sandbox', [
-      { value: `${process}, with a seccomp filter` },
-      ...spec,
-    ]);
-  },
-};
+export async function checkIsolation(inputs: CheckInputs, witness?: Witness): Promise<CheckResult> {
+  if (witness?.flags === undefined) return skip('No sandbox of gVisor was started');
+  const process = `process ${witness.pid} "${witness.argv[0]}"`;
+  if (witness.seccomp !== SECCOMP_FILTER) {
+    const message =
+      'The sandbox runs without a seccomp filter, so that an escape from it reaches every system call';
+    return blocker('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
+  }
+  const { baseRuntimeSpec } = await inputs.runtime();
+  const found = [
+    await weakFlags(inputs, witness.flags),
+    await weakSpec(inputs, baseRuntimeSpec),
+    await passedAnnotations(inputs),
+  ].filter((failure) => failure !== undefined);
+  const isBlocker = ({ severity }: Failure) => severity === 'blocker';
+  const [worst] = found.sort((a, b) => Number(isBlocker(b)) - Number(isBlocker(a)));
+  if (worst !== undefined)
+    return {
+      ...worst,
+      message: found.map(({ message }) => message).join('. '),
+      evidence: found.flatMap(({ evidence = [] }) => evidence),
+    };
+  const spec = baseRuntimeSpec === '' ? [] : [{ file: baseRuntimeSpec, value: 'base_runtime_spec' }];
+  return pass('No flag in force weakens the sandbox', [
+    { value: `${process}, with a seccomp filter` },
+    ...spec,
+  ]);
+}
 
 function weakening(
   what: string,

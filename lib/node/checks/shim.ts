@@ -3,34 +3,16 @@ import { NotVisible } from '../host/paths.ts';
 import { whyNotRunnable } from '../host/program.ts';
 import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/program.ts';
-import type { Check, CheckInputs } from './check.ts';
+import type { CheckInputs } from './check.ts';
 import { type CheckResult, checkFailed, type Evidence, error, pass, unknown } from './finding.ts';
+import REFUSALS from './shim-refusals.json' with { type: 'json' };
 
 /** containerd 2.x reports it; for 1.x the files are inspected. */
-export const shim: Check = {
-  id: 'shim',
-  title: 'containerd finds and can execute the shim',
-  async inspect(inputs) {
-    const { runtimePath, runtimeType } = await inputs.runtime();
-    const info = await inputs.shimInfo().catch((): ShimInfo => ({ kind: 'unsupported' }));
-    return judgeShim(runtimePath || runtimeType, info, await inspectFiles(inputs).catch(checkFailed));
-  },
-};
-
-/** The first match counts. */
-const REFUSALS: readonly (readonly [RegExp, Reason, problem: string])[] = [
-  [/does not match the expected release/, 'ReleaseSkew', 'The shim refuses to run'],
-  [
-    /permission denied|exec format error|text file busy/i,
-    'ShimNotExecutable',
-    'containerd cannot execute the shim',
-  ],
-  [
-    /not installed|invalid custom binary path|no such file|does not exist|invalid runtime name|not found/i,
-    'ShimNotFound',
-    'containerd does not find the shim',
-  ],
-];
+export async function checkShim(inputs: CheckInputs): Promise<CheckResult> {
+  const { runtimePath, runtimeType } = await inputs.runtime();
+  const info = await inputs.shimInfo().catch((): ShimInfo => ({ kind: 'unsupported' }));
+  return judgeShim(runtimePath || runtimeType, info, await inspectFiles(inputs).catch(checkFailed));
+}
 
 /** A clear result of containerd wins over the files. */
 export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): CheckResult {
@@ -42,15 +24,16 @@ export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): 
   // A shim that predates "-info" fails like this, so it was executed.
   if (/flag provided but not defined: -info/.test(message))
     return pass(`${found}, which is too old to describe itself`, evidence);
-  const [, reason, problem] = REFUSALS.find(([pattern]) => pattern.test(message)) ?? [];
-  if (reason !== undefined) {
+  const refusal = REFUSALS.find(({ pattern }) => new RegExp(pattern, 'i').test(message));
+  if (refusal !== undefined) {
+    const { reason, problem } = refusal;
     const of = reason === 'ReleaseSkew' ? '' : ` of "${wanted}"`;
     // containerd caches the path until it restarts.
     const moved =
       reason === 'ShimNotFound' && onDisk.status === 'pass'
         ? '; one is there now, and a restart of containerd would find it'
         : '';
-    return error(reason, `${problem}${of}${moved}: ${message}`, evidence);
+    return error(reason as Reason, `${problem}${of}${moved}: ${message}`, evidence);
   }
   if (onDisk.status === 'fail') return { ...onDisk, evidence };
   const silent = `containerd could not make the shim of "${wanted}" describe itself: ${message}`;

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import type { Host } from '../host/host.ts';
 import type { RunscConfig } from '../runsc/config.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
-import type { Check } from './check.ts';
+import type { CheckInputs } from './check.ts';
 import { type CheckResult, error, pass, skip, unknown, warning } from './finding.ts';
 
 const DIRECTORY = 'gvisor-bin';
@@ -12,28 +12,19 @@ const SENTRY = 'gvisor_sentry';
  * With sidecars (any), with the sentry among them, that require it, and that forbid a fallback:
  * https://github.com/google/gvisor/issues/13718
  */
-const SINCE = {
-  any: '20260721.0',
-  sentry: '20260810.0',
-  required: '20260831.0',
-  strict: '20261001.0',
-} as const;
+const SINCE = { any: '20260721.0', sentry: '20260810.0', required: '20260831.0', strict: '20261001.0' };
 
 /** Newer releases install programs in gvisor-bin beside runsc. */
-export const sidecars: Check = {
-  id: 'sidecars',
-  title: 'runsc has the sidecar programs of its release',
-  async inspect(inputs) {
-    const runsc = await inputs.runsc();
-    if (runsc === undefined) return skip('runsc is not there, so its sidecars are unknown');
-    const program = (await inputs.programs()).find(({ path }) => path === runsc);
-    const release = program?.release ?? parseRunscRelease('');
-    return judgeSidecars(runsc, release, {
-      ...(await findSidecars(inputs.sources.host, runsc)),
-      isFallbackAllowed: allowsFallback(await inputs.runscConfig(), release),
-    });
-  },
-};
+export async function checkSidecars(inputs: CheckInputs): Promise<CheckResult> {
+  const runsc = await inputs.runsc();
+  if (runsc === undefined) return skip('runsc is not there, so its sidecars are unknown');
+  const program = (await inputs.programs()).find(({ path }) => path === runsc);
+  const release = program?.release ?? parseRunscRelease('');
+  return judgeSidecars(runsc, release, {
+    ...(await findSidecars(inputs.sources.host, runsc)),
+    isFallbackAllowed: allowsFallback(await inputs.runscConfig(), release),
+  });
+}
 
 export type Sidecars = {
   readonly directory: string;

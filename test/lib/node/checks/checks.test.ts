@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { status as Code } from '@grpc/grpc-js';
-import type { Check, CheckInputs } from '../../../../lib/node/checks/check.ts';
+import type { Check, CheckInputs, Sources } from '../../../../lib/node/checks/check.ts';
 import { CAUSE_CHECKS, CHECKS, EVIDENCE_CHECKS, runChecks } from '../../../../lib/node/checks/checks.ts';
 import { pass, skip } from '../../../../lib/node/checks/finding.ts';
 import { readContainerdConfig } from '../../../../lib/node/containerd/config.ts';
@@ -127,13 +127,20 @@ describe('CHECKS', () => {
     });
   }
 
-  it('are the cause checks, then the evidence checks, with a file each', async () => {
-    assert.deepEqual(CHECKS, [...CAUSE_CHECKS, ...EVIDENCE_CHECKS]);
+  it('have a file each', async () => {
     const files = await readdir(new URL('../../../../lib/node/checks', import.meta.url));
-    const ids = files.map((file) => file.replace('.ts', ''));
+    const ids = files.filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -3));
     const expected = ids.filter((id) => !['check', 'checks', 'finding'].includes(id)).sort();
     const sorted = CHECKS.map(({ id }) => id).sort();
     assert.deepEqual(sorted, expected);
+  });
+
+  it('are required if a setting says so, and isolation always', () => {
+    const requiredWith = (changes: Partial<Sources>) =>
+      CHECKS.flatMap(({ id, required }) => (required?.(sourcesOf('', changes)) ? id : []));
+    assert.deepEqual(requiredWith({}), ['isolation']);
+    const all = requiredWith({ requireLimits: true, minRunscRelease: '20240325.0' });
+    assert.deepEqual(all, ['isolation', 'limits', 'runsc-release']);
   });
 });
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { containerd } from '../../../../lib/node/checks/containerd.ts';
+import { checkContainerd } from '../../../../lib/node/checks/containerd.ts';
 import { criStatus, fakeCri, inspect, outcome, sourcesOf } from './fake-node.ts';
 
 const inspectStatus = (status: ReturnType<typeof criStatus> | undefined) =>
-  inspect(containerd, sourcesOf('kubeadm-ready', { cri: fakeCri(status) }));
+  inspect(checkContainerd, sourcesOf('kubeadm-ready', { cri: fakeCri(status) }));
 
 describe('containerd', () => {
   it('passes when containerd responds and is ready', async () => {

@@ -11,6 +11,8 @@ import { RunscPrograms } from '../../../../lib/node/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
 
+type Inspect = Check['inspect'];
+
 export type Files = NonNullable<Parameters<typeof tempHost>[1]>;
 
 /** A runtime as containerd reports it, by default gVisor's. */
@@ -56,7 +58,6 @@ export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: 
   return fakeCri(criStatus(release, { runsc: loadedRuntime(changes) }), shimInfo);
 }
 
-/** The error of a call that failed with a gRPC code. */
 export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriError {
   const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
   return new CriError(
@@ -66,7 +67,6 @@ export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriEr
   );
 }
 
-/** The host in `test/fixtures/hosts/<name>`. */
 export function hostOf(name: string): Host {
   return new Host(fileURLToPath(new URL(`../../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
 }
@@ -86,7 +86,6 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
   };
 }
 
-/** Sources with a host of these files. */
 export async function sourcesWith(
   t: TestContext,
   files: Files,
@@ -99,8 +98,8 @@ export function inputsOf(sources: Sources): CheckInputs {
   return new CheckInputs(sources, new AbortController().signal);
 }
 
-export function inspect(check: Check, sources: Sources, witness?: Witness): Promise<CheckResult> {
-  return check.inspect(inputsOf(sources), witness);
+export function inspect(check: Inspect, sources: Sources, witness?: Witness): Promise<CheckResult> {
+  return check(inputsOf(sources), witness);
 }
 
 /** The evidence of a proof, by default of a gVisor sandbox in the kubelet's cgroup. */
@@ -125,7 +124,6 @@ export function outcome(result: CheckResult): string {
   return `${result.status === 'fail' ? result.severity : 'unknown'} ${result.reason}`;
 }
 
-/** The {@link outcome} of one check. */
-export async function outcomeOf(check: Check, sources: Sources, witness?: Witness): Promise<string> {
+export async function outcomeOf(check: Inspect, sources: Sources, witness?: Witness): Promise<string> {
   return outcome(await inspect(check, sources, witness));
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { changedSettings, handlerCurrent } from '../../../../lib/node/checks/handler-current.ts';
+import { changedSettings, checkHandlerCurrent } from '../../../../lib/node/checks/handler-current.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
 
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
 const inspectLoaded = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
-  inspect(handlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
+  inspect(checkHandlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
 
 describe('handler-current', () => {
   it('warns of each setting that a restart would change', async () => {
@@ -22,7 +22,7 @@ describe('handler-current', () => {
   });
 
   it('is skipped without a loaded handler', async () =>
-    assert.equal(await outcomeOf(handlerCurrent, sourcesOf('kubeadm-ready')), 'skipped'));
+    assert.equal(await outcomeOf(checkHandlerCurrent, sourcesOf('kubeadm-ready')), 'skipped'));
 });
 
 describe('changedSettings', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
-  handlerRuntime,
+  checkHandlerRuntime,
   judgeRuntime,
   type RuntimeFacts,
 } from '../../../../lib/node/checks/handler-runtime.ts';
@@ -62,12 +62,12 @@ describe('judgeRuntime', () => {
 describe('handler-runtime', () => {
   it('judges the loaded handler, not the one on disk', async () => {
     const sources = sourcesOf('kubeadm-ready', { cri: criWith({ runtimeType: RUNC }) });
-    assert.equal(await outcomeOf(handlerRuntime, sources), 'error HandlerRunsRunc');
+    assert.equal(await outcomeOf(checkHandlerRuntime, sources), 'error HandlerRunsRunc');
   });
 
   it('judges the disk when containerd does not respond', async () => {
     const sources = sourcesOf('kubeadm-runc-in-disguise', { cri: fakeCri(undefined) });
-    const seen = await inspect(handlerRuntime, sources);
+    const seen = await inspect(checkHandlerRuntime, sources);
     assert.equal(outcome(seen), 'error HandlerRunsRunc');
     assert.equal(seen.evidence?.[0]?.file, '/etc/containerd/config.toml');
   });
@@ -75,6 +75,6 @@ describe('handler-runtime', () => {
   it("finds runc behind kind's test-handler", async () => {
     const changes = { handler: 'test-handler', cri: fakeCri(criStatus('v2.1.5')) };
     const sources = sourcesOf('kind-test-handler', changes);
-    assert.equal(await outcomeOf(handlerRuntime, sources), 'error HandlerRunsRunc');
+    assert.equal(await outcomeOf(checkHandlerRuntime, sources), 'error HandlerRunsRunc');
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { checkFailed, type Evidence } from '../../../../lib/node/checks/finding.ts';
-import { isolation } from '../../../../lib/node/checks/isolation.ts';
+import { checkIsolation } from '../../../../lib/node/checks/isolation.ts';
 import type { Witness } from '../../../../lib/node/proof/witness.ts';
 import { sentryFlags } from '../../../../lib/node/runsc/flags.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
@@ -24,12 +24,16 @@ async function judge(t: TestContext, flags: readonly string[], toml = '', change
   const argv = sandboxArgv('1f', flags);
   const inForce = Object.fromEntries(sentryFlags(argv) ?? []);
   const sources = await sourcesWith(t, { '/r.toml': toml }, { cri });
-  return inspect(isolation, sources, witnessOf({ argv, flags: inForce, ...changes }));
+  return inspect(checkIsolation, sources, witnessOf({ argv, flags: inForce, ...changes }));
 }
 
 /** Judges a sandbox of a handler that passes on these annotations. */
 function judgeHandler(podAnnotations: readonly string[], forbidFlagOverride: boolean, witness = witnessOf()) {
-  return inspect(isolation, sourcesOf('', { cri: criWith({ podAnnotations }), forbidFlagOverride }), witness);
+  return inspect(
+    checkIsolation,
+    sourcesOf('', { cri: criWith({ podAnnotations }), forbidFlagOverride }),
+    witness,
+  );
 }
 
 const places = (evidence: readonly Evidence[] = []) =>
@@ -62,7 +66,7 @@ describe('isolation', () => {
   it('warns of lesser flags, even if the file is invalid or unreadable', async (t) => {
     const invalid = await judge(t, ['--platform=ptrace'], '[runsc_config]\nnetwork = "ho');
     const sources = await sourcesWith(t, { '/r.toml/is-a-directory': '' }, { cri });
-    const unreadable = await inspect(isolation, sources, witnessOf({ flags: { platform: 'ptrace' } }));
+    const unreadable = await inspect(checkIsolation, sources, witnessOf({ flags: { platform: 'ptrace' } }));
     assert.deepEqual([invalid, unreadable].map(outcome), Array(2).fill('warning IsolationWeakened'));
   });
 
@@ -96,9 +100,9 @@ describe('isolation', () => {
 
   it('passes while the handler is unknown, unless FORBID_FLAG_OVERRIDE needs it', async () => {
     const silent = { cri: fakeCri(undefined) };
-    assert.equal(await outcomeOf(isolation, sourcesOf('', silent), witnessOf()), 'pass');
+    assert.equal(await outcomeOf(checkIsolation, sourcesOf('', silent), witnessOf()), 'pass');
     const forbidden = sourcesOf('', { ...silent, forbidFlagOverride: true });
-    await assert.rejects(outcomeOf(isolation, forbidden, witnessOf()), /ECONNREFUSED/);
+    await assert.rejects(outcomeOf(checkIsolation, forbidden, witnessOf()), /ECONNREFUSED/);
   });
 
   const SPECS: readonly (readonly [name: string, text: string | undefined, expected: string | RegExp])[] = [
@@ -112,7 +116,7 @@ describe('isolation', () => {
     it(`judges a base spec that ${name}`, async (t) => {
       const specOf = { cri: criWith({ baseRuntimeSpec: '/s.json' }) };
       const sources = await sourcesWith(t, text === undefined ? {} : { '/s.json': text }, specOf);
-      const result = await inspect(isolation, sources, witnessOf()).catch(checkFailed);
+      const result = await inspect(checkIsolation, sources, witnessOf()).catch(checkFailed);
       if (typeof expected === 'string') assert.equal(outcome(result), expected);
       else assert.match(result.message, expected);
       // The file is watched, and an edit of it is judged at once.
@@ -131,8 +135,6 @@ describe('isolation', () => {
   it('is skipped without a gVisor sandbox', async () => {
     const { flags: _, ...other } = witnessOf();
     for (const witness of [undefined, other])
-      assert.equal(await outcomeOf(isolation, sourcesOf('kubeadm-ready'), witness), 'skipped');
+      assert.equal(await outcomeOf(checkIsolation, sourcesOf('kubeadm-ready'), witness), 'skipped');
   });
-
-  it('is required for readiness', () => assert.equal(isolation.required?.(sourcesOf('kubeadm-ready')), true));
 });

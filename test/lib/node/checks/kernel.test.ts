@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { judgeKernel, kernel } from '../../../../lib/node/checks/kernel.ts';
+import { checkKernel, judgeKernel } from '../../../../lib/node/checks/kernel.ts';
 import { tempHost } from '../host/temp-host.ts';
 import { inspect, outcome, sourcesOf } from './fake-node.ts';
 
@@ -26,8 +26,8 @@ describe('kernel', () => {
 
   it('falls back to /proc/version, and throws without it', async (t) => {
     const host = await tempHost(t, { '/proc/version': 'Linux version 6.1.0 (gcc) #1 SMP\n' });
-    const result = await inspect(kernel, { ...sourcesOf(''), host });
+    const result = await inspect(checkKernel, { ...sourcesOf(''), host });
     assert.deepEqual(result.evidence?.[0], { file: '/proc/version', value: '6.1.0' });
-    await assert.rejects(inspect(kernel, { ...sourcesOf(''), host: await tempHost(t) }), /osrelease/);
+    await assert.rejects(inspect(checkKernel, { ...sourcesOf(''), host: await tempHost(t) }), /osrelease/);
   });
 });

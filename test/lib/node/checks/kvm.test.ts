@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { checkFailed } from '../../../../lib/node/checks/finding.ts';
-import { kvm } from '../../../../lib/node/checks/kvm.ts';
+import { checkKvm } from '../../../../lib/node/checks/kvm.ts';
 import { criWith, type Files, inspect, outcome, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const KVM_TOML = '[runsc_config]\nplatform = "kvm"\n';
@@ -29,7 +29,7 @@ describe('kvm', () => {
     it(`is ${expected} ${name}`, async (t) => {
       const cri = criWith({ options: OPTIONS });
       const sources = await sourcesWith(t, { '/r.toml': config, ...files }, { cri });
-      const result = await inspect(kvm, sources).catch(checkFailed);
+      const result = await inspect(checkKvm, sources).catch(checkFailed);
       assert.equal(outcome(result), expected);
       assert.match(result.message, message);
     });
@@ -38,7 +38,7 @@ describe('kvm', () => {
   it('shows where the platform is set and what the kernel has', async () => {
     const options = { ...OPTIONS, ConfigPath: '/etc/containerd/runsc.toml' };
     const sources = sourcesOf('debian-kvm-unloaded', { cri: criWith({ options }) });
-    const { evidence = [] } = await inspect(kvm, sources);
+    const { evidence = [] } = await inspect(checkKvm, sources);
     assert.deepEqual(evidence.slice(0, 2), [
       { file: '/etc/containerd/runsc.toml', line: 2, value: 'platform kvm' },
       { file: '/proc/misc', value: 'no kvm' },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { limits } from '../../../../lib/node/checks/limits.ts';
+import { checkLimits } from '../../../../lib/node/checks/limits.ts';
 import type { Witness } from '../../../../lib/node/proof/witness.ts';
 import { inspect, outcome, outcomeOf, sourcesOf, witnessOf } from './fake-node.ts';
 
@@ -25,7 +25,7 @@ describe('limits', () => {
     for (const [required, expected] of outcomes.entries())
       it(`judges a sandbox ${name}${required ? ', limits required' : ''}: ${expected}`, async () => {
         const sources = sourcesOf('kubeadm-ready', { requireLimits: required === 1 });
-        assert.equal(await outcomeOf(limits, sources, witnessOf(changes)), expected);
+        assert.equal(await outcomeOf(checkLimits, sources, witnessOf(changes)), expected);
       });
 
   const MESSAGES: readonly (readonly [Partial<Witness>, advice: string])[] = [
@@ -37,7 +37,7 @@ describe('limits', () => {
   for (const [changes, advice] of MESSAGES) {
     it(`advises "${advice}"`, async () => {
       const witness = witnessOf(changes);
-      const { message } = await inspect(limits, sourcesOf('kubeadm-ready'), witness);
+      const { message } = await inspect(checkLimits, sourcesOf('kubeadm-ready'), witness);
       assert.equal(
         message,
         `CPU and memory limits of pods are not enforced: the sandbox should be in ${witness.cgroupParent} and is in ${witness.cgroups}${advice}`,
@@ -46,10 +46,5 @@ describe('limits', () => {
   }
 
   it('is skipped without a sandbox', async () =>
-    assert.equal(outcome(await inspect(limits, sourcesOf('kubeadm-ready'))), 'skipped'));
-
-  it('is required for readiness only where limits are required', () => {
-    for (const requireLimits of [true, false])
-      assert.equal(limits.required?.(sourcesOf('kubeadm-ready', { requireLimits })), requireLimits);
-  });
+    assert.equal(outcome(await inspect(checkLimits, sourcesOf('kubeadm-ready'))), 'skipped'));
 });

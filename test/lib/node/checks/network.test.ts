@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { network } from '../../../../lib/node/checks/network.ts';
+import { checkNetwork } from '../../../../lib/node/checks/network.ts';
 import { criStatus, fakeCri, inspect, loadedRuntime, outcome, sourcesOf } from './fake-node.ts';
 
 const inspectDirectory = (cniConfDir: string, error?: string) => {
   const status = criStatus('v2.4.2', { runsc: loadedRuntime({ cniConfDir }) });
   const cniErrors = new Map(error === undefined ? [] : [['runsc', error]]);
-  return inspect(network, sourcesOf('', { cri: fakeCri({ ...status, cniErrors }) }));
+  return inspect(checkNetwork, sourcesOf('', { cri: fakeCri({ ...status, cniErrors }) }));
 };
 
 describe('network', () => {

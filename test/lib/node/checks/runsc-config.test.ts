@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { runscConfig } from '../../../../lib/node/checks/runsc-config.ts';
+import { checkRunscConfig } from '../../../../lib/node/checks/runsc-config.ts';
 import { criWith, fakeCri, inspect, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
 const TypeUrl = 'io.containerd.runsc.v1.options';
@@ -23,13 +23,13 @@ describe('runsc-config', () => {
   for (const [name, options, text, expected] of OPTIONS) {
     it(`judges ${name}: ${expected}`, async (t) => {
       const sources = await sourcesWith(t, { '/r.toml': text }, { cri: criWith({ options }) });
-      assert.equal(await outcomeOf(runscConfig, sources), expected);
+      assert.equal(await outcomeOf(checkRunscConfig, sources), expected);
     });
   }
 
   it('reports the line of a value that is not a string', async () => {
     const sources = sourcesOf('debian-bare-bool', { cri: fakeCri(undefined) });
-    const result = await inspect(runscConfig, sources);
+    const result = await inspect(checkRunscConfig, sources);
     const { file, line } = result.evidence?.[0] ?? {};
     assert.deepEqual([file, line], ['/etc/containerd/runsc.toml', 3]);
   });

@@ -2,12 +2,9 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { runChecks } from '../../../../lib/node/checks/checks.ts';
-import { judgeRelease, runscRelease } from '../../../../lib/node/checks/runsc-release.ts';
-import { sidecars } from '../../../../lib/node/checks/sidecars.ts';
+import { checkRunscRelease, judgeRelease } from '../../../../lib/node/checks/runsc-release.ts';
+import { checkSidecars } from '../../../../lib/node/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../../lib/node/runsc/program.ts';
-import { judge } from '../../../../lib/report/verdict.ts';
-import { PROVEN } from '../../../agent/reports.ts';
 import { TEXT_PAGES } from '../host/fake-process.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
 import { type Files, inputsOf, inspect, outcome, outcomeOf, sourcesWith, witnessOf } from './fake-node.ts';
@@ -20,8 +17,6 @@ async function nodeWith(t: TestContext, files: Files, pages?: number, floor?: st
   const sources = await sourcesWith(t, files, floor === undefined ? {} : { minRunscRelease: floor });
   return [sources, pages === undefined ? undefined : witnessOf({ textPages: pages })] as const;
 }
-
-const { signal } = new AbortController();
 
 describe('judgeRelease', () => {
   const RELEASES: readonly (readonly [release: string, floor: string | undefined, string])[] = [
@@ -46,7 +41,7 @@ describe('judgeRelease', () => {
 describe('runsc-release', () => {
   it('reads the release of the program that the sandbox runs', async (t) => {
     const node = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0') }, TEXT_PAGES);
-    const result = await inspect(runscRelease, ...node);
+    const result = await inspect(checkRunscRelease, ...node);
     assert.deepEqual([outcome(result), result.message], ['pass', 'gVisor release-20260223.0']);
     assert.deepEqual(result.facts, { runsc: 'release-20260223.0' });
     assert.deepEqual(result.evidence, [{ file: RUNSC, value: 'release-20260223.0' }]);
@@ -54,7 +49,7 @@ describe('runsc-release', () => {
 
   it('is unknown when the sandbox runs another program', async (t) => {
     const node = await nodeWith(t, { [RUNSC]: fakeRunsc() }, TEXT_PAGES + 1);
-    const result = await inspect(runscRelease, ...node);
+    const result = await inspect(checkRunscRelease, ...node);
     assert.equal(outcome(result), 'unknown ReleaseUnknown');
     assert.deepEqual(result.facts, { runsc: undefined });
     assert.match(result.message, /^The sandbox runs a program that is not "\/usr\/local\/bin\/runsc", so /);
@@ -68,9 +63,9 @@ describe('runsc-release', () => {
     ] as const) {
       const [sources, witness] = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20260223.0', 50) }, pages);
       const inputs = inputsOf(sources);
-      await runChecks([sidecars], inputs, { now: () => 0, signal });
+      await checkSidecars(inputs);
       await writeFile(join(sources.host.root, RUNSC), fakeRunsc('release-20260817.0', 60).program);
-      assert.deepEqual((await runscRelease.inspect(inputs, witness)).facts, { runsc: release });
+      assert.deepEqual((await checkRunscRelease(inputs, witness)).facts, { runsc: release });
     }
   });
 
@@ -83,9 +78,9 @@ describe('runsc-release', () => {
       '/opt/gvisor/gvisor-bin/gvisor_sentry': sidecar,
     };
     for (const files of [beside, linked]) {
-      const running = await inspect(runscRelease, ...(await nodeWith(t, files, 50)));
+      const running = await inspect(checkRunscRelease, ...(await nodeWith(t, files, 50)));
       assert.equal(running.message, 'gVisor release-20260914.0');
-      const other = await inspect(runscRelease, ...(await nodeWith(t, files, TEXT_PAGES)));
+      const other = await inspect(checkRunscRelease, ...(await nodeWith(t, files, TEXT_PAGES)));
       assert.equal(other.message, 'gVisor release-20260817.0');
     }
   });
@@ -93,39 +88,19 @@ describe('runsc-release', () => {
   it('accepts pages of 16 and 64 KiB', async (t) => {
     const files = { [RUNSC]: fakeRunsc('release-20260223.0', 64) };
     for (const pages of [64, 16, 4])
-      assert.equal(await outcomeOf(runscRelease, ...(await nodeWith(t, files, pages))), 'pass');
+      assert.equal(await outcomeOf(checkRunscRelease, ...(await nodeWith(t, files, pages))), 'pass');
   });
 
   it('judges runsc itself before there is a proof', async (t) => {
     const old = await nodeWith(t, { [RUNSC]: fakeRunsc('release-20240101.0') }, undefined, '20240325.0');
-    assert.equal(await outcomeOf(runscRelease, ...old), 'blocker RunscTooOld');
+    assert.equal(await outcomeOf(checkRunscRelease, ...old), 'blocker RunscTooOld');
   });
 
   it('is skipped without runsc, but unknown if a sandbox runs', async (t) => {
-    const without = await inspect(runscRelease, ...(await nodeWith(t, {})));
+    const without = await inspect(checkRunscRelease, ...(await nodeWith(t, {})));
     assert.equal(outcome(without), 'skipped');
-    const hidden = await inspect(runscRelease, ...(await nodeWith(t, {}, TEXT_PAGES)));
+    const hidden = await inspect(checkRunscRelease, ...(await nodeWith(t, {}, TEXT_PAGES)));
     assert.equal(outcome(hidden), 'unknown ReleaseUnknown');
     assert.deepEqual([without.facts, hidden.facts], [undefined, { runsc: undefined }]);
   });
-
-  const UNKNOWN: readonly (readonly [string, Files, number])[] = [
-    ['no runsc is found', {}, TEXT_PAGES],
-    ['the release is not in the program', { [RUNSC]: fakeRunsc('VERSION_MISSING') }, TEXT_PAGES],
-    ['another program runs', { [RUNSC]: fakeRunsc('release-20990101.0') }, TEXT_PAGES + 1],
-  ];
-  for (const [name, files, pages] of UNKNOWN) {
-    it(`blocks readiness only with a floor: ${name}`, async (t) => {
-      for (const [floor, expected] of [
-        ['20260101.0', 'Unknown ReleaseUnknown'],
-        [undefined, 'True SandboxProven'],
-      ] as const) {
-        const [sources, witness] = await nodeWith(t, files, pages, floor);
-        const options = { now: () => 0, signal, witness };
-        const findings = await runChecks([runscRelease], inputsOf(sources), options);
-        const { status, reason } = judge(findings, PROVEN);
-        assert.equal(`${status} ${reason}`, expected);
-      }
-    });
-  }
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { TimeoutError } from '../../../../lib/base/async.ts';
 import { error, pass } from '../../../../lib/node/checks/finding.ts';
-import { judgeShim, shim } from '../../../../lib/node/checks/shim.ts';
+import { checkShim, judgeShim } from '../../../../lib/node/checks/shim.ts';
 import type { ShimInfo } from '../../../../lib/node/containerd/client.ts';
 import { NotVisible } from '../../../../lib/node/host/paths.ts';
 import { criWith, fakeCri, inspect, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
@@ -57,12 +57,12 @@ describe('shim', () => {
   ] as const) {
     it(`judges the runtime_path ${runtimePath}: ${expected}`, async (t) => {
       const sources = await sourcesWith(t, FILES, { cri: criWith({ runtimePath }, '1.7.24') });
-      assert.equal(await outcomeOf(shim, sources), expected);
+      assert.equal(await outcomeOf(checkShim, sources), expected);
     });
   }
 
   it("is unknown when the shim is not found, because containerd's PATH is unknown", async () => {
-    const checked = await inspect(shim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
+    const checked = await inspect(checkShim, sourcesOf('debian-shim-missing', { cri: fakeCri(undefined) }));
     assert.equal(outcome(checked), 'unknown CheckFailed');
     const message = `"${SHIM}" is in none of the usual directories, and containerd's PATH is not known`;
     assert.equal(checked.message, message);
@@ -78,15 +78,15 @@ describe('shim', () => {
       if (path.startsWith('/opt/')) throw new NotVisible(path, host.root);
       return stat(path);
     });
-    const { evidence } = await inspect(shim, sources);
+    const { evidence } = await inspect(checkShim, sources);
     assert.match(evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin .* \/bin \/home/);
     assert.equal(evidence?.[1]?.value, 'not visible, since the agent does not mount them: /opt/bin');
   });
 
   it('prefers an executable shim beside the last one to an unusable one', async (t) => {
     const sources = await sourcesWith(t, { [`/opt/odd/${SHIM}`]: SCRIPT, [`/bin/${SHIM}`]: 'no program' });
-    assert.equal(await outcomeOf(shim, sources), 'error ShimNotExecutable');
-    const checked = await inspect(shim, { ...sources, shim: `/opt/odd/${SHIM}` });
+    assert.equal(await outcomeOf(checkShim, sources), 'error ShimNotExecutable');
+    const checked = await inspect(checkShim, { ...sources, shim: `/opt/odd/${SHIM}` });
     assert.equal(checked.message, `The shim is "/opt/odd/${SHIM}"`);
   });
 
@@ -97,14 +97,14 @@ describe('shim', () => {
     ] as const) {
       const sources = await sourcesWith(t, {}, { cri: criWith({}, 'v2.4.2', info) });
       t.mock.method(sources.host, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
-      assert.equal(await outcomeOf(shim, sources), expected);
+      assert.equal(await outcomeOf(checkShim, sources), expected);
     }
   });
 
   it('fails for an invalid runtime type', async () => {
     for (const runtimeType of ['runsc', 'a/b.c', '']) {
       const sources = sourcesOf('debian-ready', { cri: criWith({ runtimeType }, '1.7.24') });
-      assert.equal(await outcomeOf(shim, sources), 'error ShimNotFound', runtimeType);
+      assert.equal(await outcomeOf(checkShim, sources), 'error ShimNotFound', runtimeType);
     }
   });
 });

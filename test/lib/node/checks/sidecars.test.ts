@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { judgeSidecars, sidecars } from '../../../../lib/node/checks/sidecars.ts';
+import { checkSidecars, judgeSidecars } from '../../../../lib/node/checks/sidecars.ts';
 import { parseRunscRelease } from '../../../../lib/node/runsc/program.ts';
 import { fakeRunsc } from '../runsc/fake-runsc.ts';
 import { criWith, outcome, outcomeOf, sourcesWith } from './fake-node.ts';
@@ -34,9 +34,9 @@ describe('sidecars', () => {
     const link = { '/usr/bin/runsc': { link: '/opt/gvisor/runsc' } };
     const runsc = fakeRunsc('release-20260914.0');
     const files = { ...link, '/opt/gvisor/runsc': runsc, '/opt/gvisor/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, files)), 'pass');
+    assert.equal(await outcomeOf(checkSidecars, await sourcesWith(t, files)), 'pass');
     const beside = { ...link, '/opt/gvisor/runsc': runsc, '/usr/bin/gvisor-bin/gvisor_sentry': '' };
-    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, beside)), 'pass');
+    assert.equal(await outcomeOf(checkSidecars, await sourcesWith(t, beside)), 'pass');
   });
 
   it('reads the release from the file and the policy from the configuration', async (t) => {
@@ -49,10 +49,10 @@ describe('sidecars', () => {
     ] as const) {
       const toml = `[runsc_config]\nsidecar-usage-policy = "${policy}"\n`;
       const files = { '/usr/bin/runsc': fakeRunsc(release), '/r.toml': toml };
-      assert.equal(await outcomeOf(sidecars, await sourcesWith(t, files, { cri })), expected);
+      assert.equal(await outcomeOf(checkSidecars, await sourcesWith(t, files, { cri })), expected);
     }
   });
 
   it('is skipped without runsc', async (t) =>
-    assert.equal(await outcomeOf(sidecars, await sourcesWith(t, {})), 'skipped'));
+    assert.equal(await outcomeOf(checkSidecars, await sourcesWith(t, {})), 'skipped'));
 });
