@@ -92,6 +92,11 @@ describe('sweepSandboxes', { concurrency: true }, () => {
     assert.deepEqual([...sandboxes.byId.keys()], ['kvm-old']);
   });
 
+  it('rejects if containerd refuses to list', async (t) => {
+    const { client } = await scene(t, { ListPodSandbox: refuses('no') });
+    await assert.rejects(sweepSandboxes(optionsOf(client), NEVER), /^CriError: no$/);
+  });
+
   it('sends one request if there are no orphans', async (t) => {
     const { containerd, client } = await scene(t);
     await sweepSandboxes(optionsOf(client), NEVER);
