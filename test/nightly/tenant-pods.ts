@@ -1,8 +1,10 @@
 import type { Cluster } from '../../cluster/cluster.ts';
+import { imageName } from '../../cluster/images.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
+import { PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
 import { createNamespace } from '../e2e/e2e-cluster.ts';
-import type { AttackPod } from './tenant-attacks.ts';
+import { type AttackPod, buildProgram, withFunctions } from './tenant-attacks.ts';
 
 export const TENANT_NODE = 'node-1';
 const USER = 'tenant-admin';
@@ -90,8 +92,9 @@ export async function execIn(
     if (pod.exec === undefined) continue;
     const name = nameOf(pod, number, index);
     const ids = idsOf(pods.filter(({ metadata }) => metadata.name === name));
-    const exec = ['exec', '-i', name, '--', 'sh', '-c', pod.exec, 'sh', ...ids];
-    outputs.push(await tenant.kubectl(exec, await pod.input?.()));
+    const exec = ['exec', '-i', name, '--', 'sh', '-c', withFunctions(pod.exec), 'sh', ...ids];
+    const input = pod.input === undefined ? undefined : await buildProgram(pod.input);
+    outputs.push(await tenant.kubectl(exec, input));
   }
   return outputs.join('');
 }
@@ -102,22 +105,27 @@ function nameOf({ name }: AttackPod, number: number, index: number): string {
 
 /** The manifest of a pod of attack `number`; `agent` is the agent's address. */
 export function manifestOf(pod: AttackPod, agent: string, number: number, index = 0): object {
-  const { labels = {}, annotations = {}, gvisor = false, script, spec, container } = pod;
+  const { labels, hasProbeLabels, annotations, largeAnnotation, gvisor = false, script } = pod;
   const plain = JSON.parse(
     evaluationPod(nameOf(pod, number, index), {
       gvisor,
-      spec: { nodeName: TENANT_NODE, restartPolicy: 'Always', ...spec },
-      // Without capabilities, so that an agent without any can read its /proc files.
+      spec: { nodeName: TENANT_NODE, restartPolicy: 'Always', ...pod.spec },
       container: {
-        securityContext: { capabilities: { drop: ['ALL'] } },
-        ...(script === undefined ? {} : { command: ['sh', '-c', script] }),
+        image: imageName(pod.image ?? 'workload'),
+        // By default without capabilities, so that an agent without any can read its /proc files.
+        securityContext: pod.keepsCapabilities ? {} : { capabilities: { drop: ['ALL'] } },
+        ...(script !== undefined && { command: ['sh', '-c', withFunctions(script)] }),
         env: [{ name: 'AGENT', value: agent }],
-        ...container,
+        ...pod.container,
       },
     }),
   );
   return {
     ...plain,
-    metadata: { ...plain.metadata, annotations, labels: { ...labels, attack: String(number) } },
+    metadata: {
+      ...plain.metadata,
+      annotations: { ...annotations, ...(largeAnnotation && { large: '<'.repeat(largeAnnotation) }) },
+      labels: { ...labels, ...(hasProbeLabels && PROBE_LABELS), attack: String(number) },
+    },
   };
 }

@@ -13,7 +13,7 @@ import {
 } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
-import { ATTACKS, type AttackPod, BASELINE_CAPABILITIES, FOREVER } from './tenant-attacks.ts';
+import { ATTACKS, type AttackPod, assertEffective } from './tenant-attacks.ts';
 import { assertSanitized, readOutputs } from './tenant-outputs.ts';
 import { execIn, idsOf, manifestOf, TENANT_NODE, Tenant } from './tenant-pods.ts';
 
@@ -83,7 +83,8 @@ describe('a tenant with the role admin in a namespace at Pod Security "baseline"
     await assert.rejects(tenant.create([host]), /violates PodSecurity "baseline/);
   });
 
-  for (const [number, { what, pods, assertEffective }] of ATTACKS.entries()) {
+  for (const [number, attack] of ATTACKS.entries()) {
+    const { what, pods } = attack;
     it(`cannot affect the agent with ${what}`, async (t) => {
       t.after(() => tenant.remove(number));
       await tenant.create(pods.map((pod, index) => manifestOf(pod, agent.address, number, index)));
@@ -97,16 +98,11 @@ describe('a tenant with the role admin in a namespace at Pod Security "baseline"
         return started.length === pods.length ? started : undefined;
       });
       const printed = await execIn(tenant, pods, running, number);
-      if (assertEffective !== undefined)
-        await waitFor('the attack to take effect', 30_000, async () => {
-          const logs = await tenant.logs(running);
-          await assertEffective({
-            node: cluster().node(TENANT_NODE),
-            ids: idsOf(running),
-            output: printed + logs,
-          });
-          return true;
-        });
+      await waitFor('the attack to take effect', 30_000, async () => {
+        const output = printed + (await tenant.logs(running));
+        await assertEffective(attack, { node: cluster().node(TENANT_NODE), ids: idsOf(running), output });
+        return true;
+      });
       let report = await evaluateAgain();
       for (let more = 0; more < 2 && report.evaluation.durationMs >= MAX_EVALUATION_MS; more++)
         report = await evaluateAgain();
@@ -138,7 +134,7 @@ const retitle = (title: string) => `
 set -- $(cat /proc/1/stat)
 shift 47
 printf '${title}\\0' | dd of=/proc/1/mem bs=1 seek=$1 conv=notrunc 2>/dev/null || exit 1
-${FOREVER}`;
+forever`;
 
 /** The agent inspects a sandbox once, perhaps before its title changes, so several pods may be needed. */
 const MAX_ATTEMPTS = 20;
@@ -148,7 +144,7 @@ const titled = (name: string, title: string): AttackPod => ({
   name,
   // The same user for the container and the first process, regardless of the image of the latter.
   spec: { shareProcessNamespace: true, securityContext: { runAsUser: 0 } },
-  container: BASELINE_CAPABILITIES,
+  keepsCapabilities: true,
   script: retitle(title),
 });
 
