@@ -19,15 +19,7 @@ import {
   type RuntimeName,
 } from '../../lib/pod/features.ts';
 import { createNamespace, deletePods, runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
-import {
-  CASES,
-  type FeatureCase,
-  NO_MKDIR,
-  PROBES,
-  type RunningPod,
-  readPod,
-  SHARED_BYTES,
-} from './pod-feature-cases.ts';
+import { CASES, OBSERVED, type RunningPod, readPod } from './pod-feature-cases.ts';
 
 const NAMESPACE = 'features';
 const nodeName = (runtime: string) => `on-${runtime.replace(/\W+/g, '-')}`;
@@ -50,13 +42,14 @@ useOwnCluster(
   ['workload'],
 );
 
+/** What the pods of pod-feature-cases.yaml mount and look for. */
 async function prepare({ system }: ClusterNode, program: string): Promise<void> {
-  await system.run(['mkdir', '-p', PROBES]);
-  await system.install(program, `${PROBES}/probe`);
+  await system.run(['mkdir', '-p', '/opt/pod-probes']);
+  await system.install(program, '/opt/pod-probes/probe');
   const rule = { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' };
   const profile = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [rule] };
-  await system.write(`/var/lib/kubelet/seccomp/${NO_MKDIR}`, JSON.stringify(profile), 0o644);
-  await system.run(['ipcmk', '-M', String(SHARED_BYTES)]);
+  await system.write('/var/lib/kubelet/seccomp/no-mkdir.json', JSON.stringify(profile), 0o644);
+  await system.run(['ipcmk', '-M', '12345']);
 }
 
 /** The outcome of a pod, and the line or the message that says so. */
@@ -64,7 +57,8 @@ type Outcome = { readonly effect: Effect; readonly evidence: string };
 
 /** Starts the pod of a case on a node, and waits for what becomes of it. */
 async function outcomeOf(id: FeatureId, runtime: RuntimeName, gvisor: boolean): Promise<Outcome> {
-  const { spec, container, script, observe, works, weaker }: FeatureCase = CASES[id];
+  const { spec, container, script, works, weaker } = CASES[id];
+  const observe = OBSERVED[id];
   const name = `${id.toLowerCase()}-${nodeName(runtime)}-${gvisor ? 'gvisor' : 'plain'}`;
   const pod: RunningPod = { cluster, namespace: NAMESPACE, name };
   const manifest = evaluationPod(name, {
@@ -87,8 +81,9 @@ async function outcomeOf(id: FeatureId, runtime: RuntimeName, gvisor: boolean): 
     if (evidence.startsWith('refused: ')) return { effect: 'refused', evidence };
     if (end === 'Failed' && observe === undefined)
       return { effect: 'refused', evidence: evidence || (await messageOf(pod)) };
-    if (works.test(evidence)) return { effect: 'works', evidence };
-    return { effect: weaker?.test(evidence) ? 'weaker' : 'ignored', evidence };
+    if (RegExp(works).test(evidence)) return { effect: 'works', evidence };
+    const isWeaker = weaker !== undefined && RegExp(weaker).test(evidence);
+    return { effect: isWeaker ? 'weaker' : 'ignored', evidence };
   } finally {
     await deletePods(cluster, '-n', NAMESPACE, name);
   }
