@@ -9,7 +9,7 @@ import { listenOnLoopback, startRelay } from './start-relay.ts';
 const DIRECTORY = '/etc/prometheus';
 const PORT = 9090;
 /** Client libraries hard-code the path. */
-export const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
+const IN_CLUSTER = '/run/secrets/kubernetes.io/serviceaccount'; // /var/run is a link to /run
 
 /** Contents of whole files (YAML). */
 export type PrometheusFiles = {

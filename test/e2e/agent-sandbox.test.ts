@@ -6,6 +6,7 @@ import { it } from 'node:test';
 import type { KubernetesObject, V1PodSpec } from '@kubernetes/client-node';
 import { imageName } from '../../cluster/images.ts';
 import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
@@ -17,46 +18,19 @@ import { runWithKubectl } from './installation.ts';
 const PAGE = 'docs/agent-sandbox.md';
 const NAMESPACE = 'evaluations';
 const WARM = 'agents.x-k8s.io/warm-pool-sandbox';
-/** The custom resources without their schemas, which are longer than the rest of this repository's tests of them. */
-const CRDS = [
-  ['agents.x-k8s.io', 'Sandbox', 'sandboxes'],
-  ...['Template', 'WarmPool', 'Claim'].map((kind) => [
-    'extensions.agents.x-k8s.io',
-    `Sandbox${kind}`,
-    `sandbox${kind.toLowerCase()}s`,
-  ]),
-].map(([group, kind = '', plural]) => ({
-  apiVersion: 'apiextensions.k8s.io/v1',
-  kind: 'CustomResourceDefinition',
-  metadata: { name: `${plural}.${group}` },
-  spec: {
-    group,
-    scope: 'Namespaced',
-    names: { kind, plural, singular: kind.toLowerCase() },
-    versions: [
-      {
-        name: 'v1beta1',
-        served: true,
-        storage: true,
-        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
-      },
-    ],
-  },
-}));
+const CRDS = join(REPO, 'test/e2e/agent-sandbox-crds.yaml');
 
 const cluster = useCluster(
   async (opened) => {
     await createNamespace(opened, NAMESPACE);
-    await opened.kubectl(['apply', '-f', '-'], list(CRDS));
-    for (const { metadata } of CRDS)
-      await opened.kubectl(['wait', `crd/${metadata.name}`, '--for=condition=Established']);
+    await opened.kubectl(['apply', '-f', CRDS]);
+    await opened.kubectl(['wait', '-f', CRDS, '--for=condition=Established']);
   },
   async (opened) => {
     await opened.kubectl(['delete', 'namespace', NAMESPACE], undefined, 90_000);
-    await opened.kubectl(['delete', '-f', '-'], list(CRDS));
+    await opened.kubectl(['delete', '-f', CRDS]);
   },
 );
-const list = (items: readonly object[]) => JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
 const kubectl = (args: readonly string[], input?: string) =>
   cluster().kubectl(['-n', NAMESPACE, ...args], input);
 

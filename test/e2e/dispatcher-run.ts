@@ -15,34 +15,17 @@ export const FREE = 'dispatcher-free';
 /** How Python finds the package, and where it keeps its bytecode. */
 export const PYTHON = { PYTHONPATH: join(REPO, 'dispatcher'), PYTHONPYCACHEPREFIX: join(CACHE, 'bytecode') };
 
+const OBJECTS = join(REPO, 'test/e2e/dispatcher-namespace.yaml');
+
 /** Creates the dispatcher's service account with only the permissions of `dispatcher/rbac.yaml`. */
 export async function grantDispatcher(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(['apply', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
-  const binding = (kind: string, role: string, namespace?: string) => ({
-    apiVersion: 'rbac.authorization.k8s.io/v1',
-    kind,
-    metadata: { name: role, ...(namespace === undefined ? {} : { namespace }) },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
-    subjects: [{ kind: 'ServiceAccount', name: 'dispatcher', namespace: FREE }],
-  });
-  const items = [
-    {
-      apiVersion: 'v1',
-      kind: 'Namespace',
-      metadata: { name: FREE, labels: { 'gvisor-ready.dev/allow-host-kernel': 'true' } },
-    },
-    { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'dispatcher', namespace: FREE } },
-    binding('ClusterRoleBinding', 'gvisor-dispatcher'),
-    binding('RoleBinding', 'gvisor-dispatcher-pods', FREE),
-  ];
-  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+  await cluster.kubectl(['apply', '-f', join(REPO, 'dispatcher/rbac.yaml'), '-f', OBJECTS]);
 }
 
 /** Removes the objects of {@link grantDispatcher}, and every pod in its namespace. */
 export async function removeDispatcher(cluster: Cluster): Promise<void> {
-  await cluster.kubectl(['delete', 'namespace', FREE, '--ignore-not-found'], undefined, 90_000);
-  await cluster.kubectl(['delete', '--ignore-not-found', '-f', join(REPO, 'dispatcher/rbac.yaml')]);
-  await cluster.kubectl(['delete', '--ignore-not-found', 'clusterrolebinding/gvisor-dispatcher']);
+  const files = ['-f', OBJECTS, '-f', join(REPO, 'dispatcher/rbac.yaml')];
+  await cluster.kubectl(['delete', '--ignore-not-found', ...files], undefined, 90_000);
 }
 
 /** The result of a call of `gvisor-dispatch`. */

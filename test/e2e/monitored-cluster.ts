@@ -1,17 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import {
   KUBE_STATE_METRICS_SCRAPE,
   startKubeStateMetrics,
 } from '../../cluster/control-plane/kube-state-metrics.ts';
-import {
-  type Alert,
-  IN_CLUSTER,
-  type Prometheus,
-  startPrometheus,
-} from '../../cluster/control-plane/prometheus.ts';
+import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -20,44 +14,11 @@ import { AT_ONCE, applyOverlay, deployWith, settingsPatch, waitForRollout } from
 import { createNamespace, useCluster } from './e2e-cluster.ts';
 
 /** The option of kube-state-metrics in the docs. */
-export const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
-
-const KUBELETS = { name: 'prometheus-kubelets' };
-const RBAC = 'rbac.authorization.k8s.io';
-const KUBELET_RIGHTS = JSON.stringify({
-  apiVersion: 'v1',
-  kind: 'List',
-  items: [
-    {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRole',
-      metadata: KUBELETS,
-      rules: [{ apiGroups: [''], resources: ['nodes/proxy'], verbs: ['get'] }],
-    },
-    {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: KUBELETS,
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', ...KUBELETS },
-      subjects: [{ kind: 'ServiceAccount', namespace: 'monitoring', name: 'prometheus' }],
-    },
-  ],
-});
-
-/** The memory of the pods on node-1, through the API server. */
-const KUBELET_SCRAPE = `scrape_configs:
-  - job_name: kubelet
-    scrape_interval: 5s
-    scrape_timeout: 5s
-    scheme: https
-    honor_labels: true
-    metrics_path: /api/v1/nodes/node-1/proxy/metrics/resource
-    authorization: { credentials_file: ${IN_CLUSTER}/token }
-    tls_config: { ca_file: ${IN_CLUSTER}/ca.crt }
-    static_configs: [{ targets: ["${SERVICE_ADDRESS}:443"] }]
-`;
+const SHOW_LABELS = '--metric-labels-allowlist=nodes=[gvisor.node-restriction.kubernetes.io/ready]';
 
 const COMPONENT = join(REPO, 'manifests/components/monitoring');
+/** Rights beyond those of the component. */
+const KUBELET_RIGHTS = join(REPO, 'test/e2e/kubelet-rights.yaml');
 
 /** Frequent proofs, and a long grace period for unknown verdicts. */
 const SETTINGS = { PROOF_INTERVAL: '10s', UNKNOWN_GRACE: '1h' };
@@ -80,16 +41,16 @@ export function useMonitoredCluster(): () => Monitored {
  * Deploys agents that prove every 10 s, kube-state-metrics, and a Prometheus with the scrape configurations and rules of
  * the components, with short waits.
  */
-export async function monitor(cluster: Cluster): Promise<Prometheus> {
+async function monitor(cluster: Cluster): Promise<Prometheus> {
   await applyAgents(cluster);
   await startKubeStateMetrics(cluster, [SHOW_LABELS]);
   await cluster.kubectl(['apply', '-f', join(COMPONENT, 'scrape-rbac.yaml')]);
-  await cluster.kubectl(['apply', '-f', '-'], KUBELET_RIGHTS);
+  await cluster.kubectl(['apply', '-f', KUBELET_RIGHTS]);
   return startPrometheus(cluster, {
     scrapeConfigs: [
       await readFile(join(COMPONENT, 'scrape-config.yaml'), 'utf8'),
       KUBE_STATE_METRICS_SCRAPE,
-      KUBELET_SCRAPE,
+      await readFile(join(REPO, 'test/e2e/kubelet-scrape.yaml'), 'utf8'),
     ],
     rules: [JSON.stringify(shortenRules(await readRules()))],
   });
@@ -98,15 +59,10 @@ export async function monitor(cluster: Cluster): Promise<Prometheus> {
 async function restore(cluster: Cluster): Promise<void> {
   await deployWith(cluster);
   await cluster.kubectl(['label', 'nodes', '--all', 'test-pool-']);
-  await stopMonitoring(cluster);
-}
-
-/** Stops Prometheus and kube-state-metrics, and removes their rights. */
-export async function stopMonitoring(cluster: Cluster): Promise<void> {
   for (const name of ['prometheus', 'relay-prometheus', 'kube-state-metrics'])
     await cluster.controlPlane.stopDaemon(name);
   await cluster.kubectl(['delete', '-f', join(COMPONENT, 'scrape-rbac.yaml'), '--ignore-not-found']);
-  await cluster.kubectl(['delete', '-f', '-', '--ignore-not-found'], KUBELET_RIGHTS);
+  await cluster.kubectl(['delete', '-f', KUBELET_RIGHTS, '--ignore-not-found']);
   await cluster.kubectl(['delete', 'namespace', 'monitoring', '--ignore-not-found']);
 }
 

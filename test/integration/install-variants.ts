@@ -8,7 +8,9 @@ import {
 } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureTools } from '../../cluster/tools.ts';
-import { DENIED_KVM, DISGUISES, GVISOR, RUNC_SHIM, VARIANTS, type Variant } from './runtime-variants.ts';
+import { GVISOR, VARIANTS, type Variant } from './runtime-variants.ts';
+
+const RUNC_SHIM = '/usr/local/bin/containerd-shim-runc-v2';
 
 export function variantHandler(variant: Variant): string {
   return `variant-${VARIANTS.indexOf(variant)}`;
@@ -37,12 +39,14 @@ export async function installVariants(node: ClusterNode): Promise<void> {
   await put(join(tools.gvisor, 'runsc'), `${GVISOR.current}/sandboxer`);
   const weak = `#!/bin/sh\nexec ${GVISOR.current}/runsc --network=host "$@"\n`;
   await node.write(`${GVISOR.current}/weak-wrapper`, weak, 0o755);
-  await node.write(DISGUISES.script, '#!/bin/sh\nexec /usr/local/bin/runc "$@"\n', 0o755);
-  await node.system.run(['mkdir', '-p', dirname(DISGUISES.shimLink)]);
-  await node.system.run(['ln', '-sfn', `${GVISOR.current}/runsc`, DISGUISES.link]);
-  await node.system.run(['ln', '-sfn', RUNC_SHIM, DISGUISES.shimLink]);
-  const deny = 'mkdir -p "$2"; mount -t tmpfs -o nodev none "$2"; mknod "$1" c 10 232';
-  await node.system.run(['sh', '-ec', deny, 'sh', DENIED_KVM, dirname(DENIED_KVM)]);
+  // Links and scripts with misleading names.
+  await node.write('/opt/gvisor/script/runsc', '#!/bin/sh\nexec /usr/local/bin/runc "$@"\n', 0o755);
+  await node.system.run(['mkdir', '-p', '/opt/gvisor/link']);
+  await node.system.run(['ln', '-sfn', `${GVISOR.current}/runsc`, '/opt/gvisor/runsc']);
+  await node.system.run(['ln', '-sfn', RUNC_SHIM, '/opt/gvisor/link/containerd-shim-runsc-v1']);
+  // A device file on a file system that allows none.
+  const deny = 'mkdir -p /mnt/nodev; mount -t tmpfs -o nodev none /mnt/nodev; mknod /mnt/nodev/kvm c 10 232';
+  await node.system.run(['sh', '-ec', deny]);
   // The machine may have no KVM, or one that hangs; each variant names a device of its own.
   await node.write('/etc/misc-with-kvm', '232 kvm\n');
   await node.system.run(['mount', '--bind', '/etc/misc-with-kvm', '/proc/misc']);
@@ -65,23 +69,23 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 
 function handler(node: ClusterNode, variant: Variant): string {
   const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${variantHandler(variant)}`;
-  const { shim = shimOf(variant), options = {}, podAnnotations = [], sandboxer } = variant;
+  const { shim = shimOf(variant), podAnnotations = [], sandboxer } = variant;
   const type = shim.startsWith('io.')
     ? shim
     : shim === RUNC_SHIM
       ? 'io.containerd.runc.v2'
       : 'io.containerd.runsc.v1';
   // runc's shim refuses options of gVisor's.
-  const runsc = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: configOf(variant) };
-  const shimOptions = { ...(variant.shim === undefined ? runsc : {}), ...options };
+  const options =
+    variant.shim === undefined
+      ? `    TypeUrl = "io.containerd.runsc.v1.options"\n    ConfigPath = "${configOf(variant)}"\n`
+      : '';
   return `
 [${runtime}]
   runtime_type = "${type}"
   pod_annotations = ${JSON.stringify(podAnnotations)}
 ${sandboxer === undefined ? '' : `  sandboxer = "${sandboxer}"\n`}${shim === type ? '' : `  runtime_path = "${shim}"\n`}  [${runtime}.options]
-${Object.entries(shimOptions)
-  .map(([key, value]) => `    ${key} = "${value}"\n`)
-  .join('')}`;
+${options}`;
 }
 
 /** gVisor's shim of the same release as the variant's runsc. */

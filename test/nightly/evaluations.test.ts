@@ -20,25 +20,6 @@ const SANDBOX = 'inspect-k8s-sandbox==0.14.0';
 const SAMPLES = 20;
 /** Stands in for CoreDNS, whose startup probe it passes. */
 const READY_SIDECAR = "require('http').createServer((_, response) => response.end()).listen(18181)";
-/** The kinds of the chart that the cluster lacks. */
-const CILIUM = {
-  apiVersion: 'apiextensions.k8s.io/v1',
-  kind: 'CustomResourceDefinition',
-  metadata: { name: 'ciliumnetworkpolicies.cilium.io' },
-  spec: {
-    group: 'cilium.io',
-    scope: 'Namespaced',
-    names: { kind: 'CiliumNetworkPolicy', plural: 'ciliumnetworkpolicies' },
-    versions: [
-      {
-        name: 'v2',
-        served: true,
-        storage: true,
-        schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
-      },
-    ],
-  },
-};
 const RECIPES = join(REPO, 'dispatcher/recipes');
 
 let cluster: Cluster;
@@ -46,7 +27,7 @@ useOwnCluster('evaluations', [{ name: 'node-1' }], async (started) => {
   cluster = started;
   await deployAgent(cluster, join(REPO, 'manifests/base'));
   await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true', 90_000);
-  await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(CILIUM));
+  await cluster.kubectl(['apply', '-f', join(REPO, 'test/nightly/cilium-crd.yaml')]);
 });
 
 describe('evaluations, with the wheel of the dispatcher and the real packages', () => {

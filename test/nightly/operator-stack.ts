@@ -14,11 +14,10 @@ import type { RuleFile } from '../monitoring/alerts.ts';
 import { documentedKustomization, writeKustomization } from '../monitoring/documented-kustomization.ts';
 import {
   MONITORING_IMAGES,
-  MONITORING_NAMESPACE,
   MONITORING_NODE,
   operatorBundle,
+  operatorStack,
   RECEIVER_PORT,
-  STACK,
 } from './operator-objects.ts';
 
 const RIGHTS = join(REPO, 'manifests/components/monitoring/scrape-rbac.yaml');
@@ -48,13 +47,11 @@ export async function deployOperator(cluster: Cluster): Promise<Prometheus> {
   await applyDocumented(cluster);
   await shortenInstalledRules(cluster);
   await startReceiver(cluster);
-  await cluster.kubectl(['create', 'namespace', MONITORING_NAMESPACE]);
-  await cluster.kubectl(['create', 'serviceaccount', 'prometheus', '-n', MONITORING_NAMESPACE]);
   await cluster.kubectl(['apply', '-f', RIGHTS]);
-  await apply(cluster, STACK.map((object) => JSON.stringify(object)).join('\n---\n'));
+  await apply(cluster, await operatorStack());
   for (const kind of ['alertmanager', 'prometheus']) {
     const available = ['--for=condition=Available', kind, '--all', '--timeout=360s'];
-    await cluster.kubectl(['wait', '-n', MONITORING_NAMESPACE, ...available], '', 130_000);
+    await cluster.kubectl(['wait', '-n', 'monitoring', ...available], '', 130_000);
   }
   return reachPrometheus(cluster);
 }
@@ -96,7 +93,7 @@ async function startReceiver({ controlPlane }: Cluster): Promise<void> {
 }
 
 async function reachPrometheus(cluster: Cluster): Promise<Prometheus> {
-  const pod = await cluster.get(`/api/v1/namespaces/${MONITORING_NAMESPACE}/pods/prometheus-prometheus-0`);
+  const pod = await cluster.get('/api/v1/namespaces/monitoring/pods/prometheus-prometheus-0');
   const { podIP } = (JSON.parse(pod) as { status: { podIP: string } }).status;
   const { server, port } = await listenOnLoopback();
   await cluster.controlPlane.stopDaemon(RELAY);
@@ -128,7 +125,7 @@ export async function removeOperator(cluster: Cluster): Promise<void> {
   const remove = (what: readonly string[], input?: string) =>
     cluster.kubectl(['delete', '--ignore-not-found', ...what], input, 120_000);
   await remove(['-f', RIGHTS]);
-  await remove(['namespace', MONITORING_NAMESPACE]);
+  await remove(['namespace', 'monitoring']);
   await remove(['-f', '-'], await operatorBundle());
   await remove(['-n', 'kube-system', 'service,endpoints', 'kubelet']);
   await remove(['-n', 'gvisor-ready', 'configmap', 'gvisor-ready-dashboard']);
