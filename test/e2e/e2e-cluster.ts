@@ -56,23 +56,31 @@ export function useCluster(
     if (cluster !== undefined) await restore(cluster);
     await closeCluster();
   });
-  return () => {
-    if (cluster === undefined) throw new Error('The cluster is not up yet');
-    return cluster;
-  };
+  return () => opened(cluster);
 }
 
-/** Registers hooks for a cluster of these nodes that only this file uses. `prepare` receives it before the first test. */
+/** Registers hooks for a cluster of these nodes that only this file uses. Returns an accessor of it. */
 export function useOwnCluster(
   purpose: string,
   nodes: readonly NodeRequest[],
   prepare: (cluster: Cluster) => Promise<unknown>,
   images: readonly ImageId[] = ['workload', 'agent'],
-): void {
-  before(async () => prepare(await startCluster({ name: await laneCluster(purpose), nodes, images })), {
-    timeout: patient(900_000),
-  });
+): () => Cluster {
+  let cluster: Cluster | undefined;
+  before(
+    async () => {
+      cluster = await startCluster({ name: await laneCluster(purpose), nodes, images });
+      await prepare(cluster);
+    },
+    { timeout: patient(900_000) },
+  );
   after(async () => removeCluster(await laneCluster(purpose)), { timeout: patient(60_000) });
+  return () => opened(cluster);
+}
+
+function opened(cluster: Cluster | undefined): Cluster {
+  if (cluster === undefined) throw new Error('The cluster is not up yet');
+  return cluster;
 }
 
 /** Creates a namespace with labels, and waits for its default service account, without which it admits no pod. */

@@ -10,12 +10,11 @@ import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import type { Journal } from '../../installer/journal.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
 import { RARE } from '../rare.ts';
 import { overlay, waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
-import { NODES } from './installer-nodes.ts';
+import { NODES, readNodeJournal } from './installer-nodes.ts';
 
 const LABEL = 'gvisor-ready.node-restriction.kubernetes.io/install';
 const DAEMON_SET = ['daemonset/gvisor-ready-install', '--namespace=gvisor-ready'] as const;
@@ -46,10 +45,7 @@ useOwnCluster(
 const containerdPid = (node: string) => cluster.node(node).system.read('/run/daemons/containerd');
 const config = (node: string) => cluster.node(node).system.read(CONTAINERD_CONFIG);
 
-async function journal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(installJournal(handler));
-  return text === '' ? undefined : (JSON.parse(text) as Journal);
-}
+const journal = (node: string, handler?: string) => readNodeJournal(cluster.node(node), handler);
 
 /** What a rollout must not change: containerd's process and its configuration, on each node. */
 const stateOf = (nodes: readonly string[]) =>

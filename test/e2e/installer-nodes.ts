@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { RESTART } from '../../cluster/installer.ts';
 import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
+import type { ClusterNode } from '../../cluster/node/node.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { packBuilt } from '../../hack/gvisor-release.ts';
@@ -18,7 +18,7 @@ import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { useOwnCluster } from './e2e-cluster.ts';
 
 /** Nodes without gVisor. */
 export const NODES = [
@@ -34,19 +34,12 @@ export type InstallerNode = (typeof NODES)[number];
 
 let cluster: Cluster;
 
-/** Registers hooks that start a cluster with the installer on its nodes, and agents. Returns an accessor of it. */
-export function useInstallerNodes(lane: string, nodes: readonly InstallerNode[] = [NODES[0]]): () => Cluster {
-  before(
-    async () => {
-      const name = await laneCluster(lane);
-      const started = await startCluster({ name, nodes, images: ['workload', 'agent'] });
-      await deployAgent(started, join(REPO, 'manifests/base'));
-      await putInstaller(started);
-    },
-    { timeout: 600_000 },
-  );
-  after(async () => removeCluster(await laneCluster(lane)));
-  return () => cluster;
+/** Registers hooks for a cluster with the installer on its nodes, and agents. Returns an accessor of it. */
+export function useInstallerNodes(lane: string): () => Cluster {
+  return useOwnCluster(lane, NODES, async (started) => {
+    await deployAgent(started, join(REPO, 'manifests/base'));
+    await putInstaller(started);
+  });
 }
 
 /** Puts the installer and the releases of {@link packInstaller} on each node of a cluster of namespaces. */
@@ -97,18 +90,15 @@ export async function killIn(
   const child = spawn('nsenter', argv(node, installWords(release, '--handler', handler, ...words)), {
     stdio: 'ignore',
   });
-  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const ended = once(child, 'close');
   const file = cluster.node(node).path(installJournal(handler));
-  let isOver = false;
-  void ended.then(() => {
-    isOver = true;
-  });
-  while (!isOver) {
+  const isOver = () => child.exitCode !== null;
+  while (!isOver()) {
     const text = await readFile(file, 'utf8').catch(() => '');
     if (text.includes(`"step": "${step}"`) && text.includes('"pending"')) break;
-    await new Promise((wake) => setTimeout(wake, 2));
+    await setTimeout(2);
   }
-  const seen = !isOver;
+  const seen = !isOver();
   await killInstaller(node);
   await ended;
   return seen;
@@ -172,7 +162,7 @@ export const containerdPid = (node: string) => cluster.node(node).system.read('/
 export const shell = (node: string, script: string) =>
   cluster.node(node).system.run(['/bin/sh', '-ec', script]);
 
-export async function readNodeJournal(node: string, handler = 'runsc'): Promise<Journal | undefined> {
-  const text = await cluster.node(node).system.read(installJournal(handler));
+export async function readNodeJournal({ system }: ClusterNode, handler = 'runsc') {
+  const text = await system.read(installJournal(handler));
   return text === '' ? undefined : (JSON.parse(text) as Journal);
 }

@@ -4,8 +4,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
-import type { SandboxState } from '../../lib/node/containerd/client.ts';
-import { CriClient } from '../../lib/node/containerd/client.ts';
+import { type CallOptions, CriClient, type SandboxState } from '../../lib/node/containerd/client.ts';
 import { Host } from '../../lib/node/host/host.ts';
 import type { Outcome } from '../../lib/node/proof/outcome.ts';
 import { Prover } from '../../lib/node/proof/prover.ts';
@@ -30,41 +29,18 @@ export function useNodes(): {
   cluster: () => Cluster;
   node: (name: NodeName) => ClusterNode;
 } {
-  let opened: Cluster | undefined;
-  const prepare = (cluster: Cluster) => {
-    opened = cluster;
-    return Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
-  };
-  useOwnCluster('nodes', NODES, prepare, ['workload']);
-  const cluster = () => {
-    if (opened === undefined) throw new Error('The cluster is not up yet');
-    return opened;
-  };
+  const heal = (opened: Cluster) => Promise.all(opened.nodes().map((node) => healNode(opened, node)));
+  const cluster = useOwnCluster('nodes', NODES, heal, ['workload']);
   return { cluster, node: (name) => cluster().node(name) };
 }
 
-/** A client of a node's containerd that records the calls of proofs. */
+/** A client of a node's containerd that records its calls. */
 export class NodeClient extends CriClient {
-  readonly calls: ProofCall[] = [];
+  readonly calls: string[] = [];
 
-  override runSandbox(...args: Parameters<CriClient['runSandbox']>): Promise<string> {
-    this.calls.push('RunPodSandbox');
-    return super.runSandbox(...args);
-  }
-
-  override listPids(...args: Parameters<CriClient['listPids']>): Promise<readonly number[]> {
-    this.calls.push('ListPids');
-    return super.listPids(...args);
-  }
-
-  override stopSandbox(...args: Parameters<CriClient['stopSandbox']>): Promise<void> {
-    this.calls.push('StopPodSandbox');
-    return super.stopSandbox(...args);
-  }
-
-  override removeSandbox(...args: Parameters<CriClient['removeSandbox']>): Promise<void> {
-    this.calls.push('RemovePodSandbox');
-    return super.removeSandbox(...args);
+  override call<Response>(method: string, ...rest: readonly [request: object, options?: CallOptions]) {
+    this.calls.push(method);
+    return super.call<Response>(method, ...rest);
   }
 
   /** Attempts of all proofs. */
@@ -88,8 +64,7 @@ export class NodeClient extends CriClient {
 }
 
 /** Calls of a proof, in order. */
-export const PROOF_CALLS = ['RunPodSandbox', 'ListPids', 'StopPodSandbox', 'RemovePodSandbox'] as const;
-export type ProofCall = (typeof PROOF_CALLS)[number];
+export const PROOF_CALLS = ['RunPodSandbox', 'Tasks.ListPids', 'StopPodSandbox', 'RemovePodSandbox'];
 
 /** Connects to a node's containerd from outside. */
 export function connect(node: ClusterNode): NodeClient {

@@ -7,7 +7,6 @@ import {
   NODES,
   type NodeName,
   PROOF_CALLS,
-  type ProofCall,
   proveOn,
   randomPause,
   useNodes,
@@ -81,7 +80,7 @@ describe('containerd killed during a proof', { concurrency: true }, () => {
     });
 });
 
-async function killedIn(name: NodeName, call: ProofCall): Promise<void> {
+async function killedIn(name: NodeName, call: string): Promise<void> {
   const client = connect(node(name));
   try {
     const proof = proveOn(node(name), client);

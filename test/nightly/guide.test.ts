@@ -1,21 +1,20 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
-import { after, before, describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { removeCluster } from '../../cluster/remove.ts';
-import { startCluster } from '../../cluster/start.ts';
 import { viewNodes } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { DOMAIN, readNode, waitForNode } from '../e2e/agents.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { runWithKubectl } from '../e2e/installation.ts';
+import { NODES } from '../e2e/installer-nodes.ts';
 import { containerOf, endContainer, reportOf, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';
-import { laneCluster } from '../runner/lane.ts';
 import {
   buildInstaller,
   createMirrors,
@@ -26,33 +25,17 @@ import {
   type Release,
 } from './guide-node.ts';
 
-/** Nodes without gVisor, which the guide installs. */
-const NODES = [
-  { name: 'node-1', containerd: '2', gvisor: 'none' },
-  { name: 'node-2', containerd: '1.7', gvisor: 'none' },
-] as const;
-
 const LONG = { timeout: patient(400_000) };
 
 let cluster: Cluster;
 let directory: UserDirectory;
-before(
-  async () => {
-    cluster = await startCluster({
-      name: await laneCluster('guide'),
-      nodes: NODES,
-      images: ['workload', 'agent'],
-    });
-    await createMirrors(cluster);
-    await nameImageAsInGuides(cluster);
-    directory = await UserDirectory.create();
-  },
-  { timeout: 600_000 },
-);
-after(async () => {
-  await directory?.remove();
-  await removeCluster(await laneCluster('guide'));
+useOwnCluster('guide', NODES, async (started) => {
+  cluster = started;
+  await createMirrors(cluster);
+  await nameImageAsInGuides(cluster);
+  directory = await UserDirectory.create();
 });
+after(() => directory?.remove());
 
 /** Runs the guide's commands for kubectl, in the reader's directory. */
 function runKubectl(node: string): Promise<string> {

@@ -39,7 +39,7 @@ function withInlineTables(text: string): string {
   return text.replace(CONTAINERD_TABLE, '').replace(RUNC_TABLE, inline);
 }
 
-const cluster = useInstallerNodes('kills', NODES);
+const cluster = useInstallerNodes('kills');
 
 describe('the installer', { concurrency: true }, () => {
   for (const { name: node, containerd } of NODES)
@@ -49,7 +49,7 @@ describe('the installer', { concurrency: true }, () => {
 
       /** Has the next run end what was killed. containerd dies too every second time, and starts by itself or with that run. */
       const endProven = async (original: string, takes: boolean) => {
-        const { pending } = (await readNodeJournal(node)) ?? {};
+        const { pending } = (await readNodeJournal(cluster().node(node))) ?? {};
         steps[pending?.step ?? 'none'] = (steps[pending?.step ?? 'none'] ?? 0) + 1;
         if (kills % 2 === 0) await shell(node, 'kill -9 $(cat /run/daemons/containerd) || true');
         if (kills % 2 === 0 && pending === undefined) await startContainerd(node);
@@ -61,7 +61,7 @@ describe('the installer', { concurrency: true }, () => {
           return /server is not initialized yet/.test(result.text) ? undefined : result;
         });
         kills += 1;
-        const { installed, pending: left } = (await readNodeJournal(node)) ?? {};
+        const { installed, pending: left } = (await readNodeJournal(cluster().node(node))) ?? {};
         const whole = `${original}${takes ? installed?.written.text : ''}`;
         assert.deepEqual([code, await readConfig(node), left], [takes ? 0 : 1, whole, undefined], text);
         if (!takes) assert.match(text, /validate: containerd refuses the new configuration/);

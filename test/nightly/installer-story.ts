@@ -101,7 +101,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
       await cluster().kubectl(['apply', '-f', '-'], JSON.stringify(runtimeClass));
       await runEndable(cluster(), node, old);
       const main = async () => [
-        await readNodeJournal(node),
+        await readNodeJournal(cluster().node(node)),
         await containerOf(cluster(), old),
         await isReady(),
       ];
@@ -134,7 +134,8 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
     });
 
     it('keeps the programs that pods use after a removal by force', LONG, async () => {
-      const { generation = '' } = (await readNodeJournal(node, 'runsc-canary'))?.installed ?? {};
+      const { generation = '' } =
+        (await readNodeJournal(cluster().node(node), 'runsc-canary'))?.installed ?? {};
       await refuses(['remove', ...CANARY], /Pods of handler "runsc-canary" still run/);
       const { text } = await runInstaller(node, ['remove', '--force', ...CANARY]);
       assert.match(text, new RegExp(`${generation} stays`));

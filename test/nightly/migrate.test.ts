@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
-import { dirname } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
-import { run, waitFor } from '../../hack/run.ts';
+import { waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { runWithKubectl } from '../e2e/installation.ts';
 
 /** Both nodes are labelled by hand; only the first has gVisor. */
 const NODES = [{ name: 'node-1' }, { name: 'node-2', gvisor: 'none' }] as const;
@@ -20,13 +20,7 @@ let directory: UserDirectory;
 
 /** Runs a block of the page in the reader's directory. */
 function shell(mark: string): Promise<string> {
-  const path = `${dirname(cluster.kubectlCommand([]).command)}:${process.env.PATH}`;
-  const env = { ...process.env, PATH: path, KUBECONFIG: cluster.kubeconfig };
-  return run('/bin/sh', ['-euc', markedBlock(PAGE, mark, 'run')], {
-    cwd: directory.path,
-    env,
-    timeoutMs: 400_000,
-  });
+  return runWithKubectl(cluster, `cd '${directory.path}'\n${markedBlock(PAGE, mark, 'run')}`);
 }
 
 /** Waits until new gVisor pods have this number of node selector labels, runs one, and returns selector and node. */

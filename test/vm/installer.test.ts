@@ -5,13 +5,12 @@ import { after, before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import type { Journal } from '../../installer/journal.ts';
 import { STEPS, type Step } from '../../installer/node.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
-import { DIRECTORY, installWords, PROGRAM, packInstaller } from '../e2e/installer-nodes.ts';
+import { DIRECTORY, installWords, PROGRAM, packInstaller, readNodeJournal } from '../e2e/installer-nodes.ts';
 import { losePower } from '../e2e/power-loss.ts';
-import { readPodRun, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
+import { containerOf } from '../e2e/upgraded-pods.ts';
+import { TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
 
 const OLD = '20250203.0';
 const NEW = '20260223.0';
@@ -40,11 +39,7 @@ const installer = (words: readonly string[]) =>
 const install = (release: string) => installer(installWords(release));
 const containerd = () => vm.node.system.run(['systemctl', 'show', '-p', 'ActiveState,MainPID', 'containerd']);
 
-async function journal(): Promise<Journal | undefined> {
-  const text = await vm.node.system.read(installJournal('runsc'));
-  return text === '' ? undefined : (JSON.parse(text) as Journal);
-}
-
+const journal = () => readNodeJournal(vm.node);
 const installed = async () => /release-[\d.]+/.exec((await journal())?.installed?.generation ?? '')?.[0];
 
 /** Starts an installation, and cuts the power once its journal names this step or a later one. Returns that step. */
@@ -81,9 +76,9 @@ describe('the installer on a node with systemd and cgroup v2', { concurrency: fa
 
   it('upgrades under a running pod', { timeout: patient(900_000) }, async () => {
     await runPod(vm.cluster, 'stays', evaluationPod('stays', { gvisor: true }), TIMEOUT_MS);
-    const before = await readPodRun(vm.cluster, 'stays');
+    const before = await containerOf(vm.cluster, 'stays');
     console.log(await install(NEW));
-    assert.deepEqual(await readPodRun(vm.cluster, 'stays'), before);
+    assert.deepEqual(await containerOf(vm.cluster, 'stays'), before);
     assert.equal(await installed(), `release-${NEW}`);
     await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
   });

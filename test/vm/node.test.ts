@@ -5,10 +5,10 @@ import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN, onDaemonSet, readinessOf, readNode, readReport, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
+import { containerOf } from '../e2e/upgraded-pods.ts';
 import { waitForCleanup, waitForProbe } from './probe-remains.ts';
 import {
   cgroupOfSandbox,
-  readPodRun,
   reboot,
   shareOfProcessor,
   showsMetric,
@@ -105,7 +105,7 @@ describe('a node with systemd and cgroup v2', () => {
 
     it('REQUIRE_LIMITS=on withdraws the label until limits are enforced, without ending a pod', async () => {
       const { cluster, node } = vm();
-      const before = await readPodRun(cluster, 'stays');
+      const before = await containerOf(cluster, 'stays');
       await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS=on']);
       try {
         await waitForLabel(cluster, 'false', 'False LimitsNotEnforced');
@@ -116,7 +116,7 @@ describe('a node with systemd and cgroup v2', () => {
         await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS-']);
       }
       await waitForRollout(cluster);
-      assert.deepEqual(await readPodRun(cluster, 'stays'), before);
+      assert.deepEqual(await containerOf(cluster, 'stays'), before);
     });
   });
 
@@ -169,8 +169,8 @@ describe('a node with systemd and cgroup v2', () => {
     });
     await waitForLabel(cluster, 'true', 'True SandboxProven');
     await waitFor('the pod to run again', TIMEOUT_MS, async () => {
-      const { phase, restarts, container } = await readPodRun(cluster, 'stays');
-      return phase === 'Running' && restarts > 0 && container !== '';
+      const { running, restarts } = await containerOf(cluster, 'stays');
+      return running && restarts > 0;
     });
     assert.match(await cgroupOfSandbox(vm(), 'stays'), /^\/kubepods\.slice\//);
   });

@@ -16,16 +16,11 @@ export type VmCluster = { readonly cluster: Cluster; readonly node: ClusterNode 
 
 /** Registers hooks for a cluster of one virtual machine with the agent deployed. */
 export function useVmCluster(): () => VmCluster {
-  let opened: VmCluster | undefined;
-  useOwnCluster('vm', [{ name: VM_NODE, machine: 'vm' }], async (cluster) => {
-    opened = { cluster, node: cluster.node(VM_NODE) };
-    await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
-    await waitForLabel(cluster, 'true');
+  const cluster = useOwnCluster('vm', [{ name: VM_NODE, machine: 'vm' }], async (opened) => {
+    await opened.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    await waitForLabel(opened, 'true');
   });
-  return () => {
-    if (opened === undefined) throw new Error('The cluster is not up yet');
-    return opened;
-  };
+  return () => ({ cluster: cluster(), node: cluster().node(VM_NODE) });
 }
 
 /** Waits for a value of the node's label, and for its condition if given. */
@@ -45,21 +40,6 @@ export async function waitForLabel(
 /** Waits for a line of the agent's metrics. */
 export async function showsMetric({ cluster }: VmCluster, line: string): Promise<void> {
   await waitForMetric(cluster, VM_NODE, line, TIMEOUT_MS);
-}
-
-export type PodRun = { readonly phase: string; readonly container: string; readonly restarts: number };
-
-/** Reads the current run of a pod in the namespace `default`. */
-export async function readPodRun(cluster: Cluster, name: string): Promise<PodRun> {
-  const { status } = JSON.parse(await cluster.get(`/api/v1/namespaces/default/pods/${name}`)) as {
-    status: { phase: string; containerStatuses?: { containerID?: string; restartCount: number }[] };
-  };
-  const [container] = status.containerStatuses ?? [];
-  return {
-    phase: status.phase,
-    container: container?.containerID ?? '',
-    restarts: container?.restartCount ?? 0,
-  };
 }
 
 /** The cgroup of a pod's sandbox, as a path below /sys/fs/cgroup. */
