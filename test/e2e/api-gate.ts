@@ -16,7 +16,6 @@ export class ApiGate {
   /** Forwarded requests, oldest first, as "POST /api/v1/... 201". */
   readonly passed: string[] = [];
   readonly #before: Hook[] = [];
-  readonly #between: Hook[] = [];
   readonly #after: Hook[] = [];
   readonly #acts: Promise<unknown>[] = [];
   readonly #server = createServer((request, response) => void this.#forward(request, response));
@@ -44,11 +43,6 @@ export class ApiGate {
     this.#before.push({ method, path, act });
   }
 
-  /** Delays the response to the first such request until `act` has ended. */
-  between(method: string, path: RegExp, act: Hook['act']): void {
-    this.#between.push({ method, path, act });
-  }
-
   /** Runs `act` after the response to the first such request. */
   after(method: string, path: RegExp, act: Hook['act']): void {
     this.#after.push({ method, path, act });
@@ -74,7 +68,6 @@ export class ApiGate {
       response.on('close', () => onward.destroy());
       const [upstream] = (await once(onward, 'response')) as [IncomingMessage];
       this.passed.push(`${request.method} ${request.url} ${upstream.statusCode}`);
-      await take(this.#between, request)?.act();
       response.writeHead(upstream.statusCode ?? 502, upstream.headers);
       upstream.pipe(response);
       upstream.on('error', () => response.destroy());

@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,15 +44,13 @@ export type DispatcherCall = {
   readonly options?: readonly string[];
   /** Overrides of the pod's spec. */
   readonly spec?: object;
-  /** `ask` creates nothing. */
-  readonly command?: 'run' | 'ask';
   /** Configures the proxy before the call. */
   readonly gate?: (gate: ApiGate) => void;
 };
 
 /** Runs the command through a proxy, with a token of the service account. */
 export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<Dispatched> {
-  const { policy = 'require', name, command = 'run' } = call;
+  const { policy = 'require', name } = call;
   const gate = new ApiGate(cluster);
   call.gate?.(gate);
   const directory = await mkdtemp(join(tmpdir(), 'dispatch-'));
@@ -63,7 +60,7 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token.trim()), { mode: 0o600 });
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
-    const args = [command, '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
+    const args = ['run', '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
     const options = { env: { KUBECONFIG: kubeconfig, ...PYTHON }, timeoutMs: 150_000 };
     const dispatching = ['-m', 'gvisor_dispatch', ...args];
     const { code, stdout, stderr } = await runAll(await ensurePython(), dispatching, options);
@@ -106,9 +103,4 @@ function kubeconfigOf(server: string, token: string): string {
 
 export function creations({ requests }: Dispatched): string[] {
   return requests.filter((one) => /^POST .*\/pods\b.* 201$/.test(one));
-}
-
-export async function assertNoPod(cluster: Cluster, name: string, namespace = FREE): Promise<void> {
-  const found = await cluster.kubectl(['get', 'pod', name, '-n', namespace, '--ignore-not-found']);
-  assert.equal(found, '', `there is no pod ${namespace}/${name}`);
 }

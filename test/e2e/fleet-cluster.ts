@@ -1,3 +1,4 @@
+import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { ensureImage } from '../../cluster/images.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -65,18 +66,20 @@ export async function removeFleet(cluster: Cluster): Promise<void> {
   await cluster.kubectl(['delete', ...FLEET, '--ignore-not-found', '--wait']);
 }
 
-async function fleetPods(cluster: Cluster): Promise<readonly string[]> {
+/** Name and address of each of the controller's pods. */
+export async function fleetPods(cluster: Cluster) {
   const query = new URLSearchParams({ labelSelector: 'app.kubernetes.io/component=fleet' });
-  const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as {
-    items: { metadata: { name: string } }[];
-  };
-  return items.map(({ metadata }) => metadata.name);
+  const { items } = JSON.parse(await cluster.get(`${PODS}?${query}`)) as V1PodList;
+  return items.map(({ metadata, status }) => ({
+    name: metadata?.name ?? '',
+    address: status?.podIP ?? '',
+  }));
 }
 
 /** Requests a path of the controller over a port-forward. */
 async function getFromFleet(cluster: Cluster, path: string): Promise<string> {
-  const [pod = ''] = await fleetPods(cluster);
-  const { code, text } = await getFromPod(cluster, pod, 9478, path);
+  const [pod] = await fleetPods(cluster);
+  const { code, text } = await getFromPod(cluster, pod?.name ?? '', 9478, path);
   if (code === 200) return text;
   throw new Error(`The controller responds ${code} to ${path}: ${text.slice(0, 200)}`);
 }

@@ -66,8 +66,8 @@ export async function packInstaller(directory: string): Promise<void> {
 }
 
 /** Arguments of nsenter that run the installer on a node. */
-export function argv(node: string, words: readonly string[], restart = RESTART): readonly string[] {
-  const program = [PROGRAM, '--restart-command', restart];
+export function argv(node: string, words: readonly string[]): readonly string[] {
+  const program = [PROGRAM, '--restart-command', RESTART];
   return cluster.node(node).machine.enter('env', `PATH=${MACHINE_PATH}`, ...program, ...words);
 }
 
@@ -85,11 +85,9 @@ export async function killIn(
   step: string,
   release: string,
   handler = 'runsc',
-  ...words: readonly string[]
 ): Promise<boolean> {
-  const child = spawn('nsenter', argv(node, installWords(release, '--handler', handler, ...words)), {
-    stdio: 'ignore',
-  });
+  const words = installWords(release, '--handler', handler);
+  const child = spawn('nsenter', argv(node, words), { stdio: 'ignore' });
   const ended = once(child, 'close');
   const file = cluster.node(node).path(installJournal(handler));
   const isOver = () => child.exitCode !== null;
@@ -104,10 +102,8 @@ export async function killIn(
   return seen;
 }
 
-export async function runInstaller(node: string, words: readonly string[], restart?: string) {
-  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words, restart), {
-    timeoutMs: 300_000,
-  });
+export async function runInstaller(node: string, words: readonly string[]) {
+  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words), { timeoutMs: 300_000 });
   return { code, text: `${stdout}${stderr}` };
 }
 

@@ -11,7 +11,7 @@ import { DOMAIN } from './agents.ts';
 const CONDITION = (type: string, field: string) => `.status.conditions[?(@.type=="${type}")].${field}`;
 
 /** A version of a Node that a watch has received. */
-export type NodeVersion = {
+type NodeVersion = {
   readonly atMs: number;
   readonly label: string;
   readonly ready: string;
@@ -46,8 +46,8 @@ export class NodeHistory {
   }
 
   /** Waits for the first recorded version that matches. */
-  first(what: string, matches: (version: NodeVersion) => boolean, timeoutMs = 120_000): Promise<NodeVersion> {
-    return waitFor(`the Node to have ${what}`, timeoutMs, async () => this.versions.find(matches)).catch(
+  first(what: string, matches: (version: NodeVersion) => boolean): Promise<NodeVersion> {
+    return waitFor(`the Node to have ${what}`, 120_000, async () => this.versions.find(matches)).catch(
       (cause: unknown) => {
         throw new Error(`Its last version: ${JSON.stringify(this.versions.at(-1))}`, { cause });
       },

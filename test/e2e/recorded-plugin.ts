@@ -11,9 +11,6 @@ import { markedBlock } from '../docs/marked-blocks.ts';
 
 const DOCUMENT = 'docs/kubectl.md';
 
-/** Standard output and standard error in one text, and the exit code. */
-export type PluginRun = { readonly code: number; readonly text: string };
-
 /** The bundled plugin in a directory of its own, run by the real kubectl. */
 export class RecordedPlugin {
   readonly #cluster: Cluster;
@@ -44,7 +41,8 @@ export class RecordedPlugin {
     };
   }
 
-  async run(argv: string, kubeconfig?: string): Promise<PluginRun> {
+  /** Returns the exit code, and standard output and standard error in one text. */
+  async run(argv: string, kubeconfig?: string) {
     const { code, stdout, stderr } = await runAll('kubectl', ['gvisor-ready', ...argv.split(' ')], {
       env: this.env(kubeconfig),
     });

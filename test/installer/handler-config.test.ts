@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { chmod, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
 import { foundIn, holds, planEdits, writeEdits } from '../../installer/edits.ts';
 import { planHandler } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
@@ -11,6 +10,7 @@ import { foreignText, planInPlace } from '../../installer/take-over.ts';
 import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
 import { parseToml } from '../../lib/node/containerd/toml.ts';
 import { Host } from '../../lib/node/host/host.ts';
+import { tempHost } from '../lib/node/host/temp-host.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
 const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');
@@ -23,17 +23,9 @@ const DUMP = parseToml(
   'dump',
 );
 
-const directories: string[] = [];
-after(() => Promise.all(directories.map((directory) => rm(directory, { recursive: true }))));
-
 /** A host with these files, and a plan for it. */
-async function hostWith(files: Readonly<Record<string, string>>, release: string) {
-  const root = await mkdtemp(join(tmpdir(), 'handler-'));
-  directories.push(root);
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text);
-  }
+async function hostWith(t: TestContext, files: Readonly<Record<string, string>>, release: string) {
+  const { root } = await tempHost(t, files);
   await mkdir(join(root, '/etc/containerd/conf.d'), { recursive: true });
   const config = async () => readContainerdConfig(new Host(root), ROOT, release);
   const plan = async (generation = NEW, handler = 'runsc') => {
@@ -93,8 +85,8 @@ const CASES = {
 describe('planHandler and replaceText', () => {
   for (const [name, [release, file, files]] of Object.entries(CASES))
     for (const last of ['runsc', 'runsc-kvm'])
-      it(`add, replace and remove two handlers, ${last} last: ${name}`, async () => {
-        const { root, config, plan } = await hostWith(files, release);
+      it(`add, replace and remove two handlers, ${last} last: ${name}`, async (t) => {
+        const { root, config, plan } = await hostWith(t, files, release);
         const original = await readFile(join(root, file), 'utf8').catch(() => undefined);
         const shims = async () => {
           const { runtimes, fault } = await config();
@@ -128,8 +120,8 @@ describe('planHandler and replaceText', () => {
         assert.equal(await readFile(join(root, file), 'utf8').catch(() => undefined), original);
       });
 
-  it('keep the mode and the owner of the file', async () => {
-    const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
+  it('keep the mode and the owner of the file', async (t) => {
+    const { root, plan } = await hostWith(t, { [ROOT]: RUNC_V2 }, '1.7.34');
     await chmod(join(root, ROOT), 0o600);
     const before = await stat(join(root, ROOT));
     await replaceText(nodeOf(root), undefined, await plan());
@@ -137,8 +129,8 @@ describe('planHandler and replaceText', () => {
     assert.deepEqual([mode, uid, gid], [before.mode, before.uid, before.gid]);
   });
 
-  it('refuse a symbolic link, which stays', async () => {
-    const { root, plan } = await hostWith({ '/etc/containerd/real.toml': RUNC_V2 }, '1.7.34');
+  it('refuse a symbolic link, which stays', async (t) => {
+    const { root, plan } = await hostWith(t, { '/etc/containerd/real.toml': RUNC_V2 }, '1.7.34');
     await symlink('real.toml', join(root, ROOT));
     await assert.rejects(replaceText(nodeOf(root), undefined, await plan()), /is a symbolic link/);
     assert.equal(await readlink(join(root, ROOT)), 'real.toml');
@@ -149,7 +141,7 @@ describe('planHandler and replaceText', () => {
     ['containerd 2, version 3', 'version = 3\n', 'v2.4.2'],
     ['containerd 2, no version', '', 'v2.4.2'],
   ] as const)
-    it(`take over another owner's handler, and give it back: ${name}`, async () => {
+    it(`take over another owner's handler, and give it back: ${name}`, async (t) => {
       const section =
         version === 'version = 2\n' ? '"io.containerd.grpc.v1.cri"' : "'io.containerd.cri.v1.runtime'";
       const table = (handler: string) => `[plugins.${section}.containerd.runtimes.${handler}]`;
@@ -161,7 +153,7 @@ describe('planHandler and replaceText', () => {
         `${version}${runc}\n${foreign}${options}`,
         `${version}${runc}${foreign}`,
       ]) {
-        const { root, config } = await hostWith({ [ROOT]: text }, release);
+        const { root, config } = await hostWith(t, { [ROOT]: text }, release);
         const instead = await foreignText(root, ROOT, 'runsc');
         const first = planInPlace({ file: ROOT, instead }, 'runsc', NEW);
         await replaceText(nodeOf(root), undefined, first);
@@ -175,15 +167,15 @@ describe('planHandler and replaceText', () => {
       }
     });
 
-  it('take over no handler that is in two places', async () => {
+  it('take over no handler that is in two places', async (t) => {
     const runsc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc';
     const text = `version = 2\n${runsc}]\n[metrics]\n${runsc}.options]\n`;
-    const { root } = await hostWith({ [ROOT]: text }, '1.7.34');
+    const { root } = await hostWith(t, { [ROOT]: text }, '1.7.34');
     await assert.rejects(foreignText(root, ROOT, 'runsc'), /is not one table with its options/);
   });
 
-  it('refuse a text that was edited since, name the difference, and lose nothing', async () => {
-    const { root, plan } = await hostWith({ [ROOT]: RUNC_V2 }, '1.7.34');
+  it('refuse a text that was edited since, name the difference, and lose nothing', async (t) => {
+    const { root, plan } = await hostWith(t, { [ROOT]: RUNC_V2 }, '1.7.34');
     const first = await plan();
     await replaceText(nodeOf(root), undefined, first);
     const changed = (await readFile(join(root, ROOT), 'utf8')).replace(NEW.shim, '/usr/bin/other-shim');
@@ -196,8 +188,8 @@ describe('planHandler and replaceText', () => {
     assert.equal(await readFile(join(root, ROOT), 'utf8'), changed);
   });
 
-  it('refuse a configuration of version 1', async () => {
-    const { plan } = await hostWith({ [ROOT]: '[plugins.cri]\n' }, '1.7.34');
+  it('refuse a configuration of version 1', async (t) => {
+    const { plan } = await hostWith(t, { [ROOT]: '[plugins.cri]\n' }, '1.7.34');
     await assert.rejects(plan(), /version 1. Rewrite it as version 2/);
   });
 });

@@ -380,49 +380,32 @@ describe('remove', () => {
 
 describe('what was interrupted for another handler', () => {
   const OTHER = { handler: 'runsc-canary' };
+  const upgrade = (on: Scene, further: Partial<Node>) => on.install('release-2', {}, further);
+  const takeAway = (on: Scene, further: Partial<Node>) => remove({ ...on.node, ...further }, KEEP);
 
-  for (const isCommitted of [false, true])
-    it(`goes back to ${isCommitted ? 'its last commit' : 'nothing'} in the next run`, async (t) => {
+  for (const [what, isCommitted, change] of [
+    ['an installation, to nothing', false, upgrade],
+    ['an upgrade, to its last commit', true, upgrade],
+    ['a removal, to its last commit', true, takeAway],
+  ] as const)
+    it(`goes back in the next run: ${what}`, async (t) => {
       const on = await scene(t);
       await on.install();
       if (isCommitted) await on.install('release-1', {}, OTHER);
       const [config, journal] = [on.read(CONFIG), await on.journal(OTHER.handler)];
       const files = new Map<string, string>();
-      on.script({
-        RunPodSandbox: (request) => {
-          // The files as a kill leaves them at the first proof.
-          for (const path of [CONFIG, LOADED, installJournal(OTHER.handler)])
-            if (request.runtimeHandler !== '' && !files.has(path)) files.set(path, on.read(path));
-          if (request.runtimeHandler === '') return on.containerd.usual('RunPodSandbox', request);
-          return refuses('it was killed')(request);
-        },
-      });
-      await refusal(on.install('release-2', {}, OTHER));
-      fails('', 'never')(on);
+      const report: Node['report'] = ({ step }) => {
+        // The files as a kill leaves them before the proof.
+        for (const path of [CONFIG, LOADED, installJournal(OTHER.handler)])
+          if (step === 'restart') files.set(path, on.read(path));
+      };
+      await change(on, { ...OTHER, report });
       for (const [path, text] of files) on.write(path, text);
+      assert.notEqual(on.read(LOADED), config);
       await on.install();
-      assert.match(on.said.join('\n'), /undo pass took back .* in step prove, of handler "runsc-canary"/);
+      const said = /undo pass took back the (installation|removal) .* in step \w+, of handler "runsc-canary"/;
+      assert.match(on.said.join('\n'), said);
       assert.deepEqual([on.read(CONFIG), on.read(LOADED)], [config, config]);
       assert.deepEqual(await on.journal(OTHER.handler), journal);
     });
-
-  it('comes back in the next run, if it was being removed', async (t) => {
-    const on = await scene(t);
-    await on.install();
-    await on.install('release-1', {}, OTHER);
-    const [config, journal] = [on.read(CONFIG), await on.journal(OTHER.handler)];
-    let files: readonly (readonly [string, string])[] = [];
-    const record: Node['report'] = ({ step }) => {
-      // The files as a kill leaves them before the proof.
-      if (step === 'restart')
-        files = [CONFIG, LOADED, installJournal(OTHER.handler)].map((path) => [path, on.read(path)]);
-    };
-    await remove({ ...on.node, ...OTHER, report: record }, KEEP);
-    for (const [path, text] of files) on.write(path, text);
-    assert.doesNotMatch(on.read(LOADED), /canary/);
-    await on.install();
-    assert.match(on.said.join('\n'), /undo pass took back the removal .* of handler "runsc-canary"/);
-    assert.deepEqual([on.read(CONFIG), on.read(LOADED)], [config, config]);
-    assert.deepEqual(await on.journal(OTHER.handler), journal);
-  });
 });

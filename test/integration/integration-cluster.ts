@@ -43,11 +43,6 @@ export class NodeClient extends CriClient {
     return super.call<Response>(method, ...rest);
   }
 
-  /** Attempts of all proofs. */
-  get attempts(): number {
-    return this.calls.filter((call) => call === 'RunPodSandbox').length;
-  }
-
   /** IDs of running probes. */
   async readyProbes(): Promise<readonly string[]> {
     return this.#probes('SANDBOX_READY');
@@ -73,17 +68,12 @@ export function connect(node: ClusterNode): NodeClient {
 }
 
 /** Runs one proof on a node from outside, after a sweep of its owner's orphans. */
-export function proveOn(
-  node: ClusterNode,
-  client: CriClient,
-  owner = 'integration',
-  handler = 'runsc',
-): Promise<Outcome> {
+export function proveOn(node: ClusterNode, client: CriClient, owner = 'integration'): Promise<Outcome> {
   const host = new Host(node.path('').replace(/\/$/, ''));
   const now = () => performance.now();
   const signal = AbortSignal.timeout(patient(90_000));
   const ignore = () => {};
-  const options = { client, host, handler, now, signal, onLateEnd: ignore, onOrphans: ignore };
+  const options = { client, host, handler: 'runsc', now, signal, onLateEnd: ignore, onOrphans: ignore };
   return new Prover({ ...options, owner, wallMs: Date.now, waitMs: patient(80_000) }).prove(signal);
 }
 

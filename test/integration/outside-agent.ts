@@ -27,10 +27,8 @@ export function outsideEnv(node: ClusterNode) {
 
 /** An agent that evaluates a cluster's node from outside, as a child process. */
 export class OutsideAgent {
-  /** All published changes, oldest first. */
+  /** All published changes, oldest first, without those of additional handlers. */
   readonly changes: Change[] = [];
-  /** Those of additional handlers. */
-  readonly additional: Change[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
@@ -66,8 +64,8 @@ export class OutsideAgent {
     this.#output.push(line);
     const { msg, status, reason, message, handler, listening } = JSON.parse(line) as LogLine;
     if (listening !== undefined) this.#port = listening.port;
-    const change = { status, reason, message, atMs: performance.now() };
-    if (msg === 'verdict changed') (handler === undefined ? this.changes : this.additional).push(change);
+    if (msg === 'verdict changed' && handler === undefined)
+      this.changes.push({ status, reason, message, atMs: performance.now() });
     this.#notify();
   }
 
@@ -76,15 +74,10 @@ export class OutsideAgent {
   }
 
   /** The first change from index `from` on that `matches` accepts. Rejects on timeout and if the agent exits. */
-  async change(
-    from: number,
-    matches: (change: Change) => boolean,
-    timeoutMs = 60_000,
-    changes: readonly Change[] = this.changes,
-  ): Promise<Change> {
+  async change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
     const found = Promise.withResolvers<Change>();
     const check = () => {
-      const change = changes.slice(from).find(matches);
+      const change = this.changes.slice(from).find(matches);
       if (change !== undefined) found.resolve(change);
       else if (this.#hasEnded) found.reject(new Error(`The agent ended:\n${this.#tail()}`));
     };
@@ -115,19 +108,14 @@ export class OutsideAgent {
   }
 
   /** Waits for a report that `matches` accepts, of an evaluation that ends after this call. */
-  async nextReport(matches: (report: Report) => boolean = () => true, timeoutMs = 60_000): Promise<Report> {
+  async nextReport(matches: (report: Report) => boolean): Promise<Report> {
     const since = Date.now();
-    return waitFor(
-      'an evaluation of the agent',
-      timeoutMs,
-      async () => {
-        const report = await this.report();
-        return report !== undefined && Date.parse(report.evaluation.at) > since && matches(report)
-          ? report
-          : undefined;
-      },
-      20,
-    );
+    const next = async () => {
+      const report = await this.report();
+      const isNext = report !== undefined && Date.parse(report.evaluation.at) > since && matches(report);
+      return isNext ? report : undefined;
+    };
+    return waitFor('an evaluation of the agent', 60_000, next, 20);
   }
 
   get #hasEnded(): boolean {

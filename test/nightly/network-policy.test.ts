@@ -12,7 +12,7 @@ import { patient, waitFor } from '../../hack/run.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { agentOn, getFromAgentForwarded, getFromPod, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, startPod, useOwnCluster } from '../e2e/e2e-cluster.ts';
-import { readFleet } from '../e2e/fleet-cluster.ts';
+import { fleetPods, readFleet } from '../e2e/fleet-cluster.ts';
 import { runWithKubectl, TEST_PASSED, UNINSTALLED } from '../e2e/installation.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
 
@@ -102,13 +102,10 @@ async function readAsTenant(...urls: readonly string[]) {
   return JSON.parse(text) as { url: string; code: number; body: string }[];
 }
 
-async function fleetPod(): Promise<{ readonly name: string; readonly address: string }> {
-  const args = ['get', 'pods', '-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=fleet', '-o', 'json'];
-  const { items } = JSON.parse(await cluster.kubectl(args)) as {
-    readonly items: readonly { metadata: { name: string }; status: { podIP: string } }[];
-  };
-  const [pod] = items;
-  return { name: pod?.metadata.name ?? '', address: pod?.status.podIP ?? '' };
+async function fleetPod() {
+  const [pod] = await fleetPods(cluster);
+  assert.ok(pod !== undefined);
+  return pod;
 }
 
 const statusFromAgent = async (url: string) =>
