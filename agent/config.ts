@@ -1,5 +1,5 @@
 import { type Env, SettingsReader } from '../lib/base/settings.ts';
-import { SETTINGS } from '../lib/fleet/agent-settings.ts';
+import SETTINGS from '../lib/fleet/agent-settings.json' with { type: 'json' };
 import { HANDLER_LIST, splitHandlers } from '../lib/node/handler-name.ts';
 
 /** Durations are milliseconds. */

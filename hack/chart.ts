@@ -3,8 +3,8 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
 import type { Setting } from '../lib/base/settings.ts';
-import { SETTINGS } from '../lib/fleet/agent-settings.ts';
-import { FLEET_SETTINGS } from '../lib/fleet/settings.ts';
+import SETTINGS from '../lib/fleet/agent-settings.json' with { type: 'json' };
+import FLEET_SETTINGS from '../lib/fleet/fleet-settings.json' with { type: 'json' };
 import { REPO } from './paths.ts';
 import { replaceFile } from './unfinished.ts';
 

@@ -1,12 +1,12 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { COMPATIBILITY, FEATURES, type Feature } from '../lib/pod/features.ts';
+import { COMPATIBILITY, FEATURES } from '../lib/pod/features.ts';
 import { REPO } from './paths.ts';
 
 /** A row for each feature: its effect, the runtimes that differ, and what a user sees. */
 export function compatibilityTable(): string {
   const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const rows = Object.values<Feature>(FEATURES).map(({ field, effect, except = {}, seen, remedy = '' }) => {
+  const rows = Object.values(FEATURES).map(({ field, effect, except = {}, seen, remedy = '' }) => {
     const others = Object.entries(except).map(([runtime, other]) => `${other} (${runtime})`);
     return row([field, [effect, ...others].join(', '), `${seen} ${remedy}`.trim()]);
   });

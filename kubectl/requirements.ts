@@ -1,5 +1,5 @@
 import type { V1Namespace, V1RuntimeClass } from '@kubernetes/client-node';
-import { SETTINGS } from '../lib/fleet/agent-settings.ts';
+import SETTINGS from '../lib/fleet/agent-settings.json' with { type: 'json' };
 import { keysOf, OWN_KEYS } from '../lib/report/node-object.ts';
 import type { Api, ApiObject } from './api.ts';
 

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { settingLines } from '../../lib/base/settings.ts';
-import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
 
 const FLAG = { type: 'boolean', default: false } as const;
 const FLAGS = { once: FLAG, json: FLAG, version: FLAG, help: FLAG };

@@ -33,13 +33,13 @@ export class SettingsReader<Name extends string> {
 
   /** Milliseconds. */
   duration(name: Name): number {
-    const { fallback, bounds = [0, Number.POSITIVE_INFINITY] } = this.#settings[name];
+    const { fallback, bounds: [min = 0, max = Number.POSITIVE_INFINITY] = [] } = this.#settings[name];
     const value = this.text(name) ?? fallback;
     const ms = parseDuration(value);
     if (ms === undefined)
       this.problems.push(`${name}="${value}" is not a duration such as 500ms, 30s, 10m or 1h`);
-    else if (ms < bounds[0] || ms > bounds[1])
-      this.problems.push(`${name}="${value}" is not between ${bounds[0] / 1000} s and ${bounds[1] / 1000} s`);
+    else if (ms < min || ms > max)
+      this.problems.push(`${name}="${value}" is not between ${min / 1000} s and ${max / 1000} s`);
     return ms ?? 0;
   }
 
@@ -76,6 +76,6 @@ export function settingLines(settings: Readonly<Record<string, Setting>>, width:
 export type Setting = {
   readonly fallback: string;
   readonly meaning: string;
-  /** A duration's, in milliseconds. */
-  readonly bounds?: readonly [number, number];
+  /** The least and the greatest of a duration, in milliseconds. */
+  readonly bounds?: readonly number[];
 };

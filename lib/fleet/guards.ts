@@ -3,6 +3,7 @@ import { VERSION } from '../base/version.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
+import TABLE from './guards.json' with { type: 'json' };
 import type { ApiAccess } from './informers.ts';
 
 /** An admission policy of manifests/, with its bindings. */
@@ -19,41 +20,7 @@ type Guard = {
 };
 
 /** Every policy of manifests/, but that of what gVisor refuses, which only warns. */
-export const GUARDS: Readonly<Record<string, Guard>> = {
-  'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
-  'gvisor-ready-agent-events': {
-    part: 'base',
-    danger: 'an agent could create events in the name of other nodes',
-  },
-  'gvisor-ready-node-keys': {
-    part: 'base',
-    danger: 'every user who may patch a Node can label it as proven',
-  },
-  'gvisor-ready-pods': {
-    part: 'base',
-    danger: 'a node can pass its static pods off as agents or controller',
-  },
-  'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
-  'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
-  'gvisor-ready-enforce': {
-    part: 'enforce',
-    danger: 'pods can run outside gVisor where it is required',
-    bindings: ['gvisor-ready-enforce-pods', 'gvisor-ready-enforce-runtimeclass'],
-  },
-  'gvisor-ready-enforce-classes': {
-    part: 'enforce',
-    danger: 'pods can name a class that does not run gVisor',
-  },
-  'gvisor-ready-guard-namespace': {
-    part: 'enforce',
-    danger: 'every user who may label a namespace can lift the requirement',
-  },
-  'gvisor-ready-enforce-bindings': {
-    part: 'optional',
-    danger: 'pods that are older than the requirement can start outside gVisor',
-  },
-  'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
-};
+export const GUARDS = TABLE as Readonly<Record<string, Guard>>;
 
 export const EFFECTS = {
   absent: 'is not installed',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Config, parseConfig } from '../../agent/config.ts';
 import { parseDuration } from '../../lib/base/settings.ts';
-import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
 
 const POD_UID = '9fd9a4de-0c6b-4a4e-9ae2-6f8d0a5c3b11';
 const DEFAULTS: Config = {

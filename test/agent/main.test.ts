@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
+import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
 import type { Report, Status } from '../../lib/report/report.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
 import { HANGS, Refusal, refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';

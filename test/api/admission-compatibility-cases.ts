@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { askedBy, FEATURES, type Feature, type FeatureId } from '../../lib/pod/features.ts';
+import { askedBy, FEATURES } from '../../lib/pod/features.ts';
 import { accepted, dryRun, type Group, warned } from './admission-case.ts';
 import type { Admission } from './admission-cluster.ts';
 import { container, create, createPod, pod, workload } from './admission-objects.ts';
@@ -25,8 +25,10 @@ const HARMLESS = {
   ...mounts({ readOnly: true, recursiveReadOnly: 'IfPossible', mountPropagation: 'None' }, capable('CHOWN')),
   hostUsers: true,
 };
-const WARNED = (Object.entries(FEATURES) as [FeatureId, Feature][]).filter(
-  ([, { effect, askedBy }]) => /refused|hangs/.test(effect) && askedBy !== undefined,
+/** No manifest tells of these. */
+const UNTOLD = ['ioUring', 'portForward'];
+const WARNED = Object.entries(FEATURES).filter(
+  ([id, { effect }]) => /refused|hangs/.test(effect) && !UNTOLD.includes(id),
 );
 
 export const COMPATIBILITY_GROUP: Group = {

@@ -5,8 +5,8 @@ import { describe, it } from 'node:test';
 import { FAULTS } from '../../cluster/faults/faults.ts';
 import { REPO } from '../../hack/paths.ts';
 import type { Setting } from '../../lib/base/settings.ts';
-import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
-import { FLEET_SETTINGS } from '../../lib/fleet/settings.ts';
+import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
+import FLEET_SETTINGS from '../../lib/fleet/fleet-settings.json' with { type: 'json' };
 import { CHECKS } from '../../lib/node/checks/checks.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
 import SANDBOX_PROBLEMS from '../../lib/node/sandboxes/problems.json' with { type: 'json' };
@@ -17,8 +17,8 @@ const read = (file: string) => readFile(join(REPO, file), 'utf8');
 const row = (name: string, ...cells: readonly string[]) => `| \`${name}\` | ${cells.join(' | ')} |`;
 
 const settings = (all: Readonly<Record<string, Setting>>) =>
-  Object.entries(all).map(([name, { fallback, bounds, meaning }]) => {
-    const cell = bounds === undefined ? '' : `${bounds[0] / 1000} s to ${bounds[1] / 1000} s`;
+  Object.entries(all).map(([name, { fallback, bounds: [min = 0, max = 0] = [], meaning }]) => {
+    const cell = max === 0 ? '' : `${min / 1000} s to ${max / 1000} s`;
     return row(name, fallback, cell, meaning);
   });
 

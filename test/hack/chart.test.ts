@@ -7,8 +7,8 @@ import { parse } from 'yaml';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { VERSION } from '../../lib/base/version.ts';
-import { SETTINGS } from '../../lib/fleet/agent-settings.ts';
-import { FLEET_SETTINGS } from '../../lib/fleet/settings.ts';
+import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
+import FLEET_SETTINGS from '../../lib/fleet/fleet-settings.json' with { type: 'json' };
 
 const read = (path: string) => readFile(join(REPO, path), 'utf8');
 
