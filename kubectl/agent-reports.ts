@@ -1,14 +1,13 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../lib/base/async.ts';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
-import { isOfDaemonSet, versionOf } from '../lib/fleet/objects.ts';
+import { type AgentPod, agentPodOf, MAX_NAME_LENGTH, targetOf } from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
 import { splitHandlers } from '../lib/node/handler-name.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';
 import { isStatus } from '../lib/report/schema.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
-import { MAX_WORD } from './node-summary.ts';
 import { HANDLER } from './requirements.ts';
 
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
@@ -24,53 +23,41 @@ export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): reado
   return splitHandlers(value);
 }
 
-export type AgentSummary = Readonly<ReturnType<typeof summarizeAgent>>;
+export type AgentSummary = AgentPod & ReturnType<typeof summarizeAgent>;
 
-/** Lists the agents' pods, without those being deleted. */
+/** Without those being deleted. */
 export async function listAgents(api: Api): Promise<readonly AgentSummary[]> {
-  const pods = await listAgentPods(api);
-  return pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined).map(summarizeAgent);
+  return (await listAgentPods(api)).filter(({ ending }) => !ending);
 }
 
 /** Of an agent in any state, even one being deleted. */
 export async function nodesWithAgents(api: Api): Promise<ReadonlySet<string>> {
-  return new Set((await listAgentPods(api)).map((pod) => summarizeAgent(pod).node));
+  return new Set((await listAgentPods(api)).map(({ node }) => node));
 }
 
-/** A DaemonSet's pod has a node even before it is scheduled. */
-async function listAgentPods(api: Api): Promise<readonly ApiObject<V1Pod>[]> {
+async function listAgentPods(api: Api): Promise<readonly AgentSummary[]> {
   const pods = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
-  return pods.filter(({ metadata }) => isOfDaemonSet(metadata));
+  return pods.flatMap((pod) => {
+    const agent = agentPodOf(pod as unknown as V1Pod);
+    return agent === undefined ? [] : [{ ...agent, ...summarizeAgent(pod) }];
+  });
 }
 
 function summarizeAgent({ metadata, spec, status }: ApiObject<V1Pod>) {
   const { waiting, terminated } = status?.containerStatuses?.[0]?.state ?? {};
   const stopped = waiting ?? terminated;
-  const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
-  const scheduled = condition('PodScheduled');
+  const scheduled = status?.conditions?.find(({ type }) => type === 'PodScheduled');
   const ports = spec?.containers[0]?.ports;
   return {
-    name: metadata.name,
-    node: spec?.nodeName ?? targetNode(spec?.affinity),
-    ready: condition('Ready')?.status === 'True',
+    /** Even before it is scheduled. */
+    node: targetOf(spec as unknown as V1Pod['spec']),
+    ending: metadata.deletionTimestamp !== undefined,
     /** As kubectl shows it: Running, Pending, ImagePullBackOff ... */
-    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_WORD),
+    state: (stopped?.reason ?? status?.phase ?? 'Unknown').slice(0, MAX_NAME_LENGTH),
     /** From the kubelet or the scheduler; "" if it runs. */
     message: stopped?.message ?? (scheduled?.status === 'False' ? scheduled.message : status?.message) ?? '',
     port: ports?.find(({ name }) => name === 'metrics')?.containerPort ?? AGENT_PORT,
-    version: versionOf(spec?.containers[0]?.image).slice(0, MAX_WORD),
   };
-}
-
-/**
- * Until a DaemonSet's pod is scheduled, only its affinity names the node. Source:
- * https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
- */
-function targetNode(affinity: unknown): string {
-  const found = /"key":"metadata\.name","operator":"In","values":\["([^"]+)"\]/.exec(
-    JSON.stringify(affinity) ?? '',
-  );
-  return found?.[1] ?? '';
 }
 
 /** `forbidden` if the user lacks a permission. */

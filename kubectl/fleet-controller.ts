@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
-import { type FleetNode, fleetNodeOf, versionOf } from '../lib/fleet/objects.ts';
+import { type FleetNode, fleetNodeOf, MAX_NAME_LENGTH, versionOf } from '../lib/fleet/objects.ts';
 import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
 import { NO_TURNS } from '../lib/fleet/turns.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
@@ -8,7 +8,6 @@ import { KubeError } from '../lib/kube/error.ts';
 import { podCounts } from '../lib/node/pods/pod.ts';
 import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
-import { MAX_WORD } from './node-summary.ts';
 
 const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
@@ -30,7 +29,7 @@ export async function readDeployment(api: Api) {
   return {
     desired: spec?.replicas ?? 1,
     ready: status?.readyReplicas ?? 0,
-    version: versionOf(spec?.template.spec?.containers[0]?.image).slice(0, MAX_WORD),
+    version: versionOf(spec?.template.spec?.containers[0]?.image).slice(0, MAX_NAME_LENGTH),
   };
 }
 
@@ -109,7 +108,7 @@ export async function readFleet(
     ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
     ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },
     turns: NO_TURNS,
-    pods: pods?.map((pod) => ({ ...pod, revision: '', address: '' })),
+    pods,
     statusOf: (node) => statuses.get(node),
   });
   return { fleet, problem: isForbidden ? reportsNeed(api) : '' };

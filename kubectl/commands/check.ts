@@ -124,10 +124,8 @@ function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1Ru
     (key === undefined || key === OWN_KEYS.taint) && (effect === undefined || effect === 'NoSchedule');
   if (selector.length === 0 || scheduling?.tolerations?.some(isOwn)) return 'nodes';
   const bare = nodes.filter(
-    ({ labels, ready, taints }) =>
-      ready !== 'true' &&
-      selector.every(([key, value]) => labels[key] === value) &&
-      !taints.some(({ key, effect }) => key === OWN_KEYS.taint && effect === 'NoSchedule'),
+    ({ labels, label, tainted }) =>
+      label !== 'true' && selector.every(([key, value]) => labels[key] === value) && !tainted,
   );
   return firstOf(bare.map(({ name }) => name));
 }

@@ -14,7 +14,6 @@ import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
 import { readMissingGuards } from '../guards.ts';
-import { MAX_WORD } from '../node-summary.ts';
 import { ageOf, countOf } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 
@@ -147,7 +146,7 @@ function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
   const reasonOf = ({ name, refuted, reason, agent }: Row) => {
     if (refuted !== '') return GROUPS.refuted;
     if (alone.has(name)) return GROUPS.alone;
-    return reason.slice(0, MAX_WORD) || (agent === 'none' ? 'NoAgent' : GROUPS.none);
+    return reason || (agent === 'none' ? 'NoAgent' : GROUPS.none);
   };
   const expected = rows.filter(isExpected);
   const where = (holds: (row: Row) => boolean) => namesOf(expected.filter(holds));
@@ -319,7 +318,7 @@ function aboutAgents(
   const notReady = namesOf(nodes.filter(({ agent }) => agent === 'not ready'));
   const others = notReady.filter((node) => !withoutAgent.includes(node));
   const isMissing = ready < desired || desired === 0;
-  const versions = tally(nodes.map(({ version }) => version.slice(0, MAX_WORD)));
+  const versions = tally(nodes.map(({ version }) => version));
   const provenBy = Object.keys(tally(nodes.map((row) => row.provenBy)));
   const differ = provenBy.some((version) => version !== VERSION);
   const proven = `nodes were proven by version ${provenBy.join(', ')}, this plugin has ${VERSION}`;

@@ -4,7 +4,7 @@ import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
 import { type Context, EXIT } from '../context.ts';
 import { readView } from '../fleet-controller.ts';
-import { kubeletState, listNodes, type NodeSummary } from '../node-summary.ts';
+import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
 
 export type NodesFlags = {
@@ -30,6 +30,12 @@ const COLORS: ReadonlyMap<string, Style> = new Map([
   ['False', 'red'],
   ['Unknown', 'yellow'],
 ]);
+/** Shorter than kubectl's "Ready,SchedulingDisabled", so that narrow tables keep it. */
+function kubeletState({ ready, cordoned }: NodeRow): string {
+  if (ready) return cordoned ? 'cordoned' : 'Ready';
+  return cordoned ? 'NotReady,cordoned' : 'NotReady';
+}
+
 const ANSWERS: Readonly<Record<string, string>> = { true: 'yes', false: 'no' };
 const dash = (text: string) => text || '-';
 /** A node where gVisor is not expected has no fault. */
@@ -38,7 +44,9 @@ const colorOf = ({ expected }: NodeRow, state: string) =>
 
 /** "runsc-kvm", or "runsc-kvm=false" if it is not proven. */
 function handlersText({ handlers }: NodeRow): string {
-  return dash([...handlers].map(([name, ready]) => (ready === 'true' ? name : `${name}=${ready}`)).join(','));
+  return dash(
+    handlers.map(({ handler, label }) => (label === 'true' ? handler : `${handler}=${label}`)).join(','),
+  );
 }
 
 /** Additional handlers have a column if any row has one. */
@@ -52,7 +60,7 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
       color: (row) => (kubeletState(row) === 'Ready' ? undefined : 'yellow'),
     },
     { head: 'EXPECTED', cell: ({ expected }) => ANSWERS[String(expected)] ?? '-', spare: 4 },
-    { head: 'READY', cell: ({ ready }) => dash(ready), color: (row) => colorOf(row, row.ready) },
+    { head: 'READY', cell: ({ label }) => dash(label), color: (row) => colorOf(row, row.label) },
     { head: 'REASON', cell: ({ reason }) => dash(reason), color: (row) => colorOf(row, row.status) },
     { head: 'SINCE', cell: ({ since }) => dash(ageOf(since, nowMs)), spare: 3 },
     {
@@ -61,9 +69,9 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
       color: (row) => (agentState(row) === 'Ready' ? undefined : 'yellow'),
       spare: 2,
     },
-    { head: 'RUNSC', cell: ({ runsc }) => dash(runsc), spare: 4 },
+    { head: 'RUNSC', cell: ({ gvisor }) => dash(gvisor), spare: 4 },
     { head: 'PLATFORM', cell: ({ platform }) => dash(platform), wide: true, spare: 5 },
-    ...(rows.some(({ handlers }) => handlers.size > 0) ? [additional] : []),
+    ...(rows.some(({ handlers }) => handlers.length > 0) ? [additional] : []),
     { head: 'PROVEN-BY', cell: ({ provenBy }) => dash(provenBy), wide: true, spare: 6 },
     {
       head: 'CONTAINERD',
@@ -77,17 +85,17 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Colum
 
 /** For -o json: without `agent` if the user may not list agents; null for a value that is not set. */
 export function nodeJson(row: NodeRow) {
-  const { name, ready, handlers, expected, status, reason, since, agent } = row;
-  const { alive: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
+  const { name, label, handlers, expected, status, reason, since, agent } = row;
+  const { ready: kubeletReady, cordoned, kubelet, runtime, os, architecture } = row;
   const agentJson = agent &&
     agent !== '?' && { pod: agent.name, state: agentState(row), version: agent.version };
   return {
     name,
     expected: expected ?? null,
-    ready: ready || null,
-    handlers: Object.fromEntries(handlers),
+    ready: label || null,
+    handlers: Object.fromEntries(handlers.map((each) => [each.handler, each.label])),
     condition: status === '' ? null : { status, reason, since },
-    runsc: row.runsc || null,
+    runsc: row.gvisor || null,
     platform: row.platform || null,
     provenBy: row.provenBy || null,
     ...{ kubeletReady, cordoned, kubelet, runtime, os, architecture },

@@ -154,7 +154,7 @@ function explainTerminating(
   const { finalizers = [] } = pod.metadata;
   const ended = ['Succeeded', 'Failed'].includes(pod.status?.phase ?? '');
   const sandboxes = sandboxesIn(result);
-  const away = nodes !== undefined && node?.alive !== true;
+  const away = nodes !== undefined && node?.ready !== true;
   const [cause, why] = hangs
     ? ['SandboxHangs', 'a process of its sandbox hangs']
     : away

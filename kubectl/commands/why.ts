@@ -18,7 +18,7 @@ import type { Status } from '../../lib/report/report.ts';
 import { handlerIn, listAgents, type ReportResult, readReport, readUnreadyReason } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { type Context, EXIT, exitCodeOf } from '../context.ts';
-import { type NodeSummary, summarizeNode } from '../node-summary.ts';
+import { type NodeSummary, summarizeNode, wasProven } from '../node-summary.ts';
 import {
   addressOf,
   ageOf,
@@ -144,10 +144,10 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (report?.installation !== undefined)
     seen.push({ about: 'installer', ...describeInstallation(report.installation) });
   seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
-  if (!node.alive)
+  if (!node.ready)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
-  const problem = node.ready === 'true' ? refutationOf(report, node.name)?.problem : undefined;
+  const problem = node.label === 'true' ? refutationOf(report, node.name)?.problem : undefined;
   if (problem) {
     const text = `ready is still "true", because the agent cannot write its Node: ${problem}`;
     seen.push({ tone: 'fail', about: 'label', text });
@@ -171,11 +171,14 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
 /** The agent's report beside the labels. */
 function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
   const reports = result?.report?.handlers ?? [];
-  const names = new Set([...reports.map(({ handler }) => handler), ...node.handlers.keys()]);
+  const names = new Set([
+    ...reports.map(({ handler }) => handler),
+    ...node.handlers.map((each) => each.handler),
+  ]);
   return [...names].map((handler) => {
     const report = handlerIn(result, handler);
     const { status = '', reason = 'NoReport', message = '' } = report?.verdict ?? {};
-    const label = node.handlers.get(handler) ?? '';
+    const { label = '' } = node.handlers.find((each) => each.handler === handler) ?? {};
     const since = report && (status === 'True' ? report.provenAt : sinceOf(report));
     const age = ageOf(since ?? '', nowMs);
     const what =
@@ -188,7 +191,7 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
         ? 'pass'
         : status === 'Unknown'
           ? 'unknown'
-          : handlerTone(reason, node.everProven.has(handler)),
+          : handlerTone(reason, wasProven(node, handler)),
       about: handler,
       text: `${what}${message && status !== 'True' ? `: ${shortIds(message)}` : ''}${note}`,
       evidence: (report?.findings ?? []).flatMap(({ status, evidence = [] }) =>
@@ -214,8 +217,8 @@ export function judge(
   nowMs: number,
 ): readonly [tone: Tone, reason: string, headline: string] {
   const { status, reason } = verdictOf({ node, result });
-  const { ready, expected, alive } = node;
-  const labelled = ready === 'true';
+  const { label, expected, ready } = node;
+  const labelled = label === 'true';
   const age = node.reason === reason ? ageOf(node.since, nowMs) : '';
   const code = `${reason}${age && `, for ${age}`}`;
   const outdated = 'its label ready may be out of date: its agent does not run';
@@ -229,8 +232,8 @@ export function judge(
   if (status === 'True' && labelled && result?.report === undefined)
     return ['unknown', reason, `gVisor was proven (${code}); what its agent says now is not known`];
   if (status === 'True' && !labelled)
-    return ['fail', 'NotLabelled', `proven, but not labelled ready${ready && `: the label is "${ready}"`}`];
-  if (status === 'True' && !alive)
+    return ['fail', 'NotLabelled', `proven, but not labelled ready${label && `: the label is "${label}"`}`];
+  if (status === 'True' && !ready)
     return ['warning', 'KubeletNotReady', `gVisor was proven (${code}); the kubelet is NotReady now`];
   if (!labelled && status !== 'True' && expected === false)
     return ['skipped', reason, `gVisor is not expected here (${code})`];
@@ -314,7 +317,7 @@ function reasonsIn(report: Status | undefined, node: NodeSummary): readonly stri
   const { reason } = report?.verdict ?? node;
   if (isBeingInstalled(installation, reason)) return ['InstallationUnderWay'];
   const used = handlers.filter(
-    ({ handler, verdict }) => handlerTone(verdict.reason, node.everProven.has(handler)) !== 'skipped',
+    ({ handler, verdict }) => handlerTone(verdict.reason, wasProven(node, handler)) !== 'skipped',
   );
   const failed = [...findings, ...used.flatMap((each) => each.findings)].flatMap((finding) =>
     finding.status === 'fail' ? [finding.reason] : [],
@@ -333,7 +336,7 @@ function aboutAgent({ node, agent, result, unready = '' }: NodeDetails, installe
   if (agent === '?')
     return seen('unknown', `you may not list the pods of ${installedIn}; this is from the Node alone`);
   if (agent === undefined) {
-    const label = node.ready === 'true' ? ', so its label is out of date' : '';
+    const label = node.label === 'true' ? ', so its label is out of date' : '';
     const describe = `kubectl -n ${installedIn} describe daemonset ${DAEMON_SET}`;
     return seen('fail', `no agent runs on this node${label}`, `See why it has none: ${describe}`);
   }

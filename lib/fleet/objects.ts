@@ -1,5 +1,12 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import { CONDITION, handlerKey, handlerLabels, isExpected, OWN_KEYS } from '../report/node-object.ts';
+import {
+  CONDITION,
+  handlerKey,
+  handlerLabels,
+  isExpected,
+  MAX_CONDITION_MESSAGE,
+  OWN_KEYS,
+} from '../report/node-object.ts';
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function truncate(text: string, maxLength: number): string {
@@ -38,9 +45,8 @@ export function namesBy<T>(
   return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
 }
 
-const MAX_NAME_LENGTH = 64;
-/** No reason or message of an agent is longer. */
-const MAX_TEXT_LENGTH = 1_024;
+/** No reason, version or name that is kept is longer. */
+export const MAX_NAME_LENGTH = 64;
 
 /** The label `ready`, and the boot ID of the last proof, or "". */
 export type HandlerLabel = {
@@ -97,8 +103,8 @@ type V1Condition = NonNullable<NonNullable<V1Node['status']>['conditions']>[numb
 function verdictOf({ status, reason = '', message = '', lastTransitionTime }: V1Condition) {
   return {
     status: truncate(status, MAX_NAME_LENGTH),
-    reason: truncate(reason, MAX_TEXT_LENGTH),
-    message: truncate(message, MAX_TEXT_LENGTH),
+    reason: truncate(reason, MAX_NAME_LENGTH),
+    message: truncate(message, MAX_CONDITION_MESSAGE),
     since: String(lastTransitionTime ?? ''),
   };
 }
@@ -172,6 +178,16 @@ export function agentPodOf({ metadata, spec, status }: V1Pod) {
     /** "" while its container does not run: the address of an ended pod may be reused. */
     address: (runs && status.podIP) || '',
   };
+}
+
+/**
+ * Until a DaemonSet's pod is scheduled, only its affinity names the node. Source:
+ * https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled
+ */
+export function targetOf(spec: V1Pod['spec']): string {
+  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  const [target] = terms?.nodeSelectorTerms.flatMap(({ matchFields = [] }) => matchFields) ?? [];
+  return spec?.nodeName ?? target?.values?.[0] ?? '';
 }
 
 /** The image's tag, or the whole image without one. */

@@ -1,7 +1,7 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { sanitizeLine } from '../base/sanitize.ts';
 import { formatUtc } from '../base/utc.ts';
-import { type FleetNode, firstOf, isFailing, isOfDaemonSet, truncate } from './objects.ts';
+import { type FleetNode, firstOf, isFailing, isOfDaemonSet, targetOf, truncate } from './objects.ts';
 
 /** The fleet controller, which binds the installer's pods in turn. */
 export const SCHEDULER = 'gvisor-ready-fleet';
@@ -37,8 +37,6 @@ export function installerPodOf({ metadata, spec, status }: V1Pod) {
   if (!isOfDaemonSet(metadata)) return undefined;
   const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const sinceOf = (wanted: string) => Date.parse(String(condition(wanted)?.lastTransitionTime));
-  const terms = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
-  const [target] = terms?.nodeSelectorTerms.flatMap(({ matchFields = [] }) => matchFields) ?? [];
   const isDone = condition('Initialized')?.status === 'True';
   const problem = isDone && status?.phase !== 'Failed' ? '' : problemOf(status);
   return {
@@ -46,7 +44,7 @@ export function installerPodOf({ metadata, spec, status }: V1Pod) {
     uid: metadata?.uid ?? '',
     daemonSet: metadata?.ownerReferences?.find(({ controller }) => controller)?.name ?? '',
     /** The node that it was made for. */
-    node: spec?.nodeName ?? target?.values?.[0] ?? '',
+    node: targetOf(spec),
     /** The scheduler has bound it to the node. */
     bound: Boolean(spec?.nodeName),
     ending: metadata?.deletionTimestamp !== undefined,

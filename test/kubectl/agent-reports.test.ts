@@ -161,7 +161,7 @@ describe('the kubelet of a compromised node', () => {
   });
 
   it('cannot break colours with an unknown status', () => {
-    const row = { ready: 'constructor', status: 'constructor', reason: '', agent: '?', alive: true };
+    const row = { label: 'constructor', status: 'constructor', reason: '', agent: '?', ready: true };
     const colors = nodeColumns(0).map(({ color }) => color?.(row as NodeRow));
     assert.deepEqual(colors.slice(0, 5), Array(5).fill(undefined));
   });

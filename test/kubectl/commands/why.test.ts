@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { judge } from '../../../kubectl/commands/why.ts';
 import { summarizeNode } from '../../../kubectl/node-summary.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
+import { simulatedAgent } from '../../lib/fleet/simulated-fleet.ts';
 import { forbidden } from '../fake-api.ts';
 import { AGENT_PODS, addHandler, openFleet, setNode, setReport } from '../fleet.ts';
 import {
@@ -254,7 +255,7 @@ describe('why NODE', () => {
 
 const LABELS = ['true', 'false', ''] as const;
 const VERDICTS = { True: 'SandboxProven', False: 'ShimNotFound', Unknown: 'SandboxSlow', '': '' } as const;
-const AGENT = { name: 'a', node: 'n', message: '', port: 9477, version: '0.1.0', restarts: 0 };
+const AGENT = { ...simulatedAgent('n'), message: '', port: 9477, ending: false };
 const AGENTS = {
   Ready: { ...AGENT, state: 'Running', ready: true },
   NotReady: { ...AGENT, state: 'Running', ready: false },

@@ -134,7 +134,7 @@ describe('fleetNodeOf and agentSetOf', () => {
     const condition = { type: 'GVisorReady', status: 'False', reason: long, message: long };
     const nodeInfo = { containerRuntimeVersion: long } as never;
     const { verdict, runtime } = fleetNodeOf({ status: { conditions: [condition], nodeInfo } });
-    assert.deepEqual([verdict?.reason.length, verdict?.message.length, runtime.length], [1_024, 1_024, 64]);
+    assert.deepEqual([verdict?.reason.length, verdict?.message.length, runtime.length], [64, 512, 64]);
   });
 
   it('are ready only where the condition is True', () => {
