@@ -7,7 +7,8 @@ import { splitHandlers } from '../lib/node/handler-name.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';
 import { isStatus } from '../lib/report/schema.ts';
-import { type Api, type ApiObject, optional, sanitizeValues, type TextResponse } from './api.ts';
+import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
+import type { TextResponse } from './port-forward.ts';
 import { HANDLER } from './requirements.ts';
 
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
@@ -75,7 +76,7 @@ export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
   problem: `you may not list the pods of ${installedIn}`,
 });
 
-const TIMEOUT_MS = 10_000;
+const LIMITS = { maxMs: 10_000, maxBytes: 4 * 2 ** 20 };
 const CONCURRENCY = 16;
 /** The longest text shown of an agent's response. */
 const MAX_TEXT = 300;
@@ -86,7 +87,7 @@ export function reportsNeed({ installedIn }: Api): string {
 
 /** From inside the pod's network: the report names pods, and no NetworkPolicy applies. */
 function request(api: Api, { name, port }: AgentSummary, path: string): Promise<TextResponse> {
-  return api.getFromPod(`${podsPath(api)}/${name}`, port, path, { maxMs: TIMEOUT_MS });
+  return api.getFromPod(`${podsPath(api)}/${name}`, port, path, LIMITS);
 }
 
 export async function readReport(api: Api, agent: AgentSummary): Promise<ReportResult> {

@@ -6,7 +6,7 @@ import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
 import { KubeError, kubeRefusal } from '../lib/kube/error.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
-import { getForwarded, openPort } from './port-forward.ts';
+import { getForwarded, openPort, type TextResponse } from './port-forward.ts';
 
 /** In JSON times are strings. */
 type Json<T> = T extends Date ? string : T extends object ? { readonly [Key in keyof T]: Json<T[Key]> } : T;
@@ -35,9 +35,6 @@ type ApiRequest = {
 
 /** Without a selector a list has every object. */
 type ListQuery = { readonly labelSelector?: string | undefined; readonly fieldSelector?: string };
-
-/** Whatever the status code is. */
-export type TextResponse = { readonly code: number; readonly text: string };
 
 const PAGE = '500';
 const PATCHES = {
@@ -88,19 +85,16 @@ export class Api {
     pod: string,
     port: number,
     path: string,
-    { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes?: number },
+    { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes: number },
   ): Promise<TextResponse> {
     const timeoutMs = Math.min(maxMs, this.#options.timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
     const url = this.#portUrl(pod, port);
     const signal = AbortSignal.any([this.#options.signal, timeout]);
     const options = { ...(await this.#connection()), signal };
-    const { code, body } = await getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
-      if (timeout.aborted) throw new Error(`no response within ${timeoutMs / 1_000} s`);
-      throw error;
+    return getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
+      throw timeout.aborted ? new Error(`no response within ${timeoutMs / 1_000} s`) : error;
     });
-    if (body === undefined) throw new Error('the response is too long');
-    return { code, text: body.toString() };
   }
 
   /** Over a port-forward; rejects with the reason of a refusal. */

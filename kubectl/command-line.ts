@@ -13,7 +13,6 @@ import { page } from './commands/page.ts';
 import { type PodsFlags, pods } from './commands/pods.ts';
 import { type StatusFlags, status } from './commands/status.ts';
 import { uninstall } from './commands/uninstall.ts';
-import { type VersionFlags, version } from './commands/version.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
 import { type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
@@ -150,12 +149,6 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   command('page', 'the page of the fleet controller on this machine, until interrupted').action(
     async (_, self: Command) => end(await page(context(self))),
   );
-  command('version', 'the versions of this plugin, the agents, the fleet controller and the API server')
-    .addOption(format('json', 'yaml'))
-    .option('--client', 'only that of this plugin')
-    .action(async (flags: VersionFlags, self: Command) =>
-      end(await version(output, () => context(self), flags)),
-    );
   command('clean', 'remove what an agent left on nodes that are no longer in the DaemonSet; asks first')
     .argument('[node...]', 'names of nodes')
     .addOption(selector('nodes'))

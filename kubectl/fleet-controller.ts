@@ -1,6 +1,12 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
-import { type FleetNode, fleetNodeOf, MAX_NAME_LENGTH, versionOf } from '../lib/fleet/objects.ts';
+import {
+  controllerOf,
+  type FleetNode,
+  fleetNodeOf,
+  MAX_NAME_LENGTH,
+  versionOf,
+} from '../lib/fleet/objects.ts';
 import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
 import { NO_TURNS } from '../lib/fleet/turns.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
@@ -15,9 +21,8 @@ const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/co
 
 export const FLEET_PORT = 9478;
 
-const TIMEOUT_MS = 10_000;
 /** A view of 5,000 nodes has some 4 MB, twice that if all are broken. */
-const MAX_VIEW_BYTES = 32 * 2 ** 20;
+const LIMITS = { maxMs: 10_000, maxBytes: 32 * 2 ** 20 };
 
 /** "absent", or undefined if the user may not read it. */
 export async function readDeployment(api: Api) {
@@ -58,8 +63,7 @@ export async function readView(api: Api): Promise<JudgedFleet | 'hidden' | 'fore
   try {
     const pod = await findPod(api);
     if (pod === undefined) return undefined;
-    const limits = { maxMs: TIMEOUT_MS, maxBytes: MAX_VIEW_BYTES };
-    const { code, text } = await api.getFromPod(pod, FLEET_PORT, '/fleet', limits);
+    const { code, text } = await api.getFromPod(pod, FLEET_PORT, '/fleet', LIMITS);
     if (code === 403) return 'hidden';
     if (code !== 200) return undefined;
     const view: unknown = sanitizeValues(JSON.parse(text));
@@ -114,10 +118,9 @@ export async function readFleet(
   return { fleet, problem: isForbidden ? reportsNeed(api) : '' };
 }
 
-/** A kubelet may create mirror pods with any labels, but only with its Node as their controller. */
 function isReadyReplica({ metadata, status }: ApiObject<V1Pod>): boolean {
   return (
-    metadata.ownerReferences?.some(({ kind, controller }) => controller && kind === 'ReplicaSet') === true &&
+    controllerOf(metadata)?.kind === 'ReplicaSet' &&
     status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
   );
 }

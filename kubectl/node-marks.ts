@@ -23,8 +23,6 @@ export type RemovalOptions = {
   readonly yes: boolean;
   /** Absent without a terminal. */
   readonly confirm?: (prompt: string) => Promise<boolean>;
-  /** Milliseconds until it looks whether an agent has written again. */
-  readonly recheckMs?: number;
 };
 
 /** `marked` have something written by agents. */
@@ -37,7 +35,7 @@ export type FoundNodes = { readonly total: number; readonly marked: readonly Nod
 export async function removeMarks(
   context: Context,
   { total, marked }: FoundNodes,
-  { yes, confirm, recheckMs = 5_000, remedy }: RemovalOptions & { readonly remedy: string },
+  { yes, confirm, remedy }: RemovalOptions & { readonly remedy: string },
 ): Promise<number> {
   const { api, output, signal } = context;
   printLines(output, [`${marked.length} of ${countOf(total, 'node')} to clean`]);
@@ -59,7 +57,7 @@ export async function removeMarks(
       await cleanNode(node, api, signal);
       printLines(output, [`${node.metadata.name}: cleaned`]);
     });
-    await timers.setTimeout(recheckMs, undefined, { signal });
+    await timers.setTimeout(RECHECK_MS, undefined, { signal });
     const again = (await findMarked(api)).marked.filter(({ metadata }) => names.includes(metadata.name));
     for (const { metadata } of again)
       printLines(output, [`${metadata.name}: written again by an agent that still runs: ${remedy}`]);
@@ -71,6 +69,8 @@ export async function removeMarks(
 
 const CONCURRENCY = 8;
 const MAX_ATTEMPTS = 5;
+/** An agent that still runs writes again before that. */
+const RECHECK_MS = 5_000;
 
 export async function findMarked(api: Api, labelSelector?: string): Promise<FoundNodes> {
   const pick = (node: NodeObject) => (isMarked(node) ? node : undefined);

@@ -1,6 +1,7 @@
 import { dumpYaml } from '@kubernetes/client-node';
 import { MARKS, type Tone, wrap } from '../lib/report/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/table.ts';
+import PAGES from './pages.json' with { type: 'json' };
 
 /** Results go to `out`, messages to `err`. */
 export type Output = Screen & {
@@ -100,14 +101,14 @@ export type Explanation = {
   readonly data: Readonly<Record<string, unknown>>;
 };
 
-const DEFAULT_PAGE = 'docs/operations.md#when-something-is-wrong';
+const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 
 export function explain(
   [tone, reason]: readonly [tone: Tone, reason: string],
   headline: string,
   rest: Partial<Explanation> = {},
 ): Explanation {
-  return { because: [], seen: [], next: [], data: {}, docs: DEFAULT_PAGE, ...rest, tone, reason, headline };
+  return { because: [], seen: [], next: [], data: {}, docs: OPERATIONS, ...rest, tone, reason, headline };
 }
 
 const INDENT = '  ';
@@ -147,11 +148,16 @@ export type CheckLine = {
   readonly data: Readonly<Record<string, unknown>>;
 };
 
-/** `pages` has the page of each check by its id. */
-export function inSection<Id extends string>(section: string, pages: Readonly<Record<Id, string>>) {
-  return (id: Id, tone: Tone, text: string, data: CheckLine['data'] = {}): CheckLine => {
-    return { id, section, tone, text, docs: pages[id], data };
+export function inSection(section: string) {
+  return (id: keyof typeof PAGES, tone: Tone, text: string, data: CheckLine['data'] = {}): CheckLine => {
+    return { id, section, tone, text, docs: PAGES[id], data };
   };
+}
+
+/** Of the first code that has one. */
+export function pageOf(...codes: readonly string[]): string {
+  const known = codes.find((code) => Object.hasOwn(PAGES, code));
+  return known === undefined ? OPERATIONS : PAGES[known as keyof typeof PAGES];
 }
 
 /** By section; checks that did not pass name a page. */

@@ -4,25 +4,20 @@ import { gunzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { readBody } from '../lib/fleet/reports.ts';
 
-/** `body` is undefined if it is too long for an agent's, as sent or unpacked. */
-type ForwardedResponse = { readonly code: number; readonly body: Buffer | undefined };
+/** Whatever the status code is. */
+export type TextResponse = { readonly code: number; readonly text: string };
 
 const DATA = 0;
-/** The longest response of an agent. */
-const MAX_BYTES = 4 * 2 ** 20;
 
 /**
  * The kubelet connects inside the pod's network namespace. A refused port-forward resolves with the refusal.
- * Rejects when the signal aborts.
+ * Rejects when the signal aborts, or if the response is too long.
  */
 export async function getForwarded(
   url: URL,
   path: string,
-  {
-    maxBytes = MAX_BYTES,
-    ...options
-  }: RequestOptions & { readonly signal: AbortSignal; readonly maxBytes?: number | undefined },
-): Promise<ForwardedResponse> {
+  { maxBytes, ...options }: RequestOptions & { readonly signal: AbortSignal; readonly maxBytes: number },
+): Promise<TextResponse> {
   const opened = await openPort(url, options);
   if (!(opened instanceof Duplex)) return responseOf(opened, maxBytes);
   try {
@@ -37,15 +32,17 @@ export async function getForwarded(
   }
 }
 
-async function responseOf(response: http.IncomingMessage, maxBytes: number): Promise<ForwardedResponse> {
+/** The limit is for what was sent, and for what it unpacks to. */
+async function responseOf(response: http.IncomingMessage, maxBytes: number): Promise<TextResponse> {
   const code = response.statusCode ?? 0;
+  const tooLong = new Error('the response is too long');
   const body = await readBody(response, maxBytes);
-  if (body === undefined || response.headers['content-encoding'] !== 'gzip') return { code, body };
+  if (body === undefined) throw tooLong;
+  if (response.headers['content-encoding'] !== 'gzip') return { code, text: body.toString() };
   try {
-    return { code, body: gunzipSync(body, { maxOutputLength: maxBytes }) };
+    return { code, text: gunzipSync(body, { maxOutputLength: maxBytes }).toString() };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return { code, body: undefined };
-    throw error;
+    throw (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE' ? tooLong : error;
   }
 }
 

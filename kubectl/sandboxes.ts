@@ -5,8 +5,6 @@ import { type ReportResult, uidsOf } from './agent-reports.ts';
 import type { ApiObject } from './api.ts';
 import { ageOf, type Explanation, type Observation } from './output.ts';
 
-export const HANGING = 'docs/runbooks/GVisorSandboxesHang.md';
-
 const MAX_SHOWN = 10;
 const MAX_PIDS = 8;
 

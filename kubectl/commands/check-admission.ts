@@ -15,17 +15,7 @@ import { labelled, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirem
 
 const ENFORCE = 'gvisor-ready-enforce';
 const GUARD = 'gvisor-ready-guard-namespace';
-const DOCS = 'docs/admission.md#installing-it';
-const line = inSection('Admission', {
-  AgentPolicies: 'docs/security.md#what-a-stolen-token-of-one-node-can-do-and-cannot',
-  FleetPolicies: 'docs/security.md#the-fleet-controller',
-  ComponentPolicies: DOCS,
-  Enforcement: DOCS,
-  NamespaceGuard: 'docs/admission.md#who-may-lift-the-requirement',
-  NamespaceLabel: DOCS,
-  SystemNamespace: 'docs/admission.md',
-  OlderPendingPods: DOCS,
-});
+const line = inSection('Admission');
 
 /** Also checks the labels of namespaces. */
 export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {

@@ -11,10 +11,7 @@ import {
   selectsProven,
 } from '../requirements.ts';
 
-const line = inSection('Before installing', {
-  OtherRuntimeClass: 'docs/install.md#3-the-agent',
-  SupportedNodes: 'docs/distributions.md',
-});
+const line = inSection('Before installing');
 
 /**
  * Each is unknown alone if the user may not read what it needs. A dry run of the manifests says what the API

@@ -14,51 +14,38 @@ import {
   countOf,
   type Format,
   inSection,
+  pageOf,
   printResult,
 } from '../output.ts';
 import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../requirements.ts';
-import { HANGING } from '../sandboxes.ts';
 import { checkAdmission } from './check-admission.ts';
 import { PRE_INSTALL } from './check-pre.ts';
 import { type FleetPart, judgeFleet } from './health.ts';
-import { UNSANDBOXED } from './why-pod.ts';
 
 export type CheckFlags = { readonly output?: Format; readonly pre?: boolean };
-
-const INSTALL = 'docs/install.md#3-the-agent';
-const AUTOSCALING = 'docs/autoscaling.md';
-const OPERATIONS = 'docs/operations.md#when-something-is-wrong';
 
 /** Checks that run and fail together. */
 type Group = {
   readonly id: string;
   readonly section: string;
-  readonly docs: string;
   readonly lines: Promise<readonly CheckLine[]>;
 };
 
 function groupsOf(context: Context, pre: boolean): Group[] {
-  const version: Group = {
-    id: 'KubernetesVersion',
-    section: 'Kubernetes',
-    docs: 'docs/admission.md',
-    lines: checkVersion(context),
-  };
+  const version = { id: 'KubernetesVersion', section: 'Kubernetes', lines: checkVersion(context) };
   if (pre) {
     const section = 'Before installing';
     const before = Object.entries(PRE_INSTALL);
-    return [version, ...before.map(([id, run]) => ({ id, section, docs: INSTALL, lines: run(context) }))];
+    return [version, ...before.map(([id, run]) => ({ id, section, lines: run(context) }))];
   }
   const fleet = Object.entries(judgeFleet(context)).map(([key, parts]): Group => {
-    const lines = parts.then((found) => found.map(fleetLine));
-    return { id: idOf(key), section: FLEET, docs: OPERATIONS, lines };
+    return { id: idOf(key), section: FLEET, lines: parts.then((found) => found.map(fleetLine)) };
   });
-  const docs = 'docs/admission.md#installing-it';
   return [
     version,
-    { id: 'RuntimeClasses', section: 'RuntimeClass', docs: INSTALL, lines: checkClasses(context) },
+    { id: 'RuntimeClasses', section: 'RuntimeClass', lines: checkClasses(context) },
     ...fleet,
-    { id: 'Admission', section: 'Admission', docs, lines: checkAdmission(context) },
+    { id: 'Admission', section: 'Admission', lines: checkAdmission(context) },
   ];
 }
 
@@ -66,12 +53,12 @@ function groupsOf(context: Context, pre: boolean): Group[] {
 export async function check(context: Context, { output: format, pre = false }: CheckFlags): Promise<number> {
   const { output } = context;
   const results = await Promise.all(
-    groupsOf(context, pre).map(({ id, section, docs, lines }) =>
+    groupsOf(context, pre).map(({ id, section, lines }) =>
       lines.catch((error: unknown): CheckLine[] => {
         if (error instanceof UnreachableError) throw error;
         const text = errorLine(error);
         const data = error instanceof KubeError ? { status: error.status } : {};
-        return [{ id, section, tone: 'unknown', text, docs, data }];
+        return [{ id, section, tone: 'unknown', text, docs: pageOf(id), data }];
       }),
     ),
   );
@@ -108,7 +95,7 @@ function summarize(lines: readonly CheckLine[], pre: boolean): string {
 const MIN_MINOR = 30;
 
 async function checkVersion({ api }: Context): Promise<readonly CheckLine[]> {
-  const line = inSection('Kubernetes', { KubernetesVersion: 'docs/admission.md' });
+  const line = inSection('Kubernetes');
   const { gitVersion = '', major = '', minor = '' } = await api.get<Partial<VersionInfo>>('/version');
   const isEnough = Number(major) > 1 || Number.parseInt(minor, 10) >= MIN_MINOR;
   const text = isEnough
@@ -132,12 +119,7 @@ function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1Ru
 
 /** Classes must exist for the agents' handlers, and send pods to nodes where these are proven. */
 async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
-  const line = inSection('RuntimeClass', {
-    SelectsProvenNodes: INSTALL,
-    SelectsTaintedPool: AUTOSCALING,
-    HandlerHasClass: INSTALL,
-    ClassOfUnprovenHandler: INSTALL,
-  });
+  const line = inSection('RuntimeClass');
   const [classes, daemonSet] = await Promise.all([listClasses(api), optional(readDaemonSet(api), [403])]);
   const handlers = handlersOf(daemonSet);
   const [main] = handlers;
@@ -180,25 +162,6 @@ async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
 }
 
 const FLEET = 'Fleet';
-const PAGES: Readonly<Record<string, string>> = {
-  Rollout: 'docs/operations.md#a-rollout-that-goes-wrong',
-  LabelOutdated: 'docs/runbooks/GVisorLabelOutdated.md',
-  LabelWithoutAgent: 'docs/runbooks/GVisorLabelWithoutAgent.md',
-  MixedReleases: 'docs/runbooks/GVisorMixedReleases.md',
-  NoNodeProven: 'docs/runbooks/GVisorNoNodeReady.md',
-  NodesNotProven: 'docs/runbooks/GVisorNodeNotReady.md',
-  HandlerNotProven: 'docs/reasons.md',
-  HandlerProvenNowhere: 'docs/reasons.md',
-  NodesInGrace: 'docs/reasons.md',
-  PodsOutsideGvisor: UNSANDBOXED,
-  PodsOpenToHost: UNSANDBOXED,
-  PodsUnknown: 'docs/runbooks/GVisorPodsUnseen.md',
-  SandboxesHang: HANGING,
-  SandboxesUnknown: HANGING,
-  WarmPodsUnproven: 'docs/agent-sandbox.md#when-a-node-loses-gvisor',
-  TemplatesWithoutClass: 'docs/agent-sandbox.md#template-and-pool',
-  WarmPodsUnknown: 'docs/agent-sandbox.md',
-};
 
 function idOf(key: string): string {
   return `${key.slice(0, 1).toUpperCase()}${key.slice(1)}`;
@@ -208,13 +171,13 @@ function fleetLine({ key, about, tone, reasons, text, groups = {}, data }: Fleet
   const names = Object.entries(groups).flatMap(([head, some]) =>
     some.map(({ reason, nodes }) => `${head.toLowerCase()}: ${firstOf(nodes)} (${reason})`),
   );
-  const docs = PAGES[reasons[0] ?? ''] ?? (key === 'fleetController' ? 'docs/fleet.md' : OPERATIONS);
+  const id = idOf(key);
   return {
-    id: idOf(key),
+    id,
     section: FLEET,
     tone,
     text: `${about}: ${[text, ...names].join('; ')}`,
-    docs,
+    docs: pageOf(...reasons.slice(0, 1), id),
     data: { reasons, ...data },
   };
 }

@@ -50,7 +50,7 @@ function handlersText({ handlers }: NodeRow): string {
 }
 
 /** Additional handlers have a column if any row has one. */
-export function nodeColumns(nowMs: number, rows: readonly NodeRow[] = []): Column<NodeRow>[] {
+export function nodeColumns(nowMs: number, rows: readonly NodeRow[]): Column<NodeRow>[] {
   const additional: Column<NodeRow> = { head: 'HANDLERS', cell: handlersText, wide: true, spare: 2 };
   return [
     { head: 'NAME', cell: ({ name }) => name },

@@ -31,20 +31,14 @@ type PodRow = GvisorState & {
 };
 
 /** `reports` are those of the pods' nodes, and `hidden` names what the user may not list. */
-async function listPods(
-  { api }: Context,
-  namespaces: readonly string[] | undefined,
-  labelSelector: string | undefined,
-) {
-  const running = { labelSelector, fieldSelector: 'status.phase=Running' };
-  const paths = namespaces?.map((name) => `/api/v1/namespaces/${name}/pods`) ?? ['/api/v1/pods'];
-  const [lists, classes, requirements, agents] = await Promise.all([
-    Promise.all(paths.map((path) => api.list<V1Pod>(path, running))),
+async function listPods({ api, namespace }: Context, allNamespaces: boolean, labelSelector?: string) {
+  const path = allNamespaces ? '/api/v1/pods' : `/api/v1/namespaces/${namespace}/pods`;
+  const [pods, classes, requirements, agents] = await Promise.all([
+    api.list<V1Pod>(path, { labelSelector, fieldSelector: 'status.phase=Running' }),
     optional(listClasses(api), [403]),
     optional(listRequirements(api), [403]),
     optional(listAgents(api), [403]),
   ]);
-  const pods = lists.flat();
   const nodes = new Set(pods.map(({ spec }) => spec?.nodeName));
   const reports = await readReports(
     api,
@@ -101,14 +95,12 @@ function columnsOf(allNamespaces: boolean): Column<PodRow>[] {
   ];
 }
 
-const isWanted = ({ wanted }: PodRow) => wanted;
-
 /** `pods`: exits with a problem if a pod should be in gVisor and is not. */
 export async function pods(context: Context, options: PodsFlags): Promise<number> {
   const { output, namespace } = context;
   const { output: format, headers, allNamespaces = false, selector } = options;
-  const namespaces = allNamespaces ? undefined : [namespace];
-  const { rows, reports, hidden } = await listPods(context, namespaces, selector);
+  const { rows, reports, hidden } = await listPods(context, allNamespaces, selector);
+  const counts = countPods(rows);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(
       output,
@@ -119,12 +111,10 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
     const pods = rows.map(({ evidence: _, inGvisor, ...row }) => {
       return { ...row, inGvisor: inGvisor === '?' ? 'unknown' : inGvisor };
     });
-    const json = { counts: countPods(rows), hidden, pods };
+    const json = { counts, hidden, pods };
     const options = { screen: output, headers, wide: format === 'wide' };
     printResult(output, format, json, tableLines(columnsOf(allNamespaces), rows, options));
   }
-  const of = (state: string) => rows.filter(({ inGvisor }) => inGvisor === state);
-  const [unknown, wrong, open] = [of('?'), of('no').filter(isWanted), of('open').filter(isWanted)];
   const see = 'see kubectl gvisor-ready why POD.';
   if (hidden.length > 0) {
     const names = hidden.map(({ resource, namespace }) =>
@@ -132,15 +122,17 @@ export async function pods(context: Context, options: PodsFlags): Promise<number
     );
     printMessage(output, `You may not list ${names.join(', ')}, so this is incomplete.`);
   }
+  const unknown = rows.filter(({ inGvisor }) => inGvisor === '?');
   if (unknown.length > 0) printMessage(output, unknownNote(unknown, reports));
-  const does = wrong.length === 1 ? 'does' : 'do';
-  const has = open.length === 1 ? 'has' : 'have';
-  if (wrong.length > 0)
-    printMessage(output, `${countOf(wrong.length, 'pod')} should run in gVisor and ${does} not: ${see}`);
-  if (open.length > 0)
-    printMessage(output, `${countOf(open.length, 'pod')} in gVisor ${has} a way out to the host: ${see}`);
-  if (wrong.length + open.length > 0) return EXIT.problem;
-  return hidden.length > 0 || unknown.some(isWanted) ? EXIT.incomplete : EXIT.ok;
+  const { outside, open } = counts;
+  const does = outside === 1 ? 'does' : 'do';
+  const has = open === 1 ? 'has' : 'have';
+  if (outside > 0)
+    printMessage(output, `${countOf(outside, 'pod')} should run in gVisor and ${does} not: ${see}`);
+  if (open > 0)
+    printMessage(output, `${countOf(open, 'pod')} in gVisor ${has} a way out to the host: ${see}`);
+  if (outside + open > 0) return EXIT.problem;
+  return hidden.length + counts.unknown > 0 ? EXIT.incomplete : EXIT.ok;
 }
 
 function unknownNote(unknown: readonly PodRow[], reports: ReadonlyMap<string, ReportResult>): string {

@@ -8,10 +8,9 @@ import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
+import PAGES from '../pages.json' with { type: 'json' };
 import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
-import { aboutProblem, HANGING, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
-
-export const UNSANDBOXED = 'docs/runbooks/GVisorUnsandboxedPods.md';
+import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;
@@ -98,7 +97,7 @@ export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number)
   const data = { ...dataOf(details), ...state.data, sandboxProblems: problems.map(problemJson) };
   if (problems.length === 0) return { ...state, data };
   const seen = [...state.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))];
-  return { ...state, data, seen, next: [...stepsFor(problems), ...state.next], docs: HANGING };
+  return { ...state, data, seen, next: [...stepsFor(problems), ...state.next], docs: PAGES.SandboxesHang };
 }
 
 /** For -o json; null stands for what the user may not read. */
@@ -170,7 +169,7 @@ function explainTerminating(
     data: { cause, dueAt: pod.metadata.deletionTimestamp, finalizers },
     seen: [...seen, aboutNode(details, node), ...unknown],
     next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
-    docs: HANGING,
+    docs: PAGES.SandboxesHang,
   });
 }
 
@@ -213,7 +212,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
         'A flag of its sandbox opens it. The flag comes from an annotation dev.gvisor.* of the pod, or from the configuration of the node when the pod started.',
       ],
       next: [seeNode, 'Delete the pod, and create it again without annotations dev.gvisor.*.'],
-      docs: UNSANDBOXED,
+      docs: PAGES.PodsOutsideGvisor,
     });
   if (!wanted)
     return answer('pass', 'OutsideAsRequested', ' outside gVisor, as requested', {
@@ -229,7 +228,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
         'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
         'Delete it, and create it again with runtimeClassName: gvisor.',
       ];
-  const reply = { because: [because], next, docs: UNSANDBOXED };
+  const reply = { because: [because], next, docs: PAGES.PodsOutsideGvisor };
   return answer('fail', 'OutsideGvisor', ' on the kernel of the node, not in gVisor', reply);
 }
 

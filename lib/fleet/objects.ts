@@ -164,7 +164,7 @@ export type AgentPod = Readonly<NonNullable<ReturnType<typeof agentPodOf>>>;
 
 /** Undefined for a pod that no DaemonSet controls. */
 export function agentPodOf({ metadata, spec, status }: V1Pod) {
-  if (!isOfDaemonSet(metadata)) return undefined;
+  if (controllerOf(metadata)?.kind !== 'DaemonSet') return undefined;
   const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
   const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
   return {
@@ -195,16 +195,16 @@ export function versionOf(image = ''): string {
   return /:([^/:@]+)(?:@.*)?$/.exec(image)?.[1] ?? image;
 }
 
-type Owned = {
-  readonly ownerReferences?: readonly { readonly kind: string; readonly controller?: boolean }[];
-};
+type Owner = { readonly kind: string; readonly name: string; readonly controller?: boolean };
 
 /**
- * A kubelet may create mirror pods with an agent's labels, but only with its Node as their controller.
+ * A kubelet may create mirror pods with any labels, but only with its Node as their controller.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
-export function isOfDaemonSet(metadata: Owned | undefined): boolean {
-  return metadata?.ownerReferences?.find(({ controller }) => controller)?.kind === 'DaemonSet';
+export function controllerOf(
+  metadata: { readonly ownerReferences?: readonly Owner[] } | undefined,
+): Owner | undefined {
+  return metadata?.ownerReferences?.find(({ controller }) => controller);
 }
 
 export type AgentSet = Readonly<ReturnType<typeof agentSetOf>>;

@@ -74,7 +74,7 @@ async function fetchStatus(address: string, path: string, signal?: AbortSignal):
 /** Undefined if it is too large. */
 export async function readBody(
   body: AsyncIterable<Uint8Array>,
-  maxBytes = 4 * 2 ** 20,
+  maxBytes: number,
 ): Promise<Buffer | undefined> {
   const chunks: Uint8Array[] = [];
   let length = 0;

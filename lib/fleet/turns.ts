@@ -1,7 +1,7 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { sanitizeLine } from '../base/sanitize.ts';
 import { formatUtc } from '../base/utc.ts';
-import { type FleetNode, firstOf, isFailing, isOfDaemonSet, targetOf, truncate } from './objects.ts';
+import { controllerOf, type FleetNode, firstOf, isFailing, targetOf, truncate } from './objects.ts';
 
 /** The fleet controller, which binds the installer's pods in turn. */
 export const SCHEDULER = 'gvisor-ready-fleet';
@@ -34,7 +34,8 @@ const BEGINNING: readonly string[] = ['PodInitializing', 'ContainerCreating'];
 
 /** Undefined if no DaemonSet made the pod. */
 export function installerPodOf({ metadata, spec, status }: V1Pod) {
-  if (!isOfDaemonSet(metadata)) return undefined;
+  const owner = controllerOf(metadata);
+  if (owner?.kind !== 'DaemonSet') return undefined;
   const condition = (wanted: string) => status?.conditions?.find(({ type }) => type === wanted);
   const sinceOf = (wanted: string) => Date.parse(String(condition(wanted)?.lastTransitionTime));
   const isDone = condition('Initialized')?.status === 'True';
@@ -42,7 +43,7 @@ export function installerPodOf({ metadata, spec, status }: V1Pod) {
   return {
     name: metadata?.name ?? '',
     uid: metadata?.uid ?? '',
-    daemonSet: metadata?.ownerReferences?.find(({ controller }) => controller)?.name ?? '',
+    daemonSet: owner.name,
     /** The node that it was made for. */
     node: targetOf(spec),
     /** The scheduler has bound it to the node. */

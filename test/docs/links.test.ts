@@ -90,7 +90,7 @@ describe('links in the documentation', () => {
   }
 
   it('in the output of the kubectl plugin are not broken', () => {
-    const sources = globSync('kubectl/**/*.ts', { cwd: REPO }).map((file) =>
+    const sources = globSync('kubectl/**/*.{ts,json}', { cwd: REPO }).map((file) =>
       readFileSync(join(REPO, file), 'utf8'),
     );
     const pages = sources.join().match(/(docs\/|README)[\w./-]*\.md(#[\w-]+)?/g) ?? [];

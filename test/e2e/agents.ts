@@ -133,8 +133,7 @@ export async function getFromPod(
   admins.set(cluster.dir, admin);
   const url = new URL(`wss://127.0.0.1:${cluster.port}${PODS}/${pod}/portforward?ports=${port}`);
   const signal = AbortSignal.timeout(20_000);
-  const { code, body = '' } = await getForwarded(url, path, { ...(await admin), signal });
-  return { code, text: body.toString() };
+  return getForwarded(url, path, { ...(await admin), signal, maxBytes: 4 * 2 ** 20 });
 }
 
 /** Requests a path of a node's agent over a port-forward. */

@@ -162,7 +162,7 @@ describe('the kubelet of a compromised node', () => {
 
   it('cannot break colours with an unknown status', () => {
     const row = { label: 'constructor', status: 'constructor', reason: '', agent: '?', ready: true };
-    const colors = nodeColumns(0).map(({ color }) => color?.(row as NodeRow));
+    const colors = nodeColumns(0, []).map(({ color }) => color?.(row as NodeRow));
     assert.deepEqual(colors.slice(0, 5), Array(5).fill(undefined));
   });
 });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { VERSION } from '../../lib/base/version.ts';
-import { AGENT_PODS, openFleet } from './fleet.ts';
-import { agentObject } from './fleet-objects.ts';
+import { openFleet } from './fleet.ts';
 import { plugin } from './run-plugin.ts';
 
 const INVALID: readonly (readonly [argv: string, error: RegExp])[] = [
@@ -69,32 +68,6 @@ describe('the command line', () => {
     assert.deepEqual(new Set(api.impersonations), new Set(['viewer a, b']));
     const { code, err } = await run('nodes --as-group a');
     assert.deepEqual([code, err], [64, '--as-group needs --as\n']);
-  });
-
-  it('shows the versions of the plugin, the agents, the fleet controller and the API server', async (t) => {
-    const { api, run } = await openFleet(t);
-    const { code, out, err } = await run('version');
-    assert.deepEqual([code, err], [0, '']);
-    assert.deepEqual(out.split('\n'), [
-      `Client Version: ${VERSION}`,
-      'Agent Version: 0.1.0 on 3 nodes',
-      'Fleet Controller Version: 0.1.0',
-      'Server Version: v1.36.3',
-      '',
-    ]);
-    const agent = agentObject('node-1');
-    api.list(AGENT_PODS, [
-      { ...agent, spec: { ...agent.spec, containers: [{ image: 'r/gvisor-ready:0.0.9@sha256:1' }] } },
-    ]);
-    const skewed = await run('version');
-    assert.match(skewed.out, /^Agent Version: 0\.0\.9 on 1 node$/m);
-    assert.equal(skewed.err, 'WARNING: agents and this plugin have different versions.\n');
-    api.close();
-    assert.deepEqual(await plugin(['version', '--client', '--kubeconfig', 'none']), {
-      code: 0,
-      out: `Client Version: ${VERSION}\n`,
-      err: '',
-    });
   });
 
   it('completes commands, flags and their choices', async () => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../lib/base/version.ts';
 import type { FakeApi } from './fake-api.ts';
 import {
   addWarmPods,
@@ -234,7 +233,6 @@ const SHAPES: Readonly<Record<string, readonly [code: number, shape: object]>> =
       ],
     },
   ],
-  version: [0, { client: VERSION, agents: { '0.1.0': 3 }, fleetController: '0.1.0', server: 'v1.36.3' }],
 };
 
 describe('-o json', () => {

@@ -19,7 +19,6 @@ export async function plugin(argv: readonly string[], options: PluginRunOptions 
     env: process.env,
     now: () => NOW,
     signal: options.signal ?? new AbortController().signal,
-    recheckMs: 0,
     output: {
       width,
       colored,

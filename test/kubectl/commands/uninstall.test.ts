@@ -95,7 +95,7 @@ describe('uninstall', () => {
     const { api, run, pauses } = await abandonedFleet(t, script);
     const { code, out } = await run('uninstall --yes');
     assert.equal(code, 0, out);
-    assert.deepEqual(pauses, [200, 3_000, 0]);
+    assert.deepEqual(pauses, [200, 3_000, 5_000]);
     assert.equal(api.requests.filter((each) => each === 'GET /api/v1/nodes/node-1').length, 2);
   });
 
