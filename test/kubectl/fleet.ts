@@ -16,6 +16,7 @@ import {
   kvmReport,
   LABEL_DOMAIN,
   nodeObject,
+  sandboxesOf,
   withHandler,
 } from './fleet-objects.ts';
 import { type PluginResult, type PluginRunOptions, plugin } from './run-plugin.ts';
@@ -172,6 +173,16 @@ export function addHandler(api: FakeApi): void {
   }
 }
 
+/** Sandboxes hang on node-1 and node-2, and the scan of node-3 is too old. */
+export function hangSandboxes(api: FakeApi): void {
+  const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
+  setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes }));
+  const outdated = { ...sandboxesOf(['y', 'SandboxOutdated']), restart: sandboxesOf().restart };
+  setReport(api, 'node-2', agentStatus('node-2', {}, { sandboxes: outdated }));
+  setNode(api, nodeObject('node-3'));
+  setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: { ...sandboxes, stale: true } }));
+}
+
 function nodesIn(api: FakeApi): readonly ApiFixture[] {
   return (api.stubs.get('/api/v1/nodes') as { readonly items?: readonly ApiFixture[] }).items ?? [];
 }
@@ -197,16 +208,6 @@ export async function openFleet(t: TestContext) {
 }
 
 export type Fleet = Awaited<ReturnType<typeof openFleet>>;
-
-/** Runs `why` for a pod of a fleet, changed by `change`; `text` has its lines joined. */
-export async function whyPod(t: TestContext, pod: ApiFixture, change: (api: FakeApi) => void = () => {}) {
-  const { api, run } = await openFleet(t);
-  const { name } = pod.metadata;
-  api.stubs.set(`/api/v1/namespaces/eval/pods/${name}`, pod);
-  change(api);
-  const { code, out } = await run(`why ${name}`);
-  return { code, out, text: out.replace(/\s+/g, ' ') };
-}
 
 const TONES: Readonly<Record<string, string>> = { '✗': 'fail', '!': 'warning', '?': 'unknown' };
 

@@ -13,6 +13,7 @@ import {
   FLEET_PODS,
   FLEET_VIEW,
   fleetDeployment,
+  hangSandboxes,
   openFleet,
   SANDBOXES,
   setNode,
@@ -28,7 +29,6 @@ import {
   kvmReport,
   nodeObject,
   podObject,
-  sandboxesOf,
   UNJUDGED,
   withHandler,
 } from '../fleet-objects.ts';
@@ -38,16 +38,6 @@ const BINDINGS = `${ADMISSION}/validatingadmissionpolicybindings`;
 const unjudged = (api: FakeApi, ...names: readonly string[]) => {
   for (const name of names) setNode(api, nodeObject(name, UNJUDGED));
 };
-/** Sandboxes hang on node-1 and node-2, and the scan of node-3 is too old. */
-function hanging(api: FakeApi): void {
-  const sandboxes = sandboxesOf(['x', 'ShimUnresponsive']);
-  setReport(api, 'node-1', agentStatus('node-1', {}, { sandboxes }));
-  const outdated = { ...sandboxesOf(['y', 'SandboxOutdated']), restart: sandboxesOf().restart };
-  setReport(api, 'node-2', agentStatus('node-2', {}, { sandboxes: outdated }));
-  setNode(api, nodeObject('node-3'));
-  setReport(api, 'node-3', agentStatus('node-3', {}, { sandboxes: { ...sandboxes, stale: true } }));
-}
-
 /** Changes of a fleet of three proven nodes; screens/status.txt has what `status` then prints. */
 const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
   'a node without its shim': (api) => setNode(api, nodeObject('node-3', BROKEN)),
@@ -149,7 +139,7 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     api.list(AGENT_PODS, []);
     unjudged(api, 'node-1', 'node-2', 'node-3');
   },
-  'sandboxes that hang, where containerd must not restart, and where neither is known': hanging,
+  'sandboxes that hang, where containerd must not restart, and where neither is known': hangSandboxes,
   'how far the installer is': (api) => {
     const { done, failed } = INSTALLATIONS;
     setReport(api, 'node-1', agentStatus('node-1', {}, { installation: done }));
@@ -234,37 +224,6 @@ describe('status', () => {
     assert.match(out, /^\? Labels .* unknown on node-1, node-2, node-3: you may not read the agents'/m);
     assert.match(out, /^✓ Nodes {7}3 of 3 /m);
     assert.equal(forwards(api).length, 1);
-  });
-
-  it('gives the sandboxes and the additional handlers as data', async (t) => {
-    const { api, run } = await openFleet(t);
-    addHandler(api);
-    const { handlers, alarms } = JSON.parse((await run('status -o json')).out);
-    assert.deepEqual(alarms, ['HandlerNotProven']);
-    assert.deepEqual(handlers, [
-      {
-        result: 'fail',
-        reasons: ['HandlerNotProven'],
-        handler: 'runsc-kvm',
-        expected: 3,
-        proven: 1,
-        notProven: [
-          { reason: 'SandboxFailed', nodes: ['node-2'], since: '2026-03-01T11:45:00Z' },
-          { reason: 'HandlerNotConfigured', nodes: ['node-3'], since: '2026-03-01T11:45:00Z' },
-        ],
-      },
-    ]);
-    hanging(api);
-    const { sandboxes } = JSON.parse((await run('status -o json')).out);
-    assert.deepEqual(sandboxes, {
-      result: 'warning',
-      reasons: ['SandboxesHang', 'RestartUnsafe', 'SandboxesUnknown'],
-      problems: [
-        { node: 'node-1', total: 1, unsafe: true },
-        { node: 'node-2', total: 1, unsafe: false },
-      ],
-      unknown: ['node-3'],
-    });
   });
 
   it('names warm pods whose own handler is lost, or why none was read', async (t) => {
