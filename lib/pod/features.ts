@@ -57,32 +57,38 @@ const hasLocalProfile = ({ securityContext }: V1PodSpec | V1Container) =>
   securityContext?.seccompProfile?.type === 'Localhost';
 
 /** The containers of a pod that ask for a feature, or "pod"; no manifest tells of the others. */
-const ASKED_BY: Readonly<Partial<Record<FeatureId, (pod: PodParts) => readonly string[]>>> = {
-  userNamespace: ofPod(({ hostUsers }) => hostUsers === false),
-  recursiveReadOnly: mounts(({ recursiveReadOnly }) => recursiveReadOnly === 'Enabled'),
-  bidirectional: mounts(({ mountPropagation }) => mountPropagation === 'Bidirectional'),
-  sysctls: ofPod(({ securityContext }) => listOf(securityContext?.sysctls).length > 0),
-  seccompProfile: (pod) => [...ofPod(hasLocalProfile)(pod), ...ofContainers(hasLocalProfile)(pod)],
-  imageVolume: ofPod(({ volumes }) => objectsOf(volumes).some(({ image }) => image !== undefined)),
-  hostPID: ofPod(({ hostPID }) => hostPID),
-  hostIPC: ofPod(({ hostIPC }) => hostIPC),
-  hostNetwork: ofPod(({ hostNetwork }) => hostNetwork),
-  hostSocket: ofPod(({ volumes }) =>
-    objectsOf(volumes).some(
-      ({ hostPath }) => hostPath?.type === 'Socket' || /\.sock$/.test(String(hostPath?.path)),
+const ASKED_BY = new Map<FeatureId, (pod: PodParts) => readonly string[]>([
+  ['userNamespace', ofPod(({ hostUsers }) => hostUsers === false)],
+  ['recursiveReadOnly', mounts(({ recursiveReadOnly }) => recursiveReadOnly === 'Enabled')],
+  ['bidirectional', mounts(({ mountPropagation }) => mountPropagation === 'Bidirectional')],
+  ['sysctls', ofPod(({ securityContext }) => listOf(securityContext?.sysctls).length > 0)],
+  ['seccompProfile', (pod) => [...ofPod(hasLocalProfile)(pod), ...ofContainers(hasLocalProfile)(pod)]],
+  ['imageVolume', ofPod(({ volumes }) => objectsOf(volumes).some(({ image }) => image !== undefined))],
+  ['hostPID', ofPod(({ hostPID }) => hostPID)],
+  ['hostIPC', ofPod(({ hostIPC }) => hostIPC)],
+  ['hostNetwork', ofPod(({ hostNetwork }) => hostNetwork)],
+  [
+    'hostSocket',
+    ofPod(({ volumes }) =>
+      objectsOf(volumes).some(
+        ({ hostPath }) => hostPath?.type === 'Socket' || /\.sock$/.test(String(hostPath?.path)),
+      ),
     ),
-  ),
-  privileged: ofContainers(({ securityContext }) => securityContext?.privileged),
-  rawSocket: adds('NET_RAW'),
-  iptables: adds('NET_ADMIN'),
-  nestedContainers: adds('SYS_ADMIN'),
-  ptrace: adds('SYS_PTRACE'),
-  sharedProcesses: ofPod(({ shareProcessNamespace }) => shareProcessNamespace),
-  memoryLimit: (pod) =>
-    objectsOf(pod.spec.containers).length < 2
-      ? []
-      : ofContainers(({ resources }) => resources?.limits?.memory !== undefined)(pod),
-};
+  ],
+  ['privileged', ofContainers(({ securityContext }) => securityContext?.privileged)],
+  ['rawSocket', adds('NET_RAW')],
+  ['iptables', adds('NET_ADMIN')],
+  ['nestedContainers', adds('SYS_ADMIN')],
+  ['ptrace', adds('SYS_PTRACE')],
+  ['sharedProcesses', ofPod(({ shareProcessNamespace }) => shareProcessNamespace)],
+  [
+    'memoryLimit',
+    (pod) =>
+      objectsOf(pod.spec.containers).length < 2
+        ? []
+        : ofContainers(({ resources }) => resources?.limits?.memory !== undefined)(pod),
+  ],
+]);
 
 /**
  * The rows that a pod spec of unknown origin asks for, and the containers that do; fields of a wrong type count as
@@ -93,8 +99,8 @@ export function askedBy(
 ): readonly { readonly id: FeatureId; readonly feature: Feature; readonly by: readonly string[] }[] {
   const given = spec as V1PodSpec;
   const containers = [given.initContainers, given.containers, given.ephemeralContainers].flatMap(objectsOf);
-  return (Object.entries(ASKED_BY) as [FeatureId, (typeof ASKED_BY)[FeatureId]][]).flatMap(([id, ask]) => {
-    const by = ask?.({ spec: given, containers }) ?? [];
+  return [...ASKED_BY].flatMap(([id, ask]) => {
+    const by = ask({ spec: given, containers });
     return by.length === 0 ? [] : [{ id, feature: FEATURES[id], by }];
   });
 }
