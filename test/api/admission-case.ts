@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
+import { waitFor } from '../../hack/run.ts';
 import type { Admission, UserName } from './admission-cluster.ts';
 import type { ApiCall, ApiResponse } from './api-user.ts';
 
@@ -13,52 +16,67 @@ export type Case = {
 
 export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
-/** A call, or a function that makes it. Calls of cases are dry runs. */
-type Made = ApiCall | ((admission: Admission) => ApiCall | Promise<ApiCall>);
+/** What the API server answers to a request. */
+export type Answer = {
+  /** accepted without a warning, which is so as well if no other answer is written */
+  readonly accepted?: true;
+  /** accepted, and the stored object has these fields in its spec, or lacks those that are null */
+  readonly stored?: Readonly<Record<string, unknown>>;
+  /** denied with a message that matches */
+  readonly refused?: string;
+  /** the codes of a denial (default: 403) */
+  readonly code?: number | readonly number[];
+  /** accepted with one warning, which matches */
+  readonly warned?: string;
+  /** accepted, and the audit log names the binding that would have refused it */
+  readonly logged?: string;
+};
 
-/** Calls by what they write. */
-type Calls = Readonly<Record<string, Made>>;
-/** Calls by what they write, each with the message of the API server. */
-type Rows = Readonly<Record<string, readonly [call: Made, message: RegExp]>>;
+/** Sends a request as a dry run, and asserts the answer. */
+export async function assertAnswer(
+  admission: Admission,
+  as: UserName,
+  call: ApiCall,
+  { stored = {}, refused, code = 403, warned, logged }: Answer,
+): Promise<void> {
+  if (logged !== undefined) return assertLogged(admission, as, call, logged);
+  const response = await admission.as(as, dryRun(call));
+  if (refused !== undefined) {
+    assert.ok([code].flat().includes(response.code), `${response.code} ${response.message}`);
+    assert.match(response.message, new RegExp(refused));
+    return;
+  }
+  if (warned === undefined) return assertStored(response, stored);
+  assert.ok(response.code < 300, `${response.code} ${response.message}`);
+  assert.equal(response.warnings.length, 1, response.warnings.join('\n'));
+  assert.match(response.warnings[0] ?? '', new RegExp(warned));
+}
 
-/** Rows with one message. */
-export const withMessage = (message: RegExp, calls: Calls): Rows =>
-  Object.fromEntries(Object.entries(calls).map(([what, call]) => [what, [call, message]]));
+function assertStored(response: ApiResponse, stored: Readonly<Record<string, unknown>>): void {
+  assertAccepted(response);
+  const { spec } = response.body as { readonly spec?: Readonly<Record<string, unknown>> };
+  for (const [field, value] of Object.entries(stored)) assert.deepEqual(spec?.[field] ?? null, value);
+}
 
-/** Calls of a user that are denied with a message and this code. */
-export const refused = (as: UserName, rows: Rows, code = 403): readonly Case[] =>
-  Object.entries(rows).map(([what, [call, message]]) =>
-    caseOf(`${as}: ${what} is refused`, as, call, (response) => {
-      assert.equal(response.code, code, response.message);
-      assert.match(response.message, message);
-    }),
-  );
+type Line = { readonly requestURI: string; readonly annotations?: Readonly<Record<string, string>> };
+let last = 0;
 
-/** Calls of a user that are allowed without a warning. `check` asserts something of the resulting object. */
-export const accepted = (as: UserName, calls: Calls, check?: (made: unknown) => void): readonly Case[] =>
-  Object.entries(calls).map(([what, call]) =>
-    caseOf(`${as}: ${what} is accepted`, as, call, (response) => {
-      assertAccepted(response);
-      check?.(response.body);
-    }),
-  );
-
-/** Calls of a user that are allowed with one warning. */
-export const warned = (as: UserName, rows: Rows): readonly Case[] =>
-  Object.entries(rows).map(([what, [call, warning]]) =>
-    caseOf(`${as}: ${what} is warned of`, as, call, ({ code, message, warnings }) => {
-      assert.ok(code < 300, `${code} ${message}`);
-      assert.equal(warnings.length, 1, warnings.join('\n'));
-      assert.match(warnings[0] ?? '', warning);
-    }),
-  );
-
-function caseOf(what: string, as: UserName, call: Made, check: (response: ApiResponse) => void): Case {
-  return {
-    what,
-    run: async (admission) =>
-      check(await admission.as(as, dryRun(typeof call === 'function' ? await call(admission) : call))),
-  };
+async function assertLogged(
+  { as, cluster }: Admission,
+  user: UserName,
+  call: ApiCall,
+  binding: string,
+): Promise<void> {
+  const mark = `fieldManager=logged-${process.pid}-${++last}-`;
+  const { code, message } = await as(user, dryRun({ ...call, path: `${call.path}?${mark}` }));
+  assert.ok(code < 300, `${code} ${message}`);
+  const line = await waitFor('the audit log', 10_000, async () => {
+    const text = await readFile(cluster.controlPlane.path(AUDIT_LOG), 'utf8');
+    const found = text.split('\n').find((one) => one.includes(mark));
+    return found === undefined ? undefined : (JSON.parse(found) as Line);
+  });
+  const failure = line.annotations?.['validation.policy.admission.k8s.io/validation_failure'] ?? '';
+  assert.match(failure, new RegExp(`"binding":"${binding}"`));
 }
 
 /** The same call without effect. */
@@ -75,21 +93,8 @@ export function describeGroups(admission: () => Admission, groups: readonly Grou
   }
 }
 
-/** Runs cases one after another. The message of a failure names the case. */
-export async function runCases(admission: Admission, cases: readonly Case[]): Promise<void> {
-  for (const { what, run } of cases)
-    await run(admission).catch((cause: Error) => assert.fail(`${what}: ${cause.message}`));
-}
-
 /** Asserts that a call was allowed without a warning. */
 export function assertAccepted({ code, message, warnings }: ApiResponse): void {
   assert.ok(code < 300, `${code} ${message}`);
   assert.deepEqual(warnings, []);
-}
-
-/** Creates an object and returns its path. */
-export async function createObject({ as }: Admission, call: ApiCall): Promise<string> {
-  const { code, message, body } = await as('admin', call);
-  assert.equal(code, 201, message);
-  return `${call.path}/${(body as { readonly metadata: { readonly name: string } }).metadata.name}`;
 }

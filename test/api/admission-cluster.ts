@@ -4,9 +4,11 @@ import { requireRoot } from '../../cluster/machine/host-checks.ts';
 import { waitFor } from '../../hack/run.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { laneCluster } from '../runner/lane.ts';
-import { OBJECTS, OLDER, USERS, WAITING } from './admission-fixture.ts';
+import { KINDS, type PodPart, pod, workload } from './admission-objects.ts';
+import { USERS } from './admission-users.ts';
 import { useStarted } from './api-server.ts';
 import type { ApiCall, ApiResponse, ApiUser } from './api-user.ts';
+import { readCases } from './case-yaml.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 import type { WRITERS } from './writer-users.ts';
 
@@ -27,22 +29,38 @@ export async function startAdmission(components: readonly string[]): Promise<Adm
   return prepareAdmission(cluster, components);
 }
 
+/** The file `cases/objects.yaml`. */
+type Objects = {
+  readonly objects: readonly object[];
+  readonly pods: Readonly<Record<string, PodPart>>;
+  readonly waiting: { readonly pod: PodPart; readonly namespaces: readonly string[] };
+};
+
 /**
  * Creates the namespaces, the users, and pods and workloads that are older than the policies, then applies the base with
  * components and waits until its policies are in force.
  */
-export async function prepareAdmission(cluster: Cluster, components: readonly string[]): Promise<Admission> {
+async function prepareAdmission(cluster: Cluster, components: readonly string[]): Promise<Admission> {
+  const { objects, pods, waiting } = readCases<Objects>('objects');
   const apply = (items: readonly object[]) =>
     cluster.kubectl(
       ['apply', '--server-side', '--force-conflicts', '--field-manager=fixture', '-f', '-'],
       JSON.stringify({ apiVersion: 'v1', kind: 'List', items }),
     );
-  await apply(OBJECTS);
-  for (const namespace of ['strict', 'audited', ...WAITING]) {
+  await apply(objects);
+  for (const namespace of ['strict', 'audited', ...waiting.namespaces]) {
     const account = ['wait', '-n', namespace, '--for=create', 'serviceaccount/default', '--timeout=270s'];
     await cluster.kubectl(account);
   }
-  await apply(OLDER);
+  const older = (part: PodPart, name: string, namespace: string) =>
+    pod({ ...part, metadata: { ...part.metadata, name, namespace } });
+  await apply([
+    ...Object.entries(pods).flatMap(([name, part]) =>
+      ['strict', 'audited'].map((namespace) => older(part, name, namespace)),
+    ),
+    ...waiting.namespaces.map((namespace) => older(waiting.pod, 'waiting', namespace)),
+    ...KINDS.map((kind) => workload(kind, {}, { name: 'older', namespace: 'strict' })),
+  ]);
   await debugOlder(cluster);
   await applyOverlay(cluster, components);
   const admission = { cluster, as: callsAs(cluster, USERS) };

@@ -5,10 +5,10 @@ import { run } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
-import { accepted, type Case, dryRun, refused, runCases, warned } from './admission-case.ts';
+import { type Answer, assertAnswer, dryRun } from './admission-case.ts';
 import { useAdmission, waitForResponse } from './admission-cluster.ts';
-import { container, create, createPod, hostPath, PLAIN, pod, privileged } from './admission-objects.ts';
-import type { ApiResponse } from './api-user.ts';
+import { container, create, PLAIN, pod } from './admission-objects.ts';
+import type { ApiCall, ApiResponse } from './api-user.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
 /** The cluster starts with the base; everything else comes from the page. */
@@ -34,14 +34,13 @@ async function shell(script: string): Promise<string> {
 const apply = 'kubectl apply -k .';
 
 const plain = create(NAMESPACE, pod(PLAIN));
-const IS_NOT_SET = /spec\.runtimeClassName is not set: write runtimeClassName: gvisor/;
-const all = (...cases: readonly (readonly Case[])[]) => runCases(admission(), cases.flat());
-const warnOnly = () => all(warned('admin', { 'a plain pod': [plain, IS_NOT_SET] }));
-const reject = () =>
-  all(
-    refused('admin', { 'a plain pod': [plain, IS_NOT_SET] }),
-    accepted('admin', { 'a gVisor pod': create(NAMESPACE, pod()) }),
-  );
+const IS_NOT_SET = 'spec.runtimeClassName is not set: write runtimeClassName: gvisor';
+const answers = (call: ApiCall, answer: Answer) => assertAnswer(admission(), 'admin', call, answer);
+const warnOnly = () => answers(plain, { warned: IS_NOT_SET });
+const reject = async () => {
+  await answers(plain, { refused: IS_NOT_SET });
+  await answers(create(NAMESPACE, pod()), { accepted: true });
+};
 const createPlain = () => admission().as('admin', dryRun(plain));
 const classOf = ({ body }: ApiResponse) =>
   (body as { readonly spec: { readonly runtimeClassName?: string } }).spec.runtimeClassName;
@@ -83,18 +82,13 @@ describe('the commands of the page on admission', () => {
   it('change the settings', async () => {
     await write('enforce', 'settings');
     await shell(apply);
-    await all(
-      accepted('admin', {
-        'the second class': createPod({ spec: { runtimeClassName: 'gvisor-gpu' } }),
-        'a directory of the host': createPod({ spec: hostPath }),
-        'a class that selects nothing, with a label of a pool': createPod({
-          spec: { runtimeClassName: 'gvisor-gpu', nodeSelector: { 'example.org/gvisor': 'true' } },
-        }),
-      }),
-      refused('admin', {
-        'a privileged container': [createPod({ spec: container(privileged) }), /privileged is not allowed/],
-      }),
-    );
+    const accepts = (spec: object) => answers(create('strict', pod({ spec })), { accepted: true });
+    await accepts({ runtimeClassName: 'gvisor-gpu' });
+    await accepts({ volumes: [{ name: 'host', hostPath: { path: '/' } }] });
+    // A class that selects nothing, with a label of a pool.
+    await accepts({ runtimeClassName: 'gvisor-gpu', nodeSelector: { 'example.org/gvisor': 'true' } });
+    const spec = container({ securityContext: { privileged: true } });
+    await answers(create('strict', pod({ spec })), { refused: 'privileged is not allowed' });
   });
 
   it('inject another runtime class', async () => {
@@ -103,14 +97,8 @@ describe('the commands of the page on admission', () => {
     await shell(apply);
     await waitForPolicies(admission(), ['mutating']);
     assert.equal(classOf(await createPlain()), 'gvisor-gpu');
-    await all(
-      refused('admin', {
-        'the class that was allowed before': [
-          create(NAMESPACE, pod()),
-          /is "gvisor": write runtimeClassName: gvisor-gpu$/,
-        ],
-      }),
-    );
+    const before = create(NAMESPACE, pod());
+    await answers(before, { refused: 'is "gvisor": write runtimeClassName: gvisor-gpu$' });
   });
 
   it('uninstall, and take effect after a new installation', async () => {

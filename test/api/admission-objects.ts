@@ -1,23 +1,21 @@
 import type { ApiCall } from './api-user.ts';
 
-/** The parts of a pod that a test changes. */
-export type PodPart = {
-  readonly spec?: Readonly<Record<string, unknown>>;
-  readonly annotations?: Readonly<Record<string, string>>;
-};
+/** The parts of a pod, or of a pod template, that a test changes. */
+export type PodPart = { readonly metadata?: object; readonly spec?: object };
 
-/** A gVisor pod with a scheduling gate. Undefined fields of `spec` are omitted. */
-export function pod({ spec = {}, annotations = {} }: PodPart = {}): object {
+/** A gVisor pod with a scheduling gate, which has the other fields too; it lacks those of `spec` that are null. */
+export function pod({ metadata, spec }: PodPart = {}): object {
+  const fields = {
+    runtimeClassName: 'gvisor',
+    schedulingGates: [{ name: 'example.com/never' }],
+    ...container(),
+    ...spec,
+  };
   return {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { generateName: 'case-', annotations },
-    spec: {
-      runtimeClassName: 'gvisor',
-      schedulingGates: [{ name: 'example.com/never' }],
-      ...container(),
-      ...spec,
-    },
+    metadata: { generateName: 'case-', ...metadata },
+    spec: Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null)),
   };
 }
 
@@ -33,13 +31,6 @@ export function create(namespace: string, body: object): ApiCall {
   return { method: 'POST', path: `${group}/namespaces/${namespace}/${kind.toLowerCase()}s`, body };
 }
 
-/** Creates a pod in the namespace `strict`. */
-export const createPod = (part?: PodPart) => create('strict', pod(part));
-
-/** Creates a pod that names a class, and may select nodes itself. */
-export const podOf = (runtimeClassName: string, namespace = 'strict', nodeSelector?: object) =>
-  create(namespace, pod({ spec: { runtimeClassName, nodeSelector } }));
-
 /** A JSON merge patch of the object at a path. */
 export const patch = (path: string, body: object): ApiCall => ({ method: 'PATCH', path, body });
 
@@ -53,72 +44,43 @@ export const strategicPatch = (path: string, body: object): ApiCall => ({
 export const remove = (path: string): ApiCall => ({ method: 'DELETE', path });
 
 /** A pod or template without a RuntimeClass. */
-export const PLAIN: PodPart = { spec: { runtimeClassName: undefined } };
+export const PLAIN: PodPart = { spec: { runtimeClassName: null } };
 
-/** Kinds with a pod template, and its path. */
+/** The API versions of kinds with a pod template. */
 export const WORKLOADS = {
-  Deployment: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
-  ReplicaSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
-  StatefulSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
-  DaemonSet: { apiVersion: 'apps/v1', path: 'spec.template.', selector: true },
-  Job: { apiVersion: 'batch/v1', path: 'spec.template.', selector: false },
-  CronJob: { apiVersion: 'batch/v1', path: 'spec.jobTemplate.spec.template.', selector: false },
-  ReplicationController: { apiVersion: 'v1', path: 'spec.template.', selector: false },
+  Deployment: 'apps/v1',
+  ReplicaSet: 'apps/v1',
+  StatefulSet: 'apps/v1',
+  DaemonSet: 'apps/v1',
+  Job: 'batch/v1',
+  CronJob: 'batch/v1',
+  ReplicationController: 'v1',
 } as const;
 export type Workload = keyof typeof WORKLOADS;
+export const KINDS = Object.keys(WORKLOADS) as Workload[];
 
-/** A workload with the spec and annotations of a pod. Its default name is derived from the kind. */
+/** A workload whose pods are gVisor pods, which have the other parts of a template too. */
 export function workload(
   kind: Workload,
-  { spec = {}, annotations = {} }: PodPart = {},
-  name?: string,
+  { metadata, spec }: PodPart = {},
+  name: object = { generateName: `${kind.toLowerCase()}-` },
 ): object {
-  const { apiVersion, selector } = WORKLOADS[kind];
+  const apiVersion = WORKLOADS[kind];
   const labels = { app: 'case' };
-  const restart = kind === 'Job' || kind === 'CronJob' ? { restartPolicy: 'Never' } : {};
+  const restart = apiVersion === 'batch/v1' ? { restartPolicy: 'Never' } : {};
   const template = {
-    metadata: { labels, annotations },
+    metadata: { labels, ...metadata },
     spec: { runtimeClassName: 'gvisor', ...container(), ...restart, ...spec },
+  };
+  const whole = {
+    template,
+    ...(apiVersion === 'apps/v1' ? { selector: { matchLabels: labels } } : {}),
+    ...(kind === 'Job' ? { suspend: true } : {}), // so that its template can be written again
   };
   return {
     apiVersion,
     kind,
-    metadata: name === undefined ? { generateName: `${kind.toLowerCase()}-` } : { name },
-    spec:
-      kind === 'CronJob'
-        ? { schedule: '0 0 1 1 *', jobTemplate: { spec: { template } } }
-        : {
-            template,
-            ...(selector ? { selector: { matchLabels: labels } } : {}),
-            ...(kind === 'Job' ? { suspend: true } : {}), // so that its template can be written again
-          },
+    metadata: name,
+    spec: kind === 'CronJob' ? { schedule: '0 0 1 1 *', jobTemplate: { spec: { template } } } : whole,
   };
 }
-
-export const createRuntimeClass = (name: string, handler = 'runsc', nodeSelector?: object): ApiCall => ({
-  method: 'POST',
-  path: '/apis/node.k8s.io/v1/runtimeclasses',
-  body: {
-    apiVersion: 'node.k8s.io/v1',
-    kind: 'RuntimeClass',
-    metadata: { name },
-    handler,
-    ...(nodeSelector === undefined ? {} : { scheduling: { nodeSelector } }),
-  },
-});
-
-/** Adds an ephemeral container to the pod at a path, as `kubectl debug` does. */
-export const addEphemeral = (path: string, part: object = {}) =>
-  strategicPatch(`${path}/ephemeralcontainers`, {
-    spec: { ephemeralContainers: [{ name: 'debug', image: 'localhost/none', ...part }] },
-  });
-
-export const privileged = { securityContext: { privileged: true } };
-export const hostPath = { volumes: [{ name: 'host', hostPath: { path: '/' } }] };
-export const CLAIM = { resourceClaims: [{ name: 'gpu', resourceClaimName: 'gpu' }] };
-/** An annotation that would switch off gVisor's network stack. */
-export const FLAG = 'dev.gvisor.flag.network';
-
-/** So many annotations or labels without a meaning. */
-export const annotations = (count: number) =>
-  Object.fromEntries(Array.from({ length: count }, (_, at) => [`a${at}`, '']));

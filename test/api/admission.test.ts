@@ -3,14 +3,11 @@ import { before, describe, it } from 'node:test';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
-import { AUDIT_GROUPS } from './admission-audit-cases.ts';
-import { assertAccepted, createObject, describeGroups } from './admission-case.ts';
+import { assertAccepted, describeGroups } from './admission-case.ts';
 import { useAdmission, waitForResponse } from './admission-cluster.ts';
-import { ENFORCE_GROUPS } from './admission-enforce-cases.ts';
-import { INJECT_GROUPS } from './admission-inject-cases.ts';
-import { create, createPod, PLAIN, patch, remove, workload } from './admission-objects.ts';
-import { BINDING_GROUPS } from './admission-write-cases.ts';
+import { create, PLAIN, patch, pod, remove, workload } from './admission-objects.ts';
 import type { ApiResponse } from './api-user.ts';
+import { CASES } from './case-groups.ts';
 import { type Kind, waitForPolicies } from './wait-for-policies.ts';
 
 const admission = useAdmission(['enforce', 'enforce-bindings', 'enforce-audit']);
@@ -23,25 +20,28 @@ async function change(components: readonly string[], kinds: readonly Kind[] = ['
 }
 
 describe('with enforce-audit', () => {
-  describeGroups(admission, AUDIT_GROUPS);
+  describeGroups(admission, CASES['enforce-audit']);
 
   it('precedes enforce, which rejects the same pod and does not affect running pods', async () => {
-    const path = await createObject(admission(), createPod(PLAIN));
-    await change(['enforce', 'enforce-bindings']);
     const { as } = admission();
-    assert.match((await as('admin', createPod(PLAIN))).message, /is not set: write runtimeClassName: gvisor/);
+    const createPlain = create('strict', pod(PLAIN));
+    const { code, message, body } = await as('admin', createPlain);
+    assert.equal(code, 201, message);
+    const path = `${createPlain.path}/${(body as Pod).metadata.name}`;
+    await change(['enforce', 'enforce-bindings']);
+    assert.match((await as('admin', createPlain)).message, /is not set: write runtimeClassName: gvisor/);
     assertAccepted(await as('admin', patch(path, { metadata: { annotations: { a: 'b' } } })));
     assertAccepted(await as('admin', remove(path)));
   });
 });
 
 describe('with enforce and enforce-bindings', () => {
-  describeGroups(admission, [...ENFORCE_GROUPS, ...BINDING_GROUPS]);
+  describeGroups(admission, [...CASES.enforce, ...CASES['enforce-bindings']]);
 
   it('kubectl warns of a Deployment without the runtime class, and events of its ReplicaSet name the cause', async () => {
     const { command, args } = admission().cluster.kubectlCommand(['-n', 'strict', 'create', '-f', '-']);
     const { code, stderr } = await runAll(command, args, {
-      input: JSON.stringify(workload('Deployment', PLAIN, 'web')),
+      input: JSON.stringify(workload('Deployment', PLAIN, { name: 'web' })),
     });
     assert.equal(code, 0, stderr);
     assert.match(
@@ -96,11 +96,11 @@ function testInject(): void {
       await kubectl('delete', kind, 'gvisor-ready-enforce-bindings');
     await change(['enforce', 'inject'], ['validating', 'mutating']);
   });
-  describeGroups(admission, INJECT_GROUPS);
+  describeGroups(admission, CASES.inject);
 
   it('a Deployment without a runtime class creates pods in gVisor without a warning', async () => {
     const { as } = admission();
-    const made = workload('Deployment', PLAIN, 'injected');
+    const made = workload('Deployment', PLAIN, { name: 'injected' });
     assertAccepted(await as('dispatcher', create('strict', made)));
     const path = '/api/v1/namespaces/strict/pods?labelSelector=app%3Dcase';
     const classes = ({ body }: ApiResponse) =>

@@ -5,17 +5,16 @@ import { describeGroups } from './admission-case.ts';
 import { strategicPatch } from './admission-objects.ts';
 import { applyBase, createRestrictedNamespace } from './api-server.ts';
 import type { ApiUser } from './api-user.ts';
-import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from './fleet-forgeries.ts';
+import { CASES } from './case-groups.ts';
 import { conditionOf, READY_KEY } from './fleet-objects.ts';
 import { fieldNow, forgeries } from './forged-fields.ts';
-import { NODE_GROUPS, TAINT_GROUPS } from './node-write-cases.ts';
 import { useWriters } from './node-writers.ts';
 
 const writers = useWriters([]);
 const cluster = () => writers().cluster;
 const controller: ApiUser = (call) => writers().as('fleet', call);
 
-describeGroups(writers, [...NODE_GROUPS, ...FLEET_GROUPS]);
+describeGroups(writers, CASES.base);
 
 describe("an agent's token", () => {
   it("cannot write any other field in the API server's schema of a Node", async () => {
@@ -76,5 +75,5 @@ describe('the token of the fleet controller, on a real API server', () => {
 
 describe('with the component taint', () => {
   before(() => applyBase(cluster(), ['taint']));
-  describeGroups(writers, [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS]);
+  describeGroups(writers, CASES.taint);
 });

@@ -16,6 +16,8 @@ export const WRITERS = {
   agent5: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-5'),
   /** the agent on node-8; one more label or annotation is too many there */
   agent8: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-8'),
+  /** the agent on node-9, which has its condition twice */
+  agent9: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-agent', 'agent-node-9'),
   fleet: (cluster: Cluster) => tokenUser(cluster, NAMESPACE, 'gvisor-ready-fleet'),
   /** a pod on node-1 under another name, with every right on Nodes and the verb of agents */
   renamed: (cluster: Cluster) => tokenUser(cluster, 'other', 'renamed', 'renamed-node-1'),

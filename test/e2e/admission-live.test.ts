@@ -28,11 +28,8 @@ describe('a namespace that requires gVisor, on real nodes', () => {
   });
 
   it('runs DaemonSet pods on proven nodes only', async () => {
-    const made = workload(
-      'DaemonSet',
-      { spec: JSON.parse(evaluationPod('x', { gvisor: true })).spec },
-      'every',
-    );
+    const { spec } = JSON.parse(evaluationPod('x', { gvisor: true }));
+    const made = workload('DaemonSet', { spec }, { name: 'every' });
     assert.equal((await create(JSON.stringify(made))).code, 0);
     const path = 'jsonpath={range .items[*]}{.spec.nodeName}={.status.phase} {end}';
     const phases = await waitFor('the pods of two nodes to run', 60_000, async () => {

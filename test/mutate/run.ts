@@ -5,14 +5,9 @@ import { removeCluster, removeHeldCluster } from '../../cluster/remove.ts';
 import { REPO } from '../../hack/paths.ts';
 import { untilStopped } from '../../hack/run.ts';
 import { pooledMap } from '../../lib/base/async.ts';
-import { AUDIT_GROUPS } from '../api/admission-audit-cases.ts';
-import type { Case, Group } from '../api/admission-case.ts';
+import type { Case } from '../api/admission-case.ts';
 import { type Admission, startAdmission } from '../api/admission-cluster.ts';
-import { ENFORCE_GROUPS } from '../api/admission-enforce-cases.ts';
-import { INJECT_GROUPS } from '../api/admission-inject-cases.ts';
-import { BINDING_GROUPS } from '../api/admission-write-cases.ts';
-import { FLEET_GROUPS, FLEET_TAINT_GROUPS } from '../api/fleet-forgeries.ts';
-import { NODE_GROUPS, TAINT_GROUPS } from '../api/node-write-cases.ts';
+import { CASES } from '../api/case-groups.ts';
 import { startWriters } from '../api/node-writers.ts';
 import { waitForPolicies } from '../api/wait-for-policies.ts';
 import { laneCluster } from '../runner/lane.ts';
@@ -32,34 +27,30 @@ const CONFIGURATIONS: readonly Configuration[] = [
     title: 'base',
     start: () => startWriters([]),
     policies: /^V.*\/gvisor-ready-(agent|node|pods|fleet)/,
-    groups: [...NODE_GROUPS, ...FLEET_GROUPS],
   },
   {
     title: 'taint',
     start: () => startWriters(['taint']),
     policies: /^V.*\/gvisor-ready-(agent|fleet)$/,
-    groups: [...TAINT_GROUPS, ...FLEET_TAINT_GROUPS],
   },
-  ...(
-    [
-      [['enforce'], ENFORCE_GROUPS],
-      [['enforce', 'enforce-bindings'], BINDING_GROUPS],
-      [['enforce', 'enforce-bindings', 'enforce-audit'], AUDIT_GROUPS],
-      [['enforce', 'inject'], INJECT_GROUPS],
-    ] as const
-  ).map(([components, groups]) => ({
-    title: components.at(-1) ?? '',
-    start: () => startAdmission(components),
-    policies: components.at(-1) === 'enforce-bindings' ? /-enforce-bindings$/ : ENFORCED,
-    groups,
-  })),
+  { title: 'enforce', start: () => startAdmission(['enforce']), policies: ENFORCED },
+  {
+    title: 'enforce-bindings',
+    start: () => startAdmission(['enforce', 'enforce-bindings']),
+    policies: /-enforce-bindings$/,
+  },
+  {
+    title: 'enforce-audit',
+    start: () => startAdmission(['enforce', 'enforce-bindings', 'enforce-audit']),
+    policies: ENFORCED,
+  },
+  { title: 'inject', start: () => startAdmission(['enforce', 'inject']), policies: ENFORCED },
 ];
 type Configuration = {
-  readonly title: string;
+  readonly title: keyof typeof CASES;
   readonly start: () => Promise<Admission>;
   /** Matches KIND/NAME of the objects to mutate. */
   readonly policies: RegExp;
-  readonly groups: readonly Group[];
 };
 const RESOURCES = [
   'admissionregistration.k8s.io/v1/validatingadmissionpolicies',
@@ -79,11 +70,11 @@ process.exitCode = ended;
 
 async function main(only: string, pattern: string): Promise<number> {
   const outcomes = new Map<string, Outcome>();
-  for (const { title, start, policies, groups } of CONFIGURATIONS) {
+  for (const { title, start, policies } of CONFIGURATIONS) {
     if (only !== '' && only !== title) continue;
     try {
       const admission = await start();
-      const cases = groups.flatMap((group) => group.cases);
+      const cases = CASES[title].flatMap((group) => group.cases);
       const failing = await firstFailure(admission, cases);
       if (failing !== undefined) throw new Error(`Without a mutant "${failing}" fails already`);
       for (const original of await policiesOf(admission, policies)) {
