@@ -18,7 +18,7 @@ export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
 /** What the API server answers to a request. */
 export type Answer = {
-  /** accepted without a warning, which is so as well if no other answer is written */
+  /** accepted without a warning */
   readonly accepted?: true;
   /** accepted, and the stored object has these fields in its spec, or lacks those that are null */
   readonly stored?: Readonly<Record<string, unknown>>;

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { MINOR } from '../kubernetes-minor.ts';
 import { type Answer, assertAnswer, type Case, type Group } from './admission-case.ts';
 import type { Admission, UserName } from './admission-cluster.ts';
@@ -37,8 +38,10 @@ function casesOf(entry: Entry): Case[] {
   );
 }
 
+const ANSWERS = ['refused', 'warned', 'logged', 'stored', 'accepted'] as const;
+
 function caseOf(what: string, user: UserName, row: Row & Answer): Case {
-  const answer = (['refused', 'warned', 'logged'] as const).find((each) => each in row) ?? 'accepted';
+  const answer = ANSWERS.find((each) => each in row) ?? assert.fail(`"${what}" has no answer`);
   const run = async (admission: Admission) =>
     assertAnswer(admission, user, await requestOf(admission, row), row);
   return { what: `${user}: ${what}: ${answer}`, run };

@@ -28,7 +28,9 @@ type Stored = { readonly metadata: { readonly uid: string } };
 /** The request of a row, completed with what the cluster has. */
 export async function requestOf(admission: Admission, { given, ...row }: Row): Promise<ApiCall> {
   if (given !== undefined) await admission.as('admin', await requestOf(admission, given));
-  const [request, part] = Object.entries(row).find(([key]) => key.includes(' ')) ?? assert.fail();
+  const [found, ...others] = Object.entries(row).filter(([key]) => key.includes(' '));
+  assert.ok(found !== undefined && others.length === 0, `a row has one request: ${JSON.stringify(row)}`);
+  const [request, part] = found;
   const [verb = '', to = ''] = request.split(' ');
   const version = API_VERSIONS[to.split('/').find((name) => name in API_VERSIONS) ?? ''] ?? 'v1';
   const path = `/${version === 'v1' ? 'api' : 'apis'}/${version}/${to}`;
@@ -37,12 +39,12 @@ export async function requestOf(admission: Admission, { given, ...row }: Row): P
   const method = verb as 'GET' | 'POST' | 'PUT' | 'DELETE';
   if (part === null) return { method, path };
   const changes = part as Part;
-  const body = method === 'PUT' ? await changed(admission, path, changes) : created(to, changes);
-  return { method, path, body: await withUid(admission, body) };
+  const body = method === 'PUT' ? await readChanged(admission, path, changes) : newObject(to, changes);
+  return { method, path, body: await putUid(admission, body) };
 }
 
 /** A pod or workload with the defaults of the tests; anything else as it is written. */
-function created(to: string, part: Part): object {
+function newObject(to: string, part: Part): object {
   const resource = to.split('/').at(-1);
   if (resource === 'pods') return pod(part);
   const kind = KINDS.find((each) => resourceOf(each) === resource);
@@ -50,14 +52,14 @@ function created(to: string, part: Part): object {
 }
 
 /** The object at a path, or at that of its subresource, with other metadata. */
-async function changed({ as }: Admission, path: string, { metadata }: Part): Promise<object> {
+async function readChanged({ as }: Admission, path: string, { metadata }: Part): Promise<object> {
   const { body } = await as('admin', { method: 'GET', path: path.replace(/\/(status|finalize)$/, '') });
   const now = body as Stored;
   return { ...now, metadata: { ...now.metadata, ...metadata } };
 }
 
 /** Puts the UID of a Node for `uid of NAME`, which NodeRestriction wants in mirror pods. */
-async function withUid({ as }: Admission, body: object): Promise<object> {
+async function putUid({ as }: Admission, body: object): Promise<object> {
   const json = JSON.stringify(body);
   const [, name] = /"uid of (.+?)"/.exec(json) ?? [];
   if (name === undefined) return body;

@@ -70,7 +70,7 @@ function readFromRepo(path: string): string | undefined | 'directory' {
 /** Paths of the repository that a document names as code, without those that contain a placeholder. */
 function pathsIn(text: string): string[] {
   const paths = prose(text).matchAll(
-    /`((?:agent|bench|cluster|docs|fleet|hack|kubectl|manifests|mutate|pictures|test)\/[\w./*-]+)`/g,
+    /`((?:agent|charts|cluster|controller|dispatcher|docs|hack|installer|kubectl|lib|manifests|test)\/[\w./*-]+)`/g,
   );
   return [...paths].map(([, path = '']) => path).filter((path) => !/NAME|COMPONENT/.test(path));
 }
