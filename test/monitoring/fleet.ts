@@ -26,15 +26,14 @@ const AGENT = {
   gvisor_ready_unsandboxed_pods: always(0),
 } as const;
 
-const DAEMON_SET = 'namespace="gvisor-ready", daemonset="gvisor-ready-agent"';
+/** The labels of the agents' DaemonSet. */
+export const DAEMON_SET = '{namespace="gvisor-ready", daemonset="gvisor-ready-agent"}';
 /** The agent's pod of a node, as kube-state-metrics names it. */
-export const POD_INFO =
+const POD_INFO =
   'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"}';
 const LABELLED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"}';
 const REFUSED = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="false"}';
-export const NODE_READY = 'kube_node_status_condition{condition="Ready", status="true"}';
-export const DESIRED_AGENTS = `kube_daemonset_status_desired_number_scheduled{${DAEMON_SET}}`;
-export const CURRENT_AGENTS = `kube_daemonset_status_current_number_scheduled{${DAEMON_SET}}`;
+const NODE_READY = 'kube_node_status_condition{condition="Ready", status="true"}';
 
 const KUBE = {
   kube_node_info: always(1),
@@ -79,15 +78,6 @@ export function nodeWithoutGvisor(labels: string): Series {
       gvisor_ready_last_proof_timestamp_seconds: always(0),
     }),
     ...kube(labels, { [LABELLED]: '', [REFUSED]: always(1), gvisor_ready_fleet_node_labelled: always(0) }),
-  };
-}
-
-/** The changes in an agent's metrics when its node is not ready for a reason. */
-export function notReady(reason: string): Changes {
-  return {
-    'gvisor_ready_node_status{status="True"}': `1x4 0x${MINUTES}`,
-    'gvisor_ready_node_reason{reason="SandboxProven"}': '1x4 stale',
-    [`gvisor_ready_node_reason{reason="${reason}"}`]: `_x4 1x${MINUTES}`,
   };
 }
 

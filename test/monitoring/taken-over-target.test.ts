@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -26,111 +27,34 @@ require('node:http').createServer(({ socket }, response) => {
   response.end(text.replaceAll('NOW', Date.now() / 1000).replaceAll('FLIP', turns[address]));
 }).listen(9477, '0.0.0.0');`;
 
+type Metrics = Readonly<Record<string, string | number>>;
 type Target = {
   readonly address: string;
   readonly component: 'agent' | 'fleet';
   readonly owner: 'DaemonSet' | 'ReplicaSet' | 'Node';
-  readonly text?: readonly string[];
+  readonly metrics?: Metrics;
 };
-
-/** Metrics of a healthy node, with these changes. */
-function agent(changes: Readonly<Record<string, string | number>> = {}): readonly string[] {
-  const all = {
-    'gvisor_ready_node_status{status="True"}': 1,
-    'gvisor_ready_node_reason{reason="SandboxProven"}': 1,
-    'gvisor_ready_node_info{runsc="release-1"}': 1,
-    gvisor_ready_node_expected: 1,
-    gvisor_ready_time_seconds: 'NOW',
-    gvisor_ready_last_proof_timestamp_seconds: 'NOW',
-    gvisor_ready_pods_last_seen_timestamp_seconds: 'NOW',
-    gvisor_ready_proof_interval_seconds: 600,
-    gvisor_ready_last_boot_seconds: 0.3,
-    gvisor_ready_unsandboxed_pods: 0,
-    gvisor_ready_unknown_pods: 0,
-    gvisor_ready_unlimited_pods: 0,
-    ...changes,
-  };
-  return Object.entries(all).map(([series, value]) => `${series} ${value}`);
-}
-
-const BROKEN = {
-  'gvisor_ready_node_status{status="True"}': 0,
-  'gvisor_ready_node_reason{reason="SandboxProven"}': 0,
-  'gvisor_ready_node_reason{reason="ShimNotFound"}': 1,
-  'gvisor_ready_node_info{runsc="release-2"}': 1,
-  gvisor_ready_last_boot_seconds: 9,
-  gvisor_ready_unsandboxed_pods: 2,
-  gvisor_ready_unknown_pods: 1,
-  gvisor_ready_unlimited_pods: 1,
-};
-const STALE = {
-  gvisor_ready_last_proof_timestamp_seconds: 1,
-  gvisor_ready_installation_failed: 1,
-  'gvisor_ready_handler_status{handler="runsc-kvm", status="True"}': 0,
-  'gvisor_ready_sandbox_problems{reason="ShimUnresponsive"}': 1,
-};
-const FLEET = [
-  'gvisor_ready_fleet_watches_up 0',
-  'gvisor_ready_fleet_agents_missing 4',
-  'gvisor_ready_fleet_circuit_breaker_open{reason="ApiServerAway"} 1',
-  'gvisor_ready_fleet_label_without_agent{node="node-gone"} 1',
-  'gvisor_ready_fleet_node_labelled{node="node-broken"} 1',
-  'gvisor_ready_fleet_guard_missing{guard="gvisor-ready-agent"} 1',
-  'gvisor_ready_fleet_gvisor_required 1',
-  'gvisor_ready_fleet_failed_writes 1',
-];
-const READY = 'kube_node_labels{label_gvisor_node_restriction_kubernetes_io_ready="true"';
-const AGENT_POD =
-  'kube_pod_info{namespace="gvisor-ready", created_by_kind="DaemonSet", created_by_name="gvisor-ready-agent"';
-const DAEMON_SET = '{namespace="gvisor-ready", daemonset="gvisor-ready-agent"}';
-const STUCK = 'namespace="eval", pod="stuck", uid="stuck"';
-const KUBE_STATE_METRICS = [
-  ...['node-broken', 'node-gone'].flatMap((node) => [
-    `kube_node_info{node="${node}"} 1`,
-    `${READY}, node="${node}"} 1`,
-    `kube_node_status_condition{condition="Ready", status="true", node="${node}"} 1`,
-  ]),
-  `${AGENT_POD}, node="node-waits"} 1`,
-  `kube_pod_info{${STUCK}, node="node-well"} 1`,
-  `kube_pod_deletion_timestamp{${STUCK}} 1`,
-  `kube_pod_runtimeclass_name_info{${STUCK}, runtimeclass_name="gvisor"} 1`,
-  `kube_pod_status_phase{${STUCK}, phase="Running"} 1`,
-  `kube_daemonset_status_desired_number_scheduled${DAEMON_SET} 9`,
-  `kube_daemonset_status_current_number_scheduled${DAEMON_SET} 9`,
-  'kube_daemonset_status_number_unavailable{namespace="gvisor-ready",daemonset="gvisor-ready-canary"} 1',
-];
-
-/** The target of an agent at 127.0.0.LAST; without a text it does not answer. */
-const agentAt = (last: number, text?: readonly string[]): Target => ({
-  ...{ address: `127.0.0.${last}`, component: 'agent', owner: 'DaemonSet' },
-  ...(text && { text }),
-});
-/** Agents and the fleet controller by pod name, and mirror pods with their labels. */
-const TARGETS: Readonly<Record<string, Target>> = {
-  'agent-node-well': agentAt(2, agent()),
-  'agent-node-broken': agentAt(3, agent(BROKEN)),
-  'agent-node-stale': agentAt(4, agent(STALE)),
-  'agent-node-flaps': agentAt(5, agent({ 'gvisor_ready_node_status{status="True"}': 'FLIP' })),
-  'agent-node-down': agentAt(6),
-  'agent-node-evil': agentAt(7, []),
-  'fleet-node-well': { ...agentAt(8, FLEET), component: 'fleet', owner: 'ReplicaSet' },
-  'agents-mirror-node-evil': { ...agentAt(9), owner: 'Node' },
-  'fleets-mirror-node-evil': { ...agentAt(10), component: 'fleet', owner: 'Node' },
-};
+const { kubeStateMetrics, targets: TARGETS } = parse(await read('test/monitoring/targets.yaml'), {
+  merge: true,
+}) as { readonly kubeStateMetrics: Metrics; readonly targets: Readonly<Record<string, Target>> };
 const EVIL = Object.keys(TARGETS).filter((name) => name.endsWith('-evil'));
+
+const linesOf = (metrics: Metrics) => Object.entries(metrics).map(([series, value]) => `${series} ${value}`);
 
 /** Writes the metrics that each target serves. */
 async function writeMetrics(others: Readonly<Record<string, readonly string[]>> = {}): Promise<void> {
-  const texts = Object.entries(TARGETS).map(([name, { address, text }]) => [
+  const served = Object.entries(TARGETS).map(
+    ([name, { address, metrics }]) => [address, others[name] ?? (metrics && linesOf(metrics))] as const,
+  );
+  const texts = [['127.0.0.1', linesOf(kubeStateMetrics)] as const, ...served].map(([address, lines]) => [
     address,
-    (others[name] ?? text)?.map((line) => `${line}\n`).join(''),
+    lines?.map((line) => `${line}\n`).join(''),
   ]);
   const { controlPlane } = cluster();
   await mkdir(controlPlane.path('/etc'), { recursive: true });
-  const all = { '127.0.0.1': KUBE_STATE_METRICS.map((line) => `${line}\n`).join('') };
   const file = controlPlane.path('/etc/targets.json');
   // The server reads it at any time.
-  await writeFile(`${file}.new`, JSON.stringify({ ...all, ...Object.fromEntries(texts) }));
+  await writeFile(`${file}.new`, JSON.stringify(Object.fromEntries(texts)));
   await rename(`${file}.new`, file);
 }
 
