@@ -11,11 +11,8 @@ import { AGENT_VERSION, withVersion } from './version.ts';
 /** `NAME/main.ts` becomes `dist/NAME.cjs`. */
 export const BUNDLES = ['agent', 'controller', 'kubectl'] as const;
 
-/**
- * Modules that packages require lazily, and never in these programs: grpc-js for its services channelz and orca, undici
- * for processors without SIMD (before 2008).
- */
-const NEVER_LOADED = ['@grpc/proto-loader', '*/llhttp/llhttp-wasm.js'];
+/** A module that undici requires only for processors without SIMD (before 2008). */
+const NEVER_LOADED = ['*/llhttp/llhttp-wasm.js'];
 
 /** Our own code keeps its names for stack traces. */
 const smallDependencies: Plugin = {

@@ -1,4 +1,3 @@
-import timers from 'node:timers/promises';
 import { waitUpTo } from '../../lib/base/async.ts';
 import type { CriClient } from '../../lib/node/containerd/client.ts';
 import { CriError } from '../../lib/node/containerd/error.ts';
@@ -38,8 +37,6 @@ export async function watchContainerd(
     wasResponsive = isResponsive;
     if (isResponsive) disconnected = false;
     const pauseMs = isResponsive ? pollMs : RETRY_MS;
-    // connectionChange rejects after close().
-    const change = client.connectionChange(pauseMs * 2).catch(() => timers.setTimeout(pauseMs, false));
-    if (await waitUpTo(change, pauseMs, signal)) disconnected = true;
+    if (await waitUpTo(client.disconnected(pauseMs * 2), pauseMs, signal)) disconnected = true;
   }
 }

@@ -25,7 +25,7 @@ const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
 const hangs = (on: Scene) =>
-  on.script({ 'Tasks.Create': refuses('Deadline exceeded after 60.003s', status.DEADLINE_EXCEEDED) });
+  on.script({ 'Tasks.Create': refuses('no answer within 60 s', status.DEADLINE_EXCEEDED) });
 const boots = (program: string) => (on: Scene) => Object.assign(on.candidate, { argv: () => [program] });
 const prints = (output: string) => (on: Scene) => Object.assign(on.candidate, { output });
 const restartsBy = (restartCommand: string | undefined) => (on: Scene) =>

@@ -1,7 +1,6 @@
-import { addAbortListener } from 'node:events';
 import { posix } from 'node:path';
-import { Client, type ClientUnaryCall, credentials, Metadata } from '@grpc/grpc-js';
 import { CriError, CriPluginUnavailable } from './error.ts';
+import { GrpcClient } from './grpc.ts';
 import { SCHEMA } from './schema.ts';
 
 /** Timeouts of calls that set none, in milliseconds. */
@@ -107,21 +106,14 @@ export type ListedContainer = {
 /** A gRPC client of containerd's socket. Calls reject with a {@link CriError}. */
 export class CriClient {
   readonly socket: string;
-  readonly #client: Client;
+  readonly #client: GrpcClient;
   readonly #timeouts: typeof TIMEOUTS;
-  readonly #running = new Set<ClientUnaryCall>();
 
   /** `localPath` is the socket as this process sees it. */
   constructor(socket: string, localPath: string, timeouts = TIMEOUTS) {
     this.socket = socket;
     this.#timeouts = timeouts;
-    this.#client = new Client(`unix:${localPath}`, credentials.createInsecure(), {
-      'grpc.default_authority': 'localhost',
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.min_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1_000,
-      'grpc.max_receive_message_length': 16 * 1024 * 1024,
-    });
+    this.#client = new GrpcClient(localPath);
   }
 
   /**
@@ -246,19 +238,13 @@ export class CriClient {
     await this.call('Containers.Delete', { id }, options);
   }
 
-  /** True once the connection's state changes, false after `timeoutMs`. */
-  connectionChange(timeoutMs: number): Promise<boolean> {
-    const channel = this.#client.getChannel();
-    return new Promise((resolve) => {
-      channel.watchConnectivityState(channel.getConnectivityState(false), Date.now() + timeoutMs, (timeout) =>
-        resolve(timeout === undefined),
-      );
-    });
+  /** True once the connection ends, false after `timeoutMs` and without a connection. */
+  disconnected(timeoutMs: number): Promise<boolean> {
+    return this.#client.disconnected(timeoutMs);
   }
 
   /** Cancels pending calls, which would keep the process alive. */
   close(): void {
-    for (const call of this.#running) call.cancel();
     this.#client.close();
   }
 
@@ -270,17 +256,15 @@ export class CriClient {
   async call<Response>(method: string, request: object, options: CallOptions = {}): Promise<Response> {
     const { timeoutMs = this.#timeouts.call, namespace = NAMESPACE, signal } = options;
     signal?.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<Response>();
-    const metadata = new Metadata();
-    metadata.set('containerd-namespace', namespace);
-    const limits = timeoutMs === null ? {} : { deadline: Date.now() + timeoutMs };
-    const codec = codecOf(method);
-    const call = this.#client.makeUnaryRequest(...codec, request, metadata, limits, (error, response) =>
-      error === null ? resolve(response as Response) : reject(new CriError(method, error, timeoutMs ?? 0)),
-    );
-    this.#running.add(call);
-    using _cancelling = signal && addAbortListener(signal, () => call.cancel());
-    return await promise.finally(() => this.#running.delete(call));
+    const { path, encode, decode } = codecOf(method);
+    const metadata = { 'containerd-namespace': namespace };
+    const message = encode(request);
+    const bytes = await this.#client.unary({ method, path, message, metadata, timeoutMs, signal });
+    try {
+      return decode(bytes) as Response;
+    } catch {
+      throw new CriError(method, 'unreachable', 'the answer has another form');
+    }
   }
 }
 
@@ -300,11 +284,11 @@ function codecOf(name: string) {
   const { fullName, methods } = SCHEMA.lookupService(service);
   const { resolvedRequestType: request, resolvedResponseType: response } = methods[method] ?? {};
   if (!request || !response) throw new Error(`No method "${name}" in the schema`);
-  return [
-    `/${fullName.slice(1)}/${method}`,
-    (value: object) => Buffer.from(request.encode(request.fromObject(value)).finish()),
-    (bytes: Buffer): object => response.toObject(response.decode(bytes), PLAIN),
-  ] as const;
+  return {
+    path: `/${fullName.slice(1)}/${method}`,
+    encode: (value: object) => request.encode(request.fromObject(value)).finish(),
+    decode: (bytes: Buffer): object => response.toObject(response.decode(bytes), PLAIN),
+  };
 }
 
 /**

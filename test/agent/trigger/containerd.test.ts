@@ -60,7 +60,7 @@ describe('watchContainerd', () => {
     let calls = 0;
     const client = {
       version: async () => ({}),
-      connectionChange: async () => {
+      disconnected: async () => {
         if (++calls === 3) stop.abort();
         return calls === 1;
       },

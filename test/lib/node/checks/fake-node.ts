@@ -1,6 +1,5 @@
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { status as Code, Metadata } from '@grpc/grpc-js';
 import { type Check, CheckInputs, type Sources } from '../../../../lib/node/checks/check.ts';
 import type { CheckResult } from '../../../../lib/node/checks/finding.ts';
 import type { CriStatus, Runtime, ShimInfo } from '../../../../lib/node/containerd/client.ts';
@@ -58,13 +57,8 @@ export function criWith(changes: Partial<Runtime>, release?: string, shimInfo?: 
   return fakeCri(criStatus(release, { runsc: loadedRuntime(changes) }), shimInfo);
 }
 
-export function failedCall(method: string, code: Code = Code.UNAVAILABLE): CriError {
-  const details = 'connect ECONNREFUSED /run/containerd/containerd.sock';
-  return new CriError(
-    method,
-    Object.assign(new Error(details), { code, details, metadata: new Metadata() }),
-    3_000,
-  );
+export function failedCall(method: string, kind: CriError['kind'] = 'unreachable'): CriError {
+  return new CriError(method, kind, 'connect ECONNREFUSED /run/containerd/containerd.sock');
 }
 
 export function hostOf(name: string): Host {

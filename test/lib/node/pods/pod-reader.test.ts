@@ -8,7 +8,7 @@ import { tempHost } from '../host/temp-host.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from '../proof/containerd-scripts.ts';
 import { fakeContainerd } from '../proof/fake-containerd.ts';
 
-const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
+const TIMES_OUT = refuses('no answer within 3 s', status.DEADLINE_EXCEEDED);
 const { signal: SIGNAL } = new AbortController();
 const GVISOR_TYPE = 'io.containerd.runsc.v1';
 

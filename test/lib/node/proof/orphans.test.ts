@@ -12,7 +12,7 @@ import { gate, gvisorStarts, NEVER, onlyGvisor, POD_LABELS, proverScene, scene }
 
 const NOW_MS = 1_800_000_000_000;
 const HOUR_MS = 3_600_000;
-const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
+const TIMES_OUT = refuses('no answer within 3 s', status.DEADLINE_EXCEEDED);
 /** Scripts of a containerd that stops no sandbox. */
 const UNSTOPPABLE = {
   StopPodSandbox: TIMES_OUT,

@@ -10,7 +10,7 @@ import { processesAmong, recordPaths } from '../host/recorded-paths.ts';
 import { GARBAGE, HANGS, Refusal, refuses, type Script } from './containerd-scripts.ts';
 import { brief, POD_LABELS, type Scene, scene } from './scene.ts';
 
-const TIMES_OUT = refuses('Deadline exceeded', status.DEADLINE_EXCEEDED);
+const TIMES_OUT = refuses('no answer within 3 s', status.DEADLINE_EXCEEDED);
 const UNREACHABLE = 'inconclusive ContainerdUnreachable';
 const NO_PROCESS: Script = () => ({ processes: [] });
 const NO_SANDBOX_API = refuses(
