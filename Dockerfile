@@ -9,8 +9,8 @@ LABEL org.opencontainers.image.title="gvisor-ready" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 0
-# glibc returns freed memory to the node.
-ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
+# glibc returns freed memory to the node; a buffer of 8 KiB or more has a mapping of its own.
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=8192 MALLOC_TOP_PAD_=0
 # Flags of V8; together they save 16 MiB on every node (docs/decisions/footprint.md):
 #   no-opt, no-maglev, no-sparkplug: an agent works for a moment each ten minutes, so compiled code only costs memory
 #   optimize-for-size: a small young generation, and less memory for caches
