@@ -20,8 +20,8 @@ type PodSinks = {
 export function openPods(node: Node, { metrics, probes, api, onSamePods }: PodSinks) {
   const { config, log, client } = node;
   const host = new Host(config.hostRoot);
-  const namespaces = new RequiredNamespaces(() => metrics.pods.setNamespacesUpdated(Date.now()));
-  if (api !== undefined) metrics.pods.watchNamespaces();
+  const namespaces = new RequiredNamespaces(() => metrics.publishNamespaces(Date.now()));
+  if (api !== undefined) metrics.publishNamespaces(0);
   const podReporter = new PodReporter(log, api?.events);
   const pods = new PodMonitor({
     client,
@@ -30,7 +30,7 @@ export function openPods(node: Node, { metrics, probes, api, onSamePods }: PodSi
     probes,
     onSamePods,
     onRead: (observed, required) => {
-      metrics.pods.publish(observed, required);
+      metrics.publishPods(observed, required);
       podReporter.publish(observed.unsandboxed, observed.weakened);
     },
     log,

@@ -1,5 +1,5 @@
-import { Registry } from 'prom-client';
-import { createCounters, createGauges, createProcessMetrics } from '../lib/base/series.ts';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { createSeries, registerProcessMetrics } from '../lib/base/series.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { GUARDS } from '../lib/fleet/guards.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView } from '../lib/fleet/view.ts';
@@ -49,9 +49,12 @@ const COUNTERS = {
 
 export class FleetMetrics {
   readonly #registry = new Registry();
-  readonly #gauges = createGauges(this.#registry, GAUGES);
-  readonly #counters = createCounters(this.#registry, COUNTERS);
-  readonly #updateProcess = createProcessMetrics(this.#registry);
+  readonly #gauges = createSeries(this.#registry, Gauge, GAUGES);
+  readonly #counters = createSeries(this.#registry, Counter, COUNTERS);
+
+  constructor() {
+    registerProcessMetrics(this.#registry);
+  }
 
   readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_ready_fleet_api_requests_total.inc({ verb, code: String(code) });
@@ -88,7 +91,6 @@ export class FleetMetrics {
     for (const { guard } of missing) gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
     gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
     gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
-    this.#updateProcess();
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 }

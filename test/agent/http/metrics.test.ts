@@ -40,9 +40,9 @@ describe('Metrics', () => {
     metrics.count(report);
     metrics.publish(report);
     metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: Date.now() });
-    metrics.pods.watchNamespaces();
+    metrics.publishNamespaces(0);
     const pods = ['runc', 'runsc'].map((handler) => ({ ...POD, handler, sandboxed: handler === 'runsc' }));
-    metrics.pods.publish({ pods, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
+    metrics.publishPods({ pods, unsandboxed: [], weakened: [], atMs: 0 }, new Set());
     for (const verb of ['GET', 'PATCH', 'POST']) metrics.countRequest(verb, 200);
     const { body } = await metrics.text();
     const series = body.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
@@ -199,10 +199,10 @@ const POD = { namespace: 'eval', name: 'p', uid: 'u', handler: 'runsc', evidence
 const UPDATED = 'gvisor_ready_namespaces_last_update_timestamp_seconds';
 
 describe('the metrics of pods', () => {
-  type Seen = Parameters<Metrics['pods']['publish']>[0];
+  type Seen = Parameters<Metrics['publishPods']>[0];
   /** Publishes pods of a node where the namespace eval requires gVisor. */
-  const publish = ({ pods }: Metrics, seen: Partial<Seen>) =>
-    pods.publish({ pods: [], unsandboxed: [], weakened: [], atMs: 0, ...seen }, new Set(['eval']));
+  const publish = (metrics: Metrics, seen: Partial<Seen>) =>
+    metrics.publishPods({ pods: [], unsandboxed: [], weakened: [], atMs: 0, ...seen }, new Set(['eval']));
   const known = { ...POD, sandboxed: true };
   const elsewhere = { ...POD, namespace: 'other' };
   const limited = { ...POD, limited: true };
@@ -243,9 +243,9 @@ describe('the metrics of pods', () => {
   it('have the last update of namespaces only where they are watched', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     const updates: (readonly string[])[] = [await samplesOf(metrics, UPDATED)];
-    metrics.pods.watchNamespaces();
+    metrics.publishNamespaces(0);
     updates.push(await samplesOf(metrics, UPDATED));
-    metrics.pods.setNamespacesUpdated(9_000);
+    metrics.publishNamespaces(9_000);
     updates.push(await samplesOf(metrics, UPDATED));
     assert.deepEqual(updates, [[], ['0'], ['9']]);
   });
