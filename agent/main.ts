@@ -28,7 +28,7 @@ import { NO_VERDICT } from './publish/publisher.ts';
 import { EXIT_CODES, helpText, parseArguments } from './text/cli.ts';
 import { SENTENCES } from './text/log.ts';
 import { watchContainerd } from './trigger/containerd.ts';
-import { openPods } from './workloads.ts';
+import { openWorkloads } from './workloads.ts';
 
 const FIRST_EVALUATION_MS = 120_000;
 /** The agents' probes are tasks too, and a tenant gains nothing by more evaluations. */
@@ -105,12 +105,11 @@ async function daemon(node: Node): Promise<number> {
   );
   const handlers = [main, ...additional];
 
-  const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
   const onSamePods = () => {
     if (!handlers.every(({ agent }) => agent.idleMs > SAME_PODS_MS)) return;
     for (const { queue } of handlers) queue.push({ kind: 'pods' });
   };
-  const { pods, namespaces, sandboxes } = openPods(node, { metrics, probes, api, onSamePods });
+  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, { metrics, api, onSamePods });
   const complete = (report: Report): Status => ({
     ...report,
     ...handlersOf(additional.flatMap(({ agent }) => agent.report ?? [])),

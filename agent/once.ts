@@ -1,20 +1,17 @@
 import { print, printProblems, screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { Host } from '../lib/node/host/host.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
 import { additionalNodes, type Node, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
-import { PodMonitor } from './pods/monitor.ts';
-import { RequiredNamespaces } from './pods/namespaces.ts';
 import { EXIT_CODES } from './text/cli.ts';
 import { renderReport } from './text/terminal.ts';
-import { openSandboxes } from './workloads.ts';
+import { openWorkloads } from './workloads.ts';
 
 /** A person waits: a slow boot is worth it. */
 const ONCE_BOOT_TIMEOUT_MS = 60_000;
 
 /** Evaluates once without confirmation, and returns the main handler's exit code. */
 export async function once(node: Node, json: boolean): Promise<number> {
-  const { config, log, client, signal } = node;
+  const { signal } = node;
   const facts = await readNodeFacts(node);
   const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
   const handlers = [node, ...additionalNodes(node)].map((each) =>
@@ -28,20 +25,14 @@ export async function once(node: Node, json: boolean): Promise<number> {
     }
     const [report, ...additional] = reports;
     if (report === undefined) return EXIT_CODES.Unknown;
-    const namespaces = new RequiredNamespaces();
-    const podsHost = new Host(config.hostRoot);
-    const probes = () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []);
-    const pods = new PodMonitor({ client, host: podsHost, namespaces, probes, log });
+    const { pods, sandboxes } = openWorkloads(node, handlers);
     const { verdict } = report.evaluation;
-    const found = await pods.readOnce(signal).catch(() => undefined);
-    const sandboxes = openSandboxes(node, podsHost, pods);
-    const scanned = await sandboxes.scanOnce(signal).catch(() => undefined);
     const status: Status = {
       ...report,
       verdict,
       ...handlersOf(additional.map((each) => ({ ...each, verdict: each.evaluation.verdict }))),
-      pods: found,
-      sandboxes: scanned,
+      pods: await pods.readOnce(signal).catch(() => undefined),
+      sandboxes: await sandboxes.scanOnce(signal).catch(() => undefined),
     };
     print(json ? `${JSON.stringify(status, null, 2)}\n` : renderReport(status, screenOf()));
     return EXIT_CODES[verdict.status];

@@ -29,7 +29,7 @@ export type PodMonitorOptions = {
   /** Must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** A task began or ended, and the list of pods is the same, as if a pod cannot start. */
-  readonly onSamePods?: () => void;
+  readonly onSamePods?: (() => void) | undefined;
   readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
   readonly everyMs?: number;

@@ -3,11 +3,10 @@ import { formatUtc } from '../../lib/base/utc.ts';
 import { CHECKS } from '../../lib/node/checks/checks.ts';
 import type { Finding } from '../../lib/node/checks/finding.ts';
 import type { Installation } from '../../lib/node/host/installation.ts';
-import { isOpen, type PodCounts, type PodsReport } from '../../lib/node/pods/pod.ts';
+import { isOpen, type Pod, type PodCounts, type PodsReport } from '../../lib/node/pods/pod.ts';
+import type { Outcome } from '../../lib/node/proof/outcome.ts';
 import { remedyOf, type SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
 import {
-  causeOf,
-  Dedupe,
   evidenceLine,
   HEADLINES,
   PROOF_TONES,
@@ -28,6 +27,7 @@ import {
   type Style,
   TONE_COLORS,
 } from '../../lib/report/table.ts';
+import type { Verdict } from '../../lib/report/verdict.ts';
 
 /** A row without a tone continues the one above, and evidence is farther to the right. */
 type Row = { readonly tone?: Tone; readonly text: string; readonly isEvidence?: true };
@@ -52,7 +52,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     const style = tone === 'pass' ? 'dim' : undefined;
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
-  const dedupe = new Dedupe();
+  const once = dedupe();
   const {
     node,
     handler,
@@ -68,22 +68,21 @@ export function renderReport(report: Status, { colored, width }: Screen): string
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, since ${formatUtc(since)}`}`;
-  const why = `${evaluation.verdict.reason}: ${dedupe.once(causeOf(evaluation.verdict, proof))}`;
+  const why = `${evaluation.verdict.reason}: ${once(causeOf(evaluation.verdict, proof))}`;
   const quiet = (text: string) => lines(text, '', '').map((line) => paint('dim', line));
   const steps = stepsOf(report).flatMap(({ reason, remedy }) =>
     paintStart(reason, 'bold', lines(`${reason}: ${remedy}`, '  ', '    ')),
   );
-  const checks = checkRows(report, dedupe);
-  dedupe.add(evaluation.verdict.message); // it was shown in two parts
+  const checks = checkRows(report, once);
+  once(evaluation.verdict.message); // it was shown in two parts
   const parts = [
     [paint([TONE_COLORS[tone], 'bold'], headline), ...quiet(subject)],
     paintStart(evaluation.verdict.reason, 'bold', lines(why, '  ', '  ')),
     publicationRows(report).flatMap(row),
     checks.flatMap(row),
-    handlers.flatMap((each) => handlerRows(each, report, dedupe)).flatMap(row),
+    handlers.flatMap((each) => handlerRows(each, report, once)).flatMap(row),
     installation === undefined ? [] : row(installerRow(installation)),
-    pods === undefined ? [] : podRows(pods).flatMap(row),
-    podCounts === undefined ? [] : podCountRows(podCounts).flatMap(row),
+    (pods ? podRows(countsOf(pods), pods) : podCounts ? podRows(podCounts) : []).flatMap(row),
     sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
     history.length < 2 ? [] : [paint('bold', 'History'), ...history.map(transitionRow).flatMap(row)],
@@ -116,7 +115,7 @@ function isPending({ verdict, evaluation }: Pick<Status, 'verdict' | 'evaluation
   return verdict.status !== evaluation.verdict.status || verdict.reason !== evaluation.verdict.reason;
 }
 
-function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] {
+function checkRows({ findings, proof }: Report, once: Once): readonly Row[] {
   const checks = findings.map((finding) => ({
     tone: toneOf(finding, proof.kind === 'proven'),
     title: titleOf(finding),
@@ -126,10 +125,7 @@ function checkRows({ findings, proof }: Report, dedupe: Dedupe): readonly Row[] 
   const booted = { tone: PROOF_TONES[proof.kind], title: BOOT_TITLE, message: proof.message, below: [] };
   return [...checks, booted]
     .sort((a, b) => TONES.indexOf(a.tone) - TONES.indexOf(b.tone))
-    .flatMap(({ tone, title, message, below }) => [
-      { tone, text: `${title}: ${dedupe.once(message)}` },
-      ...below,
-    ]);
+    .flatMap(({ tone, title, message, below }) => [{ tone, text: `${title}: ${once(message)}` }, ...below]);
 }
 
 function titleOf({ check }: Finding): string {
@@ -141,11 +137,11 @@ function evidenceRows({ evidence = [] }: Finding): readonly Row[] {
 }
 
 /** Below it the failed checks that the main handler does not have. */
-function handlerRows(report: HandlerReport, main: Status, dedupe: Dedupe): readonly Row[] {
+function handlerRows(report: HandlerReport, main: Status, once: Once): readonly Row[] {
   const { handler, verdict, evaluation, findings } = report;
   const [tone] = HEADLINES[verdict.status];
   const whyOf = ({ status, reason, message }: HandlerReport['verdict']) =>
-    status === 'True' ? message : `${reason}: ${dedupe.once(message)}`;
+    status === 'True' ? message : `${reason}: ${once(message)}`;
   const pending = { text: `Not published yet: ${whyOf(evaluation.verdict)}` };
   const failed = findings.filter(
     ({ check, status, message }) =>
@@ -171,28 +167,43 @@ function installerRow(installation: Installation): Row {
   return { tone, text: `Installer: ${text}` };
 }
 
-/** In place of their list for those who may not see pods. */
-function podCountRows({ violating, weakened, open, unknown = 0 }: PodCounts): readonly Row[] {
+/** Those outside gVisor where they must not be first. Without `pods` for readers who may not see them. */
+function podRows({ violating, weakened, open, unknown = 0 }: PodCounts, pods?: PodsReport): readonly Row[] {
   const rows: Row[] = [];
-  if (violating > 0) rows.push({ tone: 'fail', text: `${counted(violating)} ${VIOLATING}` });
+  if (violating > 0)
+    rows.push(
+      { tone: 'fail', text: `${counted(violating)} ${VIOLATING}` },
+      ...listed(pods?.violating, REMEDY),
+    );
   if (weakened > 0)
-    rows.push({ tone: open > 0 ? 'fail' : 'warning', text: `${counted(weakened)} in a weakened sandbox` });
-  if (unknown > 0)
-    rows.push({
-      tone: 'unknown',
-      text: `${counted(unknown)} in an unknown runtime where gVisor is required`,
-    });
-  return rows.length > 0 ? rows : [{ tone: 'pass', text: NO_VIOLATION }];
+    rows.push(
+      { tone: open > 0 ? 'fail' : 'warning', text: `${counted(weakened)} in a weakened sandbox` },
+      ...listed(pods?.weakened, WEAKENED_REMEDY),
+    );
+  const ofUnknown = `${counted(unknown)} in an unknown runtime where gVisor is required`;
+  if (unknown > 0) rows.push({ tone: 'unknown', text: ofUnknown });
+  if (pods?.stale)
+    rows.push({ tone: 'unknown', text: `The pods cannot be read now: last read at ${formatUtc(pods.at)}` });
+  if (pods?.requirementsKnown === false)
+    rows.push({ tone: 'unknown', text: 'It is unknown which namespaces require gVisor' });
+  if (rows.length === 0) rows.push({ tone: 'pass', text: `No pod runs ${VIOLATING}` });
+  const permitted = pods?.permitted.length ?? 0;
+  const where = pods?.requirementsKnown ? ' where nothing requires it' : '';
+  if (permitted > 0)
+    rows.push({ text: `${permitted} of ${counted(pods?.running ?? 0)} outside of gVisor${where}` });
+  return rows;
 }
 
-function podRows(pods: PodsReport): readonly Row[] {
-  const { tone, headline, remedy, rest } = describePods(pods);
-  const faulty = [...pods.violating, ...pods.weakened];
-  const hidden = faulty.length - MAX_LISTED;
-  const listed = faulty.slice(0, MAX_LISTED).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
-  const more = [hidden > 0 ? `and ${hidden} more` : undefined, remedy, rest];
-  const below = [...listed, ...more].flatMap((text) => (text === undefined ? [] : [{ text }]));
-  return [{ tone, text: headline }, ...below];
+function listed(pods: readonly Pod[] | undefined, remedy: string): readonly Row[] {
+  if (pods === undefined) return [];
+  const texts = pods.slice(0, MAX_LISTED).map((pod) => `${pod.namespace}/${pod.name}: ${pod.evidence}`);
+  const more = pods.length > MAX_LISTED ? [`and ${pods.length - MAX_LISTED} more`] : [];
+  return [...texts, ...more, remedy].map((text) => ({ text }));
+}
+
+function countsOf({ violating, weakened, unknownRequired: unknown = 0 }: PodsReport): PodCounts {
+  const open = weakened.filter(isOpen).length;
+  return { violating: violating.length, weakened: weakened.length, open, unknown };
 }
 
 function sandboxRows({ at, stale, problems, total, restart }: SandboxesReport): readonly Row[] {
@@ -237,45 +248,38 @@ function factsOf({ facts, version }: Report): string {
   return [...(os ? [os] : []), ...known].join(', ');
 }
 
-type PodSummary = {
-  readonly tone: Tone;
-  readonly headline: string;
-  readonly remedy?: string;
-  readonly rest?: string | undefined;
-};
-
 const VIOLATING = 'outside of gVisor in a namespace that requires it';
-const NO_VIOLATION = `No pod runs ${VIOLATING}`;
 const REMEDY = 'Delete them, and recreate them with a runtimeClassName of gVisor.';
 const WEAKENED_REMEDY =
   'Recreate them without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';
 
-/** Pods outside gVisor where they must not be first, then those in a weakened sandbox. */
-function describePods(pods: PodsReport): PodSummary {
-  const { violating, weakened, permitted, unknown, running, requirementsKnown, stale, at } = pods;
-  const elsewhere = violating.length > 0 || requirementsKnown ? ' where nothing requires it' : '';
-  const parts: string[] = [];
-  if (permitted.length > 0)
-    parts.push(`${permitted.length} of ${counted(running)} outside of gVisor${elsewhere}`);
-  if (unknown.length > 0) parts.push(`${counted(unknown.length)} in an unknown runtime`);
-  if (stale) parts.push(`last read at ${formatUtc(at)}`);
-  const weak = weakened.length > 0 && `${counted(weakened.length)} in a weakened sandbox`;
-  if (weak && violating.length > 0) parts.unshift(weak);
-  const rest = parts.join('; ') || undefined;
-  if (violating.length > 0) {
-    const headline = `${counted(violating.length)} ${VIOLATING}`;
-    return { tone: 'fail', headline, remedy: REMEDY, rest };
-  }
-  if (weak) {
-    const tone = weakened.some(isOpen) ? 'fail' : 'warning';
-    return { tone, headline: weak, remedy: WEAKENED_REMEDY, rest };
-  }
-  if (!requirementsKnown)
-    return { tone: 'unknown', headline: 'It is unknown which namespaces require gVisor', rest };
-  if (stale) return { tone: 'unknown', headline: 'The pods cannot be read now', rest };
-  return { tone: 'pass', headline: NO_VIOLATION, rest };
-}
-
 function counted(pods: number): string {
   return pods === 1 ? '1 pod runs' : `${pods} pods run`;
+}
+
+type Once = ReturnType<typeof dedupe>;
+
+/** Shorter texts may be repeated. */
+const MIN_DEDUPED_LENGTH = 60;
+
+/** Shows each long text once, whichever sandbox ids it names. */
+function dedupe() {
+  const shown = new Set<string>();
+  return (text: string): string => {
+    const key = withoutIds(text);
+    if (text.length > MIN_DEDUPED_LENGTH && shown.has(key)) return 'as said above';
+    shown.add(key);
+    return text;
+  };
+}
+
+/** Without containerd's error at its end, which the proof shows. */
+function causeOf({ message }: Verdict, proof: Outcome): string {
+  const error = `; ${withoutIds(proof.message)}`;
+  return withoutIds(message).endsWith(error) ? message.slice(0, -error.length) : message;
+}
+
+/** Each attempt has a sandbox with another id. */
+function withoutIds(text: string): string {
+  return text.replace(/\b[0-9a-f]{64}\b/g, 'x'.repeat(64));
 }

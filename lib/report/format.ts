@@ -73,35 +73,3 @@ export function wrap(text: string, width: number, first = '', rest = first): rea
   }
   return [...lines, line ?? first];
 }
-
-/** Shorter texts may be repeated. */
-const MIN_DEDUPED_LENGTH = 60;
-/** Shows each long text once, whichever sandbox ids it names. */
-export class Dedupe {
-  readonly #texts: string[] = [];
-
-  /** The text, or a reference to an earlier one that begins or ends with it. */
-  once(text: string): string {
-    // Not includes(): V8 searches in quadratic time, and a compromised node chooses the texts.
-    const wanted = withoutIds(text);
-    const isKnown = this.#texts.some((earlier) => earlier.startsWith(wanted) || earlier.endsWith(wanted));
-    if (text.length > MIN_DEDUPED_LENGTH && isKnown) return 'as said above';
-    this.#texts.push(wanted);
-    return text;
-  }
-
-  add(text: string): void {
-    this.#texts.push(withoutIds(text));
-  }
-}
-
-/** Without containerd's error at its end, which the proof shows. */
-export function causeOf({ message }: Verdict, proof: Outcome): string {
-  const error = `; ${withoutIds(proof.message)}`;
-  return withoutIds(message).endsWith(error) ? message.slice(0, -error.length) : message;
-}
-
-/** Each attempt has a sandbox with another id. */
-function withoutIds(text: string): string {
-  return text.replace(/\b[0-9a-f]{64}\b/g, 'x'.repeat(64));
-}

@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Finding } from '../../../lib/node/checks/finding.ts';
-import {
-  causeOf,
-  Dedupe,
-  seconds,
-  shortIds,
-  toneOf,
-  truncateMiddle,
-  wrap,
-} from '../../../lib/report/format.ts';
-import { unproven } from '../../agent/reports.ts';
+import { seconds, shortIds, toneOf, truncateMiddle, wrap } from '../../../lib/report/format.ts';
 
 it('seconds have two decimals', () => assert.equal(seconds(836.57), '0.84 s'));
 
@@ -61,52 +52,4 @@ describe('wrap', () => {
       assert.deepEqual(wrap(text, width, '', indent), lines));
 
   it('returns the first indent for an empty text', () => assert.deepEqual(wrap('', 80, '  '), ['  ']));
-});
-
-const sandboxError = (digit: string) =>
-  `failed to start sandbox "${digit.repeat(64)}": failed to create containerd task: no such file`;
-
-describe('Dedupe', () => {
-  it('shows a long text once, also as part of another or with another sandbox id', () => {
-    const dedupe = new Dedupe();
-    const long = `it is not there; ${sandboxError('a')}`;
-    assert.equal(dedupe.once(long), long);
-    assert.equal(dedupe.once(sandboxError('a')), 'as said above');
-    assert.equal(dedupe.once(sandboxError('b')), 'as said above');
-    assert.equal(dedupe.once(`${sandboxError('b')} at all`), `${sandboxError('b')} at all`);
-  });
-
-  it('repeats short texts', () => {
-    const dedupe = new Dedupe();
-    for (const _ of [1, 2]) assert.equal(dedupe.once('no such file'), 'no such file');
-  });
-
-  it('covers texts that are shown in parts', () => {
-    const dedupe = new Dedupe();
-    dedupe.add(`it is not there; ${sandboxError('a')}`);
-    assert.equal(dedupe.once(`it is not there; ${sandboxError('b')}`), 'as said above');
-  });
-
-  it('does not search for long texts of a compromised node, which would take minutes', () => {
-    const dedupe = new Dedupe();
-    dedupe.add('a'.repeat(100_000));
-    const wanted = `${'a'.repeat(25_000)}b${'a'.repeat(25_000)}`;
-    for (let n = 0; n < 100; n++) assert.notEqual(dedupe.once(`${n}${wanted}`), 'as said above');
-    assert.equal(dedupe.once('a'.repeat(50_000)), 'as said above');
-  });
-});
-
-describe('causeOf', () => {
-  const proof = (digit: string) => ({ ...unproven('failed', 'ShimNotFound'), message: sandboxError(digit) });
-  const verdict = (message: string) => ({ status: 'False', reason: 'ShimNotFound', message }) as const;
-
-  it('omits the error of the proof, also with another sandbox id', () => {
-    for (const digit of ['a', 'b'])
-      assert.equal(causeOf(verdict(`no shim; ${sandboxError('a')}`), proof(digit)), 'no shim');
-  });
-
-  it('is the whole message where there is no other cause', () => {
-    assert.equal(causeOf(verdict(sandboxError('a')), proof('a')), sandboxError('a'));
-    assert.equal(causeOf(verdict('no shim'), proof('a')), 'no shim');
-  });
 });
