@@ -34,7 +34,7 @@ export const absentOr =
 export const list =
   (guard: Guard, maxLength = Number.POSITIVE_INFINITY): Guard =>
   (value) =>
-    Array.isArray(value) && value.length <= maxLength && value.every((each) => guard(each));
+    Array.isArray(value) && value.length <= maxLength && value.every((item) => guard(item));
 export const object =
   <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)) =>
   (value: unknown): value is T =>
@@ -45,12 +45,14 @@ export const recordOf =
   (guard: Guard, maxLength?: number): Guard =>
   (value) =>
     typeof value === 'object' && value !== null && list(guard, maxLength)(Object.values(value));
+/** The same guard for several fields. */
+const each = <Field extends string>(guard: Guard, ...fields: readonly Field[]) =>
+  Object.fromEntries(fields.map((field) => [field, guard])) as Readonly<Record<Field, Guard>>;
 const texts = recordOf(text, 64);
 
 const VERDICT: Guards<Verdict> = {
   status: oneOf(Object.keys(HEADLINES)),
-  reason: text,
-  message: text,
+  ...each(text, 'reason', 'message'),
   tolerated: absentOr(boolean),
 };
 const HISTORY = list(object<Transition>({ ...VERDICT, at: text }), 128);
@@ -61,12 +63,9 @@ export function isHistory(value: unknown): value is HandlerReport['history'] {
 
 const EVIDENCE = object<Evidence>({ file: absentOr(text), line: absentOr(number), value: text });
 const FINDING = object({
-  check: text,
   status: oneOf(['pass', 'fail', 'unknown', 'skipped']),
-  reason: absentOr(text),
-  severity: absentOr(text),
-  message: text,
-  where: absentOr(text),
+  ...each(text, 'check', 'message'),
+  ...each(absentOr(text), 'reason', 'severity', 'where'),
   evidence: absentOr(list(EVIDENCE, 64)),
   durationMs: number,
 });
@@ -77,83 +76,62 @@ const PROVEN = object({
   teardownMs: number,
   witness: object({ pid: number, argv: list(text, 256) }),
 });
+const CONDITION = object<Condition>(
+  each(text, 'type', 'status', 'reason', 'message', 'lastHeartbeatTime', 'lastTransitionTime'),
+);
 const NODE_WRITES = object<NodeWrites>({
   labels: texts,
-  condition: absentOr(
-    object<Condition>({
-      type: text,
-      status: text,
-      reason: text,
-      message: text,
-      lastHeartbeatTime: text,
-      lastTransitionTime: text,
-    }),
-  ),
+  condition: absentOr(CONDITION),
   tainted: boolean,
   problem: absentOr(text),
 });
 /** People copy these ids and PIDs into commands. */
 const id = matching(/^[\w.-]{1,128}$/);
 export const count: Guard = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const PROBLEM = object<SandboxProblem>({
+  ...each(text, 'reason', 'message', 'since'),
+  ...each(absentOr(text), 'namespace', 'name', 'uid'),
+  sandbox: id,
+  pids: list(count, 1_024),
+  ageSeconds: number,
+});
 export const isSandboxes = object<SandboxesReport>({
   at: text,
   stale: boolean,
-  problems: list(
-    object<SandboxProblem>({
-      reason: text,
-      message: text,
-      namespace: absentOr(text),
-      name: absentOr(text),
-      uid: absentOr(text),
-      sandbox: id,
-      pids: list(count, 1_024),
-      since: text,
-      ageSeconds: number,
-    }),
-    MAX_PROBLEMS,
-  ),
+  problems: list(PROBLEM, MAX_PROBLEMS),
   total: count,
   restart: object<RestartSafety>({ state: oneOf(['safe', 'unsafe', 'unknown']), because: list(text, 16) }),
 });
 /** As the agent takes releases, steps and reasons from the installer's journal. */
 const word = matching(/^[\w.+~-]{1,64}$/);
+const PENDING = object<NonNullable<Installation['pending']>>({
+  ...each(word, 'release', 'step'),
+  since: text,
+  removes: absentOr(boolean),
+  interrupted: boolean,
+});
+const FAILURE = object<NonNullable<Installation['failure']>>({
+  ...each(word, 'release', 'step'),
+  reason: absentOr(word),
+  ...each(text, 'message', 'at'),
+});
 export const isInstallation = object<Installation>({
   installed: absentOr(word),
-  pending: absentOr(
-    object<NonNullable<Installation['pending']>>({
-      release: word,
-      step: word,
-      since: text,
-      removes: absentOr(boolean),
-      interrupted: boolean,
-    }),
-  ),
-  failure: absentOr(
-    object<NonNullable<Installation['failure']>>({
-      release: word,
-      step: word,
-      reason: absentOr(word),
-      message: text,
-      at: text,
-    }),
-  ),
+  pending: absentOr(PENDING),
+  failure: absentOr(FAILURE),
 });
 export const isPodCounts = object<PodCounts>({
-  violating: count,
-  weakened: count,
-  open: count,
+  ...each(count, 'violating', 'weakened', 'open'),
   unknown: absentOr(count),
 });
-const POD = object({ uid: text, evidence: text });
+const POD = each(text, 'uid', 'evidence');
 /** The part that the plugin reads. */
 const PODS = object({
   at: text,
-  violating: list(POD),
-  permitted: list(POD),
-  unknown: list(POD),
+  ...each(list(object(POD)), 'violating', 'permitted', 'unknown'),
   unknownRequired: absentOr(count),
   sandboxedUids: list(() => true),
-  weakened: list(object({ uid: text, evidence: text, weak: list(object({ severity: text })) })),
+  weakened: list(object({ ...POD, weak: list(object({ severity: text })) })),
 });
 const HANDLER_REPORT: Guards<HandlerReport> = {
   handler: text,
@@ -161,8 +139,7 @@ const HANDLER_REPORT: Guards<HandlerReport> = {
   expected: absentOr(boolean),
   evaluation: object<Status['evaluation']>({
     verdict: object(VERDICT),
-    at: text,
-    trigger: text,
+    ...each(text, 'at', 'trigger'),
     durationMs: number,
   }),
   findings: list((value) => FINDING(value) && (isOk(value) || FAULT(value)), 64),
@@ -174,8 +151,7 @@ const HANDLER_REPORT: Guards<HandlerReport> = {
 /** Within limits: a compromised node may send anything. */
 export const isStatus = object<Status>({
   ...HANDLER_REPORT,
-  version: text,
-  node: text,
+  ...each(text, 'version', 'node'),
   handlers: absentOr(list(object(HANDLER_REPORT), 16)),
   installation: absentOr(isInstallation),
   nodeWrites: absentOr(NODE_WRITES),
