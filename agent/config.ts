@@ -5,6 +5,7 @@ import { HANDLER_LIST, splitHandlers } from '../lib/node/handler-name.ts';
 /** Durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 
+const RELEASE = /^(release-)?\d{8}(\.\d+)?$/;
 const DESTINATIONS = ['node', 'events'] as const;
 
 export type Environment = {
@@ -16,34 +17,18 @@ export type Environment = {
 export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
-  const optionalPath = (name: keyof typeof SETTINGS) => {
-    const value = settings.text(name)?.replace(/^unix:\/\//, '');
-    if (value !== undefined && !value.startsWith('/'))
-      problems.push(`${name}="${value}" is not an absolute path`);
-    return value;
-  };
-  const publish = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).split(',').flatMap((part) => {
-    const word = part.trim();
-    const known = DESTINATIONS.find((destination) => destination === word);
-    if (known === undefined && word !== '')
-      problems.push(`PUBLISH="${word}" is not known: use node, or node,events, or leave it empty`);
-    return known ?? [];
-  });
-  if (publish.includes('events') && !publish.includes('node'))
-    problems.push('PUBLISH="events" needs node as well: an event reports a change of the Node\'s condition');
+  const destinations = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).trim();
+  const isKnown = /^(node( *, *events)?)?$/.test(destinations);
+  if (!isKnown) problems.push(`PUBLISH="${destinations}" is not node, or node,events, or empty`);
+  const publish = DESTINATIONS.filter((destination) => isKnown && destinations.includes(destination));
   const { KUBERNETES_SERVICE_HOST: apiHost, KUBERNETES_SERVICE_PORT: apiPort = '443' } = env;
   const apiServer = inCluster && apiHost !== undefined ? { host: apiHost, port: apiPort } : undefined;
   if (publish.length > 0 && apiServer === undefined)
     problems.push(`PUBLISH="${publish.join(',')}" needs a cluster: run in a pod that has a service account`);
-  const podUid = settings.text('POD_UID');
-  if (podUid !== undefined && !/^[0-9a-f-]{32,36}$/.test(podUid))
-    problems.push(`POD_UID="${podUid}" is not the UID of a pod`);
+  const podUid = settings.optional('POD_UID', /^[0-9a-f-]{32,36}$/, 'the UID of a pod');
   if (publish.length > 0 && podUid === undefined)
     problems.push('POD_UID is not set: the DaemonSet must pass metadata.uid, as manifests/base does');
-  const minRunscRelease = settings.text('MIN_RUNSC_RELEASE')?.replace(/^release-/, '');
-  if (minRunscRelease !== undefined && !/^\d{8}(\.\d+)?$/.test(minRunscRelease)) {
-    problems.push(`MIN_RUNSC_RELEASE="${minRunscRelease}" is not a gVisor release such as 20240325.0`);
-  }
+  const minRelease = settings.optional('MIN_RUNSC_RELEASE', RELEASE, 'a gVisor release such as 20240325.0');
   const { handler, additionalHandlers } = readHandlers(settings);
   const config = {
     nodeName: settings.matching(
@@ -66,9 +51,9 @@ export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
     taint: settings.isOn('TAINT'),
     /** Absent outside a cluster. */
     apiServer,
-    criSocket: optionalPath('CRI_SOCKET'),
-    containerdConfig: optionalPath('CONTAINERD_CONFIG'),
-    minRunscRelease,
+    criSocket: settings.optional('CRI_SOCKET', /^(unix:\/\/)?\//, 'an absolute path')?.replace('unix://', ''),
+    containerdConfig: settings.optional('CONTAINERD_CONFIG', /^\//, 'an absolute path'),
+    minRunscRelease: minRelease?.replace('release-', ''),
     podUid,
     /** Absent if it is off. */
     listen:
@@ -88,10 +73,8 @@ const MAX_ADDITIONAL_LENGTH = 63 - 'proven-boot-'.length;
 function readHandlers(settings: SettingsReader<keyof typeof SETTINGS>) {
   const value = settings.matching('HANDLERS', HANDLER_LIST, 'the name of a handler, or several with commas');
   const [handler, ...additionalHandlers] = splitHandlers(value);
-  const repeated = additionalHandlers.find(
-    (each, at) => [handler, ...additionalHandlers].indexOf(each) <= at,
-  );
-  if (repeated !== undefined) settings.problems.push(`HANDLERS="${value}" names "${repeated}" twice`);
+  if (new Set([handler, ...additionalHandlers]).size <= additionalHandlers.length)
+    settings.problems.push(`HANDLERS="${value}" names one twice`);
   if (additionalHandlers.some((each) => each.length > MAX_ADDITIONAL_LENGTH))
     settings.problems.push(
       `HANDLERS="${value}": an additional one has more than ${MAX_ADDITIONAL_LENGTH} characters`,

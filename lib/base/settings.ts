@@ -26,7 +26,11 @@ export class SettingsReader<Name extends string> {
     return value;
   }
 
-  /** `on` or `off`. */
+  /** Undefined if it is unset. */
+  optional(name: Name, pattern: RegExp, expected: string): string | undefined {
+    return this.text(name) === undefined ? undefined : this.matching(name, pattern, expected);
+  }
+
   isOn(name: Name): boolean {
     return this.matching(name, /^(on|off)$/, 'on or off') === 'on';
   }
