@@ -243,16 +243,6 @@ describe('judge and applyHysteresis, for any sequence of evaluations', () => {
     );
   });
 
-  it('keep True while each failure is followed by a proof', () => {
-    const pairs = fc.array(fc.tuple(ofStatus('False'), ofStatus('True')), { maxLength: 10 });
-    fc.assert(
-      fc.property(pairs, anyThresholds, (sequence, thresholds) => {
-        for (const { state } of play(sequence.flat(), thresholds, ready))
-          assert.equal(state.published?.status, 'True');
-      }),
-    );
-  });
-
   it('withdraw for two failures that are confirmMs and 30 s apart', () => {
     const failure = ofStatus('False');
     fc.assert(

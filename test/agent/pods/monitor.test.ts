@@ -7,7 +7,6 @@ import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { PodMonitor } from '../../../agent/pods/monitor.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
-import type { Kube, WatchEvent } from '../../../lib/kube/client.ts';
 import { Host } from '../../../lib/node/host/host.ts';
 import { tempHost } from '../../lib/node/host/temp-host.ts';
 import { refuses, type Script } from '../../lib/node/proof/containerd-scripts.ts';
@@ -34,17 +33,10 @@ describe('PodMonitor', () => {
     const lines: { readonly msg: string }[] = [];
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const stop = new AbortController();
-    const namespaces = new RequiredNamespaces();
+    const namespaces = { known: true, names: new Set(['eval']) } as unknown as RequiredNamespaces;
     const pods = new PodMonitor({ client, host: new Host('/'), namespaces, log, everyMs: 5 });
-    const get = async () => ({ items: [{ metadata: { name: 'eval' } }], metadata: { resourceVersion: '1' } });
-    const watch = async function* (): AsyncGenerator<WatchEvent> {
-      await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
-    };
-    const done = Promise.all([
-      namespaces.run({ get, watch } as unknown as Kube, log, stop.signal),
-      pods.run(stop.signal),
-    ]);
-    while (pods.report()?.requirementsKnown !== true) await containerd.called('ListPodSandbox');
+    const done = pods.run(stop.signal);
+    while (pods.report() === undefined) await containerd.called('ListPodSandbox');
     const { violating, permitted } = pods.report() ?? {};
     const named = [violating, permitted].map((found) => found?.map(({ namespace }) => namespace));
     assert.deepEqual(named, [['eval'], ['other']]);

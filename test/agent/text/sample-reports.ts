@@ -1,45 +1,29 @@
-import { error, unknown } from '../../../lib/node/checks/finding.ts';
-import type { Report, Transition } from '../../../lib/report/report.ts';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { REPO } from '../../../hack/paths.ts';
+import { type CheckResult, error, type Finding, unknown, warning } from '../../../lib/node/checks/finding.ts';
+import type { Report, Status } from '../../../lib/report/report.ts';
 import { STARTING } from '../../../lib/report/verdict.ts';
-import { witnessOf } from '../../lib/node/checks/fake-node.ts';
-import { BROKEN_FINDINGS, FINDINGS, NO_SHIM, SHIM } from './sample-findings.ts';
 
-const AT = '2026-11-24T17:12:34.960Z';
-const PROVEN = 'a sandbox of handler "runsc" booted in gVisor in 0.84 s';
-
-const PROVEN_VERDICT = { status: 'True', reason: 'SandboxProven', message: PROVEN } as const;
-
-const HISTORY: readonly Transition[] = [
-  { ...PROVEN_VERDICT, at: '2026-11-24T09:41:07.312Z' },
-  { status: 'False', reason: 'ShimNotFound', message: NO_SHIM, at: '2026-11-24T09:38:52.047Z' },
-  { ...PROVEN_VERDICT, at: '2026-11-21T06:02:11.580Z' },
-];
+/** A report of a real agent (test/pictures/record-reports.ts), or the one that is healthy. */
+export function recorded(name: string): Status {
+  return JSON.parse(readFileSync(join(REPO, `test/fixtures/reports/${name}.json`), 'utf8')) as Status;
+}
 
 /** The report of a real, proven node with containerd 2.4.2. */
-export const HEALTHY: Report = {
-  version: '0.1.0',
-  node: 'node-1',
-  handler: 'runsc',
-  verdict: PROVEN_VERDICT,
-  evaluation: { verdict: PROVEN_VERDICT, at: AT, trigger: 'timer', durationMs: 1537 },
-  findings: FINDINGS,
-  proof: { kind: 'proven', witness: witnessOf(), bootMs: 836.57, teardownMs: 501.51, message: PROVEN },
-  provenAt: AT,
-  facts: {
-    distribution: 'containerd',
-    architecture: 'x64',
-    kernel: '6.12.41',
-    os: 'Debian GNU/Linux 12 (bookworm)',
-    cpu: 'AMD EPYC',
-    cores: '2',
-    virtualization: 'false',
-    memoryBytes: '25276502016',
-    containerd: 'v2.4.2',
-    runsc: 'release-20260223.0',
-    platform: 'systrap',
-  },
-  history: HISTORY,
-};
+export const HEALTHY: Report = recorded('healthy');
+
+const SHIM = '/usr/local/bin/containerd-shim-runsc-v1';
+const NO_SHIM = `"${SHIM}" is not there`;
+
+/** The findings of {@link HEALTHY} in which some checks have other results. */
+export function findingsWith(results: Readonly<Record<string, CheckResult>>): readonly Finding[] {
+  return HEALTHY.findings.map((finding) => {
+    const { check, durationMs } = finding;
+    const result = results[check];
+    return result === undefined ? finding : { ...result, check, durationMs };
+  });
+}
 
 const NO_BOOT =
   'failed to create containerd task: failed to start shim: failed to resolve runtime path: runtime "io.containerd.runsc.v1" binary not installed "containerd-shim-runsc-v1": file does not exist';
@@ -50,14 +34,20 @@ const BROKEN_VERDICT = {
 } as const;
 const BROKEN_AT = '2026-11-24T17:20:03.118Z';
 
-/** The same node without the shim; an old release is a warning. */
+/** The same node without the shim; an old release is a warning, and one check has not ended. */
 export const BROKEN: Report = {
   ...HEALTHY,
   verdict: BROKEN_VERDICT,
   evaluation: { verdict: BROKEN_VERDICT, at: BROKEN_AT, trigger: `file ${SHIM}`, durationMs: 412 },
-  findings: BROKEN_FINDINGS,
+  findings: findingsWith({
+    shim: error('ShimNotFound', NO_SHIM, [{ value: `runtime_path ${SHIM}` }]),
+    'runsc-release': warning('RunscTooOld', 'gVisor release-20231009.0 is older than release-20240325.0', [
+      { file: '/usr/local/bin/runsc', value: 'release-20231009.0' },
+    ]),
+    sidecars: unknown('CheckTimedOut', 'The check did not end within 5000 ms'),
+  }),
   proof: { kind: 'failed', reason: 'ShimNotFound', message: NO_BOOT },
-  history: [{ ...BROKEN_VERDICT, at: BROKEN_AT }, ...HISTORY],
+  history: [{ ...BROKEN_VERDICT, at: BROKEN_AT }, ...HEALTHY.history],
 };
 
 const UNREACHABLE = {
@@ -73,8 +63,12 @@ const { provenAt: _, ...NEVER_PROVEN } = HEALTHY;
 export const UNPUBLISHED: Report = {
   ...NEVER_PROVEN,
   verdict: STARTING,
-  evaluation: { verdict: UNREACHABLE, at: AT, trigger: 'start', durationMs: 20 },
-  findings: FINDINGS.map(({ check, durationMs }) => ({ ...unknown(reason, message), check, durationMs })),
+  evaluation: { verdict: UNREACHABLE, at: BROKEN_AT, trigger: 'start', durationMs: 20 },
+  findings: HEALTHY.findings.map(({ check, durationMs }) => ({
+    ...unknown(reason, message),
+    check,
+    durationMs,
+  })),
   proof: { kind: 'inconclusive', reason, message },
   facts: {},
   history: [],

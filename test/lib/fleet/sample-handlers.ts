@@ -1,7 +1,6 @@
 import { error } from '../../../lib/node/checks/finding.ts';
 import type { HandlerReport } from '../../../lib/report/report.ts';
-import { FINDINGS, findingsWith } from '../../agent/text/sample-findings.ts';
-import { HEALTHY, HOSTILE } from '../../agent/text/sample-reports.ts';
+import { findingsWith, HEALTHY, HOSTILE } from '../../agent/text/sample-reports.ts';
 
 const AT = '2026-11-24T17:14:02.118Z';
 const BOOTED = 'a sandbox of handler "runsc-kvm" booted in gVisor in 0.61 s';
@@ -13,7 +12,7 @@ export const KVM_PROVEN: HandlerReport = {
   handler: 'runsc-kvm',
   verdict: PROVEN,
   evaluation: { verdict: PROVEN, at: AT, trigger: 'timer', durationMs: 911 },
-  findings: FINDINGS.map((finding) => ({
+  findings: HEALTHY.findings.map((finding) => ({
     ...finding,
     message: finding.message.replace('"runsc"', '"runsc-kvm"'),
     durationMs: finding.durationMs + 1,

@@ -118,13 +118,11 @@ describe('published, beside an installer', () => {
         assert.equal(during(verdict, installation).status, verdict.status);
   });
 
-  it('leaves a proven node as it is', () => {
-    assert.equal(during(PROVEN_VERDICT, AT_WORK), PROVEN_VERDICT);
-  });
-
-  it('hides no reason that concerns running pods', () => {
+  it('leaves a proven node, what concerns running pods, and a node after an installation as they are', () => {
     for (const reason of ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'] as const)
       assert.equal(during(verdictOf('False', reason), AT_WORK).reason, reason);
+    assert.equal(during(PROVEN_VERDICT, AT_WORK), PROVEN_VERDICT);
+    assert.equal(during(BROKEN, DONE), BROKEN);
   });
 
   it('says what to do about an interrupted installation, under the usual reason', () => {
@@ -142,9 +140,5 @@ describe('published, beside an installer', () => {
       const pending = { ...AT_WORK.pending, removes: true as const, interrupted };
       assert.match(during(BROKEN, { pending }).message, text);
     }
-  });
-
-  it('changes nothing where only an earlier installation is known', () => {
-    assert.equal(during(BROKEN, DONE), BROKEN);
   });
 });
