@@ -7,7 +7,7 @@ import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import { SandboxMonitor } from './pods/sandbox-monitor.ts';
 import type { ApiPublisher } from './publish/api.ts';
-import { PodReporter } from './publish/events.ts';
+import { createPodReporter } from './publish/events.ts';
 
 /** What only the daemon has. */
 type Daemon = {
@@ -25,7 +25,7 @@ export function openWorkloads(
   const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics?.publishNamespaces(Date.now()));
   if (api !== undefined) metrics?.publishNamespaces(0);
-  const podReporter = new PodReporter(log, api?.events);
+  const reportPods = createPodReporter(log, api?.events);
   const pods = new PodMonitor({
     client,
     host,
@@ -34,7 +34,7 @@ export function openWorkloads(
     onSamePods,
     onRead: (observed, required) => {
       metrics?.publishPods(observed, required);
-      podReporter.publish(observed.unsandboxed, observed.weakened);
+      reportPods(observed.unsandboxed, observed.weakened);
     },
     log,
   });

@@ -13,7 +13,7 @@ import { BREAKER_REASONS, type BreakerReason, type FleetView, viewFleet } from '
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
 import { KubeError } from '../lib/kube/error.ts';
-import { EventSender } from '../lib/kube/event.ts';
+import { createEventSender, type EventSender } from '../lib/kube/event.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 import type { Reason } from '../lib/node/reasons.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
@@ -91,7 +91,7 @@ export class FleetController {
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
     this.#guards = new GuardWatch(options);
-    this.#events = new EventSender(options, { component: COMPONENT });
+    this.#events = createEventSender(options, { component: COMPONENT });
   }
 
   /** Monotonic, milliseconds. */

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { inClusterAccess } from '../../lib/kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../../lib/kube/client.ts';
-import { EventSender } from '../../lib/kube/event.ts';
+import { createEventSender } from '../../lib/kube/event.ts';
 import type { Host } from '../../lib/node/host/host.ts';
 import { readBootId } from '../../lib/node/host/system.ts';
 import type { Config } from '../config.ts';
@@ -29,7 +29,7 @@ export async function openApiPublisher(config: Config, { version, host, count, o
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
   const options = { kube, node: nodeName, log, date: () => new Date() };
   const source = { component: 'gvisor-ready', host: nodeName };
-  const events = publish.includes('events') ? new EventSender(options, source) : undefined;
+  const events = publish.includes('events') ? createEventSender(options, source) : undefined;
   const node = new NodePublisher({
     ...options,
     taint,

@@ -20,32 +20,24 @@ const PROBLEMS = {
 } as const;
 
 /** Reports each unsandboxed or weakened pod once, in the log and with an event on the pod. */
-export class PodReporter {
-  readonly #log: Logger;
-  readonly #events: Pick<EventSender, 'send'> | undefined;
-  #reported: ReadonlySet<string> = new Set();
-
-  constructor(log: Logger, events: Pick<EventSender, 'send'> | undefined) {
-    this.#log = log;
-    this.#events = events;
-  }
-
-  publish(unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void {
-    const reported = new Set<string>();
+export function createPodReporter(log: Logger, events: EventSender | undefined) {
+  let reported: ReadonlySet<string> = new Set();
+  return (unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void => {
+    const seen = new Set<string>();
     const report = (reason: keyof typeof PROBLEMS, pod: Pod) => {
       const { namespace, name, uid, handler, evidence } = pod;
       const key = `${reason} ${namespace}/${name}/${uid}`;
-      reported.add(key);
-      if (this.#reported.has(key)) return;
+      seen.add(key);
+      if (reported.has(key)) return;
       const { level, line, what, remedy } = PROBLEMS[reason];
-      this.#log[level]({ reason, namespace, pod: name, uid, handler, evidence }, line);
+      log[level]({ reason, namespace, pod: name, uid, handler, evidence }, line);
       const message = `${what}: ${evidence}, handler "${handler}". ${remedy}`;
-      this.#events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
+      events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
     };
     for (const pod of unsandboxed) report('UnsandboxedPod', pod);
     for (const pod of weakened) report('WeakenedPod', pod);
-    this.#reported = reported;
-  }
+    reported = seen;
+  };
 }
 
 export function eventOf(verdict: Verdict, name: string, uid: string): KubeEvent {

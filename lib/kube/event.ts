@@ -23,34 +23,31 @@ type EventSource = { readonly component: string; readonly host?: string };
 /** A burst after a reboot of the whole fleet. */
 const MAX_PENDING = 1_000;
 
+export type EventSender = ReturnType<typeof createEventSender>;
+
 /** Sends each event once, one after another. A failure is only logged: the Node, reports and metrics say the same. */
-export class EventSender {
-  readonly #api: { readonly kube: Pick<Kube, 'post'>; readonly log: Logger };
-  readonly #source: EventSource;
-  #sending = Promise.resolve();
-  #pending = 0;
-
-  constructor(api: { readonly kube: Pick<Kube, 'post'>; readonly log: Logger }, source: EventSource) {
-    this.#api = api;
-    this.#source = source;
-  }
-
-  send(event: KubeEvent): void {
-    const { kube, log } = this.#api;
-    if (this.#pending >= MAX_PENDING) {
+export function createEventSender(
+  { kube, log }: { readonly kube: Pick<Kube, 'post'>; readonly log: Logger },
+  source: EventSource,
+) {
+  let sending = Promise.resolve();
+  let pending = 0;
+  const send = (event: KubeEvent): void => {
+    if (pending >= MAX_PENDING) {
       log.warn({ event }, 'event dropped');
       return;
     }
-    this.#pending += 1;
-    const body = eventObject(event, this.#source, new Date());
+    pending += 1;
+    const body = eventObject(event, source, new Date());
     const path = `/api/v1/namespaces/${event.about.namespace ?? 'default'}/events`;
-    this.#sending = this.#sending
+    sending = sending
       .then(() => kube.post(path, body))
       .catch((err: unknown) => log.warn({ err, event }, 'cannot send the event'))
       .then(() => {
-        this.#pending -= 1;
+        pending -= 1;
       });
-  }
+  };
+  return { send };
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import pino from 'pino';
-import { eventOf, PodReporter } from '../../../agent/publish/events.ts';
+import { createPodReporter, eventOf } from '../../../agent/publish/events.ts';
 import type { KubeEvent } from '../../../lib/kube/event.ts';
 import type { Pod } from '../../../lib/node/pods/pod.ts';
 import { PROVEN_VERDICT, verdictOf } from '../reports.ts';
@@ -22,7 +22,7 @@ function reporter({ silent = false } = {}) {
   const sent: KubeEvent[] = [];
   const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(line) });
   const events = { send: (event: KubeEvent) => sent.push(event) };
-  return { lines, sent, reporter: new PodReporter(log, silent ? undefined : events) };
+  return { lines, sent, reporter: createPodReporter(log, silent ? undefined : events) };
 }
 
 const pod = (name: string): Pod => ({
@@ -34,10 +34,10 @@ const pod = (name: string): Pod => ({
   evidence: 'process 12 is "/pause"',
 });
 
-describe('PodReporter', () => {
+describe('createPodReporter', () => {
   it('reports each unsandboxed pod once, and again if it comes back', () => {
     const { reporter: pods, sent, lines } = reporter();
-    for (const seen of [['a'], ['a', 'b'], ['b'], ['a', 'b']]) pods.publish(seen.map(pod), []);
+    for (const seen of [['a'], ['a', 'b'], ['b'], ['a', 'b']]) pods(seen.map(pod), []);
     const names = sent.map(({ about }) => about.name);
     assert.deepEqual(names, ['a', 'b', 'a']);
     assert.deepEqual(sent[0], {
@@ -54,8 +54,8 @@ describe('PodReporter', () => {
     const { reporter: pods, sent, lines } = reporter();
     const weak = [{ flag: 'host-uds', value: 'all', severity: 'blocker', why: 'way out' }] as const;
     const weakened = { ...pod('a'), handler: 'runsc', sandboxed: true, weak };
-    for (let count = 0; count < 2; count++) pods.publish([], [weakened]);
-    pods.publish([pod('a')], [weakened]);
+    for (let count = 0; count < 2; count++) pods([], [weakened]);
+    pods([pod('a')], [weakened]);
     const reasons = sent.map(({ reason }) => reason);
     assert.deepEqual(reasons, ['WeakenedPod', 'UnsandboxedPod']);
     assert.equal(
@@ -67,7 +67,7 @@ describe('PodReporter', () => {
 
   it('logs without events', () => {
     const { reporter: pods, lines } = reporter({ silent: true });
-    pods.publish([pod('a')], []);
+    pods([pod('a')], []);
     assert.equal(lines.length, 1);
   });
 });

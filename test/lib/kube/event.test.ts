@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
-import { EventSender, type KubeEvent } from '../../../lib/kube/event.ts';
+import { createEventSender, type KubeEvent } from '../../../lib/kube/event.ts';
 import { logOf } from '../../agent/publish/publisher-of.ts';
 import { fakeApiServer, refusedWith } from './fake-api-server.ts';
 
@@ -16,14 +16,14 @@ const eventOf = (reason: string): KubeEvent => ({
 async function senderOf(t: TestContext) {
   const { server, kube } = await fakeApiServer(t);
   const { log, logged } = logOf();
-  const sender = new EventSender({ kube, log }, { component: 'gvisor-ready', host: 'node-1' });
+  const sender = createEventSender({ kube, log }, { component: 'gvisor-ready', host: 'node-1' });
   const sent = server.bodies as unknown as readonly { readonly reason: string }[];
   const until = (count: number) =>
     waitFor(`${count} events`, 10_000, async () => (sent.length >= count ? sent : undefined), 10);
   return { server, sender, logged, until };
 }
 
-describe('EventSender', () => {
+describe('createEventSender', () => {
   it('sends an event on the Node, as kubectl describe expects it', async (t) => {
     const { server, sender, until } = await senderOf(t);
     t.mock.timers.enable({ apis: ['Date'], now: Date.parse('2026-03-01T10:00:00.900Z') });
