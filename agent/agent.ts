@@ -23,14 +23,6 @@ export type NodeSeen = Omit<Circumstances, 'installation'> & {
   readonly provenOnce: boolean;
 };
 
-/** Must not throw. Decides itself whether anything changed. */
-export type Publisher = {
-  /** Called after each evaluation that ends with a verdict. */
-  publish(report: Report): void;
-  /** Called after every evaluation. */
-  count?(report: Report): void;
-};
-
 export type AgentOptions = {
   readonly version: string;
   readonly config: Pick<
@@ -40,7 +32,8 @@ export type AgentOptions = {
   readonly facts: Facts;
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
   readonly files?: Pick<FileTrigger, 'watch'>;
-  readonly publishers: readonly Publisher[];
+  /** Must not throw. Called after every evaluation; the first ones may end without a verdict. */
+  readonly publish: (report: Report, hasVerdict: boolean) => void;
   /** Undefined if the findings do not say. */
   readonly traces: (findings: readonly Finding[]) => boolean | undefined;
   readonly installation?: () => Promise<Installation | undefined>;
@@ -141,7 +134,7 @@ export class Agent {
   /** Evaluates once and publishes the result. Rejects when the signal is aborted. */
   async reconcile(triggers: readonly Trigger[], signal: AbortSignal): Promise<HysteresisResult> {
     const { config, files, evaluationTimeoutMs, log, now, date } = this.#options;
-    const trigger = firstText(triggers);
+    const [trigger = ''] = triggers.map(triggerText); // the earliest event is the likeliest cause
     const startedMs = now();
     const startedAt = date().getTime();
     this.#dueMs = startedMs + evaluationTimeoutMs;
@@ -192,7 +185,7 @@ export class Agent {
       return await withTimeout((inner) => evaluator.evaluate(inner, triggers, proof), { signal, timeoutMs });
     } catch (err) {
       signal.throwIfAborted();
-      log.error({ err, trigger: firstText(triggers) }, 'evaluation failed');
+      log.error({ err, trigger: triggers.map(triggerText)[0] }, 'evaluation failed');
       const { findings = [], watch = [] } = this.#last ?? {};
       const verdict = await evaluator.markTolerated(notEvaluated(err));
       const { reason, message } = verdict;
@@ -233,7 +226,7 @@ export class Agent {
   }
 
   #publish(evaluated: Report): void {
-    const { publishers, date, log, config } = this.#options;
+    const { publish, date, log, config } = this.#options;
     const [installation, traces] = [this.#installation, this.#traces];
     const circumstances = { ...this.#node, installation };
     const verdict = published(evaluated.verdict, circumstances);
@@ -258,9 +251,7 @@ export class Agent {
       ...(installation && { installation }),
     };
     this.#report = report;
-    for (const publisher of publishers) publisher.count?.(report);
-    if (!this.hasVerdict) return;
-    for (const publisher of publishers) publisher.publish(report);
+    publish(report, this.hasVerdict);
   }
 }
 
@@ -271,9 +262,4 @@ function withPrevious(findings: readonly Finding[], previous: readonly Finding[]
       ? (previous.find(({ check }) => check === finding.check) ?? finding)
       : finding,
   );
-}
-
-/** The earliest event is the likeliest cause. */
-function firstText([first]: readonly Trigger[]): string {
-  return first === undefined ? '' : triggerText(first);
 }

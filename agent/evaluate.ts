@@ -90,7 +90,6 @@ export class NodeEvaluator {
   }
 }
 
-/** `now` is a monotonic clock in milliseconds. */
 export type EvaluateOptions = {
   readonly sources: Sources;
   readonly prover: Pick<Prover, 'prove' | 'compare'>;

@@ -5,14 +5,15 @@ import type { CriClient } from '../lib/node/containerd/client.ts';
 import type { Distribution } from '../lib/node/containerd/distribution.ts';
 import { Host } from '../lib/node/host/host.ts';
 import { installJournal, readInstallation } from '../lib/node/host/installation.ts';
-import { type Facts, readSystemFacts } from '../lib/node/host/system.ts';
+import { readSystemFacts } from '../lib/node/host/system.ts';
 import { Prover, type ProverOptions } from '../lib/node/proof/prover.ts';
 import type { Turns } from '../lib/node/proof/turns.ts';
 import type { RunscPrograms } from '../lib/node/runsc/program.ts';
 import { hasTraces, isRegistered } from '../lib/report/expected.ts';
-import { Agent, type AgentOptions, type Publisher } from './agent.ts';
+import { Agent, type AgentOptions } from './agent.ts';
 import type { Config } from './config.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
+import type { Metrics } from './http/metrics.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 
@@ -42,29 +43,18 @@ export function additionalNodes(node: Node): readonly Node[] {
   const host = new Host(config.hostRoot);
   return config.additionalHandlers.map((handler, at) => {
     const mark = probes.marks[at + 1] ?? '';
-    return {
-      ...node,
-      host,
-      mark,
-      config: { ...config, handler, expectGvisor: false },
-      log: log.child({ handler }),
-    };
+    const own = { ...config, handler, expectGvisor: false };
+    return { ...node, host, mark, config: own, log: log.child({ handler }) };
   });
 }
 
-type HandlerOptions = {
-  readonly onUnwatched?: (directories: number) => void;
-  readonly onOrphans?: (orphans: number) => void;
+type HandlerOptions = Pick<AgentOptions, 'facts' | 'publish'> & {
+  readonly metrics?: Metrics;
   readonly onChange: () => void;
   readonly debounceMs?: number;
 };
 
-export function openHandler(
-  node: Node,
-  facts: Facts,
-  publishers: readonly Publisher[],
-  { onUnwatched, onOrphans, onChange, ...debounce }: HandlerOptions,
-) {
+export function openHandler(node: Node, { facts, publish, metrics, onChange, ...debounce }: HandlerOptions) {
   const { config, host, log } = node;
   const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
   const onFile = async (path: string) => {
@@ -73,17 +63,17 @@ export function openHandler(
   };
   const files = new FileTrigger(host, onFile, {
     onUnwatched: (directories, why) => {
-      onUnwatched?.(directories);
+      metrics?.publishUnwatched(directories);
       if (directories > 0) log.warn({ directories, why }, 'directories cannot be watched and are polled');
     },
   });
   const opened = openAgent(
     node,
-    { facts, files, publishers },
+    { facts, files, publish },
     {
       onLateEnd: () => queue.push({ kind: 'probe' }),
       onOrphans: (orphans) => {
-        onOrphans?.(orphans);
+        metrics?.publishOrphans(orphans);
         if (orphans > 0) log.warn({ orphans }, 'containerd cannot remove sandboxes of earlier probes');
       },
       onChange,
@@ -95,7 +85,7 @@ export function openHandler(
 
 export function openAgent(
   node: Node,
-  own: Pick<AgentOptions, 'facts' | 'files' | 'publishers'>,
+  own: Pick<AgentOptions, 'facts' | 'files' | 'publish'>,
   {
     onChange,
     ...options
@@ -111,17 +101,8 @@ export function openAgent(
   const installation = () => readInstallation(host, handler, Date.now());
   const isMain = mark === probes.marks[0];
   const traces = isMain ? hasTraces : isRegistered;
-  const agent = new Agent({
-    version: VERSION,
-    config,
-    evaluator,
-    installation,
-    traces,
-    log,
-    now,
-    date,
-    ...own,
-  });
+  const known = { version: VERSION, config, traces, log, now, date };
+  const agent = new Agent({ ...known, evaluator, installation, ...own });
   return { name: handler, agent, prover, evaluator };
 }
 

@@ -10,13 +10,11 @@ export type HysteresisState = {
   /** When the inconclusive evaluations began that node pressure does not explain. */
   readonly unknownSince?: number;
   /** The evaluations since a proof, or since a published failure: nothing that a pod can cause ends this series. */
-  readonly unproven?: {
-    readonly since: number;
-    readonly tolerated: boolean;
-  };
+  readonly unproven?: Unproven;
 };
 
-/** Milliseconds. */
+type Unproven = { readonly since: number; readonly tolerated: boolean };
+
 export type Thresholds = Pick<Config, 'confirmMs' | 'graceMs'>;
 
 /** The delay is from `nowMs` until an early re-evaluation. */
@@ -50,11 +48,7 @@ export function applyHysteresis(
 }
 
 /** When a node that is no longer proven must have lost its label. */
-function deadline(
-  { since, tolerated }: { since: number; tolerated: boolean },
-  thresholds: Thresholds,
-): number {
-  const { confirmMs, graceMs } = thresholds;
+function deadline({ since, tolerated }: Unproven, { confirmMs, graceMs }: Thresholds): number {
   const lastsMs = graceMs + Math.max(confirmMs, UNEXPLAINED_MS);
   return since + (tolerated ? Math.max(lastsMs, MAX_TOLERATED_MS) : lastsMs);
 }

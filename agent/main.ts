@@ -17,7 +17,7 @@ import { ownerMarks } from '../lib/node/proof/sandbox.ts';
 import { Turns } from '../lib/node/proof/turns.ts';
 import { RunscPrograms } from '../lib/node/runsc/program.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
-import type { NodeSeen, Publisher } from './agent.ts';
+import type { NodeSeen } from './agent.ts';
 import { parseConfig } from './config.ts';
 import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { Metrics } from './http/metrics.ts';
@@ -63,17 +63,8 @@ async function main(): Promise<number> {
   // A view of the host of its own: file operations are serialized, so a stalled check would stall the proof.
   const probes = { host: new Host(config.hostRoot), turns: new Turns(), marks };
   const signal = stopSignal();
-  const node: Node = {
-    config,
-    log,
-    host,
-    distribution,
-    client,
-    programs,
-    mark: marks[0] ?? '',
-    probes,
-    signal,
-  };
+  const [mark = ''] = marks;
+  const node: Node = { config, log, host, distribution, client, programs, mark, probes, signal };
   // Awaited here, because `using` closes the client on return.
   return await (args.once ? once(node, args.json) : daemon(node));
 }
@@ -88,20 +79,18 @@ async function daemon(node: Node): Promise<number> {
   const api = await openApiPublisher(config, { version: VERSION, host, count, onNode, log }).catch(errorLine);
   if (typeof api === 'string') return printProblems([api]);
 
-  const publishers: Publisher[] = api === undefined ? [metrics] : [metrics, api.node];
   const evaluated = Promise.withResolvers<void>();
-  publishers.push({
-    publish: () => {},
-    count: ({ handler }) => handler === config.handler && evaluated.resolve(),
-  });
+  const publish = (report: Report, hasVerdict: boolean) => {
+    metrics.count(report);
+    if (report.handler === config.handler) evaluated.resolve();
+    if (!hasVerdict) return;
+    metrics.publish(report);
+    api?.node.publish(report);
+  };
   const onChange = () => sandboxes.changed();
-  const main = openHandler(node, await readNodeFacts(node), publishers, {
-    onChange,
-    onUnwatched: metrics.publishUnwatched,
-    onOrphans: metrics.publishOrphans,
-  });
+  const main = openHandler(node, { facts: await readNodeFacts(node), publish, onChange, metrics });
   const additional = additionalNodes(node).map((each) =>
-    openHandler(each, {}, publishers, { onChange, debounceMs: ADDITIONAL_DEBOUNCE_MS }),
+    openHandler(each, { facts: {}, publish, onChange, debounceMs: ADDITIONAL_DEBOUNCE_MS }),
   );
   const handlers = [main, ...additional];
 

@@ -15,7 +15,7 @@ export async function once(node: Node, json: boolean): Promise<number> {
   const facts = await readNodeFacts(node);
   const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
   const handlers = [node, ...additionalNodes(node)].map((each) =>
-    openAgent(each, { facts: each === node ? facts : {}, publishers: [] }, options),
+    openAgent(each, { facts: each === node ? facts : {}, publish: () => {} }, options),
   );
   try {
     const reports: Report[] = [];

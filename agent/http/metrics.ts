@@ -4,11 +4,10 @@ import type { CountRequest } from '../../lib/kube/client.ts';
 import { isOpen, type ObservedPods } from '../../lib/node/pods/pod.ts';
 import { HEADLINES, PROOF_TONES } from '../../lib/report/format.ts';
 import type { Report } from '../../lib/report/report.ts';
-import type { Publisher } from '../agent.ts';
 import { type ScannedSandboxes, STALE_MS } from '../pods/sandbox-monitor.ts';
 import SERIES from './series.json' with { type: 'json' };
 
-export class Metrics implements Publisher {
+export class Metrics {
   readonly #registry = new Registry();
   readonly #gauges = createSeries(this.#registry, Gauge, SERIES.gauges);
   readonly #known = createSeries(this.#registry, Gauge, SERIES.absentUntilKnown);
@@ -96,7 +95,6 @@ export class Metrics implements Publisher {
     this.#gauges.gvisor_ready_last_proof_timestamp_seconds.set(secondsOf(provenAt));
   }
 
-  /** `required` are the namespaces that require gVisor. */
   publishPods({ pods, unsandboxed, weakened, atMs }: ObservedPods, required: ReadonlySet<string>): void {
     const gauges = this.#gauges;
     gauges.gvisor_ready_pods.reset();
@@ -128,13 +126,13 @@ export class Metrics implements Publisher {
     this.#scannedMs = atMs;
   };
 
-  readonly publishUnwatched = (directories: number): void => {
+  publishUnwatched(directories: number): void {
     this.#gauges.gvisor_ready_unwatched_directories.set(directories);
-  };
+  }
 
-  readonly publishOrphans = (orphans: number): void => {
+  publishOrphans(orphans: number): void {
     this.#gauges.gvisor_ready_probe_orphans.set(orphans);
-  };
+  }
 
   readonly countRequest: CountRequest = (verb, code) => {
     this.#counters.gvisor_ready_api_requests_total.inc({ verb, code: String(code) });

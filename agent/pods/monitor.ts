@@ -48,7 +48,6 @@ export class PodMonitor {
   readonly #reader: PodReader;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
-  /** The values at the last read. */
   #before: { readonly fingerprint: string; readonly uids: string } | undefined;
 
   constructor(options: PodMonitorOptions) {

@@ -5,16 +5,15 @@ import type { WatchEvent } from '../../lib/kube/client.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { keepWatching } from '../../lib/kube/watch.ts';
 import {
+  conditionOf,
   isOlder,
   keysOf,
   type NodeMetadata,
   type NodeObject,
   type NodeWrites,
-  nodeWritesOf,
 } from '../../lib/report/node-object.ts';
 import type { Report } from '../../lib/report/report.ts';
 import { UNGUARDED, type Verdict } from '../../lib/report/verdict.ts';
-import type { Publisher } from '../agent.ts';
 import { type Desired, desiredOf, seenIn } from './desired.ts';
 import { type NodeOptions, NodeWriter } from './writer.ts';
 
@@ -37,7 +36,7 @@ const FOREVER_MS = 2 ** 31 - 1;
  * 3. The label is granted only after the API server has refused a dry run of a write that is not the agent's.
  * 4. Failed writes are retried with backoff, and only the latest report is written.
  */
-export class NodePublisher implements Publisher {
+export class NodePublisher {
   readonly #options: NodeOptions;
   readonly #writer: NodeWriter;
   readonly #backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
@@ -71,10 +70,9 @@ export class NodePublisher implements Publisher {
   }
 
   get nodeWrites(): NodeWrites {
-    return nodeWritesOf(
-      this.#node ?? this.#seen,
-      this.#problem ?? (this.#reports.size === 0 ? undefined : this.#unready),
-    );
+    const node = this.#node ?? this.#seen;
+    const unready = this.#reports.size === 0 ? undefined : this.#unready;
+    return { condition: node && conditionOf(node), problem: this.#problem ?? unready };
   }
 
   publish(report: Report): void {
@@ -130,8 +128,7 @@ export class NodePublisher implements Publisher {
     if (desired.verdicts.size === 0 && desired.entries.length === 0) return undefined;
     const before = this.#node;
     const [main = ''] = this.#options.handlers;
-    const written = { verdict: desired.verdicts.get(main), desired: desired.entries };
-    const { node, waitMs } = await this.#writer.write(before, written, signal);
+    const { node, waitMs } = await this.#writer.write(before, desired, signal);
     this.#node = node;
     this.#resetFailures();
     this.#reportHandlers(before, node, desired);
@@ -231,13 +228,10 @@ export class NodePublisher implements Publisher {
 
   get #isWithdrawing(): boolean {
     const { labels = {} } = this.#seen?.metadata ?? {};
-    return this.#options.handlers.some((handler, at) => {
-      const status = this.#reports.get(handler)?.verdict.status;
-      return (
-        status !== undefined &&
-        status !== 'True' &&
-        labels[keysOf(at === 0 ? undefined : handler).ready] === 'true'
-      );
+    const [main] = this.#options.handlers;
+    return [...this.#reports.values()].some(({ handler, verdict }) => {
+      const { ready } = keysOf(handler === main ? undefined : handler);
+      return verdict.status !== 'True' && labels[ready] === 'true';
     });
   }
 

@@ -12,7 +12,7 @@ import {
 } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import type { NodeSeen } from '../agent.ts';
-import type { Claimant } from './desired.ts';
+import type { Claimant, Desired } from './desired.ts';
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 300_000;
@@ -95,12 +95,10 @@ export class NodeWriter {
   /** Returns the Node, and the time until the next difference is due, if any. */
   async write(
     before: NodeObject,
-    {
-      verdict,
-      desired,
-    }: { readonly verdict: Verdict | undefined; readonly desired: readonly DesiredEntry[] },
+    { entries: desired, verdicts }: Desired,
     signal: AbortSignal,
   ): Promise<{ readonly node: NodeObject; readonly waitMs: number | undefined }> {
+    const verdict = verdicts.get(this.#options.handlers[0] ?? '');
     const { kube, date, onChange } = this.#options;
     const { differences, waitMs } = this.#due(before, desired);
     const foreign = differences.filter((entry) => this.#isEstablished(entry));

@@ -53,17 +53,8 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     return markedLines(tone, shortIds(sanitize(text)), { colored, width, indent: '  ', style });
   };
   const once = dedupe();
-  const {
-    node,
-    handler,
-    proof,
-    evaluation,
-    installation,
-    handlers = [],
-    pods,
-    podCounts,
-    sandboxes,
-  } = report;
+  const { node, handler, proof, evaluation, installation } = report;
+  const { handlers = [], pods, podCounts, sandboxes } = report;
   const history = report.history.slice(0, MAX_TRANSITIONS);
   const [tone, headline] = HEADLINES[evaluation.verdict.status];
   const since = evaluation.verdict.status === report.verdict.status ? sinceOf(report) : undefined;

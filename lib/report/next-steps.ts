@@ -11,13 +11,8 @@ const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
  * Each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An unknown
  * check counts only if the whole evaluation is Unknown.
  */
-export function nextSteps({
-  verdict,
-  evaluation,
-  findings,
-  proof,
-  installation,
-}: HandlerReport & Pick<Report, 'installation'>): readonly Step[] {
+export function nextSteps(report: HandlerReport & Pick<Report, 'installation'>): readonly Step[] {
+  const { verdict, evaluation, findings, proof, installation } = report;
   const isUnknown = evaluation.verdict.status === 'Unknown';
   const seen = findings.flatMap((finding) =>
     finding.status === 'fail' || (finding.status === 'unknown' && isUnknown) ? [finding.reason] : [],
@@ -37,12 +32,8 @@ function placeOf(reason: Reason, findings: Report['findings']): string {
 }
 
 /** ISO 8601: as in the Node, which outlives agents, else as in this agent's history. */
-export function sinceOf({
-  verdict,
-  history,
-  nodeWrites,
-}: Pick<Status, 'verdict' | 'history' | 'nodeWrites'>): string | undefined {
-  const { condition } = nodeWrites ?? {};
+export function sinceOf(status: Pick<Status, 'verdict' | 'history' | 'nodeWrites'>): string | undefined {
+  const { verdict, history, nodeWrites: { condition } = {} } = status;
   if (condition?.status === verdict.status) return condition.lastTransitionTime;
   const other = history.findIndex(({ status }) => status !== verdict.status);
   const same = other === -1 ? history : history.slice(0, other);

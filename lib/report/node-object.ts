@@ -54,16 +54,17 @@ export function keysOf(handler: string | undefined): { readonly ready: string; r
 }
 
 /** The values by additional handler. */
-export function handlerLabels({ labels = {} }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
-  const { ready } = OWN_KEYS.prefixes;
-  const own = Object.entries(labels).filter(([key]) => key.startsWith(ready));
-  return new Map(own.map(([key, value]) => [key.slice(ready.length), value]));
+export function handlerLabels({ labels }: Partial<NodeMetadata>): ReadonlyMap<string, string> {
+  return byHandler(labels, OWN_KEYS.prefixes.ready);
 }
 
-export function handlersProvenOnce({ annotations = {} }: Partial<NodeMetadata>): readonly string[] {
-  const { provenBoot } = OWN_KEYS.prefixes;
-  const own = Object.keys(annotations).filter((key) => key.startsWith(provenBoot));
-  return own.map((key) => key.slice(provenBoot.length));
+export function handlersProvenOnce({ annotations }: Partial<NodeMetadata>): readonly string[] {
+  return [...byHandler(annotations, OWN_KEYS.prefixes.provenBoot).keys()];
+}
+
+function byHandler(texts: Texts = {}, prefix: string): ReadonlyMap<string, string> {
+  const own = Object.entries(texts).filter(([key]) => key.startsWith(prefix));
+  return new Map(own.map(([key, value]) => [key.slice(prefix.length), value]));
 }
 
 export type Condition = {
@@ -98,12 +99,10 @@ type Texts = Readonly<Record<string, string>>;
 
 export const CONDITION = 'GVisorReady';
 
-/** A part of /report. */
+/** A part of /report: what the Node says, and why that cannot be written. */
 export type NodeWrites = {
-  readonly labels: Texts;
-  readonly condition?: Condition;
-  readonly tainted: boolean;
-  readonly problem?: string;
+  readonly condition?: Condition | undefined;
+  readonly problem?: string | undefined;
 };
 
 /**
@@ -134,26 +133,14 @@ export function otherBoot({ status }: NodeObject, boot: string): string | undefi
   return reported === '' || reported === boot ? undefined : reported;
 }
 
-/** Empty if the Node is unknown. */
-export function nodeWritesOf(node: NodeObject | undefined, problem?: string): NodeWrites {
-  const { labels = {} } = node?.metadata ?? {};
-  const keys: readonly string[] = Object.values(OWN_KEYS.labels);
-  const own = Object.entries(labels).filter(
-    ([key]) => keys.includes(key) || key.startsWith(OWN_KEYS.prefixes.ready),
-  );
-  const condition = node?.status?.conditions?.find(({ type }) => type === CONDITION);
-  return {
-    labels: Object.fromEntries(own),
-    tainted: node?.spec?.taints?.some((taint) => isOwn(taint, OWN_KEYS.taint)) ?? false,
-    ...(condition === undefined ? {} : { condition }),
-    ...(problem === undefined ? {} : { problem }),
-  };
+export function conditionOf({ status }: NodeObject): Condition | undefined {
+  return status?.conditions?.find(({ type }) => type === CONDITION);
 }
 
-export function valueIn({ metadata, spec, status }: NodeObject, { part, key }: DesiredEntry): string | null {
-  if (part === 'taint') return spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
-  if (part !== 'condition') return metadata[part]?.[key] ?? null;
-  const condition = status?.conditions?.find(({ type }) => type === key);
+export function valueIn(node: NodeObject, { part, key }: DesiredEntry): string | null {
+  if (part === 'taint') return node.spec?.taints?.some((taint) => isOwn(taint, key)) ? 'NoSchedule' : null;
+  if (part !== 'condition') return node.metadata[part]?.[key] ?? null;
+  const condition = conditionOf(node);
   return condition === undefined ? null : `${condition.status} ${condition.reason}`;
 }
 
@@ -198,7 +185,7 @@ export const MAX_CONDITION_MESSAGE = 512;
  */
 export function conditionFor(verdict: Verdict, node: NodeObject, nowMs: number): Condition {
   const { status, reason } = verdict;
-  const old = node.status?.conditions?.find(({ type }) => type === CONDITION);
+  const old = conditionOf(node);
   const kept = old?.status === status ? old.lastTransitionTime : undefined;
   const lastHeartbeatTime = new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
   const lastTransitionTime = kept || lastHeartbeatTime;

@@ -17,34 +17,30 @@ type Guard = (value: unknown) => boolean;
 type Guards<T> = { readonly [Field in keyof T]-?: Guard };
 
 export const text: Guard = (value) => typeof value === 'string';
-export const matching =
-  (pattern: RegExp): Guard =>
-  (value) =>
-    typeof value === 'string' && pattern.test(value);
+export function matching(pattern: RegExp): Guard {
+  return (value) => typeof value === 'string' && pattern.test(value);
+}
 export const number: Guard = (value) => Number.isFinite(value);
 export const boolean: Guard = (value) => typeof value === 'boolean';
-export const oneOf =
-  (values: readonly unknown[]): Guard =>
-  (value) =>
-    values.includes(value);
-export const absentOr =
-  (guard: Guard): Guard =>
-  (value) =>
-    value === undefined || guard(value);
-export const list =
-  (guard: Guard, maxLength = Number.POSITIVE_INFINITY): Guard =>
-  (value) =>
-    Array.isArray(value) && value.length <= maxLength && value.every((item) => guard(item));
+export function oneOf(values: readonly unknown[]): Guard {
+  return (value) => values.includes(value);
+}
+export function absentOr(guard: Guard): Guard {
+  return (value) => value === undefined || guard(value);
+}
+export function list(guard: Guard, maxLength = Number.POSITIVE_INFINITY): Guard {
+  return (value) => Array.isArray(value) && value.length <= maxLength && value.every((item) => guard(item));
+}
 export const object =
   <T>(guards: Guards<T>, entries = Object.entries<Guard>(guards)) =>
   (value: unknown): value is T =>
     typeof value === 'object' &&
     value !== null &&
     entries.every(([field, guard]) => guard((value as Record<string, unknown>)[field]));
-export const recordOf =
-  (guard: Guard, maxLength?: number): Guard =>
-  (value) =>
-    typeof value === 'object' && value !== null && list(guard, maxLength)(Object.values(value));
+export function recordOf(guard: Guard, maxLength?: number): Guard {
+  const ofValues = list(guard, maxLength);
+  return (value) => typeof value === 'object' && value !== null && ofValues(Object.values(value));
+}
 /** The same guard for several fields. */
 const each = <Field extends string>(guard: Guard, ...fields: readonly Field[]) =>
   Object.fromEntries(fields.map((field) => [field, guard])) as Readonly<Record<Field, Guard>>;
@@ -80,9 +76,7 @@ const CONDITION = object<Condition>(
   each(text, 'type', 'status', 'reason', 'message', 'lastHeartbeatTime', 'lastTransitionTime'),
 );
 const NODE_WRITES = object<NodeWrites>({
-  labels: texts,
   condition: absentOr(CONDITION),
-  tainted: boolean,
   problem: absentOr(text),
 });
 /** People copy these ids and PIDs into commands. */

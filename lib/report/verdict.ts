@@ -16,14 +16,12 @@ export type Verdict = {
   readonly tolerated?: true;
 };
 
-/** The verdict before the first evaluation has ended. */
 export const STARTING: Verdict = {
   status: 'Unknown',
   reason: 'AgentStarting',
   message: 'the first evaluation has not ended yet',
 };
 
-/** The verdict if an evaluation failed or did not end in time. */
 export function notEvaluated(cause: unknown): Verdict {
   const reason = cause instanceof TimeoutError ? 'CheckTimedOut' : 'CheckFailed';
   return { status: 'Unknown', reason, message: `the evaluation failed: ${errorLine(cause)}` };
@@ -80,7 +78,6 @@ export const UNGUARDED: Verdict = {
 /** Pods that run now are affected, so nothing may hide these. */
 const ALARMING: readonly Reason[] = ['GuestIsHostKernel', 'GuestNotGVisor', 'HandlerRunsRunc'];
 
-/** A verdict while the installer is at work, or was interrupted. */
 function duringInstallation(verdict: Verdict, installation: Installation | undefined): Verdict {
   const { pending } = installation ?? {};
   if (pending === undefined || verdict.reason === 'InstallationUnderWay') return verdict;

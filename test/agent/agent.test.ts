@@ -102,7 +102,10 @@ function agentOf(
       markTolerated: async (verdict) => verdict,
       ...evaluator,
     },
-    publishers: [{ publish: (report) => published.push(report), count: (report) => counted.push(report) }],
+    publish: (report, hasVerdict) => {
+      counted.push(report);
+      if (hasVerdict) published.push(report);
+    },
     log: pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) }),
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
@@ -217,7 +220,7 @@ describe('Agent publishes', () => {
       if (fails) throw new Error('no such metric');
       published.push(report);
     };
-    const { queue, logged } = running(t, [PROVEN_VERDICT], { publishers: [{ publish }] });
+    const { queue, logged } = running(t, [PROVEN_VERDICT], { publish });
     await queue.waiting();
     const errors = logged('reconcile failed').map(({ err }) => (err as Error).message);
     assert.deepEqual(errors, ['no such metric']);

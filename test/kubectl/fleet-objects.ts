@@ -203,7 +203,7 @@ export function sandboxesOf(...problems: readonly PodProblem[]): SandboxesReport
 /** The report of a node whose shim is gone, while its agent cannot write to the API server. */
 export function cutOff(node: string): Status {
   const problem = `PATCH /api/v1/nodes/${node}/status: 401 Unauthorized`;
-  return { ...brokenStatus(node), nodeWrites: { labels: {}, tainted: false, problem } };
+  return { ...brokenStatus(node), nodeWrites: { problem } };
 }
 
 /** The report of a node whose shim is gone. */

@@ -47,7 +47,13 @@ async function sayings(
   const proof = verdict.status === 'True' ? PROVEN : unproven('failed', verdict.reason);
   const evaluation: Evaluation = { verdict, seenMs: 0, findings: [PASSED], proof, facts: {}, watch: [] };
   const agent = new Agent({
-    ...{ version: '0.1.0', facts: {}, traces: hasTraces, log, publishers: [metrics, publisher], ...clock },
+    ...{ version: '0.1.0', facts: {}, traces: hasTraces, log, ...clock },
+    publish: (report, hasVerdict) => {
+      metrics.count(report);
+      if (!hasVerdict) return;
+      metrics.publish(report);
+      publisher.publish(report);
+    },
     config: {
       ...{ nodeName: 'node-1', handler: 'runsc', expectGvisor: false, proofIntervalMs: 600_000 },
       ...{ confirmMs: 0, graceMs: 0 },

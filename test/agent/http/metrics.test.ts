@@ -93,7 +93,8 @@ describe('Metrics', () => {
     assert.equal((await samplesOf(metrics, 'gvisor_ready_probes_total')).length, 6);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_transitions_total'), []);
     for (const report of [reportOf(), reportOf(), BROKEN, BROKEN, reportOf()]) {
-      metrics.count({ ...report, proof: { ...report.proof } });
+      const anew = { ...report, proof: { ...report.proof } };
+      for (const _ of ['new', 'cached']) metrics.count(anew);
       metrics.publish(report);
     }
     const probes = ['{outcome="proven"} 3', '{outcome="failed"} 2'];
@@ -132,13 +133,6 @@ describe('Metrics', () => {
     }
   });
 
-  it('counts a cached proof once', async () => {
-    const metrics = new Metrics('0.1.0', 'runsc');
-    for (let evaluation = 0; evaluation < 3; evaluation++) metrics.count(reportOf());
-    assert.deepEqual(await countedBy(metrics, 'gvisor_ready_probes_total'), ['{outcome="proven"} 1']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_sandbox_boot_seconds_count'), ['1']);
-  });
-
   it('exports the duration of boots and the time of the last proof', async () => {
     const metrics = new Metrics('0.1.0', 'runsc');
     for (const bootMs of [400, 100])
@@ -153,33 +147,24 @@ describe('Metrics', () => {
       assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}`), [String(value)], name);
   });
 
-  it('exports only the current releases of the node', async () => {
-    const metrics = published(reportOf({ facts: { runsc: 'release-20250101.0' } }), reportOf());
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_info'), [
-      '{runsc="release-20260223.0",platform="systrap",containerd="v2.4.2",kernel="6.8.0"} 1',
-    ]);
-  });
-
-  it('exports its clock at the scrape', async () => {
-    const before = Date.now() / 1_000;
-    const [value] = await samplesOf(new Metrics('0.1.0', 'runsc'), 'gvisor_ready_time_seconds');
-    assert.ok(Number(value) >= before && Number(value) <= Date.now() / 1_000, value);
-  });
-
-  it('exports the interval of proofs, orphans of probes and unwatched directories', async () => {
+  it('exports the clock, the interval of proofs, the current releases, and what it is told', async (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 5_000 });
     const metrics = new Metrics('0.1.0', 'runsc', 600_000);
+    for (const facts of [{ runsc: 'release-20250101.0' }, reportOf().facts])
+      metrics.publish(reportOf({ facts }));
     metrics.publishOrphans(3);
     metrics.publishUnwatched(2);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_proof_interval_seconds'), ['600']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_probe_orphans'), ['3']);
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_unwatched_directories'), ['2']);
-  });
-
-  it('counts requests to the API server', async () => {
-    const metrics = new Metrics('0.1.0', 'runsc');
     for (const code of [200, 200, 409]) metrics.countRequest('PATCH', code);
-    const requests = ['{verb="PATCH",code="200"} 2', '{verb="PATCH",code="409"} 1'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_api_requests_total'), requests);
+    const releases = '{runsc="release-20260223.0",platform="systrap",containerd="v2.4.2",kernel="6.8.0"} 1';
+    for (const [name, ...samples] of [
+      ['time_seconds', '5'],
+      ['proof_interval_seconds', '600'],
+      ['node_info', releases],
+      ['probe_orphans', '3'],
+      ['unwatched_directories', '2'],
+      ['api_requests_total', '{verb="PATCH",code="200"} 2', '{verb="PATCH",code="409"} 1'],
+    ] as const)
+      assert.deepEqual(await samplesOf(metrics, `gvisor_ready_${name}`), samples, name);
   });
 
   it('follows the naming of Prometheus, and includes the metrics of the process', async () => {
@@ -278,6 +263,7 @@ describe('the metrics of additional handlers', () => {
 
   it('show the published verdict, its reason, the last proof and boot, and leave the main one alone', async () => {
     const metrics = published(reportOf(), kvm);
+    metrics.count({ ...kvm, expected: true });
     const seen = (isTrue: '0' | '1', isFalse: '0' | '1', reason: string) => ({
       'status{handler="kvm",status="True"}': isTrue,
       'status{handler="kvm",status="False"}': isFalse,
@@ -285,16 +271,11 @@ describe('the metrics of additional handlers', () => {
       [`reason{handler="kvm",reason="${reason}"}`]: '1',
       'last_proof_timestamp_seconds{handler="kvm"}': '1772359200',
       'last_boot_seconds{handler="kvm"}': '0.5',
+      'expected{handler="kvm"}': '1',
     });
     assert.deepEqual(await values(metrics), seen('1', '0', 'SandboxProven'));
     metrics.publish({ ...BROKEN, handler: 'kvm' });
     assert.deepEqual(await values(metrics), seen('0', '1', 'ShimNotFound'));
     assert.equal((await samplesOf(metrics, 'gvisor_ready_node_status'))[0], '{status="True"} 1');
-  });
-
-  it('show whether the handler is expected', async () => {
-    const metrics = new Metrics('0.1.0', 'runsc');
-    metrics.count({ ...kvm, expected: true });
-    assert.deepEqual(await values(metrics), { 'expected{handler="kvm"}': '1' });
   });
 });

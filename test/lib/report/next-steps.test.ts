@@ -76,8 +76,6 @@ describe('sinceOf', () => {
   it('is the lastTransitionTime in the Node where the status is the same', () => {
     const lastTransitionTime = '2026-02-01T00:00:00Z';
     const of = (status: string) => ({
-      labels: {},
-      tainted: false,
       condition: { type: '', status, reason: '', message: '', lastHeartbeatTime: '', lastTransitionTime },
     });
     const ready = reportOf({ history: [at('True', 1)] });

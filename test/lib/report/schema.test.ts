@@ -66,7 +66,7 @@ describe('isStatus', () => {
     ['pods', { ...PODS, sandboxedUids: 5 }],
     ['pods', { ...PODS, weakened: [{ uid: 'a', evidence: 'e', weak: [null] }] }],
     ['pods', { ...PODS, violating: [{ uid: 'a' }] }],
-    ['nodeWrites', { labels: { a: [] }, tainted: false }],
+    ['nodeWrites', { problem: 1 }],
     ['nodeWrites.condition', {}],
     ['installation', null],
     ['installation', { installed: ['release'] }],
