@@ -32,8 +32,9 @@ export type AgentOptions = {
   readonly facts: Facts;
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
   readonly files?: Pick<FileTrigger, 'watch'>;
-  /** Must not throw. Called after every evaluation; the first ones may end without a verdict. */
-  readonly publish: (report: Report, hasVerdict: boolean) => void;
+  /** Called after every evaluation, and `publish` once there is a verdict. Both must not throw. */
+  readonly count: (report: Report) => void;
+  readonly publish: (report: Report) => void;
   /** Undefined if the findings do not say. */
   readonly traces: (findings: readonly Finding[]) => boolean | undefined;
   readonly installation?: () => Promise<Installation | undefined>;
@@ -226,7 +227,7 @@ export class Agent {
   }
 
   #publish(evaluated: Report): void {
-    const { publish, date, log, config } = this.#options;
+    const { count, publish, date, log, config } = this.#options;
     const [installation, traces] = [this.#installation, this.#traces];
     const circumstances = { ...this.#node, installation };
     const verdict = published(evaluated.verdict, circumstances);
@@ -251,7 +252,8 @@ export class Agent {
       ...(installation && { installation }),
     };
     this.#report = report;
-    publish(report, this.hasVerdict);
+    count(report);
+    if (this.hasVerdict) publish(report);
   }
 }
 

@@ -8,13 +8,8 @@ export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;
 const RELEASE = /^(release-)?\d{8}(\.\d+)?$/;
 const DESTINATIONS = ['node', 'events'] as const;
 
-export type Environment = {
-  readonly hostname: string;
-  readonly inCluster: boolean;
-};
-
 /** `problems` lists everything wrong, one line each; the config is usable only if it is empty. */
-export function parseConfig(env: Env, { hostname, inCluster }: Environment) {
+export function parseConfig(env: Env, { hostname, inCluster }: { hostname: string; inCluster: boolean }) {
   const settings = new SettingsReader(env, SETTINGS);
   const { problems } = settings;
   const destinations = (env.PUBLISH ?? (inCluster ? 'node,events' : '')).trim();

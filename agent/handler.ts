@@ -19,7 +19,8 @@ import { FileTrigger } from './trigger/files.ts';
 
 /** The kubelet kills the pod after 15 s. */
 export const SHUTDOWN_TIMEOUT_MS = 10_000;
-const EVENT_QUEUE = { debounceMs: 50, maxDelayMs: 500, burst: 8, refillMs: 3_000 };
+const DEBOUNCE_MS = 50;
+const EVENT_QUEUE = { maxDelayMs: 500, burst: 8, refillMs: 3_000 };
 
 const now = () => performance.now();
 const date = () => new Date();
@@ -48,15 +49,16 @@ export function additionalNodes(node: Node): readonly Node[] {
   });
 }
 
-type HandlerOptions = Pick<AgentOptions, 'facts' | 'publish'> & {
+type HandlerOptions = Pick<AgentOptions, 'facts' | 'count' | 'publish'> & {
   readonly metrics?: Metrics;
   readonly onChange: () => void;
   readonly debounceMs?: number;
 };
 
-export function openHandler(node: Node, { facts, publish, metrics, onChange, ...debounce }: HandlerOptions) {
+export function openHandler(node: Node, options: HandlerOptions) {
   const { config, host, log } = node;
-  const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, ...debounce, now });
+  const { metrics, onChange, debounceMs = DEBOUNCE_MS, ...own } = options;
+  const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, debounceMs, now });
   const onFile = async (path: string) => {
     const isJournal = basename(path) === basename(installJournal(config.handler));
     if (!isJournal || (await agent.noteInstallation())) queue.push({ kind: 'file', path });
@@ -69,7 +71,7 @@ export function openHandler(node: Node, { facts, publish, metrics, onChange, ...
   });
   const opened = openAgent(
     node,
-    { facts, files, publish },
+    { ...own, files },
     {
       onLateEnd: () => queue.push({ kind: 'probe' }),
       onOrphans: (orphans) => {
@@ -85,7 +87,7 @@ export function openHandler(node: Node, { facts, publish, metrics, onChange, ...
 
 export function openAgent(
   node: Node,
-  own: Pick<AgentOptions, 'facts' | 'files' | 'publish'>,
+  own: Pick<AgentOptions, 'facts' | 'files' | 'count' | 'publish'>,
   {
     onChange,
     ...options

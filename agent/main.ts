@@ -80,17 +80,20 @@ async function daemon(node: Node): Promise<number> {
   if (typeof api === 'string') return printProblems([api]);
 
   const evaluated = Promise.withResolvers<void>();
-  const publish = (report: Report, hasVerdict: boolean) => {
-    metrics.count(report);
-    if (report.handler === config.handler) evaluated.resolve();
-    if (!hasVerdict) return;
-    metrics.publish(report);
-    api?.node.publish(report);
+  const sinks = {
+    count: (report: Report) => {
+      metrics.count(report);
+      if (report.handler === config.handler) evaluated.resolve();
+    },
+    publish: (report: Report) => {
+      metrics.publish(report);
+      api?.node.publish(report);
+    },
   };
   const onChange = () => sandboxes.changed();
-  const main = openHandler(node, { facts: await readNodeFacts(node), publish, onChange, metrics });
+  const main = openHandler(node, { ...sinks, facts: await readNodeFacts(node), onChange, metrics });
   const additional = additionalNodes(node).map((each) =>
-    openHandler(each, { facts: {}, publish, onChange, debounceMs: ADDITIONAL_DEBOUNCE_MS }),
+    openHandler(each, { ...sinks, facts: {}, onChange, debounceMs: ADDITIONAL_DEBOUNCE_MS }),
   );
   const handlers = [main, ...additional];
 

@@ -13,9 +13,10 @@ const ONCE_BOOT_TIMEOUT_MS = 60_000;
 export async function once(node: Node, json: boolean): Promise<number> {
   const { signal } = node;
   const facts = await readNodeFacts(node);
+  const nowhere = { count: () => {}, publish: () => {} };
   const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
   const handlers = [node, ...additionalNodes(node)].map((each) =>
-    openAgent(each, { facts: each === node ? facts : {}, publish: () => {} }, options),
+    openAgent(each, { facts: each === node ? facts : {}, ...nowhere }, options),
   );
   try {
     const reports: Report[] = [];

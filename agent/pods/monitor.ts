@@ -25,7 +25,7 @@ const SETTLED_MS = 10_000;
 export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
-  readonly namespaces: RequiredNamespaces;
+  readonly namespaces: Pick<RequiredNamespaces, 'known' | 'names'>;
   /** Must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** A task began or ended, and the list of pods is the same, as if a pod cannot start. */

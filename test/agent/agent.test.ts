@@ -102,10 +102,8 @@ function agentOf(
       markTolerated: async (verdict) => verdict,
       ...evaluator,
     },
-    publish: (report, hasVerdict) => {
-      counted.push(report);
-      if (hasVerdict) published.push(report);
-    },
+    count: (report) => counted.push(report),
+    publish: (report) => published.push(report),
     log: pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) }),
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),

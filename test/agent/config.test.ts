@@ -73,7 +73,6 @@ describe('parseConfig', () => {
     ['MIN_RUNSC_RELEASE', 'release-20240325', { minRunscRelease: '20240325' }],
     ['LISTEN_ADDRESS', '127.0.0.1:80', { listen: { host: '127.0.0.1', port: 80 } }],
     ['LISTEN_ADDRESS', '[::1]:9477', { listen: { host: '::1', port: 9477 } }],
-    ['LISTEN_ADDRESS', '[10.0.0.1]:9477', { listen: { host: '10.0.0.1', port: 9477 } }],
     ['LISTEN_ADDRESS', 'fd00::5:9477', { listen: { host: 'fd00::5', port: 9477 } }],
     ['LOG_LEVEL', 'silent', { logLevel: 'silent' }],
     ['TAINT', 'on', { taint: true }],

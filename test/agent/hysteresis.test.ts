@@ -44,7 +44,6 @@ const FIRST: readonly Row[] = [
 ];
 // biome-ignore format: one row a line
 const READY_NODE: readonly Row[] = [
-  ['stays ready', ready, PROVEN_VERDICT, 9, ready],
   ['keeps the label after one failure', ready, BROKEN, 100, { ...ready, ...failing(100) }, 500],
   ['does not confirm too early', { ...ready, ...failing(100) }, BROKEN, 599, { ...ready, ...failing(100) }, 1],
   ['publishes a confirmed failure', { ...ready, ...failing(100) }, BROKEN, 600, broken],

@@ -48,9 +48,8 @@ async function sayings(
   const evaluation: Evaluation = { verdict, seenMs: 0, findings: [PASSED], proof, facts: {}, watch: [] };
   const agent = new Agent({
     ...{ version: '0.1.0', facts: {}, traces: hasTraces, log, ...clock },
-    publish: (report, hasVerdict) => {
-      metrics.count(report);
-      if (!hasVerdict) return;
+    count: (report) => metrics.count(report),
+    publish: (report) => {
       metrics.publish(report);
       publisher.publish(report);
     },

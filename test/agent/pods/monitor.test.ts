@@ -33,7 +33,7 @@ describe('PodMonitor', () => {
     const lines: { readonly msg: string }[] = [];
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
     const stop = new AbortController();
-    const namespaces = { known: true, names: new Set(['eval']) } as unknown as RequiredNamespaces;
+    const namespaces = { known: true, names: new Set(['eval']) };
     const pods = new PodMonitor({ client, host: new Host('/'), namespaces, log, everyMs: 5 });
     const done = pods.run(stop.signal);
     while (pods.report() === undefined) await containerd.called('ListPodSandbox');

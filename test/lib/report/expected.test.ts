@@ -50,7 +50,6 @@ describe('expectsGvisor', () => {
   for (const [always, provenOnce, traces, expected] of [
     [false, false, false, false],
     [true, undefined, undefined, true],
-    [true, false, false, true],
     [false, true, undefined, true],
     [false, undefined, true, true],
     [false, false, undefined, undefined],
