@@ -133,14 +133,13 @@ function handlerRows(report: HandlerReport, main: Status, once: Once): readonly 
   const [tone] = HEADLINES[verdict.status];
   const whyOf = ({ status, reason, message }: HandlerReport['verdict']) =>
     status === 'True' ? message : `${reason}: ${once(message)}`;
-  const pending = { text: `Not published yet: ${whyOf(evaluation.verdict)}` };
   const failed = findings.filter(
     ({ check, status, message }) =>
       status === 'fail' && !main.findings.some((each) => each.check === check && each.message === message),
   );
   return [
     { tone, text: `Additional handler "${handler}": ${whyOf(verdict)}` },
-    ...(isPending(report) ? [pending] : []),
+    ...(isPending(report) ? [{ text: `Not published yet: ${whyOf(evaluation.verdict)}` }] : []),
     ...failed.flatMap((each) => [{ text: `${titleOf(each)}: ${each.message}` }, ...evidenceRows(each)]),
   ];
 }

@@ -82,6 +82,7 @@ describe('renderReport', () => {
     const failed =
       /\n {2}✗ Additional handler "runsc-kvm": RunscConfigInvalid: .*\n {4}The shim accepts its .*\n {6}ConfigPath .*\n\n/;
     assert.match(text, failed);
+    assert.doesNotMatch(text, /as said above/);
     const { version: _, node: __, ...same } = EXPLAINED;
     assert.match(
       renderReport({ ...EXPLAINED, handlers: [{ ...same, handler: 'twin' }] }, WIDE),
