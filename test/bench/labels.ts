@@ -1,12 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
 import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';
-import { agentOn, readMetrics } from '../e2e/agents.ts';
-import { cpuMs, memoryOf } from './one-node.ts';
-import { mebibytes, statistics } from './statistics.ts';
+import { agentOn } from '../e2e/agents.ts';
+import { statistics } from './statistics.ts';
 
 /** Faults that remove a file; their goal is for all together. */
 const FILE_FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies FaultName[];
@@ -73,49 +71,4 @@ async function restart(cluster: Cluster, node: ClusterNode): Promise<number> {
   };
   await waitFor('another agent', 60_000, another, 50);
   return (performance.now() - begun) / 1000;
-}
-
-/** Memory, CPU time and API requests of the agent's pod. */
-export async function measurePod(
-  cluster: Cluster,
-  node: ClusterNode,
-  { soakS, idleS }: { readonly soakS: number; readonly idleS: number },
-): Promise<string[][]> {
-  const pid = agentPid(cluster, node);
-  await pause(soakS);
-  const requests = await countRequests(cluster, node.name);
-  const cpu = await cpuMs(pid);
-  await pause(idleS);
-  const used = (await cpuMs(pid)) - cpu;
-  const sent = (await countRequests(cluster, node.name)) - requests;
-  const { rss, anonymous } = await memoryOf(pid);
-  return [
-    [`resident memory after ${soakS + idleS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
-    [`anonymous memory after ${soakS + idleS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
-    [`CPU over ${idleS} s without an evaluation`, '≤ 3 m', `${(used / idleS).toFixed(1)} m`],
-    [`requests to the API server in ${idleS} s`, '≤ 8 an hour', String(sent)],
-  ];
-}
-
-/** The host PID of the agent's pod on this node. */
-export function agentPid(cluster: Cluster, node: ClusterNode): number {
-  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
-    try {
-      const own = readFileSync(`/proc/${entry}/cgroup`, 'utf8').includes(
-        `/${cluster.name}/nodes/${node.name}/`,
-      );
-      const command = readFileSync(`/proc/${entry}/cmdline`, 'utf8');
-      if (own && command.includes('/app/agent.cjs')) return Number(entry);
-    } catch {
-      // It has just exited.
-    }
-  }
-  throw new Error(`No agent runs in a pod of ${node.name}`);
-}
-
-/** API requests of the agent by its metrics. */
-async function countRequests(cluster: Cluster, node: string): Promise<number> {
-  const text = await readMetrics(cluster, node);
-  const counts = [...text.matchAll(/^gvisor_ready_api_requests_total\{.*\} (\d+)$/gm)];
-  return counts.reduce((sum, [, count]) => sum + Number(count), 0);
 }

@@ -20,10 +20,10 @@ const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const sati
 /** The command and environment of the image, with paths of the build. */
 const DOCKERFILE = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
 const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
-export const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
+const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
   arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
 );
-export const ENVIRONMENT = Object.fromEntries(
+const ENVIRONMENT = Object.fromEntries(
   (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
 ) as Readonly<Record<string, string>>;
 
@@ -82,7 +82,7 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
 }
 
 /** Enough for an evaluation with a proof. */
-export const EVALUATION_S = 6;
+const EVALUATION_S = 6;
 /** Additional processes of a crowded node. */
 const CROWD = 3_000;
 
@@ -115,15 +115,18 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
 }
 
 /** The agent's CPU time in milliseconds for one evaluation after a change of a file. */
-export async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
   const before = await cpuMs(agent.pid);
   await touch(node);
   await pause(EVALUATION_S); // polling its report would dominate the measurement
   return (await cpuMs(agent.pid)) - before;
 }
 
-export async function memoryOf(pid: number): Promise<{ rss: number; anonymous: number }> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+export async function memoryOf(
+  pid: number,
+  proc = '/proc',
+): Promise<{ readonly rss: number; readonly anonymous: number }> {
+  const status = await readFile(`${proc}/${pid}/status`, 'utf8');
   const kib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1]);
   return { rss: kib('VmRSS') * 1024, anonymous: kib('RssAnon') * 1024 };
 }

@@ -79,7 +79,7 @@ function watchLabel(cluster: Cluster, node: ClusterNode): () => Promise<number> 
 }
 
 /** The agent's counts since its start. */
-export async function countsOf(cluster: Cluster, node: ClusterNode) {
+async function countsOf(cluster: Cluster, node: ClusterNode) {
   const text = await waitFor('the metrics', 60_000, () => readMetrics(cluster, node.name));
   const sum = (pattern: RegExp) =>
     [...text.matchAll(pattern)].reduce((total, [, count]) => total + Number(count), 0);
@@ -128,7 +128,7 @@ function waitForOrphans(node: ClusterNode, before: Orphans): Promise<Orphans> {
 }
 
 /** Probes by outcome since the agent started. */
-export function outcomesIn(metrics: string): ReadonlyMap<string, number> {
+function outcomesIn(metrics: string): ReadonlyMap<string, number> {
   const found = metrics.matchAll(/^gvisor_ready_probes_total\{outcome="([^"]+)"\} (\S+)$/gm);
   return new Map([...found].map(([, outcome = '', count]) => [outcome, Number(count)]));
 }
