@@ -8,7 +8,7 @@ import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { makeOnce } from '../hack/unfinished.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
 import { tryLock } from './lock.ts';
-import { GROUPS, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
+import { buildOf, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
 /** A second build uses the processors while the first one waits for the network or links, which is single-threaded. */
@@ -86,7 +86,7 @@ async function lockBuild(group: ToolGroup, directory: string): Promise<() => voi
 
 /** Empty without an official build, or if this machine needs a change of it. */
 async function downloadsOf(group: ToolGroup): Promise<readonly Download[]> {
-  return needsOverlay(GROUPS[group]) ? [] : officialBuild(group);
+  return needsOverlay(buildOf(group)) ? [] : officialBuild(group);
 }
 
 /** Whether the official build is now in `bin` of that directory. Says why not. */
@@ -129,7 +129,7 @@ function needsOverlay(group: ToolBuild): boolean {
 }
 
 async function directoryOf(name: ToolGroup, go: string): Promise<string> {
-  const group: ToolBuild = GROUPS[name];
+  const group = buildOf(name);
   const key = createHash('sha256').update(JSON.stringify([go, process.arch, String(group.stamp), group]));
   for (const file of (await readdir(source(name))).sort()) {
     key.update(file).update(await readFile(join(source(name), file)));
@@ -146,7 +146,7 @@ async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<vo
 }
 
 async function goOptions(name: ToolGroup, cwd: string) {
-  const group: ToolBuild = GROUPS[name];
+  const group = buildOf(name);
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   const env = {
     ...process.env,
@@ -159,7 +159,7 @@ async function goOptions(name: ToolGroup, cwd: string) {
 }
 
 async function build(name: ToolGroup, work: string, signal: AbortSignal): Promise<void> {
-  const group: ToolBuild = GROUPS[name];
+  const group = buildOf(name);
   await cp(source(name), join(work, 'src'), { recursive: true });
   const options = { ...(await goOptions(name, join(work, 'src'))), signal };
   const go = (...args: string[]) => run('go', args, options);
