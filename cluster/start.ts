@@ -31,7 +31,7 @@ export async function startHeldCluster({
   const dir = join(CLUSTERS, name);
   const wanted = wantedNodes(name, dir, nodes);
   if (controlPlaneOf(dir).pid() === undefined) {
-    await ensurePrerequisites({ forVms: wanted.some(({ machine }) => machine === 'vm') });
+    await ensurePrerequisites(...(wanted.some(({ machine }) => machine === 'vm') ? (['vms'] as const) : []));
     await requireKernel();
   }
   await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
-import { CHROMIUM } from '../cluster/prerequisites.ts';
+
+/** As in cluster/prerequisites.json. */
+const CHROMIUM = '/usr/bin/chromium';
 
 /** Starts Debian's Chromium headless, without background network requests. */
 export function launchChromium(): Promise<Browser> {

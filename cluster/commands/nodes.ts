@@ -22,7 +22,7 @@ export function addNode(program: Command): void {
       const begun = Date.now();
       await locked(cluster.name, async () => {
         if (action === 'remove') return cluster.removeNode(node);
-        if (request.machine === 'vm') await ensurePrerequisites({ forVms: true });
+        if (request.machine === 'vm') await ensurePrerequisites('vms');
         await cluster.addNode({ ...request, name: node }, [await ensureImage('workload')]);
         await cluster.waitForNodes([node]);
       });

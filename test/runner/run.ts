@@ -141,14 +141,13 @@ function prepareAll(plan: Plan): ReadonlyMap<PlanStep, Promise<void>> {
 /** Installs and builds the prerequisites of a step. */
 async function prepare({ name, files }: PlanStep): Promise<void> {
   const tier = tierOf(name);
-  const forVms = name === 'vm';
   display.building = true;
   try {
-    await ensurePrerequisites({ forTests: true, forBrowsers: name === 'pages', forVms });
+    await ensurePrerequisites('tests', ...(tier?.needs ?? []));
     const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
     await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
     if (tier?.nodes) for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
-    if (forVms) await ensureVmImage();
+    if (name === 'vm') await ensureVmImage();
   } finally {
     display.building = false;
   }

@@ -1,5 +1,6 @@
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import type { Purpose } from '../../cluster/prerequisites.ts';
 import type { ToolGroup } from '../../cluster/tool-groups.ts';
 
 /** Test files that run under the same conditions. Every test file belongs to one tier. */
@@ -17,6 +18,8 @@ export type Tier = {
   readonly nodes: boolean;
   /** Programs beside those that its files name in `ensureTools([...])`. */
   readonly programs?: readonly ToolGroup[];
+  /** Prerequisites beside those of all tests. */
+  readonly needs?: readonly Purpose[];
   /** Failed files are retried once. */
   readonly secondTry?: true;
 };
@@ -50,14 +53,20 @@ export const TIERS = {
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
   e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY, secondTry: true },
   waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: EVERY },
-  pages: { ...API, directories: ['pages'], concurrency: 1 },
+  pages: { ...API, directories: ['pages'], concurrency: 1, needs: ['browsers'] },
   nightly: {
     ...LONG,
     directories: ['nightly'],
     concurrency: 1,
     programs: [...EVERY, 'prometheus-operator', 'alertmanager'],
   },
-  vm: { ...LONG, directories: ['load', 'vm'], concurrency: 1, programs: [...NODE, ...OLDER] },
+  vm: {
+    ...LONG,
+    directories: ['load', 'vm'],
+    concurrency: 1,
+    programs: [...NODE, ...OLDER],
+    needs: ['vms'],
+  },
 } as const satisfies Record<string, Tier>;
 
 export type TierName = keyof typeof TIERS;
