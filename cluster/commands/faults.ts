@@ -1,18 +1,19 @@
 import { Argument, type Command } from 'commander';
 import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
-import { FAULTS, type FaultName } from '../faults/faults.ts';
+import FAULT_TEXTS from '../faults/faults.json' with { type: 'json' };
+import type { FaultName } from '../faults/faults.ts';
 import { locked } from '../lock.ts';
 import { formatTable } from '../table.ts';
 import { npm, openRunning } from './command.ts';
 
-const NAMES = Object.keys(FAULTS);
+const NAMES = Object.keys(FAULT_TEXTS);
 
 export function addFaults(program: Command): void {
   program
     .command('faults')
     .description('list the faults: what each does, and its symptoms')
     .action(() => {
-      const rows = Object.entries(FAULTS).map(([name, fault]) => [name, fault.does, fault.seen]);
+      const rows = Object.entries(FAULT_TEXTS).map(([name, fault]) => [name, fault.does, fault.seen]);
       console.log(formatTable([['FAULT', 'WHAT IT DOES', 'WHAT IS SEEN'], ...rows]));
     });
 }
@@ -28,7 +29,7 @@ export function addBreak(program: Command): void {
       const broken = cluster.node(node);
       await locked(cluster.name, () => breakNode(cluster, broken, fault));
       const heal = npm(cluster.name, `heal ${node}`);
-      console.log(`${node}: ${fault} (${FAULTS[fault].does}). Undo it with \`${heal}\`.`);
+      console.log(`${node}: ${fault} (${FAULT_TEXTS[fault].does}). Undo it with \`${heal}\`.`);
     });
 }
 
