@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Machine } from '../machine/machine.ts';
+import ARGUMENTS from './daemons.json' with { type: 'json' };
 import { type Authority, createSigningKeys } from './pki.ts';
 
 /** Nodes are in the same /24. */
@@ -11,8 +12,8 @@ export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
 
 /** Start order. */
-export const CONTROL_PLANE = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
-export type ControlPlaneDaemon = (typeof CONTROL_PLANE)[number];
+export const CONTROL_PLANE = Object.keys(ARGUMENTS) as readonly ControlPlaneDaemon[];
+export type ControlPlaneDaemon = keyof typeof ARGUMENTS;
 
 export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
 
@@ -52,7 +53,7 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   await put(`${PKI}/kubelet-client.key`, client.key);
   await put(`${PKI}/sa.key`, signing.private);
   await put(`${PKI}/sa.pub`, signing.public);
-  await put('/etc/kubernetes/audit.yaml', AUDIT_POLICY);
+  await put('/etc/kubernetes/audit.yaml', await readFile(join(import.meta.dirname, 'audit.yaml'), 'utf8'));
   for (const name of ['kube-controller-manager', 'kube-scheduler']) {
     await put(
       `/etc/kubernetes/${name}.kubeconfig`,
@@ -61,16 +62,6 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   }
   await put(`${PKI}/done`, '');
 }
-
-/** Logs the agents' requests, so that tests can count them. */
-const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-  - level: Metadata
-    userGroups: ["system:serviceaccounts:gvisor-ready"]
-  - level: None
-`;
 
 /** JSON lines, in the control plane's namespaces. */
 export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
@@ -87,40 +78,6 @@ export async function startDaemon(
   // 270.
   await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]], { GOGC: '400' });
 }
-
-const ARGUMENTS: Record<ControlPlaneDaemon, readonly string[]> = {
-  etcd: ['--data-dir=/var/lib/etcd', '--unsafe-no-fsync', '--log-level=warn'],
-  'kube-apiserver': [
-    '--etcd-servers=http://127.0.0.1:2379',
-    '--secure-port=443',
-    '--bind-address=0.0.0.0',
-    `--advertise-address=${CONTROL_PLANE_ADDRESS}`,
-    '--service-cluster-ip-range=10.96.0.0/16',
-    `--tls-cert-file=${PKI}/apiserver.crt`,
-    `--tls-private-key-file=${PKI}/apiserver.key`,
-    `--client-ca-file=${PKI}/ca.crt`,
-    `--service-account-key-file=${PKI}/sa.pub`,
-    `--service-account-signing-key-file=${PKI}/sa.key`,
-    '--service-account-issuer=https://kubernetes.default.svc',
-    `--kubelet-client-certificate=${PKI}/kubelet-client.crt`,
-    `--kubelet-client-key=${PKI}/kubelet-client.key`,
-    '--kubelet-preferred-address-types=InternalIP',
-    '--authorization-mode=Node,RBAC',
-    '--allow-privileged', // as kubeadm has it; Pod Security and policies decide
-    '--enable-admission-plugins=NodeRestriction',
-    '--audit-policy-file=/etc/kubernetes/audit.yaml',
-    `--audit-log-path=${AUDIT_LOG}`,
-    '--profiling=false',
-  ],
-  'kube-controller-manager': [
-    '--kubeconfig=/etc/kubernetes/kube-controller-manager.kubeconfig',
-    `--service-account-private-key-file=${PKI}/sa.key`,
-    `--root-ca-file=${PKI}/ca.crt`,
-    '--use-service-account-credentials',
-    '--leader-elect=false',
-  ],
-  'kube-scheduler': ['--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig', '--leader-elect=false'],
-};
 
 /** YAML. */
 export async function kubeconfig(

@@ -1,4 +1,4 @@
-import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
+import KUBELET from './kubelet.json' with { type: 'json' };
 
 export type NodeSpec = {
   readonly name: string;
@@ -35,13 +35,10 @@ export function addressOf(spec: NodeSpec): string {
   return `10.89.0.${10 + spec.index}`;
 }
 
-/** Room for {@link MAX_PODS}. */
+/** Room for 500 pods, more than the kubelet's default of 110. */
 export function podCidrOf({ index }: NodeSpec): string {
   return `10.${240 + (index >> 6)}.${(index & 63) << 2}.0/22`;
 }
-
-/** More than the kubelet's default of 110. */
-const MAX_PODS = 500;
 
 /** containerd's sandbox image. */
 export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
@@ -156,32 +153,11 @@ export function cniConfig(spec: NodeSpec): string {
 
 /** JSON is YAML. */
 export function kubeletConfig(spec: NodeSpec): string {
-  return JSON.stringify({
-    apiVersion: 'kubelet.config.k8s.io/v1beta1',
-    kind: 'KubeletConfiguration',
-    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
-    address: addressOf(spec),
-    authentication: { anonymous: { enabled: false }, x509: { clientCAFile: '/etc/kubernetes/pki/ca.crt' } },
-    authorization: { mode: 'Webhook' },
-    cgroupDriver: spec.machine === 'vm' ? 'systemd' : 'cgroupfs',
-    enforceNodeAllocatable: [],
-    maxPods: MAX_PODS,
-    failCgroupV1: false,
-    failSwapOn: false,
-    staticPodPath: STATIC_PODS,
-    fileCheckFrequency: '2s',
-    makeIPTablesUtilChains: false,
-    localStorageCapacityIsolation: false,
-    evictionHard: { 'memory.available': '100Mi', 'nodefs.available': '1%', 'imagefs.available': '1%' },
-    imageGCHighThresholdPercent: 100,
-    clusterDNS: [CONTROL_PLANE_ADDRESS],
-    clusterDomain: 'cluster.local',
-    registerWithTaints: [],
-    shutdownGracePeriod: '0s',
-  });
+  const cgroupDriver = spec.machine === 'vm' ? 'systemd' : 'cgroupfs';
+  return JSON.stringify({ ...KUBELET, address: addressOf(spec), cgroupDriver });
 }
 
-export const STATIC_PODS = '/etc/kubernetes/manifests';
+export const STATIC_PODS = KUBELET.staticPodPath;
 
 /** Written last: its presence means that the node is installed. */
 export const KUBELET_CONFIG = '/etc/kubernetes/kubelet.json';

@@ -166,7 +166,7 @@ export class ClusterNode {
   /** Starts or continues it and waits for its socket. Idempotent. */
   async startContainerd(): Promise<void> {
     const state = await this.system.daemonState('containerd');
-    if (state === undefined) await this.system.startDaemon('containerd', this.spec);
+    if (state === undefined) await this.system.startDaemon('containerd');
     else await this.system.signalDaemon('containerd', 'CONT');
     // A containerd that takes longer may be waiting for the shim of a probe.
     if (this.spec.machine === 'namespaces') {
@@ -199,7 +199,7 @@ export class ClusterNode {
 
   /** Idempotent. */
   startKubelet(): Promise<void> {
-    return this.system.startDaemon('kubelet', this.spec);
+    return this.system.startDaemon('kubelet');
   }
 
   async restart(daemon: NodeDaemon): Promise<void> {

@@ -1,6 +1,5 @@
 import type { RunOptions } from '../../hack/run.ts';
 import type { Machine } from '../machine/machine.ts';
-import type { NodeSpec } from './config.ts';
 
 /** Start order. */
 export const DAEMONS = ['containerd', 'kubelet'] as const;
@@ -29,7 +28,7 @@ export type NodeSystem = {
   /** R, S, T ... of /proc/PID/stat; undefined if the daemon does not run. */
   daemonState(name: NodeDaemon): Promise<string | undefined>;
   /** Idempotent. */
-  startDaemon(name: NodeDaemon, spec: NodeSpec): Promise<void>;
+  startDaemon(name: NodeDaemon): Promise<void>;
   /** Resolves once the daemon has ended. */
   stopDaemon(name: NodeDaemon): Promise<void>;
   signalDaemon(name: NodeDaemon, signal: 'STOP' | 'CONT'): Promise<void>;

@@ -1,10 +1,11 @@
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type RunOptions, runAll, waitFor } from '../../hack/run.ts';
 import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
 import { DISK, kvmWorks, qemuCommand } from '../machine/qemu.ts';
 import { plugInTap } from '../machine/veth.ts';
 import { ensureVmImage } from '../vm-image.ts';
-import { addressOf, CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
+import { addressOf, kubeletCommand, type NodeSpec } from './config.ts';
 import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
 
 /** A path in the namespaces of qemu. */
@@ -132,10 +133,11 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
     return stat === '' ? undefined : stat.replace(/^.*\) /s, '')[0];
   }
 
-  async startDaemon(name: NodeDaemon, spec: NodeSpec): Promise<void> {
-    const unit = `/etc/systemd/system/${name}.service`;
-    if ((await this.read(unit)) !== unitOf(name, spec)) {
-      await this.write(unit, unitOf(name, spec), 0o644);
+  async startDaemon(name: NodeDaemon): Promise<void> {
+    const file = `/etc/systemd/system/${name}.service`;
+    const unit = await unitOf(name, this.#spec);
+    if ((await this.read(file)) !== unit) {
+      await this.write(file, unit, 0o644);
       await this.run(['systemctl', 'daemon-reload']);
       await this.run(['systemctl', 'enable', '--quiet', name]); // reloads all units, which takes seconds
     }
@@ -166,49 +168,7 @@ function parseProcesses(text: string): NodeProcess[] {
   });
 }
 
-/** The unit of distributions' packages. */
-function unitOf(name: NodeDaemon, spec: NodeSpec): string {
-  return name === 'containerd' ? CONTAINERD_UNIT : kubeletUnit(spec);
-}
-
-const CONTAINERD_UNIT = `[Unit]
-Description=containerd container runtime
-After=network.target local-fs.target dbus.service
-
-[Service]
-ExecStartPre=-/sbin/modprobe overlay
-ExecStartPre=-/bin/cp ${CONTAINERD_CONFIG} ${LOADED_CONFIG}
-ExecStart=/usr/local/bin/containerd
-Type=notify
-Delegate=yes
-KillMode=process
-Restart=always
-RestartSec=5
-LimitNPROC=infinity
-LimitCORE=infinity
-TasksMax=infinity
-OOMScoreAdjust=-999
-TimeoutStartSec=300
-TimeoutStopSec=90
-
-[Install]
-WantedBy=multi-user.target
-`;
-
-function kubeletUnit(spec: NodeSpec): string {
-  return `[Unit]
-Description=kubelet
-Wants=network-online.target containerd.service
-After=network-online.target containerd.service
-
-[Service]
-ExecStart=/usr/local/bin/${kubeletCommand(spec).join(' ')}
-Restart=always
-StartLimitInterval=0
-TimeoutStopSec=90
-RestartSec=5
-
-[Install]
-WantedBy=multi-user.target
-`;
+async function unitOf(name: NodeDaemon, spec: NodeSpec): Promise<string> {
+  const unit = await readFile(join(import.meta.dirname, `${name}.service`), 'utf8');
+  return unit.replace('@COMMAND@', kubeletCommand(spec).join(' '));
 }
