@@ -5,12 +5,12 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** The work of a program: an error is one line, and the exit code is 2 for a {@link UsageError}, else 1. */
+/** The work of a program: an error is its message, with DEBUG the stack, and the exit code is 2 for a {@link UsageError}, else 1. */
 export async function runMain(work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
+    console.error(error instanceof Error && !process.env.DEBUG ? error.message : error);
     process.exitCode = error instanceof UsageError ? 2 : 1;
   }
 }

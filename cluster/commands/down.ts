@@ -21,12 +21,3 @@ export function addDown(program: Command): void {
       );
     });
 }
-
-export function addList(program: Command): void {
-  program
-    .command('list')
-    .description('list the clusters of this machine')
-    .action(() => {
-      for (const name of clusterNames()) console.log(name);
-    });
-}

@@ -1,15 +1,15 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../hack/run.ts';
 import { CLUSTERS } from '../clusters.ts';
-import { CONTROL_PLANE, controlPlaneOf } from '../control-plane/control-plane.ts';
 import { requireRoot } from '../machine/host-checks.ts';
 import { readNodes } from '../node/plan.ts';
 import { DAEMONS } from '../node/system.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
+/** Files outlive a machine, and the cluster need not run. */
 export function addLogs(program: Command): void {
   program
     .command('logs')
@@ -20,27 +20,21 @@ export function addLogs(program: Command): void {
       const name = nameOf(command);
       requireRoot();
       const dir = join(CLUSTERS, name);
-      if (!existsSync(dir))
-        throw new UsageError(`There is no cluster "${name}": start it with \`${npm(name, 'up')}\`.`);
-      const specs = readNodes(dir);
-      requireOneOf('node', node, [...specs.map((spec) => spec.name), 'control-plane']);
       const isControlPlane = node === 'control-plane';
+      const directory = isControlPlane ? join(dir, node) : join(dir, 'nodes', node);
+      if (!existsSync(directory))
+        throw new UsageError(`There is no node "${node}": see \`${npm(name, 'status')}\`.`);
       const daemon = word ?? (isControlPlane ? 'kube-apiserver' : 'containerd');
-      requireOneOf(`log of ${node}`, daemon, [...(isControlPlane ? CONTROL_PLANE : DAEMONS), 'init']);
-      const isVm = specs.find((spec) => spec.name === node)?.machine === 'vm';
-      if (isVm && daemon !== 'init') {
+      const isVm = readNodes(dir).find((spec) => spec.name === node)?.machine === 'vm';
+      if (isVm && DAEMONS.some((each) => each === daemon)) {
         const { system } = (await openRunning(command)).node(node);
         const journal = ['journalctl', '--no-pager', '-o', 'short-iso', '-u', daemon];
         process.stdout.write(await system.run(journal, { timeoutMs: 5 * 60_000 }));
         return;
       }
-      // Files outlive a machine.
-      const directory = isControlPlane ? controlPlaneOf(dir).dir : join(dir, 'nodes', node);
-      process.stdout.write(await readFile(join(directory, `${isVm ? 'qemu' : daemon}.log`)));
+      const logs = readdirSync(directory).filter((file) => file.endsWith('.log'));
+      if (!logs.includes(`${daemon}.log`))
+        throw new UsageError(`There is no log "${daemon}". There is: ${logs.join(', ')}.`);
+      process.stdout.write(await readFile(join(directory, `${daemon}.log`)));
     });
-}
-
-function requireOneOf(kind: string, word: string, known: readonly string[]): void {
-  if (known.includes(word)) return;
-  throw new UsageError(`There is no ${kind} "${word}". There is: ${known.join(', ')}.`);
 }

@@ -3,7 +3,6 @@ import { requireContainerd } from '../faults/repair.ts';
 import { ensureImage } from '../images.ts';
 import { locked } from '../lock.ts';
 import type { NodeRequest } from '../node/plan.ts';
-import { DAEMONS, type NodeDaemon } from '../node/system.ts';
 import { ensurePrerequisites } from '../prerequisites.ts';
 import { openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
@@ -28,20 +27,6 @@ export function addNode(program: Command): void {
       });
       const seconds = ((Date.now() - begun) / 1000).toFixed(1);
       console.log(`${node} is ${action === 'add' ? 'Ready' : 'gone'}, ${seconds} s.`);
-    });
-}
-
-export function addRestart(program: Command): void {
-  program
-    .command('restart')
-    .description('restart a daemon of a node')
-    .argument('<node>')
-    .addArgument(new Argument('<daemon>').choices(DAEMONS))
-    .action(async (node: string, daemon: NodeDaemon, _options: object, command: Command) => {
-      const cluster = await openRunning(command);
-      const restarted = cluster.node(node);
-      await locked(cluster.name, () => restarted.restart(daemon));
-      console.log(`${daemon} on ${node} has been restarted.`);
     });
 }
 

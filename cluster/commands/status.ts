@@ -3,19 +3,19 @@ import type { Command } from 'commander';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
-import { type Machine, processesIn, stateIn } from '../machine/machine.ts';
+import { stateIn } from '../machine/machine.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
 import { READY_LABEL } from '../story.ts';
 import { formatTable } from '../table.ts';
 import { npm, openRunning } from './command.ts';
 
-const HEAD = ['NODE', 'READY', 'CONTAINERD', 'GVISOR', 'LABEL', 'GVISORREADY', 'DAEMONS', 'FAULTS', 'RSS'];
+const HEAD = ['NODE', 'READY', 'CONTAINERD', 'GVISOR', 'LABEL', 'GVISORREADY', 'DAEMONS', 'FAULTS'];
 
 export function addStatus(program: Command): void {
   program
     .command('status')
-    .description('show the nodes, their daemons, faults, label and condition, and the memory used')
+    .description('show the nodes, their daemons, faults, label and condition')
     .action(async (_options: object, command: Command) => {
       if (!(await showStatus(await openRunning(command)))) process.exitCode = 1;
     });
@@ -39,7 +39,6 @@ async function showStatus(cluster: Cluster): Promise<boolean> {
   console.log(`${formatTable([HEAD, ...rows])}
 
 control plane: ${daemons}
-all ${processesIn(controlPlane).length} processes: ${memoryOf(controlPlane)} RSS
 export KUBECONFIG=${cluster.kubeconfig}`);
   if (objects !== undefined) return true;
   console.log(`The API server does not answer: see \`${npm(cluster.name, 'logs control-plane')}\`.`);
@@ -71,7 +70,7 @@ async function stateOf(node: ClusterNode, cluster: Cluster): Promise<NodeState> 
 
 /** `object` is undefined if the API server has none, or does not respond. */
 function rowOf(
-  { name, spec, machine }: ClusterNode,
+  { name, spec }: ClusterNode,
   object: V1Node | undefined,
   { gvisor, daemons, faults }: NodeState,
 ): readonly string[] {
@@ -87,7 +86,6 @@ function rowOf(
     verdict === undefined ? '-' : [verdict.status, verdict.reason].filter(Boolean).join(' '),
     daemons,
     faults.join(',') || '-',
-    machine.pid() === undefined ? '-' : memoryOf(machine),
   ];
 }
 
@@ -99,9 +97,4 @@ async function daemonsOf<D extends string>(
   const odd = states.filter(([, state]) => state === undefined || state === 'T');
   if (odd.length === 0) return 'up';
   return odd.map(([name, state]) => `${name} ${state === 'T' ? 'hung' : 'down'}`).join(', ');
-}
-
-function memoryOf(machine: Machine): string {
-  const bytes = processesIn(machine).reduce((sum, { rss }) => sum + rss, 0);
-  return `${Math.round(bytes / 1024 / 1024)} MiB`;
 }

@@ -171,8 +171,8 @@ function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
   return exitCode === null && signalCode === null;
 }
 
-/** The PID is that inside the machine; resident memory is in bytes. */
-export type MachineProcess = { readonly pid: number; readonly argv: readonly string[]; readonly rss: number };
+/** The PID is that inside the machine. */
+export type MachineProcess = { readonly pid: number; readonly argv: readonly string[] };
 
 /** Includes processes of containers and of nested machines. */
 export function processesIn(machine: Machine): MachineProcess[] {
@@ -182,9 +182,7 @@ export function processesIn(machine: Machine): MachineProcess[] {
     .flatMap((entry) => {
       try {
         const argv = readFileSync(`${proc}/${entry}/cmdline`, 'utf8').split('\0').slice(0, -1);
-        const status = readFileSync(`${proc}/${entry}/status`, 'utf8');
-        const kibibytes = Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0);
-        return [{ pid: Number(entry), argv, rss: kibibytes * 1024 }];
+        return [{ pid: Number(entry), argv }];
       } catch {
         return []; // it has ended
       }
