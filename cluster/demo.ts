@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { isDeepStrictEqual, styleText } from 'node:util';
 import { REPO } from '../hack/paths.ts';
-import { UsageError, untilStopped } from '../hack/run.ts';
+import { runMain, untilStopped } from '../hack/run.ts';
 import { markedLines, truncateText } from '../lib/report/table.ts';
 import type { Cluster } from './cluster.ts';
 import { ensureRelease, installerCommand, type ReleaseName } from './installer.ts';
@@ -13,7 +13,6 @@ import { showNodes } from './live-nodes.ts';
 import { locked } from './lock.ts';
 import { CONTAINERD_CONFIG } from './node/config.ts';
 import type { ClusterNode } from './node/node.ts';
-import { ensurePrerequisites } from './prerequisites.ts';
 import { removeCluster, removeHeldCluster } from './remove.ts';
 import { startHeldCluster } from './start.ts';
 import {
@@ -33,7 +32,6 @@ const WIDTH = 100;
 const STEP_WIDTH = 11;
 const TAKING_DOWN = '\nTaking the cluster down …';
 const terminal = process.stdout.isTTY;
-const display = { terminal, write: (text: string) => process.stdout.write(text) };
 
 /** manifests/base, and the handler of the second act. */
 const MANIFESTS = join(REPO, 'cluster/additional-handler');
@@ -59,26 +57,16 @@ const TRY = [
   'npm run cluster -- --name demo kubectl get events -A --watch',
 ];
 
-process.exitCode = await main();
-
-async function main(): Promise<number> {
+await runMain(async () => {
   const stopped = untilStopped();
-  try {
-    await ensurePrerequisites();
-    const stays = await locked(NAME, () => tell(stopped));
-    if (stays) {
-      const alive = setInterval(() => {}, 60_000); // a signal handler alone does not keep the process alive
-      await stopped;
-      clearInterval(alive);
-      say(TAKING_DOWN);
-      await removeCluster(NAME);
-    }
-    return 0;
-  } catch (error) {
-    say(`\n${styleText('red', '✗')} ${error instanceof Error ? error.message : error}`);
-    return error instanceof UsageError ? 2 : 1;
-  }
-}
+  const stays = await locked(NAME, () => tell(stopped));
+  if (!stays) return;
+  const alive = setInterval(() => {}, 60_000); // a signal handler alone does not keep the process alive
+  await stopped;
+  clearInterval(alive);
+  say(TAKING_DOWN);
+  await removeCluster(NAME);
+});
 
 /** Tells the story while no other command may touch the cluster. Returns whether the cluster stays. */
 async function tell(stopped: ReturnType<typeof untilStopped>): Promise<boolean> {
@@ -112,7 +100,7 @@ async function runStory(): Promise<'done'> {
   title('2. The agent is deployed to every node');
   say('   It boots a real sandbox through the handler that pods use, and sees whose it is, before it');
   say('   grants the label that the RuntimeClass "gvisor" selects.');
-  const nodes = await showNodes(cluster, display, () => deployAgent(cluster, MANIFESTS));
+  const nodes = await showNodes(cluster, () => deployAgent(cluster, MANIFESTS));
   expect(
     nodes.map(({ ready }) => ready).join(' ') === 'true true false',
     'two nodes are proven, the third is not',
@@ -153,7 +141,7 @@ async function runStory(): Promise<'done'> {
   title(`5. ${home} loses its gVisor shim, as a bad upgrade would take it`);
   say('   Nothing else would notice before the next pod hangs in ContainerCreating. The agent sees the');
   say('   file go, cannot boot a sandbox any more, evaluates once more, and takes the label away.');
-  const gone = await showNodes(cluster, display, () => breakAndWait(cluster, home, 'shim-missing'));
+  const gone = await showNodes(cluster, () => breakAndWait(cluster, home, 'shim-missing'));
   expect(
     true,
     `its label was withdrawn ${bold(`${gone.toFixed(2)} s`)} after the file went, confirmed by a second evaluation`,
@@ -168,7 +156,7 @@ async function runStory(): Promise<'done'> {
   expect(other !== home, `it runs on ${other}`);
 
   title(`7. ${home} is repaired`);
-  const back = await showNodes(cluster, display, () => healAndWait(cluster, home, 'shim-missing'));
+  const back = await showNodes(cluster, () => healAndWait(cluster, home, 'shim-missing'));
   expect(true, `its label came back ${bold(`${back.toFixed(2)} s`)} later, after a fresh proof`);
 
   title(
@@ -188,7 +176,7 @@ async function runStory(): Promise<'done'> {
   expect(true, `the label ready-${DEBUG_HANDLER} came ${bold(`${second.toFixed(1)} s`)} after the start`);
 
   title(`9. ${third.name}'s main handler breaks, its second does not`);
-  await showNodes(cluster, display, () => breakAndWait(cluster, third.name, 'shim-missing'));
+  await showNodes(cluster, () => breakAndWait(cluster, third.name, 'shim-missing'));
   const plain = await runPod(cluster, 'evaluation-3', evaluationPod('evaluation-3', { gvisor: true }));
   expect(plain !== third.name, `a pod of the RuntimeClass "gvisor" runs on ${plain}`);
   const pod = evaluationPod('evaluation-4', { gvisor: true, runtimeClass: DEBUG_CLASS });

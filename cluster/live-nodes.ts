@@ -1,67 +1,39 @@
 import { waitFor } from '../hack/run.ts';
-import { type Column, tableLines } from '../lib/report/table.ts';
 import type { Cluster } from './cluster.ts';
-import { type LabelledNode, READY_PATH, viewNodes, watchLabels } from './story.ts';
+import { READY_PATH, viewNodes, watchLabels } from './story.ts';
+import { formatTable } from './table.ts';
 
-/** A terminal has a table that is redrawn in place, else each change is a line. */
-export type NodeDisplay = { readonly terminal: boolean; readonly write: (text: string) => void };
+const HEAD = ['NODE', 'LABEL ready', 'GVisorReady', 'REASON'];
+const CONDITION = '.status.conditions[?(@.type=="GVisorReady")]';
+const PATHS = ['.metadata.name', READY_PATH, `${CONDITION}.status`, `${CONDITION}.reason`];
 
-/** Shows label, condition and reason of each node while `work` runs. */
-export async function showNodes<T>(
-  cluster: Cluster,
-  display: NodeDisplay,
-  work: () => Promise<T>,
-): Promise<T> {
-  const nodes = new Map((await viewNodes(cluster)).map((node) => [node.name, node]));
-  const table = () => tableOf([...nodes.values()], display.terminal);
-  display.write(table());
+/** Prints label, condition and reason of each node, and a line for each change while `work` runs. */
+export async function showNodes<T>(cluster: Cluster, work: () => Promise<T>): Promise<T> {
+  const view = async () =>
+    (await viewNodes(cluster)).map(({ name, ready, status, reason }) => [name, ready, status, reason]);
+  const nodes = new Map((await view()).map((cells) => [cells[0], cells]));
+  const lines = () => {
+    const rows = [...nodes.values()].map((cells) => cells.map((cell) => cell || '-'));
+    return formatTable([HEAD, ...rows]).split('\n');
+  };
+  for (const line of lines()) console.log(`     ${line}`);
   const begun = performance.now();
-  const condition = '.status.conditions[?(@.type=="GVisorReady")]';
-  const paths = ['.metadata.name', READY_PATH, `${condition}.status`, `${condition}.reason`];
-  const watch = watchLabels(cluster, [], paths, ([name = '', ready = '', status = '', reason = '']) => {
-    const old = nodes.get(name);
-    const node: LabelledNode = { message: '', ...old, name, ready, status, reason };
-    if (old === undefined || isSame(node, old)) return;
-    nodes.set(name, node);
+  const watch = watchLabels(cluster, [], PATHS, (cells) => {
+    const [name = ''] = cells;
+    if (String(cells) === String(nodes.get(name))) return;
+    nodes.set(name, [...cells]);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
-    if (display.terminal) display.write(`\x1b[${nodes.size + 1}F\x1b[J${table()}`);
-    else {
-      const lines = tableLines(COLUMNS, [...nodes.values()], { headers: false });
-      display.write(`   ${seconds.padStart(6)} s  ${lines[[...nodes.keys()].indexOf(name)]}\n`);
-    }
+    console.log(`   ${seconds.padStart(6)} s  ${lines()[[...nodes.keys()].indexOf(name) + 1]}`);
   });
   try {
     const result = await work();
     await waitFor('labels, conditions and the watch to agree', 10_000, async () => {
-      const now = await viewNodes(cluster);
-      const agree = now.every(({ ready, status }) => (ready === 'true') === (status === 'True'));
-      const shown = now.every((node) => isSame(node, nodes.get(node.name)));
-      return agree && shown ? true : undefined;
+      const now = await view();
+      const agree = now.every(([, ready, status]) => (ready === 'true') === (status === 'True'));
+      return agree && now.every((cells) => String(cells) === String(nodes.get(cells[0])));
     });
     return result;
   } finally {
     watch.close();
   }
-}
-
-function isSame(node: LabelledNode, other: LabelledNode | undefined): boolean {
-  return node.ready === other?.ready && node.status === other.status && node.reason === other.reason;
-}
-
-const COLUMNS: readonly Column<LabelledNode>[] = [
-  { head: 'NODE', cell: ({ name }) => name },
-  {
-    head: 'LABEL ready',
-    cell: ({ ready }) => ready || '-',
-    color: ({ ready }) => (ready === 'true' ? 'green' : 'red'),
-  },
-  { head: 'GVisorReady', cell: ({ status }) => status || '-' },
-  { head: 'REASON', cell: ({ reason }) => reason },
-];
-
-function tableOf(nodes: readonly LabelledNode[], colored: boolean): string {
-  const screen = { colored, width: Number.POSITIVE_INFINITY };
-  return tableLines(COLUMNS, nodes, { screen })
-    .map((line) => `     ${line}\n`)
-    .join('');
 }
