@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { globSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build, type OutputFile, type Plugin, transform } from 'esbuild';
@@ -86,7 +86,7 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
   await mkdir(dist, { recursive: true });
   const stamp = join(dist, 'made-from');
   const digest = await digestOf(process.arch, String(changes));
-  if ((await readFile(stamp, 'utf8').catch(() => '')) === digest && (await isWhole(dist))) return;
+  if ((await readFile(stamp, 'utf8').catch(() => '')) === digest) return;
   const plugins = [smallDependencies, inlineAssets, changed(changes)];
   for (const name of BUNDLES) {
     for (const { path, text } of await bundleOne(name, dist, plugins))
@@ -122,12 +122,6 @@ async function digestOf(...options: readonly string[]): Promise<string> {
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));
   return digest.digest('hex');
-}
-
-async function isWhole(dist: string): Promise<boolean> {
-  const names = BUNDLES.flatMap((name) => [`${name}.cjs`, `${name}.cjs.map`]);
-  const found = await readdir(dist);
-  return [...names, 'node'].every((name) => found.includes(name));
 }
 
 /** Returns the bundle and its source map without writing them. */
