@@ -54,17 +54,18 @@ export class Machine {
   async start(parent?: Machine): Promise<void> {
     const booting = this.pid() === undefined ? await this.#boot(parent) : undefined;
     const log = join(this.dir, 'init.log');
-    const started = await waitFor(
+    const outcome = await waitFor(
       `the machine "${this.name}" to start (see ${log})`,
       20_000,
       async () => {
         const pid = this.pid();
-        if (pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`)) return true;
-        return booting === undefined || isAlive(booting) ? undefined : false;
+        if (pid !== undefined && existsSync(`/proc/${pid}/root/run/machine-ready`)) return 'up';
+        const isOver = (booting?.exitCode ?? booting?.signalCode ?? null) !== null;
+        return isOver && 'ended';
       },
       10,
     );
-    if (started) return;
+    if (outcome === 'up') return;
     const said = readFileSync(log, 'utf8').trim().split('\n').at(-1);
     throw new Error(`The machine "${this.name}" ended while it started: ${said} (see ${log})`);
   }
@@ -165,10 +166,6 @@ export class Machine {
       await waitFor(`${name} to end`, 10_000, gone, 20);
     });
   }
-}
-
-function isAlive({ exitCode, signalCode }: ChildProcess): boolean {
-  return exitCode === null && signalCode === null;
 }
 
 /** The PID is that inside the machine. */
