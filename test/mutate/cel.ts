@@ -63,7 +63,7 @@ export function editsOfExpression(expression: string): TextEdit[] {
     }
     const level = PRECEDENCE[text];
     if (level === undefined || [',', ':'].includes(text)) continue;
-    const left = tokens[operandStart(tokens, at, level)];
+    const left = tokens[operandEnd(tokens, at, level, -1)];
     const right = tokens[operandEnd(tokens, at, level)];
     if (left === undefined || right === undefined) continue;
     if (text === '?') {
@@ -79,7 +79,8 @@ export function editsOfExpression(expression: string): TextEdit[] {
   }
   for (const [at, { text }] of tokens.entries()) {
     if (text !== 'filter') continue;
-    const [from = 0, to = 0] = [tokens[at - 1]?.from, tokens[closing(tokens, at + 1)]?.to];
+    const closing = operandEnd(tokens, at + 1, Number.NEGATIVE_INFINITY) + 1;
+    const [from = 0, to = 0] = [tokens[at - 1]?.from, tokens[closing]?.to];
     replace(from, to, '', `without \`${shorten(expression.slice(from, to))}\``);
   }
   return found.filter(({ text }) => text.trim() !== '');
@@ -90,39 +91,17 @@ const shorten = (text: string) => {
   return line.length > 90 ? `${line.slice(0, 60)} ... ${line.slice(-25)}` : line;
 };
 
-/** The index of the first token of the left operand of the operator at `at`. */
-function operandStart(tokens: readonly Token[], at: number, level: number): number {
+/** The index of the outermost token of an operand of the operator at `at`: of the left one with step -1, else the right one. */
+function operandEnd(tokens: readonly Token[], at: number, level: number, step: 1 | -1 = 1): number {
+  const [opening, closing] = step === 1 ? [OPENING, CLOSING] : [CLOSING, OPENING];
   let depth = 0;
-  for (let index = at - 1; index >= 0; index--) {
+  for (let index = at + step; index >= 0 && index < tokens.length; index += step) {
     const text = tokens[index]?.text ?? '';
-    if (CLOSING.includes(text)) depth++;
-    else if (OPENING.includes(text) && depth-- === 0) return index + 1;
-    else if (depth === 0 && (PRECEDENCE[text] ?? 9) <= level) return index + 1;
+    if (opening.includes(text)) depth++;
+    else if (closing.includes(text) && depth-- === 0) return index - step;
+    else if (depth === 0 && (PRECEDENCE[text] ?? 9) <= level) return index - step;
   }
-  return 0;
-}
-
-/** The index of the last token of the right operand of the operator at `at`. */
-function operandEnd(tokens: readonly Token[], at: number, level: number): number {
-  let depth = 0;
-  for (let index = at + 1; index < tokens.length; index++) {
-    const text = tokens[index]?.text ?? '';
-    if (OPENING.includes(text)) depth++;
-    else if (CLOSING.includes(text) && depth-- === 0) return index - 1;
-    else if (depth === 0 && (PRECEDENCE[text] ?? 9) <= level) return index - 1;
-  }
-  return tokens.length - 1;
-}
-
-/** The index of the bracket that closes the one at `at`. */
-function closing(tokens: readonly Token[], at: number): number {
-  let depth = 0;
-  for (let index = at; index < tokens.length; index++) {
-    const text = tokens[index]?.text ?? '';
-    if (OPENING.includes(text)) depth++;
-    else if (CLOSING.includes(text) && --depth === 0) return index;
-  }
-  return tokens.length - 1;
+  return step === 1 ? tokens.length - 1 : 0;
 }
 
 /** The range to delete to remove a literal from its list; empty if it is not a list element. */
