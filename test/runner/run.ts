@@ -8,7 +8,7 @@ import { ensureTools } from '../../cluster/tools.ts';
 import { ensureVmImage } from '../../cluster/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { UsageError } from '../../hack/run.ts';
-import { Display, timeLeft } from './display.ts';
+import { Display } from './display.ts';
 import { estimateSeconds, History, historyFile, type Seconds } from './history.ts';
 import { raiseInotifyLimit } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';
@@ -16,14 +16,7 @@ import { inOrder } from './order.ts';
 import { HELP, type Plan, type PlanStep, planOf, tiersLeftOut } from './plan.ts';
 import { programsOf } from './programs.ts';
 import { type FileResult, runFile, runProgram } from './run-file.ts';
-import {
-  busyPercent,
-  environmentRows,
-  MAX_SECOND_TRIES,
-  processorTimes,
-  summaryLines,
-  type TierResult,
-} from './summary.ts';
+import { environmentRows, MAX_SECOND_TRIES, summaryLines, type TierResult } from './summary.ts';
 import { TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
 
 /** The factor of timeouts on an idle machine. */
@@ -34,7 +27,7 @@ const NODE_COMPILE_CACHE = join(CACHE, 'compiled');
 /** Less garbage collection: kubectl takes two thirds of the processor time, promtool three quarters. */
 const GOGC = '400';
 const history = new History(historyFile(CACHE, REPO), JSON.parse(readFileSync(RECORDED, 'utf8')) as Seconds);
-const display = new Display(history.seconds);
+const display = new Display();
 /** Ends the test files and, with this process, the builds. */
 const stop = new AbortController();
 
@@ -60,13 +53,13 @@ async function main(args: readonly string[]): Promise<number> {
     console.log('No file failed in the last run.');
     return 0;
   }
-  console.log(`${timeLeft(secondsOf(plan))} by the durations of earlier runs, plus builds`);
+  const minutes = Math.ceil(secondsOf(plan) / 60);
+  console.log(`about ${minutes} min by the durations of earlier runs, plus builds`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
   if (process.env.JUNIT !== undefined) mkdirSync(process.env.JUNIT, { recursive: true });
   const restoreLimit = clusters ? await raiseInotifyLimit() : async () => {};
-  const busyBefore = processorTimes();
   const results: TierResult[] = [];
   try {
     if (clusters) await removeLaneClusters();
@@ -86,8 +79,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 2)}\n`);
   const environment = await environmentRows(clusters, vms);
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
-  const busy = [['processors', `${busyPercent(busyBefore, processorTimes())} % busy`]];
-  console.log(`\n${summaryLines([...environment, ...busy], results, notRun).join('\n')}`);
+  console.log(`\n${summaryLines(environment, results, notRun).join('\n')}`);
   return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
@@ -141,16 +133,11 @@ function prepareAll(plan: Plan): ReadonlyMap<PlanStep, Promise<void>> {
 /** Installs and builds the prerequisites of a step. */
 async function prepare({ name, files }: PlanStep): Promise<void> {
   const tier = tierOf(name);
-  display.building = true;
-  try {
-    await ensurePrerequisites('tests', ...(tier?.needs ?? []));
-    const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
-    await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
-    if (tier?.nodes) for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
-    if (name === 'vm') await ensureVmImage();
-  } finally {
-    display.building = false;
-  }
+  await ensurePrerequisites('tests', ...(tier?.needs ?? []));
+  const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
+  await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
+  if (tier?.nodes) for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
+  if (name === 'vm') await ensureVmImage();
 }
 
 async function runTrack(
@@ -184,7 +171,7 @@ async function runTier(
   env: Readonly<Record<string, string>> = {},
 ): Promise<TierResult> {
   const begun = performance.now();
-  display.begin(name, files, tier.concurrency);
+  display.begin(name, files);
   const firstTries = await runFiles(name, tier, inOrder(files, history.seconds), env);
   const failed = firstTries.filter(({ passed }) => !passed).map(({ file }) => file);
   const secondTries = new Map<string, FileResult>();
@@ -248,7 +235,7 @@ async function runVersion(version: string): Promise<TierResult> {
 
 async function runMutations(): Promise<TierResult> {
   const begun = performance.now();
-  display.begin('mutations', ['test/mutate/run.ts'], 1);
+  display.begin('mutations', ['test/mutate/run.ts']);
   const options = { env: { PATIENCE: String(PATIENCE) }, signal: stop.signal };
   const result = await runProgram('test/mutate/run.ts', ['test/mutate/run.ts'], options);
   display.end('mutations', result, false);

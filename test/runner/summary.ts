@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { arch, cpus, release, type } from 'node:os';
 import { formatTable } from '../../cluster/table.ts';
 import { versionOf } from '../../cluster/tool-groups.ts';
-import { ensureVmImage, SUITE } from '../../cluster/vm-image.ts';
+import { SUITE } from '../../cluster/vm-image.ts';
 import type { FileResult } from './run-file.ts';
 
 /** The outcome of one tier. `secondTries` are files that failed and then passed. */
@@ -18,19 +17,6 @@ export type TierResult = {
 /** Files are retried only if at most this many failed. */
 export const MAX_SECOND_TRIES = 2;
 
-type ProcessorTimes = { readonly idle: number; readonly all: number };
-
-/** The time that all processors have spent since the machine started. */
-export function processorTimes(): ProcessorTimes {
-  const times = cpus().map((cpu) => cpu.times);
-  const sum = (each: readonly number[]) => each.reduce((total, one) => total + one, 0);
-  return { idle: sum(times.map(({ idle }) => idle)), all: sum(times.flatMap((one) => Object.values(one))) };
-}
-
-export function busyPercent(before: ProcessorTimes, after: ProcessorTimes): number {
-  return Math.round(100 * (1 - (after.idle - before.idle) / (after.all - before.all)));
-}
-
 /** Rows about the machine, and about clusters and virtual machines if the run used them. */
 export async function environmentRows(clusters: boolean, vms: boolean): Promise<string[][]> {
   const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores (${cpus()[0]?.model}), cgroup ${cgroupVersion()}, Node ${process.version}`;
@@ -43,10 +29,7 @@ export async function environmentRows(clusters: boolean, vms: boolean): Promise<
     rows.push(['cluster', `Kubernetes ${await versionOf('kubernetes')}, containerd ${containerd}`]);
     rows.push(['gVisor', gvisor]);
   }
-  if (vms) {
-    const { kernel } = await ensureVmImage();
-    rows.push(['vm', `Debian ${SUITE}, Linux ${await kernelVersion(kernel)}, cgroup v2, systemd`]);
-  }
+  if (vms) rows.push(['vm', `Debian ${SUITE}, cgroup v2, systemd`]);
   return rows;
 }
 
@@ -81,12 +64,4 @@ function rowOf({ name, passed, seconds, files }: TierResult): string[] {
 
 function cgroupVersion(): string {
   return existsSync('/sys/fs/cgroup/cgroup.controllers') ? 'v2' : 'v1';
-}
-
-/** The version in the header of a kernel for x86. https://docs.kernel.org/arch/x86/boot.html (kernel_version) */
-async function kernelVersion(file: string): Promise<string> {
-  await using handle = await open(file);
-  const { buffer } = await handle.read(Buffer.alloc(0x8000), 0, 0x8000, 0);
-  const at = buffer.readUInt16LE(0x20e) + 0x200;
-  return buffer.toString('latin1', at, at + 80).split(' ', 1)[0] ?? '';
 }
