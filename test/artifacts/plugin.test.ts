@@ -66,24 +66,8 @@ describe('the bundled kubectl plugin', () => {
     assert.deepEqual([stdout.split(' ')[0], stderr], ['NAME', '']);
   });
 
-  /** Runs the plugin on a pseudo-terminal of 60 columns. */
-  async function onTerminal(words: string, user: NodeJS.ProcessEnv, input = '') {
-    const command = `stty columns 60; exec kubectl-gvisor_ready ${words}`;
-    const options = { env: { TERM: 'xterm-256color', ...user }, input };
-    const { code, stdout } = await runAll('script', ['-qefc', command, '/dev/null'], options);
-    return { code, lines: stdout.split('\r\n') };
-  }
-
-  it('prompts for confirmation before it uninstalls', async (t) => {
-    const { api, env: user } = await userOf(t);
-    api.stubs.delete(DAEMON_SET_PATH);
-    const { code, lines } = await onTerminal('uninstall', user, 'n\n');
-    assert.equal(code, 1);
-    assert.match(lines.join(' '), /This removes labels,[\s\S]*Go on\? \[y\/N\] [\s\S]*Nothing was written\./);
-    assert.deepEqual(api.patched, []);
-  });
-
   for (const [key, bytes, code, text] of [
+    ['n', 'n\n', 1, 'Nothing was written.'],
     ['Ctrl-C', '\u0003', 130, 'Interrupted.'],
     ['Ctrl-D', '\u0004', 1, 'Nothing was written.'],
   ] as const)
