@@ -12,7 +12,6 @@ import { partial } from './unfinished.ts';
 export const DEFAULT_RELEASE = '20260831.0';
 const USAGE = `npm run gvisor-release -- [--release ${DEFAULT_RELEASE}] (--sha256 DIGEST | --sha512 DIGEST | --trust-mirror) [--mirror URL | --archive FILE]`;
 const MIRROR = 'https://storage.googleapis.com/gvisor/releases';
-const DIGITS = { sha256: 64, sha512: 128 } as const;
 
 export type ReleaseSource = {
   /** Such as "20260831.0". */
@@ -38,9 +37,6 @@ export async function fetchRelease(directory: string, source: ReleaseSource): Pr
     throw new UsageError(
       `Give the digest of gVisor ${release}'s archive from a source that you trust, or --trust-mirror: ${USAGE}`,
     );
-  for (const each of given)
-    if (!new RegExp(`^[0-9a-f]{${DIGITS[each]}}$`).test(source[each] ?? ''))
-      throw new UsageError(`"${source[each]}" is no ${each}, which has ${DIGITS[each]} hexadecimal digits.`);
   const content =
     archive === undefined
       ? await get(url, (response) => response.bytes()).catch((error: Error) => {
