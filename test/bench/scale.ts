@@ -47,9 +47,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       rows.push(...describe(what, { seconds, ...stats }));
     };
     const followed = followLabels(admin, stop.signal);
-    const all = async (value: 'true' | 'false') => {
-      await followed.all(agents, value);
-    };
+    const all = async (value: 'true' | 'false') => void (await followed.all(agents, value));
     await measurePeriod(`${agents} agents start at once → all labelled`, async () => {
       publish(verdictOf('True', 'SandboxProven'));
       await all('true');

@@ -32,7 +32,7 @@ export async function simulateAgent(
   const count = (verb: string, code: number | string) =>
     stats.codes.set(`${verb} ${code}`, (stats.codes.get(`${verb} ${code}`) ?? 0) + 1);
   const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), stats.ms);
-  const options = {
+  const publisher = new NodePublisher({
     kube,
     node,
     log,
@@ -40,9 +40,6 @@ export async function simulateAgent(
     handlers: ['runsc'],
     fingerprint: 'bench',
     boot: 'bench',
-  };
-  const publisher = new NodePublisher({
-    ...options,
     now: () => performance.now(),
     date: () => new Date(),
   });
