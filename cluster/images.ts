@@ -172,19 +172,10 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
     const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
       (dir) => `--dpkgopt=path-exclude=/usr/share/${dir}/*`,
     );
-    await run(
-      'mmdebstrap',
-      [
-        '--variant=extract',
-        '--mode=root',
-        `--include=${BASE_PACKAGES.join(',')}`,
-        ...without,
-        '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr',
-        BASE_SUITE,
-        join(work, 'base.tar'),
-      ],
-      { ...LONG, env: { ...process.env, TMPDIR: work } },
-    );
+    const options = ['--variant=extract', '--mode=root', `--include=${BASE_PACKAGES.join(',')}`, ...without];
+    const hooks = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
+    const env = { ...process.env, TMPDIR: work };
+    await run('mmdebstrap', [...options, hooks, BASE_SUITE, join(work, 'base.tar')], { ...LONG, env });
     await copyFile(join(REPO, IMAGES.base.context, 'Dockerfile'), join(work, 'Dockerfile'));
     await builder.build(name, work, undefined, join(work, 'image.tar'));
   } finally {

@@ -10,7 +10,7 @@ import { imageName } from './images.ts';
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';
 
 /** A value that is not set is "". */
-export type LabelledNode = {
+type LabelledNode = {
   readonly name: string;
   readonly ready: string;
   /** The condition's. */

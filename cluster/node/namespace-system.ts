@@ -3,10 +3,10 @@ import { dirname } from 'node:path';
 import type { RunOptions } from '../../hack/run.ts';
 import { partial, replaceFile } from '../../hack/unfinished.ts';
 import { endDeadShims } from '../faults/dead-shims.ts';
-import { MACHINE_PATH, type Machine, processesIn, stateIn } from '../machine/machine.ts';
+import { MACHINE_PATH, type Machine, type MachineProcess, processesIn, stateIn } from '../machine/machine.ts';
 import { plugIn } from '../machine/veth.ts';
 import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
-import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
+import type { NodeDaemon, NodeSystem } from './system.ts';
 
 /** The node's files are reachable from the host. */
 export class NamespaceSystem implements NodeSystem {
@@ -57,7 +57,7 @@ export class NamespaceSystem implements NodeSystem {
     await symlink(source, path);
   }
 
-  async processes(): Promise<readonly NodeProcess[]> {
+  async processes(): Promise<readonly MachineProcess[]> {
     return processesIn(this.#machine);
   }
 

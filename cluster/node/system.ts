@@ -1,12 +1,9 @@
 import type { RunOptions } from '../../hack/run.ts';
-import type { Machine } from '../machine/machine.ts';
+import type { Machine, MachineProcess } from '../machine/machine.ts';
 
 /** Start order. */
 export const DAEMONS = ['containerd', 'kubelet'] as const;
 export type NodeDaemon = (typeof DAEMONS)[number];
-
-/** The PID is that inside the node. */
-export type NodeProcess = { readonly pid: number; readonly argv: readonly string[] };
 
 /** Paths are inside the node, of either kind. */
 export type NodeSystem = {
@@ -22,7 +19,7 @@ export type NodeSystem = {
   install(source: string, inside: string): Promise<void>;
   /** Links or copies a program or directory of the cache. */
   provide(source: string, inside: string): Promise<void>;
-  processes(): Promise<readonly NodeProcess[]>;
+  processes(): Promise<readonly MachineProcess[]>;
   /** Ignores processes that have ended. */
   kill(signal: string, pids: readonly number[]): Promise<void>;
   /** R, S, T ... of /proc/PID/stat; undefined if the daemon does not run. */

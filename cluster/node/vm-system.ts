@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type RunOptions, runAll, waitFor } from '../../hack/run.ts';
-import { MACHINE_PATH, type Machine } from '../machine/machine.ts';
+import { MACHINE_PATH, type Machine, type MachineProcess } from '../machine/machine.ts';
 import { DISK, kvmWorks, qemuCommand } from '../machine/qemu.ts';
 import { plugInTap } from '../machine/veth.ts';
 import { ensureVmImage } from '../vm-image.ts';
 import { addressOf, kubeletCommand, type NodeSpec } from './config.ts';
-import type { NodeDaemon, NodeProcess, NodeSystem } from './system.ts';
+import type { NodeDaemon, NodeSystem } from './system.ts';
 
 /** A path in the namespaces of qemu. */
 const KEY = '/etc/guest-key';
@@ -117,7 +117,7 @@ cp -Lp "$1" "$2.new"; chmod 755 "$2.new"; mv "$2.new" "$2"`;
     await this.#script(script, [source, inside, dirname(inside)]);
   }
 
-  async processes(): Promise<readonly NodeProcess[]> {
+  async processes(): Promise<readonly MachineProcess[]> {
     const text = await this.#script('head -c 65536 /proc/[0-9]*/cmdline 2>/dev/null || :');
     return parseProcesses(text);
   }
@@ -160,7 +160,7 @@ function quote(word: string): string {
 }
 
 /** The output of `head` for files /proc/PID/cmdline. */
-function parseProcesses(text: string): NodeProcess[] {
+function parseProcesses(text: string): MachineProcess[] {
   return text.split(/(?:^|\n)==> \/proc\/(?=\d+\/cmdline <==\n)/).flatMap((part) => {
     const [, pid, line] = /^(\d+)\/cmdline <==\n(.*)$/s.exec(part) ?? [];
     if (pid === undefined || !line) return []; // kernel threads have no arguments
