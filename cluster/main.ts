@@ -10,8 +10,17 @@ import { addStatus } from './commands/status.ts';
 import { addUp } from './commands/up.ts';
 
 const COMMANDS = [
-  ...[addUp, addStatus, addKubectl, addNode, addInstall, addFaults, addBreak, addHeal],
-  ...[addLogs, addLoad, addDown],
+  addUp,
+  addStatus,
+  addKubectl,
+  addNode,
+  addInstall,
+  addFaults,
+  addBreak,
+  addHeal,
+  addLogs,
+  addLoad,
+  addDown,
 ];
 const NAME = ['--name <cluster>', 'name of the cluster, by default dev'] as const;
 
