@@ -1,6 +1,6 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../hack/run.ts';
 import { CLUSTERS } from '../clusters.ts';
@@ -32,8 +32,8 @@ export function addLogs(program: Command): void {
         process.stdout.write(await system.run(journal, { timeoutMs: 5 * 60_000 }));
         return;
       }
-      const logs = readdirSync(directory).filter((file) => file.endsWith('.log'));
-      if (!logs.includes(`${daemon}.log`))
+      const logs = globSync('*.log', { cwd: directory }).map((file) => basename(file, '.log'));
+      if (!logs.includes(daemon))
         throw new UsageError(`There is no log "${daemon}". There is: ${logs.join(', ')}.`);
       process.stdout.write(await readFile(join(directory, `${daemon}.log`)));
     });
