@@ -18,7 +18,7 @@ import { conditionOf } from '../api/fleet-objects.ts';
 import { controllerKubeconfig } from '../api/fleet-run.ts';
 import { overlay } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
-import { cpuMs, memoryOf } from './one-node.ts';
+import { cpuMs, ENVIRONMENT, memoryOf } from './one-node.ts';
 import { mebibytes } from './statistics.ts';
 
 const PORT = 9478;
@@ -28,13 +28,6 @@ const PODS = '/api/v1/namespaces/gvisor-ready/pods';
 const AT_ONCE = 3;
 /** The address of all agents. */
 const ADDRESS = '127.0.0.9';
-
-/** Environment variables of the image. */
-const IMAGE_ENV = {
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_TRIM_THRESHOLD_: '65536',
-  MALLOC_MMAP_THRESHOLD_: '32768',
-};
 
 /** Measures the bundled controller with simulated Nodes and agents; all agents share one loopback address. */
 export async function measureFleet(name: string, nodes: number): Promise<string[][]> {
@@ -80,7 +73,7 @@ async function startController(cluster: Cluster) {
   const kubeconfig = await controllerKubeconfig(cluster);
   const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/controller.cjs')];
   const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', RECOVERY_DELAY: '30s', LOG_LEVEL: 'warn' };
-  const env = { PATH: process.env.PATH, ...IMAGE_ENV, ...settings };
+  const env = { PATH: process.env.PATH, ...ENVIRONMENT, ...settings };
   const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });
   const stop = async () => {
     controller.kill();

@@ -23,7 +23,7 @@ const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
 const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
   arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
 );
-const ENVIRONMENT = Object.fromEntries(
+export const ENVIRONMENT = Object.fromEntries(
   (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
 ) as Readonly<Record<string, string>>;
 

@@ -107,7 +107,7 @@ describe('a watch', () => {
       const { value } = (await events.next()) as { value?: WatchEvent };
       return value;
     };
-    return { server, stop, next, counted };
+    return { server, stop, next, counted, kube };
   }
 
   it('yields ADDED, MODIFIED and DELETED with metadata only, and ends with the server', async (t) => {
@@ -128,6 +128,12 @@ describe('a watch', () => {
     assert.equal(await next(), undefined);
     assert.deepEqual(server.accepted, ['application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1']);
     assert.deepEqual(counted, ['WATCH 200']);
+  });
+
+  it('does not block other requests', async (t) => {
+    const { server, next, kube } = await watchOf(t);
+    await next();
+    assert.deepEqual(await kube.get(PATH), server.node.whole);
   });
 
   it('rejects when refused, also midway', async (t) => {
