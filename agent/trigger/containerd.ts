@@ -1,3 +1,4 @@
+import timers from 'node:timers/promises';
 import { waitUpTo } from '../../lib/base/async.ts';
 import type { CriClient } from '../../lib/node/containerd/client.ts';
 import { CriError } from '../../lib/node/containerd/error.ts';
@@ -37,6 +38,9 @@ export async function watchContainerd(
     wasResponsive = isResponsive;
     if (isResponsive) disconnected = false;
     const pauseMs = isResponsive ? pollMs : RETRY_MS;
-    if (await waitUpTo(client.disconnected(pauseMs * 2), pauseMs, signal)) disconnected = true;
+    // A call that failed otherwise has ended its connection.
+    const ended =
+      isResponsive || isTimeout ? client.disconnected(pauseMs * 2) : timers.setTimeout(pauseMs, false);
+    if (await waitUpTo(ended, pauseMs, signal)) disconnected = true;
   }
 }

@@ -38,6 +38,7 @@ export class GrpcClient {
   readonly #socket: string;
   #session: ClientHttp2Session | undefined;
   readonly #cancels = new Set<() => void>();
+  #isEnded = false;
 
   constructor(socket: string) {
     this.#socket = socket;
@@ -45,6 +46,7 @@ export class GrpcClient {
 
   /** The response's message. Rejects with a {@link CriError}. */
   async unary({ method, path, message, metadata, timeoutMs, signal }: GrpcCall): Promise<Buffer> {
+    if (this.#isEnded) throw new CriError(method, 'aborted', 'the client is closed');
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const session = this.#connected();
     const stream = session.request({
@@ -80,26 +82,30 @@ export class GrpcClient {
   /** True once the connection ends, false after `timeoutMs` and without a connection. */
   async disconnected(timeoutMs: number): Promise<boolean> {
     const session = this.#session;
-    if (session === undefined || session.closed) return timers.setTimeout(timeoutMs, false);
+    if (!isOpen(session)) return timers.setTimeout(timeoutMs, false);
     const signal = AbortSignal.timeout(timeoutMs);
     await once(session, 'close', { signal }).catch(() => {});
     return !signal.aborted;
   }
 
-  /** Cancels pending calls, which would keep the process alive. */
+  /** Cancels pending calls, which would keep the process alive, and refuses others. */
   close(): void {
+    this.#isEnded = true;
     for (const cancel of this.#cancels) cancel();
     this.#session?.destroy();
   }
 
   #connected(): ClientHttp2Session {
-    if (this.#session !== undefined && !this.#session.closed && !this.#session.destroyed)
-      return this.#session;
+    if (isOpen(this.#session)) return this.#session;
     const session = connect('http://localhost', { createConnection: () => createConnection(this.#socket) });
     session.on('error', () => {}); // each stream has it as well
     this.#session = session;
     return session;
   }
+}
+
+function isOpen(session: ClientHttp2Session | undefined): session is ClientHttp2Session {
+  return session !== undefined && !session.closed && !session.destroyed;
 }
 
 function framed(message: Uint8Array): Buffer {
@@ -133,9 +139,11 @@ function receive(
       bytes += chunk.length;
       if (bytes > MAX_RESPONSE_BYTES) fail('refused', `the answer has over ${MAX_RESPONSE_BYTES} bytes`);
     })
-    .on('error', ({ message, cause }) =>
-      fail('unreachable', cause instanceof Error ? cause.message : message),
-    )
+    .on('error', ({ code, message, cause }: NodeJS.ErrnoException) => {
+      const isReset =
+        code === 'ERR_HTTP2_STREAM_ERROR' && stream.rstCode !== constants.NGHTTP2_REFUSED_STREAM;
+      fail(isReset ? 'refused' : 'unreachable', cause instanceof Error ? cause.message : message);
+    })
     .on('close', () => {
       if (status === undefined) return fail('unreachable', 'the connection was lost');
       if (status !== '0') return fail(KINDS.get(Number(status)) ?? 'refused', why);

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { constants, createServer, type ServerHttp2Stream } from 'node:http2';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { errorLine } from '../../../../lib/base/sanitize.ts';
-import { loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/client.ts';
+import { CriClient, loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/client.ts';
 import { CriError } from '../../../../lib/node/containerd/error.ts';
 import { reasonForError } from '../../../../lib/node/proof/outcome.ts';
 import type { Reason } from '../../../../lib/node/reasons.ts';
@@ -92,6 +96,28 @@ describe('CriClient', { concurrency: true }, () => {
     });
   }
 
+  const STREAMS: readonly [string, answer: (stream: ServerHttp2Stream) => void, CriError['kind']][] = [
+    ['an answer of HTTP', (stream) => stream.respond({ ':status': 404 }, { endStream: true }), 'unreachable'],
+    ['a call reset by containerd', (stream) => stream.close(constants.NGHTTP2_INTERNAL_ERROR), 'refused'],
+    ['a call not begun', (stream) => stream.close(constants.NGHTTP2_REFUSED_STREAM), 'unreachable'],
+    ['a lost connection', (stream) => stream.session?.destroy(), 'unreachable'],
+  ];
+  for (const [name, answer, kind] of STREAMS) {
+    it(`reports ${name} as ${kind}`, async (t) => {
+      const directory = await mkdtemp(join(tmpdir(), 'cri-'));
+      const socket = join(directory, 'containerd.sock');
+      const server = createServer().listen(socket);
+      server.on('stream', answer);
+      const client = new CriClient(socket, socket);
+      t.after(async () => {
+        client.close();
+        server.close();
+        await rm(directory, { recursive: true });
+      });
+      await assert.rejects(client.version(), { name: 'CriError', kind });
+    });
+  }
+
   it('sends no request after its signal is aborted, and cancels a pending one', async (t) => {
     const { containerd, client } = await fakeContainerd(t, { Version: HANGS });
     await assert.rejects(client.version({ signal: AbortSignal.abort(new Error('stop')) }), /stop/);
@@ -112,6 +138,7 @@ describe('CriClient', { concurrency: true }, () => {
     await called;
     client.close();
     await rejected;
+    await assert.rejects(client.version(), { kind: 'aborted' });
   });
 
   it("reads containerd's own PID, or 0", async (t) => {
