@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { globSync } from 'node:fs';
-import { chmod, copyFile, mkdir, readFile, rename } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { build, type OutputFile, type Plugin, transform } from 'esbuild';
@@ -86,7 +86,9 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
   await mkdir(dist, { recursive: true });
   const stamp = join(dist, 'made-from');
   const digest = await digestOf(process.arch, String(changes));
-  if ((await readFile(stamp, 'utf8').catch(() => '')) === digest) return;
+  const isMade = (await readFile(stamp, 'utf8').catch(() => '')) === digest;
+  const found = await readdir(dist);
+  if (isMade && [...BUNDLES.map((name) => `${name}.cjs`), 'node'].every((file) => found.includes(file))) return;
   const plugins = [smallDependencies, inlineAssets, changed(changes)];
   for (const name of BUNDLES) {
     for (const { path, text } of await bundleOne(name, dist, plugins))
@@ -117,7 +119,7 @@ export async function bundleInstaller(file: string): Promise<void> {
 
 /** Packages count by the lock file. */
 async function digestOf(...options: readonly string[]): Promise<string> {
-  const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,css,html}`, { cwd: REPO }).sort();
+  const files = globSync(`{${BUNDLES},lib,hack}/**/*.{ts,js,json,css,html}`, { cwd: REPO }).sort();
   const digest = createHash('sha256').update(options.join('\n'));
   for (const file of [...files, 'package-lock.json'])
     digest.update(`\n${file}\n`).update(await readFile(join(REPO, file)));
