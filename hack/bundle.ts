@@ -88,7 +88,8 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
   const digest = await digestOf(process.arch, String(changes));
   const isMade = (await readFile(stamp, 'utf8').catch(() => '')) === digest;
   const found = await readdir(dist);
-  if (isMade && [...BUNDLES.map((name) => `${name}.cjs`), 'node'].every((file) => found.includes(file))) return;
+  if (isMade && [...BUNDLES.map((name) => `${name}.cjs`), 'node'].every((file) => found.includes(file)))
+    return;
   const plugins = [smallDependencies, inlineAssets, changed(changes)];
   for (const name of BUNDLES) {
     for (const { path, text } of await bundleOne(name, dist, plugins))

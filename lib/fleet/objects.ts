@@ -45,7 +45,7 @@ export function namesBy<T>(
   return new Map([...groups].sort(([, a], [, b]) => b.length - a.length));
 }
 
-/** No reason, version or name that is kept is longer. */
+/** Of names and reasons that another program wrote. */
 export const MAX_NAME_LENGTH = 64;
 
 /** The label `ready`, and the boot ID of the last proof, or "". */

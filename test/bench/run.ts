@@ -99,7 +99,7 @@ const amounts = program.opts<Amounts>();
 const selected = program.args.length === 0 ? SECTIONS : program.args;
 
 function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError('It takes a number from 1 to 99999.');
+  if (!/^\d{1,5}$/.test(text)) throw new InvalidArgumentError('It takes a number from 0 to 99999.');
   return Number(text);
 }
 
