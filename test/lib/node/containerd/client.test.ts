@@ -107,7 +107,7 @@ describe('CriClient', { concurrency: true }, () => {
       const directory = await mkdtemp(join(tmpdir(), 'cri-'));
       const socket = join(directory, 'containerd.sock');
       const server = createServer().listen(socket);
-      server.on('stream', answer);
+      server.on('stream', (stream) => answer(stream.on('error', () => {})));
       const client = new CriClient(socket, socket);
       t.after(async () => {
         client.close();
