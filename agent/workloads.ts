@@ -9,7 +9,7 @@ import { SandboxMonitor } from './pods/sandbox-monitor.ts';
 import type { ApiPublisher } from './publish/api.ts';
 import { createPodReporter } from './publish/events.ts';
 
-/** What only the daemon has. */
+/** Of the daemon alone. */
 type Daemon = {
   readonly metrics?: Metrics;
   readonly api?: ApiPublisher | undefined;

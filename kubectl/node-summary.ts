@@ -3,7 +3,7 @@ import { fleetNodeOf } from '../lib/fleet/objects.ts';
 import { OWN_KEYS } from '../lib/report/node-object.ts';
 import type { Api, ApiObject } from './api.ts';
 
-/** What the fleet controller keeps of a Node, and what only tables and explanations show; "" if the Node says nothing. */
+/** The fleet controller's part of a Node, and the fields of tables and explanations; "" if the Node says nothing. */
 export type NodeSummary = Readonly<ReturnType<typeof summarizeNode>>;
 
 export function summarizeNode(object: ApiObject<V1Node>) {

@@ -157,7 +157,7 @@ function installerRow(installation: Installation): Row {
   return { tone, text: `Installer: ${text}` };
 }
 
-/** Those outside gVisor where they must not be first. Without `pods` for readers who may not see them. */
+/** Violations come first. Without `pods` for readers who may not see them. */
 function podRows({ violating, weakened, open, unknown = 0 }: PodCounts, pods?: PodsReport): readonly Row[] {
   const rows: Row[] = [];
   if (violating > 0)

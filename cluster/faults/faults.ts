@@ -52,11 +52,7 @@ export const FAULTS = {
   'config-not-toml': fault('runsc-config', async (node) =>
     node.write((await gvisorOf(node)).config.file, 'platform: systrap\n'),
   ),
-  'containerd-stopped': fault(
-    'containerd',
-    (node) => node.system.stopDaemon('containerd'),
-    async (node) => (await node.system.daemonState('containerd')) === undefined,
-  ),
+  'containerd-stopped': stopped('containerd'),
   'containerd-hung': fault(
     'containerd',
     async (node) => {
@@ -71,11 +67,7 @@ export const FAULTS = {
     await requireContainerd(node);
     await node.unload(await ensureImage('pause'));
   }),
-  'kubelet-stopped': fault(
-    'kubelet',
-    (node) => node.system.stopDaemon('kubelet'),
-    async (node) => (await node.system.daemonState('kubelet')) === undefined,
-  ),
+  'kubelet-stopped': stopped('kubelet'),
   'api-down': fault(
     'api',
     (_node, cluster) => cluster.controlPlane.stopDaemon('kube-apiserver', 'KILL'),
@@ -100,6 +92,14 @@ function fault(part: Part, apply: Repair, holds?: Holds): Fault {
     await apply(node, cluster);
   };
   return { part, apply: applyToGvisor, holds };
+}
+
+function stopped(daemon: 'containerd' | 'kubelet'): Fault {
+  return fault(
+    daemon,
+    (node) => node.system.stopDaemon(daemon),
+    async (node) => (await node.system.daemonState(daemon)) === undefined,
+  );
 }
 
 async function gvisorOf(node: ClusterNode): Promise<NodeGvisor> {

@@ -16,7 +16,7 @@ export type Case = {
 
 export type Group = { readonly title: string; readonly cases: readonly Case[] };
 
-/** What the API server answers to a request. */
+/** The API server's, to a request. */
 export type Answer = {
   /** accepted without a warning */
   readonly accepted?: true;

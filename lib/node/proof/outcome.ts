@@ -47,7 +47,7 @@ const CAUSES = (['inconclusive', 'failed'] as const).flatMap((kind) =>
   })),
 );
 
-/** What containerd, the shim or runsc says of a sandbox that does not start. */
+/** Takes the words of containerd, the shim or runsc on a sandbox that does not start. */
 export function outcomeOfError(message: string): Unproven {
   const cause = CAUSES.find(({ pattern }) => pattern.test(message));
   const { kind, reason } = cause ?? { kind: 'failed', reason: 'SandboxFailed' };

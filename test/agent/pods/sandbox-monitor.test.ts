@@ -118,7 +118,7 @@ type Node = Awaited<ReturnType<typeof setUp>>;
 
 const POD = { namespace: 'eval', name: 'train', uid: UID };
 
-/** What happens to the node. The fixture has the minutes until it is reported, and the report. */
+/** Changes of the node. The fixture has the minutes until it is reported, and the report. */
 const STORIES: Readonly<Record<keyof typeof EXPECTED, (node: Node) => unknown>> = {
   'the shim of a container is stopped': ({ silent }) => silent.add('2'),
   'the shim of a container is stopped, and its socket is out of reach': ({ add, shimArgv, local }) => {

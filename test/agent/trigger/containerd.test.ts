@@ -1,13 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { watchContainerd } from '../../../agent/trigger/containerd.ts';
-import { CriClient } from '../../../lib/node/containerd/client.ts';
 import { HANGS } from '../../lib/node/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
+import { clientOf, fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
 
 /** A watch of a fake containerd that has responded once; `next` resolves with the next change. */
 async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000, responseMs: 60_000 }) {
@@ -89,20 +85,12 @@ describe('watchContainerd', () => {
   });
 
   it('rests between calls of a server that is not containerd', async (t) => {
-    const directory = await mkdtemp(join(tmpdir(), 'cri-'));
-    const socket = join(directory, 'containerd.sock');
     let connections = 0;
     const server = createServer((connection) => {
       connections += 1;
       connection.on('error', () => {}).end('HTTP/1.1 400 Bad Request\r\n\r\n');
-    }).listen(socket);
-    const client = new CriClient(socket, socket);
-    t.after(async () => {
-      client.close();
-      server.close();
-      await rm(directory, { recursive: true });
     });
-    await watchContainerd(client, () => {}, AbortSignal.timeout(1_000));
+    await watchContainerd(await clientOf(t, server), () => {}, AbortSignal.timeout(1_000));
     assert.ok(connections > 0 && connections < 10, `${connections} connections in a second`);
   });
 

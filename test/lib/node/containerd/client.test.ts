@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { constants, createServer, type ServerHttp2Stream } from 'node:http2';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { errorLine } from '../../../../lib/base/sanitize.ts';
-import { CriClient, loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/client.ts';
+import { loadedRuntimes, type ShimInfo } from '../../../../lib/node/containerd/client.ts';
 import { CriError } from '../../../../lib/node/containerd/error.ts';
 import { reasonForError } from '../../../../lib/node/proof/outcome.ts';
 import type { Reason } from '../../../../lib/node/reasons.ts';
 import STATUS from '../../../fixtures/containerd-status.json' with { type: 'json' };
 import { GARBAGE, HANGS, refuses } from '../proof/containerd-scripts.ts';
-import { CONFIG, fakeContainerd } from '../proof/fake-containerd.ts';
+import { CONFIG, clientOf, fakeContainerd } from '../proof/fake-containerd.ts';
 
 type Scripts = Parameters<typeof fakeContainerd>[1];
 
@@ -104,16 +101,8 @@ describe('CriClient', { concurrency: true }, () => {
   ];
   for (const [name, answer, kind] of STREAMS) {
     it(`reports ${name} as ${kind}`, async (t) => {
-      const directory = await mkdtemp(join(tmpdir(), 'cri-'));
-      const socket = join(directory, 'containerd.sock');
-      const server = createServer().listen(socket);
-      server.on('stream', (stream) => answer(stream.on('error', () => {})));
-      const client = new CriClient(socket, socket);
-      t.after(async () => {
-        client.close();
-        server.close();
-        await rm(directory, { recursive: true });
-      });
+      const server = createServer().on('stream', (stream) => answer(stream.on('error', () => {})));
+      const client = await clientOf(t, server);
       await assert.rejects(client.version(), { name: 'CriError', kind });
     });
   }

@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { Server as NetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { CriClient } from '../../../../lib/node/containerd/client.ts';
-import { PATIENT_MS } from '../host/temp-host.ts';
+import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
 import { type Refusal, type Request, type Script, SERVICES } from './containerd-scripts.ts';
 import { FakeSandboxes } from './fake-sandboxes.ts';
 
@@ -175,4 +176,17 @@ export async function fakeContainerd(
     await rm(directory, { recursive: true, force: true });
   });
   return { containerd, client };
+}
+
+/** A client of any server; both are closed after the test. */
+export async function clientOf(context: TestContext, server: NetServer): Promise<CriClient> {
+  const { root } = await tempHost(context);
+  const socket = join(root, 'containerd.sock');
+  server.listen(socket);
+  const client = new CriClient(socket, socket);
+  context.after(() => {
+    client.close();
+    server.close();
+  });
+  return client;
 }
