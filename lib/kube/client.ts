@@ -1,4 +1,4 @@
-import type { ConnectionOptions } from 'node:tls';
+import { type ConnectionOptions, createSecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import request from 'undici/lib/api/api-request.js';
 import Agent from 'undici/lib/dispatcher/agent.js';
@@ -48,7 +48,9 @@ function openConnections({ tls, readCa }: KubeAccess, watchTimeoutMs: number) {
     async current(): Promise<Agents> {
       const ca = await readCa?.();
       if (agents !== undefined && agents.ca === ca) return agents;
-      const connect = { ...tls, ...(ca === undefined ? {} : { ca }), timeout: 5_000 };
+      // Once for all connections: it parses the CA.
+      const secureContext = createSecureContext({ ...tls, ca });
+      const connect = { ...tls, secureContext, timeout: 5_000 };
       // Three, so that a hanging event or list does not block writes to the Node.
       const short = new Agent({ connect, connections: 3 });
       const long = new Agent({ connect, headersTimeout: watchTimeoutMs, bodyTimeout: IDLE_TIMEOUT_MS });
@@ -69,7 +71,7 @@ export type WatchEvent = {
 };
 
 /**
- * Paths begin with a slash and may have a query. A request times out after 10 s; a refused one rejects with a {@link
+ * Paths begin with a slash and may have a query. A request times out after 20 s; a refused one rejects with a {@link
  * import('./error.ts').KubeError}.
  */
 export type Kube = ReturnType<typeof createKube>;
@@ -89,8 +91,8 @@ type Request = {
 
 type Watch = { readonly whole: boolean; readonly onOpen?: () => void };
 
-const TIMEOUT_MS = 10_000;
-/** The API server responds to a watch at once, or after up to 15 s in a queue. */
+/** The API server leaves a request in a queue for up to 15 s: who gives up earlier sends it again, over a new connection. */
+const TIMEOUT_MS = 20_000;
 const WATCH_TIMEOUT_MS = 30_000;
 /**
  * A watch of metadata only. Source:
