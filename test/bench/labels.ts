@@ -1,8 +1,12 @@
+import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { breakNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
 import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';
+import { accessOf, openConfig } from '../../lib/fleet/access.ts';
+import { createKube } from '../../lib/kube/client.ts';
 import { agentOn } from '../e2e/agents.ts';
 import { statistics } from './statistics.ts';
 
@@ -34,12 +38,15 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   const unseen: number[] = [];
   for (let run = 0; run < Math.min(runs, MAX_SLOW_RUNS); run++)
     unseen.push(1000 * (await withoutEvent(cluster, node)));
+  const bound: number[] = [];
+  for (let run = 0; run < runs; run++) bound.push(await lastBound(cluster, node));
   const starts: number[] = [];
   for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
   return [
     statistics('a file goes → label withdrawn', '≤ 0.7 s, p99 ≤ 1.5 s', FILE_FAULTS.flatMap(goneAfter)),
     ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
     statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
+    statistics('shim-missing → the last pod that is bound, one every 20 ms', '', bound),
     statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
     statistics("agent's pod deleted → a new one is Ready", '≤ 5 s', starts),
   ];
@@ -58,6 +65,32 @@ async function withoutEvent(cluster: Cluster, node: ClusterNode): Promise<number
   const repair = async () => void (await node.machine.run(['umount', RUNSC]));
   await secondsUntilLabel(cluster, node.name, 'true', repair, { timeoutMs: 120_000 });
   return seconds;
+}
+
+/** Milliseconds from a fault to the creation of the last pod that the scheduler bound to the node. */
+async function lastBound(cluster: Cluster, node: ClusterNode): Promise<number> {
+  const access = await accessOf(openConfig(cluster.kubeconfig));
+  const admin = createKube(access, { agent: 'bench/0', count: () => {} });
+  const path = '/api/v1/namespaces/default/pods';
+  // The kubelet refuses it, so that no sandboxes fail beside the measurement.
+  const options = { gvisor: true, spec: { os: { name: 'windows' } } };
+  const create = () => evaluationPod(`at-${Math.round(performance.now())}`, options);
+  const timer = setInterval(() => void admin.post(path, JSON.parse(create())), 20);
+  let brokenMs = 0;
+  const damage = async () => {
+    brokenMs = performance.now();
+    await breakNode(cluster, node, 'shim-missing');
+  };
+  await secondsUntilLabel(cluster, node.name, 'false', damage).finally(() => clearInterval(timer));
+  await pause(2);
+  const created = `${path}?labelSelector=app%3Devaluation`;
+  const { items } = (await admin.get(created)) as V1PodList;
+  const bound = items.filter(({ spec }) => spec?.nodeName !== undefined);
+  const atMs = bound.map(({ metadata }) => Number(metadata?.name?.slice('at-'.length)));
+  await cluster.kubectl(['delete', '--raw', `${created}&gracePeriodSeconds=0`]);
+  await healAndWait(cluster, node.name, 'shim-missing');
+  await admin.close();
+  return Math.max(...atMs) - brokenMs;
 }
 
 /** Deletes the agent's pod; returns the seconds until the next is Ready, which requires its verdict in the Node. */

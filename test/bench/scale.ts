@@ -1,11 +1,10 @@
 import pino from 'pino';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { READY_LABEL } from '../../cluster/story.ts';
+import { READY_PATH, watchLabels } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';
 import { pooledMap } from '../../lib/base/async.ts';
 import { accessOf, openConfig } from '../../lib/fleet/access.ts';
-import { createKube, type Kube, type WatchEvent } from '../../lib/kube/client.ts';
-import { keepWatching } from '../../lib/kube/watch.ts';
+import { createKube } from '../../lib/kube/client.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
@@ -29,6 +28,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
   let clients: readonly SimulatedAgent[] = [];
+  let watch: ReturnType<typeof watchLabels> | undefined;
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
@@ -46,8 +46,13 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       const seconds = (performance.now() - begun) / 1000;
       rows.push(...describe(what, { seconds, ...stats }));
     };
-    const followed = followLabels(admin, stop.signal);
-    const all = async (value: 'true' | 'false') => void (await followed.all(agents, value));
+    const labels = new Map<string, string>();
+    const note = ([name = '', value = '']: readonly string[]) => void labels.set(name, value);
+    watch = watchLabels(cluster, [], ['.metadata.name', READY_PATH], note);
+    const all = async (value: 'true' | 'false') => {
+      const reached = async () => names.every((name) => labels.get(name) === value);
+      await waitFor(`${agents} labels to be "${value}"`, 180_000, reached, 20);
+    };
     await measurePeriod(`${agents} agents start at once → all labelled`, async () => {
       publish(verdictOf('True', 'SandboxProven'));
       await all('true');
@@ -63,38 +68,15 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       await all('true');
     });
     stop.abort();
-    await Promise.all([...running, followed.ended]);
+    await Promise.all(running);
   } finally {
     stop.abort();
+    watch?.close();
     await Promise.all(clients.map(({ kube }) => kube.close()));
     await cluster.kubectl(['delete', 'nodes', '-l', 'bench=scale', '--wait=false']);
     await admin.close();
   }
   return rows;
-}
-
-/** Follows the labels of simulated nodes in a watch. `all` waits until all have a value. */
-function followLabels(admin: Kube, signal: AbortSignal) {
-  const labels = new Map<string, string | undefined>();
-  const onEvent = ({ type, object }: WatchEvent) => {
-    const { name, labels: own } = (object as { metadata: { name: string; labels?: Record<string, string> } })
-      .metadata;
-    if (type !== 'BOOKMARK') labels.set(name, own?.[READY_LABEL]);
-  };
-  const path = '/api/v1/nodes?labelSelector=bench%3Dscale';
-  const watched = { kube: admin, path, log: pino({ level: 'silent' }), onEvent } as const;
-  const ended = keepWatching(watched, signal);
-  const all = (agents: number, value: string) =>
-    waitFor(
-      `${agents} labels to be "${value}"`,
-      180_000,
-      async () => {
-        const reached = [...labels.values()].filter((label) => label === value).length;
-        return reached === agents ? true : undefined;
-      },
-      20,
-    );
-  return { all, ended };
 }
 
 function describe(what: string, { seconds, codes, ms }: Period): string[][] {
