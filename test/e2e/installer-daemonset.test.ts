@@ -104,7 +104,13 @@ async function onInstaller(...words: readonly string[]): Promise<string> {
   return cluster.kubectl([...words, ...DAEMON_SET], undefined, patient(200_000));
 }
 
-const waitForRollout = () => onInstaller('rollout', 'status', '--timeout=180s');
+const waitForRollout = () =>
+  onInstaller('rollout', 'status', '--timeout=180s').catch(async (err: unknown) => {
+    const who = ['-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component in (install, fleet)'];
+    const show = (...words: readonly string[]) => cluster.kubectl([...words, ...who]).catch(String);
+    const pods = await show('get', 'pods', '-o', 'wide');
+    throw new Error(pods + (await show('logs', '--all-containers', '--prefix', '--tail=20')), { cause: err });
+  });
 
 async function installerPods(): Promise<readonly V1Pod[]> {
   const selector = '?labelSelector=app.kubernetes.io/component=install';
