@@ -1,10 +1,12 @@
+import type { V1Node } from '@kubernetes/client-node';
 import pino from 'pino';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { READY_PATH, watchLabels } from '../../cluster/story.ts';
+import { READY_LABEL } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';
 import { pooledMap } from '../../lib/base/async.ts';
 import { accessOf, openConfig } from '../../lib/fleet/access.ts';
-import { createKube } from '../../lib/kube/client.ts';
+import { createKube, type WatchEvent } from '../../lib/kube/client.ts';
+import { keepWatching } from '../../lib/kube/watch.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { reportOf, verdictOf } from '../agent/reports.ts';
 import { type RequestStats, type SimulatedAgent, simulateAgent } from './simulated-agent.ts';
@@ -28,7 +30,6 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
   const names = Array.from({ length: agents }, (_, n) => `scale-${n}`);
   const stop = new AbortController();
   let clients: readonly SimulatedAgent[] = [];
-  let watch: ReturnType<typeof watchLabels> | undefined;
   const rows: string[][] = [];
   try {
     const log = pino({ level: 'silent' });
@@ -46,9 +47,13 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       const seconds = (performance.now() - begun) / 1000;
       rows.push(...describe(what, { seconds, ...stats }));
     };
-    const labels = new Map<string, string>();
-    const note = ([name = '', value = '']: readonly string[]) => void labels.set(name, value);
-    watch = watchLabels(cluster, [], ['.metadata.name', READY_PATH], note);
+    const labels = new Map<string, string | undefined>();
+    const onEvent = ({ object }: WatchEvent) => {
+      const { name = '', labels: own } = (object as V1Node).metadata ?? {};
+      labels.set(name, own?.[READY_LABEL]);
+    };
+    const path = '/api/v1/nodes?labelSelector=bench%3Dscale';
+    const followed = keepWatching({ kube: admin, path, log, onEvent }, stop.signal);
     const all = async (value: 'true' | 'false') => {
       const reached = async () => names.every((name) => labels.get(name) === value);
       await waitFor(`${agents} labels to be "${value}"`, 180_000, reached, 20);
@@ -68,10 +73,9 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
       await all('true');
     });
     stop.abort();
-    await Promise.all(running);
+    await Promise.all([...running, followed]);
   } finally {
     stop.abort();
-    watch?.close();
     await Promise.all(clients.map(({ kube }) => kube.close()));
     await cluster.kubectl(['delete', 'nodes', '-l', 'bench=scale', '--wait=false']);
     await admin.close();
