@@ -17,8 +17,7 @@ ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=8192 
 #   wasm-tiering-budget: WebAssembly keeps the code of its baseline compiler, so the pages of the optimizing one stay unmapped
 #   bytecode-old-age: drops bytecode of functions that ran once
 #   compact-on-every-full-gc: gives the node the pages that a collection emptied
-#   single-threaded: collects in the main thread, so that no other touches memory for it
-ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--compact-on-every-full-gc", "--single-threaded", "/app/agent.cjs"]
+ENTRYPOINT ["/usr/local/bin/node", "--no-opt", "--no-maglev", "--no-sparkplug", "--optimize-for-size", "--wasm-tiering-budget=2000000000", "--bytecode-old-age=1", "--compact-on-every-full-gc", "/app/agent.cjs"]
 
 # `docker build --target prebuilt .` takes the bundles that `npm run build` wrote. Before the others: buildah builds stages in order.
 FROM image AS prebuilt
