@@ -25,6 +25,7 @@ const MAX_WITHDRAWAL_RETRY_MS = 3_000;
 const OUTAGE_MS = 300_000;
 const UNGUARDED_RETRY_MS = 5_000;
 export const NO_VERDICT = 'no verdict has been published yet';
+const NOT_WITHDRAWN = 'the label is not withdrawn from the Node yet';
 /** The longest delay that a timer takes. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -65,8 +66,9 @@ export class NodePublisher {
     this.#writer = new NodeWriter(options);
   }
 
+  /** A write without an answer has not failed yet. */
   get unready(): string | undefined {
-    return this.#unready;
+    return this.#unready ?? (this.#isWithdrawing ? NOT_WITHDRAWN : undefined);
   }
 
   get nodeWrites(): NodeWrites {
@@ -217,7 +219,7 @@ export class NodePublisher {
     const problem = errorLine(err);
     this.#problem = problem;
     if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${problem}`;
-    else if (this.#isWithdrawing) this.#unready = `the label is not withdrawn from the Node yet: ${problem}`;
+    else if (this.#isWithdrawing) this.#unready = `${NOT_WITHDRAWN}: ${problem}`;
     this.#failingSinceMs ??= now();
     const failedForMs = now() - this.#failingSinceMs;
     if (failedForMs < OUTAGE_MS) return retryInMs;
@@ -227,7 +229,7 @@ export class NodePublisher {
   }
 
   get #isWithdrawing(): boolean {
-    const { labels = {} } = this.#seen?.metadata ?? {};
+    const { labels = {} } = (this.#node ?? this.#seen)?.metadata ?? {};
     const [main] = this.#options.handlers;
     return [...this.#reports.values()].some(({ handler, verdict }) => {
       const { ready } = keysOf(handler === main ? undefined : handler);

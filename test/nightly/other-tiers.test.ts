@@ -18,6 +18,7 @@ const AGAIN = {
       'integration/faults',
       'integration/proofs',
       'integration/runtimes',
+      'waits/fleet-controller',
       'waits/sandbox-deaths',
       'e2e/reboot',
       'e2e/installer-daemonset',

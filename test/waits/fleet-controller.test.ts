@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
-import { getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
+import { agentPids, getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import {
   deployQuickFleet,
@@ -11,6 +12,9 @@ import {
   readFleet,
   restoreAgents,
 } from '../e2e/fleet-cluster.ts';
+import { RARE } from '../rare.ts';
+
+const NOBODY = '192.0.2.1';
 
 const cluster = useCluster(deployQuickFleet, restoreAgents);
 
@@ -37,35 +41,49 @@ describe('the fleet controller on a real cluster', () => {
       return (alarm?.reason === reason) === isFirst || undefined;
     });
   const TOKENS = '/var/lib/kubelet/pods/*/volumes/kubernetes.io~projected/*/token';
-  it('withdraws the label that an agent with a dead token refutes', async (t) => {
-    const node = cluster().node('node-1');
+  const onTokens = (act: string) => `for token in ${TOKENS}; do ${act}; done`;
+  /** How an agent is kept from writing, and let go, by a shell in its network. */
+  const CUTS = {
     // A link of the kubelet's, which it does not look at again while the token behind it is young.
-    const onTokens = (act: string) =>
-      node.machine.run(['sh', '-c', `for token in ${TOKENS}; do ${act}; done`]);
-    const letGo = () => onTokens('ln -sf ..data/token "$token"');
-    const isUnready = /the label is not withdrawn from the Node yet: /;
-    const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
-    const isNow = (condition: string, timeoutMs: number) =>
-      waitForNode(cluster(), 'node-1', (now) => now.condition === condition, timeoutMs);
-    // An agent that stays cut off would keep all that follows waiting.
-    t.after(async () => {
-      await letGo().catch(() => '');
+    'has a dead token': [
+      onTokens('rm "$token" && echo dead >"$token"'),
+      onTokens('ln -sf ..data/token "$token"'),
+    ],
+    // No packet is answered, nor refused: nobody has that address.
+    'is cut off': [
+      `ip neigh replace ${NOBODY} lladdr 02:00:00:00:00:99 dev eth0 nud permanent
+       ip route replace ${SERVICE_ADDRESS} via ${NOBODY} dev eth0 onlink`,
+      `ip route del ${SERVICE_ADDRESS}`,
+    ],
+  } as const;
+  for (const [what, [cut, letGo]] of Object.entries(CUTS).slice(0, RARE ? 2 : 1))
+    it(`withdraws the label that an agent refutes which ${what}`, async (t) => {
+      const node = cluster().node('node-1');
+      const target = `--target=${agentPids(node.machine)[0]}`;
+      const run = (script: string) => node.machine.run(['nsenter', '--net', target, 'sh', '-c', script]);
+      const isUnready = /the label is not withdrawn from the Node yet/;
+      const readiness = async () => (await getFromAgent(cluster(), 'node-1', '/readyz')).text;
+      const isNow = (condition: string, timeoutMs: number) =>
+        waitForNode(cluster(), 'node-1', (now) => now.condition === condition, timeoutMs);
+      // An agent that stays cut off would keep all that follows waiting.
+      t.after(async () => {
+        await run(letGo).catch(() => '');
+        await healNode(cluster(), node);
+      });
+      await run(cut);
+      await breakNode(cluster(), node, 'shim-missing');
+      // At the same time, since both end once the controller has withdrawn the label.
+      await Promise.all([
+        firstAlarmIs('LabelOutdated', true),
+        waitFor('the agent to be unready', 10_000, async () => isUnready.test(await readiness())),
+      ]);
+      const { ready } = await isNow('Unknown AgentCannotWrite', 90_000);
+      assert.equal(ready, 'false');
+      await run(letGo);
+      await isNow('False ShimNotFound', 5_000);
       await healNode(cluster(), node);
+      await isNow('True SandboxProven', 5_000);
+      await waitFor('the agent to be ready', 10_000, async () => (await readiness()).startsWith('ok'));
+      await firstAlarmIs('LabelOutdated', false);
     });
-    await onTokens('rm "$token" && echo dead >"$token"');
-    await breakNode(cluster(), node, 'shim-missing');
-    // At the same time, since both end once the controller has withdrawn the label.
-    await Promise.all([
-      firstAlarmIs('LabelOutdated', true),
-      waitFor('the agent to be unready', 10_000, async () => isUnready.test(await readiness())),
-    ]);
-    const { ready } = await isNow('Unknown AgentCannotWrite', 90_000);
-    assert.equal(ready, 'false');
-    await letGo();
-    await isNow('False ShimNotFound', 5_000);
-    await healNode(cluster(), node);
-    await isNow('True SandboxProven', 5_000);
-    await waitFor('the agent to be ready', 10_000, async () => (await readiness()).startsWith('ok'));
-    await firstAlarmIs('LabelOutdated', false);
-  });
 });

@@ -440,6 +440,13 @@ describe('an outage of writes', () => {
     assert.equal(server.node.labels[PLATFORM], 'kvm');
   });
 
+  it('makes the agent unready before it shows while a label is not withdrawn', async (t) => {
+    const { server, publisher } = await readyPublisher(t);
+    server.script.push('silence');
+    publisher.publish(BROKEN_REPORT);
+    assert.equal(publisher.unready, 'the label is not withdrawn from the Node yet');
+  });
+
   it('makes the agent unready at once while a label is not withdrawn, and is in the report', async (t) => {
     const { unreadyTexts, publisher, retry, isReady, server } = await failing(t, 1_000, 2, BROKEN_REPORT);
     const patch = 'PATCH /api/v1/nodes/node-1/status: 403 nodes "node-1" is forbidden: no';
