@@ -1,5 +1,5 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { ListedContainer } from '../lib/node/containerd/client.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
@@ -99,13 +99,16 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
 /**
  * containerd cannot remove a probe that it was creating when it ended: the shim says for ever that its
  * container must be created (seen on 2.4.2), and containerd may have no record of it, or the CRI no sandbox
- * (1.7.34). Once the shim is gone, containerd forgets it.
+ * (1.7.34). Once the shim is gone, containerd forgets it. Or it has forgotten it and deleted its bundle, and the shim
+ * stays (1.7.34).
  */
 async function endDeadProbes({ root, host, client }: Node): Promise<void> {
   const dead = (await client.listSandboxes('SANDBOX_NOTREADY')).filter(isProbe).map(({ id }) => id);
   const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
-  for (const { id, program = '' } of bundles ?? []) {
-    if (!isGenerationPath(program)) continue;
+  const users = await usersOf(root, await listGenerations(root));
+  const shims = users.filter(({ bundle }) => posix.dirname(bundle) === client.bundles);
+  const ids = (bundles ?? []).flatMap(({ id, program = '' }) => (isGenerationPath(program) ? id : []));
+  for (const id of new Set([...ids, ...shims.map(({ bundle }) => posix.basename(bundle))])) {
     const request = { filters: [`id==${id}`] };
     const { containers } = await client.call<{ containers: ListedContainer[] }>('Containers.List', request);
     const uids = containers.map(({ labels }) => labels[POD_UID] ?? '');

@@ -9,14 +9,19 @@ async function listPids(root: string): Promise<readonly number[]> {
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
+type User = {
+  readonly pid: number;
+  /** The generation's. */
+  readonly directory: string;
+  /** Of a shim. */
+  readonly bundle: string;
+};
+
 /**
  * Shims and sentries by generation. A container may have another program at the same path in its own file
  * system, which does not count.
  */
-export async function usersOf(
-  root: string,
-  generations: readonly Generation[],
-): Promise<readonly { readonly pid: number; readonly directory: string }[]> {
+export async function usersOf(root: string, generations: readonly Generation[]): Promise<readonly User[]> {
   if (generations.length === 0) return [];
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
@@ -24,10 +29,19 @@ export async function usersOf(
       const program = await readlink(exe).catch(() => '');
       const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
       if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
-      return { pid, directory: used.directory };
+      return { pid, directory: used.directory, bundle: await bundleOf(root, pid) };
     }),
   );
   return users.flat();
+}
+
+/**
+ * Where a process works, and a shim in its bundle, which containerd renames to ".ID" before it deletes it. Source:
+ * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
+ */
+async function bundleOf(root: string, pid: number): Promise<string> {
+  const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
+  return cwd.replace(/\/\.([^/]+) \(deleted\)$/, '/$1');
 }
 
 async function isSameFile(a: string, b: string): Promise<boolean> {
@@ -40,8 +54,7 @@ export async function killBundle(root: string, bundle: string): Promise<void> {
   for (const pid of await listPids(root)) {
     const read = (file: string) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8').catch(() => '');
     const cmdline = await read('cmdline');
-    const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
-    if (!cmdline.includes(bundle) && !cwd.endsWith(bundle)) continue;
+    if (!cmdline.includes(bundle) && !(await bundleOf(root, pid)).endsWith(bundle)) continue;
     if (parseCgroups(await read('cgroup')).some((path) => podUidOf(path) !== undefined)) continue;
     try {
       process.kill(pid, 'SIGKILL');

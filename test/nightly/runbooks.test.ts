@@ -34,7 +34,7 @@ describe('the commands of the runbooks', () => {
     plugin = await RecordedPlugin.install(cluster());
     await runPod(cluster(), POD, evaluationPod(POD, { gvisor: true, spec: { nodeName: 'node-1' } }));
     const { name } = await agentOn(cluster(), 'node-1');
-    words = { NODE: 'node-1', NAMESPACE: 'default', POD, AGENT: name };
+    words = { NODE: 'node-1', NAMESPACE: 'default', POD, AGENT: name, CANARY: name };
   });
   after(async () => {
     await cluster().kubectl(['uncordon', 'node-1']);
@@ -43,7 +43,7 @@ describe('the commands of the runbooks', () => {
   });
 
   const run = (command: string) => {
-    const script = command.replace(/\b(NODE|NAMESPACE|POD|AGENT)\b/g, (word, _, at) =>
+    const script = command.replace(/\b(NODE|NAMESPACE|POD|AGENT|CANARY)\b/g, (word, _, at) =>
       command.startsWith(`${word}:.`, at) ? word : (words[word] ?? word),
     );
     const checked = ASKS.test(command) ? `${script} || test $? = 1` : script;
@@ -54,7 +54,7 @@ describe('the commands of the runbooks', () => {
     it(`${runbook}: ${command}`, async () => {
       const output = await run(command);
       assert.doesNotMatch(output, /^error|not found|unknown (command|flag)|usage:/im);
-      if (command.includes('| jq') && !/ \.(installation|handlers)$/.test(command))
+      if (command.includes('| jq') && !/ \.(installation|handlers|nodeWrites\.problem)$/.test(command))
         assert.match(output, /^[[{"]/, 'a field of the report');
       if (command.includes('-o wide --field-selector spec.nodeName')) assert.match(output, / node-1 /);
     });
