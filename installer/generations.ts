@@ -1,11 +1,11 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
-import type { ListedContainer } from '../lib/node/containerd/client.ts';
+import type { CriClient, ListedContainer } from '../lib/node/containerd/client.ts';
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import type { Host } from '../lib/node/host/host.ts';
 import { isProbe, POD_UID } from '../lib/node/proof/sandbox.ts';
-import { Bundles } from '../lib/node/sandboxes/bundles.ts';
+import { type Bundle, Bundles } from '../lib/node/sandboxes/bundles.ts';
 import { loadedPaths } from './containerd.ts';
 import { readJournals } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
@@ -42,6 +42,7 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
     const sandboxes = await client.listSandboxes('all');
     const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
     const generations = await listGenerations(root);
+    await endForgotten({ root, client }, generations, bundles ?? []);
     const users = await usersOf(root, generations);
     const left: { readonly directory: string; readonly isEnding: boolean }[] = [];
     for (const { directory } of generations) {
@@ -99,22 +100,39 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
 /**
  * containerd cannot remove a probe that it was creating when it ended: the shim says for ever that its
  * container must be created (seen on 2.4.2), and containerd may have no record of it, or the CRI no sandbox
- * (1.7.34). Once the shim is gone, containerd forgets it. Or it has forgotten it and deleted its bundle, and the shim
- * stays (1.7.34).
+ * (1.7.34). Once the shim is gone, containerd forgets it.
  */
 async function endDeadProbes({ root, host, client }: Node): Promise<void> {
   const dead = (await client.listSandboxes('SANDBOX_NOTREADY')).filter(isProbe).map(({ id }) => id);
   const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
-  const users = await usersOf(root, await listGenerations(root));
-  const shims = users.filter(({ bundle }) => posix.dirname(bundle) === client.bundles);
-  const ids = (bundles ?? []).flatMap(({ id, program = '' }) => (isGenerationPath(program) ? id : []));
-  for (const id of new Set([...ids, ...shims.map(({ bundle }) => posix.basename(bundle))])) {
-    const request = { filters: [`id==${id}`] };
-    const { containers } = await client.call<{ containers: ListedContainer[] }>('Containers.List', request);
-    const uids = containers.map(({ labels }) => labels[POD_UID] ?? '');
+  for (const { id, program = '' } of bundles ?? []) {
+    if (!isGenerationPath(program)) continue;
+    const uids = (await recordsOf(client, id)).map(({ labels }) => labels[POD_UID] ?? '');
     if (uids.every((uid) => isProbe({ metadata: { uid } }))) dead.push(id);
   }
   for (const id of dead) await killBundle(root, `/k8s.io/${id}`);
+}
+
+/**
+ * containerd 1.7.34 deletes record and bundle of a sandbox whose boot its restart has interrupted, and its shim stays: a
+ * restart between the installer's edit and the agent's proof of it.
+ */
+async function endForgotten(
+  { root, client }: Pick<Node, 'root' | 'client'>,
+  generations: readonly Generation[],
+  bundles: readonly Bundle[],
+): Promise<void> {
+  for (const { bundle } of await usersOf(root, generations)) {
+    const id = posix.basename(bundle);
+    const isKnown = posix.dirname(bundle) !== client.bundles || bundles.some((each) => each.id === id);
+    if (isKnown || (await recordsOf(client, id)).length > 0) continue;
+    await killBundle(root, `/k8s.io/${id}`);
+  }
+}
+
+async function recordsOf(client: CriClient, id: string): Promise<readonly ListedContainer[]> {
+  const request = { filters: [`id==${id}`] };
+  return (await client.call<{ containers: ListedContainer[] }>('Containers.List', request)).containers;
 }
 
 /** Which containerd would load when it starts next. */
