@@ -12,16 +12,15 @@ export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n
 /** Lines that all handlers in a file need, before their blocks. */
 const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
 
+type Place = Pick<Node, 'root' | 'handler'>;
+
 /** Whether containerd's file holds exactly this text. */
 export async function holds(root: string, { file, text }: Written): Promise<boolean> {
   return ((await contentOf(root, file)) ?? '').includes(text);
 }
 
 /** Even if it was changed since; undefined if there is none. */
-export async function foundIn(
-  { root, handler }: Pick<Node, 'root' | 'handler'>,
-  file: string,
-): Promise<string | undefined> {
+export async function foundIn({ root, handler }: Place, file: string): Promise<string | undefined> {
   const content = (await contentOf(root, file)) ?? '';
   return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
 }
@@ -41,11 +40,7 @@ export type Edit = {
  * `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes. Throws a
  * {@link Refusal} if the text was edited since.
  */
-export async function planEdits(
-  node: Pick<Node, 'root' | 'handler'>,
-  old: Written | undefined,
-  next: Written | undefined,
-): Promise<readonly Edit[]> {
+export async function planEdits(node: Place, old?: Written, next?: Written): Promise<readonly Edit[]> {
   const edits =
     old?.file === next?.file
       ? [await planEdit(node, old, next)]
@@ -53,11 +48,7 @@ export async function planEdits(
   return edits.filter((edit) => edit !== undefined);
 }
 
-async function planEdit(
-  node: Pick<Node, 'root' | 'handler'>,
-  old: Written | undefined,
-  next: Written | undefined,
-): Promise<Edit | undefined> {
+async function planEdit(node: Place, old?: Written, next?: Written): Promise<Edit | undefined> {
   const { root } = node;
   const file = (old ?? next)?.file;
   if (file === undefined) return undefined;

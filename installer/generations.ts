@@ -5,7 +5,7 @@ import type { CriClient, ListedContainer } from '../lib/node/containerd/client.t
 import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import type { Host } from '../lib/node/host/host.ts';
 import { isProbe, POD_UID } from '../lib/node/proof/sandbox.ts';
-import { type Bundle, Bundles } from '../lib/node/sandboxes/bundles.ts';
+import { Bundles } from '../lib/node/sandboxes/bundles.ts';
 import { loadedPaths } from './containerd.ts';
 import { readJournals } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
@@ -42,7 +42,12 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
     const sandboxes = await client.listSandboxes('all');
     const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
     const generations = await listGenerations(root);
-    await endForgotten({ root, client }, generations, bundles ?? []);
+    // containerd 1.7.34 forgets a boot that its restart interrupts (record and bundle), and the shim stays.
+    for (const { bundle } of await usersOf(root, generations)) {
+      const id = posix.basename(bundle);
+      const isKnown = posix.dirname(bundle) !== client.bundles || bundles?.some((each) => each.id === id);
+      if (!isKnown && (await recordsOf(client, id)).length === 0) await killBundle(root, `/k8s.io/${id}`);
+    }
     const users = await usersOf(root, generations);
     const left: { readonly directory: string; readonly isEnding: boolean }[] = [];
     for (const { directory } of generations) {
@@ -111,23 +116,6 @@ async function endDeadProbes({ root, host, client }: Node): Promise<void> {
     if (uids.every((uid) => isProbe({ metadata: { uid } }))) dead.push(id);
   }
   for (const id of dead) await killBundle(root, `/k8s.io/${id}`);
-}
-
-/**
- * containerd 1.7.34 deletes record and bundle of a sandbox whose boot its restart has interrupted, and its shim stays: a
- * restart between the installer's edit and the agent's proof of it.
- */
-async function endForgotten(
-  { root, client }: Pick<Node, 'root' | 'client'>,
-  generations: readonly Generation[],
-  bundles: readonly Bundle[],
-): Promise<void> {
-  for (const { bundle } of await usersOf(root, generations)) {
-    const id = posix.basename(bundle);
-    const isKnown = posix.dirname(bundle) !== client.bundles || bundles.some((each) => each.id === id);
-    if (isKnown || (await recordsOf(client, id)).length > 0) continue;
-    await killBundle(root, `/k8s.io/${id}`);
-  }
 }
 
 async function recordsOf(client: CriClient, id: string): Promise<readonly ListedContainer[]> {

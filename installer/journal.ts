@@ -103,10 +103,7 @@ async function refuseOpenDirectory(root: string): Promise<void> {
 }
 
 /** By handler; also why others cannot be read. */
-export async function readJournals(root: string): Promise<{
-  readonly journals: readonly Journal[];
-  readonly broken: readonly Refusal[];
-}> {
+export async function readJournals(root: string) {
   const names = await readdir(join(root, dirname(installJournal('')))).catch(() => []);
   const handlers = names.flatMap((name) => /^install-(.+)\.json$/.exec(name)?.[1] ?? []).sort();
   const read = await Promise.all(

@@ -35,11 +35,7 @@ export type Preflight = Present & {
 };
 
 /** Changes nothing; throws a {@link Refusal} if this node cannot have gVisor. */
-export async function preflight(
-  node: Node,
-  journal: Journal | undefined,
-  takeOver = false,
-): Promise<Preflight> {
+export async function preflight(node: Node, journal?: Journal, takeOver = false): Promise<Preflight> {
   const { root, client, containerdConfig, report } = node;
   await refuseDistribution(node);
   await refuseKernel(node);

@@ -9,19 +9,14 @@ async function listPids(root: string): Promise<readonly number[]> {
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
-type User = {
-  readonly pid: number;
-  /** The generation's. */
-  readonly directory: string;
-  /** Of a shim. */
-  readonly bundle: string;
-};
-
 /**
- * Shims and sentries by generation. A container may have another program at the same path in its own file
+ * Shims, with their bundles, and sentries by generation. A container may have another program at the same path in its own file
  * system, which does not count.
  */
-export async function usersOf(root: string, generations: readonly Generation[]): Promise<readonly User[]> {
+export async function usersOf(
+  root: string,
+  generations: readonly Generation[],
+): Promise<readonly { readonly directory: string; readonly bundle: string }[]> {
   if (generations.length === 0) return [];
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
@@ -29,7 +24,7 @@ export async function usersOf(root: string, generations: readonly Generation[]):
       const program = await readlink(exe).catch(() => '');
       const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
       if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
-      return { pid, directory: used.directory, bundle: await bundleOf(root, pid) };
+      return { directory: used.directory, bundle: await bundleOf(root, pid) };
     }),
   );
   return users.flat();

@@ -32,7 +32,7 @@ it('a generation is used by its own programs, and not by another program at its 
   }
   await symlink('/run/containerd/k8s.io/.0123abcd (deleted)', join(root, 'proc/11/cwd'));
   const bundle = '/run/containerd/k8s.io/0123abcd';
-  assert.deepEqual(await usersOf(root, [generation]), [{ pid: 11, directory: generation.directory, bundle }]);
+  assert.deepEqual(await usersOf(root, [generation]), [{ directory: generation.directory, bundle }]);
 });
 
 it('a candidate whose shim keeps containerd from starting is killed by its bundle', async () => {
