@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -85,6 +84,8 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
 const EVALUATION_S = 6;
 /** Additional processes of a crowded node. */
 const CROWD = 3_000;
+/** Until an agent looks at a process no further. */
+const SETTLED_S = 20;
 
 /** The bundled agent's memory after a soak, and its CPU time while idle and for one evaluation. */
 export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
@@ -98,16 +99,19 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
     await pause(idleS);
     const idle = (await cpuMs(agent.pid)) - before;
     const evaluation = await evaluationMs(agent, node);
-    const crowd = Array.from({ length: CROWD }, () => spawn('sleep', ['3600'], { stdio: 'ignore' }));
-    await pause(EVALUATION_S);
+    // In the node, whose processes are those that the agent sees.
+    await node.machine.run(['sh', '-c', `for n in $(seq ${CROWD}); do sleep 3600 >/dev/null 2>&1 & done`]);
+    await pause(SETTLED_S);
+    const first = await evaluationMs(agent, node, SETTLED_S);
     const crowded = await evaluationMs(agent, node);
-    for (const child of crowd) child.kill('SIGKILL');
+    await node.machine.run(['pkill', '-f', '^sleep 3600$']);
     return [
       [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
       [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
       [`CPU over ${idleS} s without an evaluation`, '', `${(idle / idleS).toFixed(1)} m`],
       ['CPU time of one evaluation', '', `${evaluation} ms`],
-      [`CPU time of one evaluation, ${CROWD} processes more`, '≤ 100 ms', `${crowded} ms`],
+      [`CPU time of the first one beside ${CROWD} processes more`, '', `${first} ms`],
+      ['CPU time of the next', '≤ 100 ms', `${crowded} ms`],
     ];
   } finally {
     await agent.stop();
@@ -115,10 +119,10 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
 }
 
 /** The agent's CPU time in milliseconds for one evaluation after a change of a file. */
-async function evaluationMs(agent: OutsideAgent, node: ClusterNode): Promise<number> {
+async function evaluationMs(agent: OutsideAgent, node: ClusterNode, seconds = EVALUATION_S): Promise<number> {
   const before = await cpuMs(agent.pid);
   await touch(node);
-  await pause(EVALUATION_S); // polling its report would dominate the measurement
+  await pause(seconds); // polling its report would dominate the measurement
   return (await cpuMs(agent.pid)) - before;
 }
 
