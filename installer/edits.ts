@@ -13,6 +13,7 @@ export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n
 const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
 
 type Place = Pick<Node, 'root' | 'handler'>;
+type Text = Written | undefined;
 
 /** Whether containerd's file holds exactly this text. */
 export async function holds(root: string, { file, text }: Written): Promise<boolean> {
@@ -40,7 +41,7 @@ export type Edit = {
  * `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes. Throws a
  * {@link Refusal} if the text was edited since.
  */
-export async function planEdits(node: Place, old?: Written, next?: Written): Promise<readonly Edit[]> {
+export async function planEdits(node: Place, old: Text, next: Text): Promise<readonly Edit[]> {
   const edits =
     old?.file === next?.file
       ? [await planEdit(node, old, next)]
@@ -48,7 +49,7 @@ export async function planEdits(node: Place, old?: Written, next?: Written): Pro
   return edits.filter((edit) => edit !== undefined);
 }
 
-async function planEdit(node: Place, old?: Written, next?: Written): Promise<Edit | undefined> {
+async function planEdit(node: Place, old: Text, next: Text): Promise<Edit | undefined> {
   const { root } = node;
   const file = (old ?? next)?.file;
   if (file === undefined) return undefined;

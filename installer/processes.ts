@@ -10,13 +10,10 @@ async function listPids(root: string): Promise<readonly number[]> {
 }
 
 /**
- * Shims, with their bundles, and sentries by generation. A container may have another program at the same path in its own file
- * system, which does not count.
+ * Shims, with their bundles, and sentries by generation. A container may have another program at the same path in
+ * its own file system, which does not count.
  */
-export async function usersOf(
-  root: string,
-  generations: readonly Generation[],
-): Promise<readonly { readonly directory: string; readonly bundle: string }[]> {
+export async function usersOf(root: string, generations: readonly Generation[]) {
   if (generations.length === 0) return [];
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
