@@ -111,9 +111,9 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
       [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
       [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
       [`CPU over ${idleS} s without an evaluation`, '', `${(idle / idleS).toFixed(1)} m`],
-      [`CPU time of an evaluation, mean of ${EVALUATIONS}`, '', alone],
-      [`CPU time of the first one beside ${CROWD} processes more`, '', `${first} ms`],
-      [`CPU time of the next ${EVALUATIONS}, mean`, '≤ 100 ms', crowded],
+      [`CPU of an evaluation, mean of ${EVALUATIONS}`, '', alone],
+      [`CPU of the first beside ${CROWD} processes`, '', `${first} ms`],
+      [`CPU of the next ${EVALUATIONS}, mean`, '≤ 100 ms', crowded],
     ];
   } finally {
     await agent.stop();
