@@ -123,13 +123,11 @@ export class ProcessScanner {
         if (stat === undefined || stat.ending || stat.state === 'Z') continue;
         const { state, parentPid } = stat;
         if (now?.startTicks === stat.startTicks) Object.assign(now, { state, parentPid });
-        else {
-          now = await this.#examine(pid, stat, scan);
-          if (now !== undefined) this.#known.set(pid, now);
-        }
+        else now = await this.#examine(pid, stat, scan);
       }
       if (now === undefined) continue;
       now.seen = this.#scans;
+      this.#known.set(pid, now);
       const { found, startTicks, state } = now;
       if (found === undefined) continue;
       const process = { pid, startTicks, state };
