@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BUNDLES, bundle, bundleInstaller, CHANGES } from '../hack/bundle.ts';
 import { packBuilt } from '../hack/gvisor-release.ts';
@@ -20,7 +20,7 @@ const BASE_SUITE = 'bookworm';
 /** Each image has a build context, or holds a single program. */
 const IMAGES = {
   base: { name: 'localhost/gvisor-ready-base:2', context: 'cluster/images/base' },
-  pause: { name: 'localhost/gvisor-ready-pause:1', context: 'cluster/images/pause' },
+  pause: { name: 'localhost/gvisor-ready-pause:2', context: 'cluster/images/pause' },
   workload: { name: 'localhost/gvisor-ready-workload:1', context: 'cluster/images/workload' },
   agent: { name: 'localhost/gvisor-ready:0.1.0', context: '.' },
   'agent-next': { name: 'localhost/gvisor-ready:0.2.0', context: '.', changes: CHANGES.next },
@@ -68,7 +68,8 @@ export async function ensureImage(id: ImageId): Promise<Image> {
       const builder = await findBuilder();
       // The bundle stands for it in the hash, for which it would be built each time.
       if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
-      await builder.build(name, context, await selfMadeBase(builder), archive);
+      const base = (await needsBase(context)) ? await selfMadeBase(builder) : undefined;
+      await builder.build(name, context, base, archive);
     });
   }
   return { name, archive };
@@ -96,10 +97,27 @@ async function prepareContext(id: ImageId): Promise<string> {
     await copyFile(join(REPO, 'installer/Dockerfile'), join(context, 'Dockerfile'));
     return context;
   }
+  if (id === 'pause') {
+    pauseContext ??= compilePause(image.context, context);
+    return pauseContext;
+  }
   if (id === 'agent') await bundle();
   if (!('changes' in image)) return join(REPO, image.context);
   await bundle({ dist: join(context, 'dist'), changes: image.changes });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
+  return context;
+}
+
+/** Compiled once a process, since nodes that start at the same time ask for it. */
+let pauseContext: Promise<string> | undefined;
+
+async function compilePause(source: string, context: string): Promise<string> {
+  await mkdir(context, { recursive: true });
+  const program = join(context, 'pause');
+  const options = ['-static', '-nostdlib', '-Os', '-o', partial(program)];
+  await run('gcc', [...options, join(REPO, source, 'pause.c')]);
+  await rename(partial(program), program);
+  await copyFile(join(REPO, source, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
 }
 
@@ -136,7 +154,7 @@ async function findBuilder(): Promise<Builder> {
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await run('buildah', [...buildah, ...push], LONG);
       // Each image has a copy of every file, and only the base is used again.
-      if (base !== undefined) await run('buildah', [...buildah, 'rmi', name]);
+      if (name !== IMAGES.base.name) await run('buildah', [...buildah, 'rmi', name]);
     });
   }
   throw new UsageError('No way to build images: install docker, podman or buildah.');
@@ -151,6 +169,10 @@ function builder([command, ...inspect]: readonly [string, ...string[]], build: B
         return unfinished;
       }),
   };
+}
+
+async function needsBase(context: string): Promise<boolean> {
+  return /\$\{BASE\}/.test(await readFile(join(context, 'Dockerfile'), 'utf8'));
 }
 
 /** Programs built on this machine are copied, so no image with npm is needed. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../hack/paths.ts';
-import { progress } from '../hack/progress.ts';
+import { progress, type Tell } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { makeOnce } from '../hack/unfinished.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
@@ -19,50 +19,99 @@ const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
 
+/** What is built for later leaves the processors to what runs now. */
+const LATER_NICENESS = 10;
+const PREFETCH_NICENESS = 19;
+
+/** A group to provide: its promise resolves with the directory of its programs. */
+type Job = PromiseWithResolvers<string> & { readonly group: ToolGroup; readonly niceness: number };
+
+type Directories<G extends ToolGroup> = Record<G, string>;
+
 /**
  * Directories by group, in a cache keyed by everything that determines a build. A missing group is downloaded if its
  * project publishes a build that can be reached and checked, otherwise built as go.mod and go.sum pin it. An
  * interrupted build resumes from Go's own cache.
  */
-export async function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Record<G, string>> {
-  installedGo ??= goVersion();
-  const version = await installedGo;
-  const directories = await Promise.all(
-    groups.map(async (group) => [group, await directoryOf(group, version)] as const),
-  );
-  const missing = directories
-    .filter(([, directory]) => !existsSync(directory))
-    .sort(([a], [b]) => TOOL_GROUPS.indexOf(a) - TOOL_GROUPS.indexOf(b));
-  const done = new AbortController();
-  for (const [group] of missing.slice(MAX_BUILDS)) void prefetchModules(group, done.signal);
-  const queue = missing.entries();
-  const work = async () => {
-    for (const [index, [group, directory]] of queue) {
-      await provide(group, directory, { turn: `${index + 1} of ${missing.length}`, signal: done.signal });
-    }
+export function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<Directories<G>> {
+  const order = (group: G) => TOOL_GROUPS.indexOf(group);
+  return startTools(
+    [...new Set(groups)].sort((a, b) => order(a) - order(b)),
+    [],
+  ).first;
+}
+
+/**
+ * Provides the groups of `first` in their order, two at a time, and then those of `later`, which are built while the
+ * caller works with the first.
+ */
+export function startTools<F extends ToolGroup, L extends ToolGroup>(
+  first: readonly F[],
+  later: readonly L[],
+): { readonly first: Promise<Directories<F>>; readonly later: Promise<Directories<L>> } {
+  const jobsOf = (groups: readonly ToolGroup[], niceness: number): Job[] =>
+    groups.map((group) => ({ group, niceness, ...Promise.withResolvers<string>() }));
+  const jobs = [...jobsOf(first, 0), ...jobsOf(later, LATER_NICENESS)];
+  const directoriesOf = async <G extends ToolGroup>(groups: readonly G[]) => {
+    const found = jobs.filter(({ group }) => groups.some((each) => each === group));
+    const entries = await Promise.all(found.map(async ({ group, promise }) => [group, await promise]));
+    return Object.fromEntries(entries) as Directories<G>;
   };
+  const result = { first: directoriesOf(first), later: directoriesOf(later) };
+  result.later.catch(() => {}); // thrown where the caller waits for it
+  void provideAll(jobs);
+  return result;
+}
+
+async function provideAll(jobs: readonly Job[]): Promise<void> {
+  const done = new AbortController();
+  const { signal } = done;
   try {
+    installedGo ??= goVersion();
+    const version = await installedGo;
+    const missing: (Job & { readonly directory: string })[] = [];
+    for (const job of jobs) {
+      const directory = await directoryOf(job.group, version);
+      if (existsSync(directory)) job.resolve(directory);
+      else missing.push({ ...job, directory });
+    }
+    for (const { group } of missing.slice(MAX_BUILDS)) void prefetchModules(group, signal);
+    const waiting = [...missing];
+    const next = () => waiting.map(({ group }) => group).join(', ');
+    const work = async () => {
+      for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
+        const { group, directory, niceness, resolve } = job;
+        await provide(group, directory, { next, niceness, signal });
+        resolve(directory);
+      }
+    };
     await Promise.all(Array.from({ length: MAX_BUILDS }, work));
+  } catch (error) {
+    for (const { reject } of jobs) reject(error); // does nothing to those that are there
   } finally {
     done.abort();
   }
-  return Object.fromEntries(directories) as Record<G, string>;
 }
 
-type ProvideOptions = { readonly turn: string; readonly signal: AbortSignal };
+type ProvideOptions = {
+  /** Names what waits for it. */
+  readonly next: () => string;
+  readonly niceness: number;
+  readonly signal: AbortSignal;
+};
 
 /** Downloads or builds a group, or waits while another process does. */
-async function provide(group: ToolGroup, directory: string, { turn, signal }: ProvideOptions): Promise<void> {
+async function provide(group: ToolGroup, directory: string, options: ProvideOptions): Promise<void> {
   const release = await lockBuild(group, directory);
   try {
     await makeOnce(directory, async (work) => {
       await mkdir(join(work, 'bin'), { recursive: true });
-      if (!(await downloadOfficial(group, work, turn))) {
-        const what = `building ${group} (${turn}, kept for next time) from source`;
-        await progress(what, () => build(group, work, signal)).catch((error) => {
-          throw explainBuild(group, error);
-        });
-      }
+      if (await downloadOfficial(group, work)) return join(work, 'bin');
+      await progress(`building ${group} from source`, (tell) => build(group, work, { ...options, tell }), {
+        next: options.next,
+      }).catch((error) => {
+        throw explainBuild(group, error);
+      });
       return join(work, 'bin');
     });
   } finally {
@@ -90,11 +139,11 @@ async function downloadsOf(group: ToolGroup): Promise<readonly Download[]> {
 }
 
 /** Whether the official build is now in `bin` of that directory. Says why not. */
-async function downloadOfficial(group: ToolGroup, work: string, turn: string): Promise<boolean> {
+async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean> {
   const files = await downloadsOf(group);
   if (files.length === 0) return false;
   const sum = files.every(isPinned) ? 'a pinned' : 'its published';
-  const what = `downloading ${group} (${turn}), checked by ${sum} checksum`;
+  const what = `downloading ${group}, checked by ${sum} checksum`;
   try {
     await progress(what, () => download(files, work, join(work, 'bin')));
     return true;
@@ -141,7 +190,7 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
 /** Downloads modules while another group is built, which reports a failure. */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
   if ((await downloadsOf(name)).length > 0) return;
-  const options = { ...(await goOptions(name, source(name))), signal };
+  const options = { ...(await goOptions(name, source(name))), niceness: PREFETCH_NICENESS, signal };
   await runAll('go', ['mod', 'download'], options).catch(() => {});
 }
 
@@ -158,30 +207,46 @@ async function goOptions(name: ToolGroup, cwd: string) {
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
 }
 
-async function build(name: ToolGroup, work: string, signal: AbortSignal): Promise<void> {
+type BuildOptions = Pick<ProvideOptions, 'niceness' | 'signal'> & { readonly tell: Tell };
+
+async function build(name: ToolGroup, work: string, { tell, niceness, signal }: BuildOptions): Promise<void> {
   const group = buildOf(name);
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const options = { ...(await goOptions(name, join(work, 'src'))), signal };
-  const go = (...args: string[]) => run('go', args, options);
-  let mod: string[] = [];
+  const goOptionsOf = await goOptions(name, join(work, 'src'));
+  const go = (args: readonly string[], onErrorLine = (_: string) => {}) =>
+    run('go', args, { ...goOptionsOf, niceness, signal, onErrorLine });
+  const inSource = (path: string) => join(work, 'src', path);
+  const isVendored = group.lacks !== undefined || group.omits !== undefined || needsOverlay(group);
+  const mod = isVendored ? ['-mod=vendor'] : [];
+  if (isVendored) await go(['mod', 'vendor', ...(group.lacks === undefined ? [] : ['-e'])]);
+  for (const path of group.omits ?? []) await rm(inSource(path), { force: true });
   if (group.lacks !== undefined) {
-    await go('mod', 'vendor', '-e');
-    await mkdir(dirname(join(work, 'src', group.lacks)), { recursive: true });
-    await writeFile(join(work, 'src', group.lacks), '');
-    mod = ['-mod=vendor'];
+    await mkdir(dirname(inSource(group.lacks)), { recursive: true });
+    await writeFile(inSource(group.lacks), '');
   }
   if (needsOverlay(group)) {
-    await go('mod', 'vendor');
-    const [file] = VENDORED_OOM.map((path) => join(work, 'src', path)).filter((path) => existsSync(path));
+    const file = VENDORED_OOM.map(inSource).find((path) => existsSync(path));
     if (file === undefined) throw new Error(`No vendored ${VENDORED_OOM.join(' and no ')}`);
     await copyFile(join(REPO, 'cluster/tools/oom_linux.go.overlay'), file);
-    mod = ['-mod=vendor'];
   }
   const stamp = group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
+  const selected = [...mod, '-tags', group.tags ?? ''];
+  const programs = group.packages ?? 'tool';
+  const packages = (await go(['list', '-deps', ...selected, programs])).trim().split('\n');
   // -s -w drops debug data anyway; not generating it saves a seventh of a build.
-  const flags = [...mod, '-gcflags=all=-dwarf=false', '-tags', group.tags ?? ''];
-  const output = ['-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
-  await go('build', ...flags, ...output, group.packages ?? 'tool');
+  const flags = ['-v', '-gcflags=all=-dwarf=false', '-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
+  await go(['build', ...selected, ...flags, programs], tellPackages(packages, tell));
+}
+
+/** Tells how far a build is by the lines of `go build -v`: one for each package that it compiles, the program's last. */
+function tellPackages(packages: readonly string[], tell: Tell): (line: string) => void {
+  const left = new Set(packages);
+  const count = (many: number) => many.toLocaleString('en');
+  return (line) => {
+    if (!left.delete(line)) return;
+    const isLast = line === packages.at(-1);
+    tell(isLast ? 'linking' : `${count(packages.length - left.size)} of ${count(packages.length)} packages`);
+  };
 }
 
 function explainBuild(group: ToolGroup, cause: unknown): Error {
@@ -191,6 +256,21 @@ function explainBuild(group: ToolGroup, cause: unknown): Error {
       `The disk is full: building ${group} needs up to 16 GB for Go's caches and ${CACHE}. Free some space and run the same command again; it goes on where it stopped.`,
     );
   }
-  const last = text.trim().split('\n').at(-1) ?? '';
-  return new Error(`Cannot build ${group}: ${last} (run it again; what was built is kept)`, { cause });
+  if (/dial tcp|proxyconnect|i\/o timeout|TLS handshake|no such host/i.test(text)) {
+    return new UsageError(
+      `The sources of ${group} cannot be downloaded: ${lastLine(text)}. Check the network, and the proxy that \`go env GOPROXY\` names, and run the same command again; it goes on where it stopped.`,
+    );
+  }
+  if (/signal: killed/.test(text)) {
+    return new UsageError(
+      `The compiler was killed while it built ${group}, usually for lack of memory: it needs up to 4 GB. Run the same command again with less beside it; it goes on where it stopped.`,
+    );
+  }
+  return new Error(`Cannot build ${group}: ${lastLine(text)} (run it again; what was built is kept)`, {
+    cause,
+  });
+}
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1) ?? '';
 }

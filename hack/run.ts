@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
 
 /** A mistake of the user or something this machine lacks: printed as one line, exit code 2. */
 export class UsageError extends Error {
@@ -25,6 +26,10 @@ export type RunOptions = {
   readonly signal?: AbortSignal;
   /** The kernel kills the program when this process ends; for root with all its children. */
   readonly killOnExit?: boolean;
+  /** How far it yields to other programs, as nice(1) counts: 0 to 19. */
+  readonly niceness?: number;
+  /** Is called with each line of standard error as it comes. */
+  readonly onErrorLine?: (line: string) => void;
 };
 
 /** Resolves with standard output. Rejects with the last lines of standard error if the program fails or times out. */
@@ -44,7 +49,7 @@ export async function runAll(
 ): Promise<{ readonly code: number; readonly stdout: string; readonly stderr: string }> {
   const { input, cwd, env, signal } = options;
   const timeoutMs = patient(options.timeoutMs ?? 60_000);
-  const [program, words] = options.killOnExit ? killedWithParent(command, args) : [command, args];
+  const [program, words] = wrap([command, ...args], options);
   const { promise, resolve, reject } = Promise.withResolvers<number>();
   const child = spawn(program, words, {
     cwd,
@@ -63,6 +68,7 @@ export async function runAll(
   }, timeoutMs);
   child.stdout.on('data', (chunk: Buffer) => out.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => err.push(chunk));
+  if (options.onErrorLine) createInterface({ input: child.stderr }).on('line', options.onErrorLine);
   child.stdin.on('error', () => {}); // a program may end without reading its input
   child.stdin.end(input ?? '');
   child.on('error', (cause) => reject(new Error(`Cannot run "${command}": ${cause.message}`, { cause })));
@@ -76,9 +82,15 @@ export async function runAll(
   }
 }
 
-function killedWithParent(command: string, args: readonly string[]): readonly [string, readonly string[]] {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return [command, args];
-  const namespace = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--', command, ...args];
+/** The program and its arguments, behind the programs that give it what the options ask for. */
+function wrap(
+  command: readonly [string, ...string[]],
+  { killOnExit = false, niceness = 0 }: RunOptions,
+): readonly [string, readonly string[]] {
+  const [program, ...args]: readonly [string, ...string[]] =
+    niceness === 0 ? command : ['nice', '-n', String(niceness), ...command];
+  if (!killOnExit || process.platform !== 'linux' || process.getuid?.() !== 0) return [program, args];
+  const namespace = ['unshare', '--pid', '--fork', '--kill-child=SIGKILL', '--', program, ...args];
   return ['setpriv', ['--pdeathsig', 'KILL', '--', ...namespace]];
 }
 

@@ -41,7 +41,7 @@ export function podCidrOf({ index }: NodeSpec): string {
 }
 
 /** containerd's sandbox image. */
-export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:1';
+export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:2';
 
 export const CONTAINERD_CONFIG = '/etc/containerd/config.toml';
 export const RUNSC_CONFIG = '/etc/containerd/runsc.toml';

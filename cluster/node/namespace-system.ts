@@ -18,9 +18,9 @@ export class NamespaceSystem implements NodeSystem {
     this.#spec = spec;
   }
 
-  async start(controlPlane: Machine): Promise<void> {
+  async start(controlPlane: Machine | undefined): Promise<void> {
     await this.#machine.start(controlPlane);
-    await plugIn(controlPlane, this.#machine, this.#spec);
+    if (controlPlane !== undefined) await plugIn(controlPlane, this.#machine, this.#spec);
   }
 
   run(command: readonly string[], options: RunOptions = {}): Promise<string> {

@@ -26,7 +26,7 @@ import {
   SENTRY,
   SHIM,
 } from './config.ts';
-import { installNode } from './install.ts';
+import { installKubelet, installRuntime } from './install.ts';
 import { NamespaceSystem } from './namespace-system.ts';
 import { importOptions, LOADED_IMAGES, provideStorage, STORAGE } from './storage.ts';
 import type { NodeDaemon, NodeSystem } from './system.ts';
@@ -53,9 +53,10 @@ export class ClusterNode {
   /** Those of qemu for a virtual machine. */
   readonly machine: Machine;
   readonly system: NodeSystem;
-  readonly #controlPlane: Machine;
+  /** Undefined for a node that belongs to no cluster. */
+  readonly #controlPlane: Machine | undefined;
 
-  constructor(spec: NodeSpec, dir: string, controlPlane: Machine) {
+  constructor(spec: NodeSpec, dir: string, controlPlane?: Machine) {
     const isVm = spec.machine === 'vm';
     this.spec = spec;
     this.machine = new Machine(spec.name, dir, isVm ? 'parent' : 'own');
@@ -93,12 +94,19 @@ export class ClusterNode {
 
   /** Starts everything but the kubelet, and imports the images. Idempotent. */
   async start(authority: Authority, images: readonly Image[]): Promise<void> {
+    await this.startRuntime(images);
+    if ((await this.system.read(KUBELET_CONFIG)) === '')
+      await installKubelet(this.system, this.spec, authority);
+  }
+
+  /** Starts containerd, with gVisor if the node has it, and imports the images. Idempotent. */
+  async startRuntime(images: readonly Image[]): Promise<void> {
     if (this.spec.machine === 'namespaces')
       await provideStorage(join(this.machine.dir, 'containerd'), this.spec.containerd, images);
     await this.system.start(this.#controlPlane);
-    if ((await this.system.read(KUBELET_CONFIG)) === '') {
+    if ((await this.system.read(CONTAINERD_CONFIG)) === '') {
       await this.installGvisor();
-      await installNode(this.system, this.spec, authority);
+      await installRuntime(this.system, this.spec);
     }
     await this.startContainerd();
     for (const image of images) await this.load(image);
@@ -106,7 +114,7 @@ export class ClusterNode {
 
   /** The machine has ended. */
   async disconnect(): Promise<void> {
-    await unplug(this.#controlPlane, this.spec);
+    if (this.#controlPlane !== undefined) await unplug(this.#controlPlane, this.spec);
   }
 
   /**

@@ -7,8 +7,8 @@ export type NodeDaemon = (typeof DAEMONS)[number];
 
 /** Paths are inside the node, of either kind. */
 export type NodeSystem = {
-  /** Resolves once commands run in the node. Idempotent. */
-  start(controlPlane: Machine): Promise<void>;
+  /** Resolves once commands run in the node, which has no network without a control plane. Idempotent. */
+  start(controlPlane: Machine | undefined): Promise<void>;
   /** Resolves with standard output. */
   run(command: readonly string[], options?: RunOptions): Promise<string>;
   /** Returns "" if there is no such file. */

@@ -23,7 +23,8 @@ export class VmSystem implements NodeSystem {
     this.#spec = spec;
   }
 
-  async start(controlPlane: Machine): Promise<void> {
+  async start(controlPlane: Machine | undefined): Promise<void> {
+    if (controlPlane === undefined) throw new Error('A virtual machine needs the network of a cluster');
     await this.#machine.start(controlPlane);
     const port = await plugInTap(controlPlane, this.#spec);
     if (this.#machine.daemonPid('qemu') === undefined) await this.#startQemu(port);

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { dirname, join } from 'node:path';
 import { Cluster } from '../../cluster/cluster.ts';
+import { programOfImage } from '../../cluster/outside-agent.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { READY_LABEL } from '../../cluster/story.ts';
 import { bundle } from '../../hack/bundle.ts';
@@ -18,7 +19,7 @@ import { conditionOf } from '../api/fleet-objects.ts';
 import { controllerKubeconfig } from '../api/fleet-run.ts';
 import { overlay } from '../e2e/agents.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
-import { cpuMs, ENVIRONMENT, memoryOf } from './one-node.ts';
+import { cpuMs, memoryOf } from './one-node.ts';
 import { mebibytes } from './statistics.ts';
 
 const PORT = 9478;
@@ -73,7 +74,7 @@ async function startController(cluster: Cluster) {
   const kubeconfig = await controllerKubeconfig(cluster);
   const flags = ['--max-semi-space-size=2', '--max-old-space-size=160', join(REPO, 'dist/controller.cjs')];
   const settings = { KUBECONFIG: kubeconfig, NODE_AGE: '0s', RECOVERY_DELAY: '30s', LOG_LEVEL: 'warn' };
-  const env = { PATH: process.env.PATH, ...ENVIRONMENT, ...settings };
+  const env = { PATH: process.env.PATH, ...programOfImage().env, ...settings };
   const controller = spawn(join(REPO, 'dist/node'), flags, { env, stdio: 'inherit' });
   const stop = async () => {
     controller.kill();

@@ -1,30 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/faults.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
+import { OutsideAgent, programOfImage, touch } from '../../cluster/outside-agent.ts';
 import { bundle } from '../../hack/bundle.ts';
-import { REPO } from '../../hack/paths.ts';
 import { pause } from '../../hack/run.ts';
 import { CriClient } from '../../lib/node/containerd/client.ts';
 import { Host } from '../../lib/node/host/host.ts';
 import { runProbe } from '../../lib/node/proof/probe.ts';
-import { OutsideAgent, touch } from '../integration/outside-agent.ts';
 import { mebibytes, statistics } from './statistics.ts';
 
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
-
-/** The command and environment of the image, with paths of the build. */
-const DOCKERFILE = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
-const ENTRYPOINT = /^ENTRYPOINT (.*)$/m.exec(DOCKERFILE)?.[1] ?? '[]';
-const BUNDLED = (JSON.parse(ENTRYPOINT) as string[]).map((arg) =>
-  arg.replace(/^\/(usr\/local\/bin|app)\//, 'dist/'),
-);
-export const ENVIRONMENT = Object.fromEntries(
-  (/^ENV (.*)$/m.exec(DOCKERFILE)?.[1] ?? '').split(' ').map((setting) => setting.split('=')),
-) as Readonly<Record<string, string>>;
 
 /** Times of boot and teardown in sequential proofs on an idle containerd. */
 export async function measureProofs(node: ClusterNode, proofs: number): Promise<string[][]> {
@@ -60,7 +47,7 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
   const detections = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
   for (let run = 0; run < runs; run++)
     for (const [fault, times] of detections) {
-      const agent = new OutsideAgent(node, ENVIRONMENT, BUNDLED);
+      const agent = new OutsideAgent(node, {}, programOfImage());
       starts.push((await agent.proven()).atMs - agent.startedMs);
       const broken = performance.now();
       await breakNode(cluster, node, fault);
@@ -92,7 +79,7 @@ const SETTLED_S = 20;
 /** The bundled agent's memory after a soak, and its CPU time while idle and for one evaluation. */
 export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
   await bundle();
-  const agent = new OutsideAgent(node, { ...ENVIRONMENT, PROOF_INTERVAL: '1h' }, BUNDLED);
+  const agent = new OutsideAgent(node, { PROOF_INTERVAL: '1h' }, programOfImage());
   try {
     await agent.proven();
     await pause(soakS);

@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
+import { evaluationStartMs, touch } from '../../cluster/outside-agent.ts';
 import { waitFor } from '../../hack/run.ts';
-import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { agentOn, readReport } from './agents.ts';
 
 const NAMESPACE = ['--namespace', 'gvisor-ready'] as const;

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
+import { OutsideAgent, touch } from '../../cluster/outside-agent.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';
 import type { Reason } from '../../lib/node/reasons.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';
-import { OutsideAgent, touch } from './outside-agent.ts';
 
 /** Depends on the first request that a hanging containerd does not respond to. */
 const HUNG: readonly Reason[] = ['CheckTimedOut', 'ContainerdUnreachable'];

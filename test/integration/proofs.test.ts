@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { OutsideAgent } from '../../cluster/outside-agent.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import {
   assertNoneStoppable,
@@ -11,7 +12,6 @@ import {
   randomPause,
   useNodes,
 } from './integration-cluster.ts';
-import { OutsideAgent } from './outside-agent.ts';
 
 const PROOFS = 10;
 
@@ -27,7 +27,7 @@ it('an agent with the memory limit of its pod proves gVisor beside sixteen pods 
   let agent: OutsideAgent | undefined;
   try {
     for (let n = 0; n < 16; n++) ids.push(await client.runSandbox(labelledPod(n), '', { timeoutMs }));
-    agent = new OutsideAgent(one, {}, command);
+    agent = new OutsideAgent(one, {}, { command, env: {} });
     await agent.proven();
   } finally {
     await agent?.stop();

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
+import { outsideEnv } from '../../cluster/outside-agent.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -12,7 +13,6 @@ import type { Report } from '../../lib/report/report.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { installVariants, variantHandler } from './install-variants.ts';
 import { NODES as CHOSEN } from './integration-cluster.ts';
-import { outsideEnv } from './outside-agent.ts';
 import { VARIANTS, type Variant } from './runtime-variants.ts';
 
 /** With gVisors of their own beside the node's. */

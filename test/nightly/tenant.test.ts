@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { evaluationStartMs, touch } from '../../cluster/outside-agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
 import {
@@ -12,7 +13,6 @@ import {
   waitForNode,
 } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
-import { evaluationStartMs, touch } from '../integration/outside-agent.ts';
 import { ATTACKS, type AttackPod, assertEffective } from './tenant-attacks.ts';
 import { assertSanitized, readOutputs } from './tenant-outputs.ts';
 import { execIn, idsOf, manifestOf, TENANT_NODE, Tenant } from './tenant-pods.ts';

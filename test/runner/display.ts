@@ -1,3 +1,4 @@
+import { print } from '../../hack/progress.ts';
 import { type FileResult, failuresIn } from './run-file.ts';
 import type { TierResult } from './summary.ts';
 
@@ -7,7 +8,12 @@ export class Display {
 
   begin(tier: string, files: readonly string[]): void {
     this.#tiers.set(tier, { total: files.length, left: new Set(files) });
-    console.log(`── ${tier}: ${files.length} files`);
+    print(`── ${tier}: ${files.length} files`);
+  }
+
+  /** Its programs and images are being made. */
+  waits(tier: string): void {
+    print(`── ${tier}: waits until its programs are built; tiers that need none run meanwhile`);
   }
 
   end(tier: string, result: FileResult, secondTry: boolean): void {
@@ -16,11 +22,11 @@ export class Display {
     const mark = result.passed ? '✓' : '✗';
     const note = secondTry ? (result.passed ? ', passed at the 2nd try' : ', failed at the 2nd try too') : '';
     const place = `${total - left.size} of ${total}`;
-    console.log(`${mark} ${tier} (${place}) ${result.file} ${result.seconds.toFixed(1)} s${note}`);
-    if (!result.passed) console.log(failuresIn(result.output).replaceAll(/^/gm, '    '));
+    print(`${mark} ${tier} (${place}) ${result.file} ${result.seconds.toFixed(1)} s${note}`);
+    if (!result.passed) print(failuresIn(result.output).replaceAll(/^/gm, '    '));
   }
 
   endTier({ name, passed, seconds }: TierResult): void {
-    console.log(`── ${name}: ${passed ? 'passed' : 'FAILED'}, ${seconds} s`);
+    print(`── ${name}: ${passed ? 'passed' : 'FAILED'}, ${seconds} s`);
   }
 }

@@ -25,13 +25,13 @@ describe('the tiers', () => {
 
 describe('planOf', () => {
   it('without arguments: the quick tiers side by side', () => {
-    assert.deepEqual(names([]), [[['unit'], ['smoke']]]);
+    assert.deepEqual(names([]), [[['unit'], ['demo', 'smoke']]]);
     assert.ok(tiersLeftOut(plan([])).includes('e2e'));
   });
 
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
-      [['unit'], ['smoke']],
+      [['unit'], ['demo', 'smoke']],
       [['nodes'], ['waits', 'manifests'], ['e2e', 'api', 'dispatcher']],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
@@ -51,7 +51,7 @@ describe('planOf', () => {
   });
 
   it('reject a name that is neither a tier nor a path', () => {
-    assert.throws(() => plan(['unti']), /There is no "unti"\. Name tiers \(unit, smoke, /);
+    assert.throws(() => plan(['unti']), /There is no "unti"\. Name tiers \(unit, demo, smoke, /);
     assert.throws(() => plan(['docs/install.md']), /is no test file of any tier/);
   });
 });

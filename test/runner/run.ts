@@ -7,6 +7,7 @@ import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { ensureVmImage } from '../../cluster/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
+import { print } from '../../hack/progress.ts';
 import { UsageError } from '../../hack/run.ts';
 import { Display } from './display.ts';
 import { estimateSeconds, History, historyFile, type Seconds } from './history.ts';
@@ -26,6 +27,8 @@ const RECORDED = join(REPO, 'test/runner/seconds.json');
 const NODE_COMPILE_CACHE = join(CACHE, 'compiled');
 /** Less garbage collection: kubectl takes two thirds of the processor time, promtool three quarters. */
 const GOGC = '400';
+/** Until a tier says that it waits for its programs. */
+const WAIT_NOTICE_MS = 3_000;
 const history = new History(historyFile(CACHE, REPO), JSON.parse(readFileSync(RECORDED, 'utf8')) as Seconds);
 const display = new Display();
 /** Ends the test files and, with this process, the builds. */
@@ -42,7 +45,7 @@ process.exit(
 
 async function main(args: readonly string[]): Promise<number> {
   if (args.includes('--help')) {
-    console.log(HELP);
+    print(HELP);
     return 0;
   }
   // npm runs scripts in the root of the package, and passes the directory where it was called.
@@ -50,11 +53,11 @@ async function main(args: readonly string[]): Promise<number> {
   const words = args.filter((arg) => arg !== '--record');
   const plan = planOf(words, { root: REPO, directory, failed: history.failed });
   if (plan.length === 0) {
-    console.log('No file failed in the last run.');
+    print('No file failed in the last run.');
     return 0;
   }
   const minutes = Math.ceil(secondsOf(plan) / 60);
-  console.log(`about ${minutes} min by the durations of earlier runs, plus builds`);
+  print(`about ${minutes} min by the durations of earlier runs, plus builds`);
   const clusters = plan.flat(2).some(({ name }) => tierOf(name)?.clusters ?? true);
   const vms = plan.flat(2).some(({ name }) => name === 'vm');
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stop.abort());
@@ -79,7 +82,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 2)}\n`);
   const environment = await environmentRows(clusters, vms);
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
-  console.log(`\n${summaryLines(environment, results, notRun).join('\n')}`);
+  print(`\n${summaryLines(environment, results, notRun).join('\n')}`);
   return results.every(({ passed }) => passed) ? 0 : 1;
 }
 
@@ -136,7 +139,7 @@ async function prepare({ name, files }: PlanStep): Promise<void> {
   await ensurePrerequisites('tests', ...(tier?.needs ?? []));
   const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
   await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
-  if (tier?.nodes) for (const id of ['pause', 'workload', 'agent'] as const) await ensureImage(id);
+  for (const id of tier?.images ?? []) await ensureImage(id);
   if (name === 'vm') await ensureVmImage();
 }
 
@@ -147,7 +150,8 @@ async function runTrack(
   const results: TierResult[] = [];
   for (const step of track) {
     const { name, files } = step;
-    await Promise.race([prepared.get(step), stopped()]);
+    const notice = setTimeout(() => display.waits(name), WAIT_NOTICE_MS);
+    await Promise.race([prepared.get(step), stopped()]).finally(() => clearTimeout(notice));
     const tier = tierOf(name);
     if (tier !== undefined) results.push(await runTier(name, tier, files));
     else if (name === 'mutations') results.push(await runMutations());

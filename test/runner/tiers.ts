@@ -1,5 +1,6 @@
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import type { ImageId } from '../../cluster/images.ts';
 import type { Purpose } from '../../cluster/prerequisites.ts';
 import type { ToolGroup } from '../../cluster/tool-groups.ts';
 
@@ -14,8 +15,8 @@ export type Tier = {
   readonly fileTimeoutMs: number;
   /** Whether its files start clusters, which needs root. */
   readonly clusters: boolean;
-  /** Whether these clusters have nodes, which need images. */
-  readonly nodes: boolean;
+  /** Images of its nodes. */
+  readonly images: readonly ImageId[];
   /** Programs beside those that its files name in `ensureTools([...])`. */
   readonly programs?: readonly ToolGroup[];
   /** Prerequisites beside those of all tests. */
@@ -24,14 +25,15 @@ export type Tier = {
   readonly secondTry?: true;
 };
 
-const NODE = ['cni', 'runc', 'containerd', 'gvisor'] as const;
+const NODE = ['runc', 'containerd', 'gvisor'] as const;
+const CLUSTER_NODE = ['cni', ...NODE] as const;
 const OLDER = ['containerd-1.7', 'gvisor-2025'] as const;
-const EVERY = [...NODE, ...OLDER, 'gvisor-2026-09'] as const;
+const EVERY = [...CLUSTER_NODE, ...OLDER, 'gvisor-2026-09'] as const;
 
 const MINUTE = 60_000;
-const UNIT = { testTimeoutMs: 3 * MINUTE, fileTimeoutMs: 5 * MINUTE, clusters: false, nodes: false };
-const API = { testTimeoutMs: 5 * MINUTE, fileTimeoutMs: 20 * MINUTE, clusters: true, nodes: false };
-const NODES = { ...API, nodes: true };
+const UNIT = { testTimeoutMs: 3 * MINUTE, fileTimeoutMs: 5 * MINUTE, clusters: false, images: [] };
+const API = { testTimeoutMs: 5 * MINUTE, fileTimeoutMs: 20 * MINUTE, clusters: true, images: [] };
+const NODES = { ...API, images: ['pause', 'workload', 'agent'] as const };
 const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 
 export const TIERS = {
@@ -43,7 +45,10 @@ export const TIERS = {
   },
   api: { ...API, directories: ['api'], concurrency: 2 },
   dispatcher: { ...UNIT, directories: ['dispatcher'], concurrency: 1 },
-  smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: NODE },
+  /** One node without Kubernetes, so it runs while the builds for the others go on. */
+  demo: { ...API, directories: ['demo'], concurrency: 1, programs: NODE, images: ['pause'] },
+  smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: CLUSTER_NODE },
+
   manifests: {
     ...API,
     directories: ['artifacts', 'manifests', 'monitoring'],
@@ -64,7 +69,7 @@ export const TIERS = {
     ...LONG,
     directories: ['load', 'vm'],
     concurrency: 1,
-    programs: [...NODE, ...OLDER],
+    programs: [...CLUSTER_NODE, ...OLDER],
     needs: ['vms'],
   },
 } as const satisfies Record<string, Tier>;
@@ -81,7 +86,7 @@ export type Extra = 'versions' | 'mutations';
  * machines need the whole machine, so they run alone at the end.
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
-  [['unit'], ['smoke']],
+  [['unit'], ['demo', 'smoke']],
   [['nodes'], ['waits', 'manifests'], ['e2e', 'api', 'dispatcher']],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];

@@ -1,18 +1,40 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
-import type { ClusterNode } from '../../cluster/node/node.ts';
-import { REPO } from '../../hack/paths.ts';
-import { patient, waitFor } from '../../hack/run.ts';
-import type { Report } from '../../lib/report/report.ts';
-import type { Verdict } from '../../lib/report/verdict.ts';
+import { REPO } from '../hack/paths.ts';
+import { patient, waitFor } from '../hack/run.ts';
+import type { Report } from '../lib/report/report.ts';
+import type { Verdict } from '../lib/report/verdict.ts';
+import { RUNSC_CONFIG, RUNSC_TOML } from './node/config.ts';
+import type { ClusterNode } from './node/node.ts';
 
 /** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
 export type Change = Verdict & { readonly atMs: number };
 
-/** The agent from its sources. */
-const FROM_SOURCE = [process.execPath, 'agent/main.ts'] as const;
+/** What an agent runs as; paths are relative to the repository. */
+export type AgentProgram = {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+};
+
+const FROM_SOURCE: AgentProgram = { command: [process.execPath, 'agent/main.ts'], env: {} };
+
+/** The bundle and the Node binary of the image, with the image's flags and environment. Needs `bundle()`. */
+export function programOfImage(): AgentProgram {
+  const dockerfile = readFileSync(join(REPO, 'Dockerfile'), 'utf8');
+  const instruction = (name: string) => new RegExp(`^${name} (.*)$`, 'm').exec(dockerfile)?.[1] ?? '';
+  const entrypoint = JSON.parse(instruction('ENTRYPOINT')) as string[];
+  return {
+    command: entrypoint.map((word) => word.replace(/^\/(usr\/local\/bin|app)\//, 'dist/')),
+    env: Object.fromEntries(
+      instruction('ENV')
+        .split(' ')
+        .map((setting) => setting.split('=')),
+    ),
+  };
+}
 
 /** The environment of an agent that evaluates a cluster's node from outside. */
 export function outsideEnv(node: ClusterNode) {
@@ -35,16 +57,12 @@ export class OutsideAgent {
   readonly #output: string[] = [];
   #port: number | undefined;
 
-  constructor(
-    node: ClusterNode,
-    env: Readonly<Record<string, string>> = {},
-    command: readonly string[] = FROM_SOURCE,
-  ) {
-    const [program = '', ...args] = command;
-    this.#child = spawn(program, args, {
+  constructor(node: ClusterNode, env: Readonly<Record<string, string>> = {}, program = FROM_SOURCE) {
+    const [file = '', ...args] = program.command;
+    this.#child = spawn(file, args, {
       cwd: REPO,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...outsideEnv(node), LISTEN_ADDRESS: '127.0.0.1:0', ...env },
+      env: { ...outsideEnv(node), LISTEN_ADDRESS: '127.0.0.1:0', ...program.env, ...env },
     });
     this.#child.on('error', () => {}); // `change` rejects
     this.#child.on('exit', () => this.#notify());
@@ -101,9 +119,14 @@ export class OutsideAgent {
     return this.change(this.changes.length, ({ reason }) => reason === 'SandboxProven', timeoutMs);
   }
 
+  /** Where it serves its report and metrics. */
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
   /** Its report; undefined before the first evaluation. */
   async report(): Promise<Report | undefined> {
-    const response = await fetch(`http://127.0.0.1:${this.#port}/report`);
+    const response = await fetch(`${this.url}/report`);
     return response.ok ? ((await response.json()) as Report) : undefined;
   }
 

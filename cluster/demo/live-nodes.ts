@@ -1,7 +1,8 @@
-import { waitFor } from '../hack/run.ts';
-import type { Cluster } from './cluster.ts';
-import { READY_PATH, viewNodes, watchLabels } from './story.ts';
-import { formatTable } from './table.ts';
+import { print } from '../../hack/progress.ts';
+import { waitFor } from '../../hack/run.ts';
+import type { Cluster } from '../cluster.ts';
+import { READY_PATH, viewNodes, watchLabels } from '../story.ts';
+import { formatTable } from '../table.ts';
 
 const HEAD = ['NODE', 'LABEL ready', 'GVisorReady', 'REASON'];
 const CONDITION = '.status.conditions[?(@.type=="GVisorReady")]';
@@ -16,14 +17,14 @@ export async function showNodes<T>(cluster: Cluster, work: () => Promise<T>): Pr
     const rows = [...nodes.values()].map((cells) => cells.map((cell) => cell || '-'));
     return formatTable([HEAD, ...rows]).split('\n');
   };
-  for (const line of lines()) console.log(`     ${line}`);
+  for (const line of lines()) print(`     ${line}`);
   const begun = performance.now();
   const watch = watchLabels(cluster, [], PATHS, (cells) => {
     const [name = ''] = cells;
     if (String(cells) === String(nodes.get(name))) return;
     nodes.set(name, [...cells]);
     const seconds = ((performance.now() - begun) / 1000).toFixed(2);
-    console.log(`   ${seconds.padStart(6)} s  ${lines()[[...nodes.keys()].indexOf(name) + 1]}`);
+    print(`   ${seconds.padStart(6)} s  ${lines()[[...nodes.keys()].indexOf(name) + 1]}`);
   });
   try {
     const result = await work();
