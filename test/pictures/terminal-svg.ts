@@ -26,7 +26,7 @@ export function terminalSvg(lines: readonly PrintedLine[]): string {
   const scrolls = times.map((ms, at) => `${percent(ms)}{transform:translateY(-${offset(at + 1)}px)}`);
   const texts = lines.map(({ text }, at) => {
     const y = MARGIN + at * LINE + 13;
-    const bold = /^(\$|\d\.) /.test(text) ? ' class="b"' : '';
+    const bold = /^(\$|\d+\.) /.test(text) ? ' class="b"' : '';
     return `<text y="${y}"${bold} style="animation-name:l${at}">${markup(text.slice(0, COLUMNS))}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">
