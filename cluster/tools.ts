@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../hack/paths.ts';
-import { progress, type Tell } from '../hack/progress.ts';
+import { note, progress, type Tell } from '../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../hack/run.ts';
 import { makeOnce } from '../hack/unfinished.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
@@ -148,7 +148,7 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
     await progress(what, () => download(files, work, join(work, 'bin')));
     return true;
   } catch (error) {
-    console.error(`${group} is built from source: ${error instanceof Error ? error.message : error}`);
+    note(`${group} is built from source: ${error instanceof Error ? error.message : error}`);
     await rm(join(work, 'bin'), { recursive: true });
     await mkdir(join(work, 'bin'));
     return false;

@@ -47,13 +47,18 @@ export async function progress<T>(
       clearInterval(timer);
       timer = undefined;
     }
-    printAbove(() => console.error(lineOf({ ...own, next: () => '' }, mark)));
+    note(lineOf({ ...own, next: () => '' }, mark));
   }
 }
 
 /** Writes to standard output, above the lines of the work that goes on. */
 export function print(text: string): void {
   printAbove(() => process.stdout.write(`${text}\n`));
+}
+
+/** Writes to standard error, likewise. */
+export function note(text: string): void {
+  printAbove(() => console.error(text));
 }
 
 function printAbove(write: () => void): void {
@@ -65,7 +70,7 @@ function printAbove(write: () => void): void {
 function show(): void {
   const mark = SPINNER[Math.floor(Date.now() / REDRAW_MS) % SPINNER.length] ?? '';
   if (area === undefined) for (const work of running) console.error(lineOf(work, '…'));
-  else area([...running].map((work) => lineOf(work, mark).slice(0, process.stderr.columns)).join('\n'));
+  else area([...running].map((work) => lineOf(work, mark).slice(0, process.stderr.columns || 80)).join('\n'));
 }
 
 function lineOf({ what, next, begunMs, detail }: Work, mark: string): string {
