@@ -9,7 +9,7 @@ import { installJournal } from '../lib/node/host/installation.ts';
 import { readPressure } from '../lib/node/host/pressure.ts';
 import type { Facts } from '../lib/node/host/system.ts';
 import type { ProbeFlags } from '../lib/node/pods/pod.ts';
-import { inconclusive, type Outcome, outcomeOfKvm } from '../lib/node/proof/outcome.ts';
+import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from '../lib/node/proof/outcome.ts';
 import type { Prover } from '../lib/node/proof/prover.ts';
 import type { Reason } from '../lib/node/reasons.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/node/runsc/config.ts';
@@ -79,7 +79,8 @@ export class NodeEvaluator {
   }
 
   markTolerated(verdict: Verdict): Promise<Verdict> {
-    return markTolerated(verdict, this.#options.host);
+    const { host, client: cri } = this.#options;
+    return markTolerated(verdict, { host, cri });
   }
 
   /** The runsc flags of the last proven sandbox, to compare pods with. */
@@ -119,14 +120,13 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
   const inputs = rerun ? new CheckInputs({ ...sources, shim }, signal) : first;
   if (rerun) checkedMs = now();
   const causes = rerun ? await runChecks(CAUSE_CHECKS, inputs, { now, signal }) : before;
-  const isNodeSuspect =
-    proved.kind === 'failed' && UNEXPLAINED.includes(proved.reason) && !causes.some(isCause);
+  const isNodeSuspect = mayBeTheNode(proved) && !causes.some(isCause) && (await responds(inputs));
   const blamed = await blamePlatform(proved, inputs);
   const proof = isNodeSuspect ? await prover.compare(proved, blamed, signal) : blamed;
   const findings = [...causes, ...(await runChecks(EVIDENCE_CHECKS, inputs, { now, signal, witness }))];
   const facts: Facts = Object.assign({}, ...findings.map((finding) => finding.facts));
   return {
-    verdict: await markTolerated(judge(findings, proof), sources.host),
+    verdict: await markTolerated(judge(findings, proof), sources),
     seenMs: findings.some(isCause) ? checkedMs : now(),
     findings,
     proof,
@@ -134,6 +134,21 @@ export async function evaluate(options: EvaluateOptions, signal: AbortSignal): P
       witness === undefined ? facts : { ...facts, platform: witness.flags?.platform ?? DEFAULT_PLATFORM },
     watch: await pathsToWatch(inputs, findings),
   };
+}
+
+/** Whether a sandbox of runc shows if the node is to blame. */
+function mayBeTheNode(outcome: Outcome): outcome is Unproven {
+  const { kind } = outcome;
+  if (kind === 'proven' || kind === 'slow') return false;
+  return kind === 'stuck' || [...UNEXPLAINED, 'CheckTimedOut'].includes(outcome.reason);
+}
+
+/** Whether containerd has answered in this evaluation. */
+function responds(inputs: CheckInputs): Promise<boolean> {
+  return inputs.status().then(
+    () => true,
+    () => false,
+  );
 }
 
 async function blamePlatform(outcome: Outcome, inputs: CheckInputs): Promise<Outcome> {
@@ -161,10 +176,15 @@ async function checkAndProve(
 /** Reasons that a busy node explains. */
 const TOLERABLE: readonly Reason[] = ['CheckTimedOut', 'ProbeInterrupted'];
 
-/** Tolerated if the node is under CPU pressure and that explains the verdict. */
-export async function markTolerated(verdict: Verdict, host: Host): Promise<Verdict> {
+/** Tolerated if the node is under CPU pressure, or containerd answers late, and that explains the verdict. */
+export async function markTolerated(
+  verdict: Verdict,
+  { host, cri }: Pick<Sources, 'host' | 'cri'>,
+): Promise<Verdict> {
   if (!TOLERABLE.includes(verdict.reason)) return verdict;
-  return (await readPressure(host)) === undefined ? verdict : { ...verdict, tolerated: true };
+  // All CPUs but those that containerd may use can be idle.
+  const isSlow = cri.answersLate || (await readPressure(host)) !== undefined;
+  return isSlow ? { ...verdict, tolerated: true } : verdict;
 }
 
 /**

@@ -4,8 +4,13 @@ import type { CriClient } from '../../lib/node/containerd/client.ts';
 import { CriError } from '../../lib/node/containerd/error.ts';
 import type { ContainerdState } from './event-queue.ts';
 
-/** A hang is detected within 10 s, two request timeouts included. */
-const POLL_MS = 3_000;
+const TIMES = {
+  pollMs: 3_000,
+  /** Without an answer for so long it is slow. */
+  slowMs: 3_000,
+  /** A late answer still shows that it is slow and does not hang, and requests that nobody reads cost memory. */
+  hungMs: 30_000,
+};
 
 const RETRY_MS = 250;
 
@@ -17,19 +22,11 @@ export async function watchContainerd(
   client: CriClient,
   onChange: (state: ContainerdState) => void,
   signal: AbortSignal,
-  pollMs = POLL_MS,
+  { pollMs, slowMs, hungMs } = TIMES,
 ): Promise<void> {
   let wasResponsive: boolean | undefined;
   let disconnected = false;
-  while (!signal.aborted) {
-    const error = await client.version({ signal }).then(
-      () => undefined,
-      (cause: unknown) => cause,
-    );
-    if (signal.aborted) return;
-    const isResponsive = error === undefined;
-    const isTimeout = error instanceof CriError && error.kind === 'timeout';
-    disconnected ||= !isResponsive && !isTimeout;
+  const note = (isResponsive: boolean, isTimeout: boolean) => {
     // A quick restart breaks the connection although every request succeeds.
     if (wasResponsive !== undefined && (isResponsive !== wasResponsive || (isResponsive && disconnected))) {
       if (isResponsive) onChange(disconnected ? 'back' : 'responsive');
@@ -37,6 +34,20 @@ export async function watchContainerd(
     }
     wasResponsive = isResponsive;
     if (isResponsive) disconnected = false;
+  };
+  while (!signal.aborted) {
+    const answer = client.version({ signal, timeoutMs: hungMs }).then(
+      () => ({ error: undefined }),
+      (error: unknown) => ({ error }),
+    );
+    const isLate = (await waitUpTo(answer, slowMs, signal)) === undefined;
+    if (isLate && !signal.aborted) note(false, true);
+    const { error } = await answer;
+    if (signal.aborted) return;
+    const isResponsive = error === undefined;
+    const isTimeout = error instanceof CriError && error.kind === 'timeout';
+    disconnected ||= !isResponsive && !isTimeout;
+    note(isResponsive, isTimeout);
     const pauseMs = isResponsive ? pollMs : RETRY_MS;
     // A call that failed otherwise has ended its connection.
     const ended =

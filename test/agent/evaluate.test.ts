@@ -247,6 +247,26 @@ describe('evaluate', () => {
       assert.deepEqual([verdict.reason, verdict.tolerated ?? false], [reason, isTolerated]);
     });
   }
+
+  it('tolerates CheckTimedOut on an idle node whose containerd answers late', async (t) => {
+    const { host, options } = await healthy(t, async () => unproven('inconclusive', 'CheckTimedOut'));
+    mockCpuTimes(t, host, 90);
+    const cri = { ...fakeCri(criStatus()), answersLate: true };
+    const { verdict } = await evaluate({ ...options, sources: { ...options.sources, cri } }, NEVER);
+    assert.equal(verdict.tolerated, true);
+  });
+
+  for (const [kind, reason, isCompared] of [
+    ['stuck', 'SandboxStuck', true],
+    ['inconclusive', 'CheckTimedOut', true],
+    ['inconclusive', 'NodeExhausted', false],
+  ] as const)
+    it(`${isCompared ? 'compares' : 'does not compare'} ${reason} with runc`, async (t) => {
+      const { options } = await healthy(t, async () => unproven(kind, reason));
+      const compare = t.mock.fn(async (failed: Outcome) => failed);
+      await evaluate({ ...options, prover: { ...options.prover, compare } }, NEVER);
+      assert.equal(compare.mock.callCount(), Number(isCompared));
+    });
 });
 
 describe('evaluate, if gVisor is outside the mounts of the agent', () => {

@@ -15,7 +15,7 @@ import type { CheckResult } from './finding.ts';
 
 export type Sources = {
   readonly host: Host;
-  readonly cri: Pick<CriClient, 'socket' | 'status' | 'shimInfo'>;
+  readonly cri: Pick<CriClient, 'socket' | 'status' | 'shimInfo' | 'answersLate'>;
   readonly handler: string;
   /** Host path of containerd's root configuration file. */
   readonly containerdConfig: string;

@@ -15,6 +15,10 @@ const TIMEOUTS = {
 
 const NAMESPACE = 'k8s.io';
 
+/** An answer from memory takes a millisecond. */
+const LATE_MS = 500;
+const RECENT_MS = 60_000;
+
 /** Options of one call. `timeoutMs: null` means no deadline. */
 export type CallOptions = {
   readonly timeoutMs?: number | null;
@@ -108,6 +112,7 @@ export class CriClient {
   readonly socket: string;
   readonly #client: GrpcClient;
   readonly #timeouts: typeof TIMEOUTS;
+  #lateMs = Number.NEGATIVE_INFINITY;
 
   /** `localPath` is the socket as this process sees it. */
   constructor(socket: string, localPath: string, timeouts = TIMEOUTS) {
@@ -124,10 +129,18 @@ export class CriClient {
     return posix.join(posix.dirname(this.socket), 'io.containerd.runtime.v2.task', NAMESPACE);
   }
 
+  /** Whether it has answered within the last minute, and late: it is slow then, and does not hang. */
+  get answersLate(): boolean {
+    return performance.now() - this.#lateMs < RECENT_MS;
+  }
+
   /** Rejects with a {@link CriPluginUnavailable} if the CRI plugin is missing. */
-  async version(options?: CallOptions): Promise<Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>> {
+  async version(options?: CallOptions): Promise<RuntimeVersion> {
+    const askedMs = performance.now();
     try {
-      return await this.call('Version', {}, options);
+      const version = await this.call<RuntimeVersion>('Version', {}, options);
+      if (performance.now() - askedMs > LATE_MS) this.#lateMs = performance.now();
+      return version;
     } catch (error) {
       if (!(error instanceof CriError) || error.kind !== 'unsupported') throw error;
       const filters = ['type==io.containerd.grpc.v1,id==cri'];
@@ -269,6 +282,7 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+type RuntimeVersion = Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>;
 type RuntimeStatus = Verbose<Pick<CriStatus, 'conditions'>>;
 type SandboxStatus = Verbose<Pick<SandboxInfo, 'state'>>;
 /** Disabled plugins are not listed; the error includes those of plugins that this one needs. */

@@ -1,45 +1,60 @@
 import { waitUpTo } from '../../base/async.ts';
-import type { CriClient } from '../containerd/client.ts';
-import type { ControlResult } from './outcome.ts';
+import { type ControlResult, isTimeout } from './outcome.ts';
 import { type ProbeOptions, tearDown } from './probe.ts';
 import { findPlace, newSandbox } from './sandbox.ts';
+import { REQUEST_MS } from './witness.ts';
 
 type Running = {
   readonly handler: string;
   readonly startedMs: number;
+  readonly sandbox: Promise<string>;
   readonly started: Promise<ControlResult>;
-  readonly removed: Promise<void>;
+  /** Resolves with false if it could not be removed. */
+  removed: Promise<boolean>;
+  remains: boolean;
 };
 
 const RUNC = 'io.containerd.runc.v2';
-/** Keeps controls that cannot be removed from filling a broken node. */
-const REST_MS = 3_600_000;
 
 /**
  * A sandbox of runc in the same cgroup, for a probe that is slow or failed without a known cause: shows
  * whether gVisor or the node is to blame. Measured on idle nodes and under 32 times their load: gVisor takes
- * 1.0 to 3.0 times as long as runc.
+ * 1.0 to 3.0 times as long as runc. The next one starts when the last is gone, so that they fill no broken node.
  */
 export class Control {
   readonly #options: ProbeOptions;
   readonly #waitMs: number;
   #running: Running | undefined;
-  #restUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProbeOptions, waitMs: number) {
     this.#options = options;
     this.#waitMs = waitMs;
   }
 
-  /** Undefined without a handler for runc or a response. Rejects when the signal is aborted. */
-  async run(signal: AbortSignal): Promise<ControlResult | undefined> {
-    const { client, handler, now } = this.#options;
-    if (now() < this.#restUntilMs) return undefined;
-    this.#running ??= await this.#start(client, handler, signal).catch(() => undefined);
-    signal.throwIfAborted();
+  /**
+   * Waits until it has started, or is removed again. An earlier one that is not gone yet is the result, however long
+   * ago it began. Undefined without a handler for runc, or if containerd refuses to say. Rejects when the signal is
+   * aborted.
+   */
+  async run(
+    signal: AbortSignal,
+    until: 'started' | 'removed' = 'started',
+  ): Promise<ControlResult | undefined> {
+    const { now } = this.#options;
+    const begunMs = now();
+    try {
+      this.#running ??= await this.#start(signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      const took = { handler: 'runc', tookMs: now() - begunMs, ended: true };
+      return isTimeout(error) ? { ...took, error } : undefined;
+    }
     const running = this.#running;
     if (running === undefined) return undefined;
-    const result = await waitUpTo(running.started, this.#waitMs, signal);
+    if (running.remains) running.removed = this.#remove(running);
+    const isOld = running.startedMs < begunMs;
+    const awaited = until === 'started' && !isOld ? running.started : this.#removal(running);
+    const result = await waitUpTo(awaited, this.#waitMs, signal);
     signal.throwIfAborted();
     return result ?? { handler: running.handler, tookMs: now() - running.startedMs, ended: false };
   }
@@ -48,32 +63,54 @@ export class Control {
     await this.#running?.removed;
   }
 
-  async #start(client: CriClient, proven: string, signal: AbortSignal): Promise<Running | undefined> {
+  async #start(signal: AbortSignal): Promise<Running | undefined> {
+    const { client, handler: proven, now, owner, ownPod } = this.#options;
     const { runtimes } = await client.status(signal);
     const names = [...runtimes].flatMap(([name, { runtimeType }]) =>
       name !== proven && runtimeType === RUNC ? name : [],
     );
     const handler = names.includes('runc') ? 'runc' : names[0];
     if (handler === undefined) return undefined;
-    const { now, owner, ownPod } = this.#options;
     const config = newSandbox(await findPlace(client, ownPod), owner);
-    // Only the start is timed: pods shape the list, and the kubelet may delay the removal.
     const startedMs = now();
     const sandbox = client.runSandbox(config, handler, { timeoutMs: null });
-    const failure = sandbox.then(
-      () => ({}),
-      (error: unknown) => ({ error }),
-    );
+    const failure = sandbox
+      .then((id) => this.#examine(id))
+      .then(
+        () => ({}),
+        (error: unknown) => ({ error }),
+      );
     const started = failure.then((seen) => ({ handler, tookMs: now() - startedMs, ended: true, ...seen }));
-    return { handler, startedMs, started, removed: this.#remove(sandbox) };
+    const running = { handler, startedMs, sandbox, started, removed: Promise.resolve(true), remains: false };
+    running.removed = this.#remove(running);
+    return running;
   }
 
-  async #remove(sandbox: Promise<string>): Promise<void> {
-    const failure = await sandbox.then(
+  /** Asks what a probe is asked. Rejects only if that takes too long: the kubelet may have stopped it. */
+  async #examine(id: string): Promise<void> {
+    const { client } = this.#options;
+    const limits = { timeoutMs: REQUEST_MS };
+    const answers = Promise.all([client.listPids(id, limits), client.sandbox(id, limits)]);
+    await answers.catch((error: unknown) => {
+      if (isTimeout(error)) throw error;
+    });
+  }
+
+  async #remove(running: Running): Promise<boolean> {
+    running.remains = false;
+    await running.started;
+    const failure = await running.sandbox.then(
       (id) => tearDown(this.#options, id).catch(() => 'remains'),
       () => undefined,
     );
-    if (failure !== undefined) this.#restUntilMs = this.#options.now() + REST_MS;
-    this.#running = undefined;
+    running.remains = failure !== undefined;
+    if (!running.remains) this.#running = undefined;
+    return !running.remains;
+  }
+
+  /** Undefined if it remains. */
+  async #removal({ started, startedMs, removed }: Running): Promise<ControlResult | undefined> {
+    const isGone = await removed;
+    return isGone ? { ...(await started), tookMs: this.#options.now() - startedMs } : undefined;
   }
 }

@@ -31,8 +31,9 @@ export type Unproven = {
 
 export type ControlResult = {
   readonly handler: string;
-  /** Duration of the start so far. */
+  /** Duration so far. */
   readonly tookMs: number;
+  /** False while it starts, or is not gone. */
   readonly ended: boolean;
   /** Set if its sandbox did not start. */
   readonly error?: unknown;
@@ -75,6 +76,33 @@ export function outcomeOfKvm(unproven: Unproven): Unproven {
   return { ...unproven, reason: 'KvmRunsNoGuest', message: `${why}; ${message}` };
 }
 
+/** Whether something took longer than its deadline, as on a node that is slow. */
+export function isTimeout(error: unknown): boolean {
+  return reasonForError(error) === 'CheckTimedOut' || says(errorLine(error), 'CheckTimedOut');
+}
+
+/** Beyond this many times runc's duration, gVisor is at fault. Measured: 1 to 3 times. */
+const MAX_RATIO = 10;
+
+/** Whether runc's sandbox shows that the node explains a sandbox of gVisor that takes as long as this. */
+export function isAsSlow({ tookMs, error }: ControlResult, forMs: number): boolean {
+  return forMs < tookMs * MAX_RATIO || (error !== undefined && isTimeout(error));
+}
+
+/** Something took too long, and so does runc's sandbox. */
+export function outcomeOfSlowNode(control: ControlResult, late: Unproven): Unproven {
+  const message = `${late.message}; ${comparison(control)}`;
+  return { kind: 'inconclusive', reason: 'CheckTimedOut', message, tolerated: true };
+}
+
+export function comparison(control: ControlResult | undefined): string {
+  if (control === undefined) return 'there is no sandbox of runc to compare it with';
+  const { handler, ended, tookMs, error } = control;
+  const one = `one of handler "${handler}"`;
+  if (error !== undefined) return `${one} could not be started: ${errorLine(error)}`;
+  return `${one} ${ended ? 'took' : 'has taken'} ${(tookMs / 1_000).toFixed(1)} s`;
+}
+
 /** runc cannot fork: measured with no process left to the pods' cgroup. */
 const CANNOT_FORK = /can't get final child's PID from pipe: EOF|procReady not received/;
 
@@ -82,7 +110,8 @@ const CANNOT_FORK = /can't get final child's PID from pipe: EOF|procReady not re
 export function outcomeOfControl({ handler, ended, error }: ControlResult, failed: Unproven): Unproven {
   const why = ended ? errorLine(error) : 'it has not ended yet';
   const message = `a sandbox of handler "${handler}" does not start either (${why}); ${failed.message}`;
-  if (!ended || says(why, 'CheckTimedOut')) return { kind: 'inconclusive', reason: 'CheckTimedOut', message };
+  if (!ended || isTimeout(error))
+    return { kind: 'inconclusive', reason: 'CheckTimedOut', message, tolerated: true };
   const isExhausted = says(message, 'NodeExhausted') || CANNOT_FORK.test(why);
   const reason = isExhausted ? 'NodeExhausted' : 'NoSandboxStarts';
   return { kind: 'inconclusive', reason, message };

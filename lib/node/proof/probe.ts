@@ -9,6 +9,7 @@ import {
   EmptySandbox,
   identifyGuest,
   ProcessGone,
+  REQUEST_MS,
   readWitness,
   ShimsOwnSandbox,
   type Witness,
@@ -183,8 +184,6 @@ function judgeWitness(witness: Witness, handler: string, times: Times): Outcome 
   return { kind: 'failed', reason: 'GuestNotGVisor', message };
 }
 
-/** Measured: 0.25 s on an idle node, 6 s under eight times its load. */
-const STOP_MS = 20_000;
 /** A stop that collides with the kubelet's own fails once. */
 const PAUSES_MS = [100, 400, 1_500, 4_000];
 
@@ -195,7 +194,7 @@ export async function tearDown(
 ): Promise<Outcome | 'remains' | undefined> {
   for (const pauseMs of [...PAUSES_MS, undefined]) {
     try {
-      await client.stopSandbox(id, { timeoutMs: STOP_MS });
+      await client.stopSandbox(id, { timeoutMs: REQUEST_MS });
       break;
     } catch (error) {
       if (!(error instanceof CriError)) throw error;
@@ -212,7 +211,7 @@ export async function tearDown(
       await sleep(pauseMs);
     }
   }
-  return client.removeSandbox(id, { timeoutMs: STOP_MS }).then(
+  return client.removeSandbox(id, { timeoutMs: REQUEST_MS }).then(
     () => undefined,
     () => 'remains',
   );

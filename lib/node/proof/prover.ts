@@ -4,15 +4,17 @@ import { readPressure } from '../host/pressure.ts';
 import { Control } from './control.ts';
 import { Orphans, type OrphansOptions } from './orphans.ts';
 import {
-  type ControlResult,
+  comparison,
   inconclusive,
+  isAsSlow,
   type Outcome,
   outcomeOfControl,
+  outcomeOfSlowNode,
   type Unproven,
 } from './outcome.ts';
 import { type ProbeOptions, runProbe } from './probe.ts';
 import { Turns } from './turns.ts';
-import type { Witness } from './witness.ts';
+import { REQUEST_MS, type Witness } from './witness.ts';
 
 export type ProverOptions = ProbeOptions &
   OrphansOptions & {
@@ -34,9 +36,7 @@ const WAIT_MS = 15_000;
  * https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/cri-client/pkg/remote_runtime.go
  */
 const HANG_MS = 240_000;
-/** Beyond this many times runc's duration, gVisor is at fault. Measured: 1 to 3 times. */
-const MAX_RATIO = 10;
-/** The same for the last proven boot. */
+/** Beyond this many times the last proven boot, a boot must be compared with runc's. */
 const MAX_OWN_RATIO = 2;
 /** Limit of abandoned probes and of recent orphans; beyond it, one probe an hour. */
 const MAX_ABANDONED = 3;
@@ -118,10 +118,16 @@ export class Prover {
     return outcome;
   }
 
-  /** `cleared` if runc's sandbox starts, inconclusive if it does not, `failed` without a control. */
+  /**
+   * `cleared` if runc's sandbox starts, inconclusive if it does not, `failed` without a control. What took too long is
+   * tolerated if runc's takes long too.
+   */
   async compare(failed: Unproven, cleared: Outcome, signal: AbortSignal): Promise<Outcome> {
-    const control = await this.#control.run(signal);
+    const isLate = failed.kind === 'stuck' || failed.reason === 'CheckTimedOut';
+    const control = await this.#control.run(signal, failed.kind === 'stuck' ? 'removed' : 'started');
     if (control === undefined) return failed;
+    if (isLate && isAsSlow(control, REQUEST_MS)) return outcomeOfSlowNode(control, failed);
+    if (isLate) return failed;
     return control.ended && control.error === undefined ? cleared : outcomeOfControl(control, failed);
   }
 
@@ -206,9 +212,9 @@ export class Prover {
     const control = starting ? await this.#control.run(signal) : undefined;
     const forMs = now() - probe.startedMs;
     const usualMs = Math.min(this.#provenBootMs * MAX_OWN_RATIO, hangMs);
-    const tolerated = starting
-      ? forMs < Math.max((control?.tookMs ?? 0) * MAX_RATIO, usualMs)
-      : (await readPressure(host)) !== undefined;
+    const isExplained =
+      control === undefined ? (await readPressure(host)) !== undefined : isAsSlow(control, forMs);
+    const tolerated = isExplained || (starting && forMs < usualMs);
     if (this.#hungMs !== undefined && forMs < hangMs && !tolerated) return this.#hangs();
     if (!starting || forMs < hangMs || tolerated) {
       const seconds = Math.round(forMs / 1_000);
@@ -227,10 +233,4 @@ export class Prover {
     const message = `no sandbox booted within ${Math.round(hangMs / 1_000)} s, after which the kubelet gives up on a pod's; ${this.#abandoned} of them still hang`;
     return { kind: 'failed', reason: 'SandboxHangs', message };
   }
-}
-
-function comparison(control: ControlResult | undefined): string {
-  if (control === undefined) return 'there is no sandbox of runc to compare it with';
-  const { handler, ended, tookMs } = control;
-  return `one of handler "${handler}" ${ended ? 'started in' : 'has been starting for'} ${(tookMs / 1_000).toFixed(1)} s`;
 }

@@ -16,8 +16,11 @@ export type Witness = Omit<HostProcess, 'parentPid' | 'namespacedPids'> & {
   readonly runtimePids: readonly number[];
 };
 
-/** gVisor's shim starts runsc to list PIDs. */
-const TIMEOUT_MS = 20_000;
+/**
+ * Deadline of each request about a probe. Measured for a stop: 0.25 s on an idle node, 6 s under eight times its load;
+ * to list PIDs gVisor's shim starts runsc.
+ */
+export const REQUEST_MS = 20_000;
 
 /** It has ended, unless hidepid or another PID namespace hides it. */
 export class ProcessGone extends Error {
@@ -43,9 +46,9 @@ export async function readWitness(
   cgroupParent: string,
 ): Promise<Witness> {
   // Concurrent: the kubelet stops unknown sandboxes within two seconds.
-  const listing = client.listPids(id, { timeoutMs: TIMEOUT_MS });
+  const listing = client.listPids(id, { timeoutMs: REQUEST_MS });
   listing.catch(() => {});
-  const { pid, isContainerds } = await client.sandbox(id, { timeoutMs: TIMEOUT_MS });
+  const { pid, isContainerds } = await client.sandbox(id, { timeoutMs: REQUEST_MS });
   if (!isContainerds)
     throw new ShimsOwnSandbox(
       'containerd does not know the process of the sandbox, because the shim manages it (sandboxer = "shim")',

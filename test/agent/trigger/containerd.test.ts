@@ -4,9 +4,12 @@ import { describe, it, type TestContext } from 'node:test';
 import { watchContainerd } from '../../../agent/trigger/containerd.ts';
 import { HANGS } from '../../lib/node/proof/containerd-scripts.ts';
 import { clientOf, fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
+import { gate } from '../../lib/node/proof/scene.ts';
+
+const RARE = { pollMs: 60_000, slowMs: 60_000, hungMs: 60_000 };
 
 /** A watch of a fake containerd that has responded once; `next` resolves with the next change. */
-async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000, responseMs: 60_000 }) {
+async function watched(t: TestContext, times: Partial<typeof RARE> = {}) {
   const stop = new AbortController();
   let done = Promise.resolve();
   // Before the fake's own, which closes the client.
@@ -14,7 +17,7 @@ async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000
     stop.abort();
     await done;
   });
-  const { containerd, client } = await fakeContainerd(t, {}, { responseMs });
+  const { containerd, client } = await fakeContainerd(t);
   const changes: string[] = [];
   let changed = Promise.withResolvers<void>();
   const requested = containerd.called('Version');
@@ -22,7 +25,7 @@ async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000
     changes.push(state);
     changed.resolve();
   };
-  done = watchContainerd(client, onChange, stop.signal, pollMs);
+  done = watchContainerd(client, onChange, stop.signal, { ...RARE, ...times });
   await requested;
   await client.version(); // the first response has been processed by now
   const next = async () => {
@@ -32,7 +35,7 @@ async function watched(t: TestContext, { pollMs, responseMs } = { pollMs: 60_000
     }
     return changes.shift();
   };
-  return { containerd, stop, done, changes, next };
+  return { containerd, client, stop, done, changes, next };
 }
 
 describe('watchContainerd', () => {
@@ -66,12 +69,15 @@ describe('watchContainerd', () => {
         return calls === 1;
       },
     };
-    await watchContainerd(client as never, (state) => changes.push(state), stop.signal, 1);
+    await watchContainerd(client as never, (state) => changes.push(state), stop.signal, {
+      ...RARE,
+      pollMs: 1,
+    });
     assert.deepEqual(changes, ['back']);
   });
 
   it('distinguishes a slow containerd from a broken connection', async (t) => {
-    const { containerd, next } = await watched(t, { pollMs: 20, responseMs: 3_000 });
+    const { containerd, next } = await watched(t, { pollMs: 20, slowMs: 1_000, hungMs: 1_500 });
     containerd.scripts = { Version: HANGS };
     assert.equal(await next(), 'slow');
     containerd.scripts = {};
@@ -82,6 +88,18 @@ describe('watchContainerd', () => {
     containerd.scripts = {};
     await containerd.start();
     assert.equal(await next(), 'back');
+  });
+
+  it('distinguishes a late answer from none', async (t) => {
+    const { containerd, client, next } = await watched(t, { pollMs: 20, slowMs: 600 });
+    assert.equal(client.answersLate, false);
+    const { script, open } = gate(containerd, 'Version');
+    containerd.scripts = { Version: script };
+    assert.equal(await next(), 'slow');
+    assert.equal(client.answersLate, false);
+    open();
+    assert.equal(await next(), 'responsive');
+    assert.equal(client.answersLate, true);
   });
 
   it('rests between calls of a server that is not containerd', async (t) => {
@@ -95,7 +113,7 @@ describe('watchContainerd', () => {
   });
 
   it('reports nothing while containerd responds, and returns when aborted', async (t) => {
-    const { containerd, stop, done, changes } = await watched(t, { pollMs: 10, responseMs: 10_000 });
+    const { containerd, stop, done, changes } = await watched(t, { pollMs: 10 });
     for (let pulse = 0; pulse < 5; pulse++) await containerd.called('Version');
     stop.abort();
     await done;

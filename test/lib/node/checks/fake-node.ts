@@ -49,6 +49,7 @@ export function fakeCri(
     socket: '/run/containerd/containerd.sock',
     status: () => (status ? Promise.resolve(status) : Promise.reject(failedCall('Version'))),
     shimInfo: () => (status ? Promise.resolve(shimInfo) : Promise.reject(failedCall('PluginInfo'))),
+    answersLate: false,
   };
 }
 
