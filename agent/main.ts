@@ -101,7 +101,11 @@ async function daemon(node: Node): Promise<number> {
     if (!handlers.every(({ agent }) => agent.idleMs > SAME_PODS_MS)) return;
     for (const { queue } of handlers) queue.push({ kind: 'pods' });
   };
-  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, { metrics, api, onSamePods });
+  const onOutside = (names: ReadonlySet<string>) => {
+    for (const { name, queue } of handlers) if (names.has(name)) queue.push({ kind: 'pods' });
+  };
+  const daemonOnly = { metrics, api, onSamePods, onOutside };
+  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, daemonOnly);
   const complete = (report: Report): Status => ({
     ...report,
     ...handlersOf(additional.flatMap(({ agent }) => agent.report ?? [])),

@@ -14,24 +14,28 @@ type Daemon = {
   readonly metrics?: Metrics;
   readonly api?: ApiPublisher | undefined;
   readonly onSamePods?: () => void;
+  readonly onOutside?: (handlers: ReadonlySet<string>) => void;
 };
 
 /** The monitors of pods and sandboxes, and the namespaces that they need to know. */
 export function openWorkloads(
   { config, client, programs, log }: Node,
-  handlers: readonly { readonly evaluator: Pick<NodeEvaluator, 'probeFlags'> }[],
-  { metrics, api, onSamePods }: Daemon = {},
+  handlers: readonly { readonly name: string; readonly evaluator: Pick<NodeEvaluator, 'probeFlags'> }[],
+  { metrics, api, onSamePods, onOutside }: Daemon = {},
 ) {
   const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics?.publishNamespaces(Date.now()));
   if (api !== undefined) metrics?.publishNamespaces(0);
-  const reportPods = createPodReporter(log, api?.events);
+  const names = handlers.map(({ name }) => name);
+  const reportPods = createPodReporter(log, api?.events, names);
   const pods = new PodMonitor({
     client,
     host,
     namespaces,
+    handlers: names,
     probes: () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []),
     onSamePods,
+    onOutside,
     onRead: (observed, required) => {
       metrics?.publishPods(observed, required);
       reportPods(observed.unsandboxed, observed.weakened);

@@ -26,10 +26,14 @@ export type PodMonitorOptions = {
   readonly client: CriClient;
   readonly host: Host;
   readonly namespaces: Pick<RequiredNamespaces, 'known' | 'names'>;
+  /** Those that are proven here: a pod that asks for one requires gVisor. */
+  readonly handlers?: readonly string[];
   /** Must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
   /** A task began or ended, and the list of pods is the same, as if a pod cannot start. */
   readonly onSamePods?: (() => void) | undefined;
+  /** Pods of these handlers run outside gVisor, and did not at the last read. */
+  readonly onOutside?: ((handlers: ReadonlySet<string>) => void) | undefined;
   readonly probes?: () => readonly ProbeFlags[];
   readonly log: Logger;
   readonly everyMs?: number;
@@ -104,13 +108,23 @@ export class PodMonitor {
   }
 
   #publish(pods: readonly Pod[]): void {
+    const before = new Set(this.#last?.unsandboxed.map(({ uid }) => uid));
     this.#last = this.#sort(pods);
-    this.#options.onRead?.(this.#last, this.#options.namespaces.names);
+    const { handlers = [], namespaces, onRead, onOutside } = this.#options;
+    const outside = this.#last.unsandboxed.filter(
+      ({ uid, handler }) => handlers.includes(handler) && !before.has(uid),
+    );
+    if (outside.length > 0) onOutside?.(new Set(outside.map(({ handler }) => handler)));
+    onRead?.(this.#last, namespaces.names);
   }
 
   #sort(pods: readonly Pod[]): ObservedPods {
-    const required = this.#options.namespaces.names;
-    const unsandboxed = pods.filter((pod) => pod.sandboxed === false && required.has(pod.namespace));
+    const { namespaces, handlers = [] } = this.#options;
+    const required = namespaces.names;
+    const unsandboxed = pods.filter(
+      ({ sandboxed, namespace, handler }) =>
+        sandboxed === false && (required.has(namespace) || handlers.includes(handler)),
+    );
     return {
       pods,
       unsandboxed,

@@ -5,13 +5,22 @@ import { shortIds, truncateMiddle } from '../../lib/report/format.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 
 const PROBLEMS = {
-  UnsandboxedPod: {
+  handler: {
+    reason: 'UnsandboxedPod',
+    level: 'error',
+    line: 'a pod asked for gVisor and runs outside it',
+    what: 'This pod runs on the kernel of the node, and its handler is to be gVisor',
+    remedy: 'End it, and start it again once the handler is proven.',
+  },
+  namespace: {
+    reason: 'UnsandboxedPod',
     level: 'error',
     line: 'a pod runs outside gVisor in a namespace that requires it',
     what: 'This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true)',
     remedy: 'End it, and start it with a runtimeClassName of gVisor.',
   },
-  WeakenedPod: {
+  weakened: {
+    reason: 'WeakenedPod',
     level: 'warn',
     line: 'the sandbox of a pod is weakened',
     what: 'The sandbox of this pod is weakened',
@@ -20,22 +29,26 @@ const PROBLEMS = {
 } as const;
 
 /** Reports each unsandboxed or weakened pod once, in the log and with an event on the pod. */
-export function createPodReporter(log: Logger, events: EventSender | undefined) {
+export function createPodReporter(
+  log: Logger,
+  events: EventSender | undefined,
+  handlers: readonly string[] = [],
+) {
   let reported: ReadonlySet<string> = new Set();
   return (unsandboxed: readonly Pod[], weakened: readonly WeakenedPod[]): void => {
     const seen = new Set<string>();
-    const report = (reason: keyof typeof PROBLEMS, pod: Pod) => {
+    const report = (problem: keyof typeof PROBLEMS, pod: Pod) => {
       const { namespace, name, uid, handler, evidence } = pod;
+      const { reason, level, line, what, remedy } = PROBLEMS[problem];
       const key = `${reason} ${namespace}/${name}/${uid}`;
       seen.add(key);
       if (reported.has(key)) return;
-      const { level, line, what, remedy } = PROBLEMS[reason];
       log[level]({ reason, namespace, pod: name, uid, handler, evidence }, line);
       const message = `${what}: ${evidence}, handler "${handler}". ${remedy}`;
       events?.send({ about: { kind: 'Pod', namespace, name, uid }, type: 'Warning', reason, message });
     };
-    for (const pod of unsandboxed) report('UnsandboxedPod', pod);
-    for (const pod of weakened) report('WeakenedPod', pod);
+    for (const pod of unsandboxed) report(handlers.includes(pod.handler) ? 'handler' : 'namespace', pod);
+    for (const pod of weakened) report('weakened', pod);
     reported = seen;
   };
 }

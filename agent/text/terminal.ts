@@ -238,7 +238,7 @@ function factsOf({ facts, version }: Report): string {
   return [...(os ? [os] : []), ...known].join(', ');
 }
 
-const VIOLATING = 'outside of gVisor in a namespace that requires it';
+const VIOLATING = 'outside of gVisor where namespace or class requires it';
 const REMEDY = 'Delete them, and recreate them with a runtimeClassName of gVisor.';
 const WEAKENED_REMEDY =
   'Recreate them without the annotations dev.gvisor.* that do this, and remove the patterns that pass them on from pod_annotations of the handler.';

@@ -239,7 +239,7 @@ function alarmsOf(
     {
       reason: 'UnsandboxedPods',
       severity: 'critical',
-      message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor in a namespace that requires it. kubectl gvisor-ready pods names them.`,
+      message: `${countOf(violating, 'pod runs', 'pods run')} outside gVisor where it is required. kubectl gvisor-ready pods names them.`,
       nodes: where((row) => row.violating > 0),
     },
     {
@@ -371,7 +371,7 @@ function rowOf(
     }),
     /** Absent if all parts are known, and without a Ready agent. */
     ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
-    /** Outside gVisor in a namespace that requires it. */
+    /** Outside gVisor where namespace or class requires it. */
     violating: agent?.pods?.violating ?? 0,
     /** In gVisor with a way out to the host. */
     open: agent?.pods?.open ?? 0,

@@ -90,7 +90,7 @@ export function isOpen({ weak }: WeakenedPod): boolean {
 
 export type ObservedPods = {
   readonly pods: readonly Pod[];
-  /** Pods that are required to run in gVisor and do not. */
+  /** Pods that do not run in gVisor, and whose namespace or handler requires it. */
   readonly unsandboxed: readonly Pod[];
   readonly weakened: readonly WeakenedPod[];
   /** Wall clock, milliseconds. */
@@ -105,9 +105,9 @@ export type PodsReport = {
   readonly running: number;
   /** Whether an API server has listed the namespaces that require gVisor. */
   readonly requirementsKnown: boolean;
-  /** Outside of gVisor, in a namespace that requires it. */
+  /** Outside of gVisor, in a namespace that requires it or with a handler that is proven here. */
   readonly violating: readonly Pod[];
-  /** Outside of gVisor, in any other namespace. */
+  /** Outside of gVisor, as they may be. */
   readonly permitted: readonly Pod[];
   /** Runtime unknown. */
   readonly unknown: readonly Pod[];

@@ -12,7 +12,8 @@ import { tempHost } from '../../lib/node/host/temp-host.ts';
 import { refuses, type Script } from '../../lib/node/proof/containerd-scripts.ts';
 import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
 
-const podIn = (namespace: string) => ({
+const podIn = (namespace: string, runtimeHandler = '') => ({
+  runtimeHandler,
   id: namespace,
   metadata: { name: 'pod', namespace, uid: `uid-${namespace}` },
   labels: { 'io.kubernetes.pod.uid': `uid-${namespace}` },
@@ -44,6 +45,37 @@ describe('PodMonitor', () => {
     for (let read = 0; read < 3; read++) await containerd.called('ListPodSandbox');
     const messages = lines.map(({ msg }) => msg);
     assert.deepEqual(messages, ['cannot read the pods of this node: the store is broken']);
+    stop.abort();
+    await done;
+  });
+
+  it('reports pods outside gVisor that asked for it, in any namespace, and tells their handlers once', async (t) => {
+    let items = [podIn('free', 'runsc'), podIn('plain'), podIn('kata', 'kata')];
+    const { containerd, client } = await fakeContainerd(t, {
+      ListPodSandbox: () => ({ items }),
+      PodSandboxStatus: () => ({ info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }),
+    });
+    const stop = new AbortController();
+    const told: (readonly string[])[] = [];
+    const pods = new PodMonitor({
+      client,
+      host: new Host('/'),
+      namespaces: { known: true, names: new Set() },
+      handlers: ['runsc', 'runsc-kvm'],
+      onOutside: (handlers) => told.push([...handlers]),
+      log: pino({ level: 'silent' }),
+      everyMs: 5,
+    });
+    const done = pods.run(stop.signal);
+    for (let list = 0; list < 3; list++) await containerd.called('ListPodSandbox');
+    assert.deepEqual(
+      pods.report()?.violating.map(({ namespace }) => namespace),
+      ['free'],
+    );
+    assert.deepEqual(told, [['runsc']]);
+    items = [...items, podIn('new', 'runsc'), podIn('other', 'runsc-kvm')];
+    while (told.length < 2) await containerd.called('ListPodSandbox');
+    assert.deepEqual(told, [['runsc'], ['runsc', 'runsc-kvm']]);
     stop.abort();
     await done;
   });

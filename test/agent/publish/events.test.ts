@@ -22,7 +22,7 @@ function reporter({ silent = false } = {}) {
   const sent: KubeEvent[] = [];
   const log = pino({ level: 'warn' }, { write: (line: string) => lines.push(line) });
   const events = { send: (event: KubeEvent) => sent.push(event) };
-  return { lines, sent, reporter: createPodReporter(log, silent ? undefined : events) };
+  return { lines, sent, reporter: createPodReporter(log, silent ? undefined : events, ['runsc']) };
 }
 
 const pod = (name: string): Pod => ({
@@ -48,6 +48,15 @@ describe('createPodReporter', () => {
         'This pod runs on the kernel of the node, and its namespace requires gVisor (gvisor-ready.dev/require=true): process 12 is "/pause", handler "". End it, and start it with a runtimeClassName of gVisor.',
     });
     assert.equal(lines.length, 3);
+  });
+
+  it('says of a pod that asked for gVisor that its handler ran something else', () => {
+    const { reporter: pods, sent } = reporter();
+    pods([{ ...pod('a'), handler: 'runsc' }], []);
+    assert.equal(
+      sent[0]?.message,
+      'This pod runs on the kernel of the node, and its handler is to be gVisor: process 12 is "/pause", handler "runsc". End it, and start it again once the handler is proven.',
+    );
   });
 
   it('reports the weaknesses of a pod once, and separately if it is unsandboxed', () => {

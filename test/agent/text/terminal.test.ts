@@ -93,7 +93,10 @@ describe('renderReport', () => {
   it('counts pods for those who may not see them', () => {
     const count = (podCounts: Status['podCounts']) => renderReport({ ...ready, podCounts }, WIDE);
     const none = { violating: 0, weakened: 0, open: 0 };
-    assert.match(count(none), /\n\n {2}✓ No pod runs outside of gVisor in a namespace that requires it\n\n/);
+    assert.match(
+      count(none),
+      /\n\n {2}✓ No pod runs outside of gVisor where namespace or class requires it\n\n/,
+    );
     assert.match(
       count({ violating: 2, weakened: 1, open: 1, unknown: 1 }),
       /\n\n {2}✗ 2 pods run outside .*\n {2}✗ 1 pod runs in a weakened sandbox\n {2}\? 1 pod runs in an unknown runtime/,
@@ -158,11 +161,11 @@ describe('renderReport', () => {
 
   it('lists pods outside gVisor where it is required', () => {
     const text = renderReport(SAMPLES.outside, SCREEN);
-    assert.match(text, /\n {2}✗ 2 pods run outside of gVisor in a namespace that requires it\n/);
+    assert.match(text, /\n {2}✗ 2 pods run outside of gVisor where namespace or class requires it\n/);
     const pods = /\n {4}evaluations\/plain: process \d+ is "\/bin\/sleep"\n {4}evaluations\/grader-x7p2d: /;
     assert.match(text, pods);
     assert.match(text, /\n {4}2 of 6 pods run outside of gVisor where nothing requires it\n/);
-    assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor in a namespace/);
+    assert.match(renderReport(SAMPLES.proven, SCREEN), /✓ No pod runs outside of gVisor where/);
     const { pods: seen } = SAMPLES.outside;
     const flooded = seen && { ...seen, violating: Array(50).fill(seen.violating[0]) };
     assert.match(renderReport({ ...SAMPLES.outside, pods: flooded }, SCREEN), /and 30 more\n/);
