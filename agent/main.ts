@@ -28,11 +28,10 @@ import { NO_VERDICT } from './publish/publisher.ts';
 import { EXIT_CODES, helpText, parseArguments } from './text/cli.ts';
 import { SENTENCES } from './text/log.ts';
 import { watchContainerd } from './trigger/containerd.ts';
+import { onFailedStart } from './trigger/failed-start.ts';
 import { openWorkloads } from './workloads.ts';
 
 const FIRST_EVALUATION_MS = 120_000;
-/** The agents' probes are tasks too, and a tenant gains nothing by more evaluations. */
-const SAME_PODS_MS = 60_000;
 /** Later than the main handler's, whose boot comes first. */
 const ADDITIONAL_DEBOUNCE_MS = 300;
 
@@ -97,15 +96,16 @@ async function daemon(node: Node): Promise<number> {
   );
   const handlers = [main, ...additional];
 
-  const onSamePods = () => {
-    if (!handlers.every(({ agent }) => agent.idleMs > SAME_PODS_MS)) return;
-    for (const { queue } of handlers) queue.push({ kind: 'pods' });
-  };
-  const onOutside = (names: ReadonlySet<string>) => {
-    for (const { name, queue } of handlers) if (names.has(name)) queue.push({ kind: 'pods' });
-  };
-  const daemonOnly = { metrics, api, onSamePods, onOutside };
-  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, daemonOnly);
+  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, {
+    metrics,
+    api,
+    onFailedStart: () => {
+      for (const { agent, queue } of handlers) onFailedStart(agent, () => queue.push({ kind: 'pods' }));
+    },
+    onOutside: (names) => {
+      for (const { name, queue } of handlers) if (names.has(name)) queue.push({ kind: 'pods' });
+    },
+  });
   const complete = (report: Report): Status => ({
     ...report,
     ...handlersOf(additional.flatMap(({ agent }) => agent.report ?? [])),

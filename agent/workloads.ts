@@ -1,4 +1,5 @@
 import { Host } from '../lib/node/host/host.ts';
+import type { Prover } from '../lib/node/proof/prover.ts';
 import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
 import type { NodeEvaluator } from './evaluate.ts';
 import type { Node } from './handler.ts';
@@ -13,15 +14,19 @@ import { createPodReporter } from './publish/events.ts';
 type Daemon = {
   readonly metrics?: Metrics;
   readonly api?: ApiPublisher | undefined;
-  readonly onSamePods?: () => void;
+  readonly onFailedStart?: () => void;
   readonly onOutside?: (handlers: ReadonlySet<string>) => void;
 };
 
 /** The monitors of pods and sandboxes, and the namespaces that they need to know. */
 export function openWorkloads(
   { config, client, programs, log }: Node,
-  handlers: readonly { readonly name: string; readonly evaluator: Pick<NodeEvaluator, 'probeFlags'> }[],
-  { metrics, api, onSamePods, onOutside }: Daemon = {},
+  handlers: readonly {
+    readonly name: string;
+    readonly evaluator: Pick<NodeEvaluator, 'probeFlags'>;
+    readonly prover: Pick<Prover, 'ranAt'>;
+  }[],
+  { metrics, api, onFailedStart, onOutside }: Daemon = {},
 ) {
   const host = new Host(config.hostRoot);
   const namespaces = new RequiredNamespaces(() => metrics?.publishNamespaces(Date.now()));
@@ -34,7 +39,8 @@ export function openWorkloads(
     namespaces,
     handlers: names,
     probes: () => handlers.flatMap(({ evaluator }) => evaluator.probeFlags ?? []),
-    onSamePods,
+    onFailedStart,
+    isProbe: (ms) => handlers.some(({ prover }) => prover.ranAt(ms)),
     onOutside,
     onRead: (observed, required) => {
       metrics?.publishPods(observed, required);

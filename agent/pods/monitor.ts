@@ -12,6 +12,7 @@ import {
   weakenedPods,
 } from '../../lib/node/pods/pod.ts';
 import { PodReader, type PodSentry } from '../../lib/node/pods/pod-reader.ts';
+import { FailedStarts, type FailedStartsOptions } from './failed-starts.ts';
 import type { RequiredNamespaces } from './namespaces.ts';
 
 /**
@@ -30,8 +31,9 @@ export type PodMonitorOptions = {
   readonly handlers?: readonly string[];
   /** Must not throw. */
   readonly onRead?: (observed: ObservedPods, required: ReadonlySet<string>) => void;
-  /** A task began or ended, and the list of pods is the same, as if a pod cannot start. */
-  readonly onSamePods?: (() => void) | undefined;
+  /** A pod could not start; without inotify watches also if a task began or ended and the list of pods is the same. */
+  readonly onFailedStart?: (() => void) | undefined;
+  readonly isProbe?: FailedStartsOptions['isProbe'];
   /** Pods of these handlers run outside gVisor, and did not at the last read. */
   readonly onOutside?: ((handlers: ReadonlySet<string>) => void) | undefined;
   readonly probes?: () => readonly ProbeFlags[];
@@ -50,6 +52,7 @@ type SettledPods = {
 export class PodMonitor {
   readonly #options: PodMonitorOptions;
   readonly #reader: PodReader;
+  readonly #starts: FailedStarts;
   #last: ObservedPods | undefined;
   #settled: SettledPods | undefined;
   #before: { readonly fingerprint: string; readonly uids: string } | undefined;
@@ -57,6 +60,7 @@ export class PodMonitor {
   constructor(options: PodMonitorOptions) {
     this.#options = options;
     this.#reader = new PodReader(options.client, options.host);
+    this.#starts = new FailedStarts(options);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -64,6 +68,7 @@ export class PodMonitor {
     const onProblem = (line: string) => log.warn(`cannot read the pods of this node: ${line}`);
     const options = { everyMs, maxRestMs: MAX_READ_INTERVAL_MS, signal, onProblem };
     await repeat(async () => this.#publish(await this.#read(signal)), options);
+    this.#starts.close();
   }
 
   async readOnce(signal: AbortSignal): Promise<PodsReport | undefined> {
@@ -90,21 +95,23 @@ export class PodMonitor {
     if (isUnchanged && readMs - settled.readMs < MAX_READ_INTERVAL_MS) return settled.pods;
     const isSettled = bundles !== undefined && Date.now() - bundles.changedMs > settledMs;
     const pods = await this.#reader.read(signal);
-    this.#compare(bundles?.fingerprint, pods);
+    const isSame = this.#isSame(bundles?.fingerprint, pods);
+    const failed = await this.#starts.look(signal).catch(() => undefined);
+    if (failed === undefined ? isSame : failed.length > 0) this.#options.onFailedStart?.();
     const isKnown = pods.every(({ sandboxed }) => sandboxed !== undefined);
     this.#settled = isSettled && isKnown ? { pods, fingerprint: bundles.fingerprint, readMs } : undefined;
     return pods;
   }
 
-  #compare(fingerprint: string | undefined, pods: readonly Pod[]): void {
+  /** Whether a task began or ended, and the pods are the same. */
+  #isSame(fingerprint: string | undefined, pods: readonly Pod[]): boolean {
     const before = this.#before;
     const uids = pods
       .map(({ uid }) => uid)
       .sort()
       .join();
     this.#before = fingerprint === undefined ? undefined : { fingerprint, uids };
-    if (before?.uids === uids && before.fingerprint !== this.#before?.fingerprint)
-      this.#options.onSamePods?.();
+    return before?.uids === uids && before.fingerprint !== this.#before?.fingerprint;
   }
 
   #publish(pods: readonly Pod[]): void {

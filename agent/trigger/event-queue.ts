@@ -4,8 +4,8 @@ import { waitUpTo } from '../../lib/base/async.ts';
 export type ContainerdState = 'gone' | 'back' | 'slow' | 'responsive';
 
 /**
- * `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation, `pods` a task
- * that came or went without a pod.
+ * `confirm` repeats one after a failure, `probe` is the end of a probe that outlasted its evaluation, `pods` a pod that
+ * could not start, or runs outside gVisor.
  */
 export type Trigger =
   | { readonly kind: 'start' | 'timer' | 'confirm' | 'probe' | 'pods' }

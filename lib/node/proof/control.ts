@@ -24,11 +24,17 @@ const RUNC = 'io.containerd.runc.v2';
 export class Control {
   readonly #options: ProbeOptions;
   readonly #waitMs: number;
+  readonly #onEnd: (startedMs: number) => void;
   #running: Running | undefined;
 
-  constructor(options: ProbeOptions, waitMs: number) {
+  /** `onEnd` is told when one that is gone, or did not start, began. */
+  constructor(
+    options: ProbeOptions,
+    { waitMs, onEnd }: { readonly waitMs: number; readonly onEnd: (startedMs: number) => void },
+  ) {
     this.#options = options;
     this.#waitMs = waitMs;
+    this.#onEnd = onEnd;
   }
 
   /**
@@ -104,8 +110,10 @@ export class Control {
       () => undefined,
     );
     running.remains = failure !== undefined;
-    if (!running.remains) this.#running = undefined;
-    return !running.remains;
+    if (running.remains) return false;
+    this.#running = undefined;
+    this.#onEnd(running.startedMs);
+    return true;
   }
 
   /** Undefined if it remains. */

@@ -41,6 +41,10 @@ const MAX_OWN_RATIO = 2;
 /** Limit of abandoned probes and of recent orphans; beyond it, one probe an hour. */
 const MAX_ABANDONED = 3;
 const RETRY_MS = 3_600_000;
+/** More than end between two reads of the pods. */
+const MAX_RUNS = 16;
+/** A file event may be handled after the response that it precedes. */
+const EVENT_DELAY_MS = 1_000;
 
 /** Running, or ended and not yet collected. */
 type RunningProbe = {
@@ -75,17 +79,31 @@ export class Prover {
   #last: ProbeResult | undefined;
   #changedMs = Number.NEGATIVE_INFINITY;
   #witness: Witness | undefined;
+  /** When the last probes and controls began and ended. */
+  #runs: readonly (readonly [fromMs: number, toMs: number])[] = [];
   #provenBootMs = 0;
 
   constructor(options: ProverOptions) {
     this.#options = { waitMs: WAIT_MS, hangMs: HANG_MS, turns: new Turns(), ...options };
     this.#orphans = new Orphans(options);
-    this.#control = new Control(options, options.controlWaitMs ?? WAIT_MS);
+    this.#control = new Control(options, {
+      waitMs: options.controlWaitMs ?? WAIT_MS,
+      onEnd: (fromMs) => this.#noteRun(fromMs),
+    });
   }
 
   /** Witness of the last probe that was proven. */
   get witness(): Witness | undefined {
     return this.#witness;
+  }
+
+  /** Whether a probe or control ran then that has ended. */
+  ranAt(ms: number): boolean {
+    return this.#runs.some(([fromMs, toMs]) => fromMs <= ms && ms <= toMs + EVENT_DELAY_MS);
+  }
+
+  #noteRun(fromMs: number): void {
+    this.#runs = [[fromMs, this.#options.now()] as const, ...this.#runs].slice(0, MAX_RUNS);
   }
 
   /** A change on the node makes a running probe obsolete and may have repaired a hang. */
@@ -160,7 +178,10 @@ export class Prover {
         };
         const outcome = refusal ?? (await turns.run(run));
         probe.result = { outcome, atMs: now() };
-        if (probe.starting) this.#record(probe, outcome);
+        if (probe.starting) {
+          this.#noteRun(probe.startedMs);
+          this.#record(probe, outcome);
+        }
         if (!this.#awaited) onLateEnd();
       }),
     };

@@ -90,12 +90,12 @@ describe('PodMonitor', () => {
     });
     const reads = new EventEmitter<{ read: [namespaces: readonly string[]] }>();
     const stop = new AbortController();
-    let same = 0;
+    let failed = 0;
     const monitor = new PodMonitor({
       client,
       host,
       namespaces: new RequiredNamespaces(),
-      onSamePods: () => same++,
+      onFailedStart: () => failed++,
       onRead: ({ pods }) =>
         reads.emit(
           'read',
@@ -115,9 +115,11 @@ describe('PodMonitor', () => {
     items = [podIn('other')];
     await rmdir(join(host.root, bundles, 'second'));
     for (let found = 2; found > 1; ) found = (await once(reads, 'read'))[0].length;
-    assert.equal(same, 0);
-    await mkdir(join(host.root, bundles, 'of-a-pod-that-cannot-start'));
-    while (same === 0) await once(reads, 'read');
+    assert.equal(failed, 0);
+    const short = join(host.root, bundles, 'of-a-pod-that-cannot-start');
+    await mkdir(short);
+    await rmdir(short);
+    while (failed === 0) await once(reads, 'read');
     stop.abort();
     await done;
   });

@@ -49,6 +49,20 @@ describe('Prover', { concurrency: true }, () => {
     assert.equal(gvisorStarts(containerd), 3);
   });
 
+  it('knows when its probes and controls ran that have ended', async (t) => {
+    const { prover, prove, clock, finish, takes, containerd } = await proverScene(t, {}, WAITS);
+    containerd.scripts = takes('RunPodSandbox', 400);
+    const ran = () => [100, 450, 10_100].map((ms) => prover.ranAt(ms));
+    assert.deepEqual(ran(), [false, false, false]);
+    await prove();
+    assert.deepEqual(ran(), [true, true, false]);
+    clock.nowMs = 10_000;
+    const failed = { kind: 'failed', reason: 'SandboxFailed', message: '' } as const;
+    await prover.compare(failed, failed, NEVER);
+    await finish();
+    assert.deepEqual(ran(), [true, true, true]);
+  });
+
   it('is slow after its wait, and returns the outcome of that probe the next time', async (t) => {
     const { finish, prove, proveAfter, containerd, calls, end } = await slowProbe(t);
     for (const ms of [900, 0]) assert.equal(await proveAfter(ms), 'slow SandboxSlow');

@@ -1,0 +1,15 @@
+import type { Agent } from '../agent.ts';
+
+/** A tenant whose pods fail must cost no more than one evaluation in so long. */
+const REST_MS = 10_000;
+
+/**
+ * Pushes a trigger for a pod that could not start: at once, or after a rest since this handler's last evaluation, unless
+ * another one ends meanwhile. The state of other handlers changes nothing.
+ */
+export function onFailedStart(agent: Pick<Agent, 'idleMs'>, push: () => void): void {
+  const { idleMs } = agent;
+  if (idleMs >= REST_MS) return push();
+  const restMs = Math.min(REST_MS - idleMs, REST_MS) + 1;
+  setTimeout(() => agent.idleMs >= REST_MS && push(), restMs).unref();
+}
