@@ -12,6 +12,7 @@ import type { ProbeFlags } from '../lib/node/pods/pod.ts';
 import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from '../lib/node/proof/outcome.ts';
 import type { Prover } from '../lib/node/proof/prover.ts';
 import type { Reason } from '../lib/node/reasons.ts';
+import { BaseSpecs } from '../lib/node/runsc/base-spec.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/node/runsc/config.ts';
 import { type RunscPrograms, shimOf } from '../lib/node/runsc/program.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
@@ -43,10 +44,11 @@ export type NodeEvaluatorOptions = {
   readonly onChange?: (() => void) | undefined;
 };
 
-/** Remembers where containerd's configuration is and which shim the last proof saw. */
+/** Remembers where containerd's configuration is, what it has loaded and which shim the last proof saw. */
 export class NodeEvaluator {
   readonly #options: NodeEvaluatorOptions;
   readonly #configPath: () => Promise<string>;
+  readonly #baseSpecs = new BaseSpecs();
 
   constructor(options: NodeEvaluatorOptions) {
     const { host, client, distribution, config } = options;
@@ -73,6 +75,7 @@ export class NodeEvaluator {
       containerdConfig: await this.#configPath(),
       edit: distribution.edit,
       programs,
+      baseSpecs: this.#baseSpecs,
       shim: prover.witness?.shim,
     };
     return evaluate({ sources, prover, now, last, triggers }, signal);

@@ -82,7 +82,7 @@ describe('evaluate', () => {
     assert.deepEqual([containerd.calls, prove.mock.callCount()], [['Version'], 0]);
     const late = findings.filter((each) => each.status === 'unknown' && each.reason === 'CheckTimedOut');
     const checks = late.map(({ check }) => check);
-    assert.deepEqual(checks, ['containerd', 'handler-loaded', 'handler-current', 'network']);
+    assert.deepEqual(checks, ['containerd', 'handler-loaded', 'handler-current', 'containers', 'network']);
   });
 
   it('rejects when its signal is aborted', async (t) => {

@@ -3,6 +3,7 @@ import type { CriClient } from '../containerd/client.ts';
 import { ASSUMED, type HandlerRuntime, optionOf, readContainerdConfig } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import type { Witness } from '../proof/witness.ts';
+import type { BaseSpecs } from '../runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
 import {
   findProgram,
@@ -22,6 +23,7 @@ export type Sources = {
   /** Where to add a handler, as advice for people. */
   readonly edit: string;
   readonly programs: RunscPrograms;
+  readonly baseSpecs: BaseSpecs;
   /** Such as "20240325.0"; absent without a floor. */
   readonly minRunscRelease?: string | undefined;
   readonly requireLimits: boolean;
@@ -46,6 +48,8 @@ export class CheckInputs {
   /** Links not resolved; undefined if it is in none of the directories. */
   readonly shim;
   readonly runscConfig;
+  /** The base spec that containerd has loaded for the handler; undefined if that is not known. Rejects without one. */
+  readonly baseSpec;
   /** Found as the shim finds it; undefined if it is in none of the directories. */
   readonly runsc;
   /** As first read in this evaluation. */
@@ -85,6 +89,9 @@ export class CheckInputs {
       const path = isRuncType(runtime.runtimeType) ? '' : optionOf(runtime, 'ConfigPath');
       return path === '' ? DEFAULT_RUNSC_CONFIG : readRunscConfig(host, path);
     });
+    this.baseSpec = once(async () =>
+      sources.baseSpecs.loaded(host, (await this.runtime()).baseRuntimeSpec, cri.socket),
+    );
     this.runsc = once(async () => findProgram(host, this.directories, (await this.runscConfig()).binaryName));
     this.currentPrograms = async () => {
       const runsc = await this.runsc();

@@ -2,6 +2,7 @@ import { withTimeout } from '../../base/async.ts';
 import type { Witness } from '../proof/witness.ts';
 import type { Check, CheckInputs } from './check.ts';
 import { checkContainerd } from './containerd.ts';
+import { checkContainers } from './containers.ts';
 import { checkFailed, type Finding } from './finding.ts';
 import { checkGpu } from './gpu.ts';
 import { checkHandlerConfigured } from './handler-configured.ts';
@@ -42,6 +43,7 @@ export const CAUSE_CHECKS: readonly Check[] = [
 
 export const EVIDENCE_CHECKS: readonly Check[] = [
   { id: 'isolation', title: 'Nothing weakens the sandbox', inspect: checkIsolation, required: () => true },
+  { id: 'containers', title: 'Nothing keeps containers from starting', inspect: checkContainers },
   { id: 'network', title: 'The handler has a network for its pods', inspect: checkNetwork },
   {
     id: 'limits',

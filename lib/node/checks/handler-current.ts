@@ -1,4 +1,5 @@
 import type { Runtime } from '../containerd/client.ts';
+import type { LoadedSpec } from '../runsc/base-spec.ts';
 import type { CheckInputs } from './check.ts';
 import { at, type CheckResult, pass, skip, warning } from './finding.ts';
 
@@ -19,11 +20,21 @@ export async function checkHandlerCurrent(inputs: CheckInputs): Promise<CheckRes
     const read = config.files.map((file) => ({ file, value: 'read' }));
     return warning('RestartPending', message, read);
   }
-  const changes = changedSettings(loaded, configured);
+  const spec = loaded.baseRuntimeSpec;
+  const isSpecChanged = spec !== '' && (await inputs.baseSpec().then(isChanged, () => false));
+  const changes = [
+    ...changedSettings(loaded, configured),
+    ...(isSpecChanged ? [`base_runtime_spec "${spec}" was changed since containerd read it`] : []),
+  ];
   if (changes.length === 0) return pass(`The loaded handler "${handler}" is the one on disk`);
   const message = `A restart of containerd would change the handler "${handler}": ${changes.join('; ')}`;
   const evidence = changes.map((value) => at(configured, value));
   return warning('RestartPending', message, evidence);
+}
+
+/** A spec that is not known was changed before it was first read. */
+function isChanged(spec: LoadedSpec | undefined): boolean {
+  return spec === undefined || spec.changed;
 }
 
 export function changedSettings(loaded: Runtime, configured: Runtime): readonly string[] {
@@ -35,6 +46,7 @@ export function changedSettings(loaded: Runtime, configured: Runtime): readonly 
     ['pod_annotations', loaded.podAnnotations, configured.podAnnotations],
     ['base_runtime_spec', loaded.baseRuntimeSpec, configured.baseRuntimeSpec],
     ['cni_conf_dir', loaded.cniConfDir, configured.cniConfDir],
+    ['io_type', loaded.ioType, configured.ioType],
     ...[...options].sort().map((key) => [key, loaded.options[key], configured.options[key]] as const),
   ];
   return pairs

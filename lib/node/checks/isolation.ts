@@ -1,9 +1,17 @@
 import type { Witness } from '../proof/witness.ts';
-import { readBaseSpec } from '../runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG } from '../runsc/config.ts';
 import { annotationsPassed, UNKNOWN, type Weakness, weaknessesOf } from '../runsc/flags.ts';
 import type { CheckInputs } from './check.ts';
-import { blocker, type CheckResult, type Evidence, type Failure, pass, skip, warning } from './finding.ts';
+import {
+  blocker,
+  type CheckResult,
+  type Evidence,
+  type Failure,
+  pass,
+  skip,
+  unknown,
+  warning,
+} from './finding.ts';
 
 const SECCOMP_FILTER = 2;
 
@@ -17,13 +25,18 @@ export async function checkIsolation(inputs: CheckInputs, witness?: Witness): Pr
     return blocker('IsolationWeakened', message, [{ value: `${process}: Seccomp ${witness.seccomp}` }]);
   }
   const { baseRuntimeSpec } = await inputs.runtime();
+  const isKnown = baseRuntimeSpec === '' || (await inputs.baseSpec()) !== undefined;
   const found = [
     await weakFlags(inputs, witness.flags),
-    await weakSpec(inputs, baseRuntimeSpec),
+    isKnown ? await weakSpec(inputs, baseRuntimeSpec) : undefined,
     await passedAnnotations(inputs),
   ].filter((failure) => failure !== undefined);
   const isBlocker = ({ severity }: Failure) => severity === 'blocker';
   const [worst] = found.sort((a, b) => Number(isBlocker(b)) - Number(isBlocker(a)));
+  if (!isKnown && (worst === undefined || !isBlocker(worst))) {
+    const message = `base_runtime_spec "${baseRuntimeSpec}" was changed since containerd read it, and what it read may weaken each sandbox: restart containerd`;
+    return unknown('RestartPending', message, [{ file: baseRuntimeSpec, value: 'changed since' }]);
+  }
   if (worst !== undefined)
     return {
       ...worst,
@@ -66,9 +79,11 @@ async function weakFlags(inputs: CheckInputs, flags: Readonly<Record<string, str
 }
 
 /** The sandbox of a proof does not show what a base spec adds to containers. */
-async function weakSpec({ sources }: CheckInputs, file: string) {
-  const weak = file === '' ? [] : await readBaseSpec(sources.host, file);
-  const what = `base_runtime_spec "${file}" of the handler "${sources.handler}" weakens each sandbox`;
+async function weakSpec(inputs: CheckInputs, file: string) {
+  if (file === '') return undefined;
+  const { weak, changed } = (await inputs.baseSpec()) ?? { weak: [], changed: false };
+  const pending = changed ? ', until containerd restarts and reads what the file has become' : '';
+  const what = `base_runtime_spec "${file}" of the handler "${inputs.sources.handler}" weakens each sandbox${pending}`;
   return weakening(what, weak, () => ({ file }));
 }
 

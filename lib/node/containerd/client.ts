@@ -41,6 +41,8 @@ export type Runtime = {
   readonly baseRuntimeSpec: string;
   /** Directory of its CNI configuration; "" for the node's. */
   readonly cniConfDir: string;
+  /** How containers' output is carried; "" for named pipes. */
+  readonly ioType: string;
 };
 
 /**
@@ -320,11 +322,17 @@ export function loadedRuntimes(config: string | undefined): ReadonlyMap<string, 
   }
   const runtimes = Object.entries(parsed?.containerd?.runtimes ?? {});
   return new Map(
-    runtimes.map(([name, raw]) => [name, runtimeOf({ ...raw, podAnnotations: raw?.PodAnnotations })]),
+    runtimes.map(([name, raw]) => [
+      name,
+      runtimeOf({ ...raw, podAnnotations: raw?.PodAnnotations, ioType: raw?.io_type }),
+    ]),
   );
 }
 
 type Fields = Readonly<Record<string, unknown>>;
+
+/** containerd fills it in when it loads its configuration. */
+const DEFAULT_IO = 'fifo';
 
 /** A field of another type counts as absent. */
 export function runtimeOf(fields: Fields): Runtime {
@@ -337,6 +345,7 @@ export function runtimeOf(fields: Fields): Runtime {
     podAnnotations: Array.isArray(podAnnotations) ? podAnnotations.filter((each) => text(each) === each) : [],
     baseRuntimeSpec: text(fields.baseRuntimeSpec),
     cniConfDir: text(fields.cniConfDir),
+    ioType: text(fields.ioType) === DEFAULT_IO ? '' : text(fields.ioType),
   };
 }
 

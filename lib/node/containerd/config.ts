@@ -192,6 +192,7 @@ const KINDS: Kinds = {
   pod_annotations: 'a list of strings',
   base_runtime_spec: 'a string',
   cni_conf_dir: 'a string',
+  io_type: 'a string',
 };
 
 /** https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/config/config_unix.go */

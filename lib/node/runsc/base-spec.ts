@@ -22,16 +22,52 @@ type Mount = {
   readonly options?: readonly string[] | null;
 };
 
-/** Throws if it cannot be read, since containerd has loaded it. */
-export async function readBaseSpec(host: Host, path: string): Promise<readonly Weakness[]> {
+/** Of a spec that containerd has loaded. */
+export type LoadedSpec = {
+  readonly weak: readonly Weakness[];
+  /** Programs that runsc runs on the host for each container. */
+  readonly hooks: readonly string[];
+  /** Whether the file is another one now, which containerd has not read. */
+  readonly changed: boolean;
+};
+
+type Remembered = Omit<LoadedSpec, 'changed'> & { readonly startedMs: number };
+
+/** Knows base specs as containerd has loaded them: it reads these files only when it starts. */
+export class BaseSpecs {
+  readonly #remembered = new Map<string, Remembered>();
+
+  /**
+   * Undefined if the file was changed since containerd started, and was never read before. Throws if it cannot be read,
+   * or if containerd's socket, which it makes anew when it starts, is not there.
+   */
+  async loaded(host: Host, path: string, socket: string): Promise<LoadedSpec | undefined> {
+    const startedMs = (await host.statEntry(socket))?.changedMs;
+    if (startedMs === undefined)
+      throw new Error(`Cannot tell when containerd started: no socket "${socket}"`);
+    const before = this.#remembered.get(path);
+    const known = before?.startedMs === startedMs ? before : undefined;
+    const stats = await Promise.all([host.statEntry(path), host.stat(path)]);
+    const isCurrent = stats.every((stat) => stat !== undefined && stat.changedMs <= startedMs);
+    if (!isCurrent) return known && { ...known, changed: true };
+    const read = known ?? { ...(await readBaseSpec(host, path)), startedMs };
+    this.#remembered.set(path, read);
+    return { ...read, changed: false };
+  }
+}
+
+async function readBaseSpec(host: Host, path: string): Promise<Omit<LoadedSpec, 'changed'>> {
   const text = await host.readText(path);
-  if (text === undefined)
-    throw new Error(`base_runtime_spec "${path}" is gone, though containerd has loaded it`);
   try {
-    return weaknessesOfSpec(JSON.parse(text) as BaseSpec);
+    const spec = JSON.parse(text ?? '') as BaseSpec;
+    return { weak: weaknessesOfSpec(spec), hooks: hooksOf(spec) };
   } catch (cause) {
     throw new Error(`Cannot judge base_runtime_spec "${path}"`, { cause });
   }
+}
+
+function hooksOf(spec: BaseSpec): readonly string[] {
+  return Object.values(spec?.hooks ?? {}).flatMap((hooks) => (hooks ?? []).flatMap(({ path }) => path ?? []));
 }
 
 const FLAG = 'dev.gvisor.flag.';
@@ -53,13 +89,12 @@ export function weaknessesOfSpec(spec: BaseSpec): readonly Weakness[] {
     return names.length === 0 ? [] : [{ flag, value, severity: 'warning', why }];
   };
   const rights = Object.values(spec?.process?.capabilities ?? {}).flatMap((names) => names ?? []);
-  const hooks = Object.values(spec?.hooks ?? {}).flatMap((each) => each ?? []);
   const paths = (items: readonly { readonly path?: string }[]) => items.map(({ path }) => path);
   const weak = [
     ...(spec?.mounts ?? []).filter(isBind).map(weaknessOfMount),
     ...weaknessesOf(new Map(flags), annotations),
     ...more('devices', paths(spec?.linux?.devices ?? []), 'each pod gets these devices'),
-    ...more('hooks', paths(hooks), 'runsc runs these programs on the host for each container'),
+    ...more('hooks', hooksOf(spec), 'runsc runs these programs on the host for each container'),
     ...more(
       'capabilities',
       rights.filter((name) => !USUAL.capabilities.names.includes(name)),

@@ -6,6 +6,7 @@ import type { CriStatus, Runtime, ShimInfo } from '../../../../lib/node/containe
 import { CriError } from '../../../../lib/node/containerd/error.ts';
 import { Host } from '../../../../lib/node/host/host.ts';
 import type { Witness } from '../../../../lib/node/proof/witness.ts';
+import { BaseSpecs } from '../../../../lib/node/runsc/base-spec.ts';
 import { RunscPrograms } from '../../../../lib/node/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
 import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
@@ -22,6 +23,7 @@ export function loadedRuntime(changes: Partial<Runtime> = {}): Runtime {
     options: {},
     snapshotter: '',
     podAnnotations: [],
+    ioType: '',
     baseRuntimeSpec: '',
     cniConfDir: '',
     ...changes,
@@ -74,6 +76,7 @@ export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources
     handler: 'runsc',
     containerdConfig: '/etc/containerd/config.toml',
     programs: new RunscPrograms(),
+    baseSpecs: new BaseSpecs(),
     edit: 'the file of the distribution; then restart containerd',
     requireLimits: false,
     forbidFlagOverride: false,

@@ -1,7 +1,20 @@
 import assert from 'node:assert/strict';
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { changedSettings, checkHandlerCurrent } from '../../../../lib/node/checks/handler-current.ts';
-import { criStatus, fakeCri, inspect, loadedRuntime, outcome, outcomeOf, sourcesOf } from './fake-node.ts';
+import { GVISOR_NODE_FILES } from '../runsc/fake-runsc.ts';
+import {
+  criStatus,
+  criWith,
+  fakeCri,
+  inspect,
+  loadedRuntime,
+  outcome,
+  outcomeOf,
+  sourcesOf,
+  sourcesWith,
+} from './fake-node.ts';
 
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
 const inspectLoaded = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
@@ -19,6 +32,20 @@ describe('handler-current', () => {
     assert.equal(outcome(await inspectLoaded('kubeadm-no-config')), 'warning RestartPending');
     const truncated = await inspectLoaded('debian-truncated', loadedRuntime(), '1.7.24');
     assert.equal(outcome(truncated), 'warning ContainerdConfigInvalid');
+  });
+
+  it('warns of a base spec that was changed since containerd has read it', async (t) => {
+    const sources = await sourcesWith(
+      t,
+      { '/s.json': '{}', '/run/containerd/containerd.sock': '', ...GVISOR_NODE_FILES },
+      { cri: criWith({ baseRuntimeSpec: '/s.json' }) },
+    );
+    const spec = join(sources.host.root, 's.json');
+    const message = async () => (await inspect(checkHandlerCurrent, sources)).message;
+    assert.doesNotMatch(await message(), /was changed/);
+    const { ctimeMs } = await stat(spec);
+    while ((await stat(spec)).ctimeMs === ctimeMs) await writeFile(spec, '{"mounts":[]}');
+    assert.match(await message(), /base_runtime_spec "\/s.json" was changed since containerd read it/);
   });
 
   it('is skipped without a loaded handler', async () =>

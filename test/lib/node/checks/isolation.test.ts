@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import type { Sources } from '../../../../lib/node/checks/check.ts';
 import { checkFailed, type Evidence } from '../../../../lib/node/checks/finding.ts';
 import { checkIsolation } from '../../../../lib/node/checks/isolation.ts';
 import type { Witness } from '../../../../lib/node/proof/witness.ts';
+import { BaseSpecs } from '../../../../lib/node/runsc/base-spec.ts';
 import { sentryFlags } from '../../../../lib/node/runsc/flags.ts';
 import { sandboxArgv } from '../host/fake-process.ts';
 import {
@@ -17,6 +21,7 @@ import {
 } from './fake-node.ts';
 
 const cri = criWith({ options: { ConfigPath: '/r.toml' } });
+const SOCKET = '/run/containerd/containerd.sock';
 const ALL_PATTERN = ['dev.gvisor.*'];
 
 /** Judges a sandbox with these flags in its arguments, and this configuration file. */
@@ -105,17 +110,16 @@ describe('isolation', () => {
     await assert.rejects(outcomeOf(checkIsolation, forbidden, witnessOf()), /ECONNREFUSED/);
   });
 
-  const SPECS: readonly (readonly [name: string, text: string | undefined, expected: string | RegExp])[] = [
+  const SPECS: readonly (readonly [name: string, text: string, expected: string | RegExp])[] = [
     ['adds nothing', '{"mounts":[]}', 'pass'],
     ['binds the root', '{"mounts":[{"type":"bind","source":"/"}]}', 'blocker IsolationWeakened'],
     ['adds rights', '{"process":{"capabilities":{"bounding":["CAP_BPF"]}}}', 'warning IsolationWeakened'],
     ['is not JSON', '{"mounts":', /^Cannot judge base_runtime_spec "\/s.json": /],
-    ['is gone', undefined, /^base_runtime_spec "\/s.json" is gone/],
   ];
   for (const [name, text, expected] of SPECS) {
     it(`judges a base spec that ${name}`, async (t) => {
       const specOf = { cri: criWith({ baseRuntimeSpec: '/s.json' }) };
-      const sources = await sourcesWith(t, text === undefined ? {} : { '/s.json': text }, specOf);
+      const sources = await sourcesWith(t, { '/s.json': text, [SOCKET]: '' }, specOf);
       const result = await inspect(checkIsolation, sources, witnessOf()).catch(checkFailed);
       if (typeof expected === 'string') assert.equal(outcome(result), expected);
       else assert.match(result.message, expected);
@@ -123,6 +127,40 @@ describe('isolation', () => {
       assert.equal(result.evidence?.at(-1)?.file, typeof expected === 'string' ? '/s.json' : undefined);
     });
   }
+
+  it('judges the base spec that containerd has loaded, not the one on disk', async (t) => {
+    const [plain, weak] = ['{"mounts":[]}', '{"mounts":[{"type":"bind","source":"/"}]}'];
+    const sources = await sourcesWith(
+      t,
+      { '/s.json': weak, [SOCKET]: '' },
+      { cri: criWith({ baseRuntimeSpec: '/s.json' }) },
+    );
+    const path = (name: string) => join(sources.host.root, name);
+    const judged = async (changes: Partial<Sources> = {}) =>
+      outcome(await inspect(checkIsolation, { ...sources, ...changes }, witnessOf()).catch(checkFailed));
+    const rewrite = async (name: string, text: string) => {
+      const before = (await stat(path(name))).ctimeMs;
+      while ((await stat(path(name))).ctimeMs === before) await writeFile(path(name), text);
+    };
+    const restart = () => rewrite(SOCKET, '');
+    assert.equal(await judged(), 'blocker IsolationWeakened');
+    await rewrite('/s.json', plain);
+    assert.equal(await judged(), 'blocker IsolationWeakened');
+    const { message } = await inspect(checkIsolation, sources, witnessOf());
+    assert.match(message, /, until containerd restarts and reads what the file has become \(mount /);
+    // Another agent has not read the file before.
+    assert.equal(await judged({ baseSpecs: new BaseSpecs() }), 'unknown RestartPending');
+    await restart();
+    assert.equal(await judged(), 'pass');
+    await rewrite('/s.json', weak);
+    assert.equal(await judged(), 'pass');
+    await rm(path('/s.json'));
+    assert.equal(await judged(), 'pass');
+    await restart();
+    assert.equal(await judged(), 'unknown RestartPending');
+    await rm(path(SOCKET));
+    assert.equal(await judged(), 'unknown CheckFailed');
+  });
 
   for (const seccomp of [0, 1, Number.NaN]) {
     it(`blocks for Seccomp ${seccomp}`, async (t) => {

@@ -48,7 +48,7 @@ describe('readContainerdConfig', () => {
     });
     const { runtimes, files } = await readContainerdConfig(host, ROOT, 'v2.2.2');
     assert.deepEqual(files, [ROOT, DROP_IN]);
-    const unset = { runtimePath: '', snapshotter: '', baseRuntimeSpec: '', cniConfDir: '' };
+    const unset = { runtimePath: '', snapshotter: '', baseRuntimeSpec: '', cniConfDir: '', ioType: '' };
     assert.deepEqual(Object.fromEntries(runtimes), {
       runc: {
         ...unset,
@@ -66,6 +66,7 @@ describe('readContainerdConfig', () => {
         podAnnotations: ['dev.gvisor.*'],
         baseRuntimeSpec: '/s',
         cniConfDir: '/c',
+        ioType: '',
         options: { ConfigPath: '/x' },
         file: DROP_IN,
         line: 4,
