@@ -36,6 +36,7 @@ const FOREVER_MS = 2 ** 31 - 1;
  * 2. A watch shows what other clients change; that is restored, with a backoff per key.
  * 3. The label is granted only after the API server has refused a dry run of a write that is not the agent's.
  * 4. Failed writes are retried with backoff, and only the latest report is written.
+ * 5. A withdrawal waits for no question to the guard, and for no retry of a write that came before it.
  */
 export class NodePublisher {
   readonly #options: NodeOptions;
@@ -47,6 +48,8 @@ export class NodePublisher {
   #event: WatchEvent | undefined;
   #watched: NodeMetadata | undefined;
   #wake = new AbortController();
+  /** Aborted by a report that withdraws a label. */
+  #urgent = new AbortController();
   /** Undefined if it must be read. */
   #node: NodeObject | undefined;
   /** The Node before writes began to fail. */
@@ -79,7 +82,9 @@ export class NodePublisher {
 
   publish(report: Report): void {
     if (report.provenAt !== this.#reports.get(report.handler)?.provenAt) this.#mustAsk = true;
+    const wasWithdrawing = this.#isWithdrawing;
     this.#reports.set(report.handler, report);
+    if (!wasWithdrawing && this.#isWithdrawing) this.#urgent.abort();
     this.#wake.abort();
   }
 
@@ -103,27 +108,30 @@ export class NodePublisher {
     while (!signal.aborted) {
       try {
         const waitMs = (await this.#reconcile(signal)) ?? FOREVER_MS;
+        if (waitMs === 0) continue;
         const woken = AbortSignal.any([signal, this.#wake.signal]);
         await timers.setTimeout(waitMs, undefined, { signal: woken }).catch(() => {});
       } catch (err) {
         if (signal.aborted) return;
         const retryInMs = this.#failed(err);
-        if (retryInMs > 0) await timers.setTimeout(retryInMs, undefined, { signal }).catch(() => {});
+        const woken = AbortSignal.any([signal, this.#urgent.signal]);
+        if (retryInMs > 0) await timers.setTimeout(retryInMs, undefined, { signal: woken }).catch(() => {});
       }
     }
   }
 
-  /** Returns the time until it must run again, undefined for the next event. */
+  /** Returns the time until it must run again, 0 for at once, undefined for the next event. */
   async #reconcile(signal: AbortSignal): Promise<number | undefined> {
     this.#wake = new AbortController();
+    this.#urgent = new AbortController();
     this.#processEvent();
     const goneMs = this.#goneUntilMs - this.#options.now();
     if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
     this.#node ??= await this.#writer.read(signal);
-    // Only a grant needs the guard; a withdrawal must not wait for it.
+    // Only a grant needs the guard: a withdrawal is written before it is asked, and grants nothing meanwhile.
     const needsGuard = [...this.#reports.values()].some(({ verdict }) => isProof(verdict));
-    if (needsGuard && this.#mustAsk) await this.#askGuard(signal);
-    const isUnguarded = this.#guarded === false;
+    if (needsGuard && this.#mustAsk && !this.#isWithdrawing) await this.#askGuard(signal);
+    const isUnguarded = this.#guarded === false || (needsGuard && this.#guarded === undefined);
     const seenNode = seenIn(this.#node, this.#options, isUnguarded);
     for (const [handler, seen] of seenNode) this.#options.onNode?.(handler, seen);
     const desired = desiredOf(this.#reports, this.#node, this.#options, seenNode);
@@ -138,16 +146,22 @@ export class NodePublisher {
       this.#wrote = true;
       this.#setUnready(this.#whyUnready(desired));
     }
+    const mustAsk = needsGuard && this.#mustAsk && this.#guarded !== false && !this.#isWithdrawing;
     const retryMs = needsGuard && isUnguarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
-    return Math.min(waitMs ?? FOREVER_MS, retryMs);
+    return mustAsk ? 0 : Math.min(waitMs ?? FOREVER_MS, retryMs);
   }
 
   /** Without an answer the earlier one holds until the next proof. */
   async #askGuard(signal: AbortSignal): Promise<void> {
     this.#mustAsk = false;
+    const urgent = this.#urgent.signal;
     try {
-      this.#guarded = await this.#writer.isGuarded(signal);
+      this.#guarded = await this.#writer.isGuarded(AbortSignal.any([signal, urgent]));
     } catch (err) {
+      if (urgent.aborted && !signal.aborted) {
+        this.#mustAsk = true;
+        return;
+      }
       if (this.#guarded === undefined || signal.aborted) throw err;
       this.#options.log.warn({ err }, 'cannot ask whether an admission policy limits this agent');
     } finally {

@@ -22,7 +22,8 @@ export type WatchOptions = {
 };
 
 const FIRST_PAUSE_MS = 1_000;
-const MAX_PAUSE_MS = 120_000;
+/** With its jitter at most half a minute, in which a Node restored from an old backup keeps labels that are wrong. */
+const MAX_PAUSE_MS = 20_000;
 /** Many proxies end a silent one after 50 or 60 s. */
 const LONG_LIVED_MS = 45_000;
 /** Random, so that the watches of all nodes do not end together. */

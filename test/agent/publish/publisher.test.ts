@@ -110,6 +110,18 @@ describe('NodePublisher', () => {
     });
   }
 
+  it('withdraws a label at once, also during the pause after another write has failed', async (t) => {
+    const { server, publisher, logged, waits } = await readyPublisher(t);
+    server.script.push(refusedWith(500, 'broken'));
+    const facts = { ...READY_REPORT.facts, runsc: 'release-20260301.0' };
+    publisher.publish({ ...READY_REPORT, facts });
+    await logged('cannot write the node');
+    assert.equal(waits.length, 1);
+    publisher.publish(BROKEN_REPORT);
+    await logged('node written');
+    assert.equal(server.node.labels[LABEL], 'false');
+  });
+
   it('stops when aborted, and keeps the label', async (t) => {
     const { server, publisher, logged, stop, done } = await readyPublisher(t);
     server.script.push(refusedWith(500, 'broken'));
@@ -186,6 +198,7 @@ describe('additional handlers', () => {
     await publish(BROKEN_REPORT);
     const { labels, annotations } = server.node;
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT], labels[DEBUG]], ['false', undefined, 'false']);
+    await waitUntil('the question', () => server.requests.includes(DRY_RUN));
     server.guarded = true;
     (await pause(5_000)).end();
     await logged('node written');
@@ -239,6 +252,32 @@ describe('the guard of the label', () => {
     await logged('cannot ask whether an admission policy limits this agent');
     assert.equal(publisher.unready, undefined);
     await publish(BROKEN_REPORT);
+  });
+
+  it('is asked for only once the label of another handler is withdrawn', async (t) => {
+    const KVM = `${DOMAIN}/ready-kvm`;
+    const { server, publisher, logged } = await publisherOf(t, { handlers: ['runsc', 'kvm'] }, ({ node }) => {
+      node.labels[LABEL] = 'true';
+    });
+    publisher.publish(reportOf({ handler: 'kvm' }));
+    publisher.publish(BROKEN_REPORT);
+    await logged('node written');
+    assert.equal(server.node.labels[LABEL], 'false');
+    await waitUntil('the other label', () => server.node.labels[KVM] === 'true');
+    assert.deepEqual(server.requests, [READ, WRITE, DRY_RUN, WRITE]);
+  });
+
+  it('delays no withdrawal while it does not answer', async (t) => {
+    const handlers = ['runsc', 'kvm'];
+    const { server, publisher, logged } = await publisherOf(t, { handlers }, ({ node, script }) => {
+      node.labels[LABEL] = 'true';
+      script.push({ status: 200, body: JSON.stringify(node.whole) }, 'silence');
+    });
+    publisher.publish(reportOf({ handler: 'kvm' }));
+    await waitUntil('the question', () => server.requests.includes(DRY_RUN));
+    publisher.publish(BROKEN_REPORT);
+    await logged('node written');
+    assert.equal(server.node.labels[LABEL], 'false');
   });
 
   const WEBHOOK = 'admission webhook "a.example" denied the request: no labels';
@@ -567,7 +606,7 @@ describe('the watched Node', () => {
       assert.match((err as Error).message, /User "u" cannot watch resource "nodes"/);
       (await pause(1, time)).end();
     }
-    assert.deepEqual(pauses(), [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+    assert.deepEqual(pauses(), [1, 2, 4, 8, 16, 20, 20, 20, 20]);
     await publish(READY_REPORT);
     assert.equal(server.node.labels[LABEL], 'true');
   });
