@@ -16,7 +16,7 @@ import {
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
-import { type EventQueue, type Trigger, triggerText } from './trigger/event-queue.ts';
+import { type EventQueue, isChange, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
 
 export type NodeSeen = Omit<Circumstances, 'installation'> & {
@@ -46,8 +46,9 @@ export type AgentOptions = {
 };
 
 const MAX_HISTORY = 50;
-/** Some causes end without a change of a file. */
+/** Some causes end without a change of a file. Grows on a node that stays as it is, since failed boots leave traces. */
 const NOT_READY_INTERVAL_MS = 60_000;
+const NOT_READY_SHARE = 1 / 4;
 const EVALUATION_TIMEOUT_MS = 90_000;
 /** How far behind schedule the loop counts as stalled. */
 const MAX_DELAY_MS = 60_000;
@@ -72,6 +73,8 @@ export class Agent {
   #report: Report | undefined;
   /** Infinite while one runs. */
   #endedMs = Number.POSITIVE_INFINITY;
+  /** Since when nothing is known to have changed, neither on the node nor in what is published. */
+  #steadyMs = Number.NEGATIVE_INFINITY;
   /** When the current evaluation must have ended, or the next one must begin. */
   #dueMs: number;
 
@@ -126,10 +129,14 @@ export class Agent {
     return events.length > 0 ? events : [{ kind: requeueAfterMs === undefined ? 'timer' : 'confirm' }];
   }
 
+  /** Counted from the last boot: a proof that is reused does not begin it anew. */
   #interval(proofIntervalMs: number): number {
-    const isSettled = this.#state.published?.status === 'True' && !isUnderWay(this.#installation);
-    const intervalMs = isSettled ? proofIntervalMs : Math.min(proofIntervalMs, NOT_READY_INTERVAL_MS);
-    return intervalMs * (0.9 + 0.2 * Math.random());
+    const nowMs = this.#options.now();
+    const isReady = this.#state.published?.status === 'True';
+    const jitter = 0.9 + 0.2 * Math.random();
+    if (isReady && !isUnderWay(this.#installation)) return this.#provenMs + proofIntervalMs * jitter - nowMs;
+    const grownMs = isReady ? 0 : (nowMs - this.#steadyMs) * NOT_READY_SHARE;
+    return Math.min(proofIntervalMs, Math.max(NOT_READY_INTERVAL_MS, grownMs)) * jitter;
   }
 
   /** Evaluates once and publishes the result. Rejects when the signal is aborted. */
@@ -149,6 +156,8 @@ export class Agent {
     if (files !== undefined)
       await waitUpTo(files.watch(evaluation.watch, startedAt), WATCH_TIMEOUT_MS, signal);
     const result = applyHysteresis(this.#state, evaluation.verdict, evaluation.seenMs, config);
+    const isNews = result.state.published?.reason !== this.#state.published?.reason;
+    if (isNews || triggers.some(isChange)) this.#steadyMs = now();
     this.#state = result.state;
     this.#remember(evaluation, result.publish);
     if (evaluation.verdict.status === 'Unknown' && evaluation.verdict.reason !== previous?.verdict.reason)

@@ -88,7 +88,11 @@ function applyUnknown(
   const next = { ...rest, unknownSince: since };
   if (lastedMs < graceMs && leftMs > 0)
     return { state: next, requeueAfterMs: Math.min(graceMs - lastedMs, leftMs, RETRY_MS) };
-  const requeueAfterMs = Math.min(Math.max(lastedMs / 2, RETRY_MS), MAX_RETRY_MS);
+  const requeueAfterMs = Math.max(
+    Math.min(lastedMs / 2, MAX_RETRY_MS),
+    Math.min(lastedMs / 10, MAX_REST_MS),
+    RETRY_MS,
+  );
   return { state: { ...next, published: verdict }, publish: verdict, requeueAfterMs };
 }
 
@@ -101,9 +105,13 @@ const NODE_AT_FAULT: readonly Reason[] = ['NodeExhausted', 'NoSandboxStarts'];
 /** Pods can keep a node busy. */
 const MAX_TOLERATED_MS = 600_000;
 
-/** Grows by half each time after the grace period, up to {@link MAX_RETRY_MS}; events cut it short. */
+/**
+ * Grows by half each time after the grace period, up to {@link MAX_RETRY_MS}, and after ten minutes by a tenth up to
+ * {@link MAX_REST_MS}; events cut it short.
+ */
 const RETRY_MS = 5_000;
 const MAX_RETRY_MS = 60_000;
+const MAX_REST_MS = 600_000;
 
 function publish(verdict: Verdict): HysteresisResult {
   return { state: { published: verdict }, publish: verdict };

@@ -262,6 +262,39 @@ describe('Agent remembers', () => {
     assert.deepEqual(reused, [false, true, false]);
   });
 
+  it('when it was made, so that the next boot comes in time although it is reused', async (t) => {
+    const valid = evaluationOf(PROVEN_VERDICT, 1_000);
+    const { queue, clock } = running(t, [async () => valid]);
+    for (const [afterMs, min, max] of [
+      [0, 540_000, 660_000],
+      [500_000, 40_000, 160_000],
+      [99_000, 1, 61_000],
+    ] as const) {
+      clock.nowMs += afterMs;
+      const timeoutMs =
+        afterMs === 0
+          ? await queue.waiting()
+          : await queue.next({ kind: 'file', path: '/etc/containerd/config.toml' });
+      assert.ok(timeoutMs >= min && timeoutMs <= max, `${timeoutMs} after ${clock.nowMs}`);
+    }
+  });
+
+  it('how long a node has been broken, and evaluates it less and less often until something changes', async (t) => {
+    t.mock.method(Math, 'random', () => 0.5);
+    const { queue, clock } = running(t, [BROKEN]);
+    await queue.waiting();
+    clock.nowMs += 500;
+    let pauseMs = await queue.next();
+    const pauses: number[] = [];
+    for (const trigger of [...Array(14).fill(undefined), { kind: 'file', path: '/x' }, undefined]) {
+      pauses.push(pauseMs / 1_000);
+      clock.nowMs += pauseMs;
+      pauseMs = await queue.next(trigger);
+    }
+    const rounded = pauses.map(Math.round);
+    assert.deepEqual(rounded, [60, 60, 60, 60, 60, 75, 94, 117, 146, 183, 229, 286, 358, 447, 559, 60]);
+  });
+
   it('a finding while the check is skipped, until a verdict is published', async (t) => {
     const found = finding(warning('LimitsNotEnforced', 'outside'), 'limits');
     const skipped = finding(skip('No sandbox was started'), 'limits');

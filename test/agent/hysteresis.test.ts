@@ -63,6 +63,8 @@ const READY_NODE: readonly Row[] = [
 // biome-ignore format: one row a line
 const OTHER_NODES: readonly Row[] = [
   ['re-evaluates a long Unknown once a minute', unknown, UNKNOWN, 600_000, unknown, 60_000],
+  ['re-evaluates one of an hour less often', unknown, UNKNOWN, 3_600_000, unknown, 360_000],
+  ['re-evaluates one of a day each ten minutes', unknown, UNKNOWN, 86_400_000, unknown, 600_000],
   ['publishes a proof over Unknown', unknown, PROVEN_VERDICT, 60_001, ready],
   ['confirms a failure over Unknown', unknown, BROKEN, 700_000, { published: UNKNOWN, ...failing(700_000, 0) }, 500],
   ['publishes a proof over a failure', broken, PROVEN_VERDICT, 5, ready],
