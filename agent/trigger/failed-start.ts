@@ -8,8 +8,10 @@ const REST_MS = 10_000;
  * another one ends meanwhile. The state of other handlers changes nothing.
  */
 export function onFailedStart(agent: Pick<Agent, 'idleMs'>, push: () => void): void {
-  const { idleMs } = agent;
-  if (idleMs >= REST_MS) return push();
-  const restMs = Math.min(REST_MS - idleMs, REST_MS) + 1;
-  setTimeout(() => agent.idleMs >= REST_MS && push(), restMs).unref();
+  const pushRested = () => {
+    if (agent.idleMs >= REST_MS) push();
+  };
+  const restMs = Math.min(REST_MS - agent.idleMs, REST_MS) + 1;
+  if (restMs <= 1) pushRested();
+  else setTimeout(pushRested, restMs).unref();
 }

@@ -48,14 +48,14 @@ export class Control {
   ): Promise<ControlResult | undefined> {
     const { now } = this.#options;
     const begunMs = now();
+    let running = this.#running;
     try {
-      this.#running ??= await this.#start(signal);
+      running ??= await this.#start(signal);
     } catch (error) {
       signal.throwIfAborted();
       const took = { handler: 'runc', tookMs: now() - begunMs, ended: true };
       return isTimeout(error) ? { ...took, error } : undefined;
     }
-    const running = this.#running;
     if (running === undefined) return undefined;
     if (running.remains) running.removed = this.#remove(running);
     const isOld = running.startedMs < begunMs;
@@ -88,6 +88,7 @@ export class Control {
       );
     const started = failure.then((seen) => ({ handler, tookMs: now() - startedMs, ended: true, ...seen }));
     const running = { handler, startedMs, sandbox, started, removed: Promise.resolve(true), remains: false };
+    this.#running = running;
     running.removed = this.#remove(running);
     return running;
   }

@@ -161,8 +161,8 @@ async function blamePressure({ host }: ProbeOptions, unseen: Unproven, error: un
 
 /** A containerd that shuts down gives misleading errors, so they count only if it still responds. */
 async function outcomeOfStart(client: CriClient, error: unknown): Promise<Outcome> {
-  // A shim's refusal can have the code of an unknown method.
-  if (!(error instanceof CriError) || !['refused', 'unsupported'].includes(error.kind))
+  // A shim's refusal can have the code of an unknown method, or of something that is not there.
+  if (!(error instanceof CriError) || !['refused', 'unsupported', 'absent'].includes(error.kind))
     return inconclusive(error);
   return client.version().then(() => outcomeOfError(error.message), inconclusive);
 }

@@ -153,6 +153,13 @@ describe('runProbe, when a call fails', { concurrency: true }, () => {
   const TABLE: readonly Row[] = [
     ['the start is refused', { RunPodSandbox: refuses('something else') }, 'failed SandboxFailed', 1, 0],
     ['the shim has no Sandbox API', { RunPodSandbox: NO_SANDBOX_API }, 'failed SandboxerUnsupported', 1, 0],
+    [
+      'the start finds something absent',
+      { RunPodSandbox: refuses('not found', status.NOT_FOUND) },
+      'failed SandboxFailed',
+      1,
+      0,
+    ],
     ['the start times out', { RunPodSandbox: refuses('got timeout') }, 'inconclusive CheckTimedOut', 1, 0],
     ['the start is refused by a containerd that shuts down', shutsDown, UNREACHABLE, 1, 0],
     ['the start responds with garbage', { RunPodSandbox: GARBAGE }, UNREACHABLE, 1, 0],
