@@ -18,8 +18,8 @@ const OTHER_FAULTS = [
 ] as const satisfies readonly (readonly [FaultName, string])[];
 /** Runs of what takes minutes. */
 const MAX_SLOW_RUNS = 3;
-/** The agent looks because of pods at most once a minute. */
-const SAME_PODS_S = 65;
+/** A handler rests for ten seconds before the agent looks because of pods. */
+const FAILED_START_S = 12;
 const FAULTS = [...FILE_FAULTS, ...OTHER_FAULTS.map(([fault]) => fault)];
 
 /** Times from a fault, a repair or a start of the agent's pod to the label change in a watch. */
@@ -54,7 +54,7 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
 
 /** Seconds from a mount over runsc, which no watch sees, and a pod that fails because of it, to the label's withdrawal. */
 async function withoutEvent(cluster: Cluster, node: ClusterNode): Promise<number> {
-  await pause(SAME_PODS_S);
+  await pause(FAILED_START_S);
   const pod = evaluationPod('fails', { gvisor: true, spec: { nodeName: node.name } });
   const seconds = await secondsUntilLabel(cluster, node.name, 'false', async () => {
     await node.machine.run(['mount', '--bind', '/etc/hostname', RUNSC]);
