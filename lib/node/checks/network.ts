@@ -9,7 +9,10 @@ export async function checkNetwork(inputs: CheckInputs): Promise<CheckResult> {
   if (file === undefined) return skip(`The handler "${handler}" is not loaded`);
   if (file === '') return pass(`The handler "${handler}" uses the node's network`);
   const error = cniErrors.get(handler);
-  if (error === undefined) return pass('containerd has loaded cni_conf_dir, which says nothing of its plugins', [{ file, value: 'loaded' }]);
+  if (error === undefined)
+    return pass('containerd has loaded cni_conf_dir, which says nothing of its plugins', [
+      { file, value: 'loaded' },
+    ]);
   const message = `No pod of the handler "${handler}" starts, because containerd has no network from its cni_conf_dir "${file}": ${error}`;
   return blocker('NetworkNotReady', message, [{ file, value: error }]);
 }
