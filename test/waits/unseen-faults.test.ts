@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
+import { OutsideAgent } from '../../cluster/outside-agent.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { patient } from '../../hack/run.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { NODES, useNodes } from '../integration/integration-cluster.ts';
-import { OutsideAgent } from '../integration/outside-agent.ts';
 
 const { cluster, node } = useNodes();
 const LIMIT = { timeout: patient(300_000) };
