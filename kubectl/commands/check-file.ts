@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
-import { loadYaml } from '@kubernetes/client-node';
-import { errorLine, sanitizeLine } from '../../lib/base/sanitize.ts';
+import { sanitizeLine } from '../../lib/base/sanitize.ts';
 import { askedBy, COMPATIBILITY, type Effect } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { exitCodeOf, worstOf } from '../context.ts';
@@ -15,13 +14,11 @@ import {
   type Output,
   printResult,
 } from '../output.ts';
-
-/** `owner` is the kind and name of the object. */
-type Found = { readonly owner: string; readonly spec: Readonly<Record<string, unknown>> };
+import { type ManifestPart, readManifests } from '../pods-in-manifests.ts';
 
 /**
- * `check -f`, from a file, or from standard input for "-". Needs no cluster. Exits with 2 if there is no pod,
- * or if a document cannot be read.
+ * `check -f`, from a file, or from standard input for "-". Needs no cluster. Exits with 1 if something is refused or
+ * hangs, else with 2 if there is no pod, or if a document cannot be read.
  */
 export async function checkFile(
   output: Output,
@@ -34,41 +31,40 @@ export async function checkFile(
       : await readFile(filename, { encoding: 'utf8', signal }).catch((cause: unknown) => {
           throw new Error(`Cannot read the manifests "${filename}"`, { cause });
         });
-  const lines: CheckLine[] = documentsOf(text).flatMap((document, at) => linesOf(document, at + 1));
-  if (lines.length === 0) lines.push(unreadable(`"${filename}"`, 'there is no pod and no pod template'));
+  const lines = readManifests(text).flatMap(linesOf);
+  const judged = lines.filter(({ id }) => id !== 'Manifest');
+  if (lines.every(({ id, tone }) => id === 'Manifest' && tone === 'warning'))
+    lines.push(unreadable(`"${filename}"`, 'there is no pod and no pod template'));
   const result = worstOf(lines.map(({ tone }) => tone));
   const checks = lines.map(({ id, section, tone, docs, data }) => {
     return { id, object: section, result: tone, ...data, docs: addressOf(docs, output) };
   });
-  const owners = new Set(lines.map(({ section }) => section)).size;
-  const bad = lines.filter(({ tone }) => tone === 'fail').length;
-  const said = `${countOf(owners, 'object')}, ${countOf(bad, 'request')} that gVisor refuses or that hangs.`;
+  const owners = new Set(judged.map(({ section }) => section)).size;
+  const bad = judged.filter(({ tone }) => tone === 'fail').length;
+  const said =
+    owners === 0
+      ? 'No pod was judged.'
+      : `${countOf(owners, 'object')}, ${countOf(bad, 'request')} that gVisor refuses or that hangs. What is not in the table was not tried.`;
   printResult(output, format, { file: filename, result, checks }, [...checkLines(lines, output), '', said]);
   return exitCodeOf(result);
 }
 
-/** Helm's output has empty documents. */
-function documentsOf(text: string): readonly string[] {
-  return text.split(/^---(?=\s|$)/m).filter((document) => /^\s*[^\s#]/m.test(document));
-}
-
-function linesOf(document: string, number: number): readonly CheckLine[] {
-  let found: readonly Found[];
-  try {
-    found = podsIn(loadYaml<unknown>(document));
-  } catch (error) {
-    return [unreadable(`document ${number}`, errorLine(error))];
+function linesOf(part: ManifestPart): readonly CheckLine[] {
+  const { kind, place: section } = part;
+  if (kind === 'unreadable') return [unreadable(section, part.why)];
+  if (kind === 'duplicateKey') {
+    const text = `The key "${part.key}" is there twice; the last one was judged`;
+    return [lineOf({ id: 'Manifest', section, tone: 'warning', text })];
   }
-  return found.flatMap(({ owner: section, spec }) => {
-    const bad = askedBy(spec).filter(({ feature }) => TONES[feature.effect] !== 'pass');
-    const sound = 'Asks for nothing that works differently in gVisor';
-    if (bad.length === 0) return [lineOf({ id: 'pod', section, tone: 'pass', text: sound })];
-    return bad.map(({ id, feature, by }) => {
-      const { field, effect, seen, remedy = '' } = feature;
-      const whose = by.includes('pod') ? '' : ` (${by.join(', ')})`;
-      const text = `${field}${whose}: ${seen} ${remedy}`.trim();
-      return lineOf({ id, section, tone: TONES[effect], text, data: { effect, by } });
-    });
+  const asked = askedBy(part.spec).filter(({ feature }) => TONES[feature.effect] !== 'pass');
+  const nothing = 'Nothing that the table knows to differ in gVisor';
+  if (asked.length === 0) return [lineOf({ id: 'pod', section, tone: 'pass', text: nothing })];
+  return asked.map(({ feature, by }) => {
+    const { id, field, effect, seen, remedy = '' } = feature;
+    const whose = by.includes('pod') ? '' : ` (${by.join(', ')})`;
+    const notRun = effect === 'untried' ? 'Not run here.' : '';
+    const text = [`${field}${whose}:`, notRun, seen, remedy].filter(Boolean).join(' ');
+    return lineOf({ id, section, tone: TONES[effect], text, data: { effect, by } });
   });
 }
 
@@ -78,6 +74,7 @@ const TONES = {
   hangs: 'fail',
   ignored: 'warning',
   weaker: 'warning',
+  untried: 'warning',
 } as const satisfies Record<Effect, Tone>;
 
 function unreadable(section: string, why: string): CheckLine {
@@ -91,24 +88,4 @@ function lineOf({
   ...rest
 }: Omit<CheckLine, 'docs' | 'data'> & Partial<CheckLine>) {
   return { section: sanitizeLine(section), text: sanitizeLine(text), docs: COMPATIBILITY, data, ...rest };
-}
-
-/**
- * Of pods, workloads and custom resources: whatever has a list of containers. An object that YAML aliases
- * repeat is visited once.
- */
-function podsIn(root: unknown): readonly Found[] {
-  const found: Found[] = [];
-  const visited = new Set<unknown>();
-  const visit = (value: unknown, owner: string): void => {
-    if (typeof value !== 'object' || value === null || visited.has(value)) return;
-    visited.add(value);
-    const { kind, metadata, containers } = value as Readonly<Record<string, unknown>>;
-    const name = (metadata as { readonly name?: unknown } | undefined)?.name;
-    const own = typeof kind === 'string' ? `${kind}/${typeof name === 'string' ? name : '?'}` : owner;
-    if (Array.isArray(containers)) found.push({ owner: own, spec: value as Found['spec'] });
-    for (const each of Object.values(value)) visit(each, own);
-  };
-  visit(root, '');
-  return found;
 }

@@ -6,30 +6,47 @@ import { create, pod } from './admission-objects.ts';
 import { readCases } from './case-yaml.ts';
 
 type Spec = Readonly<Record<string, unknown>>;
-const { specs } = readCases<{ readonly specs: Readonly<Record<string, Spec>> }>('compatibility');
-/** No manifest tells of these. */
-const UNTOLD = ['ioUring', 'portForward'];
-const WARNED = Object.entries(FEATURES).filter(
-  ([id, { effect }]) => /refused|hangs/.test(effect) && !UNTOLD.includes(id),
+const { specs, others } = readCases<{
+  readonly specs: Readonly<Record<string, Spec>>;
+  readonly others: Readonly<Record<string, Spec>>;
+}>('compatibility');
+/** A word of a command tells of these, which the policy does not read. */
+const BY_WORDS = ['docker', 'iptables', 'sysctlWrite'];
+const WARNED = FEATURES.filter(
+  ({ id, effect, asks }) => /refused|hangs/.test(effect) && asks !== undefined && !BY_WORDS.includes(id),
 );
 
-/** Pods that ask for what the table of features calls refused or hanging. */
+/** Pods that ask for what the table of features calls refused or hanging, and nearly. */
 export const COMPATIBILITY_GROUP: Group = {
   title: 'what gVisor refuses, and what hangs in it',
-  cases: WARNED.map(([id, { field }]) => ({
-    what: `a pod with ${field} is warned of`,
-    run: async ({ as }: Admission) => {
-      const spec = specs[id] ?? assert.fail(`no pod for the row ${id}`);
-      assert.ok(
-        askedBy(spec).some((row) => row.id === id),
-        'the table sees it in a manifest',
-      );
-      // If pods are refused, nothing warns of those.
-      const { warnings } = await as('admin', dryRun(create('audited', pod({ spec }))));
-      assert.ok(
-        warnings.some((warning) => warning.includes(`hangs in gVisor: ${field}; kubectl`)),
-        warnings.join('\n'),
-      );
-    },
-  })),
+  cases: [
+    ...WARNED.flatMap(({ id, field }) => {
+      const own = Object.entries(specs).filter(([key]) => key.split(',')[0] === id);
+      assert.notEqual(own.length, 0, `a pod for the row ${id}`);
+      return own.map(([key, spec]) => ({
+        what: `a pod is warned of: ${key}`,
+        run: async ({ as }: Admission) => {
+          assert.ok(
+            askedBy(spec).some(({ feature }) => feature.id === id),
+            'the table sees it in a manifest',
+          );
+          const warnings = await warningsOf(as, spec);
+          assert.ok(warnings.includes(`hangs in gVisor: ${field}; kubectl`), warnings);
+        },
+      }));
+    }),
+    ...Object.entries(others).map(([what, spec]) => ({
+      what: `a pod is not warned of ${what}`,
+      run: async ({ as }: Admission) => {
+        assert.deepEqual(askedBy(spec), []);
+        assert.doesNotMatch(await warningsOf(as, spec), /hangs in gVisor/);
+      },
+    })),
+  ],
 };
+
+/** If pods are refused, nothing warns of those. */
+async function warningsOf(as: Admission['as'], spec: Spec): Promise<string> {
+  const { warnings } = await as('admin', dryRun(create('audited', pod({ spec }))));
+  return warnings.join('\n');
+}

@@ -9,6 +9,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
+import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { FeatureId } from '../../lib/pod/features.ts';
@@ -28,12 +29,15 @@ export type RunningPod = {
   readonly name: string;
 };
 
+/** The rows that were run. */
+export type TriedId = Exclude<FeatureId, 'nvidiaGpu' | 'otherResource' | 'resourceClaims' | 'defaultSysctls'>;
+
 export const CASES = parse(
   readFileSync(join(REPO, 'test/nightly/pod-feature-cases.yaml'), 'utf8').replaceAll(
     'WORKLOAD',
     imageName('workload'),
   ),
-) as Readonly<Record<FeatureId, FeatureCase>>;
+) as Readonly<Record<TriedId, FeatureCase>>;
 
 /** What is seen of a pod while its script runs, or a line that begins with "refused: ". */
 export const OBSERVED: Readonly<Partial<Record<FeatureId, (pod: RunningPod) => Promise<string>>>> = {
@@ -58,6 +62,57 @@ export const OBSERVED: Readonly<Partial<Record<FeatureId, (pod: RunningPod) => P
     return `exit ${end.exitCode}`;
   },
 };
+
+/** A claim of a block device of a node, and its volume, as YAML. */
+export function blockVolume(node: string, namespace: string): string {
+  const name = `block-${node}`;
+  const hostname = { key: 'kubernetes.io/hostname', operator: 'In', values: [node] };
+  const volume = {
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: { name },
+    spec: {
+      storageClassName: '',
+      volumeMode: 'Block',
+      accessModes: ['ReadWriteOnce'],
+      capacity: { storage: '1Mi' },
+      claimRef: { namespace, name },
+      local: { path: '/opt/pod-probes/block' },
+      nodeAffinity: { required: { nodeSelectorTerms: [{ matchExpressions: [hostname] }] } },
+    },
+  };
+  const claim = {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name, namespace },
+    spec: {
+      storageClassName: '',
+      volumeMode: 'Block',
+      accessModes: ['ReadWriteOnce'],
+      resources: { requests: { storage: '1Mi' } },
+      volumeName: name,
+    },
+  };
+  return [volume, claim].map((each) => JSON.stringify(each)).join('\n---\n');
+}
+
+/** A pod without gVisor that shares a directory of a node. */
+export function sharer(nodeName: string): string {
+  const volumes = [
+    { name: 'probes', hostPath: { path: '/opt/pod-probes' } },
+    { name: 'shared', hostPath: { path: '/opt/shared' } },
+  ];
+  const volumeMounts = [
+    { name: 'probes', mountPath: '/opt/pod-probes', readOnly: true },
+    { name: 'shared', mountPath: '/shared' },
+  ];
+  const command = ['/opt/pod-probes/probe', 'share', '/shared'];
+  return evaluationPod(`sharer-${nodeName}`, {
+    gvisor: false,
+    spec: { nodeName, volumes },
+    container: { command, volumeMounts },
+  });
+}
 
 export async function readPod({ cluster, namespace, name }: RunningPod): Promise<V1Pod> {
   return JSON.parse(await cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`)) as V1Pod;

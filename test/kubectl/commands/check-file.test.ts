@@ -1,29 +1,28 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { REPO } from '../../../hack/paths.ts';
+import { readManifests } from '../../../kubectl/pods-in-manifests.ts';
+import { askedBy } from '../../../lib/pod/features.ts';
 import { plugin } from '../run-plugin.ts';
 
-type Json = {
-  readonly result: string;
-  readonly checks: readonly { readonly id: string; readonly object: string }[];
-};
+/** Each document begins with a comment that names its source, and then the answers, one a line. */
+const PUBLIC = join(REPO, 'test/fixtures/public-pods.yaml');
 
-/** The findings of `check -f` in public manifests: rows of the table by object, or "pod" for nothing that differs. */
-const PUBLIC: Readonly<Record<string, readonly string[]>> = {
-  'SandboxTemplate/agent-sandbox': ['pod'],
-  'Sandbox/aio-sandbox': ['pod'],
-  'Pool/opensandbox': ['pod'],
-  'Pool/opensandbox-windows': ['privileged', 'rawSocket', 'iptables'],
-  'SandboxSet/openkruise': ['pod'],
-  'Pod/inspect': ['pod'],
-  'Pod/buildkit-userns': ['userNamespace', 'privileged'],
-  'Job/buildkit-privileged': ['privileged'],
-  'Pod/jenkins': ['hostSocket'],
-  'RunnerSet/github-runner': ['pod'],
-};
+/** The rows of the table that each pod asks for, and which containers do. */
+function answersTo(manifest: string): string {
+  return readManifests(manifest)
+    .map((part) => {
+      if (part.kind !== 'pod') return `# ${part.kind} ${part.place}\n`;
+      const rows = askedBy(part.spec).map(({ feature, by }) =>
+        by.includes('pod') ? feature.id : `${feature.id}(${by})`,
+      );
+      return `${[`# ${part.place}:`, ...rows].join(' ')}\n`;
+    })
+    .join('');
+}
 
 const pod = (spec = '') => `kind: Pod\nmetadata: {name: a}\nspec: {containers: []${spec}}\n`;
 const bomb = Array.from({ length: 40 }, (_, at) => `a${at + 1}: &a${at + 1} [*a${at}, *a${at}]\n`);
@@ -43,15 +42,26 @@ const CASES: Readonly<Record<string, readonly [manifest: string, code: number, p
   'all capabilities': [
     pod().replace('[]', '[{name: c, securityContext: {capabilities: {add: [ALL]}}}]'),
     1,
-    /✗ the capability NET_RAW \(c\)[\s\S]*✗ the capability NET_ADMIN \(c\)/,
+    /✗ the capability NET_RAW \(c\)[\s\S]*! the capability NET_ADMIN \(c\)/,
   ],
   'a request that is ignored': [pod(', hostPID: true'), 0, /^Pod\/a\n! hostPID/],
   'no YAML, beside a pod': [
     `a: [\n---\n${pod()}`,
     2,
-    /^document 1\n\? Cannot be judged: .*\n.*\n\nPod\/a\n✓/,
+    /^document 1\n\? Cannot be judged: [\s\S]*\n\nPod\/a\n✓ Nothing that the table knows/,
   ],
-  'no pod': ['kind: Service\nmetadata: {name: a}\n', 2, /there is no pod and no pod template/],
+  'no pod': [
+    'kind: Service\nmetadata: {name: a}\n',
+    2,
+    /there is no pod and no pod template\n.*\n\nNo pod was judged/,
+  ],
+  nothing: ['', 2, /there is no pod and no pod template/],
+  'a key that is there twice': [
+    pod(', hostPID: true, hostPID: false'),
+    0,
+    /^document 1, line 3\n! The key "hostPID"/,
+  ],
+  'what was not run': [pod(', resourceClaims: [{name: gpu}]'), 0, /! resourceClaims: Not run here\./],
   'fields of wrong types': [
     pod(', initContainers: [1, null, {name: {}}], volumes: {}, securityContext: []'),
     0,
@@ -68,13 +78,15 @@ describe('check -f', () => {
   });
   after(() => rm(directory, { recursive: true }));
 
-  it('says of public sandboxes, evaluations and builders what differs in gVisor', async () => {
-    const file = join(REPO, 'test/fixtures/public-pods.yaml');
-    const { code, out } = await plugin(['check', '-f', file, '-o', 'json']);
-    const { result, checks } = JSON.parse(out) as Json;
-    const said = Object.groupBy(checks, ({ object }) => object);
-    const ids = Object.entries(said).map(([object, lines = []]) => [object, lines.map(({ id }) => id)]);
-    assert.deepEqual([code, result, Object.fromEntries(ids)], [1, 'fail', PUBLIC]);
+  it('says of public manifests and charts what the file says', async () => {
+    const text = await readFile(PUBLIC, 'utf8');
+    const judged = text.replace(/^(--- # .*\n)(?:#.*\n)*(.*\n)/gm, (_, source: string, manifest: string) => {
+      return `${source}${answersTo(manifest)}${manifest}`;
+    });
+    if (process.env.SCREENS === 'write') await writeFile(PUBLIC, judged);
+    assert.equal(judged, text);
+    assert.equal(new Set(text.match(/^--- # .*/gm)).size, 83);
+    assert.equal((await plugin(['check', '-f', PUBLIC])).code, 1);
   });
 
   for (const [what, [manifest, expected, printed]] of Object.entries(CASES))
