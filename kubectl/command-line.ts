@@ -136,7 +136,7 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
     .addOption(
       new Option(
         '-f, --filename <file>',
-        'only whether the pods of these manifests work in gVisor; - reads them from standard input',
+        'only what gVisor makes of the pods of these manifests; - reads them from standard input',
       ).conflicts('pre'),
     )
     .action(async ({ filename, ...flags }: CheckFlags & { filename?: string }, self: Command) =>

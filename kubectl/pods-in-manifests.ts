@@ -160,18 +160,23 @@ function withPatch(spec: unknown, patch: unknown): unknown {
 
 /** As a strategic merge patch, as far as lists of named objects need it. */
 function merged(value: unknown, patch: unknown): unknown {
-  if (Array.isArray(patch) && objectsOf(patch).every(({ name }) => name !== undefined)) {
-    const named = objectsOf(value);
-    const added = objectsOf(patch).filter(({ name }) => named.every((each) => each.name !== name));
-    const kept = named.map((each) => {
-      const change = objectsOf(patch).find(({ name }) => name === each.name);
-      return change === undefined ? each : merged(each, change);
-    });
-    return [...kept, ...added];
-  }
+  if (Array.isArray(patch)) return hasNames(patch) ? mergedByName(objectsOf(value), patch) : patch;
   if (!isObject(value) || !isObject(patch)) return patch;
   const entries = Object.entries(patch).map(([key, each]) => [key, merged(value[key], each)]);
   return { ...value, ...Object.fromEntries(entries) };
+}
+
+function hasNames(list: readonly unknown[]): list is readonly Json[] {
+  return list.every((each) => isObject(each) && each.name !== undefined);
+}
+
+function mergedByName(list: readonly Json[], patch: readonly Json[]): readonly unknown[] {
+  const added = patch.filter(({ name }) => list.every((each) => each.name !== name));
+  const kept = list.map((each) => {
+    const change = patch.find(({ name }) => name === each.name);
+    return change === undefined ? each : merged(each, change);
+  });
+  return [...kept, ...added];
 }
 
 /** What the script says belongs to the command. */

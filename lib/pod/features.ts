@@ -88,13 +88,12 @@ const SOCKETS =
 /** Directories with sockets among other files. */
 const WITH_SOCKETS = /^\/$|^(\/var)?\/run\/?$|^\/var\/lib\/kubelet\/?$/;
 
-/** gVisor's own null, zero, full, random and urandom, tun and fuse answer in place of these. */
+/** gVisor has the first ones itself; shm and pts are directories. */
 const EMULATED = /^\/dev\/(null|zero|full|u?random|net\/tun|fuse|shm|tty|ptmx|pts)(\/|$)/;
 const isDevice = ({ hostPath }: V1Volume) => {
-  const { path, type } = { path: String(hostPath?.path), type: String(hostPath?.type) };
-  return (
-    (type === 'CharDevice' || /^\/dev(\/|$)/.test(path)) && type !== 'BlockDevice' && !EMULATED.test(path)
-  );
+  const path = String(hostPath?.path);
+  if (hostPath?.type === 'BlockDevice' || EMULATED.test(path)) return false;
+  return hostPath?.type === 'CharDevice' || /^\/dev(\/|$)/.test(path);
 };
 
 const READ_ONLY_VOLUMES = ['configMap', 'downwardAPI', 'image', 'projected', 'secret'];

@@ -42,6 +42,12 @@ const CASES: Readonly<Record<string, readonly [manifest: string, said: readonly 
   templates: [{name: a, podSpecPatch: '{"containers": [{"name": "main", "securityContext": {"privileged": true}}]}', container: {image: x}}]`),
     ['Workflow/w-, template a: hostPID privileged(main)'],
   ],
+  'a patch of a list of words': [
+    workflow(
+      `templates: [{name: a, podSpecPatch: "containers: [{name: main, securityContext: {capabilities: {add: [NET_RAW]}}}]", container: {securityContext: {capabilities: {add: [CHOWN]}}}}]`,
+    ),
+    ['Workflow/w-, template a: rawSocket(main)'],
+  ],
   'a patch that is no YAML': [
     workflow(`templates: [{name: a, podSpecPatch: "{", container: {image: x}}]`),
     ['unreadable Workflow/w-, template a, podSpecPatch'],
