@@ -291,7 +291,8 @@ const TABLE = [
     field: 'the capability NET_RAW',
     effect: 'refused',
     seen: 'Raw sockets fail: Operation not permitted.',
-    remedy: 'Use a program that needs no raw sockets.',
+    remedy:
+      'Use a program that needs no raw sockets. The flag net-raw of runsc gives them, and the agent warns of it (IsolationWeakened).',
     asks: adds('NET_RAW'),
   },
   {
@@ -299,7 +300,7 @@ const TABLE = [
     field: 'the capability NET_ADMIN',
     effect: 'weaker',
     seen: 'Bridges can be made. iptables cannot read its nat table: it needs a raw socket.',
-    remedy: 'Use it without iptables; dockerd has --iptables=false.',
+    remedy: 'Use it without iptables, or with what NET_RAW needs.',
     asks: adds('NET_ADMIN'),
   },
   {
@@ -316,7 +317,7 @@ const TABLE = [
     effect: 'refused',
     seen: "With NET_ADMIN and SYS_ADMIN a daemon can make its bridge and, on a tmpfs, its overlay, but cannot read iptables' nat table. dockerd itself was not run.",
     remedy:
-      'Give dockerd both capabilities, --iptables=false --ip6tables=false and a tmpfs on /var/lib/docker, or build images without a daemon.',
+      'Give dockerd both capabilities, --iptables=false --ip6tables=false and a tmpfs on /var/lib/docker, or its handler the flag net-raw of runsc, or build images without a daemon.',
     asks: ofContainers((container) => isDockerDaemon(container) && !hasWord(container, /--iptables=false/)),
   },
   {
