@@ -3,9 +3,9 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { GuardWatch } from '../lib/fleet/guards.ts';
-import { type ApiAccess, ClusterCache } from '../lib/fleet/informers.ts';
-import { COUNTED, type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
-import { refutedHandlers } from '../lib/fleet/refutation.ts';
+import { type ApiAccess, ClusterCache, type Observed } from '../lib/fleet/informers.ts';
+import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
+import { refutationOf } from '../lib/fleet/refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
 import type { FleetConfig } from '../lib/fleet/settings.ts';
 import { type InstallerPod, installerPodOf, SCHEDULED, type Turns, turnsOf } from '../lib/fleet/turns.ts';
@@ -54,7 +54,7 @@ export type FleetOptions = ApiAccess & {
 };
 
 /**
- * Withdraws what rebooted nodes and lost agents said, and labels that agents refute. Decides every two
+ * Withdraws what rebooted nodes and lost agents said, and what agents refute. Decides every two
  * seconds, and at once when a node reboots.
  */
 export class FleetController {
@@ -86,7 +86,7 @@ export class FleetController {
     this.#time = options.time ?? REAL_TIME;
     this.#decidedMs = this.#nowMs;
     this.#cache = new ClusterCache(options, (node) => {
-      this.#reports.noteLabels(node);
+      this.#reports.noteNode(node);
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
@@ -183,7 +183,7 @@ export class FleetController {
     const clock = this.#time.clock();
     this.#decidedMs = clock.nowMs;
     const cached = this.#cache.observe();
-    const observed = { ...cached, withdrawn: this.#withdrawn, refutedMs: this.#refutedMs(cached.nodes) };
+    const observed = { ...cached, withdrawn: this.#withdrawn, ...this.#compare(cached.nodes) };
     const last = this.#decision;
     const decision = decide(observed, last?.memory, clock, timeouts);
     this.#decision = decision;
@@ -208,14 +208,16 @@ export class FleetController {
     );
   }
 
-  /** By node name. */
-  #refutedMs(nodes: readonly FleetNode[]): ReadonlyMap<string, number> {
-    return new Map(
-      nodes.flatMap((node) => {
-        const { refutation, readMs = 0 } = this.#reports.get(node.name) ?? {};
-        return refutedHandlers(node, refutation).length > 0 ? [[node.name, readMs] as const] : [];
-      }),
-    );
+  /** Nodes with what their agents say. */
+  #compare(nodes: readonly FleetNode[]): Pick<Observed, 'living' | 'refuted'> {
+    const living = new Set<string>();
+    const refuted = new Map<string, boolean>();
+    for (const node of nodes) {
+      const { statement, live = false } = this.#reports.get(node.name) ?? {};
+      if (live) living.add(node.name);
+      if (statement !== undefined) refuted.set(node.name, refutationOf(node, statement) !== undefined);
+    }
+    return { living, refuted };
   }
 
   #forget(nowMs: number): void {
@@ -259,8 +261,7 @@ export class FleetController {
   }
 
   async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const { nodeAgeMs } = this.#options.settings.timeouts;
-    const options = { ...this.#writeOptions(signal), timeoutMs, nodeAgeMs, isAgentLive };
+    const options = { ...this.#writeOptions(signal), timeoutMs, isAgentLive };
     const done = await withdraw(node, options);
     if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
     this.#report(node, 'AgentLost', done);
@@ -269,9 +270,10 @@ export class FleetController {
   async #withdrawRefuted(node: FleetNode, signal: AbortSignal): Promise<void> {
     const done = await withdrawRefuted(node, {
       ...this.#writeOptions(signal),
+      isAllowed: () => this.#decision?.away === false,
       fetchReport: (address) => fetchReport(address, signal),
     });
-    if ('kept' in done) this.#reports.dropRefutation(node.name); // restarts its timer
+    if ('kept' in done) this.#reports.dropStatement(node.name); // it is due again once the report is read
     this.#report(node, 'AgentCannotWrite', done);
   }
 
@@ -297,7 +299,7 @@ export class FleetController {
       return;
     }
     if (done.labels > 0) metrics.countWithdrawal();
-    if (done.labels > 0 && COUNTED.includes(reason))
+    if (done.labels > 0 && reason === 'AgentLost')
       this.#withdrawn.set(node.uid, [...(this.#withdrawn.get(node.uid) ?? []), this.#nowMs]);
     log.warn({ node: node.name, reason }, done.labels > 0 ? 'label withdrawn' : 'failure withdrawn');
     const about = { kind: 'Node', name: node.name, uid: node.uid };

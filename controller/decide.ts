@@ -1,12 +1,5 @@
 import type { Observed } from '../lib/fleet/informers.ts';
-import {
-  COUNTED,
-  type FleetNode,
-  isExposed,
-  isFailing,
-  isLabelled,
-  isRebooted,
-} from '../lib/fleet/objects.ts';
+import { type FleetNode, isExposed, isFailing, isLabelled, isRebooted } from '../lib/fleet/objects.ts';
 import type { FleetTimeouts } from '../lib/fleet/settings.ts';
 import type { BreakerReason } from '../lib/fleet/view.ts';
 
@@ -27,10 +20,22 @@ function timeoutAfter(withdrawals: number, { agentTimeoutMs }: FleetTimeouts): n
 /** Pulling an image takes minutes. */
 const ROLLOUT_TIMEOUT_MS = 900_000;
 
-/** In two readings at least: an agent that can write withdraws within a second, and is never raced. */
+/** An agent that can write does so within a second, and is never raced. */
 const REFUTED_MS = 30_000;
 
-/** Labelled or failing without a Ready agent, or labelled with one that refutes it. */
+/**
+ * How long a node has been in a state, as far as that was seen. Time in which it was not seen does not count,
+ * and ends nothing: a node, a watch or a clock that flaps would keep a label for ever.
+ */
+type Spell = {
+  readonly ms: number;
+  /** The part in which the circuit breaker was open. It does not count once that closes. */
+  readonly pausedMs: number;
+};
+
+const NO_SPELL: Spell = { ms: 0, pausedMs: 0 };
+
+/** Labelled or failing, without a living agent. */
 type Lost = {
   readonly node: FleetNode;
   /**
@@ -122,12 +127,10 @@ function areTooMany(
 /** The share that may be without agent and label at the same time, however slowly they lost them. */
 const FLOOR_SHARE = 1 / 3;
 
-function areTooFewLeft({ nodes, readyAgents }: Observed, { counted }: BreakerInput): boolean {
+function areTooFewLeft({ nodes, readyAgents, living }: Observed, { counted }: BreakerInput): boolean {
   const due = counted.size;
   const isGone = (node: FleetNode) =>
-    node.verdict?.reason === 'AgentCannotWrite'
-      ? wasLost(node)
-      : (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name);
+    (wasLost(node) || mayBeLost(node)) && !readyAgents.has(node.name) && !living.has(node.name);
   const gone = nodes.filter(isGone).length;
   const labelled = nodes.filter(isLabelled).length;
   return due > 0 && gone + due > Math.max(1, Math.floor(FLOOR_SHARE * (labelled + gone)));
@@ -138,7 +141,7 @@ function areTooFewLeft({ nodes, readyAgents }: Observed, { counted }: BreakerInp
  * withdrawal leaves.
  */
 function wasLost({ label, failedBoot, verdict }: FleetNode): boolean {
-  return label === 'false' && failedBoot === '' && COUNTED.includes(verdict?.reason ?? '');
+  return label === 'false' && failedBoot === '' && verdict?.reason === 'AgentLost';
 }
 
 /**
@@ -174,12 +177,10 @@ function trackGone(
 /** Carried from one decision to the next; times are monotonic. */
 export type Memory = {
   readonly clock: Clock;
-  /** No timer starts before this. */
-  readonly timersFromMs: number;
-  /** When each Ready node lost its Ready agent, by uid. */
-  readonly agentLostSinceMs: ReadonlyMap<string, number>;
-  /** When the agent of each Ready node began to refute its label, by uid. */
-  readonly refutedSinceMs: ReadonlyMap<string, number>;
+  /** In which each node had no agent, by uid. */
+  readonly lostFor: ReadonlyMap<string, Spell>;
+  /** In which the agent of each node refuted what its Node says, by uid. */
+  readonly refutedFor: ReadonlyMap<string, Spell>;
   /** When each label went that any controller may have withdrawn, by uid. */
   readonly goneSinceMs: ReadonlyMap<string, number>;
   /** When all watches were last up. */
@@ -194,32 +195,36 @@ export type Decision = Readonly<ReturnType<typeof decide>>;
 
 /** Time between two decisions, milliseconds. */
 export const TICK_MS = 2_000;
-/** After a longer gap or jump of the wall clock all timers restart. */
+/** A longer gap, or a jump of the wall clock, means that this process was suspended. */
 const JUMP_MS = 10_000;
 /** A shorter interruption is a routine renewal. */
 const AWAY_MS = 10_000;
 
 /**
- * Rebooted nodes always lose their labels; those of lost or refuting agents only while the circuit breaker is
- * closed. Failures of lost agents always go, since no pod needs them.
+ * Rebooted nodes always lose their labels, those of lost agents only while the circuit breaker is closed. It
+ * does not hold what an agent refutes, except after an outage of the API server: an agent that looked at gVisor
+ * and cannot write is not lost. Failures of lost agents always go, since no pod needs them.
  */
 export function decide(observed: Observed, last: Memory | undefined, clock: Clock, timeouts: FleetTimeouts) {
   const { nowMs } = clock;
   const { watchesUpSinceMs } = observed;
   const recoversAtMs = recoversAt(observed, last, timeouts);
-  const timersFromMs = Math.max(
-    last === undefined || hasJumped(last.clock, clock) ? nowMs : last.timersFromMs,
-    watchesUpSinceMs ?? nowMs,
-  );
-  const { readyAgents, refutedMs } = observed;
-  const since = (known: ReadonlyMap<string, number> | undefined, holds: (name: string) => boolean) =>
-    new Map(
-      observed.nodes
-        .filter(({ ready, name }) => ready && holds(name))
-        .map(({ uid }) => [uid, known?.get(uid) ?? nowMs]),
-    );
-  const agentLostSinceMs = since(last?.agentLostSinceMs, (name) => !readyAgents.has(name));
-  const refutedSinceMs = since(last?.refutedSinceMs, (name) => refutedMs.has(name));
+  const { nodes, readyAgents, living, refuted } = observed;
+  const passed = passedIn(last, observed, clock);
+  const isPresent = ({ name }: FleetNode) => readyAgents.has(name);
+  const lostFor = spellsOf(nodes, last?.lostFor, {
+    passed,
+    begins: (node) => !isPresent(node),
+    ends: isPresent,
+    counts: ({ name }) => !living.has(name),
+  });
+  const refutes = ({ name }: FleetNode) => refuted.get(name) === true;
+  const refutedFor = spellsOf(nodes, last?.refutedFor, {
+    passed,
+    begins: refutes,
+    ends: ({ name }) => refuted.get(name) === false,
+    counts: refutes,
+  });
   const away = watchesUpSinceMs === undefined ? last?.watchesUpAtMs !== undefined : nowMs < recoversAtMs;
   const rollout = trackRollout(observed, last?.rollout, { nowMs, recoveryMs: timeouts.recoveryMs });
   const rolling = nowMs < rollout.untilMs;
@@ -229,23 +234,23 @@ export function decide(observed: Observed, last: Memory | undefined, clock: Cloc
     const timeoutMs = timeoutAfter(withdrawals(node), timeouts);
     return replaced.has(node.name) ? Math.max(timeoutMs, ROLLOUT_TIMEOUT_MS) : timeoutMs;
   };
-  const timers = { agentLostSinceMs, refutedSinceMs, timersFromMs, clock, timeouts, timeoutOf };
-  const lost = lostNodes(observed.nodes, timers);
-  const refuted = refutedNodes(observed, timers);
+  const lost = lostNodes(observed, { lostFor, clock, timeouts, timeoutOf });
   const { windowMs } = timeouts;
   const goneSinceMs = trackGone(observed.nodes, last?.goneSinceMs, { clock, windowMs });
-  const counted = new Set([...lost, ...refuted].filter(({ isCounted }) => isCounted).map(({ node }) => node));
+  const counted = new Set(lost.filter(({ isCounted }) => isCounted).map(({ node }) => node));
   const breaker = breakerReasons(observed, { counted, goneSinceMs, away, nowMs, windowMs });
   const closed = breaker.length === 0 && (last?.breaker.length ?? 0) > 0;
   const due = lost.filter(({ isDue }) => isDue).map(({ node }) => node);
-  const refutedDue = refuted.flatMap(({ node, isDue }) => (isDue ? [node.name] : []));
-  const isAllowed = breaker.length === 0 && !closed && watchesUpSinceMs !== undefined;
+  const refutedDue = nodes
+    .filter((node) => node.ready && refutes(node) && (refutedFor.get(node.uid)?.ms ?? 0) >= REFUTED_MS)
+    .map(({ name }) => name);
+  const isSeeing = watchesUpSinceMs !== undefined && !away;
+  const isAllowed = breaker.length === 0 && !closed && isSeeing;
   const watchesUpAtMs = watchesUpSinceMs === undefined ? last?.watchesUpAtMs : nowMs;
   const memory: Memory = {
     clock,
-    timersFromMs: closed ? nowMs : timersFromMs,
-    agentLostSinceMs,
-    refutedSinceMs,
+    lostFor: closed ? withoutPauses(lostFor) : lostFor,
+    refutedFor,
     goneSinceMs,
     ...(watchesUpAtMs === undefined ? {} : { watchesUpAtMs }),
     recoversAtMs,
@@ -258,14 +263,21 @@ export function decide(observed: Observed, last: Memory | undefined, clock: Cloc
     withdraw: new Map(
       due.filter((node) => isAllowed || isFailing(node)).map((node) => [node.name, timeoutOf(node)] as const),
     ),
-    /** Names to withdraw from once their agents refute the labels again. */
-    refuted: isAllowed ? refutedDue : [],
+    /** Names to withdraw from once their agents refute them again. */
+    refuted: isSeeing ? refutedDue : [],
     /** Names with a label or failure of an earlier boot; the circuit breaker does not apply. */
     rebooted: observed.nodes.filter(isRebooted).map(({ name }) => name),
     /** Names to taint until an agent proves them again. */
     exposed: observed.nodes.filter(isExposed).map(({ name }) => name),
     /** Names whose labels would be withdrawn. */
-    paused: isAllowed ? [] : [...new Set([...due.filter(isLabelled).map(({ name }) => name), ...refutedDue])],
+    paused: [
+      ...new Set([
+        ...(isAllowed ? [] : due.filter(isLabelled).map(({ name }) => name)),
+        ...(isSeeing ? [] : refutedDue),
+      ]),
+    ],
+    /** Whether the API server is away, or was until a moment ago. */
+    away,
     /** Empty while the circuit breaker is closed. */
     breaker,
     /** Whether a rollout is replacing the agents. */
@@ -290,35 +302,65 @@ function recoversAt(
   return watchesUpSinceMs - watchesUpAtMs < AWAY_MS ? recoversAtMs : watchesUpSinceMs + recoveryMs;
 }
 
-type Timers = Pick<Memory, 'agentLostSinceMs' | 'refutedSinceMs' | 'timersFromMs'> & {
+/** Since the last decision, and whether the circuit breaker was open then. */
+type Passed = { readonly ms: number; readonly isPaused: boolean };
+
+/** Time in which this process was suspended, or a watch down, was not seen. */
+function passedIn(last: Memory | undefined, { watchesUpSinceMs }: Observed, clock: Clock): Passed {
+  const isPaused = (last?.breaker.length ?? 0) > 0;
+  if (last === undefined || watchesUpSinceMs === undefined || hasJumped(last.clock, clock))
+    return { ms: 0, isPaused };
+  return { ms: Math.max(clock.nowMs - Math.max(last.clock.nowMs, watchesUpSinceMs), 0), isPaused };
+}
+
+type SpellOptions = {
+  readonly passed: Passed;
+  readonly begins: (node: FleetNode) => boolean;
+  readonly ends: (node: FleetNode) => boolean;
+  /** Whether the time since the last decision counts. */
+  readonly counts: (node: FleetNode) => boolean;
+};
+
+/** By uid. Only time on Ready nodes counts: a kubelet that is away says nothing of its pods. */
+function spellsOf(
+  nodes: readonly FleetNode[],
+  last: ReadonlyMap<string, Spell> | undefined,
+  { passed, begins, ends, counts }: SpellOptions,
+): ReadonlyMap<string, Spell> {
+  return new Map(
+    nodes.flatMap((node) => {
+      const known = last?.get(node.uid);
+      if (ends(node) || (known === undefined && !(node.ready && begins(node)))) return [];
+      if (known === undefined) return [[node.uid, NO_SPELL] as const];
+      const ms = node.ready && counts(node) ? passed.ms : 0;
+      const spell = { ms: known.ms + ms, pausedMs: known.pausedMs + (passed.isPaused ? ms : 0) };
+      return [[node.uid, spell] as const];
+    }),
+  );
+}
+
+function withoutPauses(spells: ReadonlyMap<string, Spell>): ReadonlyMap<string, Spell> {
+  return new Map([...spells].map(([uid, { ms, pausedMs }]) => [uid, { ms: ms - pausedMs, pausedMs: 0 }]));
+}
+
+type Timers = Pick<Memory, 'lostFor'> & {
   readonly clock: Clock;
   readonly timeouts: FleetTimeouts;
   readonly timeoutOf: (node: FleetNode) => number;
 };
 
 function lostNodes(
-  nodes: readonly FleetNode[],
-  { agentLostSinceMs, timersFromMs, clock, timeouts, timeoutOf }: Timers,
+  { nodes, living }: Observed,
+  { lostFor, clock, timeouts, timeoutOf }: Timers,
 ): readonly Lost[] {
   return nodes.flatMap((node) => {
-    const sinceMs = agentLostSinceMs.get(node.uid);
-    if (sinceMs === undefined || !(isLabelled(node) || isFailing(node))) return [];
-    if (!(clock.wallMs - node.createdAtMs >= timeouts.nodeAgeMs)) return [];
-    const forMs = clock.nowMs - Math.max(sinceMs, timersFromMs);
-    const isCounted = isLabelled(node) && forMs >= timeouts.agentTimeoutMs / 3;
-    return { node, isCounted, isDue: forMs >= timeoutOf(node) };
-  });
-}
-
-function refutedNodes(
-  { nodes, refutedMs }: Observed,
-  { refutedSinceMs, timersFromMs, clock }: Timers,
-): readonly Lost[] {
-  return nodes.flatMap((node) => {
-    const [sinceMs, readMs] = [refutedSinceMs.get(node.uid), refutedMs.get(node.name)];
-    if (sinceMs === undefined || readMs === undefined) return [];
-    const fromMs = Math.max(sinceMs, timersFromMs);
-    const isCounted = clock.nowMs - fromMs >= REFUTED_MS / 3;
-    return { node, isCounted, isDue: readMs - fromMs >= REFUTED_MS };
+    const spell = lostFor.get(node.uid);
+    if (spell === undefined || !node.ready || living.has(node.name)) return [];
+    if (!isLabelled(node) && !isFailing(node)) return [];
+    // Without an agent for so long a node is old enough, whatever this controller's clock says.
+    const ageMs = Math.max(clock.wallMs - node.createdAtMs || 0, spell.ms);
+    if (ageMs < timeouts.nodeAgeMs) return [];
+    const isCounted = isLabelled(node) && spell.ms >= timeouts.agentTimeoutMs / 3;
+    return { node, isCounted, isDue: spell.ms >= timeoutOf(node) };
   });
 }

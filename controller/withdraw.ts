@@ -11,7 +11,7 @@ import {
   readyLabels,
   staleLabels,
 } from '../lib/fleet/objects.ts';
-import { describeRefutation, refutationOf, refutedHandlers } from '../lib/fleet/refutation.ts';
+import { describeRefutation, refutationOf, statementOf } from '../lib/fleet/refutation.ts';
 import { AGENT_SELECTOR } from '../lib/kube/access.ts';
 import type { Kube } from '../lib/kube/client.ts';
 import { conditionFor, keysOf, type NodeObject, OWN_KEYS, taintPatch } from '../lib/report/node-object.ts';
@@ -28,7 +28,6 @@ export type WithdrawOptions = WriteOptions & {
   readonly namespace: string;
   /** How long no agent was Ready, at least. */
   readonly timeoutMs: number;
-  readonly nodeAgeMs: number;
   /** Whether the agent still runs its loop. */
   readonly isAgentLive: (address: string) => Promise<boolean>;
   /** Whether the circuit breaker is still closed. */
@@ -47,7 +46,7 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const whole = await readNode(node.name, options);
   const pods = await readAgentsOn(node.name, options);
   const now = fleetNodeOf(whole);
-  const kept = reasonToKeep(node, now, pods, options);
+  const kept = reasonToKeep(node, now, pods);
   if (kept !== undefined) return { kept };
   for (const { address, name } of pods)
     if (address !== '' && (await isAgentLive(address)))
@@ -58,15 +57,17 @@ export async function withdraw(node: FleetNode, options: WithdrawOptions): Promi
   const seconds = Math.round(timeoutMs / 1_000);
   const unseen = fails ? 'repair' : 'failure';
   const message = `no agent on this node was Ready for ${seconds} s, so a ${unseen} of gVisor would go unnoticed`;
-  return writeWithdrawal(whole, { labels, fails }, { reason: 'AgentLost', message }, options);
+  return writeWithdrawal(whole, { labels, condition: fails }, { reason: 'AgentLost', message }, options);
 }
 
-export type RefutedOptions = Pick<WithdrawOptions, keyof WriteOptions | 'namespace' | 'isAllowed'> & {
+export type RefutedOptions = Pick<WithdrawOptions, keyof WriteOptions | 'namespace'> & {
+  /** Whether the API server is not away. */
+  readonly isAllowed: () => boolean;
   /** Rejects without a report. */
   readonly fetchReport: (address: string) => Promise<unknown>;
 };
 
-/** Unless a live read contradicts: every agent there that answers must refute the labels again. */
+/** Unless a live read contradicts: every agent there that answers must refute the same again. */
 export async function withdrawRefuted(
   { name, uid }: FleetNode,
   options: RefutedOptions,
@@ -78,16 +79,19 @@ export async function withdrawRefuted(
   const addresses = (await readAgentsOn(name, options)).flatMap(({ address }) => address || []);
   const reports = await Promise.allSettled(addresses.map(options.fetchReport));
   const answers = reports.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
-  const [refutation, ...others] = answers.map((report) => refutationOf(report, name));
-  const refuted = refutedHandlers(now, refutation).filter((handler) =>
-    others.every((other) => other?.reasons.has(handler)),
+  const statements = answers.map((report) => statementOf(report, name));
+  const [statement] = statements;
+  const refutations = statements.map((each) => refutationOf(now, each));
+  const labels = readyLabels(now).filter(({ handler = '' }) =>
+    refutations.every((each) => each?.labels.includes(handler)),
   );
-  if (refutation === undefined || refuted.length === 0)
-    return { kept: 'its agent does not refute the label any more' };
+  const condition = refutations.every((each) => each?.condition);
+  if (statement === undefined || (labels.length === 0 && !condition))
+    return { kept: 'its agent does not refute it any more' };
   if (!options.isAllowed()) return { kept: 'the circuit breaker opened' };
-  const message = `the agent says ${describeRefutation(refuted, refutation)}`;
-  const labels = readyLabels(now).filter(({ handler = '' }) => refuted.includes(handler));
-  return writeWithdrawal(whole, { labels, fails: false }, { reason: 'AgentCannotWrite', message }, options);
+  const refutation = { labels: labels.map(({ handler = '' }) => handler), condition };
+  const message = `the agent says ${describeRefutation(refutation, statement)}`;
+  return writeWithdrawal(whole, { labels, condition }, { reason: 'AgentCannotWrite', message }, options);
 }
 
 /**
@@ -106,7 +110,12 @@ export async function withdrawRebooted({ name, uid }: FleetNode, options: WriteO
   const message = fails
     ? `gVisor failed in the boot ${now.failedBoot}, and was not tried yet in the present one, ${now.boot}`
     : `${whose}${rebootMessage(first?.provenBoot ?? '', now.boot)}`;
-  return writeWithdrawal(whole, { labels: stale, fails }, { reason: 'NodeRebooted', message }, options);
+  return writeWithdrawal(
+    whole,
+    { labels: stale, condition: fails },
+    { reason: 'NodeRebooted', message },
+    options,
+  );
 }
 
 /** The agent removes the taint once the Node is Ready and proven. Resolves to whether it was written. */
@@ -126,7 +135,10 @@ async function readNode(name: string, { kube, signal }: WriteOptions): Promise<V
 
 async function writeWithdrawal(
   whole: V1Node & NodeObject,
-  { labels, fails }: { readonly labels: ReturnType<typeof readyLabels>; readonly fails: boolean },
+  {
+    labels,
+    condition: changes,
+  }: { readonly labels: ReturnType<typeof readyLabels>; readonly condition: boolean },
   why: Pick<Verdict, 'reason' | 'message'>,
   { kube, wallMs, signal }: WriteOptions,
 ): Promise<Withdrawal> {
@@ -135,11 +147,11 @@ async function writeWithdrawal(
   const keys = labels.map(({ handler }) => keysOf(handler).ready);
   const written = keys.length === 0 ? {} : { labels: Object.fromEntries(keys.map((key) => [key, 'false'])) };
   // The condition is the main handler's. An earlier agent may have written Unknown and left the label.
-  const changes =
-    fails || (keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True');
+  const isWithdrawn =
+    changes || (keys.includes(OWN_KEYS.labels.ready) && fleetNodeOf(whole).verdict?.status === 'True');
   const body = {
     metadata: { uid, resourceVersion, ...written },
-    ...(changes ? { status: { conditions: [condition] } } : {}),
+    ...(isWithdrawn ? { status: { conditions: [condition] } } : {}),
   };
   await kube.patch(`/api/v1/nodes/${name}/status`, body, 'strategic', signal);
   return { message: condition.message, labels: keys.length };
@@ -157,16 +169,10 @@ async function readAgentsOn(
   return ((await kube.get(path, signal)) as { items: V1Pod[] }).items.flatMap((pod) => agentPodOf(pod) ?? []);
 }
 
-function reasonToKeep(
-  cached: FleetNode,
-  now: FleetNode,
-  pods: readonly AgentPod[],
-  { nodeAgeMs, wallMs }: WithdrawOptions,
-): string | undefined {
+function reasonToKeep(cached: FleetNode, now: FleetNode, pods: readonly AgentPod[]): string | undefined {
   if (now.uid !== cached.uid) return 'the Node was recreated';
   if (!isLabelled(now) && !isFailing(now)) return 'the label is no longer "true"';
   if (!now.ready) return 'the Node is not Ready';
-  if (!(wallMs() - now.createdAtMs >= nodeAgeMs)) return 'the Node is too young';
   const ready = pods.find((pod) => pod.ready);
   return ready === undefined ? undefined : `the agent ${ready.name} is Ready`;
 }

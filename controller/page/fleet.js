@@ -37,6 +37,7 @@ function time(value) {
 /** For other groups the message of the first node is shown. */
 const GROUPS = {
   LabelOutdated: 'labelled, and the agent there says that gVisor does not work',
+  NodeOutdated: 'the agent there says something else of gVisor than the Node, and cannot write it',
   LabelWithoutAgent: 'labelled, but no agent is Ready',
   NodeNotReady: 'the kubelet does not report Ready',
   SandboxProblems: 'sandboxes hang, or would not survive a restart',
@@ -75,6 +76,7 @@ function row(node) {
     node.unsafe ? 'do not restart containerd' : '',
     node.installer,
     node.refuted ? `still labelled, but the agent says ${node.refuted}` : '',
+    node.outdated ? `the agent says ${node.outdated}` : '',
     ...lost,
   ].filter(Boolean);
   const why = cell(

@@ -114,17 +114,24 @@ function unknownOn({ nodes }: JudgedFleet, part: 'report' | 'pods' | 'sandboxes'
   return namesOf(nodes.filter(({ unknown }) => unknown?.includes(part)));
 }
 
-/** Only if agents refute labels of their nodes, or if that is unknown. */
+/** Only if agents say something else than their nodes, or if that is unknown. */
 function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
   const refuted = fleet.nodes.filter(({ refutation }) => refutation !== undefined);
   const texts = refuted.map(({ name, refuted }) => `${name}, whose agent says ${refuted}`);
+  const outdated = fleet.nodes.filter((row) => row.outdated !== undefined);
+  const said = outdated.map(({ name, outdated }) => `${name}, whose agent says ${outdated}`);
   const unknown = unknownOn(fleet, 'report');
   const silent = `what the agents say is unknown on ${firstOf(unknown)}${problem && `: ${problem}`}`;
   const faults = [
     ...faultIf(refuted.length, 'fail', 'LabelOutdated', `still labelled ready: ${firstOf(texts)}`),
+    ...faultIf(outdated.length, 'warning', 'NodeOutdated', `the Node says otherwise: ${firstOf(said)}`),
     ...faultIf(unknown.length, 'unknown', 'ReportsUnknown', silent),
   ];
-  const data = { nodes: refuted.map(({ name, refutation }) => ({ node: name, ...refutation })), unknown };
+  const data = {
+    nodes: refuted.map(({ name, refutation }) => ({ node: name, ...refutation })),
+    outdated: namesOf(outdated),
+    unknown,
+  };
   return faults.length === 0 ? [] : [partOf(['labels', 'Labels'], '', { faults, data })];
 }
 

@@ -1,6 +1,6 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
-import { refutationOf } from '../../lib/fleet/refutation.ts';
+import { refutationOf, statementOf } from '../../lib/fleet/refutation.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
@@ -147,10 +147,14 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (!node.ready)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
-  const problem = node.label === 'true' ? refutationOf(report, node.name)?.problem : undefined;
+  const statement = statementOf(report, node.name);
+  const refutation = refutationOf(node, statement);
+  const problem = refutation && statement?.problem;
   if (problem) {
-    const text = `ready is still "true", because the agent cannot write its Node: ${problem}`;
-    seen.push({ tone: 'fail', about: 'label', text });
+    const why = `because the agent cannot write its Node: ${problem}`;
+    const isLabel = refutation.labels.includes('');
+    const still = isLabel ? 'ready is still "true"' : `the Node still says ${node.status} ${node.reason}`;
+    seen.push({ tone: 'fail', about: isLabel ? 'label' : 'condition', text: `${still}, ${why}` });
   }
   const reasons = [...(problem ? ['AgentCannotWrite'] : []), ...reasonsIn(report, node)];
   const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');

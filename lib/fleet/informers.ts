@@ -18,8 +18,10 @@ import { type InstallerPod, installerPodOf, type Pace, paceOf, SCHEDULED } from 
 export type Observed = ReturnType<ClusterCache['observe']> & {
   /** Within the damping time, monotonic, by uid. */
   readonly withdrawn: ReadonlyMap<string, readonly number[]>;
-  /** Of the latest report that refutes a label, monotonic, by node name. */
-  readonly refutedMs: ReadonlyMap<string, number>;
+  /** Names of the nodes whose agents answer, Ready or not, and still run their loop. */
+  readonly living: ReadonlySet<string>;
+  /** Whether the agent, as last read, refutes what its Node says, by node name; missing if it was not read. */
+  readonly refuted: ReadonlyMap<string, boolean>;
 };
 
 type Whole = V1Node | V1Pod | V1DaemonSet;

@@ -147,9 +147,8 @@ export function isRebooted(node: FleetNode): boolean {
   return staleLabels(node).length > 0 || hasFailedBefore(node);
 }
 
-/** Reasons of withdrawals that the circuit breaker counts. */
-export const COUNTED: readonly string[] = ['AgentLost', 'AgentCannotWrite'];
-const WITHDRAWN = [...COUNTED, 'NodeRebooted'];
+/** The reasons that the fleet controller writes. */
+const WITHDRAWN = ['AgentLost', 'AgentCannotWrite', 'NodeRebooted'];
 
 /**
  * The taint is missing from a labelled node that may come back in another boot, or from one whose label this

@@ -10,7 +10,7 @@ import { sinceOf } from '../report/next-steps.ts';
 import type { HandlerReport } from '../report/report.ts';
 import { isHistory, isInstallation, isPodCounts, isPublished, isSandboxes } from '../report/schema.ts';
 import { type AgentPod, type FleetNode, truncate } from './objects.ts';
-import { MAX_REASON_LENGTH, refutationOf } from './refutation.ts';
+import { MAX_REASON_LENGTH, statementOf } from './refutation.ts';
 import type { NodeInstallation } from './rollout.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -91,6 +91,8 @@ export type AgentStatus = ReturnType<typeof agentStatusOf> & {
   readonly readMs?: number;
   /** Whether the last attempt failed; the rest is then of an earlier one. */
   readonly unread?: boolean;
+  /** Whether the agent answered, and still runs its loop. */
+  readonly live?: boolean;
 };
 
 /** Also whether the pod was Ready, and when it was last asked, monotonic. */
@@ -103,8 +105,8 @@ export class AgentReports {
   readonly #now: () => number;
   /** First those that answered the last time. */
   #due: AgentPod[] = [];
-  /** Of each node that has an agent. */
-  readonly #labels = new Map<string, string>();
+  /** What the Node of each agent says. */
+  readonly #said = new Map<string, string>();
   /** Requests in flight, by node. */
   readonly #polls = new Map<string, Promise<void>>();
   #doubtful = 0;
@@ -120,21 +122,22 @@ export class AgentReports {
   }
 
   /** Until the report is read again. */
-  dropRefutation(node: string): void {
-    const { refutation: _, ...status } = this.#statuses.get(node) ?? {};
+  dropStatement(node: string): void {
+    const { statement: _, ...status } = this.#statuses.get(node) ?? {};
     if ('pod' in status) this.#statuses.set(node, status);
   }
 
-  /** A report says nothing of labels that changed after it, so it is read again. */
-  noteLabels({ name, label, handlers }: FleetNode): void {
-    const labels = [label, ...handlers.map((each) => `${each.handler}=${each.label}`)].join();
-    const before = this.#labels.get(name);
-    this.#labels.set(name, labels);
-    if (before !== undefined && before !== labels) this.#expire(name);
+  /** A report says nothing of what its Node said after it, so it is read again. */
+  noteNode({ name, label, handlers, verdict }: FleetNode): void {
+    const labels = handlers.map((each) => `${each.handler}=${each.label}`);
+    const said = [label, ...labels, verdict?.status, verdict?.reason].join();
+    const before = this.#said.get(name);
+    this.#said.set(name, said);
+    if (before !== undefined && before !== said) this.#expire(name);
   }
 
   #expire(node: string): void {
-    this.dropRefutation(node);
+    this.dropStatement(node);
     const last = this.#statuses.get(node);
     if (last !== undefined) this.#statuses.set(node, { ...last, atMs: Number.NEGATIVE_INFINITY });
   }
@@ -146,7 +149,7 @@ export class AgentReports {
       for (const pod of pods())
         if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
       for (const node of this.#statuses.keys())
-        if (!byNode.has(node)) for (const known of [this.#statuses, this.#labels]) known.delete(node);
+        if (!byNode.has(node)) for (const known of [this.#statuses, this.#said]) known.delete(node);
       const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
       this.#due = [...byNode.values()]
         .filter(isFree)
@@ -189,17 +192,18 @@ export class AgentReports {
 
   async #poll({ node, name, address, ready }: AgentPod, signal: AbortSignal): Promise<void> {
     const asked = { pod: name, wasReady: ready, atMs: this.#now() };
-    const labels = this.#labels.get(node);
+    const said = this.#said.get(node);
     try {
       const status = agentStatusOf(await fetchReport(address, signal), node);
-      this.#statuses.set(node, { ...status, ...asked, readMs: asked.atMs, unread: false });
+      const live = ready || (await isAgentLive(address));
+      this.#statuses.set(node, { ...status, ...asked, live, readMs: asked.atMs, unread: false });
     } catch {
-      // The last status stays, but not what another pod refuted.
-      const { refutation, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
-      const isSame = last.pod === name && refutation !== undefined;
-      this.#statuses.set(node, { ...last, ...asked, unread: true, ...(isSame ? { refutation } : {}) });
+      // The last status stays, but not what another pod said.
+      const { statement, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
+      const kept = last.pod === name && statement !== undefined ? { statement } : {};
+      this.#statuses.set(node, { ...last, ...asked, ...kept, live: false, unread: true });
     }
-    if (labels !== undefined && this.#labels.get(node) !== labels) this.#expire(node);
+    if (said !== undefined && this.#said.get(node) !== said) this.#expire(node);
   }
 }
 
@@ -208,7 +212,7 @@ export function agentStatusOf(report: unknown, node: string) {
   const { version, provenAt, sandboxes, podCounts, installation } = (report ?? {}) as Record<string, unknown>;
   if (typeof version !== 'string') throw new Error('no report');
   const provenAtMs = Date.parse(String(provenAt));
-  const refutation = refutationOf(report, node);
+  const statement = statementOf(report, node);
   const handlers = (isPublished(report) && report.handlers) || [];
   return {
     version: truncate(version, MAX_VERSION_LENGTH),
@@ -220,7 +224,7 @@ export function agentStatusOf(report: unknown, node: string) {
     ...(isPodCounts(podCounts) ? { pods: podCounts } : {}),
     /** Absent if the installer was never used. */
     ...(isInstallation(installation) ? { installation: withoutTexts(installation) } : {}),
-    ...(refutation && { refutation }),
+    ...(statement && { statement }),
     /** Additional handlers by name: a reason, and since when, or "". */
     ...(handlers.length > 0 && { unproven: new Map(handlers.map(whyUnproven)) }),
   } as const;

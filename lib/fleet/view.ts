@@ -1,7 +1,7 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
 import { describeMissing, type GuardState } from './guards.ts';
-import { type AgentPod, type AgentSet, COUNTED, type FleetNode, type HandlerLabel } from './objects.ts';
-import { describeRefutation, refutedHandlers } from './refutation.ts';
+import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
+import { describeRefutation, refutationOf, refutingReasons, type Statement } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 import type { Turns } from './turns.ts';
@@ -10,8 +10,8 @@ import type { Turns } from './turns.ts';
 export const BREAKER_REASONS = {
   ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
   AgentsGone: 'The DaemonSet of the agents does not exist.',
-  TooManyLost: 'Too many labelled nodes at once lost their agents, or are refuted by them.',
-  TooFewLeft: 'A third of the nodes that were labelled have no agent, or are refuted by it.',
+  TooManyLost: 'Too many labelled nodes at once lost their agents.',
+  TooFewLeft: 'A third of the nodes that were labelled have no agent.',
 } as const;
 
 export type BreakerReason = keyof typeof BREAKER_REASONS;
@@ -34,6 +34,7 @@ const PARTS = ['report', 'pods', 'sandboxes'] as const;
 
 export const GROUPS = {
   refuted: 'LabelOutdated',
+  outdated: 'NodeOutdated',
   alone: 'LabelWithoutAgent',
   notReady: 'NodeNotReady',
   problems: 'SandboxProblems',
@@ -77,6 +78,7 @@ const ROW = object<JudgedRow>({
   cordoned: boolean,
   refuted: text,
   refutation: absentOr(object({ reasons: list(text), problem: text })),
+  outdated: absentOr(text),
   unknown: absentOr(list(oneOf(PARTS))),
   violating: number,
   open: number,
@@ -230,6 +232,13 @@ function alarmsOf(
       nodes: where(({ refuted }) => refuted !== ''),
     },
     {
+      reason: GROUPS.outdated,
+      severity: 'warning',
+      message:
+        'These nodes say something else of gVisor than their own agents, which cannot write it: the lines of the nodes say what.',
+      nodes: where(({ outdated }) => outdated !== undefined),
+    },
+    {
       reason: GROUPS.alone,
       severity: 'critical',
       message:
@@ -341,34 +350,24 @@ function rowOf(
 ) {
   const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
-  const refuted = refutedHandlers(node, agent?.refutation);
-  const refutation = refuted.length > 0 ? agent?.refutation : undefined;
-  const isRefuted = refuted.includes('');
+  const { own, ...compared } = comparisonOf(node, agent?.statement);
   const { sandboxes } = agent ?? {};
   const { problems = 0, unsafe = false } = typeof sandboxes === 'object' ? sandboxes : {};
   return {
     name: node.name,
-    state: isRefuted ? 'not' : stateOf(status),
+    state: own?.state ?? stateOf(status),
     /** Absent if no agent has judged that. */
     ...(node.expected === undefined ? {} : { expected: node.expected }),
     label: node.label,
     /** Absent if no additional handler is labelled. */
     ...(node.handlers.length > 0 && { handlers: node.handlers.map((each) => rowHandlerOf(each, agent)) }),
-    reason: (isRefuted && refutation?.reasons.get('')) || reason,
-    message: isRefuted ? '' : message,
+    reason: own?.reason ?? reason,
+    message: own === undefined ? message : '',
     since,
     provenAt: agent?.provenAt ?? '',
     nodeReady: node.ready,
     cordoned: node.cordoned,
-    /** Why its agent refutes a label; "" if it does not. */
-    refuted: refutation ? describeRefutation(refuted, refutation) : '',
-    /** The same as data. */
-    ...(refutation && {
-      refutation: {
-        reasons: refuted.map((handler) => refutation.reasons.get(handler) ?? ''),
-        problem: refutation.problem,
-      },
-    }),
+    ...compared,
     /** Absent if all parts are known, and without a Ready agent. */
     ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
     /** Outside gVisor where namespace or class requires it. */
@@ -391,6 +390,39 @@ function rowOf(
     version: agent?.version || (pod?.version ?? ''),
   } as const;
 }
+
+/**
+ * What a Node and its agent say differently. Of a condition only if the agent says that it cannot write it:
+ * else the Node may have been read a moment before the report.
+ */
+function comparisonOf(node: FleetNode, statement: Statement | undefined): Comparison {
+  if (statement === undefined) return { refuted: '' };
+  const { verdicts, problem } = statement;
+  const { labels, condition } = refutationOf(node, statement) ?? { labels: [], condition: false };
+  const main = verdicts.get('');
+  const isContradicted = condition && problem !== '';
+  const isUnlabelled = main?.status === 'True' && node.label !== 'true' && problem !== '';
+  const differs = { labels, condition: isContradicted || isUnlabelled };
+  const text = describeRefutation(differs, statement);
+  const ownOf = (): Pick<Comparison, 'own'> => {
+    if (labels.includes('')) return { own: { state: 'not', reason: main?.reason ?? '' } };
+    return isContradicted ? { own: { state: 'unknown', reason: 'AgentCannotWrite' } } : {};
+  };
+  if (labels.length === 0) return { refuted: '', ...(text !== '' && { outdated: text }), ...ownOf() };
+  const reasons = [...refutingReasons(differs, statement).values()];
+  return { refuted: text, refutation: { reasons, problem }, ...ownOf() };
+}
+
+type Comparison = {
+  /** Why its agent refutes a label; "" if it does not. */
+  readonly refuted: string;
+  /** The same as data. */
+  readonly refutation?: { readonly reasons: readonly string[]; readonly problem: string };
+  /** What its agent says, if no label is refuted, but the condition is, or the label is missing. */
+  readonly outdated?: string;
+  /** In place of the condition, which counts for nothing then. */
+  readonly own?: { readonly state: State; readonly reason: string };
+};
 
 /** Reports are read at least every 30 s. */
 const MAX_REPORT_AGE_MS = 120_000;
@@ -444,6 +476,7 @@ type Place = {
  */
 function placeOf(row: Judged): Place {
   if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
+  if (row.outdated !== undefined) return { rank: 1, group: GROUPS.outdated };
   if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
   const fault =
     row.problems > 0
@@ -452,7 +485,7 @@ function placeOf(row: Judged): Place {
         ? GROUPS.installer
         : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
   if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
-  if (COUNTED.includes(row.reason)) return { rank: 1, group: row.reason };
+  if (['AgentLost', 'AgentCannotWrite'].includes(row.reason)) return { rank: 1, group: row.reason };
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };
   const rank = { not: 2, unknown: 3, none: 6, proven: 7 }[row.state];
   return fault && rank > 4 ? { rank: 4, group: fault } : { rank, group: row.reason || GROUPS.none };

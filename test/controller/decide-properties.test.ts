@@ -40,7 +40,7 @@ describe('decide, with any sequence of events', () => {
     fc.assert(
       fc.property(fc.array(STEP, { maxLength: 40 }), (steps) => {
         const fleet = new SimulatedFleet(NAMES);
-        /** How long each Ready node has been without an agent while the watches were up. */
+        /** How long each node was seen Ready without an agent since it had one. */
         const aloneMs = new Map(NAMES.map((name) => [name, 0]));
         for (const step of steps) {
           EVENTS[step.what](fleet, step.name);
@@ -52,7 +52,8 @@ describe('decide, with any sequence of events', () => {
               const node = fleet.nodes.find((each) => each.name === name);
               const hasAgent = fleet.pods.some((pod) => pod.node === name && pod.ready);
               const alone = node?.ready && !hasAgent && fleet.watchesUpSinceMs !== undefined;
-              aloneMs.set(name, alone ? (aloneMs.get(name) ?? 0) + 2_000 : 0);
+              const knownMs = hasAgent ? 0 : (aloneMs.get(name) ?? 0);
+              aloneMs.set(name, alone ? knownMs + 2_000 : knownMs);
             }
             const withdrawn = fleet.withdrawn.slice(before);
             assert.ok(withdrawn.length === 0 || !isOpen, 'withdrawn while the circuit breaker is open');

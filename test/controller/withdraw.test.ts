@@ -29,7 +29,6 @@ async function serve(t: TestContext, node: object, pods: readonly object[] = [ag
   const options: WithdrawOptions = {
     kube,
     timeoutMs: 900_000,
-    nodeAgeMs: 300_000,
     isAgentLive: async () => false,
     namespace: 'gvisor-ready',
     isAllowed: () => true,
@@ -115,7 +114,6 @@ describe('withdraw', () => {
     ['the Node was recreated', changed({ uid: 'another' }), undefined, {}],
     ['the label is no longer "true"', changed({ labels: {} }), undefined, {}],
     ['the Node is not Ready', changed({}, { conditions: [ready('Unknown'), PROVEN] }), undefined, {}],
-    ['the Node is too young', changed({ creationTimestamp: '2026-11-25T11:56:00Z' }), undefined, {}],
     ['the agent agent-node-1 is Ready', NODE, [agentPod(true)], {}],
     ['the agent agent-node-1 answers, but is not Ready', NODE, undefined, { isAgentLive: async () => true }],
     ['the circuit breaker opened', NODE, undefined, { isAllowed: () => false }],
@@ -137,6 +135,14 @@ describe('withdrawRefuted', () => {
     nodeWrites: { problem: 'PATCH /api/v1/nodes/node-1/status: 401 Unauthorized' },
     ...changes,
   });
+  const WITHDRAWN = changed(
+    { labels: { [OWN_KEYS.labels.ready]: 'false' } },
+    { conditions: [ready('True'), { ...PROVEN, status: 'Unknown', reason: 'AgentCannotWrite' }] },
+  );
+  const FAILED = changed(
+    { labels: { [OWN_KEYS.labels.ready]: 'false' } },
+    { conditions: [ready('True'), { ...PROVEN, ...BROKEN }] },
+  );
   /** Withdraws what these reports of the agents on the node refute. */
   async function withdrawn(t: TestContext, reports: readonly unknown[], node: object = NODE) {
     const { api, options } = await serve(
@@ -168,18 +174,35 @@ describe('withdrawRefuted', () => {
     assert.deepEqual(metadata.labels, { [KVM]: 'false' });
   });
 
+  it('withdraws a condition that the agent refutes, whatever it says', async (t) => {
+    const noted = { [OWN_KEYS.labels.ready]: 'false' };
+    for (const [status, reason, verdict] of [
+      ['False', 'ShimNotFound', PROVES],
+      ['False', 'ShimNotFound', BROKEN],
+      ['False', 'ShimNotFound', said('Unknown', 'ContainerdUnreachable')],
+      ['True', 'SandboxProven', BROKEN],
+    ] as const) {
+      const condition = { ...PROVEN, status, reason };
+      const node = changed({ labels: noted }, { conditions: [ready('True'), condition] });
+      const { api } = await withdrawn(t, [reportOf(verdict)], node);
+      assert.deepEqual(api.patched.map(patchOf), [[undefined, 'AgentCannotWrite']], `${status} ${reason}`);
+    }
+  });
+
   for (const [what, reports, node] of [
+    ['the agent says the same failure', [reportOf(BROKEN)], FAILED],
+    ['another agent says the same failure', [reportOf(PROVES), reportOf(BROKEN)], FAILED],
     ['the agent proves the node again', [reportOf(PROVES)], NODE],
     ['the agent has just started', [reportOf(said('Unknown', 'AgentStarting'))], NODE],
     ['the report is of another node', [reportOf(BROKEN, { node: 'node-2' })], NODE],
     ['the report is none', ['<html>'], NODE],
     ['another agent on the node proves it', [reportOf(BROKEN), reportOf(PROVES)], NODE],
     ['no agent has an address', [], NODE],
-    ['the label is gone', [reportOf(BROKEN)], changed({ labels: {} })],
+    ['another controller withdrew it', [reportOf(BROKEN)], WITHDRAWN],
     ['the Node was recreated', [reportOf(BROKEN)], changed({ uid: 'another' })],
     ['the Node is not Ready', [reportOf(BROKEN)], changed({}, { conditions: [ready('Unknown'), PROVEN] })],
   ] as const)
-    it(`keeps the label where ${what}`, async (t) => {
+    it(`keeps all where ${what}`, async (t) => {
       const { api, done } = await withdrawn(t, reports, node);
       assert.deepEqual(['kept' in done, api.patched], [true, []]);
     });

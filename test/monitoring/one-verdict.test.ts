@@ -7,7 +7,7 @@ import { Metrics } from '../../agent/http/metrics.ts';
 import { NodePublisher } from '../../agent/publish/publisher.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import { fleetNodeOf } from '../../lib/fleet/objects.ts';
-import { refutationOf } from '../../lib/fleet/refutation.ts';
+import { statementOf } from '../../lib/fleet/refutation.ts';
 import { viewFleet } from '../../lib/fleet/view.ts';
 import type { Installation } from '../../lib/node/host/installation.ts';
 import { hasTraces } from '../../lib/report/expected.ts';
@@ -95,12 +95,12 @@ async function sayings(
 
 /** The reason of the node in its row on the fleet's page, and the reasons of the alarms. */
 function onPage(node: object, report: Status): string {
-  const refutation = refutationOf(report, 'node-1');
+  const statement = statementOf(report, 'node-1');
   const { alarms, nodes } = viewFleet({
     ...EMPTY_FLEET,
     nodes: [fleetNodeOf(node)],
     pods: [simulatedAgent('node-1')],
-    statusOf: () => ({ version: '0.1.0', ...(refutation && { refutation }) }),
+    statusOf: () => ({ version: '0.1.0', ...(statement && { statement }) }),
   });
   return [nodes[0]?.reason, ...alarms.map(({ reason }) => reason)].join(' ');
 }

@@ -117,6 +117,11 @@ const CASES: Readonly<Record<string, (api: FakeApi) => void>> = {
     setNode(api, nodeObject('node-2', { status: 'Unknown', reason: 'SandboxSlow' })),
   'a label that its agent refutes first, and why it cannot be written': (api) =>
     setReport(api, 'node-2', cutOff('node-2')),
+  'a failure that its agent refutes, and why it cannot be written': (api) => {
+    setNode(api, nodeObject('node-3', BROKEN));
+    const problem = 'PATCH /api/v1/nodes/node-3/status: 403 Forbidden';
+    setReport(api, 'node-3', agentStatus('node-3', {}, { nodeWrites: { problem } }));
+  },
   'a label that an agent refutes which is not Ready any more': (api) => {
     api.list(
       AGENT_PODS,

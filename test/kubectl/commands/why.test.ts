@@ -48,6 +48,10 @@ const CASES: Readonly<Record<string, readonly [node: string, change?: (api: Fake
     'node-2',
     (api) => setReport(api, 'node-2', cutOff('node-2')),
   ],
+  'a failure that the agent refutes, and why it cannot be written': [
+    'node-3',
+    report('node-3', { nodeWrites: { problem: 'PATCH /api/v1/nodes/node-3/status: 403 Forbidden' } }),
+  ],
   'a proven node whose report it cannot read': [
     'node-1',
     (api) => api.stubs.delete(`${AGENT_PODS}/agent-node-1:9477/proxy/report`),

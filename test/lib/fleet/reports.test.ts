@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
 import { waitFor } from '../../../hack/run.ts';
-import type { AgentPod } from '../../../lib/fleet/objects.ts';
+import type { AgentPod, FleetNode } from '../../../lib/fleet/objects.ts';
 import { AgentReports, fetchText, isAgentLive } from '../../../lib/fleet/reports.ts';
 import { AGENT_PORT } from '../../../lib/kube/access.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
@@ -129,42 +129,46 @@ describe('AgentReports', () => {
     assert.equal(await seen('127.0.0.224', { installed: 'r'.repeat(99) }), undefined);
   });
 
-  it('have what an agent refutes, also of one that is not Ready, until its pod is replaced', async (t) => {
+  it('have what an agent says, also one that is not Ready, until its pod is replaced', async (t) => {
     const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
     const nodeWrites = { problem: `401\u001b[2J ${'x'.repeat(999)}` };
     const report = JSON.stringify({ version: '0.2.0', node: 'node-1', verdict, nodeWrites });
     await agentAt(t, '127.0.0.241', (_, response) => response.end(report));
     let pod = podAt('127.0.0.241', { ready: false });
     const reports = poll(t, () => [pod]);
-    const { refutation } = await waitFor('a report', 10_000, async () => reports.get('node-1'), 20);
-    assert.deepEqual([...(refutation?.reasons ?? [])], [['', 'RunscNotFound']]);
-    assert.match(refutation?.problem ?? '', /^401\ufffd\[2J x+$/);
-    assert.equal(refutation?.problem.length, 300);
+    const { statement, live } = await waitFor('a report', 10_000, async () => reports.get('node-1'), 20);
+    assert.deepEqual([...(statement?.verdicts ?? [])], [['', { status: 'False', reason: 'RunscNotFound' }]]);
+    assert.match(statement?.problem ?? '', /^401\ufffd\[2J x+$/);
+    assert.deepEqual([statement?.problem.length, live], [300, true]);
     pod = podAt('127.0.0.242', { name: 'next' });
     await waitFor('the next pod', 10_000, async () => reports.get('node-1')?.unread, 20);
-    assert.equal(reports.get('node-1')?.refutation, undefined);
+    assert.deepEqual([reports.get('node-1')?.statement, reports.get('node-1')?.live], [undefined, false]);
   });
 
-  it('are read again once the labels of the node change, and its pod becomes Ready', async (t) => {
+  it('are read again once label or condition of the node change, and its pod becomes Ready', async (t) => {
     let answered = 0;
     const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
-    await agentAt(t, '127.0.0.245', (_, response) =>
-      response.end(JSON.stringify({ version: `${++answered}`, node: 'node-1', verdict })),
-    );
+    await agentAt(t, '127.0.0.245', ({ url }, response) => {
+      if (url === '/report') answered++;
+      response.end(JSON.stringify({ version: `${answered}`, node: 'node-1', verdict }));
+    });
     let pod = podAt('127.0.0.245', { ready: false });
     const reports = poll(t, () => [pod]);
-    const labelled = (label: string) => reports.noteLabels(simulatedNode('node-1', { label }));
-    labelled('true');
+    const note = (changes: Partial<FleetNode>) => reports.noteNode(simulatedNode('node-1', changes));
+    note({ label: 'true' });
     const read = (version: string) =>
       waitFor(`report ${version}`, 10_000, async () => reports.get('node-1')?.version === version, 5);
     await read('1');
-    labelled('true');
-    assert.ok(reports.get('node-1')?.refutation);
-    labelled('false');
-    assert.equal(reports.get('node-1')?.refutation, undefined);
+    note({ label: 'true' });
+    assert.ok(reports.get('node-1')?.statement);
+    note({ label: 'false' });
+    assert.equal(reports.get('node-1')?.statement, undefined);
     await read('2');
-    pod = { ...pod, ready: true };
+    note({ label: 'false', verdict: { status: 'False', reason: 'ShimNotFound', message: '', since: '' } });
+    assert.equal(reports.get('node-1')?.statement, undefined);
     await read('3');
+    pod = { ...pod, ready: true };
+    await read('4');
   });
 
   it('read each agent again after the interval, while many others do not answer', async (t) => {

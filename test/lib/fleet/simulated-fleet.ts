@@ -6,6 +6,7 @@ import {
   isFailing,
   isLabelled,
 } from '../../../lib/fleet/objects.ts';
+import { refutationOf } from '../../../lib/fleet/refutation.ts';
 import type { FleetTimeouts } from '../../../lib/fleet/settings.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import type { FleetState } from '../../../lib/fleet/view.ts';
@@ -86,8 +87,13 @@ export class SimulatedFleet {
   watchesUpSinceMs: number | undefined = 1_000_000;
   memory: Memory | undefined;
   decision: Decision | undefined;
-  /** Since when the agents of these nodes have refuted the label. */
-  readonly refutedSinceMs = new Map<string, number>();
+  /** What the agents of these nodes say, if not what the Node says, and since when. */
+  readonly said = new Map<
+    string,
+    { readonly status: string; readonly reason: string; readonly sinceMs: number }
+  >();
+  /** The nodes whose agents answer without being Ready. */
+  readonly living = new Set<string>();
   /** Withdrawals, with the time since the start. */
   readonly withdrawn: { name: string; atMs: number; timeoutMs: number }[] = [];
   readonly #writes = new Map<string, readonly number[]>();
@@ -110,16 +116,24 @@ export class SimulatedFleet {
     this.pods = this.pods.map((pod) => (names.includes(pod.node) ? { ...pod, ready: true } : pod));
   }
 
+  /** The agents there cannot write that gVisor does not work. */
   refute(...names: readonly string[]): void {
-    for (const name of names) this.refutedSinceMs.set(name, this.nowMs);
+    this.say('False', 'RunscNotFound', ...names);
+  }
+
+  say(status: string, reason: string, ...names: readonly string[]): void {
+    for (const name of names) this.said.set(name, { status, reason, sinceMs: this.nowMs });
   }
 
   /** As of the latest reading, one each 15 s. */
-  get #refutedMs(): ReadonlyMap<string, number> {
+  get #refuted(): ReadonlyMap<string, boolean> {
     const readMs = this.nowMs - (this.nowMs % 15_000);
-    const isRefuted = ({ name, label }: FleetNode) =>
-      label === 'true' && readMs >= (this.refutedSinceMs.get(name) ?? Number.POSITIVE_INFINITY);
-    return new Map(this.nodes.filter(isRefuted).map(({ name }) => [name, readMs]));
+    const isRefuted = (node: FleetNode) => {
+      const said = this.said.get(node.name);
+      if (said === undefined || readMs < said.sinceMs) return false;
+      return refutationOf(node, { verdicts: new Map([['', said]]), problem: '' }) !== undefined;
+    };
+    return new Map(this.nodes.map((node) => [node.name, isRefuted(node)]));
   }
 
   tick(): Decision {
@@ -130,7 +144,8 @@ export class SimulatedFleet {
         ...(this.agents === undefined ? {} : { agents: this.agents }),
         readyAgents: new Set(this.pods.filter(({ ready }) => ready).map(({ node }) => node)),
         ...(this.watchesUpSinceMs === undefined ? {} : { watchesUpSinceMs: this.watchesUpSinceMs }),
-        refutedMs: this.#refutedMs,
+        living: this.living,
+        refuted: this.#refuted,
         withdrawn: this.#recent(),
       },
       this.memory,
@@ -143,12 +158,13 @@ export class SimulatedFleet {
       this.withdrawn.push({ name, atMs: this.nowMs - 1_000_000, timeoutMs });
       const node = this.nodes.find((each) => each.name === name) ?? simulatedNode(name);
       const { uid, label, handlers } = node;
-      const isAllowed = this.decision.breaker.length === 0 && isLabelled(node);
-      if (isAllowed) this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
+      const isRefuted = timeoutMs === 0;
+      const isAllowed = isLabelled(node) && (isRefuted || this.decision.breaker.length === 0);
+      if (isAllowed && !isRefuted) this.#writes.set(uid, [...(this.#writes.get(uid) ?? []), this.nowMs]);
       const since = new Date(this.nowMs + this.skewMs).toISOString();
-      const reason = timeoutMs === 0 ? 'AgentCannotWrite' : 'AgentLost';
+      const reason = isRefuted ? 'AgentCannotWrite' : 'AgentLost';
       const verdict = { status: 'Unknown', reason, message: '', since };
-      if (isFailing(node)) this.change(name, { verdict });
+      if (isRefuted || isFailing(node)) this.change(name, { verdict });
       if (!isAllowed) continue;
       this.change(name, { handlers: handlers.map((each) => ({ ...each, label: 'false' })) });
       if (label === 'true') this.change(name, { label: 'false', verdict });

@@ -27,7 +27,10 @@ const NODES = [
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
 
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
-const REFUTATION = { reasons: new Map([['', 'RunscNotFound']]), problem: '401 Unauthorized' };
+const saying = (status: string, reason: string) => ({
+  statement: { verdicts: new Map([['', { status, reason }]]), problem: '401 Unauthorized' },
+});
+const REFUTED = saying('False', 'RunscNotFound');
 
 /** Of nodes that each have a Ready agent. */
 const viewOf = (nodes: readonly FleetNode[], changes: Partial<FleetState> = {}) =>
@@ -162,13 +165,21 @@ describe('viewFleet', () => {
       { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
     ],
     ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
-    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB({ refutation: REFUTATION }) }],
+    ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB(REFUTED) }],
     [
       'critical LabelOutdated b,warning ReadyShareLow',
       {
         pods: [simulatedAgent('a'), simulatedAgent('b', { ready: false })],
-        statusOf: onB({ refutation: REFUTATION }),
+        statusOf: onB(REFUTED),
       },
+    ],
+    [
+      'warning NodeOutdated b,warning ReadyShareLow',
+      { nodes: [simulatedNode('a'), broken('b')], statusOf: onB(saying('True', 'SandboxProven')) },
+    ],
+    [
+      'warning NodeOutdated b,warning ReadyShareLow',
+      { nodes: [simulatedNode('a'), broken('b')], statusOf: onB(REFUTED) },
     ],
     ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
@@ -188,12 +199,28 @@ describe('viewFleet', () => {
 
   it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
-    const statusOf = onB({ refutation: REFUTATION });
+    const statusOf = onB(REFUTED);
     const { expected, alarms, nodes: rows } = viewOf(nodes, { statusOf });
     assert.deepEqual(expected, { proven: 1, total: 2 });
     assert.deepEqual([rows[0]?.name, rows[0]?.state, rows[0]?.group], ['b', 'not', 'LabelOutdated']);
     assert.deepEqual([alarms[0]?.reason, alarms[0]?.nodes], ['LabelOutdated', ['b']]);
     assert.equal(rows[0]?.refuted, 'RunscNotFound, and cannot write its Node: 401 Unauthorized');
+  });
+
+  it('takes neither side where the agent proves a node that says False, also once that is withdrawn', () => {
+    const withdrawn = { status: 'Unknown', reason: 'AgentCannotWrite', message: '', since: '' };
+    for (const node of [broken('b'), simulatedNode('b', { label: 'false', verdict: withdrawn })]) {
+      const statusOf = onB(saying('True', 'SandboxProven'));
+      const [row] = viewOf([node], { statusOf }).nodes;
+      assert.deepEqual(
+        [row?.state, row?.reason, row?.group],
+        ['unknown', 'AgentCannotWrite', 'NodeOutdated'],
+      );
+      assert.deepEqual(
+        [row?.refuted, row?.outdated],
+        ['', 'SandboxProven, and cannot write its Node: 401 Unauthorized'],
+      );
+    }
   });
 
   it('says how old reports may be, in steps of 15 s', () => {
