@@ -17,6 +17,7 @@ import { ownerMarks } from '../lib/node/proof/sandbox.ts';
 import { Turns } from '../lib/node/proof/turns.ts';
 import { RunscPrograms } from '../lib/node/runsc/program.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
+import { withConfiguration } from '../lib/report/restart.ts';
 import type { NodeSeen } from './agent.ts';
 import { parseConfig } from './config.ts';
 import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
@@ -106,13 +107,17 @@ async function daemon(node: Node): Promise<number> {
       for (const { name, queue } of handlers) if (names.has(name)) queue.push({ kind: 'pods' });
     },
   });
-  const complete = (report: Report): Status => ({
-    ...report,
-    ...handlersOf(additional.flatMap(({ agent }) => agent.report ?? [])),
-    pods: pods.report(),
-    sandboxes: sandboxes.report(),
-    nodeWrites: api?.node.nodeWrites,
-  });
+  const complete = (report: Report): Status => {
+    const others = additional.flatMap(({ agent }) => agent.report ?? []);
+    const findings = [report, ...others].map((each) => each.findings);
+    return {
+      ...report,
+      ...handlersOf(others),
+      pods: pods.report(),
+      sandboxes: withConfiguration(sandboxes.report(), findings),
+      nodeWrites: api?.node.nodeWrites,
+    };
+  };
   const server = createAgentServer({
     metrics: () => metrics.text(),
     report: () => main.agent.report && complete(main.agent.report),

@@ -2,8 +2,10 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { createSeries, registerProcessMetrics } from '../../lib/base/series.ts';
 import type { CountRequest } from '../../lib/kube/client.ts';
 import { isOpen, type ObservedPods } from '../../lib/node/pods/pod.ts';
+import type { RestartSafety } from '../../lib/node/sandboxes/problem.ts';
 import { HEADLINES, PROOF_TONES } from '../../lib/report/format.ts';
 import type { Report } from '../../lib/report/report.ts';
+import { lossAtRestart } from '../../lib/report/restart.ts';
 import { type ScannedSandboxes, STALE_MS } from '../pods/sandbox-monitor.ts';
 import SERIES from './series.json' with { type: 'json' };
 
@@ -22,6 +24,7 @@ export class Metrics {
   readonly #published = new Map<string, Report>();
   #counted: Report['proof'] | undefined;
   #scannedMs = 0;
+  #restart: RestartSafety['state'] = 'unknown';
 
   /** `handler`: the main one; the others have metrics of their own names, so that no sum counts them. */
   constructor(version: string, handler: string, proofIntervalMs = 0) {
@@ -119,9 +122,7 @@ export class Metrics {
   readonly publishSandboxes = ({ atMs, problems, restart }: ScannedSandboxes): void => {
     this.#gauges.gvisor_ready_sandbox_problems.reset();
     for (const { reason } of problems) this.#gauges.gvisor_ready_sandbox_problems.inc({ reason });
-    this.#known.gvisor_ready_containerd_restart_safe.remove();
-    if (restart.state !== 'unknown')
-      this.#known.gvisor_ready_containerd_restart_safe.set(Number(restart.state === 'safe'));
+    this.#restart = restart.state;
     this.#known.gvisor_ready_sandboxes_last_scan_timestamp_seconds.set(atMs / 1_000);
     this.#scannedMs = atMs;
   };
@@ -139,10 +140,13 @@ export class Metrics {
   };
 
   async text(): Promise<{ readonly body: string; readonly type: string }> {
-    if (Date.now() - this.#scannedMs > STALE_MS) {
-      this.#gauges.gvisor_ready_sandbox_problems.reset();
-      this.#known.gvisor_ready_containerd_restart_safe.remove();
-    }
+    const isStale = Date.now() - this.#scannedMs > STALE_MS;
+    if (isStale) this.#gauges.gvisor_ready_sandbox_problems.reset();
+    this.#known.gvisor_ready_containerd_restart_safe.remove();
+    const reports = [...this.#published.values()];
+    const loses = reports.some(({ findings }) => lossAtRestart(findings) !== undefined);
+    if (!isStale && (loses || this.#restart !== 'unknown'))
+      this.#known.gvisor_ready_containerd_restart_safe.set(Number(this.#restart === 'safe' && !loses));
     this.#gauges.gvisor_ready_time_seconds.set(Date.now() / 1_000);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }

@@ -70,6 +70,13 @@ describe('Metrics', () => {
     assert.deepEqual(await samples(), [counts, ['0'], ['7']]);
     metrics.publishSandboxes({ problems: [], restart: { state: 'safe', because: [] }, atMs: 8_000 });
     assert.deepEqual(await samples(), [[], ['1'], ['8']]);
+    const invalid = [
+      finding(PASSED, 'handler-loaded'),
+      finding(BROKEN.findings[0] ?? PASSED, 'handler-configured'),
+    ];
+    metrics.publish(reportOf({ findings: invalid }));
+    assert.deepEqual(await samples(), [[], ['0'], ['8']]);
+    metrics.publish(reportOf({}));
     metrics.publishSandboxes({ problems: [], restart: { state: 'unknown', because: ['x'] }, atMs: 9_000 });
     assert.deepEqual(await samples(), [[], [], ['9']]);
     metrics.publishSandboxes({ problems, restart: { state: 'unsafe', because: [] }, atMs: 9_000 });
