@@ -20,6 +20,7 @@ const GAUGES = {
     'A node that is Ready and labelled, and on which no agent is Ready.',
     'node',
   ],
+  gvisor_ready_fleet_agents_desired: ['Agents that the DaemonSet wants.'],
   gvisor_ready_fleet_agents_missing: ['Desired agents that are not Ready.'],
   gvisor_ready_fleet_oldest_proof_timestamp_seconds: ['The oldest last proof of a proven node, Unix time.'],
   gvisor_ready_fleet_releases: ['Nodes by release of gVisor, containerd and agent.', 'component', 'release'],
@@ -78,6 +79,7 @@ export class FleetMetrics {
     if (oldestMs < Number.POSITIVE_INFINITY)
       gauges.gvisor_ready_fleet_oldest_proof_timestamp_seconds.set(oldestMs / 1_000);
     for (const node of view.withoutAgent) gauges.gvisor_ready_fleet_label_without_agent.set({ node }, 1);
+    gauges.gvisor_ready_fleet_agents_desired.set(view.agents.desired);
     gauges.gvisor_ready_fleet_agents_missing.set(Math.max(view.agents.desired - view.agents.ready, 0));
     for (const [component, release] of view.nodes.flatMap(releasesOf))
       if (release !== '') gauges.gvisor_ready_fleet_releases.inc({ component, release });

@@ -261,7 +261,7 @@ async function aboutPods(
   const unknown = isRequired ? [...unknownOn(fleet, 'pods'), ...unseen.nodes] : [];
   if (!isRequired && outside + open === 0) return [];
   const see = 'see kubectl gvisor-ready pods -A';
-  const runOutside = `${outside} outside gVisor where it is required, on ${on('violating')}: ${see}`;
+  const runOutside = `${outside} outside gVisor that must run in it, on ${on('violating')}: ${see}`;
   const areOpen = `${open} with a way out to the host, on ${on('open')}: ${see}`;
   const hidden = `you may not list the pods of ${firstOf(unseen.hidden)}`;
   const faults = [

@@ -240,7 +240,7 @@ function alarmsOf(
     },
     {
       reason: GROUPS.alone,
-      severity: 'critical',
+      severity: 'warning',
       message:
         'These nodes are labelled, and no agent there is Ready: a failure of gVisor would go unnoticed.',
       nodes: where(isWithoutAgent),
@@ -272,7 +272,7 @@ function alarmsOf(
     })),
     {
       reason: 'CannotWriteNodes',
-      severity: 'critical',
+      severity: 'warning',
       message: `The controller cannot withdraw labels: ${failed?.join(': ')}`,
       nodes: [...failedWrites.keys()],
     },

@@ -64,7 +64,7 @@ describe('kubectl gvisor-ready', () => {
     await becomes(
       'status',
       1,
-      /^✗ Pods +1 outside gVisor where it is required, on node-2: see kubectl gvisor-ready pods -A$/m,
+      /^✗ Pods +1 outside gVisor that must run in it, on node-2: see kubectl gvisor-ready pods -A$/m,
     );
     await plugin.matches('status', 'status', 1);
     const { text } = await plugin.run('nodes');
@@ -82,7 +82,7 @@ describe('kubectl gvisor-ready', () => {
     await becomes(
       'check',
       1,
-      /^✗ Pods: 1 outside gVisor where it is required, on node-2: see kubectl gvisor-ready pods -A$/m,
+      /^✗ Pods: 1 outside gVisor that must run in it, on node-2: see kubectl gvisor-ready pods -A$/m,
     );
     await becomes(
       'check',

@@ -125,7 +125,7 @@ describe('the dashboard', () => {
   it('shows the share of agents that are gone', async () => {
     const series = {
       ...agent('node="node-1"'),
-      ...controller('', { gvisor_ready_fleet_agents_missing: always(4) }),
+      ...controller('', { gvisor_ready_fleet_agents_desired: always(5) }),
     };
     await assertShown(series, { ...HEALTHY, 'Silent agents': 0.8 });
   });

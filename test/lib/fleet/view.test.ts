@@ -5,6 +5,7 @@ import type { AgentStatus } from '../../../lib/fleet/reports.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import { type FleetState, viewFleet } from '../../../lib/fleet/view.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
+import { alertsOf, readRules } from '../../monitoring/alerts.ts';
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 
 const verdict = (status: string, reason: string) => ({ status, reason, message: 'm', since: '' });
@@ -25,6 +26,17 @@ const NODES = [
   simulatedNode('hangs'),
   simulatedNode('windows', { os: 'windows' }),
 ].map(({ verdict: own, ...node }) => (own === undefined ? node : { ...node, verdict: own }));
+
+const rules = alertsOf(await readRules());
+/** The alerts of alarms that have other names. */
+const ALERTS: ReadonlyMap<string, string> = new Map([
+  ['CannotWriteNodes', 'GVisorFleetCannotWrite'],
+  ['WatchesDown', 'GVisorFleetUnseen'],
+  ['SandboxProblems', 'GVisorSandboxesHang'],
+  ['AgentsMissing', 'GVisorAgentNotStarted'],
+]);
+/** As severe as what depends on it. */
+const VARIES = ['GuardMissing'];
 
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
 const saying = (status: string, reason: string) => ({
@@ -181,10 +193,10 @@ describe('viewFleet', () => {
       'warning NodeOutdated b,warning ReadyShareLow',
       { nodes: [simulatedNode('a'), broken('b')], statusOf: onB(REFUTED) },
     ],
-    ['critical LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
+    ['warning LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
-    ['critical CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
+    ['warning CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
     ['warning WatchesDown', { upToDate: false }],
     ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
     ['warning GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
@@ -195,7 +207,13 @@ describe('viewFleet', () => {
     ['warning AgentFlaps b', { damped: ['b'] }],
     ['warning AgentsMissing', { agents: { observed: true, desired: 3, ready: 2 } }],
   ] as const satisfies readonly (readonly [string, Partial<FleetState>])[])
-    it(`has the alarm "${reason}"`, () => assert.deepEqual(alarmOf(changes).join(), reason));
+    it(`has the alarm "${reason}", as severe as its alert`, () => {
+      assert.deepEqual(alarmOf(changes).join(), reason);
+      for (const [severity, code = ''] of alarmOf(changes).map((text) => text.split(' '))) {
+        const rule = rules.find(({ alert }) => alert === (ALERTS.get(code) ?? `GVisor${code}`));
+        if (rule !== undefined && !VARIES.includes(code)) assert.equal(severity, rule.labels.severity, code);
+      }
+    });
 
   it('does not count a node as proven whose agent refutes that, and says what the agent says', () => {
     const nodes = ['a', 'b'].map((name) => simulatedNode(name));
@@ -234,8 +252,9 @@ describe('viewFleet', () => {
   });
 
   it('has critical alarms first', () => {
-    const alarms = alarmOf({ upToDate: false, failedWrites: new Map([['a', '403']]) });
-    assert.deepEqual(alarms, ['critical CannotWriteNodes a', 'warning WatchesDown']);
+    const guards = { isRequired: true, missing: [UNBOUND] };
+    const alarms = alarmOf({ upToDate: false, guards });
+    assert.deepEqual(alarms, ['critical GuardMissing', 'warning WatchesDown']);
   });
 
   it('sorts by urgency, then by name in numeric order', () => {
