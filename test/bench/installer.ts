@@ -47,8 +47,8 @@ export async function measureInstalls(cluster: Cluster, runs: number): Promise<s
   }
   return [
     statistics('node without gVisor → installed and proven', '', installed),
-    statistics('  → label true', '≤ 20 s', labelled),
-    statistics('containerd away', '≤ 2 s', away),
+    statistics('  → label true', '≤ 8 s', labelled),
+    statistics('containerd away', '≤ 1 s', away),
     statistics('removed again, and runc proven', '', removed),
   ];
 }

@@ -43,11 +43,11 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   const starts: number[] = [];
   for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
   return [
-    statistics('a file goes → label withdrawn', '≤ 0.7 s, p99 ≤ 1.5 s', FILE_FAULTS.flatMap(goneAfter)),
+    statistics('a file goes → label withdrawn', '≤ 0.6 s, p99 ≤ 1.0 s', FILE_FAULTS.flatMap(goneAfter)),
     ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
     statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
     statistics('shim-missing → the last pod that is bound, one every 20 ms', '', bound),
-    statistics('repaired → label back', '≤ 0.8 s, p99 ≤ 2 s', back),
+    statistics('repaired → label back', '≤ 0.6 s, p99 ≤ 1.0 s', back),
     statistics("agent's pod deleted → a new one is Ready", '≤ 5 s', starts),
   ];
 }

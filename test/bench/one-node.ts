@@ -33,7 +33,7 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
   }
   client.close();
   const rows = [
-    statistics('proof: boot', '≤ 0.30 s, p99 ≤ 0.45 s', boots),
+    statistics('proof: boot', '≤ 0.25 s, p99 ≤ 0.30 s', boots),
     statistics('proof: teardown', '', teardowns),
   ];
   return [...rows, ...[...others].map(([kind, n]) => [`proof: ${kind}`, '0', '', '', String(n)])];
@@ -59,11 +59,11 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
       await agent.stop();
     }
   return [
-    statistics('start of the agent → first verdict, proof included', '≤ 1.5 s, p99 ≤ 3 s', starts),
+    statistics('start of the agent → first verdict, proof included', '≤ 0.7 s, p99 ≤ 1 s', starts),
     ...[...detections].map(([fault, times]) =>
-      statistics(`${fault} → verdict, confirmed`, '≤ 0.7 s, p99 ≤ 1.5 s', times),
+      statistics(`${fault} → verdict, confirmed`, '≤ 0.6 s, p99 ≤ 1.0 s', times),
     ),
-    statistics('repaired → proven again', '≤ 0.8 s, p99 ≤ 2 s', recoveries),
+    statistics('repaired → proven again', '≤ 0.6 s, p99 ≤ 1.0 s', recoveries),
   ];
 }
 
