@@ -8,6 +8,10 @@ function element(name, text, className) {
   return made;
 }
 
+/** The kubeconfig's context, which kubectl gvisor-ready page adds to the address; "" without it. */
+const context = new URLSearchParams(`context=${location.hash.slice(1)}`).get('context') ?? '';
+document.querySelector('.brand').textContent += context && ` · ${context}`;
+
 /** In its largest unit. */
 function ago(time) {
   if (!time) return '';
@@ -232,7 +236,7 @@ function show() {
   find('headline').textContent = headline;
   const low = fleet.alarms.find(({ reason }) => reason === 'NoNodeReady' || reason === 'ReadyShareLow');
   find('headline').className = low?.severity ?? '';
-  document.title = `${headline} · gvisor-ready`;
+  document.title = `${headline} · ${context || 'gvisor-ready'}`;
   const count = (holds) => nodes.filter((node) => node.expected !== false && holds(node)).length;
   const counts = [
     ...Object.entries(WORDS).map(([state, word]) => [word, count((node) => node.state === state), state]),

@@ -20,7 +20,9 @@ export async function page({ api, output, signal }: Context): Promise<never> {
   });
   try {
     await listen(server, FLEET_PORT).catch(() => listen(server, 0));
-    output.out(`http://127.0.0.1:${(server.address() as AddressInfo).port}/\n`);
+    // The controller does not know the name of its cluster, and two pages would look alike.
+    const context = encodeURIComponent(api.access.context);
+    output.out(`http://127.0.0.1:${(server.address() as AddressInfo).port}/#${context}\n`);
     if (!signal.aborted) await once(signal, 'abort');
     throw signal.reason;
   } finally {

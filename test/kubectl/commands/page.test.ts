@@ -23,7 +23,8 @@ async function whileOpen(t: TestContext, use: (url: string, api: FakeApi) => Pro
   const stop = new AbortController();
   let used: Promise<void> = Promise.resolve();
   const onOutput = (text: string) => {
-    used = use(text.trim(), api).finally(() => stop.abort());
+    const [url = ''] = text.split('#');
+    used = use(url, api).finally(() => stop.abort());
   };
   const result = await run('page', { signal: stop.signal, onOutput });
   await used;
@@ -39,7 +40,7 @@ describe('kubectl gvisor-ready page', () => {
       // A connection that says nothing does not keep the command from ending.
       connect(Number(new URL(url).port), '127.0.0.1').on('error', () => {});
     });
-    assert.match(out, /^http:\/\/127\.0\.0\.1:\d+\/\n$/);
+    assert.match(out, /^http:\/\/127\.0\.0\.1:\d+\/#fake\n$/);
     assert.deepEqual([code, err], [130, 'Interrupted.\n']);
   });
 
