@@ -17,7 +17,9 @@ export async function status(context: Context, { output: format, selector }: Sta
   );
   const handlers = json.flatMap(([key, each]) => (key === 'handlers' ? [each] : []));
   const data = { context: api.access.context, result, alarms, ...Object.fromEntries(json), handlers };
+  const { context: name } = api.access;
   printResult(output, format, data, [
+    `  ${'Context'.padEnd(12)}${name}`,
     ...parts.flatMap(({ tone, about, text }) =>
       markedLines(tone, text, { ...proseOf(output), label: about.padEnd(12) }),
     ),

@@ -28,7 +28,7 @@ test('record', async (t) => {
   api.stubs.set(DAEMON_SET_PATH, { status: { desiredNumberScheduled: all, numberReady: all } });
   for (const name of names) setReport(api, name, agentStatus(name));
   const { out } = await run('status', { width: 112 });
-  const lines = ['$ kubectl gvisor-ready status', ...out.trimEnd().split('\n')];
+  const lines = ['$ kubectl gvisor-ready status', ...out.replace('fake', 'production').trimEnd().split('\n')];
   await writeFile(
     join(REPO, 'docs/images/status.svg'),
     terminalSvg(lines.map((text) => ({ atMs: 0, text }))),
