@@ -9,7 +9,7 @@ import {
   warning,
 } from '../../lib/node/checks/finding.ts';
 import type { Outcome, Unproven } from '../../lib/node/proof/outcome.ts';
-import type { Reason } from '../../lib/node/reasons.ts';
+import type { BootedReason, Reason } from '../../lib/node/reasons.ts';
 import type { Report } from '../../lib/report/report.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { witnessOf } from '../lib/node/checks/fake-node.ts';
@@ -22,7 +22,7 @@ export function finding(result: CheckResult, check = 'a-check'): Finding {
 export const PASSED = finding(pass('fine'));
 export const SKIPPED = finding(skip('not there'));
 export const errorFinding = (reason: Reason) => finding(error(reason, `error ${reason}`));
-export const blockerFinding = (reason: Reason) => finding(blocker(reason, `blocker ${reason}`));
+export const blockerFinding = (reason: BootedReason) => finding(blocker(reason, `blocker ${reason}`));
 export const warningFinding = (reason: Reason) => finding(warning(reason, `warning ${reason}`));
 export const unknownFinding = (reason: Reason) => finding(unknown(reason, `unknown ${reason}`));
 

@@ -1,7 +1,7 @@
 import { errorLine } from '../../base/sanitize.ts';
 import type { Facts } from '../host/system.ts';
 import { reasonForError } from '../proof/outcome.ts';
-import type { Reason } from '../reasons.ts';
+import type { BootedReason, Reason } from '../reasons.ts';
 
 /** A file (host path), a line in it (1-based), and the value found there. */
 export type Evidence = {
@@ -50,14 +50,15 @@ export function pass(message: string, evidence: readonly Evidence[] = []): Check
 
 export type Failure = Extract<CheckResult, { readonly status: 'fail' }>;
 
-function failing(severity: Severity) {
-  return (reason: Reason, message: string, evidence: readonly Evidence[] = []): Failure => {
+function failing<R extends Reason>(severity: Severity) {
+  return (reason: R, message: string, evidence: readonly Evidence[] = []): Failure => {
     return { status: 'fail', severity, reason, message, evidence };
   };
 }
 
 export const error = failing('error');
-export const blocker = failing('blocker');
+/** It outweighs a proof, so its reason must not count as evidence that gVisor fails. */
+export const blocker = failing<BootedReason>('blocker');
 export const warning = failing('warning');
 
 export function skip(message: string, evidence: readonly Evidence[] = []): CheckResult {
