@@ -44,12 +44,15 @@ class Api:
                 self._date = str(response.headers.get("Date") or "")
                 if response.status < 300:
                     self._authenticated = True
-                    return response.json()
+                    found = response.json()
+                    if request.method != "DELETE" and not is_whole(found, request.path):
+                        raise NoResponseError(f"no object of the API: {response.body[:40]!r}")
+                    return found
                 problem = f"cannot {what}: {response.status} {api_message(response)}"
                 # Credentials that were valid are being renewed.
                 expired = response.status == 401 and self._authenticated
                 if response.status not in TRANSIENT and not (expired and time.monotonic() + wait < end):
-                    raise RefusedError(response.status, problem)
+                    raise RefusedError("ApiRefused", problem, response.status)
                 wait = max(delay, retry_after(response))
             except NoResponseError as error:
                 problem = f"cannot {what}: {error}"
@@ -86,6 +89,10 @@ class Api:
     async def read_pod(self, namespace: str, name: str) -> Json | None:
         return await self.find(f"read pod {namespace}/{name}", pod_path(namespace, name))
 
+    async def read_object(self, made: Json) -> Json | None:
+        """A pod or a Job of this name, as it is now."""
+        return await self.find(f"read {title(made)}", object_path(made))
+
     async def nodes(self, selector: str) -> AsyncIterator[Json]:
         """In pages, so that a caller that stops early reads only one. No resourceVersion=0: with it the API server
         ignores the limit. https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list"""
@@ -104,10 +111,10 @@ class Api:
         found = await self.read("list nodes", "/api/v1/nodes", fieldSelector=f"metadata.name={name}")
         return next(iter(found.get("items") or []), None)
 
-    async def warnings(self, pod: Json) -> list[Json]:
-        """Oldest first."""
+    async def warnings(self, pod: Json, source: str = "") -> list[Json]:
+        """Oldest first; `source` is the only component that counts, however many Events others write."""
         meta = pod["metadata"]
-        selector = f"involvedObject.uid={meta['uid']},type=Warning"
+        selector = f"involvedObject.uid={meta['uid']},type=Warning" + (f",source={source}" if source else "")
         found = await self.read("list events", event_path(meta["namespace"]), fieldSelector=selector, limit=50)
         return sorted(found.get("items") or [], key=last_seen)
 
@@ -124,11 +131,10 @@ class Api:
             seen = await self.read_same(pod)
         return seen
 
-    async def read_same(self, pod: Json) -> Json | None:
-        """None when the pod with this UID is gone, even if another has its name."""
-        meta = pod["metadata"]
-        seen = await self.read_pod(meta["namespace"], meta["name"])
-        return seen if seen and seen["metadata"]["uid"] == meta["uid"] else None
+    async def read_same(self, made: Json) -> Json | None:
+        """None when the object with this UID is gone, even if another has its name."""
+        seen = await self.read_object(made)
+        return seen if seen and seen["metadata"]["uid"] == made["metadata"]["uid"] else None
 
     async def _watch(self, seen: Json, enough: Callable[[Json], bool], left: float) -> bool:
         """Returns False for a watch that failed or sent no event, before which the next must wait."""
@@ -169,8 +175,33 @@ def pod_path(namespace: str, name: str = "") -> str:
     return f"{pods}/{quote(name)}" if name else pods
 
 
+def object_path(made: Json) -> str:
+    """The path of a pod or a Job."""
+    return f"{objects_path(made)}/{quote(made['metadata']['name'])}"
+
+
+def objects_path(made: Json) -> str:
+    """Where a pod or a Job is created."""
+    namespace = made["metadata"]["namespace"]
+    return f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs" if made.get("kind") == "Job" else pod_path(namespace)
+
+
+def title(made: Json) -> str:
+    return f"{(made.get('kind') or 'Pod').lower()} {made['metadata']['namespace']}/{made['metadata']['name']}"
+
+
 def event_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace)}/events"
+
+
+def is_whole(found: object, path: str) -> bool:
+    """Whether it is an object or a list of the API, and not other JSON, such as a proxy's."""
+    if not isinstance(found, dict) or not isinstance(meta := found.get("metadata"), dict):
+        return False
+    if isinstance(items := found.get("items"), list):
+        return all(is_whole(one, path) for one in items)
+    is_workload = path.startswith("/apis/batch/") or "/pods" in path
+    return "name" in meta and (not is_workload or ("uid" in meta and isinstance(found.get("spec"), dict)))
 
 
 def backoff_delays(longest: float = 5) -> Iterator[float]:

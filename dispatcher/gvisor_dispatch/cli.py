@@ -19,13 +19,13 @@ from kubernetes import client, config
 from . import __version__
 from .dispatcher import Dispatcher
 from .errors import ClusterError, DispatchError, PodError, PolicyError, RetryLaterError
-from .pods import Json
+from .pods import REASON_ANNOTATION, Json, annotation, as_json, decided_outside, template_of
 from .settings import Policy, Settings
 
-EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, see "in_gvisor") - 5 ask: a fallback is allowed,
-explain: outside gVisor - 3 the policy forbids it, or the cluster must be changed - 65 the pod must be changed -
-75 try again later - 4 a pod could not be removed - 2 wrong usage - 130 interrupted: the pod was removed unless it
-has started - 1 another program's pod has the name, cancel: the pod has started, or no kubeconfig"""
+EXIT_CODES = """exit codes: 0 in gVisor (run: the pod started, or the Job was created, see "in_gvisor") - 5 outside
+gVisor (ask: a fallback is allowed) - 3 the policy forbids it, or the cluster must be changed - 65 the pod must be
+changed - 75 try again later - 4 a pod could not be removed - 2 wrong usage - 130 interrupted: the pod was removed
+unless it has started - 1 another program's pod has the name, cancel: the pod has started, or no kubeconfig"""
 TIMES = ("install_grace", "schedule_deadline", "wait_deadline", "start_deadline", "remove_deadline", "api_deadline")
 
 
@@ -58,17 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ask(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
-    pod, policy = options.file, Policy(options.policy)
-    namespace = (pod or {}).get("metadata", {}).get("namespace") or options.namespace
-    decision = dispatcher.decide(pod, policy, namespace, options.nodes)
+    made, policy = None if options.file is None else as_json(options.file), Policy(options.policy)
+    namespace = ((made or {}).get("metadata") or {}).get("namespace") or options.namespace
+    decision = dispatcher.decide(made, policy, namespace, options.nodes)
     said = {key: value for key, value in asdict(decision).items() if key != "made_at"}
     print(json.dumps({**said, "policy": decision.policy.value}))
     return 0 if decision.in_gvisor else 5
 
 
 def run(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
-    print(json.dumps(asdict(dispatcher.dispatch(options.file, Policy(options.policy), options.id))))
+    policy = Policy(options.policy)
+    if options.file.get("kind") == "Job":
+        print(json.dumps(created(dispatcher.create(options.file, policy, options.id))))
+    else:
+        print(json.dumps(asdict(dispatcher.dispatch(options.file, policy, options.id))))
     return 0
+
+
+def created(job: Json) -> Json:
+    """What was decided of a Job: no pod of it is awaited."""
+    meta, template = job["metadata"], template_of(job)
+    decided = {"in_gvisor": not decided_outside(job), "reason": annotation(template, REASON_ANNOTATION)}
+    return {"namespace": meta["namespace"], "name": meta["name"], **decided}
 
 
 def cancel(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
@@ -78,7 +89,9 @@ def cancel(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
 
 
 def explain(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
-    found = dispatcher.explain({"metadata": {"name": options.pod, "namespace": options.namespace}})
+    kind, _, name = options.pod.rpartition("/")
+    meta = {"name": name, "namespace": options.namespace}
+    found = dispatcher.explain({"kind": "Job" if kind == "job" else "Pod", "metadata": meta})
     print(json.dumps(asdict(found)))
     return {True: 0, False: 5, None: os.EX_TEMPFAIL}[found.in_gvisor]
 
@@ -121,19 +134,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("ask", parents=[deciding], help="where a pod may run now; creates nothing")
     ask.add_argument(
-        "file", nargs="?", type=manifest, help="the pod as YAML or JSON, - for standard input; without one: any pod"
+        "file", nargs="?", type=manifest, help="a Pod or a Job in YAML or JSON, - for standard input; without: any pod"
     )
     ask.add_argument("-n", "--namespace", default="default", help="namespace of the pod, if the file has none")
     ask.add_argument("--nodes", type=int, default=10, help="how many nodes to name at most")
-    run = commands.add_parser("run", parents=[deciding], help="start a pod, or adopt the one of an earlier run")
-    cancel = commands.add_parser("cancel", parents=[common], help="remove the pod of a run, unless it has started")
+    run = commands.add_parser("run", parents=[deciding], help="start a pod, or create a Job, or adopt an earlier run's")
+    cancel = commands.add_parser("cancel", parents=[common], help="remove what a run made, unless it has started")
     for one in (run, cancel):
-        one.add_argument("file", type=manifest, help="the pod as YAML or JSON, - for standard input")
+        one.add_argument("file", type=manifest, help="a Pod or a Job in YAML or JSON, - for standard input")
         one.add_argument(
             "--id", default="", help="the evaluation's id; without one, the same file is the same evaluation"
         )
     explain = commands.add_parser("explain", parents=[common], help="why a pod runs in gVisor, or does not")
-    explain.add_argument("pod", help="the pod's name")
+    explain.add_argument("pod", metavar="POD", help="the pod's name, or job/NAME for the pods of a Job")
     explain.add_argument("-n", "--namespace", default="default")
     return parser.parse_args(argv)
 
@@ -153,9 +166,11 @@ def existing(file: str) -> str:
 
 def manifest(file: str) -> Json:
     try:
-        found = yaml.safe_load(sys.stdin if file == "-" else Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        found = [one for one in yaml.safe_load_all(text) if one is not None]
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise argparse.ArgumentTypeError(f"cannot read {file}: {error}") from error
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError(f"{file} does not contain a pod")
-    return found
+    if len(found) != 1 or not isinstance(found[0], dict):
+        raise argparse.ArgumentTypeError(f"{file} must contain one object, a Pod or a Job, and has {len(found)}")
+    only: Json = found[0]
+    return only

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
 
 from kubernetes.utils import quantity
 
-from .api import Api, pod_path
+from .api import Api, objects_path, title
 from .errors import DispatchError, PodError, RefusedError, RetryLaterError
 from .pods import Json
 
@@ -23,25 +22,11 @@ SOON = ("status unknown for quota", 'serviceaccount "default" not found')
 async def create(api: Api, made: Json) -> Json | None:
     """None if the name is taken. Raises RetryLaterError, PodError or ClusterError."""
     try:
-        return await api.create(f"create {title(made)}", path_of(made), made)
+        return await api.create(f"create {title(made)}", objects_path(made), made)
     except RefusedError as error:
         if error.status == 409:
             return None
         raise refusal(error) from error
-
-
-async def read(api: Api, made: Json) -> Json | None:
-    return await api.find(f"read {title(made)}", f"{path_of(made)}/{quote(made['metadata']['name'])}")
-
-
-def title(made: Json) -> str:
-    return f"{(made.get('kind') or 'Pod').lower()} {made['metadata']['namespace']}/{made['metadata']['name']}"
-
-
-def path_of(made: Json) -> str:
-    namespace = made["metadata"]["namespace"]
-    jobs = f"/apis/batch/v1/namespaces/{quote(namespace)}/jobs"
-    return jobs if made.get("kind") == "Job" else pod_path(namespace)
 
 
 def refusal(error: RefusedError) -> DispatchError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import RetryLaterError
+from .errors import PodError, RetryLaterError
 from .pods import (
     ID_ANNOTATION,
     MESSAGE_ANNOTATION,
@@ -18,9 +18,12 @@ from .pods import (
     REASON_ANNOTATION,
     Json,
     Manifest,
+    as_json,
     checked,
     marked,
+    template_of,
     truncated,
+    why_delayed,
 )
 from .settings import Policy
 
@@ -29,11 +32,13 @@ log = logging.getLogger("gvisor_dispatch.decisions")
 
 # How long a decision to leave gVisor holds.
 FALLBACK_SECONDS = 60
+# How long a Job outside gVisor may last, since its pods start later than the decision: if it does not say, and at most.
+JOB_SECONDS, MAX_JOB_SECONDS = 3600, 86_400
 
 
 @dataclass(frozen=True)
 class Decision:
-    """In gVisor, or without and why. `applied` writes the decision into a pod or a pod template."""
+    """In gVisor, or without and why. `applied` writes the decision into a pod, a pod template or a Job."""
 
     in_gvisor: bool
     reason: str
@@ -44,14 +49,34 @@ class Decision:
     # By the monotonic clock.
     made_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
 
-    def applied(self, pod: Manifest, dispatch_id: str = "") -> Json:
-        """A copy of a pod or a pod template, as JSON, with this decision. Raises PodError for a pod that chooses
-        its own node or another runtime, and RetryLaterError once a decision to leave gVisor is old: nodes, and the
-        namespace's consent, may have changed."""
+    def check_age(self) -> None:
+        """Raises RetryLaterError once a decision to leave gVisor is old: nodes, and the namespace's consent, may have
+        changed."""
         if not self.in_gvisor and time.monotonic() - self.made_at > FALLBACK_SECONDS:
             raise RetryLaterError(
                 "DecisionExpired", f"this decision to leave gVisor is older than {FALLBACK_SECONDS} s: decide again"
             )
+
+    def applied(self, manifest: Manifest, dispatch_id: str = "") -> Json:
+        """A copy of a pod, a pod template or a Job, as JSON, with this decision. Raises PodError for a pod that
+        chooses its own node or another runtime, or would leave gVisor and may start much later, and RetryLaterError
+        once a decision to leave gVisor is old. A Job outside gVisor ends after an hour, or as it says, after a day at
+        most."""
+        made = as_json(manifest)
+        self.check_age()
+        if not self.in_gvisor and (why := why_delayed(made)):
+            raise PodError("PodRefused", f"a fallback is a decision of now, and {why}")
+        if made.get("kind") != "Job":
+            return self._in_template(made, dispatch_id)
+        meta, spec = dict(made.get("metadata") or {}), dict(made.get("spec") or {})
+        spec["template"] = self._in_template(template_of(made), dispatch_id)
+        if dispatch_id:
+            meta["annotations"] = {**(meta.get("annotations") or {}), ID_ANNOTATION: dispatch_id}
+        if not self.in_gvisor:
+            spec["activeDeadlineSeconds"] = min(spec.get("activeDeadlineSeconds") or JOB_SECONDS, MAX_JOB_SECONDS)
+        return {**made, "metadata": meta, "spec": spec}
+
+    def _in_template(self, pod: Json, dispatch_id: str) -> Json:
         notes = {
             POLICY_ANNOTATION: self.policy.value,
             REASON_ANNOTATION: self.reason,

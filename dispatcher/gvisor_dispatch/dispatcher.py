@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Self
 from urllib.parse import quote
 
 from kubernetes import client
 
-from .api import Api, backoff_delays, event_path, pod_path
+from .api import Api, backoff_delays, event_path, pod_path, title
 from .availability import Availability, availability, read_class, trace_of_gvisor
-from .creating import create, read, title
+from .creating import create
 from .decision import Decision, Started, fallback_event, log_decision
 from .errors import (
     ClosedError,
@@ -24,7 +25,7 @@ from .errors import (
     RefusedError,
     RetryLaterError,
 )
-from .explanation import Explainer, Explanation
+from .explanation import Explainer, Explanation, of_all
 from .http import AsyncTransport, BlockingTransport, Transport, finish
 from .pods import (
     ID_ANNOTATION,
@@ -35,6 +36,7 @@ from .pods import (
     annotation,
     as_json,
     checked,
+    decided_outside,
     digest,
     has_started,
     is_terminating,
@@ -42,9 +44,10 @@ from .pods import (
     never_starts,
     place_of,
     template_of,
+    why_delayed,
 )
 from .settings import Policy, Settings
-from .starting import await_gone, remove, start, withdraw
+from .starting import await_gone, delete, remove, start, withdraw
 
 log = logging.getLogger("gvisor_dispatch")
 
@@ -58,6 +61,8 @@ FINAL = ("Unschedulable", "StartDeadlineExceeded")
 AS_DECIDED = ("InGVisor", "NoRuntimeClass")
 # How long it may be unknown whether pods run in gVisor.
 CONFIRM_SECONDS = 60
+# The Job controller's, on its pods.
+JOB_LABEL = "batch.kubernetes.io/job-name"
 # For what a call that ends early still has to do.
 ENDING_SECONDS = 10
 # Between attempts at a full quota.
@@ -96,7 +101,8 @@ class AsyncDispatcher:
     async def ask(self, pod: Manifest | None = None, enough: int = 1) -> Availability:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it. Raises PodError
         for a pod that chooses its own node or another runtime, or that starts in gVisor nowhere."""
-        spec = checked(pod, self._settings.runtime_class)["spec"] if pod is not None else {}
+        template = template_of(as_json(pod)) if pod is not None else None
+        spec = checked(template, self._settings.runtime_class)["spec"] if template is not None else {}
         if fields := never_starts(spec):
             sentence = f"no pod starts in gVisor with {fields}: kubectl gvisor-ready check -f says what to do"
             raise PodError("PodCannotStart", sentence)
@@ -105,9 +111,13 @@ class AsyncDispatcher:
             return found
         return await availability(self._api, found, spec, self._settings, enough)
 
-    async def explain(self, pod: Manifest) -> Explanation:
-        """Why any program's pod runs in gVisor or does not. Needs only its name and namespace."""
-        namespace, name = place_of(as_json(pod))
+    async def explain(self, made: Manifest) -> Explanation:
+        """Why any program's pod, or the pods of its Job, run in gVisor or do not. Needs only name, namespace and, of a
+        Job, the kind."""
+        given = as_json(made)
+        namespace, name = place_of(given)
+        if given.get("kind") == "Job":
+            return of_all(await self.explain_selected(namespace, f"{JOB_LABEL}={name}"))
         seen = await self._api.read_pod(namespace, name)
         if seen is None:
             return Explanation(None, "PodMissing", f"there is no pod {namespace}/{name}")
@@ -139,13 +149,13 @@ class AsyncDispatcher:
             await self._api.sleep(delay)
 
     async def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
-        """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself. Raises
+        """Where a pod, a pod template or a Job may run now, for a platform that creates its pods itself. Raises
         PolicyError, RetryLaterError, ClusterError or PodError where it may not."""
         given = None if pod is None else as_json(pod)
         place = {"namespace": namespace, "policy": policy.value}
         try:
             if given is not None:
-                checked(given, self._class_under(policy))
+                checked(template_of(given), self._class_under(policy))
             found = await self._decide(given, policy, namespace, enough)
         except DispatchError as error:
             what = "later" if isinstance(error, RetryLaterError) else "refused"
@@ -155,15 +165,15 @@ class AsyncDispatcher:
         log_decision(what, given, **place, reason=found.reason, message=found.message)
         return found
 
-    async def _decide(self, pod: Json | None, policy: Policy, namespace: str, enough: int) -> Decision:
+    async def _decide(self, made: Json | None, policy: Policy, namespace: str, enough: int) -> Decision:
         name = self._settings.runtime_class
         if policy is Policy.NO_GVISOR:
             await self._refuse_traces()
-            if why := await self._why_no_fallback(namespace):
+            if why := await self._why_no_fallback(namespace, made):
                 raise PolicyError("NoConsent", why)
             sentence = '"no-gvisor" was chosen, and neither a RuntimeClass nor a node shows a trace of gVisor'
             return Decision(False, "NoGVisor", sentence, policy, name)
-        found = await self.ask(pod, enough)
+        found = await self.ask(made, enough)
         reason, message = found.reason, found.message
         if found.misconfigured:
             raise ClusterError(reason, message)
@@ -173,7 +183,7 @@ class AsyncDispatcher:
             raise (ClusterError if found.withheld else RetryLaterError)(reason, message)
         if policy is not Policy.PREFER:
             raise PolicyError(reason, message)
-        if why := await self._why_no_fallback(namespace):
+        if why := await self._why_no_fallback(namespace, made):
             raise PolicyError(reason, f'"prefer" acts as "require": {why}; {message}')
         return Decision(False, reason, message, policy, name)
 
@@ -188,24 +198,30 @@ class AsyncDispatcher:
     async def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
         """Creates a pod or a Job under a policy, or adopts the one of an earlier call with the same id, and does not
         wait for it. Pods of a Job in gVisor never move to the host's kernel later. Raises what `decide` raises,
-        PodError, and ConflictError if another program's object has the name."""
+        PodError, and ConflictError if another program's object has the name. A call that ends early removes what it
+        created, as `dispatch` does."""
         made = as_json(manifest)
         kind, namespace = made.get("kind") or "Pod", (made.get("metadata") or {}).get("namespace")
         if kind not in ("Pod", "Job") or not namespace:
             raise PodError("PodRefused", "create needs a Pod or a Job with metadata.namespace")
         checked(template_of(made), self._class_under(policy))
         made, mine = named(made, dispatch_id)
-        created = await self._find_own(made, mine, policy)
+        async with self._call(made, mine):
+            return await self._create_once(made, mine, policy)
+
+    async def _create_once(self, made: Json, mine: str, policy: Policy) -> Json:
+        created = await self._api.read_object(made)
+        decision = None
         if created is None:
-            decision = await self.decide(template_of(made), policy, namespace)
-            body = decision.applied(template_of(made), mine)
-            if kind == "Job":
-                notes = {**(made["metadata"].get("annotations") or {}), ID_ANNOTATION: mine}
-                meta = {**made["metadata"], "annotations": notes}
-                body = {**made, "metadata": meta, "spec": {**made["spec"], "template": body}}
-            created = await self._create(body) or await self._find_own(body, mine, policy)
+            decision = await self.decide(made, policy, made["metadata"]["namespace"])
+            created = await self._create(decision.applied(made, mine))
+            if created is None:  # an earlier request of this call, or another call, was faster
+                decision, created = None, await self._api.read_object(made)
         if created is None:
-            raise RetryLaterError("ApiConflict", f"cannot create {title(made)}: 409, without a {kind}")
+            raise RetryLaterError("ApiConflict", f"cannot create {title(made)}: 409, but it does not exist")
+        await self._check_place(created, mine, policy, decision)
+        if is_terminating(created):
+            raise RetryLaterError("PodNotGone", f"{title(made)} is being deleted")
         template = template_of(created)
         if not template["spec"].get("runtimeClassName"):
             await self._report_fallback(created, why_outside(template))
@@ -220,31 +236,39 @@ class AsyncDispatcher:
         """Starts the pod, or adopts the one of an earlier call with the same id, and returns once a container of it
         runs. The id identifies the evaluation; without one, a digest of the manifest does.
 
-        Raises a DispatchError. A call that ends early, by Ctrl-C, cancellation or `close`, removes the pod unless
-        it has started. Other exceptions of signals leave it for the next call."""
+        Raises a DispatchError. A call that ends early, by Ctrl-C, another exception of a signal, cancellation or
+        `close`, removes the pod unless it has started."""
         manifest = checked(pod, self._class_under(policy))
         mine = dispatch_id or digest(manifest)
         place_of(manifest)
+        async with self._call(manifest, mine):
+            return await self._dispatch(manifest, mine, policy)
+
+    @asynccontextmanager
+    async def _call(self, made: Json, mine: str) -> AsyncIterator[None]:
+        """Removes what an evaluation has, unless it has started, if the call neither returns nor raises an error that
+        says what is left."""
         await self._api.sleep(0)
         call = object()
         self._calls.add(call)
         try:
-            return await self._dispatch(manifest, mine, policy)
-        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit, ClosedError):
-            await self._call_off(manifest, mine)
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if not isinstance(error, DispatchError) or isinstance(error, ClosedError):
+                await self._transport.to_its_end(self._call_off(made, mine))
             raise
         finally:
             self._calls.discard(call)
 
-    async def _call_off(self, manifest: Json, mine: str) -> None:
-        """Removes the pod of an evaluation unless it has started, so that it does not start later."""
-        namespace, name = place_of(manifest)
+    async def _call_off(self, made: Json, mine: str) -> None:
         try:
-            seen = await self._ending_api.read_pod(namespace, name)
+            seen = await self._ending_api.read_object(made)
             if seen and annotation(seen, ID_ANNOTATION) == mine:
                 await withdraw(self._ending_api, seen)
         except DispatchError as error:
-            log.warning("%s/%s may start later, as it could not be removed: %s", namespace, name, error.message)
+            log.warning("%s may start later, as it could not be removed: %s", title(made), error.message)
 
     async def _dispatch(self, manifest: Json, mine: str, policy: Policy) -> Started:
         namespace, name = place_of(manifest)
@@ -253,7 +277,7 @@ class AsyncDispatcher:
         tries = 0
         while True:
             seen = await self._api.read_pod(namespace, name)
-            adopted = seen is not None
+            adopted, decision = seen is not None, None
             if seen is None:
                 decision = await self.decide(manifest, policy, namespace)
                 if failure and is_final(decision, tries, failure):
@@ -265,7 +289,7 @@ class AsyncDispatcher:
                         "ApiConflict", f"cannot create pod {namespace}/{name}: 409, without a pod"
                     )
                     continue
-            await self._check_own(seen, mine, policy, adopted=adopted)
+            await self._check_place(seen, mine, policy, decision)
             if adopted and is_terminating(seen):
                 await await_gone(self._api, seen, self._settings.remove_deadline)
                 continue
@@ -280,29 +304,33 @@ class AsyncDispatcher:
             elif await self._api.read_pod(namespace, name) is None:
                 raise ConflictError("PodRemoved", f"pod {namespace}/{name} was removed before it started")
 
-    async def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
-        """Removes the pod of an evaluation, for example after a crash of its caller. Returns None once it is gone, and
-        a pod that has started unharmed."""
-        manifest = checked(pod, self._settings.runtime_class)
-        namespace, name = place_of(manifest)
-        seen = await self._api.read_pod(namespace, name)
+    async def cancel(self, manifest: Manifest, dispatch_id: str = "") -> Started | None:
+        """Removes the pod, or the Job, of an evaluation, for example after a crash of its caller. Returns None once it
+        is gone, and what has started unharmed."""
+        made = as_json(manifest)
+        checked(template_of(made), self._settings.runtime_class)
+        place_of(made)
+        seen = await self._api.read_object(made)
         if seen is None:
             return None
-        if annotation(seen, ID_ANNOTATION) != (dispatch_id or digest(manifest)):
-            raise name_taken(namespace, name)
-        left = await remove(self._api, seen, self._settings.remove_deadline)
+        if annotation(seen, ID_ANNOTATION) != (dispatch_id or digest(made)):
+            raise name_taken(seen)
+        is_job = made.get("kind") == "Job"
+        left = await (withdraw(self._api, seen) if is_job else remove(self._api, seen, self._settings.remove_deadline))
         return await self._started(left, adopted=True) if left else None
 
-    async def _started(self, pod: Json, *, adopted: bool) -> Started:
+    async def _started(self, made: Json, *, adopted: bool) -> Started:
         """An error hides none, since the pod runs."""
+        explainer = Explainer(self._api, self._settings)
         try:
-            seen = await Explainer(self._api, self._settings).explain(pod)
+            seen = await (self.explain(made) if made.get("kind") == "Job" else explainer.explain(made))
         except DispatchError as error:
             seen = Explanation(None, error.reason, error.message)
-        reason, message = annotation(pod, REASON_ANNOTATION), annotation(pod, MESSAGE_ANNOTATION)
+        template = template_of(made)
+        reason, message = annotation(template, REASON_ANNOTATION), annotation(template, MESSAGE_ANNOTATION)
         if seen.reason not in AS_DECIDED:
             reason, message = seen.reason, seen.message
-        meta, node = pod["metadata"], pod["spec"].get("nodeName") or ""
+        meta, node = made["metadata"], made["spec"].get("nodeName") or ""
         return Started(meta["namespace"], meta["name"], node, seen.in_gvisor, reason, message, adopted)
 
     async def _create_in_time(self, pod: Json, policy: Policy, waits_until: float) -> Json | None:
@@ -329,15 +357,6 @@ class AsyncDispatcher:
                 raise ClusterError(found.reason, found.message) from error
             raise
 
-    async def _find_own(self, made: Json, mine: str, policy: Policy) -> Json | None:
-        """What an earlier call, or a request whose response was lost, created."""
-        found = await read(self._api, made)
-        if found:
-            await self._check_own({**found, "spec": template_of(found)["spec"]}, mine, policy)
-            if is_terminating(found):
-                raise RetryLaterError("PodNotGone", f"{title(made)} is being deleted")
-        return found
-
     async def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
         settings = self._settings
         if pod["spec"].get("runtimeClassName") == settings.runtime_class:
@@ -348,8 +367,10 @@ class AsyncDispatcher:
             raise type(outcome)(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome
 
-    async def _why_no_fallback(self, namespace: str) -> str:
-        """Why "prefer" may not leave gVisor in this namespace. One that cannot be read does not consent."""
+    async def _why_no_fallback(self, namespace: str, made: Json | None) -> str:
+        """Why a pod or a Job may not leave gVisor in this namespace. One that cannot be read does not consent."""
+        if made and (why := why_delayed(made)):
+            return f"a fallback is a decision of now, and {why}"
         try:
             found = await self._api.read(f"read namespace {namespace}", f"/api/v1/namespaces/{quote(namespace)}")
         except RefusedError as error:
@@ -360,20 +381,46 @@ class AsyncDispatcher:
         consents = labels.get(CONSENT_LABEL) == "true"
         return "" if consents else f'namespace {namespace} does not have the label {CONSENT_LABEL}: "true"'
 
-    async def _check_own(self, pod: Json, mine: str, policy: Policy, *, adopted: bool = True) -> None:
-        """Raises for a pod that this call must not adopt, or that admission moved out of gVisor."""
-        namespace, name = place_of(pod)
-        if annotation(pod, ID_ANNOTATION) != mine:
-            raise name_taken(namespace, name)
-        if pod["spec"].get("runtimeClassName") == self._settings.runtime_class:
+    async def _check_place(self, seen: Json, mine: str, policy: Policy, decision: Decision | None) -> None:
+        """Looks at what the API server keeps of a pod or a Job: what this call made by a decision, or adopts. Raises
+        for another program's, and for what would run outside against the policy, which is removed: but not what has
+        started by an earlier call's decision to leave gVisor."""
+        if decision is None and annotation(seen, ID_ANNOTATION) != mine:
+            raise name_taken(seen)
+        if template_of(seen)["spec"].get("runtimeClassName") == self._settings.runtime_class:
             return
-        forbids = f"the policy {policy.value} forbids that"
-        allows = policy in (Policy.PREFER, Policy.NO_GVISOR)
-        why = await self._why_no_fallback(namespace) if allows else forbids
-        if why:
-            raise PolicyError("RunsOutside", f"an earlier call runs pod {namespace}/{name} without gVisor; {why}")
-        if adopted and policy is Policy.NO_GVISOR and not has_started(pod):
-            await self._refuse_traces()
+        by_decision = decided_outside(seen)
+        try:
+            if decision:
+                decision.check_age()
+            if why := await self._why_not_outside(seen, policy, by_decision=by_decision):
+                raise PolicyError("RunsOutside", f"{title(seen)} is outside gVisor: {why}")
+            if decision is None and policy is Policy.NO_GVISOR and not has_started(seen):
+                await self._refuse_traces()
+        except DispatchError as error:
+            if decision is None and not isinstance(error, PolicyError):
+                raise
+            left = await self._remove_outside(seen, even_started=decision is not None or not by_decision)
+            raise type(error)(error.reason, f"{error.message}; {left}") from error
+
+    async def _why_not_outside(self, seen: Json, policy: Policy, *, by_decision: bool) -> str:
+        if not by_decision:
+            return f"it was created with runtimeClassName {self._settings.runtime_class}, and admission changed that"
+        if policy in (Policy.PREFER, Policy.NO_GVISOR):
+            return await self._why_no_fallback(seen["metadata"]["namespace"], seen)
+        return f"an earlier call fell back, and the policy {policy.value} forbids that"
+
+    async def _remove_outside(self, seen: Json, *, even_started: bool) -> str:
+        """What became of it."""
+        try:
+            if even_started:
+                await delete(self._api, seen)
+            elif await withdraw(self._api, seen):
+                return "it has started, and stays"
+        except DispatchError as error:
+            log.warning("%s runs WITHOUT gVisor, and could not be removed: %s", title(seen), error.message)
+            return f"it could not be removed: {error.message}"
+        return "it was removed"
 
     async def _report_fallback(self, subject: Json, decision: str) -> None:
         """A failed Event is only logged, since the pod has the record too."""
@@ -408,9 +455,10 @@ class Dispatcher:
         """Whether this pod, or any, could run in gVisor now; names up to `enough` nodes that take it."""
         return finish(self._async.ask(pod, enough))
 
-    def explain(self, pod: Manifest) -> Explanation:
-        """Why any program's pod runs in gVisor or does not. Needs only its name and namespace."""
-        return finish(self._async.explain(pod))
+    def explain(self, made: Manifest) -> Explanation:
+        """Why any program's pod, or the pods of its Job, run in gVisor or do not. Needs only name, namespace and, of a
+        Job, the kind."""
+        return finish(self._async.explain(made))
 
     def explain_selected(self, namespace: str, selector: str) -> dict[str, Explanation]:
         """Explains the pods that a label selector finds, by their names."""
@@ -421,7 +469,7 @@ class Dispatcher:
         finish(self._async.confirm_selected(namespace, selector))
 
     def decide(self, pod: Manifest | None, policy: Policy, namespace: str, enough: int = 1) -> Decision:
-        """Where a pod, or the template of a Job, may run now, for a platform that creates its pods itself."""
+        """Where a pod, a pod template or a Job may run now, for a platform that creates its pods itself."""
         return finish(self._async.decide(pod, policy, namespace, enough))
 
     def create(self, manifest: Manifest, policy: Policy, dispatch_id: str = "") -> Json:
@@ -436,9 +484,9 @@ class Dispatcher:
         """Starts the pod, or adopts the one of an earlier call with the same id, and returns once a container runs."""
         return finish(self._async.dispatch(pod, policy, dispatch_id))
 
-    def cancel(self, pod: Manifest, dispatch_id: str = "") -> Started | None:
-        """Removes the pod of an evaluation. Returns None once it is gone, and a pod that has started unharmed."""
-        return finish(self._async.cancel(pod, dispatch_id))
+    def cancel(self, manifest: Manifest, dispatch_id: str = "") -> Started | None:
+        """Removes the pod, or the Job, of an evaluation. Returns None once it is gone; what has started stays."""
+        return finish(self._async.cancel(manifest, dispatch_id))
 
 
 def is_final(decision: Decision, tries: int, failure: DispatchError) -> bool:
@@ -450,5 +498,5 @@ def why_outside(pod: Json) -> str:
     return f"{annotation(pod, REASON_ANNOTATION)}: {annotation(pod, MESSAGE_ANNOTATION)}"
 
 
-def name_taken(namespace: str, name: str) -> ConflictError:
-    return ConflictError("NameTaken", f"{namespace}/{name} exists and is not of this evaluation")
+def name_taken(seen: Json) -> ConflictError:
+    return ConflictError("NameTaken", f"{title(seen)} exists and is not of this evaluation")

@@ -7,9 +7,12 @@ class DispatchError(Exception):
     """Base of all errors of this package: a reason code for programs and a message for people."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
+        super().__init__(reason, message)  # a process pool and Celery make the error again with these
         self.reason = reason
         self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
 
 
 class RetryLaterError(DispatchError):
@@ -38,14 +41,14 @@ class ConflictError(DispatchError):
 class ClosedError(RetryLaterError):
     """close() ended the call."""
 
-    def __init__(self) -> None:
-        super().__init__("DispatcherClosed", "close() ended this call")
+    def __init__(self, reason: str = "DispatcherClosed", message: str = "close() ended this call") -> None:
+        super().__init__(reason, message)
 
 
 class RefusedError(ClusterError):
     """The API server refused a request, and would refuse it again. Permissions or credentials that go while a pod
     starts leave it: the next call with valid ones adopts it."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__("ApiRefused", message)
+    def __init__(self, reason: str, message: str, status: int = 0) -> None:
+        super().__init__(reason, message)
         self.status = status

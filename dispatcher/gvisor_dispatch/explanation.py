@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from .api import Api
 from .availability import Availability, RuntimeClass, availability, read_class
-from .nodes import verdict
+from .nodes import CONDITION, READY_LABEL, condition, verdict
 from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, truncated, why_rejected
 from .settings import Settings
 from .starting import why_pending
@@ -30,6 +31,16 @@ class Explanation:
     reason: str
     message: str
     node: str = ""
+
+
+def of_all(pods: Mapping[str, Explanation]) -> Explanation:
+    """That of a Job: outside gVisor if one of its pods is, and in it if all are."""
+    for place in (False, None, True):
+        found = {name: one for name, one in pods.items() if one.in_gvisor is place}
+        if found:
+            said = "; ".join(f"{name}: {one.reason}: {one.message}" for name, one in found.items())
+            return Explanation(place, next(iter(found.values())).reason, truncated(said))
+    return Explanation(None, "PodMissing", "it has no pod")
 
 
 class Explainer:
@@ -56,15 +67,18 @@ class Explainer:
 
     async def _explain_started(self, pod: Json, found: RuntimeClass, name: str) -> Explanation:
         source = {"component": AGENT, "host": name}
-        warnings = [one for one in await self._api.warnings(pod) if one.get("source") == source]
+        warnings = [one for one in await self._api.warnings(pod, AGENT) if one.get("source") == source]
         events = {event.get("reason"): str(event.get("message")) for event in warnings}
         if UNSANDBOXED in events:
             return Explanation(False, UNSANDBOXED, events[UNSANDBOXED], name)
         node = await self._once(f"node {name}", lambda: self._api.node(name))
         status, reason = verdict(node, found.label) if node else ("Unknown", "the node is gone")
-        if status != "True":
+        if node is None or status != "True":
             sentence = f"the pod's handler is gVisor's, but {name} is not proven now: {status}: {reason}"
             return Explanation(None, "NodeUnproven", sentence, name)
+        if found.label == READY_LABEL and not since_proof(pod, node):
+            sentence = f"the pod started before gVisor was proven on {name}, or that is not known"
+            return Explanation(None, "StartedUnproven", sentence, name)
         if WEAKENED in events:
             return Explanation(True, WEAKENED, events[WEAKENED], name)
         sentence = f"the pod's handler is gVisor's, and gVisor is proven on {name}: {reason}"
@@ -87,3 +101,13 @@ class Explainer:
             self._seen[what] = await read()
         found: T = self._seen[what]
         return found
+
+
+def since_proof(pod: Json, node: Mapping[str, Any]) -> bool:
+    """Whether a node has been proven ever since its pod started, by the clock of the node."""
+    times = condition(node, CONDITION).get("lastTransitionTime"), (pod.get("status") or {}).get("startTime")
+    try:
+        proven, started = (datetime.fromisoformat(time or "") for time in times)
+        return proven <= started
+    except (TypeError, ValueError):
+        return False

@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 import socket
 import ssl
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import urllib3
@@ -79,21 +82,34 @@ def parsed(text: bytes) -> Json:
 LineReader = Callable[[bytes], bool]
 
 
-class Transport(Protocol):
-    async def send(self, request: Request) -> Response: ...
+class Transport(ABC):
+    async def send(self, request: Request) -> Response:
+        """A caller that ends while it writes does so once the outcome is known, so that it can find what it wrote."""
+        sending = self._send(request)
+        return await (sending if request.method == "GET" else self.to_its_end(sending))
 
+    @abstractmethod
+    async def _send(self, request: Request) -> Response: ...
+
+    @abstractmethod
+    async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs work that no cancellation and no exception of a signal stops. They reach the caller afterwards."""
+
+    @abstractmethod
     async def stream(self, request: Request, read_line: LineReader) -> int:
         """Returns the status; `read_line` gets each line of a successful response."""
-        ...
 
+    @abstractmethod
     async def sleep(self, seconds: float) -> None: ...
 
+    @abstractmethod
     async def wait(self, seconds: float) -> None:
         """Raises ClosedError from `end` on, as `stream` does."""
-        ...
 
+    @abstractmethod
     async def end(self) -> None: ...
 
+    @abstractmethod
     async def close(self) -> None: ...
 
 
@@ -107,10 +123,21 @@ class Credentials:
         if api.cookie:
             self._headers["Cookie"] = api.cookie
         self._lock = threading.Lock()
-        made: Any = client.ApiClient(self.configuration).rest_client
-        self.pool: urllib3.PoolManager = made.pool_manager
-        proxied = isinstance(self.pool, urllib3.ProxyManager)
+        self._pool, self._process = self._new_pool(), os.getpid()
+        proxied = isinstance(self._pool, urllib3.ProxyManager)
         self.proxy = (self.configuration.proxy, self.configuration.proxy_headers) if proxied else (None, None)
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        made: Any = client.ApiClient(self.configuration).rest_client
+        found: urllib3.PoolManager = made.pool_manager
+        return found
+
+    @property
+    def pool(self) -> urllib3.PoolManager:
+        """A process that was forked must not read from its parent's connections."""
+        if self._process != os.getpid():
+            self._pool, self._process = self._new_pool(), os.getpid()
+        return self._pool
 
     def url(self, request: Request) -> str:
         return f"{self.configuration.host.rstrip('/')}{request.target}"
@@ -139,7 +166,7 @@ class Credentials:
         return context
 
 
-class BlockingTransport:
+class BlockingTransport(Transport):
     """Its coroutines never suspend, so `finish` runs them to their end in the calling thread."""
 
     def __init__(self, api: client.ApiClient) -> None:
@@ -147,23 +174,25 @@ class BlockingTransport:
         self._ended = threading.Event()
         self._streams: set[Any] = set()
 
-    async def send(self, request: Request) -> Response:
-        if request.method == "GET":
-            return self._send(request)
-        outcome: Future[Response] = Future()
+    async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        outcome: Future[T] = Future()
 
-        def write() -> None:
+        def run() -> None:
             try:
-                outcome.set_result(self._send(request))
-            except Exception as error:
+                outcome.set_result(finish(work))
+            except BaseException as error:
                 outcome.set_exception(error)
 
-        threading.Thread(target=write, daemon=True).start()
-        try:
-            return outcome.result()
-        except (KeyboardInterrupt, SystemExit):
-            outcome.exception()  # the caller removes what was written, so it waits until that is known
-            raise
+        threading.Thread(target=run).start()  # signals interrupt the main thread alone
+        interruption: BaseException | None = None
+        while not outcome.done():
+            try:
+                outcome.exception()
+            except BaseException as error:
+                interruption = error
+        if interruption:
+            raise interruption
+        return outcome.result()
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
         await self.wait(0)
@@ -201,7 +230,7 @@ class BlockingTransport:
     async def close(self) -> None:
         self._credentials.pool.clear()
 
-    def _send(self, request: Request) -> Response:
+    async def _send(self, request: Request) -> Response:
         try:
             found = self._open(request, preload_content=True)
             return Response(found.status, found.headers, found.data)
@@ -231,25 +260,24 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("the coroutine suspended")
 
 
-class AsyncTransport:
-    """For one event loop. It occupies no thread, except while a credential plugin runs."""
+class Unstoppable(asyncio.Task[T]):
+    """Also the end of its event loop waits for it. A task that is cancelled while it awaits this one ends after it."""
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
+
+
+class AsyncTransport(Transport):
+    """It occupies no thread, except while a credential plugin runs."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._credentials = Credentials(api)
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions = WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession]()
         self._ended = False
-        self._waits: set[asyncio.Timeout] = set()
+        self._waits: dict[asyncio.Timeout, asyncio.AbstractEventLoop] = {}
 
-    async def send(self, request: Request) -> Response:
-        if request.method == "GET":
-            return await self._send(request)
-        # A cancelled caller waits until its write has an outcome, so that it can find, or remove, what it wrote.
-        writing = asyncio.ensure_future(self._send(request))
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.gather(writing, return_exceptions=True)
-            raise
+    async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
+        return await Unstoppable(work)
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
         rest = b""
@@ -274,14 +302,18 @@ class AsyncTransport:
             await asyncio.sleep(seconds)
 
     async def end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            for one in self._waits:
-                one.reschedule(0)
+        self._ended = True
+        for one, loop in tuple(self._waits.items()):
+            loop.call_soon_threadsafe(self._expire, one)
+
+    def _expire(self, one: asyncio.Timeout) -> None:
+        if one in self._waits and not one.expired():
+            one.reschedule(0)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        """Closes the connections of this event loop."""
+        if session := self._sessions.get(asyncio.get_running_loop()):
+            await session.close()
 
     @asynccontextmanager
     async def _until_end(self) -> AsyncIterator[None]:
@@ -291,14 +323,14 @@ class AsyncTransport:
         scope = asyncio.timeout(None)
         try:
             async with scope:
-                self._waits.add(scope)
+                self._waits[scope] = asyncio.get_running_loop()
                 yield
         except TimeoutError as error:
             if scope.expired():
                 raise ClosedError from error
             raise
         finally:
-            self._waits.discard(scope)
+            self._waits.pop(scope, None)
 
     async def _send(self, request: Request) -> Response:
         try:
@@ -308,14 +340,15 @@ class AsyncTransport:
             raise NoResponseError(str(error) or type(error).__name__) from error
 
     async def _open(self, request: Request) -> aiohttp.ClientResponse:
-        given = self._credentials.configuration
-        if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=self._credentials.tls()))
+        given, loop = self._credentials.configuration, asyncio.get_running_loop()
+        if (session := self._sessions.get(loop)) is None:
+            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=self._credentials.tls()))
+            self._sessions[loop] = session
         refreshes = given.refresh_api_key_hook is not None
         headers = await asyncio.to_thread(self._credentials.headers) if refreshes else self._credentials.headers()
         proxy, proxy_headers = self._credentials.proxy
         try:
-            return await self._session.request(
+            return await session.request(
                 request.method,
                 self._credentials.url(request),
                 data=request.content,
@@ -327,6 +360,6 @@ class AsyncTransport:
                 proxy_headers=proxy_headers,
             )
         except Exception as error:
-            if self._session.closed:  # aiohttp raises RuntimeError, AssertionError or AttributeError then
+            if session.closed:  # aiohttp raises RuntimeError, AssertionError or AttributeError then
                 raise ClosedError from error
             raise

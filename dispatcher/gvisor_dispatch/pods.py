@@ -31,6 +31,16 @@ NEVER_START = ("hostUsers: false", "recursiveReadOnly: Enabled", "mountPropagati
 MAX_PREFIX = 53
 
 
+# Of the fields that are read here.
+TYPES: dict[str, type] = {
+    **dict.fromkeys(("metadata", "spec", "template", "labels", "annotations", "nodeSelector", "affinity"), dict),
+    **dict.fromkeys(("containers", "initContainers", "volumeMounts", "tolerations", "schedulingGates"), list),
+    **dict.fromkeys(("kind", "name", "generateName", "namespace", "nodeName", "runtimeClassName"), str),
+    "activeDeadlineSeconds": int,
+}
+TYPE_NAMES = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
+
+
 def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
     """The API server accepts 256 KiB for all annotations of an object and 1,024 bytes for the message of an Event:
     https://kubernetes.io/docs/reference/kubernetes-api/"""
@@ -38,18 +48,42 @@ def truncated(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 def as_json(manifest: Manifest) -> Json:
-    """The JSON that the client would send."""
+    """The JSON that the client would send, in which every field that is read here has its type. Raises PodError."""
     api: Any = client.ApiClient()
-    found: Json = api.sanitize_for_serialization(manifest)
-    return found
+    try:
+        found = api.sanitize_for_serialization(manifest)
+    except (AttributeError, TypeError, RecursionError) as error:
+        raise PodError("PodRefused", f"the manifest is no JSON: {error}") from error
+    made: Json = of_type(found, dict, "the manifest")
+    check_types(made)
+    return made
+
+
+def check_types(part: Json, path: str = "") -> None:
+    """Raises PodError for a field of another type than Kubernetes has for it."""
+    for key, value in part.items():
+        where = f"{path}.{key}" if path else str(key)
+        if value is not None and (kind := TYPES.get(key)):
+            of_type(value, kind, where)
+            for at, one in enumerate(value if kind is list else ()):
+                check_types(of_type(one, dict, f"{where}[{at}]"), f"{where}[{at}]")
+            if key in ("metadata", "spec", "template"):
+                check_types(value, where)
+
+
+def of_type(value: object, kind: type, where: str) -> Any:  # noqa: ANN401
+    if isinstance(value, kind):
+        return value
+    raise PodError("PodRefused", f"{where} must be {TYPE_NAMES[kind]}, and is {json.dumps(value, default=str)[:60]}")
 
 
 def checked(manifest: Manifest, runtime_class: str = "") -> Json:
     """It may name the given RuntimeClass. Raises PodError if it chooses its own node or another runtime."""
     found = as_json(manifest)
     spec = found.get("spec") or {}
-    if "containers" not in spec:
-        raise PodError("PodRefused", "the manifest has no spec.containers: it must be a pod or a pod template")
+    if spec.get("containers") is None:
+        kind = found.get("kind") or "manifest"
+        raise PodError("PodRefused", f"the {kind} has no spec.containers: it must be a pod or a pod template")
     if spec.get("nodeName"):
         raise PodError("PodRefused", "the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
     own = spec.get("runtimeClassName")
@@ -95,6 +129,19 @@ def template_of(made: Json) -> Json:
     return found
 
 
+def why_delayed(made: Json) -> str:
+    """Why a pod or a Job may start long after it is created; empty if nothing holds it."""
+    if (template_of(made).get("spec") or {}).get("schedulingGates"):
+        return "it has scheduling gates"
+    return "it is suspended" if (made.get("spec") or {}).get("suspend") else ""
+
+
+def decided_outside(made: Json) -> bool:
+    """Whether a fallback was decided: else it may run in gVisor alone."""
+    labels = (template_of(made).get("metadata") or {}).get("labels") or {}
+    return labels.get(DISPATCH_LABEL) == "fallback"
+
+
 def digest(manifest: Mapping[str, Any]) -> str:
     """The default id."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:32]
@@ -110,7 +157,7 @@ def marked(manifest: Mapping[str, Any], label: str, annotations: Mapping[str, st
 
 
 def annotation(pod: Json, key: str) -> str:
-    return str((pod["metadata"].get("annotations") or {}).get(key, ""))
+    return str(((pod.get("metadata") or {}).get("annotations") or {}).get(key, ""))
 
 
 def is_terminating(pod: Json) -> bool:
@@ -122,9 +169,11 @@ def is_bound(pod: Json) -> bool:
 
 
 def has_started(pod: Json) -> bool:
-    """Init containers count; a pod that is being deleted does not."""
+    """Init containers count; a pod that is being deleted does not. A Job has started with its first pod."""
     if is_terminating(pod):
         return False
+    if pod.get("kind") == "Job":
+        return any((pod.get("status") or {}).get(count) for count in ("ready", "succeeded", "failed"))
     return phase(pod) in ("Running", "Succeeded") or any(
         "running" in state or "terminated" in state for state in states(pod)
     )

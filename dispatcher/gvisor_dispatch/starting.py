@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from .api import Api, pod_path
+from .api import Api, object_path, title
 from .availability import node_fails
 from .errors import DispatchError, PodError, RefusedError, RetryLaterError
 from .http import Request
@@ -117,13 +117,14 @@ async def remove(api: Api, pod: Json, deadline: float) -> Json | None:
     return left
 
 
-async def withdraw(api: Api, pod: Json) -> Json | None:
-    """Returns a pod that starts at the last moment unharmed: the deletion applies only to the state that was read."""
+async def withdraw(api: Api, made: Json) -> Json | None:
+    """Returns what starts at the last moment unharmed: the deletion applies only to the state that was read."""
     while True:
-        seen = await api.read_same(pod)
+        seen = await api.read_same(made)
         if seen is None or has_started(seen):
             return seen
-        if is_terminating(seen) or await delete(api, seen):
+        meta = seen["metadata"]
+        if is_terminating(seen) or await delete(api, seen, resourceVersion=meta["resourceVersion"]):
             return None
 
 
@@ -136,13 +137,11 @@ async def await_gone(api: Api, pod: Json, seconds: float) -> None:
     raise RetryLaterError("PodNotGone", f"{sentence} (is its node lost?). It may still run, so it was not replaced")
 
 
-async def delete(api: Api, seen: Json) -> bool:
-    """Deletes a pod in the state that was read. Returns whether it did."""
-    meta = seen["metadata"]
-    same = {"preconditions": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}}
-    request = Request("DELETE", pod_path(meta["namespace"], meta["name"]), body=same)
+async def delete(api: Api, made: Json, **state: str) -> bool:
+    """Deletes an object of this UID, with its pods, if it is still in this state. Returns whether it did."""
+    body = {"preconditions": {"uid": made["metadata"]["uid"], **state}, "propagationPolicy": "Background"}
     try:
-        await api.request(f"delete pod {meta['namespace']}/{meta['name']}", request)
+        await api.request(f"delete {title(made)}", Request("DELETE", object_path(made), body=body))
     except RefusedError as error:
         if error.status in (404, 409):
             return False

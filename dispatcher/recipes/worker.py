@@ -1,29 +1,38 @@
-"""A worker of a task queue, such as Celery, with redelivery and soft time limits.
+"""A worker of Celery: celery -A worker worker --concurrency 4
 
-@app.task(bind=True, acks_late=True, soft_time_limit=300, max_retries=60)
-def run(task, evaluation, manifest):
-    return evaluate(task, dispatcher, evaluation, manifest)
+The broker, such as redis://..., is in the variable BROKER. A task starts one evaluation: run.delay("eval 17", pod)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
-from gvisor_dispatch import Dispatcher, Policy, RetryLaterError
+from celery import Celery, Task
+from gvisor_dispatch import Dispatcher, Policy, RetryLaterError, Settings
+from kubernetes import client, config
+
+config.load_config()
+app = Celery("evaluations", broker=os.environ["BROKER"])
+# The deadlines end before the soft limit, which counts from the start of the task.
+settings = Settings(wait_deadline=600, start_deadline=300)
+dispatcher = Dispatcher(client.ApiClient(), settings)
 
 
-class Task(Protocol):
-    """The part of a bound Celery task that is used here."""
-
-    def retry(self, *, exc: Exception, countdown: float) -> Exception: ...
-
-
-def evaluate(task: Task, dispatcher: Dispatcher, evaluation: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Starts the evaluation once, however often the task is delivered, because the id and the pod's name stay the
-    same. A soft time limit passes through dispatch(), and the next delivery adopts the pod. Only what time can mend
-    is retried, for an hour here."""
+@app.task(
+    bind=True,
+    max_retries=60,
+    soft_time_limit=1200,
+    time_limit=1260,
+    # A worker that is killed acknowledges nothing, so the next delivery adopts the pod.
+    acks_late=True,
+    reject_on_worker_lost=True,
+    acks_on_timeout=False,
+)
+def run(task: Task, evaluation: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Starts the evaluation once, however often the task is delivered: its id and the pod's name stay the same. At
+    the soft limit dispatch() removes the pod unless it has started. Only what time can mend is retried, for an hour."""
     try:
         return asdict(dispatcher.dispatch(manifest, Policy.WAIT, evaluation))
     except RetryLaterError as error:

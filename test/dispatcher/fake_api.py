@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from cluster_objects import RUNTIME_CLASS, Json, node, runs
+from cluster_objects import RUNTIME_CLASS, Json, ago, node, runs
 from kubernetes import client
 
 
@@ -48,6 +48,8 @@ class FakeApi:
         self.received: list[tuple[float, str]] = []
         self.faults: list[Fault] = []
         self.kubelet: Callable[[FakeApi, str], None] = runs
+        # Changes what is created.
+        self.admission: Callable[[Json], object] = lambda _: None
         # Whether a deleted pod goes at once.
         self.deletes = True
         self.clock = lambda: datetime.now(UTC)
@@ -129,6 +131,8 @@ class FakeApi:
                 pod = json.loads(json.dumps(self.pods[name]))
                 pod["status"] |= status or {}
                 pod["spec"] |= spec or {}
+                if pod["spec"].get("nodeName"):
+                    pod["status"].setdefault("startTime", ago(0))
                 pod["metadata"]["resourceVersion"] = self.version()
                 self.pods[name] = pod
                 self.changed.notify_all()
@@ -190,11 +194,11 @@ class Response:
             return self.list_nodes()
         if parts[-2] == "namespaces":
             labels = api.namespaces.get(name)
-            return (404, refusal(404, "no namespace")) if labels is None else (200, {"metadata": {"labels": labels}})
+            return (404, refusal(404, "no namespace")) if labels is None else (200, named(name, labels))
         namespace = parts[3]
         if parts[-1] == "events":
             if method == "GET":
-                return 200, {"items": api.events}
+                return 200, {"metadata": {}, "items": api.events}
             if any(one["metadata"]["name"] == self.body["metadata"].get("name") for one in api.events):
                 return 409, refusal(409, "the event exists")
             api.events.append(self.body)
@@ -202,13 +206,16 @@ class Response:
         if parts[-1] == "jobs":
             return self.create_job(parts[4])
         if parts[-2] == "jobs":
-            return (200, api.jobs[name]) if name in api.jobs else (404, refusal(404, "no job"))
+            if name not in api.jobs:
+                return 404, refusal(404, "no job")
+            return (200, api.jobs[name]) if method == "GET" else self.delete_job(name)
         if method == "POST":
             return self.create(namespace)
         if name == "pods":
             key, _, value = self.query["labelSelector"].partition("=")
             pods = api.pods.values()
-            return 200, {"items": [one for one in pods if (one["metadata"].get("labels") or {}).get(key) == value]}
+            found = [one for one in pods if (one["metadata"].get("labels") or {}).get(key) == value]
+            return 200, {"metadata": {}, "items": found}
         pod = api.pods.get(name)
         if pod is None:
             return 404, refusal(404, f'pods "{name}" not found')
@@ -224,6 +231,7 @@ class Response:
                 return 403, refusal(403, f'pods "{name}" is forbidden: exceeded quota: q, {counts}')
             if self.api.runtime_class is None and "runtimeClassName" in self.body["spec"]:
                 return 403, refusal(403, f'pods "{name}" is forbidden: pod rejected: RuntimeClass "gvisor" not found')
+            self.api.admission(self.body)
             pod = self.api.add_pod(namespace, self.body)
             self.api.created.append(pod)
         threading.Thread(target=self.api.kubelet, args=(self.api, name), daemon=True).start()
@@ -233,9 +241,17 @@ class Response:
         meta = self.body["metadata"]
         if meta["name"] in self.api.jobs:
             return 409, refusal(409, "the job exists")
-        meta |= {"namespace": namespace, "uid": f"uid-{self.api.version()}"}
+        self.api.admission(self.body)
+        version = self.api.version()
+        meta |= {"namespace": namespace, "uid": f"uid-{version}", "resourceVersion": version}
         self.api.jobs[meta["name"]] = self.body
         return 201, self.body
+
+    def delete_job(self, name: str) -> tuple[int, Json]:
+        now, wanted = self.api.jobs[name]["metadata"], self.body.get("preconditions") or {}
+        if any(now[key] != value for key, value in wanted.items()):
+            return 409, refusal(409, "the precondition does not hold")
+        return 200, self.api.jobs.pop(name)
 
     def delete(self, name: str, pod: Json) -> tuple[int, Json]:
         wanted = self.body.get("preconditions") or {}
@@ -298,6 +314,10 @@ class Response:
     def line(self, text: bytes) -> None:
         line = text + b"\n"
         self.handler.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+
+
+def named(name: str, labels: Json) -> Json:
+    return {"metadata": {"name": name, "labels": labels}}
 
 
 def refusal(status: int, message: str) -> Json:

@@ -120,6 +120,84 @@ class CommandTest(ApiCase):
         code, said, _ = self.run_it("run", "--policy", "prefer", "kubeconfig")
         self.assertEqual((code, said["reason"]), (65, "PodRefused"))
 
+    def test_odd_manifests_get_a_sentence(self) -> None:
+        meta, containers = "metadata: {name: a, namespace: evals}", "containers: [{name: c, image: i}]"
+        pod_part, spec = "the .+ has no spec.containers", f"spec: {{{containers}}}"
+        for text, sentence in (
+            ("", "must contain one object, a Pod or a Job, and has 0"),
+            (f"{meta}\n{spec}\n---\n{meta}\n{spec}", "and has 2"),
+            ("[1, 2]", "must contain one object"),
+            ("pod", "must contain one object"),
+            ("a: [", "cannot read odd.yaml: "),
+            ("a: &a [*a]", "cannot read|no JSON|has no spec.containers"),
+            ("{}", pod_part),
+            ("metadata:", pod_part),
+            (f"metadata:\n{spec}", "the pod needs metadata.name and metadata.namespace"),
+            (f"metadata: []\n{spec}", r"metadata must be a mapping, and is \[\]"),
+            (f"metadata: x\n{spec}", 'metadata must be a mapping, and is "x"'),
+            (f"metadata: {{name: 1, namespace: evals}}\n{spec}", "metadata.name must be a text, and is 1"),
+            (f"metadata: {{name: a, namespace: [b]}}\n{spec}", "metadata.namespace must be a text"),
+            (f"metadata: {{name: a, namespace: b, labels: [c]}}\n{spec}", "metadata.labels must be a mapping"),
+            (f"metadata: {{name: a, namespace: b, annotations: c}}\n{spec}", "metadata.annotations must be a mapping"),
+            (f"{meta}\nspec:", pod_part),
+            (f"{meta}\nspec: []", r"spec must be a mapping, and is \[\]"),
+            (f"{meta}\nspec: {{containers: }}", pod_part),
+            (f"{meta}\nspec: {{containers: c}}", 'spec.containers must be a list, and is "c"'),
+            (f"{meta}\nspec: {{containers: {{name: c}}}}", "spec.containers must be a list"),
+            (f"{meta}\nspec: {{containers: [c]}}", r'spec.containers\[0\] must be a mapping, and is "c"'),
+            (f"{meta}\nspec: {{initContainers: [1], {containers}}}", r"spec.initContainers\[0\] must be a mapping"),
+            (f"{meta}\nspec: {{containers: [{{volumeMounts: x}}]}}", r"containers\[0\].volumeMounts must be a list"),
+            (f"{meta}\nspec: {{containers: [{{volumeMounts: [x]}}]}}", r"volumeMounts\[0\] must be a mapping"),
+            (f"{meta}\nspec: {{runtimeClassName: 1, {containers}}}", "spec.runtimeClassName must be a text"),
+            (f"{meta}\nspec: {{nodeName: {{}}, {containers}}}", "spec.nodeName must be a text"),
+            (f"{meta}\nspec: {{tolerations: x, {containers}}}", "spec.tolerations must be a list"),
+            (f"{meta}\nspec: {{nodeSelector: [x], {containers}}}", "spec.nodeSelector must be a mapping"),
+            (f"{meta}\nspec: {{affinity: x, {containers}}}", "spec.affinity must be a mapping"),
+            (f"{meta}\nspec: {{schedulingGates: x, {containers}}}", "spec.schedulingGates must be a list"),
+            (f"kind: List\nitems: [{{{meta}}}]", "the List has no spec.containers: it must be a pod"),
+            (f"kind: Deployment\n{meta}\nspec: {{template: x}}", "spec.template must be a mapping"),
+            (f"kind: CronJob\n{meta}\nspec: {{jobTemplate: {{}}}}", "the CronJob has no spec.containers"),
+            (f"kind: Job\n{meta}\nspec: {{template: {{spec: }}}}", pod_part),
+            (f"kind: Job\n{meta}\nspec: {{template: {{spec: x}}}}", "spec.template.spec must be a mapping"),
+            (f"kind: [Job]\n{meta}\n{spec}", "kind must be a text"),
+            (f"{meta}\nspec: {{containers: !!set {{a}}}}", "no JSON"),
+        ):
+            (self.folder / "odd.yaml").write_text(text)
+            for words in (["ask", "--policy", "prefer"], ["run", "--policy", "require"], ["cancel"]):
+                with self.subTest(text, words=words):
+                    code, said, stderr = self.run_it(*words, "odd.yaml")
+                    if words[0] == "ask" and "the pod needs" in sentence:
+                        self.assertEqual(code, 0, said)  # it needs no name
+                        continue
+                    self.assertRegex(said.get("message", stderr), sentence)
+                    self.assertIn((code, said.get("reason")), ((2, None), (65, "PodRefused")))
+        self.assertEqual(self.api.created, [])
+
+    def test_a_job_is_asked_for_run_explained_and_cancelled(self) -> None:
+        template = {"spec": {"restartPolicy": "Never", **pod()["spec"]}}
+        job = {"kind": "Job", "metadata": pod()["metadata"], "spec": {"template": template}}
+        (self.folder / "job.yaml").write_text(json.dumps(job))
+        self.assertEqual(self.run_it("ask", "--policy", "require", "job.yaml")[0], 0)
+        code, said, _ = self.run_it("run", "--policy", "require", "job.yaml")
+        self.assertEqual((code, said["name"], said["in_gvisor"], said["reason"]), (0, "eval-1", True, "Available"))
+        explain = ("explain", "job/eval-1", "-n", "evals")
+        code, said, _ = self.run_it(*explain)
+        self.assertEqual((code, said["reason"]), (75, "PodMissing"))
+        for name, spec in (("a", {"runtimeClassName": "gvisor"}), ("b", {})):
+            one = pod(f"eval-1-{name}", **spec)
+            one["metadata"]["labels"] = {"batch.kubernetes.io/job-name": "eval-1"}
+            self.api.add_pod("evals", one)
+            runs(self.api, f"eval-1-{name}")
+            code, said, _ = self.run_it(*explain)
+            self.assertEqual((code, said["in_gvisor"]), (0, True) if name == "a" else (5, False))
+        self.assertRegex(said["message"], "^eval-1-b: NoRuntimeClass: ")
+        self.api.jobs["eval-1"]["status"] = {"ready": 1}
+        code, said, _ = self.run_it("cancel", "job.yaml")
+        self.assertEqual((code, said["in_gvisor"], list(self.api.jobs)), (1, False, ["eval-1"]))
+        self.api.jobs["eval-1"]["status"] = {"active": 1}
+        self.assertEqual(self.run_it("cancel", "job.yaml")[:2], (0, {"removed": True}))
+        self.assertEqual(self.api.jobs, {})
+
     def test_the_version(self) -> None:
         with contextlib.redirect_stdout(io.StringIO()) as out, self.assertRaises(SystemExit):
             main(["--version"])

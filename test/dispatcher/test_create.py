@@ -35,7 +35,7 @@ class CreateTest(ApiCase):
                 self.api.nodes, self.api.runtime_class = [BAD], None
                 self.assertEqual(create("eval 17"), "gvisor")
                 for other in ("", "eval 18"):
-                    with self.assertRaisesRegex(ConflictError, "NameTaken: evals/eval-1 exists and is not"):
+                    with self.assertRaisesRegex(ConflictError, "NameTaken: (pod|job) evals/eval-1 exists and is not"):
                         create(other)
                 self.assertEqual(len(self.api.requests("POST")), 1)
 

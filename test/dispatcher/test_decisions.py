@@ -45,7 +45,7 @@ def failing(reason: str = "SandboxFailed", **extra: object) -> Json:
 
 
 def class_with(**fields: object) -> Callable[[FakeApi], None]:
-    return api_with(runtime_class={"handler": "runsc", **fields})
+    return api_with(runtime_class={"metadata": RUNTIME_CLASS["metadata"], "handler": "runsc", **fields})
 
 
 def namespace(**labels: str) -> Callable[[FakeApi], None]:
@@ -79,8 +79,11 @@ def fresh_in_pool(**spec: object) -> Json:
 
 
 def pool(*found: Json, **scheduling: object) -> Callable[[FakeApi], None]:
-    runtime_class = {"handler": "runsc", "scheduling": {"nodeSelector": POOL, **scheduling}}
-    return api_with(runtime_class=runtime_class, nodes=found)
+    def arrange(api: FakeApi) -> None:
+        class_with(scheduling={"nodeSelector": POOL, **scheduling})(api)
+        api.nodes = found
+
+    return arrange
 
 
 def kvm(*found: Json, **runtime_class: object) -> Callable[[FakeApi], None]:
@@ -142,6 +145,8 @@ CASES = [
     ("pods could weaken their sandbox", nodes(failing("AnnotationsPassFlags")), WITHHELD),
     ("the release is too old", nodes(failing("RunscTooOld")), WITHHELD),
     ("limits do not hold", nodes(failing("LimitsNotEnforced")), WITHHELD),
+    ("sandboxes boot, and do not end", nodes(failing("SandboxStuck")), WITHHELD),
+    ("the handler has no network", nodes(failing("NetworkNotReady")), WITHHELD),
     ("it fails on one node and is withheld on another", nodes(failing(), WEAK), WITHHELD),
     ("it is withheld on one node, one is undecided", nodes(UNJUDGED, WEAK), UNDECIDED),
     ("the cluster is full", api_with(kubelet=unschedulable), ("RetryLaterError", "Unschedulable")),

@@ -47,7 +47,7 @@ class RefusalTest(unittest.TestCase):
         ]  # fmt: skip
         for status, message, kind, reason in cases:
             with self.subTest(message):
-                found = refusal(RefusedError(status, message))
+                found = refusal(RefusedError("ApiRefused", message, status))
                 self.assertEqual((type(found).__name__, found.reason), (kind, reason))
 
 

@@ -13,6 +13,7 @@ from cluster_objects import (
     READY_KVM,
     RUNTIME_CLASS,
     Json,
+    ago,
     api_with,
     cannot_pull,
     kvm_node,
@@ -38,6 +39,12 @@ def event(reason: str, component: str = "gvisor-ready", host: str = "node-1") ->
     source = {"component": component, "host": host}
     found = {"metadata": {"name": "e"}, "reason": reason, "message": f"{reason}, from the agent", "source": source}
     return lambda api: api.events.append(found)
+
+
+def started(minutes: float | None) -> Callable[[FakeApi], None]:
+    """A pod that started some minutes before its node was proven."""
+    time = None if minutes is None else ago(minutes)
+    return lambda api: api.update("eval-1", {"startTime": time})
 
 
 class ExplainTest(ApiCase):
@@ -72,6 +79,9 @@ class ExplainTest(ApiCase):
             ((IN_GVISOR, runs, api_with(nodes=[FAILS])), (None, "NodeUnproven", "not proven now: False: ShimNotFound")),
             ((IN_GVISOR, runs, api_with(nodes=[undecided])), (None, "NodeUnproven", "now: Unknown: SandboxSlow")),
             ((IN_GVISOR, runs, api_with(nodes=[])), (None, "NodeUnproven", "the node is gone")),
+            ((IN_GVISOR, runs, started(5)), (None, "StartedUnproven", "started before gVisor was proven on node-1")),
+            ((IN_GVISOR, runs, started(None)), (None, "StartedUnproven", "or that is not known")),
+            ((IN_GVISOR, runs, started(-5)), (True, "InGVisor", "SandboxProven")),
             ((IN_KVM, runs, only_kvm), (True, "InGVisor", f'proven on node-1: label {READY_KVM} is "true"')),
             ((IN_KVM, runs, only_main), (None, "NodeUnproven", f'now: False: label {READY_KVM} is "false"')),
             ((IN_KVM, runs, lost), (None, "NodeUnproven", "now: Unknown: AgentLost")),
@@ -142,7 +152,7 @@ class ExplainTest(ApiCase):
         def confirm(**pods: Json) -> None:
             self.api.pods.clear()
             for name, spec in pods.items():
-                one = {**pod(name, **spec), "status": {"phase": "Running"}}
+                one = {**pod(name, **spec), "status": {"phase": "Running", "startTime": ago(0)}}
                 self.api.add_pod("evals", {**one, "metadata": {"name": name, "labels": labels}})
             self.dispatcher().confirm_selected("evals", "instance=a")
 

@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from case import ApiCase, SoftTimeLimitExceeded
-from cluster_objects import BAD, Json, cannot_pull, pod, pulls, runs, unschedulable
+from case import ApiCase
+from cluster_objects import BAD, pod
 from gvisor_dispatch import PodError, Policy
 from kubernetes import client
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "dispatcher/recipes"))
-import worker
 
 
 class ReadmeTest(ApiCase):
@@ -29,45 +25,6 @@ class ReadmeTest(ApiCase):
         with load, contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(example, {"pod": pod()})
         self.assertEqual(printed.getvalue().split()[:3], ["node-1", "True", "Available"])
-
-
-class Retry(Exception):  # noqa: N818
-    """The exception that Celery's task.retry() returns."""
-
-
-class CeleryTask:
-    """The part of a bound task that the recipe uses."""
-
-    def retry(self, *, exc: Exception, countdown: float) -> Exception:
-        return Retry(exc, countdown)
-
-
-class WorkerTest(ApiCase):
-    def deliver(self) -> Json:
-        dispatcher = self.dispatcher(wait_deadline=2)
-        return worker.evaluate(CeleryTask(), dispatcher, "eval 17", pod())
-
-    def test_a_task_that_is_stopped_and_delivered_again_runs_one_pod(self) -> None:
-        self.api.kubelet = pulls
-        self.interrupt(0.2, lambda: self.api.created)
-        with self.assertRaises(SoftTimeLimitExceeded):
-            self.deliver()
-        self.assertEqual(list(self.api.pods), ["eval-1"])
-        runs(self.api, "eval-1")
-        self.assertTrue(self.deliver()["adopted"])
-        self.assertEqual(len(self.api.created), 1)
-
-    def test_what_no_retry_mends_fails_the_task(self) -> None:
-        self.api.kubelet = cannot_pull
-        with self.assertRaisesRegex(PodError, "PodCannotStart: InvalidImageName: "):
-            self.deliver()
-        self.assertEqual(self.api.pods, {})
-
-    def test_no_room_puts_the_task_back(self) -> None:
-        self.api.kubelet = unschedulable
-        with self.assertRaises(Retry):
-            self.deliver()
-        self.assertEqual(self.api.pods, {})
 
 
 class OwnChoiceTest(ApiCase):
