@@ -129,7 +129,7 @@ export async function writeDispatcher(directory: string, repository = REPOSITORY
   const work = join(directory, '.dispatcher');
   const source = join(work, 'source');
   await mkdir(source, { recursive: true });
-  const files = ['pyproject.toml', 'README.md', 'gvisor_dispatch'];
+  const files = ['pyproject.toml', 'README.md', 'rbac.yaml', 'recipes', 'gvisor_dispatch'];
   const filter = (path: string) => basename(path) !== '__pycache__';
   for (const file of files)
     await cp(join(REPO, 'dispatcher', file), join(source, file), { recursive: true, filter });

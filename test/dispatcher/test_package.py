@@ -29,6 +29,13 @@ class PackageTest(unittest.TestCase):
         self.assertIn("py.typed", names)
         self.assertLessEqual(names, {path.name for path in (self.target / "gvisor_dispatch").iterdir()})
 
+    def test_its_licence_permissions_and_recipes_are_there(self) -> None:
+        [licence] = self.target.glob("gvisor_dispatch-*.dist-info/licenses/LICENSE")
+        self.assertIn("Apache License", licence.read_text())
+        share = self.target / "share/gvisor-dispatch"
+        for path in (SOURCE / "rbac.yaml", *(SOURCE / "recipes").glob("*.*")):
+            self.assertEqual((share / path.relative_to(SOURCE)).read_bytes(), path.read_bytes())
+
     def test_the_command_runs(self) -> None:
         env = {**os.environ, "PYTHONPATH": str(self.target)}
         command = [str(self.target / "bin/gvisor-dispatch"), "--help"]
