@@ -1,4 +1,7 @@
-"""200 samples with Inspect, each in a sandbox of its own: python many_inspect.py values.yaml"""
+"""200 samples with Inspect, each in a sandbox of its own: python many_inspect.py values.yaml
+
+The sandbox "gvisor" hands out no pod that was not seen in gVisor, so a sample that has one needs no look at its kernel.
+"""
 
 import sys
 
@@ -10,17 +13,17 @@ from inspect_ai.util import sandbox
 
 
 @solver
-def kernel() -> Solver:
+def work() -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        state.output.completion = (await sandbox().exec(["cat", "/proc/version"])).stdout
+        state.output.completion = (await sandbox().exec(["echo", state.input_text])).stdout
         return state
 
     return solve
 
 
 task = Task(
-    dataset=[Sample(input=f"evaluation {at}", target="Linux version 4.4.0") for at in range(200)],
-    solver=kernel(),
+    dataset=[Sample(input=f"evaluation {at}", target=f"evaluation {at}") for at in range(200)],
+    solver=work(),
     scorer=includes(),
     sandbox=("gvisor", sys.argv[1]),
 )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import yaml
 from case import ApiCase
-from cluster_objects import BAD, pod
-from gvisor_dispatch import PodError, Policy
+from cluster_objects import BAD, node, pod
+from gvisor_dispatch import PodError, Policy, Settings
 from kubernetes import client
+
+RECIPES = Path(__file__).parents[2] / "dispatcher/recipes"
 
 
 class ReadmeTest(ApiCase):
@@ -25,6 +32,44 @@ class ReadmeTest(ApiCase):
         with load, contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(example, {"pod": pod()})
         self.assertEqual(printed.getvalue().split()[:3], ["node-1", "True", "Available"])
+
+
+class PlainClientTest(ApiCase):
+    def test_it_creates_what_was_decided(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (folder / "pod.yaml").write_text(json.dumps(pod()))
+        script = "import runpy, sys; from kubernetes import client, config; config.load_config = lambda: None; "
+        script += "client.Configuration.set_default(client.Configuration(host=sys.argv.pop(1))); "
+        script += "runpy.run_path(sys.argv.pop(1))"
+        for nodes, said in (([node("a")], "eval-1 True Available\n"), ([BAD], "eval-1 False GVisorFails\n")):
+            self.api.pods.clear()
+            self.api.nodes = nodes
+            command = [sys.executable, "-B", "-c", script, self.api.url, str(RECIPES / "plain_client.py"), "pod.yaml"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+            self.assertEqual(done.stdout, said, done.stderr)
+        self.assertEqual([one["reason"] for one in self.api.events], ["GVisorFallback"])
+
+
+class TemplateTest(ApiCase):
+    """What platforms make of the recipes' templates, as their documentation says; their controllers were not run."""
+
+    def test_each_pod_asks_for_gvisor_alone(self) -> None:
+        argo, airflow, tekton = (
+            yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
+            for name in ("argo-workflow", "airflow-pod", "tekton-taskrun")
+        )
+        container = argo["spec"]["templates"][0]["container"]
+        steps = tekton["spec"]["taskSpec"]["steps"]
+        for title, spec in (
+            ("Argo", {"containers": [container], **yaml.safe_load(argo["spec"]["podSpecPatch"])}),
+            ("Airflow", airflow["spec"]),
+            ("Tekton", {"containers": steps, **tekton["spec"]["podTemplate"]}),
+        ):
+            with self.subTest(title):
+                self.api.nodes = [node("a")]
+                self.assertTrue(self.dispatcher().ask({"spec": spec}).available)
+                self.assertEqual(spec["runtimeClassName"], Settings().runtime_class)
+        self.assertEqual(airflow["spec"]["containers"][0]["name"], "base")
 
 
 class OwnChoiceTest(ApiCase):
