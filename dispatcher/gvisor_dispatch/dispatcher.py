@@ -266,7 +266,7 @@ class AsyncDispatcher:
         try:
             seen = await self._ending_api.read_object(made)
             if seen and annotation(seen, ID_ANNOTATION) == mine:
-                await withdraw(self._ending_api, seen)
+                await (delete if self._was_moved(seen) else withdraw)(self._ending_api, seen)
         except DispatchError as error:
             log.warning("%s may start later, as it could not be removed: %s", title(made), error.message)
 
@@ -387,24 +387,31 @@ class AsyncDispatcher:
         started by an earlier call's decision to leave gVisor."""
         if decision is None and annotation(seen, ID_ANNOTATION) != mine:
             raise name_taken(seen)
-        if template_of(seen)["spec"].get("runtimeClassName") == self._settings.runtime_class:
+        if self._is_in_class(seen):
             return
-        by_decision = decided_outside(seen)
         try:
             if decision:
                 decision.check_age()
-            if why := await self._why_not_outside(seen, policy, by_decision=by_decision):
+            if why := await self._why_not_outside(seen, policy):
                 raise PolicyError("RunsOutside", f"{title(seen)} is outside gVisor: {why}")
             if decision is None and policy is Policy.NO_GVISOR and not has_started(seen):
                 await self._refuse_traces()
         except DispatchError as error:
             if decision is None and not isinstance(error, PolicyError):
                 raise
-            left = await self._remove_outside(seen, even_started=decision is not None or not by_decision)
+            left = await self._remove_outside(seen, even_started=decision is not None or self._was_moved(seen))
             raise type(error)(error.reason, f"{error.message}; {left}") from error
 
-    async def _why_not_outside(self, seen: Json, policy: Policy, *, by_decision: bool) -> str:
-        if not by_decision:
+    def _is_in_class(self, made: Json) -> bool:
+        found: object = template_of(made)["spec"].get("runtimeClassName")
+        return found == self._settings.runtime_class
+
+    def _was_moved(self, seen: Json) -> bool:
+        """Whether it is outside gVisor, though nobody decided that."""
+        return not self._is_in_class(seen) and not decided_outside(seen)
+
+    async def _why_not_outside(self, seen: Json, policy: Policy) -> str:
+        if self._was_moved(seen):
             return f"it was created with runtimeClassName {self._settings.runtime_class}, and admission changed that"
         if policy in (Policy.PREFER, Policy.NO_GVISOR):
             return await self._why_no_fallback(seen["metadata"]["namespace"], seen)

@@ -139,7 +139,8 @@ async def await_gone(api: Api, pod: Json, seconds: float) -> None:
 
 async def delete(api: Api, made: Json, **state: str) -> bool:
     """Deletes an object of this UID, with its pods, if it is still in this state. Returns whether it did."""
-    body = {"preconditions": {"uid": made["metadata"]["uid"], **state}, "propagationPolicy": "Background"}
+    body: Json = {"preconditions": {"uid": made["metadata"]["uid"], **state}, "propagationPolicy": "Background"}
+    body["gracePeriodSeconds"] = 1  # whatever runs in it should not have started
     try:
         await api.request(f"delete {title(made)}", Request("DELETE", object_path(made), body=body))
     except RefusedError as error:

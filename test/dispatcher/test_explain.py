@@ -166,5 +166,5 @@ class ExplainTest(ApiCase):
             ):
                 with self.subTest(reason), self.assertRaisesRegex(DispatchError, f"^{reason}"):
                     confirm(**pods)
-        self.later(0.5, lambda: vars(self.api).update(nodes=[node("unproven")]))
+        self.later(0.5, lambda: vars(self.api).update(nodes=[node("unproven", minutes=1)]))
         confirm(doubtful=doubtful)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 from case import ApiCase, SoftTimeLimitExceeded
-from cluster_objects import BAD, node, pulls, runs, unschedulable
+from cluster_objects import BAD, Json, node, pod, pulls, runs, unschedulable
 from fake_api import FakeApi
-from gvisor_dispatch import Policy, RetryLaterError
+from gvisor_dispatch import DispatchError, Policy, RetryLaterError
 
 
 class FaultTest(ApiCase):
@@ -80,6 +84,42 @@ class FaultTest(ApiCase):
                 with self.subTest(body=body, path=path), FakeApi() as self.api:
                     self.api.fail("GET", path, 200, body=body)
                     self.assertEqual(self.outcome(Policy.PREFER), ("gvisor", "Available"))
+
+    def test_json_that_is_no_object_of_the_api_reaches_no_caller(self) -> None:
+        """A proxy's, for example, which the next response corrects, or the deadline ends."""
+        odd: list[Json] = [{}, {"metadata": None}, {"metadata": {}}, {"metadata": {"name": "x"}, "spec": []}]
+        odd += [{"metadata": {}, "items": items} for items in ([1], [{}], [{"metadata": {}}])]
+        meta = pod()["metadata"]
+        calls: dict[str, Callable[[Any], object]] = {
+            "ask": lambda dispatcher: dispatcher.ask(),
+            "dispatch": lambda dispatcher: dispatcher.dispatch(pod(), Policy.PREFER),
+            "create": lambda dispatcher: dispatcher.create(pod("eval-2"), Policy.PREFER),
+            "explain": lambda dispatcher: dispatcher.explain({"metadata": meta}),
+            "explain_selected": lambda dispatcher: dispatcher.explain_selected("evals", "a=b"),
+            "cancel": lambda dispatcher: dispatcher.cancel(pod()),
+        }
+        for body in odd:
+            for path in (
+                "runtimeclasses",
+                "nodes",
+                "namespaces/evals$",
+                "pods/eval-",
+                "pods$",
+                "pods.labelSelector",
+                "events",
+            ):
+                for name, call in calls.items():
+                    for status in (200, 403):
+                        with self.subTest(name, path=path, body=body, status=status), FakeApi() as self.api:
+                            self.api.nodes = [BAD]
+                            self.api.add_pod(
+                                "evals", {**pod(), "spec": {**pod()["spec"], "runtimeClassName": "gvisor"}}
+                            )
+                            runs(self.api, "eval-1")
+                            self.api.fail("", path, status, times=99, body=body)
+                            with contextlib.suppress(DispatchError), self.assertLogs("gvisor_dispatch", "WARNING"):
+                                logging.getLogger("gvisor_dispatch").warning("at least one")
+                                call(self.dispatcher(api_deadline=0.1))
 
     def test_credentials_that_expire_are_renewed_until_the_deadline(self) -> None:
 
