@@ -9,12 +9,13 @@ import json
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -277,7 +278,10 @@ class AsyncTransport(Transport):
         self._waits: dict[asyncio.Timeout, asyncio.AbstractEventLoop] = {}
 
     async def to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
-        return await Unstoppable(work)
+        anyio: Any = sys.modules.get("anyio")
+        # A cancelled scope of anyio cancels again in each turn of the event loop, which keeps a CPU busy.
+        with anyio.CancelScope(shield=True) if anyio else nullcontext():
+            return await Unstoppable(work)
 
     async def stream(self, request: Request, read_line: LineReader) -> int:
         rest = b""

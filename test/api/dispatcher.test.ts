@@ -72,6 +72,42 @@ describe('the dispatcher, on a real API server', () => {
     await enforce(null);
     assert.equal(await outcome({ namespace: 'default' }), '3 ApiRefused');
   });
+
+  it('removes the pod that admission moves to the kernel of the host', async () => {
+    const registration = '/apis/admissionregistration.k8s.io/v1';
+    const name = 'moves-pods';
+    const remove = (field: string) => `JSONPatch{op: "remove", path: "/spec/${field}"}`;
+    const spec = {
+      failurePolicy: 'Fail',
+      reinvocationPolicy: 'Never',
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] },
+        ],
+      },
+      matchConditions: [{ name: 'has-a-class', expression: 'has(object.spec.runtimeClassName)' }],
+      mutations: [
+        {
+          patchType: 'JSONPatch',
+          jsonPatch: {
+            expression: `has(object.spec.overhead) ? [${remove('overhead')}, ${remove('runtimeClassName')}] : [${remove('runtimeClassName')}]`,
+          },
+        },
+      ],
+    };
+    const bodies = [
+      ['mutatingadmissionpolicies', { metadata: { name }, spec }],
+      ['mutatingadmissionpolicybindings', { metadata: { name }, spec: { policyName: name } }],
+    ] as const;
+    for (const [kind, body] of bodies) await send({ method: 'POST', path: `${registration}/${kind}`, body });
+    try {
+      await waitFor('admission to move a pod', 30_000, async () => (await outcome({})) === '3 RunsOutside');
+      const path = `/api/v1/namespaces/${FREE}/pods/refused`;
+      assert.equal((await admin({ method: 'GET', path })).code, 404);
+    } finally {
+      for (const [kind] of bodies) await admin({ method: 'DELETE', path: `${registration}/${kind}/${name}` });
+    }
+  });
 });
 
 /** A Node that has been proven for a minute. */
