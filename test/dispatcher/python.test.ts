@@ -26,7 +26,7 @@ describe('the Python tests of the dispatcher', { concurrency: 6 }, () => {
       const env = { ...process.env, PYTHONPATH: paths, GVISOR_DISPATCH_TESTS: kind };
       const { code, stderr } = await runAll(python, args, { env, timeoutMs: 600_000 });
       assert.equal(code, 0, stderr);
-      assert.ok(Number(/^Ran (\d+) tests/m.exec(stderr)?.[1]) >= 3, stderr);
+      assert.ok(Number(/^Ran (\d+) tests/m.exec(stderr)?.[1]) >= 2, stderr);
     });
   }
 });
