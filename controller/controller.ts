@@ -90,7 +90,12 @@ export class FleetController {
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
     this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
-    this.#guards = new GuardWatch(options);
+    this.#guards = new GuardWatch({
+      ...options,
+      settings: () => this.#cache.agentSettings,
+      rest: this.#time.rest,
+      now: () => this.#nowMs,
+    });
     this.#events = createEventSender(options, { component: COMPONENT });
   }
 
@@ -126,7 +131,7 @@ export class FleetController {
     await Promise.all([
       this.#cache.run(signal),
       this.#reports.run(() => this.#cache.pods, signal),
-      this.#guards.run(this.#time.rest, signal),
+      this.#guards.run(signal),
       this.#reconcileLoop(signal),
       this.#turnsLoop(signal),
     ]);

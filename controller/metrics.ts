@@ -1,7 +1,7 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import { createSeries, registerProcessMetrics } from '../lib/base/series.ts';
 import { VERSION } from '../lib/base/version.ts';
-import { GUARDS } from '../lib/fleet/guards.ts';
+import { GUARDS, type GuardState } from '../lib/fleet/guards.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView } from '../lib/fleet/view.ts';
 import type { CountRequest } from '../lib/kube/client.ts';
 
@@ -32,8 +32,12 @@ const GAUGES = {
     'Nodes whose label would be withdrawn while the circuit breaker is open.',
   ],
   gvisor_ready_fleet_guard_missing: [
-    'Whether an admission policy that must be in force is not, or is of another version, or a RuntimeClass is gone.',
+    'Whether an admission policy that must be in force is not, or lets through what that of the manifests refuses, or a RuntimeClass is gone or sends pods to unproven nodes.',
     'guard',
+  ],
+  gvisor_ready_fleet_guards_read: ['Whether the guards could be read at the last try.'],
+  gvisor_ready_fleet_requirements_lifted: [
+    'Namespaces that required gVisor within a day, and have no label that says so any more.',
   ],
   gvisor_ready_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
   gvisor_ready_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
@@ -87,13 +91,21 @@ export class FleetMetrics {
       gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason }, Number(view.breaker.includes(reason)));
     gauges.gvisor_ready_fleet_circuit_breaker_open.set({ reason: 'RollingOut' }, Number(view.rolling));
     gauges.gvisor_ready_fleet_paused_withdrawals.set(view.paused.length);
-    const { isRequired = false, missing = [], problem = '' } = view.guards ?? { problem: 'not read yet' };
-    for (const guard of problem === '' ? Object.keys(GUARDS) : [])
-      gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 0);
-    for (const { guard } of missing) gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
-    gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
+    if (view.guards !== undefined) this.#setGuards(view.guards);
     gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
+  }
+
+  /** Without a series until the guards are read: an unknown value is not zero. */
+  #setGuards({ isRequired, missing, classes = [], lifted = [], problem }: GuardState): void {
+    const gauges = this.#gauges;
+    gauges.gvisor_ready_fleet_guards_read.set(Number(problem === undefined));
+    if (problem === undefined)
+      for (const guard of [...Object.keys(GUARDS), ...classes])
+        gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 0);
+    for (const { guard } of missing) gauges.gvisor_ready_fleet_guard_missing.set({ guard }, 1);
+    gauges.gvisor_ready_fleet_gvisor_required.set(Number(isRequired));
+    gauges.gvisor_ready_fleet_requirements_lifted.set(lifted.length);
   }
 }
 

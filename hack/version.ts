@@ -6,22 +6,6 @@ import { run } from './run.ts';
 const IMAGE = /(\bgvisor-ready:)\d+\.\d+\.\d+/g;
 const INSTALLER = /(\bgvisor-ready-installer:)\d+\.\d+\.\d+/g;
 const TAG = /(\bnewTag: )\S+/g;
-const LABEL = /(app\.kubernetes\.io\/version: )\d+\.\d+\.\d+/g;
-
-/** Files of manifests/ with a policy, which the fleet controller compares with its own version. */
-const POLICIES = [
-  'base/event-writes',
-  'base/node-keys',
-  'base/node-writes',
-  'base/pods',
-  'base/fleet/event-writes',
-  'base/fleet/node-writes',
-  'components/enforce-bindings/pods',
-  'components/enforce/classes',
-  'components/enforce/guard-namespace',
-  'components/enforce/pods',
-  'components/inject/pods',
-];
 
 /** Precedes the version in lib/base/version.ts. */
 export const AGENT_VERSION = /(VERSION = ')[^']+/g;
@@ -31,7 +15,6 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['lib/base/version.ts', AGENT_VERSION],
   ['Dockerfile', /(image\.version=")[^"]+/g],
   ['manifests/base/kustomization.yaml', TAG],
-  ...POLICIES.map((path) => [`manifests/${path}.yaml`, LABEL] as const),
   ['manifests/components/install/kustomization.yaml', /(newTag: )\d+\.\d+\.\d+/g],
   ['charts/gvisor-ready/values.yaml', INSTALLER],
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],

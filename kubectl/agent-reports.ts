@@ -1,15 +1,13 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../lib/base/async.ts';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
-import { type AgentPod, agentPodOf, MAX_NAME_LENGTH, targetOf } from '../lib/fleet/objects.ts';
+import { type AgentPod, agentPodOf, agentSettingsOf, MAX_NAME_LENGTH, targetOf } from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
-import { splitHandlers } from '../lib/node/handler-name.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';
 import { isStatus } from '../lib/report/schema.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';
 import type { TextResponse } from './port-forward.ts';
-import { HANDLER } from './requirements.ts';
 
 export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installedIn}/pods`;
 
@@ -19,9 +17,7 @@ export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefi
 
 /** The main handler first. */
 export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): readonly [string, ...string[]] {
-  const env = daemonSet?.spec?.template.spec?.containers[0]?.env;
-  const value = env?.find(({ name }) => name === 'HANDLERS')?.value || HANDLER;
-  return splitHandlers(value);
+  return agentSettingsOf(daemonSet).handlers;
 }
 
 export type AgentSummary = AgentPod & ReturnType<typeof summarizeAgent>;

@@ -27,7 +27,7 @@ type ApiOptions = {
 
 /** `type` is the content type of the body. */
 type ApiRequest = {
-  readonly method: 'GET' | 'PATCH';
+  readonly method: 'GET' | 'PATCH' | 'POST';
   readonly path: string;
   readonly body?: unknown;
   readonly type?: string;
@@ -60,6 +60,10 @@ export class Api {
   /** Rejects with a KubeError if it is refused. */
   async get<T>(path: string): Promise<T> {
     return this.#json<T>({ method: 'GET', path });
+  }
+
+  async post<T>(path: string, body: unknown): Promise<T> {
+    return this.#json<T>({ method: 'POST', path, body, type: 'application/json' });
   }
 
   async patch<T>(path: string, body: unknown, kind: keyof typeof PATCHES): Promise<T> {

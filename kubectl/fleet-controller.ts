@@ -15,7 +15,7 @@ import { podCounts } from '../lib/node/pods/pod.ts';
 import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
 
-const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
+export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
 const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 

@@ -58,8 +58,10 @@ export type NodeOptions = Claimant & {
   readonly onNode?: (handler: string, node: NodeSeen) => void;
 };
 
-/** Common prefix of the messages in manifests/base/node-writes.yaml. */
-const POLICY_MESSAGE = 'an agent writes only ';
+/** Beginnings of messages in manifests/base/node-writes.yaml. */
+const REFUSED_NODE = 'an agent writes only its own Node';
+const REFUSED_LABEL = 'an agent writes only labels of';
+const TWO_NODES = '/api/v1/nodes?limit=2';
 
 /** Writes the difference between a Node and its desired state, and restores what other clients changed. */
 export class NodeWriter {
@@ -68,6 +70,8 @@ export class NodeWriter {
   /** Values that the Node has had: if one differs now, another client changed it. */
   readonly #established = new Map<string, string | null>();
   #uid: string | undefined;
+  /** Another Node than the agent's; undefined before one was seen, and while there is none. */
+  #other: string | undefined;
 
   constructor(options: NodeOptions) {
     this.#options = options;
@@ -78,16 +82,43 @@ export class NodeWriter {
   }
 
   /**
-   * Whether the admission policy refuses writes that are not this agent's. Rejects if that is unknown: no response, or
-   * a refusal by RBAC or another policy.
+   * Whether the admission policy refuses that this agent writes another Node, or if there is none, a label of its own Node
+   * that is not an agent's. Nothing is written, not even if it is allowed. Rejects if that is unknown: no response, or a
+   * refusal by RBAC or another policy.
    */
   async isGuarded(signal: AbortSignal): Promise<boolean> {
+    this.#other ??= await this.#findOther(signal);
+    if (this.#other !== undefined) {
+      const isGuarded = await this.#isRefused(pathOf(this.#other), {}, signal);
+      if (isGuarded !== undefined) return isGuarded;
+      this.#other = undefined;
+    }
     const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
+    return (await this.#isRefused(this.#path, patch, signal)) ?? false;
+  }
+
+  /** Undefined if there is no such Node. */
+  async #isRefused(path: string, patch: object, signal: AbortSignal): Promise<boolean | undefined> {
     try {
-      await this.#options.kube.patch(`${this.#path}/status?dryRun=All`, patch, 'strategic', signal);
+      await this.#options.kube.patch(`${path}/status?dryRun=All`, patch, 'strategic', signal);
       return false;
     } catch (err) {
-      if (err instanceof KubeError && err.message.includes(POLICY_MESSAGE)) return true;
+      if (!(err instanceof KubeError)) throw err;
+      const refusal = path === this.#path ? REFUSED_LABEL : REFUSED_NODE;
+      if (err.message.includes(refusal)) return true;
+      if (err.status === 404 && path !== this.#path) return undefined;
+      throw err;
+    }
+  }
+
+  /** Undefined without another Node, or without the right to list them. */
+  async #findOther(signal: AbortSignal): Promise<string | undefined> {
+    try {
+      const list = (await this.#options.kube.get(TWO_NODES, signal)) as { readonly items: readonly NodeObject[] };
+      const names = list.items.map(({ metadata }) => metadata.name);
+      return names.find((name) => name !== this.#options.node);
+    } catch (err) {
+      if (err instanceof KubeError && err.status === 403) return undefined;
       throw err;
     }
   }
@@ -171,8 +202,12 @@ export class NodeWriter {
   }
 
   get #path(): string {
-    return `/api/v1/nodes/${this.#options.node}`;
+    return pathOf(this.#options.node);
   }
+}
+
+function pathOf(node: string): string {
+  return `/api/v1/nodes/${node}`;
 }
 
 function idOf({ part, key }: DesiredEntry): string {

@@ -1,35 +1,68 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import {
+  ACCEPTED,
+  describeChange,
   EFFECTS,
   effectOf,
   GUARDS,
   type Guards,
+  type GuardState,
   type MissingGuard,
-  policyOf,
+  namedClasses,
+  settingOf,
 } from '../../lib/fleet/guards.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import type { Context } from '../context.ts';
-import { readMissingGuards } from '../guards.ts';
+import type { readView } from '../fleet-controller.ts';
+import { readGuardState, readOwnGuards } from '../guards.ts';
 import { type CheckLine, inSection } from '../output.ts';
-import { labelled, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
+import { labelled, listRequirements, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
+import { tryPods } from './try-pods.ts';
 
 const ENFORCE = 'gvisor-ready-enforce';
 const GUARD = 'gvisor-ready-guard-namespace';
 const line = inSection('Admission');
 
-/** Also checks the labels of namespaces. */
-export async function checkAdmission({ api }: Context): Promise<readonly CheckLine[]> {
-  const { guards, missing, requirements } = await readMissingGuards(api);
+/** Also checks the labels of namespaces, and tries what their pods may do. */
+export async function checkAdmission(
+  { api }: Context,
+  view: ReturnType<typeof readView>,
+): Promise<readonly CheckLine[]> {
+  const [guards, requirements] = await Promise.all([readOwnGuards(api), listRequirements(api)]);
+  const state = await readGuardState(api, await view);
+  const { missing, accepted = [] } = state;
   const others = missing.filter(({ guard }) => guard !== ENFORCE && guard !== GUARD);
+  const classes = namedClasses(guards).length > 0 ? namedClasses(guards) : [RUNTIME_CLASS];
+  const required = labelled(requirements, 'true').filter((name) => !isOfTheSystem(name, api.installedIn));
+  const allow = settingOf('gvisor-ready-enforce', 'allow', guards);
   return [
     ...aboutPart('base', missing),
     ...aboutPart('fleet', missing),
     ...aboutPart('optional', missing),
-    ...aboutEnforcement(guards, requirements),
+    ...aboutEnforcement(guards, state, requirements),
     ...aboutPart('enforce', others),
+    ...accepted.map(({ guard, changes }) =>
+      line('AcceptedPolicies', 'pass', `The policy ${guard} was changed on purpose: ${changes.map(describeChange).join('; ')}`, { policy: guard, changes }),
+    ),
+    ...aboutClasses(missing),
+    ...(await tryPods(api, required, { classes, allow })),
     ...aboutLabels(requirements, api.installedIn),
-    ...(await aboutPendingPods(api, requirements, allowedClasses(guards))),
+    ...(await aboutPendingPods(api, requirements, classes)),
   ];
+}
+
+/** Those that `check` says of a class's handler stand in its own section. */
+function aboutClasses(missing: readonly MissingGuard[]): CheckLine[] {
+  return missing
+    .filter(({ guard }) => !(guard in GUARDS))
+    .map(({ guard, effect, danger }) =>
+      line('RuntimeClassGuard', 'fail', `The ${guard} ${EFFECTS[effect]}: ${danger}`, { guard, effect }),
+    );
+}
+
+/** Its policies skip these. */
+function isOfTheSystem(namespace: string, installedIn: string): boolean {
+  return namespace === installedIn || namespace.startsWith('kube-');
 }
 
 /** The line of each part, and what it says if its policies are in force. */
@@ -44,16 +77,39 @@ function aboutPart(part: keyof typeof PARTS, missing: readonly MissingGuard[]): 
   const [id, sound] = PARTS[part];
   const own = missing.filter(({ guard }) => GUARDS[guard]?.part === part);
   if (own.length === 0) return sound === undefined ? [] : [line(id, 'pass', sound)];
-  return own.map(({ guard, effect, danger }) =>
-    line(id, 'fail', `The policy ${guard} ${EFFECTS[effect]}: ${danger}`, { policy: guard, effect }),
-  );
+  return own.map((each) => {
+    const { guard, effect, danger, changes = [] } = each;
+    const text = `The policy ${describe(each)}: ${danger}${remedyOf(each)}`;
+    return line(id, 'fail', text, { policy: guard, effect, ...(changes.length > 0 && { changes }) });
+  });
 }
 
-function aboutEnforcement(guards: Guards, requirements: Requirements): CheckLine[] {
-  const effect = effectOf(ENFORCE, guards);
+type Described = Pick<MissingGuard, 'guard' | 'effect' | 'changes'>;
+
+function describe({ guard, effect, changes = [] }: Described): string {
+  const where = changes.length === 0 ? '' : ` (${changes.map(describeChange).join('; ')})`;
+  return `${guard} ${EFFECTS[effect]}${where}`;
+}
+
+function remedyOf({ changes = [] }: Described): string {
+  const commands = changes.map(
+    ({ resource, name, digest }) => `kubectl annotate --overwrite ${resource} ${name} ${ACCEPTED}=${digest}`,
+  );
+  return commands.length === 0 ? '' : `. Replace it, or accept it: ${commands.join(' && ')}`;
+}
+
+function aboutEnforcement(
+  guards: Guards,
+  { missing }: GuardState,
+  requirements: Requirements,
+): CheckLine[] {
+  const found = (guard: string): Described =>
+    missing.find((each) => each.guard === guard) ?? { guard, effect: effectOf(guard, guards) };
+  const enforced = found(ENFORCE);
+  const { effect } = enforced;
   const namespaces = labelled(requirements, 'true');
   const data = { policy: ENFORCE, effect, namespaces };
-  const what = `The policy ${ENFORCE} ${EFFECTS[effect]}`;
+  const what = `The policy ${describe(enforced)}`;
   if (effect === 'absent' && requirements.size === 0) {
     const text = 'No namespace requires gVisor, and the component enforce is not installed';
     return [line('Enforcement', 'pass', text, data)];
@@ -61,14 +117,15 @@ function aboutEnforcement(guards: Guards, requirements: Requirements): CheckLine
   if (effect !== 'denies' && namespaces.length === 0)
     return [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE]?.danger}`, data)];
   if (effect !== 'denies') {
-    const text = `${what}, so pods in ${firstOf(namespaces)} can run outside gVisor`;
+    const text = `${what}, so pods in ${firstOf(namespaces)} can run outside gVisor${remedyOf(enforced)}`;
     return [line('Enforcement', 'fail', text, data)];
   }
-  const guard = effectOf(GUARD, guards);
+  const lifting = found(GUARD);
+  const guard = lifting.effect;
   const text =
     guard === 'denies'
       ? 'Lifting the requirement from a namespace takes a permission of its own'
-      : `The policy ${GUARD} ${EFFECTS[guard]}: every user who may label a namespace can lift the requirement`;
+      : `The policy ${describe(lifting)}: every user who may label a namespace can lift the requirement${remedyOf(lifting)}`;
   return [
     line('Enforcement', 'pass', 'Pods outside gVisor are denied where it is required', data),
     line('NamespaceGuard', guard === 'denies' ? 'pass' : 'fail', text, { policy: GUARD, effect: guard }),
@@ -86,14 +143,6 @@ function aboutLabels(requirements: Requirements, installedIn: string): CheckLine
     const text = `The namespace ${namespace} is labelled ${REQUIRE}, and its pods need the host`;
     return [line('SystemNamespace', 'fail', text, data)];
   });
-}
-
-function allowedClasses(guards: Guards): readonly string[] {
-  const setting = policyOf(ENFORCE, guards)?.spec?.variables?.find(
-    ({ name }) => name === 'runtimeClassNames',
-  );
-  const names = [...(setting?.expression ?? '').matchAll(/['"]([^'"]+)['"]/g)].map(([, name = '']) => name);
-  return names.length > 0 ? names : [RUNTIME_CLASS];
 }
 
 /** Pods created before their namespace was labelled: no policy sees a pod start. */

@@ -1,11 +1,12 @@
 import type { V1RuntimeClass, VersionInfo } from '@kubernetes/client-node';
 import { errorLine } from '../../lib/base/sanitize.ts';
-import { firstOf } from '../../lib/fleet/objects.ts';
+import { agentSettingsOf, firstOf } from '../../lib/fleet/objects.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
-import { handlersOf, readDaemonSet } from '../agent-reports.ts';
+import { readDaemonSet } from '../agent-reports.ts';
 import { type ApiObject, optional, UnreachableError } from '../api.ts';
 import { type Context, exitCodeOf, worstOf } from '../context.ts';
+import { readView } from '../fleet-controller.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import {
   addressOf,
@@ -38,14 +39,15 @@ function groupsOf(context: Context, pre: boolean): Group[] {
     const before = Object.entries(PRE_INSTALL);
     return [version, ...before.map(([id, run]) => ({ id, section, lines: run(context) }))];
   }
-  const fleet = Object.entries(judgeFleet(context)).map(([key, parts]): Group => {
+  const view = readView(context.api);
+  const fleet = Object.entries(judgeFleet(context, view)).map(([key, parts]): Group => {
     return { id: idOf(key), section: FLEET, lines: parts.then((found) => found.map(fleetLine)) };
   });
   return [
     version,
     { id: 'RuntimeClasses', section: 'RuntimeClass', lines: checkClasses(context) },
     ...fleet,
-    { id: 'Admission', section: 'Admission', lines: checkAdmission(context) },
+    { id: 'Admission', section: 'Admission', lines: checkAdmission(context, view) },
   ];
 }
 
@@ -121,7 +123,7 @@ function unguarded(nodes: readonly NodeSummary[], { scheduling }: ApiObject<V1Ru
 async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
   const line = inSection('RuntimeClass');
   const [classes, daemonSet] = await Promise.all([listClasses(api), optional(readDaemonSet(api), [403])]);
-  const handlers = handlersOf(daemonSet);
+  const { handlers, taints } = agentSettingsOf(daemonSet);
   const [main] = handlers;
   const all = [...classes.values()];
   const nodes = all.every((each) => each.handler !== main || selectsProven(each, main))
@@ -141,7 +143,7 @@ async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
       const text = `${name} and selects proven nodes`;
       return [line('SelectsProvenNodes', 'pass', text, { ...data, guard: 'NodeSelector' })];
     }
-    const where = handler === main ? unguarded(nodes, each) : 'nodes';
+    const where = handler === main && taints ? unguarded(nodes, each) : 'nodes';
     if (where === '') {
       const text = `${name} and selects a pool, whose unproven nodes have the taint not-ready`;
       return [line('SelectsTaintedPool', 'pass', text, { ...data, guard: 'Taint' })];

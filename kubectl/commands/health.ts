@@ -2,7 +2,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../../lib/base/async.ts';
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { VERSION } from '../../lib/base/version.ts';
-import { describeMissing } from '../../lib/fleet/guards.ts';
+import { type AcceptedGuard, describeChange, describeMissing } from '../../lib/fleet/guards.ts';
 import { firstOf, namesBy, tally } from '../../lib/fleet/objects.ts';
 import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
@@ -13,7 +13,7 @@ import { addClassCommand, readAgentSandbox, removeCommand } from '../agent-sandb
 import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
 import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
-import { readMissingGuards } from '../guards.ts';
+import { readGuardState } from '../guards.ts';
 import { ageOf, countOf } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';
 
@@ -68,8 +68,7 @@ type Row = JudgedFleet['nodes'][number];
 type View = Awaited<ReturnType<typeof readView>>;
 
 /** Each part is read once and rejects alone; one that does not apply is an empty list. */
-export function judgeFleet({ api, now }: Context, selector?: string) {
-  const view = readView(api);
+export function judgeFleet({ api, now }: Context, view: Promise<View>, selector?: string) {
   const read = view.then((found) => readFleet(api, found, selector));
   const fleet = read.then((found) => found.fleet);
   const daemonSet: Promise<DaemonSet> = optional(
@@ -92,12 +91,26 @@ export function judgeFleet({ api, now }: Context, selector?: string) {
   };
 }
 
-/** Only if policies are missing, as far as the user may know. */
-export async function judgeGuards({ api }: Context): Promise<FleetPart[]> {
-  const { missing = [] } = (await optional(readMissingGuards(api), [403, 404])) ?? {};
-  const faults = faultIf(missing.length, 'fail', 'GuardMissing');
-  const text = missing.map(describeMissing).join('; ');
-  return missing.length === 0 ? [] : [partOf(['guards', 'Guards'], text, { faults, data: { missing } })];
+/** Only if guards are missing or were changed on purpose, or a namespace lost its requirement, as far as the user may know. */
+export async function judgeGuards({ api }: Context, view: Promise<View>): Promise<FleetPart[]> {
+  const state = await optional(
+    view.then((found) => readGuardState(api, found)),
+    [403, 404],
+  );
+  const { missing = [], accepted = [], lifted = [], problem = '' } = state ?? {};
+  const unwatched = `the controller cannot read them: ${problem}`;
+  const faults = [
+    ...faultIf(missing.length, 'fail', 'GuardMissing', missing.map(describeMissing).join('; ')),
+    ...faultIf(lifted.length, 'fail', 'RequirementLifted', `no longer required in ${firstOf(lifted)}`),
+    ...faultIf(problem !== '', 'warning', 'GuardsUnread', unwatched),
+  ];
+  const text = accepted.map(describeAccepted).join('; ');
+  const data = { missing, accepted, lifted };
+  return text === '' && faults.length === 0 ? [] : [partOf(['guards', 'Guards'], text, { faults, data })];
+}
+
+function describeAccepted({ guard, changes }: AcceptedGuard): string {
+  return `${guard} was changed on purpose (${changes.map(describeChange).join('; ')})`;
 }
 
 /** A node without an agent is outside the DaemonSet, if no agent has judged it. */

@@ -2,17 +2,20 @@ import { firstOf } from '../../lib/fleet/objects.ts';
 import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
 import { type Format, type Output, printResult, proseOf } from '../output.ts';
+import { readView } from '../fleet-controller.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };
 
 export async function status(context: Context, { output: format, selector }: StatusFlags): Promise<number> {
   const { api, output } = context;
-  const judged = await Promise.all([judgeGuards(context), ...Object.values(judgeFleet(context, selector))]);
-  const parts = judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
-  const result = worstOf(parts.map(({ tone }) => tone));
-  const alarms = parts.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));
-  const json = parts.map(
+  const view = readView(api);
+  const parts = Object.values(judgeFleet(context, view, selector));
+  const judged = await Promise.all([judgeGuards(context, view), ...parts]);
+  const sorted = judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
+  const result = worstOf(sorted.map(({ tone }) => tone));
+  const alarms = sorted.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));
+  const json = sorted.map(
     ({ key, tone, reasons, data }) => [key, { result: tone, reasons, ...data }] as const,
   );
   const handlers = json.flatMap(([key, each]) => (key === 'handlers' ? [each] : []));
@@ -20,10 +23,10 @@ export async function status(context: Context, { output: format, selector }: Sta
   const { context: name } = api.access;
   printResult(output, format, data, [
     `  ${'Context'.padEnd(12)}${name}`,
-    ...parts.flatMap(({ tone, about, text }) =>
+    ...sorted.flatMap(({ tone, about, text }) =>
       markedLines(tone, text, { ...proseOf(output), label: about.padEnd(12) }),
     ),
-    ...parts.flatMap(({ groups = {} }) =>
+    ...sorted.flatMap(({ groups = {} }) =>
       Object.entries(groups).flatMap(([head, each]) => groupLines(head, each, output)),
     ),
   ]);

@@ -3,8 +3,11 @@ import { VERSION } from '../base/version.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
-import TABLE from './guards.json' with { type: 'json' };
+import { type Admission, differences, digestOf, type Installation, type Shape, shapeOf } from './guard-shape.ts';
+import SHAPES from './guard-shapes.json' with { type: 'json' };
 import type { ApiAccess } from './informers.ts';
+import type { AgentSettings } from './objects.ts';
+import { judgeClasses, type RuntimeClass } from './runtime-classes.ts';
 
 /** An admission policy of manifests/, with its bindings. */
 type Guard = {
@@ -15,45 +18,95 @@ type Guard = {
   readonly part: 'base' | 'fleet' | 'enforce' | 'optional';
   /** Possible without it. */
   readonly danger: string;
-  /** The bindings that must deny; by default one with the policy's name. */
-  readonly bindings?: readonly string[];
 };
 
 /** Every policy of manifests/, but that of what gVisor refuses, which only warns. */
-export const GUARDS = TABLE as Readonly<Record<string, Guard>>;
+export const GUARDS: Readonly<Record<string, Guard>> = {
+  'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
+  'gvisor-ready-agent-events': {
+    part: 'base',
+    danger: 'an agent could create events in the name of other nodes',
+  },
+  'gvisor-ready-node-keys': {
+    part: 'base',
+    danger: 'every user who may patch a Node can label it as proven',
+  },
+  'gvisor-ready-pods': {
+    part: 'base',
+    danger: 'a node can pass its static pods off as agents or controller',
+  },
+  'gvisor-ready-fleet': { part: 'fleet', danger: 'the fleet controller could label any node as proven' },
+  'gvisor-ready-fleet-events': { part: 'fleet', danger: 'the fleet controller could create any event' },
+  'gvisor-ready-enforce': {
+    part: 'enforce',
+    danger: 'pods can run outside gVisor where it is required',
+  },
+  'gvisor-ready-enforce-classes': {
+    part: 'enforce',
+    danger: 'pods can name a class that does not run gVisor',
+  },
+  'gvisor-ready-guard-namespace': {
+    part: 'enforce',
+    danger: 'every user who may label a namespace can lift the requirement',
+  },
+  'gvisor-ready-enforce-bindings': {
+    part: 'optional',
+    danger: 'pods that are older than the requirement can start outside gVisor',
+  },
+  'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
+};
 
 export const EFFECTS = {
   absent: 'is not installed',
   unbound: 'has no binding that denies',
   warns: 'only warns',
   changed: `is not that of version ${VERSION}`,
+  unproven: 'has a handler that the agents do not prove',
+  unscoped: 'does not select the nodes where its handler is proven',
   denies: 'denies',
 } as const;
 type Effect = keyof typeof EFFECTS;
 
-type Named = {
-  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
-};
-/** Only what is read of a policy. */
-export type Policy = Named & {
-  readonly spec?: {
-    readonly failurePolicy?: string;
-    readonly variables?: readonly { readonly name: string; readonly expression: string }[];
-  };
-};
-type Binding = Named & {
-  readonly spec?: { readonly policyName?: string; readonly validationActions?: readonly string[] };
-};
-
-/** Validating and mutating ones. */
+/** Validating and mutating ones, and what the installation they guard is named. */
 export type Guards = {
-  /** Policies must have it; the plugin, whose version may differ, gives none. */
-  readonly version?: string;
-  readonly policies: readonly Policy[];
-  readonly bindings: readonly Binding[];
+  readonly installation: Installation;
+  readonly policies: readonly Admission[];
+  readonly bindings: readonly Admission[];
 };
 
-export type MissingGuard = { readonly guard: string; readonly effect: Effect; readonly danger: string };
+/** A policy or binding that differs from the manifests. */
+export type Change = {
+  /** As kubectl names it. */
+  readonly resource: string;
+  readonly name: string;
+  /** Of the spec. */
+  readonly aspects: readonly string[];
+  /** The value of the annotation that accepts it. */
+  readonly digest: string;
+};
+
+export type MissingGuard = {
+  readonly guard: string;
+  readonly effect: Effect;
+  readonly danger: string;
+  readonly changes?: readonly Change[];
+};
+
+/** A guard that differs from the manifests on purpose. */
+export type AcceptedGuard = { readonly guard: string; readonly changes: readonly Change[] };
+
+/** Its value is the digest of a policy or binding that somebody changed on purpose. */
+export const ACCEPTED = 'gvisor-ready.dev/accepted-spec';
+
+const MUTATING = 'gvisor-ready-inject';
+const PART_OF = { 'app.kubernetes.io/name': 'gvisor-ready' } as const;
+const DENIES = digestOf({ validationActions: ['Deny'] });
+type Known = { readonly policy?: string; readonly shape: Shape };
+const POLICIES: Readonly<Record<string, Known>> = SHAPES.policies;
+/** A binding of a mutating policy has no actions. */
+const BINDINGS = Object.entries<Known>(SHAPES.bindings).filter(
+  ([, { shape }]) => (shape.validationActions ?? DENIES) === DENIES,
+);
 
 /** The longest in a name, which may have a prefix and a suffix of a kustomization. */
 function guardIn(name = ''): string | undefined {
@@ -61,37 +114,64 @@ function guardIn(name = ''): string | undefined {
   return found.sort((a, b) => b.length - a.length)[0];
 }
 
-export function policyOf(guard: string, { policies }: Guards): Policy | undefined {
-  return policies.find(({ metadata }) => guardIn(metadata.name) === guard);
+/** The policy that is in force, or else one whose name is the guard's. */
+export function policyOf(guard: string, guards: Guards): Admission | undefined {
+  const named = guards.policies.filter(({ metadata }) => guardIn(metadata.name) === guard);
+  return named.find((each) => judgePolicy(guard, each, guards).effect === 'denies') ?? named[0];
 }
 
-/** A policy that warns on purpose ignores failures as well. */
 export function effectOf(guard: string, guards: Guards): Effect {
+  return judge(guard, guards).effect;
+}
+
+type Judged = {
+  readonly effect: Effect;
+  readonly changes: readonly Change[];
+  readonly accepted: readonly Change[];
+};
+
+function judge(guard: string, guards: Guards): Judged {
   const policy = policyOf(guard, guards);
-  if (policy === undefined) return 'absent';
-  if (!bindingsOf(guard, guards, 'Deny').includes(undefined))
-    return [undefined, policy.metadata.labels?.['app.kubernetes.io/version']].includes(guards.version)
-      ? 'denies'
-      : 'changed';
-  const isWarning = !bindingsOf(guard, guards, 'Warn').includes(undefined);
-  return isWarning && policy.spec?.failurePolicy === 'Ignore' ? 'warns' : 'unbound';
+  return policy === undefined
+    ? { effect: 'absent', changes: [], accepted: [] }
+    : judgePolicy(guard, policy, guards);
 }
 
-/** In the order of the table; undefined for a binding that is missing. */
-function bindingsOf(guard: string, guards: Guards, action: string): readonly (Binding | undefined)[] {
-  const policyName = policyOf(guard, guards)?.metadata.name;
-  // The binding of a mutating policy has no actions.
-  const found = guards.bindings.filter(
-    ({ spec }) => spec?.policyName === policyName && (spec?.validationActions?.includes(action) ?? true),
-  );
-  const { bindings: names = [guard] } = GUARDS[guard] ?? {};
-  return names.map((name) => found.find(({ metadata }) => metadata.name.includes(name)));
+/** A binding is known by what it binds; its name says only which one was changed. */
+function judgePolicy(guard: string, policy: Admission, { bindings, installation }: Guards): Judged {
+  const live = bindings.filter(({ spec }) => spec?.policyName === policy.metadata.name);
+  const found = BINDINGS.filter(([, known]) => known.policy === guard).map(([name, { shape }]) => {
+    const changes = live.map((each) => ({ each, change: changeOf('binding', shape, each) }));
+    if (changes.some(({ change }) => change.aspects.length === 0)) return undefined;
+    return changes.filter(({ each }) => each.metadata.name.includes(name))[0] ?? null;
+  });
+  const own = { each: policy, change: changeOf('', POLICIES[guard]?.shape ?? {}, policy) };
+  const changed = [own, ...found].filter((one) => one !== null && one !== undefined);
+  const isAccepted = ({ each, change }: typeof own) => each.metadata.annotations?.[ACCEPTED] === change.digest;
+  const different = changed.filter(({ change }) => change.aspects.length > 0);
+  const changes = different.filter((one) => !isAccepted(one)).map(({ change }) => change);
+  const accepted = different.filter(isAccepted).map(({ change }) => change);
+  if (found.includes(null)) return { effect: 'unbound', changes, accepted };
+  if (changes.length === 0) return { effect: 'denies', changes, accepted };
+  const aspects = new Set(changes.flatMap((change) => change.aspects));
+  const warns = aspects.delete('validationActions') && (aspects.delete('failurePolicy'), aspects.size === 0);
+  return { effect: warns ? 'warns' : 'changed', changes, accepted };
+
+  function changeOf(what: '' | 'binding', expected: Shape, object: Admission): Change {
+    const shape = shapeOf(object, installation);
+    const resource = `${guard === MUTATING ? 'mutating' : 'validating'}admissionpolicy${what}`;
+    const found = differences(expected, shape);
+    return { resource, name: object.metadata.name, aspects: found, digest: digestOf(shape) };
+  }
 }
 
+/** Guards of which a policy or a binding is there, under its own name or with the project's label. */
 function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefined> {
+  const isOwn = ({ metadata: { name, labels = {} } }: Admission) =>
+    name in GUARDS || Object.entries(PART_OF).every(([key, value]) => labels[key] === value);
   return new Set([
-    ...policies.map(({ metadata }) => guardIn(metadata.name)),
-    ...bindings.map(({ spec }) => guardIn(spec?.policyName)),
+    ...policies.filter(isOwn).map(({ metadata }) => guardIn(metadata.name)),
+    ...bindings.filter(isOwn).map(({ spec }) => guardIn(spec?.policyName)),
   ]);
 }
 
@@ -105,51 +185,103 @@ type Needs = {
 };
 
 /** Also guards of which only a part is there, and those that have gone. */
-export function missingGuards(
+export function judgeGuards(
   guards: Guards,
   { hasFleet, isRequired, seen }: Needs,
-): readonly MissingGuard[] {
+): { readonly missing: readonly MissingGuard[]; readonly accepted: readonly AcceptedGuard[] } {
   const present = presentIn(guards);
   const isNeeded = (guard: string, part: Guard['part']) =>
     part === 'base' ||
     (part === 'fleet' && hasFleet) ||
     (isRequired && (part === 'enforce' || seen?.has(guard))) ||
     present.has(guard);
-  return Object.entries(GUARDS).flatMap(([guard, { part, danger }]) => {
-    const effect = effectOf(guard, guards);
-    // A component lets the policies of enforcement warn alone.
-    const isInForce = effect === 'denies' || (effect === 'warns' && part !== 'base' && part !== 'fleet');
-    return isInForce || !isNeeded(guard, part) ? [] : [{ guard, effect, danger }];
+  const judged = Object.entries(GUARDS).map(([guard, { part, danger }]) => {
+    return { guard, part, danger, ...judge(guard, guards) };
   });
+  return {
+    missing: judged.flatMap(({ guard, part, danger, effect, changes }) => {
+      // A component lets the policies of enforcement warn alone, until a namespace requires gVisor.
+      const mayWarn = !isRequired && part !== 'base' && part !== 'fleet';
+      const isInForce = effect === 'denies' || (effect === 'warns' && mayWarn);
+      if (isInForce || !isNeeded(guard, part)) return [];
+      return [{ guard, effect, danger, ...(changes.length > 0 && { changes }) }];
+    }),
+    accepted: judged.flatMap(({ guard, accepted }) =>
+      accepted.length === 0 ? [] : [{ guard, changes: accepted }],
+    ),
+  };
 }
 
-export function describeMissing({ guard, effect, danger }: MissingGuard): string {
-  return `${guard} ${EFFECTS[effect]}: ${danger}`;
+export function describeMissing({ guard, effect, danger, changes = [] }: MissingGuard): string {
+  const where = changes.length === 0 ? '' : ` (${changes.map(describeChange).join('; ')})`;
+  return `${guard} ${EFFECTS[effect]}${where}: ${danger}`;
+}
+
+export function describeChange({ resource, name, aspects }: Change): string {
+  return `${aspects.join(', ')} of ${resource}/${name}`;
+}
+
+/** What is wrong with RuntimeClasses, which are guards too: their names are in the order of {@link judgeClasses}. */
+export function missingClasses(
+  classes: readonly RuntimeClass[],
+  { guards, settings, isRequired, seen }: ClassFacts,
+): { readonly judged: readonly string[]; readonly faults: readonly MissingGuard[] } {
+  const { judged, faults } = judgeClasses(classes, {
+    handlers: settings.handlers,
+    taints: settings.taints,
+    named: isRequired ? namedClasses(guards) : [],
+    seen: isRequired ? seen : new Set(),
+  });
+  return {
+    judged: judged.map(guardOf),
+    faults: faults.map(({ name, ...fault }) => ({ guard: guardOf(name), ...fault })),
+  };
+}
+
+type ClassFacts = {
+  readonly guards: Guards;
+  readonly settings: AgentSettings;
+  readonly isRequired: boolean;
+  /** Classes that were there before. */
+  readonly seen: ReadonlySet<string>;
+};
+
+const guardOf = (runtimeClass: string) => `runtimeclass/${runtimeClass}`;
+
+/** The classes that pods may name where gVisor is required; none if the policy is not installed. */
+export function namedClasses(guards: Guards): readonly string[] {
+  return settingOf('gvisor-ready-enforce', 'runtimeClassNames', guards);
+}
+
+/** The texts in the list of a setting. */
+export function settingOf(guard: string, setting: string, guards: Guards): readonly string[] {
+  const { variables = [] } = policyOf(guard, guards)?.spec ?? {};
+  const { expression = '' } = variables.find(({ name }) => name === setting) ?? {};
+  return [...expression.matchAll(/['"]([^'"]+)['"]/g)].map(([, text = '']) => text);
 }
 
 const GROUP = '/apis/admissionregistration.k8s.io/v1';
-const OWN = { labelSelector: 'app.kubernetes.io/name=gvisor-ready', limit: '100' };
 
-async function listOwn<Item>(get: Kube['get'], path: string): Promise<readonly Item[]> {
-  const items: Item[] = [];
-  for await (const page of pagesOf<Item>(get, path, OWN)) items.push(...(page.items ?? []));
-  return items;
+/** Only those named like a guard: an overlay may have changed their labels. */
+async function listNamed(get: Kube['get'], resource: string): Promise<readonly Admission[]> {
+  const items = await listAll<Admission>(get, `${GROUP}/${resource}`, {});
+  return items.filter(({ metadata, spec }) => guardIn(metadata.name) ?? guardIn(spec?.policyName));
 }
 
 /** One list after another, so that writes do not wait. */
-export async function readGuards(get: Kube['get']): Promise<Guards> {
-  const list = <Item>(resource: string) => listOwn<Item>(get, `${GROUP}/${resource}`);
-  const served = <Item>(resource: string) =>
-    list<Item>(resource).catch((error: unknown): readonly Item[] => {
+export async function readGuards(get: Kube['get'], installation: Installation): Promise<Guards> {
+  const served = (resource: string) =>
+    listNamed(get, resource).catch((error: unknown): readonly Admission[] => {
       // Kubernetes before 1.36 has no mutating policies.
       if (error instanceof KubeError && error.status === 404) return [];
       throw error;
     });
-  const policies = await list<Policy>('validatingadmissionpolicies');
-  const bindings = await list<Binding>('validatingadmissionpolicybindings');
+  const policies = await listNamed(get, 'validatingadmissionpolicies');
+  const bindings = await listNamed(get, 'validatingadmissionpolicybindings');
   return {
-    policies: [...policies, ...(await served<Policy>('mutatingadmissionpolicies'))],
-    bindings: [...bindings, ...(await served<Binding>('mutatingadmissionpolicybindings'))],
+    installation,
+    policies: [...policies, ...(await served('mutatingadmissionpolicies'))],
+    bindings: [...bindings, ...(await served('mutatingadmissionpolicybindings'))],
   };
 }
 
@@ -158,22 +290,48 @@ export type GuardState = {
   /** Whether a namespace requires gVisor. */
   readonly isRequired: boolean;
   readonly missing: readonly MissingGuard[];
+  /** Absent if there are none. */
+  readonly accepted?: readonly AcceptedGuard[];
+  /** The RuntimeClasses among the guards. */
+  readonly classes?: readonly string[];
+  /** Namespaces that required gVisor within a day, and have no label any more. */
+  readonly lifted?: readonly string[];
   /** The rest is then as it was before. */
   readonly problem?: string;
 };
 
-const INTERVAL_MS = 15_000;
-const REQUIRED = '/api/v1/namespaces?labelSelector=gvisor-ready.dev%2Frequire%3Dtrue&limit=1';
-const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+/** Whether pods may run on the host's kernel, or as nothing, because of it. */
+export function isCritical({ isRequired, missing }: GuardState): boolean {
+  return isRequired || missing.some(({ guard }) => !['enforce', 'optional'].includes(GUARDS[guard]?.part ?? ''));
+}
 
-/** Remembers the guards that were in force at any time since the start. */
+const INTERVAL_MS = 15_000;
+const DAY_MS = 86_400_000;
+const MAX_REMEMBERED = 10_000;
+const REQUIRE = 'gvisor-ready.dev/require';
+const NAMESPACES = '/api/v1/namespaces';
+const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
+const SELF = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
+
+export type GuardWatchOptions = ApiAccess & {
+  readonly settings: () => AgentSettings;
+  readonly rest: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** Monotonic, milliseconds. */
+  readonly now: () => number;
+};
+
+/** Remembers guards, classes and namespaces that it has seen since the start. */
 export class GuardWatch {
-  readonly #api: ApiAccess;
+  readonly #options: GuardWatchOptions;
   readonly #seen = new Set<string>();
+  readonly #classes = new Set<string>();
+  /** When each namespace required gVisor last. */
+  readonly #required = new Map<string, number>();
+  #account: string | undefined;
   #state: GuardState | undefined;
 
-  constructor(api: ApiAccess) {
-    this.#api = api;
+  constructor(options: GuardWatchOptions) {
+    this.#options = options;
   }
 
   /** Undefined before the first reading has ended. */
@@ -181,7 +339,7 @@ export class GuardWatch {
     return this.#state;
   }
 
-  async run(rest: (ms: number, signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const before = this.#state ?? { isRequired: false, missing: [] };
       const state = await this.#read(signal).catch((error: unknown) => {
@@ -189,30 +347,67 @@ export class GuardWatch {
       });
       if (signal.aborted) return;
       this.#state = state;
-      const [was, is] = [before, state].map(({ isRequired: _, ...rest }) => JSON.stringify(rest));
-      if (was !== is) this.#api.log.warn(state, 'the admission policies that are missing have changed');
-      await rest(INTERVAL_MS, signal);
+      const [was, is] = [before, state].map(({ isRequired: _, classes: __, ...rest }) => JSON.stringify(rest));
+      if (was !== is) this.#options.log.warn(state, 'the guards that are missing have changed');
+      await this.#options.rest(INTERVAL_MS, signal);
     }
   }
 
   async #read(signal: AbortSignal): Promise<GuardState> {
-    const get = (path: string) => this.#api.kube.get(path, signal);
-    const guards = { version: VERSION, ...(await readGuards(get)) };
-    const classes = (await listOwn<Named>(get, CLASSES)).map(
-      ({ metadata }) => `runtimeclass/${metadata.name}`,
-    );
-    const { items } = (await get(REQUIRED)) as { readonly items: readonly unknown[] };
-    const isRequired = items.length > 0;
-    const gone = [...this.#seen].filter(
-      (each) => each.startsWith('runtimeclass/') && !classes.includes(each),
-    );
-    const missing = [
-      ...missingGuards(guards, { hasFleet: true, isRequired, seen: this.#seen }),
-      ...(isRequired ? gone : []).map((guard): MissingGuard => {
-        return { guard, effect: 'absent', danger: 'pods that name it are refused' };
-      }),
-    ];
-    for (const each of [...presentIn(guards), ...classes]) if (each !== undefined) this.#seen.add(each);
-    return { isRequired, missing };
+    const get = (path: string) => this.#options.kube.get(path, signal);
+    const settings = this.#options.settings();
+    this.#account ??= await this.#readAccount();
+    const accounts = { agent: settings.account, fleet: this.#account };
+    const { namespace } = this.#options;
+    const guards = await readGuards(get, { namespace, accounts, mainHandler: settings.handlers[0] });
+    const classes = await listAll<RuntimeClass>(get, CLASSES, {});
+    const required = await listAll<Admission>(get, NAMESPACES, { labelSelector: `${REQUIRE}=true` });
+    const isRequired = required.length > 0;
+    const lifted = await this.#liftedAmong(required, get);
+    const { missing, accepted } = judgeGuards(guards, { hasFleet: true, isRequired, seen: this.#seen });
+    const needs = { guards, settings, isRequired, seen: this.#classes };
+    const { judged, faults } = missingClasses(classes, needs);
+    for (const each of presentIn(guards)) if (each !== undefined) this.#seen.add(each);
+    for (const { metadata } of classes)
+      if (judged.includes(guardOf(metadata.name))) this.#classes.add(metadata.name);
+    return {
+      isRequired,
+      missing: [...missing, ...faults],
+      ...(accepted.length > 0 && { accepted }),
+      classes: judged,
+      ...(lifted.length > 0 && { lifted }),
+    };
   }
+
+  /** The controller's own service account; undefined outside of a cluster. */
+  async #readAccount(): Promise<string | undefined> {
+    const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
+    const answer = (await this.#options.kube.post(SELF, review).catch(() => undefined)) as SelfReview | undefined;
+    const [, account] = /^system:serviceaccount:[^:]+:(.+)$/.exec(answer?.status?.userInfo?.username ?? '') ?? [];
+    return account;
+  }
+
+  /** A namespace that is deleted is no fault, and one whose label says "false" or "audit" neither. */
+  async #liftedAmong(required: readonly Admission[], get: Kube['get']): Promise<readonly string[]> {
+    const nowMs = this.#options.now();
+    for (const [name, atMs] of this.#required)
+      if (nowMs - atMs > DAY_MS || this.#required.size > MAX_REMEMBERED) this.#required.delete(name);
+    for (const { metadata } of required) this.#required.set(metadata.name, nowMs);
+    if (this.#required.size === required.length) return [];
+    const unlabelled = await listAll<Admission>(get, NAMESPACES, { labelSelector: `!${REQUIRE}` });
+    return unlabelled.map(({ metadata }) => metadata.name).filter((name) => this.#required.has(name));
+  }
+}
+
+type SelfReview = { readonly status?: { readonly userInfo?: { readonly username?: string } } };
+
+async function listAll<Item>(
+  get: Kube['get'],
+  path: string,
+  query: Readonly<Record<string, string>>,
+): Promise<readonly Item[]> {
+  const items: Item[] = [];
+  for await (const page of pagesOf<Item>(get, path, { ...query, limit: '500' }))
+    items.push(...(page.items ?? []));
+  return items;
 }

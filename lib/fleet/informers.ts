@@ -8,8 +8,10 @@ import { keepWatching } from '../kube/watch.ts';
 import {
   type AgentPod,
   type AgentSet,
+  type AgentSettings,
   agentPodOf,
   agentSetOf,
+  agentSettingsOf,
   type FleetNode,
   fleetNodeOf,
 } from './objects.ts';
@@ -150,7 +152,7 @@ export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #installers: Informer<V1Pod, InstallerPod>;
-  readonly #sets: Informer<V1DaemonSet, AgentSet & Pace>;
+  readonly #sets: Informer<V1DaemonSet, AgentSet & AgentSettings & Pace>;
   /** Since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
 
@@ -166,7 +168,7 @@ export class ClusterCache {
     const pods = `/api/v1${path}/pods`;
     this.#pods = new Informer({ path: pods, selectors: agents, pick: agentPodOf, onChange: onPod }, api);
     this.#installers = new Informer({ path: pods, selectors: installers, pick: installerPodOf }, api);
-    const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...paceOf(set) });
+    const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...agentSettingsOf(set), ...paceOf(set) });
     this.#sets = new Informer({ path: `/apis/apps/v1${path}/daemonsets`, pick }, api);
   }
 
@@ -179,7 +181,17 @@ export class ClusterCache {
   }
 
   get agents(): AgentSet | undefined {
-    return this.#sets.list().find(({ name }) => name === DAEMON_SET);
+    return this.#agents;
+  }
+
+  /** The defaults before the DaemonSet was seen. */
+  get agentSettings(): AgentSettings {
+    return this.#agents ?? agentSettingsOf(undefined);
+  }
+
+  /** A kustomization may have given it a prefix and a suffix. */
+  get #agents() {
+    return this.#sets.list().find(({ name }) => name.includes(DAEMON_SET));
   }
 
   /** The pods of installers. */

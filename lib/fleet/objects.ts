@@ -1,4 +1,5 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
+import { splitHandlers } from '../node/handler-name.ts';
 import {
   CONDITION,
   handlerKey,
@@ -7,6 +8,7 @@ import {
   MAX_CONDITION_MESSAGE,
   OWN_KEYS,
 } from '../report/node-object.ts';
+import SETTINGS from './agent-settings.json' with { type: 'json' };
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function truncate(text: string, maxLength: number): string {
@@ -204,6 +206,34 @@ export function controllerOf(
   metadata: { readonly ownerReferences?: readonly Owner[] } | undefined,
 ): Owner | undefined {
   return metadata?.ownerReferences?.find(({ controller }) => controller);
+}
+
+export type AgentSettings = Readonly<ReturnType<typeof agentSettingsOf>>;
+
+type AgentsOf = {
+  readonly spec?: {
+    readonly template: {
+      readonly spec?: {
+        readonly serviceAccountName?: string;
+        readonly containers: readonly {
+          readonly env?: readonly { readonly name: string; readonly value?: string }[];
+        }[];
+      };
+    };
+  };
+};
+
+/** The agents' settings that concern others, and their service account. */
+export function agentSettingsOf(set: AgentsOf | undefined) {
+  const { containers = [], serviceAccountName } = set?.spec?.template.spec ?? {};
+  const valueOf = (setting: string) => containers[0]?.env?.find(({ name }) => name === setting)?.value;
+  return {
+    /** Those that are proven, the main one first. */
+    handlers: splitHandlers(valueOf('HANDLERS') || SETTINGS.HANDLERS.fallback),
+    /** Whether a taint keeps pods from nodes that are not proven. */
+    taints: valueOf('TAINT') === 'on',
+    account: serviceAccountName,
+  };
 }
 
 export type AgentSet = Readonly<ReturnType<typeof agentSetOf>>;

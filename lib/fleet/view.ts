@@ -1,6 +1,6 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
-import { describeMissing, type GuardState } from './guards.ts';
-import type { AgentPod, AgentSet, FleetNode, HandlerLabel } from './objects.ts';
+import { type Change, describeMissing, EFFECTS, type GuardState, isCritical, type MissingGuard } from './guards.ts';
+import { type AgentPod, type AgentSet, COUNTED, type FleetNode, firstOf, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutationOf, refutingReasons, type Statement } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
@@ -91,7 +91,27 @@ const ROW = object<JudgedRow>({
 });
 type JudgedRow = Omit<Row, 'rank' | 'group' | 'message' | 'since' | 'provenAt' | 'installer' | 'containerd'>;
 
-export type JudgedFleet = Pick<FleetView, 'upToDate' | 'breaker' | 'paused' | 'withoutAgent' | 'rollout'> & {
+const CHANGES = list(object<Change>({ resource: text, name: text, aspects: list(text), digest: text }));
+const GUARD_STATE = object<GuardState>({
+  isRequired: boolean,
+  missing: list(
+    object<MissingGuard>({
+      guard: text,
+      effect: oneOf(Object.keys(EFFECTS)),
+      danger: text,
+      changes: absentOr(CHANGES),
+    }),
+  ),
+  accepted: absentOr(list(object({ guard: text, changes: CHANGES }))),
+  classes: absentOr(list(text)),
+  lifted: absentOr(list(text)),
+  problem: absentOr(text),
+});
+
+export type JudgedFleet = Pick<
+  FleetView,
+  'upToDate' | 'breaker' | 'paused' | 'withoutAgent' | 'rollout' | 'guards'
+> & {
   readonly alarms: readonly Pick<Alarm, 'reason' | 'message'>[];
   readonly nodes: readonly JudgedRow[];
 };
@@ -103,6 +123,7 @@ export const isJudgedFleet = object<JudgedFleet>({
   paused: list(text),
   withoutAgent: list(text),
   rollout: absentOr(ROLLOUT),
+  guards: absentOr(GUARD_STATE),
   nodes: list(ROW),
 });
 
@@ -215,15 +236,22 @@ function alarmsOf(
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
   const [failure] = turns.failed.values();
-  const unguarded = guards?.missing.map(describeMissing) ?? [];
+  const { missing: absent = [], lifted = [] } = guards ?? {};
+  const unguarded = absent.map(describeMissing);
   const missing = agents === undefined ? 0 : Math.max(agents.desired - agents.ready, 0);
   const alarms: readonly Candidate[] = [
     // First, because agents are not Ready without theirs.
     {
       reason: 'GuardMissing',
-      severity: guards?.isRequired ? 'critical' : 'warning',
-      message: `${unguarded.join('. ')}. Apply the manifests again.`,
+      severity: guards && isCritical(guards) ? 'critical' : 'warning',
+      message: `${unguarded.join('. ')}. Replace these objects with those of the manifests.`,
       holds: unguarded.length > 0,
+    },
+    {
+      reason: 'RequirementLifted',
+      severity: 'critical',
+      message: `These namespaces required gVisor within a day, and have no label gvisor-ready.dev/require any more: ${firstOf(lifted)}.`,
+      holds: lifted.length > 0,
     },
     {
       reason: GROUPS.refuted,

@@ -59,7 +59,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     assert.deepEqual(counts.toSorted(), [0, 1]);
   });
 
-  it('says within 30 s which guards a prune or a rollback takes, a person deletes, or are older, and that Helm puts them back', async () => {
+  it('says within 30 s which guards a prune or a rollback takes, a person deletes or weakens, and that Helm puts them back', async () => {
     const { fleet, metrics } = await start();
     const missing = () => fleet.view.guards?.missing.map(({ guard, effect }) => `${guard} ${effect}`);
     const within = (guards: readonly string[]) =>
@@ -92,8 +92,8 @@ describe('the fleet controller on a real API server, with its own token', () => 
     );
     await within(enforcement);
     await cluster().kubectl(['delete', 'validatingadmissionpolicybinding', 'gvisor-ready-agent']);
-    const older = ['gvisor-ready-node-keys', 'app.kubernetes.io/version=0.0.9'];
-    await cluster().kubectl(['label', '--overwrite', 'validatingadmissionpolicy', ...older]);
+    const weaker = ['--type=merge', '-p', JSON.stringify({ spec: { failurePolicy: 'Ignore' } })];
+    await cluster().kubectl(['patch', 'validatingadmissionpolicy', 'gvisor-ready-node-keys', ...weaker]);
     await within(['gvisor-ready-agent unbound', 'gvisor-ready-node-keys changed', ...enforcement]);
     assert.equal(fleet.view.alarms[0]?.reason, 'GuardMissing');
     const { body } = await metrics.text(fleet.view);

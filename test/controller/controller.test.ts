@@ -19,6 +19,11 @@ const [NODES, PODS] = ['/api/v1/nodes', '/api/v1/namespaces/gvisor-ready/pods'];
 const SETS = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets';
 const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 const guards = manifestGuards();
+const CLASS = {
+  metadata: { name: 'gvisor' },
+  handler: 'runsc',
+  scheduling: { nodeSelector: { 'gvisor.node-restriction.kubernetes.io/ready': 'true' } },
+};
 const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
 const TIMEOUT_MS = 30_000;
@@ -85,7 +90,7 @@ async function start(t: TestContext, taint = false) {
   api.list(`${ADMISSION}/validatingadmissionpolicies`, guards.policies);
   api.list(`${ADMISSION}/validatingadmissionpolicybindings`, guards.bindings);
   api.list('/api/v1/namespaces', [{ metadata: { name: 'eval' } }]);
-  api.list(CLASSES, [{ metadata: { name: 'gvisor' } }]);
+  api.list(CLASSES, [CLASS]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, (url: URL) => {
     if (ofInstallers(url)) return { items: [], metadata: { resourceVersion: '1' } };
@@ -264,10 +269,24 @@ describe('FleetController', () => {
     };
     await until('the guards', () => fleet.view.guards !== undefined);
     assert.equal(alarms(), '');
-    api.list(CLASSES, []);
+    api.list(CLASSES, [{ ...CLASS, handler: 'runc' }]);
     await within('the alarm', 'critical GuardMissing');
-    api.list('/api/v1/namespaces', []);
-    await within('the end of the requirement', '');
+    api.list(CLASSES, [CLASS]);
+    await within('the end of the alarm', '');
+    const requiring = (labelSelector: string, names: readonly string[]) =>
+      api.list(
+        `/api/v1/namespaces?labelSelector=${labelSelector}`,
+        names.map((name) => ({ metadata: { name } })),
+      );
+    requiring('gvisor-ready.dev/require=true', []);
+    requiring('!gvisor-ready.dev/require', ['other']);
+    await until('the requirement', () => fleet.view.guards?.isRequired === false);
+    assert.equal(alarms(), '');
+    requiring('!gvisor-ready.dev/require', ['eval', 'other']);
+    await within('the namespace that was made again', 'critical RequirementLifted');
+    requiring('gvisor-ready.dev/require=true', ['eval']);
+    requiring('!gvisor-ready.dev/require', ['other']);
+    await within('its label', '');
     api.stubs.set(CLASSES, refusal(403, 'forbidden'));
     await within('the refusal', 'warning GuardsUnread');
   });

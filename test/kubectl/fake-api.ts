@@ -26,7 +26,7 @@ export type Stub = object | StubResponse | null | ((url: URL, body: string, meth
 
 /** An HTTPS server that serves the stubs of a test as the API server would. */
 export class FakeApi {
-  /** By path, with or without its labelSelector; a path without a stub responds 404. "watch PATH" refuses watches. */
+  /** By path, with or without its labelSelector; a path without a stub responds 404. "watch PATH" refuses watches, "POST PATH" is for writes alone. */
   readonly stubs = new Map<string, Stub>();
   /** Requests as "GET /path?query". */
   readonly requests: string[] = [];
@@ -107,7 +107,9 @@ export class FakeApi {
     }
     const selected = `${url.pathname}?labelSelector=${url.searchParams.get('labelSelector')}`;
     const path = this.stubs.has(selected) ? selected : url.pathname;
-    const key = isWatch ? `watch ${url.pathname}` : path;
+    const written = `${method} ${url.pathname}`;
+    const read = this.stubs.has(written) ? written : path;
+    const key = isWatch ? `watch ${url.pathname}` : read;
     const found = this.stubs.get(key) ?? null;
     const stub = typeof found === 'function' ? await found(url, body, method) : found;
     if (stub === null && this.stubs.has(key)) return;

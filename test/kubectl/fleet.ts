@@ -6,7 +6,7 @@ import { podCounts } from '../../lib/node/pods/pod.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { guardsAmong, manifestGuards } from '../lib/fleet/manifest-guards.ts';
 import { EMPTY_FLEET } from '../lib/fleet/simulated-fleet.ts';
-import { type FakeApi, fakeApi } from './fake-api.ts';
+import { type FakeApi, fakeApi, refusal } from './fake-api.ts';
 import {
   agentObject,
   agentStatus,
@@ -39,6 +39,8 @@ export const { policies: POLICIES, bindings: BINDINGS } = guardsAmong(
     ({ metadata }) => !/inject|enforce-bindings/.test(metadata.name),
   ),
 );
+/** Where `check` tries pods. */
+export const TRY_POD = 'POST /api/v1/namespaces/eval/pods';
 const EVAL = { metadata: { name: 'eval', labels: { 'gvisor-ready.dev/require': 'true' } } };
 export const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
 export const DAEMON_SET_PATH = '/apis/apps/v1/namespaces/gvisor-ready/daemonsets/gvisor-ready-agent';
@@ -50,8 +52,11 @@ export const FLEET_VIEW = `${AGENT_PODS}/fleet-1:9478/proxy/fleet`;
 const NAMES = ['node-1', 'node-2', 'node-3'];
 
 /** The DaemonSet of agents on three nodes, with HANDLERS. */
-export function daemonSet(handlers = '', numberReady = 3, updatedNumberScheduled = 3) {
-  const env = [{ name: 'HANDLERS', value: handlers }];
+export function daemonSet(handlers = '', numberReady = 3, updatedNumberScheduled = 3, taint = '') {
+  const env = [
+    { name: 'HANDLERS', value: handlers },
+    { name: 'TAINT', value: taint },
+  ];
   const status = { desiredNumberScheduled: 3, numberReady, updatedNumberScheduled };
   return { spec: { template: { spec: { containers: [{ env }] } } }, status };
 }
@@ -96,6 +101,7 @@ export function fleet(api: FakeApi): void {
   api.stubs.set('/api/v1/namespaces/eval', EVAL);
   api.stubs.set(`${CLASS_LIST}/gvisor`, MAIN_CLASS);
   api.list('/api/v1/namespaces/eval/pods', []);
+  api.stubs.set(TRY_POD, refusal(403, 'the namespace "eval" requires gVisor, and this Pod would break that'));
   api.list('/api/v1/namespaces/eval/events', []);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, POLICIES);
   api.list(`${ADMISSION}/validatingadmissionpolicybindings`, BINDINGS);

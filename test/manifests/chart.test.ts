@@ -7,7 +7,7 @@ import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
-import { missingGuards } from '../../lib/fleet/guards.ts';
+import { judgeGuards } from '../../lib/fleet/guards.ts';
 import { guardsAmong } from '../lib/fleet/manifest-guards.ts';
 import {
   differences,
@@ -122,7 +122,9 @@ describe(`the chart, rendered by ${HELM}`, () => {
     const [agent, fleet, taint] = [account('a'), account('b'), { enabled: true }];
     const values = { agent, fleet, taint, settings: { HANDLERS: 'runsc-a' }, enforce };
     const objects = await renderChart(values, CHART, { release: 'sandboxing', namespace: 'elsewhere' });
-    assert.deepEqual(missingGuards(guardsAmong(objects), { hasFleet: true, isRequired: true }), []);
+    const installation = { namespace: 'elsewhere', accounts: { agent: 'a', fleet: 'b' }, mainHandler: 'runsc-a' };
+    const guards = guardsAmong(objects, installation);
+    assert.deepEqual(judgeGuards(guards, { hasFleet: true, isRequired: true }).missing, []);
   });
 
   it('is part of an umbrella chart, which switches it with a condition', async (t) => {

@@ -11,7 +11,9 @@ const STARTED = '2026-03-01T10:00:00.900Z';
 /** Request that writes labels, annotations and condition. */
 export const WRITE = 'PATCH /api/v1/nodes/node-1/status application/strategic-merge-patch+json';
 /** Dry run that the admission policy must refuse. */
-export const DRY_RUN = 'PATCH /api/v1/nodes/node-1/status?dryRun=All application/strategic-merge-patch+json';
+export const DRY_RUN = 'PATCH /api/v1/nodes/node-2/status?dryRun=All application/strategic-merge-patch+json';
+/** Request that finds the name of another Node, once. */
+export const FIND = 'GET /api/v1/nodes?limit=2';
 /** Request that writes the taint. */
 export const WRITE_TAINT = 'PATCH /api/v1/nodes/node-1 application/merge-patch+json';
 /** Request that reads the Node. */

@@ -8,6 +8,7 @@ import {
   BOOT,
   BROKEN_REPORT,
   DRY_RUN,
+  FIND,
   publisherOf,
   READ,
   READY_REPORT,
@@ -45,7 +46,7 @@ describe('NodePublisher', () => {
   it('writes labels and condition in one request, and later only differences', async (t) => {
     const { server, publish } = await publisherOf(t);
     await publish(READY_REPORT);
-    assert.deepEqual(server.requests.splice(0), [READ, DRY_RUN, WRITE]);
+    assert.deepEqual(server.requests.splice(0), [READ, FIND, DRY_RUN, WRITE]);
     const { labels, annotations, taints, conditions } = server.node;
     assert.deepEqual({ labels, annotations, taints }, { ...READY_NODE, taints: [] });
     const at = '2026-03-01T10:00:00Z';
@@ -65,7 +66,7 @@ describe('NodePublisher', () => {
     });
     publisher.publish(READY_REPORT);
     await isReady();
-    assert.deepEqual(server.requests, [READ, DRY_RUN]);
+    assert.deepEqual(server.requests, [READ, FIND, DRY_RUN]);
     assert.equal(server.node.labels.other, 'label');
     server.node.change(({ labels }) => delete labels[LABEL]);
     await logged(RESTORED);
@@ -280,6 +281,29 @@ describe('the guard of the label', () => {
     assert.equal(server.node.labels[LABEL], 'false');
   });
 
+  for (const [what, prepare] of [
+    ['there is no other Node', (server: FakeApiServer) => (server.other = undefined)],
+    [
+      'the right to list Nodes is missing',
+      (server: FakeApiServer) =>
+        server.script.push({ status: 200, body: JSON.stringify(server.node.whole) }, refusedWith(403, RBAC)),
+    ],
+    [
+      'the other Node is gone',
+      (server: FakeApiServer) => {
+        const list = { items: [{ metadata: { name: 'node-9' } }] };
+        const found = [server.node.whole, list].map((body) => ({ status: 200, body: JSON.stringify(body) }));
+        server.script.push(...found, refusedWith(404, 'nodes "node-9" not found'));
+      },
+    ],
+  ] as const)
+    it(`asks for a label that is not an agent's where ${what}`, async (t) => {
+      const { server, publish } = await publisherOf(t, {}, prepare);
+      await publish(READY_REPORT);
+      assert.deepEqual(server.requests.slice(-2), [DRY_RUN.replace('node-2', 'node-1'), WRITE]);
+      assert.equal(server.node.labels[LABEL], 'true');
+    });
+
   const WEBHOOK = 'admission webhook "a.example" denied the request: no labels';
   for (const [what, response] of [
     ['the right is missing', refusedWith(403, RBAC)],
@@ -289,13 +313,15 @@ describe('the guard of the label', () => {
     it(`withholds the label, and withdraws none, if the dry run is inconclusive because ${what}`, async (t) => {
       const { server, publisher, logged, pause } = await publisherOf(t, {}, ({ node, script }) => {
         node.labels[LABEL] = 'true';
-        script.push({ status: 200, body: JSON.stringify(node.whole) }, response);
+        const list = { items: [{ metadata: { name: 'node-2' } }] };
+        const found = [node.whole, list].map((body) => ({ status: 200, body: JSON.stringify(body) }));
+        script.push(...found, response);
       });
       publisher.publish(READY_REPORT);
       await logged('cannot write the node');
       const unready = /^the first verdict is not in the Node yet: PATCH .*dryRun=All: \d+/;
       assert.match(publisher.unready ?? '', unready);
-      assert.deepEqual(server.requests.splice(0), [READ, DRY_RUN]);
+      assert.deepEqual(server.requests.splice(0), [READ, FIND, DRY_RUN]);
       assert.deepEqual([server.node.labels[LABEL], server.node.conditions], ['true', []]);
       (await pause(1)).end();
       await logged('node written');

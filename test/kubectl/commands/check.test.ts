@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type FakeApi, forbidden } from '../fake-api.ts';
+import { type FakeApi, forbidden, refusal } from '../fake-api.ts';
 import {
   ADMISSION,
   addHandler,
@@ -15,6 +15,7 @@ import {
   runCheck,
   setNode,
   setReport,
+  TRY_POD,
 } from '../fleet.ts';
 import {
   agentStatus,
@@ -38,6 +39,11 @@ const classOf = (node: string, tolerations: readonly object[] = []) => ({
   handler: 'runsc',
   scheduling: { nodeSelector: { 'kubernetes.io/hostname': node }, tolerations },
 });
+/** Agents that taint nodes, and a class that selects a node by its name. */
+function tainting(api: FakeApi, tolerations: readonly object[] = []): void {
+  api.stubs.set(DAEMON_SET_PATH, daemonSet('', 3, 3, 'on'));
+  api.list(CLASS_LIST, [classOf('node-2', tolerations)]);
+}
 const NOT_READY = { key: `${LABEL_DOMAIN}/not-ready`, effect: 'NoSchedule' };
 /** Two handlers that are proven wherever containerd has them. */
 function soundHandlers(api: FakeApi): void {
@@ -65,6 +71,13 @@ const rename =
     }
   };
 
+/** As the component inject answers. */
+function injected(body: string): object {
+  const { spec } = JSON.parse(body) as { readonly spec: { readonly volumes?: object } };
+  if (spec.volumes !== undefined) return refusal(403, 'violates PodSecurity "baseline:latest"');
+  return { spec: { ...spec, runtimeClassName: 'gvisor' } };
+}
+
 type Case = readonly [change: (api: FakeApi) => unknown, ...lines: readonly string[]];
 
 /** Changes of a sound fleet, and the starts of the lines that then do not pass. */
@@ -77,35 +90,46 @@ const CASES: Readonly<Record<string, Case>> = {
   'no RuntimeClass': [
     (api) => api.list(CLASS_LIST, []),
     'fail: No RuntimeClass has the handler "runsc", which the agents prove',
+    'fail: The runtimeclass/gvisor is not installed: pods that name it are refused',
   ],
   'a RuntimeClass without selector': [
     (api) => api.list(CLASS_LIST, [{ metadata: { name: 'gvisor' }, handler: 'runsc' }]),
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+    'fail: The runtimeclass/gvisor does not select the nodes where its handler is proven',
   ],
-  'a RuntimeClass of a pool with proven nodes': [(api) => api.list(CLASS_LIST, [classOf('node-2')])],
+  'a RuntimeClass of a pool with proven nodes, where no taint keeps pods from others': [
+    (api) => api.list(CLASS_LIST, [classOf('node-2')]),
+    'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+    'fail: The runtimeclass/gvisor does not select the nodes where its handler is proven',
+  ],
+  'a RuntimeClass of a pool with proven nodes': [tainting],
   'a RuntimeClass of a pool with a tainted node': [
     (api) => {
-      api.list(CLASS_LIST, [classOf('node-2')]);
+      tainting(api);
       setNode(api, nodeObject('node-2', { ...UNJUDGED, spec: { taints: [NOT_READY] } }));
     },
     UNJUDGED_LINE,
   ],
   'a RuntimeClass of a pool with a node without the taint': [
     (api) => {
-      api.list(CLASS_LIST, [classOf('node-2')]);
+      tainting(api);
       setNode(api, nodeObject('node-2', UNJUDGED));
     },
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
     UNJUDGED_LINE,
   ],
   'a RuntimeClass of a pool that tolerates the taint': [
-    (api) => api.list(CLASS_LIST, [classOf('node-2', [{ operator: 'Exists' }])]),
+    (api) => tainting(api, [{ operator: 'Exists' }]),
     'fail: The RuntimeClass "gvisor" has the handler "runsc" and no node selector',
+    'fail: The runtimeclass/gvisor does not select the nodes where its handler is proven',
   ],
   'agents of another handler': [
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('gvisor-kvm')),
     'fail: The RuntimeClass "gvisor" has the handler "runsc", and the agents prove "gvisor-kvm"',
     'fail: No RuntimeClass has the handler "gvisor-kvm"',
+    'fail: The policy gvisor-ready-enforce-classes is not that of version 0.1.0 (variables.mainHandler of',
+    'fail: The runtimeclass/gvisor-kvm is not installed',
+    'fail: The runtimeclass/gvisor has a handler that the agents do not prove: its pods can run outside gVisor',
   ],
   'an additional handler': [soundHandlers],
   'a class of an additional handler that selects the nodes of the main one': [
@@ -114,6 +138,7 @@ const CASES: Readonly<Record<string, Case>> = {
       api.list(CLASS_LIST, [MAIN_CLASS, { ...KVM_CLASS, scheduling: MAIN_CLASS.scheduling }]);
     },
     `fail: The RuntimeClass "gvisor-kvm" has the handler "runsc-kvm" and no node selector ${LABEL_DOMAIN}/ready-runsc-kvm: "true": its pods go to nodes on which "runsc-kvm" is not proven`,
+    'fail: The runtimeclass/gvisor-kvm does not select the nodes where its handler is proven',
   ],
   'an additional handler without a class': [
     (api) => {
@@ -170,7 +195,7 @@ const CASES: Readonly<Record<string, Case>> = {
   'a part of a component': [
     (api) =>
       api.list(`${ADMISSION}/mutatingadmissionpolicies`, [{ metadata: { name: 'gvisor-ready-inject' } }]),
-    'fail: The policy gvisor-ready-inject has no binding that denies: pods that name no runtime class are refused',
+    'fail: The policy gvisor-ready-inject has no binding that denies (matchConditions, matchConstraints, mutations',
   ],
   'policies with the prefix of a kustomization': [rename('"gvisor-ready-', '"p-gvisor-ready-')],
   'a policy without binding': [
@@ -182,8 +207,20 @@ const CASES: Readonly<Record<string, Case>> = {
     'fail: The policy gvisor-ready-enforce-classes is not installed: pods can name a class that does not run gVisor',
   ],
   'a policy bound to other objects only': [
-    rename('gvisor-ready-enforce-pods', 'gvisor-ready-enforce-audit'),
-    'fail: The policy gvisor-ready-enforce has no binding',
+    rename('"gvisor-ready.dev/require":"true"', '"gvisor-ready.dev/require":"x"', /-enforce-pods/),
+    'fail: The policy gvisor-ready-enforce is not that of version 0.1.0 (matchResources of validatingadmissionpolicybinding/gvisor-ready-enforce-pods), so pods in eval can run outside gVisor. Replace it, or accept it: kubectl annotate --overwrite validatingadmissionpolicybinding gvisor-ready-enforce-pods gvisor-ready.dev/accepted-spec=',
+  ],
+  'policies that let pods through': [
+    (api) => api.stubs.set(TRY_POD, { spec: {} }),
+    'fail: A pod without a RuntimeClass would be let into eval, as a dry run shows',
+    'fail: A pod with a hostPath would be let into eval, as a dry run shows',
+  ],
+  'pods that are given a class': [
+    (api) => api.stubs.set(TRY_POD, (_: URL, body: string) => injected(body)),
+  ],
+  'a user who may create no pods': [
+    (api) => api.stubs.set(TRY_POD, forbidden('create', 'pods', 'eval')),
+    'warning: What pods may do was not tried in eval: The API server refuses POST',
   ],
   'policies that only warn': [
     (api) => {
@@ -248,7 +285,7 @@ describe('check', () => {
       out,
       /^Kubernetes\n✓ The API server is v1\.36\.3; 1\.30 or newer is needed\n\nRuntimeClass\n✓ /,
     );
-    assert.match(out, /\n\n12 passed\.\n$/);
+    assert.match(out, /\n\n13 passed\.\n$/);
   });
 
   it('prints one line when the API server is down', async (t) => {

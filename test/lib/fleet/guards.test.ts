@@ -1,59 +1,83 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { VERSION } from '../../../lib/base/version.ts';
-import { effectOf, GUARDS, type Guards, missingGuards } from '../../../lib/fleet/guards.ts';
-import { manifestGuards } from './manifest-guards.ts';
+import { guardShapes, SHAPES } from '../../../hack/guard-shapes.ts';
+import { REPO } from '../../../hack/paths.ts';
+import type { Admission } from '../../../lib/fleet/guard-shape.ts';
+import {
+  ACCEPTED,
+  describeMissing,
+  effectOf,
+  GUARDS,
+  type Guards,
+  isCritical,
+  judgeGuards,
+} from '../../../lib/fleet/guards.ts';
+import { guardsAmong, type Manifest, manifestObjects } from './manifest-guards.ts';
+import { OVERLAYS, WEAKENINGS } from './weakenings.ts';
+
+const objects = manifestObjects();
+const all = guardsAmong(objects);
+const NEEDS = { hasFleet: true, isRequired: true };
+const missing = (guards: Guards, needs: Partial<Parameters<typeof judgeGuards>[1]> = {}) =>
+  judgeGuards(guards, { ...NEEDS, ...needs }).missing.map(({ guard, effect }) => `${guard} ${effect}`);
+const without = (isGone: (object: Admission) => boolean): Guards => ({
+  ...all,
+  policies: all.policies.filter((each) => !isGone(each)),
+  bindings: all.bindings.filter((each) => !isGone(each)),
+});
+
+it('the shapes of the manifests are up to date (npm run guards writes them)', async () =>
+  assert.equal(await readFile(join(REPO, SHAPES), 'utf8'), await guardShapes()));
 
 describe('the guards', () => {
-  const all: Guards = { version: VERSION, ...manifestGuards() };
-  const without = (...names: readonly string[]): Guards => ({
-    ...all,
-    policies: all.policies.filter(({ metadata }) => !names.includes(metadata.name)),
-    bindings: all.bindings.filter(({ metadata }) => !names.includes(`binding ${metadata.name}`)),
-  });
-  const named = (name: string) => (name.startsWith('all of ') ? name.slice(7) : undefined);
-  const gone = (name: string) => {
-    const guard = named(name);
-    if (guard === undefined) return without(name);
-    const bindings = all.bindings.filter(({ spec }) => spec?.policyName === guard);
-    return without(guard, ...bindings.map(({ metadata }) => `binding ${metadata.name}`));
-  };
-  const renamed = (guards: Guards): Guards =>
-    JSON.parse(JSON.stringify(guards).replaceAll(/"(gvisor-ready-[^"]+)"/g, '"team-$1-x"'));
-  const missing = (guards: Guards, needs: Partial<Parameters<typeof missingGuards>[1]> = {}) =>
-    missingGuards(guards, { hasFleet: true, isRequired: true, ...needs }).map(
-      ({ guard, effect }) => `${guard} ${effect}`,
-    );
-
-  it('are those of the manifests, with the bindings that deny', () => {
+  it('are the policies of the manifests, and all in force as applied', () => {
     const names = all.policies
       .map(({ metadata }) => metadata.name)
       .filter((name) => name !== 'gvisor-ready-compatibility'); // it only warns
     assert.deepEqual(Object.keys(GUARDS).sort(), names.toSorted());
-    for (const guard of names) {
-      const denying = all.bindings.filter(
-        ({ spec }) => spec?.policyName === guard && (spec.validationActions?.includes('Deny') ?? true),
-      );
-      const denyingNames = denying.map(({ metadata }) => metadata.name);
-      assert.deepEqual(GUARDS[guard]?.bindings ?? [guard], denyingNames, guard);
-    }
+    for (const guard of names) assert.equal(effectOf(guard, all), 'denies', guard);
+    assert.deepEqual(missing(all), []);
   });
 
-  for (const [what, guards] of [
-    ['as applied', all],
-    ['with a prefix and a suffix', renamed(all)],
-  ] as const)
-    it(`are in force ${what}`, () => {
-      assert.deepEqual(missing(guards), []);
-      for (const guard of Object.keys(GUARDS)) assert.equal(effectOf(guard, guards), 'denies');
+  for (const [what, guard, change] of WEAKENINGS)
+    it(`are weaker if ${what}`, () => {
+      const weaker = guardsAmong(change(objects));
+      assert.notDeepEqual(weaker, all);
+      assert.deepEqual(
+        judgeGuards(weaker, NEEDS).missing.map((each) => each.guard),
+        [guard],
+      );
     });
 
-  for (const name of Object.keys(GUARDS))
-    it(`miss ${name} without its policy, and without one of its bindings`, () => {
-      assert.deepEqual(missing(gone(name)), [`${name} absent`]);
-      for (const binding of GUARDS[name]?.bindings ?? [name])
-        assert.deepEqual(missing(gone(`binding ${binding}`)), [`${name} unbound`]);
+  for (const [what, change] of OVERLAYS)
+    it(`are in force with ${what}`, () => {
+      const changed = guardsAmong(change(objects));
+      assert.notDeepEqual(changed, all);
+      assert.deepEqual(missing(changed), []);
     });
+
+  it('say what differs, and are accepted with its digest until it differs otherwise', () => {
+    const [, , narrow] = WEAKENINGS.find(([what]) => what === 'a binding exempts a namespace') ?? assert.fail();
+    const narrowed = narrow(objects);
+    const [found] = judgeGuards(guardsAmong(narrowed), NEEDS).missing;
+    assert.equal(
+      found && describeMissing(found),
+      'gvisor-ready-enforce-classes is not that of version 0.1.0 (matchResources of validatingadmissionpolicybinding/gvisor-ready-enforce-classes): pods can name a class that does not run gVisor',
+    );
+    const digest = found?.changes?.[0]?.digest ?? '';
+    const accept = (each: Manifest): Manifest => ({
+      ...each,
+      metadata: { ...each.metadata, annotations: { [ACCEPTED]: digest } },
+    });
+    const accepted = judgeGuards(guardsAmong(narrowed.map(accept)), NEEDS);
+    assert.deepEqual(accepted.missing, []);
+    assert.deepEqual(accepted.accepted, [{ guard: found?.guard, changes: found?.changes }]);
+    const [, , audit] = WEAKENINGS.find(([what]) => what === 'a binding audits') ?? assert.fail();
+    assert.deepEqual(missing(guardsAmong(audit(narrowed).map(accept))), ['gvisor-ready-node-keys warns']);
+    assert.deepEqual(judgeGuards(guardsAmong(objects.map(accept)), NEEDS).accepted, []);
+  });
 
   const INJECT = 'gvisor-ready-inject';
   const seen = new Set([INJECT]);
@@ -67,24 +91,31 @@ describe('the guards', () => {
     ['a component that was there', INJECT, { seen }, true],
     ['a component that was there, and that no namespace needs', INJECT, { isRequired: false, seen }, false],
   ] as const)
-    it(`${isMissing ? 'miss' : 'do not miss'} that of ${what}, where all of it is gone`, () =>
-      assert.deepEqual(missing(gone(`all of ${guard}`), needs), isMissing ? [`${guard} absent`] : []));
+    it(`${isMissing ? 'miss' : 'do not miss'} that of ${what}, where all of it is gone`, () => {
+      const gone = without(({ metadata, spec }) => [metadata.name, spec?.policyName].includes(guard));
+      assert.deepEqual(missing(gone, needs), isMissing ? [`${guard} absent`] : []);
+    });
 
-  it('may only warn where enforcement is tried out, and nowhere else', () => {
-    const ignoring = JSON.stringify(all).replaceAll('"Fail"', '"Ignore"');
-    const text = ignoring.replaceAll('["Deny"]', '["Warn","Audit"]');
-    const warning = Object.entries(GUARDS).filter(([, { part }]) => part === 'base' || part === 'fleet');
-    const warns = warning.map(([guard]) => `${guard} warns`);
-    assert.deepEqual(missing(JSON.parse(text)), warns);
+  it('may only warn where enforcement is tried out and no namespace requires gVisor', () => {
+    const validating = objects.filter(({ kind }) => kind.startsWith('Validating'));
+    const text = JSON.stringify(validating)
+      .replaceAll('"Fail"', '"Ignore"')
+      .replaceAll('["Deny"]', '["Warn","Audit"]');
+    const warning = guardsAmong(JSON.parse(text) as Manifest[]);
+    const warns = (parts: readonly string[]) =>
+      Object.entries(GUARDS).flatMap(([guard, { part }]) =>
+        parts.includes(part) && guard !== INJECT ? [`${guard} warns`] : [],
+      );
+    assert.deepEqual(missing(warning, { isRequired: false }), warns(['base', 'fleet']));
+    assert.deepEqual(missing(warning), warns(['base', 'fleet', 'enforce', 'optional']));
   });
 
-  it('are not those of another version, or without a label', () => {
-    for (const label of ['"app.kubernetes.io/version":"0.0.9"', '"a":"b"']) {
-      const old = JSON.stringify(all).replaceAll(/"app.kubernetes.io.version":"[^"]+"/g, label);
-      assert.deepEqual(
-        missing(JSON.parse(old)),
-        Object.keys(GUARDS).map((guard) => `${guard} changed`),
-      );
-    }
+  it('are critical, but those of enforcement where no namespace requires gVisor', () => {
+    const critical = (guard: string, isRequired: boolean) =>
+      isCritical({ isRequired, missing: [{ guard, effect: 'absent', danger: '' }] });
+    assert.equal(critical('gvisor-ready-node-keys', false), true);
+    assert.equal(critical('runtimeclass/gvisor', false), true);
+    assert.equal(critical('gvisor-ready-enforce', false), false);
+    assert.equal(critical('gvisor-ready-enforce', true), true);
   });
 });

@@ -199,7 +199,12 @@ describe('viewFleet', () => {
     ['warning CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
     ['warning WatchesDown', { upToDate: false }],
     ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
-    ['warning GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
+    ['critical GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
+    [
+      'warning GuardMissing',
+      { guards: { isRequired: false, missing: [{ ...UNBOUND, guard: 'gvisor-ready-enforce' }] } },
+    ],
+    ['critical RequirementLifted', { guards: { isRequired: false, missing: [], lifted: ['eval'] } }],
     ['warning GuardsUnread', { guards: { isRequired: true, missing: [], problem: '403' } }],
     ['critical NoNodeReady', { nodes: [broken('a'), broken('b')] }],
     ['warning ReadyShareLow', { nodes: [broken('a'), simulatedNode('b')] }],

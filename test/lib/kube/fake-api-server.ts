@@ -28,6 +28,8 @@ export class FakeApiServer {
   readonly bodies: NodePatch[] = [];
   /** Whether admission policies refuse writes that are not the agent's. */
   guarded = true;
+  /** The name of another Node. */
+  other: string | undefined = 'node-2';
   /** Responses for the next requests, in order; without one a request succeeds. */
   readonly script: (ScriptedResponse | 'silence')[] = [];
   /** Responses for the next watches. */
@@ -67,7 +69,9 @@ export class FakeApiServer {
     if (request.url?.includes('dryRun=All') && this.guarded)
       return refusedWith(
         422,
-        'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only labels of',
+        request.url.startsWith('/api/v1/nodes/node-1/')
+          ? 'nodes "node-1" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only labels of'
+          : 'nodes "node-2" is forbidden: ValidatingAdmissionPolicy \'gvisor-ready-agent\' denied request: an agent writes only its own Node: this token',
       );
     if (!this.node.exists) return refusedWith(404, 'nodes "node-1" not found');
     if (request.url?.includes('dryRun=All')) return { status: 200, body: JSON.stringify(this.node.whole) };
@@ -78,7 +82,8 @@ export class FakeApiServer {
       );
     }
     const { whole } = this.node;
-    const body = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole] } : whole;
+    const others = this.other === undefined ? [] : [{ metadata: { name: this.other } }];
+    const body = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole, ...others] } : whole;
     return { status: 200, body: JSON.stringify(body) };
   }
 
