@@ -48,7 +48,8 @@ type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readon
 
 /** `time` is the real one by default. */
 export type FleetOptions = ApiAccess & {
-  readonly settings: Pick<FleetConfig, 'timeouts' | 'taint' | 'reportIntervalMs'>;
+  readonly settings: Pick<FleetConfig, 'timeouts' | 'taint' | 'reportIntervalMs'> &
+    Partial<Pick<FleetConfig, 'guardsFromFiles'>>;
   readonly metrics: FleetMetrics;
   readonly time?: FleetTime;
 };
@@ -93,6 +94,7 @@ export class FleetController {
     this.#guards = new GuardWatch({
       ...options,
       settings: () => this.#cache.agentSettings,
+      fromFiles: options.settings.guardsFromFiles ?? false,
       rest: this.#time.rest,
       now: () => this.#nowMs,
     });

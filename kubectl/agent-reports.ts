@@ -1,7 +1,13 @@
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import { pooledMap } from '../lib/base/async.ts';
 import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
-import { type AgentPod, agentPodOf, agentSettingsOf, MAX_NAME_LENGTH, targetOf } from '../lib/fleet/objects.ts';
+import {
+  type AgentPod,
+  agentPodOf,
+  agentSettingsOf,
+  MAX_NAME_LENGTH,
+  targetOf,
+} from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
 import { isOpen } from '../lib/node/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';

@@ -1,7 +1,7 @@
 import type { V1Deployment } from '@kubernetes/client-node';
 import {
-  type Guards,
   type GuardState,
+  type Guards,
   judgeGuards,
   missingClasses,
   readGuards,
@@ -17,7 +17,8 @@ import { CLASSES, labelled, listRequirements } from './requirements.ts';
 export async function readOwnGuards(api: Api): Promise<Guards> {
   const { account, handlers } = agentSettingsOf(await optional(readDaemonSet(api), [403]));
   const deployment = await readDeployment(api);
-  const fleet = typeof deployment === 'object' ? deployment.spec?.template.spec?.serviceAccountName : undefined;
+  const fleet =
+    typeof deployment === 'object' ? deployment.spec?.template.spec?.serviceAccountName : undefined;
   const accounts = { agent: account, fleet };
   const installation = { namespace: api.installedIn, accounts, mainHandler: handlers[0] };
   return readGuards((path) => api.get(path), installation);

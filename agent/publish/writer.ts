@@ -114,7 +114,9 @@ export class NodeWriter {
   /** Undefined without another Node, or without the right to list them. */
   async #findOther(signal: AbortSignal): Promise<string | undefined> {
     try {
-      const list = (await this.#options.kube.get(TWO_NODES, signal)) as { readonly items: readonly NodeObject[] };
+      const list = (await this.#options.kube.get(TWO_NODES, signal)) as {
+        readonly items: readonly NodeObject[];
+      };
       const names = list.items.map(({ metadata }) => metadata.name);
       return names.find((name) => name !== this.#options.node);
     } catch (err) {

@@ -5,8 +5,8 @@ import {
   EFFECTS,
   effectOf,
   GUARDS,
-  type Guards,
   type GuardState,
+  type Guards,
   type MissingGuard,
   namedClasses,
   settingOf,
@@ -42,7 +42,12 @@ export async function checkAdmission(
     ...aboutEnforcement(guards, state, requirements),
     ...aboutPart('enforce', others),
     ...accepted.map(({ guard, changes }) =>
-      line('AcceptedPolicies', 'pass', `The policy ${guard} was changed on purpose: ${changes.map(describeChange).join('; ')}`, { policy: guard, changes }),
+      line(
+        'AcceptedPolicies',
+        'pass',
+        `The policy ${guard} was changed on purpose: ${changes.map(describeChange).join('; ')}`,
+        { policy: guard, changes },
+      ),
     ),
     ...aboutClasses(missing),
     ...(await tryPods(api, required, { classes, allow })),
@@ -98,11 +103,7 @@ function remedyOf({ changes = [] }: Described): string {
   return commands.length === 0 ? '' : `. Replace it, or accept it: ${commands.join(' && ')}`;
 }
 
-function aboutEnforcement(
-  guards: Guards,
-  { missing }: GuardState,
-  requirements: Requirements,
-): CheckLine[] {
+function aboutEnforcement(guards: Guards, { missing }: GuardState, requirements: Requirements): CheckLine[] {
   const found = (guard: string): Described =>
     missing.find((each) => each.guard === guard) ?? { guard, effect: effectOf(guard, guards) };
   const enforced = found(ENFORCE);

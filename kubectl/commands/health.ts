@@ -12,7 +12,7 @@ import { handlersOf, readDaemonSet } from '../agent-reports.ts';
 import { addClassCommand, readAgentSandbox, removeCommand } from '../agent-sandbox.ts';
 import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
-import { type ReadFleet, readDeployment, readFleet, readView } from '../fleet-controller.ts';
+import { type ReadFleet, readDeployment, readFleet, type readView } from '../fleet-controller.ts';
 import { readGuardState } from '../guards.ts';
 import { ageOf, countOf } from '../output.ts';
 import { labelled, listRequirements, type Requirements } from '../requirements.ts';

@@ -1,8 +1,8 @@
 import { firstOf } from '../../lib/fleet/objects.ts';
 import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
 import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
-import { type Format, type Output, printResult, proseOf } from '../output.ts';
 import { readView } from '../fleet-controller.ts';
+import { type Format, type Output, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
 export type StatusFlags = { readonly output?: Format; readonly selector?: string };

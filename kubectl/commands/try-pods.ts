@@ -35,20 +35,14 @@ export async function tryPods(
   namespaces: readonly string[],
   { classes, allow }: Settings,
 ): Promise<readonly CheckLine[]> {
-  const spec = { containers: [CONTAINER] };
-  const volumes = [{ name: 'host', hostPath: { path: '/' } }];
-  const tries = [
-    ['without a RuntimeClass', spec],
-    ...(allow.includes('hostPath')
-      ? []
-      : [['with a hostPath', { ...spec, runtimeClassName: classes[0], volumes }] as const]),
-  ] as const;
-  const found = await pooledMap(namespaces, CONCURRENCY, async (namespace) => {
-    const results = await Promise.all(
-      tries.map(async ([what, each]) => ({ namespace, what, result: await tryPod(api, namespace, each) })),
-    );
-    return results;
-  });
+  const tries = triesOf({ classes, allow });
+  const found = await pooledMap(namespaces, CONCURRENCY, (namespace) =>
+    Promise.all(
+      tries.map(async ({ what, spec }) => {
+        return { namespace, what, result: await tryPod(api, namespace, { spec, classes }) };
+      }),
+    ),
+  );
   const all = found.flat();
   const accepted = all.filter(({ result }) => result === 'accepted');
   const unknown = all.flatMap(({ namespace, result }) =>
@@ -57,9 +51,9 @@ export async function tryPods(
   const refused = namespaces.filter((name) =>
     all.every(({ namespace, result }) => namespace !== name || result === 'refused'),
   );
-  const names = tries.map(([what]) => what).join(', and ');
+  const names = tries.map(({ what }) => what).join(', and ');
   return [
-    ...tries.flatMap(([what]) => {
+    ...tries.flatMap(({ what }) => {
       const into = accepted.filter((each) => each.what === what).map(({ namespace }) => namespace);
       if (into.length === 0) return [];
       const text = `A pod ${what} would be let into ${firstOf(into)}, as a dry run shows`;
@@ -86,19 +80,33 @@ export async function tryPods(
           ),
         ]),
   ];
+}
 
-  async function tryPod(from: Api, namespace: string, each: object): Promise<Result> {
-    const body = { apiVersion: 'v1', kind: 'Pod', metadata: { generateName: 'gvisor-ready-check-' }, spec: each };
-    try {
-      const path = `/api/v1/namespaces/${namespace}/pods?dryRun=All`;
-      const { spec: stored } = await from.post<ApiObject<V1Pod>>(path, body);
-      const isInjected = !('volumes' in each) && classes.includes(stored?.runtimeClassName ?? '');
-      return isInjected ? 'refused' : 'accepted';
-    } catch (error) {
-      if (!(error instanceof KubeError)) throw error;
-      return /requires gVisor|violates PodSecurity/.test(error.message)
-        ? 'refused'
-        : { unknown: errorLine(error) };
-    }
+function triesOf({ classes, allow }: Settings): readonly { readonly what: string; readonly spec: object }[] {
+  const containers = [CONTAINER];
+  const volumes = [{ name: 'host', hostPath: { path: '/' } }];
+  const ofHost = { what: 'with a hostPath', spec: { containers, volumes, runtimeClassName: classes[0] } };
+  return [
+    { what: 'without a RuntimeClass', spec: { containers } },
+    ...(allow.includes('hostPath') ? [] : [ofHost]),
+  ];
+}
+
+async function tryPod(
+  api: Api,
+  namespace: string,
+  { spec, classes }: { readonly spec: object; readonly classes: readonly string[] },
+): Promise<Result> {
+  const metadata = { generateName: 'gvisor-ready-check-' };
+  try {
+    const path = `/api/v1/namespaces/${namespace}/pods?dryRun=All`;
+    const stored = await api.post<ApiObject<V1Pod>>(path, { apiVersion: 'v1', kind: 'Pod', metadata, spec });
+    // The component inject gives a class to a pod that names none.
+    const isInjected = !('volumes' in spec) && classes.includes(stored.spec?.runtimeClassName ?? '');
+    return isInjected ? 'refused' : 'accepted';
+  } catch (error) {
+    if (!(error instanceof KubeError)) throw error;
+    const isRefused = /requires gVisor|violates PodSecurity/.test(error.message);
+    return isRefused ? 'refused' : { unknown: errorLine(error) };
   }
 }

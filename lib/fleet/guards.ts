@@ -3,10 +3,17 @@ import { VERSION } from '../base/version.ts';
 import type { Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
-import { type Admission, differences, digestOf, type Installation, type Shape, shapeOf } from './guard-shape.ts';
+import {
+  type Admission,
+  differences,
+  digestOf,
+  type Installation,
+  type Shape,
+  shapeOf,
+} from './guard-shape.ts';
 import SHAPES from './guard-shapes.json' with { type: 'json' };
 import type { ApiAccess } from './informers.ts';
-import type { AgentSettings } from './objects.ts';
+import { type AgentSettings, agentSettingsOf } from './objects.ts';
 import { judgeClasses, type RuntimeClass } from './runtime-classes.ts';
 
 /** An admission policy of manifests/, with its bindings. */
@@ -139,30 +146,48 @@ function judge(guard: string, guards: Guards): Judged {
 
 /** A binding is known by what it binds; its name says only which one was changed. */
 function judgePolicy(guard: string, policy: Admission, { bindings, installation }: Guards): Judged {
+  const compare = (object: Admission, expected: Shape) =>
+    comparisonOf(object, { guard, expected, installation });
   const live = bindings.filter(({ spec }) => spec?.policyName === policy.metadata.name);
-  const found = BINDINGS.filter(([, known]) => known.policy === guard).map(([name, { shape }]) => {
-    const changes = live.map((each) => ({ each, change: changeOf('binding', shape, each) }));
-    if (changes.some(({ change }) => change.aspects.length === 0)) return undefined;
-    return changes.filter(({ each }) => each.metadata.name.includes(name))[0] ?? null;
+  const ofBindings = BINDINGS.filter(([, known]) => known.policy === guard).map(([name, { shape }]) => {
+    const compared = live.map((each) => compare(each, shape));
+    const isSound = ({ change }: Comparison) => change.aspects.length === 0;
+    return compared.find(isSound) ?? compared.find(({ change }) => change.name.includes(name));
   });
-  const own = { each: policy, change: changeOf('', POLICIES[guard]?.shape ?? {}, policy) };
-  const changed = [own, ...found].filter((one) => one !== null && one !== undefined);
-  const isAccepted = ({ each, change }: typeof own) => each.metadata.annotations?.[ACCEPTED] === change.digest;
-  const different = changed.filter(({ change }) => change.aspects.length > 0);
-  const changes = different.filter((one) => !isAccepted(one)).map(({ change }) => change);
-  const accepted = different.filter(isAccepted).map(({ change }) => change);
-  if (found.includes(null)) return { effect: 'unbound', changes, accepted };
-  if (changes.length === 0) return { effect: 'denies', changes, accepted };
-  const aspects = new Set(changes.flatMap((change) => change.aspects));
-  const warns = aspects.delete('validationActions') && (aspects.delete('failurePolicy'), aspects.size === 0);
-  return { effect: warns ? 'warns' : 'changed', changes, accepted };
+  const compared = [compare(policy, POLICIES[guard]?.shape ?? {}), ...ofBindings];
+  const different = compared.filter((each) => each !== undefined && each.change.aspects.length > 0);
+  const changes = different.flatMap((each) => (each?.isAccepted === false ? [each.change] : []));
+  const accepted = different.flatMap((each) => (each?.isAccepted === true ? [each.change] : []));
+  return { effect: ofBindings.includes(undefined) ? 'unbound' : effectOfChanges(changes), changes, accepted };
+}
 
-  function changeOf(what: '' | 'binding', expected: Shape, object: Admission): Change {
-    const shape = shapeOf(object, installation);
-    const resource = `${guard === MUTATING ? 'mutating' : 'validating'}admissionpolicy${what}`;
-    const found = differences(expected, shape);
-    return { resource, name: object.metadata.name, aspects: found, digest: digestOf(shape) };
-  }
+type Comparison = { readonly change: Change; readonly isAccepted: boolean };
+
+function comparisonOf(
+  object: Admission,
+  { guard, expected, installation }: { guard: string; expected: Shape; installation: Installation },
+): Comparison {
+  const { name, annotations } = object.metadata;
+  const shape = shapeOf(object, installation);
+  const kind = guard === MUTATING ? 'mutatingadmissionpolicy' : 'validatingadmissionpolicy';
+  const digest = digestOf(shape);
+  return {
+    change: {
+      resource: object.spec?.policyName === undefined ? kind : `${kind}binding`,
+      name,
+      aspects: differences(expected, shape),
+      digest,
+    },
+    isAccepted: annotations?.[ACCEPTED] === digest,
+  };
+}
+
+/** A policy that only warns may ignore failures as well. */
+function effectOfChanges(changes: readonly Change[]): Effect {
+  if (changes.length === 0) return 'denies';
+  const aspects = changes.flatMap((change) => change.aspects);
+  const isWarning = aspects.every((aspect) => aspect === 'validationActions' || aspect === 'failurePolicy');
+  return isWarning && aspects.includes('validationActions') ? 'warns' : 'changed';
 }
 
 /** Guards of which a policy or a binding is there, under its own name or with the project's label. */
@@ -182,12 +207,14 @@ type Needs = {
   readonly isRequired: boolean;
   /** Guards that were there before. */
   readonly seen?: ReadonlySet<string>;
+  /** Whether policies that the API server does not list may be in its files. */
+  readonly fromFiles?: boolean;
 };
 
 /** Also guards of which only a part is there, and those that have gone. */
 export function judgeGuards(
   guards: Guards,
-  { hasFleet, isRequired, seen }: Needs,
+  { hasFleet, isRequired, seen, fromFiles = false }: Needs,
 ): { readonly missing: readonly MissingGuard[]; readonly accepted: readonly AcceptedGuard[] } {
   const present = presentIn(guards);
   const isNeeded = (guard: string, part: Guard['part']) =>
@@ -203,7 +230,7 @@ export function judgeGuards(
       // A component lets the policies of enforcement warn alone, until a namespace requires gVisor.
       const mayWarn = !isRequired && part !== 'base' && part !== 'fleet';
       const isInForce = effect === 'denies' || (effect === 'warns' && mayWarn);
-      if (isInForce || !isNeeded(guard, part)) return [];
+      if (isInForce || !isNeeded(guard, part) || (fromFiles && effect === 'absent')) return [];
       return [{ guard, effect, danger, ...(changes.length > 0 && { changes }) }];
     }),
     accepted: judged.flatMap(({ guard, accepted }) =>
@@ -221,7 +248,7 @@ export function describeChange({ resource, name, aspects }: Change): string {
   return `${aspects.join(', ')} of ${resource}/${name}`;
 }
 
-/** What is wrong with RuntimeClasses, which are guards too: their names are in the order of {@link judgeClasses}. */
+/** The RuntimeClasses that are guards, as guards are named, and those that let pods out of gVisor or keep them from starting. */
 export function missingClasses(
   classes: readonly RuntimeClass[],
   { guards, settings, isRequired, seen }: ClassFacts,
@@ -302,10 +329,14 @@ export type GuardState = {
 
 /** Whether pods may run on the host's kernel, or as nothing, because of it. */
 export function isCritical({ isRequired, missing }: GuardState): boolean {
-  return isRequired || missing.some(({ guard }) => !['enforce', 'optional'].includes(GUARDS[guard]?.part ?? ''));
+  return (
+    isRequired || missing.some(({ guard }) => !['enforce', 'optional'].includes(GUARDS[guard]?.part ?? ''))
+  );
 }
 
 const INTERVAL_MS = 15_000;
+/** How long to wait for the settings. */
+const UNKNOWN_MS = 500;
 const DAY_MS = 86_400_000;
 const MAX_REMEMBERED = 10_000;
 const REQUIRE = 'gvisor-ready.dev/require';
@@ -314,7 +345,9 @@ const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const SELF = '/apis/authentication.k8s.io/v1/selfsubjectreviews';
 
 export type GuardWatchOptions = ApiAccess & {
-  readonly settings: () => AgentSettings;
+  /** Undefined until they are known. */
+  readonly settings: () => AgentSettings | undefined;
+  readonly fromFiles: boolean;
   readonly rest: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Monotonic, milliseconds. */
   readonly now: () => number;
@@ -340,6 +373,8 @@ export class GuardWatch {
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    while (this.#options.settings() === undefined && !signal.aborted)
+      await this.#options.rest(UNKNOWN_MS, signal);
     while (!signal.aborted) {
       const before = this.#state ?? { isRequired: false, missing: [] };
       const state = await this.#read(signal).catch((error: unknown) => {
@@ -347,7 +382,9 @@ export class GuardWatch {
       });
       if (signal.aborted) return;
       this.#state = state;
-      const [was, is] = [before, state].map(({ isRequired: _, classes: __, ...rest }) => JSON.stringify(rest));
+      const [was, is] = [before, state].map(({ isRequired: _, classes: __, ...rest }) =>
+        JSON.stringify(rest),
+      );
       if (was !== is) this.#options.log.warn(state, 'the guards that are missing have changed');
       await this.#options.rest(INTERVAL_MS, signal);
     }
@@ -355,7 +392,7 @@ export class GuardWatch {
 
   async #read(signal: AbortSignal): Promise<GuardState> {
     const get = (path: string) => this.#options.kube.get(path, signal);
-    const settings = this.#options.settings();
+    const settings = this.#options.settings() ?? agentSettingsOf(undefined);
     this.#account ??= await this.#readAccount();
     const accounts = { agent: settings.account, fleet: this.#account };
     const { namespace } = this.#options;
@@ -364,7 +401,9 @@ export class GuardWatch {
     const required = await listAll<Admission>(get, NAMESPACES, { labelSelector: `${REQUIRE}=true` });
     const isRequired = required.length > 0;
     const lifted = await this.#liftedAmong(required, get);
-    const { missing, accepted } = judgeGuards(guards, { hasFleet: true, isRequired, seen: this.#seen });
+    const { fromFiles } = this.#options;
+    const known = { hasFleet: true, isRequired, seen: this.#seen, fromFiles };
+    const { missing, accepted } = judgeGuards(guards, known);
     const needs = { guards, settings, isRequired, seen: this.#classes };
     const { judged, faults } = missingClasses(classes, needs);
     for (const each of presentIn(guards)) if (each !== undefined) this.#seen.add(each);
@@ -382,8 +421,11 @@ export class GuardWatch {
   /** The controller's own service account; undefined outside of a cluster. */
   async #readAccount(): Promise<string | undefined> {
     const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
-    const answer = (await this.#options.kube.post(SELF, review).catch(() => undefined)) as SelfReview | undefined;
-    const [, account] = /^system:serviceaccount:[^:]+:(.+)$/.exec(answer?.status?.userInfo?.username ?? '') ?? [];
+    const answer = (await this.#options.kube.post(SELF, review).catch(() => undefined)) as
+      | SelfReview
+      | undefined;
+    const [, account] =
+      /^system:serviceaccount:[^:]+:(.+)$/.exec(answer?.status?.userInfo?.username ?? '') ?? [];
     return account;
   }
 

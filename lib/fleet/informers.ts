@@ -184,9 +184,9 @@ export class ClusterCache {
     return this.#agents;
   }
 
-  /** The defaults before the DaemonSet was seen. */
-  get agentSettings(): AgentSettings {
-    return this.#agents ?? agentSettingsOf(undefined);
+  /** Undefined before the DaemonSets were listed; the defaults without one of the agents. */
+  get agentSettings(): AgentSettings | undefined {
+    return this.#agents ?? (this.#sets.sinceMs === undefined ? undefined : agentSettingsOf(undefined));
   }
 
   /** A kustomization may have given it a prefix and a suffix. */

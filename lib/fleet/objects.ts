@@ -226,12 +226,12 @@ type AgentsOf = {
 /** The agents' settings that concern others, and their service account. */
 export function agentSettingsOf(set: AgentsOf | undefined) {
   const { containers = [], serviceAccountName } = set?.spec?.template.spec ?? {};
-  const valueOf = (setting: string) => containers[0]?.env?.find(({ name }) => name === setting)?.value;
+  const settingNamed = (setting: string) => containers[0]?.env?.find(({ name }) => name === setting)?.value;
   return {
     /** Those that are proven, the main one first. */
-    handlers: splitHandlers(valueOf('HANDLERS') || SETTINGS.HANDLERS.fallback),
+    handlers: splitHandlers(settingNamed('HANDLERS') || SETTINGS.HANDLERS.fallback),
     /** Whether a taint keeps pods from nodes that are not proven. */
-    taints: valueOf('TAINT') === 'on',
+    taints: settingNamed('TAINT') === 'on',
     account: serviceAccountName,
   };
 }

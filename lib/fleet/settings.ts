@@ -16,6 +16,7 @@ export function parseFleetConfig(env: Env) {
     },
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
     taint: settings.isOn('TAINT'),
+    guardsFromFiles: settings.isOn('GUARDS_FROM_FILES'),
     listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),
     kubeconfig: settings.text('KUBECONFIG'),

@@ -1,6 +1,20 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
-import { type Change, describeMissing, EFFECTS, type GuardState, isCritical, type MissingGuard } from './guards.ts';
-import { type AgentPod, type AgentSet, COUNTED, type FleetNode, firstOf, type HandlerLabel } from './objects.ts';
+import {
+  type Change,
+  describeMissing,
+  EFFECTS,
+  type GuardState,
+  isCritical,
+  type MissingGuard,
+} from './guards.ts';
+import {
+  type AgentPod,
+  type AgentSet,
+  COUNTED,
+  type FleetNode,
+  firstOf,
+  type HandlerLabel,
+} from './objects.ts';
 import { describeRefutation, refutationOf, refutingReasons, type Statement } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';

@@ -1,17 +1,29 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { ACCEPTED, type GuardState, GuardWatch } from '../../lib/fleet/guards.ts';
 import { agentSettingsOf } from '../../lib/fleet/objects.ts';
 import { createKube } from '../../lib/kube/client.ts';
 import { logOf } from '../agent/publish/publisher-of.ts';
+import { overlay } from '../e2e/agents.ts';
 import { type Manifest, manifestObjects } from '../lib/fleet/manifest-guards.ts';
 import { OVERLAYS, WEAKENINGS } from '../lib/fleet/weakenings.ts';
-import { useApiServer } from './api-server.ts';
+import { USERS_APPLY, useApiServer } from './api-server.ts';
 
-const cluster = useApiServer(['enforce', 'enforce-bindings', 'inject']);
+const COMPONENTS = ['enforce', 'enforce-bindings', 'inject'] as const;
+const cluster = useApiServer(COMPONENTS);
+
+/** Among the settings of an overlay. */
+const OTHER_CLASS = {
+  apiVersion: 'node.k8s.io/v1',
+  kind: 'RuntimeClass',
+  metadata: { name: 'gvisor-gpu' },
+  handler: 'runsc',
+  scheduling: { nodeSelector: { 'gvisor.node-restriction.kubernetes.io/ready': 'true' } },
+};
 
 /** As the fleet controller watches them, but looking again at once. */
 describe('the guards on a real API server', () => {
@@ -20,7 +32,9 @@ describe('the guards on a real API server', () => {
   let watch: GuardWatch;
   let done: Promise<void>;
   before(async () => {
-    const token = (await cluster().kubectl(['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'])).trim();
+    const token = (
+      await cluster().kubectl(['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-fleet'])
+    ).trim();
     const access = {
       server: `https://127.0.0.1:${cluster().port}`,
       readCa: () => readFile(join(cluster().dir, 'pki/ca.crt'), 'utf8'),
@@ -29,12 +43,17 @@ describe('the guards on a real API server', () => {
     const kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });
     const { log } = logOf();
     watch = new GuardWatch({
-      ...{ kube, namespace: 'gvisor-ready', log, now: () => performance.now() },
+      kube,
+      namespace: 'gvisor-ready',
+      log,
+      now: () => performance.now(),
+      fromFiles: false,
       settings: () => agentSettingsOf(undefined),
       rest: () => new Promise((wake) => setTimeout(wake, 50)),
     });
     await cluster().kubectl(['create', 'namespace', 'evaluations']);
     await cluster().kubectl(['label', 'namespace', 'evaluations', 'gvisor-ready.dev/require=true']);
+    await send(['create'], [OTHER_CLASS]);
     done = watch.run(stop.signal).finally(() => kube.close());
     await becomes('sound', isSound);
   });
@@ -96,14 +115,32 @@ describe('the guards on a real API server', () => {
     await becomes('the next reading', (state) => state !== before && isSound(state));
   });
 
+  const name = 'gvisor-ready-enforce-pods';
+  const kind = 'validatingadmissionpolicybinding';
+  const narrow = (team: string) => {
+    const patch = { spec: { matchResources: { namespaceSelector: { matchLabels: { team } } } } };
+    return cluster().kubectl(['patch', kind, name, '--type=merge', '-p', JSON.stringify(patch)]);
+  };
+
+  it('stay narrowed when they are applied again, and are sound after the runbook', async (t) => {
+    const directory = await overlay(COMPONENTS, []);
+    t.after(() => rm(directory, { recursive: true }));
+    const apply = () => cluster().kubectl([...USERS_APPLY, '-k', directory], undefined, 60_000);
+    await narrow('a');
+    const isNarrowed = ({ missing }: GuardState) =>
+      missing.some(({ guard }) => guard === 'gvisor-ready-enforce');
+    await becomes('the guard', isNarrowed);
+    await apply();
+    const before = watch.state;
+    await becomes('the next reading', (state) => state !== before && isNarrowed(state));
+    const runbook = await readFile(join(REPO, 'docs/runbooks/GVisorGuardMissing.md'), 'utf8');
+    const [, command = ''] = /^kubectl (delete .*)\nkubectl apply -k \.$/m.exec(runbook) ?? [];
+    await cluster().kubectl(command.split(' '));
+    await apply();
+    await becomes('sound', isSound);
+  });
+
   it('are accepted with the digest that is named, until they differ otherwise', async () => {
-    const name = 'gvisor-ready-enforce-pods';
-    const kind = 'validatingadmissionpolicybinding';
-    const narrow = (team: string) => {
-      const selector = { matchLabels: { team } };
-      const patch = { spec: { matchResources: { namespaceSelector: selector } } };
-      return cluster().kubectl(['patch', kind, name, '--type=merge', '-p', JSON.stringify(patch)]);
-    };
     await narrow('a');
     await becomes('the guard', ({ missing }) => missing.length > 0);
     const digest = watch.state?.missing[0]?.changes?.[0]?.digest ?? assert.fail('no digest');
@@ -111,7 +148,10 @@ describe('the guards on a real API server', () => {
     await becomes('accepted', (state) => isSound(state) && state.accepted?.length === 1);
     await narrow('b');
     await becomes('the guard again', ({ missing, accepted }) => missing.length > 0 && accepted === undefined);
-    await send(['replace'], objects.filter(({ metadata }) => metadata.name === name));
+    await send(
+      ['replace'],
+      objects.filter(({ metadata }) => metadata.name === name),
+    );
     await becomes('sound', isSound);
   });
 });

@@ -122,7 +122,11 @@ describe(`the chart, rendered by ${HELM}`, () => {
     const [agent, fleet, taint] = [account('a'), account('b'), { enabled: true }];
     const values = { agent, fleet, taint, settings: { HANDLERS: 'runsc-a' }, enforce };
     const objects = await renderChart(values, CHART, { release: 'sandboxing', namespace: 'elsewhere' });
-    const installation = { namespace: 'elsewhere', accounts: { agent: 'a', fleet: 'b' }, mainHandler: 'runsc-a' };
+    const installation = {
+      namespace: 'elsewhere',
+      accounts: { agent: 'a', fleet: 'b' },
+      mainHandler: 'runsc-a',
+    };
     const guards = guardsAmong(objects, installation);
     assert.deepEqual(judgeGuards(guards, { hasFleet: true, isRequired: true }).missing, []);
   });

@@ -282,7 +282,7 @@ describe('the guard of the label', () => {
   });
 
   for (const [what, prepare] of [
-    ['there is no other Node', (server: FakeApiServer) => (server.other = undefined)],
+    ['there is no other Node', (server: FakeApiServer) => server.others.splice(0)],
     [
       'the right to list Nodes is missing',
       (server: FakeApiServer) =>
@@ -617,7 +617,7 @@ describe('the watched Node', () => {
     assert.deepEqual(server.requests, [READ]);
     server.node.recreate('uid-1');
     await logged('node written');
-    assert.deepEqual(server.requests, [READ, READ, DRY_RUN, WRITE]);
+    assert.deepEqual(server.requests, [READ, READ, FIND, DRY_RUN, WRITE]);
     assert.equal(publisher.unready, undefined);
   });
 

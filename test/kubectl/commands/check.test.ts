@@ -215,9 +215,7 @@ const CASES: Readonly<Record<string, Case>> = {
     'fail: A pod without a RuntimeClass would be let into eval, as a dry run shows',
     'fail: A pod with a hostPath would be let into eval, as a dry run shows',
   ],
-  'pods that are given a class': [
-    (api) => api.stubs.set(TRY_POD, (_: URL, body: string) => injected(body)),
-  ],
+  'pods that are given a class': [(api) => api.stubs.set(TRY_POD, (_: URL, body: string) => injected(body))],
   'a user who may create no pods': [
     (api) => api.stubs.set(TRY_POD, forbidden('create', 'pods', 'eval')),
     'warning: What pods may do was not tried in eval: The API server refuses POST',

@@ -201,6 +201,28 @@ describe('status', () => {
     }
   });
 
+  it('shows guards as the fleet controller sees them, also one that was changed on purpose', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeObject('node-3'));
+    const changeOf = (name: string) => {
+      const resource = 'validatingadmissionpolicybinding';
+      return { resource, name, aspects: ['matchResources'], digest: '0123456789abcdef' };
+    };
+    const accepted = [{ guard: 'gvisor-ready-pods', changes: [changeOf('gvisor-ready-pods')] }];
+    api.stubs.set(FLEET_VIEW, viewOf(api, { guards: { isRequired: true, missing: [], accepted } }));
+    const meant = await run('status');
+    assert.match(meant.out, /^✓ Guards {6}gvisor-ready-pods was changed on purpose \(matchResources of/m);
+    assert.equal(meant.code, 0);
+    const danger = 'pods can run outside gVisor where it is required';
+    const changes = [changeOf('gvisor-ready-enforce-pods')];
+    const missing = [{ guard: 'gvisor-ready-enforce', effect: 'changed', danger, changes }] as const;
+    api.stubs.set(FLEET_VIEW, viewOf(api, { guards: { isRequired: true, missing, lifted: ['training'] } }));
+    const weakened = await run('status');
+    assert.match(weakened.out, /^✗ Guards {6}gvisor-ready-enforce is not that of version 0.1.0 \(matchResources of/m);
+    assert.match(weakened.out, /no longer required in training/);
+    assert.equal(weakened.code, 1);
+  });
+
   it('says which nodes wait for the installer', async (t) => {
     const { api, run } = await openFleet(t);
     const waiting = [{ node: 'node-3', since: '2026-11-25T12:00:00Z', for: 'node-2' }];

@@ -59,7 +59,8 @@ describe('the guards', () => {
     });
 
   it('say what differs, and are accepted with its digest until it differs otherwise', () => {
-    const [, , narrow] = WEAKENINGS.find(([what]) => what === 'a binding exempts a namespace') ?? assert.fail();
+    const [, , narrow] =
+      WEAKENINGS.find(([what]) => what === 'a binding exempts a namespace') ?? assert.fail();
     const narrowed = narrow(objects);
     const [found] = judgeGuards(guardsAmong(narrowed), NEEDS).missing;
     assert.equal(
@@ -95,6 +96,13 @@ describe('the guards', () => {
       const gone = without(({ metadata, spec }) => [metadata.name, spec?.policyName].includes(guard));
       assert.deepEqual(missing(gone, needs), isMissing ? [`${guard} absent`] : []);
     });
+
+  it('that the API server does not list may be in its files, and those that it lists are compared', () => {
+    const gone = without(({ metadata }) => metadata.name === 'gvisor-ready-agent');
+    assert.deepEqual(missing(gone, { fromFiles: true }), []);
+    const unbound = without(({ spec }) => spec?.policyName === 'gvisor-ready-agent');
+    assert.deepEqual(missing(unbound, { fromFiles: true }), ['gvisor-ready-agent unbound']);
+  });
 
   it('may only warn where enforcement is tried out and no namespace requires gVisor', () => {
     const validating = objects.filter(({ kind }) => kind.startsWith('Validating'));

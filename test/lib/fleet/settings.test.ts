@@ -14,6 +14,7 @@ describe('parseFleetConfig', () => {
         },
         reportIntervalMs: 15_000,
         taint: false,
+        guardsFromFiles: false,
         listen: { host: '::', port: 9478 },
         logLevel: 'info',
         kubeconfig: undefined,

@@ -17,7 +17,9 @@ const edited =
   (kind: string, name: string, edit: (spec: Spec) => object): Change =>
   (objects) =>
     objects.map((each) =>
-      isNamed(kind, name)(each) ? { ...each, spec: { ...each.spec, ...edit((each.spec ?? {}) as Spec) } } : each,
+      isNamed(kind, name)(each)
+        ? { ...each, spec: { ...each.spec, ...edit((each.spec ?? {}) as Spec) } }
+        : each,
     );
 const policy = (name: string, edit: (spec: Spec) => object) => edited('Policy', name, edit);
 const binding = (name: string, edit: (spec: Spec) => object) => edited('Binding', name, edit);
@@ -88,7 +90,9 @@ export const WEAKENINGS: readonly (readonly [what: string, guard: string, change
     'a validation is removed',
     AGENT,
     policy(AGENT, ({ validations = [] }) => ({
-      validations: validations.filter(({ expression }) => expression !== 'object.metadata.name == variables.node'),
+      validations: validations.filter(
+        ({ expression }) => expression !== 'object.metadata.name == variables.node',
+      ),
     })),
   ],
   [
@@ -99,7 +103,7 @@ export const WEAKENINGS: readonly (readonly [what: string, guard: string, change
   [
     'a setting is an expression',
     ENFORCE,
-    variable(ENFORCE, 'runtimeClassNames', "['gvisor', dyn(object).metadata.name]"),
+    variable(ENFORCE, 'runtimeClassNames', "['gvisor', request.userInfo.username]"),
   ],
   [
     'a setting permits pods without a class',
@@ -136,7 +140,11 @@ export const WEAKENINGS: readonly (readonly [what: string, guard: string, change
       binding(PODS, matching({ namespaceSelector: TEAM })),
     ),
   ],
-  ['the guard of namespaces audits', 'gvisor-ready-guard-namespace', binding('gvisor-ready-guard-namespace', () => ({ validationActions: ['Warn', 'Audit'] }))],
+  [
+    'the guard of namespaces audits',
+    'gvisor-ready-guard-namespace',
+    binding('gvisor-ready-guard-namespace', () => ({ validationActions: ['Warn', 'Audit'] })),
+  ],
   [
     'the account of the agents is another',
     'gvisor-ready-agent-events',
@@ -168,7 +176,10 @@ export const WEAKENINGS: readonly (readonly [what: string, guard: string, change
 
 /** What is somebody else's, or a setting of ours. */
 export const OVERLAYS: readonly (readonly [what: string, change: Change])[] = [
-  ['common labels', labelled({ 'app.kubernetes.io/version': '2026.12', 'app.kubernetes.io/name': 'platform' })],
+  [
+    'common labels',
+    labelled({ 'app.kubernetes.io/version': '2026.12', 'app.kubernetes.io/name': 'platform' }),
+  ],
   ['common annotations', annotated({ 'example.org/team': 'platform' })],
   ["Argo CD's tracking label", labelled({ 'app.kubernetes.io/instance': 'sandboxing' })],
   ["Argo CD's tracking annotation", annotated({ 'argocd.argoproj.io/tracking-id': 'a:b/c:d/e' })],
@@ -177,12 +188,38 @@ export const OVERLAYS: readonly (readonly [what: string, change: Change])[] = [
     labelled({ 'helm.sh/chart': 'gvisor-ready-0.1.0', 'app.kubernetes.io/managed-by': 'Helm' }),
   ],
   ['a prefix and a suffix', renamed],
-  ['settings', both(both(variable(ENFORCE, 'runtimeClassNames', "[ 'gvisor', \"gvisor-gpu\" ]"), variable(ENFORCE, 'hostPorts', '[8080, 9090]')), variable(CLASSES, 'poolLabels', "['example.org/gvisor']"))],
-  ['messages of the platform', policy(KEYS, ({ validations = [] }) => ({ validations: validations.map((each) => ({ ...each, message: 'see the wiki' })) }))],
-  ['a validation more', policy(ENFORCE, ({ validations = [] }) => ({ validations: [...validations, { expression: 'true' }] }))],
+  [
+    'settings',
+    both(
+      both(
+        variable(ENFORCE, 'runtimeClassNames', '[ \'gvisor\', "gvisor-gpu" ]'),
+        variable(ENFORCE, 'hostPorts', '[8080, 9090]'),
+      ),
+      variable(CLASSES, 'poolLabels', "['example.org/gvisor']"),
+    ),
+  ],
+  [
+    'messages of the platform',
+    policy(KEYS, ({ validations = [] }) => ({
+      validations: validations.map((each) => ({ ...each, message: 'see the wiki' })),
+    })),
+  ],
+  [
+    'a validation more',
+    policy(ENFORCE, ({ validations = [] }) => ({ validations: [...validations, { expression: 'true' }] })),
+  ],
   ['audit beside deny', binding(PODS, () => ({ validationActions: ['Audit', 'Deny'] }))],
-  ['a second policy of the platform', both(copied('Policy', KEYS, platforms), copied('Binding', KEYS, platforms))],
-  ['what the API server adds', policy(KEYS, (spec) => ({ failurePolicy: 'Fail', ...constrained({ matchPolicy: 'Equivalent', namespaceSelector: {}, objectSelector: {} })(spec) }))],
+  [
+    'a second policy of the platform',
+    both(copied('Policy', KEYS, platforms), copied('Binding', KEYS, platforms)),
+  ],
+  [
+    'what the API server adds',
+    policy(KEYS, (spec) => ({
+      failurePolicy: 'Fail',
+      ...constrained({ matchPolicy: 'Equivalent', namespaceSelector: {}, objectSelector: {} })(spec),
+    })),
+  ],
 ];
 
 function labelled(labels: Readonly<Record<string, string>>): Change {

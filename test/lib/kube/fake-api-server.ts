@@ -28,8 +28,8 @@ export class FakeApiServer {
   readonly bodies: NodePatch[] = [];
   /** Whether admission policies refuse writes that are not the agent's. */
   guarded = true;
-  /** The name of another Node. */
-  other: string | undefined = 'node-2';
+  /** The names of other Nodes. */
+  readonly others = ['node-2'];
   /** Responses for the next requests, in order; without one a request succeeds. */
   readonly script: (ScriptedResponse | 'silence')[] = [];
   /** Responses for the next watches. */
@@ -82,7 +82,7 @@ export class FakeApiServer {
       );
     }
     const { whole } = this.node;
-    const others = this.other === undefined ? [] : [{ metadata: { name: this.other } }];
+    const others = this.others.map((name) => ({ metadata: { name } }));
     const body = request.url?.startsWith('/api/v1/nodes?') ? { items: [whole, ...others] } : whole;
     return { status: 200, body: JSON.stringify(body) };
   }
