@@ -218,7 +218,10 @@ describe('status', () => {
     const missing = [{ guard: 'gvisor-ready-enforce', effect: 'changed', danger, changes }] as const;
     api.stubs.set(FLEET_VIEW, viewOf(api, { guards: { isRequired: true, missing, lifted: ['training'] } }));
     const weakened = await run('status');
-    assert.match(weakened.out, /^✗ Guards {6}gvisor-ready-enforce is not that of version 0.1.0 \(matchResources of/m);
+    assert.match(
+      weakened.out,
+      /^✗ Guards {6}gvisor-ready-enforce is not that of version 0.1.0 \(matchResources of/m,
+    );
     assert.match(weakened.out, /no longer required in training/);
     assert.equal(weakened.code, 1);
   });
