@@ -41,6 +41,7 @@ WITHHELD = (
     "AnnotationsPassFlags",
     "SandboxStuck",
     "LimitsNotEnforced",
+    "PodsCannotStart",
     "NetworkNotReady",
 )
 INSTALLING = "InstallationUnderWay"

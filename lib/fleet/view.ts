@@ -7,14 +7,7 @@ import {
   isCritical,
   type MissingGuard,
 } from './guards.ts';
-import {
-  type AgentPod,
-  type AgentSet,
-  COUNTED,
-  type FleetNode,
-  firstOf,
-  type HandlerLabel,
-} from './objects.ts';
+import { type AgentPod, type AgentSet, type FleetNode, firstOf, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutationOf, refutingReasons, type Statement } from './refutation.ts';
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
