@@ -265,7 +265,7 @@ describe('the guard of the label', () => {
     await logged('node written');
     assert.equal(server.node.labels[LABEL], 'false');
     await waitUntil('the other label', () => server.node.labels[KVM] === 'true');
-    assert.deepEqual(server.requests, [READ, WRITE, DRY_RUN, WRITE]);
+    assert.deepEqual(server.requests, [READ, WRITE, FIND, DRY_RUN, WRITE]);
   });
 
   it('delays no withdrawal while it does not answer', async (t) => {
@@ -275,7 +275,7 @@ describe('the guard of the label', () => {
       script.push({ status: 200, body: JSON.stringify(node.whole) }, 'silence');
     });
     publisher.publish(reportOf({ handler: 'kvm' }));
-    await waitUntil('the question', () => server.requests.includes(DRY_RUN));
+    await waitUntil('the question', () => server.requests.includes(FIND));
     publisher.publish(BROKEN_REPORT);
     await logged('node written');
     assert.equal(server.node.labels[LABEL], 'false');
