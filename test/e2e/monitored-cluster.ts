@@ -68,9 +68,11 @@ async function restore(cluster: Cluster): Promise<void> {
 
 /** Windows of the rules, and shorter ones for scrapes every second. */
 const WINDOWS: Readonly<Record<string, string>> = {
+  '[3h]': '[1m]',
   '[1h]': '[1m]',
   '[10m]': '[10s]',
   '[5m]': '[5s]',
+  '[2m]': '[5s]',
   '[1d]': '[1m]',
   '30m': '10s',
   '2m': '10s',
