@@ -13,7 +13,7 @@ import type { ClusterNode } from './node/node.ts';
 /** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
 export type Change = Verdict & { readonly atMs: number };
 
-/** What an agent runs as; paths are relative to the repository. */
+/** The command and environment of an agent. Paths are relative to the repository. */
 export type AgentProgram = {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;

@@ -19,7 +19,7 @@ const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
 
-/** What is built for later leaves the processors to what runs now. */
+/** Builds for later leave the processors to the work of now. */
 const LATER_NICENESS = 10;
 const PREFETCH_NICENESS = 19;
 

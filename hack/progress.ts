@@ -14,7 +14,7 @@ const REDRAW_MS = 100;
 const LOG_MS = 60_000;
 const SPINNER = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
 
-/** What goes on now, in the order in which it began. */
+/** The work that goes on now, in the order in which it began. */
 const running = new Set<Work>();
 const area =
   process.stderr.isTTY && process.env.TERM !== 'dumb' ? createLogUpdate(process.stderr) : undefined;

@@ -1,4 +1,4 @@
-/* What a pod's sandbox runs: it sleeps until it is killed. It needs no C library, so it is static everywhere. */
+/* The program of a sandbox, which sleeps until it is killed. It needs no C library, so it is static everywhere. */
 #include <asm/unistd.h>
 
 void _start(void) {
