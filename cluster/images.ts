@@ -54,6 +54,13 @@ export function imageName(id: ImageId): string {
   return IMAGES[id].name;
 }
 
+/** One after the other, since they have the same base. */
+export async function ensureImages(ids: readonly ImageId[]): Promise<readonly Image[]> {
+  const images: Image[] = [];
+  for (const id of ids) images.push(await ensureImage(id));
+  return images;
+}
+
 /** Uses docker, podman or buildah, unless the cache has one of the same content. */
 export async function ensureImage(id: ImageId): Promise<Image> {
   const { name } = IMAGES[id];

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { Cluster } from './cluster.ts';
 import { CLUSTERS, requireName } from './clusters.ts';
 import { controlPlaneOf } from './control-plane/control-plane.ts';
-import { ensureImage, type Image, type ImageId } from './images.ts';
+import { ensureImage, ensureImages, type ImageId } from './images.ts';
 import { locked } from './lock.ts';
 import { requireKernel, requireRoot } from './machine/host-checks.ts';
 import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
@@ -36,8 +36,7 @@ export async function startHeldCluster({
   }
   await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
   await ensureImage('pause');
-  const built: Image[] = [];
-  for (const id of images) built.push(await ensureImage(id));
+  const built = await ensureImages(images);
   const cluster = await Cluster.open(name);
   allotNodes(dir, wanted);
   await cluster.startControlPlane();

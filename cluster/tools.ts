@@ -19,9 +19,8 @@ const VENDORED_OOM = [
   'vendor/github.com/containerd/containerd/v2/pkg/sys/oom_linux.go',
 ];
 
-/** Builds for later leave the processors to the work of now. */
-const LATER_NICENESS = 10;
-const PREFETCH_NICENESS = 19;
+/** Builds and downloads for later leave the processors to the work of now, and have them all while it waits. */
+const LATER_NICENESS = 19;
 
 /** A group to provide: its promise resolves with the directory of its programs. */
 type Job = PromiseWithResolvers<string> & { readonly group: ToolGroup; readonly niceness: number };
@@ -190,7 +189,7 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
 /** Downloads modules while another group is built, which reports a failure. */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
   if ((await downloadsOf(name)).length > 0) return;
-  const options = { ...(await goOptions(name, source(name))), niceness: PREFETCH_NICENESS, signal };
+  const options = { ...(await goOptions(name, source(name))), niceness: LATER_NICENESS, signal };
   await runAll('go', ['mod', 'download'], options).catch(() => {});
 }
 

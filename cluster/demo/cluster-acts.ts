@@ -29,6 +29,7 @@ const STEP_WIDTH = 11;
 
 /** All that these acts need beside the tools of the acts on one node. */
 export const CLUSTER_TOOLS = ['kubernetes', 'etcd', 'cni'] as const;
+export const CLUSTER_IMAGES = ['workload', 'agent'] as const;
 
 /** manifests/base, and the handler of the second act. */
 const MANIFESTS = join(REPO, 'cluster/additional-handler');
@@ -41,7 +42,7 @@ const NODES = [{ name: 'node-1' }, { name: 'node-2' }, { name: 'node-3', gvisor:
 /** The agent and the installer on a real cluster, which stays. The caller holds its lock. */
 export async function playClusterActs(name: string): Promise<void> {
   const begun = performance.now();
-  const cluster = await startHeldCluster({ name, nodes: NODES, images: ['workload', 'agent'] });
+  const cluster = await startHeldCluster({ name, nodes: NODES, images: CLUSTER_IMAGES });
   say(`up in ${secondsSince(begun)}: real kube-apiserver, scheduler, kubelets, containerd and runsc`);
 
   title('The agent is deployed to every node');

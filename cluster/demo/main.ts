@@ -3,13 +3,13 @@ import { bundle } from '../../hack/bundle.ts';
 import { print } from '../../hack/progress.ts';
 import { runMain, UsageError, untilStopped } from '../../hack/run.ts';
 import { requireName } from '../clusters.ts';
-import { ensureImage } from '../images.ts';
+import { ensureImage, ensureImages } from '../images.ts';
 import { locked } from '../lock.ts';
 import { requireKernel, requireRoot } from '../machine/host-checks.ts';
 import { ensurePrerequisites } from '../prerequisites.ts';
 import { removeCluster, removeHeldCluster } from '../remove.ts';
 import { startTools } from '../tools.ts';
-import { CLUSTER_TOOLS, playClusterActs } from './cluster-acts.ts';
+import { CLUSTER_IMAGES, CLUSTER_TOOLS, playClusterActs } from './cluster-acts.ts';
 import { NODE_TOOLS, nodeActsName, playNodeActs } from './node-acts.ts';
 import { bold, title } from './screen.ts';
 
@@ -83,9 +83,10 @@ async function play(name: string, onlyNode: boolean): Promise<'node' | 'cluster'
   const tools = startTools(NODE_TOOLS, onlyNode ? [] : CLUSTER_TOOLS);
   const [pause] = await Promise.all([ensureImage('pause'), bundle(), tools.first]);
   await playNodeActs(nodeActsName(name), pause);
+  await removeHeldCluster(nodeActsName(name));
   if (onlyNode) return 'node';
   title('A real cluster on this machine: three nodes, gVisor on the first two');
-  await tools.later;
+  await Promise.all([tools.later, ensureImages(CLUSTER_IMAGES)]);
   await playClusterActs(name);
   return 'cluster';
 }
