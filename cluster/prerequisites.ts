@@ -2,7 +2,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { progress } from '../hack/progress.ts';
 import { run, UsageError } from '../hack/run.ts';
-import PREREQUISITES from './prerequisites.json' with { type: 'json' };
 
 /** A program or file that the host must have. */
 type Prerequisite = {
@@ -13,17 +12,58 @@ type Prerequisite = {
   readonly anyOf?: readonly (readonly string[])[];
 };
 
+const PREREQUISITES = {
+  clusters: [
+    { what: 'ip', packages: ['iproute2'] },
+    { what: 'nsenter', packages: ['util-linux'] },
+    { what: 'unshare', packages: ['util-linux'] },
+    { what: 'setpriv', packages: ['util-linux'] },
+    { what: 'mount', packages: ['mount'] },
+    { what: 'gcc', packages: ['gcc', 'libc6-dev'] },
+    { what: 'pkg-config', packages: ['pkg-config'] },
+    { what: 'the headers of libseccomp', packages: ['libseccomp-dev'], anyOf: [['/usr/include/seccomp.h']] },
+    {
+      what: 'an image builder (docker or podman that works, or buildah with mmdebstrap)',
+      packages: ['buildah', 'mmdebstrap', 'debian-archive-keyring', 'gpg'],
+      anyOf: [
+        ['docker', '/var/run/docker.sock'],
+        ['podman'],
+        ['buildah', 'mmdebstrap', '/usr/share/keyrings/debian-archive-keyring.gpg'],
+      ],
+    },
+  ],
+  tests: [
+    { what: 'curl', packages: ['curl'] },
+    { what: 'bzip2', packages: ['bzip2'] },
+    { what: 'python3', packages: ['python3', 'python3-venv'] },
+    { what: 'iptables', packages: ['iptables'] },
+    { what: 'ipset', packages: ['ipset'] },
+  ],
+  browsers: [{ what: 'chromium', packages: ['chromium'], anyOf: [['/usr/bin/chromium']] }],
+  vms: [
+    { what: 'qemu-system-x86_64', packages: ['qemu-system-x86'] },
+    { what: 'qemu-img', packages: ['qemu-utils'] },
+    { what: 'mkfs.ext4', packages: ['e2fsprogs'] },
+    { what: 'mmdebstrap', packages: ['mmdebstrap'] },
+    {
+      what: 'debian-archive-keyring',
+      packages: ['debian-archive-keyring', 'gpg'],
+      anyOf: [['/usr/share/keyrings/debian-archive-keyring.gpg']],
+    },
+    { what: 'ssh', packages: ['openssh-client'] },
+  ],
+} as const satisfies Readonly<Record<string, readonly Prerequisite[]>>;
+
 /** Beside clusters made of namespaces. */
-export type Purpose = 'tests' | 'browsers' | 'vms';
+export type Purpose = Exclude<keyof typeof PREREQUISITES, 'clusters'>;
 
 /** `has` tells whether there is a program, or a file by its absolute path. */
 export function missingPrerequisites(
   has: (programOrPath: string) => boolean,
   purposes: readonly Purpose[] = [],
 ): readonly Prerequisite[] {
-  const all: Readonly<Record<string, readonly Prerequisite[]>> = PREREQUISITES;
-  return ['clusters', ...purposes]
-    .flatMap((purpose) => all[purpose] ?? [])
+  return (['clusters', ...purposes] as const)
+    .flatMap((purpose): readonly Prerequisite[] => PREREQUISITES[purpose])
     .filter(({ what, anyOf = [[what]] }) => !anyOf.some((each) => each.every(has)));
 }
 

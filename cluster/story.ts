@@ -4,7 +4,7 @@ import type { V1Node, V1NodeList, V1Pod } from '@kubernetes/client-node';
 import { waitFor } from '../hack/run.ts';
 import type { Cluster } from './cluster.ts';
 import { breakNode, healNode } from './faults/break-node.ts';
-import type { FaultName } from './faults/faults.ts';
+import type { FaultName } from './faults/fault-texts.ts';
 import { imageName } from './images.ts';
 
 export const READY_LABEL = 'gvisor.node-restriction.kubernetes.io/ready';

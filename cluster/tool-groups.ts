@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { REPO } from '../hack/paths.ts';
 import { run, UsageError } from '../hack/run.ts';
-import GROUPS from './tool-groups.json' with { type: 'json' };
 
 export type ToolBuild = {
   /** Go packages to build; by default those under `tool` in the group's go.mod. */
@@ -10,7 +9,7 @@ export type ToolBuild = {
   readonly cgo?: boolean;
   readonly tags?: string;
   /** The Go variable that holds the version, and a pattern that finds the version in go.mod. */
-  readonly stamp: readonly [variable: string, version: RegExp] | undefined;
+  readonly stamp?: readonly [variable: string, version: RegExp];
   /** Replaces containerd's OOM score file on machines that may not lower scores. */
   readonly oomOverlay?: boolean;
   /** A file that the program embeds and its module lacks; an empty one takes its place. */
@@ -19,18 +18,145 @@ export type ToolBuild = {
   readonly omits?: readonly string[];
 };
 
-export type ToolGroup = keyof typeof GROUPS;
-
 /**
  * Each is a Go module because their dependencies conflict. Built in this order: the longest first, and etcd once the
  * packages that it shares with Kubernetes are compiled.
  */
-export const TOOL_GROUPS = Object.keys(GROUPS) as readonly ToolGroup[];
+const GROUPS = [
+  [
+    'kubernetes',
+    {
+      omits: [
+        'vendor/k8s.io/apiserver/pkg/admission/plugin/policy/generic/policy_test_context.go',
+        'vendor/k8s.io/kubernetes/pkg/scheduler/backend/queue/testing.go',
+      ],
+      stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],
+    },
+  ],
+  [
+    'containerd',
+    {
+      tags: 'no_btrfs,no_devmapper,no_zfs,no_tracing,no_rdt,nri_no_wasm',
+      stamp: ['github.com/containerd/containerd/v2/version.Version', /containerd\/v2 (v[\d.]+)/],
+    },
+  ],
+  [
+    'containerd-1.7',
+    {
+      tags: 'no_btrfs,no_devmapper,no_zfs',
+      stamp: ['github.com/containerd/containerd/version.Version', /containerd\/containerd (v[\d.]+)/],
+    },
+  ],
+  [
+    'gvisor',
+    {
+      stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
+      oomOverlay: true,
+    },
+  ],
+  [
+    'gvisor-2025',
+    {
+      stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
+      oomOverlay: true,
+    },
+  ],
+  [
+    'gvisor-2026-09',
+    {
+      stamp: ['gvisor.dev/gvisor/runsc/version.version', /stamped as (release-\d{8}\.\d+)/],
+      oomOverlay: true,
+    },
+  ],
+  [
+    'etcd',
+    {
+      packages: '.',
+    },
+  ],
+  ['cni', {}],
+  ['kind', {}],
+  [
+    'kubeadm',
+    {
+      stamp: ['k8s.io/component-base/version.gitVersion', /k8s.io\/kubernetes (v[\d.]+)/],
+    },
+  ],
+  [
+    'runc',
+    {
+      cgo: true,
+      tags: 'seccomp,netgo,osusergo',
+      stamp: ['main.version', /opencontainers\/runc v([\d.]+)/],
+    },
+  ],
+  [
+    'prometheus',
+    {
+      tags: 'remove_all_sd,enable_kubernetes_sd',
+      stamp: ['github.com/prometheus/common/version.Version', /prometheus\/prometheus v([\d.]+)/],
+    },
+  ],
+  [
+    'prometheus-operator',
+    {
+      stamp: ['github.com/prometheus/common/version.Version', /prometheus-operator v([\d.]+)/],
+    },
+  ],
+  [
+    'alertmanager',
+    {
+      stamp: ['github.com/prometheus/common/version.Version', /prometheus\/alertmanager v([\d.]+)/],
+      lacks: 'vendor/github.com/prometheus/alertmanager/ui/app/dist/index.html',
+    },
+  ],
+  [
+    'kube-state-metrics',
+    {
+      stamp: ['github.com/prometheus/common/version.Version', /kube-state-metrics\/v2 (v[\d.]+)/],
+    },
+  ],
+  [
+    'kube-router',
+    {
+      stamp: ['github.com/cloudnativelabs/kube-router/v2/pkg/version.Version', /kube-router\/v2 (v[\d.]+)/],
+    },
+  ],
+  [
+    'schemas',
+    {
+      packages: '.',
+    },
+  ],
+  [
+    'helm',
+    {
+      stamp: ['helm.sh/helm/v4/internal/version.version', /helm\/v4 (v[\d.]+)/],
+    },
+  ],
+  [
+    'helm-3',
+    {
+      stamp: ['helm.sh/helm/v3/internal/version.version', /helm\/v3 (v[\d.]+)/],
+    },
+  ],
+  ['helm-unittest', {}],
+  ['kubeconform', {}],
+  ['actionlint', {}],
+  ['pint', {}],
+  ['karpenter', {}],
+  ['registry', {}],
+] as const satisfies readonly (readonly [name: string, build: ToolBuild])[];
+
+export type ToolGroup = (typeof GROUPS)[number][0];
+
+/** In the order of their builds. */
+export const TOOL_GROUPS: readonly ToolGroup[] = GROUPS.map(([name]) => name);
+
+const BUILDS: ReadonlyMap<ToolGroup, ToolBuild> = new Map(GROUPS);
 
 export function buildOf(name: ToolGroup): ToolBuild {
-  const group: Omit<ToolBuild, 'stamp'> & { readonly stamp?: readonly string[] } = GROUPS[name];
-  const [variable = '', pattern = ''] = group.stamp ?? [];
-  return { ...group, stamp: group.stamp && [variable, new RegExp(pattern)] };
+  return BUILDS.get(name) ?? {};
 }
 
 /** Other values of KUBERNETES_VERSION; each has its own Go module. */

@@ -1,5 +1,5 @@
-import { Counter, Gauge, Registry } from 'prom-client';
-import { createSeries, registerProcessMetrics } from '../lib/base/series.ts';
+import { Registry } from 'prom-client';
+import { createCounters, createGauges, registerProcessMetrics } from '../lib/base/series.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { GUARDS, type GuardState } from '../lib/fleet/guards.ts';
 import { BREAKER_REASONS, type BreakerReason, type FleetView } from '../lib/fleet/view.ts';
@@ -54,8 +54,8 @@ const COUNTERS = {
 
 export class FleetMetrics {
   readonly #registry = new Registry();
-  readonly #gauges = createSeries(this.#registry, Gauge, GAUGES);
-  readonly #counters = createSeries(this.#registry, Counter, COUNTERS);
+  readonly #gauges = createGauges(this.#registry, GAUGES);
+  readonly #counters = createCounters(this.#registry, COUNTERS);
 
   constructor() {
     registerProcessMetrics(this.#registry);

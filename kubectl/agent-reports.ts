@@ -80,6 +80,8 @@ export const hiddenReport = ({ installedIn }: Api): ReportResult => ({
 
 const LIMITS = { maxMs: 10_000, maxBytes: 4 * 2 ** 20 };
 const CONCURRENCY = 16;
+/** What the API server sends if it refuses, or cannot reach the agent; any other text is the agent's. */
+const STATUS_OBJECT = /^\s*\{.*"kind": ?"Status"/s;
 /** The longest text shown of an agent's response. */
 const MAX_TEXT = 300;
 
@@ -87,9 +89,19 @@ export function reportsNeed({ installedIn }: Api): string {
   return `you may not read the agents' reports: that needs the verbs get and create on pods/portforward in the namespace ${installedIn}`;
 }
 
-/** From inside the pod's network: the report names pods, and no NetworkPolicy applies. */
-function request(api: Api, { name, port }: AgentSummary, path: string): Promise<TextResponse> {
-  return api.getFromPod(`${podsPath(api)}/${name}`, port, path, LIMITS);
+/**
+ * From inside the pod's network, where no NetworkPolicy applies. A containerd that hangs serves no port-forward; then
+ * through the API server's proxy.
+ */
+async function request(api: Api, { name, port }: AgentSummary, path: string): Promise<TextResponse> {
+  const pod = `${podsPath(api)}/${name}`;
+  const [forwarded] = await Promise.allSettled([api.getFromPod(pod, port, path, LIMITS)]);
+  const isAnswer = ({ code, text }: TextResponse) => code === 403 || !STATUS_OBJECT.test(text);
+  if (forwarded.status === 'fulfilled' && isAnswer(forwarded.value)) return forwarded.value;
+  const proxied = await api.getThroughProxy(pod, port, path, LIMITS).catch(() => undefined);
+  if (proxied !== undefined && isAnswer(proxied)) return proxied;
+  if (forwarded.status === 'rejected') throw forwarded.reason;
+  return forwarded.value;
 }
 
 export async function readReport(api: Api, agent: AgentSummary): Promise<ReportResult> {
@@ -110,11 +122,8 @@ function parseReport(report: unknown, { node }: AgentSummary): ReportResult {
   return { problem: `the agent on ${node} reports another node, "${report.node.slice(0, MAX_TEXT)}"` };
 }
 
-/** The API server sends a Status object if it cannot reach the agent; any other text is the agent's. */
 function failureOf(code: number, text: string): ReportResult {
-  const message = /^\{.*"kind": ?"Status"/.test(text)
-    ? (JSON.parse(text) as { message?: unknown }).message
-    : undefined;
+  const message = STATUS_OBJECT.test(text) ? (JSON.parse(text) as { message?: unknown }).message : undefined;
   if (typeof message === 'string')
     return { problem: `the API server does not reach the agent: ${message.slice(0, MAX_TEXT)}` };
   const words = text.slice(0, MAX_TEXT);

@@ -6,7 +6,7 @@ import { errorLine, sanitizeLine } from '../lib/base/sanitize.ts';
 import { KubeError, kubeRefusal } from '../lib/kube/error.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 import type { KubeconfigAccess } from './kubeconfig.ts';
-import { getForwarded, openPort, type TextResponse } from './port-forward.ts';
+import { getForwarded, openPort, responseOf, type TextResponse } from './port-forward.ts';
 
 /** In JSON times are strings. */
 type Json<T> = T extends Date ? string : T extends object ? { readonly [Key in keyof T]: Json<T[Key]> } : T;
@@ -32,6 +32,9 @@ type ApiRequest = {
   readonly body?: unknown;
   readonly type?: string;
 };
+
+/** Of a response from a pod. */
+type PodLimits = { readonly maxMs: number; readonly maxBytes: number };
 
 /** Without a selector a list has every object. */
 type ListQuery = { readonly labelSelector?: string | undefined; readonly fieldSelector?: string };
@@ -89,7 +92,7 @@ export class Api {
     pod: string,
     port: number,
     path: string,
-    { maxMs, maxBytes }: { readonly maxMs: number; readonly maxBytes: number },
+    { maxMs, maxBytes }: PodLimits,
   ): Promise<TextResponse> {
     const timeoutMs = Math.min(maxMs, this.#options.timeoutMs || maxMs);
     const timeout = AbortSignal.timeout(timeoutMs);
@@ -99,6 +102,17 @@ export class Api {
     return getForwarded(url, path, { ...options, maxBytes }).catch((error: unknown) => {
       throw timeout.aborted ? new Error(`no response within ${timeoutMs / 1_000} s`) : error;
     });
+  }
+
+  /** Through the API server's proxy, which needs no containerd, and `get` of `pods/proxy`. */
+  async getThroughProxy(
+    pod: string,
+    port: number,
+    path: string,
+    { maxMs, maxBytes }: PodLimits,
+  ): Promise<TextResponse> {
+    const response = await this.#send({ method: 'GET', path: `${pod}:${port}/proxy${path}` }, maxMs);
+    return responseOf(response, maxBytes);
   }
 
   /** Over a port-forward; rejects with the reason of a refusal. */
@@ -142,12 +156,15 @@ export class Api {
     return { ...connection, headers: { ...headers, ...this.#options.headers } };
   }
 
-  async #send({ method, path, body, type }: ApiRequest): Promise<IncomingMessage> {
+  async #send(
+    { method, path, body, type }: ApiRequest,
+    maxMs = Number.POSITIVE_INFINITY,
+  ): Promise<IncomingMessage> {
     const { headers, ...connection } = await this.#connection();
     Object.assign(connection.agent ?? {}, { keepAlive: true });
     const url = this.#url(path);
-    const { timeoutMs } = this.#options;
-    const limits = timeoutMs === 0 ? [] : [AbortSignal.timeout(timeoutMs)];
+    const timeoutMs = Math.min(maxMs, this.#options.timeoutMs || maxMs);
+    const limits = timeoutMs === Number.POSITIVE_INFINITY ? [] : [AbortSignal.timeout(timeoutMs)];
     const options = {
       ...connection,
       method,

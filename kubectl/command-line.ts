@@ -15,7 +15,7 @@ import { type StatusFlags, status } from './commands/status.ts';
 import { uninstall } from './commands/uninstall.ts';
 import { why } from './commands/why.ts';
 import { type Context, EXIT } from './context.ts';
-import { type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
+import { contextsOf, type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
 import type { RemovalOptions } from './node-marks.ts';
 import { type Format, type Output, printMessage } from './output.ts';
 
@@ -26,6 +26,8 @@ export type PluginOptions = Omit<RemovalOptions, 'yes'> & {
   readonly output: Output;
   readonly now: () => number;
   readonly signal: AbortSignal;
+  /** As in {@link Context}. */
+  readonly pollMs?: number;
 };
 
 type GlobalFlags = ApiChoice & { readonly namespace?: string; readonly requestTimeout: number };
@@ -35,6 +37,7 @@ type ApiChoice = KubeconfigChoice & {
   readonly asGroup?: readonly string[];
 };
 
+const POLL_MS = 2_000;
 const INSTALLED_IN = 'GVISOR_READY_NAMESPACE';
 
 /** Resolves with the exit code; never rejects. */
@@ -45,7 +48,7 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
     code = result;
   });
   try {
-    if (argv[0] === '__complete') output.out(complete(program, argv.slice(1)));
+    if (argv[0] === '__complete') output.out(await complete(program, argv.slice(1), options));
     else await program.parseAsync([...argv], { from: 'user' });
     return code;
   } catch (error) {
@@ -59,7 +62,7 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
 
 /** `end` receives the exit code. */
 function buildProgram(options: PluginOptions, end: (code: number) => void): Command {
-  const { output, now, signal } = options;
+  const { output, now, signal, pollMs = POLL_MS } = options;
   const program = new Command('kubectl gvisor-ready')
     .description('Shows on which nodes gVisor is proven, why not on others, and which pods really run in it.')
     .version(VERSION, '--version', 'print the version of this plugin')
@@ -97,7 +100,7 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   const context = (command: Command): Context => {
     const flags = command.optsWithGlobals<GlobalFlags>();
     const api = openApi(flags, options, flags.requestTimeout);
-    return { api, output, namespace: flags.namespace ?? api.access.namespace, now, signal };
+    return { api, output, namespace: flags.namespace ?? api.access.namespace, now, signal, pollMs };
   };
   const command = (name: string, description: string) => program.command(name).description(description);
   const format = (...formats: readonly string[]) =>
@@ -109,11 +112,19 @@ function buildProgram(options: PluginOptions, end: (code: number) => void): Comm
   command('status', 'the fleet at a glance')
     .addOption(format('json', 'yaml'))
     .addOption(selector('nodes'))
+    .option('--wait', 'wait until nothing is wrong')
+    .addOption(
+      new Option('--timeout <time>', 'how long --wait waits')
+        .default(300_000, '5m')
+        .argParser(timeoutOf)
+        .implies({ wait: true }),
+    )
     .action(async (flags: StatusFlags, self: Command) => end(await status(context(self), flags)));
   command('nodes', 'every node: its label, the reason, since when, its agent')
     .addOption(format('wide', 'json', 'yaml'))
     .addOption(selector('nodes'))
     .addOption(noHeaders)
+    .option('-w, --watch', 'then print each row that changes, until interrupted')
     .action(async (flags: NodesFlags, self: Command) => end(await nodes(context(self), flags)));
   command(
     'why',
@@ -169,25 +180,54 @@ type CleanFlags = { readonly yes?: boolean; readonly selector?: string };
 /** Directives for the shell. Source: https://github.com/spf13/cobra/blob/v1.10.1/completions.go */
 const [FILES, NO_FILES] = [':0', ':4'];
 
+/** A shell waits for the API server no longer than this. */
+const COMPLETION_MS = 3_000;
+
 /**
  * As kubectl asks plugins: a candidate a line, its description behind a tab, then a directive. Source:
  * https://github.com/kubernetes/kubectl/blob/v0.36.3/pkg/cmd/plugin_completion.go
  */
-function complete({ commands, options: global }: Command, words: readonly string[]): string {
+async function complete(program: Command, words: readonly string[], options: PluginOptions): Promise<string> {
+  const { commands, options: global } = program;
   const [previous, last = ''] = ['', ...words].slice(-2);
   const [command] = words.slice(0, -1).flatMap((word) => commands.find((each) => each.name() === word) ?? []);
-  const options = [...global, ...(command?.options ?? [])];
-  const option = options.find(({ required, short, long }) => required && [short, long].includes(previous));
-  const candidates =
-    option !== undefined
-      ? (option.argChoices ?? [])
-      : last.startsWith('-')
-        ? options.map(({ long, description }) => `${long}\t${description}`)
-        : command === undefined
-          ? commands.map((each) => `${each.name()}\t${each.description()}`)
-          : [];
-  const directive = option?.flags.endsWith('<file>') ? FILES : NO_FILES;
-  return `${[...candidates.filter((line) => line.startsWith(last)), directive].join('\n')}\n`;
+  const flags = [...global, ...(command?.options ?? [])];
+  const flag = flags.find(({ required, short, long }) => required && [short, long].includes(previous));
+  const candidates = async (): Promise<readonly string[]> => {
+    if (flag !== undefined) return flag.argChoices ?? namesFor(flag.long, words, options);
+    if (last.startsWith('-')) return flags.map(({ long, description }) => `${long}\t${description}`);
+    if (command === undefined) return commands.map((each) => `${each.name()}\t${each.description()}`);
+    return namesFor(command.name(), words, options);
+  };
+  const directive = flag?.flags.endsWith('<file>') ? FILES : NO_FILES;
+  const found = await candidates();
+  return `${[...found.filter((line) => line.startsWith(last)), directive].join('\n')}\n`;
+}
+
+/** Names that a flag, or the argument of a command, can have; none if the cluster does not answer. */
+async function namesFor(
+  what: string | null | undefined,
+  words: readonly string[],
+  options: PluginOptions,
+): Promise<readonly string[]> {
+  const flagValue = (...flags: readonly string[]) =>
+    words.find((_, at) => flags.includes(words[at - 1] ?? '') && at < words.length - 1);
+  const [kubeconfig, context] = [flagValue('--kubeconfig'), flagValue('--context')];
+  const choice = { ...(kubeconfig && { kubeconfig }), ...(context && { context }) };
+  try {
+    if (what === '--context') return contextsOf(choice);
+    const api = openApi(choice, options, COMPLETION_MS);
+    const names = (path: string) => api.list(path, {}, ({ metadata }) => metadata.name);
+    const pods = () =>
+      names(`/api/v1/namespaces/${flagValue('-n', '--namespace') ?? api.access.namespace}/pods`);
+    if (what === '--namespace' || what === '--gvisor-ready-namespace')
+      return await names('/api/v1/namespaces');
+    if (what === 'clean') return await names('/api/v1/nodes');
+    if (what === 'why') return (await Promise.all([names('/api/v1/nodes'), pods()])).flat();
+  } catch {
+    // A shell has no place for a message.
+  }
+  return [];
 }
 
 /** Milliseconds; 0 means no timeout. Source: https://kubernetes.io/docs/reference/kubectl/kubectl/ */

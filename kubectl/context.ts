@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Tone } from '../lib/report/format.ts';
 import type { Api } from './api.ts';
 import type { Output } from './output.ts';
@@ -10,7 +11,14 @@ export type Context = {
   /** Wall clock, milliseconds. */
   readonly now: () => number;
   readonly signal: AbortSignal;
+  /** Milliseconds between two looks of a command that goes on looking. */
+  readonly pollMs: number;
 };
+
+/** Waits until it is time for another look; rejects if the command is interrupted. */
+export async function untilNextLook({ pollMs, signal }: Context): Promise<void> {
+  await setTimeout(pollMs, undefined, { signal });
+}
 
 /** Exit codes; 130 is a shell's for SIGINT. */
 export const EXIT = { ok: 0, problem: 1, incomplete: 2, usage: 64, interrupted: 130 } as const;

@@ -51,6 +51,13 @@ export function loadKubeconfig({ kubeconfig, context }: KubeconfigChoice, env: N
   };
 }
 
+/** Names of the contexts to choose from. */
+export function contextsOf({ kubeconfig }: KubeconfigChoice): readonly string[] {
+  return load(kubeconfig)
+    .getContexts()
+    .map(({ name }) => name);
+}
+
 function load(kubeconfig: string | undefined): KubeConfig {
   const config = new KubeConfig();
   try {

@@ -1,7 +1,7 @@
 import { dumpYaml } from '@kubernetes/client-node';
 import { MARKS, type Tone, wrap } from '../lib/report/format.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../lib/report/table.ts';
-import PAGES from './pages.json' with { type: 'json' };
+import { PAGES } from './pages.ts';
 
 /** Results go to `out`, messages to `err`. */
 export type Output = Screen & {

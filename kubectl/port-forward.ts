@@ -33,7 +33,7 @@ export async function getForwarded(
 }
 
 /** The limit is for what was sent, and for what it unpacks to. */
-async function responseOf(response: http.IncomingMessage, maxBytes: number): Promise<TextResponse> {
+export async function responseOf(response: http.IncomingMessage, maxBytes: number): Promise<TextResponse> {
   const code = response.statusCode ?? 0;
   const tooLong = new Error('the response is too long');
   const body = await readBody(response, maxBytes);

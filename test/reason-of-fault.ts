@@ -1,4 +1,5 @@
-import { FAULTS, type FaultName } from '../cluster/faults/faults.ts';
+import type { FaultName } from '../cluster/faults/fault-texts.ts';
+import { FAULTS } from '../cluster/faults/faults.ts';
 import { REASONS, type Reason } from '../lib/node/reasons.ts';
 
 /** The reason that an agent gives for each fault of `cluster/`. */

@@ -1,5 +1,5 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { createSeries, registerProcessMetrics } from '../../lib/base/series.ts';
+import { Histogram, Registry } from 'prom-client';
+import { createCounters, createGauges, registerProcessMetrics } from '../../lib/base/series.ts';
 import type { CountRequest } from '../../lib/kube/client.ts';
 import { isOpen, type ObservedPods } from '../../lib/node/pods/pod.ts';
 import type { RestartSafety } from '../../lib/node/sandboxes/problem.ts';
@@ -7,13 +7,93 @@ import { HEADLINES, PROOF_TONES } from '../../lib/report/format.ts';
 import type { Report } from '../../lib/report/report.ts';
 import { lossAtRestart } from '../../lib/report/restart.ts';
 import { type ScannedSandboxes, STALE_MS } from '../pods/sandbox-monitor.ts';
-import SERIES from './series.json' with { type: 'json' };
+
+/** Help text and labels. */
+const GAUGES = {
+  gvisor_ready_node_status: ['The published verdict: 1 for its status.', 'status'],
+  gvisor_ready_node_reason: ['Reason of the published verdict.', 'reason'],
+  gvisor_ready_check_status: ['Result of each check.', 'check', 'status'],
+  gvisor_ready_last_proof_timestamp_seconds: ['Time of the last proof, Unix time.'],
+  gvisor_ready_proof_interval_seconds: ['Interval of proofs.'],
+  gvisor_ready_node_info: ['Releases on this node.', 'runsc', 'platform', 'containerd', 'kernel'],
+  gvisor_ready_probe_orphans: ['Sandboxes of earlier probes that containerd cannot remove.'],
+  gvisor_ready_unwatched_directories: ['Directories that are polled, because they cannot be watched.'],
+  gvisor_ready_sandbox_problems: [
+    'Sandboxes that hang, remain or would not survive a restart of containerd.',
+    'reason',
+  ],
+  gvisor_ready_build_info: ["The agent's version.", 'version'],
+  gvisor_ready_time_seconds: ["The node's clock at the scrape, Unix time."],
+  gvisor_ready_handler_status: [
+    'The published verdict on an additional handler: 1 for its status.',
+    'handler',
+    'status',
+  ],
+  gvisor_ready_handler_reason: [
+    'Reason of the published verdict on an additional handler.',
+    'handler',
+    'reason',
+  ],
+  gvisor_ready_handler_expected: [
+    'Whether this node should run an additional handler: once proven here, or known to containerd.',
+    'handler',
+  ],
+  gvisor_ready_handler_last_proof_timestamp_seconds: [
+    'Time of the last proof of an additional handler, Unix time.',
+    'handler',
+  ],
+  gvisor_ready_handler_last_boot_seconds: [
+    "Duration of the last boot of an additional handler's sandbox.",
+    'handler',
+  ],
+  gvisor_ready_pods: [
+    'Running pods by CRI handler, and by whether they run in gVisor.',
+    'handler',
+    'sandboxed',
+  ],
+  gvisor_ready_unknown_pods: ['Pods of an unknown runtime where gvisor-ready.dev/require=true.'],
+  gvisor_ready_unlimited_pods: ["gVisor pods outside the kubelet's cgroups, so that no limit holds."],
+  gvisor_ready_weakened_pods: [
+    "gVisor pods whose sandbox is weaker than the probe's, by flags or annotations.",
+  ],
+  gvisor_ready_pods_last_seen_timestamp_seconds: ['When pods were last read, Unix time.'],
+} as const;
+
+/** Without a series until the value is known. */
+const ABSENT_UNTIL_KNOWN = {
+  gvisor_ready_last_boot_seconds: ['Duration of the last boot of a sandbox.'],
+  gvisor_ready_node_expected: [
+    'Whether this node should run gVisor: once proven, partly installed, or EXPECT_GVISOR.',
+  ],
+  gvisor_ready_gpu_driver_supported: [
+    'Whether gVisor supports the NVIDIA driver; absent without a driver, or if that is not known.',
+  ],
+  gvisor_ready_installation_failed: [
+    "Whether the installer's last work failed or was interrupted; absent where it was never used.",
+  ],
+  gvisor_ready_containerd_restart_safe: [
+    'Whether a restart of containerd would leave all pods; absent if unknown.',
+  ],
+  gvisor_ready_sandboxes_last_scan_timestamp_seconds: ['When sandboxes were last scanned, Unix time.'],
+  gvisor_ready_unsandboxed_pods: [
+    'Pods outside gVisor, or with a way out of it, whose namespace or handler requires gVisor.',
+  ],
+  gvisor_ready_namespaces_last_update_timestamp_seconds: [
+    'When the API server last reported the labelled namespaces, Unix time.',
+  ],
+} as const;
+
+const COUNTERS = {
+  gvisor_ready_probes_total: ['Probe sandboxes by outcome.', 'outcome'],
+  gvisor_ready_transitions_total: ['Changes of the published verdict by new reason.', 'reason'],
+  gvisor_ready_api_requests_total: ['Requests to the API server.', 'verb', 'code'],
+} as const;
 
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #gauges = createSeries(this.#registry, Gauge, SERIES.gauges);
-  readonly #known = createSeries(this.#registry, Gauge, SERIES.absentUntilKnown);
-  readonly #counters = createSeries(this.#registry, Counter, SERIES.counters);
+  readonly #gauges = createGauges(this.#registry, GAUGES);
+  readonly #known = createGauges(this.#registry, ABSENT_UNTIL_KNOWN);
+  readonly #counters = createCounters(this.#registry, COUNTERS);
   readonly #boot = new Histogram({
     name: 'gvisor_ready_sandbox_boot_seconds',
     help: 'Time from the request for a sandbox until it is ready.',

@@ -1,7 +1,6 @@
 import { Argument, type Command } from 'commander';
 import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
-import FAULT_TEXTS from '../faults/faults.json' with { type: 'json' };
-import type { FaultName } from '../faults/faults.ts';
+import { FAULT_TEXTS, type FaultName } from '../faults/fault-texts.ts';
 import { locked } from '../lock.ts';
 import { formatTable } from '../table.ts';
 import { npm, openRunning } from './command.ts';

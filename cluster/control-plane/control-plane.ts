@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Machine } from '../machine/machine.ts';
-import ARGUMENTS from './daemons.json' with { type: 'json' };
 import { type Authority, createSigningKeys } from './pki.ts';
 
 /** Nodes are in the same /24. */
@@ -11,9 +10,54 @@ export const CONTROL_PLANE_ADDRESS = '10.89.0.1';
 export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
 
-/** Start order. */
-export const CONTROL_PLANE = Object.keys(ARGUMENTS) as readonly ControlPlaneDaemon[];
-export type ControlPlaneDaemon = keyof typeof ARGUMENTS;
+/** JSON lines, in the control plane's namespaces. */
+export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
+const AUDIT_POLICY = '/etc/kubernetes/audit.yaml';
+
+/** Arguments by daemon, in the order of their starts. */
+const DAEMONS = [
+  ['etcd', ['--data-dir=/var/lib/etcd', '--unsafe-no-fsync', '--log-level=warn']],
+  [
+    'kube-apiserver',
+    [
+      '--etcd-servers=http://127.0.0.1:2379',
+      '--secure-port=443',
+      '--bind-address=0.0.0.0',
+      `--advertise-address=${CONTROL_PLANE_ADDRESS}`,
+      '--service-cluster-ip-range=10.96.0.0/16',
+      `--tls-cert-file=${PKI}/apiserver.crt`,
+      `--tls-private-key-file=${PKI}/apiserver.key`,
+      `--client-ca-file=${PKI}/ca.crt`,
+      `--service-account-key-file=${PKI}/sa.pub`,
+      `--service-account-signing-key-file=${PKI}/sa.key`,
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--kubelet-client-certificate=${PKI}/kubelet-client.crt`,
+      `--kubelet-client-key=${PKI}/kubelet-client.key`,
+      '--kubelet-preferred-address-types=InternalIP',
+      '--authorization-mode=Node,RBAC',
+      '--allow-privileged',
+      '--enable-admission-plugins=NodeRestriction',
+      `--audit-policy-file=${AUDIT_POLICY}`,
+      `--audit-log-path=${AUDIT_LOG}`,
+      '--profiling=false',
+    ],
+  ],
+  [
+    'kube-controller-manager',
+    [
+      '--kubeconfig=/etc/kubernetes/kube-controller-manager.kubeconfig',
+      `--service-account-private-key-file=${PKI}/sa.key`,
+      `--root-ca-file=${PKI}/ca.crt`,
+      '--use-service-account-credentials',
+      '--leader-elect=false',
+    ],
+  ],
+  ['kube-scheduler', ['--kubeconfig=/etc/kubernetes/kube-scheduler.kubeconfig', '--leader-elect=false']],
+] as const satisfies readonly (readonly [name: string, args: readonly string[]])[];
+
+export type ControlPlaneDaemon = (typeof DAEMONS)[number][0];
+
+export const CONTROL_PLANE: readonly ControlPlaneDaemon[] = DAEMONS.map(([name]) => name);
 
 export type ControlPlaneTools = { readonly kubernetes: string; readonly etcd: string };
 
@@ -53,7 +97,7 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   await put(`${PKI}/kubelet-client.key`, client.key);
   await put(`${PKI}/sa.key`, signing.private);
   await put(`${PKI}/sa.pub`, signing.public);
-  await put('/etc/kubernetes/audit.yaml', await readFile(join(import.meta.dirname, 'audit.yaml'), 'utf8'));
+  await put(AUDIT_POLICY, await readFile(join(import.meta.dirname, 'audit.yaml'), 'utf8'));
   for (const name of ['kube-controller-manager', 'kube-scheduler']) {
     await put(
       `/etc/kubernetes/${name}.kubeconfig`,
@@ -63,8 +107,9 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   await put(`${PKI}/done`, '');
 }
 
-/** JSON lines, in the control plane's namespaces. */
-export const AUDIT_LOG = '/var/log/kube-apiserver-audit.log';
+function argumentsOf(daemon: ControlPlaneDaemon): readonly string[] {
+  return DAEMONS.find(([name]) => name === daemon)?.[1] ?? [];
+}
 
 /** Idempotent. */
 export async function startDaemon(
@@ -76,7 +121,7 @@ export async function startDaemon(
   const bin = name === 'etcd' ? join(tools.etcd, 'etcd') : join(tools.kubernetes, name);
   // Less garbage collection: the API server needs 3.4 s of CPU time instead of 4.7 s to start, and 390 MB instead of
   // 270.
-  await controlPlane.daemon(name, [bin, ...ARGUMENTS[name]], { GOGC: '400' });
+  await controlPlane.daemon(name, [bin, ...argumentsOf(name)], { GOGC: '400' });
 }
 
 /** YAML. */

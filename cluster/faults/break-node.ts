@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { replaceFile } from '../../hack/unfinished.ts';
 import type { Cluster } from '../cluster.ts';
 import type { ClusterNode } from '../node/node.ts';
-import { FAULTS, type Fault, type FaultName } from './faults.ts';
+import type { FaultName } from './fault-texts.ts';
+import { FAULTS, type Fault } from './faults.ts';
 import { type Part, REPAIRS } from './repair.ts';
 
 /** Oldest first. */

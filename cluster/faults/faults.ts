@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster.ts';
 import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, handlerTable, RUNTIME_TABLE } from '../node/config.ts';
 import type { ClusterNode, NodeGvisor } from '../node/node.ts';
-import FAULT_TEXTS from './faults.json' with { type: 'json' };
+import type { FaultName } from './fault-texts.ts';
 import { stopInPods } from './hung-sandboxes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';
 
@@ -17,8 +17,6 @@ export type Fault = {
 };
 
 type Holds = (node: ClusterNode, cluster: Cluster) => Promise<boolean>;
-
-export type FaultName = keyof typeof FAULT_TEXTS;
 
 const GVISOR_PARTS: readonly Part[] = ['shim', 'runsc', 'handler', 'runsc-config', 'sandboxes'];
 

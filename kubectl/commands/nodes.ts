@@ -2,7 +2,7 @@ import { GROUPS } from '../../lib/fleet/view.ts';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
 import { type AgentSummary, listAgents } from '../agent-reports.ts';
 import { optional } from '../api.ts';
-import { type Context, EXIT } from '../context.ts';
+import { type Context, EXIT, untilNextLook } from '../context.ts';
 import { readView } from '../fleet-controller.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
@@ -11,6 +11,7 @@ export type NodesFlags = {
   readonly output?: Format;
   readonly headers: boolean;
   readonly selector?: string;
+  readonly watch?: boolean;
 };
 
 /** `agent` is undefined for none, "?" if the user may not list agents. */
@@ -103,31 +104,51 @@ export function nodeJson(row: NodeRow) {
   };
 }
 
-export async function nodes(
-  context: Context,
-  { output: format, headers, selector }: NodesFlags,
-): Promise<number> {
-  const { api, output, now } = context;
-  const [found, agents, view] = await Promise.all([
-    listNodes(api, selector),
-    optional(listAgents(api), [403]),
-    readView(api).catch(() => undefined),
-  ]);
-  const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
-  const rows = found.map((node): NodeRow => {
-    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
-  });
+export async function nodes(context: Context, flags: NodesFlags): Promise<number> {
+  const { api, output } = context;
+  const { output: format, selector } = flags;
+  const [rows, view] = await Promise.all([listRows(context, flags), readView(api).catch(() => undefined)]);
   const { alarms = [] } = typeof view === 'object' ? view : {};
   for (const { reason, message } of alarms)
     if (reason === GROUPS.refuted) printMessage(output, `${reason}: ${message}`);
   if (rows.length === 0 && !isForPrograms(format))
     printMessage(output, selector === undefined ? 'There are no nodes.' : 'No node has those labels.');
-  else {
-    const options = { screen: output, headers, wide: format === 'wide' };
-    const lines = tableLines(nodeColumns(now(), rows), rows, options);
-    printResult(output, format, { nodes: rows.map(nodeJson) }, lines);
-  }
+  else printResult(output, format, { nodes: rows.map(nodeJson) }, linesOf(context, flags, rows));
   const hidden = `You may not list the pods of ${api.installedIn}, so the agents are not shown.`;
-  if (agents === undefined) printMessage(output, hidden);
+  if (rows.some(({ agent }) => agent === '?')) printMessage(output, hidden);
+  if (flags.watch) await follow(context, flags, rows);
   return EXIT.ok;
+}
+
+async function listRows({ api }: Context, { selector }: NodesFlags): Promise<readonly NodeRow[]> {
+  const [found, agents] = await Promise.all([listNodes(api, selector), optional(listAgents(api), [403])]);
+  const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
+  return found.map((node) => {
+    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
+  });
+}
+
+function linesOf({ output, now }: Context, flags: NodesFlags, rows: readonly NodeRow[]): readonly string[] {
+  const options = { screen: output, headers: flags.headers, wide: flags.output === 'wide' };
+  return tableLines(nodeColumns(now(), rows), rows, options);
+}
+
+/** Prints each row that changes, as `kubectl get -w` does, until interrupted. */
+async function follow(context: Context, flags: NodesFlags, first: readonly NodeRow[]): Promise<never> {
+  const { output } = context;
+  const seenOf = (rows: readonly NodeRow[]) =>
+    new Map(rows.map((row) => [row.name, JSON.stringify(nodeJson(row))]));
+  let before = seenOf(first);
+  for (;;) {
+    await untilNextLook(context);
+    const rows = await listRows(context, flags);
+    const [, ...lines] = linesOf(context, { ...flags, headers: true }, rows);
+    for (const [at, row] of rows.entries()) {
+      const isChanged = before.get(row.name) !== JSON.stringify(nodeJson(row));
+      if (isChanged) printResult(output, flags.output, nodeJson(row), [lines[at] ?? '']);
+    }
+    const seen = seenOf(rows);
+    for (const name of before.keys()) if (!seen.has(name)) printMessage(output, `${name} is gone.`);
+    before = seen;
+  }
 }

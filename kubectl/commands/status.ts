@@ -1,18 +1,23 @@
+import { errorLine, sanitizeLine } from '../../lib/base/sanitize.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
-import { type Context, exitCodeOf, rankOf, worstOf } from '../context.ts';
+import { type Context, EXIT, exitCodeOf, rankOf, untilNextLook, worstOf } from '../context.ts';
 import { readView } from '../fleet-controller.ts';
-import { type Format, type Output, printResult, proseOf } from '../output.ts';
+import { type Format, type Output, printMessage, printResult, proseOf } from '../output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
-export type StatusFlags = { readonly output?: Format; readonly selector?: string };
+export type StatusFlags = {
+  readonly output?: Format;
+  readonly selector?: string;
+  readonly wait?: boolean;
+  /** How long to wait, in milliseconds. */
+  readonly timeout: number;
+};
 
-export async function status(context: Context, { output: format, selector }: StatusFlags): Promise<number> {
+export async function status(context: Context, flags: StatusFlags): Promise<number> {
   const { api, output } = context;
-  const view = readView(api);
-  const parts = Object.values(judgeFleet(context, view, selector));
-  const judged = await Promise.all([judgeGuards(context, view), ...parts]);
-  const sorted = judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
+  const { output: format } = flags;
+  const sorted = flags.wait ? await judgeUntilFine(context, flags) : await judge(context, flags);
   const result = worstOf(sorted.map(({ tone }) => tone));
   const alarms = sorted.flatMap(({ tone, reasons }) => (tone === 'fail' ? reasons : []));
   const json = sorted.map(
@@ -31,6 +36,38 @@ export async function status(context: Context, { output: format, selector }: Sta
     ),
   ]);
   return exitCodeOf(result);
+}
+
+/** The most urgent part first. */
+async function judge(context: Context, { selector }: StatusFlags): Promise<readonly FleetPart[]> {
+  const view = readView(context.api);
+  const parts = Object.values(judgeFleet(context, view, selector));
+  const judged = await Promise.all([judgeGuards(context, view), ...parts]);
+  return judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
+}
+
+/** Says what it waits for. After the timeout the last look counts, or its error. */
+async function judgeUntilFine(context: Context, flags: StatusFlags): Promise<readonly FleetPart[]> {
+  const { output, signal } = context;
+  const deadlineMs = performance.now() + flags.timeout;
+  let told = '';
+  const tell = (text: string) => {
+    if (text !== told) printMessage(output, text);
+    told = text;
+  };
+  for (;;) {
+    const isLast = performance.now() >= deadlineMs;
+    try {
+      const parts = await judge(context, flags);
+      const wrong = parts.filter(({ tone }) => exitCodeOf(tone) !== EXIT.ok);
+      if (isLast || wrong.length === 0) return parts;
+      tell(`Waiting: ${wrong.flatMap(({ reasons }) => reasons).join(', ')}`);
+    } catch (error) {
+      if (isLast || signal.aborted) throw error;
+      tell(`Waiting: ${sanitizeLine(errorLine(error))}`);
+    }
+    await untilNextLook(context);
+  }
 }
 
 /** Nodes and handlers come first among the parts that pass, and after more urgent ones among the others. */

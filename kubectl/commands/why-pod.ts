@@ -8,7 +8,7 @@ import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../
 import { type Api, type ApiObject, optional } from '../api.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
-import PAGES from '../pages.json' with { type: 'json' };
+import { PAGES } from '../pages.ts';
 import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
 import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
 

@@ -1,23 +1,32 @@
-import type { Registry } from 'prom-client';
+import { Counter, Gauge, type Registry } from 'prom-client';
 import registerMemory from 'prom-client/lib/metrics/osMemoryHeap.js';
 import registerCpu from 'prom-client/lib/metrics/processCpuTotal.js';
 import registerMaxFiles from 'prom-client/lib/metrics/processMaxFileDescriptors.js';
 import registerOpenFiles from 'prom-client/lib/metrics/processOpenFileDescriptors.js';
 import registerStart from 'prom-client/lib/metrics/processStartTime.js';
 
-type Options = { name: string; help: string; labelNames: readonly string[]; registers: Registry[] };
+type Definition = readonly [help: string, ...labels: string[]];
+type Definitions = Readonly<Record<string, Definition>>;
+type LabelOf<Each extends Definition> = Each extends readonly [string, ...infer Labels extends string[]]
+  ? Labels[number]
+  : never;
 
-/** Gauges or counters by name, of help texts and labels. One without labels is 0 until it is set. */
-export function createSeries<Name extends string, Metric>(
-  registry: Registry,
-  Kind: new (options: Options) => Metric,
-  definitions: Readonly<Record<Name, readonly string[]>>,
-) {
-  const series = Object.entries<readonly string[]>(definitions).map(([name, [help = '', ...labelNames]]) => [
-    name,
-    new Kind({ name, help, labelNames, registers: [registry] }),
-  ]);
-  return Object.fromEntries(series) as { readonly [Each in Name]: Metric };
+/** By name. One without labels is 0 until it is set. */
+export function createGauges<const All extends Definitions>(registry: Registry, definitions: All) {
+  const gauges = optionsOf(registry, definitions).map((options) => [options.name, new Gauge(options)]);
+  return Object.fromEntries(gauges) as { readonly [Name in keyof All]: Gauge<LabelOf<All[Name]>> };
+}
+
+/** By name. One without labels is 0 until it is increased. */
+export function createCounters<const All extends Definitions>(registry: Registry, definitions: All) {
+  const counters = optionsOf(registry, definitions).map((options) => [options.name, new Counter(options)]);
+  return Object.fromEntries(counters) as { readonly [Name in keyof All]: Counter<LabelOf<All[Name]>> };
+}
+
+function optionsOf(registry: Registry, definitions: Definitions) {
+  return Object.entries(definitions).map(([name, [help, ...labelNames]]) => {
+    return { name, help, labelNames, registers: [registry] };
+  });
 }
 
 /**

@@ -62,11 +62,13 @@ export class SettingsReader<Name extends string> {
   }
 }
 
-/** "500ms", "30s", "10m" or "1h" in milliseconds; undefined for anything else. */
+const MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+
+/** "500ms", "30s", "1m30s" or "1h" in milliseconds; undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text) ?? [];
-  const factor = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[unit ?? ''];
-  return number === undefined || factor === undefined ? undefined : Number(number) * factor;
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
+  const parts = [...text.matchAll(/([\d.]+)(ms|s|m|h)/g)];
+  return parts.reduce((sum, [, number, unit]) => sum + Number(number) * MS[unit as keyof typeof MS], 0);
 }
 
 /** Lines of --help: name (padded to `width`), meaning, default. */

@@ -75,7 +75,10 @@ const GAP = 3;
 /** Prose is truncated so far before columns are dropped. */
 const MIN_PROSE = 16;
 
-/** Within the width of the screen, unless names are longer: these are whole, so that they can be copied. */
+/**
+ * Within the width of the screen, unless names are longer: these are whole, so that they can be copied, and the
+ * longest ones come last, so that the other columns stay aligned.
+ */
 export function tableLines<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
@@ -121,7 +124,17 @@ function fit<Row>(
         widths[at] = Math.max(full - excess(), Math.min(full, MIN_PROSE), head.length);
     }
     const spare = kept.reduce((max, column) => Math.max(max, column.spare ?? 0), 0);
-    if (excess() <= 0 || spare === 0) return { kept, widths };
+    if (excess() <= 0) return { kept, widths };
+    if (spare === 0) return longestLast(kept, widths);
     kept = kept.filter((column) => column.spare !== spare);
   }
+}
+
+function longestLast<Row>(columns: readonly Column<Row>[], widths: readonly number[]) {
+  const longest = widths.indexOf(Math.max(...widths));
+  const order = [...columns.keys()].sort((a, b) => Number(a === longest) - Number(b === longest));
+  return {
+    kept: order.flatMap((at) => columns[at] ?? []),
+    widths: order.map((at) => widths[at] ?? 0),
+  };
 }

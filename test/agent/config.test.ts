@@ -152,7 +152,8 @@ describe('parseDuration', () => {
     ['-1s', undefined],
     ['1 s', undefined],
     ['1d', undefined],
-    ['1m30s', undefined],
+    ['1m30s', 90_000],
+    ['30s1', undefined],
   ];
   for (const [text, expected] of table) {
     it(`"${text}" is ${expected}`, () => assert.equal(parseDuration(text), expected));

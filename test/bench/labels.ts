@@ -1,7 +1,7 @@
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
-import type { FaultName } from '../../cluster/faults/faults.ts';
+import type { FaultName } from '../../cluster/faults/fault-texts.ts';
 import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
 import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
 import { pause, waitFor } from '../../hack/run.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import type { FaultName } from '../../cluster/faults/faults.ts';
+import type { FaultName } from '../../cluster/faults/fault-texts.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { OutsideAgent, programOfImage, touch } from '../../cluster/outside-agent.ts';
 import { bundle } from '../../hack/bundle.ts';

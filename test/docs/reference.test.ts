@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import FAULT_TEXTS from '../../cluster/faults/faults.json' with { type: 'json' };
+import { FAULT_TEXTS } from '../../cluster/faults/fault-texts.ts';
 import { REPO } from '../../hack/paths.ts';
 import type { Setting } from '../../lib/base/settings.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
 import FLEET_SETTINGS from '../../lib/fleet/fleet-settings.json' with { type: 'json' };
 import { CHECKS } from '../../lib/node/checks/checks.ts';
 import { REASONS } from '../../lib/node/reasons.ts';
-import SANDBOX_PROBLEMS from '../../lib/node/sandboxes/problems.json' with { type: 'json' };
+import { SANDBOX_PROBLEMS } from '../../lib/node/sandboxes/problem.ts';
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
@@ -34,7 +34,7 @@ const TABLES: readonly (readonly [page: string, head: string, rows: readonly str
   [
     'docs/reasons.md',
     'reason | what to do',
-    Object.entries(SANDBOX_PROBLEMS).map(([reason, { remedy }]) => row(reason, remedy)),
+    SANDBOX_PROBLEMS.map(({ reason, remedy }) => row(reason, remedy)),
   ],
   [
     'cluster/README.md',

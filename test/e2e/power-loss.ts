@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
-import type { FaultName } from '../../cluster/faults/faults.ts';
+import type { FaultName } from '../../cluster/faults/fault-texts.ts';
 import { cgroupPath, removeCgroup } from '../../cluster/machine/cgroups.ts';
 import { evaluationPod, READY_PATH, watchLabels } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';

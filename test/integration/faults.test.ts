@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { FAULTS, type FaultName } from '../../cluster/faults/faults.ts';
+import type { FaultName } from '../../cluster/faults/fault-texts.ts';
+import { FAULTS } from '../../cluster/faults/faults.ts';
 import { OutsideAgent, touch } from '../../cluster/outside-agent.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';

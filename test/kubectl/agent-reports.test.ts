@@ -64,6 +64,13 @@ describe('the report of an agent', () => {
   });
 });
 
+it('reads a report through the proxy of the API server if containerd serves no port-forward', async (t) => {
+  const fleet = await twoPods(t);
+  setReport(fleet.api, 'node-1', agentStatus('node-1', { inside: ['a'] }));
+  fleet.api.stubs.set(`${AGENT_PODS}/agent-node-1/portforward`, refusal(500, 'error forwarding port 9477: timed out'));
+  assert.match((await fleet.run('pods')).out, /^a +yes /m);
+});
+
 describe('the agent of a compromised node', () => {
   it('cannot fill the memory with a report that unpacks to much more than was sent', async (t) => {
     const { api, isUnknown } = await twoPods(t);

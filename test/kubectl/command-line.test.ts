@@ -82,4 +82,22 @@ describe('the command line', () => {
     assert.deepEqual(await complete('why', 'status', ''), [':4', '']);
     assert.deepEqual(await complete('check', '-f', ''), [':0', '']);
   });
+
+  it('completes names of the cluster, and of contexts without asking it', async (t) => {
+    const { api, kubeconfig } = await openFleet(t);
+    api.list('/api/v1/namespaces/eval/pods', [{ metadata: { name: 'node-pod' } }]);
+    const complete = async (...argv: readonly string[]) =>
+      (await plugin(['__complete', '--kubeconfig', kubeconfig, ...argv])).out.split('\n').slice(0, -2);
+    assert.deepEqual(await complete('clean', 'node-'), ['node-1', 'node-2', 'node-3']);
+    assert.deepEqual(await complete('-n', 'eval', 'why', 'node-'), [
+      'node-1',
+      'node-2',
+      'node-3',
+      'node-pod',
+    ]);
+    assert.deepEqual(await complete('pods', '-n', 'e'), ['eval']);
+    api.close();
+    assert.deepEqual(await complete('clean', ''), []);
+    assert.deepEqual(await complete('--context', ''), ['fake', 'other']);
+  });
 });

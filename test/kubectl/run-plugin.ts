@@ -19,6 +19,7 @@ export async function plugin(argv: readonly string[], options: PluginRunOptions 
     env: process.env,
     now: () => NOW,
     signal: options.signal ?? new AbortController().signal,
+    pollMs: 1,
     output: {
       width,
       colored,

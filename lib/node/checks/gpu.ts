@@ -1,6 +1,6 @@
 import type { Facts } from '../host/system.ts';
 import type { Witness } from '../proof/witness.ts';
-import { isTrue } from '../runsc/flags.ts';
+import { isTrue } from '../runsc/flag-rules.ts';
 import { driversOf, nearestDrivers, parseNvidiaVersion } from '../runsc/nvidia-drivers.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../runsc/program.ts';
 import type { CheckInputs } from './check.ts';

@@ -5,7 +5,26 @@ import type { Reason } from '../reasons.ts';
 import { shimOf } from '../runsc/program.ts';
 import type { CheckInputs } from './check.ts';
 import { type CheckResult, checkFailed, type Evidence, error, pass, unknown } from './finding.ts';
-import REFUSALS from './shim-refusals.json' with { type: 'json' };
+
+/** What containerd says of a shim that it cannot use, in order of precedence. */
+const REFUSALS = [
+  {
+    pattern: /does not match the expected release/i,
+    reason: 'ReleaseSkew',
+    problem: 'The shim refuses to run',
+  },
+  {
+    pattern: /permission denied|exec format error|text file busy/i,
+    reason: 'ShimNotExecutable',
+    problem: 'containerd cannot execute the shim',
+  },
+  {
+    pattern:
+      /not installed|invalid custom binary path|no such file|does not exist|invalid runtime name|not found/i,
+    reason: 'ShimNotFound',
+    problem: 'containerd does not find the shim',
+  },
+] as const satisfies readonly { pattern: RegExp; reason: Reason; problem: string }[];
 
 /** containerd 2.x reports it; for 1.x the files are inspected. */
 export async function checkShim(inputs: CheckInputs): Promise<CheckResult> {
@@ -24,7 +43,7 @@ export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): 
   // A shim that predates "-info" fails like this, so it was executed.
   if (/flag provided but not defined: -info/.test(message))
     return pass(`${found}, which is too old to describe itself`, evidence);
-  const refusal = REFUSALS.find(({ pattern }) => new RegExp(pattern, 'i').test(message));
+  const refusal = REFUSALS.find(({ pattern }) => pattern.test(message));
   if (refusal !== undefined) {
     const { reason, problem } = refusal;
     const of = reason === 'ReleaseSkew' ? '' : ` of "${wanted}"`;
@@ -33,7 +52,7 @@ export function judgeShim(wanted: string, info: ShimInfo, onDisk: CheckResult): 
       reason === 'ShimNotFound' && onDisk.status === 'pass'
         ? '; one is there now, and a restart of containerd would find it'
         : '';
-    return error(reason as Reason, `${problem}${of}${moved}: ${message}`, evidence);
+    return error(reason, `${problem}${of}${moved}: ${message}`, evidence);
   }
   if (onDisk.status === 'fail') return { ...onDisk, evidence };
   const silent = `containerd could not make the shim of "${wanted}" describe itself: ${message}`;

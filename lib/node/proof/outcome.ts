@@ -3,7 +3,7 @@ import { errorLine } from '../../base/sanitize.ts';
 import { CriError, CriPluginUnavailable } from '../containerd/error.ts';
 import { NotVisible } from '../host/paths.ts';
 import type { Reason } from '../reasons.ts';
-import TABLE from './causes.json' with { type: 'json' };
+import { CAUSES } from './causes.ts';
 import { WrongRuntime } from './sandbox.ts';
 import type { Witness } from './witness.ts';
 
@@ -39,24 +39,17 @@ export type ControlResult = {
   readonly error?: unknown;
 };
 
-/** In order of precedence. */
-const CAUSES = (['inconclusive', 'failed'] as const).flatMap((kind) =>
-  Object.entries(TABLE[kind]).map(([reason, { patterns }]) => ({
-    kind,
-    reason: reason as keyof typeof TABLE.inconclusive | keyof typeof TABLE.failed,
-    pattern: new RegExp(patterns.join('|')),
-  })),
-);
-
 /** Takes the words of containerd, the shim or runsc on a sandbox that does not start. */
 export function outcomeOfError(message: string): Unproven {
-  const cause = CAUSES.find(({ pattern }) => pattern.test(message));
+  const cause = CAUSES.find(({ patterns }) => patterns.some((pattern) => pattern.test(message)));
   const { kind, reason } = cause ?? { kind: 'failed', reason: 'SandboxFailed' };
   return { kind, reason, message };
 }
 
-function says(text: string, reason: keyof typeof TABLE.inconclusive): boolean {
-  return CAUSES.some((cause) => cause.reason === reason && cause.pattern.test(text));
+function says(text: string, reason: (typeof CAUSES)[number]['reason']): boolean {
+  return CAUSES.some(
+    (cause) => cause.reason === reason && cause.patterns.some((pattern) => pattern.test(text)),
+  );
 }
 
 /** The sentry ended early, and runsc does not know why. */

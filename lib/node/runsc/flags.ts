@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import { sanitizeLine } from '../../base/sanitize.ts';
 import { matchesPattern } from '../host/glob.ts';
-import FLAGS from './flags.json' with { type: 'json' };
+import { BLOCKERS, HARMLESS, WARNINGS, WHY_HOST_UDS } from './flag-rules.ts';
 
 /**
  * The process name, and the program through which newer releases start it.
@@ -36,17 +36,10 @@ export type Weakness = {
   readonly why: string;
 };
 
-/**
- * Weakens by a value of the patterns `weak`, by any but "" and those in `safe`, or, with neither of them, by
- * true.
- */
-type Rule = { readonly weak?: readonly string[]; readonly safe?: readonly string[]; readonly why: string };
-
-/** By flag or annotation. */
-const BLOCKERS: ReadonlyMap<string, Rule> = new Map(Object.entries(FLAGS.blockers));
-const WARNINGS: ReadonlyMap<string, Rule> = new Map(Object.entries(FLAGS.warnings));
-/** The harmless ones are of logging, profiling, speed and the guest's view, or without effect. */
-const KNOWN: ReadonlySet<string> = new Set([...BLOCKERS.keys(), ...WARNINGS.keys(), ...FLAGS.harmless]);
+const KNOWN: ReadonlySet<string> = new Set([
+  ...[...BLOCKERS, ...WARNINGS].map(([name]) => name),
+  ...HARMLESS,
+]);
 
 const ANNOTATION = 'dev.gvisor.';
 const MAX_CHARACTERS = 100;
@@ -57,10 +50,13 @@ export function weaknessesOf(
   flags: ReadonlyMap<string, string>,
   annotations: ReadonlyMap<string, string> = new Map(),
 ): readonly Weakness[] {
-  const found = (rules: ReadonlyMap<string, Rule>, severity: Weakness['severity']) =>
-    [...flags, ...annotations].flatMap(([flag, value]) => {
-      const rule = rules.get(flag);
-      return rule && weakens(rule, value) ? [{ flag, value, severity, why: rule.why }] : [];
+  const given = [...flags, ...annotations];
+  const found = (rules: typeof BLOCKERS, severity: Weakness['severity']) =>
+    given.flatMap(([flag, value]) => {
+      const rule = rules.find(([name]) => name === flag);
+      if (rule === undefined) return [];
+      const [, weakens, why] = rule;
+      return weakens(value) ? [{ flag, value, severity, why }] : [];
     });
   const unknown = [...flags].filter(([flag]) => !KNOWN.has(flag));
   const weak: readonly Weakness[] = [
@@ -87,8 +83,8 @@ export function isAnnotation(name: string): boolean {
  * https://github.com/google/gvisor/blob/release-20260223.0/runsc/specutils/specutils.go (fixSpec)
  */
 const ANNOTATIONS: ReadonlyMap<string, string> = new Map([
-  [`${ANNOTATION}flag.host-uds`, FLAGS.blockers['host-uds'].why],
-  ...[...BLOCKERS, ...WARNINGS].flatMap(([name, { why }]): [string, string][] =>
+  [`${ANNOTATION}flag.host-uds`, WHY_HOST_UDS],
+  ...[...BLOCKERS, ...WARNINGS].flatMap(([name, , why]): [string, string][] =>
     isAnnotation(name) ? [[name, why]] : [],
   ),
 ]);
@@ -102,15 +98,4 @@ export function annotationsPassed(
       .filter(([annotation]) => matchesPattern(pattern, annotation))
       .map(([annotation, why]) => ({ pattern, annotation, why })),
   );
-}
-
-/** An empty value keeps the default. */
-function weakens({ weak, safe }: Rule, value: string): boolean {
-  if (weak !== undefined) return weak.some((pattern) => matchesPattern(pattern, value));
-  return safe === undefined ? isTrue(value) : value !== '' && !safe.includes(value);
-}
-
-/** As Go's flag package parses a bool: https://pkg.go.dev/strconv#ParseBool */
-export function isTrue(value: string): boolean {
-  return ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
 }

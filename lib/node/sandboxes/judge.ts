@@ -2,8 +2,7 @@ import { sanitizeLine } from '../../base/sanitize.ts';
 import type { ListedSandbox, PodContainer } from '../containerd/client.ts';
 import { LOAD_TIMEOUT_MS, type ShimResponse } from '../containerd/shim-calls.ts';
 import type { Bundle } from './bundles.ts';
-import type { RestartSafety, SandboxProblem, SandboxReason } from './problem.ts';
-import SANDBOX_PROBLEMS from './problems.json' with { type: 'json' };
+import { type RestartSafety, SANDBOX_PROBLEMS, type SandboxProblem, type SandboxReason } from './problem.ts';
 import { type SandboxProcesses, type Sentry, type Shim, TICKS_PER_SECOND } from './processes.ts';
 
 /** The purpose of a shim; a field without a record is absent. */
@@ -48,10 +47,10 @@ export type Judgement = {
 };
 
 const MINUTE_MS = 60_000;
+const BUSY_FACTOR = 5;
 const COMMAND_MS = 2 * MINUTE_MS;
 const MAX_BECAUSE = 8;
 
-const REASONS = Object.keys(SANDBOX_PROBLEMS) as SandboxReason[];
 const STATES: Readonly<Record<string, string>> = { T: 'stopped', t: 'traced', D: 'waiting in the kernel' };
 
 type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'> & {
@@ -69,18 +68,25 @@ export function judgeSandboxes(observation: Observation, memory: Memory, busy: b
     const { reason, sandbox } = candidate;
     const key = [reason, sandbox, startTicks].join(' ');
     const first = memory.get(key) ?? { nowMs, atMs, reported: false };
-    const { minutes, busyMinutes } = SANDBOX_PROBLEMS[reason];
-    const holdMs = (busy ? busyMinutes : minutes) * MINUTE_MS;
-    const reported = first.reported || nowMs - first.nowMs >= holdMs;
+    const reported = first.reported || nowMs - first.nowMs >= holdMs(reason, busy);
     next.set(key, { ...first, reported });
     if (!reported) continue;
     const ageSeconds = Math.max(Math.round((processes.nowTicks - startTicks) / TICKS_PER_SECOND), 0);
     problems.push({ ...candidate, ...podOf(pod), since: new Date(first.atMs).toISOString(), ageSeconds });
   }
-  problems.sort(
-    (a, b) => REASONS.indexOf(a.reason) - REASONS.indexOf(b.reason) || b.ageSeconds - a.ageSeconds,
-  );
+  problems.sort((a, b) => rankOf(a.reason) - rankOf(b.reason) || b.ageSeconds - a.ageSeconds);
   return { problems, restart: judgeRestart(observation, problems), memory: next };
+}
+
+/** 0 is the most severe. */
+function rankOf(wanted: SandboxReason): number {
+  return SANDBOX_PROBLEMS.findIndex(({ reason }) => reason === wanted);
+}
+
+/** How long a problem lasts before it is reported. */
+function holdMs(reason: SandboxReason, busy: boolean): number {
+  const { minutes = 0, evenIfBusy = false } = SANDBOX_PROBLEMS[rankOf(reason)] ?? {};
+  return minutes * MINUTE_MS * (busy && !evenIfBusy ? BUSY_FACTOR : 1);
 }
 
 function candidatesOf(observation: Observation): readonly Candidate[] {

@@ -33,9 +33,9 @@ describe('nodes', () => {
       nodeObject('node-3', { alive: false, spec: { unschedulable: true } }),
     ]);
     const { out } = await run('nodes', { width: 80 });
-    assert.match(out, /^node-1 +NotReady +true/m);
-    assert.match(out, /^ip-10\S+ +cordoned +true/m);
-    assert.match(out, /^node-3 +NotReady,cordoned +true/m);
+    assert.match(out, /^NotReady +true .* node-1$/m);
+    assert.match(out, /^cordoned +true .* ip-10\S+internal$/m);
+    assert.match(out, /^NotReady,cordoned +true .* node-3$/m);
   });
 
   it('shows the additional handlers in a wide table, where there are any', async (t) => {
@@ -113,5 +113,22 @@ describe('nodes', () => {
     assert.equal(code, 0);
     assert.match(out, /SandboxProven {3}5m {6}\? /);
     assert.equal(err, 'You may not list the pods of gvisor-ready, so the agents are not shown.\n');
+  });
+
+  it('prints each row that changes with -w, below its column, until interrupted', async (t) => {
+    const { api, run } = await openFleet(t);
+    const stop = new AbortController();
+    let out = '';
+    const onOutput = (text: string) => {
+      out += text;
+      if (text.startsWith('NAME')) setNode(api, nodeObject('node-3'));
+      else stop.abort();
+    };
+    const { code, err } = await run('nodes -w', { signal: stop.signal, onOutput });
+    assert.deepEqual([code, err], [130, 'Interrupted.\n']);
+    assert.deepEqual(out.split('\n').slice(4), [
+      'node-3   Ready    yes        true    SandboxProven   5m      Ready   release-20260223.0',
+      '',
+    ]);
   });
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { type FakeApi, forbidden, refusal } from '../fake-api.ts';
@@ -271,5 +272,33 @@ describe('status', () => {
     const { code, out } = await run('status -l pool=gvisor');
     assert.equal(code, 0);
     assert.match(out, /^✓ Nodes {7}1 of 1 node that should run gVisor$/m);
+  });
+
+  it('waits with --wait until nothing is wrong, and says for what', async (t) => {
+    const { api, run } = await openFleet(t);
+    const waiting = run('status --wait');
+    while (api.requests.filter((each) => each.includes('/portforward')).length < 3) await setTimeout(1);
+    setNode(api, nodeObject('node-3'));
+    const { code, out, err } = await waiting;
+    assert.deepEqual([code, err], [0, 'Waiting: NodesNotProven\n']);
+    assert.match(out, /^✓ Nodes {7}3 of 3 nodes/m);
+  });
+
+  it('ends with what is wrong after --timeout', async (t) => {
+    const { run } = await openFleet(t);
+    const { code, out } = await run('status --timeout 1ms');
+    assert.equal(code, 1);
+    assert.match(out, /^✗ Nodes /m);
+  });
+
+  it('waits for an API server that does not answer yet', async (t) => {
+    const { api, run } = await openFleet(t);
+    setNode(api, nodeObject('node-3'));
+    const namespaces = api.stubs.get('/api/v1/namespaces') ?? {};
+    let asked = 0;
+    api.stubs.set('/api/v1/namespaces', () => (++asked < 3 ? refusal(500, 'no leader') : namespaces));
+    const { code, err } = await run('status --wait');
+    assert.equal(code, 0, err);
+    assert.match(err, /^Waiting: .* 500 no leader\n$/s);
   });
 });

@@ -32,6 +32,19 @@ describe('tableLines', () => {
     assert.equal(lines(20)[2], ROWS[1]?.name);
   });
 
+  it('puts the longest names last if they do not fit, so that the other columns stay aligned', () => {
+    const columns: readonly Column<Row>[] = [
+      { head: 'NAME', cell: ({ name }) => name },
+      { head: 'AGE', cell: ({ age }) => age },
+    ];
+    const screen = { width: 40, colored: false };
+    assert.deepEqual(tableLines(columns, ROWS, { screen }), [
+      'AGE   NAME',
+      '5m    node-1',
+      `5m    ${ROWS[1]?.name}`,
+    ]);
+  });
+
   it('never exceeds the width', () => {
     for (let width = 43; width <= 120; width++)
       assert.ok(!lines(width, { wide: true }).some((line) => line.length > width), `${width}`);
