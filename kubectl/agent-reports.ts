@@ -5,6 +5,7 @@ import {
   type AgentPod,
   agentPodOf,
   agentSettingsOf,
+  controllerOf,
   MAX_NAME_LENGTH,
   targetOf,
 } from '../lib/fleet/objects.ts';
@@ -19,6 +20,13 @@ export const podsPath = ({ installedIn }: Api) => `/api/v1/namespaces/${installe
 
 export function readDaemonSet(api: Api): Promise<ApiObject<V1DaemonSet> | undefined> {
   return optional(api.get(`/apis/apps/v1/namespaces/${api.installedIn}/daemonsets/${DAEMON_SET}`));
+}
+
+/** The name that a kustomization gave the agents' DaemonSet; undefined if it has its own, or no pod. */
+export async function renamedDaemonSet(api: Api): Promise<string | undefined> {
+  const pods = await api.list<V1Pod>(podsPath(api), { labelSelector: AGENT_SELECTOR });
+  const owners = pods.map(({ metadata }) => controllerOf(metadata));
+  return owners.find((owner) => owner?.kind === 'DaemonSet' && owner.name !== DAEMON_SET)?.name;
 }
 
 /** The main handler first. */

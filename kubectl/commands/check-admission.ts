@@ -50,9 +50,21 @@ export async function checkAdmission(
       ),
     ),
     ...aboutClasses(missing),
+    ...aboutWatch(state),
     ...(await tryPods(api, required, { classes, allow })),
     ...aboutLabels(requirements, api.installedIn),
     ...(await aboutPendingPods(api, requirements, classes)),
+  ];
+}
+
+/** What the fleet controller knows beside the guards of now. */
+function aboutWatch({ lifted = [], problem }: GuardState): CheckLine[] {
+  const text = `gVisor is no longer required in ${firstOf(lifted)}: label it again, or write ${REQUIRE}: "false"`;
+  return [
+    ...(lifted.length === 0 ? [] : [line('RequirementLifted', 'fail', text, { namespaces: lifted })]),
+    ...(problem === undefined
+      ? []
+      : [line('GuardsUnread', 'warning', `The controller cannot read the guards: ${problem}`, { problem })]),
   ];
 }
 

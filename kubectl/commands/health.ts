@@ -8,7 +8,7 @@ import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
-import { handlersOf, readDaemonSet } from '../agent-reports.ts';
+import { handlersOf, readDaemonSet, renamedDaemonSet } from '../agent-reports.ts';
 import { addClassCommand, readAgentSandbox, removeCommand } from '../agent-sandbox.ts';
 import { type Api, optional } from '../api.ts';
 import { type Context, worstOf } from '../context.ts';
@@ -80,7 +80,9 @@ export function judgeFleet({ api, now }: Context, view: Promise<View>, selector?
     labels: read.then(aboutLabels),
     pods: Promise.all([fleet, requirements]).then((all) => aboutPods(api, ...all)),
     fleetController: Promise.all([readDeployment(api), view]).then((all) => [aboutController(...all)]),
-    agents: Promise.all([fleet, daemonSet]).then((all) => [aboutAgents(...all, api.installedIn)]),
+    agents: Promise.all([fleet, daemonSet]).then(async ([found, set]) => [
+      set === 'absent' ? await aboutNoAgents(api) : aboutAgents(found, set, api.installedIn),
+    ]),
     nodes: fleet.then((all) => [aboutNodes(all)]),
     handlers: Promise.all([fleet, daemonSet]).then((all) => aboutHandlers(...all, now())),
     releases: fleet.then((all) => [aboutReleases(all)]),
@@ -317,19 +319,33 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
     : partOf(part, text, { data });
 }
 
+const AGENTS = ['agents', 'Agents'] as const;
+
+async function aboutNoAgents(api: Api): Promise<FleetPart> {
+  const name = `DaemonSet ${api.installedIn}/${DAEMON_SET}`;
+  const renamed = await renamedDaemonSet(api);
+  const data = { desired: 0, ready: 0 };
+  if (renamed === undefined)
+    return partOf(AGENTS, `there is no ${name}: no node is being proven`, {
+      faults: [['fail', 'NoDaemonSet']],
+      data,
+    });
+  return partOf(
+    AGENTS,
+    `the ${name} is named ${renamed}: remove namePrefix and nameSuffix, which are not supported`,
+    {
+      faults: [['fail', 'DaemonSetRenamed']],
+      data,
+    },
+  );
+}
+
 function aboutAgents(
   { nodes, withoutAgent }: JudgedFleet,
-  daemonSet: DaemonSet,
+  daemonSet: Exclude<DaemonSet, 'absent'>,
   namespace: string,
 ): FleetPart {
-  const part = ['agents', 'Agents'] as const;
-  const name = `DaemonSet ${namespace}/${DAEMON_SET}`;
-  if (daemonSet === undefined) return hiddenPart(part, `read the ${name}`);
-  if (daemonSet === 'absent')
-    return partOf(part, `there is no ${name}: no node is being proven`, {
-      faults: [['fail', 'NoDaemonSet']],
-      data: { desired: 0, ready: 0 },
-    });
+  if (daemonSet === undefined) return hiddenPart(AGENTS, `read the DaemonSet ${namespace}/${DAEMON_SET}`);
   const {
     desiredNumberScheduled: desired = 0,
     numberReady: ready = 0,
@@ -346,7 +362,7 @@ function aboutAgents(
   const missing = others.length === 0 ? '' : `not Ready on ${firstOf(others)}`;
   const orphans = 'labelled ready without a Ready agent';
   return partOf(
-    part,
+    AGENTS,
     [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)].join(', '),
     {
       faults: [

@@ -256,7 +256,7 @@ export function missingClasses(
   const { judged, faults } = judgeClasses(classes, {
     handlers: settings.handlers,
     taints: settings.taints,
-    named: isRequired ? namedClasses(guards) : [],
+    named: namedClasses(guards),
     seen: isRequired ? seen : new Set(),
   });
   return {
@@ -407,8 +407,11 @@ export class GuardWatch {
     const needs = { guards, settings, isRequired, seen: this.#classes };
     const { judged, faults } = missingClasses(classes, needs);
     for (const each of presentIn(guards)) if (each !== undefined) this.#seen.add(each);
+    // A class that pods may name counts as long as they may.
+    const named = namedClasses(guards);
     for (const { metadata } of classes)
-      if (judged.includes(guardOf(metadata.name))) this.#classes.add(metadata.name);
+      if (judged.includes(guardOf(metadata.name)) && !named.includes(metadata.name))
+        this.#classes.add(metadata.name);
     return {
       isRequired,
       missing: [...missing, ...faults],

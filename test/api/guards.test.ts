@@ -10,7 +10,7 @@ import { createKube } from '../../lib/kube/client.ts';
 import { logOf } from '../agent/publish/publisher-of.ts';
 import { overlay } from '../e2e/agents.ts';
 import { type Manifest, manifestObjects } from '../lib/fleet/manifest-guards.ts';
-import { OVERLAYS, WEAKENINGS } from '../lib/fleet/weakenings.ts';
+import { OVERLAYS, setting, WEAKENINGS } from '../lib/fleet/weakenings.ts';
 import { USERS_APPLY, useApiServer } from './api-server.ts';
 
 const COMPONENTS = ['enforce', 'enforce-bindings', 'inject'] as const;
@@ -108,6 +108,21 @@ describe('the guards on a real API server', () => {
       await becomes('the next reading', (state) => state !== before && isSound(state));
       await change(changed, objects);
     });
+
+  it('are named if a setting lets pods name a class that runs outside gVisor', async () => {
+    const { scheduling: _, ...plain } = OTHER_CLASS;
+    const other = { ...plain, metadata: { name: 'plain' }, handler: 'runc' };
+    const wider = setting('gvisor-ready-enforce', 'runtimeClassNames', "['gvisor', 'plain']")(objects);
+    await send(['create'], [other]);
+    await becomes('sound', isSound);
+    await change(objects, wider);
+    await becomes('the class', ({ missing }) =>
+      missing.some(({ guard, effect }) => guard === 'runtimeclass/plain' && effect === 'unproven'),
+    );
+    await change(wider, objects);
+    await send(['delete'], [other]);
+    await becomes('sound', isSound);
+  });
 
   it('are sound after a server-side apply by another manager', async () => {
     await send(['apply', '--server-side', '--force-conflicts', '--field-manager=argocd-controller'], objects);

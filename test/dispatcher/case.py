@@ -41,6 +41,9 @@ class InEventLoop:
         return lambda *args: asyncio.run(call(*args))
 
 
+# How much longer than on a quiet machine a test waits before it gives up, as hack/run.ts has it.
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
+
 # The same tests run with both classes: see python.test.ts.
 DISPATCHER: Any = InEventLoop if os.environ.get("GVISOR_DISPATCH_TESTS") == "asyncio" else Dispatcher
 

@@ -3,7 +3,7 @@ import { globSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
-import { runAll } from '../../hack/run.ts';
+import { patient, runAll } from '../../hack/run.ts';
 
 const newest = await ensurePython();
 const oldest = await ensurePython('oldest');
@@ -20,7 +20,7 @@ const runs = [
 // Concurrent, because they mostly wait; not all at once, because some have deadlines.
 describe('the Python tests of the dispatcher', { concurrency: 6 }, () => {
   for (const { title, file, python, kind } of runs) {
-    it(title, { timeout: 600_000 }, async () => {
+    it(title, { timeout: patient(600_000) }, async () => {
       const args = ['-B', '-m', 'unittest', file.replace('.py', '')];
       const paths = `${REPO}/dispatcher:${REPO}/test/dispatcher`;
       const env = { ...process.env, PYTHONPATH: paths, GVISOR_DISPATCH_TESTS: kind };

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from case import ApiCase
+from case import PATIENCE, ApiCase
 from cluster_objects import cannot_pull, pod, runs, unschedulable
 from fake_api import FakeApi
 
@@ -98,14 +98,14 @@ class CeleryTest(ApiCase):
         calls = [(name, pod(name)) for name in names]
         script = "import json, sys, recipe_app, worker\nfor one in json.load(sys.stdin): worker.run.delay(*one)"
         command = [sys.executable, "-B", "-c", script]
-        subprocess.run(command, env=self.env, input=json.dumps(calls), text=True, check=True, timeout=300)
+        subprocess.run(command, env=self.env, input=json.dumps(calls), text=True, check=True, timeout=300 * PATIENCE)
 
     def results(self) -> dict[str, Any]:
         found = [json.loads(path.read_text()) for path in (self.folder / "results").iterdir() if path.stat().st_size]
         return {one["task_id"]: one for one in found if one["status"] in ("SUCCESS", "FAILURE")}
 
     def until_ended(self, count: int) -> list[dict[str, Any]]:
-        end = time.monotonic() + 300
+        end = time.monotonic() + 300 * PATIENCE
         while len(found := self.results()) < count:
             self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
             time.sleep(0.1)
@@ -152,7 +152,7 @@ class CeleryTest(ApiCase):
                 while len(self.api.requests("watch=")) == watched or "received" not in self.log_after_end():
                     time.sleep(0.1)
                 runs(self.api, "a")
-                end = time.monotonic() + 120
+                end = time.monotonic() + 120 * PATIENCE
                 while not any(one["status"] == "SUCCESS" for one in self.results().values()):
                     self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
                     time.sleep(0.1)
@@ -171,7 +171,7 @@ class CeleryTest(ApiCase):
         self.enterContext(mock.patch.dict(os.environ, KILLED_SHARE="0.1"))
         self.worker(8)
         self.send(*names)
-        end = time.monotonic() + 500
+        end = time.monotonic() + 500 * PATIENCE
         while len(self.started()) < len(names):
             self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
             time.sleep(0.5)

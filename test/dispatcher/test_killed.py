@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from case import ApiCase
+from case import PATIENCE, ApiCase
 from cluster_objects import pod, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import Dispatcher, Policy, Settings
@@ -108,7 +108,7 @@ class KilledTest(ApiCase):
                     kind = signal.SIGKILL if killed % 2 else signal.SIGINT
                     threading.Timer(2 + random.random() * 2, running.send_signal, (kind,)).start()
                     killed += 1
-                out, _ = running.communicate(json.dumps(left), timeout=400)
+                out, _ = running.communicate(json.dumps(left), timeout=400 * PATIENCE)
             said |= {name: what for what, name in (line.split() for line in out.splitlines())}
             if running.returncode == -signal.SIGKILL:
                 for name in NAMES[1::2]:  # nothing else removes what a process leaves that is killed
@@ -126,7 +126,7 @@ class KilledTest(ApiCase):
                 calls: list[Future[str]] = [processes.submit(evaluate, self.api.url, name) for name in left]
                 for call in calls:
                     with contextlib.suppress(BrokenProcessPool):
-                        started.add(call.result(400))
+                        started.add(call.result(400 * PATIENCE))
             rounds += 1
         self.assertGreater(rounds, 1)
         self.assertEqual((started, set(self.api.pods)), (set(NAMES), set(NAMES)))

@@ -44,6 +44,8 @@ export type DispatcherCall = {
   readonly options?: readonly string[];
   /** Overrides of the pod's spec. */
   readonly spec?: object;
+  /** Another command than `run` with its arguments. */
+  readonly argv?: readonly string[];
   /** Configures the proxy before the call. */
   readonly gate?: (gate: ApiGate) => void;
 };
@@ -60,7 +62,8 @@ export async function dispatch(cluster: Cluster, call: DispatcherCall): Promise<
     await writeFile(kubeconfig, kubeconfigOf(await gate.open(), token.trim()), { mode: 0o600 });
     const file = join(directory, `${name}.yaml`);
     await writeFile(file, JSON.stringify(podOf(call)));
-    const args = ['run', '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
+    const run = ['run', '--policy', policy, '--remove-deadline', '30', ...(call.options ?? []), file];
+    const args = call.argv ?? run;
     const options = { env: { KUBECONFIG: kubeconfig, ...PYTHON }, timeoutMs: 150_000 };
     const dispatching = ['-m', 'gvisor_dispatch', ...args];
     const { code, stdout, stderr } = await runAll(await ensurePython(), dispatching, options);

@@ -3,11 +3,13 @@ import { describe, it } from 'node:test';
 import { type FakeApi, forbidden, refusal } from '../fake-api.ts';
 import {
   ADMISSION,
+  AGENT_PODS,
   addHandler,
   CLASS_LIST,
   DAEMON_SET_PATH,
   daemonSet,
   FLEET_PATH,
+  FLEET_VIEW,
   KVM_CLASS,
   MAIN_CLASS,
   openFleet,
@@ -16,8 +18,10 @@ import {
   setNode,
   setReport,
   TRY_POD,
+  viewOf,
 } from '../fleet.ts';
 import {
+  agentObject,
   agentStatus,
   kvmReport,
   LABEL_DOMAIN,
@@ -155,6 +159,15 @@ const CASES: Readonly<Record<string, Case>> = {
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc', 2, 1)),
     'fail: Agents: 2 of 3 Ready, version 0.1.0; a rollout is at 1 of 3',
   ],
+  'agents with the prefix of a kustomization': [
+    (api) => {
+      api.stubs.delete(DAEMON_SET_PATH);
+      const { metadata, ...pod } = agentObject('node-1');
+      const ownerReferences = [{ kind: 'DaemonSet', name: 'p-gvisor-ready-agent', controller: true }];
+      api.list(AGENT_PODS, [{ ...pod, metadata: { ...metadata, ownerReferences } }]);
+    },
+    'fail: Agents: the DaemonSet gvisor-ready/gvisor-ready-agent is named p-gvisor-ready-agent: remove namePrefix and nameSuffix, which are not supported',
+  ],
   'agents of another version': [
     (api) => {
       const { metadata, ...node } = nodeObject('node-2');
@@ -227,6 +240,20 @@ const CASES: Readonly<Record<string, Case>> = {
       api.list(NAMESPACES, [namespace('eval', 'audit')]);
     },
     'warning: The policy gvisor-ready-enforce only warns: pods can run outside gVisor where',
+  ],
+  'a namespace that lost its requirement': [
+    (api) => {
+      const guards = { isRequired: true, missing: [], lifted: ['training'] };
+      api.stubs.set(FLEET_VIEW, viewOf(api, { guards }));
+    },
+    'fail: gVisor is no longer required in training: label it again, or write gvisor-ready.dev/require: "false"',
+  ],
+  'a fleet controller that cannot read the guards': [
+    (api) => {
+      const guards = { isRequired: true, missing: [], problem: '403' };
+      api.stubs.set(FLEET_VIEW, viewOf(api, { guards }));
+    },
+    'warning: The controller cannot read the guards: 403',
   ],
   'labels without effect or on system namespaces': [
     (api) => api.list(NAMESPACES, [namespace('a', 'yes'), namespace('kube-system', 'audit')]),

@@ -34,9 +34,10 @@ const both =
   (one: Change, other: Change): Change =>
   (objects) =>
     other(one(objects));
-const variable = (name: string, setting: string, expression: string) =>
+/** A policy whose variable has another expression. */
+export const setting = (name: string, variable: string, expression: string): Change =>
   policy(name, ({ variables = [] }) => ({
-    variables: variables.map((each) => (each.name === setting ? { ...each, expression } : each)),
+    variables: variables.map((each) => (each.name === variable ? { ...each, expression } : each)),
   }));
 const matching = (part: object) => (spec: Spec) => ({
   matchResources: { ...(spec.matchResources as object), ...part },
@@ -98,19 +99,19 @@ export const WEAKENINGS: readonly (readonly [what: string, guard: string, change
   [
     'a variable of a rule is empty',
     ENFORCE,
-    variable(ENFORCE, 'problems', "variables.starts ? ['x'].filter(x, false) : []"),
+    setting(ENFORCE, 'problems', "variables.starts ? ['x'].filter(x, false) : []"),
   ],
   [
     'a setting is an expression',
     ENFORCE,
-    variable(ENFORCE, 'runtimeClassNames', "['gvisor', request.userInfo.username]"),
+    setting(ENFORCE, 'runtimeClassNames', "['gvisor', request.userInfo.username]"),
   ],
   [
     'a setting permits pods without a class',
     ENFORCE,
-    variable(ENFORCE, 'runtimeClassNames', "['gvisor', '']"),
+    setting(ENFORCE, 'runtimeClassNames', "['gvisor', '']"),
   ],
-  ['the main handler is another', CLASSES, variable(CLASSES, 'mainHandler', "'runc'")],
+  ['the main handler is another', CLASSES, setting(CLASSES, 'mainHandler', "'runc'")],
   [
     'an older policy has the new label',
     'gvisor-ready-fleet',
@@ -192,10 +193,10 @@ export const OVERLAYS: readonly (readonly [what: string, change: Change])[] = [
     'settings',
     both(
       both(
-        variable(ENFORCE, 'runtimeClassNames', '[ \'gvisor\', "gvisor-gpu" ]'),
-        variable(ENFORCE, 'hostPorts', '[8080, 9090]'),
+        setting(ENFORCE, 'runtimeClassNames', '[ \'gvisor\', "gvisor-gpu" ]'),
+        setting(ENFORCE, 'hostPorts', '[8080, 9090]'),
       ),
-      variable(CLASSES, 'poolLabels', "['example.org/gvisor']"),
+      setting(CLASSES, 'poolLabels', "['example.org/gvisor']"),
     ),
   ],
   [
