@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { patient } from '../../hack/run.ts';
 import type { Report } from '../../lib/report/report.ts';
 import { outcome } from '../lib/node/checks/fake-node.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
@@ -20,7 +21,7 @@ const RUNSC_TOML = '/etc/containerd/runsc.toml';
 const RUNSC = '/usr/local/bin/runsc';
 const FILES = { ...GVISOR_NODE_FILES, [RUNSC_TOML]: '[runsc_config]\nplatform = "systrap"\n' };
 /** Maximum duration of a check plus the start of the agent. */
-const MAX_MS = 25_000;
+const MAX_MS = patient(25_000);
 type Evaluated = { readonly report: Report; readonly mib: number; readonly found: (check: string) => string };
 
 type Scene = Awaited<ReturnType<typeof scene>>;

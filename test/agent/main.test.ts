@@ -8,10 +8,12 @@ import { describe, it, type TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
+import { OWNER, ownerMarks } from '../../lib/node/proof/sandbox.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
 import { HANGS, Refusal, refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';
 import { FakeContainerd } from '../lib/node/proof/fake-containerd.ts';
+import { POD_LABELS } from '../lib/node/proof/scene.ts';
 
 type Env = Readonly<Record<string, string>>;
 type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
@@ -167,7 +169,18 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.match(stdout, pattern);
   });
 
-  it('proves additional handlers in turn, and a broken one changes nothing of the main one', async (t) => {
+  it("--once has a mark of its own, also in the agent's pod", async (t) => {
+    const POD_UID = '01234567-89ab-cdef-0123-456789abcdef';
+    const { root: HOST_ROOT, containerd } = await hostWith(t, () => ({}));
+    const metadata = { name: 'agent', namespace: 'gvisor-ready', uid: POD_UID };
+    containerd.sandboxes.add('agent', POD_LABELS, { config: { metadata } });
+    assert.equal((await run(t, ['--once'], { HOST_ROOT, POD_UID })).code, 0);
+    const boot = containerd.requests.find(({ method }) => method === 'RunPodSandbox');
+    const [agents] = ownerMarks(1, POD_UID);
+    assert.notEqual(boot?.request.config.labels[OWNER], agents);
+  });
+
+  it('proves additional handlers after the main one, of which a broken one changes nothing', async (t) => {
     const { root: HOST_ROOT, containerd } = await hostWith(t, (fake) => ({
       RunPodSandbox: (request) => {
         if (request.runtimeHandler !== 'runsc-kvm') return fake.usual('RunPodSandbox', request);
@@ -186,7 +199,6 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.deepEqual(seen, ['runsc-kvm False', 'runsc-debug True', 'runsc-old True']);
     const boot = containerd.requests.find(({ method }) => method === 'RunPodSandbox');
     assert.equal(boot?.request.runtimeHandler, 'runsc', 'the main handler comes first');
-    assert.equal(containerd.sandboxes.maxProbes, 1);
     const metrics = await (await get('/metrics')).text();
     assert.match(metrics, /^gvisor_ready_node_status\{status="True"\} 1$/m);
     assert.match(metrics, /^gvisor_ready_handler_status\{handler="runsc-kvm",status="False"\} 1$/m);

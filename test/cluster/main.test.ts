@@ -73,6 +73,7 @@ describe('errors with exit code 2', { skip }, () => {
     [`--name ${NAME} kubectl --help --nam`, /is not up/], // these are kubectl's arguments
     [`logs node-1 --name ${NAME}`, /no node "node-1": see `npm run cluster -- --name never-started status`/],
     ['--name No! up', /"No!" is no name for a cluster: use 1 to 20/],
+    [`--name ../${NAME} down`, /"\.\.\/never-started" is no name for a cluster/],
   ] as const)
     test(`without the cluster: ${argv}`, () => assertRefused(argv.split(' '), line));
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { describe, it, type TestContext } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { FleetController, type FleetTime } from '../../controller/controller.ts';
 import { DAMPING_MS, TICK_MS } from '../../controller/decide.ts';
@@ -26,6 +27,9 @@ const CLASS = {
 };
 const CLASSES = '/apis/node.k8s.io/v1/runtimeclasses';
 const SET = { metadata: { name: 'gvisor-ready-agent' }, status: {} };
+const INSTALLER = { metadata: { name: 'install' }, status: {} };
+/** The key of the watch of the installer's pods, which has the path of the agents' pods. */
+const INSTALLERS = `${PODS} of installers`;
 const TIMEOUT_MS = 30_000;
 const timeouts = { ...TIMEOUTS, agentTimeoutMs: TIMEOUT_MS };
 const SETTINGS = { timeouts, reportIntervalMs: 300_000 };
@@ -33,6 +37,20 @@ const podOf = (node: string, isReady: boolean, address?: string) => ({
   ...daemonSetPod(node),
   ...runningStatus(isReady, address),
 });
+
+/** A pod of the installer that waits for its turn, or has begun it. */
+const installerOn = (node: string, begun = false) => {
+  const nodeSelectorTerms = [{ matchFields: [{ key: 'metadata.name', operator: 'In', values: [node] }] }];
+  const nodeAffinity = { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } };
+  return {
+    metadata: {
+      name: `install-${node}`,
+      creationTimestamp: AT,
+      ownerReferences: [{ kind: 'DaemonSet', name: INSTALLER.metadata.name, controller: true }],
+    },
+    spec: { affinity: { nodeAffinity }, ...(begun && { nodeName: node }) },
+  };
+};
 
 /** Passes only in {@link pass}; ahead of the real clock, by which a watch has been up. */
 class VirtualTime implements FleetTime {
@@ -65,11 +83,15 @@ async function start(t: TestContext, taint = false) {
     readsMs: [] as number[],
     meanwhile: async () => {},
     refusals: [] as StubResponse[],
+    /** Whether the watch shows what is written to the Node. */
+    isShown: true,
+    /** What a list has, also if the watch shows other pods. */
+    installers: [] as object[],
   };
   const watches = new Map<string, ServerResponse>();
   const ofInstallers = ({ searchParams }: URL) =>
     searchParams.get('fieldSelector')?.startsWith('spec.schedulerName');
-  api.onWatch = (url, response) => ofInstallers(url) || watches.set(url.pathname, response);
+  api.onWatch = (url, response) => watches.set(ofInstallers(url) ? INSTALLERS : url.pathname, response);
   let version = 7;
   const send = (path: string, object: { readonly metadata: object }, type = 'MODIFIED') => {
     const metadata = { ...object.metadata, resourceVersion: String(++version) };
@@ -82,18 +104,18 @@ async function start(t: TestContext, taint = false) {
       metadata: { ...node.metadata, ...metadata },
       status: { ...node.status, ...status },
     };
-    send(NODES, live.node);
+    if (live.isShown) send(NODES, live.node);
   };
   const names = ['node-1', 'node-2', 'node-3'];
   api.list(NODES, names.map(provenNode));
-  api.list(SETS, [SET]);
+  api.list(SETS, [SET, INSTALLER]);
   api.list(`${ADMISSION}/validatingadmissionpolicies`, guards.policies);
   api.list(`${ADMISSION}/validatingadmissionpolicybindings`, guards.bindings);
   api.list('/api/v1/namespaces', [{ metadata: { name: 'eval' } }]);
   api.list(CLASSES, [CLASS]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, (url: URL) => {
-    if (ofInstallers(url)) return { items: [], metadata: { resourceVersion: '1' } };
+    if (ofInstallers(url)) return { items: live.installers, metadata: { resourceVersion: '1' } };
     const isLive = url.searchParams.has('fieldSelector');
     return isLive ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents;
   });
@@ -116,7 +138,8 @@ async function start(t: TestContext, taint = false) {
       requests++;
       return send(...given).finally(() => requests--);
     };
-  const kube = { ...client, get: counted(client.get), patch: counted(client.patch) };
+  const [get, patch, post] = [counted(client.get), counted(client.patch), counted(client.post)];
+  const kube = { ...client, get, patch, post };
   const logged: { readonly msg: string; readonly because?: string }[] = [];
   const log = pino({}, { write: (line: string) => logged.push(JSON.parse(line)) });
   const metrics = new FleetMetrics();
@@ -141,7 +164,16 @@ async function start(t: TestContext, taint = false) {
   const has = (text: string) => logged.some(({ msg }) => msg.startsWith(text));
   const outcomes = () =>
     logged.filter(({ msg }) => msg.startsWith('label ')).map(({ msg, because = '' }) => `${msg} ${because}`);
-  return { api, fleet, time, live, send, setNode, until, has, outcomes };
+  const bindings = () => api.requests.filter((request) => request.endsWith('/binding'));
+  /** Lets this many ticks pass, and the requests that they cause end. */
+  const tick = async (times: number) => {
+    for (let passed = 0; passed < times; passed++) {
+      time.pass(TICK_MS);
+      await setImmediate();
+      await waitFor('the requests to end', 20_000, async () => requests === 0, 5);
+    }
+  };
+  return { api, fleet, time, live, send, setNode, until, tick, has, outcomes, bindings };
 }
 
 const lost = podOf('node-1', false);
@@ -198,6 +230,42 @@ describe('FleetController', () => {
     await until('the withdrawal', () => has('failure withdrawn'));
     assert.deepEqual(outcomes(), []);
     assert.match(JSON.stringify(api.patched), /AgentLost.*so a repair of gVisor would go unnoticed/);
+  });
+
+  it('writes a Node no second time before the watch can show the first', async (t) => {
+    const { live, send, until, tick, outcomes } = await start(t);
+    live.isShown = false;
+    send(PODS, lost);
+    await until('the withdrawal', () => outcomes().length > 0);
+    await tick(1);
+    assert.equal(live.readsMs.length, 1);
+  });
+
+  it('begins the turn of an installer by a fresh list, whatever the watch shows', async (t) => {
+    const { fleet, live, send, until, tick, bindings } = await start(t);
+    // Another controller has begun the turn of node-2.
+    live.installers = [installerOn('node-1'), installerOn('node-2', true)];
+    for (const node of ['node-1', 'node-2']) send(INSTALLERS, installerOn(node), 'ADDED');
+    await until('the queue', () => fleet.view.rollout?.waiting?.length === 2);
+    await tick(3);
+    assert.deepEqual(bindings(), []);
+    live.installers = [installerOn('node-1'), installerOn('node-2')];
+    await until('the turn', () => bindings().length > 0);
+    assert.deepEqual(bindings(), [`POST ${PODS}/install-node-1/binding`]);
+  });
+
+  it('begins no turn of an installer while a watch is down', async (t) => {
+    const { api, fleet, live, send, until, tick, bindings } = await start(t);
+    api.stubs.set(`watch ${SETS}`, refusal(503, 'overloaded'));
+    send(SETS, Object.assign({ metadata: {} }, { code: 410, message: 'too old resource version' }), 'ERROR');
+    await until('the alarm', () => fleet.view.alarms.some(({ reason }) => reason === 'WatchesDown'));
+    live.installers = [installerOn('node-1')];
+    send(INSTALLERS, installerOn('node-1'), 'ADDED');
+    await until('the queue', () => fleet.view.rollout?.waiting?.length === 1);
+    await tick(3);
+    assert.deepEqual(bindings(), []);
+    api.stubs.delete(`watch ${SETS}`);
+    await until('the turn', () => bindings().length > 0);
   });
 
   it('restarts the timer of a label that a live read kept', async (t) => {

@@ -15,14 +15,6 @@ from cluster_objects import pod
 from fake_api import FakeApi
 from gvisor_dispatch import AsyncDispatcher, Dispatcher, DispatchError, Policy, Settings, Started
 
-QUICK = {
-    "schedule_deadline": 5,
-    "wait_deadline": 5,
-    "start_deadline": 5,
-    "remove_deadline": 5,
-    "api_deadline": 5,
-    "node_interval": 0.3,
-}
 # For what is never going to be.
 SHORT = {"schedule_deadline": 0.4, "wait_deadline": 0.4, "start_deadline": 0.4, "remove_deadline": 0.4}
 
@@ -46,6 +38,15 @@ PATIENCE = float(os.environ.get("PATIENCE", "1"))
 
 # The same tests run with both classes: see python.test.ts.
 DISPATCHER: Any = InEventLoop if os.environ.get("GVISOR_DISPATCH_TESTS") == "asyncio" else Dispatcher
+
+QUICK = {
+    "schedule_deadline": 5 * PATIENCE,
+    "wait_deadline": 5 * PATIENCE,
+    "start_deadline": 5 * PATIENCE,
+    "remove_deadline": 5 * PATIENCE,
+    "api_deadline": 5 * PATIENCE,
+    "node_interval": 0.3,
+}
 
 
 class SoftTimeLimitExceeded(Exception):  # noqa: N818

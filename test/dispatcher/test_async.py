@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from case import QUICK, ApiCase
+from case import PATIENCE, QUICK, ApiCase
 from cluster_objects import pod, pulls, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import AsyncDispatcher, ConflictError, Dispatcher, Policy, RetryLaterError, Settings
@@ -61,7 +61,7 @@ class ManyTest(ApiCase):
     def many(self, kind: str) -> tuple[int, int, str]:
         self.api.kubelet = after_all_are_created
         command = [sys.executable, "-B", "-c", MANY, kind, self.api.url, str(JOBS)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120 * PATIENCE)
         self.assertEqual(done.returncode, 0, done.stderr)
         in_gvisor, threads = json.loads(done.stdout)
         return in_gvisor, threads, done.stderr
@@ -77,16 +77,16 @@ class ManyTest(ApiCase):
 class CloseTest(ApiCase):
     """Many calls at once, in threads and in tasks: most wait in a watch, and more are queued than begin."""
 
-    def check(self, ended: list[object], begun: float) -> None:
+    def check(self, ended: list[object]) -> None:
         self.assertEqual({getattr(one, "reason", one) for one in ended}, {"DispatcherClosed"})
-        self.assertLess(time.monotonic() - begun, 15)  # a silent watch lasts 60 s
         self.assertEqual(self.api.pods, {})
 
     def setUp(self) -> None:
         super().setUp()
         self.api.kubelet, self.api.silent_watches = unschedulable, True
-        self.settings = Settings(wait_deadline=600)
-        self.enterContext(mock.patch("gvisor_dispatch.api.WATCH_SECONDS", 60))
+        # A call that waited for the end of its watch would take an hour.
+        self.settings = Settings(wait_deadline=7200)
+        self.enterContext(mock.patch("gvisor_dispatch.api.WATCH_SECONDS", 3600))
 
     def all_wait(self) -> bool:
         return len(self.api.requests("watch=")) >= 8
@@ -102,8 +102,7 @@ class CloseTest(ApiCase):
             calls = [threads.submit(call, at) for at in range(20)]
             while not self.all_wait():
                 time.sleep(0.01)
-            begun = time.monotonic()
-        self.check([one.result() for one in calls], begun)
+        self.check([one.result() for one in calls])
         self.assertEqual((len(self.api.created), len(self.api.requests("runtimeclasses"))), (8, 8))
 
     def test_close_ends_all_tasks(self) -> None:
@@ -112,31 +111,28 @@ class CloseTest(ApiCase):
                 calls = [asyncio.ensure_future(dispatcher.dispatch(pod(f"eval-{at}"), Policy.WAIT)) for at in range(8)]
                 while not self.all_wait():
                     await asyncio.sleep(0.01)
-                begun = time.monotonic()
-            self.check(await asyncio.gather(*calls, return_exceptions=True), begun)
+            self.check(await asyncio.gather(*calls, return_exceptions=True))
 
         asyncio.run(close_early())
 
 
 class CancelTest(ApiCase, unittest.IsolatedAsyncioTestCase):
     def async_dispatcher(self, **settings: Any) -> AsyncDispatcher:  # noqa: ANN401
-        return AsyncDispatcher(self.api.client(), Settings(**{**QUICK, "schedule_deadline": 60, **settings}))
+        return AsyncDispatcher(self.api.client(), Settings(**{**QUICK, "schedule_deadline": 3600, **settings}))
 
-    async def cancelled(self, dispatcher: AsyncDispatcher, pattern: str) -> float:
-        """Cancels a call once the API server has had a request. Returns how long that took."""
+    async def cancelled(self, dispatcher: AsyncDispatcher, pattern: str) -> None:
+        """Cancels a call once the API server has had a request, and waits for its end."""
         task = asyncio.create_task(dispatcher.dispatch(pod(), Policy.REQUIRE))
         while not self.api.requests(pattern):
             await asyncio.sleep(0.01)
-        begun = time.monotonic()
         task.cancel()
         with self.assertRaises(asyncio.CancelledError):
             await task
-        return time.monotonic() - begun
 
     async def test_a_cancelled_call_ends_at_once_and_removes_its_pod(self) -> None:
         self.api.kubelet = unschedulable
         async with self.async_dispatcher() as dispatcher:
-            self.assertLess(await self.cancelled(dispatcher, "watch="), 10)
+            await self.cancelled(dispatcher, "watch=")
             self.assertEqual((self.api.pods, len(self.api.created)), ({}, 1))
 
     async def test_a_cancelled_call_whose_pod_cannot_be_removed_says_so(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import gvisor_dispatch
-from case import ApiCase
+from case import PATIENCE, ApiCase
 from cluster_objects import BAD, pod, runs, unschedulable
 from gvisor_dispatch.cli import main
 from kubernetes.config import kube_config
@@ -234,7 +234,7 @@ class CommandTest(ApiCase):
             while not self.api.requests("watch="):
                 time.sleep(0.01)
             running.send_signal(signal.SIGINT)
-            self.assertEqual((running.wait(300), self.api.pods), (130, {}), running.stderr and running.stderr.read())
+            self.assertEqual((running.wait(300 * PATIENCE), self.api.pods), (130, {}), running.stderr and running.stderr.read())
         self.api.kubelet = runs
         self.run_it(*words)
         code, said, _ = self.run_it("cancel", "pod.yaml")

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import anyio
 import gvisor_dispatch
-from case import QUICK, ApiCase, SoftTimeLimitExceeded
+from case import PATIENCE, QUICK, ApiCase, SoftTimeLimitExceeded
 from cluster_objects import pod, pulls, runs, unschedulable
 from gvisor_dispatch import AsyncDispatcher, Dispatcher, DispatchError, Policy, Settings
 from gvisor_dispatch.errors import ClosedError, RefusedError
@@ -160,7 +160,7 @@ class SignalTest(ApiCase):
                                 time.sleep(0.01)
                             running.send_signal(signal.SIGINT)
                             time.sleep(0.2)
-                        running.communicate(timeout=300)
+                        running.communicate(timeout=300 * PATIENCE)
                     self.assertNotEqual(running.returncode, 0)
                     self.assertEqual(self.api.pods, {})
 
@@ -221,12 +221,12 @@ class ProcessTest(ApiCase):
         for start in ("fork", "spawn"):
             context = multiprocessing.get_context(start)
             with ProcessPoolExecutor(2, context) as processes, self.assertRaises(DispatchError) as raised:
-                processes.submit(in_process, self.api.url, 1).result(60)
+                processes.submit(in_process, self.api.url, 1).result(60 * PATIENCE)
             self.assertEqual(
                 (type(raised.exception).__name__, raised.exception.reason), ("RetryLaterError", "NoReadyNode")
             )
             with context.Pool(1) as pool, self.assertRaisesRegex(DispatchError, "^NoReadyNode: "):
-                pool.apply_async(in_process, (self.api.url, 1)).get(60)
+                pool.apply_async(in_process, (self.api.url, 1)).get(60 * PATIENCE)
 
     def test_a_dispatcher_that_was_used_before_a_fork_shares_no_connection(self) -> None:
         SHARED[:] = [Dispatcher(self.api.client(), Settings(**QUICK))]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from case import ApiCase, SoftTimeLimitExceeded
+from case import PATIENCE, ApiCase, SoftTimeLimitExceeded
 from cluster_objects import BAD, Json, node, pod, pulls, runs, unschedulable
 from fake_api import FakeApi
 from gvisor_dispatch import DispatchError, Policy, RetryLaterError
@@ -49,16 +49,15 @@ class FaultTest(ApiCase):
 
     def test_it_waits_for_retry_after(self) -> None:
         self.api.fail("GET", "/nodes", 429, headers={"Retry-After": "2"})
-        begun = time.monotonic()
-        self.assertTrue(self.call().in_gvisor)
-        self.assertGreater(time.monotonic() - begun, 2)
+        with self.assertLogs("gvisor_dispatch", "INFO") as said:
+            self.assertTrue(self.call().in_gvisor)
+        self.assertIn("trying again in 2.0 s", "".join(said.output))
 
     def test_it_does_not_wait_for_an_hour(self) -> None:
         self.api.fail("GET", "/nodes", 429, headers={"Retry-After": "3600"})
-        begun = time.monotonic()
         with self.assertRaisesRegex(RetryLaterError, "ApiUnavailable"):
-            self.call(api_deadline=2)
-        self.assertLess(time.monotonic() - begun, 2)
+            self.call(api_deadline=3500)
+        self.assertEqual(len(self.api.requests("/nodes")), 1)
 
     def test_an_api_server_that_does_not_recover_is_an_error_and_never_a_fallback(self) -> None:
         self.api.nodes = [BAD]
@@ -176,10 +175,8 @@ class WatchTest(ApiCase):
     def test_a_silent_watch_ends(self) -> None:
         self.api.kubelet = slowly
         self.api.silent_watches = True
-        begun = time.monotonic()
         with mock.patch("gvisor_dispatch.api.WATCH_SECONDS", 1):
-            self.assertTrue(self.call(schedule_deadline=30, start_deadline=30).in_gvisor)
-        self.assertLess(time.monotonic() - begun, 10)
+            self.assertTrue(self.call(schedule_deadline=3600, start_deadline=3600).in_gvisor)
 
 
 class InterruptionTest(ApiCase):
@@ -207,7 +204,7 @@ class InterruptionTest(ApiCase):
 
 def slowly(api: FakeApi, name: str) -> None:
     """A pod that takes a moment to run, and runs only after a watch has read the odd lines."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 30 * PATIENCE
     while api.odd_lines and time.monotonic() < end:
         time.sleep(0.02)
     time.sleep(0.3)

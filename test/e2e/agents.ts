@@ -9,7 +9,7 @@ import type { Image } from '../../cluster/images.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { getForwarded } from '../../kubectl/port-forward.ts';
 import type { Report } from '../../lib/report/report.ts';
 
@@ -131,7 +131,7 @@ export async function getFromPod(
   const admin = admins.get(cluster.dir) ?? adminOf(cluster);
   admins.set(cluster.dir, admin);
   const url = new URL(`wss://127.0.0.1:${cluster.port}${PODS}/${pod}/portforward?ports=${port}`);
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(patient(20_000));
   return getForwarded(url, path, { ...(await admin), signal, maxBytes: 4 * 2 ** 20 });
 }
 

@@ -50,7 +50,7 @@ export function useCluster(
       cluster = await openCluster();
       await prepare(cluster);
     },
-    { timeout: 600_000 },
+    { timeout: patient(600_000) },
   );
   after(async () => {
     if (cluster !== undefined) await restore(cluster);

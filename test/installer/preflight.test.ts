@@ -4,7 +4,7 @@ import type { Node } from '../../installer/node.ts';
 import { preflight } from '../../installer/preflight.ts';
 import { readDistribution } from '../../lib/node/containerd/distribution.ts';
 import type { Host } from '../../lib/node/host/host.ts';
-import { hostOf } from '../lib/node/checks/fake-node.ts';
+import { type HostName, hostOf } from '../lib/node/checks/fixture-hosts.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
 
 /** Systems on which the installer must write nothing, and its advice. */
@@ -21,7 +21,7 @@ const REFUSED = {
   'gke-plain': /GKE: .*GKE Sandbox/,
   'cos-gvisor': /GKE: .*GKE Sandbox/,
   'crio-unsupported': /CRI-O: .*containerd only.*\/etc\/crio\/crio\.conf\.d/,
-};
+} satisfies Partial<Record<HostName, RegExp>>;
 
 /** The head of what k3s 1.29 renders, with containerd 1.7. Source: ContainerdConfigTemplate in pkg/agent/templates of k3s. */
 const K3S_1_29 = `
@@ -48,5 +48,5 @@ describe('preflight', () => {
 
   for (const [fixture, advice] of Object.entries(REFUSED))
     it(`refuses ${fixture} before it asks containerd`, () =>
-      assert.rejects(check(hostOf(fixture)), { message: advice }));
+      assert.rejects(check(hostOf(fixture as HostName)), { message: advice }));
 });

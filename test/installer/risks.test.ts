@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { remove } from '../../installer/install.ts';
+import { installJournal } from '../../lib/node/host/installation.ts';
 import { sandboxArgv } from '../lib/node/host/fake-process.ts';
 import { refuses } from '../lib/node/proof/containerd-scripts.ts';
 import { CONFIG, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
@@ -32,14 +33,6 @@ const CASES: Readonly<Record<string, [(on: Scene) => unknown, RegExp]>> = {
     (on) => on.write(LOADED, `${ORIGINAL}[${CRI}.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n`),
     /^check: containerd has loaded a handler "kata" that .* does not have/,
   ],
-  'a unit that ends the shims': [
-    (on) => {
-      Object.assign(on.node, { restartCommand: undefined });
-      on.write('/run/unit', 'KillMode=control-group\n');
-      on.write('/proc/100/cgroup', '0::/system.slice/containerd.service\n');
-    },
-    /^check: A restart of "containerd.service" would end every pod .* KillMode is "control-group"/,
-  ],
   'a runc that does not start': [
     (on) => on.script({ RunPodSandbox: refuses('no space left on device') }),
     /^quiet: A sandbox of the default handler does not start .*no space left.*\(NoSandboxStarts\)/,
@@ -58,6 +51,23 @@ describe('a restart of containerd', () => {
       const before = on.state();
       assert.match(await refusal(on.install()), because);
       assert.deepEqual({ ...on.state(), files: before.files }, before);
+    });
+
+  for (const [mode, isRefused] of [
+    ['control-group', true],
+    ['mixed', true],
+    ['', true],
+    ['process', false],
+    ['none', false],
+  ] as const)
+    it(`is ${isRefused ? 'refused' : 'made'} by a unit whose KillMode is "${mode}"`, async (t) => {
+      const on = await scene(t);
+      Object.assign(on.node, { restartCommand: undefined });
+      on.write('/run/unit', `KillMode=${mode}\n`);
+      on.write('/proc/100/cgroup', '0::/system.slice/containerd.service\n');
+      const said = await refusal(on.install('release-1', { dryRun: true }));
+      const because = `check: A restart of "containerd.service" would end every pod of the node: its KillMode is "${mode}"`;
+      assert.equal(said.startsWith(because), isRefused, said);
     });
 
   it('is refused for a removal of the default handler, which would leave pods without one', async (t) => {
@@ -112,5 +122,22 @@ describe('a restart of containerd', () => {
     );
     await refusal(on.install('release-1', { retryNow: true }));
     assert.equal(on.restarts(), 8);
+  });
+
+  it('is also counted if its run was killed', async (t) => {
+    const on = await scene(t);
+    const journal = installJournal('runsc');
+    let atProof: string | undefined;
+    on.script({
+      RunPodSandbox: (request) => {
+        if (request.runtimeHandler !== 'runsc') return on.containerd.usual('RunPodSandbox', request);
+        atProof ??= on.read(journal);
+        return refuses('it ends')(request);
+      },
+    });
+    await refusal(on.install());
+    on.write(journal, atProof ?? ''); // as a run leaves it that is killed after its first restart
+    await refusal(on.install());
+    assert.equal((await on.journal())?.failure?.restarts, 3);
   });
 });

@@ -85,7 +85,6 @@ async function expectUnknown(
   const { status, reason, message, atMs } = await agent.change(from, () => true);
   assert.equal(status, 'Unknown', message);
   assert.ok(reasons.includes(reason), `${name}: ${reason}: ${message}`);
-  assert.ok(atMs - begun >= GRACE_MS, `published after ${atMs - begun} ms`);
   const healed = performance.now();
   await healNode(cluster(), node(name), fault);
   const back = await agent.proven(120_000);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
+import { isRewriting } from '../runner/rewriting.ts';
 import type { PluginResult } from './run-plugin.ts';
 
 /**
@@ -14,7 +15,7 @@ export function itShows<Case>(
   show: (each: Case, context: TestContext) => Promise<PluginResult>,
 ): void {
   const path = join(import.meta.dirname, 'screens', `${file}.txt`);
-  const isWritten = process.env.SCREENS === 'write';
+  const isWritten = isRewriting('SCREENS');
   const golden = isWritten ? '' : readFileSync(path, 'utf8');
   const seen: string[] = [];
   for (const [what, each] of Object.entries(cases))

@@ -3,14 +3,14 @@ import { after, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
 import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { readReport, waitForNode } from '../e2e/agents.ts';
 import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';
 import { BURN } from '../load/under-load.ts';
 
 const cluster = useCluster();
 const NODE = 'node-1';
-const LONG = { timeout: 300_000 };
+const LONG = { timeout: patient(300_000) };
 /** containerd creates a directory here for each sandbox. */
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const node = () => cluster().node(NODE);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
-import { pause, waitFor } from '../../hack/run.ts';
+import { patient, pause, waitFor } from '../../hack/run.ts';
 import { STEPS } from '../../installer/node.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
@@ -74,7 +74,7 @@ describe('the installer', { concurrency: true }, () => {
       };
       for (const [form, change] of Object.entries(forms))
         it(`killed ${RANDOM} times at random moments, ends proven or as before, with ${form}`, {
-          timeout: 3_600_000,
+          timeout: patient(3_600_000),
         }, async () => {
           const plain = await readConfig(node);
           const original = change(plain);
@@ -93,7 +93,9 @@ describe('the installer', { concurrency: true }, () => {
           await putConfig(node, plain);
         });
 
-      it(`killed ${AIMED} times in each step, ends proven each time`, { timeout: 3_600_000 }, async (t) => {
+      it(`killed ${AIMED} times in each step, ends proven each time`, {
+        timeout: patient(3_600_000),
+      }, async (t) => {
         const original = await readConfig(node);
         for (const step of STEPS.filter((each) => each !== 'check'))
           for (let seen = 0, tries = 0; seen < AIMED; tries++) {

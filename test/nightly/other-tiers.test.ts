@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { patient } from '../../hack/run.ts';
 import { failuresIn, runFile } from '../runner/run-file.ts';
 
 /** Files of other tiers that also hold with another program, or have more to tell, and what chooses it. */
@@ -32,8 +33,9 @@ const AGAIN = {
 for (const [title, { env, files }] of Object.entries(AGAIN))
   describe(title, () => {
     for (const file of files)
-      it(file, { timeout: 1_800_000 }, async ({ signal }) => {
-        const options = { testTimeoutMs: 300_000, fileTimeoutMs: 1_800_000, env, signal };
+      it(file, { timeout: patient(600_000) }, async ({ signal }) => {
+        const limits = { testTimeoutMs: patient(100_000), fileTimeoutMs: patient(600_000) };
+        const options = { ...limits, env, signal };
         const { passed, output } = await runFile(`test/${file}.test.ts`, options);
         assert.ok(passed, failuresIn(output));
       });

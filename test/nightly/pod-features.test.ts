@@ -9,9 +9,10 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { writeCompatibility } from '../../hack/compatibility.ts';
 import { REPO } from '../../hack/paths.ts';
-import { run, waitFor } from '../../hack/run.ts';
+import { patient, run, waitFor } from '../../hack/run.ts';
 import { type Effect, FEATURES, RUNTIMES, type RuntimeName } from '../../lib/pod/features.ts';
 import { createNamespace, deletePods, runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { isRewriting } from '../runner/rewriting.ts';
 import {
   blockVolume,
   CASES,
@@ -129,14 +130,14 @@ async function messageOf(pod: RunningPod): Promise<string> {
 
 /** Cells that differ from the table. */
 const wrong: string[] = [];
-if (process.env.WRITE_COMPATIBILITY === 'yes')
+if (isRewriting('WRITE_COMPATIBILITY'))
   after(async () => {
     if (wrong.length === 0) await writeCompatibility(new Date().toISOString().slice(0, 10));
   });
 
 describe('what gVisor makes of a pod', { concurrency: 4 }, () => {
   for (const { id, field, effect: usual, except } of FEATURES.filter(({ effect }) => effect !== 'untried'))
-    it(field, { timeout: 600_000 }, async (t) => {
+    it(field, { timeout: patient(600_000) }, async (t) => {
       const cells = await Promise.all(
         NAMES.map(async (runtime) => {
           const [plain, inGvisor] = await Promise.all([

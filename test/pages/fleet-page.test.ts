@@ -5,7 +5,6 @@ import { noteOf, rolloutOf } from '../../lib/fleet/rollout.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
 import { burningFleet, fleetOfHandlers, mixedFleet, sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { useFleetBrowser } from './browser.ts';
-import { readFocus } from './focus.ts';
 
 const namesOf = (page: Page) => page.locator('#groups tbody th').allTextContents();
 /** The lines of the groups, without their rows. */
@@ -15,6 +14,17 @@ const groupsOf = async (page: Page) =>
   );
 const unfold = (page: Page, name: string) =>
   page.locator('#groups summary', { has: page.getByText(name, { exact: true }) }).click();
+
+const FOCUS = `(() => {
+  const { id, tagName, pathname } = document.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement);
+  return { name: id || pathname || tagName, outline: outlineStyle === 'none' ? 0 : parseFloat(outlineWidth) };
+})()`;
+
+/** The focused element, by its id or link, and the width of its outline in pixels. */
+async function readFocus(page: Page): Promise<{ readonly name: string; readonly outline: number }> {
+  return (await page.evaluate(FOCUS)) as { name: string; outline: number };
+}
 
 describe('the page of the fleet in a browser', () => {
   const { state, open, listen, close } = useFleetBrowser();

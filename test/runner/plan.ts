@@ -20,7 +20,7 @@ Without a word: ${STAGES[0]?.flat().join(', ')}.
   --all          also ${STAGES[1]?.flat().join(', ')}
   --nightly      everything
   --failed       the files that failed in the last run
-  --record       keep the durations of this run in test/runner/seconds.json
+  --record       keep durations and second tries of this run in test/runner/*.json
   --help
 
 Variables: TEST_CLUSTERS=NAME prefix of the clusters, so that two runs do not share them; JUNIT=DIRECTORY one report a file.

@@ -25,7 +25,7 @@ export type RunFileOptions = {
   readonly fileTimeoutMs: number;
   readonly env: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** A directory for a report in JUnit's format. */
+  /** The file of a report in JUnit's format. */
   readonly junit?: string | undefined;
 };
 
@@ -36,7 +36,7 @@ export async function runFile(file: string, options: RunFileOptions): Promise<Fi
   const reporters = [
     ['spec', 'stdout'],
     ['./test/runner/reporter.ts', 'stderr'],
-    ...(junit === undefined ? [] : [['junit', join(junit, `${file.replaceAll('/', '-')}.xml`)]]),
+    ...(junit === undefined ? [] : [['junit', junit]]),
   ];
   const late = AbortSignal.timeout(fileTimeoutMs);
   try {

@@ -23,6 +23,8 @@ import { TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
 /** The factor of timeouts on an idle machine. */
 const PATIENCE = 3;
 const RECORDED = join(REPO, 'test/runner/seconds.json');
+/** How often each file passed only at its second try, in all runs with `--record`. */
+const SECOND_TRIES = join(REPO, 'test/runner/second-tries.json');
 /** Halves the time that a file takes to load. */
 const NODE_COMPILE_CACHE = join(CACHE, 'compiled');
 /** Less garbage collection: kubectl takes two thirds of the processor time, promtool three quarters. */
@@ -79,7 +81,10 @@ async function main(args: readonly string[]): Promise<number> {
     if (clusters) await removeLaneClusters();
     await restoreLimit();
   }
-  if (args.includes('--record')) writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 2)}\n`);
+  if (args.includes('--record')) {
+    writeFileSync(RECORDED, `${JSON.stringify(recorded(results), null, 2)}\n`);
+    writeFileSync(SECOND_TRIES, `${JSON.stringify(withSecondTries(results), null, 2)}\n`);
+  }
   const environment = await environmentRows(clusters, vms);
   const notRun = [...tiersLeftOut(plan), ...stepsNotRun(plan, results)];
   print(`\n${summaryLines(environment, results, notRun).join('\n')}`);
@@ -97,6 +102,13 @@ function recorded(results: readonly TierResult[]): Seconds {
   return Object.fromEntries(
     existing.map((file) => [file, history.seconds[file] ?? 0] as const).filter(([, each]) => each > 5),
   );
+}
+
+/** The recorded second tries, with those of this run. */
+function withSecondTries(results: readonly TierResult[]): Readonly<Record<string, number>> {
+  const tries = JSON.parse(readFileSync(SECOND_TRIES, 'utf8')) as Record<string, number>;
+  for (const file of results.flatMap(({ secondTries }) => secondTries)) tries[file] = (tries[file] ?? 0) + 1;
+  return Object.fromEntries(Object.entries(tries).sort());
 }
 
 /** The tier of that name; undefined for a step that is no tier. */
@@ -167,7 +179,7 @@ function stopped(): Promise<never> {
   });
 }
 
-/** Runs the files of a tier, and retries failed ones if the tier allows it. */
+/** Runs the files of a tier, and those that failed once more. */
 async function runTier(
   name: string,
   tier: Tier,
@@ -179,8 +191,8 @@ async function runTier(
   const firstTries = await runFiles(name, tier, inOrder(files, history.seconds), env);
   const failed = firstTries.filter(({ passed }) => !passed).map(({ file }) => file);
   const secondTries = new Map<string, FileResult>();
-  if (tier.secondTry && failed.length > 0 && failed.length <= MAX_SECOND_TRIES) {
-    await removeLaneClusters();
+  if (failed.length > 0 && failed.length <= MAX_SECOND_TRIES) {
+    if (tier.clusters) await removeLaneClusters();
     for (const result of await runFiles(name, tier, failed, env, true))
       if (result.passed) secondTries.set(result.file, result);
   }
@@ -207,7 +219,7 @@ async function runFiles(
         fileTimeoutMs: fileTimeoutMs * scale,
         env: { NODE_COMPILE_CACHE, GOGC, KEEP_E2E_CLUSTER: '1', PATIENCE: String(patience), ...env },
         signal: stop.signal,
-        junit: process.env.JUNIT,
+        junit: process.env.JUNIT && join(process.env.JUNIT, reportOf(file, secondTry)),
       });
       stop.signal.throwIfAborted();
       results.push(result);
@@ -217,6 +229,11 @@ async function runFiles(
   };
   await Promise.all(Array.from({ length: concurrency }, work));
   return results;
+}
+
+/** A second try keeps the report of the first. */
+function reportOf(file: string, secondTry: boolean): string {
+  return `${file.replaceAll('/', '-')}${secondTry ? '-2nd-try' : ''}.xml`;
 }
 
 /** The factor of all timeouts: several files run at a time, and other work may load the machine far more. */

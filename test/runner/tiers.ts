@@ -21,8 +21,6 @@ export type Tier = {
   readonly programs?: readonly ToolGroup[];
   /** Prerequisites beside those of all tests. */
   readonly needs?: readonly Purpose[];
-  /** Failed files are retried once. */
-  readonly secondTry?: true;
 };
 
 const NODE = ['runc', 'containerd', 'gvisor'] as const;
@@ -56,7 +54,7 @@ export const TIERS = {
     programs: ['helm'],
   },
   nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY, secondTry: true },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY },
   waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: EVERY },
   pages: { ...API, directories: ['pages'], concurrency: 1, needs: ['browsers'] },
   nightly: {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
-import { waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
 import { DOMAIN, onDaemonSet, readinessOf, readNode, readReport, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';
 import { containerOf } from '../e2e/upgraded-pods.ts';
@@ -121,7 +121,7 @@ describe('a node with systemd and cgroup v2', () => {
   });
 
   it('a pod that exhausts the PIDs of all pods makes the verdict Unknown, not False', {
-    timeout: 900_000,
+    timeout: patient(900_000),
   }, async () => {
     const { cluster, node } = vm();
     // Like the kubelet with reserved PIDs.

@@ -119,6 +119,12 @@ describe('desiredOf', () => {
     assert.deepEqual(desired({}, nodeOf(own, boots)), { [gone]: null, [goneBoot]: null });
   });
 
+  it('removes the keys that the main handler had as an additional one', () => {
+    const [ready, boot] = [handlerKey('ready', 'runsc'), handlerKey('provenBoot', 'runsc')];
+    const node = nodeOf({ [ready]: 'true' }, { [boot]: BOOT });
+    assert.deepEqual(desired({}, node), { [ready]: null, [boot]: null });
+  });
+
   it('says whether the node is expected, but never "false" of a node that is labelled', () => {
     for (const [label, expected, value] of [
       ['true', true, 'true'],

@@ -3,6 +3,7 @@ import timers from 'node:timers/promises';
 import pino from 'pino';
 import { NodePublisher } from '../../../agent/publish/publisher.ts';
 import type { NodeOptions } from '../../../agent/publish/writer.ts';
+import { patient } from '../../../hack/run.ts';
 import type { Report } from '../../../lib/report/report.ts';
 import { type FakeApiServer, fakeApiServer } from '../../lib/kube/fake-api-server.ts';
 import { reportOf, verdictOf } from '../reports.ts';
@@ -137,9 +138,9 @@ export async function watched(server: FakeApiServer): Promise<void> {
 
 /** Waits for a condition in real time, also while timers are mocked. */
 export async function waitUntil(what: string, holds: () => boolean | undefined): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + patient(10_000);
   while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`Waited 10 s for ${what} in vain`);
+    if (performance.now() > deadline) throw new Error(`Waited for ${what} in vain`);
     await new Promise((wake) => setImmediate(wake));
   }
 }

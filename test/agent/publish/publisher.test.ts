@@ -95,6 +95,15 @@ describe('NodePublisher', () => {
     assert.deepEqual(pauses(), [7.875, 1, 2, 4, 8, 16, 30, 30, 30]);
   });
 
+  it('retries a withdrawal after at most 3 s', async (t) => {
+    const { server, publisher, logged, retry, pauses } = await readyPublisher(t);
+    server.script.push(...Array(5).fill(refusedWith(500, 'broken')));
+    publisher.publish(BROKEN_REPORT);
+    for (let failure = 0; failure < 5; failure++) await retry();
+    await logged('node written');
+    assert.deepEqual(pauses(), [0.5, 1, 2, 3, 3]);
+  });
+
   for (const [what, response, error] of [
     ['409', refusedWith(409, 'modified'), /^PATCH \/api\/v1\/nodes\/node-1\/status: 409 modified$/],
     ['response that is no JSON', { status: 200, body: 'not json' }, /JSON/],
@@ -244,6 +253,32 @@ describe('the guard of the label', () => {
     server.guarded = true;
     (await pause(5_000)).end();
     await isReady();
+  });
+
+  it('is asked for every 5 s also while another client keeps changing a key', async (t) => {
+    const { server, publisher, logged, waits, clock } = await publisherOf(t);
+    const { labels } = server.node;
+    server.guarded = false;
+    publisher.publish(READY_REPORT);
+    await logged('not ready: the rollout waits');
+    const endPauses = () => {
+      for (const { ms, end } of waits) if (ms <= 5_000) end();
+    };
+    for (let times = 1; times <= 4; times++) {
+      server.node.change(() => delete labels[PLATFORM]);
+      await waitUntil('the label to be restored', () => {
+        clock.nowMs += 1_000;
+        endPauses();
+        return labels[PLATFORM] === 'systrap';
+      });
+    }
+    server.node.change(() => delete labels[PLATFORM]); // which is not restored within 8 s
+    server.requests.length = 0;
+    await waitUntil('five questions', () => {
+      endPauses();
+      return server.requests.filter((request) => request === DRY_RUN).length >= 5;
+    });
+    assert.equal(labels[PLATFORM], undefined);
   });
 
   it('stays as it was answered where a later question is refused, and nothing waits for that', async (t) => {
@@ -683,6 +718,15 @@ describe('a Node that another client changes', () => {
     await publish(BROKEN_REPORT);
     assert.deepEqual(server.requests, [WRITE]);
     assert.equal(server.node.labels.team, 'a');
+  });
+
+  it('causes no request by a bookmark, which is not the Node', async (t) => {
+    const { server, publish, pause } = await readyPublisher(t);
+    const bookmark = { type: 'BOOKMARK', object: { kind: 'Node', metadata: { resourceVersion: '9' } } };
+    server.endWatches(`${JSON.stringify(bookmark)}\n`);
+    await pause(1); // after the end of the watch
+    await publish(BROKEN_REPORT);
+    assert.deepEqual(server.requests, [WRITE]);
   });
 
   it('is restored with backoff per key while another client keeps changing it', async (t) => {

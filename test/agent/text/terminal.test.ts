@@ -8,6 +8,7 @@ import { error, pass, skip, unknown, warning } from '../../../lib/node/checks/fi
 import type { SandboxesReport } from '../../../lib/node/sandboxes/problem.ts';
 import type { Status } from '../../../lib/report/report.ts';
 import { KVM_BROKEN, KVM_PROVEN } from '../../lib/fleet/sample-handlers.ts';
+import { isRewriting } from '../../runner/rewriting.ts';
 import { finding, reportOf, unproven, verdictOf } from '../reports.ts';
 import { INSTALLATIONS } from '../sample-installations.ts';
 import { HEALTHY, UNPUBLISHED } from './sample-reports.ts';
@@ -41,7 +42,7 @@ describe('renderReport', () => {
     it(`renders the screen of a node that is ${name}, in colour as well`, () => {
       const text = renderReport(report, SCREEN);
       const path = join(import.meta.dirname, 'screens', `${name}.txt`);
-      if (process.env.SCREENS === 'write') writeFileSync(path, text);
+      if (isRewriting('SCREENS')) writeFileSync(path, text);
       assert.equal(text, readFileSync(path, 'utf8'));
       const colored = renderReport(report, { ...SCREEN, colored: true });
       assert.notEqual(colored, text);

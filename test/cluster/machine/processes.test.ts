@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { it } from 'node:test';
-import { hasEnded } from '../../../cluster/machine/processes.ts';
+import { hasEnded, processesOf } from '../../../cluster/machine/processes.ts';
 import { waitFor } from '../../../hack/run.ts';
 
 /** A parent that reaps no children. The child's main thread ends at once, its second thread on input. */
@@ -31,4 +31,16 @@ it('counts a process as ended only after its last thread', async () => {
   } finally {
     parent.kill('SIGKILL');
   }
+});
+
+it('finds the machines of a cluster, and none of a cluster whose name begins alike', async (t) => {
+  const machines = ['/clusters/test/node-1', '/clusters/test', '/clusters/test-2/node-1', '/clusters/test-2'];
+  const pids = machines.map((directory) => {
+    const machine = spawn('sh', ['-c', 'read line', '/machine-init.sh', directory]);
+    t.after(() => machine.kill('SIGKILL'));
+    return machine.pid;
+  });
+  const found = (directory: string) => processesOf(directory).map(({ pid }) => pid);
+  assert.deepEqual(found('/clusters/test').sort(), pids.slice(0, 2).sort());
+  assert.deepEqual(found('/clusters/test/node-1'), pids.slice(0, 1));
 });

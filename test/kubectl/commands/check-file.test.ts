@@ -6,6 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { REPO } from '../../../hack/paths.ts';
 import { readManifests } from '../../../kubectl/pods-in-manifests.ts';
 import { askedBy } from '../../../lib/pod/features.ts';
+import { isRewriting } from '../../runner/rewriting.ts';
 import { plugin } from '../run-plugin.ts';
 
 /** Each document begins with a comment that names its source, and then the answers, one a line. */
@@ -83,7 +84,7 @@ describe('check -f', () => {
     const judged = text.replace(/^(--- # .*\n)(?:#.*\n)*(.*\n)/gm, (_, source: string, manifest: string) => {
       return `${source}${answersTo(manifest)}${manifest}`;
     });
-    if (process.env.SCREENS === 'write') await writeFile(PUBLIC, judged);
+    if (isRewriting('SCREENS')) await writeFile(PUBLIC, judged);
     assert.equal(judged, text);
     assert.equal(new Set(text.match(/^--- # .*/gm)).size, 83);
     assert.equal((await plugin(['check', '-f', PUBLIC])).code, 1);

@@ -47,12 +47,15 @@ describe('clean', () => {
     };
     for (const pod of [agent, terminating, agentObject('node-2', { waiting: 'ErrImagePull' })]) {
       api.list(AGENT_PODS, [pod]);
-      const { code, err } = await run('clean node-1 node-2 --yes');
-      assert.equal(code, 1);
-      assert.match(
-        err,
-        /^An agent is still on node-2 and would write again, so nothing was written\. First take it out/,
-      );
+      api.list('/api/v1/nodes?labelSelector=pool=old', [nodeObject('node-1'), nodeObject('node-2')]);
+      for (const argv of ['clean node-1 node-2 --yes', 'clean -l pool=old --yes']) {
+        const { code, err } = await run(argv);
+        assert.equal(code, 1, argv);
+        assert.match(
+          err,
+          /^An agent is still on node-2 and would write again, so nothing was written\. First take it out/,
+        );
+      }
     }
     assert.deepEqual(api.patched, []);
   });

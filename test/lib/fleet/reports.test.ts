@@ -171,6 +171,52 @@ describe('AgentReports', () => {
     await read('4');
   });
 
+  it('say nothing of what the Node said after they were asked for', async (t) => {
+    const verdict = { status: 'False', reason: 'RunscNotFound', message: 'm' };
+    const asked = Promise.withResolvers<void>();
+    const answers = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let readings = 0;
+    await agentAt(t, '127.0.0.246', async ({ url }, response) => {
+      if (url !== '/report') return response.end();
+      const version = `${++readings}`;
+      asked.resolve();
+      await answers[readings - 1]?.promise;
+      return response.end(JSON.stringify({ version, node: 'node-1', verdict }));
+    });
+    const pods: AgentPod[] = [];
+    const reports = poll(t, () => pods);
+    const note = (label: string) => reports.noteNode(simulatedNode('node-1', { label }));
+    const read = (version: string) =>
+      waitFor(`report ${version}`, 10_000, async () => reports.get('node-1')?.version === version, 5);
+    note('false');
+    pods.push(podAt('127.0.0.246'));
+    await asked.promise;
+    note('true');
+    answers[0]?.resolve();
+    await read('1');
+    assert.equal(reports.get('node-1')?.statement, undefined);
+    answers[1]?.resolve();
+    await read('2');
+    assert.ok(reports.get('node-1')?.statement);
+  });
+
+  it('are of the Ready pod of two on a node', async (t) => {
+    for (const [address, version] of [
+      ['127.0.0.247', 'new'],
+      ['127.0.0.248', 'dying'],
+    ] as const)
+      await agentAt(t, address, (_, response) => response.end(JSON.stringify({ version })));
+    const pods = [
+      podAt('127.0.0.247', { name: 'new' }),
+      podAt('127.0.0.248', { name: 'dying', ready: false }),
+    ];
+    for (const order of [pods, pods.toReversed()]) {
+      const reports = poll(t, () => order);
+      const status = await waitFor('a report', 10_000, async () => reports.get('node-1'), 20);
+      assert.equal(status.version, 'new');
+    }
+  });
+
   it('read each agent again after the interval, while many others do not answer', async (t) => {
     let [nowMs, answered] = [0, 0];
     await agentAt(t, '127.0.0.243', (_, response) =>

@@ -194,6 +194,7 @@ describe('viewFleet', () => {
       { nodes: [simulatedNode('a'), broken('b')], statusOf: onB(REFUTED) },
     ],
     ['warning LabelWithoutAgent a', { pods: [simulatedAgent('b')] }],
+    ['', { nodes: [simulatedNode('a', { ready: false }), simulatedNode('b')], pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
     ['warning CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],

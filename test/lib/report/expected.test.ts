@@ -6,9 +6,10 @@ import type { Reason } from '../../../lib/node/reasons.ts';
 import { expectsGvisor, hasTraces } from '../../../lib/report/expected.ts';
 import { finding } from '../../agent/reports.ts';
 import { criStatus, fakeCri, inputsOf, sourcesOf } from '../node/checks/fake-node.ts';
+import type { HostName } from '../node/checks/fixture-hosts.ts';
 
 /** Findings of a host whose containerd has only runc, or does not respond. */
-function check(host: string, responds = true): Promise<readonly Finding[]> {
+function check(host: HostName, responds = true): Promise<readonly Finding[]> {
   const cri = fakeCri(responds ? criStatus('v2.1.5', {}) : undefined);
   const options = { now: () => 0, signal: new AbortController().signal };
   return runChecks(CAUSE_CHECKS, inputsOf(sourcesOf(host, { cri })), options);

@@ -1,15 +1,14 @@
 import type { TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { type Check, CheckInputs, type Sources } from '../../../../lib/node/checks/check.ts';
 import type { CheckResult } from '../../../../lib/node/checks/finding.ts';
 import type { CriStatus, Runtime, ShimInfo } from '../../../../lib/node/containerd/client.ts';
 import { CriError } from '../../../../lib/node/containerd/error.ts';
-import { Host } from '../../../../lib/node/host/host.ts';
 import type { Witness } from '../../../../lib/node/proof/witness.ts';
 import { BaseSpecs } from '../../../../lib/node/runsc/base-spec.ts';
 import { RunscPrograms } from '../../../../lib/node/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../host/fake-process.ts';
-import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
+import { tempHost } from '../host/temp-host.ts';
+import { type HostName, hostOf } from './fixture-hosts.ts';
 
 type Inspect = Check['inspect'];
 
@@ -64,12 +63,8 @@ export function failedCall(method: string, kind: CriError['kind'] = 'unreachable
   return new CriError(method, kind, 'connect ECONNREFUSED /run/containerd/containerd.sock');
 }
 
-export function hostOf(name: string): Host {
-  return new Host(fileURLToPath(new URL(`../../../fixtures/hosts/${name}`, import.meta.url)), PATIENT_MS);
-}
-
 /** Sources with the files of a fixture. */
-export function sourcesOf(name: string, changes: Partial<Sources> = {}): Sources {
+export function sourcesOf(name: HostName | '', changes: Partial<Sources> = {}): Sources {
   return {
     host: hostOf(name),
     cri: fakeCri(criStatus()),

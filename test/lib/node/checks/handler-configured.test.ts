@@ -21,7 +21,7 @@ describe('handler-configured', () => {
     assert.match(result.message, /by the rules of containerd 1.x, because its release is not known/);
   });
 
-  for (const host of ['gke-plain', 'kubeadm-no-config'])
+  for (const host of ['gke-plain', 'kubeadm-no-config'] as const)
     it(`is unknown on ${host}, without a handler, while containerd does not respond`, async () => {
       const sources = sourcesOf(host, { cri: fakeCri(undefined), edit: 'x' });
       const result = await inspect(checkHandlerConfigured, sources);

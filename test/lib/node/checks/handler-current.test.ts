@@ -15,9 +15,10 @@ import {
   sourcesOf,
   sourcesWith,
 } from './fake-node.ts';
+import type { HostName } from './fixture-hosts.ts';
 
 const options = { TypeUrl: 'io.containerd.runsc.v1.options', ConfigPath: '/etc/containerd/runsc.toml' };
-const inspectLoaded = (fixture: string, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
+const inspectLoaded = (fixture: HostName, loaded = loadedRuntime({ options }), release = 'v2.4.2') =>
   inspect(checkHandlerCurrent, sourcesOf(fixture, { cri: fakeCri(criStatus(release, { runsc: loaded })) }));
 
 describe('handler-current', () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { TimeoutError } from '../../../../lib/base/async.ts';
 import { readDistribution, rememberConfigPath } from '../../../../lib/node/containerd/distribution.ts';
-import { hostOf } from '../checks/fake-node.ts';
+import { type HostName, hostOf } from '../checks/fixture-hosts.ts';
 import { addProcess, type FakeProcess, removeProcess } from '../host/fake-process.ts';
 import { tempHost } from '../host/temp-host.ts';
 
@@ -11,7 +11,7 @@ const [RANCHER, RANCHER_SOCKET] = ['agent/etc/containerd/config.toml', '/run/k3s
 const SNAP_CONFIG = '/var/snap/microk8s/current/args/containerd.toml';
 
 describe('readDistribution', () => {
-  const NODES: readonly (readonly [fixture: string, name: string, config?: string, socket?: string])[] = [
+  const NODES: readonly (readonly [fixture: HostName, name: string, config?: string, socket?: string])[] = [
     ['kubeadm-ready', 'containerd'],
     ['debian-ready', 'containerd'],
     ['k3s-ready', 'k3s', `/var/lib/rancher/k3s/${RANCHER}`, RANCHER_SOCKET],

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { writeEdits } from '../../installer/edits.ts';
+import { tempHost } from '../lib/node/host/temp-host.ts';
+import { refusal } from './scene.ts';
+
+const FILE = '/containerd.toml';
+
+describe('writeEdits', () => {
+  for (const [what, before, after] of [
+    ['was edited', 'old', 'new'],
+    ['was made', undefined, 'new'],
+    ['would be removed', 'old', ''],
+  ] as const)
+    it(`keeps what another program wrote since the plan, to a file that ${what}`, async (t) => {
+      const { root } = await tempHost(t);
+      writeFileSync(join(root, FILE), 'of Ansible');
+      const said = await refusal(writeEdits(root, [{ file: FILE, before, after }]));
+      assert.match(said, /^write: "\/containerd.toml" changed meanwhile: nothing was written to it/);
+      assert.equal(readFileSync(join(root, FILE), 'utf8'), 'of Ansible');
+    });
+
+  it('writes to a file that is as it was planned', async (t) => {
+    const { root } = await tempHost(t, { [FILE]: 'old' });
+    await writeEdits(root, [{ file: FILE, before: 'old', after: 'new' }]);
+    assert.equal(readFileSync(join(root, FILE), 'utf8'), 'new');
+  });
+});
