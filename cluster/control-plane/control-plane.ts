@@ -107,7 +107,7 @@ export async function writeCredentials(controlPlane: Machine, authority: Authori
   await put(`${PKI}/done`, '');
 }
 
-function argumentsOf(daemon: ControlPlaneDaemon): readonly string[] {
+export function argumentsOf(daemon: ControlPlaneDaemon): readonly string[] {
   return DAEMONS.find(([name]) => name === daemon)?.[1] ?? [];
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { NodeWriter } from '../../agent/publish/writer.ts';
-import DAEMONS from '../../cluster/control-plane/daemons.json' with { type: 'json' };
+import { argumentsOf } from '../../cluster/control-plane/control-plane.ts';
 import { ensureTools } from '../../cluster/tools.ts';
 import { waitFor } from '../../hack/run.ts';
 import { judgeGuards, readGuards } from '../../lib/fleet/guards.ts';
@@ -55,7 +55,7 @@ describe('policies that the API server reads from files, as docs/fleet.md says',
       await writeFile(controlPlane.path(`${ADMISSION}/${name}`), text);
     const { kubernetes } = await ensureTools(['kubernetes']);
     const extra = apiServer.extraArgs.map(({ name, value }) => `--${name}=${value}`);
-    const args = [...DAEMONS['kube-apiserver'], ...extra, ...GATE];
+    const args = [...argumentsOf('kube-apiserver'), ...extra, ...GATE];
     await controlPlane.stopDaemon('kube-apiserver');
     await controlPlane.daemon('kube-apiserver', [join(kubernetes, 'kube-apiserver'), ...args]);
     await waitFor('the API server', 120_000, async () => (await cluster().get('/readyz')) === 'ok');

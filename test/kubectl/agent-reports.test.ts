@@ -67,7 +67,10 @@ describe('the report of an agent', () => {
 it('reads a report through the proxy of the API server if containerd serves no port-forward', async (t) => {
   const fleet = await twoPods(t);
   setReport(fleet.api, 'node-1', agentStatus('node-1', { inside: ['a'] }));
-  fleet.api.stubs.set(`${AGENT_PODS}/agent-node-1/portforward`, refusal(500, 'error forwarding port 9477: timed out'));
+  fleet.api.stubs.set(
+    `${AGENT_PODS}/agent-node-1/portforward`,
+    refusal(500, 'error forwarding port 9477: timed out'),
+  );
   assert.match((await fleet.run('pods')).out, /^a +yes /m);
 });
 
