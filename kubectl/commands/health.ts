@@ -353,7 +353,7 @@ function aboutAgents(
     {
       faults: [
         ...faultIf(isMissing, 'fail', 'AgentsMissing', missing),
-        ...faultOn(withoutAgent, 'fail', 'LabelWithoutAgent', orphans),
+        ...faultOn(withoutAgent, 'warning', 'LabelWithoutAgent', orphans),
         ...faultIf(hidden, 'unknown', 'NotPermitted', `you may not list the pods of ${namespace}`),
         ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
         ...faultIf(differ, 'warning', 'VersionsDiffer', proven),

@@ -83,6 +83,17 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[]): Column<Nod
   ];
 }
 
+/** Those that need a person first, then those that are well, then those where gVisor is not expected. */
+function byAttention(a: NodeRow, b: NodeRow): number {
+  return attention(a) - attention(b) || a.name.localeCompare(b.name, 'en', { numeric: true });
+}
+
+function attention(row: NodeRow): number {
+  if (row.expected === false) return 2;
+  const hasAgent = row.agent === '?' || row.agent?.ready === true;
+  return row.label === 'true' && row.status === 'True' && row.ready && hasAgent ? 1 : 0;
+}
+
 /** For -o json: without `agent` if the user may not list agents; null for a value that is not set. */
 export function nodeJson(row: NodeRow) {
   const { name, label, handlers, expected, status, reason, since, agent } = row;
@@ -114,9 +125,9 @@ export async function nodes(
     readView(api).catch(() => undefined),
   ]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
-  const rows = found.map((node): NodeRow => {
-    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
-  });
+  const rows = found
+    .map((node): NodeRow => ({ ...node, agent: agents === undefined ? '?' : byNode.get(node.name) }))
+    .sort(byAttention);
   const { alarms = [] } = typeof view === 'object' ? view : {};
   for (const { reason, message } of alarms)
     if (reason === GROUPS.refuted) printMessage(output, `${reason}: ${message}`);
