@@ -2,6 +2,7 @@ import timers from 'node:timers/promises';
 import type { V1Pod } from '@kubernetes/client-node';
 import { memoize } from '../lib/base/async.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
+import { failingCanaries } from '../lib/fleet/canaries.ts';
 import { GuardWatch } from '../lib/fleet/guards.ts';
 import { type ApiAccess, ClusterCache, type Observed } from '../lib/fleet/informers.ts';
 import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
@@ -336,7 +337,7 @@ export class FleetController {
   }
 
   #makeView(): FleetView {
-    const { nodes, pods, agents, watchesUpSinceMs } = this.#cache;
+    const { nodes, pods, agents, canaries, watchesUpSinceMs } = this.#cache;
     return viewFleet({
       upToDate: watchesUpSinceMs !== undefined,
       nowMs: this.#nowMs,
@@ -350,6 +351,7 @@ export class FleetController {
       rolling: this.#decision?.rolling ?? false,
       damped: this.#decision?.damped ?? [],
       turns: this.#turns,
+      failingCanaries: failingCanaries(canaries, this.#wallMs()),
       failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
     });
   }

@@ -112,6 +112,7 @@ export async function readFleet(
     ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
     ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },
     turns: NO_TURNS,
+    failingCanaries: [],
     pods,
     statusOf: (node) => statuses.get(node),
   });

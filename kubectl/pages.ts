@@ -14,6 +14,7 @@ export const PAGES = {
   LabelOutdated: 'docs/runbooks/GVisorLabelOutdated.md',
   NodeOutdated: 'docs/runbooks/GVisorNodeOutdated.md',
   LabelWithoutAgent: 'docs/runbooks/GVisorLabelWithoutAgent.md',
+  CanaryFails: 'docs/runbooks/GVisorCanaryFails.md',
   MixedReleases: 'docs/runbooks/GVisorMixedReleases.md',
   NoNodeProven: 'docs/runbooks/GVisorNoNodeReady.md',
   NodesNotProven: 'docs/runbooks/GVisorNodeNotReady.md',

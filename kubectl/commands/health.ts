@@ -4,7 +4,7 @@ import { errorLine } from '../../lib/base/sanitize.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { type AcceptedGuard, describeChange, describeMissing } from '../../lib/fleet/guards.ts';
 import { firstOf, namesBy, tally } from '../../lib/fleet/objects.ts';
-import { GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
+import { CANARY_FAILS, GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
@@ -161,7 +161,7 @@ function groupsOf(rows: readonly Row[], reasonOf: (row: Row) => string): NodeGro
 
 const STAY_PENDING = 'pods that request it stay Pending';
 
-function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
+function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPart {
   const alone = new Set(withoutAgent);
   const isProven = ({ label, refuted, state }: Row) =>
     label === 'true' && (refuted === '' || state === 'proven');
@@ -177,6 +177,7 @@ function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
   const inGrace = where((row) => isProven(row) && row.state !== 'proven');
   const kubeletNotReady = where(({ nodeReady }) => !nodeReady);
   const cordoned = where((row) => row.cordoned);
+  const canary = alarms.find((each) => each.reason === CANARY_FAILS);
   const faulty = expected.filter((row) => !isProven(row) || row.refuted !== '' || alone.has(row.name));
   const notProven = groupsOf(faulty, reasonOf);
   const others = rows.filter((row) => !isExpected(row));
@@ -192,6 +193,7 @@ function aboutNodes({ nodes: rows, withoutAgent }: JudgedFleet): FleetPart {
       ...faultIf(unjudged, 'unknown', 'NodesNotJudged', `${unjudged} not judged yet`),
       ...faultOn(kubeletNotReady, 'warning', 'NodesNotReady', 'NotReady'),
       ...faultOn(inGrace, 'warning', 'NodesInGrace', 'in a grace period'),
+      ...(canary === undefined ? [] : ([['warning', CANARY_FAILS, canary.message]] as const)),
     ],
     groups: { 'NOT PROVEN': notProven, 'NOT EXPECTED': notExpected },
     data: {
@@ -367,7 +369,7 @@ function aboutAgents(
     {
       faults: [
         ...faultIf(isMissing, 'fail', 'AgentsMissing', missing),
-        ...faultOn(withoutAgent, 'fail', 'LabelWithoutAgent', orphans),
+        ...faultOn(withoutAgent, 'warning', 'LabelWithoutAgent', orphans),
         ...faultIf(hidden, 'unknown', 'NotPermitted', `you may not list the pods of ${namespace}`),
         ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),
         ...faultIf(differ, 'warning', 'VersionsDiffer', proven),

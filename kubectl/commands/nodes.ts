@@ -84,6 +84,19 @@ export function nodeColumns(nowMs: number, rows: readonly NodeRow[]): Column<Nod
   ];
 }
 
+const BY_NUMBER = new Intl.Collator('en', { numeric: true });
+
+/** Those that need a person first, then those that are well, then those where gVisor is not expected. */
+function byAttention(a: NodeRow, b: NodeRow): number {
+  return attention(a) - attention(b) || BY_NUMBER.compare(a.name, b.name);
+}
+
+function attention(row: NodeRow): number {
+  if (row.expected === false) return 2;
+  const hasAgent = row.agent === '?' || row.agent?.ready === true;
+  return row.label === 'true' && row.status === 'True' && row.ready && hasAgent ? 1 : 0;
+}
+
 /** For -o json: without `agent` if the user may not list agents; null for a value that is not set. */
 export function nodeJson(row: NodeRow) {
   const { name, label, handlers, expected, status, reason, since, agent } = row;
@@ -123,9 +136,9 @@ export async function nodes(context: Context, flags: NodesFlags): Promise<number
 async function listRows({ api }: Context, { selector }: NodesFlags): Promise<readonly NodeRow[]> {
   const [found, agents] = await Promise.all([listNodes(api, selector), optional(listAgents(api), [403])]);
   const byNode = new Map(agents?.map((agent) => [agent.node, agent]));
-  return found.map((node) => {
-    return { ...node, agent: agents === undefined ? '?' : byNode.get(node.name) };
-  });
+  return found
+    .map((node): NodeRow => ({ ...node, agent: agents === undefined ? '?' : byNode.get(node.name) }))
+    .sort(byAttention);
 }
 
 function linesOf({ output, now }: Context, flags: NodesFlags, rows: readonly NodeRow[]): readonly string[] {

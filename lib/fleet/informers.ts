@@ -5,6 +5,7 @@ import type { Kube, WatchEvent } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
 import { keepWatching } from '../kube/watch.ts';
+import { CANARY_SELECTOR, type CanaryPod, canaryPodOf } from './canaries.ts';
 import {
   type AgentPod,
   type AgentSet,
@@ -147,11 +148,12 @@ function isOutdated(problem: unknown): boolean {
   return problem instanceof KubeError || code === 'UND_ERR_BODY_TIMEOUT';
 }
 
-/** Nodes, the pods of agents and installers, and the DaemonSets beside them. */
+/** Nodes, the pods of agents, installers and canaries, and the DaemonSets beside them. */
 export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #installers: Informer<V1Pod, InstallerPod>;
+  readonly #canaries: Informer<V1Pod, CanaryPod>;
   readonly #sets: Informer<V1DaemonSet, AgentSet & AgentSettings & Pace>;
   /** Since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
@@ -168,6 +170,8 @@ export class ClusterCache {
     const pods = `/api/v1${path}/pods`;
     this.#pods = new Informer({ path: pods, selectors: agents, pick: agentPodOf, onChange: onPod }, api);
     this.#installers = new Informer({ path: pods, selectors: installers, pick: installerPodOf }, api);
+    const canaries = { labelSelector: CANARY_SELECTOR };
+    this.#canaries = new Informer({ path: pods, selectors: canaries, pick: canaryPodOf }, api);
     const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...agentSettingsOf(set), ...paceOf(set) });
     this.#sets = new Informer({ path: `/apis/apps/v1${path}/daemonsets`, pick }, api);
   }
@@ -197,6 +201,10 @@ export class ClusterCache {
   /** The pods of installers. */
   get installers(): readonly InstallerPod[] {
     return this.#installers.list();
+  }
+
+  get canaries(): readonly CanaryPod[] {
+    return this.#canaries.list();
   }
 
   get paces(): readonly Pace[] {
@@ -235,7 +243,7 @@ export class ClusterCache {
 
   /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const informers = [this.#nodes, this.#pods, this.#installers, this.#sets];
+    const informers = [this.#nodes, this.#pods, this.#installers, this.#canaries, this.#sets];
     await Promise.all(informers.map((informer) => informer.run(signal)));
   }
 }

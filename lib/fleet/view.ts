@@ -51,6 +51,8 @@ export const GROUPS = {
   notExpected: 'NotExpected',
 } as const;
 
+export const CANARY_FAILS = 'CanaryFails';
+
 /** A person should look at these first. */
 export type Alarm = {
   readonly reason: string;
@@ -154,6 +156,8 @@ export type FleetState = {
   readonly turns: Turns;
   /** Why the latest write failed, by node name. */
   readonly failedWrites: ReadonlyMap<string, string>;
+  /** Names of nodes whose canary does not run. */
+  readonly failingCanaries: readonly string[];
 };
 
 export type FleetView = Readonly<ReturnType<typeof viewFleet>>;
@@ -313,6 +317,13 @@ function alarmsOf(
       nodes: [...failedWrites.keys()],
     },
     {
+      reason: CANARY_FAILS,
+      severity: 'warning',
+      message:
+        'The canary does not run here, although a sandbox boots: other pods may get no network or no container. kubectl describe says why.',
+      nodes: canariesThatFail(rows, state),
+    },
+    {
       reason: 'WatchesDown',
       severity: 'warning',
       message:
@@ -369,6 +380,14 @@ function alarmsOf(
     .filter(({ nodes = [], holds = nodes.length > 0 }) => holds)
     .sort((a, b) => Number(a.severity !== 'critical') - Number(b.severity !== 'critical'))
     .map(({ holds: _, nodes = [], ...alarm }) => ({ ...alarm, nodes }));
+}
+
+/** On nodes that are there, and that draw pods. */
+function canariesThatFail(rows: readonly Row[], { failingCanaries }: FleetState): readonly string[] {
+  const failing = new Set(failingCanaries);
+  return rows
+    .filter(({ name, label, nodeReady }) => failing.has(name) && label === 'true' && nodeReady)
+    .map(({ name }) => name);
 }
 
 function countOf(count: number, one: string, many: string): string {

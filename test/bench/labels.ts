@@ -38,12 +38,15 @@ export async function measureLabels(cluster: Cluster, node: ClusterNode, runs: n
   const unseen: number[] = [];
   for (let run = 0; run < Math.min(runs, MAX_SLOW_RUNS); run++)
     unseen.push(1000 * (await withoutEvent(cluster, node)));
+  const written: number[] = [];
+  for (let run = 0; run < runs; run++) written.push((await writeLabel(cluster, node, run)) * 1000);
   const bound: number[] = [];
   for (let run = 0; run < runs; run++) bound.push(await lastBound(cluster, node));
   const starts: number[] = [];
   for (let run = 0; run < runs; run++) starts.push((await restart(cluster, node)) * 1000);
   return [
     statistics('a file goes → label withdrawn', '≤ 0.6 s, p99 ≤ 1.0 s', FILE_FAULTS.flatMap(goneAfter)),
+    statistics('  floor: a label written → seen in the watch', '', written),
     ...OTHER_FAULTS.map(([fault, goal]) => statistics(`${fault} → label withdrawn`, goal, goneAfter(fault))),
     statistics('fault without a file event, and a pod → label withdrawn', '≤ 15 s', unseen),
     statistics('shim-missing → the last pod that is bound, one every 20 ms', '', bound),
@@ -65,6 +68,18 @@ async function withoutEvent(cluster: Cluster, node: ClusterNode): Promise<number
   const repair = async () => void (await node.machine.run(['umount', RUNSC]));
   await secondsUntilLabel(cluster, node.name, 'true', repair, { timeoutMs: 120_000 });
   return seconds;
+}
+
+/** Seconds from the request that writes a label of another name to its event. */
+async function writeLabel(cluster: Cluster, node: ClusterNode, run: number): Promise<number> {
+  const access = await accessOf(openConfig(cluster.kubeconfig));
+  const admin = createKube(access, { agent: 'bench/0', count: () => {} });
+  const label = `bench-${run}`;
+  const write = async () => {
+    const labels = { metadata: { labels: { [label]: 'true' } } };
+    await admin.patch(`/api/v1/nodes/${node.name}`, labels, 'merge');
+  };
+  return secondsUntilLabel(cluster, node.name, 'true', write, { label }).finally(() => admin.close());
 }
 
 /** Milliseconds from a fault to the creation of the last pod that the scheduler bound to the node. */

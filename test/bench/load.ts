@@ -4,7 +4,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { pause } from '../../hack/run.ts';
 import { deployWith, waitForNode } from '../e2e/agents.ts';
-import { BURN, endLoad, startLoad, underLoad } from '../load/under-load.ts';
+import { BURN, endLoad, FILL_DISK, startLoad, underLoad } from '../load/under-load.ts';
 import { quantile } from './statistics.ts';
 
 /** The seconds of each load. */
@@ -20,7 +20,6 @@ const FILL_MEMORY = {
   script: 'head -c 200M /dev/zero > /tmp/large; while :; do cat /tmp/large > /dev/null; done',
   memory: '36Mi',
 };
-const FILL_DISK = 'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
 
 /** Measures the effect of loads on a proven node: its label, writes to its Node, and sandboxes. */
 export async function measureLoad(cluster: Cluster, node: ClusterNode, loads: Loads): Promise<string[][]> {

@@ -9,6 +9,7 @@ import { pause } from '../../hack/run.ts';
 import { CriClient } from '../../lib/node/containerd/client.ts';
 import { Host } from '../../lib/node/host/host.ts';
 import { runProbe } from '../../lib/node/proof/probe.ts';
+import { bootOfRunc, fileEvent, startBareServer } from './floors.ts';
 import { mebibytes, statistics } from './statistics.ts';
 
 const FAULTS = ['shim-missing', 'runsc-missing', 'config-missing'] as const satisfies readonly FaultName[];
@@ -20,6 +21,7 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
   const host = new Host(node.path('').replace(/\/$/, ''));
   const boots: number[] = [];
   const teardowns: number[] = [];
+  const floors: number[] = [];
   const others = new Map<string, number>();
   for (let proof = 0; proof < proofs; proof++) {
     const now = () => performance.now();
@@ -30,10 +32,12 @@ export async function measureProofs(node: ClusterNode, proofs: number): Promise<
       boots.push(outcome.bootMs);
       teardowns.push(outcome.teardownMs);
     }
+    floors.push(await bootOfRunc(client));
   }
   client.close();
   const rows = [
     statistics('proof: boot', '≤ 0.25 s, p99 ≤ 0.30 s', boots),
+    statistics('  floor: runc boots there', '', floors),
     statistics('proof: teardown', '', teardowns),
   ];
   return [...rows, ...[...others].map(([kind, n]) => [`proof: ${kind}`, '0', '', '', String(n)])];
@@ -44,6 +48,8 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
   await bundle();
   const starts: number[] = [];
   const recoveries: number[] = [];
+  const bareStarts: number[] = [];
+  const events: number[] = [];
   const detections = new Map<FaultName, number[]>(FAULTS.map((fault) => [fault, []]));
   for (let run = 0; run < runs; run++)
     for (const [fault, times] of detections) {
@@ -57,16 +63,24 @@ export async function measureFaults(cluster: Cluster, node: ClusterNode, runs: n
       await healNode(cluster, node, fault);
       recoveries.push((await agent.proven()).atMs - healed);
       await agent.stop();
+      const { server, ms } = await startBareServer();
+      server.kill();
+      bareStarts.push(ms);
+      events.push(CONFIRM_MS + (await fileEvent(node)));
     }
   return [
     statistics('start of the agent → first verdict, proof included', '≤ 0.7 s, p99 ≤ 1 s', starts),
+    statistics('  floor: a bare server listens', '', bareStarts),
     ...[...detections].map(([fault, times]) =>
       statistics(`${fault} → verdict, confirmed`, '≤ 0.6 s, p99 ≤ 1.0 s', times),
     ),
+    statistics('  floor: an event of inotify, and CONFIRM_DELAY', '', events),
     statistics('repaired → proven again', '≤ 0.6 s, p99 ≤ 1.0 s', recoveries),
   ];
 }
 
+/** The default of CONFIRM_DELAY. */
+const CONFIRM_MS = 500;
 /** Enough for an evaluation with a proof. */
 const EVALUATION_S = 6;
 /** Into about every second one falls a collection of the heap, half of its cost. */
@@ -80,10 +94,12 @@ const SETTLED_S = 20;
 export async function measureAgent(node: ClusterNode, soakS: number, idleS: number): Promise<string[][]> {
   await bundle();
   const agent = new OutsideAgent(node, { PROOF_INTERVAL: '1h' }, programOfImage());
+  const { server } = await startBareServer();
   try {
     await agent.proven();
     await pause(soakS);
     const { rss, anonymous } = await memoryOf(agent.pid);
+    const bare = await memoryOf(server.pid ?? 0);
     const before = await cpuMs(agent.pid);
     await pause(idleS);
     const idle = (await cpuMs(agent.pid)) - before;
@@ -97,12 +113,14 @@ export async function measureAgent(node: ClusterNode, soakS: number, idleS: numb
     return [
       [`resident memory after ${soakS} s`, '≤ 64 MiB', `${mebibytes(rss)} MiB`],
       [`anonymous memory after ${soakS} s`, '≤ 20 MiB', `${mebibytes(anonymous)} MiB`],
+      ['  floor: of a bare server', '', `${mebibytes(bare.rss)}, ${mebibytes(bare.anonymous)} MiB`],
       [`CPU over ${idleS} s without an evaluation`, '', `${(idle / idleS).toFixed(1)} m`],
       [`CPU of an evaluation, mean of ${EVALUATIONS}`, '', `${alone} ms`],
       [`CPU of the first beside ${CROWD} processes`, '', `${first} ms`],
       [`CPU of the next ${EVALUATIONS}, mean`, '≤ 100 ms', `${crowded} ms`],
     ];
   } finally {
+    server.kill();
     await agent.stop();
   }
 }

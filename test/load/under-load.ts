@@ -1,4 +1,3 @@
-import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
@@ -6,10 +5,14 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentOn, readinessOf, readMetrics, readNode } from '../e2e/agents.ts';
-import { OWN_CGROUPS } from '../e2e/own-cgroup.ts';
+import { cgroupsOfProbes } from '../e2e/own-cgroup.ts';
 
 /** A shell script that uses a whole processor. */
 export const BURN = 'while :; do :; done';
+
+/** One that writes 200 MiB and waits for the disk, again and again. */
+export const FILL_DISK =
+  'while :; do dd if=/dev/zero of=/tmp/fill bs=1M count=200 conv=fsync 2>/dev/null; done';
 
 /** The effect of a load on a proven node; counts are differences between before and after. */
 export type Effect = {
@@ -97,11 +100,9 @@ async function countsOf(cluster: Cluster, node: ClusterNode) {
 type Orphans = { readonly sandboxes: number; readonly cgroups: number };
 
 function orphansOn(node: ClusterNode): Orphans {
-  const directories = OWN_CGROUPS.map((path) => node.machine.path(path)).filter((path) => existsSync(path));
-  const found = directories.flatMap((directory) => readdirSync(directory, { withFileTypes: true }));
   return {
     sandboxes: processesIn(node.machine).filter(({ argv }) => argv[0] === 'runsc-sandbox').length,
-    cgroups: found.filter((entry) => entry.isDirectory()).length,
+    cgroups: cgroupsOfProbes(node).length,
   };
 }
 

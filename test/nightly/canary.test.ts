@@ -14,15 +14,19 @@ import {
 } from '../../cluster/node/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import { waitForNode } from '../e2e/agents.ts';
+import { podEvents, waitForNode } from '../e2e/agents.ts';
 import { provenAgain } from '../e2e/disturb.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
+import { connect } from '../integration/integration-cluster.ts';
 
 const cluster = useCluster();
 const NAMESPACE = 'gvisor-ready';
 const LABEL = 'app.kubernetes.io/component=canary';
 const NODE = 'node-1';
 const BASE_SPEC = '/etc/containerd/base-spec.json';
+const CNI_PLUGINS = '/opt/cni/bin';
+/** The exit code of a container whose sandbox ended under it. */
+const KILLED = 137;
 
 /** Waits until the canary's container runs (true) or has failed (false) on these nodes, and is on no other. */
 async function expectCanaries(expected: Readonly<Record<string, boolean>>): Promise<void> {
@@ -32,10 +36,24 @@ async function expectCanaries(expected: Readonly<Record<string, boolean>>): Prom
     const seen = items.map(({ spec, status }) => {
       const [container] = status?.containerStatuses ?? [];
       const { exitCode } = container?.state?.terminated ?? container?.lastState?.terminated ?? {};
-      return [spec?.nodeName ?? '', container?.ready ? true : exitCode ? false : undefined] as const;
+      const failed = exitCode !== undefined && exitCode !== 0 && exitCode !== KILLED ? false : undefined;
+      return [spec?.nodeName ?? '', container?.ready || failed] as const;
     });
     return isDeepStrictEqual(Object.fromEntries(seen), expected);
   });
+}
+
+/** The canary's running sandbox on the node. */
+async function sandboxNow(): Promise<string> {
+  const client = connect(cluster().node(NODE));
+  try {
+    return await waitFor(`a sandbox of the canary on ${NODE}`, 90_000, async () => {
+      const ready = await client.listSandboxes('SANDBOX_READY');
+      return ready.find(({ metadata }) => metadata?.name.startsWith('gvisor-ready-canary-'))?.id;
+    });
+  } finally {
+    client.close();
+  }
 }
 
 /** Writes a flag of runsc on a node, and lets its canary start in a new sandbox. */
@@ -51,7 +69,8 @@ describe('the canary', () => {
     const manifest = await readFile(join(REPO, 'manifests/components/canary/daemonset.yaml'), 'utf8');
     const image = manifest
       .replace('image: gvisor-ready-canary', `image: ${imageName('agent')}`)
-      .replace('value: "true"', 'value: node --version');
+      .replace('value: "true"', 'value: node --version')
+      .replace('sleep 615', 'sleep 20');
     await cluster().kubectl(['apply', '-f', '-'], image);
   });
 
@@ -61,6 +80,29 @@ describe('the canary', () => {
   });
 
   it('runs on the proven nodes alone', () => expectCanaries({ 'node-1': true, 'node-2': true }));
+
+  it('has another sandbox each time', async () => {
+    const first = await sandboxNow();
+    await waitFor('another sandbox of the canary', 90_000, async () => (await sandboxNow()) !== first);
+  });
+
+  it('gets no sandbox where CNI plugins are gone, which neither label nor Node shows', async () => {
+    const node = cluster().node(NODE);
+    await node.system.run(['mount', '-t', 'tmpfs', 'empty', CNI_PLUGINS]);
+    try {
+      const pod = ['get', 'pods', '-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
+      const [name = ''] = (await cluster().kubectl([...pod, '-o', 'name'])).trim().split('/').slice(-1);
+      const events = () => podEvents(cluster(), NAMESPACE, name, 'FailedCreatePodSandBox');
+      const message = await waitFor('a sandbox to fail', 90_000, async () => (await events()).at(-1));
+      assert.match(message, /failed to find plugin "bridge" in path \[\/opt\/cni\/bin\]/);
+      await provenAgain(cluster(), NODE);
+      assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');
+    } finally {
+      await node.system.run(['umount', CNI_PLUGINS]);
+      await restartWith('');
+    }
+    await expectCanaries({ 'node-1': true, 'node-2': true });
+  });
 
   it('fails where sandboxes boot and containers do not start, which the label does not show', async () => {
     await restartWith('  overlay2 = "root:dir=/absent"\n');

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { type Cni, parseLoadedCni } from './cni.ts';
 import { CriError, CriPluginUnavailable } from './error.ts';
 import { GrpcClient } from './grpc.ts';
 import { SCHEMA } from './schema.ts';
@@ -56,6 +57,8 @@ export type CriStatus = {
   readonly runtimes: ReadonlyMap<string, Runtime>;
   /** Why a handler's directory gave no network configuration, by handler. */
   readonly cniErrors: ReadonlyMap<string, string>;
+  /** The node's. */
+  readonly cni: Cni;
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
@@ -166,7 +169,8 @@ export class CriClient {
         return result === 'OK' ? [] : [[handler, result]];
       }),
     );
-    return { ...version, runtimes, cniErrors, conditions: response.status?.conditions ?? [] };
+    const cni = parseLoadedCni(response.info.cniconfig);
+    return { ...version, runtimes, cniErrors, cni, conditions: response.status?.conditions ?? [] };
   }
 
   /** Takes a runtime type or an absolute path. */

@@ -1,7 +1,7 @@
 import { waitUpTo } from '../../base/async.ts';
 import { type ControlResult, isTimeout } from './outcome.ts';
 import { type ProbeOptions, tearDown } from './probe.ts';
-import { findPlace, newSandbox } from './sandbox.ts';
+import { findPlace, newSandbox, podIn } from './sandbox.ts';
 import { REQUEST_MS } from './witness.ts';
 
 type Running = {
@@ -26,6 +26,7 @@ export class Control {
   readonly #waitMs: number;
   readonly #onEnd: (startedMs: number) => void;
   #running: Running | undefined;
+  #hasStarted = false;
 
   /** `onEnd` is told when one that is gone, or did not start, began. */
   constructor(
@@ -35,6 +36,11 @@ export class Control {
     this.#options = options;
     this.#waitMs = waitMs;
     this.#onEnd = onEnd;
+  }
+
+  /** Whether the cgroup of {@link podIn} is there: runc makes parents, and leaves them. */
+  get madePod(): boolean {
+    return this.#hasStarted;
   }
 
   /**
@@ -77,11 +83,14 @@ export class Control {
     );
     const handler = names.includes('runc') ? 'runc' : names[0];
     if (handler === undefined) return undefined;
-    const config = newSandbox(await findPlace(client, ownPod), owner);
+    const config = newSandbox(podIn(await findPlace(client, ownPod)), owner);
     const startedMs = now();
     const sandbox = client.runSandbox(config, handler, { timeoutMs: null });
     const failure = sandbox
-      .then((id) => this.#examine(id))
+      .then((id) => {
+        this.#hasStarted = true;
+        return this.#examine(id);
+      })
       .then(
         () => ({}),
         (error: unknown) => ({ error }),

@@ -4,7 +4,7 @@ import { CriError } from '../containerd/error.ts';
 import type { Host } from '../host/host.ts';
 import { readPressure } from '../host/pressure.ts';
 import { inconclusive, interrupted, type Outcome, outcomeOfError, type Unproven } from './outcome.ts';
-import { findPlace, newSandbox } from './sandbox.ts';
+import { findPlace, newSandbox, podIn } from './sandbox.ts';
 import {
   EmptySandbox,
   identifyGuest,
@@ -27,6 +27,8 @@ export type ProbeOptions = {
   readonly owner: string;
   /** Absent outside of a cluster. */
   readonly ownPod?: string | undefined;
+  /** Whether the cgroup of {@link podIn} is there. */
+  readonly inPod?: boolean;
   readonly sleep?: (ms: number) => Promise<unknown>;
 };
 
@@ -93,8 +95,9 @@ type Attempt = {
 };
 
 async function runAttempt(options: ProbeOptions): Promise<Attempt> {
-  const { client, handler, now, owner, ownPod } = options;
-  const place = await findPlace(client, ownPod);
+  const { client, handler, now, owner, ownPod, inPod } = options;
+  const found = await findPlace(client, ownPod);
+  const place = inPod ? podIn(found) : found;
   const startedMs = now();
   let id: string;
   try {

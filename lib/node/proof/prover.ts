@@ -38,6 +38,8 @@ const WAIT_MS = 15_000;
 const HANG_MS = 240_000;
 /** Beyond this many times the last proven boot, a boot must be compared with runc's. */
 const MAX_OWN_RATIO = 2;
+/** runsc has made the sandbox's cgroup, and the sentry or the gofer ended while it started. */
+const LEAVES_CGROUP = /cannot create (?:sandbox|gofer process)/;
 /** Limit of abandoned probes and of recent orphans; beyond it, one probe an hour. */
 const MAX_ABANDONED = 3;
 const RETRY_MS = 3_600_000;
@@ -82,6 +84,8 @@ export class Prover {
   /** When the last probes and controls began and ended. */
   #runs: readonly (readonly [fromMs: number, toMs: number])[] = [];
   #provenBootMs = 0;
+  /** A control whose result nobody awaits. */
+  #podMade: Promise<unknown> = Promise.resolve();
 
   constructor(options: ProverOptions) {
     this.#options = { waitMs: WAIT_MS, hangMs: HANG_MS, turns: new Turns(), ...options };
@@ -133,6 +137,9 @@ export class Prover {
       this.#witness = outcome.witness;
       this.#provenBootMs = outcome.bootMs;
     }
+    // The next boot that fails then leaves no cgroup.
+    if (LEAVES_CGROUP.test(outcome.message) && !this.#control.madePod)
+      this.#podMade = this.#control.run(signal).catch(() => {});
     return outcome;
   }
 
@@ -151,7 +158,7 @@ export class Prover {
 
   /** Keeps the agent from exiting in the middle of a call. */
   async finish(timeoutMs: number): Promise<void> {
-    const ended = Promise.all([this.#current?.ended, this.#control.finish()]);
+    const ended = Promise.all([this.#current?.ended, this.#podMade.then(() => this.#control.finish())]);
     await Promise.race([ended, timers.setTimeout(timeoutMs, undefined, { ref: false })]);
   }
 
@@ -174,7 +181,7 @@ export class Prover {
         const run = () => {
           probe.startedMs = now();
           probe.starting = true;
-          return runProbe({ ...this.#options, signal });
+          return runProbe({ ...this.#options, inPod: this.#control.madePod, signal });
         };
         const outcome = refusal ?? (await turns.run(run));
         probe.result = { outcome, atMs: now() };

@@ -104,6 +104,16 @@ export function placeBeside(podCgroup: string): string {
 }
 
 /**
+ * A cgroup in that place which gVisor takes for a pod's, as its name says, and does not make if it is there. Without one,
+ * each sandbox that does not boot leaves a cgroup: runsc forgets the one that it made. systemd removes such itself. Sources:
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/container/container.go (New, stop),
+ * https://github.com/google/gvisor/blob/release-20260223.0/pkg/shim/v1/runsc/service.go (setPodCgroup)
+ */
+export function podIn(place: string): string {
+  return place.startsWith('/') ? `${place}/pod_of_probes` : place;
+}
+
+/**
  * Compares only the parent's last component, which is unique to a pod: paths are relative to our own cgroup
  * namespace, as in "/../../kubepods-pod12.slice/x".
  */

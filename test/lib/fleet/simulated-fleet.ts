@@ -38,6 +38,7 @@ export const EMPTY_FLEET: FleetState = {
   damped: [],
   turns: NO_TURNS,
   failedWrites: new Map(),
+  failingCanaries: [],
 };
 
 /** A proven, Ready node that is old enough. */

@@ -198,6 +198,8 @@ describe('viewFleet', () => {
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
     ['warning CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
+    ['warning CanaryFails b', { failingCanaries: ['b', 'gone'] }],
+    ['', { nodes: [simulatedNode('a', { ready: false })], failingCanaries: ['a'] }],
     ['warning WatchesDown', { upToDate: false }],
     ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
     ['critical GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],

@@ -37,6 +37,7 @@ export function criStatus(release = 'v2.4.2', handlers: Readonly<Record<string, 
     runtimeVersion: release,
     runtimes: new Map([['runc', runc], ...Object.entries(handlers)]),
     cniErrors: new Map(),
+    cni: { plugins: [], directories: [] },
     conditions: [{ type: 'RuntimeReady', status: true, reason: '', message: '' }],
   };
 }

@@ -28,7 +28,14 @@ describe('CriClient', { concurrency: true }, () => {
     const conditions = [{ type: 'RuntimeReady', status: true, reason: '', message: '' }];
     const networks = { default: 'none', runc: 'OK', runsc: 'no network config found' };
     const loads = Object.entries(networks).map(([name, result]) => [`lastCNILoadStatus.${name}`, result]);
-    const info = { config: CONFIG, ...Object.fromEntries(loads) };
+    const bridge = { type: 'bridge', ipam: { type: 'host-local' } };
+    const cniconfig = JSON.stringify({
+      PluginDirs: ['/opt/cni/bin'],
+      Networks: [
+        { Config: { Name: 'cluster', Plugins: [{ Network: bridge, Source: '{}' }] }, IFName: 'eth0' },
+      ],
+    });
+    const info = { config: CONFIG, cniconfig, ...Object.fromEntries(loads) };
     const { containerd, client } = await fakeContainerd(t, {
       Status: () => ({ status: { conditions }, info }),
     });
@@ -37,6 +44,7 @@ describe('CriClient', { concurrency: true }, () => {
       runtimeVersion: 'v2.4.2',
       runtimes: loadedRuntimes(CONFIG),
       cniErrors: new Map([['runsc', 'no network config found']]),
+      cni: { plugins: ['bridge', 'host-local'], directories: ['/opt/cni/bin'] },
       conditions,
     });
     const requests = containerd.requests.map(({ request }) => request);

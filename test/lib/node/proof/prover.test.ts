@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { ProverOptions } from '../../../../lib/node/proof/prover.ts';
 import { HANGS, refuses, type Script } from './containerd-scripts.ts';
-import { brief, gvisorStarts, NEVER, onlyGvisor, proverScene } from './scene.ts';
+import { brief, gvisorStarts, NEVER, onlyGvisor, POD_LABELS, proverScene } from './scene.ts';
 
 const WAITS = { waitMs: 60_000 };
 const HANG_MS = 1_000;
@@ -327,6 +327,29 @@ describe('Prover, beside a control', { concurrency: true }, () => {
     assert.equal(await isTolerated(), true);
     clock.nowMs += 10;
     assert.equal(await isTolerated(), false);
+  });
+
+  it('boots in the cgroup of a pod once runc has made it, after a boot whose own cgroup stays', async (t) => {
+    const { prover, containerd } = await proverScene(t, {}, { waitMs: 60_000 });
+    containerd.sandboxes.add('pod', POD_LABELS, {
+      config: { linux: { cgroupParent: '/kubepods/burstable/pod2' } },
+    });
+    const leaves = refuses('OCI runtime create failed: creating container: cannot create sandbox: EOF');
+    containerd.scripts = onlyGvisor(containerd, leaves);
+    for (const _ of ['first', 'second']) {
+      await prover.prove(NEVER);
+      await prover.finish(60_000);
+    }
+    assert.deepEqual(
+      containerd.requests
+        .filter(({ method }) => method === 'RunPodSandbox')
+        .map(({ request }) => `${request.runtimeHandler} ${request.config.linux.cgroupParent}`),
+      [
+        'runsc /kubepods/gvisor_ready',
+        'runc /kubepods/gvisor_ready/pod_of_probes',
+        'runsc /kubepods/gvisor_ready/pod_of_probes',
+      ],
+    );
   });
 
   it('tolerates nothing and compares with nothing without another handler for runc', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { findPlace, isBelow, placeBeside, WrongRuntime } from '../../../../lib/node/proof/sandbox.ts';
+import { findPlace, isBelow, placeBeside, podIn, WrongRuntime } from '../../../../lib/node/proof/sandbox.ts';
 import { Refusal, refuses } from './containerd-scripts.ts';
 import { POD_LABELS, scene } from './scene.ts';
 
@@ -34,6 +34,13 @@ describe('placeBeside', () => {
   for (const [cgroup, expected] of table) {
     it(`maps "${cgroup}" to "${expected}"`, () => assert.equal(placeBeside(cgroup), expected));
   }
+});
+
+describe('podIn', () => {
+  it('names a pod where cgroups are directories, as gVisor finds it', () =>
+    assert.match(podIn('/kubepods/gvisor_ready'), /^\/kubepods\/gvisor_ready\/pod[^/]+$/));
+  for (const place of ['kubepods-gvisor_ready.slice', 'system.slice', ''])
+    it(`is "${place}" itself`, () => assert.equal(podIn(place), place));
 });
 
 describe('isBelow', () => {
