@@ -1,6 +1,6 @@
 import type { FaultName } from '../cluster/faults/fault-texts.ts';
 import { FAULTS } from '../cluster/faults/faults.ts';
-import { REASONS, type Reason } from '../lib/node/reasons.ts';
+import type { Reason } from '../lib/node/reasons.ts';
 
 /** The reason that an agent gives for each fault of `cluster/`. */
 export const REASON_OF_FAULT = {
@@ -25,8 +25,17 @@ export const REASON_OF_FAULT = {
   'agent-killed': 'SandboxProven',
 } as const satisfies Record<FaultName, Reason>;
 
+/** Faults that keep the agent from an answer; the others that change a verdict are an answer. */
+const UNKNOWN: readonly FaultName[] = [
+  'runsc-hangs',
+  'containerd-stopped',
+  'containerd-hung',
+  'pause-image-missing',
+];
+
 /** The faults that give a node a verdict of this status, each with its reason. */
 export function faultsWith(status: 'False' | 'Unknown'): readonly (readonly [FaultName, Reason])[] {
   const all = Object.keys(FAULTS).map((fault) => [fault, REASON_OF_FAULT[fault as FaultName]] as const);
-  return all.filter(([, reason]) => REASONS[reason].status === status) as [FaultName, Reason][];
+  const judged = all.filter(([, reason]) => reason !== 'SandboxProven') as [FaultName, Reason][];
+  return judged.filter(([fault]) => UNKNOWN.includes(fault) === (status === 'Unknown'));
 }

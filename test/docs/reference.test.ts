@@ -28,12 +28,12 @@ const TABLES: readonly (readonly [page: string, head: string, rows: readonly str
   ['docs/reference.md', 'check | passes if', CHECKS.map(({ id, title }) => row(id, title))],
   [
     'docs/reasons.md',
-    'reason | status | what to do',
-    Object.entries(REASONS).map(([reason, { status, remedy }]) => row(reason, status, remedy)),
+    'reason | what to do',
+    Object.entries(REASONS).map(([reason, { remedy }]) => row(reason, remedy)),
   ],
   [
     'docs/reasons.md',
-    'reason | what to do',
+    'problem | what to do',
     SANDBOX_PROBLEMS.map(({ reason, remedy }) => row(reason, remedy)),
   ],
   [

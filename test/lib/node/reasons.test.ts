@@ -13,5 +13,4 @@ it('the dispatcher takes no reason for evidence with which a sandbox can have bo
     [...list.matchAll(/"(.*?)"/g)].map(([, reason]) => reason),
     boots.map(([reason]) => reason),
   );
-  assert.ok(boots.every(([, { status }]) => status === 'False'));
 });
