@@ -122,7 +122,10 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       release: { ...option, default: DEFAULT_RELEASE },
-      ...{ sha256: option, sha512: option, mirror: option, archive: option },
+      sha256: option,
+      sha512: option,
+      mirror: option,
+      archive: option,
       'trust-mirror': { type: 'boolean' },
     },
   });

@@ -56,7 +56,8 @@ export async function runPlugin(argv: readonly string[], options: PluginOptions)
     const isUsage = error instanceof InvalidArgumentError;
     if (error instanceof CommanderError && !isUsage) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     printMessage(output, signal.aborted ? 'Interrupted.' : sanitizeLine(errorLine(error)));
-    return signal.aborted ? EXIT.interrupted : isUsage ? EXIT.usage : EXIT.incomplete;
+    if (signal.aborted) return EXIT.interrupted;
+    return isUsage ? EXIT.usage : EXIT.incomplete;
   }
 }
 

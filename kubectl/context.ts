@@ -37,5 +37,6 @@ export function worstOf(tones: readonly Tone[]): Tone {
 }
 
 export function exitCodeOf(tone: Tone): number {
-  return tone === 'fail' ? EXIT.problem : tone === 'unknown' ? EXIT.incomplete : EXIT.ok;
+  if (tone === 'fail') return EXIT.problem;
+  return tone === 'unknown' ? EXIT.incomplete : EXIT.ok;
 }

@@ -109,8 +109,16 @@ export async function readFleet(
   const [first] = results.values();
   const isForbidden = view === 'hidden' || first?.forbidden === true;
   const fleet = viewFleet({
-    ...{ upToDate: true, nowMs: 0, nodes, agents: undefined, guards: undefined, rolling: false },
-    ...{ breaker: [], paused: [], damped: [], failedWrites: new Map() },
+    upToDate: true,
+    nowMs: 0,
+    nodes,
+    agents: undefined,
+    guards: undefined,
+    rolling: false,
+    breaker: [],
+    paused: [],
+    damped: [],
+    failedWrites: new Map(),
     turns: NO_TURNS,
     failingCanaries: [],
     pods,

@@ -73,7 +73,7 @@ export function renderReport(report: Status, { colored, width }: Screen): string
     checks.flatMap(row),
     handlers.flatMap((each) => handlerRows(each, report, once)).flatMap(row),
     installation === undefined ? [] : row(installerRow(installation)),
-    (pods ? podRows(countsOf(pods), pods) : podCounts ? podRows(podCounts) : []).flatMap(row),
+    aboutPods(pods, podCounts).flatMap(row),
     sandboxes === undefined ? [] : sandboxRows(sandboxes).flatMap(row),
     steps.length === 0 ? [] : [paint('bold', 'What to do next'), ...steps],
     history.length < 2 ? [] : [paint('bold', 'History'), ...history.map(transitionRow).flatMap(row)],
@@ -158,6 +158,11 @@ function installerRow(installation: Installation): Row {
 }
 
 /** Violations come first. Without `pods` for readers who may not see them. */
+function aboutPods(pods: PodsReport | undefined, counts: PodCounts | undefined): readonly Row[] {
+  if (pods !== undefined) return podRows(countsOf(pods), pods);
+  return counts === undefined ? [] : podRows(counts);
+}
+
 function podRows({ violating, weakened, open, unknown = 0 }: PodCounts, pods?: PodsReport): readonly Row[] {
   const rows: Row[] = [];
   if (violating > 0)

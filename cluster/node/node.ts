@@ -130,7 +130,10 @@ export class ClusterNode {
     const flags = new Map(this.spec.machine === 'vm' ? [['systemd-cgroup', 'true']] : []);
     const text = generationToml(generation, flags);
     return {
-      ...{ runsc, shim, config: { file: config, text }, handler: installed.written.text },
+      runsc,
+      shim,
+      config: { file: config, text },
+      handler: installed.written.text,
       name: await nameOfRelease(release),
     };
   }

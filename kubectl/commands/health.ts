@@ -197,8 +197,14 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
     ],
     groups: { 'NOT PROVEN': notProven, 'NOT EXPECTED': notExpected },
     data: {
-      ...{ total: rows.length, expected: expected.length, proven },
-      ...{ inGrace, kubeletNotReady, cordoned, notProven, notExpected },
+      total: rows.length,
+      expected: expected.length,
+      proven,
+      inGrace,
+      kubeletNotReady,
+      cordoned,
+      notProven,
+      notExpected,
     },
   });
 }
@@ -206,7 +212,8 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
 /** A fault only if the handler was proven before. */
 export function handlerTone(reason: string, wasProven: boolean): Tone {
   if (wasProven) return 'fail';
-  return reason === 'NotJudged' ? 'unknown' : reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
+  if (reason === 'NotJudged') return 'unknown';
+  return reason === 'HandlerNotConfigured' ? 'skipped' : 'warning';
 }
 
 function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs: number): FleetPart[] {

@@ -20,7 +20,8 @@ export type NodeRow = NodeSummary & { readonly agent: AgentSummary | '?' | undef
 function agentState({ agent }: Pick<NodeRow, 'agent'>): string {
   if (agent === undefined) return '-';
   if (agent === '?') return '?';
-  return agent.ready ? 'Ready' : agent.state === 'Running' ? 'NotReady' : agent.state;
+  if (agent.ready) return 'Ready';
+  return agent.state === 'Running' ? 'NotReady' : agent.state;
 }
 
 // A map, because a label may have any value, such as "constructor".
@@ -112,7 +113,12 @@ export function nodeJson(row: NodeRow) {
     runsc: row.gvisor || null,
     platform: row.platform || null,
     provenBy: row.provenBy || null,
-    ...{ kubeletReady, cordoned, kubelet, runtime, os, architecture },
+    kubeletReady,
+    cordoned,
+    kubelet,
+    runtime,
+    os,
+    architecture,
     ...(agent === '?' ? {} : { agent: agent ? agentJson : null }),
   };
 }

@@ -149,20 +149,10 @@ function explainTerminating(
   seen: readonly Observation[],
   { hangs, age }: { readonly hangs: boolean; readonly age: string },
 ): Explanation {
-  const { pod, id, spec, node, nodes, result } = details;
+  const { pod, id, spec, node, result } = details;
   const { finalizers = [] } = pod.metadata;
-  const ended = ['Succeeded', 'Failed'].includes(pod.status?.phase ?? '');
   const sandboxes = sandboxesIn(result);
-  const away = nodes !== undefined && node?.ready !== true;
-  const [cause, why] = hangs
-    ? ['SandboxHangs', 'a process of its sandbox hangs']
-    : away
-      ? ['KubeletAway', 'the kubelet of its node does not report']
-      : ended && finalizers.length > 0
-        ? ['Finalizers', `its processes have ended, and its finalizers remain: ${finalizers.join(', ')}`]
-        : typeof sandboxes === 'string'
-          ? ['Unknown', 'whether a process of its sandbox hangs is unknown']
-          : ['NoProcessHangs', 'no process of its sandbox hangs'];
+  const [cause, why] = whyTerminating(details, hangs);
   const unknown =
     typeof sandboxes === 'string' ? [{ tone: 'unknown', about: 'agent', text: sandboxes } as const] : [];
   return explain(['fail', 'Terminating'], `${id} on ${spec.nodeName} should have ended ${age} ago: ${why}`, {
@@ -171,6 +161,20 @@ function explainTerminating(
     next: [`See the node: kubectl gvisor-ready why node/${spec.nodeName}`],
     docs: PAGES.SandboxesHang,
   });
+}
+
+/** A code, and what it means. */
+function whyTerminating({ pod, node, nodes, result }: PodDetails, hangs: boolean): readonly [string, string] {
+  const { finalizers = [] } = pod.metadata;
+  const ended = ['Succeeded', 'Failed'].includes(pod.status?.phase ?? '');
+  if (hangs) return ['SandboxHangs', 'a process of its sandbox hangs'];
+  if (nodes !== undefined && node?.ready !== true)
+    return ['KubeletAway', 'the kubelet of its node does not report'];
+  if (ended && finalizers.length > 0)
+    return ['Finalizers', `its processes have ended, and its finalizers remain: ${finalizers.join(', ')}`];
+  if (typeof sandboxesIn(result) === 'string')
+    return ['Unknown', 'whether a process of its sandbox hangs is unknown'];
+  return ['NoProcessHangs', 'no process of its sandbox hangs'];
 }
 
 /** Also what its namespace requires. */
@@ -306,14 +310,13 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
     ? askedBy(spec).filter(({ feature }) => feature.effect === 'hangs')
     : [];
   const fields = stuck.map(({ feature }) => feature.field).join(' and ');
-  const [reason, what] =
-    stuck.length > 0
-      ? ['FeatureHangs', `it has ${fields}, with which pods hang in gVisor`]
-      : sandboxFails
-        ? ['SandboxDoesNotBoot', 'its sandbox does not boot']
-        : hangs
-          ? ['SandboxHangs', 'a process of its sandbox hangs']
-          : ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
+  const whyStarting = (): readonly [reason: string, what: string] => {
+    if (stuck.length > 0) return ['FeatureHangs', `it has ${fields}, with which pods hang in gVisor`];
+    if (sandboxFails) return ['SandboxDoesNotBoot', 'its sandbox does not boot'];
+    if (hangs) return ['SandboxHangs', 'a process of its sandbox hangs'];
+    return ['NotStarted', waiting?.reason ?? 'its sandbox is not there yet'];
+  };
+  const [reason, what] = whyStarting();
   const failed =
     stuck.length > 0 || sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
   const observations = [...seen, aboutNode(details, node)];

@@ -90,7 +90,8 @@ async function read<T>(api: Api, path: string): Promise<ReadResult<T>> {
 function notFound(kind: 'node' | 'pod' | undefined, name: string, namespace: string): Error {
   const node = `There is no node "${name}"`;
   const pod = `no pod "${name}" in the namespace "${namespace}"`;
-  return new Error(kind === 'node' ? node : kind === 'pod' ? `There is ${pod}` : `${node}, and ${pod}`);
+  if (kind === 'node') return new Error(node);
+  return new Error(kind === 'pod' ? `There is ${pod}` : `${node}, and ${pod}`);
 }
 
 /** A pod that admission denied does not exist, but its controller has an event with the message. */
@@ -190,12 +191,12 @@ function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observatio
     const agrees = (status === 'True') === (label === 'true');
     const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
     const isSound = status === 'True' && agrees;
+    const toneOf = () => {
+      if (isSound) return 'pass';
+      return status === 'Unknown' ? 'unknown' : handlerTone(reason, wasProven(node, handler));
+    };
     return {
-      tone: isSound
-        ? 'pass'
-        : status === 'Unknown'
-          ? 'unknown'
-          : handlerTone(reason, wasProven(node, handler)),
+      tone: toneOf(),
       about: handler,
       text: `${what}${message && status !== 'True' ? `: ${shortIds(message)}` : ''}${note}`,
       evidence: (report?.findings ?? []).flatMap(({ status, evidence = [] }) =>
@@ -251,6 +252,12 @@ export function judge(
   return [labelled && status === 'Unknown' ? 'warning' : tone, reason, `${text} (${code}${note})`];
 }
 
+function reportState(result: NodeDetails['result']): 'Read' | 'NotRead' | 'NotPermitted' | 'NoAgent' {
+  if (result === undefined) return 'NoAgent';
+  if (result.report !== undefined) return 'Read';
+  return result.forbidden ? 'NotPermitted' : 'NotRead';
+}
+
 /** For -o json; null is absent, and `agent` is left out if it is hidden. */
 function nodeData({ node, agent, result }: NodeDetails, remedies: readonly string[]): Explanation['data'] {
   const report = result?.report;
@@ -258,11 +265,10 @@ function nodeData({ node, agent, result }: NodeDetails, remedies: readonly strin
   const { installed, pending, failure } = report?.installation ?? {};
   const { message: _, ...failed } = failure ?? {};
   const { findings = [], handlers = [], proof } = report ?? {};
-  const unread = result === undefined ? 'NoAgent' : result.forbidden ? 'NotPermitted' : 'NotRead';
   return {
     kind: 'Node',
     ...nodeJson({ ...node, agent }),
-    report: report === undefined ? unread : 'Read',
+    report: reportState(result),
     verdict: verdictOf({ node, result }),
     evaluatedAt: report?.evaluation.at ?? null,
     provenAt: report?.provenAt ?? null,

@@ -397,6 +397,12 @@ function countOf(count: number, one: string, many: string): string {
 type Row = Judged & Place;
 type Judged = ReturnType<typeof rowOf>;
 
+function agentStateOf(found: AgentPod | 'none' | undefined): 'ready' | 'not ready' | 'none' | 'hidden' {
+  if (found === undefined) return 'hidden';
+  if (found === 'none') return 'none';
+  return found.ready ? 'ready' : 'not ready';
+}
+
 /** Unknown texts are "", unknown counts 0. */
 function rowOf(
   node: FleetNode,
@@ -436,7 +442,7 @@ function rowOf(
     /** The installation's fault; "" if there is none. */
     installer: noteOf(agent?.installation ?? {}),
     /** Hidden if the reader may not list agents. */
-    agent: pod !== undefined ? (pod.ready ? 'ready' : 'not ready') : found === 'none' ? 'none' : 'hidden',
+    agent: agentStateOf(found),
     /** The agent's version at the proof. */
     provenBy: node.provenBy,
     gvisor: node.gvisor,
@@ -498,7 +504,8 @@ function unknownParts(
 
 function stateOf(status: string | undefined): State {
   if (status === undefined) return 'none';
-  return status === 'True' ? 'proven' : status === 'False' ? 'not' : 'unknown';
+  if (status === 'True') return 'proven';
+  return status === 'False' ? 'not' : 'unknown';
 }
 
 function rowHandlerOf(
@@ -525,6 +532,12 @@ type Place = {
   readonly group: string;
 };
 
+function faultOf({ problems, installer, handlers = [] }: Judged): string | undefined {
+  if (problems > 0) return GROUPS.problems;
+  if (installer !== '') return GROUPS.installer;
+  return handlers.some(({ state }) => state === 'lost') ? GROUPS.handlers : undefined;
+}
+
 /**
  * From refuted labels and lost agents over broken and unknown nodes, hanging sandboxes, failed installations,
  * lost handlers and self-healing nodes to proven ones, and those where gVisor is not expected.
@@ -533,12 +546,7 @@ function placeOf(row: Judged): Place {
   if (row.refuted !== '') return { rank: 0, group: GROUPS.refuted };
   if (row.outdated !== undefined) return { rank: 1, group: GROUPS.outdated };
   if (isWithoutAgent(row)) return { rank: 0, group: GROUPS.alone };
-  const fault =
-    row.problems > 0
-      ? GROUPS.problems
-      : row.installer !== ''
-        ? GROUPS.installer
-        : row.handlers?.some(({ state }) => state === 'lost') && GROUPS.handlers;
+  const fault = faultOf(row);
   if (row.expected === false && !fault) return { rank: 8, group: GROUPS.notExpected };
   if (['AgentLost', 'AgentCannotWrite'].includes(row.reason)) return { rank: 1, group: row.reason };
   if (!row.nodeReady) return { rank: 5, group: GROUPS.notReady };

@@ -19,7 +19,8 @@ export function describeInstallation(installation: Installation): {
     const cause = [reason, message].filter(Boolean).join(': ');
     parts.push(`${release} failed at ${formatUtc(at)} in step ${step}: ${cause}`);
   }
+  const text = parts.join('; ');
+  if (isUnderWay(installation)) return { tone: 'unknown', text };
   const isFaulty = pending?.interrupted === true || failure !== undefined;
-  const tone = isUnderWay(installation) ? 'unknown' : isFaulty ? 'warning' : 'pass';
-  return { tone, text: parts.join('; ') };
+  return { tone: isFaulty ? 'warning' : 'pass', text };
 }

@@ -70,11 +70,8 @@ function shimConfig({ runsc = `${GVISOR.current}/runsc`, flags = {} }: Variant):
 function handler(node: ClusterNode, variant: Variant): string {
   const runtime = `${RUNTIME_TABLE[node.spec.containerd]}.containerd.runtimes.${variantHandler(variant)}`;
   const { shim = shimOf(variant), podAnnotations = [], sandboxer } = variant;
-  const type = shim.startsWith('io.')
-    ? shim
-    : shim === RUNC_SHIM
-      ? 'io.containerd.runc.v2'
-      : 'io.containerd.runsc.v1';
+  const ofProgram = shim === RUNC_SHIM ? 'io.containerd.runc.v2' : 'io.containerd.runsc.v1';
+  const type = shim.startsWith('io.') ? shim : ofProgram;
   // runc's shim refuses options of gVisor's.
   const options =
     variant.shim === undefined

@@ -87,8 +87,12 @@ async function remainsOf(node: ClusterNode) {
       runsc: await list(['sh', '-c', 'ls /run/containerd/runsc/k8s.io 2>/dev/null || :']),
       containers: await list(['ctr', '--namespace=k8s.io', 'containers', 'list', '--quiet']),
       sandboxes: (await client.listSandboxes('all')).filter(isProbe).map(({ id }) => id),
-      shims: processes.filter(({ argv }) => /containerd-shim-runsc/.test(argv[0] ?? '')).map(({ argv }) => argv.join(' ')),
-      sentries: processes.filter(({ argv }) => /^(?:\S*\/)?runsc/.test(argv[0] ?? '')).map(({ argv }) => argv.join(' ')),
+      shims: processes
+        .filter(({ argv }) => /containerd-shim-runsc/.test(argv[0] ?? ''))
+        .map(({ argv }) => argv.join(' ')),
+      sentries: processes
+        .filter(({ argv }) => /^(?:\S*\/)?runsc/.test(argv[0] ?? ''))
+        .map(({ argv }) => argv.join(' ')),
       cgroups: cgroupsOfProbes(node),
     };
   } finally {

@@ -20,7 +20,8 @@ export class Display {
     const { total = 0, left = new Set() } = this.#tiers.get(tier) ?? {};
     left.delete(result.file);
     const mark = result.passed ? '✓' : '✗';
-    const note = secondTry ? (result.passed ? ', passed at the 2nd try' : ', failed at the 2nd try too') : '';
+    const outcome = result.passed ? ', passed at the 2nd try' : ', failed at the 2nd try too';
+    const note = secondTry ? outcome : '';
     const place = `${total - left.size} of ${total}`;
     print(`${mark} ${tier} (${place}) ${result.file} ${result.seconds.toFixed(1)} s${note}`);
     if (!result.passed) print(failuresIn(result.output).replaceAll(/^/gm, '    '));

@@ -64,7 +64,11 @@ export function judgeDriver(
   const { supported, unqualified } = drivers;
   const isAllowed = isTrue(flags['nvproxy-allow-unsupported-driver'] ?? '');
   const given = flags['nvproxy-driver-version'] ?? '';
-  const taken = given === 'latest' ? supported.at(-1) : given === '' ? driver : parseNvidiaVersion(given);
+  const takenFor = () => {
+    if (given === '') return driver;
+    return given === 'latest' ? supported.at(-1) : parseNvidiaVersion(given);
+  };
+  const taken = takenFor();
   const isKnown = taken !== undefined && [...supported, ...(isAllowed ? unqualified : [])].includes(taken);
   if (given !== '' && taken !== driver) {
     const flag = `flag nvproxy-driver-version=${given}`;

@@ -51,7 +51,8 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     const files = [...loaded.values()];
     const stat = await host.stat(path);
     if (!stat && !importer) return { files };
-    const problem = !stat ? 'does not exist' : stat.kind === 'directory' ? 'is a directory' : undefined;
+    const isDirectory = stat?.kind === 'directory' ? 'is a directory' : undefined;
+    const problem = stat === undefined ? 'does not exist' : isDirectory;
     if (problem && importer)
       return { files, fault: faultIn(importer, ['imports'], `imports "${path}", which ${problem}`) };
     if (problem) return { files, fault: { file: path, line: 1, problem } };

@@ -89,10 +89,9 @@ export type Guest = { readonly kernel: 'gvisor' | 'host' | 'other'; readonly evi
 export function identifyGuest({ pid, argv, flags, runtimePids }: Witness): Guest {
   const isHost = runtimePids.includes(pid);
   const isGvisor = !isHost && flags !== undefined && runtimePids.includes(1);
-  const whose = isHost ? ": the host's own" : isGvisor ? ": the guest's own" : '';
   const pids = runtimePids.slice(0, 5).join(', ');
-  return {
-    kernel: isHost ? 'host' : isGvisor ? 'gvisor' : 'other',
-    evidence: `process ${pid} is ${quotedProgram(argv)}, and the runtime reports the PIDs ${pids}${whose}`,
-  };
+  const evidence = `process ${pid} is ${quotedProgram(argv)}, and the runtime reports the PIDs ${pids}`;
+  if (isHost) return { kernel: 'host', evidence: `${evidence}: the host's own` };
+  if (isGvisor) return { kernel: 'gvisor', evidence: `${evidence}: the guest's own` };
+  return { kernel: 'other', evidence };
 }

@@ -17,8 +17,9 @@ const PREWARMER = 'gvisor-sentry-prewarmer';
  */
 export function sentryFlags(argv: readonly string[]): ReadonlyMap<string, string> | undefined {
   const [program = ''] = argv;
-  const at = posix.basename(program) === PREWARMER ? argv.indexOf(SENTRY) : program === SENTRY ? 0 : -1;
-  if (at === -1) return undefined;
+  const isSentry = program === SENTRY || posix.basename(program) === PREWARMER;
+  const at = argv.indexOf(SENTRY);
+  if (!isSentry || at === -1) return undefined;
   const flags = new Map<string, string>();
   for (const argument of argv.slice(at + 1)) {
     const [, name = '', value = 'true'] = /^--?([^=]+)(?:=(.*))?$/s.exec(argument) ?? [];

@@ -71,8 +71,17 @@ export class SandboxScanner {
       );
     const outdated = await this.#findOutdated();
     return {
-      ...{ nowMs: now(), atMs: wallMs(), sandboxes, containers, processes, bundles, owners, responses },
-      ...{ missing, unseen, outdated },
+      nowMs: now(),
+      atMs: wallMs(),
+      sandboxes,
+      containers,
+      processes,
+      bundles,
+      owners,
+      responses,
+      missing,
+      unseen,
+      outdated,
     };
   }
 

@@ -33,7 +33,8 @@ describe('readContainerdConfig', () => {
         const host = await tempHost(t, { [ROOT]: root, ...(dropIn && { [DROP_IN]: dropIn }) });
         const { fault, runtimes, ignored } = await readContainerdConfig(host, ROOT, release);
         const mention = ignored.find(({ handler }) => handler === 'runsc');
-        const actual = runtimes.has('runsc') ? 'read' : mention ? 'ignored' : 'absent';
+        const unread = mention ? 'ignored' : 'absent';
+        const actual = runtimes.has('runsc') ? 'read' : unread;
         assert.equal(fault ? 'fault' : actual, outcome);
         const line = root.split('\n').findIndex((each) => each.includes('.runsc]')) + 1;
         if (problem !== undefined) assert.deepEqual(fault, { file: ROOT, line, problem });
