@@ -1,8 +1,9 @@
 import { Registry } from 'prom-client';
 import { createCounters, createGauges, registerProcessMetrics } from '../lib/base/series.ts';
 import { VERSION } from '../lib/base/version.ts';
+import { BREAKER_REASONS, type BreakerReason } from '../lib/fleet/alarms.ts';
 import { GUARDS, type GuardState } from '../lib/fleet/guards.ts';
-import { BREAKER_REASONS, type BreakerReason, type FleetView } from '../lib/fleet/view.ts';
+import type { FleetView } from '../lib/fleet/view.ts';
 import type { CountRequest } from '../lib/kube/client.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;

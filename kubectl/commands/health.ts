@@ -140,7 +140,7 @@ function aboutLabels({ fleet, problem }: ReadFleet): FleetPart[] {
   const faults = [
     ...faultIf(refuted.length, 'fail', 'LabelOutdated', `still labelled ready: ${firstOf(texts)}`),
     ...faultIf(outdated.length, 'warning', 'NodeOutdated', `the Node says otherwise: ${firstOf(said)}`),
-    ...faultIf(unknown.length, 'unknown', 'ReportsUnknown', silent),
+    ...faultIf(unknown.length, 'unknown', 'ReportsUnread', silent),
   ];
   const data = {
     nodes: refuted.map(({ name, refutation }) => ({ node: name, ...refutation })),
@@ -188,7 +188,7 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
       : `${proven} of ${countOf(expected.length, 'node')} that should run gVisor`;
   return partOf(['nodes', 'Nodes'], cordoned.length === 0 ? count : `${count}, ${cordoned.length} cordoned`, {
     faults: [
-      ...faultIf(proven === 0, 'fail', 'NoNodeProven', STAY_PENDING),
+      ...faultIf(proven === 0, 'fail', 'NoNodeReady', STAY_PENDING),
       ...faultIf(proven + unjudged < expected.length, 'fail', 'NodesNotProven'),
       ...faultIf(unjudged, 'unknown', 'NodesNotJudged', `${unjudged} not judged yet`),
       ...faultOn(kubeletNotReady, 'warning', 'NodesNotReady', 'NotReady'),
@@ -289,9 +289,9 @@ async function aboutPods(
   const areOpen = `${open} with a way out to the host, on ${on('open')}: ${see}`;
   const hidden = `you may not list the pods of ${firstOf(unseen.hidden)}`;
   const faults = [
-    ...faultIf(outside, 'fail', 'PodsOutsideGvisor', runOutside),
+    ...faultIf(outside, 'fail', 'UnsandboxedPods', runOutside),
     ...faultIf(open, 'fail', 'PodsOpenToHost', areOpen),
-    ...faultIf(unknown.length, 'unknown', 'PodsUnknown', `unknown on ${firstOf(unknown)}`),
+    ...faultIf(unknown.length, 'unknown', 'PodsUnseen', `unknown on ${firstOf(unknown)}`),
     ...faultIf(unseen.hidden.length, 'unknown', 'NotPermitted', hidden),
   ];
   const sound = faults.length === 0 ? 'none runs outside gVisor where it is required' : '';

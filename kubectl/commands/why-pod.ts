@@ -216,7 +216,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
         'A flag of its sandbox opens it. The flag comes from an annotation dev.gvisor.* of the pod, or from the configuration of the node when the pod started.',
       ],
       next: [seeNode, 'Delete the pod, and create it again without annotations dev.gvisor.*.'],
-      docs: PAGES.PodsOutsideGvisor,
+      docs: PAGES.UnsandboxedPods,
     });
   if (!wanted)
     return answer('pass', 'OutsideAsRequested', ' outside gVisor, as requested', {
@@ -232,7 +232,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
         'Its namespace requires gVisor. The pod was created before that, or while the policies were not in force.',
         'Delete it, and create it again with runtimeClassName: gvisor.',
       ];
-  const reply = { because: [because], next, docs: PAGES.PodsOutsideGvisor };
+  const reply = { because: [because], next, docs: PAGES.UnsandboxedPods };
   return answer('fail', 'OutsideGvisor', ' on the kernel of the node, not in gVisor', reply);
 }
 

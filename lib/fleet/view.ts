@@ -1,4 +1,5 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
+import { type AlarmCode, BREAKER_REASONS, type BreakerReason } from './alarms.ts';
 import {
   type Change,
   describeMissing,
@@ -12,16 +13,6 @@ import { describeRefutation, refutationOf, refutingReasons, type Statement } fro
 import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 import type { Turns } from './turns.ts';
-
-/** Why the circuit breaker is open. */
-export const BREAKER_REASONS = {
-  ApiServerAway: 'The API server was away, so the state of the agents may be outdated.',
-  AgentsGone: 'The DaemonSet of the agents does not exist.',
-  TooManyLost: 'Too many labelled nodes at once lost their agents.',
-  TooFewLeft: 'A third of the nodes that were labelled have no agent.',
-} as const;
-
-export type BreakerReason = keyof typeof BREAKER_REASONS;
 
 /** "none" without a condition. */
 const STATES = ['proven', 'not', 'unknown', 'none'] as const;
@@ -44,8 +35,8 @@ export const GROUPS = {
   outdated: 'NodeOutdated',
   alone: 'LabelWithoutAgent',
   notReady: 'NodeNotReady',
-  problems: 'SandboxProblems',
-  installer: 'InstallerFailed',
+  problems: 'SandboxesHang',
+  installer: 'InstallationFailed',
   handlers: 'HandlerNotProven',
   none: 'NotJudged',
   notExpected: 'NotExpected',
@@ -55,7 +46,7 @@ export const CANARY_FAILS = 'CanaryFails';
 
 /** A person should look at these first. */
 export type Alarm = {
-  readonly reason: string;
+  readonly reason: AlarmCode;
   readonly severity: 'critical' | 'warning';
   readonly message: string;
   /** Empty if it concerns the controller or the whole fleet. */
@@ -311,7 +302,7 @@ function alarmsOf(
       holds: true,
     })),
     {
-      reason: 'CannotWriteNodes',
+      reason: 'FleetCannotWrite',
       severity: 'warning',
       message: `The controller cannot withdraw labels: ${failed?.join(': ')}`,
       nodes: [...failedWrites.keys()],
@@ -331,7 +322,7 @@ function alarmsOf(
       holds: !upToDate,
     },
     {
-      reason: 'InstallationsStopped',
+      reason: 'InstallationFailed',
       severity: 'warning',
       message: `The installer failed: ${failure}. No other node gets its turn before this one succeeds, loses the label that selects it, or its pod is deleted.`,
       nodes: [...turns.failed.keys()],

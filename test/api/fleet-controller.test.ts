@@ -118,7 +118,7 @@ describe('the fleet controller on a real API server, with its own token', () => 
     await objects().endInstaller('node-2', 'failed');
     const failure = 'node-3 for node-2, where it failed: it does not boot';
     await until('the failure to be seen', 10_000, () => `${waiting()}` === failure);
-    assert.ok(run.fleet.view.alarms.some(({ reason }) => reason === 'InstallationsStopped'));
+    assert.ok(run.fleet.view.alarms.some(({ reason }) => reason === 'InstallationFailed'));
     const restarted = await start();
     await until('its decision', 10_000, () => restarted.fleet.view.rollout?.waiting?.length === 1);
     await begun('node-1', 'node-2');

@@ -8,6 +8,8 @@ import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../controller/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING, PAGES, prometheusRule } from '../../hack/prometheus-rules.ts';
+import { PAGES as PAGES_OF_PLUGIN } from '../../kubectl/pages.ts';
+import { ALARM_CODES } from '../../lib/fleet/alarms.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, readRules } from '../monitoring/alerts.ts';
 import { panels } from '../monitoring/dashboard.ts';
@@ -41,6 +43,15 @@ describe('the alerts', async () => {
         /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,
       );
     }
+  });
+
+  it('have the code that controller and plugin give the same cause, and the plugin names their runbook', () => {
+    const pages: Readonly<Record<string, string>> = PAGES_OF_PLUGIN;
+    const named = new Set(alerts.map(({ alert }) => alert));
+    const others = ALARM_CODES.filter((code) => !named.has(`GVisor${code}`));
+    assert.deepEqual(others, ['AgentFlaps', 'ReportsUnread', 'WatchesDown', 'WeakenedPods']);
+    for (const code of Object.keys(pages).filter((each) => named.has(`GVisor${each}`)))
+      assert.equal(pages[code], `docs/runbooks/GVisor${code}.md`);
   });
 
   it('have a runbook with meaning, impact, diagnosis and mitigation', async () => {

@@ -75,13 +75,13 @@ describe('the page of the fleet in a browser', () => {
     assert.deepEqual(await page.locator('#alarms code').allTextContents(), [
       'LabelWithoutAgent',
       'AgentsMissing',
-      'SandboxProblems',
+      'SandboxesHang',
     ]);
     assert.deepEqual(await groupsOf(page), [
       '! LabelWithoutAgent 1 node labelled, but no agent is Ready node-0',
       '✗ ShimNotFound 3 nodes no "containerd-shim-runsc-v1" in /usr/bin node-3, node-13, node-23',
       '? NotVisible 3 nodes /etc/containerd <b>is</b> not mounted node-7, node-17, node-27',
-      '? SandboxProblems 1 node sandboxes hang, or would not survive a restart node-9',
+      '? SandboxesHang 1 node sandboxes hang, or would not survive a restart node-9',
       '✓ SandboxProven 22 nodes a sandbox booted, and it was gVisor node-1, node-2, node-4, …',
     ]);
     assert.deepEqual(await namesOf(page), []);
@@ -125,7 +125,7 @@ describe('the page of the fleet in a browser', () => {
     for (const text of [
       /GuardMissing gvisor-ready-agent has no binding that denies: /,
       /UnsandboxedPods 2 pods run outside gVisor .* sandbox-20/,
-      /CannotWriteNodes .* 403 forbidden sandbox-9/,
+      /FleetCannotWrite .* 403 forbidden sandbox-9/,
       /TooManyLost .* The circuit breaker is open.* sandbox-1, sandbox-2, sandbox-3/,
       /AgentFlaps .* sandbox-10/,
     ])

@@ -30,9 +30,9 @@ const NODES = [
 const rules = alertsOf(await readRules());
 /** The alerts of alarms that have other names. */
 const ALERTS: ReadonlyMap<string, string> = new Map([
-  ['CannotWriteNodes', 'GVisorFleetCannotWrite'],
+  ['FleetCannotWrite', 'GVisorFleetCannotWrite'],
   ['WatchesDown', 'GVisorFleetUnseen'],
-  ['SandboxProblems', 'GVisorSandboxesHang'],
+  ['SandboxesHang', 'GVisorSandboxesHang'],
   ['AgentsMissing', 'GVisorAgentNotStarted'],
 ]);
 /** As severe as what depends on it. */
@@ -141,7 +141,7 @@ describe('viewFleet', () => {
     const { nodes: rows } = viewOf(nodes, { statusOf });
     assert.deepEqual(
       rows.map(({ group }) => group),
-      ['SandboxProblems'],
+      ['SandboxesHang'],
     );
   });
 
@@ -173,10 +173,10 @@ describe('viewFleet', () => {
     ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1, open: 0 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
     [
-      'warning InstallationsStopped b',
+      'warning InstallationFailed b',
       { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
     ],
-    ['warning SandboxProblems b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
+    ['warning SandboxesHang b', { statusOf: onB({ sandboxes: { problems: 1, unsafe: false } }) }],
     ['critical LabelOutdated b,warning ReadyShareLow', { statusOf: onB(REFUTED) }],
     [
       'critical LabelOutdated b,warning ReadyShareLow',
@@ -197,7 +197,7 @@ describe('viewFleet', () => {
     ['', { nodes: [simulatedNode('a', { ready: false }), simulatedNode('b')], pods: [simulatedAgent('b')] }],
     ['critical TooFewLeft a', { breaker: ['TooFewLeft'], paused: ['a'] }],
     ['warning ApiServerAway', { breaker: ['ApiServerAway'] }],
-    ['warning CannotWriteNodes a', { failedWrites: new Map([['a', '403']]) }],
+    ['warning FleetCannotWrite a', { failedWrites: new Map([['a', '403']]) }],
     ['warning CanaryFails b', { failingCanaries: ['b', 'gone'] }],
     ['', { nodes: [simulatedNode('a', { ready: false })], failingCanaries: ['a'] }],
     ['warning WatchesDown', { upToDate: false }],
