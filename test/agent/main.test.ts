@@ -215,6 +215,27 @@ describe("the agent's process", { concurrency: 2 }, () => {
     assert.deepEqual([once.code, statuses], [0, ['False', 'True', 'True']]);
   });
 
+  it('evaluates the handler alone whose pod runs outside gVisor', async (t) => {
+    const metadata = { name: 'outside', namespace: 'eval', uid: 'uid-1' };
+    const pod = { id: 'outside', metadata, labels: POD_LABELS, runtimeHandler: 'runsc-kvm' };
+    const { root: HOST_ROOT } = await hostWith(t, (fake) => ({
+      ListPodSandbox: (request) => {
+        const { items } = fake.usual('ListPodSandbox', request) as { readonly items: readonly object[] };
+        return { items: [...items, pod] };
+      },
+      PodSandboxStatus: (request) =>
+        request.podSandboxId === pod.id
+          ? { info: { info: '{"runtimeType":"io.containerd.runc.v2"}' } }
+          : fake.usual('PodSandboxStatus', request),
+    }));
+    const { get } = start(t, [], { HOST_ROOT, HANDLERS: 'runsc,runsc-kvm' });
+    const main = await waitFor('its evaluation', 30_000, async () => {
+      const { handlers, evaluation } = (await (await get('/report')).json()) as Status;
+      return handlers?.[0]?.evaluation.trigger === 'pods' && evaluation;
+    });
+    assert.equal(main.trigger, 'start');
+  });
+
   it('evaluates an additional handler if containerd breaks', async (t) => {
     const { containerd, get, open } = await bootingHandler(t);
     open();

@@ -233,9 +233,9 @@ describe('FleetController', () => {
   });
 
   it('writes a Node no second time before the watch can show the first', async (t) => {
-    const { live, send, until, tick, outcomes } = await start(t);
+    const { live, setNode, until, tick, outcomes } = await start(t);
+    setNode({}, { nodeInfo: { bootID: 'boot-2' } });
     live.isShown = false;
-    send(PODS, lost);
     await until('the withdrawal', () => outcomes().length > 0);
     await tick(1);
     assert.equal(live.readsMs.length, 1);

@@ -33,6 +33,16 @@ function closed(schema: Schema): Schema[] {
 }
 
 describe('the chart', () => {
+  for (const part of ['base', 'uninstall'])
+    it(`reaches the API server by default on the ports of manifests/${part}`, async () => {
+      const policy = parse(await read(`manifests/${part}/network-policy.yaml`)) as {
+        readonly spec: { readonly egress: readonly { readonly ports: readonly object[] }[] };
+      };
+      const { apiServerPorts } = VALUES.networkPolicy as { readonly apiServerPorts: readonly number[] };
+      const ports = apiServerPorts.map((port) => ({ protocol: 'TCP', port }));
+      assert.deepEqual(policy.spec.egress[0]?.ports, ports);
+    });
+
   it('copies the manifests that its templates read', async () => {
     await copyManifests();
     const copies = globSync('*/**/*.*', { cwd: join(REPO, CHART, 'files') });

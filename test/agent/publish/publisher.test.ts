@@ -261,21 +261,22 @@ describe('the guard of the label', () => {
     server.guarded = false;
     publisher.publish(READY_REPORT);
     await logged('not ready: the rollout waits');
-    const endPauses = () => {
-      for (const { ms, end } of waits) if (ms <= 5_000) end();
+    const endPauses = (atMostMs: number) => {
+      for (const { ms, end } of waits) if (ms <= atMostMs) end();
     };
-    for (let times = 1; times <= 4; times++) {
+    for (const pauseMs of [0, 1_000, 2_000, 4_000]) {
       server.node.change(() => delete labels[PLATFORM]);
+      await waitUntil('the pause', () => pauseMs === 0 || waits.some(({ ms }) => ms === pauseMs));
+      clock.nowMs += pauseMs;
       await waitUntil('the label to be restored', () => {
-        clock.nowMs += 1_000;
-        endPauses();
+        endPauses(pauseMs);
         return labels[PLATFORM] === 'systrap';
       });
     }
-    server.node.change(() => delete labels[PLATFORM]); // which is not restored within 8 s
+    server.node.change(() => delete labels[PLATFORM]); // which is restored after 8 s
     server.requests.length = 0;
     await waitUntil('five questions', () => {
-      endPauses();
+      endPauses(5_000);
       return server.requests.filter((request) => request === DRY_RUN).length >= 5;
     });
     assert.equal(labels[PLATFORM], undefined);

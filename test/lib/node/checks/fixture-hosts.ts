@@ -889,6 +889,9 @@ runtime_type = "vm"
 export type HostName = keyof typeof HOSTS;
 
 const made = new Map<HostName | '', string>();
+process.once('exit', () => {
+  for (const root of made.values()) rmSync(root, { recursive: true, force: true });
+});
 
 /** A real host with the files of {@link HOSTS}, without any for "". It goes with this process; do not write to it. */
 export function hostOf(name: HostName | ''): Host {
@@ -899,7 +902,6 @@ export function hostOf(name: HostName | ''): Host {
 
 function makeHost(files: HostFiles): string {
   const root = mkdtempSync(join(tmpdir(), 'host-'));
-  process.once('exit', () => rmSync(root, { recursive: true, force: true }));
   for (const [path, file] of Object.entries({ ...MOST, ...files })) {
     if (file === null) continue;
     const local = join(root, path);

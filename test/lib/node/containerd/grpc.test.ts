@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { constants, createServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { waitFor } from '../../../../hack/run.ts';
 import { GrpcClient } from '../../../../lib/node/containerd/grpc.ts';
 import { PATIENT_MS, tempHost } from '../host/temp-host.ts';
 
@@ -58,7 +59,7 @@ describe('GrpcClient', () => {
     const late = assert.rejects(client.unary({ ...VERSION, timeoutMs: 1 }), { kind: 'timeout' });
     const stream = await opened;
     await late;
-    if (!stream.closed) await once(stream, 'close');
+    await waitFor('the end of the call', 10_000, async () => stream.closed);
     assert.equal(stream.rstCode, constants.NGHTTP2_CANCEL);
   });
 });
