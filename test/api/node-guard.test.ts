@@ -1,17 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { after, before, describe, it, type TestContext } from 'node:test';
-import { NodePublisher } from '../../agent/publish/publisher.ts';
+import { after, before, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { waitFor } from '../../hack/run.ts';
-import { createKube } from '../../lib/kube/client.ts';
-import { logOf } from '../agent/publish/publisher-of.ts';
 import { reportOf } from '../agent/reports.ts';
 import { DOMAIN, waitForNode } from '../e2e/agents.ts';
 import { strategicPatch } from './admission-objects.ts';
 import { applyBase, type Names, startApiServer, useStarted } from './api-server.ts';
 import { type ApiUser, certificateUser, tokenUser } from './api-user.ts';
+import { agentPod, publisherAs } from './publisher-as.ts';
 import { waitForPolicies } from './wait-for-policies.ts';
 
 const POLICIES = ['validatingadmissionpolicybinding', 'validatingadmissionpolicy'] as const;
@@ -43,7 +39,7 @@ describe('agents with other names of namespace and service account', () => {
     describe(`with ${JSON.stringify(names)}`, () => {
       before(async () => {
         await applyBase(cluster, [], names);
-        await cluster.kubectl(['create', '-f', '-'], JSON.stringify(podOf(namespace, account)));
+        await cluster.kubectl(['create', '-f', '-'], JSON.stringify(agentPod(namespace, account)));
       });
       after(() => removePolicies(cluster, admin));
 
@@ -119,52 +115,9 @@ describe('agents with other names of namespace and service account', () => {
 /** A write of a Node's status, which carries labels as well. */
 const writing = (node: string, body: object) => strategicPatch(`/api/v1/nodes/${node}/status`, body);
 
-function podOf(namespace: string, account: string): object {
-  const spec = {
-    nodeName: 'node-1',
-    serviceAccountName: account,
-    tolerations: [{ operator: 'Exists' }],
-    containers: [{ name: 'agent', image: 'localhost/none' }],
-  };
-  return { apiVersion: 'v1', kind: 'Pod', metadata: { name: `agent-${account}`, namespace }, spec };
-}
-
 async function removePolicies(cluster: Cluster, admin: ApiUser): Promise<void> {
   for (const kind of POLICIES) await cluster.kubectl(['delete', kind, '--all']);
   await waitForPolicies({ as: (_, call) => admin(call) });
-}
-
-/** A publisher of node-1 with a token that is bound to the agent's pod. */
-async function publisherAs(
-  t: TestContext,
-  cluster: Cluster,
-  { namespace, account }: { readonly namespace: string; readonly account: string },
-) {
-  const args = ['create', 'token', '-n', namespace, account, '--bound-object-kind=Pod'];
-  const token = (await cluster.kubectl([...args, `--bound-object-name=agent-${account}`])).trim();
-  const readCa = () => readFile(join(cluster.dir, 'pki/ca.crt'), 'utf8');
-  const access = { server: `https://127.0.0.1:${cluster.port}`, readCa, token: async () => token };
-  const kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });
-  const { log, logged } = logOf();
-  const publisher = new NodePublisher({
-    kube,
-    node: 'node-1',
-    taint: false,
-    handlers: ['runsc'],
-    fingerprint: '0.1.0+a',
-    boot: 'a-boot',
-    log,
-    now: () => performance.now(),
-    date: () => new Date(),
-  });
-  const stop = new AbortController();
-  const done = publisher.run(stop.signal);
-  t.after(async () => {
-    stop.abort();
-    await done;
-    await kube.close();
-  });
-  return { publisher, logged };
 }
 
 const until = (holds: () => boolean) => waitFor('the publisher', 30_000, async () => holds() || undefined);
