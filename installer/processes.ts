@@ -27,6 +27,17 @@ export async function usersOf(root: string, generations: readonly Generation[]) 
   return users.flat();
 }
 
+/** Whether a process runs this program, but not to print something of its configuration. */
+export async function isDaemonRunning(root: string, program: string): Promise<boolean> {
+  for (const pid of await listPids(root)) {
+    const link = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+    if (link !== program) continue;
+    const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
+    if (!cmdline.split('\0').includes('config')) return true;
+  }
+  return false;
+}
+
 /**
  * Where a process works, and a shim in its bundle, which containerd renames to ".ID" before it deletes it. Source:
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
