@@ -7,7 +7,17 @@ import { isGenerationPath } from './release.ts';
 export async function readLoaded(client: CriClient): Promise<TomlTable> {
   const request = { verbose: true };
   const { info } = await client.call<{ info: Readonly<Record<string, string>> }>('Status', request);
-  return tableOf(JSON.parse(info.config ?? '{}') as object);
+  return parseLoaded(info.config ?? '');
+}
+
+/** A table whose keys are as in JSON. */
+export function parseLoaded(config: string): TomlTable {
+  try {
+    return tableOf(JSON.parse(config) as object);
+  } catch {
+    // No cause: its message quotes the document, which may contain credentials.
+    throw new Error("containerd's status carries no configuration, or one that is not JSON");
+  }
 }
 
 /** An absent list or table is null in JSON, and counts as empty. */

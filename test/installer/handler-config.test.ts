@@ -171,8 +171,12 @@ describe('planHandler and replaceText', () => {
       const { root, config, plan } = await hostWith(t, { [ROOT]: text }, release);
       const runtime = async () => (await config()).runtimes.get('runsc');
       const main = async () => readMainFile(new Host(root), (await config()).rules, ROOT);
-      const edit = async (next: Written | undefined) =>
-        writeEdits(root, await planEdits(nodeOf(root), next, { texts: [], main: await main() }));
+      const edit = async (next: Written | undefined) => {
+        const edits = await planEdits(nodeOf(root), next, { texts: [], main: await main() });
+        // What is added comes before what is taken away, so that a kill between them leaves a handler.
+        if (next !== undefined) assert.equal(edits[0]?.file, next.file);
+        await writeEdits(root, edits);
+      };
       await edit(await plan(NEW));
       for (const generation of [NEWER, NEW, NEWER]) {
         await copyHandlers(root, (await config()).runtimes);
