@@ -10,7 +10,14 @@ import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
 import { refutationOf } from '../lib/fleet/refutation.ts';
 import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
 import type { FleetConfig } from '../lib/fleet/settings.ts';
-import { type InstallerPod, installerPodOf, SCHEDULED, type Turns, turnsOf } from '../lib/fleet/turns.ts';
+import {
+  DoneTimes,
+  type InstallerPod,
+  installerPodOf,
+  SCHEDULED,
+  type Turns,
+  turnsOf,
+} from '../lib/fleet/turns.ts';
 import { type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
@@ -82,6 +89,7 @@ export class FleetController {
     VIEW_CACHE_MS,
     () => this.#nowMs,
   );
+  readonly #doneTimes = new DoneTimes();
   #decidedMs: number;
 
   constructor(options: FleetOptions) {
@@ -143,13 +151,20 @@ export class FleetController {
 
   /** As far as the watches show. */
   get #turns(): Turns {
-    const { installers, paces, nodes } = this.#cache;
-    return turnsOf(installers, { paces, nodes, nowMs: this.#wallMs() });
+    return this.#turnsOf(this.#cache.installers);
+  }
+
+  #turnsOf(pods: readonly InstallerPod[]): Turns {
+    const { paces, nodes } = this.#cache;
+    const nowMs = this.#nowMs;
+    const doneForMs = (pod: InstallerPod) => this.#doneTimes.doneForMs(pod, nowMs);
+    return turnsOf(pods, { paces, nodes, doneForMs, wallMs: this.#wallMs() });
   }
 
   async #turnsLoop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       let pauseMs = TICK_MS;
+      this.#doneTimes.see(this.#cache.installers, this.#nowMs);
       if (this.#cache.watchesUpSinceMs !== undefined && this.#turns.begin.length > 0)
         await this.#beginTurns(signal).catch((err: unknown) => {
           this.#options.log.warn({ err }, 'cannot begin the turn of an installer');
@@ -170,8 +185,7 @@ export class FleetController {
     const pods: InstallerPod[] = [];
     for await (const { items = [] } of pagesOf<V1Pod>(get, path, { fieldSelector: SCHEDULED, limit: '250' }))
       pods.push(...items.flatMap((pod) => installerPodOf(pod) ?? []));
-    const { paces, nodes } = this.#cache;
-    for (const { name, uid, node } of turnsOf(pods, { paces, nodes, nowMs: this.#wallMs() }).begin) {
+    for (const { name, uid, node } of this.#turnsOf(pods).begin) {
       const target = { apiVersion: 'v1', kind: 'Node', name: node };
       const binding = { apiVersion: 'v1', kind: 'Binding', metadata: { name, uid }, target };
       await kube.post(`${path}/${name}/binding`, binding);

@@ -10,7 +10,7 @@ import {
 } from './journal.ts';
 import { type Node, pass, Refusal, type StepOf } from './node.ts';
 import { failureOf } from './retry.ts';
-import { type Change, stepsOf } from './steps.ts';
+import { type Change, type RestartEvents, stepsOf } from './steps.ts';
 
 /**
  * The steps in `first` touch nothing that is live; those of containerd's configuration follow. The journal
@@ -31,7 +31,12 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
     pending = { ...pending, ...news };
     await writeJournal(root, { ...kept, failure: lately, pending });
   };
-  const steps = [...first, ...stepsOf(node, change, () => record({ restarts: pending.restarts + 1 }))];
+  const lost: string[] = [];
+  const restarts: RestartEvents = {
+    restart: () => record({ restarts: pending.restarts + 1 }),
+    lost: (pods) => void lost.push(...pods),
+  };
+  const steps = [...first, ...stepsOf(node, change, restarts)];
   for (const step of steps) {
     try {
       await record({ step: step.name });
@@ -50,15 +55,27 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
     }
   }
   const { installed, previous, staged, left } = kept;
-  // From here on the removal goes on, and nothing of it comes back.
+  const loss = lost.length === 0 ? undefined : lossOf(lost);
+  const failure = loss && failureOf(lately, pending, loss);
+  // From here on a removal goes on, and nothing of it comes back.
   if (next === undefined)
-    return writeJournal(root, { format: 1, handler, staged, pending: { ...pending, step: 'stage' } });
-  await writeJournal(root, {
-    ...{ format: 1, handler, installed: next },
-    previous: installed?.generation === generation ? previous : installed,
-    left: change.leaves ?? (left === generation ? undefined : left),
-    staged: staged?.filter((each) => each !== generation),
-  });
+    await writeJournal(root, { format: 1, handler, staged, pending: { ...pending, step: 'stage' } });
+  else
+    await writeJournal(root, {
+      ...{ format: 1, handler, installed: next },
+      previous: installed?.generation === generation ? previous : installed,
+      left: change.leaves ?? (left === generation ? undefined : left),
+      staged: staged?.filter((each) => each !== generation),
+      failure,
+    });
+  if (loss !== undefined) throw loss;
+}
+
+/** To undo the change would bring no pod back, and restart containerd once more. */
+function lossOf(pods: readonly string[]): Refusal {
+  const names = `${pods.slice(0, 5).join(', ')}${pods.length > 5 ? ', …' : ''}`;
+  const what = `The change is made and proven, but pods were lost in the restart of containerd: ${names}`;
+  return new Refusal('restart', `${what}. See kubectl describe pod for why, before another node restarts`);
 }
 
 /** In the order in which the steps were made: containerd has to read the old text. */
@@ -75,13 +92,16 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
     const { handler, pending } = journal;
     if (pending === undefined) return [];
     const change = {
-      containerd: { program: '', unit: pending.unit },
+      containerd: { pid: 0, program: '', command: '', unit: pending.unit },
       next: pending.removes ? undefined : pending,
       journal,
     };
-    const record = () => {
-      const news = { ...pending, restarts: pending.restarts + 1 };
-      return writeJournal(node.root, { ...journal, pending: news });
+    const record = {
+      restart: () => {
+        const news = { ...pending, restarts: pending.restarts + 1 };
+        return writeJournal(node.root, { ...journal, pending: news });
+      },
+      lost: () => {},
     };
     return [{ journal, pending, steps: stepsOf({ ...node, handler }, change, record) }];
   });

@@ -10,13 +10,17 @@ import type { CriClient, CriStatus } from '../lib/node/containerd/client.ts';
 import { optionOf } from '../lib/node/containerd/config.ts';
 import { CriError, CriPluginUnavailable } from '../lib/node/containerd/error.ts';
 import { parseToml, type TomlTable, type TomlValue } from '../lib/node/containerd/toml.ts';
+import { seconds } from '../lib/report/format.ts';
 import { type Node, Refusal } from './node.ts';
+import { isDaemonRunning } from './processes.ts';
 import { type Generation, isGenerationPath } from './release.ts';
 
 /** containerd stops its shims' connections first; systemd's own limit is 90 s. */
 const RESTART_MS = 120_000;
-/** containerd loads its sandboxes before it listens: 15 s for one dead shim. */
+/** Until a containerd whose process is gone, and which nothing starts again, counts as down. */
 const BACK_MS = 120_000;
+/** containerd loads its sandboxes before it listens: 15 s for each dead shim. The agent takes 15 minutes for an interruption. */
+const START_MS = 14 * 60_000;
 const COMMAND_MS = 30_000;
 const CALL_MS = 2_000;
 const POLL_MS = 100;
@@ -24,8 +28,10 @@ const POLL_MS = 100;
 /** With the systemd unit, if one runs it. */
 export type ContainerdProcess = {
   readonly pid: number;
-  /** Host path of its program. */
+  /** Host path of its program, where another file may be now. */
   readonly program: string;
+  /** As it was started, such as a link to the program, or only a name. */
+  readonly command: string;
   readonly unit: string | undefined;
 };
 
@@ -36,21 +42,27 @@ export async function findContainerd(root: string, client: CriClient): Promise<C
     const next = 'Run the installer as root, with the PID namespace of the host';
     throw new Refusal('check', `Cannot see containerd's process ${pid} (${cause.code}). ${next}`, { cause });
   });
-  const cgroup = await readFile(join(root, `/proc/${pid}/cgroup`), 'utf8');
+  const [cgroup, cmdline] = await Promise.all(
+    ['cgroup', 'cmdline'].map((file) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8')),
+  );
+  const [command = ''] = cmdline?.split('\0') ?? [];
   // As in "0::/system.slice/containerd.service".
-  const unit = /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup)?.[1];
-  return { pid, program: program.replace(/ \(deleted\)$/, ''), unit };
+  const unit = /^(?:0:|\d+:name=systemd):.*\/([^/\n]+\.service)$/m.exec(cgroup ?? '')?.[1];
+  return { pid, program: program.replace(/ \(deleted\)$/, ''), command, unit };
 }
 
-/** containerd's view of a root file, or of its defaults without one; throws if it would refuse it. */
+/**
+ * The view that the running containerd, which may be gone from the disk, has of a root file, or of its
+ * defaults without one; throws if it would refuse it.
+ */
 export async function dumpConfig(
   { root, host }: Pick<Node, 'root' | 'host'>,
-  { program }: Pick<ContainerdProcess, 'program'>,
+  { pid }: Pick<ContainerdProcess, 'pid'>,
   config: string,
 ): Promise<TomlTable> {
   const isThere = (await host.stat(config)) !== undefined;
   const words = isThere ? ['--config', config, 'config', 'dump'] : ['config', 'default'];
-  return parseToml(await runOnHost(root, [program, ...words]), config);
+  return parseToml(await runOnHost(root, [`/proc/${pid}/exe`, ...words]), config);
 }
 
 /** Paths of keys. */
@@ -100,7 +112,7 @@ export function restartCommand(
 /** Resolves with the milliseconds until it responded again. */
 export async function restartContainerd(
   node: Node,
-  containerd: Pick<ContainerdProcess, 'unit'>,
+  containerd: Pick<ContainerdProcess, 'program' | 'unit'>,
 ): Promise<number> {
   const { root, client, because } = node;
   const words = restartCommand(node, containerd);
@@ -108,7 +120,8 @@ export async function restartContainerd(
   const oldPid = await client.serverPid().catch(() => 0);
   const startedMs = performance.now();
   because('containerd is being restarted');
-  await runOnHost(root, words, RESTART_MS).catch((cause: Error) => {
+  await runOnHost(root, words, RESTART_MS).catch(async (cause: Error) => {
+    if (await isStarting(node, containerd)) return;
     throw new Refusal('restart', `containerd did not restart: ${cause.message}`, { cause });
   });
   const isBack = async () => {
@@ -120,13 +133,37 @@ export async function restartContainerd(
     return false;
   };
   while (!(await isBack().catch(sayWhy))) {
-    if (performance.now() - startedMs > BACK_MS) {
-      const message = `containerd did not respond within ${BACK_MS / 1_000} s after its restart`;
+    const awayMs = performance.now() - startedMs;
+    if (awayMs > START_MS || (awayMs > BACK_MS && !(await isStarting(node, containerd)))) {
+      const message = `containerd did not respond within ${seconds(awayMs)} after its restart`;
       throw new Refusal('restart', message, { reason: 'ContainerdUnreachable' });
     }
     await timers.setTimeout(POLL_MS);
   }
   return performance.now() - startedMs;
+}
+
+/** Until it responds, is gone, or has had its time: a start that is cut off begins anew. */
+export async function waitWhileStarting(
+  node: Node,
+  containerd: Pick<ContainerdProcess, 'program' | 'unit'>,
+): Promise<void> {
+  const deadlineMs = performance.now() + START_MS;
+  while ((await isStarting(node, containerd)) && performance.now() < deadlineMs) {
+    node.because('containerd is starting');
+    await timers.setTimeout(POLL_MS);
+  }
+}
+
+/** Whether a containerd that does not listen yet has a process. */
+async function isStarting(
+  { root, client }: Pick<Node, 'root' | 'client'>,
+  { program, unit }: Pick<ContainerdProcess, 'program' | 'unit'>,
+): Promise<boolean> {
+  if (!(await isDown(client))) return false;
+  if (unit === undefined) return program !== '' && isDaemonRunning(root, program);
+  const shown = await runOnHost(root, ['systemctl', 'show', '--property=MainPID', unit]).catch(() => '');
+  return /^MainPID=[1-9]/m.test(shown);
 }
 
 /** It does not listen, or lacks its CRI plugin. A slow one is not down. */
@@ -136,6 +173,13 @@ export async function isDown(client: CriClient): Promise<boolean> {
     (error: unknown) =>
       error instanceof CriPluginUnavailable || (error instanceof CriError && error.kind === 'unreachable'),
   );
+}
+
+/** Also what the command has started. */
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
+  } catch {} // it has ended
 }
 
 /** Those of the host's first process, which a pod with the host's PID namespace sees. */
@@ -154,6 +198,8 @@ export async function runOnHost(
   const signal = AbortSignal.timeout(timeoutMs);
   const stdio: ['ignore', 'pipe', 'pipe'] = ['ignore', 'pipe', 'pipe'];
   const child = spawn(program, args, { detached: true, stdio, signal, killSignal: 'SIGKILL' });
+  const killAll = () => killGroup(child.pid);
+  signal.addEventListener('abort', killAll);
   // Its children may hold them.
   for (const stream of [child.stdout, child.stderr]) addAbortSignal(signal, stream);
   try {
@@ -164,5 +210,7 @@ export async function runOnHost(
   } catch (cause) {
     const how = signal.aborted ? `was killed after ${timeoutMs / 1_000} s` : errorLine(cause);
     throw new Error(`"${words.join(' ')}" ${how}`, { cause });
+  } finally {
+    signal.removeEventListener('abort', killAll); // its PID may be another's later
   }
 }

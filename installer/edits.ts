@@ -1,74 +1,102 @@
-import { lstat, readFile, rm } from 'node:fs/promises';
-import { dirname, join, posix } from 'node:path';
+import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { dirname, join, posix, relative } from 'node:path';
 import { diff } from 'node:util';
-import { parseContainerdFile } from '../lib/node/containerd/config-files.ts';
+import { parseContainerdFile, readContainerdFiles } from '../lib/node/containerd/config-files.ts';
+import { toFault } from '../lib/node/containerd/toml.ts';
 import { glob } from '../lib/node/host/glob.ts';
 import type { Host } from '../lib/node/host/host.ts';
 import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
+import {
+  HEAD,
+  hasBlocks,
+  isEdited,
+  lineOfOwnTable,
+  markedBlock,
+  unmarkedTable,
+  withoutBlocks,
+} from './own-text.ts';
 import { syncDirectory } from './release.ts';
 
-export const BLOCKS = /\n?# BEGIN gvisor-ready (\S+): .*?# END gvisor-ready \1\n/gs;
-/** Lines that all handlers in a file need, before their blocks. */
-const HEAD = /\n?# BEGIN gvisor-ready: .*?# END gvisor-ready\n/s;
+type Place = Pick<Node, 'root' | 'host' | 'containerdConfig' | 'handler'>;
 
-type Place = Pick<Node, 'root' | 'handler'>;
-type Text = Written | undefined;
-
-/** Whether containerd's file holds exactly this text. */
-export async function holds(root: string, { file, text }: Written): Promise<boolean> {
-  return ((await contentOf(root, file)) ?? '').includes(text);
-}
-
-/** Even if it was changed since; undefined if there is none. */
-export async function foundIn({ root, handler }: Place, file: string): Promise<string | undefined> {
-  const content = (await contentOf(root, file)) ?? '';
-  return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
-}
-
-export function isOwnText(content: string): boolean {
-  return content.replace(BLOCKS, '').replace(HEAD, '').trim() === '';
-}
-
-/** Each byte is a character; `after` is "" if the file goes. */
+/** Each byte is a character; `after` is undefined if the file goes. */
 export type Edit = {
   readonly file: string;
   readonly before: string | undefined;
-  readonly after: string;
+  readonly after: string | undefined;
 };
 
+/** The handler's texts in the journal, and the file whose table of handlers counts, if that is known. */
+export type Known = { readonly texts: readonly Written[]; readonly main?: string | undefined };
+
 /**
- * `next` replaces `old`, the handler's own text; either may be absent. All else keeps its bytes. Throws a
- * {@link Refusal} if the text was edited since.
+ * Takes the handler's own text out of containerd's files, and puts `next` in; the file that gets it comes
+ * first, so that no moment is without a handler. All else keeps its bytes. Throws a {@link Refusal} if the text
+ * was edited since.
  */
-export async function planEdits(node: Place, old: Text, next: Text): Promise<readonly Edit[]> {
-  const edits =
-    old?.file === next?.file
-      ? [await planEdit(node, old, next)]
-      : [await planEdit(node, old, undefined), await planEdit(node, undefined, next)];
+export async function planEdits(
+  node: Place,
+  next: Written | undefined,
+  known: Known,
+): Promise<readonly Edit[]> {
+  const { files } = await readContainerdFiles(node.host, node.containerdConfig);
+  const others = [
+    node.containerdConfig,
+    ...files.map(({ path }) => path),
+    ...known.texts.map(({ file }) => file),
+  ];
+  const paths = new Set([...(next === undefined ? [] : [next.file]), ...others]);
+  const edits = await Promise.all([...paths].map((file) => planEdit(node, file, { next, known })));
   return edits.filter((edit) => edit !== undefined);
 }
 
-async function planEdit(node: Place, old: Text, next: Text): Promise<Edit | undefined> {
-  const { root } = node;
-  const file = (old ?? next)?.file;
-  if (file === undefined) return undefined;
+async function planEdit(
+  { root, handler }: Place,
+  file: string,
+  { next, known }: { readonly next: Written | undefined; readonly known: Known },
+): Promise<Edit | undefined> {
   const before = await contentOf(root, file);
-  if (next !== undefined && before?.includes(next.text)) return undefined;
-  const found = await foundIn(node, file);
-  if (old === undefined ? found !== undefined : !before?.includes(old.text)) {
-    if (old !== undefined && found === undefined && next === undefined) return undefined; // removed already
-    const message =
-      found === undefined
-        ? `The text of gvisor-ready is gone from "${file}": something rewrote the file, and would do so again. Let it write the handler itself, or stop it; then remove and install`
-        : `The text of gvisor-ready in "${file}" is not the one that was written there:\n${diffOf({ file, before: old?.text, after: found })}\nRestore or remove it, and try again`;
+  const wanted = next?.file === file ? next : undefined;
+  if (wanted !== undefined && before?.includes(wanted.text)) return undefined;
+  const marked = markedBlock(handler, before ?? '');
+  const texts = known.texts.map(({ text }) => text);
+  if (marked !== undefined && isEdited(handler, marked, texts)) {
+    const old = known.texts.find((each) => each.file === file)?.text;
+    const shown = diffOf({ file, before: old, after: marked });
+    const message = `The text of gvisor-ready in "${file}" is not the one that was written there:\n${shown}\nRestore or remove it, and try again`;
     throw new Refusal('write', message);
   }
-  if ((await lstat(join(root, file)).catch(() => undefined))?.isSymbolicLink()) {
+  const isMain = file === known.main || wanted !== undefined;
+  const own = marked ?? (isMain ? unmarkedTable(handler, before ?? '') : undefined);
+  const after = edited(before, own, wanted);
+  if (after === before) return undefined;
+  const entry = await lstat(join(root, file)).catch(() => undefined);
+  if (entry?.isSymbolicLink()) {
     const next = 'Give --config with the file that it leads to';
     throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
   }
-  return { file, before, after: edited(before ?? '', old, next) };
+  if ((entry?.nlink ?? 1) > 1) {
+    const next = 'Remove the other names of the file';
+    throw new Refusal('write', `"${file}" has several hard links, of which one would be replaced. ${next}`);
+  }
+  return { file, before, after };
+}
+
+/** With the next block in the place of the old text. A file without any other text goes, if it came with them. */
+function edited(
+  before: string | undefined,
+  own: string | undefined,
+  next: Written | undefined,
+): string | undefined {
+  const { head = '', text = '' } = next ?? {};
+  if (own === undefined && next === undefined) return before;
+  const content = before ?? '';
+  const rest = head === '' ? content : content.replace(HEAD, '');
+  const after = own === undefined ? rest + head + text : rest.replace(own, () => head + text);
+  if (hasBlocks(after)) return after;
+  const bare = after.replace(HEAD, '');
+  return bare === '' && HEAD.test(after) ? undefined : bare;
 }
 
 /** Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
@@ -77,7 +105,7 @@ export async function writeEdits(root: string, edits: readonly Edit[]): Promise<
     const like = await lstat(join(root, file)).catch(() => undefined);
     if ((await contentOf(root, file)) !== before)
       throw new Refusal('write', `"${file}" changed meanwhile: nothing was written to it. Try again`);
-    if (after !== '') {
+    if (after !== undefined) {
       await writeWhole(root, file, Buffer.from(after, 'latin1'), like);
       continue;
     }
@@ -87,84 +115,112 @@ export async function writeEdits(root: string, edits: readonly Edit[]): Promise<
 }
 
 /**
- * Runs `work` with a copy of the configuration as it will be: a root file beside the real one, with its
- * imports, and drafts of the edited files. containerd loads none of these. At the path there is nothing if
- * there will be no root file.
+ * Runs `work` with a copy of the configuration as it will be, in a directory that nobody else sees: a root
+ * file with its imports, and drafts of the edited files. At the path there is nothing if there will be no root
+ * file.
  */
 export async function withDraft<T>(
   { root, host, containerdConfig }: Pick<Node, 'root' | 'host' | 'containerdConfig'>,
   edits: readonly Edit[],
-  work: (config: string) => Promise<T>,
+  work: (config: string, realPath: (draft: string) => string) => Promise<T>,
 ): Promise<T> {
-  const others = edits.filter(({ file }) => file !== containerdConfig);
   const own = edits.find(({ file }) => file === containerdConfig);
-  const content = own?.after ?? (await contentOf(root, containerdConfig)) ?? '';
-  const drafts = new Map(others.map(({ file, after }) => [file, after]));
-  drafts.set(
-    containerdConfig,
-    others.length > 0 ? await redirect(host, containerdConfig, content, drafts) : content,
-  );
-  const paths = [...drafts.keys()].map((file) => draftOf(join(root, file)));
+  const content = own === undefined ? await contentOf(root, containerdConfig) : own.after;
+  const directory = `/${relative(root, await mkdtemp(join(root, DRAFTS)))}`;
+  const drafts = new Map<string, Draft>();
+  for (const [index, { file, after }] of edits.entries())
+    if (file !== containerdConfig) drafts.set(file, { path: `${directory}/${index}.toml`, text: after });
+  const config = `${directory}/config.toml`;
+  const realPath = (path: string) => {
+    const [file] = [...drafts].find(([, draft]) => draft.path === path) ?? [];
+    return file ?? (path === config ? containerdConfig : path);
+  };
   try {
-    for (const [file, text] of drafts) {
-      const local = join(root, file);
-      if (text === '') continue;
-      const like = await lstat(local).catch(() => undefined);
-      await writeDraft(draftOf(local), Buffer.from(text, 'latin1'), like).catch((cause) => {
-        throw new Error(`Cannot write "${draftOf(file)}"`, { cause });
+    const text = content && (await redirect(host, { path: containerdConfig, content }, drafts));
+    for (const draft of [{ path: config, text }, ...drafts.values()]) {
+      if (draft.text === undefined) continue;
+      const content = Buffer.from(draft.text, 'latin1');
+      await writeDraft(join(root, draft.path), content).catch((cause) => {
+        throw new Error(`Cannot write "${draft.path}"`, { cause });
       });
     }
-    return await work(draftOf(containerdConfig));
+    return await work(config, realPath);
   } finally {
-    for (const path of paths) await rm(path, { force: true });
+    await rm(join(root, directory), { recursive: true, force: true });
   }
 }
 
-/** Of a run that was killed. */
+/** Not beside the live files: on another disk, and gone after a reboot. */
+const DRAFTS = '/run/gvisor-ready-draft-';
+
+/** Copies of the handler in files of other programs, which are left alone, in words. */
+export async function copiesIn(node: Place, edits: readonly Edit[]): Promise<readonly string[]> {
+  const { files } = await readContainerdFiles(node.host, node.containerdConfig);
+  const found = files.map(async ({ path }) => {
+    const edit = edits.find(({ file }) => file === path);
+    const content = (edit === undefined ? await contentOf(node.root, path) : edit.after) ?? '';
+    const line = lineOfOwnTable(node.handler, parseContainerdFile(withoutBlocks(content), path));
+    const what =
+      'has a copy of the handler, which another program made: it is left, with the programs that it names';
+    return line === undefined ? [] : [`"${path}" line ${line} ${what}`];
+  });
+  return (await Promise.all(found)).flat();
+}
+
+/** Of runs that were killed. */
 export async function removeDrafts(
   { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
-  texts: readonly (Written | undefined)[],
+  texts: readonly Written[],
 ): Promise<void> {
-  for (const file of [containerdConfig, ...texts.flatMap((each) => each?.file ?? [])])
+  for (const file of [containerdConfig, ...texts.map((each) => each.file)])
     await rm(draftOf(join(root, file)), { force: true });
+  const names = await readdir(join(root, '/run')).catch(() => []);
+  for (const name of names.filter((each) => each.startsWith(posix.basename(DRAFTS))))
+    await rm(join(root, '/run', name), { recursive: true, force: true });
 }
+
+/** A copy of a file as it will be, without a text if it will be gone. */
+type Draft = { readonly path: string; readonly text: string | undefined };
 
 /** May have several lines and comments. */
 const IMPORTS =
   /^[ \t]*(?:"imports"|'imports'|imports)[ \t]*=[ \t]*\[(?:[^\]"'#]|"(?:\\.|[^"\\])*"|'[^']*'|#[^\n]*)*\]/m;
 
-/** Imports drafts instead of the files that they replace. */
+/** Imports drafts instead of the files that they replace, and all else by whole paths. */
 async function redirect(
   host: Host,
-  path: string,
-  content: string,
-  drafts: ReadonlyMap<string, string>,
+  { path, content }: { readonly path: string; readonly content: string },
+  drafts: ReadonlyMap<string, Draft>,
 ): Promise<string> {
+  let patterns: readonly string[];
+  try {
+    patterns = parseContainerdFile(content, path).imports;
+  } catch (cause) {
+    toFault(cause);
+    return content; // containerd refuses it, and says why
+  }
   const imports: string[] = [];
-  for (const pattern of parseContainerdFile(content, path).imports) {
+  for (const pattern of patterns) {
     const absolute = posix.resolve(posix.dirname(path), pattern);
     const found = absolute.includes('*') ? await glob(host, absolute) : [absolute];
     const created = [...drafts.keys()].filter(
       (file) => posix.join(posix.dirname(file), '*.toml') === absolute && !found.includes(file),
     );
-    for (const file of [...found, ...created].sort((a, b) => (a < b ? -1 : 1)))
-      if (drafts.get(file) !== '') imports.push(drafts.has(file) ? draftOf(file) : file);
+    for (const file of [...found, ...created].sort((a, b) => (a < b ? -1 : 1))) {
+      const draft = drafts.get(file);
+      // A file that imports its own directory is not read twice.
+      if (file !== path && (draft === undefined || draft.text !== undefined))
+        imports.push(draft?.path ?? file);
+    }
   }
-  const text = content.replace(IMPORTS, () => `imports = ${JSON.stringify(imports)}`);
-  const isWhole = [...drafts].every(([file, after]) => after === '' || imports.includes(draftOf(file)));
-  if (isWhole && parseContainerdFile(text, path).imports.join() === imports.join()) return text;
+  const isImported = [...drafts.values()].every(
+    (draft) => draft.text === undefined || imports.includes(draft.path),
+  );
+  const text =
+    patterns.length === 0 ? content : content.replace(IMPORTS, () => `imports = ${JSON.stringify(imports)}`);
+  if (isImported && parseContainerdFile(text, path).imports.join() === imports.join()) return text;
   const what = `"${path}" does not import ${[...drafts.keys()].map((file) => `"${file}"`).join(' and ')} itself`;
   throw new Refusal('validate', `${what}, so that the change cannot be tried beforehand. Import it there`);
-}
-
-/** With the next block instead of the old one, or of the handler that it takes over. */
-function edited(before: string, old: Written | undefined, next: Written | undefined): string {
-  const { head = '', text = '', instead } = next ?? {};
-  const place = old?.text ?? instead;
-  const rest = head === '' ? before : before.replace(HEAD, '');
-  if (place === undefined) return rest + head + text;
-  const after = rest.replace(place, () => (next === undefined ? (old?.instead ?? '') : head + text));
-  return after.search(BLOCKS) < 0 ? after.replace(HEAD, '') : after;
 }
 
 export async function contentOf(root: string, file: string): Promise<string | undefined> {
@@ -175,7 +231,7 @@ export async function contentOf(root: string, file: string): Promise<string | un
 }
 
 /** In the form of diff. */
-export function diffOf({ file, before = '', after }: Edit): string {
+export function diffOf({ file, before = '', after = '' }: Edit): string {
   const lines = diff(before.split('\n'), after.split('\n'));
   return [
     `--- ${before === '' ? '/dev/null' : file}`,

@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import { stringify } from 'smol-toml';
+import { readContainerdConfig } from '../lib/node/containerd/config.ts';
 import {
   type ContainerdFile,
   parseContainerdFile,
@@ -8,9 +9,9 @@ import {
 import type { ConfigRules } from '../lib/node/containerd/release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from '../lib/node/containerd/toml.ts';
 import type { Host } from '../lib/node/host/host.ts';
-import { BLOCKS } from './edits.ts';
 import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
+import { blockOf, handlerBlock, SECTIONS, type Section, withoutBlocks } from './own-text.ts';
 import type { Generation } from './release.ts';
 
 /** containerd's rules, its root file, and all settings. */
@@ -22,8 +23,8 @@ export type ConfigPlace = {
 };
 
 /**
- * A drop-in if containerd 2 or newer imports a directory that is there, else a marked block in the file whose
- * table counts. No directory is made, so that none stays.
+ * A drop-in that is read last if containerd 2 or newer imports a directory that is there, else a marked block
+ * in the file whose table counts. No directory is made, so that none stays.
  */
 export async function planHandler(
   { host, rules, root, dump }: ConfigPlace,
@@ -31,35 +32,69 @@ export async function planHandler(
   generation: Generation,
 ): Promise<Written> {
   const files = await readOtherFiles(host, root);
-  const target = fileOf(rules, files);
-  const version = target?.version ?? (rules === '1.x' ? 2 : 3);
-  if (version < 2) {
-    const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
-    throw new Refusal('write', `"${target?.path}" is a configuration of version ${version || 1}. ${next}`);
-  }
-  const section = sectionOf(version);
+  const main = mainFileOf(rules, files);
+  if (main !== undefined) refuseOldVersion(rules, main);
+  const section = sectionFor(rules, files);
   // containerd 1.x replaces its built-in table, and pods would have no runc.
   const needsRunc =
-    rules === '1.x' && !files.some(({ lines }) => lines.has(['plugins', section, 'containerd', 'runtimes']));
-  const directory = rules === '1.x' ? undefined : await importedDirectory(host, target);
+    rules === '1.x' &&
+    tableAt((main ?? files[0])?.plugins, [section, 'containerd', 'runtimes']) === undefined;
+  const directory = rules === '1.x' ? undefined : await importedDirectory(host, main);
   const place = posix.dirname(root);
-  if (target === undefined && (await host.stat(place)) === undefined)
+  if (main === undefined && (await host.stat(place)) === undefined)
     throw new Refusal('write', `"${place}", for containerd's file, is missing. Make it, and install again`);
-  const isNew = directory !== undefined || target === undefined;
-  const head = [...(isNew ? [`version = ${version}`] : []), ...(needsRunc ? runcTable(section, dump) : [])];
+  const isNew = directory !== undefined || main === undefined;
+  const head = [
+    ...(isNew ? [`version = ${versionFor(rules, files)}`] : []),
+    ...(needsRunc ? runcTable(section, dump) : []),
+  ];
   const file = directory && posix.join(directory, dropInOf(handler));
   return {
-    file: file ?? target?.path ?? root,
+    file: file ?? main?.path ?? root,
     ...(head.length > 0 && { head: `${isNew ? '' : '\n'}${blockOf('gvisor-ready', head)}` }),
-    text: `\n${blockOf(`gvisor-ready ${handler}`, handlerTable(version, handler, generation))}`,
+    text: `\n${handlerBlock(section, handler, generation)}`,
   };
 }
 
-function dropInOf(handler: string): string {
-  return `gvisor-ready-${handler}.toml`;
+/** Sorts behind the drop-ins of other programs, so that no copy that they make of the handler counts. */
+export function dropInOf(handler: string): string {
+  return `zz-gvisor-ready-${handler}.toml`;
 }
 
-function runcTable(section: string, dump: TomlTable): readonly string[] {
+/** containerd 2 takes a file without a version for its own; tables of version 1 it would move. */
+function refuseOldVersion(rules: ConfigRules, { path, version, plugins }: ContainerdFile): void {
+  if (version >= 2 || (rules !== '1.x' && version === 0 && !plugins.has('cri'))) return;
+  const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
+  throw new Refusal('write', `"${path}" is a configuration of version ${version || 1}. ${next}`);
+}
+
+/**
+ * The section that has the handlers, whatever the version says: containerd drops an old one beside a new one.
+ * Source: https://github.com/containerd/containerd/blob/v2.4.2/plugins/cri/runtime/plugin.go (migrateConfig)
+ */
+function sectionFor(rules: ConfigRules, files: readonly ContainerdFile[]): Section {
+  const [old, current] = SECTIONS;
+  if (rules === '1.x') return old;
+  const has = (section: Section) =>
+    files.some(({ plugins }) => tableAt(plugins, [section, 'containerd', 'runtimes']) !== undefined);
+  if (has(current)) return current;
+  return has(old) || versionFor(rules, files) === 2 ? old : current;
+}
+
+/** For people who write the table: `release` is containerd's, if that is known. */
+export async function readSection(host: Host, root: string, release: string | undefined): Promise<Section> {
+  const { rules, rulesAssumed } = await readContainerdConfig(host, root, release);
+  const files = await readOtherFiles(host, root);
+  // Without a file nothing says which containerd it is, and version 2 is at its end.
+  return rulesAssumed && files.length === 0 ? SECTIONS[1] : sectionFor(rules, files);
+}
+
+/** To containerd 2.0 to 2.2 the last version that a file names counts for all. */
+function versionFor(rules: ConfigRules, files: readonly ContainerdFile[]): number {
+  return files.findLast(({ version }) => version > 1)?.version ?? (rules === '1.x' ? 2 : 3);
+}
+
+function runcTable(section: Section, dump: TomlTable): readonly string[] {
   const runtimes = { runc: toPlain(runtimesIn(dump)?.get('runc') ?? new Map()) };
   return stringify({ plugins: { [section]: { containerd: { runtimes } } } })
     .trimEnd()
@@ -68,68 +103,57 @@ function runcTable(section: string, dump: TomlTable): readonly string[] {
 
 /** As containerd prints it. */
 export function runtimesIn(dump: TomlTable): TomlTable | undefined {
-  return tableAt(criIn(dump), ['runtimes']);
+  return tableAt(criSectionIn(dump), ['containerd', 'runtimes']);
 }
 
 /** The handler of pods that name none. */
 export function defaultHandlerIn(dump: TomlTable): TomlValue | undefined {
-  return criIn(dump)?.get('default_runtime_name');
+  return tableAt(criSectionIn(dump), ['containerd'])?.get('default_runtime_name');
 }
 
-function criIn(dump: TomlTable): TomlTable | undefined {
-  return [3, 2].map((version) => tableAt(dump, ['plugins', sectionOf(version), 'containerd'])).find(Boolean);
+/** The settings of the plugin that has the handlers. */
+export function criSectionIn(dump: TomlTable): TomlTable | undefined {
+  return SECTIONS.toReversed()
+    .map((section) => tableAt(dump, ['plugins', section]))
+    .find((table) => table?.has('containerd'));
 }
 
-export function blockOf(name: string, lines: readonly string[]): string {
-  const begin = `# BEGIN ${name}: written by gvisor-ready-install, which also removes it.`;
-  return [begin, ...lines, `# END ${name}`, ''].join('\n');
-}
-
-/** For a configuration of this version. */
-export function handlerTable(version: number, handler: string, generation: Generation): readonly string[] {
-  const table = `${runtimesOf(version)}.${JSON.stringify(handler)}`;
-  return [
-    `[${table}]`,
-    '  runtime_type = "io.containerd.runsc.v1"',
-    `  runtime_path = ${JSON.stringify(generation.shim)}`,
-    `  [${table}.options]`,
-    '    TypeUrl = "io.containerd.runsc.v1.options"',
-    `    ConfigPath = ${JSON.stringify(generation.config)}`,
-  ];
-}
-
-/** The plugin whose section has the handlers. */
-export function sectionOf(version: number): string {
-  return version >= 3 ? 'io.containerd.cri.v1.runtime' : 'io.containerd.grpc.v1.cri';
-}
-
-function runtimesOf(version: number): string {
-  return `plugins.${JSON.stringify(sectionOf(version))}.containerd.runtimes`;
+/** The file whose table of handlers counts. */
+export async function readMainFile(host: Host, rules: ConfigRules, root: string): Promise<string> {
+  return mainFileOf(rules, (await readContainerdFiles(host, root)).files)?.path ?? root;
 }
 
 /** In 1.x only the last file with the CRI plugin's section counts. */
-function fileOf(rules: ConfigRules, files: readonly ContainerdFile[]): ContainerdFile | undefined {
+function mainFileOf(rules: ConfigRules, files: readonly ContainerdFile[]): ContainerdFile | undefined {
   const last = files.findLast(({ plugins }) => plugins.has('io.containerd.grpc.v1.cri'));
   return rules === '1.x' && last !== undefined ? last : files[0];
 }
 
 /** Such as that of "/etc/containerd/conf.d/*.toml", if it is there. */
 async function importedDirectory(host: Host, root: ContainerdFile | undefined): Promise<string | undefined> {
-  const pattern = root?.imports.find((path) => /^[^*?[\]]*\/\*\.toml$/.test(path));
-  if (root === undefined || pattern === undefined) return undefined;
-  const directory = posix.resolve(posix.dirname(root.path), posix.dirname(pattern));
-  return (await host.stat(directory))?.kind === 'directory' ? directory : undefined;
+  const patterns = root?.imports.filter((path) => /^[^*?[\]]*\/\*\.toml$/.test(path)) ?? [];
+  for (const pattern of patterns.toReversed()) {
+    const directory = posix.resolve(posix.dirname(root?.path ?? '/'), posix.dirname(pattern));
+    if ((await host.stat(directory))?.kind === 'directory') return directory;
+  }
+  return undefined;
 }
 
 /** Without the installer's handlers in them. */
 async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
   const { files } = await readContainerdFiles(host, root);
+  const others = files.filter(({ path }) => path === root || !isDropIn(path));
   return Promise.all(
-    files.map(async (file) => {
+    others.map(async (file) => {
       const content = (await host.readText(file.path)) ?? '';
-      return parseContainerdFile(content.replace(BLOCKS, ''), file.path);
+      return parseContainerdFile(withoutBlocks(content), file.path);
     }),
   );
+}
+
+/** Of any handler and version of this program. */
+function isDropIn(file: string): boolean {
+  return /^(zz-)?gvisor-ready-.*\.toml$/.test(posix.basename(file));
 }
 
 /** A journal that names another file than containerd's would have it edited by root. */
@@ -141,7 +165,11 @@ export async function refuseOtherFiles(
   const known = [containerdConfig, ...files.map(({ path }) => path)];
   for (const file of [installed, previous, pending].flatMap((each) => each?.written.file ?? [])) {
     // A drop-in that is not there yet, or not any more.
-    if (known.includes(file) || posix.basename(file) === dropInOf(handler)) continue;
+    if (
+      known.includes(file) ||
+      (isDropIn(file) && posix.basename(file).endsWith(`gvisor-ready-${handler}.toml`))
+    )
+      continue;
     const what = `The journal of handler "${handler}" names "${file}", which is no file of containerd`;
     throw new Refusal('journal', `${what}. Give --config if it is, or move the journal away`);
   }

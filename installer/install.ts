@@ -1,31 +1,28 @@
-import { usesSystemdCgroup } from '../lib/node/containerd/client.ts';
-import { readContainerdConfig } from '../lib/node/containerd/config.ts';
-import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import { isProbe } from '../lib/node/proof/sandbox.ts';
 import { seconds } from '../lib/report/format.ts';
 import { proveCandidate } from './candidate.ts';
 import { make, takeBack } from './change.ts';
-import { dumpConfig, findContainerd, isLoaded } from './containerd.ts';
-import { diffOf, planEdits } from './edits.ts';
+import { isLoaded } from './containerd.ts';
+import { copiesIn, diffOf, type Edit, planEdits } from './edits.ts';
 import { removePrograms, removeUnused } from './generations.ts';
-import { handlerTable, planHandler, refuseOtherFiles } from './handler-config.ts';
+import { planHandler, readSection, refuseOtherFiles } from './handler-config.ts';
 import {
   type Installed,
   type Journal,
   readJournal,
   readJournals,
   removeJournal,
-  type Written,
   writeJournal,
 } from './journal.ts';
 import { type Line, type Node, pass, Refusal, type StepOf, skipped } from './node.ts';
-import { type Preflight, preflight, refuseLeftovers } from './preflight.ts';
+import { handlerTable } from './own-text.ts';
+import { cgroupDriver, type Preflight, preflight, readPresent } from './preflight.ts';
 import { type Generation, generationAt, generationOf, readRelease, refuseDamage, stage } from './release.ts';
 import { needsRestart } from './restart.ts';
 import { refuseRetry } from './retry.ts';
-import { refuseRisks } from './risks.ts';
-import { type Change, presentText } from './steps.ts';
-import { foreignText, planInPlace, refuseLoss } from './take-over.ts';
+import { refuseDefault, refuseRisks } from './risks.ts';
+import { type Change, textsOf } from './steps.ts';
+import { validate } from './validate.ts';
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */
@@ -35,8 +32,6 @@ export type InstallOptions = {
   readonly dryRun: boolean;
   /** Also for a release that was left by a rollback. */
   readonly retryNow: boolean;
-  /** Replaces another owner's handler of the same name. */
-  readonly takeOver: boolean;
 };
 
 /**
@@ -46,20 +41,15 @@ export type InstallOptions = {
 export async function install(node: Node, options: InstallOptions): Promise<void> {
   const { root, handler } = node;
   const release = await readRelease(options.release);
-  const journal = await readJournal(root, handler);
-  const seen = await preflight(node, journal, options.takeOver);
-  // With the kubelet's systemd driver runsc must use systemd as well.
-  const driver = usesSystemdCgroup(seen.status) ? ([['systemd-cgroup', 'true']] as const) : [];
-  const flags = new Map([...driver, ...options.flags]);
+  const seen = await preflight(node);
+  const flags = flagsFor(seen.driver, options.flags);
   const generation = generationOf(release, flags);
   const { directory } = generation;
-  if (!options.retryNow) refuseRetry(journal, { generation: directory });
-  if (await needsRestart(node, generation)) await refuseRisks(node, seen);
-  await refuseLoss(node, seen, flags);
-  if (!options.dryRun) await takeBackOthers(node);
-  const next = { generation: directory, written: await plan(node, journal, { seen, generation }) };
-  if (options.dryRun) return describe(node, journal, next);
-  await change(node, { containerd: seen.containerd, journal, next }, [
+  if (!options.retryNow) refuseRetry(seen.journal, { generation: directory });
+  if (await needsRestart(node, generation)) await refuseRisks(node);
+  if (options.dryRun) return describe(node, seen, generation);
+  await takeBackOthers(node);
+  await change(node, { ...seen, next: await plan(node, seen, generation) }, [
     {
       name: 'stage',
       do: async () => {
@@ -72,12 +62,20 @@ export async function install(node: Node, options: InstallOptions): Promise<void
     {
       name: 'pre-prove',
       do: async () => {
-        const isCurrent = journal?.installed?.generation === directory;
+        const isCurrent = seen.journal?.installed?.generation === directory;
         if (isCurrent && (await isLoaded(node.client, handler, generation))) return undefined;
         return preProve(node, generation);
       },
     },
   ]);
+}
+
+/** With the kubelet's systemd driver runsc must use systemd as well. */
+function flagsFor(
+  driver: string | undefined,
+  flags: ReadonlyMap<string, string>,
+): ReadonlyMap<string, string> {
+  return new Map([...(driver === 'systemd' ? ([['systemd-cgroup', 'true']] as const) : []), ...flags]);
 }
 
 async function change(
@@ -100,19 +98,31 @@ async function preProve(node: Node, generation: Generation): Promise<Line> {
 }
 
 /** Says what an installation would do, and does nothing. */
-async function describe(node: Node, journal: Journal | undefined, next: Installed): Promise<void> {
+async function describe(node: Node, seen: Preflight, generation: Generation): Promise<void> {
   const { report } = node;
   for (const { handler } of await interruptedOthers(node)) {
     const text = `would first take back what was interrupted for handler "${handler}"`;
     report({ step: 'undo', ...skipped(text) });
   }
-  report({ step: 'stage', ...skipped(`would install ${next.generation}`) });
-  for (const edit of await planEdits(node, await presentText(node, journal, next), next.written)) {
+  report({ step: 'stage', ...skipped(`would install ${generation.directory}`) });
+  for (const edit of await rehearse(node, seen, generation)) {
     const verbatim = Buffer.from(diffOf(edit), 'latin1').toString();
     report({ step: 'write', ...skipped(`would change "${edit.file}":`), verbatim });
   }
-  const restarts = await needsRestart(node, generationAt(next.generation));
+  const restarts = await needsRestart(node, generation);
   report({ step: 'restart', ...skipped(`would restart containerd: ${restarts ? 'yes' : 'no'}`) });
+}
+
+/** What an installation would write, as containerd reads it in a draft; throws as that would. */
+export async function rehearse(
+  node: Node,
+  { journal, main, containerd, config, dump }: Preflight,
+  generation: Generation,
+): Promise<readonly Edit[]> {
+  const next = await plan(node, { config, dump }, generation);
+  const edits = await planEdits(node, next.written, { texts: textsOf(journal, next), main });
+  await validate(node, containerd, { edits, wanted: generation });
+  return edits;
 }
 
 /**
@@ -120,57 +130,57 @@ async function describe(node: Node, journal: Journal | undefined, next: Installe
  * The programs stay until the handler is removed.
  */
 export async function stageOnly(
-  { root, host, handler, containerdConfig, report }: Node,
+  { root, host, client, handler, containerdConfig, report }: Node,
   source: string,
-  flags: ReadonlyMap<string, string>,
+  given: ReadonlyMap<string, string>,
 ): Promise<void> {
   const release = await readRelease(source);
+  const status = await client.status().catch(() => undefined);
+  if (status === undefined && !given.has('systemd-cgroup')) {
+    const next = 'if the kubelet has the systemd driver, give --flag systemd-cgroup=true';
+    report({
+      step: 'check',
+      ...skipped(`containerd does not respond, so its cgroup driver is not known: ${next}`),
+    });
+  }
+  const flags = flagsFor(status && (await cgroupDriver(client, status)), given);
   const generation = generationOf(release, flags);
   const { directory } = generation;
   const journal = (await readJournal(root, handler)) ?? { format: 1, handler };
   const staged = [...new Set([...(journal.staged ?? []), directory])];
   await writeJournal(root, { ...journal, staged });
   await stage(source, release, { root, generation, flags });
-  const { files } = await readContainerdFiles(host, containerdConfig);
-  const verbatim = handlerTable(files[0]?.version === 2 ? 2 : 3, handler, generation).join('\n');
+  const section = await readSection(host, containerdConfig, status?.runtimeVersion);
+  const verbatim = handlerTable(section, handler, generation).join('\n');
   report({ step: 'stage', ...pass(`${directory}, which this table names:`), verbatim });
 }
 
-/** In the place of another owner's handler if that is or was taken over. */
 async function plan(
-  node: Node,
-  journal: Journal | undefined,
-  { seen, generation }: { readonly seen: Preflight; readonly generation: Generation },
-): Promise<Written> {
-  const { root, host, handler, containerdConfig } = node;
-  const { foreign, config, dump } = seen;
-  const old =
-    foreign === undefined
-      ? await presentText(node, journal, undefined)
-      : { file: foreign, instead: await foreignText(root, foreign, handler) };
-  if (old?.instead !== undefined) return planInPlace(old, handler, generation);
+  { host, handler, containerdConfig, report }: Node,
+  { config, dump }: Pick<Preflight, 'config' | 'dump'>,
+  generation: Generation,
+): Promise<Installed> {
   const place = { host, rules: config.rules, root: containerdConfig, dump };
   const written = await planHandler(place, handler, generation);
   if (written.head === undefined && written.file !== containerdConfig) {
     const text = `the handler goes into "${written.file}": if another program writes that file again, it is gone at the next restart`;
-    node.report({ step: 'check', ...skipped(text) });
+    report({ step: 'check', ...skipped(text) });
   }
-  return written;
+  return { generation: generation.directory, written };
 }
 
 /** To the generation before the last commit, with the same steps and proof. */
 export async function rollback(node: Node): Promise<void> {
-  const { root, handler } = node;
-  const journal = await readJournal(root, handler);
-  const { previous: next, installed } = journal ?? {};
-  if (next === undefined)
+  const seen = await preflight(node);
+  const { previous, installed } = seen.journal ?? {};
+  if (previous === undefined)
     throw new Refusal('journal', 'There is no earlier generation. To take gVisor away, use remove');
-  const seen = await preflight(node, journal);
-  const generation = generationAt(next.generation);
-  if (await needsRestart(node, generation)) await refuseRisks(node, seen);
+  const generation = generationAt(previous.generation);
+  if (await needsRestart(node, generation)) await refuseRisks(node);
   await takeBackOthers(node);
-  await change(node, { containerd: seen.containerd, journal, next, leaves: installed?.generation }, [
-    { name: 'stage', do: () => refuseDamage(root, generation) },
+  const next = await plan(node, seen, generation);
+  await change(node, { ...seen, next, leaves: installed?.generation }, [
+    { name: 'stage', do: () => refuseDamage(node.root, generation) },
     { name: 'pre-prove', do: () => preProve(node, generation) },
   ]);
 }
@@ -180,26 +190,24 @@ export async function remove(
   node: Node,
   { force, retryNow }: { readonly force: boolean; readonly retryNow: boolean },
 ): Promise<void> {
-  const { root, client, handler, containerdConfig, report } = node;
-  const journal = await readJournal(root, handler);
+  const { root, client, handler, report } = node;
+  await readJournal(root, handler); // one that cannot be read is refused before containerd is asked
+  const seen = await readPresent(node, await client.status());
+  const { journal, dump } = seen;
   if (journal === undefined) {
-    await refuseLeftovers(node);
+    for (const text of await copiesIn(node, [])) report({ step: 'check', ...skipped(text) });
     const text = `handler "${handler}" is not installed by gvisor-ready-install`;
     return report({ step: 'commit', ...skipped(text) });
   }
   const { installed = journal.pending } = journal;
   if (installed !== undefined && !retryNow) refuseRetry(journal, { ...installed, removes: true });
   if (!force) await refusePods(node);
-  const containerd = await findContainerd(root, client);
-  await refuseOtherFiles(node, journal);
   if (await needsRestart(node, undefined)) {
-    const status = await client.status();
-    const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
-    const dump = await dumpConfig(node, containerd, containerdConfig);
-    await refuseRisks(node, { containerd, status, config, dump });
+    refuseDefault(handler, dump);
+    await refuseRisks(node);
   }
   await takeBackOthers(node);
-  if (installed !== undefined) await make(node, { containerd, journal, next: undefined });
+  if (installed !== undefined) await make(node, { ...seen, next: undefined });
   await removePrograms(node, force);
   await removeJournal(root, handler);
   await removeUnused(node);

@@ -20,8 +20,6 @@ export type Written = {
   readonly head?: string;
   /** The block. */
   readonly text: string;
-  /** Of another owner's handler; comes back when this one goes. */
-  readonly instead?: string | undefined;
 };
 
 /** A generation, and what names it in containerd's configuration. */
@@ -132,7 +130,6 @@ function isJournal(value: unknown, handler: string): value is Journal {
     file: FILE,
     head: absentOr(block('gvisor-ready')),
     text: block(`gvisor-ready ${escaped}`),
-    instead: absentOr(text),
   });
   const installed = { generation: GENERATION, written };
   const removes = absentOr(oneOf([true]));

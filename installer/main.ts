@@ -10,16 +10,17 @@ import { Host, localSocket } from '../lib/node/host/host.ts';
 import { markedLines } from '../lib/report/table.ts';
 import { removeCandidates } from './candidate.ts';
 import { takeBack } from './change.ts';
-import { isDown } from './containerd.ts';
-import { holds } from './edits.ts';
+import { isDown, waitWhileStarting } from './containerd.ts';
+import { contentOf } from './edits.ts';
 import { listGenerations } from './generations.ts';
-import { type InstallOptions, install, remove, rollback, stageOnly } from './install.ts';
-import { holdLock, type Journal, readJournal, readJournals } from './journal.ts';
+import { type InstallOptions, install, rehearse, remove, rollback, stageOnly } from './install.ts';
+import { holdLock, type Journal, readJournals } from './journal.ts';
 import { type Node, type Progress, patientReport, Refusal, skipped } from './node.ts';
+import { markedBlock, unmarkedTable } from './own-text.ts';
 import { preflight } from './preflight.ts';
 import { usersOf } from './processes.ts';
 import { sweepProbes } from './prove.ts';
-import { damagedFiles, generationAt, refuseDamage } from './release.ts';
+import { damagedFiles, GENERATIONS, generationAt, refuseDamage } from './release.ts';
 import { refuseRisks } from './risks.ts';
 
 /** Done, refused (the node works as before), and wrong usage. */
@@ -79,7 +80,6 @@ async function main(): Promise<number> {
   on(
     withRelease(program.command('install'))
       .description('install a release, or finish or take back an interrupted installation')
-      .option('--take-over', 'replace a handler of the same name that was there before', false)
       .option('--retry-now', RETRY_NOW, false)
       .option('--dry-run', 'print what would be done, and do nothing', false),
     (node, { flag, ...options }) => install(node, { ...options, flags: flag } as InstallOptions),
@@ -172,6 +172,8 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
   const pending = journals.filter((each) => each.pending !== undefined);
   if (pending.length === 0) return;
   await removeCandidates(node); // one may keep containerd from starting
+  const [{ unit } = {}] = pending.map((each) => each.pending);
+  if (unit !== undefined) await waitWhileStarting({ ...node, containerdConfig }, { program: '', unit });
   if (await isDown(node.client)) {
     await takeBack({ ...node, containerdConfig }, pending);
     await removeCandidates(node); // their records
@@ -199,13 +201,22 @@ function print(progress: Progress, json: boolean): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** Also has containerd read a draft with the handler, so that an installation would not be refused later. */
 async function check(node: Node): Promise<void> {
-  const journal = await readJournal(node.root, node.handler);
-  const seen = await preflight(node, journal);
-  if (!node.noRestart) await refuseRisks(node, seen);
-  if (journal?.installed !== undefined)
-    await refuseDamage(node.root, generationAt(journal.installed.generation));
+  const seen = await preflight(node);
+  if (!node.noRestart) await refuseRisks(node);
+  const { installed } = seen.journal ?? {};
+  const generation = generationAt(installed?.generation ?? ANY_GENERATION);
+  const [edit] = await rehearse(node, seen, generation);
+  const what = `handler "${node.handler}"`;
+  const text =
+    edit === undefined ? `has the ${what} as it was written` : `would read the ${what} from "${edit.file}"`;
+  node.report({ step: 'validate', state: 'pass', text: `containerd ${text}, and nothing else changes` });
+  if (installed !== undefined) await refuseDamage(node.root, generation);
 }
+
+/** Stands for a release that is not known yet. */
+const ANY_GENERATION = `${GENERATIONS}/release-000000000000`;
 
 /** Throws a {@link Refusal} at the end if something is damaged or cannot be read. */
 async function printStatus(node: Node): Promise<void> {
@@ -246,10 +257,12 @@ async function reportJournal(
   if (installed !== undefined) {
     const { generation, written } = installed;
     const { release, directory } = generationAt(generation);
-    const isThere = await holds(root, written);
+    const content = (await contentOf(root, written.file)) ?? '';
+    const text = markedBlock(handler, content) ?? unmarkedTable(handler, content);
+    const isThere = text?.includes(generationAt(generation).config) === true;
     const where = isThere ? `named in "${written.file}"` : `and "${written.file}" does not name it any more`;
-    const text = `handler "${handler}" runs ${release} from ${directory}, ${where}`;
-    report({ step: 'commit', state: isThere ? 'pass' : 'fail', text });
+    const told = `handler "${handler}" runs ${release} from ${directory}, ${where}`;
+    report({ step: 'commit', state: isThere ? 'pass' : 'fail', text: told });
   }
   if (pending !== undefined) {
     const { generation, step, since } = pending;

@@ -5,20 +5,21 @@ import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { checkKernel } from '../lib/node/checks/kernel.ts';
 import { checkUserNamespaces } from '../lib/node/checks/user-namespaces.ts';
-import { type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
+import { type CriClient, type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
 import { type ContainerdConfig, readContainerdConfig } from '../lib/node/containerd/config.ts';
-import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
 import { CriError } from '../lib/node/containerd/error.ts';
-import { dumpConfig, findContainerd, restartCommand } from './containerd.ts';
-import { foundIn } from './edits.ts';
-import { refuseOtherFiles } from './handler-config.ts';
-import type { Journal } from './journal.ts';
+import type { TomlTable } from '../lib/node/containerd/toml.ts';
+import { type ContainerdProcess, dumpConfig, findContainerd, restartCommand } from './containerd.ts';
+import { contentOf } from './edits.ts';
+import { readMainFile, refuseOtherFiles } from './handler-config.ts';
+import { type Journal, readJournal } from './journal.ts';
 import { type Node, pass, Refusal } from './node.ts';
+import { handlerBlock, markedBlock, ownGeneration, SECTIONS, unmarkedTable } from './own-text.ts';
 import { GENERATIONS } from './release.ts';
-import { type Present, refuseDefault } from './risks.ts';
+import { refuseDefault } from './risks.ts';
 
-/** Their containerd reads its configuration from files that last. */
-const SUPPORTED = ['containerd', 'kind', 'AKS'];
+/** Their containerd reads its configuration from files that last, at least until the node's next boot. */
+const SUPPORTED = ['containerd', 'kind', 'AKS', 'EKS'];
 /** For systems where this program can do nothing. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   Bottlerocket: 'its root is read-only and its settings have no place for a handler: take nodes of AL2023',
@@ -29,41 +30,87 @@ const RESPONSE_MS = 60_000;
 const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
-export type Preflight = Present & {
-  /** The file of another owner's handler that is to be taken over. */
-  readonly foreign?: string | undefined;
+/** The present node. */
+export type Present = {
+  /** With what containerd's files say, if another program has rewritten them. */
+  readonly journal: Journal | undefined;
+  readonly containerd: ContainerdProcess;
+  readonly config: ContainerdConfig;
+  /** As containerd reads the present configuration. */
+  readonly dump: TomlTable;
+  /** The file whose table of handlers counts. */
+  readonly main: string;
 };
 
+export type Preflight = Present & { readonly driver: 'systemd' | 'cgroupfs' };
+
 /** Changes nothing; throws a {@link Refusal} if this node cannot have gVisor. */
-export async function preflight(node: Node, journal?: Journal, takeOver = false): Promise<Preflight> {
+export async function preflight(node: Node): Promise<Preflight> {
   const { root, client, containerdConfig, report } = node;
   await refuseDistribution(node);
+  await readJournal(root, node.handler); // one that cannot be read is refused before containerd is asked
   await refuseKernel(node);
   await refuseDisk(root);
   const status = await patientStatus(node).catch((cause) => {
     const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
   });
-  const containerd = await findContainerd(root, client);
-  if (containerd.program.startsWith('/snap/'))
+  const present = await readPresent(node, status);
+  if (present.containerd.program.startsWith('/snap/'))
     throw new Refusal('check', 'containerd comes from a snap, which renders its configuration. Use stage');
-  const config = await readContainerdConfig(node.host, containerdConfig, status.runtimeVersion);
-  if (restartCommand(node, containerd) === undefined && !node.noRestart) {
+  if (restartCommand(node, present.containerd) === undefined && !node.noRestart) {
     const next = 'Give --restart-command with what restarts it, or --no-restart';
     throw new Refusal('check', `No systemd unit runs containerd here. ${next}`);
   }
-  if (journal !== undefined) await refuseOtherFiles(node, journal);
+  refuseDefault(node.handler, present.dump);
+  await refuseForeign(node, present.config);
+  const driver = await cgroupDriver(client, status);
+  const text = `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`;
+  report({ step: 'check', ...pass(text) });
+  return { ...present, driver };
+}
+
+export async function readPresent(node: Node, status: CriStatus): Promise<Present> {
+  const { root, host, client, handler, containerdConfig } = node;
+  const containerd = await findContainerd(root, client);
+  const config = await readContainerdConfig(host, containerdConfig, status.runtimeVersion);
+  const kept = await readJournal(root, handler);
+  if (kept !== undefined) await refuseOtherFiles(node, kept);
   const dump = await dumpConfig(node, containerd, containerdConfig).catch((cause) => {
     const message = `containerd refuses its present configuration: ${errorLine(cause)}. Repair it first`;
     throw new Refusal('check', message, { cause, reason: 'ContainerdConfigInvalid' });
   });
-  refuseDefault(node.handler, dump);
-  if ((journal?.installed ?? journal?.pending) === undefined) await refuseLeftovers(node);
-  const foreign = await findForeign(node, config, { journal, takeOver });
-  const driver = usesSystemdCgroup(status) ? 'systemd' : 'cgroupfs';
-  const text = `containerd ${status.runtimeVersion}, cgroup driver ${driver}, configuration "${containerdConfig}"`;
-  report({ step: 'check', ...pass(text) });
-  return { containerd, status, config, dump, foreign };
+  const main = await readMainFile(host, config.rules, containerdConfig);
+  return { journal: await recall(node, { journal: kept, config, main }), containerd, config, dump, main };
+}
+
+export async function cgroupDriver(client: CriClient, status: CriStatus): Promise<Preflight['driver']> {
+  return (await usesSystemdCgroup(client, status)) ? 'systemd' : 'cgroupfs';
+}
+
+/** The journal with the commit that the files show by their values, if it names another place, or was lost. */
+async function recall(
+  { root, handler }: Node,
+  { journal, config, main }: Pick<Present, 'journal' | 'config' | 'main'>,
+): Promise<Journal | undefined> {
+  const runtime = config.runtimes.get(handler);
+  const generation = ownGeneration(runtime);
+  const file = runtime?.file ?? '';
+  const { installed, pending } = journal ?? {};
+  if (generation === undefined || pending !== undefined) return journal;
+  if (installed?.generation === generation.directory && installed.written.file === file) return journal;
+  const content = (await contentOf(root, file)) ?? '';
+  const marked = markedBlock(handler, content);
+  const bare = file === main ? unmarkedTable(handler, content) : undefined;
+  const section = SECTIONS.find((each) => bare?.includes(each));
+  const text = marked ?? (section && `\n${handlerBlock(section, handler, generation)}`);
+  if (text === undefined) return journal; // a copy in another program's file
+  return {
+    format: 1,
+    handler,
+    ...journal,
+    installed: { generation: generation.directory, written: { file, text } },
+  };
 }
 
 async function refuseDistribution(node: Node): Promise<void> {
@@ -130,30 +177,13 @@ async function refuseDisk(root: string): Promise<void> {
   throw new Refusal('check', `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`);
 }
 
-/** The file of another owner's handler that is to be taken over. */
-async function findForeign(
-  node: Node,
-  config: ContainerdConfig,
-  { journal, takeOver }: { readonly journal: Journal | undefined; readonly takeOver: boolean },
-): Promise<string | undefined> {
-  const { file, line, runtimePath } = config.runtimes.get(node.handler) ?? {};
-  if (file === undefined || (await foundIn(node, file)) !== undefined) return undefined;
-  const { generation } = journal?.installed ?? {};
-  const isOwn = generation !== undefined && runtimePath?.startsWith(`${generation}/`);
-  if (takeOver && !isOwn) return file;
-  const what = isOwn
-    ? 'has the handler of this program without its marks, as a program leaves it that rewrites the file. Remove the table and restart nothing: pods run on. Then install again'
-    : `configures the handler "${node.handler}" already, and it is left alone. To have it replaced, install with --take-over, or remove these lines`;
-  throw new Refusal('check', `"${file}" line ${line} ${what}`);
-}
-
-/** Without a journal nobody knows what to take back, but the handler may still be there. */
-export async function refuseLeftovers(node: Node): Promise<void> {
-  const { files } = await readContainerdFiles(node.host, node.containerdConfig);
-  for (const { path } of files) {
-    if ((await foundIn(node, path)) === undefined) continue;
-    const what = `"${path}" has the handler "${node.handler}" of this program, and the journal is gone`;
-    const next = 'Remove its lines from BEGIN to END there, and run this again: pods run on';
-    throw new Refusal('journal', `${what}. ${next}`);
-  }
+/** Another owner's handler of the same name is left alone. */
+async function refuseForeign({ root, handler }: Node, { runtimes }: ContainerdConfig): Promise<void> {
+  const runtime = runtimes.get(handler);
+  const { file, line } = runtime ?? {};
+  if (file === undefined || ownGeneration(runtime) !== undefined) return;
+  if (markedBlock(handler, (await contentOf(root, file)) ?? '') !== undefined) return; // refused with the difference
+  const what = `"${file}" line ${line} configures the handler "${handler}" already, and it is left alone`;
+  const next = `Install another beside it (--handler ${handler}-2), move the RuntimeClass, and have its owner remove it`;
+  throw new Refusal('check', `${what}. ${next}`);
 }

@@ -1,5 +1,6 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Host } from '../lib/node/host/host.ts';
 import { parseCgroups, podUidOf } from '../lib/node/host/process.ts';
 import type { Generation } from './release.ts';
 
@@ -11,20 +12,36 @@ async function listPids(root: string): Promise<readonly number[]> {
 
 /**
  * Shims, with their bundles, and sentries by generation. A container may have another program at the same path in
- * its own file system, which does not count.
+ * its own file system, which does not count. On Fedora CoreOS /usr/local is a link, and a process has the path
+ * behind it.
  */
 export async function usersOf(root: string, generations: readonly Generation[]) {
   if (generations.length === 0) return [];
+  const host = new Host(root);
+  const places = await Promise.all(
+    generations.map(async ({ directory }) => [directory, (await host.realpath(directory)) ?? directory]),
+  );
   const users = await Promise.all(
     (await listPids(root)).map(async (pid) => {
       const exe = join(root, `/proc/${pid}/exe`);
       const program = await readlink(exe).catch(() => '');
-      const used = generations.find(({ directory }) => program.startsWith(`${directory}/`));
+      const used = generations.find((_, at) => places[at]?.some((each) => program.startsWith(`${each}/`)));
       if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
       return { directory: used.directory, bundle: await bundleOf(root, pid) };
     }),
   );
   return users.flat();
+}
+
+/** Whether a process runs this program, but not to print something of its configuration. */
+export async function isDaemonRunning(root: string, program: string): Promise<boolean> {
+  for (const pid of await listPids(root)) {
+    const link = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+    if (link !== program) continue;
+    const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
+    if (!cmdline.split('\0').includes('config')) return true;
+  }
+  return false;
 }
 
 /**

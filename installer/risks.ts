@@ -1,30 +1,20 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CriStatus } from '../lib/node/containerd/client.ts';
-import type { ContainerdConfig } from '../lib/node/containerd/config.ts';
 import type { TomlTable } from '../lib/node/containerd/toml.ts';
-import { parseProcessStat } from '../lib/node/host/process.ts';
-import { TICKS_PER_SECOND } from '../lib/node/sandboxes/processes.ts';
-import { type ContainerdProcess, runOnHost } from './containerd.ts';
-import { contentOf, isOwnText } from './edits.ts';
-import { defaultHandlerIn } from './handler-config.ts';
-import { type Node, Refusal } from './node.ts';
-import { isGenerationPath } from './release.ts';
+import { type ContainerdProcess, dumpConfig, findContainerd, runOnHost } from './containerd.ts';
+import { criSectionIn, defaultHandlerIn } from './handler-config.ts';
+import { pendingSettings, readLoaded } from './loaded.ts';
+import { type Node, Refusal, skipped } from './node.ts';
 
-export type Present = {
-  readonly containerd: ContainerdProcess;
-  readonly status: CriStatus;
-  readonly config: ContainerdConfig;
-  /** As containerd reads the present configuration. */
-  readonly dump: TomlTable;
-};
-
-/** Throws a {@link Refusal} if a restart would end pods, or load more than the handler. */
-export async function refuseRisks(node: Node, present: Present): Promise<void> {
-  refuseDefault(node.handler, present.dump);
-  await refuseUnit(node, present.containerd);
-  refuseOtherHandlers(node, present);
-  await refuseYoungFiles(node, present);
+/**
+ * Throws a {@link Refusal} if a restart would end pods, or start anything but what runs now with a change of
+ * this program's handlers. It is asked at first, so that nobody waits in vain, and again just before the restart.
+ */
+export async function refuseRisks(node: Node): Promise<void> {
+  const containerd = await findContainerd(node.root, node.client);
+  await refuseOtherProgram(node, containerd);
+  await refuseUnit(node, containerd);
+  await refuseOtherSettings(node, containerd);
 }
 
 /** All pods without a RuntimeClass use the default handler, also those that bring the network. */
@@ -34,51 +24,51 @@ export function refuseDefault(handler: string, dump: TomlTable): void {
   throw new Refusal('check', `"${handler}" is the handler of pods without a RuntimeClass. ${next}`);
 }
 
+/** A package that was upgraded under the running containerd: nobody has seen how the new one starts. */
+async function refuseOtherProgram({ root, host }: Node, containerd: ContainerdProcess): Promise<void> {
+  const { pid, program, command } = containerd;
+  const running = await stat(join(root, `/proc/${pid}/exe`));
+  for (const path of [program, command]) {
+    const local = path.startsWith('/') ? await host.localPath(path) : undefined;
+    const next = local && (await stat(local).catch(() => undefined));
+    // A command may be seen by containerd alone, or was never a path.
+    if (next === undefined && path !== program) continue;
+    if (next && next.dev === running.dev && next.ino === running.ino) continue;
+    refuseChange(`The program of containerd, "${path}", was replaced or deleted since containerd started`);
+  }
+}
+
+/**
+ * Units that systemd restarts with another one. Source:
+ * https://www.freedesktop.org/software/systemd/man/latest/systemd.unit.html (Requires=, BindsTo=, PartOf=)
+ */
+const TIES = ['RequiredBy', 'BoundBy', 'ConsistsOf'] as const;
+
 /** Shims are processes of containerd's unit, and systemd has to leave them alone. */
-async function refuseUnit({ root, restartCommand }: Node, { unit }: ContainerdProcess): Promise<void> {
+async function refuseUnit(
+  { root, restartCommand, report }: Node,
+  { unit }: ContainerdProcess,
+): Promise<void> {
   if (unit === undefined || restartCommand !== undefined) return;
-  const text = await runOnHost(root, ['systemctl', 'show', '--property=KillMode', unit]);
-  const mode = /^KillMode=(.*)$/m.exec(text)?.[1] ?? '';
+  const text = await runOnHost(root, ['systemctl', 'show', `--property=KillMode,${TIES.join()}`, unit]);
+  const shown = (key: string) => new RegExp(`^${key}=(.*)$`, 'm').exec(text)?.[1] ?? '';
+  const tied = TIES.flatMap((tie) => shown(tie).split(' ').filter(Boolean));
+  const also = `a restart of "${unit}" also restarts ${[...new Set(tied)].join(', ')}`;
+  if (tied.length > 0) report({ step: 'check', ...skipped(also) });
+  const mode = shown('KillMode');
   if (mode === 'process' || mode === 'none') return;
   const what = `A restart of "${unit}" would end every pod of the node: its KillMode is "${mode}"`;
   throw new Refusal('check', `${what}. Set KillMode=process there, and run systemctl daemon-reload`);
 }
 
-/** A restart loads the handlers of the files and forgets others, whoever changed them. */
-function refuseOtherHandlers({ handler, containerdConfig }: Node, { status, config }: Present): void {
-  const isOther = (name: string, path = '') => name !== handler && !isGenerationPath(path);
-  for (const [name, { runtimeType, runtimePath, file = containerdConfig }] of config.runtimes) {
-    const loaded = status.runtimes.get(name);
-    if (loaded?.runtimeType === runtimeType && loaded.runtimePath === runtimePath) continue;
-    if (isOther(name, runtimePath))
-      refuseChange(`"${file}" has a handler "${name}" that containerd has not loaded`);
-  }
-  for (const [name, { runtimePath }] of status.runtimes) {
-    // containerd 1.x names handlers of deprecated settings like this.
-    const isKnown = config.runtimes.has(name) || ['default', 'untrusted'].includes(name);
-    if (!isKnown && isOther(name, runtimePath))
-      refuseChange(`containerd has loaded a handler "${name}" that "${containerdConfig}" does not have`);
-  }
-}
-
-/** containerd reads its files a moment after it started, and clocks are coarse. */
-const SLACK_MS = 1_000;
-
-async function refuseYoungFiles({ root, host }: Node, { containerd, config }: Present): Promise<void> {
-  const [uptime, ticks] = await Promise.all([
-    host.readText('/proc/uptime'),
-    host.readText(`/proc/${containerd.pid}/stat`),
-  ]);
-  const upSeconds = Number.parseFloat(uptime ?? '');
-  const ageSeconds = upSeconds - parseProcessStat(ticks ?? '').startTicks / TICKS_PER_SECOND;
-  const startedMs = Date.now() - ageSeconds * 1_000;
-  for (const file of config.files) {
-    const local = await host.localPath(file);
-    const { mtimeMs } = await stat(local ?? join(root, file));
-    // The installer keeps this time in the files of others.
-    if (mtimeMs < startedMs + SLACK_MS || isOwnText((await contentOf(root, file)) ?? '')) continue;
-    refuseChange(`"${file}" was changed after containerd started, at ${new Date(mtimeMs).toISOString()}`);
-  }
+/** Somebody's edit that waits for the next start, whatever its time. */
+async function refuseOtherSettings(node: Node, containerd: ContainerdProcess): Promise<void> {
+  const dump = await dumpConfig(node, containerd, node.containerdConfig);
+  const loaded = await readLoaded(node.client);
+  const pending = pendingSettings(loaded, criSectionIn(dump) ?? new Map(), node.handler);
+  if (pending.length === 0) return;
+  const named = pending.slice(0, 5).join(', ');
+  refuseChange(`"${node.containerdConfig}", or what it imports, has changes that are not loaded: ${named}`);
 }
 
 function refuseChange(what: string): never {

@@ -1,7 +1,7 @@
 import type { ContainerdProcess } from './containerd.ts';
-import { type Edit, foundIn, holds, planEdits, removeDrafts, writeEdits } from './edits.ts';
+import { copiesIn, type Edit, planEdits, removeDrafts, writeEdits } from './edits.ts';
 import type { Installed, Journal, Written } from './journal.ts';
-import { type Node, pass, Refusal, type StepOf } from './node.ts';
+import { type Node, pass, type StepOf, skipped } from './node.ts';
 import { proveHandler, proveRunc } from './prove.ts';
 import { QUIET_MS, waitForQuiet } from './quiet.ts';
 import { generationAt } from './release.ts';
@@ -10,37 +10,51 @@ import { validate } from './validate.ts';
 
 /** A change of what a handler runs. */
 export type Change = {
-  readonly containerd: Pick<ContainerdProcess, 'program' | 'unit'>;
+  readonly containerd: ContainerdProcess;
   /** The handler's journal before it. */
   readonly journal: Journal | undefined;
   /** Undefined takes the handler away. */
   readonly next: Installed | undefined;
+  /** The file whose table of handlers counts. */
+  readonly main?: string;
   /** The generation that a person leaves for good. */
   readonly leaves?: string | undefined;
+};
+
+/** Called when a restart begins, and with the pods that it ended. */
+export type RestartEvents = {
+  readonly restart: () => Promise<void>;
+  readonly lost: (pods: readonly string[]) => void;
 };
 
 /** The steps from containerd's files to the proof. */
 export function stepsOf(
   node: Node,
-  { containerd, journal, next }: Change,
-  recordRestart: () => Promise<void>,
+  { containerd, journal, next, main }: Change,
+  record: RestartEvents,
 ): readonly StepOf[] {
   const { root, noRestart } = node;
   const last = journal?.installed;
-  const wanted = next && generationAt(next.generation);
-  const texts = [next, journal?.pending, last].map((each) => each?.written);
+  const texts = textsOf(journal, next);
+  let wanted = next && generationAt(next.generation);
   let edits: readonly Edit[] = [];
+  // What was interrupted may have been done.
   let isWritten = journal?.pending !== undefined;
+  let isRestarted = isWritten;
   let isTouched = false;
+  const recordRestart = () => {
+    isRestarted = true;
+    return record.restart();
+  };
   return [
     {
       name: 'validate',
       do: async () => {
-        const old = await presentText(node, journal, next);
         await removeDrafts(node, texts);
-        edits = await planEdits(node, old, next?.written);
+        edits = await planEdits(node, next?.written, { texts, main });
+        wanted = (await validate(node, containerd, { edits, wanted })) ?? wanted;
+        for (const text of await copiesIn(node, edits)) node.report({ step: 'validate', ...skipped(text) });
         if (edits.length === 0 && !(await needsRestart(node, wanted))) return undefined;
-        await validate(node, containerd, edits, wanted);
         return pass('containerd reads the new configuration, and only the handler differs');
       },
     },
@@ -56,18 +70,16 @@ export function stepsOf(
     {
       name: 'write',
       do: async () => {
+        if (edits.length === 0) return undefined;
         isWritten = true;
         await writeEdits(root, edits);
-        const [first] = edits;
-        if (first === undefined) return undefined;
-        if (next === undefined) return pass(`took the handler out of "${first.file}"`);
+        if (next === undefined) return pass(`took the handler out of "${edits[0]?.file}"`);
         return pass(`"${next.written.file}" names the generation`);
       },
       undo: async () => {
         if (!isWritten) return false;
-        const now = await presentText(node, journal, next);
         await removeDrafts(node, texts);
-        const back = await planEdits(node, now, last?.written);
+        const back = await planEdits(node, last?.written, { texts });
         await writeEdits(root, back);
         if (back.length > 0) isTouched = true;
         return isTouched;
@@ -76,13 +88,12 @@ export function stepsOf(
     {
       name: 'restart',
       do: async () => {
-        const { text, ended } = await load(node, containerd, { wanted, recordRestart });
-        if (ended.length === 0) return text;
-        const pods = `${ended.slice(0, 5).join(', ')}${ended.length > 5 ? ', …' : ''}`;
-        const next = 'See kubectl describe pod for why, before you try again';
-        throw new Refusal('restart', `Pods that ran before the restart do not run now: ${pods}. ${next}`);
+        const { text, lost } = await load(node, containerd, { wanted, recordRestart });
+        record.lost(lost);
+        return text;
       },
       undo: async () => {
+        if (!isRestarted) return isTouched;
         const before = last && generationAt(last.generation);
         const { text } = await load(node, containerd, { wanted: before, recordRestart, isUrgent: true });
         if (text.state === 'pass') {
@@ -110,18 +121,7 @@ export function stepsOf(
   ];
 }
 
-/** Of this run, of an interrupted one, or of the last commit. */
-export async function presentText(
-  { root, handler }: Pick<Node, 'root' | 'handler'>,
-  journal: Journal | undefined,
-  next: Installed | undefined,
-): Promise<Written | undefined> {
-  const { pending, installed } = journal ?? {};
-  for (const each of [next, pending, installed])
-    if (each !== undefined && (await holds(root, each.written))) return each.written;
-  // Without a removal something else took the text out, which is refused if it is to be replaced.
-  const isRemoval = next === undefined || pending?.removes;
-  const isGone =
-    installed === undefined || (await foundIn({ root, handler }, installed.written.file)) === undefined;
-  return isRemoval && isGone ? undefined : installed?.written;
+/** That may be in containerd's files: of this run, of an interrupted one, and of the last commit. */
+export function textsOf(journal: Journal | undefined, next: Installed | undefined): readonly Written[] {
+  return [next, journal?.pending, journal?.installed].flatMap((each) => each?.written ?? []);
 }

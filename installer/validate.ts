@@ -4,24 +4,27 @@ import { tableAt } from '../lib/node/containerd/toml.ts';
 import { type ContainerdProcess, changedKeys, dumpConfig } from './containerd.ts';
 import { type Edit, withDraft } from './edits.ts';
 import { runtimesIn } from './handler-config.ts';
-import { draftOf } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
-import { type Generation, isGenerationPath } from './release.ts';
+import { generationIn } from './own-text.ts';
+import type { Generation } from './release.ts';
+
+/** What a change would write, and the generation that the handler would run, if any. */
+export type Planned = { readonly edits: readonly Edit[]; readonly wanted: Generation | undefined };
 
 /**
  * containerd itself reads a draft before it is live: only our handler may change. A dangling import, a wrong
- * table, or a missing default handler would show here.
+ * table, or a missing default handler would show here. Resolves with the generation that a removed handler still
+ * has by a copy in another program's file.
  */
 export async function validate(
   node: Node,
-  containerd: Pick<ContainerdProcess, 'program'>,
-  edits: readonly Edit[],
-  wanted: Generation | undefined,
-): Promise<void> {
+  containerd: Pick<ContainerdProcess, 'pid'>,
+  { edits, wanted }: Planned,
+): Promise<Generation | undefined> {
   const { host, client, handler } = node;
   const before = await dumpConfig(node, containerd, node.containerdConfig);
   const { runtimeVersion } = await client.version();
-  await withDraft(node, edits, async (config) => {
+  return withDraft(node, edits, async (config, realPath) => {
     const after = await dumpConfig(node, containerd, config).catch((cause) => {
       const message = `containerd refuses the new configuration: ${errorLine(cause)}`;
       throw new Refusal('validate', message, { cause, reason: 'ContainerdConfigInvalid' });
@@ -35,23 +38,19 @@ export async function validate(
       const message = `The new configuration would change more than the handler: ${named.join(', ')}`;
       throw new Refusal('validate', message);
     }
-    const table = tableAt(runtimesIn(after), [handler]);
     const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
     if (fault !== undefined) {
       const message = `containerd would not start pods with the new configuration: ${fault.problem}`;
       throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
     }
-    if (wanted === undefined && isGenerationPath(String(table?.get('runtime_path')))) {
-      const { file, line } = runtimes.get(handler) ?? {};
-      const what = `"${file?.replace(draftOf(''), '')}" line ${line} still has the handler "${handler}", without the marks of gvisor-ready`;
-      throw new Refusal('validate', `${what}. Remove its table there, and run this again`);
+    const { file = '', line } = runtimes.get(handler) ?? {};
+    const found = generationIn(tableAt(runtimesIn(after), [handler]));
+    if (wanted !== undefined && found?.directory !== wanted.directory) {
+      const what = `containerd would not load the handler "${handler}" as it is written`;
+      const why =
+        file === '' ? 'its table is ignored' : `"${realPath(file)}" line ${line} has it as well, and counts`;
+      throw new Refusal('validate', `${what}: ${why}`, { reason: 'HandlerNotConfigured' });
     }
-    const isNamed =
-      table?.get('runtime_path') === wanted?.shim &&
-      tableAt(table, ['options'])?.get('ConfigPath') === wanted?.config;
-    if (wanted !== undefined && !isNamed) {
-      const message = `containerd would not load the handler "${handler}" as it is written: another file has it as well, or its table is ignored`;
-      throw new Refusal('validate', message, { reason: 'HandlerNotConfigured' });
-    }
+    return wanted === undefined ? found : undefined;
   });
 }

@@ -24,7 +24,7 @@ export function paceOf({ metadata, spec, status }: V1DaemonSet) {
   };
 }
 
-/** Times are of the wall clock, milliseconds. */
+/** Times are milliseconds; those that the kubelet writes are of its node's clock, and decide nothing alone. */
 export type InstallerPod = Readonly<NonNullable<ReturnType<typeof installerPodOf>>>;
 
 /** A node may be compromised. */
@@ -52,7 +52,7 @@ export function installerPodOf({ metadata, spec, status }: V1Pod) {
     /** Whether it takes nothing away. */
     installs: spec?.initContainers?.some(({ args = [] }) => args.includes('install')) ?? false,
     createdAtMs: Date.parse(String(metadata?.creationTimestamp)),
-    /** Absent if an installation is not done. */
+    /** By the kubelet. Absent if an installation is not done. */
     ...(isDone && { doneAtMs: sinceOf('Initialized') }),
     /** Absent if it is Ready. */
     ...(condition('Ready')?.status !== 'True' && { unreadySinceMs: sinceOf('Ready') }),
@@ -98,18 +98,25 @@ export type Turns = {
 /** The turns in a fleet without an installer. */
 export const NO_TURNS: Turns = { begin: [], waiting: [], failed: new Map() };
 
-/** Besides the pods; `nowMs` is of the wall clock. */
+/** Besides the pods. */
 export type TurnInputs = {
   readonly paces: readonly Pace[];
   readonly nodes: readonly FleetNode[];
-  readonly nowMs: number;
+  /** For how long this controller has seen that a pod's installation is done; 0 at first. */
+  readonly doneForMs: (pod: InstallerPod) => number;
+  /** This controller's wall clock, to tell of others that differ. */
+  readonly wallMs: number;
 };
 
 /**
- * By the objects alone, so that a restarted or second controller decides the same: as many nodes at once as a
- * DaemonSet may have unavailable, the longest waiting first, none after a failure.
+ * By the objects, so that a restarted or second controller decides the same, at most a settling later: as many
+ * nodes at once as a DaemonSet may have unavailable, the longest waiting first, none after a failure. A node's
+ * clock is compared with itself alone.
  */
-export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: TurnInputs): Turns {
+export function turnsOf(
+  pods: readonly InstallerPod[],
+  { paces, nodes, doneForMs, wallMs }: TurnInputs,
+): Turns {
   if (pods.length === 0) return NO_TURNS; // asked each second, also without an installer
   const nodeOf = new Map(nodes.map((node) => [node.name, node]));
   const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
@@ -118,8 +125,9 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
   const failed = new Map<string, string>();
   for (const pod of pods) {
     const settleMs = paceFor.get(pod.daemonSet)?.settleMs ?? 0;
-    const state = turnOf(pod, { node: nodeOf.get(pod.node), settleMs, nowMs });
-    if (state === 'goes on') busy.push(pod.node);
+    const isSettled = doneForMs(pod) >= settleMs;
+    const state = turnOf(pod, { node: nodeOf.get(pod.node), settleMs, isSettled });
+    if (state === 'goes on') busy.push(`${pod.node}${describeClock(pod, wallMs)}`);
     else if (state !== 'none') failed.set(pod.node, state.failure);
   }
   const queue = pods
@@ -153,15 +161,15 @@ export function turnsOf(pods: readonly InstallerPod[], { paces, nodes, nowMs }: 
 /** "none" before it begins, and once it has ended well. */
 function turnOf(
   pod: InstallerPod,
-  { node, settleMs, nowMs }: { node: FleetNode | undefined; settleMs: number; nowMs: number },
+  { node, settleMs, isSettled }: { node: FleetNode | undefined; settleMs: number; isSettled: boolean },
 ): 'none' | 'goes on' | { readonly failure: string } {
   if (!pod.bound) return 'none';
   // It ends its installation before it goes.
   if (pod.ending) return pod.doneAtMs === undefined ? 'goes on' : 'none';
   if (pod.problem !== undefined) return { failure: pod.problem };
   if (pod.doneAtMs === undefined) return 'goes on';
+  if (!isSettled) return 'goes on';
   const endsMs = pod.doneAtMs + settleMs;
-  if (nowMs < endsMs) return 'goes on';
   // A later failure is not the installation's.
   if (pod.unreadySinceMs !== undefined && pod.unreadySinceMs <= endsMs)
     return { failure: 'its pod is not Ready since the installation' };
@@ -170,6 +178,30 @@ function turnOf(
   const isUnknown = status === 'Unknown' && node?.expected !== false && saidMs >= pod.doneAtMs;
   const isBad = node !== undefined && (isFailing(node) || isUnknown);
   return pod.installs && isBad && saidMs <= endsMs ? { failure: `its agent says ${reason}` } : 'none';
+}
+
+/** No clock is exact to the second. */
+const SKEW_MS = 60_000;
+
+/** An installation is done neither before the API server had its pod nor in the future. */
+function describeClock({ createdAtMs, doneAtMs = createdAtMs }: InstallerPod, wallMs: number): string {
+  if (createdAtMs - doneAtMs > SKEW_MS) return ' (whose clock is behind)';
+  return doneAtMs - wallMs > SKEW_MS ? ' (whose clock is ahead)' : '';
+}
+
+/** Remembers since when each pod's installation is known to be done, by one clock. */
+export class DoneTimes {
+  #sinceMs = new Map<string, number>();
+
+  /** To be told of all pods that there are. */
+  see(pods: readonly InstallerPod[], nowMs: number): void {
+    const done = pods.filter(({ doneAtMs }) => doneAtMs !== undefined);
+    this.#sinceMs = new Map(done.map(({ uid }) => [uid, this.#sinceMs.get(uid) ?? nowMs]));
+  }
+
+  doneForMs({ uid }: InstallerPod, nowMs: number): number {
+    return nowMs - (this.#sinceMs.get(uid) ?? nowMs);
+  }
 }
 
 /** In a line; "" if no node waits. */

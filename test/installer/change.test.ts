@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
+import { runAll, waitFor } from '../../hack/run.ts';
 import { takeBack } from '../../installer/change.ts';
 import { isDown, runOnHost } from '../../installer/containerd.ts';
 import { remove, rollback, stageOnly } from '../../installer/install.ts';
@@ -57,15 +58,15 @@ describe('a change of containerd', () => {
     on.write('/etc/containerd/conf.d/50.toml', 'version = 3\n[debug]\n  level = "info"\n');
     const text = `imports = [ # ours\n  '/etc/containerd/conf.d/*.toml',\n]\n${ORIGINAL}`;
     on.write(CONFIG, text);
-    on.write(DUMP, `cp .$3 ./run/draft; ${CAT}`);
+    on.write(DUMP, `case $3 in *draft*) cp .$3 ./run/seen;; esac; ${CAT}`);
     await on.install();
-    assert.match(
-      on.read('/run/draft'),
-      /^imports = .*50.toml.,.*gvisor-ready-runsc.toml.gvisor-ready-new.\]$/m,
-    );
+    assert.match(on.read('/run/seen'), /^imports = .*50.toml.,.*\/run\/gvisor-ready-draft-\w+\/0.toml.\]$/m);
     const names = () => readdirSync(`${on.root}/etc/containerd`, { recursive: true }).sort().join();
-    assert.equal(names(), 'conf.d,conf.d/50.toml,conf.d/gvisor-ready-runsc.toml,config.toml');
-    on.write('/etc/containerd/conf.d/gvisor-ready-runsc.toml.gvisor-ready-new', 'of a run that was killed');
+    assert.equal(names(), 'conf.d,conf.d/50.toml,conf.d/zz-gvisor-ready-runsc.toml,config.toml');
+    on.write(
+      '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml.gvisor-ready-new',
+      'of a run that was killed',
+    );
     await remove({ ...on.node, noRestart: true }, KEEP);
     assert.equal(names(), 'conf.d,conf.d/50.toml,config.toml');
     assert.equal(on.read(CONFIG), text);
@@ -104,7 +105,7 @@ describe('a change of containerd', () => {
       on.write('/run/defaults', `version = 2\n${BUILT_IN}${OPTIONS}`);
       on.write('/run/built-in', `${BUILT_IN}${OPTIONS}`);
       on.write(DUMP, `cat .$3; grep -q 'runtimes.runc' .$3 || cat ./run/built-in`);
-      on.write(LOADED, 'version = 2\n');
+      on.write(LOADED, `version = 2\n${BUILT_IN}${OPTIONS}`);
       if (text === undefined) rmSync(`${on.root}${CONFIG}`);
       else on.write(CONFIG, text);
       await on.install();
@@ -199,28 +200,16 @@ describe('programs that containerd or a person needs', () => {
     assert.deepEqual(names(on), ['install-runsc.json', 'release-1']);
   });
 
-  it('are not told to be gone if the journal is', async (t) => {
+  it('are found by the values of the handler if the journal is gone', async (t) => {
     const on = await scene(t);
     await on.install();
+    const { installed } = (await on.journal()) ?? {};
     rmSync(`${on.root}${installJournal('runsc')}`);
-    const before = on.state();
-    assert.match(
-      await refusal(remove(on.node, KEEP)),
-      /^journal: "\/etc.*has the handler "runsc" of this program/,
-    );
-    assert.deepEqual(on.state(), before);
-  });
-
-  it('are not taken over with a loss that nobody was told', async (t) => {
-    const on = await scene(t);
-    const table = ORIGINAL.split('\n')[1]?.replace('.runc]', '.runsc]');
-    const text = `${ORIGINAL}${table}\nruntime_type = "io.containerd.runsc.v1"\nsnapshotter = "stargz"\npod_annotations = ["dev.gvisor.*"]\n${table?.replace(']', '.options]')}\nConfigPath = "/etc/runsc.toml"\n`;
-    for (const path of [CONFIG, LOADED]) on.write(path, text);
-    on.write('/etc/runsc.toml', '[runsc_config]\n  platform = "kvm"\n  network = "host"\n');
-    const options = { takeOver: true, flags: new Map([['platform', 'kvm']]) };
-    const lost = /lost: pod_annotations = dev.gvisor.\*, snapshotter = stargz, --flag network=host/;
-    assert.match(await refusal(on.install('release-1', options)), lost);
-    assert.equal(on.read(CONFIG), text);
+    await on.install('release-2');
+    assert.deepEqual((await on.journal())?.previous, installed);
+    rmSync(`${on.root}${installJournal('runsc')}`);
+    await remove(on.node, KEEP);
+    assert.deepEqual([on.read(CONFIG), on.state().files], [ORIGINAL, undefined]);
   });
 });
 
@@ -249,6 +238,15 @@ it('a command that takes long says every 15 s why', (t) => {
     'check unknown goes on since N s: no answer yet',
     ...Array(2).fill('prove unknown goes on since N s: no image'),
   ]);
+});
+
+it('a command that hangs is killed with all that it has started', async () => {
+  const hangs = ['sh', '-c', 'sleep 4321 & echo $!; wait'];
+  await assert.rejects(runOnHost('/', hangs, 200), /was killed after 0.2 s/);
+  await waitFor('its child to end', 10_000, async () => {
+    const { stdout } = await runAll('pgrep', ['-f', 'sleep 4321']);
+    return stdout === '';
+  });
 });
 
 it('a program of the host has a session of its own, which Ctrl-C does not end', async () => {

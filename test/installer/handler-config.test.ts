@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { foundIn, holds, planEdits, writeEdits } from '../../installer/edits.ts';
-import { planHandler } from '../../installer/handler-config.ts';
+import { copiesIn, planEdits, writeEdits } from '../../installer/edits.ts';
+import { planHandler, readMainFile } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
+import { markedBlock } from '../../installer/own-text.ts';
 import { generationAt } from '../../installer/release.ts';
-import { foreignText, planInPlace } from '../../installer/take-over.ts';
-import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
+import { type ConfiguredRuntime, readContainerdConfig } from '../../lib/node/containerd/config.ts';
 import { parseToml } from '../../lib/node/containerd/toml.ts';
 import { Host } from '../../lib/node/host/host.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
@@ -15,6 +15,8 @@ import { tempHost } from '../lib/node/host/temp-host.ts';
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
 const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');
 const ROOT = '/etc/containerd/config.toml';
+const TOOLKIT = '/etc/containerd/conf.d/99-nvidia.toml';
+const DROP_IN = '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml';
 const RUNC_V2 = `version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  runtime_type = "io.containerd.runc.v2"\n`;
 
 /** containerd's own settings, with more than one of runc. */
@@ -37,29 +39,31 @@ async function hostWith(t: TestContext, files: Readonly<Record<string, string>>,
 
 async function replaceText(
   node: ReturnType<typeof nodeOf>,
-  old: Written | undefined,
   next: Written | undefined,
+  texts: readonly Written[] = [],
 ): Promise<void> {
-  await writeEdits(node.root, await planEdits(node, old, next));
+  await writeEdits(node.root, await planEdits(node, next, { texts }));
 }
 
-const nodeOf = (root: string, handler = 'runsc') => ({ root, handler });
+const nodeOf = (root: string, handler = 'runsc') => ({
+  ...{ root, handler, host: new Host(root), containerdConfig: ROOT },
+});
 
 /** Configurations as they are found, and the file that the handler is written to. */
 const CASES = {
   'containerd 2.4, version 3, a directory of drop-ins': [
     'v2.4.2',
-    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
+    '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml',
     { [ROOT]: 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n' },
   ],
   'containerd 2.4, version 2, drop-ins by a relative path': [
     'v2.4.2',
-    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
+    '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml',
     { [ROOT]: `imports = ["conf.d/*.toml"]\n${RUNC_V2}` },
   ],
   'containerd 2.1, version 2, a directory of drop-ins': [
     'v2.1.5',
-    '/etc/containerd/conf.d/gvisor-ready-runsc.toml',
+    '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml',
     { [ROOT]: `imports = ["/etc/containerd/conf.d/*.toml"]\n${RUNC_V2}` },
   ],
   'containerd 2.4, version 4, no imports': ['v2.4.2', ROOT, { [ROOT]: 'version = 4\n' }],
@@ -96,7 +100,7 @@ describe('planHandler and replaceText', () => {
         const texts = new Map<string, Written>();
         const write = async (handler: string, generation: typeof NEW | undefined) => {
           const next = generation && (await plan(generation, handler));
-          await replaceText(nodeOf(root, handler), texts.get(handler), next);
+          await replaceText(nodeOf(root, handler), next);
           if (next !== undefined) texts.set(handler, next);
         };
         await write('runsc', NEW);
@@ -108,13 +112,13 @@ describe('planHandler and replaceText', () => {
         assert.deepEqual(await shims(), [NEW.shim, NEW.shim]);
         await write('runsc', NEWER);
         assert.deepEqual(await shims(), [NEWER.shim, NEW.shim]);
-        assert.equal(await holds(root, added), false);
         await write('runsc-kvm', NEWER);
         const first = last === 'runsc' ? 'runsc-kvm' : 'runsc';
         await write(first, undefined);
         const left = last === 'runsc' ? [NEWER.shim, undefined] : [undefined, NEWER.shim];
         assert.deepEqual(await shims(), left);
-        assert.equal(await foundIn(nodeOf(root, first), file), undefined);
+        const rest = await readFile(join(root, file), 'utf8').catch(() => '');
+        assert.equal(markedBlock(first, rest), undefined);
         await write(last, NEW);
         await write(last, undefined);
         assert.equal(await readFile(join(root, file), 'utf8').catch(() => undefined), original);
@@ -124,7 +128,7 @@ describe('planHandler and replaceText', () => {
     const { root, plan } = await hostWith(t, { [ROOT]: RUNC_V2 }, '1.7.34');
     await chmod(join(root, ROOT), 0o600);
     const before = await stat(join(root, ROOT));
-    await replaceText(nodeOf(root), undefined, await plan());
+    await replaceText(nodeOf(root), await plan());
     const { mode, uid, gid } = await stat(join(root, ROOT));
     assert.deepEqual([mode, uid, gid], [before.mode, before.uid, before.gid]);
   });
@@ -132,57 +136,77 @@ describe('planHandler and replaceText', () => {
   it('refuse a symbolic link, which stays', async (t) => {
     const { root, plan } = await hostWith(t, { '/etc/containerd/real.toml': RUNC_V2 }, '1.7.34');
     await symlink('real.toml', join(root, ROOT));
-    await assert.rejects(replaceText(nodeOf(root), undefined, await plan()), /is a symbolic link/);
+    await assert.rejects(replaceText(nodeOf(root), await plan()), /is a symbolic link/);
     assert.equal(await readlink(join(root, ROOT)), 'real.toml');
   });
 
-  for (const [name, version, release] of [
-    ['containerd 1.7', 'version = 2\n', '1.7.34'],
-    ['containerd 2, version 3', 'version = 3\n', 'v2.4.2'],
-    ['containerd 2, no version', '', 'v2.4.2'],
-  ] as const)
-    it(`take over another owner's handler, and give it back: ${name}`, async (t) => {
-      const section =
-        version === 'version = 2\n' ? '"io.containerd.grpc.v1.cri"' : "'io.containerd.cri.v1.runtime'";
-      const table = (handler: string) => `[plugins.${section}.containerd.runtimes.${handler}]`;
-      const runc = `${table('runc')}\n  runtime_type = "io.containerd.runc.v2"\n`;
-      const foreign = `${table('runsc')} # ours\n  runtime_type = "io.containerd.runsc.v1"\n`;
-      const options = `  [plugins.${section}.containerd.runtimes.runsc.options]\n    ConfigPath = "/etc/x.toml"`;
-      for (const text of [
-        `${version}${foreign}${options}\n\n# about runc\n${runc}`,
-        `${version}${runc}\n${foreign}${options}`,
-        `${version}${runc}${foreign}`,
-      ]) {
-        const { root, config } = await hostWith(t, { [ROOT]: text }, release);
-        const instead = await foreignText(root, ROOT, 'runsc');
-        const first = planInPlace({ file: ROOT, instead }, 'runsc', NEW);
-        await replaceText(nodeOf(root), undefined, first);
-        assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEW.shim);
-        assert.equal((await config()).runtimes.get('runc')?.runtimeType, 'io.containerd.runc.v2');
-        const second = planInPlace(first, 'runsc', NEWER);
-        await replaceText(nodeOf(root), first, second);
-        assert.equal((await config()).runtimes.get('runsc')?.runtimePath, NEWER.shim);
-        await replaceText(nodeOf(root), second, undefined);
-        assert.equal(await readFile(join(root, ROOT), 'utf8'), text);
-      }
-    });
+  /** As NVIDIA's toolkit starts: it parses the root file and writes it anew, and copies all handlers into a drop-in. */
+  async function copyHandlers(root: string, runtimes: ReadonlyMap<string, ConfiguredRuntime>): Promise<void> {
+    const text = await readFile(join(root, ROOT), 'utf8');
+    const bare = text.replace(/^(#.*|\s*)\n/gm, '').replace(/^imports = .*\n/m, '');
+    await writeFile(join(root, ROOT), `imports = ["/etc/containerd/conf.d/*.toml"]\n${bare}`);
+    const [version = '', section = ''] = [/^version.*\n/m, /(?<=plugins\.)"[^"]*"/].map(
+      (each) => each.exec(bare)?.[0],
+    );
+    const tables = [...runtimes].map(
+      ([name, { runtimeType, runtimePath, options }]) => `
+        [plugins.${section}.containerd.runtimes.${name}]
+          base_runtime_spec = ""
+          runtime_type = "${runtimeType}"
+          runtime_path = "${runtimePath}"
+          [plugins.${section}.containerd.runtimes.${name}.options]
+            ${Object.entries(options)
+              .map(([key, value]) => `${key} = "${value}"\n`)
+              .join('')}`,
+    );
+    await writeFile(join(root, TOOLKIT), `${version}${tables.join('')}`);
+  }
 
-  it('take over no handler that is in two places', async (t) => {
-    const runsc = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runsc';
-    const text = `version = 2\n${runsc}]\n[metrics]\n${runsc}.options]\n`;
-    const { root } = await hostWith(t, { [ROOT]: text }, '1.7.34');
-    await assert.rejects(foreignText(root, ROOT, 'runsc'), /is not one table with its options/);
-  });
+  for (const [release, text, place] of [
+    ['v2.4.2', RUNC_V2.replace('= 2', '= 3').replace('grpc.v1.cri', 'cri.v1.runtime'), DROP_IN],
+    ['v2.4.2', RUNC_V2, DROP_IN],
+    ['1.7.34', RUNC_V2, TOOLKIT],
+  ] as const)
+    it(`live beside a program that copies the handler, with ${release} and ${text.split('\n')[0]}`, async (t) => {
+      const { root, config, plan } = await hostWith(t, { [ROOT]: text }, release);
+      const runtime = async () => (await config()).runtimes.get('runsc');
+      const main = async () => readMainFile(new Host(root), (await config()).rules, ROOT);
+      const edit = async (next: Written | undefined) => {
+        const edits = await planEdits(nodeOf(root), next, { texts: [], main: await main() });
+        // What is added comes before what is taken away, so that a kill between them leaves a handler.
+        if (next !== undefined) assert.equal(edits[0]?.file, next.file);
+        await writeEdits(root, edits);
+      };
+      await edit(await plan(NEW));
+      for (const generation of [NEWER, NEW, NEWER]) {
+        await copyHandlers(root, (await config()).runtimes);
+        const next = await plan(generation);
+        assert.equal(next.file, place);
+        await edit(next);
+        assert.equal((await runtime())?.runtimePath, generation.shim);
+        assert.deepEqual(await planEdits(nodeOf(root), next, { texts: [], main: await main() }), []);
+      }
+      await copyHandlers(root, (await config()).runtimes);
+      await edit(undefined);
+      // containerd 2 merges the copy, which is the other program's; 1.7 reads that file alone.
+      const [copy] = await copiesIn(nodeOf(root), []);
+      assert.match(
+        copy ?? '',
+        place === DROP_IN ? /^".*99-nvidia.toml" line \d+ has a copy/ : /^".*config.toml"/,
+      );
+      assert.equal((await runtime())?.runtimePath, place === DROP_IN ? NEWER.shim : undefined);
+      assert.deepEqual(await planEdits(nodeOf(root), undefined, { texts: [], main: await main() }), []);
+    });
 
   it('refuse a text that was edited since, name the difference, and lose nothing', async (t) => {
     const { root, plan } = await hostWith(t, { [ROOT]: RUNC_V2 }, '1.7.34');
     const first = await plan();
-    await replaceText(nodeOf(root), undefined, first);
+    await replaceText(nodeOf(root), first);
     const changed = (await readFile(join(root, ROOT), 'utf8')).replace(NEW.shim, '/usr/bin/other-shim');
     await writeFile(join(root, ROOT), changed);
     for (const next of [undefined, await plan(NEWER)])
       await assert.rejects(
-        replaceText(nodeOf(root), first, next),
+        replaceText(nodeOf(root), next, [first]),
         /"\/etc\/containerd\/config.toml".*not the one.*\+ +runtime_path = "\/usr\/bin\/other-shim"/s,
       );
     assert.equal(await readFile(join(root, ROOT), 'utf8'), changed);

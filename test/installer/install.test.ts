@@ -193,28 +193,70 @@ describe('install', () => {
     assert.deepEqual([on.read(LOADED), on.restarts(), proofs], [ORIGINAL, 0, 0]);
   });
 
-  it('fails if a pod that ran does not run after the restart, and takes all back', async (t) => {
-    const on = await scene(t);
-    const before = on.state();
-    on.addPod(POD, '', SHIM);
-    const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_RUNNING' }];
-    const list = (request: object) => on.containerd.usual('ListPodSandbox', request);
-    on.script({
-      ListContainers: () => ({ containers }),
-      ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)),
+  /** What containerd says of a pod's container after the restart, and what that means. */
+  const GONE_PODS: Readonly<Record<string, [Script, isLost: boolean]>> = {
+    'ended with its own exit code': [() => ({ status: { state: 'CONTAINER_EXITED', exitCode: 1 } }), false],
+    'lost its shim': [() => ({ status: { state: 'CONTAINER_EXITED', exitCode: 255 } }), true],
+    'was killed': [() => ({ status: { state: 'CONTAINER_EXITED', exitCode: 137 } }), true],
+    'is in an unknown state': [() => ({ status: { state: 'CONTAINER_UNKNOWN' } }), true],
+    'is forgotten': [refuses('not found', status.NOT_FOUND), true],
+  };
+  for (const [what, [says, isLost]] of Object.entries(GONE_PODS))
+    it(`undoes nothing for a pod that ${what}, and ${isLost ? 'names it as lost' : 'succeeds'}`, async (t) => {
+      const on = await scene(t);
+      on.addPod(POD, '', SHIM);
+      const containers = [{ id: 'b', podSandboxId: POD, state: 'CONTAINER_RUNNING' }];
+      const list = (request: object) => on.containerd.usual('ListPodSandbox', request);
+      on.script({
+        ListContainers: () => ({ containers }),
+        ListPodSandbox: (request) => (on.restarts() > 0 ? { items: [] } : list(request)),
+        ContainerStatus: says,
+      });
+      const lost = /^restart: The change is made and proven, but pods were lost .*: eval\/pod\. See kubectl/;
+      assert.match(await refusal(on.install()), isLost ? lost : /^nothing was refused/);
+      const { installed, failure, pending } = (await on.journal()) ?? {};
+      assert.equal(on.read(CONFIG), `${ORIGINAL}${installed?.written.text}`);
+      assert.deepEqual([on.restarts(), failure?.restarts, pending], [1, isLost ? 1 : undefined, undefined]);
+      const ended = /pods that run on: 0; pods that ended by themselves: eval\/pod$/m;
+      assert.equal(ended.test(on.said.join('\n')), !isLost);
+      if (isLost) assert.match(await refusal(on.install()), /^journal: .* with --retry-now/);
     });
-    assert.match(
-      await refusal(on.install()),
-      /^restart: Pods that ran .* do not run now: eval\/pod\. See kubectl/,
-    );
-    assert.deepEqual([on.read(CONFIG), on.restarts()], [before.config, 2]);
-    const { tries, restarts } = (await on.journal())?.failure ?? {};
-    assert.deepEqual([tries, restarts], [1, 2]);
+
+  it('restarts nothing if it failed before it wrote, whatever containerd has loaded meanwhile', async (t) => {
+    const on = await scene(t);
+    await on.install();
+    for (const path of [CONFIG, LOADED]) on.write(path, ORIGINAL); // another program, and a reboot
+    prints('')(on);
+    const said = await refusal(on.install('release-2'));
+    assert.match(said, /^pre-prove: .*so nothing was changed/);
+    assert.doesNotMatch(said, /could not be restored/);
+    assert.deepEqual([on.read(CONFIG), on.restarts()], [ORIGINAL, 1]);
+  });
+
+  it('waits for a containerd that takes ten minutes to start, and restarts it once', async (t) => {
+    const on = await scene(t);
+    const fromMs = performance.now(); // pauses end at once, and this clock jumps by them
+    let [stopped, started]: Promise<void>[] = [];
+    const because: Node['because'] = (cause) => {
+      if (cause === 'containerd is being restarted') stopped ??= on.containerd.stop();
+      else if (stopped && performance.now() - fromMs > 600_000) started ??= on.containerd.start();
+    };
+    await on.install('release-1', {}, { because });
+    assert.deepEqual([started !== undefined, on.restarts()], [true, 1]);
+  });
+
+  it('gives up on a containerd whose process is gone', async (t) => {
+    const on = await scene(t);
+    restartsBy(`${on.node.restartCommand}; rm -r ./proc/10?`)(on);
+    const because: Node['because'] = (cause) => {
+      if (cause === 'containerd is being restarted') void on.containerd.stop();
+    };
+    const said = await refusal(on.install('release-1', {}, { because }));
+    assert.match(said, /^restart: containerd did not respond .*could not be restored either/);
+    assert.deepEqual([on.read(CONFIG), on.restarts()], [ORIGINAL, 2]);
   });
 
   const REFUSED: Cases = {
-    'a text that is gone': [({ write }) => write(CONFIG, ORIGINAL), /^write: .*something rewrote the file/],
-    'a journal that is gone': [({ root }) => rmSync(root + JOURNAL), /^journal: .* and the journal is gone/],
     'half a journal': [edits(JOURNAL, /.{99}$/s, ''), /^journal: .*cannot be understood/],
     'a full disk': [({ root }) => mkdirSync(`${root}${JOURNAL}.gvisor-ready-new`), /^stage: .*EISDIR/],
     'a stopped containerd': [({ containerd }) => containerd.stop(), /^check: .*\(ContainerdUnreachable\)$/],
@@ -237,7 +279,7 @@ describe('install', () => {
     const said = await refusal(on.install());
     t.mock.restoreAll();
     syncBuiltinESMExports();
-    assert.match(said, /^check: Only 1023 MiB are free in "\/"/);
+    assert.match(said, /^check: Only 1023 MiB are free in "\/usr"/);
   });
 
   it('asks a containerd that is too busy to answer again', async (t) => {
@@ -253,11 +295,17 @@ describe('install', () => {
     );
   });
 
-  it("takes over another owner's handler only if told", async (t) => {
+  it("leaves another owner's handler alone, and goes beside it", async (t) => {
     const on = await scene(t);
-    on.write(CONFIG, ORIGINAL.replaceAll('runc', 'runsc'));
-    assert.match(await refusal(on.install()), /^check: .*line 2 configures the handler "runsc" already/);
-    await on.install('release-1', { takeOver: true });
+    const text = `${ORIGINAL}${ORIGINAL.replaceAll('runc', 'runsc').split('\n').slice(1).join('\n')}`;
+    for (const path of [CONFIG, LOADED]) on.write(path, text);
+    assert.match(await refusal(on.install()), /^check: .*line 4 configures the handler "runsc" already/);
+    const beside = { ...on.node, handler: 'runsc-2' };
+    await on.install('release-1', {}, beside);
+    // Its owner removes the old one, once the RuntimeClass has moved.
+    for (const path of [CONFIG, LOADED]) on.write(path, on.read(path).replace(text, ORIGINAL));
+    await remove(beside, KEEP);
+    assert.equal(on.read(CONFIG), ORIGINAL);
   });
 });
 

@@ -16,7 +16,6 @@ const REFUSED = {
   'k0s-ready': /k0s writes.*\/etc\/k0s\/containerd\.d/,
   'microk8s-ready': /MicroK8s writes.*containerd-template\.toml/,
   'talos-ready': /Talos writes.*the gvisor system extension/,
-  'eks-plain': /EKS writes.*spec\.containerd\.config of the NodeConfig/,
   'bottlerocket-plain': /Bottlerocket: .*read-only.*take nodes of AL2023/,
   'gke-plain': /GKE: .*GKE Sandbox/,
   'cos-gvisor': /GKE: .*GKE Sandbox/,
@@ -34,8 +33,7 @@ version = 2
   stream_server_address = "127.0.0.1"
 `;
 
-const check = async (host: Host) =>
-  preflight({ host, distribution: await readDistribution(host) } as Node, undefined);
+const check = async (host: Host) => preflight({ host, distribution: await readDistribution(host) } as Node);
 
 describe('preflight', () => {
   it('names the template of k3s where a drop-in would replace the section of the CRI', async (t) => {

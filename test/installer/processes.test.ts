@@ -35,6 +35,22 @@ it('a generation is used by its own programs, and not by another program at its 
   assert.deepEqual(await usersOf(root, [generation]), [{ directory: generation.directory, bundle }]);
 });
 
+it('a generation behind a link is used by the processes that have the path behind it', async () => {
+  const root = join(directory, 'linked');
+  const [real, linked] = ['real', 'link'].map((name) =>
+    generationAt(join(directory, name, 'release-20260223.0-0123456789ab')),
+  );
+  assert.ok(real !== undefined && linked !== undefined);
+  for (const each of [real.directory, join(root, real.directory), join(root, 'proc/11')])
+    await mkdir(each, { recursive: true });
+  await writeFile(real.shim, '');
+  await link(real.shim, join(root, real.shim));
+  await symlink('real', join(root, directory, 'link'));
+  await symlink(real.shim, join(root, 'proc/11/exe'));
+  const [user] = await usersOf(root, [linked]);
+  assert.equal(user?.directory, linked.directory);
+});
+
 it('a candidate whose shim keeps containerd from starting is killed by its bundle', async () => {
   const bundles = join(directory, 'bundles');
   const cwd = join(bundles, 'gvisor-ready/gvisor-ready-0123abcd');

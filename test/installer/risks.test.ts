@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { remove } from '../../installer/install.ts';
+import type { Node } from '../../installer/node.ts';
+import { refuseRisks } from '../../installer/risks.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
 import { sandboxArgv } from '../lib/node/host/fake-process.ts';
 import { refuses } from '../lib/node/proof/containerd-scripts.ts';
-import { CONFIG, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
+import { CONFIG, LOADED, ORIGINAL, PROGRAM, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };
-const CRI = 'plugins."io.containerd.cri.v1.runtime".containerd';
+const SECTION = 'plugins."io.containerd.cri.v1.runtime"';
+const CRI = `${SECTION}.containerd`;
 
 const sentry = (id: string) => ({ argv: sandboxArgv(id) });
 
@@ -23,15 +26,23 @@ const CASES: Readonly<Record<string, [(on: Scene) => unknown, RegExp]>> = {
   ],
   'a handler that is not loaded yet': [
     (on) => on.write(CONFIG, `${ORIGINAL}[${CRI}.runtimes.kvm]\nruntime_type = "io.containerd.runsc.v1"\n`),
-    /^check: "\/etc\/containerd\/config.toml" has a handler "kvm" that containerd has not loaded/,
-  ],
-  'a file that was changed after containerd started': [
-    (on) => on.write('/proc/uptime', '3000.00\n'),
-    /^check: "\/etc\/containerd\/config.toml" was changed after containerd started/,
+    /^check: "\/etc\/containerd\/config.toml".* not loaded: containerd\.runtimes\.kvm\.runtime_type\b/,
   ],
   'a handler that is loaded and in no file': [
     (on) => on.write(LOADED, `${ORIGINAL}[${CRI}.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n`),
-    /^check: containerd has loaded a handler "kata" that .* does not have/,
+    /^check: .* not loaded: containerd\.runtimes\.kata\./,
+  ],
+  'a setting that is not loaded yet, however old its file is': [
+    (on) => {
+      on.write(LOADED, `${ORIGINAL}[${SECTION}]\nmax_container_log_line_size = 16384\n`);
+      on.write(CONFIG, `${ORIGINAL}[${SECTION}]\nmax_container_log_line_size = 4096\n`);
+      utimesSync(`${on.root}${CONFIG}`, 1_000, 1_000);
+    },
+    /^check: .* not loaded: max_container_log_line_size: a restart would load more/,
+  ],
+  'a program that was replaced': [
+    ({ root }) => rmSync(`${root}${root}${PROGRAM}`),
+    /^check: The program of containerd, ".*\/usr\/bin\/containerd", was replaced or deleted since/,
   ],
   'a runc that does not start': [
     (on) => on.script({ RunPodSandbox: refuses('no space left on device') }),
@@ -70,6 +81,36 @@ describe('a restart of containerd', () => {
       assert.equal(said.startsWith(because), isRefused, said);
     });
 
+  it('is refused for an edit, or a program, that comes between the check and the restart', async (t) => {
+    const acts: readonly ((on: Scene) => void)[] = [
+      (on) => on.write(CONFIG, on.read(CONFIG).replace('name = "runc"', 'name = "other"')),
+      ({ root }) => rmSync(`${root}${root}${PROGRAM}`),
+    ];
+    for (const act of acts) {
+      const on = await scene(t);
+      on.write(LOADED, `${ORIGINAL}[${CRI}]\ndefault_runtime_name = "runc"\n`);
+      on.write(CONFIG, on.read(LOADED));
+      const report: Node['report'] = ({ step }) => void (step === 'write' && act(on));
+      const said = await refusal(on.install('release-1', {}, { report }));
+      assert.match(said, /^check: .* would load more than the handler of gVisor/);
+      assert.doesNotMatch(on.read(CONFIG), /BEGIN/);
+      assert.equal(on.restarts(), 0);
+    }
+  });
+
+  it('names the units that systemd restarts with containerd', async (t) => {
+    const on = await scene(t);
+    Object.assign(on.node, { restartCommand: undefined });
+    on.write(
+      '/run/unit',
+      'KillMode=process\nRequiredBy=docker.service\nConsistsOf=kubelet.service docker.service\n',
+    );
+    on.write('/proc/100/cgroup', '0::/system.slice/containerd.service\n');
+    await refuseRisks(on.node);
+    const text = 'a restart of "containerd.service" also restarts docker.service, kubelet.service';
+    assert.deepEqual(on.said, [`check skipped ${text}`]);
+  });
+
   it('is refused for a removal of the default handler, which would leave pods without one', async (t) => {
     const on = await scene(t);
     await on.install();
@@ -80,19 +121,6 @@ describe('a restart of containerd', () => {
     const said = await refusal(remove({ ...on.node, noRestart: true }, KEEP));
     assert.match(said, /^validate: .*default_runtime_name is "runsc".*\(ContainerdConfigInvalid\)/);
     assert.deepEqual(on.state(), before);
-  });
-
-  it('is refused for a removal that takes nothing out, however often it is tried', async (t) => {
-    const on = await scene(t);
-    await on.install();
-    // As a program leaves it that parses the file and writes it anew.
-    for (const path of [CONFIG, LOADED]) on.write(path, on.read(path).replace(/^#.*\n/gm, ''));
-    const before = on.state();
-    for (let time = 0; time < 2; time++)
-      assert.match(await refusal(remove(on.node, KEEP)), /^validate: "\/etc.*" line 5 still has the handler/);
-    assert.match(await refusal(on.install('release-2')), /^check: .*without its marks/);
-    await on.install('release-1', {}, { handler: 'runsc-kvm' });
-    assert.deepEqual([before.restarts, on.restarts()], [1, 2]);
   });
 
   it('is made for a failing release three times, after pauses that double, and then only for a person', async (t) => {

@@ -1,15 +1,24 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { TimerOptions } from 'node:timers';
 import timers from 'node:timers/promises';
 import { packRelease } from '../../hack/gvisor-release.ts';
+import { criSectionIn } from '../../installer/handler-config.ts';
 import { type InstallOptions, install } from '../../installer/install.ts';
 import { readJournal } from '../../installer/journal.ts';
 import { type Node, Refusal } from '../../installer/node.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
 import { readDistribution } from '../../lib/node/containerd/distribution.ts';
+import { parseToml, toPlain } from '../../lib/node/containerd/toml.ts';
 import { addProcess, removeProcess, sandboxArgv } from '../lib/node/host/fake-process.ts';
 import { tempHost } from '../lib/node/host/temp-host.ts';
 import type { Script } from '../lib/node/proof/containerd-scripts.ts';
@@ -18,13 +27,13 @@ import { fakeContainerd } from '../lib/node/proof/fake-containerd.ts';
 export const CONFIG = '/etc/containerd/config.toml';
 /** The configuration that containerd has loaded. */
 export const LOADED = '/run/loaded.toml';
+/** The program of containerd. */
+export const PROGRAM = '/usr/bin/containerd';
 /** What `containerd config dump` runs, in the node's root. */
 export const DUMP = '/run/dump';
 const TABLE = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc';
 /** containerd's file before the first installation. */
 export const ORIGINAL = `version = 3\n[${TABLE}]\n  runtime_type = "io.containerd.runc.v2"\n`;
-/** Restarts the fake in the node's root: it has another PID then, and has loaded its file. */
-const RESTART = `echo >>run/restarts; cp .${CONFIG} .${LOADED}`;
 /** Starts the host's programs in the node's root: a shell, systemd, or the containerd that prints a configuration. */
 const NSENTER = `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
@@ -37,6 +46,8 @@ cd "$(dirname "$0")/.." && shift
 export const CAT = `cat .$3; set -f
 for f in $(sed 's/#.*//' .$3 | tr '\\n' ' ' | sed -n 's/.*imports = .\\([^]]*\\)\\].*/\\1/p' | tr '\\042\\047,' '   '); do
 set +f; grep -hv '^version' .$f; done; true`;
+/** Restarts the fake in the node's root: it has another PID then, and has loaded its files. */
+const RESTART = `echo >>run/restarts; set -- --config x ${CONFIG}; (${CAT}) >./run/new; mv ./run/new .${LOADED}`;
 const [OWN_PID, FIRST_PID, CANDIDATE_PID] = [7, 100, 9_000];
 const UID = '01234567-89ab-cdef-0123-456789abcdef';
 
@@ -46,7 +57,8 @@ export type Scene = Awaited<ReturnType<typeof scene>>;
 export async function scene(t: TestContext) {
   const host = await tempHost(t, {
     ...{ [CONFIG]: ORIGINAL, [LOADED]: ORIGINAL, [DUMP]: CAT, '/run/restarts': '' },
-    ...{ '/run/nsenter': { program: NSENTER }, '/opt/program': 'a program\n', '/proc/uptime': '1000.00\n' },
+    ...{ '/run/nsenter': { program: NSENTER }, '/opt/program': 'a program\n' },
+    ...{ [PROGRAM]: 'containerd\n', '/proc/uptime': '1000.00\n' },
     '/proc/self': { link: String(OWN_PID) },
   });
   const { root } = host;
@@ -55,9 +67,12 @@ export async function scene(t: TestContext) {
   const write = (path: string, text: string) => writeFileSync(at(path), text);
   const restarts = () => read('/run/restarts').length;
   addProcess(root, OWN_PID, { argv: ['gvisor-ready-install'] });
+  // The link of a process leads to its own file, whatever is at its path in the node's root.
+  mkdirSync(dirname(at(at(PROGRAM))), { recursive: true });
+  linkSync(at(PROGRAM), at(at(PROGRAM)));
   for (let pid = FIRST_PID; pid < FIRST_PID + 9; pid++) {
-    addProcess(root, pid, { argv: ['/usr/bin/containerd'], startTicks: 100_000 });
-    symlinkSync('/usr/bin/containerd', at(`/proc/${pid}/exe`));
+    addProcess(root, pid, { argv: [PROGRAM] });
+    symlinkSync(at(PROGRAM), at(`/proc/${pid}/exe`));
   }
   const programs = { runsc: at('/opt/program'), 'containerd-shim-runsc-v1': at('/opt/program') };
   for (const name of ['release-1', 'release-2']) await packRelease(at(`/opt/${name}`), name, programs);
@@ -104,9 +119,10 @@ export async function scene(t: TestContext) {
     });
   script({
     Server: () => ({ pid: FIRST_PID + restarts() }),
-    Status: async () => {
-      const { runtimes } = await readContainerdConfig(host, LOADED);
-      return { info: { config: JSON.stringify({ containerd: { runtimes: Object.fromEntries(runtimes) } }) } };
+    Status: () => {
+      const loaded = toPlain(criSectionIn(parseToml(read(LOADED), LOADED)) ?? new Map());
+      const config = JSON.stringify(loaded).replace(/_(.)(?=\w*":)/g, (_, each) => each.toUpperCase());
+      return { info: { config } };
     },
   });
   const said: string[] = [];
@@ -127,7 +143,7 @@ export async function scene(t: TestContext) {
     },
     journal: (handler = 'runsc') => readJournal(root, handler),
     install: (release = 'release-1', options: Partial<InstallOptions> = {}, on: Partial<Node> = {}) => {
-      const usual = { flags: new Map(), dryRun: false, retryNow: false, takeOver: false };
+      const usual = { flags: new Map(), dryRun: false, retryNow: false };
       return install({ ...node, ...on }, { ...usual, release: at(`/opt/${release}`), ...options });
     },
     /** What a run may change. */

@@ -7,7 +7,7 @@ import { parse } from 'smol-toml';
 import { ensureTools } from '../../cluster/tools.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { run } from '../../hack/run.ts';
-import { handlerTable } from '../../installer/handler-config.ts';
+import { handlerTable, SECTIONS } from '../../installer/own-text.ts';
 import { type Generation, generationOf, readRelease } from '../../installer/release.ts';
 
 type Version = '1.7' | '2';
@@ -27,7 +27,7 @@ before(async () => {
 after(() => rm(dir, { recursive: true, force: true }));
 
 const tableFor = (containerd: Version) =>
-  `${handlerTable(containerd === '2' ? 3 : 2, 'runsc', generation).join('\n')}\n`;
+  `${handlerTable(SECTIONS[containerd === '2' ? 1 : 0], 'runsc', generation).join('\n')}\n`;
 
 /** The handler "runsc" in `containerd config dump`; undefined if there is none. */
 async function loaded(containerd: Version, toml: string): Promise<Handler | undefined> {

@@ -27,7 +27,7 @@ const CANARY = ['--handler', 'runsc-canary'] as const;
 const LONG = { timeout: patient(240_000) };
 const [OLD, NEW, BROKEN] = ['20250203.0', '20260223.0', '20260224.0'] as const;
 const IMPORTS = 'imports = ["/etc/containerd/conf.d/*.toml"]\n';
-const DROP_IN = '/etc/containerd/conf.d/gvisor-ready-runsc.toml';
+const DROP_IN = '/etc/containerd/conf.d/zz-gvisor-ready-runsc.toml';
 
 const RUNC_TABLE = /\[[^\]]*runtimes\.runc\]\n.*\n/;
 /** Type, mode, owner and content of every file that an installation could touch. */
@@ -87,7 +87,7 @@ export function tellInstaller({ name: node, containerd }: InstallerNode, cluster
           assert.equal((await shell(node, 'find /usr/local/lib -type f')).trim(), left);
         });
       await onSmallDisk('/etc/containerd', 'size=4k', async () => {
-        await refuses(words, /validate: .*ENOSPC/);
+        await refuses(words, /write: .*ENOSPC/);
         assert.equal(await readConfig(node), original);
         assert.equal((await shell(node, 'ls /etc/containerd')).trim(), 'config.toml');
       });

@@ -62,8 +62,18 @@ export type CriStatus = {
   readonly conditions: readonly { type: string; status: boolean; reason: string; message: string }[];
 };
 
-/** The kubelet's cgroup driver, as the options of runc's handler show it. */
-export function usesSystemdCgroup({ runtimes }: CriStatus): boolean {
+/**
+ * The kubelet's cgroup driver, which a kubelet from 1.34 on asks for in the same way. containerd 1.7 does not
+ * say it, and is guessed by the options of its handlers. Source:
+ * https://github.com/containerd/containerd/blob/v2.4.2/internal/cri/server/runtime_config_linux.go
+ */
+export async function usesSystemdCgroup(client: CriClient, { runtimes }: CriStatus): Promise<boolean> {
+  const asked = client.call<RuntimeConfig>('RuntimeConfig', {});
+  const { linux } = await asked.catch((error: unknown) => {
+    if (error instanceof CriError && error.kind === 'unsupported') return { linux: null };
+    throw error;
+  });
+  if (linux !== null) return linux.cgroupDriver === 'SYSTEMD';
   return [...runtimes.values()].some(({ options }) => options.SystemdCgroup === true);
 }
 
@@ -105,6 +115,9 @@ export type PodContainer = {
   readonly podSandboxId: string;
   readonly state: 'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';
 };
+
+/** The exit code is that of the first process, and 0 while it runs. */
+export type ContainerStatus = { readonly state: PodContainer['state']; readonly exitCode: number };
 
 export type ListedContainer = {
   readonly id: string;
@@ -227,6 +240,16 @@ export class CriClient {
     return (await this.call<{ containers: PodContainer[] }>('ListContainers', {}, limits)).containers;
   }
 
+  /** Rejects as `absent` if there is no such container. */
+  async containerStatus(id: string, options?: CallOptions): Promise<ContainerStatus> {
+    const { status } = await this.call<{ status: ContainerStatus | null }>(
+      'ContainerStatus',
+      { containerId: id },
+      options,
+    );
+    return status ?? { state: 'CONTAINER_UNKNOWN', exitCode: 0 };
+  }
+
   /** PIDs as the runtime reports them: the guest's under gVisor, the host's under runc. */
   async listPids(id: string, options?: CallOptions): Promise<readonly number[]> {
     const request = { containerId: id };
@@ -288,6 +311,7 @@ export class CriClient {
 }
 
 type Verbose<Status> = { readonly status: Status | null; readonly info: Readonly<Record<string, string>> };
+type RuntimeConfig = { readonly linux: { readonly cgroupDriver: 'SYSTEMD' | 'CGROUPFS' } | null };
 type RuntimeVersion = Pick<CriStatus, 'runtimeName' | 'runtimeVersion'>;
 type RuntimeStatus = Verbose<Pick<CriStatus, 'conditions'>>;
 type SandboxStatus = Verbose<Pick<SandboxInfo, 'state'>>;

@@ -88,7 +88,7 @@ export async function findPlace(client: CriClient, ownPod?: string): Promise<str
     }
   }
   if (unanswered !== undefined) throw unanswered;
-  return usesSystemdCgroup(await client.status()) ? 'system.slice' : '';
+  return (await usesSystemdCgroup(client, await client.status())) ? 'system.slice' : '';
 }
 
 /**

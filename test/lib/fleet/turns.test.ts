@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
-import { describeWaiting, installerPodOf, type Pace, paceOf, turnsOf } from '../../../lib/fleet/turns.ts';
+import {
+  DoneTimes,
+  describeWaiting,
+  installerPodOf,
+  type Pace,
+  paceOf,
+  turnsOf,
+} from '../../../lib/fleet/turns.ts';
 import { simulatedNode } from './simulated-fleet.ts';
 
 const NOW_MS = Date.parse('2026-11-25T12:00:00Z');
@@ -53,14 +60,16 @@ function podOn(
 function decide(
   pods: readonly V1Pod[],
   changes: Readonly<Record<string, Partial<FleetNode>>> = {},
-  nodes = 1,
+  { nodes = 1, doneForMs }: { readonly nodes?: number; readonly doneForMs?: number } = {},
 ) {
   const turns = turnsOf(
     pods.flatMap((pod) => installerPodOf(pod) ?? []),
     {
       paces: [{ ...PACE, nodes }],
       nodes: NAMES.map((name) => simulatedNode(name, changes[name])),
-      nowMs: NOW_MS,
+      // As a controller has seen it that was there from the beginning.
+      doneForMs: ({ doneAtMs = NOW_MS }) => doneForMs ?? NOW_MS - doneAtMs,
+      wallMs: NOW_MS,
     },
   );
   return { ...turns, begin: turns.begin.map(({ node }) => node) };
@@ -110,9 +119,37 @@ describe('turnsOf', () => {
       assert.equal(failed.has('a'), follows !== true && follows.source !== '^a$');
     });
 
+  const YEAR = 365 * 86_400;
+  /** How a node's clock differs, in seconds, the creation of its pod by the API server being right, and what is told. */
+  const CLOCKS: Readonly<Record<string, [shift: number, RegExp]>> = {
+    'a year ahead': [-YEAR, /^a \(whose clock is ahead\)$/],
+    'a year behind': [YEAR, /^a \(whose clock is behind\)$/],
+    '70 s behind': [70, /^a$/],
+  };
+  for (const [what, [shift, told]] of Object.entries(CLOCKS))
+    it(`counts the time that the controller has seen, with a node's clock that is ${what}`, () => {
+      const pods = [podOn('b'), podOn('a', { at: 90 + shift, done: 1 + shift })];
+      const young = decide(pods, {}, { doneForMs: 64_000 });
+      assert.deepEqual([young.begin, told.test(young.waiting[0]?.for ?? '')], [[], true]);
+      assert.deepEqual(decide(pods, {}, { doneForMs: 65_000 }).begin, ['b']);
+      const { begin, failed } = decide(pods, { a: broken(shift) }, { doneForMs: 65_000 });
+      assert.deepEqual([begin, [...failed.keys()]], [[], ['a']]);
+    });
+
+  it('remembers since when an installation is done, and forgets pods that are gone', () => {
+    const times = new DoneTimes();
+    const [pod] = [podOn('a', { at: 5, done: 1 })].flatMap((each) => installerPodOf(each) ?? []);
+    assert.ok(pod);
+    times.see([pod], 1_000);
+    times.see([pod], 5_000);
+    assert.equal(times.doneForMs(pod, 6_000), 5_000);
+    times.see([], 7_000);
+    assert.equal(times.doneForMs(pod, 8_000), 0);
+  });
+
   it('lets as many begin as the DaemonSet allows, the longest waiting first, and says for whom the rest waits', () => {
     const pods = [podOn('d'), podOn('c'), podOn('b'), podOn('a', { at: 5 })];
-    const { begin, waiting } = decide(pods, {}, 3);
+    const { begin, waiting } = decide(pods, {}, { nodes: 3 });
     assert.deepEqual(begin, ['b', 'c']);
     const last = waiting.slice(2);
     assert.deepEqual(last, [{ node: 'd', since: ago(600), for: 'a, b, c' }]);
@@ -121,7 +158,7 @@ describe('turnsOf', () => {
 
   it('names some of many nodes', () => {
     const names = Array.from({ length: 50 }, (_, index) => podOn(`n${index}`, { at: 5 }));
-    assert.equal(decide([podOn('a'), ...names], {}, 9).waiting[0]?.for, 'n0, n1, n2 and 47 more');
+    assert.equal(decide([podOn('a'), ...names], {}, { nodes: 9 }).waiting[0]?.for, 'n0, n1, n2 and 47 more');
   });
 
   it('passes over a node that is not Ready, and one whose Node or DaemonSet is not known', () => {
