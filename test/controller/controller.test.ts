@@ -8,6 +8,7 @@ import { FleetController, type FleetTime } from '../../controller/controller.ts'
 import { DAMPING_MS, TICK_MS } from '../../controller/decide.ts';
 import { FleetMetrics } from '../../controller/metrics.ts';
 import { waitFor } from '../../hack/run.ts';
+import { CANARY_SELECTOR } from '../../lib/fleet/canaries.ts';
 import { AGENT_PORT } from '../../lib/kube/access.ts';
 import { refusal, type StubResponse } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
@@ -91,7 +92,10 @@ async function start(t: TestContext, taint = false) {
   const watches = new Map<string, ServerResponse>();
   const ofInstallers = ({ searchParams }: URL) =>
     searchParams.get('fieldSelector')?.startsWith('spec.schedulerName');
-  api.onWatch = (url, response) => watches.set(ofInstallers(url) ? INSTALLERS : url.pathname, response);
+  const ofCanaries = ({ searchParams }: URL) => searchParams.get('labelSelector') === CANARY_SELECTOR;
+  api.onWatch = (url, response) => {
+    if (!ofCanaries(url)) watches.set(ofInstallers(url) ? INSTALLERS : url.pathname, response);
+  };
   let version = 7;
   const send = (path: string, object: { readonly metadata: object }, type = 'MODIFIED') => {
     const metadata = { ...object.metadata, resourceVersion: String(++version) };
@@ -115,6 +119,7 @@ async function start(t: TestContext, taint = false) {
   api.list(CLASSES, [CLASS]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, (url: URL) => {
+    if (ofCanaries(url)) return { items: [], metadata: { resourceVersion: '1' } };
     if (ofInstallers(url)) return { items: live.installers, metadata: { resourceVersion: '1' } };
     const isLive = url.searchParams.has('fieldSelector');
     return isLive ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents;
