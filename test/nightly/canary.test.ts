@@ -70,7 +70,7 @@ describe('the canary', () => {
     const image = manifest
       .replace('image: gvisor-ready-canary', `image: ${imageName('agent')}`)
       .replace('value: "true"', 'value: node --version')
-      .replace('sleep 615', 'sleep 20');
+      .replace('sleep 615', 'sleep 60');
     await cluster().kubectl(['apply', '-f', '-'], image);
   });
 
@@ -83,17 +83,19 @@ describe('the canary', () => {
 
   it('has another sandbox each time', async () => {
     const first = await sandboxNow();
-    await waitFor('another sandbox of the canary', 90_000, async () => (await sandboxNow()) !== first);
+    await waitFor('another sandbox of the canary', 120_000, async () => (await sandboxNow()) !== first);
   });
 
   it('gets no sandbox where CNI plugins are gone, which neither label nor Node shows', async () => {
     const node = cluster().node(NODE);
+    await restartWith(''); // one that ran for less than ten minutes waits longer each time
+    await expectCanaries({ 'node-1': true, 'node-2': true });
     await node.system.run(['mount', '-t', 'tmpfs', 'empty', CNI_PLUGINS]);
     try {
       const pod = ['get', 'pods', '-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
       const [name = ''] = (await cluster().kubectl([...pod, '-o', 'name'])).trim().split('/').slice(-1);
       const events = () => podEvents(cluster(), NAMESPACE, name, 'FailedCreatePodSandBox');
-      const message = await waitFor('a sandbox to fail', 90_000, async () => (await events()).at(-1));
+      const message = await waitFor('a sandbox to fail', 120_000, async () => (await events()).at(-1));
       assert.match(message, /failed to find plugin "bridge" in path \[\/opt\/cni\/bin\]/);
       await provenAgain(cluster(), NODE);
       assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');

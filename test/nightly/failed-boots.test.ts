@@ -82,17 +82,15 @@ async function remainsOf(node: ClusterNode) {
     const list = async (command: readonly string[]) =>
       (await node.system.run([...command])).split('\n').filter(Boolean).sort();
     const processes = await node.system.processes();
+    const argumentsOf = (program: RegExp) =>
+      processes.flatMap(({ argv }) => (program.test(argv[0] ?? '') ? [argv.join(' ')] : []));
     return {
       tasks: await list(['ls', '/run/containerd/io.containerd.runtime.v2.task/k8s.io']),
       runsc: await list(['sh', '-c', 'ls /run/containerd/runsc/k8s.io 2>/dev/null || :']),
       containers: await list(['ctr', '--namespace=k8s.io', 'containers', 'list', '--quiet']),
       sandboxes: (await client.listSandboxes('all')).filter(isProbe).map(({ id }) => id),
-      shims: processes
-        .filter(({ argv }) => /containerd-shim-runsc/.test(argv[0] ?? ''))
-        .map(({ argv }) => argv.join(' ')),
-      sentries: processes
-        .filter(({ argv }) => /^(?:\S*\/)?runsc/.test(argv[0] ?? ''))
-        .map(({ argv }) => argv.join(' ')),
+      shims: argumentsOf(/containerd-shim-runsc/),
+      sentries: argumentsOf(/^(?:\S*\/)?runsc/),
       cgroups: cgroupsOfProbes(node),
     };
   } finally {
