@@ -234,7 +234,8 @@ class CommandTest(ApiCase):
             while not self.api.requests("watch="):
                 time.sleep(0.01)
             running.send_signal(signal.SIGINT)
-            self.assertEqual((running.wait(300 * PATIENCE), self.api.pods), (130, {}), running.stderr and running.stderr.read())
+            code = running.wait(300 * PATIENCE)
+            self.assertEqual((code, self.api.pods), (130, {}), running.stderr and running.stderr.read())
         self.api.kubelet = runs
         self.run_it(*words)
         code, said, _ = self.run_it("cancel", "pod.yaml")
