@@ -105,10 +105,10 @@ class CancelledTaskTest(ApiCase):
     def test_a_timeout(self) -> None:
         async def body(dispatcher: AsyncDispatcher) -> None:
             with self.assertRaises(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(0.5 * PATIENCE):
                     await dispatcher.dispatch(pod(), Policy.WAIT)
             with self.assertRaises(asyncio.TimeoutError):
-                await asyncio.wait_for(dispatcher.dispatch(pod("eval-2"), Policy.WAIT), 0.5)
+                await asyncio.wait_for(dispatcher.dispatch(pod("eval-2"), Policy.WAIT), 0.5 * PATIENCE)
 
         self.check(body, created=2)
 
