@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from inspect_ai.util import sandboxenv
 from k8s_sandbox import K8sSandboxEnvironment
-from kubernetes import client, config
+from kubernetes import client
+from kubernetes import config as kubeconfig
 
 from .dispatcher import AsyncDispatcher
 from .errors import DispatchError, RetryLaterError
@@ -23,14 +24,14 @@ class GVisorSandboxEnvironment(K8sSandboxEnvironment):  # type: ignore[misc, unu
     sample gets no pod that `confirm_selected` does not confirm."""
 
     @classmethod
-    async def sample_init(cls, task_name: str, given: Any, metadata: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401
-        load, context, loaded = cast("Any", config), getattr(given, "context", None), client.Configuration()
+    async def sample_init(cls, task_name: str, config: Any, metadata: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401
+        load, context, loaded = cast("Any", kubeconfig), getattr(config, "context", None), client.Configuration()
         load.load_config(client_configuration=loaded, **({"context": context} if context else {}))
         async with AsyncDispatcher(client.ApiClient(loaded)) as dispatcher:
             with suppress(RetryLaterError):
                 await dispatcher.decide(None, Policy.REQUIRE, "")
             try:
-                environments: dict[str, Any] = await super().sample_init(task_name, given, metadata)
+                environments: dict[str, Any] = await super().sample_init(task_name, config, metadata)
             except Exception as error:
                 raise RuntimeError(f"{error}\ngVisor now: {await state_of_gvisor(dispatcher)}") from error
             try:
@@ -38,7 +39,7 @@ class GVisorSandboxEnvironment(K8sSandboxEnvironment):  # type: ignore[misc, unu
                 selector = f"app.kubernetes.io/instance={release.release_name}"
                 await dispatcher.confirm_selected(release.namespace, selector)
             except Exception:
-                await cls.sample_cleanup(task_name, given, environments, False)
+                await cls.sample_cleanup(task_name, config, environments, False)
                 raise
         return environments
 
