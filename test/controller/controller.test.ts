@@ -7,6 +7,7 @@ import { FleetController, type FleetTime } from '../../controller/controller.ts'
 import { DAMPING_MS, TICK_MS } from '../../controller/decide.ts';
 import { FleetMetrics } from '../../controller/metrics.ts';
 import { waitFor } from '../../hack/run.ts';
+import { CANARY_SELECTOR } from '../../lib/fleet/canaries.ts';
 import { AGENT_PORT } from '../../lib/kube/access.ts';
 import { refusal, type StubResponse } from '../kubectl/fake-api.ts';
 import { daemonSetPod, runningStatus } from '../lib/fleet/agent-pod.ts';
@@ -67,9 +68,10 @@ async function start(t: TestContext, taint = false) {
     refusals: [] as StubResponse[],
   };
   const watches = new Map<string, ServerResponse>();
-  const ofInstallers = ({ searchParams }: URL) =>
-    searchParams.get('fieldSelector')?.startsWith('spec.schedulerName');
-  api.onWatch = (url, response) => ofInstallers(url) || watches.set(url.pathname, response);
+  const ofOthers = ({ searchParams }: URL) =>
+    searchParams.get('fieldSelector')?.startsWith('spec.schedulerName') ||
+    searchParams.get('labelSelector') === CANARY_SELECTOR;
+  api.onWatch = (url, response) => ofOthers(url) || watches.set(url.pathname, response);
   let version = 7;
   const send = (path: string, object: { readonly metadata: object }, type = 'MODIFIED') => {
     const metadata = { ...object.metadata, resourceVersion: String(++version) };
@@ -93,7 +95,7 @@ async function start(t: TestContext, taint = false) {
   api.list(CLASSES, [CLASS]);
   const agents = { items: names.map((name) => podOf(name, true)), metadata: { resourceVersion: '1' } };
   api.stubs.set(PODS, (url: URL) => {
-    if (ofInstallers(url)) return { items: [], metadata: { resourceVersion: '1' } };
+    if (ofOthers(url)) return { items: [], metadata: { resourceVersion: '1' } };
     const isLive = url.searchParams.has('fieldSelector');
     return isLive ? { items: [podOf('node-1', live.agentReady, live.address)] } : agents;
   });
