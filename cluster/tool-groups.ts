@@ -146,6 +146,7 @@ const GROUPS = [
   ['pint', {}],
   ['karpenter', {}],
   ['registry', {}],
+  ['nvidia-toolkit', { packages: '.' }],
 ] as const satisfies readonly (readonly [name: string, build: ToolBuild])[];
 
 export type ToolGroup = (typeof GROUPS)[number][0];

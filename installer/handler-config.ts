@@ -164,6 +164,8 @@ export async function refuseOtherFiles(
   const { files } = await readContainerdFiles(host, containerdConfig);
   const known = [containerdConfig, ...files.map(({ path }) => path)];
   for (const file of [installed, previous, pending].flatMap((each) => each?.written.file ?? [])) {
+    // Another program's file went with the handler in it, and nothing is to be put back there.
+    if (pending === undefined && (await host.stat(file)) === undefined) continue;
     // A drop-in that is not there yet, or not any more.
     if (
       known.includes(file) ||

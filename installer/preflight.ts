@@ -97,7 +97,12 @@ async function recall(
   const generation = ownGeneration(runtime);
   const file = runtime?.file ?? '';
   const { installed, pending } = journal ?? {};
-  if (generation === undefined || pending !== undefined) return journal;
+  if (pending !== undefined) return journal;
+  const isGone = installed !== undefined && (await contentOf(root, installed.written.file)) === undefined;
+  // A file went with the handler in it: to undo the next change must not make it anew.
+  if (journal !== undefined && isGone && generation === undefined)
+    return { ...journal, installed: undefined };
+  if (generation === undefined) return journal;
   if (installed?.generation === generation.directory && installed.written.file === file) return journal;
   const content = (await contentOf(root, file)) ?? '';
   const marked = markedBlock(handler, content);

@@ -12,6 +12,7 @@ type Row = { readonly tool: string; readonly version: string; readonly group: st
 /** The module of a group whose program is in its own directory. */
 const MODULES: Readonly<Record<string, string>> = {
   etcd: 'go.etcd.io/etcd/server/v3',
+  'nvidia-toolkit': 'github.com/NVIDIA/nvidia-container-toolkit',
   schemas: 'github.com/grafana/grafana-foundation-sdk/go',
 };
 
