@@ -75,6 +75,10 @@ class SlowContainerd {
       ]);
       return { runtimeName: 'containerd', runtimeVersion: 'v2.4.2', runtimes };
     },
+    call: async (method: string) => {
+      await this.#takes('status', { limitMs: 3_000 });
+      throw new CriError(method, 'unsupported', 'unknown method');
+    },
     listSandboxes: async () => {
       await this.#takes('list', { limitMs: 20_000 });
       return [...this.#sandboxes].map(([id, { config, handler }]) => {

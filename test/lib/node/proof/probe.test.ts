@@ -55,6 +55,7 @@ describe('runProbe', { concurrency: true }, () => {
       'ListPodSandbox',
       'Version',
       'Status',
+      'RuntimeConfig',
       'RunPodSandbox',
       'Tasks.ListPids',
       'PodSandboxStatus',
