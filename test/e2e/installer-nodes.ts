@@ -18,6 +18,7 @@ import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
 import { installJournal } from '../../lib/node/host/installation.ts';
+import { connect } from '../integration/integration-cluster.ts';
 import { useOwnCluster } from './e2e-cluster.ts';
 
 /** Nodes without gVisor. */
@@ -149,7 +150,14 @@ export const restartContainerd = (node: string) => cluster.node(node).system.run
 /** Starts containerd, or starts it again. */
 export async function startContainerd(node: string): Promise<void> {
   await restartContainerd(node);
-  await waitFor('containerd', 30_000, async () => (await cluster.node(node).ctr(['version'])) !== '');
+  await waitFor("containerd's CRI, which starts last", 30_000, async () => {
+    const client = connect(cluster.node(node));
+    try {
+      return (await client.version()) !== undefined;
+    } finally {
+      client.close();
+    }
+  });
 }
 
 /** The process that answers, without those that only print their configuration. */
