@@ -24,8 +24,14 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
   const removes = next === undefined ? true : undefined;
   const isSame = before?.generation === generation && before.removes === removes;
   let pending: Pending = {
-    ...{ generation, written, removes, step: 'check', since: new Date().toISOString() },
-    ...{ process: await readOwnProcess(root), unit: containerd.unit, restarts: isSame ? before.restarts : 0 },
+    generation,
+    written,
+    removes,
+    step: 'check',
+    since: new Date().toISOString(),
+    process: await readOwnProcess(root),
+    unit: containerd.unit,
+    restarts: isSame ? before.restarts : 0,
   };
   const record = async (news: Partial<Pending>) => {
     pending = { ...pending, ...news };
@@ -62,7 +68,9 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
     await writeJournal(root, { format: 1, handler, staged, pending: { ...pending, step: 'stage' } });
   else
     await writeJournal(root, {
-      ...{ format: 1, handler, installed: next },
+      format: 1,
+      handler,
+      installed: next,
       previous: installed?.generation === generation ? previous : installed,
       left: change.leaves ?? (left === generation ? undefined : left),
       staged: staged?.filter((each) => each !== generation),

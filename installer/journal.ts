@@ -134,17 +134,28 @@ function isJournal(value: unknown, handler: string): value is Journal {
   const installed = { generation: GENERATION, written };
   const removes = absentOr(oneOf([true]));
   const pending = object<Pending>({
-    ...{ ...installed, since: time, removes, restarts: count, step: oneOf(STEPS) },
+    ...installed,
+    since: time,
+    removes,
+    restarts: count,
+    step: oneOf(STEPS),
     process: object<InstallerProcess>({ pid: count, startTicks: count }),
     unit: absentOr(matching(/^[\w@.:\\-]+\.service$/)),
   });
   const failure = object<Failure>({
-    ...{ generation: GENERATION, removes, at: time, tries: count, restarts: count, message: text },
+    generation: GENERATION,
+    removes,
+    at: time,
+    tries: count,
+    restarts: count,
+    message: text,
     step: matching(/^[a-z-]+$/),
     reason: absentOr(matching(/^[A-Za-z]+$/)),
   });
   return object<Journal>({
-    ...{ format: oneOf([1]), handler: oneOf([handler]), left: absentOr(GENERATION) },
+    format: oneOf([1]),
+    handler: oneOf([handler]),
+    left: absentOr(GENERATION),
     installed: absentOr(object<Installed>(installed)),
     previous: absentOr(object<Installed>(installed)),
     staged: absentOr(list(GENERATION)),

@@ -158,7 +158,12 @@ async function runCommand(
   const containerdConfig = rememberConfigPath({ host, client, distribution, named: settings.config });
   using patient = patientReport((progress) => print(progress, json));
   const node = {
-    ...{ root, host, client, distribution, handler, ...patient },
+    root,
+    host,
+    client,
+    distribution,
+    handler,
+    ...patient,
     restartCommand: settings.restartCommand,
     noRestart: !settings.restart,
   };

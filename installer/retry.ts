@@ -12,7 +12,11 @@ export function failureOf(
   // A busy node says nothing about the release, and waiting for it costs nothing.
   const counts = step !== 'quiet' || restarts > 0;
   return {
-    ...{ generation, step, removes, message, at: new Date().toISOString() },
+    generation,
+    step,
+    removes,
+    message,
+    at: new Date().toISOString(),
     ...(reason === undefined ? {} : { reason }),
     tries: (isSame ? before.tries : 0) + (counts ? 1 : 0),
     restarts: (isSame ? before.restarts : 0) + restarts,

@@ -51,8 +51,8 @@ export async function readContainerdFiles(host: Host, root: string): Promise<Con
     const files = [...loaded.values()];
     const stat = await host.stat(path);
     if (!stat && !importer) return { files };
-    const isDirectory = stat?.kind === 'directory' ? 'is a directory' : undefined;
-    const problem = stat === undefined ? 'does not exist' : isDirectory;
+    const ifThere = stat?.kind === 'directory' ? 'is a directory' : undefined;
+    const problem = stat === undefined ? 'does not exist' : ifThere;
     if (problem && importer)
       return { files, fault: faultIn(importer, ['imports'], `imports "${path}", which ${problem}`) };
     if (problem) return { files, fault: { file: path, line: 1, problem } };
