@@ -1,10 +1,9 @@
 import type { Logger } from 'pino';
 import { waitUpTo, withTimeout } from '../lib/base/async.ts';
-import type { Finding } from '../lib/node/checks/finding.ts';
-import { type Installation, isUnderWay } from '../lib/node/host/installation.ts';
-import type { Facts } from '../lib/node/host/system.ts';
-import type { Outcome } from '../lib/node/proof/outcome.ts';
-import { expectsGvisor } from '../lib/report/expected.ts';
+import type { Finding } from '../lib/checks/finding.ts';
+import { type Installation, isUnderWay } from '../lib/host/installation.ts';
+import type { Facts } from '../lib/host/system.ts';
+import type { Outcome } from '../lib/proof/outcome.ts';
 import type { Report, Transition } from '../lib/report/report.ts';
 import {
   type Circumstances,
@@ -15,6 +14,7 @@ import {
 } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
+import { expectsGvisor } from './expected.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
 import { type EventQueue, isChange, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';

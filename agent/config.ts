@@ -1,6 +1,6 @@
+import { HANDLER_LIST, splitHandlers } from '../lib/base/handler-name.ts';
 import { type Env, SettingsReader } from '../lib/base/settings.ts';
 import SETTINGS from '../lib/fleet/agent-settings.json' with { type: 'json' };
-import { HANDLER_LIST, splitHandlers } from '../lib/node/handler-name.ts';
 
 /** Durations are milliseconds. */
 export type Config = Readonly<ReturnType<typeof parseConfig>['config']>;

@@ -1,22 +1,22 @@
 import { posix } from 'node:path';
-import { CheckInputs, type Sources } from '../lib/node/checks/check.ts';
-import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from '../lib/node/checks/checks.ts';
-import type { Finding } from '../lib/node/checks/finding.ts';
-import type { CriClient } from '../lib/node/containerd/client.ts';
-import { type Distribution, rememberConfigPath } from '../lib/node/containerd/distribution.ts';
-import type { Host } from '../lib/node/host/host.ts';
-import { installJournal } from '../lib/node/host/installation.ts';
-import { readPressure } from '../lib/node/host/pressure.ts';
-import type { Facts } from '../lib/node/host/system.ts';
-import type { ProbeFlags } from '../lib/node/pods/pod.ts';
-import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from '../lib/node/proof/outcome.ts';
-import type { Prover } from '../lib/node/proof/prover.ts';
-import type { Reason } from '../lib/node/reasons.ts';
-import { BaseSpecs } from '../lib/node/runsc/base-spec.ts';
-import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/node/runsc/config.ts';
-import { type RunscPrograms, shimOf } from '../lib/node/runsc/program.ts';
+import type { Reason } from '../lib/base/reasons.ts';
+import type { Finding } from '../lib/checks/finding.ts';
+import type { CriClient } from '../lib/containerd/client.ts';
+import { type Distribution, rememberConfigPath } from '../lib/containerd/distribution.ts';
+import type { Host } from '../lib/host/host.ts';
+import { installJournal } from '../lib/host/installation.ts';
+import { readPressure } from '../lib/host/pressure.ts';
+import type { Facts } from '../lib/host/system.ts';
+import type { ProbeFlags } from '../lib/pods/pod.ts';
+import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from '../lib/proof/outcome.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
+import { BaseSpecs } from '../lib/runsc/base-spec.ts';
+import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/runsc/config.ts';
+import { type RunscPrograms, shimOf } from '../lib/runsc/program.ts';
+import { CheckInputs, type Sources } from './checks/check.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from './checks/checks.ts';
 import type { Config } from './config.ts';
+import type { Prover } from './proof/prover.ts';
 import { isChange, type Trigger } from './trigger/event-queue.ts';
 
 export type Evaluation = {

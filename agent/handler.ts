@@ -1,19 +1,19 @@
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { VERSION } from '../lib/base/version.ts';
-import type { CriClient } from '../lib/node/containerd/client.ts';
-import type { Distribution } from '../lib/node/containerd/distribution.ts';
-import { Host } from '../lib/node/host/host.ts';
-import { installJournal, readInstallation } from '../lib/node/host/installation.ts';
-import { readSystemFacts } from '../lib/node/host/system.ts';
-import { Prover, type ProverOptions } from '../lib/node/proof/prover.ts';
-import type { Turns } from '../lib/node/proof/turns.ts';
-import type { RunscPrograms } from '../lib/node/runsc/program.ts';
-import { hasTraces, isRegistered } from '../lib/report/expected.ts';
+import type { CriClient } from '../lib/containerd/client.ts';
+import type { Distribution } from '../lib/containerd/distribution.ts';
+import { Host } from '../lib/host/host.ts';
+import { installJournal, readInstallation } from '../lib/host/installation.ts';
+import { readSystemFacts } from '../lib/host/system.ts';
+import type { RunscPrograms } from '../lib/runsc/program.ts';
 import { Agent, type AgentOptions } from './agent.ts';
 import type { Config } from './config.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
+import { hasTraces, isRegistered } from './expected.ts';
 import type { Metrics } from './http/metrics.ts';
+import { Prover, type ProverOptions } from './proof/prover.ts';
+import type { Turns } from './proof/turns.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 

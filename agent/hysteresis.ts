@@ -1,4 +1,4 @@
-import type { Reason } from '../lib/node/reasons.ts';
+import type { Reason } from '../lib/base/reasons.ts';
 import { UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
 import type { Config } from './config.ts';
 

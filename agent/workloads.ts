@@ -1,12 +1,12 @@
-import { Host } from '../lib/node/host/host.ts';
-import type { Prover } from '../lib/node/proof/prover.ts';
-import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
+import { Host } from '../lib/host/host.ts';
+import { SandboxScanner } from '../lib/sandboxes/scanner.ts';
 import type { NodeEvaluator } from './evaluate.ts';
 import type { Node } from './handler.ts';
 import type { Metrics } from './http/metrics.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
 import { SandboxMonitor } from './pods/sandbox-monitor.ts';
+import type { Prover } from './proof/prover.ts';
 import type { ApiPublisher } from './publish/api.ts';
 import { createPodReporter } from './publish/events.ts';
 

@@ -1,15 +1,12 @@
 import timers from 'node:timers/promises';
 import type { V1Pod } from '@kubernetes/client-node';
 import { memoize } from '../lib/base/async.ts';
+import type { Reason } from '../lib/base/reasons.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { BREAKER_REASONS, type BreakerReason } from '../lib/fleet/alarms.ts';
-import { failingCanaries } from '../lib/fleet/canaries.ts';
 import { GuardWatch } from '../lib/fleet/guards.ts';
-import { type ApiAccess, ClusterCache, type Observed } from '../lib/fleet/informers.ts';
 import { type FleetNode, isExposed, isRebooted } from '../lib/fleet/objects.ts';
 import { refutationOf } from '../lib/fleet/refutation.ts';
-import { AgentReports, fetchReport, isAgentLive } from '../lib/fleet/reports.ts';
-import type { FleetConfig } from '../lib/fleet/settings.ts';
 import {
   DoneTimes,
   type InstallerPod,
@@ -21,12 +18,17 @@ import {
 import { type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
+import type { ApiAccess } from '../lib/kube/client.ts';
 import { KubeError } from '../lib/kube/error.ts';
 import { createEventSender, type EventSender } from '../lib/kube/event.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
-import type { Reason } from '../lib/node/reasons.ts';
+import { AgentClient } from './agent-client.ts';
+import { failingCanaries } from './canaries.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
+import { ClusterCache, type Observed } from './informers.ts';
 import type { FleetMetrics } from './metrics.ts';
+import { AgentReports } from './reports.ts';
+import type { FleetConfig } from './settings.ts';
 import { taintExposed, type Withdrawal, withdraw, withdrawRebooted, withdrawRefuted } from './withdraw.ts';
 
 /** The admission policy allows no other reporting component. */
@@ -71,6 +73,7 @@ export class FleetController {
   readonly #options: FleetOptions;
   readonly #time: FleetTime;
   readonly #cache: ClusterCache;
+  readonly #agents = new AgentClient();
   readonly #reports: AgentReports;
   readonly #guards: GuardWatch;
   readonly #events: EventSender;
@@ -100,7 +103,7 @@ export class FleetController {
       this.#reports.noteNode(node);
       if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
     });
-    this.#reports = new AgentReports(options.settings.reportIntervalMs, () => this.#nowMs);
+    this.#reports = new AgentReports(this.#agents, options.settings.reportIntervalMs, () => this.#nowMs);
     this.#guards = new GuardWatch({
       ...options,
       settings: () => this.#cache.agentSettings,
@@ -132,10 +135,11 @@ export class FleetController {
     return this.#view();
   }
 
-  /** Undefined without an agent. */
-  addressOf(node: string): string | undefined {
+  /** What the node's agent says of it, unsanitized. Undefined without an agent. */
+  agentText(node: string): Promise<string | undefined> | undefined {
     const pods = this.#cache.pods.filter((pod) => pod.node === node && pod.address !== '');
-    return (pods.find(({ ready }) => ready) ?? pods[0])?.address;
+    const { address } = pods.find(({ ready }) => ready) ?? pods[0] ?? {};
+    return address === undefined ? undefined : this.#agents.text(address);
   }
 
   /** Runs until the signal aborts. */
@@ -284,6 +288,7 @@ export class FleetController {
   }
 
   async #withdrawLost(node: FleetNode, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const isAgentLive = (address: string) => this.#agents.isLive(address);
     const options = { ...this.#writeOptions(signal), timeoutMs, isAgentLive };
     const done = await withdraw(node, options);
     if ('kept' in done) this.#cache.markReady(node.name); // restarts its timer
@@ -294,7 +299,7 @@ export class FleetController {
     const done = await withdrawRefuted(node, {
       ...this.#writeOptions(signal),
       isAllowed: () => this.#decision?.away === false,
-      fetchReport: (address) => fetchReport(address, signal),
+      fetchReport: (address) => this.#agents.report(address, signal),
     });
     if ('kept' in done) this.#reports.dropStatement(node.name); // it is due again once the report is read
     this.#report(node, 'AgentCannotWrite', done);

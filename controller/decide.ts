@@ -1,7 +1,7 @@
 import type { BreakerReason } from '../lib/fleet/alarms.ts';
-import type { Observed } from '../lib/fleet/informers.ts';
 import { type FleetNode, isExposed, isFailing, isLabelled, isRebooted } from '../lib/fleet/objects.ts';
-import type { FleetTimeouts } from '../lib/fleet/settings.ts';
+import type { Observed } from './informers.ts';
+import type { FleetTimeouts } from './settings.ts';
 
 /** A monotonic clock and the wall clock, milliseconds. */
 export type Clock = { readonly nowMs: number; readonly wallMs: number };

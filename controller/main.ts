@@ -3,15 +3,14 @@ import { print, printProblems } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { settingLines } from '../lib/base/settings.ts';
 import { VERSION } from '../lib/base/version.ts';
-import { openAccess } from '../lib/fleet/access.ts';
-import FLEET_SETTINGS from '../lib/fleet/fleet-settings.json' with { type: 'json' };
-import { fetchText } from '../lib/fleet/reports.ts';
-import { parseFleetConfig } from '../lib/fleet/settings.ts';
 import { listen } from '../lib/kube/bounded-server.ts';
 import { createKube } from '../lib/kube/client.ts';
+import { openAccess } from './access.ts';
 import { FleetController } from './controller.ts';
 import { FleetMetrics } from './metrics.ts';
 import { createFleetServer } from './server.ts';
+import FLEET_SETTINGS from './settings.json' with { type: 'json' };
+import { parseFleetConfig } from './settings.ts';
 
 // No await: the image's bundle is CommonJS.
 void main(process.argv.slice(2)).then((code) => {
@@ -35,10 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
       metrics: () => metrics.text(fleet.view),
       live: () => fleet.live,
       ready: () => fleet.ready,
-      agentText: (node) => {
-        const address = fleet.addressOf(node);
-        return address === undefined ? undefined : fetchText(address);
-      },
+      agentText: (node) => fleet.agentText(node),
     });
     const problem = await listen(server, settings.listen);
     if (problem !== undefined) return printProblems([problem], 1);

@@ -55,7 +55,7 @@ type Change = readonly [file: string, before: RegExp, value: string];
 export const CHANGES = {
   next: [['lib/base/version.ts', AGENT_VERSION, '0.2.0']],
   hurried: [
-    ['lib/node/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
+    ['lib/sandboxes/judge.ts', /(MINUTE_MS = )[\d_]+/g, '6_000'],
     ['agent/pods/sandbox-monitor.ts', /(\bSCAN_MS = )[\d_]+/g, '3_000'],
   ],
 } as const satisfies Readonly<Record<string, readonly Change[]>>;

@@ -2,9 +2,9 @@ import { globSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isMap, isScalar, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import FLEET_SETTINGS from '../controller/settings.json' with { type: 'json' };
 import type { Setting } from '../lib/base/settings.ts';
 import SETTINGS from '../lib/fleet/agent-settings.json' with { type: 'json' };
-import FLEET_SETTINGS from '../lib/fleet/fleet-settings.json' with { type: 'json' };
 import { REPO } from './paths.ts';
 import { replaceFile } from './unfinished.ts';
 

@@ -1,10 +1,10 @@
 import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join, posix, relative } from 'node:path';
 import { diff } from 'node:util';
-import { parseContainerdFile, readContainerdFiles } from '../lib/node/containerd/config-files.ts';
-import { toFault } from '../lib/node/containerd/toml.ts';
-import { glob } from '../lib/node/host/glob.ts';
-import type { Host } from '../lib/node/host/host.ts';
+import { parseContainerdFile, readContainerdFiles } from '../lib/containerd/config-files.ts';
+import { toFault } from '../lib/containerd/toml.ts';
+import { glob } from '../lib/host/glob.ts';
+import type { Host } from '../lib/host/host.ts';
 import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import {

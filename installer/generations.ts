@@ -1,11 +1,11 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
-import type { CriClient, ListedContainer } from '../lib/node/containerd/client.ts';
-import { readContainerdFiles } from '../lib/node/containerd/config-files.ts';
-import type { Host } from '../lib/node/host/host.ts';
-import { isProbe, POD_UID } from '../lib/node/proof/sandbox.ts';
-import { Bundles } from '../lib/node/sandboxes/bundles.ts';
+import type { CriClient, ListedContainer } from '../lib/containerd/client.ts';
+import { readContainerdFiles } from '../lib/containerd/config-files.ts';
+import type { Host } from '../lib/host/host.ts';
+import { isProbe, POD_UID } from '../lib/proof/sandbox.ts';
+import { Bundles } from '../lib/sandboxes/bundles.ts';
 import { loadedPaths } from './containerd.ts';
 import { readJournals } from './journal.ts';
 import { type Node, Refusal } from './node.ts';

@@ -1,14 +1,14 @@
 import { posix } from 'node:path';
 import { stringify } from 'smol-toml';
-import { readContainerdConfig } from '../lib/node/containerd/config.ts';
+import { readContainerdConfig } from '../lib/containerd/config.ts';
 import {
   type ContainerdFile,
   parseContainerdFile,
   readContainerdFiles,
-} from '../lib/node/containerd/config-files.ts';
-import type { ConfigRules } from '../lib/node/containerd/release.ts';
-import { type TomlTable, type TomlValue, tableAt, toPlain } from '../lib/node/containerd/toml.ts';
-import type { Host } from '../lib/node/host/host.ts';
+} from '../lib/containerd/config-files.ts';
+import type { ConfigRules } from '../lib/containerd/release.ts';
+import { type TomlTable, type TomlValue, tableAt, toPlain } from '../lib/containerd/toml.ts';
+import type { Host } from '../lib/host/host.ts';
 import type { Journal, Written } from './journal.ts';
 import { type Node, Refusal } from './node.ts';
 import { blockOf, handlerBlock, SECTIONS, type Section, withoutBlocks } from './own-text.ts';

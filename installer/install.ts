@@ -1,4 +1,4 @@
-import { isProbe } from '../lib/node/proof/sandbox.ts';
+import { isProbe } from '../lib/proof/sandbox.ts';
 import { seconds } from '../lib/report/format.ts';
 import { proveCandidate } from './candidate.ts';
 import { make, takeBack } from './change.ts';

@@ -3,8 +3,8 @@ import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:f
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { installJournal } from '../lib/node/host/installation.ts';
-import { parseProcessStat } from '../lib/node/host/process.ts';
+import { installJournal } from '../lib/host/installation.ts';
+import { parseProcessStat } from '../lib/host/process.ts';
 import { absentOr, count, list, matching, object, oneOf, text } from '../lib/report/schema.ts';
 import { Refusal, STEPS, type Step } from './node.ts';
 import { GENERATIONS, syncDirectory } from './release.ts';

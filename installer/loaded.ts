@@ -1,5 +1,5 @@
-import type { CriClient } from '../lib/node/containerd/client.ts';
-import type { TomlTable, TomlValue } from '../lib/node/containerd/toml.ts';
+import type { CriClient } from '../lib/containerd/client.ts';
+import type { TomlTable, TomlValue } from '../lib/containerd/toml.ts';
 import { changedKeys } from './containerd.ts';
 import { isGenerationPath } from './release.ts';
 

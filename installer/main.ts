@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { HANDLER_NAME } from '../lib/base/handler-name.ts';
 import { screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
-import { CriClient } from '../lib/node/containerd/client.ts';
-import { readDistribution, rememberConfigPath } from '../lib/node/containerd/distribution.ts';
-import { HANDLER_NAME } from '../lib/node/handler-name.ts';
-import { Host, localSocket } from '../lib/node/host/host.ts';
+import { CriClient } from '../lib/containerd/client.ts';
+import { readDistribution, rememberConfigPath } from '../lib/containerd/distribution.ts';
+import { Host, localSocket } from '../lib/host/host.ts';
 import { markedLines } from '../lib/report/table.ts';
 import { removeCandidates } from './candidate.ts';
 import { takeBack } from './change.ts';

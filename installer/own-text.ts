@@ -1,7 +1,7 @@
-import type { Runtime } from '../lib/node/containerd/client.ts';
-import { optionOf } from '../lib/node/containerd/config.ts';
-import type { ContainerdFile } from '../lib/node/containerd/config-files.ts';
-import { parseToml, TomlLines, type TomlTable, tableAt } from '../lib/node/containerd/toml.ts';
+import type { Runtime } from '../lib/containerd/client.ts';
+import { optionOf } from '../lib/containerd/config.ts';
+import type { ContainerdFile } from '../lib/containerd/config-files.ts';
+import { parseToml, TomlLines, type TomlTable, tableAt } from '../lib/containerd/toml.ts';
 import { type Generation, generationAt, isGenerationPath } from './release.ts';
 
 /** The plugin whose section has the handlers: of configurations of version 2, and of version 3 and newer. */

@@ -3,12 +3,12 @@ import { access, statfs } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { checkKernel } from '../lib/node/checks/kernel.ts';
-import { checkUserNamespaces } from '../lib/node/checks/user-namespaces.ts';
-import { type CriClient, type CriStatus, usesSystemdCgroup } from '../lib/node/containerd/client.ts';
-import { type ContainerdConfig, readContainerdConfig } from '../lib/node/containerd/config.ts';
-import { CriError } from '../lib/node/containerd/error.ts';
-import type { TomlTable } from '../lib/node/containerd/toml.ts';
+import { checkKernel } from '../lib/checks/kernel.ts';
+import { checkUserNamespaces } from '../lib/checks/user-namespaces.ts';
+import { type CriClient, type CriStatus, usesSystemdCgroup } from '../lib/containerd/client.ts';
+import { type ContainerdConfig, readContainerdConfig } from '../lib/containerd/config.ts';
+import { CriError } from '../lib/containerd/error.ts';
+import type { TomlTable } from '../lib/containerd/toml.ts';
 import { type ContainerdProcess, dumpConfig, findContainerd, restartCommand } from './containerd.ts';
 import { contentOf } from './edits.ts';
 import { readMainFile, refuseOtherFiles } from './handler-config.ts';
@@ -149,7 +149,7 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
 /** A check that cannot see is no reason to refuse. */
 async function refuseKernel({ host }: Node): Promise<void> {
   for (const check of [checkKernel, checkUserNamespaces]) {
-    const found = await check({ sources: { host } }).catch(() => undefined);
+    const found = await check(host).catch(() => undefined);
     if (found?.status === 'fail') throw new Refusal('check', found.message, found);
   }
 }

@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Host } from '../lib/node/host/host.ts';
-import { parseCgroups, podUidOf } from '../lib/node/host/process.ts';
+import { Host } from '../lib/host/host.ts';
+import { parseCgroups, podUidOf } from '../lib/host/process.ts';
 import type { Generation } from './release.ts';
 
 /** The PIDs in the node's /proc. */

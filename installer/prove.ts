@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
-import type { CriClient } from '../lib/node/containerd/client.ts';
-import { sweepContainers, sweepSandboxes } from '../lib/node/proof/orphans.ts';
-import type { Outcome } from '../lib/node/proof/outcome.ts';
-import { runProbe } from '../lib/node/proof/probe.ts';
-import { ownerMarks } from '../lib/node/proof/sandbox.ts';
+import type { CriClient } from '../lib/containerd/client.ts';
+import { sweepContainers, sweepSandboxes } from '../lib/proof/orphans.ts';
+import type { Outcome } from '../lib/proof/outcome.ts';
+import { runProbe } from '../lib/proof/probe.ts';
+import { ownerMarks } from '../lib/proof/sandbox.ts';
 import { type Node, Refusal } from './node.ts';
 
 /** An inconclusive proof is tried again until then: slow is not broken. */

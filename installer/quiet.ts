@@ -1,8 +1,8 @@
 import timers from 'node:timers/promises';
 import { errorLine } from '../lib/base/sanitize.ts';
-import { RunscPrograms } from '../lib/node/runsc/program.ts';
-import { judgeSandboxes, type Observation } from '../lib/node/sandboxes/judge.ts';
-import { SandboxScanner } from '../lib/node/sandboxes/scanner.ts';
+import { RunscPrograms } from '../lib/runsc/program.ts';
+import { judgeSandboxes, type Observation } from '../lib/sandboxes/judge.ts';
+import { SandboxScanner } from '../lib/sandboxes/scanner.ts';
 import { type Node, Refusal } from './node.ts';
 
 /** For a moment at which a restart of containerd disturbs no pod. */

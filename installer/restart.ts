@@ -1,6 +1,6 @@
-import type { CriClient } from '../lib/node/containerd/client.ts';
-import { CriError } from '../lib/node/containerd/error.ts';
-import { isProbe } from '../lib/node/proof/sandbox.ts';
+import type { CriClient } from '../lib/containerd/client.ts';
+import { CriError } from '../lib/containerd/error.ts';
+import { isProbe } from '../lib/proof/sandbox.ts';
 import { seconds } from '../lib/report/format.ts';
 import { type ContainerdProcess, isLoaded, restartContainerd } from './containerd.ts';
 import { type Line, type Node, pass, Refusal, skipped } from './node.ts';

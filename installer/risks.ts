@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TomlTable } from '../lib/node/containerd/toml.ts';
+import type { TomlTable } from '../lib/containerd/toml.ts';
 import { type ContainerdProcess, dumpConfig, findContainerd, runOnHost } from './containerd.ts';
 import { criSectionIn, defaultHandlerIn } from './handler-config.ts';
 import { pendingSettings, readLoaded } from './loaded.ts';

@@ -1,6 +1,6 @@
 import { errorLine } from '../lib/base/sanitize.ts';
-import { readContainerdConfig } from '../lib/node/containerd/config.ts';
-import { tableAt } from '../lib/node/containerd/toml.ts';
+import { readContainerdConfig } from '../lib/containerd/config.ts';
+import { tableAt } from '../lib/containerd/toml.ts';
 import { type ContainerdProcess, changedKeys, dumpConfig } from './containerd.ts';
 import { type Edit, withDraft } from './edits.ts';
 import { runtimesIn } from './handler-config.ts';

@@ -10,7 +10,7 @@ import {
   targetOf,
 } from '../lib/fleet/objects.ts';
 import { AGENT_PORT, AGENT_SELECTOR, DAEMON_SET } from '../lib/kube/access.ts';
-import { isOpen } from '../lib/node/pods/pod.ts';
+import { isOpen } from '../lib/pods/pod.ts';
 import type { HandlerReport, Status } from '../lib/report/report.ts';
 import { isStatus } from '../lib/report/schema.ts';
 import { type Api, type ApiObject, optional, sanitizeValues } from './api.ts';

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { V1Deployment, V1Node, V1Pod } from '@kubernetes/client-node';
+import { type AgentStatus, agentStatusOf } from '../lib/fleet/agent-status.ts';
 import {
   controllerOf,
   type FleetNode,
@@ -7,11 +8,10 @@ import {
   MAX_NAME_LENGTH,
   versionOf,
 } from '../lib/fleet/objects.ts';
-import { type AgentStatus, agentStatusOf } from '../lib/fleet/reports.ts';
 import { NO_TURNS } from '../lib/fleet/turns.ts';
 import { isJudgedFleet, type JudgedFleet, viewFleet } from '../lib/fleet/view.ts';
 import { KubeError } from '../lib/kube/error.ts';
-import { podCounts } from '../lib/node/pods/pod.ts';
+import { podCounts } from '../lib/pods/pod.ts';
 import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from './api.ts';
 

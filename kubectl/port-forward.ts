@@ -2,7 +2,7 @@ import http, { type RequestOptions } from 'node:http';
 import { Duplex } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
-import { readBody } from '../lib/fleet/reports.ts';
+import { readBody } from '../lib/base/body.ts';
 
 /** Whatever the status code is. */
 export type TextResponse = { readonly code: number; readonly text: string };

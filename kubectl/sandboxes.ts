@@ -1,6 +1,6 @@
 import type { V1Pod } from '@kubernetes/client-node';
-import { remedyOf, type SandboxesReport, type SandboxProblem } from '../lib/node/sandboxes/problem.ts';
 import { shortIds } from '../lib/report/format.ts';
+import { remedyOf, type SandboxesReport, type SandboxProblem } from '../lib/sandboxes/problem.ts';
 import { type ReportResult, uidsOf } from './agent-reports.ts';
 import type { ApiObject } from './api.ts';
 import { ageOf, type Explanation, type Observation } from './output.ts';

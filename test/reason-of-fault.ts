@@ -1,6 +1,6 @@
 import type { FaultName } from '../cluster/faults/fault-texts.ts';
 import { FAULTS } from '../cluster/faults/faults.ts';
-import type { Reason } from '../lib/node/reasons.ts';
+import type { Reason } from '../lib/base/reasons.ts';
 
 /** The reason that an agent gives for each fault of `cluster/`. */
 export const REASON_OF_FAULT = {

@@ -1,11 +1,11 @@
 import { Histogram, Registry } from 'prom-client';
 import { createCounters, createGauges, registerProcessMetrics } from '../../lib/base/series.ts';
 import type { CountRequest } from '../../lib/kube/client.ts';
-import { isOpen, type ObservedPods } from '../../lib/node/pods/pod.ts';
-import type { RestartSafety } from '../../lib/node/sandboxes/problem.ts';
+import { isOpen, type ObservedPods } from '../../lib/pods/pod.ts';
 import { HEADLINES, PROOF_TONES } from '../../lib/report/format.ts';
 import type { Report } from '../../lib/report/report.ts';
-import { lossAtRestart } from '../../lib/report/restart.ts';
+import type { RestartSafety } from '../../lib/sandboxes/problem.ts';
+import { lossAtRestart } from '../pods/restart.ts';
 import { type ScannedSandboxes, STALE_MS } from '../pods/sandbox-monitor.ts';
 
 /** Help text and labels. */

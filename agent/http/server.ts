@@ -2,9 +2,9 @@ import type { ServerResponse } from 'node:http';
 import type { Server } from 'node:net';
 import { memoize } from '../../lib/base/async.ts';
 import { createBoundedServer, isLocal, readPath, send, sendProbe } from '../../lib/kube/bounded-server.ts';
-import { podCounts } from '../../lib/node/pods/pod.ts';
-import type { SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
+import { podCounts } from '../../lib/pods/pod.ts';
 import type { Status } from '../../lib/report/report.ts';
+import type { SandboxesReport } from '../../lib/sandboxes/problem.ts';
 import { renderReport } from '../text/terminal.ts';
 
 export type ServerSources = {

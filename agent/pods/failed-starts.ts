@@ -1,6 +1,6 @@
 import { type FSWatcher, watch } from 'node:fs';
-import type { CriClient } from '../../lib/node/containerd/client.ts';
-import type { Host } from '../../lib/node/host/host.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import type { Host } from '../../lib/host/host.ts';
 
 export type FailedStartsOptions = {
   readonly client: Pick<CriClient, 'bundles' | 'listSandboxes' | 'listPodContainers'>;

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { repeat } from '../../lib/base/async.ts';
-import type { CriClient } from '../../lib/node/containerd/client.ts';
-import type { Host } from '../../lib/node/host/host.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import type { Host } from '../../lib/host/host.ts';
 import {
   MAX_READ_INTERVAL_MS,
   type ObservedPods,
@@ -10,8 +10,8 @@ import {
   type ProbeFlags,
   podsReport,
   weakenedPods,
-} from '../../lib/node/pods/pod.ts';
-import { PodReader, type PodSentry } from '../../lib/node/pods/pod-reader.ts';
+} from '../../lib/pods/pod.ts';
+import { PodReader, type PodSentry } from '../../lib/pods/pod-reader.ts';
 import { FailedStarts, type FailedStartsOptions } from './failed-starts.ts';
 import type { RequiredNamespaces } from './namespaces.ts';
 

@@ -1,16 +1,11 @@
 import timers from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { repeat } from '../../lib/base/async.ts';
-import type { Host } from '../../lib/node/host/host.ts';
-import { readPressure } from '../../lib/node/host/pressure.ts';
-import {
-  type Judgement,
-  judgeSandboxes,
-  type Memory,
-  type Observation,
-} from '../../lib/node/sandboxes/judge.ts';
-import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
-import type { SandboxScanner } from '../../lib/node/sandboxes/scanner.ts';
+import type { Host } from '../../lib/host/host.ts';
+import { readPressure } from '../../lib/host/pressure.ts';
+import { type Judgement, judgeSandboxes, type Memory, type Observation } from '../../lib/sandboxes/judge.ts';
+import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from '../../lib/sandboxes/problem.ts';
+import type { SandboxScanner } from '../../lib/sandboxes/scanner.ts';
 
 const SCAN_MS = 30_000;
 /** A scan of many slow shims takes long, and an old answer is none. */

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
+import type { Host } from '../../lib/host/host.ts';
+import { readBootId } from '../../lib/host/system.ts';
 import { inClusterAccess } from '../../lib/kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../../lib/kube/client.ts';
 import { createEventSender } from '../../lib/kube/event.ts';
-import type { Host } from '../../lib/node/host/host.ts';
-import { readBootId } from '../../lib/node/host/system.ts';
 import type { Config } from '../config.ts';
 import { fingerprintOf } from './desired.ts';
 import { eventOf } from './events.ts';

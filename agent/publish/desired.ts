@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Facts } from '../../lib/node/host/system.ts';
+import type { Facts } from '../../lib/host/system.ts';
 import {
   CONDITION,
   type DesiredEntry,

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { type EventSender, type KubeEvent, MAX_EVENT_MESSAGE } from '../../lib/kube/event.ts';
-import type { Pod, WeakenedPod } from '../../lib/node/pods/pod.ts';
+import type { Pod, WeakenedPod } from '../../lib/pods/pod.ts';
 import { shortIds, truncateMiddle } from '../../lib/report/format.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 

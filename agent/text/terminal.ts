@@ -1,11 +1,9 @@
 import { sanitize } from '../../lib/base/sanitize.ts';
 import { formatUtc } from '../../lib/base/utc.ts';
-import { CHECKS } from '../../lib/node/checks/checks.ts';
-import type { Finding } from '../../lib/node/checks/finding.ts';
-import type { Installation } from '../../lib/node/host/installation.ts';
-import { isOpen, type Pod, type PodCounts, type PodsReport } from '../../lib/node/pods/pod.ts';
-import type { Outcome } from '../../lib/node/proof/outcome.ts';
-import { remedyOf, type SandboxesReport } from '../../lib/node/sandboxes/problem.ts';
+import type { Finding } from '../../lib/checks/finding.ts';
+import type { Installation } from '../../lib/host/installation.ts';
+import { isOpen, type Pod, type PodCounts, type PodsReport } from '../../lib/pods/pod.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
 import {
   evidenceLine,
   HEADLINES,
@@ -28,6 +26,8 @@ import {
   TONE_COLORS,
 } from '../../lib/report/table.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
+import { remedyOf, type SandboxesReport } from '../../lib/sandboxes/problem.ts';
+import { CHECKS } from '../checks/checks.ts';
 
 /** A row without a tone continues the one above, and evidence is farther to the right. */
 type Row = { readonly tone?: Tone; readonly text: string; readonly isEvidence?: true };

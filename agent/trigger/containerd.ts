@@ -1,7 +1,7 @@
 import timers from 'node:timers/promises';
 import { waitUpTo } from '../../lib/base/async.ts';
-import type { CriClient } from '../../lib/node/containerd/client.ts';
-import { CriError } from '../../lib/node/containerd/error.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import { CriError } from '../../lib/containerd/error.ts';
 import type { ContainerdState } from './event-queue.ts';
 
 const TIMES = {

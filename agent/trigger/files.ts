@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 import { TimeoutError } from '../../lib/base/async.ts';
-import type { FileStat, Host } from '../../lib/node/host/host.ts';
+import type { FileStat, Host } from '../../lib/host/host.ts';
 
 type Watched = {
   /** Undefined when inotify watches are exhausted; the directory is polled instead. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { UsageError, waitFor } from '../../hack/run.ts';
 import type { Journal } from '../../installer/journal.ts';
 import { generationAt, runscToml as generationToml } from '../../installer/release.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 import type { Authority } from '../control-plane/pki.ts';
 import { endProbeShims } from '../faults/dead-shims.ts';
 import type { Image } from '../images.ts';

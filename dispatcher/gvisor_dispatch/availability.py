@@ -34,7 +34,7 @@ from .nodes import (
 from .pods import Json, truncated
 from .settings import Settings
 
-# A sandbox can have booted in gVisor there: the rows of lib/node/reasons.ts that say so, which a test compares.
+# A sandbox can have booted in gVisor there: the rows of lib/base/reasons.ts that say so, which a test compares.
 WITHHELD = (
     "RunscTooOld",
     "IsolationWeakened",

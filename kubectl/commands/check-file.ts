@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { sanitizeLine } from '../../lib/base/sanitize.ts';
-import { askedBy, COMPATIBILITY, type Effect } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { exitCodeOf, worstOf } from '../context.ts';
+import { askedBy, COMPATIBILITY, type Effect } from '../features.ts';
 import {
   addressOf,
   type CheckLine,

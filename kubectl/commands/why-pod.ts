@@ -1,11 +1,11 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass } from '@kubernetes/client-node';
-import type { SandboxProblem } from '../../lib/node/sandboxes/problem.ts';
-import { askedBy, COMPATIBILITY } from '../../lib/pod/features.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
+import type { SandboxProblem } from '../../lib/sandboxes/problem.ts';
 import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../agent-reports.ts';
 import { type Api, type ApiObject, optional } from '../api.ts';
+import { askedBy, COMPATIBILITY } from '../features.ts';
 import { listNodes, type NodeSummary } from '../node-summary.ts';
 import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
 import { PAGES } from '../pages.ts';

@@ -1,9 +1,9 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
+import { REASONS } from '../../lib/base/reasons.ts';
 import { refutationOf, statementOf } from '../../lib/fleet/refutation.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
-import { REASONS } from '../../lib/node/reasons.ts';
 import {
   evidenceLine,
   HEADLINES,

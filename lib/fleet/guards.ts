@@ -1,6 +1,6 @@
 import { errorLine } from '../base/sanitize.ts';
 import { VERSION } from '../base/version.ts';
-import type { Kube } from '../kube/client.ts';
+import type { ApiAccess, Kube } from '../kube/client.ts';
 import { KubeError } from '../kube/error.ts';
 import { pagesOf } from '../kube/pages.ts';
 import {
@@ -12,7 +12,6 @@ import {
   shapeOf,
 } from './guard-shape.ts';
 import SHAPES from './guard-shapes.json' with { type: 'json' };
-import type { ApiAccess } from './informers.ts';
 import { type AgentSettings, agentSettingsOf } from './objects.ts';
 import { judgeClasses, type RuntimeClass } from './runtime-classes.ts';
 

@@ -1,5 +1,5 @@
 import type { V1DaemonSet, V1Node, V1Pod } from '@kubernetes/client-node';
-import { splitHandlers } from '../node/handler-name.ts';
+import { splitHandlers } from '../base/handler-name.ts';
 import {
   CONDITION,
   handlerKey,

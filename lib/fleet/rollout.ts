@@ -1,4 +1,4 @@
-import { type Installation, isUnderWay } from '../node/host/installation.ts';
+import { type Installation, isUnderWay } from '../host/installation.ts';
 import { firstOf, namesBy } from './objects.ts';
 import { describeWaiting, type Waiting } from './turns.ts';
 

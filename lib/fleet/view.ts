@@ -1,4 +1,5 @@
 import { absentOr, boolean, list, number, object, oneOf, recordOf, text } from '../report/schema.ts';
+import type { AgentStatus } from './agent-status.ts';
 import { type AlarmCode, BREAKER_REASONS, type BreakerReason } from './alarms.ts';
 import {
   type Change,
@@ -10,7 +11,6 @@ import {
 } from './guards.ts';
 import { type AgentPod, type AgentSet, type FleetNode, firstOf, type HandlerLabel } from './objects.ts';
 import { describeRefutation, refutationOf, refutingReasons, type Statement } from './refutation.ts';
-import type { AgentStatus } from './reports.ts';
 import { noteOf, type Rollout, rolloutOf } from './rollout.ts';
 import type { Turns } from './turns.ts';
 

@@ -1,4 +1,5 @@
 import { type ConnectionOptions, createSecureContext } from 'node:tls';
+import type { Logger } from 'pino';
 import type { Dispatcher } from 'undici';
 import request from 'undici/lib/api/api-request.js';
 import Agent from 'undici/lib/dispatcher/agent.js';
@@ -75,6 +76,9 @@ export type WatchEvent = {
  * import('./error.ts').KubeError}.
  */
 export type Kube = ReturnType<typeof createKube>;
+
+/** `namespace` is that of the installation. */
+export type ApiAccess = { readonly kube: Kube; readonly namespace: string; readonly log: Logger };
 
 /** Called for each response, and for each request without one. */
 export type CountRequest = (verb: string, code: number | '<error>') => void;

@@ -1,5 +1,5 @@
-import type { Evidence, Finding } from '../node/checks/finding.ts';
-import type { Outcome } from '../node/proof/outcome.ts';
+import type { Evidence, Finding } from '../checks/finding.ts';
+import type { Outcome } from '../proof/outcome.ts';
 import type { Verdict } from './verdict.ts';
 
 export type Tone = 'pass' | 'fail' | 'warning' | 'unknown' | 'skipped';

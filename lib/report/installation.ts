@@ -1,5 +1,5 @@
 import { formatUtc } from '../base/utc.ts';
-import { describePending, type Installation, isUnderWay, RUN_AGAIN } from '../node/host/installation.ts';
+import { describePending, type Installation, isUnderWay, RUN_AGAIN } from '../host/installation.ts';
 
 /** Whether a person should wait, whatever the checks advise. */
 export function isBeingInstalled(installation: Installation | undefined, reason: string): boolean {

@@ -1,4 +1,4 @@
-import { REASONS, type Reason } from '../node/reasons.ts';
+import { REASONS, type Reason } from '../base/reasons.ts';
 import { isBeingInstalled } from './installation.ts';
 import type { HandlerReport, Report, Status } from './report.ts';
 

@@ -1,4 +1,4 @@
-import { REASONS } from '../node/reasons.ts';
+import { REASONS } from '../base/reasons.ts';
 import { shortIds, truncateMiddle } from './format.ts';
 import type { Verdict } from './verdict.ts';
 

@@ -1,9 +1,9 @@
-import type { Finding } from '../node/checks/finding.ts';
-import type { Installation } from '../node/host/installation.ts';
-import type { Facts } from '../node/host/system.ts';
-import type { PodCounts, PodsReport } from '../node/pods/pod.ts';
-import type { Outcome } from '../node/proof/outcome.ts';
-import type { SandboxesReport } from '../node/sandboxes/problem.ts';
+import type { Finding } from '../checks/finding.ts';
+import type { Installation } from '../host/installation.ts';
+import type { Facts } from '../host/system.ts';
+import type { PodCounts, PodsReport } from '../pods/pod.ts';
+import type { Outcome } from '../proof/outcome.ts';
+import type { SandboxesReport } from '../sandboxes/problem.ts';
 import type { NodeWrites } from './node-object.ts';
 import type { Verdict } from './verdict.ts';
 

@@ -1,12 +1,12 @@
-import type { Evidence } from '../node/checks/finding.ts';
-import type { Installation } from '../node/host/installation.ts';
-import type { PodCounts } from '../node/pods/pod.ts';
+import type { Evidence } from '../checks/finding.ts';
+import type { Installation } from '../host/installation.ts';
+import type { PodCounts } from '../pods/pod.ts';
 import {
   MAX_PROBLEMS,
   type RestartSafety,
   type SandboxesReport,
   type SandboxProblem,
-} from '../node/sandboxes/problem.ts';
+} from '../sandboxes/problem.ts';
 import { HEADLINES, PROOF_TONES } from './format.ts';
 import type { Condition, NodeWrites } from './node-object.ts';
 import type { HandlerReport, Status, Transition } from './report.ts';

@@ -1,9 +1,9 @@
 import { TimeoutError } from '../base/async.ts';
+import type { Reason } from '../base/reasons.ts';
 import { errorLine } from '../base/sanitize.ts';
-import type { Finding } from '../node/checks/finding.ts';
-import { describePending, type Installation, RUN_AGAIN } from '../node/host/installation.ts';
-import type { Outcome } from '../node/proof/outcome.ts';
-import type { Reason } from '../node/reasons.ts';
+import type { Finding } from '../checks/finding.ts';
+import { describePending, type Installation, RUN_AGAIN } from '../host/installation.ts';
+import type { Outcome } from '../proof/outcome.ts';
 
 /** Failures without a known cause: neither a check nor containerd's error explains them, so the node may be at fault. */
 export const UNEXPLAINED: readonly Reason[] = ['SandboxFailed', 'SandboxDied', 'KvmRunsNoGuest'];

@@ -3,28 +3,21 @@ import { chmod, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { CAUSE_CHECKS } from '../../agent/checks/checks.ts';
 import { parseConfig } from '../../agent/config.ts';
 import { type EvaluateOptions, evaluate, NodeEvaluator } from '../../agent/evaluate.ts';
+import type { Prover } from '../../agent/proof/prover.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
-import { CAUSE_CHECKS } from '../../lib/node/checks/checks.ts';
-import type { Outcome } from '../../lib/node/proof/outcome.ts';
-import type { Prover } from '../../lib/node/proof/prover.ts';
-import { RunscPrograms } from '../../lib/node/runsc/program.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
-import {
-  criStatus,
-  criWith,
-  fakeCri,
-  loadedRuntime,
-  sourcesOf,
-  witnessOf,
-} from '../lib/node/checks/fake-node.ts';
-import { mockCpuTimes } from '../lib/node/host/cpu-times.ts';
-import { processesAmong, recordPaths } from '../lib/node/host/recorded-paths.ts';
-import { mountedHost, tempHost } from '../lib/node/host/temp-host.ts';
-import { ALL_HANG, type Script } from '../lib/node/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../lib/node/proof/fake-containerd.ts';
-import { GVISOR_NODE_FILES, HANDLER_TOML } from '../lib/node/runsc/fake-runsc.ts';
+import { RunscPrograms } from '../../lib/runsc/program.ts';
+import { mockCpuTimes } from '../lib/host/cpu-times.ts';
+import { processesAmong, recordPaths } from '../lib/host/recorded-paths.ts';
+import { mountedHost, tempHost } from '../lib/host/temp-host.ts';
+import { ALL_HANG, type Script } from '../lib/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../lib/proof/fake-containerd.ts';
+import { GVISOR_NODE_FILES, HANDLER_TOML } from '../lib/runsc/fake-runsc.ts';
+import { criStatus, criWith, fakeCri, loadedRuntime, sourcesOf, witnessOf } from './checks/fake-node.ts';
 import { PROVEN, unproven } from './reports.ts';
 
 const NEVER = new AbortController().signal;

@@ -5,13 +5,13 @@ import { describe, it, type TestContext } from 'node:test';
 import { additionalNodes, type Node, openHandler } from '../../agent/handler.ts';
 import { waitFor } from '../../hack/run.ts';
 import { TimeoutError } from '../../lib/base/async.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
-import { addProcess } from '../lib/node/host/fake-process.ts';
-import { PATIENT_MS } from '../lib/node/host/temp-host.ts';
-import { refuses } from '../lib/node/proof/containerd-scripts.ts';
-import { gate, NEVER } from '../lib/node/proof/scene.ts';
-import { GVISOR_NODE_FILES } from '../lib/node/runsc/fake-runsc.ts';
+import { Host } from '../../lib/host/host.ts';
+import { installJournal } from '../../lib/host/installation.ts';
+import { addProcess } from '../lib/host/fake-process.ts';
+import { PATIENT_MS } from '../lib/host/temp-host.ts';
+import { refuses } from '../lib/proof/containerd-scripts.ts';
+import { gate, NEVER } from '../lib/proof/scene.ts';
+import { GVISOR_NODE_FILES } from '../lib/runsc/fake-runsc.ts';
 import { nodeScene } from './node-scene.ts';
 
 /** Opens the handler of a node, whose watches end with the test. */

@@ -8,11 +8,11 @@ import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { patient } from '../../hack/run.ts';
 import type { Report } from '../../lib/report/report.ts';
-import { outcome } from '../lib/node/checks/fake-node.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
-import type { Script } from '../lib/node/proof/containerd-scripts.ts';
-import { CONFIG, FakeContainerd } from '../lib/node/proof/fake-containerd.ts';
-import { GVISOR_NODE_FILES } from '../lib/node/runsc/fake-runsc.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
+import type { Script } from '../lib/proof/containerd-scripts.ts';
+import { CONFIG, FakeContainerd } from '../lib/proof/fake-containerd.ts';
+import { GVISOR_NODE_FILES } from '../lib/runsc/fake-runsc.ts';
+import { outcome } from './checks/fake-node.ts';
 
 const MAIN = fileURLToPath(new URL('../../agent/main.ts', import.meta.url));
 const SOCKET = '/run/containerd/containerd.sock';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { applyHysteresis, type HysteresisState, type Thresholds } from '../../agent/hysteresis.ts';
-import type { Finding } from '../../lib/node/checks/finding.ts';
-import type { Outcome } from '../../lib/node/proof/outcome.ts';
+import type { Finding } from '../../lib/checks/finding.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
 import { judge, type Verdict } from '../../lib/report/verdict.ts';
 import {
   blockerFinding,

@@ -8,12 +8,12 @@ import { describe, it, type TestContext } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
-import { OWNER, ownerMarks } from '../../lib/node/proof/sandbox.ts';
+import { OWNER, ownerMarks } from '../../lib/proof/sandbox.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
-import { HANGS, Refusal, refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';
-import { FakeContainerd } from '../lib/node/proof/fake-containerd.ts';
-import { POD_LABELS } from '../lib/node/proof/scene.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
+import { HANGS, Refusal, refuses, type Script } from '../lib/proof/containerd-scripts.ts';
+import { FakeContainerd } from '../lib/proof/fake-containerd.ts';
+import { POD_LABELS } from '../lib/proof/scene.ts';
 
 type Env = Readonly<Record<string, string>>;
 type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };

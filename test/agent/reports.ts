@@ -1,3 +1,4 @@
+import type { BootedReason, Reason } from '../../lib/base/reasons.ts';
 import {
   blocker,
   type CheckResult,
@@ -7,12 +8,11 @@ import {
   skip,
   unknown,
   warning,
-} from '../../lib/node/checks/finding.ts';
-import type { Outcome, Unproven } from '../../lib/node/proof/outcome.ts';
-import type { BootedReason, Reason } from '../../lib/node/reasons.ts';
+} from '../../lib/checks/finding.ts';
+import type { Outcome, Unproven } from '../../lib/proof/outcome.ts';
 import type { Report } from '../../lib/report/report.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
-import { witnessOf } from '../lib/node/checks/fake-node.ts';
+import { witnessOf } from './checks/fake-node.ts';
 
 /** A finding of a check named for its reason, so that tables stay short. */
 export function finding(result: CheckResult, check = 'a-check'): Finding {

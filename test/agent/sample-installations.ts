@@ -1,4 +1,4 @@
-import type { Installation } from '../../lib/node/host/installation.ts';
+import type { Installation } from '../../lib/host/installation.ts';
 
 const SINCE = '2026-03-01T11:59:00.000Z';
 const PENDING = { release: 'release-20260223.0', step: 'restart', since: SINCE };

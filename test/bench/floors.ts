@@ -4,8 +4,8 @@ import { watch } from 'node:fs';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { programOfImage } from '../../cluster/outside-agent.ts';
 import { REPO } from '../../hack/paths.ts';
-import type { CriClient } from '../../lib/node/containerd/client.ts';
-import { findPlace, newSandbox } from '../../lib/node/proof/sandbox.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import { findPlace, newSandbox } from '../../lib/proof/sandbox.ts';
 
 /** What no agent can be quicker than: the same machine at the same time shows how much of a figure is its noise. */
 

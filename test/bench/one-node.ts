@@ -6,9 +6,9 @@ import type { ClusterNode } from '../../cluster/node/node.ts';
 import { OutsideAgent, programOfImage, touch } from '../../cluster/outside-agent.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { pause } from '../../hack/run.ts';
-import { CriClient } from '../../lib/node/containerd/client.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import { runProbe } from '../../lib/node/proof/probe.ts';
+import { CriClient } from '../../lib/containerd/client.ts';
+import { Host } from '../../lib/host/host.ts';
+import { runProbe } from '../../lib/proof/probe.ts';
 import { bootOfRunc, fileEvent, startBareServer } from './floors.ts';
 import { mebibytes, statistics } from './statistics.ts';
 

@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { CHECKS } from '../../agent/checks/checks.ts';
 import { FAULT_TEXTS } from '../../cluster/faults/fault-texts.ts';
+import FLEET_SETTINGS from '../../controller/settings.json' with { type: 'json' };
 import { REPO } from '../../hack/paths.ts';
+import { REASONS } from '../../lib/base/reasons.ts';
 import type { Setting } from '../../lib/base/settings.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
-import FLEET_SETTINGS from '../../lib/fleet/fleet-settings.json' with { type: 'json' };
-import { CHECKS } from '../../lib/node/checks/checks.ts';
-import { REASONS } from '../../lib/node/reasons.ts';
-import { SANDBOX_PROBLEMS } from '../../lib/node/sandboxes/problem.ts';
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
+import { SANDBOX_PROBLEMS } from '../../lib/sandboxes/problem.ts';
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 

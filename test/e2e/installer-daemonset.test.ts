@@ -10,7 +10,7 @@ import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { deployAgent } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 import { RARE } from '../rare.ts';
 import { overlay, waitForNode } from './agents.ts';
 import { useOwnCluster } from './e2e-cluster.ts';

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { podIn } from '../../lib/node/proof/sandbox.ts';
+import { podIn } from '../../lib/proof/sandbox.ts';
 
 const V1 = '/sys/fs/cgroup/cpu/kubepods/gvisor_ready';
 const V2 = '/sys/fs/cgroup/kubepods/gvisor_ready';

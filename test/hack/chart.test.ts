@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
+import FLEET_SETTINGS from '../../controller/settings.json' with { type: 'json' };
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
-import FLEET_SETTINGS from '../../lib/fleet/fleet-settings.json' with { type: 'json' };
 
 const read = (path: string) => readFile(join(REPO, path), 'utf8');
 

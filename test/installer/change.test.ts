@@ -17,8 +17,8 @@ import { isDown, runOnHost } from '../../installer/containerd.ts';
 import { remove, rollback, stageOnly } from '../../installer/install.ts';
 import { readJournals } from '../../installer/journal.ts';
 import { type Node, patientReport } from '../../installer/node.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
-import { HANGS, refuses } from '../lib/node/proof/containerd-scripts.ts';
+import { installJournal } from '../../lib/host/installation.ts';
+import { HANGS, refuses } from '../lib/proof/containerd-scripts.ts';
 import { CAT, CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };

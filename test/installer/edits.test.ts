@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { writeEdits } from '../../installer/edits.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
 import { refusal } from './scene.ts';
 
 const FILE = '/containerd.toml';

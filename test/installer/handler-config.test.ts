@@ -7,10 +7,10 @@ import { planHandler, readMainFile } from '../../installer/handler-config.ts';
 import type { Written } from '../../installer/journal.ts';
 import { markedBlock } from '../../installer/own-text.ts';
 import { generationAt } from '../../installer/release.ts';
-import { type ConfiguredRuntime, readContainerdConfig } from '../../lib/node/containerd/config.ts';
-import { parseToml } from '../../lib/node/containerd/toml.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
+import { type ConfiguredRuntime, readContainerdConfig } from '../../lib/containerd/config.ts';
+import { parseToml } from '../../lib/containerd/toml.ts';
+import { Host } from '../../lib/host/host.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
 
 const NEW = generationAt('/usr/local/lib/gvisor/release-20260223.0-0123456789ab');
 const NEWER = generationAt('/usr/local/lib/gvisor/release-20260831.0-ba9876543210');

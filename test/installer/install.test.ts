@@ -6,9 +6,9 @@ import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { remove, rollback } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
-import { type Installation, installJournal, readInstallation } from '../../lib/node/host/installation.ts';
-import { addProcess, sandboxArgv } from '../lib/node/host/fake-process.ts';
-import { refuses, type Script } from '../lib/node/proof/containerd-scripts.ts';
+import { type Installation, installJournal, readInstallation } from '../../lib/host/installation.ts';
+import { addProcess, sandboxArgv } from '../lib/host/fake-process.ts';
+import { refuses, type Script } from '../lib/proof/containerd-scripts.ts';
 import { CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 
 /** What is done to a node, and the refusal. */

@@ -13,7 +13,7 @@ import {
   writeJournal,
 } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 
 const JOURNAL = installJournal('runsc');
 let root: string;

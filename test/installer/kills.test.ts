@@ -8,7 +8,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { remove } from '../../installer/install.ts';
 import { draftOf } from '../../installer/journal.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 import { RARE } from '../rare.ts';
 import { CONFIG, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';
 

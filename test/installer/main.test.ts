@@ -9,7 +9,7 @@ import { after, describe, it, type TestContext } from 'node:test';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll } from '../../hack/run.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 
 const TEXT = '# BEGIN gvisor-ready runsc: x\n# END gvisor-ready runsc\n';
 const COMMIT = {

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Node } from '../../installer/node.ts';
 import { preflight } from '../../installer/preflight.ts';
-import { readDistribution } from '../../lib/node/containerd/distribution.ts';
-import type { Host } from '../../lib/node/host/host.ts';
-import { type HostName, hostOf } from '../lib/node/checks/fixture-hosts.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
+import { readDistribution } from '../../lib/containerd/distribution.ts';
+import type { Host } from '../../lib/host/host.ts';
+import { type HostName, hostOf } from '../agent/checks/fixture-hosts.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
 
 /** Systems on which the installer must write nothing, and its advice. */
 const REFUSED = {

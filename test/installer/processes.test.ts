@@ -8,7 +8,7 @@ import { after, before, it } from 'node:test';
 import { removeCandidates } from '../../installer/candidate.ts';
 import { usersOf } from '../../installer/processes.ts';
 import { generationAt } from '../../installer/release.ts';
-import type { CriClient } from '../../lib/node/containerd/client.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
 
 let directory: string;
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { sweepProbes } from '../../installer/prove.ts';
-import { OWNER, PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
-import { scene } from '../lib/node/proof/scene.ts';
+import { OWNER, PROBE_LABELS } from '../../lib/proof/sandbox.ts';
+import { scene } from '../lib/proof/scene.ts';
 
 it('removes the probes of an installer that was killed, and no others', async (t) => {
   const { containerd, client } = await scene(t);

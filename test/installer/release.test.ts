@@ -13,8 +13,8 @@ import {
   refuseDamage,
   stage,
 } from '../../installer/release.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import { readRunscConfig } from '../../lib/node/runsc/config.ts';
+import { Host } from '../../lib/host/host.ts';
+import { readRunscConfig } from '../../lib/runsc/config.ts';
 
 const FLAGS = new Map([['platform', 'systrap']]);
 let directory: string;

@@ -4,9 +4,9 @@ import { describe, it } from 'node:test';
 import { remove } from '../../installer/install.ts';
 import type { Node } from '../../installer/node.ts';
 import { refuseRisks } from '../../installer/risks.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
-import { sandboxArgv } from '../lib/node/host/fake-process.ts';
-import { refuses } from '../lib/node/proof/containerd-scripts.ts';
+import { installJournal } from '../../lib/host/installation.ts';
+import { sandboxArgv } from '../lib/host/fake-process.ts';
+import { refuses } from '../lib/proof/containerd-scripts.ts';
 import { CONFIG, LOADED, ORIGINAL, PROGRAM, refusal, type Scene, scene } from './scene.ts';
 
 const KEEP = { force: false, retryNow: true };

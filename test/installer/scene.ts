@@ -17,12 +17,12 @@ import { type InstallOptions, install } from '../../installer/install.ts';
 import { readJournal } from '../../installer/journal.ts';
 import { type Node, Refusal } from '../../installer/node.ts';
 import { GENERATIONS } from '../../installer/release.ts';
-import { readDistribution } from '../../lib/node/containerd/distribution.ts';
-import { parseToml, toPlain } from '../../lib/node/containerd/toml.ts';
-import { addProcess, removeProcess, sandboxArgv } from '../lib/node/host/fake-process.ts';
-import { tempHost } from '../lib/node/host/temp-host.ts';
-import type { Script } from '../lib/node/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../lib/node/proof/fake-containerd.ts';
+import { readDistribution } from '../../lib/containerd/distribution.ts';
+import { parseToml, toPlain } from '../../lib/containerd/toml.ts';
+import { addProcess, removeProcess, sandboxArgv } from '../lib/host/fake-process.ts';
+import { tempHost } from '../lib/host/temp-host.ts';
+import type { Script } from '../lib/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../lib/proof/fake-containerd.ts';
 
 export const CONFIG = '/etc/containerd/config.toml';
 /** The configuration that containerd has loaded. */

@@ -6,8 +6,8 @@ import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '.
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
 import { OutsideAgent, touch } from '../../cluster/outside-agent.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import type { Finding } from '../../lib/node/checks/finding.ts';
-import { POD_UID, PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
+import type { Finding } from '../../lib/checks/finding.ts';
+import { POD_UID, PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import {
   assertNoneStoppable,
   connect,

@@ -6,7 +6,7 @@ import { FAULTS } from '../../cluster/faults/faults.ts';
 import { OutsideAgent, touch } from '../../cluster/outside-agent.ts';
 import { formatTable } from '../../cluster/table.ts';
 import { patient } from '../../hack/run.ts';
-import type { Reason } from '../../lib/node/reasons.ts';
+import type { Reason } from '../../lib/base/reasons.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { faultsWith } from '../reason-of-fault.ts';
 import { NODES, type NodeName, useNodes } from './integration-cluster.ts';

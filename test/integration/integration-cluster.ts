@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import timers from 'node:timers/promises';
+import { Prover } from '../../agent/proof/prover.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
-import { type CallOptions, CriClient, type SandboxState } from '../../lib/node/containerd/client.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import type { Outcome } from '../../lib/node/proof/outcome.ts';
-import { Prover } from '../../lib/node/proof/prover.ts';
-import { isProbe } from '../../lib/node/proof/sandbox.ts';
+import { type CallOptions, CriClient, type SandboxState } from '../../lib/containerd/client.ts';
+import { Host } from '../../lib/host/host.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
+import { isProbe } from '../../lib/proof/sandbox.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { RARE } from '../rare.ts';
 

@@ -1,7 +1,7 @@
-import { error, pass } from '../../lib/node/checks/finding.ts';
-import type { Reason } from '../../lib/node/reasons.ts';
-import type { SandboxesReport, SandboxReason } from '../../lib/node/sandboxes/problem.ts';
+import type { Reason } from '../../lib/base/reasons.ts';
+import { error, pass } from '../../lib/checks/finding.ts';
 import type { HandlerReport, Status } from '../../lib/report/report.ts';
+import type { SandboxesReport, SandboxReason } from '../../lib/sandboxes/problem.ts';
 import { finding, reportOf, unproven, verdictOf } from '../agent/reports.ts';
 
 /** The domain of the agents' labels. */

@@ -1,8 +1,8 @@
 import type { TestContext } from 'node:test';
+import { type AgentStatus, agentStatusOf } from '../../lib/fleet/agent-status.ts';
 import { agentPodOf, fleetNodeOf } from '../../lib/fleet/objects.ts';
-import { type AgentStatus, agentStatusOf } from '../../lib/fleet/reports.ts';
 import { type FleetState, type FleetView, viewFleet } from '../../lib/fleet/view.ts';
-import { podCounts } from '../../lib/node/pods/pod.ts';
+import { podCounts } from '../../lib/pods/pod.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { guardsAmong, manifestGuards } from '../lib/fleet/manifest-guards.ts';
 import { EMPTY_FLEET } from '../lib/fleet/simulated-fleet.ts';

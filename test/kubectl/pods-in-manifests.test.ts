@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { askedBy } from '../../kubectl/features.ts';
 import { readManifests } from '../../kubectl/pods-in-manifests.ts';
-import { askedBy } from '../../lib/pod/features.ts';
 
 const workflow = (spec: string) => `kind: Workflow\nmetadata: {generateName: w-}\nspec:\n  ${spec}\n`;
 const task = (spec: string) => `kind: Task\nmetadata: {name: t}\nspec: ${spec}\n`;

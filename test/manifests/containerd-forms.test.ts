@@ -12,9 +12,9 @@ import { planHandler, readMainFile, runtimesIn } from '../../installer/handler-c
 import type { Node } from '../../installer/node.ts';
 import { type Generation, generationAt } from '../../installer/release.ts';
 import { validate } from '../../installer/validate.ts';
-import { readContainerdConfig } from '../../lib/node/containerd/config.ts';
-import { tableAt } from '../../lib/node/containerd/toml.ts';
-import { Host } from '../../lib/node/host/host.ts';
+import { readContainerdConfig } from '../../lib/containerd/config.ts';
+import { tableAt } from '../../lib/containerd/toml.ts';
+import { Host } from '../../lib/host/host.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 
 type Form = {

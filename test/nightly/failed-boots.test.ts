@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { Prover } from '../../agent/proof/prover.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { Host } from '../../lib/node/host/host.ts';
-import { Prover } from '../../lib/node/proof/prover.ts';
-import { isProbe } from '../../lib/node/proof/sandbox.ts';
+import { Host } from '../../lib/host/host.ts';
+import { isProbe } from '../../lib/proof/sandbox.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { cgroupsOfProbes } from '../e2e/own-cgroup.ts';
 import { connect } from '../integration/integration-cluster.ts';

@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../../cluster/node/config.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
   containerdPid,

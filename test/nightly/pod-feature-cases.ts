@@ -12,7 +12,7 @@ import { imageName } from '../../cluster/images.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { FeatureId } from '../../lib/pod/features.ts';
+import type { FeatureId } from '../../kubectl/features.ts';
 
 /** A pod that asks for a feature. */
 type FeatureCase = {

@@ -10,7 +10,7 @@ import { evaluationPod } from '../../cluster/story.ts';
 import { writeCompatibility } from '../../hack/compatibility.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run, waitFor } from '../../hack/run.ts';
-import { type Effect, FEATURES, RUNTIMES, type RuntimeName } from '../../lib/pod/features.ts';
+import { type Effect, FEATURES, RUNTIMES, type RuntimeName } from '../../kubectl/features.ts';
 import { createNamespace, deletePods, runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { isRewriting } from '../runner/rewriting.ts';
 import {

@@ -2,7 +2,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { imageName } from '../../cluster/images.ts';
 import { evaluationPod } from '../../cluster/story.ts';
 import { waitFor } from '../../hack/run.ts';
-import { PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
+import { PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import { createNamespace } from '../e2e/e2e-cluster.ts';
 import { type AttackPod, buildProgram, withFunctions } from './tenant-attacks.ts';
 

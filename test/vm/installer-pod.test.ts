@@ -5,7 +5,7 @@ import { imageName } from '../../cluster/images.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { installJournal } from '../../lib/node/host/installation.ts';
+import { installJournal } from '../../lib/host/installation.ts';
 import { applyOverlay } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { reboot, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
-import { POD_UID, PROBE_LABELS } from '../../lib/node/proof/sandbox.ts';
+import { POD_UID, PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import { showsMetric, TIMEOUT_MS, type VmCluster } from './vm-cluster.ts';
 
 /** A containerd filter for probes: their labels, and no pod UID. An absent label matches like an empty one. */

@@ -4,7 +4,7 @@ import timers from 'node:timers/promises';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { patient } from '../../hack/run.ts';
-import type { Outcome } from '../../lib/node/proof/outcome.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
 import { connect, NODES, type NodeName, proveOn, useNodes } from '../integration/integration-cluster.ts';
 
 /** Milliseconds until a sandbox is killed: during its boot, or about when it is ready. runsc may wait 60 s for it. */

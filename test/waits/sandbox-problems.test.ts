@@ -8,7 +8,7 @@ import { processesIn, stateIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/story.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import type { SandboxProblem, SandboxReason } from '../../lib/node/sandboxes/problem.ts';
+import type { SandboxProblem, SandboxReason } from '../../lib/sandboxes/problem.ts';
 import { deployImage, deployWith, readMetrics, waitForNode } from '../e2e/agents.ts';
 import { hidePressure, showPressure } from '../e2e/disturb.ts';
 import { GVISOR_NODES, OLDER, useCluster } from '../e2e/e2e-cluster.ts';

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { CHECKS } from '../../../agent/checks/checks.ts';
 import { Metrics } from '../../../agent/http/metrics.ts';
 import { STALE_MS } from '../../../agent/pods/sandbox-monitor.ts';
-import { CHECKS } from '../../../lib/node/checks/checks.ts';
-import { pass } from '../../../lib/node/checks/finding.ts';
+import { pass } from '../../../lib/checks/finding.ts';
 import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
 import { INSTALLATIONS } from '../sample-installations.ts';
 

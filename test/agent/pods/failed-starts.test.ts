@@ -3,8 +3,8 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { FailedStarts } from '../../../agent/pods/failed-starts.ts';
-import { tempHost } from '../../lib/node/host/temp-host.ts';
-import { NEVER } from '../../lib/node/proof/scene.ts';
+import { tempHost } from '../../lib/host/temp-host.ts';
+import { NEVER } from '../../lib/proof/scene.ts';
 
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 

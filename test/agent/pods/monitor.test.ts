@@ -7,10 +7,10 @@ import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { PodMonitor } from '../../../agent/pods/monitor.ts';
 import { RequiredNamespaces } from '../../../agent/pods/namespaces.ts';
-import { Host } from '../../../lib/node/host/host.ts';
-import { tempHost } from '../../lib/node/host/temp-host.ts';
-import { refuses, type Script } from '../../lib/node/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
+import { Host } from '../../../lib/host/host.ts';
+import { tempHost } from '../../lib/host/temp-host.ts';
+import { refuses, type Script } from '../../lib/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../../lib/proof/fake-containerd.ts';
 
 const podIn = (namespace: string, runtimeHandler = '') => ({
   runtimeHandler,

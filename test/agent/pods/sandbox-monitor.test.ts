@@ -4,24 +4,24 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
 import { SandboxMonitor } from '../../../agent/pods/sandbox-monitor.ts';
-import { CriClient } from '../../../lib/node/containerd/client.ts';
-import { RunscPrograms } from '../../../lib/node/runsc/program.ts';
-import { remedyOf } from '../../../lib/node/sandboxes/problem.ts';
-import { SandboxScanner } from '../../../lib/node/sandboxes/scanner.ts';
+import { CriClient } from '../../../lib/containerd/client.ts';
+import { RunscPrograms } from '../../../lib/runsc/program.ts';
+import { remedyOf } from '../../../lib/sandboxes/problem.ts';
+import { SandboxScanner } from '../../../lib/sandboxes/scanner.ts';
 import EXPECTED from '../../fixtures/sandbox-stories.json' with { type: 'json' };
-import { fakeShim, frame } from '../../lib/node/containerd/fake-shim.ts';
-import { mockCpuTimes } from '../../lib/node/host/cpu-times.ts';
+import { fakeShim, frame } from '../../lib/containerd/fake-shim.ts';
+import { mockCpuTimes } from '../../lib/host/cpu-times.ts';
 import {
   addProcess,
   type FakeProcess,
   removeProcess,
   sandboxArgv,
   TEXT_PAGES,
-} from '../../lib/node/host/fake-process.ts';
-import { tempHost } from '../../lib/node/host/temp-host.ts';
-import { refuses } from '../../lib/node/proof/containerd-scripts.ts';
-import { fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
-import { fakeRunsc } from '../../lib/node/runsc/fake-runsc.ts';
+} from '../../lib/host/fake-process.ts';
+import { tempHost } from '../../lib/host/temp-host.ts';
+import { refuses } from '../../lib/proof/containerd-scripts.ts';
+import { fakeContainerd } from '../../lib/proof/fake-containerd.ts';
+import { fakeRunsc } from '../../lib/runsc/fake-runsc.ts';
 import { waitUntil } from '../publish/publisher-of.ts';
 
 const { signal: SIGNAL } = new AbortController();

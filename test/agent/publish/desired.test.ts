@@ -10,7 +10,7 @@ import {
   labelValue,
   seenIn,
 } from '../../../agent/publish/desired.ts';
-import type { Facts } from '../../../lib/node/host/system.ts';
+import type { Facts } from '../../../lib/host/system.ts';
 import { handlerKey, type NodeObject, OWN_KEYS } from '../../../lib/report/node-object.ts';
 import type { Verdict } from '../../../lib/report/verdict.ts';
 import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import pino from 'pino';
 import { createPodReporter, eventOf } from '../../../agent/publish/events.ts';
 import type { KubeEvent } from '../../../lib/kube/event.ts';
-import type { Pod } from '../../../lib/node/pods/pod.ts';
+import type { Pod } from '../../../lib/pods/pod.ts';
 import { PROVEN_VERDICT, verdictOf } from '../reports.ts';
 
 describe('eventOf', () => {

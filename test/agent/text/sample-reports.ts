@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPO } from '../../../hack/paths.ts';
-import { type CheckResult, error, type Finding, unknown, warning } from '../../../lib/node/checks/finding.ts';
+import { type CheckResult, error, type Finding, unknown, warning } from '../../../lib/checks/finding.ts';
 import type { Report, Status } from '../../../lib/report/report.ts';
 import { STARTING } from '../../../lib/report/verdict.ts';
 

@@ -4,9 +4,9 @@ import { describe, it, type TestContext } from 'node:test';
 import type { TimerOptions } from 'node:timers';
 import timers from 'node:timers/promises';
 import { watchContainerd } from '../../../agent/trigger/containerd.ts';
-import { HANGS } from '../../lib/node/proof/containerd-scripts.ts';
-import { clientOf, fakeContainerd } from '../../lib/node/proof/fake-containerd.ts';
-import { gate } from '../../lib/node/proof/scene.ts';
+import { HANGS } from '../../lib/proof/containerd-scripts.ts';
+import { clientOf, fakeContainerd } from '../../lib/proof/fake-containerd.ts';
+import { gate } from '../../lib/proof/scene.ts';
 
 const RARE = { pollMs: 60_000, slowMs: 60_000, hungMs: 60_000 };
 

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
 import { waitFor } from '../../../hack/run.ts';
 import { TimeoutError } from '../../../lib/base/async.ts';
-import { tempHost } from '../../lib/node/host/temp-host.ts';
+import { tempHost } from '../../lib/host/temp-host.ts';
 
 type Tree = Parameters<typeof tempHost>[1];
 

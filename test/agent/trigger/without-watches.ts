@@ -3,7 +3,7 @@ import { closeSync, openSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import timers from 'node:timers/promises';
 import { FileTrigger } from '../../../agent/trigger/files.ts';
-import { Host } from '../../../lib/node/host/host.ts';
+import { Host } from '../../../lib/host/host.ts';
 
 // A separate process that uses up its file descriptors, so that inotify fails too.
 const root = process.argv[2] ?? '';

@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import { accessOf, openConfig } from '../../../lib/fleet/access.ts';
+import { accessOf, openConfig } from '../../../controller/access.ts';
 import { createKube } from '../../../lib/kube/client.ts';
 import { fakeApi } from '../../kubectl/fake-api.ts';
 

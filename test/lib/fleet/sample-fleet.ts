@@ -1,5 +1,5 @@
+import type { AgentStatus } from '../../../lib/fleet/agent-status.ts';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
-import type { AgentStatus } from '../../../lib/fleet/reports.ts';
 import { type FleetState, type FleetView, viewFleet } from '../../../lib/fleet/view.ts';
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
 

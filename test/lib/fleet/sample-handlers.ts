@@ -1,4 +1,4 @@
-import { error } from '../../../lib/node/checks/finding.ts';
+import { error } from '../../../lib/checks/finding.ts';
 import type { HandlerReport } from '../../../lib/report/report.ts';
 import { findingsWith, HEALTHY, HOSTILE } from '../../agent/text/sample-reports.ts';
 

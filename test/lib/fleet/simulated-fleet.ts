@@ -1,4 +1,5 @@
 import { DAMPING_MS, type Decision, decide, type Memory, TICK_MS } from '../../../controller/decide.ts';
+import type { FleetTimeouts } from '../../../controller/settings.ts';
 import {
   type AgentPod,
   type AgentSet,
@@ -7,7 +8,6 @@ import {
   isLabelled,
 } from '../../../lib/fleet/objects.ts';
 import { refutationOf } from '../../../lib/fleet/refutation.ts';
-import type { FleetTimeouts } from '../../../lib/fleet/settings.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import type { FleetState } from '../../../lib/fleet/view.ts';
 

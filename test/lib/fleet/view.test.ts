@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { AgentStatus } from '../../../lib/fleet/agent-status.ts';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
-import type { AgentStatus } from '../../../lib/fleet/reports.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
 import { type FleetState, viewFleet } from '../../../lib/fleet/view.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Finding } from '../../../lib/node/checks/finding.ts';
+import type { Finding } from '../../../lib/checks/finding.ts';
 import { seconds, shortIds, toneOf, truncateMiddle, wrap } from '../../../lib/report/format.ts';
 
 it('seconds have two decimals', () => assert.equal(seconds(836.57), '0.84 s'));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Installation } from '../../../lib/node/host/installation.ts';
+import type { Installation } from '../../../lib/host/installation.ts';
 import { describeInstallation } from '../../../lib/report/installation.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { error, pass, skip, unknown, warning } from '../../../lib/node/checks/finding.ts';
+import { error, pass, skip, unknown, warning } from '../../../lib/checks/finding.ts';
 import { nextSteps, sinceOf } from '../../../lib/report/next-steps.ts';
 import { finding, reportOf, unproven, verdictOf } from '../../agent/reports.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { REASONS } from '../../../lib/node/reasons.ts';
+import { REASONS } from '../../../lib/base/reasons.ts';
 import {
   type Condition,
   conditionFor,

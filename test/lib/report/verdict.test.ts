@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Finding } from '../../../lib/node/checks/finding.ts';
-import type { Installation } from '../../../lib/node/host/installation.ts';
-import type { Outcome } from '../../../lib/node/proof/outcome.ts';
+import type { Finding } from '../../../lib/checks/finding.ts';
+import type { Installation } from '../../../lib/host/installation.ts';
+import type { Outcome } from '../../../lib/proof/outcome.ts';
 import { type Circumstances, judge, published, STARTING, type Verdict } from '../../../lib/report/verdict.ts';
 import {
   blockerFinding,

@@ -1,0 +1,125 @@
+import timers from 'node:timers/promises';
+import { type AgentStatus, agentStatusOf } from '../lib/fleet/agent-status.ts';
+import type { AgentPod, FleetNode } from '../lib/fleet/objects.ts';
+import type { AgentClient } from './agent-client.ts';
+
+/** Enough for 5,000 reports in 15 s. */
+const CONCURRENCY = 64;
+/** Requests to agents that did not answer the last one, so that these do not delay others. */
+const MAX_DOUBTFUL = CONCURRENCY / 2;
+/** How often due agents are looked for. */
+const SCHEDULE_MS = 500;
+
+/** Also whether the pod was Ready, and when it was last asked, monotonic. */
+type Polled = AgentStatus & { readonly pod: string; readonly wasReady: boolean; readonly atMs: number };
+
+/** Polls each agent once an interval, also those that are not Ready. */
+export class AgentReports {
+  readonly #client: AgentClient;
+  readonly #statuses = new Map<string, Polled>();
+  readonly #intervalMs: number;
+  readonly #now: () => number;
+  /** First those that answered the last time. */
+  #due: AgentPod[] = [];
+  /** What the Node of each agent says. */
+  readonly #said = new Map<string, string>();
+  /** Requests in flight, by node. */
+  readonly #polls = new Map<string, Promise<void>>();
+  #doubtful = 0;
+
+  /** `now`: a monotonic clock, milliseconds. */
+  constructor(client: AgentClient, intervalMs: number, now = () => performance.now()) {
+    this.#client = client;
+    this.#intervalMs = intervalMs;
+    this.#now = now;
+  }
+
+  get(node: string): AgentStatus | undefined {
+    return this.#statuses.get(node);
+  }
+
+  /** Until the report is read again. */
+  dropStatement(node: string): void {
+    const { statement: _, ...status } = this.#statuses.get(node) ?? {};
+    if ('pod' in status) this.#statuses.set(node, status);
+  }
+
+  /** A report says nothing of what its Node said after it, so it is read again. */
+  noteNode({ name, label, handlers, verdict }: FleetNode): void {
+    const labels = handlers.map((each) => `${each.handler}=${each.label}`);
+    const said = [label, ...labels, verdict?.status, verdict?.reason].join();
+    const before = this.#said.get(name);
+    this.#said.set(name, said);
+    if (before !== undefined && before !== said) this.#expire(name);
+  }
+
+  #expire(node: string): void {
+    this.dropStatement(node);
+    const last = this.#statuses.get(node);
+    if (last !== undefined) this.#statuses.set(node, { ...last, atMs: Number.NEGATIVE_INFINITY });
+  }
+
+  /** Polls until the signal aborts. */
+  async run(pods: () => readonly AgentPod[], signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const byNode = new Map<string, AgentPod>();
+      for (const pod of pods())
+        if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
+      for (const node of this.#statuses.keys())
+        if (!byNode.has(node)) for (const known of [this.#statuses, this.#said]) known.delete(node);
+      const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
+      this.#due = [...byNode.values()]
+        .filter(isFree)
+        .sort(
+          (a, b) =>
+            Number(this.#isDoubtful(a)) - Number(this.#isDoubtful(b)) || this.#dueMs(a) - this.#dueMs(b),
+        );
+      this.#pollDue(signal);
+      await timers.setTimeout(SCHEDULE_MS, undefined, { signal }).catch(() => {});
+    }
+    await Promise.all(this.#polls.values());
+  }
+
+  #pollDue(signal: AbortSignal): void {
+    while (this.#polls.size < CONCURRENCY && !signal.aborted) {
+      const [pod] = this.#due;
+      if (pod === undefined) return;
+      const isDoubtful = this.#isDoubtful(pod);
+      if (isDoubtful && this.#doubtful >= MAX_DOUBTFUL) return;
+      this.#due.shift();
+      if (isDoubtful) this.#doubtful++;
+      const poll = this.#poll(pod, signal).finally(() => {
+        if (isDoubtful) this.#doubtful--;
+        this.#polls.delete(pod.node);
+        this.#pollDue(signal);
+      });
+      this.#polls.set(pod.node, poll);
+    }
+  }
+
+  /** Monotonic; 0 for an agent that was not asked since its readiness changed. */
+  #dueMs({ node, name, ready }: AgentPod): number {
+    const last = this.#statuses.get(node);
+    return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalMs : 0;
+  }
+
+  #isDoubtful({ node }: AgentPod): boolean {
+    return this.#statuses.get(node)?.unread ?? true;
+  }
+
+  async #poll({ node, name, address, ready }: AgentPod, signal: AbortSignal): Promise<void> {
+    const asked = { pod: name, wasReady: ready, atMs: this.#now() };
+    const said = this.#said.get(node);
+    try {
+      const status = agentStatusOf(await this.#client.report(address, signal), node);
+      const live = ready || (await this.#client.isLive(address));
+      this.#statuses.set(node, { ...status, ...asked, live, readMs: asked.atMs, unread: false });
+    } catch {
+      // The last status stays, but not what another pod said.
+      const { statement, ...last } = this.#statuses.get(node) ?? { version: '', pod: '' };
+      const kept = last.pod === name && statement !== undefined ? { statement } : {};
+      this.#statuses.set(node, { ...last, ...asked, ...kept, live: false, unread: true });
+    }
+    if (said !== undefined && this.#said.get(node) !== said) this.#expire(node);
+  }
+}
