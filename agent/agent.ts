@@ -4,39 +4,21 @@ import type { Finding } from '../lib/checks/finding.ts';
 import { type Installation, isUnderWay } from '../lib/host/installation.ts';
 import type { Facts } from '../lib/host/system.ts';
 import type { Outcome } from '../lib/proof/outcome.ts';
-import type { Report, Transition } from '../lib/report/report.ts';
-import {
-  type Circumstances,
-  notEvaluated,
-  published,
-  STARTING,
-  type Verdict,
-} from '../lib/report/verdict.ts';
-import type { Config } from './config.ts';
+import { notEvaluated, type Verdict } from '../lib/report/verdict.ts';
+import type { Announcer, Evaluated } from './announcer.ts';
 import type { Evaluation, NodeEvaluator } from './evaluate.ts';
-import { expectsGvisor } from './expected.ts';
 import { applyHysteresis, type HysteresisResult, type HysteresisState } from './hysteresis.ts';
+import type { Config } from './start/config.ts';
 import { type EventQueue, isChange, type Trigger, triggerText } from './trigger/event-queue.ts';
 import type { FileTrigger } from './trigger/files.ts';
 
-export type NodeSeen = Omit<Circumstances, 'installation'> & {
-  readonly provenOnce: boolean;
-};
-
 export type AgentOptions = {
   readonly version: string;
-  readonly config: Pick<
-    Config,
-    'nodeName' | 'handler' | 'confirmMs' | 'graceMs' | 'proofIntervalMs' | 'expectGvisor'
-  >;
+  readonly config: Pick<Config, 'nodeName' | 'handler' | 'confirmMs' | 'graceMs' | 'proofIntervalMs'>;
   readonly facts: Facts;
   readonly evaluator: Pick<NodeEvaluator, 'evaluate' | 'markTolerated'>;
   readonly files?: Pick<FileTrigger, 'watch'>;
-  /** Called after every evaluation, and `publish` once there is a verdict. Both must not throw. */
-  readonly count: (report: Report) => void;
-  readonly publish: (report: Report) => void;
-  /** Undefined if the findings do not say. */
-  readonly traces: (findings: readonly Finding[]) => boolean | undefined;
+  readonly announcer: Pick<Announcer, 'evaluated' | 'installing'>;
   readonly installation?: () => Promise<Installation | undefined>;
   readonly evaluationTimeoutMs?: number;
   readonly log: Logger;
@@ -45,7 +27,6 @@ export type AgentOptions = {
   readonly date: () => Date;
 };
 
-const MAX_HISTORY = 50;
 /** Some causes end without a change of a file. Grows on a node that stays as it is, since failed boots leave traces. */
 const NOT_READY_INTERVAL_MS = 60_000;
 const NOT_READY_SHARE = 1 / 4;
@@ -55,22 +36,17 @@ const MAX_DELAY_MS = 60_000;
 /** Setting watches may hang on a dead network mount. */
 const WATCH_TIMEOUT_MS = 15_000;
 
-/** The reconcile loop: wait for events, evaluate, apply hysteresis, publish. */
+/** The reconcile loop: wait for events, evaluate, apply hysteresis, announce. */
 export class Agent {
   readonly #options: AgentOptions & { readonly evaluationTimeoutMs: number };
   #state: HysteresisState = {};
   #last: Evaluation | undefined;
-  #history: readonly Transition[] = [];
   #facts: Facts = {};
   #findings: readonly Finding[] = [];
   #proven: Outcome | undefined;
   #provenAt: string | undefined;
   #provenMs = Number.NEGATIVE_INFINITY;
   #installation: Installation | undefined;
-  #node: NodeSeen | undefined;
-  #traces: boolean | undefined;
-  #evaluated: Report | undefined;
-  #report: Report | undefined;
   /** Infinite while one runs. */
   #endedMs = Number.POSITIVE_INFINITY;
   /** Since when nothing is known to have changed, neither on the node nor in what is published. */
@@ -81,15 +57,6 @@ export class Agent {
   constructor(options: AgentOptions) {
     this.#options = { evaluationTimeoutMs: EVALUATION_TIMEOUT_MS, ...options };
     this.#dueMs = options.now() + this.#options.evaluationTimeoutMs;
-  }
-
-  get report(): Report | undefined {
-    return this.#report;
-  }
-
-  /** The predecessor's verdict stays in place until it is true. */
-  get hasVerdict(): boolean {
-    return this.#state.published !== undefined;
   }
 
   get live(): boolean {
@@ -139,7 +106,7 @@ export class Agent {
     return Math.min(proofIntervalMs, Math.max(NOT_READY_INTERVAL_MS, grownMs)) * jitter;
   }
 
-  /** Evaluates once and publishes the result. Rejects when the signal is aborted. */
+  /** Evaluates once and announces the result. Rejects when the signal is aborted. */
   async reconcile(triggers: readonly Trigger[], signal: AbortSignal): Promise<HysteresisResult> {
     const { config, files, evaluationTimeoutMs, log, now, date } = this.#options;
     const [trigger = ''] = triggers.map(triggerText); // the earliest event is the likeliest cause
@@ -152,7 +119,7 @@ export class Agent {
     this.#installation = await this.#options.installation?.();
     const evaluation = await this.#evaluate(triggers, signal);
     this.#last = evaluation;
-    // Before publishing: a consumer of the verdict may change a file at once.
+    // Before it is announced: a consumer of the verdict may change a file at once.
     if (files !== undefined)
       await waitUpTo(files.watch(evaluation.watch, startedAt), WATCH_TIMEOUT_MS, signal);
     const result = applyHysteresis(this.#state, evaluation.verdict, evaluation.seenMs, config);
@@ -162,28 +129,22 @@ export class Agent {
     this.#remember(evaluation, result.publish);
     if (evaluation.verdict.status === 'Unknown' && evaluation.verdict.reason !== previous?.verdict.reason)
       log.info({ ...evaluation.verdict, trigger }, 'the node cannot be judged');
-    this.#evaluated = this.#createReport(evaluation, trigger, now() - startedMs);
-    log.debug({ evaluation: this.#evaluated.evaluation, proof: evaluation.proof }, 'evaluated');
-    this.#publish(this.#evaluated);
+    const evaluated = this.#createReport(evaluation, trigger, now() - startedMs);
+    log.debug({ evaluation: evaluated.evaluation, proof: evaluation.proof }, 'evaluated');
+    this.#options.announcer.evaluated(evaluated, this.#installation);
     return result;
   }
 
   /**
-   * Publishes what the installer has noted, without a boot beside its work. Resolves with true once it has ended: then
+   * Announces what the installer has noted, without a boot beside its work. Resolves with true once it has ended: then
    * only an evaluation can say how the node is.
    */
   async noteInstallation(): Promise<boolean> {
     const installation = await this.#options.installation?.();
     if (isUnderWay(this.#installation) && !isUnderWay(installation)) return true;
     this.#installation = installation;
-    if (this.#evaluated !== undefined) this.#publish(this.#evaluated);
+    this.#options.announcer.installing(installation);
     return false;
-  }
-
-  noteNode(node: NodeSeen): void {
-    const isNews = JSON.stringify(node) !== JSON.stringify(this.#node);
-    this.#node = node;
-    if (isNews && this.#evaluated !== undefined) this.#publish(this.#evaluated);
   }
 
   /** A timeout or an error becomes a verdict Unknown. */
@@ -212,57 +173,25 @@ export class Agent {
     const isConclusive = publish !== undefined && (publish.status !== 'Unknown' || proof.kind === 'proven');
     this.#facts = isConclusive ? { ...this.#facts, ...facts } : { ...facts, ...this.#facts };
     this.#findings = publish === undefined ? withPrevious(findings, this.#findings) : findings;
-    this.#traces = this.#options.traces(findings) ?? this.#traces;
     if (proof.kind !== 'proven' || proof === this.#proven) return;
     this.#proven = proof;
     this.#provenAt = date().toISOString();
     this.#provenMs = now();
   }
 
-  #createReport({ verdict, proof }: Evaluation, trigger: string, durationMs: number): Report {
+  #createReport({ verdict, proof }: Evaluation, trigger: string, durationMs: number): Evaluated {
     const { version, config, facts, date } = this.#options;
     return {
       version,
       node: config.nodeName,
       handler: config.handler,
-      verdict: this.#state.published ?? STARTING,
+      verdict: this.#state.published,
       evaluation: { verdict, at: date().toISOString(), trigger, durationMs: Math.round(durationMs) },
       findings: this.#findings,
       proof,
       ...(this.#provenAt === undefined ? {} : { provenAt: this.#provenAt }),
       facts: { ...facts, ...this.#facts },
-      history: this.#history,
     };
-  }
-
-  #publish(evaluated: Report): void {
-    const { count, publish, date, log, config } = this.#options;
-    const [installation, traces] = [this.#installation, this.#traces];
-    const circumstances = { ...this.#node, installation };
-    const verdict = published(evaluated.verdict, circumstances);
-    const evaluation = {
-      ...evaluated.evaluation,
-      verdict: published(evaluated.evaluation.verdict, circumstances),
-    };
-    const provenOnce = evaluated.verdict.status === 'True' || this.#node?.provenOnce;
-    const expected = expectsGvisor({ always: config.expectGvisor, provenOnce, traces });
-    const [last] = this.#history;
-    if (this.hasVerdict && (verdict.status !== last?.status || verdict.reason !== last.reason)) {
-      this.#history = [{ ...verdict, at: date().toISOString() }, ...this.#history].slice(0, MAX_HISTORY);
-      const isFine = verdict.status === 'True' || expected === false;
-      log[isFine ? 'info' : 'warn']({ ...verdict, trigger: evaluation.trigger }, 'verdict changed');
-    }
-    const report = {
-      ...evaluated,
-      verdict,
-      evaluation,
-      history: this.#history,
-      ...(expected !== undefined && { expected }),
-      ...(installation && { installation }),
-    };
-    this.#report = report;
-    count(report);
-    if (this.hasVerdict) publish(report);
   }
 }
 

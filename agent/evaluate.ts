@@ -10,13 +10,13 @@ import type { Facts } from '../lib/host/system.ts';
 import type { ProbeFlags } from '../lib/pods/pod.ts';
 import { inconclusive, type Outcome, outcomeOfKvm, type Unproven } from '../lib/proof/outcome.ts';
 import { isCause, judge, UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
-import { BaseSpecs } from '../lib/runsc/base-spec.ts';
 import { DEFAULT_PLATFORM, DEFAULT_RUNSC_CONFIG } from '../lib/runsc/config.ts';
 import { type RunscPrograms, shimOf } from '../lib/runsc/program.ts';
 import { CheckInputs, type Sources } from './checks/check.ts';
 import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from './checks/checks.ts';
-import type { Config } from './config.ts';
 import type { Prover } from './proof/prover.ts';
+import { BaseSpecs } from './runsc/base-spec.ts';
+import type { Config } from './start/config.ts';
 import { isChange, type Trigger } from './trigger/event-queue.ts';
 
 export type Evaluation = {

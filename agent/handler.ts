@@ -8,12 +8,13 @@ import { installJournal, readInstallation } from '../lib/host/installation.ts';
 import { readSystemFacts } from '../lib/host/system.ts';
 import type { RunscPrograms } from '../lib/runsc/program.ts';
 import { Agent, type AgentOptions } from './agent.ts';
-import type { Config } from './config.ts';
+import { Announcer, type AnnouncerOptions } from './announcer.ts';
 import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
 import { hasTraces, isRegistered } from './expected.ts';
 import type { Metrics } from './http/metrics.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
 import type { Turns } from './proof/turns.ts';
+import type { Config } from './start/config.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
 
@@ -38,6 +39,8 @@ export type Node = {
   readonly signal: AbortSignal;
 };
 
+type Sinks = Pick<AnnouncerOptions, 'count' | 'show' | 'write'>;
+
 /** They share a view of the host, so that their files do not stall the main handler's checks. */
 export function additionalNodes(node: Node): readonly Node[] {
   const { config, log, probes } = node;
@@ -49,11 +52,12 @@ export function additionalNodes(node: Node): readonly Node[] {
   });
 }
 
-type HandlerOptions = Pick<AgentOptions, 'facts' | 'count' | 'publish'> & {
-  readonly metrics?: Metrics;
-  readonly onChange: () => void;
-  readonly debounceMs?: number;
-};
+type HandlerOptions = Pick<AgentOptions, 'facts'> &
+  Sinks & {
+    readonly metrics?: Metrics;
+    readonly onChange: () => void;
+    readonly debounceMs?: number;
+  };
 
 export function openHandler(node: Node, options: HandlerOptions) {
   const { config, host, log } = node;
@@ -87,7 +91,7 @@ export function openHandler(node: Node, options: HandlerOptions) {
 
 export function openAgent(
   node: Node,
-  own: Pick<AgentOptions, 'facts' | 'files' | 'count' | 'publish'>,
+  { facts, files, ...sinks }: Pick<AgentOptions, 'facts' | 'files'> & Sinks,
   {
     onChange,
     ...options
@@ -103,9 +107,10 @@ export function openAgent(
   const installation = () => readInstallation(host, handler, Date.now());
   const isMain = mark === probes.marks[0];
   const traces = isMain ? hasTraces : isRegistered;
-  const known = { version: VERSION, config, traces, log, now, date };
-  const agent = new Agent({ ...known, evaluator, installation, ...own });
-  return { name: handler, agent, prover, evaluator };
+  const announcer = new Announcer({ ...sinks, expectGvisor: config.expectGvisor, traces, log, date });
+  const known = { version: VERSION, config, facts, log, now, date };
+  const agent = new Agent({ ...known, evaluator, installation, announcer, ...(files && { files }) });
+  return { name: handler, agent, announcer, prover, evaluator };
 }
 
 export async function readNodeFacts({ host, distribution }: Node) {

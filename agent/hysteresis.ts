@@ -1,6 +1,6 @@
 import type { Reason } from '../lib/base/reasons.ts';
 import { UNEXPLAINED, type Verdict } from '../lib/report/verdict.ts';
-import type { Config } from './config.ts';
+import type { Config } from './start/config.ts';
 
 /** Times are milliseconds of a monotonic clock. */
 export type HysteresisState = {

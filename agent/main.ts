@@ -15,9 +15,8 @@ import { SERVICE_ACCOUNT } from '../lib/kube/access.ts';
 import { listen } from '../lib/kube/bounded-server.ts';
 import { ownerMarks } from '../lib/proof/sandbox.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
+import { STARTING } from '../lib/report/verdict.ts';
 import { RunscPrograms } from '../lib/runsc/program.ts';
-import type { NodeSeen } from './agent.ts';
-import { parseConfig } from './config.ts';
 import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer } from './http/server.ts';
@@ -25,9 +24,11 @@ import { once } from './once.ts';
 import { withConfiguration } from './pods/restart.ts';
 import { Turns } from './proof/turns.ts';
 import { openApiPublisher } from './publish/api.ts';
+import type { NodeSeen, Said } from './publish/desired.ts';
 import { NO_VERDICT } from './publish/publisher.ts';
-import { EXIT_CODES, helpText, parseArguments } from './text/cli.ts';
-import { SENTENCES } from './text/log.ts';
+import { EXIT_CODES, helpText, parseArguments } from './start/cli.ts';
+import { parseConfig } from './start/config.ts';
+import { SENTENCES } from './start/log.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { onFailedStart } from './trigger/failed-start.ts';
 import { openWorkloads } from './workloads.ts';
@@ -73,10 +74,10 @@ async function main(): Promise<number> {
 async function daemon(node: Node): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
   const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);
-  const onNode = (handler: string, seen: NodeSeen) =>
-    handlers.find(({ name }) => name === handler)?.agent.noteNode(seen);
+  const say = (handler: string, seen: NodeSeen): Said =>
+    handlers.find(({ name }) => name === handler)?.announcer.say(seen) ?? { verdict: STARTING };
   const { countRequest: count } = metrics;
-  const api = await openApiPublisher(config, { version: VERSION, host, count, onNode, log }).catch(errorLine);
+  const api = await openApiPublisher(config, { version: VERSION, host, count, say, log }).catch(errorLine);
   if (typeof api === 'string') return printProblems([api]);
 
   const evaluated = Promise.withResolvers<void>();
@@ -85,10 +86,8 @@ async function daemon(node: Node): Promise<number> {
       metrics.count(report);
       if (report.handler === config.handler) evaluated.resolve();
     },
-    publish: (report: Report) => {
-      metrics.publish(report);
-      api?.node.publish(report);
-    },
+    show: (report: Report) => metrics.publish(report),
+    write: (report: Report) => api?.node.publish(report),
   };
   const onChange = () => sandboxes.changed();
   const main = openHandler(node, { ...sinks, facts: await readNodeFacts(node), onChange, metrics });
@@ -108,7 +107,7 @@ async function daemon(node: Node): Promise<number> {
     },
   });
   const complete = (report: Report): Status => {
-    const others = additional.flatMap(({ agent }) => agent.report ?? []);
+    const others = additional.flatMap(({ announcer }) => announcer.report ?? []);
     const findings = [report, ...others].map((each) => each.findings);
     return {
       ...report,
@@ -120,9 +119,9 @@ async function daemon(node: Node): Promise<number> {
   };
   const server = createAgentServer({
     metrics: () => metrics.text(),
-    report: () => main.agent.report && complete(main.agent.report),
+    report: () => main.announcer.report && complete(main.announcer.report),
     live: () => handlers.every(({ agent }) => agent.live),
-    unready: () => (main.agent.hasVerdict ? api?.node.unready : NO_VERDICT),
+    unready: () => (main.announcer.hasVerdict ? api?.node.unready : NO_VERDICT),
   });
   const problem = config.listen && (await listen(server, config.listen));
   if (problem !== undefined) return printProblems([problem]);

@@ -2,7 +2,7 @@ import { print, printProblems, screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
 import { additionalNodes, type Node, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
-import { EXIT_CODES } from './text/cli.ts';
+import { EXIT_CODES } from './start/cli.ts';
 import { renderReport } from './text/terminal.ts';
 import { openWorkloads } from './workloads.ts';
 
@@ -13,16 +13,16 @@ const ONCE_BOOT_TIMEOUT_MS = 60_000;
 export async function once(node: Node, json: boolean): Promise<number> {
   const { signal } = node;
   const facts = await readNodeFacts(node);
-  const nowhere = { count: () => {}, publish: () => {} };
+  const nowhere = { count: () => {}, show: () => {}, write: () => {} };
   const options = { waitMs: ONCE_BOOT_TIMEOUT_MS, onLateEnd: () => {}, onOrphans: () => {} };
   const handlers = [node, ...additionalNodes(node)].map((each) =>
     openAgent(each, { facts: each === node ? facts : {}, ...nowhere }, options),
   );
   try {
     const reports: Report[] = [];
-    for (const { agent } of handlers) {
+    for (const { agent, announcer } of handlers) {
       await agent.reconcile([{ kind: 'start' }], signal);
-      if (agent.report !== undefined) reports.push(agent.report);
+      if (announcer.report !== undefined) reports.push(announcer.report);
     }
     const [report, ...additional] = reports;
     if (report === undefined) return EXIT_CODES.Unknown;

@@ -5,7 +5,6 @@ import type { V1NodeList } from '@kubernetes/client-node';
 import { Agent, request } from 'undici';
 import { run, UsageError, waitFor } from '../hack/run.ts';
 import { replaceFile } from '../hack/unfinished.ts';
-import { CLUSTERS, requireName } from './clusters.ts';
 import {
   type ControlPlaneDaemon,
   type ControlPlaneTools,
@@ -17,14 +16,15 @@ import {
 } from './control-plane/control-plane.ts';
 import { type Authority, openAuthority } from './control-plane/pki.ts';
 import { listenOnLoopback, startRelay } from './control-plane/start-relay.ts';
-import { ensureImage, type Image } from './images.ts';
 import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
 import { explainNodes } from './machine/host-checks.ts';
 import type { Machine } from './machine/machine.ts';
-import type { NodeSpec } from './node/config.ts';
 import { ClusterNode } from './node/node.ts';
-import { allotNodes, type NodeRequest, readNodes } from './node/plan.ts';
-import { ensureTools } from './tools.ts';
+import { CLUSTERS, requireName } from './plan/clusters.ts';
+import type { NodeSpec } from './plan/nodes.ts';
+import { allotNodes, type NodeRequest, readNodes } from './plan/nodes.ts';
+import { ensureImage, type Image } from './tools/images.ts';
+import { ensureTools } from './tools/tools.ts';
 
 /** kubectl's, for its harness alone. */
 const PREFERENCES = join(import.meta.dirname, 'kuberc.yaml');

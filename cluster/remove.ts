@@ -1,9 +1,9 @@
 import { rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { CLUSTERS, requireName } from './clusters.ts';
-import { locked } from './lock.ts';
 import { cgroupPath, removeCgroup } from './machine/cgroups.ts';
 import { endProcesses } from './machine/processes.ts';
+import { CLUSTERS, requireName } from './plan/clusters.ts';
+import { locked } from './plan/lock.ts';
 
 /** Processes, cgroups and files, also of a cluster that is half started. Idempotent. */
 export async function removeCluster(name: string): Promise<void> {

@@ -1,13 +1,13 @@
 import { join } from 'node:path';
 import { Cluster } from './cluster.ts';
-import { CLUSTERS, requireName } from './clusters.ts';
 import { controlPlaneOf } from './control-plane/control-plane.ts';
-import { ensureImage, ensureImages, type ImageId } from './images.ts';
-import { locked } from './lock.ts';
 import { requireKernel, requireRoot } from './machine/host-checks.ts';
-import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './node/plan.ts';
-import { ensurePrerequisites } from './prerequisites.ts';
-import { ensureTools } from './tools.ts';
+import { CLUSTERS, requireName } from './plan/clusters.ts';
+import { locked } from './plan/lock.ts';
+import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './plan/nodes.ts';
+import { ensureImage, ensureImages, type ImageId } from './tools/images.ts';
+import { ensurePrerequisites } from './tools/prerequisites.ts';
+import { ensureTools } from './tools/tools.ts';
 
 export type ClusterOptions = {
   readonly name: string;

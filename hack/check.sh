@@ -15,7 +15,7 @@ echo "shell and python"
 node --import ./hack/require-node.js hack/check-scripts.ts
 # The last, because it needs Go.
 echo "alerts"
-node --import ./hack/require-node.js cluster/check-rules.ts
+node --import ./hack/require-node.js cluster/tools/check-rules.ts
 echo "All checks passed."
 # It informs, and never fails.
 base=$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || true)

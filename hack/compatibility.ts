@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { COMPATIBILITY, FEATURES, type Feature } from '../kubectl/features.ts';
+import { COMPATIBILITY, FEATURES, type Feature } from '../kubectl/pods/features.ts';
 import { REPO } from './paths.ts';
 
 /** A table of what manifests tell, and one of what they do not. */

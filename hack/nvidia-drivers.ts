@@ -1,10 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { compareDrivers, parseNvidiaVersion } from '../lib/runsc/nvidia-drivers.ts';
+import { compareDrivers, parseNvidiaVersion } from '../agent/runsc/nvidia-drivers.ts';
 import { REPO } from './paths.ts';
 import { run, runMain } from './run.ts';
 
-const TABLE = join(REPO, 'lib/runsc/nvidia-drivers.json');
+const TABLE = join(REPO, 'agent/runsc/nvidia-drivers.json');
 /** https://github.com/google/gvisor/blob/release-20260817.0/pkg/sentry/devices/nvproxy/version.go */
 const SOURCE = 'pkg/sentry/devices/nvproxy/version.go';
 const DOWNLOAD_MS = 10 * 60_000;

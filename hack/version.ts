@@ -20,7 +20,7 @@ export const PLACES: readonly (readonly [file: string, before: RegExp])[] = [
   ['charts/gvisor-ready/Chart.yaml', /^(version: |appVersion: ")[^"\n]+/gm],
   ['dispatcher/gvisor_dispatch/__init__.py', /(__version__ = ")[^"]+/g],
   ['dispatcher/README.md', /(\bgvisor_dispatch-)\d+\.\d+\.\d+/g],
-  ['cluster/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
+  ['cluster/tools/images.ts', /(\bagent: \{ name: 'localhost\/gvisor-ready:)[^']+/g],
   ['hack/kind-with-gvisor.sh', IMAGE],
   ['README.md', IMAGE],
   ['docs/gitops.md', /(\?ref=v|newTag: )\d+\.\d+\.\d+/g],

@@ -4,7 +4,10 @@ import { parseDuration } from '../lib/base/settings.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { NAMESPACE } from '../lib/kube/access.ts';
 import { wrap } from '../lib/report/format.ts';
-import { Api } from './api.ts';
+import { Api } from './api/api.ts';
+import { type Context, EXIT } from './api/context.ts';
+import { contextsOf, type KubeconfigChoice, loadKubeconfig } from './api/kubeconfig.ts';
+import type { RemovalOptions } from './cluster/node-marks.ts';
 import { type CheckFlags, check } from './commands/check.ts';
 import { checkFile } from './commands/check-file.ts';
 import { clean } from './commands/clean.ts';
@@ -14,10 +17,7 @@ import { type PodsFlags, pods } from './commands/pods.ts';
 import { type StatusFlags, status } from './commands/status.ts';
 import { uninstall } from './commands/uninstall.ts';
 import { why } from './commands/why.ts';
-import { type Context, EXIT } from './context.ts';
-import { contextsOf, type KubeconfigChoice, loadKubeconfig } from './kubeconfig.ts';
-import type { RemovalOptions } from './node-marks.ts';
-import { type Format, type Output, printMessage } from './output.ts';
+import { type Format, type Output, printMessage } from './text/output.ts';
 
 const CODES = 'Exit codes: 0 fine, 1 a problem was found, 2 could not look, 64 wrong usage, 130 interrupted.';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { type Browser, chromium } from 'playwright-core';
 
-/** As in cluster/prerequisites.ts. */
+/** As in cluster/tools/prerequisites.ts. */
 const CHROMIUM = '/usr/bin/chromium';
 
 /** Starts Debian's Chromium headless, without background network requests. */

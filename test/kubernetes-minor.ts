@@ -1,4 +1,4 @@
-import { versionOf } from '../cluster/tool-groups.ts';
+import { versionOf } from '../cluster/tools/tool-groups.ts';
 
 /** The minor version of the tests' Kubernetes: 36 for 1.36. */
 export const MINOR = Number(/^v1\.(\d+)\./.exec(await versionOf('kubernetes'))?.[1]);

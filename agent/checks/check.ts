@@ -4,7 +4,6 @@ import type { CriClient } from '../../lib/containerd/client.ts';
 import { ASSUMED, type HandlerRuntime, optionOf, readContainerdConfig } from '../../lib/containerd/config.ts';
 import type { Host } from '../../lib/host/host.ts';
 import type { Witness } from '../../lib/proof/witness.ts';
-import type { BaseSpecs } from '../../lib/runsc/base-spec.ts';
 import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../../lib/runsc/config.ts';
 import {
   findProgram,
@@ -13,6 +12,7 @@ import {
   type RunscPrograms,
   shimOf,
 } from '../../lib/runsc/program.ts';
+import type { BaseSpecs } from '../runsc/base-spec.ts';
 
 export type Sources = {
   readonly host: Host;

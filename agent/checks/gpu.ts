@@ -2,8 +2,8 @@ import { type CheckResult, error, pass, skip, unknown, warning } from '../../lib
 import type { Facts } from '../../lib/host/system.ts';
 import type { Witness } from '../../lib/proof/witness.ts';
 import { isTrue } from '../../lib/runsc/flag-rules.ts';
-import { driversOf, nearestDrivers, parseNvidiaVersion } from '../../lib/runsc/nvidia-drivers.ts';
 import { compareReleases, parseRunscRelease, type RunscRelease } from '../../lib/runsc/program.ts';
+import { driversOf, nearestDrivers, parseNvidiaVersion } from '../runsc/nvidia-drivers.ts';
 import type { CheckInputs } from './check.ts';
 import { runningOf } from './runsc-release.ts';
 

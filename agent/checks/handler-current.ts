@@ -1,6 +1,6 @@
 import { at, type CheckResult, pass, skip, warning } from '../../lib/checks/finding.ts';
 import type { Runtime } from '../../lib/containerd/client.ts';
-import type { LoadedSpec } from '../../lib/runsc/base-spec.ts';
+import type { LoadedSpec } from '../runsc/base-spec.ts';
 import type { CheckInputs } from './check.ts';
 
 /** containerd reads its configuration only when it starts. */

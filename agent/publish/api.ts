@@ -4,17 +4,16 @@ import { readBootId } from '../../lib/host/system.ts';
 import { inClusterAccess } from '../../lib/kube/access.ts';
 import { type CountRequest, createKube, type Kube } from '../../lib/kube/client.ts';
 import { createEventSender } from '../../lib/kube/event.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../start/config.ts';
 import { fingerprintOf } from './desired.ts';
 import { eventOf } from './events.ts';
-import { NodePublisher } from './publisher.ts';
-import type { NodeOptions } from './writer.ts';
+import { NodePublisher, type PublisherOptions } from './publisher.ts';
 
 export type ApiOptions = {
   readonly version: string;
   readonly host: Host;
   readonly count: CountRequest;
-  readonly onNode: NonNullable<NodeOptions['onNode']>;
+  readonly say: PublisherOptions['say'];
   readonly log: Logger;
 };
 
@@ -23,7 +22,7 @@ export type KubeUser = { run(kube: Kube, log: Logger, signal: AbortSignal): Prom
 export type ApiPublisher = NonNullable<Awaited<ReturnType<typeof openApiPublisher>>>;
 
 /** Undefined if PUBLISH is empty. */
-export async function openApiPublisher(config: Config, { version, host, count, onNode, log }: ApiOptions) {
+export async function openApiPublisher(config: Config, { version, host, count, say, log }: ApiOptions) {
   const { apiServer, publish, nodeName, taint, handler, additionalHandlers } = config;
   if (apiServer === undefined || publish.length === 0) return undefined;
   const kube = createKube(await inClusterAccess(apiServer), { agent: `gvisor-ready/${version}`, count });
@@ -37,7 +36,7 @@ export async function openApiPublisher(config: Config, { version, host, count, o
     fingerprint: fingerprintOf(version, config),
     boot: await readBootId(host),
     now: () => performance.now(),
-    onNode,
+    say,
     onChange: (verdict, uid) => events?.send(eventOf(verdict, nodeName, uid)),
   });
   return {

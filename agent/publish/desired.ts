@@ -12,9 +12,8 @@ import {
   otherBoot,
 } from '../../lib/report/node-object.ts';
 import type { Report } from '../../lib/report/report.ts';
-import { published, STARTING, type Verdict } from '../../lib/report/verdict.ts';
-import type { NodeSeen } from '../agent.ts';
-import type { Config } from '../config.ts';
+import type { Circumstances, Verdict } from '../../lib/report/verdict.ts';
+import type { Config } from '../start/config.ts';
 
 /** `fingerprint` is the agent's version with a digest of its settings, `boot` the boot ID of its kernel. */
 export type Claimant = {
@@ -26,7 +25,13 @@ export type Claimant = {
   readonly handlers: readonly string[];
 };
 
-export type Reports = ReadonlyMap<string, Report>;
+/** What a Node says of a handler. */
+export type NodeSeen = Omit<Circumstances, 'installation'> & {
+  readonly provenOnce: boolean;
+};
+
+/** What is to be said of a handler, with the report that says it; without one before the first verdict. */
+export type Said = { readonly verdict: Verdict; readonly report?: Report };
 
 /** Says why the rollout must wait, if it must. */
 export type Desired = {
@@ -60,19 +65,12 @@ export function seenIn(
 }
 
 /** A handler without a report only loses the label of another boot. */
-export function desiredOf(
-  reports: Reports,
-  node: NodeObject,
-  claimant: Claimant,
-  seenNode: ReadonlyMap<string, NodeSeen>,
-): Desired {
+export function desiredOf(said: ReadonlyMap<string, Said>, node: NodeObject, claimant: Claimant): Desired {
   const [main] = claimant.handlers;
   const entries: DesiredEntry[] = [];
   const verdicts = new Map<string, Verdict>();
   let refusal: string | undefined;
-  for (const [handler, seen] of seenNode) {
-    const report = reports.get(handler);
-    const verdict = published(report?.verdict ?? STARTING, seen);
+  for (const [handler, { verdict, report }] of said) {
     if (verdict.reason === 'AgentStarting') continue;
     verdicts.set(handler, verdict);
     const keys = keysOf(handler === main ? undefined : handler);

@@ -1,21 +1,14 @@
 import timers from 'node:timers/promises';
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { Backoff } from '../../lib/kube/backoff.ts';
-import type { WatchEvent } from '../../lib/kube/client.ts';
 import { KubeError } from '../../lib/kube/error.ts';
-import { keepWatching } from '../../lib/kube/watch.ts';
-import {
-  conditionOf,
-  isOlder,
-  keysOf,
-  type NodeMetadata,
-  type NodeObject,
-  type NodeWrites,
-} from '../../lib/report/node-object.ts';
+import { conditionOf, keysOf, type NodeObject, type NodeWrites } from '../../lib/report/node-object.ts';
 import type { Report } from '../../lib/report/report.ts';
 import { UNGUARDED, type Verdict } from '../../lib/report/verdict.ts';
-import { type Desired, desiredOf, seenIn } from './desired.ts';
-import { type NodeOptions, NodeWriter } from './writer.ts';
+import { type Desired, desiredOf, type NodeSeen, type Said, seenIn } from './desired.ts';
+import { Guard } from './guard.ts';
+import { OwnNode } from './own-node.ts';
+import { NodeWriter, type WriterOptions } from './writer.ts';
 
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 30_000;
@@ -29,6 +22,11 @@ const NOT_WITHDRAWN = 'the label is not withdrawn from the Node yet';
 /** The longest delay that a timer takes. */
 const FOREVER_MS = 2 ** 31 - 1;
 
+export type PublisherOptions = WriterOptions & {
+  /** What to say of a handler, now that the Node says this of it. */
+  readonly say: (handler: string, node: NodeSeen) => Said;
+};
+
 /**
  * Keeps a Node in its desired state:
  *
@@ -39,34 +37,26 @@ const FOREVER_MS = 2 ** 31 - 1;
  * 5. A withdrawal waits for no question to the guard, and for no retry of a write that came before it.
  */
 export class NodePublisher {
-  readonly #options: NodeOptions;
+  readonly #options: PublisherOptions;
   readonly #writer: NodeWriter;
+  readonly #node: OwnNode;
+  readonly #guard: Guard;
   readonly #backoff = new Backoff(FIRST_RETRY_MS, MAX_RETRY_MS);
   #failingSinceMs: number | undefined;
+  /** The last report of each handler, with the verdict that the Node is to have. */
   readonly #reports = new Map<string, Report>();
-  /** Not processed yet. */
-  #event: WatchEvent | undefined;
-  #watched: NodeMetadata | undefined;
   #wake = new AbortController();
   /** Aborted by a report that withdraws a label. */
   #urgent = new AbortController();
-  /** Undefined if it must be read. */
-  #node: NodeObject | undefined;
-  /** The Node before writes began to fail. */
-  #seen: NodeObject | undefined;
-  /** Until then the Node counts as deleted, unless the watch shows it. */
-  #goneUntilMs = 0;
-  #wrote = false;
-  /** Whether the policy has refused a write that is not the agent's; undefined before it was asked. */
-  #guarded: boolean | undefined;
-  /** The policy may be gone since the last proof. */
-  #mustAsk = true;
+  #hasWritten = false;
   #unready: string | undefined = NO_VERDICT;
   #problem: string | undefined;
 
-  constructor(options: NodeOptions) {
+  constructor(options: PublisherOptions) {
     this.#options = options;
     this.#writer = new NodeWriter(options);
+    this.#node = new OwnNode({ ...options, onChange: () => this.#wake.abort() });
+    this.#guard = new Guard(options);
   }
 
   /** A write without an answer has not failed yet. */
@@ -75,13 +65,13 @@ export class NodePublisher {
   }
 
   get nodeWrites(): NodeWrites {
-    const node = this.#node ?? this.#seen;
+    const node = this.#node.lastKnown;
     const unready = this.#reports.size === 0 ? undefined : this.#unready;
     return { condition: node && conditionOf(node), problem: this.#problem ?? unready };
   }
 
   publish(report: Report): void {
-    if (report.provenAt !== this.#reports.get(report.handler)?.provenAt) this.#mustAsk = true;
+    if (report.provenAt !== this.#reports.get(report.handler)?.provenAt) this.#guard.askAgain();
     const wasWithdrawing = this.#isWithdrawing;
     this.#reports.set(report.handler, report);
     if (!wasWithdrawing && this.#isWithdrawing) this.#urgent.abort();
@@ -89,19 +79,7 @@ export class NodePublisher {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { kube, node, log } = this.#options;
-    const path = `/api/v1/nodes?fieldSelector=metadata.name%3D${node}`;
-    const onEvent = (event: WatchEvent) => this.#onEvent(event);
-    await Promise.all([
-      keepWatching({ kube, path, whole: true, log, onEvent }, signal),
-      this.#keepWriting(signal),
-    ]);
-  }
-
-  #onEvent(event: WatchEvent): void {
-    if (event.type === 'BOOKMARK') return;
-    this.#event = event;
-    this.#wake.abort();
+    await Promise.all([this.#node.watch(signal), this.#keepWriting(signal)]);
   }
 
   async #keepWriting(signal: AbortSignal): Promise<void> {
@@ -124,55 +102,51 @@ export class NodePublisher {
   async #reconcile(signal: AbortSignal): Promise<number | undefined> {
     this.#wake = new AbortController();
     this.#urgent = new AbortController();
-    this.#processEvent();
-    const goneMs = this.#goneUntilMs - this.#options.now();
-    if (goneMs > 0) return Math.min(goneMs, FOREVER_MS);
-    this.#node ??= await this.#writer.read(signal);
+    if (this.#node.catchUp()) {
+      this.#options.log.warn('the node is gone: waiting for it to return');
+      this.#resetFailures();
+    }
+    const { missingForMs } = this.#node;
+    if (missingForMs > 0) return Math.min(missingForMs, FOREVER_MS);
+    const before = this.#node.current ?? (await this.#writer.read(signal));
+    this.#node.set(before);
     // Only a grant needs the guard: a withdrawal is written before it is asked, and grants nothing meanwhile.
     const needsGuard = [...this.#reports.values()].some(({ verdict }) => isProof(verdict));
-    if (needsGuard && this.#mustAsk && !this.#isWithdrawing) await this.#askGuard(signal);
-    const isUnguarded = this.#guarded === false || (needsGuard && this.#guarded === undefined);
-    const seenNode = seenIn(this.#node, this.#options, isUnguarded);
-    for (const [handler, seen] of seenNode) this.#options.onNode?.(handler, seen);
-    const desired = desiredOf(this.#reports, this.#node, this.#options, seenNode);
+    if (needsGuard && this.#guard.isDue && !this.#isWithdrawing)
+      await this.#guard.ask(signal, this.#urgent.signal);
+    const { answer } = this.#guard;
+    const isUnguarded = answer === false || (needsGuard && answer === undefined);
+    const said = this.#say(seenIn(before, this.#options, isUnguarded));
+    const desired = desiredOf(said, before, this.#options);
     if (desired.verdicts.size === 0 && desired.entries.length === 0) return undefined;
-    const before = this.#node;
     const [main = ''] = this.#options.handlers;
     const { node, waitMs } = await this.#writer.write(before, desired, signal);
-    this.#node = node;
+    this.#node.set(node);
     this.#resetFailures();
     this.#reportHandlers(before, node, desired);
     if (this.#reports.has(main)) {
-      this.#wrote = true;
+      this.#hasWritten = true;
       this.#setUnready(this.#whyUnready(desired));
     }
-    const mustAsk = needsGuard && this.#mustAsk && this.#guarded !== false && !this.#isWithdrawing;
+    const mustAsk = needsGuard && this.#guard.isDue && answer !== false && !this.#isWithdrawing;
     const retryMs = needsGuard && isUnguarded ? UNGUARDED_RETRY_MS : FOREVER_MS;
     return mustAsk ? 0 : Math.min(waitMs ?? FOREVER_MS, retryMs);
   }
 
-  /** Without an answer the earlier one holds until the next proof. */
-  async #askGuard(signal: AbortSignal): Promise<void> {
-    this.#mustAsk = false;
-    const urgent = this.#urgent.signal;
-    try {
-      this.#guarded = await this.#writer.isGuarded(AbortSignal.any([signal, urgent]));
-    } catch (err) {
-      if (urgent.aborted && !signal.aborted) {
-        this.#mustAsk = true;
-        return;
-      }
-      if (this.#guarded === undefined || signal.aborted) throw err;
-      this.#options.log.warn({ err }, 'cannot ask whether an admission policy limits this agent');
-    } finally {
-      if (!this.#guarded) this.#mustAsk = true;
+  #say(seen: ReadonlyMap<string, NodeSeen>): ReadonlyMap<string, Said> {
+    const said = new Map<string, Said>();
+    for (const [handler, node] of seen) {
+      const saying = this.#options.say(handler, node);
+      if (saying.report !== undefined) this.#reports.set(handler, saying.report);
+      said.set(handler, saying);
     }
+    return said;
   }
 
   #whyUnready({ verdicts, refusal }: Desired): string | undefined {
     const verdict = verdicts.get(this.#options.handlers[0] ?? '');
     if (verdict?.reason === 'NodeRebooted') return verdict.message;
-    const isUnguarded = verdict !== undefined && isProof(verdict) && this.#guarded === false;
+    const isUnguarded = verdict !== undefined && isProof(verdict) && this.#guard.answer === false;
     return isUnguarded ? `${UNGUARDED.reason}: ${UNGUARDED.message}` : refusal;
   }
 
@@ -193,46 +167,21 @@ export class NodePublisher {
     this.#unready = unready;
   }
 
-  #processEvent(): void {
-    const event = this.#event;
-    this.#event = undefined;
-    if (event === undefined) return;
-    if (event.type === 'DELETED') {
-      this.#options.log.warn('the node is gone: waiting for it to return');
-      this.#node = undefined;
-      this.#seen = undefined;
-      this.#goneUntilMs = Number.POSITIVE_INFINITY;
-      this.#resetFailures();
-      return;
-    }
-    this.#goneUntilMs = 0;
-    const node = event.object as NodeObject;
-    // A new watch may start with an older version, from an API server that lags behind: a read decides.
-    const wentBack = this.#watched !== undefined && isOlder(node.metadata, this.#watched);
-    this.#watched = node.metadata;
-    const known = this.#node;
-    // An event may be older than the response to the agent's own write.
-    if (known === undefined || (!wentBack && isOlder(node.metadata, known.metadata))) return;
-    this.#node = wentBack || node.metadata.uid !== known.metadata.uid ? undefined : node;
-  }
-
   /** Returns the time until the next try. */
   #failed(err: unknown): number {
-    this.#seen = this.#node ?? this.#seen;
-    this.#node = undefined; // Its state is unknown now.
+    this.#node.setUnknown();
     const { log, node, now } = this.#options;
     if (err instanceof KubeError && err.status === 404) {
       log.warn({ err }, 'the node does not exist: waiting for it');
       this.#unready = `there is no Node "${node}": is NODE_NAME right?`;
-      // Tried again later even without an event, since the 404 may be a proxy's.
-      this.#goneUntilMs = now() + MAX_RETRY_MS;
+      this.#node.setMissing();
       return 0;
     }
     const retryInMs = this.#backoff.next(err, this.#isWithdrawing ? MAX_WITHDRAWAL_RETRY_MS : undefined);
     log.warn({ err, retryInMs }, 'cannot write the node');
     const problem = errorLine(err);
     this.#problem = problem;
-    if (!this.#wrote) this.#unready = `the first verdict is not in the Node yet: ${problem}`;
+    if (!this.#hasWritten) this.#unready = `the first verdict is not in the Node yet: ${problem}`;
     else if (this.#isWithdrawing) this.#unready = `${NOT_WITHDRAWN}: ${problem}`;
     this.#failingSinceMs ??= now();
     const failedForMs = now() - this.#failingSinceMs;
@@ -243,7 +192,7 @@ export class NodePublisher {
   }
 
   get #isWithdrawing(): boolean {
-    const { labels = {} } = (this.#node ?? this.#seen)?.metadata ?? {};
+    const { labels = {} } = this.#node.lastKnown?.metadata ?? {};
     const [main] = this.#options.handlers;
     return [...this.#reports.values()].some(({ handler, verdict }) => {
       const { ready } = keysOf(handler === main ? undefined : handler);

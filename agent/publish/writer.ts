@@ -1,6 +1,5 @@
 import type { Logger } from 'pino';
 import type { Kube } from '../../lib/kube/client.ts';
-import { KubeError } from '../../lib/kube/error.ts';
 import {
   conditionFor,
   type DesiredEntry,
@@ -11,7 +10,6 @@ import {
   valueIn,
 } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
-import type { NodeSeen } from '../agent.ts';
 import type { Claimant, Desired } from './desired.ts';
 
 const FIRST_PAUSE_MS = 1_000;
@@ -46,7 +44,7 @@ export class WriteBackoff {
   }
 }
 
-export type NodeOptions = Claimant & {
+export type WriterOptions = Claimant & {
   readonly kube: Kube;
   readonly log: Logger;
   /** Monotonic, milliseconds. */
@@ -54,75 +52,22 @@ export type NodeOptions = Claimant & {
   readonly date: () => Date;
   /** A verdict was written that changed the condition, or the label of an additional handler. */
   readonly onChange?: (verdict: Verdict, nodeUid: string) => void;
-  /** Called before it is written. */
-  readonly onNode?: (handler: string, node: NodeSeen) => void;
 };
-
-/** Beginnings of messages in manifests/base/node-writes.yaml. */
-const REFUSED_NODE = 'an agent writes only its own Node';
-const REFUSED_LABEL = 'an agent writes only labels of';
-const TWO_NODES = '/api/v1/nodes?limit=2';
 
 /** Writes the difference between a Node and its desired state, and restores what other clients changed. */
 export class NodeWriter {
-  readonly #options: NodeOptions;
+  readonly #options: WriterOptions;
   readonly #backoff = new WriteBackoff();
   /** Values that the Node has had: if one differs now, another client changed it. */
   readonly #established = new Map<string, string | null>();
   #uid: string | undefined;
-  /** Another Node than the agent's; undefined before one was seen, and while there is none. */
-  #other: string | undefined;
 
-  constructor(options: NodeOptions) {
+  constructor(options: WriterOptions) {
     this.#options = options;
   }
 
   async read(signal: AbortSignal): Promise<NodeObject> {
     return this.#checked(await this.#options.kube.get(this.#path, signal));
-  }
-
-  /**
-   * Whether the admission policy refuses that this agent writes another Node, or if there is none, a label of its own Node
-   * that is not an agent's. Nothing is written, not even if it is allowed. Rejects if that is unknown: no response, or a
-   * refusal by RBAC or another policy.
-   */
-  async isGuarded(signal: AbortSignal): Promise<boolean> {
-    this.#other ??= await this.#findOther(signal);
-    if (this.#other !== undefined) {
-      const isGuarded = await this.#isRefused(pathOf(this.#other), {}, signal);
-      if (isGuarded !== undefined) return isGuarded;
-      this.#other = undefined;
-    }
-    const patch = { metadata: { labels: { [OWN_KEYS.refused]: 'true' } } };
-    return (await this.#isRefused(this.#path, patch, signal)) ?? false;
-  }
-
-  /** Undefined if there is no such Node. */
-  async #isRefused(path: string, patch: object, signal: AbortSignal): Promise<boolean | undefined> {
-    try {
-      await this.#options.kube.patch(`${path}/status?dryRun=All`, patch, 'strategic', signal);
-      return false;
-    } catch (err) {
-      if (!(err instanceof KubeError)) throw err;
-      const refusal = path === this.#path ? REFUSED_LABEL : REFUSED_NODE;
-      if (err.message.includes(refusal)) return true;
-      if (err.status === 404 && path !== this.#path) return undefined;
-      throw err;
-    }
-  }
-
-  /** Undefined without another Node, or without the right to list them. */
-  async #findOther(signal: AbortSignal): Promise<string | undefined> {
-    try {
-      const list = (await this.#options.kube.get(TWO_NODES, signal)) as {
-        readonly items: readonly NodeObject[];
-      };
-      const names = list.items.map(({ metadata }) => metadata.name);
-      return names.find((name) => name !== this.#options.node);
-    } catch (err) {
-      if (err instanceof KubeError && err.status === 403) return undefined;
-      throw err;
-    }
   }
 
   /** Returns the Node, and the time until the next difference is due, if any. */
@@ -204,12 +149,8 @@ export class NodeWriter {
   }
 
   get #path(): string {
-    return pathOf(this.#options.node);
+    return `/api/v1/nodes/${this.#options.node}`;
   }
-}
-
-function pathOf(node: string): string {
-  return `/api/v1/nodes/${node}`;
 }
 
 function idOf({ part, key }: DesiredEntry): string {

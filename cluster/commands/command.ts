@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../hack/run.ts';
 import { Cluster } from '../cluster.ts';
-import { CLUSTERS, clusterNames, requireName } from '../clusters.ts';
 import { controlPlaneOf } from '../control-plane/control-plane.ts';
 import { requireRoot } from '../machine/host-checks.ts';
+import { CLUSTERS, clusterNames, requireName } from '../plan/clusters.ts';
 
 const DEFAULT_NAME = 'dev';
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { clusterNames } from '../clusters.ts';
 import { requireRoot } from '../machine/host-checks.ts';
+import { clusterNames } from '../plan/clusters.ts';
 import { removeCluster } from '../remove.ts';
 import { nameOf } from './command.ts';
 

@@ -1,8 +1,8 @@
 import { Argument, type Command } from 'commander';
+import { formatTable } from '../../hack/table.ts';
 import { breakNode, faultsOf, healNode } from '../faults/break-node.ts';
 import { FAULT_TEXTS, type FaultName } from '../faults/fault-texts.ts';
-import { locked } from '../lock.ts';
-import { formatTable } from '../table.ts';
+import { locked } from '../plan/lock.ts';
 import { npm, openRunning } from './command.ts';
 
 const NAMES = Object.keys(FAULT_TEXTS);

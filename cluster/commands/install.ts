@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Argument, type Command } from 'commander';
-import { ensureRelease, installerCommand, RELEASES, type ReleaseName } from '../installer.ts';
-import { locked } from '../lock.ts';
+import { ensureRelease, installerCommand, RELEASES, type ReleaseName } from '../node/installer.ts';
+import { locked } from '../plan/lock.ts';
 import { openRunning } from './command.ts';
 
 export function addInstall(program: Command): void {

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../../hack/run.ts';
-import { CLUSTERS } from '../clusters.ts';
 import { requireRoot } from '../machine/host-checks.ts';
-import { readNodes } from '../node/plan.ts';
 import { DAEMONS } from '../node/system.ts';
+import { CLUSTERS } from '../plan/clusters.ts';
+import { readNodes } from '../plan/nodes.ts';
 import { nameOf, npm, openRunning } from './command.ts';
 
 /** Files outlive a machine, and the cluster need not run. */

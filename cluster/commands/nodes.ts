@@ -1,9 +1,9 @@
 import { Argument, type Command, Option } from 'commander';
 import { requireContainerd } from '../faults/repair.ts';
-import { ensureImage } from '../images.ts';
-import { locked } from '../lock.ts';
-import type { NodeRequest } from '../node/plan.ts';
-import { ensurePrerequisites } from '../prerequisites.ts';
+import { locked } from '../plan/lock.ts';
+import type { NodeRequest } from '../plan/nodes.ts';
+import { ensureImage } from '../tools/images.ts';
+import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
 

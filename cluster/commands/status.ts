@@ -1,13 +1,13 @@
 import type { V1Node, V1NodeList } from '@kubernetes/client-node';
 import type { Command } from 'commander';
+import { formatTable } from '../../hack/table.ts';
 import type { Cluster } from '../cluster.ts';
 import { CONTROL_PLANE } from '../control-plane/control-plane.ts';
 import { faultsOf } from '../faults/break-node.ts';
+import { READY_LABEL } from '../labels.ts';
 import { stateIn } from '../machine/machine.ts';
 import type { ClusterNode } from '../node/node.ts';
 import { DAEMONS } from '../node/system.ts';
-import { READY_LABEL } from '../story.ts';
-import { formatTable } from '../table.ts';
 import { npm, openRunning } from './command.ts';
 
 const HEAD = ['NODE', 'READY', 'CONTAINERD', 'GVISOR', 'LABEL', 'GVISORREADY', 'DAEMONS', 'FAULTS'];

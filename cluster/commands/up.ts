@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_NODES, type NodeRequest } from '../node/plan.ts';
+import { DEFAULT_NODES, type NodeRequest } from '../plan/nodes.ts';
 import { startCluster } from '../start.ts';
 import { nameOf, npm } from './command.ts';
 

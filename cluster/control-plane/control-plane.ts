@@ -2,12 +2,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Machine } from '../machine/machine.ts';
+import { CONTROL_PLANE_ADDRESS, SERVICE_ADDRESS } from '../plan/addresses.ts';
 import { type Authority, createSigningKeys } from './pki.ts';
 
-/** Nodes are in the same /24. */
-export const CONTROL_PLANE_ADDRESS = '10.89.0.1';
-/** The ClusterIP of `kubernetes`. The bridge has it, since there is no kube-proxy. */
-export const SERVICE_ADDRESS = '10.96.0.1';
 const PKI = '/etc/kubernetes/pki';
 
 /** JSON lines, in the control plane's namespaces. */

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { REPO } from '../../hack/paths.ts';
 import type { Machine } from '../machine/machine.ts';
-import { CONTROL_PLANE_ADDRESS } from './control-plane.ts';
+import { CONTROL_PLANE_ADDRESS } from '../plan/addresses.ts';
 
 /** On a free port by default. */
 export async function listenOnLoopback(

@@ -8,20 +8,13 @@ import { REPO } from '../../hack/paths.ts';
 import { print } from '../../hack/progress.ts';
 import { markedLines, truncateText } from '../../lib/report/table.ts';
 import type { Cluster } from '../cluster.ts';
-import { ensureRelease, installerCommand, type ReleaseName } from '../installer.ts';
+import { breakAndWait, healAndWait } from '../faults/break-node.ts';
+import { deployAgent, READY_LABEL, secondsUntilLabel, viewNodes } from '../labels.ts';
 import { CONTAINERD_CONFIG } from '../node/config.ts';
+import { ensureRelease, installerCommand, type ReleaseName } from '../node/installer.ts';
 import type { ClusterNode } from '../node/node.ts';
+import { evaluationPod, runPod } from '../pods.ts';
 import { startHeldCluster } from '../start.ts';
-import {
-  breakAndWait,
-  deployAgent,
-  evaluationPod,
-  healAndWait,
-  READY_LABEL,
-  runPod,
-  secondsUntilLabel,
-  viewNodes,
-} from '../story.ts';
 import { showNodes } from './live-nodes.ts';
 import { bold, done, expect, say, screenWidth, secondsSince, title } from './screen.ts';
 

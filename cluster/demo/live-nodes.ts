@@ -1,8 +1,8 @@
 import { print } from '../../hack/progress.ts';
 import { waitFor } from '../../hack/run.ts';
+import { formatTable } from '../../hack/table.ts';
 import type { Cluster } from '../cluster.ts';
-import { READY_PATH, viewNodes, watchLabels } from '../story.ts';
-import { formatTable } from '../table.ts';
+import { READY_PATH, viewNodes, watchLabels } from '../labels.ts';
 
 const HEAD = ['NODE', 'LABEL ready', 'GVisorReady', 'REASON'];
 const CONDITION = '.status.conditions[?(@.type=="GVisorReady")]';

@@ -4,11 +4,11 @@ import { pause as sleep } from '../../hack/run.ts';
 import { shortIds } from '../../lib/report/format.ts';
 import { nextSteps } from '../../lib/report/next-steps.ts';
 import { truncateText } from '../../lib/report/table.ts';
-import { CLUSTERS } from '../clusters.ts';
-import type { Image } from '../images.ts';
 import { ClusterNode } from '../node/node.ts';
-import { planNodes } from '../node/plan.ts';
-import { type Change, OutsideAgent, programOfImage } from '../outside-agent.ts';
+import { type Change, OutsideAgent, programOfImage } from '../node/outside-agent.ts';
+import { CLUSTERS } from '../plan/clusters.ts';
+import { planNodes } from '../plan/nodes.ts';
+import type { Image } from '../tools/images.ts';
 import { bold, done, say, screenWidth, title } from './screen.ts';
 
 /** All that these acts need. containerd's build takes about as long as the other two. */

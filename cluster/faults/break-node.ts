@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '../../hack/unfinished.ts';
 import type { Cluster } from '../cluster.ts';
+import { secondsUntilLabel } from '../labels.ts';
 import type { ClusterNode } from '../node/node.ts';
 import type { FaultName } from './fault-texts.ts';
 import { FAULTS, type Fault } from './faults.ts';
@@ -58,4 +59,14 @@ async function readRecord(node: ClusterNode): Promise<readonly FaultName[]> {
 
 async function writeRecord(node: ClusterNode, names: readonly FaultName[]): Promise<void> {
   await replaceFile(recordOf(node), JSON.stringify(names));
+}
+
+/** Seconds until the label is false. */
+export function breakAndWait(cluster: Cluster, node: string, fault: FaultName): Promise<number> {
+  return secondsUntilLabel(cluster, node, 'false', () => breakNode(cluster, cluster.node(node), fault));
+}
+
+/** Seconds until the label is back. */
+export function healAndWait(cluster: Cluster, node: string, fault?: FaultName): Promise<number> {
+  return secondsUntilLabel(cluster, node, 'true', () => healNode(cluster, cluster.node(node), fault));
 }

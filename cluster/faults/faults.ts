@@ -1,8 +1,8 @@
 import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
-import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig, handlerTable, RUNTIME_TABLE } from '../node/config.ts';
 import type { ClusterNode, NodeGvisor } from '../node/node.ts';
+import { ensureImage } from '../tools/images.ts';
 import type { FaultName } from './fault-texts.ts';
 import { stopInPods } from './hung-sandboxes.ts';
 import { type Part, REPAIRS, type Repair, requireContainerd } from './repair.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { UsageError } from '../../hack/run.ts';
+import { isShim } from '../node/dead-shims.ts';
 import { type ClusterNode, SHIM } from '../node/node.ts';
-import { isShim } from './dead-shims.ts';
 
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task/k8s.io';
 /** Files of a bundle with PIDs. */

@@ -1,9 +1,9 @@
 import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
-import { ensureImage } from '../images.ts';
 import { CONTAINERD_CONFIG, containerdConfig } from '../node/config.ts';
+import { endDeadShims } from '../node/dead-shims.ts';
 import type { ClusterNode, NodeGvisor } from '../node/node.ts';
-import { endDeadShims } from './dead-shims.ts';
+import { ensureImage } from '../tools/images.ts';
 import { continueSandboxes } from './hung-sandboxes.ts';
 
 /** Restores one part of a node, doing only what is necessary. */

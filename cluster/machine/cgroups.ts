@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { waitFor } from '../../hack/run.ts';
-import { CLUSTERS } from '../clusters.ts';
+import { CLUSTERS } from '../plan/clusters.ts';
 
 /** The parent cgroup of all clusters. */
 const ROOT = '/gvisor-ready';

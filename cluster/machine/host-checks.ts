@@ -1,7 +1,7 @@
 import { readdir, readFile, readlink, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { runAll, UsageError } from '../../hack/run.ts';
-import { CLUSTERS } from '../clusters.ts';
+import { CLUSTERS } from '../plan/clusters.ts';
 
 export type Caller = { readonly platform: string; readonly uid: number | undefined };
 

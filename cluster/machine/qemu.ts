@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { CACHE } from '../../hack/paths.ts';
-import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
-import { addressOf, type NodeSpec } from '../node/config.ts';
-import type { VmImage } from '../vm-image.ts';
+import { addressOf, CONTROL_PLANE_ADDRESS } from '../plan/addresses.ts';
+import type { NodeSpec } from '../plan/nodes.ts';
+import type { VmImage } from '../tools/vm-image.ts';
 
 /** The guest's writes on top of the shared image. */
 export const DISK = '/guest.qcow2';

@@ -1,6 +1,6 @@
 import { run } from '../../hack/run.ts';
-import { CONTROL_PLANE_ADDRESS } from '../control-plane/control-plane.ts';
-import { addressOf, type NodeSpec, podCidrOf } from '../node/config.ts';
+import { addressOf, CONTROL_PLANE_ADDRESS, podCidrOf } from '../plan/addresses.ts';
+import type { NodeSpec } from '../plan/nodes.ts';
 import type { Machine } from './machine.ts';
 
 /** A veth pair to the control plane's bridge, with routes to the node's pods and out. */

@@ -1,17 +1,6 @@
+import { addressOf, podCidrOf } from '../plan/addresses.ts';
+import type { NodeSpec } from '../plan/nodes.ts';
 import KUBELET from './kubelet.json' with { type: 'json' };
-
-export type NodeSpec = {
-  readonly name: string;
-  /** Determines the node's addresses; 1 to 200. */
-  readonly index: number;
-  readonly containerd: '2' | '1.7';
-  /** `-bare` lacks `gvisor-bin/`; `none` is a node without gVisor. */
-  readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
-  /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
-  readonly machine: 'namespaces' | 'vm';
-  /** Each has programs and a configuration of its own. */
-  readonly additional?: readonly string[];
-};
 
 export function additionalFiles(handler: string) {
   const directory = `/usr/local/lib/${handler}`;
@@ -31,15 +20,6 @@ export const PREWARMER = '/usr/local/bin/gvisor-bin/gvisor-sentry-prewarmer';
 /** The prewarmer's sources are not in gVisor's Go module: this executes the given program. */
 export const PREWARMER_SCRIPT = '#!/bin/bash\nprogram=$1 name=$2\nshift 2\nexec -a "$name" "$program" "$@"\n';
 
-export function addressOf(spec: NodeSpec): string {
-  return `10.89.0.${10 + spec.index}`;
-}
-
-/** Room for 500 pods, more than the kubelet's default of 110. */
-export function podCidrOf({ index }: NodeSpec): string {
-  return `10.${240 + (index >> 6)}.${(index & 63) << 2}.0/22`;
-}
-
 /** containerd's sandbox image. */
 export const PAUSE_IMAGE = 'localhost/gvisor-ready-pause:2';
 
@@ -56,18 +36,6 @@ export const LOADED_CONFIG = '/run/containerd-loaded.toml';
 export const RUNTIME_TABLE = {
   '2': "plugins.'io.containerd.cri.v1.runtime'",
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
-} as const;
-
-export const CONTAINERD_TOOLS = {
-  '2': 'containerd',
-  '1.7': 'containerd-1.7',
-} as const;
-
-export const GVISOR_TOOLS = {
-  current: 'gvisor',
-  '2025': 'gvisor-2025',
-  '2026-09': 'gvisor-2026-09',
-  '2026-09-bare': 'gvisor-2026-09',
 } as const;
 
 export function handlerTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {

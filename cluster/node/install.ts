@@ -1,16 +1,10 @@
 import { join } from 'node:path';
-import { CONTROL_PLANE_ADDRESS, kubeconfig } from '../control-plane/control-plane.ts';
+import { kubeconfig } from '../control-plane/control-plane.ts';
 import type { Authority } from '../control-plane/pki.ts';
-import { ensureTools } from '../tools.ts';
-import {
-  CONTAINERD_CONFIG,
-  CONTAINERD_TOOLS,
-  cniConfig,
-  containerdConfig,
-  KUBELET_CONFIG,
-  kubeletConfig,
-  type NodeSpec,
-} from './config.ts';
+import { CONTROL_PLANE_ADDRESS } from '../plan/addresses.ts';
+import { CONTAINERD_TOOLS, type NodeSpec } from '../plan/nodes.ts';
+import { ensureTools } from '../tools/tools.ts';
+import { CONTAINERD_CONFIG, cniConfig, containerdConfig, KUBELET_CONFIG, kubeletConfig } from './config.ts';
 import type { NodeSystem } from './system.ts';
 
 /** containerd and runc. Install gVisor first: the last file marks the container runtime as installed. */

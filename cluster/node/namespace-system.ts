@@ -2,10 +2,11 @@ import { chmod, copyFile, mkdir, readFile, rename, rm, stat, symlink } from 'nod
 import { dirname } from 'node:path';
 import type { RunOptions } from '../../hack/run.ts';
 import { partial, replaceFile } from '../../hack/unfinished.ts';
-import { endDeadShims } from '../faults/dead-shims.ts';
 import { MACHINE_PATH, type Machine, type MachineProcess, processesIn, stateIn } from '../machine/machine.ts';
 import { plugIn } from '../machine/veth.ts';
-import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG, type NodeSpec } from './config.ts';
+import type { NodeSpec } from '../plan/nodes.ts';
+import { CONTAINERD_CONFIG, kubeletCommand, LOADED_CONFIG } from './config.ts';
+import { endDeadShims } from './dead-shims.ts';
 import type { NodeDaemon, NodeSystem } from './system.ts';
 
 /** The node's files are reachable from the host. */

@@ -4,20 +4,18 @@ import type { Journal } from '../../installer/journal.ts';
 import { generationAt, runscToml as generationToml } from '../../installer/release.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 import type { Authority } from '../control-plane/pki.ts';
-import { endProbeShims } from '../faults/dead-shims.ts';
-import type { Image } from '../images.ts';
 import { Machine } from '../machine/machine.ts';
 import { unplug } from '../machine/veth.ts';
-import { versionOf } from '../tool-groups.ts';
-import { ensureTools } from '../tools.ts';
+import { GVISOR_TOOLS, type NodeSpec } from '../plan/nodes.ts';
+import type { Image } from '../tools/images.ts';
+import { versionOf } from '../tools/tool-groups.ts';
+import { ensureTools } from '../tools/tools.ts';
 import {
   additionalFiles,
   CONTAINERD_CONFIG,
-  GVISOR_TOOLS,
   handlerTable,
   KUBELET_CONFIG,
   LOADED_CONFIG,
-  type NodeSpec,
   PREWARMER,
   PREWARMER_SCRIPT,
   RUNSC,
@@ -26,6 +24,7 @@ import {
   SENTRY,
   SHIM,
 } from './config.ts';
+import { endProbeShims } from './dead-shims.ts';
 import { installKubelet, installRuntime } from './install.ts';
 import { NamespaceSystem } from './namespace-system.ts';
 import { importOptions, LOADED_IMAGES, provideStorage, STORAGE } from './storage.ts';

@@ -5,9 +5,9 @@ import { dirname, join } from 'node:path';
 import { CACHE } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { makeOnce } from '../../hack/unfinished.ts';
-import type { Image } from '../images.ts';
-import { ensureTools } from '../tools.ts';
-import { CONTAINERD_TOOLS, type NodeSpec } from './config.ts';
+import { CONTAINERD_TOOLS, type NodeSpec } from '../plan/nodes.ts';
+import type { Image } from '../tools/images.ts';
+import { ensureTools } from '../tools/tools.ts';
 
 export const STORAGE = '/var/lib/containerd';
 

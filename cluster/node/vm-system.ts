@@ -4,8 +4,10 @@ import { type RunOptions, runAll, waitFor } from '../../hack/run.ts';
 import { MACHINE_PATH, type Machine, type MachineProcess } from '../machine/machine.ts';
 import { DISK, kvmWorks, qemuCommand } from '../machine/qemu.ts';
 import { plugInTap } from '../machine/veth.ts';
-import { ensureVmImage } from '../vm-image.ts';
-import { addressOf, kubeletCommand, type NodeSpec } from './config.ts';
+import { addressOf } from '../plan/addresses.ts';
+import type { NodeSpec } from '../plan/nodes.ts';
+import { ensureVmImage } from '../tools/vm-image.ts';
+import { kubeletCommand } from './config.ts';
 import type { NodeDaemon, NodeSystem } from './system.ts';
 
 /** A path in the namespaces of qemu. */

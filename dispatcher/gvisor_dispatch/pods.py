@@ -25,7 +25,7 @@ POLICY_ANNOTATION = "gvisor-ready.dev/dispatch-policy"
 REASON_ANNOTATION = "gvisor-ready.dev/dispatch-reason"
 MESSAGE_ANNOTATION = "gvisor-ready.dev/dispatch-message"
 MAX_MESSAGE = 1000
-# With these no pod starts in gVisor: rows of the table in kubectl/features.ts, which a test compares.
+# With these no pod starts in gVisor: rows of the table in kubectl/pods/features.ts, which a test compares.
 NEVER_START = ("hostUsers: false", "recursiveReadOnly: Enabled", "mountPropagation: Bidirectional")
 # Names that end in ten digits then have at most 63 characters, as pods of a Job and labels need it.
 MAX_PREFIX = 53

@@ -12,11 +12,17 @@ import {
   settingOf,
 } from '../../lib/fleet/guards.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
-import type { Context } from '../context.ts';
-import type { readView } from '../fleet-controller.ts';
-import { readGuardState, readOwnGuards } from '../guards.ts';
-import { type CheckLine, inSection } from '../output.ts';
-import { labelled, listRequirements, REQUIRE, type Requirements, RUNTIME_CLASS } from '../requirements.ts';
+import type { Context } from '../api/context.ts';
+import type { readView } from '../cluster/fleet-controller.ts';
+import { readGuardState, readOwnGuards } from '../cluster/guards.ts';
+import {
+  labelled,
+  listRequirements,
+  REQUIRE,
+  type Requirements,
+  RUNTIME_CLASS,
+} from '../cluster/requirements.ts';
+import { type CheckLine, inSection } from '../text/output.ts';
 import { tryPods } from './try-pods.ts';
 
 const ENFORCE = 'gvisor-ready-enforce';

@@ -3,8 +3,9 @@ import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { sanitizeLine } from '../../lib/base/sanitize.ts';
 import type { Tone } from '../../lib/report/format.ts';
-import { exitCodeOf, worstOf } from '../context.ts';
-import { askedBy, COMPATIBILITY, type Effect } from '../features.ts';
+import { exitCodeOf, worstOf } from '../api/context.ts';
+import { askedBy, COMPATIBILITY, type Effect } from '../pods/features.ts';
+import { type ManifestPart, readManifests } from '../pods/pods-in-manifests.ts';
 import {
   addressOf,
   type CheckLine,
@@ -13,8 +14,7 @@ import {
   type Format,
   type Output,
   printResult,
-} from '../output.ts';
-import { type ManifestPart, readManifests } from '../pods-in-manifests.ts';
+} from '../text/output.ts';
 
 /**
  * `check -f`, from a file, or from standard input for "-". Needs no cluster. Exits with 1 if something is refused or

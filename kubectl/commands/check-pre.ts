@@ -1,7 +1,6 @@
 import { firstOf } from '../../lib/fleet/objects.ts';
-import type { Context } from '../context.ts';
-import { listNodes, type NodeSummary } from '../node-summary.ts';
-import { type CheckLine, countOf, inSection } from '../output.ts';
+import type { Context } from '../api/context.ts';
+import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
 import {
   HANDLER,
   listClasses,
@@ -9,7 +8,8 @@ import {
   readyLabelOf,
   readyLabels,
   selectsProven,
-} from '../requirements.ts';
+} from '../cluster/requirements.ts';
+import { type CheckLine, countOf, inSection } from '../text/output.ts';
 
 const line = inSection('Before installing');
 

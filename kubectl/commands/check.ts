@@ -3,11 +3,12 @@ import { errorLine } from '../../lib/base/sanitize.ts';
 import { agentSettingsOf, firstOf } from '../../lib/fleet/objects.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
-import { readDaemonSet } from '../agent-reports.ts';
-import { type ApiObject, optional, UnreachableError } from '../api.ts';
-import { type Context, exitCodeOf, worstOf } from '../context.ts';
-import { readView } from '../fleet-controller.ts';
-import { listNodes, type NodeSummary } from '../node-summary.ts';
+import { type ApiObject, optional, UnreachableError } from '../api/api.ts';
+import { type Context, exitCodeOf, worstOf } from '../api/context.ts';
+import { readDaemonSet } from '../cluster/agent-reports.ts';
+import { readView } from '../cluster/fleet-controller.ts';
+import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
+import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../cluster/requirements.ts';
 import {
   addressOf,
   type CheckLine,
@@ -17,8 +18,7 @@ import {
   inSection,
   pageOf,
   printResult,
-} from '../output.ts';
-import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../requirements.ts';
+} from '../text/output.ts';
 import { checkAdmission } from './check-admission.ts';
 import { PRE_INSTALL } from './check-pre.ts';
 import { type FleetPart, judgeFleet } from './health.ts';

@@ -1,11 +1,17 @@
 import { InvalidArgumentError } from 'commander';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import type { NodeObject } from '../../lib/report/node-object.ts';
-import { nodesWithAgents } from '../agent-reports.ts';
-import { type Api, optional } from '../api.ts';
-import { type Context, EXIT } from '../context.ts';
-import { type FoundNodes, findMarked, isMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
-import { printMessage } from '../output.ts';
+import { type Api, optional } from '../api/api.ts';
+import { type Context, EXIT } from '../api/context.ts';
+import { nodesWithAgents } from '../cluster/agent-reports.ts';
+import {
+  type FoundNodes,
+  findMarked,
+  isMarked,
+  type RemovalOptions,
+  removeMarks,
+} from '../cluster/node-marks.ts';
+import { printMessage } from '../text/output.ts';
 
 /**
  * `clean`: for nodes that are no longer in the DaemonSet. Refuses all if an agent is on one, even one that

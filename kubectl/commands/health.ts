@@ -8,14 +8,14 @@ import { CANARY_FAILS, GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts'
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
-import { handlersOf, readDaemonSet, renamedDaemonSet } from '../agent-reports.ts';
-import { addClassCommand, readAgentSandbox, removeCommand } from '../agent-sandbox.ts';
-import { type Api, optional } from '../api.ts';
-import { type Context, worstOf } from '../context.ts';
-import { type ReadFleet, readDeployment, readFleet, type readView } from '../fleet-controller.ts';
-import { readGuardState } from '../guards.ts';
-import { ageOf, countOf } from '../output.ts';
-import { labelled, listRequirements, type Requirements } from '../requirements.ts';
+import { type Api, optional } from '../api/api.ts';
+import { type Context, worstOf } from '../api/context.ts';
+import { handlersOf, readDaemonSet, renamedDaemonSet } from '../cluster/agent-reports.ts';
+import { addClassCommand, readAgentSandbox, removeCommand } from '../cluster/agent-sandbox.ts';
+import { type ReadFleet, readDeployment, readFleet, type readView } from '../cluster/fleet-controller.ts';
+import { readGuardState } from '../cluster/guards.ts';
+import { labelled, listRequirements, type Requirements } from '../cluster/requirements.ts';
+import { ageOf, countOf } from '../text/output.ts';
 
 /** A line for people, and under `key` the same for programs. */
 export type FleetPart = {

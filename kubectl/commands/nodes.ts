@@ -1,11 +1,11 @@
 import { GROUPS } from '../../lib/fleet/view.ts';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
-import { type AgentSummary, listAgents } from '../agent-reports.ts';
-import { optional } from '../api.ts';
-import { type Context, EXIT, untilNextLook } from '../context.ts';
-import { readView } from '../fleet-controller.ts';
-import { listNodes, type NodeSummary } from '../node-summary.ts';
-import { ageOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
+import { optional } from '../api/api.ts';
+import { type Context, EXIT, untilNextLook } from '../api/context.ts';
+import { type AgentSummary, listAgents } from '../cluster/agent-reports.ts';
+import { readView } from '../cluster/fleet-controller.ts';
+import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
+import { ageOf, type Format, isForPrograms, printMessage, printResult } from '../text/output.ts';
 
 export type NodesFlags = {
   readonly output?: Format;

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import type { Context } from '../context.ts';
-import { connectToFleet, FLEET_PORT } from '../fleet-controller.ts';
+import type { Context } from '../api/context.ts';
+import { connectToFleet, FLEET_PORT } from '../cluster/fleet-controller.ts';
 
 /**
  * `page`: serves the controller's page until interrupted. `kubectl port-forward` finds a Deployment's pod by

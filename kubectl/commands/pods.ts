@@ -1,5 +1,7 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { type Column, type Style, tableLines } from '../../lib/report/table.ts';
+import { optional } from '../api/api.ts';
+import { type Context, EXIT } from '../api/context.ts';
 import {
   type GvisorState,
   hiddenReport,
@@ -7,11 +9,9 @@ import {
   type ReportResult,
   readReports,
   sandboxOf,
-} from '../agent-reports.ts';
-import { optional } from '../api.ts';
-import { type Context, EXIT } from '../context.ts';
-import { countOf, type Format, isForPrograms, printMessage, printResult } from '../output.ts';
-import { listClasses, listRequirements, meansGvisor } from '../requirements.ts';
+} from '../cluster/agent-reports.ts';
+import { listClasses, listRequirements, meansGvisor } from '../cluster/requirements.ts';
+import { countOf, type Format, isForPrograms, printMessage, printResult } from '../text/output.ts';
 
 export type PodsFlags = {
   readonly output?: Format;

@@ -1,9 +1,9 @@
 import { errorLine, sanitizeLine } from '../../lib/base/sanitize.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import { type Column, markedLines, tableLines } from '../../lib/report/table.ts';
-import { type Context, EXIT, exitCodeOf, rankOf, untilNextLook, worstOf } from '../context.ts';
-import { readView } from '../fleet-controller.ts';
-import { type Format, type Output, printMessage, printResult, proseOf } from '../output.ts';
+import { type Context, EXIT, exitCodeOf, rankOf, untilNextLook, worstOf } from '../api/context.ts';
+import { readView } from '../cluster/fleet-controller.ts';
+import { type Format, type Output, printMessage, printResult, proseOf } from '../text/output.ts';
 import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
 
 export type StatusFlags = {

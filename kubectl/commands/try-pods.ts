@@ -3,8 +3,8 @@ import { pooledMap } from '../../lib/base/async.ts';
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { firstOf } from '../../lib/fleet/objects.ts';
 import { KubeError } from '../../lib/kube/error.ts';
-import type { Api, ApiObject } from '../api.ts';
-import { type CheckLine, countOf, inSection } from '../output.ts';
+import type { Api, ApiObject } from '../api/api.ts';
+import { type CheckLine, countOf, inSection } from '../text/output.ts';
 
 const line = inSection('Admission');
 const CONCURRENCY = 16;

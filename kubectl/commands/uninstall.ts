@@ -1,9 +1,9 @@
 import { DAEMON_SET } from '../../lib/kube/access.ts';
-import { readDaemonSet } from '../agent-reports.ts';
-import { optional } from '../api.ts';
-import { type Context, EXIT } from '../context.ts';
-import { findMarked, type RemovalOptions, removeMarks } from '../node-marks.ts';
-import { printMessage } from '../output.ts';
+import { optional } from '../api/api.ts';
+import { type Context, EXIT } from '../api/context.ts';
+import { readDaemonSet } from '../cluster/agent-reports.ts';
+import { findMarked, type RemovalOptions, removeMarks } from '../cluster/node-marks.ts';
+import { printMessage } from '../text/output.ts';
 
 export async function uninstall(context: Context, options: RemovalOptions): Promise<number> {
   const { api, output } = context;

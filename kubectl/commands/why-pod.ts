@@ -3,14 +3,14 @@ import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import type { SandboxProblem } from '../../lib/sandboxes/problem.ts';
-import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../agent-reports.ts';
-import { type Api, type ApiObject, optional } from '../api.ts';
-import { askedBy, COMPATIBILITY } from '../features.ts';
-import { listNodes, type NodeSummary } from '../node-summary.ts';
-import { ageOf, countOf, type Explanation, explain, type Observation } from '../output.ts';
-import { PAGES } from '../pages.ts';
-import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../requirements.ts';
-import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../sandboxes.ts';
+import { type Api, type ApiObject, optional } from '../api/api.ts';
+import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../cluster/agent-reports.ts';
+import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
+import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../cluster/requirements.ts';
+import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../cluster/sandboxes.ts';
+import { askedBy, COMPATIBILITY } from '../pods/features.ts';
+import { ageOf, countOf, type Explanation, explain, type Observation } from '../text/output.ts';
+import { PAGES } from '../text/pages.ts';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
   const { namespace, name, uid } = pod.metadata;

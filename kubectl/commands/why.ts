@@ -15,10 +15,17 @@ import {
 import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
 import { sinceOf } from '../../lib/report/next-steps.ts';
 import type { Status } from '../../lib/report/report.ts';
-import { handlerIn, listAgents, type ReportResult, readReport, readUnreadyReason } from '../agent-reports.ts';
-import { type Api, type ApiObject, optional } from '../api.ts';
-import { type Context, EXIT, exitCodeOf } from '../context.ts';
-import { type NodeSummary, summarizeNode, wasProven } from '../node-summary.ts';
+import { type Api, type ApiObject, optional } from '../api/api.ts';
+import { type Context, EXIT, exitCodeOf } from '../api/context.ts';
+import {
+  handlerIn,
+  listAgents,
+  type ReportResult,
+  readReport,
+  readUnreadyReason,
+} from '../cluster/agent-reports.ts';
+import { type NodeSummary, summarizeNode, wasProven } from '../cluster/node-summary.ts';
+import { explainSandboxes, problemJson } from '../cluster/sandboxes.ts';
 import {
   addressOf,
   ageOf,
@@ -28,8 +35,7 @@ import {
   type Format,
   type Observation,
   printResult,
-} from '../output.ts';
-import { explainSandboxes, problemJson } from '../sandboxes.ts';
+} from '../text/output.ts';
 import { handlerTone } from './health.ts';
 import { type NodeRow, nodeJson } from './nodes.ts';
 import { explainPod, readWarnings } from './why-pod.ts';

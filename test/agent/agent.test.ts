@@ -3,6 +3,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import pino from 'pino';
 import { Agent, type AgentOptions } from '../../agent/agent.ts';
+import { Announcer, type AnnouncerOptions } from '../../agent/announcer.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
 import { hasTraces } from '../../agent/expected.ts';
 import type { Trigger } from '../../agent/trigger/event-queue.ts';
@@ -65,6 +66,7 @@ type FactsRow = readonly [
 type Scripted = Verdict | Error | ((signal: AbortSignal) => Promise<Evaluation>);
 type Changes = Partial<Omit<AgentOptions, 'evaluator'>> & {
   readonly thresholds?: Partial<AgentOptions['config']>;
+  readonly announced?: Partial<AnnouncerOptions>;
   readonly evaluator?: Partial<AgentOptions['evaluator']>;
 };
 
@@ -72,7 +74,7 @@ type Changes = Partial<Omit<AgentOptions, 'evaluator'>> & {
 function agentOf(
   t: TestContext,
   script: readonly Scripted[],
-  { thresholds, evaluator, ...changes }: Changes = {},
+  { thresholds, announced, evaluator, ...changes }: Changes = {},
 ) {
   const queue = new ManualQueue();
   const clock = { nowMs: 1_000 };
@@ -80,6 +82,18 @@ function agentOf(
   const counted: Report[] = [];
   const lines: Record<string, unknown>[] = [];
   let evaluations = 0;
+  const log = pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) });
+  const date = () => new Date(clock.nowMs);
+  const announcer = new Announcer({
+    expectGvisor: false,
+    traces: hasTraces,
+    count: (report) => counted.push(report),
+    show: (report) => published.push(report),
+    write: () => {},
+    log,
+    date,
+    ...announced,
+  });
   const agent = new Agent({
     version: '0.1.0',
     config: {
@@ -88,11 +102,10 @@ function agentOf(
       confirmMs: 500,
       graceMs: 60_000,
       proofIntervalMs: 600_000,
-      expectGvisor: false,
       ...thresholds,
     },
     facts: { architecture: 'x64' },
-    traces: hasTraces,
+    announcer,
     evaluator: {
       evaluate: async (signal) => {
         const scripted = script[Math.min(evaluations++, script.length - 1)];
@@ -102,11 +115,9 @@ function agentOf(
       markTolerated: async (verdict) => verdict,
       ...evaluator,
     },
-    count: (report) => counted.push(report),
-    publish: (report) => published.push(report),
-    log: pino({ level: 'debug' }, { write: (line: string) => lines.push(JSON.parse(line)) }),
+    log,
     now: () => clock.nowMs,
-    date: () => new Date(clock.nowMs),
+    date,
     ...changes,
   });
   const stop = new AbortController();
@@ -119,7 +130,7 @@ function agentOf(
     return done;
   };
   const logged = (message: string) => lines.filter(({ msg }) => msg === message);
-  return { agent, queue, clock, published, counted, lines, logged, stop, run };
+  return { agent, announcer, queue, clock, published, counted, lines, logged, stop, run };
 }
 
 /** An {@link agentOf} that runs as soon as the test has its parts, which the script may use. */
@@ -135,30 +146,33 @@ const evaluated = (reports: readonly Report[]) =>
 
 describe('Agent publishes', () => {
   it('a proof at once', async (t) => {
-    const { agent, queue, published, run } = agentOf(t, [PROVEN_VERDICT]);
-    assert.deepEqual([agent.report, agent.hasVerdict], [undefined, false]);
+    const { announcer, queue, published, run } = agentOf(t, [PROVEN_VERDICT]);
+    assert.deepEqual([announcer.report, announcer.hasVerdict], [undefined, false]);
     void run();
     const timeoutMs = await queue.waiting();
     assert.ok(timeoutMs >= 540_000 && timeoutMs <= 660_000, `${timeoutMs}`);
     assert.deepEqual(reasons(published), ['SandboxProven']);
-    assert.equal(agent.hasVerdict, true);
-    assert.equal(agent.report?.evaluation.trigger, 'start');
-    assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
-    assert.deepEqual(agent.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
+    assert.equal(announcer.hasVerdict, true);
+    assert.equal(announcer.report?.evaluation.trigger, 'start');
+    assert.equal(announcer.report?.provenAt, '1970-01-01T00:00:01.000Z');
+    assert.deepEqual(announcer.report?.facts, { architecture: 'x64', runsc: 'release-20260223.0' });
   });
 
   it('a first failure only once it is confirmed, and counts the evaluation before', async (t) => {
-    const { agent, queue, clock, published, counted } = running(t, [BROKEN]);
+    const { announcer, queue, clock, published, counted } = running(t, [BROKEN]);
     assert.equal(await queue.waiting(), 501);
-    assert.deepEqual([published, evaluated(counted), agent.hasVerdict], [[], ['start: ShimNotFound'], false]);
-    assert.equal(agent.report?.verdict.reason, 'AgentStarting');
+    assert.deepEqual(
+      [published, evaluated(counted), announcer.hasVerdict],
+      [[], ['start: ShimNotFound'], false],
+    );
+    assert.equal(announcer.report?.verdict.reason, 'AgentStarting');
     clock.nowMs += 499;
     assert.equal(await queue.next(), 2);
     assert.deepEqual(published, []);
     clock.nowMs += 1;
     await queue.next();
     assert.deepEqual(reasons(published), ['ShimNotFound']);
-    assert.equal(agent.report?.evaluation.trigger, 'confirm');
+    assert.equal(announcer.report?.evaluation.trigger, 'confirm');
     const timeoutMs = await queue.waiting();
     assert.ok(timeoutMs >= 54_000 && timeoutMs <= 66_000, `${timeoutMs}: soon again while not ready`);
   });
@@ -178,7 +192,7 @@ describe('Agent publishes', () => {
 
   it('the previous verdict with each evaluation that does not change it', async (t) => {
     const script = [PROVEN_VERDICT, BROKEN, UNREACHABLE, PROVEN_VERDICT];
-    const { agent, queue, published } = running(t, script);
+    const { announcer, queue, published } = running(t, script);
     await queue.next({ kind: 'file', path: '/usr/local/bin/runsc' });
     await queue.next({ kind: 'containerd', state: 'gone' });
     await queue.next({ kind: 'containerd', state: 'back' });
@@ -189,18 +203,18 @@ describe('Agent publishes', () => {
       'containerd is gone: ContainerdUnreachable',
       'containerd is back: SandboxProven',
     ]);
-    assert.equal(agent.report?.history.length, 1);
+    assert.equal(announcer.report?.history.length, 1);
   });
 
   it('a history of the last 50 transitions, newest first', async (t) => {
     const script = Array.from({ length: 40 }, () => [PROVEN_VERDICT, BROKEN, BROKEN]).flat();
-    const { agent, queue, clock, logged } = running(t, script);
+    const { announcer, queue, clock, logged } = running(t, script);
     for (let count = 1; count < script.length; count++) {
       await queue.waiting();
       clock.nowMs += 500;
       await queue.next();
     }
-    const history = agent.report?.history ?? [];
+    const history = announcer.report?.history ?? [];
     assert.equal(history.length, 50);
     const latest = history.slice(0, 4).map(({ reason }) => reason);
     assert.deepEqual(latest, ['ShimNotFound', 'SandboxProven', 'ShimNotFound', 'SandboxProven']);
@@ -218,7 +232,7 @@ describe('Agent publishes', () => {
       if (fails) throw new Error('no such metric');
       published.push(report);
     };
-    const { queue, logged } = running(t, [PROVEN_VERDICT], { publish });
+    const { queue, logged } = running(t, [PROVEN_VERDICT], { announced: { show: publish } });
     await queue.waiting();
     const errors = logged('reconcile failed').map(({ err }) => (err as Error).message);
     assert.deepEqual(errors, ['no such metric']);
@@ -232,13 +246,13 @@ describe('Agent remembers', () => {
   it('the time of a proof while evaluations reuse it, also after an inconclusive one', async (t) => {
     const valid = evaluationOf(PROVEN_VERDICT, 1_000);
     const reuse = async () => valid;
-    const { agent, queue, clock } = running(t, [reuse, reuse, UNREACHABLE, reuse]);
+    const { announcer, queue, clock } = running(t, [reuse, reuse, UNREACHABLE, reuse]);
     for (const at of ['06', '11', '16']) {
       await queue.waiting();
       clock.nowMs += 5_000;
       await queue.next({ kind: 'file', path: '/etc/containerd/config.toml' });
-      assert.equal(agent.report?.provenAt, '1970-01-01T00:00:01.000Z');
-      assert.equal(agent.report?.evaluation.at, `1970-01-01T00:00:${at}.000Z`);
+      assert.equal(announcer.report?.provenAt, '1970-01-01T00:00:01.000Z');
+      assert.equal(announcer.report?.evaluation.at, `1970-01-01T00:00:${at}.000Z`);
     }
   });
 
@@ -354,24 +368,24 @@ describe('Agent, when an evaluation fails or hangs', () => {
     ['a timeout', HANGS, ['CheckTimedOut', 'the evaluation failed: timed out after 0.02 s']],
   ] as const) {
     it(`turns ${what} into Unknown, and keeps the verdict, facts and findings`, async (t) => {
-      const { agent, queue, clock, logged } = running(t, [PROVEN_VERDICT, script], {
+      const { announcer, queue, clock, logged } = running(t, [PROVEN_VERDICT, script], {
         evaluationTimeoutMs: 20,
       });
       assert.equal(await queue.next({ kind: 'file', path: '/x' }), 5_001);
-      assert.equal(agent.report?.verdict.reason, 'SandboxProven');
-      const { status, reason, message } = agent.report?.evaluation.verdict ?? {};
+      assert.equal(announcer.report?.verdict.reason, 'SandboxProven');
+      const { status, reason, message } = announcer.report?.evaluation.verdict ?? {};
       assert.deepEqual([status, reason, message], ['Unknown', ...evaluation]);
-      assert.equal(agent.report?.facts.runsc, 'release-20260223.0');
-      assert.deepEqual(agent.report?.findings, [PASSED]);
+      assert.equal(announcer.report?.facts.runsc, 'release-20260223.0');
+      assert.deepEqual(announcer.report?.findings, [PASSED]);
       assert.equal(logged('evaluation failed').length, 1);
       clock.nowMs += 60_000;
       await queue.next();
-      assert.equal(agent.report?.verdict.reason, evaluation[0]);
+      assert.equal(announcer.report?.verdict.reason, evaluation[0]);
     });
   }
 
   it('tolerates a timeout on a busy node', async (t) => {
-    const { agent, queue, clock } = running(t, [PROVEN_VERDICT, HANGS], {
+    const { announcer, queue, clock } = running(t, [PROVEN_VERDICT, HANGS], {
       evaluationTimeoutMs: 20,
       evaluator: { markTolerated: async (verdict) => ({ ...verdict, tolerated: true }) },
     });
@@ -379,7 +393,7 @@ describe('Agent, when an evaluation fails or hangs', () => {
       await queue.next();
       clock.nowMs += 60_000;
     }
-    assert.equal(agent.report?.verdict.status, 'True');
+    assert.equal(announcer.report?.verdict.status, 'True');
   });
 
   it('aborts the signal of an evaluation that hangs', async (t) => {
@@ -458,8 +472,8 @@ describe('Agent, when an evaluation fails or hangs', () => {
     await begun.promise;
     evaluating.stop.abort();
     await ended;
-    const { published, agent, lines } = evaluating;
-    assert.deepEqual([published, agent.report, lines], [[], undefined, []]);
+    const { published, announcer, lines } = evaluating;
+    assert.deepEqual([published, announcer.report, lines], [[], undefined, []]);
   });
 
   it('rejects a single reconcile that is aborted', async (t) => {
@@ -485,19 +499,23 @@ describe('Agent during an installation', () => {
   }
 
   it('names it from its first step to the evaluation after its end, and nothing else between', async (t) => {
-    const { agent, queue, journal, published, logged } = installing(t, [BROKEN, BROKEN, PROVEN_VERDICT]);
+    const { agent, announcer, queue, journal, published, logged } = installing(t, [
+      BROKEN,
+      BROKEN,
+      PROVEN_VERDICT,
+    ]);
     await queue.next();
     assert.deepEqual(reasons(published), ['ShimNotFound']);
     journal.now = AT_WORK;
     assert.equal(await agent.noteInstallation(), false);
     journal.now = DONE;
     assert.equal(await agent.noteInstallation(), true);
-    assert.deepEqual(agent.report?.installation, AT_WORK);
+    assert.deepEqual(announcer.report?.installation, AT_WORK);
     await queue.next({ kind: 'file', path: '/usr/local/lib/gvisor/install-runsc.json' });
     assert.deepEqual(reasons(published), ['ShimNotFound', 'InstallationUnderWay', 'SandboxProven']);
-    assert.deepEqual(agent.report?.installation, DONE);
+    assert.deepEqual(announcer.report?.installation, DONE);
     assert.equal(logged('verdict changed').length, 3);
-    const history = agent.report?.history.map(({ reason }) => reason);
+    const history = announcer.report?.history.map(({ reason }) => reason);
     assert.deepEqual(history, ['SandboxProven', 'InstallationUnderWay', 'ShimNotFound']);
   });
 
@@ -530,14 +548,16 @@ describe('Agent during an installation', () => {
 describe('Agent, told what the Node says', () => {
   const seen = { boot: 'boot-2', provenOnce: false };
 
-  it('publishes that to all, once, and the proof again when its cause has gone', async (t) => {
-    const { agent, queue, published, logged } = running(t, [PROVEN_VERDICT]);
+  it('has each cause in its history and its log once, and the proof again when they have gone', async (t) => {
+    const { announcer, queue, published, logged } = running(t, [PROVEN_VERDICT]);
     await queue.next();
     const unguarded = { ...seen, unguarded: true };
     const rebooted = { ...seen, reportedBoot: 'boot-1' };
-    for (const node of [unguarded, unguarded, rebooted, seen]) agent.noteNode(node);
-    const expected = ['SandboxProven', 'WritesUnguarded', 'NodeRebooted', 'SandboxProven'];
-    assert.deepEqual(reasons(published.slice(-4)), expected);
+    const said = [unguarded, unguarded, rebooted, seen].map((node) => announcer.say(node).verdict.reason);
+    assert.deepEqual(said, ['WritesUnguarded', 'WritesUnguarded', 'NodeRebooted', 'SandboxProven']);
+    assert.deepEqual(reasons(published.slice(-4)), said);
+    const history = announcer.report?.history.map(({ reason }) => reason);
+    assert.deepEqual(history, ['SandboxProven', 'NodeRebooted', 'WritesUnguarded', 'SandboxProven']);
     assert.equal(logged('verdict changed').length, 4);
   });
 
@@ -558,18 +578,18 @@ describe('Agent, told what the Node says', () => {
       [PROVEN_VERDICT, false, false, true],
     ] as const) {
       const script = ['verdict' in first ? async () => first : first];
-      const { agent, queue } = running(t, script, { thresholds: { expectGvisor } });
+      const { announcer, queue } = running(t, script, { announced: { expectGvisor } });
       await queue.next();
-      if (provenOnce !== undefined) agent.noteNode({ ...seen, provenOnce });
-      assert.equal(agent.report?.expected, expected);
+      if (provenOnce !== undefined) announcer.say({ ...seen, provenOnce });
+      assert.equal(announcer.report?.expected, expected);
     }
   });
 
   it('keeps what it knows while containerd does not answer', async (t) => {
-    const { agent, queue } = running(t, [async () => BARE, async () => SILENT]);
-    agent.noteNode(seen);
+    const { announcer, queue } = running(t, [async () => BARE, async () => SILENT]);
+    announcer.say(seen);
     await queue.next();
     await queue.next();
-    assert.equal(agent.report?.expected, false);
+    assert.equal(announcer.report?.expected, false);
   });
 });

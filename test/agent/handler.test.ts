@@ -17,7 +17,13 @@ import { nodeScene } from './node-scene.ts';
 /** Opens the handler of a node, whose watches end with the test. */
 function open(t: TestContext, node: Node) {
   const nothing = () => {};
-  const handler = openHandler(node, { facts: {}, count: nothing, publish: nothing, onChange: nothing });
+  const handler = openHandler(node, {
+    facts: {},
+    count: nothing,
+    show: nothing,
+    write: nothing,
+    onChange: nothing,
+  });
   t.after(() => handler.files.close());
   return handler;
 }
@@ -81,7 +87,7 @@ describe('openHandler', { concurrency: 4 }, () => {
     };
     await mkdir(dirname(join(root, path)), { recursive: true });
     addProcess(root, 77, { argv: ['gvisor-ready-install'], startTicks: 9 });
-    const { agent, queue } = open(t, node);
+    const { agent, announcer, queue } = open(t, node);
     const push = t.mock.method(queue, 'push');
     const isPushed = () =>
       push.mock.calls.some(({ arguments: [it] }) => it.kind === 'file' && it.path === path);
@@ -90,7 +96,7 @@ describe('openHandler', { concurrency: 4 }, () => {
     const generation = '/usr/local/lib/gvisor/release-20260223.0-0123456789ab';
     const begun = { generation, step: 'restart', since: '2026-03-01T12:00:00Z' };
     await write({ pending: { ...begun, process: { pid: 77, startTicks: 9 } } });
-    const isShown = async () => agent.report?.installation?.pending?.step === 'restart';
+    const isShown = async () => announcer.report?.installation?.pending?.step === 'restart';
     await waitFor('the installation in the report', 30_000, isShown);
     assert.ok(!isPushed());
 
@@ -104,9 +110,9 @@ describe('additionalNodes', { concurrency: 4 }, () => {
     const { node } = await nodeScene(t, { files: GVISOR_NODE_FILES });
     const [additional] = additionalNodes({ ...node, host: new StalledHost(node.host.root) });
     assert.ok(additional);
-    const { agent } = open(t, additional);
+    const { agent, announcer } = open(t, additional);
     await agent.reconcile([{ kind: 'start' }], NEVER);
-    const found = agent.report?.findings.find(({ check }) => check === 'runsc');
+    const found = announcer.report?.findings.find(({ check }) => check === 'runsc');
     assert.equal(found?.status, 'pass');
   });
 
@@ -117,10 +123,10 @@ describe('additionalNodes', { concurrency: 4 }, () => {
     });
     containerd.scripts = { RunPodSandbox: refuses('no runtime for it is configured') };
     for (const each of [node, ...additionalNodes(node)]) {
-      const { agent } = open(t, each);
+      const { agent, announcer } = open(t, each);
       await agent.reconcile([{ kind: 'start' }], NEVER);
-      agent.noteNode({ provenOnce: false });
-      assert.equal(agent.report?.expected, each === node, each.config.handler);
+      announcer.say({ provenOnce: false });
+      assert.equal(announcer.report?.expected, each === node, each.config.handler);
     }
   });
 });

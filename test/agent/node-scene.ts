@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import pino from 'pino';
-import { parseConfig } from '../../agent/config.ts';
 import type { Node } from '../../agent/handler.ts';
 import { Turns } from '../../agent/proof/turns.ts';
+import { parseConfig } from '../../agent/start/config.ts';
 import { readDistribution } from '../../lib/containerd/distribution.ts';
 import { Host } from '../../lib/host/host.ts';
 import { ownerMarks } from '../../lib/proof/sandbox.ts';

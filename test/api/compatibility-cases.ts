@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { askedBy, FEATURES } from '../../kubectl/features.ts';
+import { askedBy, FEATURES } from '../../kubectl/pods/features.ts';
 import { dryRun, type Group } from './admission-case.ts';
 import type { Admission } from './admission-cluster.ts';
 import { create, pod } from './admission-objects.ts';

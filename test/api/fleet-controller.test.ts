@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { V1RoleList } from '@kubernetes/client-node';
 import { AUDIT_LOG } from '../../cluster/control-plane/control-plane.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';

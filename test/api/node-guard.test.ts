@@ -73,8 +73,8 @@ describe('agents with other names of namespace and service account', () => {
       });
 
       it('label a proven node', async (t) => {
-        const { publisher } = await publisherAs(t, cluster, { namespace, account });
-        publisher.publish(reportOf());
+        const { publisher, tell } = await publisherAs(t, cluster, { namespace, account });
+        tell(reportOf());
         await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
         await until(() => publisher.unready === undefined);
       });
@@ -90,8 +90,8 @@ describe('agents with other names of namespace and service account', () => {
 
     it('do not grant the label, with a reason, until the policies exist', async (t) => {
       await admin(writing('node-1', { metadata: { labels: { [`${DOMAIN}/ready`]: null } } }));
-      const { publisher, logged } = await publisherAs(t, cluster, account);
-      publisher.publish(reportOf());
+      const { publisher, tell, logged } = await publisherAs(t, cluster, account);
+      tell(reportOf());
       assert.match(`${(await logged('not ready: the rollout waits')).unready}`, /^WritesUnguarded: /);
       const readiness = await waitForNode(cluster, 'node-1', ({ condition }) => condition !== '');
       assert.deepEqual([readiness.ready, readiness.condition], ['false', 'Unknown WritesUnguarded']);
@@ -103,8 +103,8 @@ describe('agents with other names of namespace and service account', () => {
     });
 
     it('keep an existing label, and are not Ready', async (t) => {
-      const { publisher, logged } = await publisherAs(t, cluster, account);
-      publisher.publish(reportOf());
+      const { tell, logged } = await publisherAs(t, cluster, account);
+      tell(reportOf());
       await logged('not ready: the rollout waits');
       const { ready, condition } = await waitForNode(cluster, 'node-1', () => true);
       assert.deepEqual([ready, condition], ['true', 'True SandboxProven']);

@@ -29,11 +29,11 @@ const cluster = useStarted('api', async () => {
 it('withdraws a label that came back with an old backup of etcd', {
   timeout: patient(300_000),
 }, async (t) => {
-  const { publisher, logged } = await publisherAs(t, cluster(), ACCOUNT);
-  publisher.publish(reportOf());
+  const { tell, logged } = await publisherAs(t, cluster(), ACCOUNT);
+  tell(reportOf());
   await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'true');
   await offline(cluster(), () => copy(cluster(), DATA, BACKUP));
-  publisher.publish(reportOf({ verdict: verdictOf('False', 'ShimNotFound') }));
+  tell(reportOf({ verdict: verdictOf('False', 'ShimNotFound') }));
   await waitForNode(cluster(), 'node-1', ({ ready }) => ready === 'false');
   await offline(cluster(), async () => {
     for (let watch = 0; watch < FAILED_WATCHES; watch++) await logged('watch ended');

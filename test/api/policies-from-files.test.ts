@@ -3,9 +3,9 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { NodeWriter } from '../../agent/publish/writer.ts';
+import { Guard } from '../../agent/publish/guard.ts';
 import { argumentsOf } from '../../cluster/control-plane/control-plane.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { waitFor } from '../../hack/run.ts';
 import { judgeGuards, readGuards } from '../../lib/fleet/guards.ts';
 import { createKube, type Kube } from '../../lib/kube/client.ts';
@@ -98,18 +98,10 @@ describe('policies that the API server reads from files, as docs/fleet.md says',
     cluster().kubectl(['create', ...flags, '-f', '-'], JSON.stringify(object));
 
   it("answer the agents' question", async () => {
-    const writer = new NodeWriter({
-      kube,
-      node: 'node-1',
-      taint: false,
-      handlers: ['runsc'],
-      fingerprint: '0.1.0+a',
-      boot: 'a-boot',
-      log: logOf().log,
-      now: () => performance.now(),
-      date: () => new Date(),
-    });
-    assert.equal(await writer.isGuarded(AbortSignal.timeout(30_000)), true);
+    const guard = new Guard({ kube, node: 'node-1', log: logOf().log });
+    const never = new AbortController().signal;
+    await guard.ask(AbortSignal.timeout(30_000), never);
+    assert.equal(guard.answer, true);
   });
 
   it('refuse pods outside gVisor, and labels of users on nodes', async () => {

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { NodePublisher } from '../../agent/publish/publisher.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { createKube } from '../../lib/kube/client.ts';
-import { logOf } from '../agent/publish/publisher-of.ts';
+import { announcersOf, logOf } from '../agent/publish/publisher-of.ts';
 
 /** A pod on node-1 to which {@link publisherAs} binds its token. */
 export function agentPod(namespace: string, account: string): object {
@@ -29,6 +29,7 @@ export async function publisherAs(
   const access = { server: `https://127.0.0.1:${cluster.port}`, readCa, token: async () => token };
   const kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });
   const { log, logged } = logOf();
+  const { say, tell } = announcersOf((report) => publisher.publish(report));
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
@@ -39,6 +40,7 @@ export async function publisherAs(
     log,
     now: () => performance.now(),
     date: () => new Date(),
+    say,
   });
   const stop = new AbortController();
   const done = publisher.run(stop.signal);
@@ -47,5 +49,5 @@ export async function publisherAs(
     await done;
     await kube.close();
   });
-  return { publisher, logged };
+  return { publisher, tell, logged };
 }

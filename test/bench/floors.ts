@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { watch } from 'node:fs';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { programOfImage } from '../../cluster/outside-agent.ts';
+import { programOfImage } from '../../cluster/node/outside-agent.ts';
 import { REPO } from '../../hack/paths.ts';
 import type { CriClient } from '../../lib/containerd/client.ts';
 import { findPlace, newSandbox } from '../../lib/proof/sandbox.ts';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { deployAgent, secondsUntilLabel } from '../../cluster/labels.ts';
 import { startCluster } from '../../cluster/start.ts';
-import { deployAgent, secondsUntilLabel } from '../../cluster/story.ts';
 import { REPO } from '../../hack/paths.ts';
 import { install, installWords, putInstaller, releaseOf, runInstaller } from '../e2e/installer-nodes.ts';
 import { containerOf, endContainer, runEndable, waitForRestart } from '../e2e/upgraded-pods.ts';

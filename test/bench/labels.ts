@@ -1,9 +1,10 @@
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { breakNode } from '../../cluster/faults/break-node.ts';
+import { breakAndWait, breakNode, healAndWait } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/fault-texts.ts';
+import { secondsUntilLabel } from '../../cluster/labels.ts';
 import { type ClusterNode, RUNSC } from '../../cluster/node/node.ts';
-import { breakAndWait, evaluationPod, healAndWait, secondsUntilLabel } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { accessOf, openConfig } from '../../controller/access.ts';
 import { pause, waitFor } from '../../hack/run.ts';
 import { createKube } from '../../lib/kube/client.ts';

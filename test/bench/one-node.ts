@@ -3,7 +3,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/fault-texts.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { OutsideAgent, programOfImage, touch } from '../../cluster/outside-agent.ts';
+import { OutsideAgent, programOfImage, touch } from '../../cluster/node/outside-agent.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { pause } from '../../hack/run.ts';
 import { CriClient } from '../../lib/containerd/client.ts';

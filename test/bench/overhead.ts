@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import type { NodeSpec } from '../../cluster/node/config.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import type { NodeSpec } from '../../cluster/plan/nodes.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { pause } from '../../hack/run.ts';
 import { runtimeClass } from '../e2e/e2e-cluster.ts';
 import { mebibytes, quantile } from './statistics.ts';

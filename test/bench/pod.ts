@@ -1,7 +1,7 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { pause } from '../../hack/run.ts';
 import { readMetrics } from '../e2e/agents.ts';
 import { cpuMs, memoryOf } from './one-node.ts';

@@ -1,7 +1,7 @@
 import type { V1Node } from '@kubernetes/client-node';
 import pino from 'pino';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { READY_LABEL } from '../../cluster/story.ts';
+import { READY_LABEL } from '../../cluster/labels.ts';
 import { accessOf, openConfig } from '../../controller/access.ts';
 import { pause, waitFor } from '../../hack/run.ts';
 import { pooledMap } from '../../lib/base/async.ts';
@@ -37,7 +37,7 @@ export async function measureScale(cluster: Cluster, agents: number): Promise<st
     clients = await pooledMap(names, AT_ONCE, (node) => simulateAgent(node, environment));
     const running = clients.map(({ publisher }) => publisher.run(stop.signal));
     const publish = (verdict: Verdict) => {
-      for (const { publisher, node } of clients) publisher.publish({ ...reportOf({ verdict }), node });
+      for (const { tell, node } of clients) tell({ ...reportOf({ verdict }), node });
     };
     const measurePeriod = async (what: string, work: () => Promise<void>) => {
       stats.codes.clear();

@@ -2,11 +2,15 @@ import type { Logger } from 'pino';
 import { NodePublisher } from '../../agent/publish/publisher.ts';
 import type { KubeAccess } from '../../lib/kube/client.ts';
 import { createKube, type Kube } from '../../lib/kube/client.ts';
+import type { Report } from '../../lib/report/report.ts';
+import { announcersOf } from '../agent/publish/publisher-of.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */
 export type SimulatedAgent = {
   readonly node: string;
   readonly publisher: NodePublisher;
+  /** Announces an evaluation with this report. */
+  readonly tell: (report: Report) => void;
   readonly kube: Kube;
 };
 
@@ -32,6 +36,7 @@ export async function simulateAgent(
   const count = (verb: string, code: number | string) =>
     stats.codes.set(`${verb} ${code}`, (stats.codes.get(`${verb} ${code}`) ?? 0) + 1);
   const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), stats.ms);
+  const { say, tell } = announcersOf((report) => publisher.publish(report));
   const publisher = new NodePublisher({
     kube,
     node,
@@ -42,8 +47,9 @@ export async function simulateAgent(
     boot: 'bench',
     now: () => performance.now(),
     date: () => new Date(),
+    say,
   });
-  return { node, publisher, kube };
+  return { node, publisher, tell, kube };
 }
 
 /** Creates a Node and a pod of the agent's service account on it; returns a token bound to that pod. */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { compatibilityTables } from '../../hack/compatibility.ts';
 import { REPO } from '../../hack/paths.ts';
-import { COMPATIBILITY, FEATURES } from '../../kubectl/features.ts';
+import { COMPATIBILITY, FEATURES } from '../../kubectl/pods/features.ts';
 
 it('docs/compatibility.md shows the table of the code', async () => {
   const tables = (await readFile(join(REPO, COMPATIBILITY), 'utf8')).match(/^\| a pod with .*\n(^\|.*\n)+/gm);

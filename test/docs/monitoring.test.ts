@@ -8,7 +8,7 @@ import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../controller/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING, PAGES, prometheusRule } from '../../hack/prometheus-rules.ts';
-import { PAGES as PAGES_OF_PLUGIN } from '../../kubectl/pages.ts';
+import { PAGES as PAGES_OF_PLUGIN } from '../../kubectl/text/pages.ts';
 import { ALARM_CODES } from '../../lib/fleet/alarms.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
 import { type AlertRule, alertsOf, readRules } from '../monitoring/alerts.ts';

@@ -6,26 +6,42 @@ import { REPO } from '../../hack/paths.ts';
 
 const PROGRAMS = ['agent', 'controller', 'kubectl', 'installer'];
 
-/** The directories that files of each directory import from, all relative to `top`; others begin with "../". */
+/** Relative to the repository: the files that each file imports. */
+const IMPORTS = new Map(
+  globSync(
+    [...PROGRAMS, 'lib', 'cluster', 'hack'].map((top) => `${top}/**/*.ts`),
+    { cwd: REPO },
+  ).map((file) => {
+    const found = readFileSync(join(REPO, file), 'utf8').matchAll(/from '(\.[^']+)'/g);
+    return [file, [...found].map(([, path = '']) => join(dirname(file), path))];
+  }),
+);
+
+const filesOf = (top: string): readonly string[] =>
+  [...IMPORTS.keys()].filter((file) => file.startsWith(`${top}/`));
+
+/** The rooms that files of each room import from; those outside `top` begin with "../". */
 function imports(top: string): ReadonlyMap<string, ReadonlySet<string>> {
+  const roomOf = (file: string) => relative(top, dirname(file)) || '.';
   const found = new Map<string, Set<string>>();
-  for (const file of globSync('**/*.ts', { cwd: join(REPO, top) })) {
-    const own = dirname(file);
-    const others = found.get(own) ?? new Set<string>();
-    found.set(own, others);
-    for (const [, path = ''] of readFileSync(join(REPO, top, file), 'utf8').matchAll(/from '(\.[^']+)'/g)) {
-      const other = relative('.', dirname(join(own, path))) || '.';
-      if (other !== own) others.add(other);
-    }
+  for (const file of filesOf(top)) {
+    const own = roomOf(file);
+    const others = (IMPORTS.get(file) ?? []).map(roomOf).filter((other) => other !== own);
+    found.set(own, new Set([...(found.get(own) ?? []), ...others]));
   }
   return found;
 }
 
+const HEADER = '| room | what lives there | imports from |\n';
+
 /** The rows of a README: a room, and the rooms that it may import from. */
 function rooms(top: string): ReadonlyMap<string, readonly string[]> {
-  const text = readFileSync(join(REPO, top, 'README.md'), 'utf8');
-  const rows = text.matchAll(/^\| `([\w./]+)` \| .* \| (.*)\|$/gm);
-  return new Map([...rows].map(([, room = '', others = '']) => [room, others.match(/[\w/]+/g) ?? []]));
+  const [, text = ''] = readFileSync(join(REPO, top, 'README.md'), 'utf8').split(HEADER);
+  const [table = ''] = text.split('\n\n');
+  const rows = table.matchAll(/^\| `([\w./-]+)` \| .* \| (.*)\|$/gm);
+  return new Map(
+    [...rows].map(([, room = '', others = '']) => [room, others.match(/[\w-]+|(?<=`)\.(?=`)/g) ?? []]),
+  );
 }
 
 for (const program of PROGRAMS)
@@ -35,23 +51,41 @@ for (const program of PROGRAMS)
     assert.deepEqual(outside, []);
   });
 
-for (const top of ['agent', 'lib'])
+it('each file of lib serves at least two programs', () => {
+  const reached = PROGRAMS.map((program) => {
+    const seen = new Set<string>();
+    const reach = (file: string): void => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      for (const other of IMPORTS.get(file) ?? []) reach(other);
+    };
+    for (const file of filesOf(program)) reach(file);
+    return seen;
+  });
+  const declared = (file: string) => file.endsWith('.d.ts');
+  const lonely = filesOf('lib').filter((file) => reached.filter((seen) => seen.has(file)).length < 2);
+  assert.deepEqual(
+    lonely.filter((file) => !declared(file)),
+    [],
+  );
+});
+
+for (const top of ['agent', 'controller', 'kubectl', 'lib', 'cluster'])
   describe(`the rooms of ${top}`, () => {
     it('are those of its README, and import only from the rooms named there', () => {
       const named = rooms(top);
       for (const [room, others] of imports(top)) {
         const allowed = named.get(room);
         assert.ok(allowed !== undefined, `${top}/${room} has no row in ${top}/README.md`);
-        if (room === '.') continue;
-        const shared = (other: string) => top === 'agent' && (other === '.' || other.startsWith('../lib/'));
-        const wrong = [...others].filter((other) => !allowed.includes(other) && !shared(other));
+        const inside = [...others].filter((other) => !other.startsWith('../'));
+        const wrong = inside.filter((other) => !allowed.includes(other));
         assert.deepEqual(wrong, [], `${top}/${room} imports from a room that its row does not name`);
       }
       assert.deepEqual([...named.keys()].sort(), [...imports(top).keys()].sort());
     });
 
     it('have no import cycle', () => {
-      const named = new Map([...rooms(top)].filter(([room]) => room !== '.'));
+      const named = rooms(top);
       const below = (room: string, path: readonly string[]): void => {
         assert.ok(!path.includes(room), `a circle: ${[...path, room].join(' → ')}`);
         for (const other of named.get(room) ?? []) below(other, [...path, room]);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { OTHER_KUBERNETES } from '../../cluster/tool-groups.ts';
+import { OTHER_KUBERNETES } from '../../cluster/tools/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 import { KUBERNETES } from '../manifests/kubernetes-schemas.ts';
 

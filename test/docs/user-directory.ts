@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { markedBlock } from './marked-blocks.ts';
 

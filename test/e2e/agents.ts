@@ -5,12 +5,12 @@ import { join, relative } from 'node:path';
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster, GetResponse } from '../../cluster/cluster.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
-import type { Image } from '../../cluster/images.ts';
 import type { Machine } from '../../cluster/machine/machine.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
+import type { Image } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { getForwarded } from '../../kubectl/port-forward.ts';
+import { getForwarded } from '../../kubectl/api/port-forward.ts';
 import type { Report } from '../../lib/report/report.ts';
 
 /** The domain of the agents' labels, annotations and taint. */

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { runAll } from '../../hack/run.ts';

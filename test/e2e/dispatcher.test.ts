@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { breakAndWait, evaluationPod } from '../../cluster/story.ts';
+import { breakAndWait, breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentPids, waitForNode } from './agents.ts';
 import { useDispatcher } from './dispatcher-cluster.ts';

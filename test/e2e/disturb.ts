@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
-import { evaluationStartMs, touch } from '../../cluster/outside-agent.ts';
+import { evaluationStartMs, touch } from '../../cluster/node/outside-agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentOn, readReport } from './agents.ts';
 

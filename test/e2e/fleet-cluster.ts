@@ -1,6 +1,6 @@
 import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { ensureImage } from '../../cluster/images.ts';
+import { ensureImage } from '../../cluster/tools/images.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { FleetView } from '../../lib/fleet/view.ts';
 import {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { READY_PATH, watchLabels } from '../../cluster/labels.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { markedBlocks, substituteSettings } from '../docs/marked-blocks.ts';
 import { onDaemonSet, readinessOf, readNode, waitForNode } from './agents.ts';

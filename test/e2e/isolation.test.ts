@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { appendFile, readFile } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { agentPids, readReport } from './agents.ts';
 import { provenAgain } from './disturb.ts';

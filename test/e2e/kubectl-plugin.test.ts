@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { deployAgent, evaluationPod } from '../../cluster/story.ts';
+import { deployAgent } from '../../cluster/labels.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';

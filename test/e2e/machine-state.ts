@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CLUSTERS } from '../../cluster/clusters.ts';
+import { CLUSTERS } from '../../cluster/plan/clusters.ts';
 import { run } from '../../hack/run.ts';
 
 /** Resources that a cluster could leave on the machine, as lines by kind. */

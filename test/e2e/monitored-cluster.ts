@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Cluster } from '../../cluster/cluster.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import {
   KUBE_STATE_METRICS_SCRAPE,
   startKubeStateMetrics,
-} from '../../cluster/control-plane/kube-state-metrics.ts';
-import { type Alert, type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+} from '../../cluster/services/kube-state-metrics.ts';
+import { type Alert, type Prometheus, startPrometheus } from '../../cluster/services/prometheus.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { type Rule, type RuleFile, readRules } from '../monitoring/alerts.ts';

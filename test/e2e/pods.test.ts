@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { before, describe, it } from 'node:test';
 import { STATIC_PODS } from '../../cluster/node/config.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import { podEvents, readMetrics } from './agents.ts';
 import { createNamespace, runtimeClass, startPod, useCluster } from './e2e-cluster.ts';

@@ -3,8 +3,9 @@ import type { V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { breakNode } from '../../cluster/faults/break-node.ts';
 import type { FaultName } from '../../cluster/faults/fault-texts.ts';
+import { READY_PATH, watchLabels } from '../../cluster/labels.ts';
 import { cgroupPath, removeCgroup } from '../../cluster/machine/cgroups.ts';
-import { evaluationPod, READY_PATH, watchLabels } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import { DOMAIN } from './agents.ts';
 

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { KUBELET_CONFIG } from '../../cluster/node/config.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import {
   agentPids,

@@ -1,6 +1,6 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Status } from '../../lib/report/report.ts';
 import { getFromAgentForwarded } from './agents.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { imageName } from '../../cluster/images.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 import { PLACES, packageVersion, withVersion } from '../../hack/version.ts';

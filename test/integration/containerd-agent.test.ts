@@ -4,7 +4,7 @@ import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import { MACHINE_PATH, processesIn } from '../../cluster/machine/machine.ts';
 import { CONTAINERD_CONFIG, containerdConfig, RUNSC_CONFIG, RUNSC_TOML } from '../../cluster/node/config.ts';
 import { type ClusterNode, RUNSC, SHIM } from '../../cluster/node/node.ts';
-import { OutsideAgent, touch } from '../../cluster/outside-agent.ts';
+import { OutsideAgent, touch } from '../../cluster/node/outside-agent.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import type { Finding } from '../../lib/checks/finding.ts';
 import { POD_UID, PROBE_LABELS } from '../../lib/proof/sandbox.ts';

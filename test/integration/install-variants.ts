@@ -2,12 +2,12 @@ import { dirname, join } from 'node:path';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
-  GVISOR_TOOLS,
   PREWARMER_SCRIPT,
   RUNTIME_TABLE,
 } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { GVISOR_TOOLS } from '../../cluster/plan/nodes.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { GVISOR, VARIANTS, type Variant } from './runtime-variants.ts';
 
 const RUNC_SHIM = '/usr/local/bin/containerd-shim-runc-v2';

@@ -3,18 +3,18 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { source, versionOf } from '../../cluster/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { driversOf } from '../../agent/runsc/nvidia-drivers.ts';
+import { source, versionOf } from '../../cluster/tools/tool-groups.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { driversOfModule } from '../../hack/nvidia-drivers.ts';
 import { run, runAll } from '../../hack/run.ts';
-import { driversOf } from '../../lib/runsc/nvidia-drivers.ts';
 import { parseRunscRelease } from '../../lib/runsc/program.ts';
 
 for (const group of ['gvisor-2025', 'gvisor', 'gvisor-2026-09'] as const) {
   it(`the table has the NVIDIA drivers of ${group}'s sources, and of its runsc`, async () => {
     const release = await versionOf(group);
     const known = driversOf(parseRunscRelease(release));
-    assert.ok(known !== undefined, `${release} is not in lib/runsc/nvidia-drivers.json`);
+    assert.ok(known !== undefined, `${release} is not in agent/runsc/nvidia-drivers.json`);
     const cwd = source(group);
     const module = await run('go', ['list', '-m', '-f', '{{.Version}}', 'gvisor.dev/gvisor'], { cwd });
     assert.deepEqual(await driversOfModule(module.trim()), {

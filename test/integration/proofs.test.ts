@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { OutsideAgent } from '../../cluster/outside-agent.ts';
+import { OutsideAgent } from '../../cluster/node/outside-agent.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import {
   assertNoneStoppable,

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentOn, readinessOf, readMetrics, readNode } from '../e2e/agents.ts';
 import { cgroupsOfProbes } from '../e2e/own-cgroup.ts';

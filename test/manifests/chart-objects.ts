@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { parseAllDocuments } from 'yaml';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { dumpConfig } from '../../installer/containerd.ts';
 import { planEdits, writeEdits } from '../../installer/edits.ts';
 import { planHandler, readMainFile, runtimesIn } from '../../installer/handler-config.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';

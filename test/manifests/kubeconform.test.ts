@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { patient, runAll } from '../../hack/run.ts';
 import { RARE } from '../rare.ts';
 import { kustomizeComponents, templateChart } from './chart-objects.ts';

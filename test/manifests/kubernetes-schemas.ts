@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { moduleDirectory } from '../../cluster/tool-groups.ts';
+import { moduleDirectory } from '../../cluster/tools/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 import { operatorModule } from '../nightly/operator-objects.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'smol-toml';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { run } from '../../hack/run.ts';
 import { handlerTable, SECTIONS } from '../../installer/own-text.ts';

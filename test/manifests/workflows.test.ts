@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { patient, runAll } from '../../hack/run.ts';

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import type { V1ConfigMap, V1DaemonSet } from '@kubernetes/client-node';
 import { parse, parseAllDocuments } from 'yaml';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';

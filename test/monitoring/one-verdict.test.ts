@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
 import { Agent } from '../../agent/agent.ts';
+import { Announcer } from '../../agent/announcer.ts';
 import type { Evaluation } from '../../agent/evaluate.ts';
 import { hasTraces } from '../../agent/expected.ts';
 import { Metrics } from '../../agent/http/metrics.ts';
@@ -42,19 +43,21 @@ async function sayings(
   const publisher = new NodePublisher({
     ...{ kube, log, node: 'node-1', taint: false, handlers: ['runsc'], fingerprint: '0.1.0+a', boot: BOOT },
     ...clock,
-    onNode: (_, seen) => agent.noteNode(seen),
+    say: (_, seen) => announcer.say(seen),
   });
   const proof = verdict.status === 'True' ? PROVEN : unproven('failed', verdict.reason);
   const evaluation: Evaluation = { verdict, seenMs: 0, findings: [PASSED], proof, facts: {}, watch: [] };
-  const agent = new Agent({
-    ...{ version: '0.1.0', facts: {}, traces: hasTraces, log, ...clock },
+  const announcer = new Announcer({
+    ...{ expectGvisor: false, traces: hasTraces, log, ...clock },
     count: (report) => metrics.count(report),
-    publish: (report) => {
-      metrics.publish(report);
-      publisher.publish(report);
-    },
+    show: (report) => metrics.publish(report),
+    write: (report) => publisher.publish(report),
+  });
+  const agent = new Agent({
+    ...{ version: '0.1.0', facts: {}, log, ...clock },
+    announcer,
     config: {
-      ...{ nodeName: 'node-1', handler: 'runsc', expectGvisor: false, proofIntervalMs: 600_000 },
+      ...{ nodeName: 'node-1', handler: 'runsc', proofIntervalMs: 600_000 },
       ...{ confirmMs: 0, graceMs: 0 },
     },
     evaluator: { evaluate: async () => evaluation, markTolerated: async (same) => same },
@@ -72,7 +75,7 @@ async function sayings(
   await new Promise((wake) => setTimeout(wake, 50)); // what is written next would contradict it
   const { status, reason } = condition() ?? {};
   const { body } = await metrics.text();
-  const { report } = agent;
+  const { report } = announcer;
   assert.ok(report !== undefined);
   const nodeWrites = { ...publisher.nodeWrites };
   const node = nodeObject('node-1');

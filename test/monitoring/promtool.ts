@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ensureTools } from '../../cluster/tools.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { run } from '../../hack/run.ts';

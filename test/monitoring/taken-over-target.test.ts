@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
 import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { type Prometheus, startPrometheus } from '../../cluster/control-plane/prometheus.ts';
+import { type Prometheus, startPrometheus } from '../../cluster/services/prometheus.ts';
 import { REPO } from '../../hack/paths.ts';
 import { MONITORING } from '../../hack/prometheus-rules.ts';
 import { patient, waitFor } from '../../hack/run.ts';

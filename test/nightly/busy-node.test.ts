@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { READY_PATH, watchLabels } from '../../cluster/labels.ts';
 import { RUNSC } from '../../cluster/node/config.ts';
-import { evaluationPod, READY_PATH, runPod, watchLabels } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { readReport, waitForNode } from '../e2e/agents.ts';
 import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import type { V1PodList } from '@kubernetes/client-node';
-import { imageName } from '../../cluster/images.ts';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
@@ -12,6 +11,7 @@ import {
   RUNSC_CONFIG,
   runscToml,
 } from '../../cluster/node/config.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { podEvents, waitForNode } from '../e2e/agents.ts';

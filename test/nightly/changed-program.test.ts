@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { deployAgent } from '../../cluster/story.ts';
+import { deployAgent } from '../../cluster/labels.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { DOMAIN, readNode, waitForNode } from '../e2e/agents.ts';

@@ -4,13 +4,13 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { CLUSTERS } from '../../cluster/clusters.ts';
+import { CLUSTERS } from '../../cluster/plan/clusters.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { changesBetween, type MachineState, machineState } from '../e2e/machine-state.ts';
 
 const NAME = 'cleanup';
-const CLI = ['cluster/main.ts', '--name', NAME];
+const CLI = ['cluster/commands/main.ts', '--name', NAME];
 const DIR = join(CLUSTERS, NAME);
 
 /** Files that appear while `up` runs, in order. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { breakAndWait } from '../../cluster/story.ts';
+import { breakAndWait } from '../../cluster/faults/break-node.ts';
 import { waitFor } from '../../hack/run.ts';
 import { useDispatcher } from '../e2e/dispatcher-cluster.ts';
 import { creations, FREE } from '../e2e/dispatcher-run.ts';

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { Prover } from '../../agent/proof/prover.ts';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { Host } from '../../lib/host/host.ts';
 import { isProbe } from '../../lib/proof/sandbox.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run, waitFor } from '../../hack/run.ts';
 import { AT_ONCE, overlay, removeEnforcement } from '../e2e/agents.ts';

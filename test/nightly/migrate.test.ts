@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
-import { imageName } from '../../cluster/images.ts';
-import { addressOf } from '../../cluster/node/config.ts';
-import { startKubeRouter } from '../../cluster/node/kube-router.ts';
-import { evaluationPod } from '../../cluster/story.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { addressOf, SERVICE_ADDRESS } from '../../cluster/plan/addresses.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
+import { startKubeRouter } from '../../cluster/services/kube-router.ts';
+import { imageName } from '../../cluster/tools/images.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { CHART, copyManifests } from '../../hack/chart.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import type { Status } from '../../lib/report/report.ts';

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CONTROL_PLANE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
-import { type ImageId, imageName } from '../../cluster/images.ts';
-import { moduleDirectory } from '../../cluster/tool-groups.ts';
+import { CONTROL_PLANE_ADDRESS } from '../../cluster/plan/addresses.ts';
+import { type ImageId, imageName } from '../../cluster/tools/images.ts';
+import { moduleDirectory } from '../../cluster/tools/tool-groups.ts';
 import { REPO } from '../../hack/paths.ts';
 
 /** The only node that needs the images of monitoring. */

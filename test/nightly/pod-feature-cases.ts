@@ -8,11 +8,11 @@ import { text } from 'node:stream/consumers';
 import type { V1Pod } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
-import type { FeatureId } from '../../kubectl/features.ts';
+import type { FeatureId } from '../../kubectl/pods/features.ts';
 
 /** A pod that asks for a feature. */
 type FeatureCase = {

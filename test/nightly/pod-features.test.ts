@@ -6,11 +6,11 @@ import { after, describe, it } from 'node:test';
 import type { CoreV1Event } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { writeCompatibility } from '../../hack/compatibility.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run, waitFor } from '../../hack/run.ts';
-import { type Effect, FEATURES, RUNTIMES, type RuntimeName } from '../../kubectl/features.ts';
+import { type Effect, FEATURES, RUNTIMES, type RuntimeName } from '../../kubectl/pods/features.ts';
 import { createNamespace, deletePods, runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { isRewriting } from '../runner/rewriting.ts';
 import {

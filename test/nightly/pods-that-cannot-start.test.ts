@@ -11,8 +11,8 @@ import {
   runscToml,
 } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { outsideEnv } from '../../cluster/outside-agent.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { outsideEnv } from '../../cluster/node/outside-agent.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll, waitFor } from '../../hack/run.ts';
 import type { HandlerReport, Status } from '../../lib/report/report.ts';

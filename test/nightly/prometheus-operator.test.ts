@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Prometheus } from '../../cluster/control-plane/prometheus.ts';
-import { breakAndWait, healAndWait } from '../../cluster/story.ts';
+import { breakAndWait, healAndWait } from '../../cluster/faults/break-node.ts';
+import type { Prometheus } from '../../cluster/services/prometheus.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';
 import { readRules } from '../monitoring/alerts.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { REPO } from '../../hack/paths.ts';
 import { agentOn } from '../e2e/agents.ts';
 import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
-import { ensureImage } from '../../cluster/images.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
+import { ensureImage } from '../../cluster/tools/images.ts';
 import { waitFor } from '../../hack/run.ts';
 import { deployImage, deployWith, readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
 import { provenAgain, replaceAgent, upgradeInPlace } from '../e2e/disturb.ts';

@@ -4,9 +4,9 @@ import { access, constants, mkdtemp, readdir, readFile, readlink, rm } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import type { ImageId } from '../../cluster/images.ts';
 import { processesIn } from '../../cluster/machine/machine.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
+import type { ImageId } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { sentenceOf } from '../../agent/text/log.ts';
+import { sentenceOf } from '../../agent/start/log.ts';
 import { renderReport } from '../../agent/text/terminal.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { Status } from '../../lib/report/report.ts';

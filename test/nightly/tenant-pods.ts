@@ -1,6 +1,6 @@
 import type { Cluster } from '../../cluster/cluster.ts';
-import { imageName } from '../../cluster/images.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { waitFor } from '../../hack/run.ts';
 import { PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import { createNamespace } from '../e2e/e2e-cluster.ts';

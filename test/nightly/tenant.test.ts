@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { evaluationStartMs, touch } from '../../cluster/outside-agent.ts';
+import { evaluationStartMs, touch } from '../../cluster/node/outside-agent.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
 import {

@@ -8,7 +8,7 @@ import {
   RUNSC_CONFIG,
   runscToml,
 } from '../../cluster/node/config.ts';
-import { evaluationPod } from '../../cluster/story.ts';
+import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { Report, Status } from '../../lib/report/report.ts';
 import { podEvents, waitForMetric, waitForNode } from '../e2e/agents.ts';

@@ -1,5 +1,5 @@
-import { clusterNames } from '../../cluster/clusters.ts';
-import { tryLock } from '../../cluster/lock.ts';
+import { clusterNames } from '../../cluster/plan/clusters.ts';
+import { tryLock } from '../../cluster/plan/lock.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 
 /** Prefix of the names of all clusters of tests; another prefix lets two checkouts test at once. */

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { TOOL_GROUPS, type ToolGroup } from '../../cluster/tool-groups.ts';
+import { TOOL_GROUPS, type ToolGroup } from '../../cluster/tools/tool-groups.ts';
 
 /** Modules that are not followed: a tier names the programs of its nodes. */
 const NODES = /\/cluster\/node\/(node|install)\.ts$/;

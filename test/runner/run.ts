@@ -1,11 +1,11 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
-import { ensureImage } from '../../cluster/images.ts';
-import { ensurePrerequisites } from '../../cluster/prerequisites.ts';
-import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools.ts';
-import { ensureVmImage } from '../../cluster/vm-image.ts';
+import { ensureImage } from '../../cluster/tools/images.ts';
+import { ensurePrerequisites } from '../../cluster/tools/prerequisites.ts';
+import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tools/tool-groups.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
+import { ensureVmImage } from '../../cluster/tools/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { print } from '../../hack/progress.ts';
 import { UsageError } from '../../hack/run.ts';

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { arch, cpus, release, type } from 'node:os';
-import { formatTable } from '../../cluster/table.ts';
-import { versionOf } from '../../cluster/tool-groups.ts';
-import { SUITE } from '../../cluster/vm-image.ts';
+import { versionOf } from '../../cluster/tools/tool-groups.ts';
+import { SUITE } from '../../cluster/tools/vm-image.ts';
+import { formatTable } from '../../hack/table.ts';
 import type { FileResult } from './run-file.ts';
 
 /** The outcome of one tier. `secondTries` are files that failed and then passed. */

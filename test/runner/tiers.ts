@@ -1,8 +1,8 @@
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import type { ImageId } from '../../cluster/images.ts';
-import type { Purpose } from '../../cluster/prerequisites.ts';
-import type { ToolGroup } from '../../cluster/tool-groups.ts';
+import type { ImageId } from '../../cluster/tools/images.ts';
+import type { Purpose } from '../../cluster/tools/prerequisites.ts';
+import type { ToolGroup } from '../../cluster/tools/tool-groups.ts';
 
 /** Test files that run under the same conditions. Every test file belongs to one tier. */
 export type Tier = {

@@ -2,15 +2,10 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { ensureImage, imageName } from '../../cluster/images.ts';
-import {
-  breakAndWait,
-  deployAgent,
-  evaluationPod,
-  healAndWait,
-  runPod,
-  viewNodes,
-} from '../../cluster/story.ts';
+import { breakAndWait, healAndWait } from '../../cluster/faults/break-node.ts';
+import { deployAgent, viewNodes } from '../../cluster/labels.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
+import { ensureImage, imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
@@ -89,7 +84,7 @@ describe('two nodes with gVisor', () => {
     await cluster.addNode({ name: 'node-3', gvisor: 'none' }, images);
     await waitForNode(cluster, 'node-3', ({ condition }) => condition === 'False HandlerNotConfigured');
     const install = (release: string) => {
-      const words = ['cluster/main.ts', '--name', cluster.name, 'install', 'node-3', release];
+      const words = ['cluster/commands/main.ts', '--name', cluster.name, 'install', 'node-3', release];
       const options = { cwd: REPO, timeoutMs: 120_000 };
       return runAll(process.execPath, [...words], options);
     };

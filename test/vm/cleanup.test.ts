@@ -18,7 +18,7 @@ after(() => removeCluster(NAME));
 
 test('down removes qemu, its network and its disk after an up killed while a virtual machine starts', async () => {
   const args = ['--name', NAME, 'up', '--node', 'name=node-1,machine=vm'];
-  const up = spawn(process.execPath, ['cluster/main.ts', ...args], { cwd: REPO, stdio: 'ignore' });
+  const up = spawn(process.execPath, ['cluster/commands/main.ts', ...args], { cwd: REPO, stdio: 'ignore' });
   const closed = once(up, 'close');
   await waitFor('qemu to start', 240_000, async () => {
     const { processes = [] } = await machineState(NAME);

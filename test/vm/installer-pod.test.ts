@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { imageName } from '../../cluster/images.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
+import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { installJournal } from '../../lib/host/installation.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS, type Step } from '../../installer/node.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
-import { evaluationPod, runPod } from '../../cluster/story.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { DOMAIN, onDaemonSet, readinessOf, readNode, readReport, waitForRollout } from '../e2e/agents.ts';
 import { shareOfProbes } from '../e2e/own-cgroup.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { SERVICE_ADDRESS } from '../../cluster/control-plane/control-plane.ts';
 import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import { SERVICE_ADDRESS } from '../../cluster/plan/addresses.ts';
 import { waitFor } from '../../hack/run.ts';
 import { agentPids, getFromAgent, type readinessOf, waitForNode } from '../e2e/agents.ts';
 import { useCluster } from '../e2e/e2e-cluster.ts';

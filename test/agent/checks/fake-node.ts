@@ -1,10 +1,10 @@
 import type { TestContext } from 'node:test';
 import { type Check, CheckInputs, type Sources } from '../../../agent/checks/check.ts';
+import { BaseSpecs } from '../../../agent/runsc/base-spec.ts';
 import type { CheckResult } from '../../../lib/checks/finding.ts';
 import type { CriStatus, Runtime, ShimInfo } from '../../../lib/containerd/client.ts';
 import { CriError } from '../../../lib/containerd/error.ts';
 import type { Witness } from '../../../lib/proof/witness.ts';
-import { BaseSpecs } from '../../../lib/runsc/base-spec.ts';
 import { RunscPrograms } from '../../../lib/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../../lib/host/fake-process.ts';
 import { tempHost } from '../../lib/host/temp-host.ts';

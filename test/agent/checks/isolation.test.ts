@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import type { Sources } from '../../../agent/checks/check.ts';
 import { checkIsolation } from '../../../agent/checks/isolation.ts';
+import { BaseSpecs } from '../../../agent/runsc/base-spec.ts';
 import { checkFailed, type Evidence } from '../../../lib/checks/finding.ts';
 import type { Witness } from '../../../lib/proof/witness.ts';
-import { BaseSpecs } from '../../../lib/runsc/base-spec.ts';
 import { sentryFlags } from '../../../lib/runsc/flags.ts';
 import { sandboxArgv } from '../../lib/host/fake-process.ts';
 import {

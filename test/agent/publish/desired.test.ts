@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { parseConfig } from '../../../agent/config.ts';
 import {
   desiredOf,
   fingerprintOf,
@@ -10,10 +9,12 @@ import {
   labelValue,
   seenIn,
 } from '../../../agent/publish/desired.ts';
+import { parseConfig } from '../../../agent/start/config.ts';
 import type { Facts } from '../../../lib/host/system.ts';
 import { handlerKey, type NodeObject, OWN_KEYS } from '../../../lib/report/node-object.ts';
 import type { Verdict } from '../../../lib/report/verdict.ts';
 import { PROVEN_VERDICT, reportOf, verdictOf } from '../reports.ts';
+import { announcersOf } from './publisher-of.ts';
 
 const { ready: LABEL, expected: EXPECTED } = OWN_KEYS.labels;
 const { runscVersion: RUNSC, platform: PLATFORM, gpu: GPU } = OWN_KEYS.labels;
@@ -31,11 +32,12 @@ function desired(
 ) {
   const claimant = { node: 'node-1', fingerprint: 'f', boot: BOOT, taint: false, handlers: ['runsc', 'kvm'] };
   const changes = expected === undefined ? {} : { expected };
-  const reports = Object.entries(verdicts).map(
-    ([handler, verdict]) => [handler, reportOf({ handler, verdict, facts: {}, ...changes })] as const,
-  );
-  const seen = seenIn(node, claimant, isUnguarded);
-  const { entries } = desiredOf(new Map(reports), node, claimant, seen);
+  const { say, tell } = announcersOf();
+  for (const [handler, verdict] of Object.entries(verdicts))
+    tell(reportOf({ handler, verdict, facts: {}, ...changes }));
+  const seen = [...seenIn(node, claimant, isUnguarded)];
+  const said = new Map(seen.map(([handler, each]) => [handler, say(handler, each)] as const));
+  const { entries } = desiredOf(said, node, claimant);
   return Object.fromEntries(entries.map(({ key, value }) => [key, value]));
 }
 

@@ -1,8 +1,9 @@
 import type { TestContext } from 'node:test';
 import timers from 'node:timers/promises';
 import pino from 'pino';
-import { NodePublisher } from '../../../agent/publish/publisher.ts';
-import type { NodeOptions } from '../../../agent/publish/writer.ts';
+import { Announcer } from '../../../agent/announcer.ts';
+import type { NodeSeen } from '../../../agent/publish/desired.ts';
+import { NodePublisher, type PublisherOptions } from '../../../agent/publish/publisher.ts';
 import { patient } from '../../../hack/run.ts';
 import type { Report } from '../../../lib/report/report.ts';
 import { type FakeApiServer, fakeApiServer } from '../../lib/kube/fake-api-server.ts';
@@ -83,10 +84,34 @@ export function mockPauses(t: TestContext) {
   return { waits, pause, pauses };
 }
 
+/** Announcers of handlers, in place of their agents: `tell` announces an evaluation with this report. */
+export function announcersOf(write: (report: Report) => void = () => {}) {
+  const announcers = new Map<string, Announcer>();
+  const of = (handler: string) => {
+    const known = announcers.get(handler);
+    if (known !== undefined) return known;
+    const nothing = () => {};
+    const log = pino({ level: 'silent' });
+    const sinks = { count: nothing, show: nothing, write };
+    const added = new Announcer({
+      ...sinks,
+      expectGvisor: false,
+      traces: () => undefined,
+      log,
+      date: () => new Date(),
+    });
+    announcers.set(handler, added);
+    return added;
+  };
+  const say = (handler: string, node: NodeSeen) => of(handler).say(node);
+  const tell = (report: Report) => of(report.handler).evaluated(report, report.installation);
+  return { say, tell };
+}
+
 /** A running publisher with a fake API server that `prepare` changes first; the test controls log, timers and clock. */
 export async function publisherOf(
   t: TestContext,
-  changes: Partial<NodeOptions> = {},
+  changes: Partial<PublisherOptions> = {},
   prepare: (server: FakeApiServer) => void = () => {},
 ) {
   const { server, kube } = await fakeApiServer(t);
@@ -94,6 +119,9 @@ export async function publisherOf(
   const { log, logged } = logOf();
   const clock = { nowMs: Date.parse(STARTED) };
   const changed: [reason: string, nodeUid: string][] = [];
+  const { say, tell } = announcersOf((report) => publisher.publish(report));
+  /** What the Node said of each handler when it was last asked what to say. */
+  const seen = new Map<string, NodeSeen>();
   const publisher = new NodePublisher({
     kube,
     node: 'node-1',
@@ -104,6 +132,10 @@ export async function publisherOf(
     log,
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
+    say: (handler, node) => {
+      seen.set(handler, node);
+      return say(handler, node);
+    },
     onChange: ({ reason }, uid) => changed.push([reason, uid]),
     ...changes,
   });
@@ -116,7 +148,7 @@ export async function publisherOf(
   });
   /** Publishes and waits for the write. */
   const publish = async (report: Report) => {
-    publisher.publish(report);
+    tell(report);
     await logged('node written');
   };
   /** Waits for a failed write, ends the pause after it, and resolves with the error. */
@@ -128,7 +160,22 @@ export async function publisherOf(
   /** The reasons of the events sent so far. */
   const events = () => changed.map(([reason]) => reason);
   const isReady = () => waitUntil('the agent to be ready', () => publisher.unready === undefined);
-  return { ...time, server, publisher, publish, logged, clock, stop, done, changed, events, retry, isReady };
+  return {
+    ...time,
+    server,
+    publisher,
+    tell,
+    seen,
+    publish,
+    logged,
+    clock,
+    stop,
+    done,
+    changed,
+    events,
+    retry,
+    isReady,
+  };
 }
 
 /** Resolves once the watch is open. */

@@ -59,12 +59,12 @@ describe('NodePublisher', () => {
   });
 
   it('writes nothing if the Node is in its desired state, and restores it', async (t) => {
-    const { server, publisher, logged, isReady } = await publisherOf(t, {}, ({ node }) => {
+    const { server, logged, isReady, tell } = await publisherOf(t, {}, ({ node }) => {
       node.labels = { ...READY_NODE.labels, other: 'label' };
       node.annotations = { ...READY_NODE.annotations };
       node.conditions = [{ ...CONDITION, message: 'before', lastTransitionTime: '2026-01-01T00:00:00Z' }];
     });
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     await isReady();
     assert.deepEqual(server.requests, [READ, FIND, DRY_RUN]);
     assert.equal(server.node.labels.other, 'label');
@@ -73,11 +73,11 @@ describe('NodePublisher', () => {
   });
 
   it('writes only the latest report after an outage', async (t) => {
-    const { server, publisher, logged, waits } = await publisherOf(t);
+    const { server, logged, waits, tell } = await publisherOf(t);
     server.script.push(refusedWith(503, 'apiserver is shutting down'));
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     await logged('cannot write the node');
-    for (const report of [BROKEN_REPORT, READY_REPORT, BROKEN_REPORT]) publisher.publish(report);
+    for (const report of [BROKEN_REPORT, READY_REPORT, BROKEN_REPORT]) tell(report);
     assert.deepEqual(server.requests.splice(0), [READ]);
     waits[0]?.end();
     await logged('node written');
@@ -86,19 +86,19 @@ describe('NodePublisher', () => {
   });
 
   it('honours Retry-After, and otherwise backs off to 30 s', async (t) => {
-    const { server, publisher, logged, retry, pauses } = await publisherOf(t);
+    const { server, logged, retry, pauses, tell } = await publisherOf(t);
     server.script.push(refusedWith(429, 'slow down', { 'retry-after': '7' }));
     server.script.push(...Array(8).fill(refusedWith(500, 'broken')));
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     for (let failure = 0; failure < 9; failure++) await retry();
     await logged('node written');
     assert.deepEqual(pauses(), [7.875, 1, 2, 4, 8, 16, 30, 30, 30]);
   });
 
   it('retries a withdrawal after at most 3 s', async (t) => {
-    const { server, publisher, logged, retry, pauses } = await readyPublisher(t);
+    const { server, logged, retry, pauses, tell } = await readyPublisher(t);
     server.script.push(...Array(5).fill(refusedWith(500, 'broken')));
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     for (let failure = 0; failure < 5; failure++) await retry();
     await logged('node written');
     assert.deepEqual(pauses(), [0.5, 1, 2, 3, 3]);
@@ -110,9 +110,9 @@ describe('NodePublisher', () => {
     ['response that is no Node', { status: 200, body: '{}' }, /nodes\/node-1: the response is not a Node$/],
   ] as const) {
     it(`logs a ${what}, reads the Node and retries`, async (t) => {
-      const { server, publisher, logged, retry } = await readyPublisher(t);
+      const { server, logged, retry, tell } = await readyPublisher(t);
       server.script.push(response);
-      publisher.publish(BROKEN_REPORT);
+      tell(BROKEN_REPORT);
       assert.match(await retry(), error);
       await logged('node written');
       assert.deepEqual(server.requests, [WRITE, READ, WRITE]);
@@ -121,21 +121,21 @@ describe('NodePublisher', () => {
   }
 
   it('withdraws a label at once, also during the pause after another write has failed', async (t) => {
-    const { server, publisher, logged, waits } = await readyPublisher(t);
+    const { server, logged, waits, tell } = await readyPublisher(t);
     server.script.push(refusedWith(500, 'broken'));
     const facts = { ...READY_REPORT.facts, runsc: 'release-20260301.0' };
-    publisher.publish({ ...READY_REPORT, facts });
+    tell({ ...READY_REPORT, facts });
     await logged('cannot write the node');
     assert.equal(waits.length, 1);
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     await logged('node written');
     assert.equal(server.node.labels[LABEL], 'false');
   });
 
   it('stops when aborted, and keeps the label', async (t) => {
-    const { server, publisher, logged, stop, done } = await readyPublisher(t);
+    const { server, logged, stop, done, tell } = await readyPublisher(t);
     server.script.push(refusedWith(500, 'broken'));
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     await logged('cannot write the node');
     stop.abort();
     await done;
@@ -143,7 +143,7 @@ describe('NodePublisher', () => {
   });
 
   it('has the state of the Node, and the error of a write', async (t) => {
-    const { server, publish, publisher, isReady } = await publisherOf(t);
+    const { server, publish, publisher, isReady, tell } = await publisherOf(t);
     assert.deepEqual(publisher.nodeWrites, { condition: undefined, problem: undefined });
     await publish(READY_REPORT);
     await isReady();
@@ -151,7 +151,7 @@ describe('NodePublisher', () => {
     assert.deepEqual(publisher.nodeWrites, { condition, problem: undefined });
     server.node.exists = false;
     server.script.push(refusedWith(404, 'not found'));
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     const problem = () => publisher.nodeWrites.problem;
     await waitUntil('the reason', () => problem()?.startsWith('there is no Node "node-1"'));
   });
@@ -166,30 +166,28 @@ describe('additional handlers', () => {
   const BROKEN_KVM = kvmReport(verdictOf('False', 'ShimNotFound'));
 
   it('have labels of their own, which a broken one loses alone', async (t) => {
-    const provenOnce = new Map<string, boolean>();
-    const { server, publisher, publish, logged, events } = await publisherOf(t, {
+    const { server, publisher, publish, logged, events, tell, seen } = await publisherOf(t, {
       handlers: ['runsc', 'kvm'],
-      onNode: (handler, seen) => provenOnce.set(handler, seen.provenOnce),
     });
     await publish(READY_REPORT);
     const { labels, annotations, conditions } = server.node;
     const condition = { ...conditions[0] };
-    publisher.publish(kvmReport());
+    tell(kvmReport());
     await logged('node written');
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT]], ['true', BOOT]);
-    publisher.publish(BROKEN_KVM);
+    tell(BROKEN_KVM);
     await logged('node written');
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT], labels[LABEL]], ['false', BOOT, 'true']);
     assert.deepEqual([conditions, publisher.unready], [[condition], undefined]);
     assert.deepEqual(labels, { ...READY_NODE.labels, [KVM]: 'false' });
     await waitUntil('the events', () => events().length === 3);
     assert.deepEqual(events(), ['SandboxProven', 'SandboxProven', 'ShimNotFound']);
-    assert.equal(provenOnce.get('kvm'), true);
+    assert.equal(seen.get('kvm')?.provenOnce, true);
   });
 
   it('keep their labels when the main one is broken', async (t) => {
-    const { server, publisher, publish, logged } = await publisherOf(t, { handlers: ['runsc', 'kvm'] });
-    publisher.publish(kvmReport());
+    const { server, publish, logged, tell } = await publisherOf(t, { handlers: ['runsc', 'kvm'] });
+    tell(kvmReport());
     await logged('node written');
     assert.deepEqual(server.node.conditions, [], 'the main one has no verdict yet');
     await publish(BROKEN_REPORT);
@@ -199,12 +197,12 @@ describe('additional handlers', () => {
   it('are granted no label while no policy is in force, and withdrawn all the same', async (t) => {
     const DEBUG = `${DOMAIN}/ready-debug`;
     const handlers = ['runsc', 'kvm', 'debug'];
-    const { server, publisher, publish, waits, pause, logged } = await publisherOf(t, { handlers }, (api) => {
+    const { server, publish, waits, pause, logged, tell } = await publisherOf(t, { handlers }, (api) => {
       api.guarded = false;
       api.node.labels = { [DEBUG]: 'true' };
     });
-    publisher.publish(kvmReport());
-    publisher.publish({ ...BROKEN_KVM, handler: 'debug' });
+    tell(kvmReport());
+    tell({ ...BROKEN_KVM, handler: 'debug' });
     await publish(BROKEN_REPORT);
     const { labels, annotations } = server.node;
     assert.deepEqual([labels[KVM], annotations[KVM_BOOT], labels[DEBUG]], ['false', undefined, 'false']);
@@ -219,9 +217,9 @@ describe('additional handlers', () => {
 
 describe('the guard of the label', () => {
   it('withholds the label while no policy is in force, retries every 5 s, and logs it once', async (t) => {
-    const { server, publisher, logged, pause, waits, isReady } = await publisherOf(t);
+    const { server, publisher, logged, pause, waits, isReady, tell } = await publisherOf(t);
     server.guarded = false;
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     await logged('not ready: the rollout waits');
     assert.match(publisher.unready ?? '', /^WritesUnguarded: /);
     const { labels, conditions } = server.node;
@@ -239,8 +237,8 @@ describe('the guard of the label', () => {
   });
 
   it('is asked for once with each new proof, and the agent is not Ready once it is gone', async (t) => {
-    const { server, publisher, pause, isReady } = await readyPublisher(t);
-    const prove = (provenAt: string) => publisher.publish({ ...READY_REPORT, provenAt });
+    const { server, publisher, pause, isReady, tell } = await readyPublisher(t);
+    const prove = (provenAt: string) => tell({ ...READY_REPORT, provenAt });
     const asked = (times: number) => waitUntil('the question', () => server.requests.length >= times);
     prove('10:10');
     await asked(1);
@@ -256,10 +254,10 @@ describe('the guard of the label', () => {
   });
 
   it('is asked for every 5 s also while another client keeps changing a key', async (t) => {
-    const { server, publisher, logged, waits, clock } = await publisherOf(t);
+    const { server, logged, waits, clock, tell } = await publisherOf(t);
     const { labels } = server.node;
     server.guarded = false;
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     await logged('not ready: the rollout waits');
     const endPauses = (atMostMs: number) => {
       for (const { ms, end } of waits) if (ms <= atMostMs) end();
@@ -283,9 +281,9 @@ describe('the guard of the label', () => {
   });
 
   it('stays as it was answered where a later question is refused, and nothing waits for that', async (t) => {
-    const { server, publisher, publish, logged } = await readyPublisher(t);
+    const { server, publisher, publish, logged, tell } = await readyPublisher(t);
     server.script.push(refusedWith(429, 'too many requests'));
-    publisher.publish({ ...READY_REPORT, provenAt: '10:10' });
+    tell({ ...READY_REPORT, provenAt: '10:10' });
     await logged('cannot ask whether an admission policy limits this agent');
     assert.equal(publisher.unready, undefined);
     await publish(BROKEN_REPORT);
@@ -293,11 +291,11 @@ describe('the guard of the label', () => {
 
   it('is asked for only once the label of another handler is withdrawn', async (t) => {
     const KVM = `${DOMAIN}/ready-kvm`;
-    const { server, publisher, logged } = await publisherOf(t, { handlers: ['runsc', 'kvm'] }, ({ node }) => {
+    const { server, logged, tell } = await publisherOf(t, { handlers: ['runsc', 'kvm'] }, ({ node }) => {
       node.labels[LABEL] = 'true';
     });
-    publisher.publish(reportOf({ handler: 'kvm' }));
-    publisher.publish(BROKEN_REPORT);
+    tell(reportOf({ handler: 'kvm' }));
+    tell(BROKEN_REPORT);
     await logged('node written');
     assert.equal(server.node.labels[LABEL], 'false');
     await waitUntil('the other label', () => server.node.labels[KVM] === 'true');
@@ -306,13 +304,13 @@ describe('the guard of the label', () => {
 
   it('delays no withdrawal while it does not answer', async (t) => {
     const handlers = ['runsc', 'kvm'];
-    const { server, publisher, logged } = await publisherOf(t, { handlers }, ({ node, script }) => {
+    const { server, logged, tell } = await publisherOf(t, { handlers }, ({ node, script }) => {
       node.labels[LABEL] = 'true';
       script.push({ status: 200, body: JSON.stringify(node.whole) }, 'silence');
     });
-    publisher.publish(reportOf({ handler: 'kvm' }));
+    tell(reportOf({ handler: 'kvm' }));
     await waitUntil('the question', () => server.requests.includes(FIND));
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     await logged('node written');
     assert.equal(server.node.labels[LABEL], 'false');
   });
@@ -347,13 +345,13 @@ describe('the guard of the label', () => {
     ['the API server fails', refusedWith(500, 'internal error')],
   ] as const) {
     it(`withholds the label, and withdraws none, if the dry run is inconclusive because ${what}`, async (t) => {
-      const { server, publisher, logged, pause } = await publisherOf(t, {}, ({ node, script }) => {
+      const { server, publisher, logged, pause, tell } = await publisherOf(t, {}, ({ node, script }) => {
         node.labels[LABEL] = 'true';
         const list = { items: [{ metadata: { name: 'node-2' } }] };
         const found = [node.whole, list].map((body) => ({ status: 200, body: JSON.stringify(body) }));
         script.push(...found, response);
       });
-      publisher.publish(READY_REPORT);
+      tell(READY_REPORT);
       await logged('cannot write the node');
       const unready = /^the first verdict is not in the Node yet: PATCH .*dryRun=All: \d+/;
       assert.match(publisher.unready ?? '', unready);
@@ -393,11 +391,11 @@ describe('a label of another boot', () => {
   });
 
   it('is granted, and the agent Ready, only once the kubelet reports the same boot', async (t) => {
-    const { server, logged, publisher, isReady } = await rebooted(t, OLD_BOOT, OLD_BOOT);
+    const { server, logged, tell, isReady } = await rebooted(t, OLD_BOOT, OLD_BOOT);
     const { node } = server;
     await watched(server);
     await logged('node written');
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     const { unready } = await logged('not ready: the rollout waits');
     assert.equal(unready, 'gVisor was proven in the boot boot-2, but the kubelet reports the boot boot-1');
     assert.equal(node.labels[LABEL], 'false');
@@ -491,21 +489,19 @@ describe('a rollout', () => {
   });
 
   it('reports from the Node whether gVisor was ever proven, until the annotation is removed', async (t) => {
-    const reported: boolean[] = [];
-    const { server, publisher, publish } = await publisherOf(t, {
-      onNode: (_, { provenOnce }) => reported.push(provenOnce),
-    });
+    const { server, publisher, publish, seen } = await publisherOf(t);
+    const isProvenOnce = () => seen.get('runsc')?.provenOnce;
     const { node } = server;
     await watched(server);
     await publish(BROKEN_REPORT);
-    await waitUntil('the Node to be read', () => reported.at(-1) === false);
+    await waitUntil('the Node to be read', () => isProvenOnce() === false);
     await publish(READY_REPORT);
-    await waitUntil('the proof', () => reported.at(-1) === true);
+    await waitUntil('the proof', () => isProvenOnce() === true);
     await publish(BROKEN_REPORT);
     await waitUntil('the withdrawal', () => node.annotations[PROVEN_BY] === '');
-    assert.deepEqual([reported.at(-1), publisher.unready], [true, undefined]);
+    assert.deepEqual([isProvenOnce(), publisher.unready], [true, undefined]);
     node.change(({ annotations }) => delete annotations[PROVEN_BY]);
-    await waitUntil('the removal to be reported', () => reported.at(-1) === false);
+    await waitUntil('the removal to be reported', () => isProvenOnce() === false);
     assert.equal(node.annotations[PROVEN_BY], undefined);
   });
 });
@@ -517,7 +513,7 @@ const ON_KVM = reportOf({ ...READY_REPORT, facts: { ...READY_REPORT.facts, platf
 async function failing(t: TestContext, everyMs: number, times: number, report = ON_KVM) {
   const all = await readyPublisher(t);
   all.server.script.push(...Array(times).fill(FORBIDDEN));
-  all.publisher.publish(report);
+  all.tell(report);
   const unreadyTexts: (string | undefined)[] = [];
   for (let index = 0; index < times; index++) {
     const { end } = await all.pause(1, index);
@@ -542,9 +538,9 @@ describe('an outage of writes', () => {
   });
 
   it('makes the agent unready before it shows while a label is not withdrawn', async (t) => {
-    const { server, publisher } = await readyPublisher(t);
+    const { server, publisher, tell } = await readyPublisher(t);
     server.script.push('silence');
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     assert.equal(publisher.unready, 'the label is not withdrawn from the Node yet');
   });
 
@@ -590,11 +586,11 @@ describe('the watched Node', () => {
   });
 
   it('is awaited after its deletion, and labelled again when it is recreated', async (t) => {
-    const { server, logged, publisher, changed } = await readyPublisher(t);
+    const { server, logged, changed, tell } = await readyPublisher(t);
     server.node.delete();
     await logged('the node is gone: waiting for it to return');
-    publisher.publish(BROKEN_REPORT);
-    publisher.publish(READY_REPORT);
+    tell(BROKEN_REPORT);
+    tell(READY_REPORT);
     server.node.recreate('uid-2');
     await logged('node written');
     assert.deepEqual(server.requests, [READ, WRITE]);
@@ -630,10 +626,10 @@ describe('the watched Node', () => {
 
   it("is read again 30 s after a 404, which may be a proxy's", async (t) => {
     const silent = ({ watchScript }: FakeApiServer) => watchScript.push('silence');
-    const { server, publisher, publish, logged, pause, clock } = await publisherOf(t, {}, silent);
+    const { server, publish, logged, pause, clock, tell } = await publisherOf(t, {}, silent);
     await publish(READY_REPORT);
     server.script.push(refusedWith(404, 'not found'));
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     await logged('the node does not exist: waiting for it');
     const { ms, end } = await pause(1);
     assert.equal(ms, 30_000);
@@ -644,12 +640,12 @@ describe('the watched Node', () => {
   });
 
   it('is awaited without requests if it does not exist yet', async (t) => {
-    const { server, publisher, logged } = await publisherOf(t, {}, ({ node }) => node.delete());
+    const { server, publisher, logged, tell } = await publisherOf(t, {}, ({ node }) => node.delete());
     await watched(server);
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     await logged('the node does not exist: waiting for it');
     assert.match(publisher.unready ?? '', /^there is no Node "node-1": is NODE_NAME right\?$/);
-    publisher.publish(READY_REPORT);
+    tell(READY_REPORT);
     assert.deepEqual(server.requests, [READ]);
     server.node.recreate('uid-1');
     await logged('node written');
@@ -790,7 +786,7 @@ describe('a taint', () => {
   });
 
   it('is not written over a newer Node, and the verdict sends one event', async (t) => {
-    const { server, publish, publisher, logged, retry, events } = await tainting(t, []);
+    const { server, publish, tell, logged, retry, events } = await tainting(t, []);
     const { node } = server;
     await publish(READY_REPORT);
     node.onChange = () => {}; // the watch lags
@@ -802,7 +798,7 @@ describe('a taint', () => {
       }
       return patch(body);
     };
-    publisher.publish(BROKEN_REPORT);
+    tell(BROKEN_REPORT);
     assert.match(await retry(), /: 409 /);
     await logged('taint written');
     assert.deepEqual(node.taints, [other, TAINT]);
@@ -822,20 +818,20 @@ describe('a taint', () => {
     }
 
     it('does not lose the events of later verdicts', async (t) => {
-      const { publish, publisher, logged, waits, accept, events } = await refused(t);
+      const { publish, tell, logged, waits, accept, events } = await refused(t);
       await publish(READY_REPORT);
-      publisher.publish(BROKEN_REPORT);
+      tell(BROKEN_REPORT);
       await logged('cannot write the node');
       accept();
-      publisher.publish(READY_REPORT);
+      tell(READY_REPORT);
       waits.at(-1)?.end();
       await logged('node written');
       assert.deepEqual(events(), ['SandboxProven', 'ShimNotFound', 'SandboxProven']);
     });
 
     it('sends no event for a forged condition', async (t) => {
-      const { server, publisher, logged, waits, events } = await refused(t);
-      publisher.publish(BROKEN_REPORT);
+      const { server, tell, logged, waits, events } = await refused(t);
+      tell(BROKEN_REPORT);
       await logged('cannot write the node');
       server.node.change((node) => {
         node.labels[LABEL] = 'true';

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/node/plan.ts';
+import { allotNodes, planNodes, readNodes, wantedNodes } from '../../../cluster/plan/nodes.ts';
 
 test('refuses invalid names and conflicting requests', () => {
   for (const name of ['', 'A', '-a', 'a-', 'a.b', 'a/b', 'x'.repeat(41), 'control-plane']) {

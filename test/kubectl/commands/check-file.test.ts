@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { REPO } from '../../../hack/paths.ts';
-import { askedBy } from '../../../kubectl/features.ts';
-import { readManifests } from '../../../kubectl/pods-in-manifests.ts';
+import { askedBy } from '../../../kubectl/pods/features.ts';
+import { readManifests } from '../../../kubectl/pods/pods-in-manifests.ts';
 import { isRewriting } from '../../runner/rewriting.ts';
 import { plugin } from '../run-plugin.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { summarizeNode } from '../../../kubectl/cluster/node-summary.ts';
 import { judge } from '../../../kubectl/commands/why.ts';
-import { summarizeNode } from '../../../kubectl/node-summary.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { simulatedAgent } from '../../lib/fleet/simulated-fleet.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';

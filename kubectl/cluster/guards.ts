@@ -1,0 +1,63 @@
+import type { V1Deployment } from '@kubernetes/client-node';
+import {
+  type GuardState,
+  type Guards,
+  judgeGuards,
+  missingClasses,
+  readGuards,
+} from '../../lib/fleet/guards.ts';
+import { agentSettingsOf } from '../../lib/fleet/objects.ts';
+import type { RuntimeClass } from '../../lib/fleet/runtime-classes.ts';
+import { type Api, type ApiObject, optional } from '../api/api.ts';
+import { readDaemonSet } from './agent-reports.ts';
+import { FLEET_DEPLOYMENT, type readView } from './fleet-controller.ts';
+import { CLASSES, labelled, listRequirements } from './requirements.ts';
+
+/** Rejects if the user may not list policies. */
+export async function readOwnGuards(api: Api): Promise<Guards> {
+  const { account, handlers } = agentSettingsOf(await optional(readDaemonSet(api), [403]));
+  const deployment = await readDeployment(api);
+  const fleet =
+    typeof deployment === 'object' ? deployment.spec?.template.spec?.serviceAccountName : undefined;
+  const accounts = { agent: account, fleet };
+  const installation = { namespace: api.installedIn, accounts, mainHandler: handlers[0] };
+  return readGuards((path) => api.get(path), installation);
+}
+
+/** The fleet controller's verdict, so that everybody says the same; without one, what this user can see. */
+export async function readGuardState(
+  api: Api,
+  view: Awaited<ReturnType<typeof readView>>,
+): Promise<GuardState> {
+  const known = typeof view === 'object' ? view.guards : undefined;
+  if (known !== undefined && known.problem === undefined) return known;
+  const [guards, requirements, deployment, classes, daemonSet] = await Promise.all([
+    readOwnGuards(api),
+    listRequirements(api),
+    readDeployment(api),
+    optional(
+      api.list<RuntimeClass, RuntimeClass>(CLASSES, {}, (item) => item as unknown as RuntimeClass),
+      [403],
+    ),
+    optional(readDaemonSet(api), [403]),
+  ]);
+  const isRequired = labelled(requirements, 'true').length > 0;
+  // A controller that the user may not see counts as installed.
+  const hasFleet = deployment !== 'absent';
+  const { missing, accepted } = judgeGuards(guards, { hasFleet, isRequired });
+  const settings = agentSettingsOf(daemonSet);
+  const facts = { guards, settings, isRequired, seen: new Set<string>() };
+  const faults = classes === undefined ? [] : missingClasses(classes, facts).faults;
+  return {
+    isRequired,
+    missing: [...missing, ...faults],
+    accepted,
+    ...(known?.problem !== undefined && { problem: known.problem }),
+  };
+}
+
+async function readDeployment(api: Api): Promise<ApiObject<V1Deployment> | 'absent' | undefined> {
+  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
+  const found = optional(api.get<ApiObject<V1Deployment>>(path)).then((each) => each ?? ('absent' as const));
+  return optional(found, [403]);
+}
