@@ -26,6 +26,7 @@ import { AgentClient } from './agent-client.ts';
 import { failingCanaries } from './canaries.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
 import { ClusterCache, type Observed } from './informers.ts';
+import { Lateness } from './lateness.ts';
 import type { FleetMetrics } from './metrics.ts';
 import { AgentReports } from './reports.ts';
 import type { FleetConfig } from './settings.ts';
@@ -93,15 +94,19 @@ export class FleetController {
     () => this.#nowMs,
   );
   readonly #doneTimes = new DoneTimes();
+  readonly #lateness = new Lateness();
   #decidedMs: number;
 
   constructor(options: FleetOptions) {
     this.#options = options;
     this.#time = options.time ?? REAL_TIME;
     this.#decidedMs = this.#nowMs;
-    this.#cache = new ClusterCache(options, (node) => {
-      this.#reports.noteNode(node);
-      if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+    this.#cache = new ClusterCache(options, {
+      onNode: (node) => {
+        this.#reports.noteNode(node);
+        if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
+      },
+      onRelist: () => this.#reports.expireAll(),
     });
     this.#reports = new AgentReports(this.#agents, options.settings.reportIntervalMs, () => this.#nowMs);
     this.#guards = new GuardWatch({
@@ -201,7 +206,9 @@ export class FleetController {
     while (!signal.aborted) {
       this.#wake = new AbortController();
       this.#reconcile(signal);
+      const dueMs = this.#nowMs + TICK_MS;
       await this.#time.rest(TICK_MS, AbortSignal.any([signal, this.#wake.signal]));
+      this.#lateness.note(this.#nowMs - dueMs, this.#nowMs);
     }
   }
 
@@ -365,6 +372,9 @@ export class FleetController {
       pods,
       agents,
       statusOf: (node) => this.#reports.get(node),
+      reportIntervalMs: this.#reports.routineMs,
+      lateMs: this.#lateness.worstMs,
+      silentMs: performance.now() - this.#cache.silentSinceMs,
       guards: this.#guards.state,
       breaker: this.#decision?.breaker ?? [],
       paused: this.#decision?.paused ?? [],

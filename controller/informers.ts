@@ -35,9 +35,11 @@ export type InformerOptions<Each extends Whole, Kept> = {
   readonly pick: (object: Each) => Kept | undefined;
   /** For each object that is listed, added or updated. */
   readonly onChange?: (picked: Kept) => void;
+  /** After a list that follows a watch: objects may have come and gone unobserved. */
+  readonly onRelist?: () => void;
 };
 
-const PAGE_SIZE = '250';
+const PAGE_SIZE = '500';
 const MAX_PAUSE_MS = 30_000;
 const RENEWAL_MS = 5_000;
 
@@ -50,6 +52,7 @@ export class Informer<Each extends Whole, Kept> {
   /** The version from which the next watch continues; "" if it begins with a list. */
   #version = '';
   #sinceMs: number | undefined;
+  #heardMs = performance.now();
   /** Undefined once the watch is renewed. */
   #endedMs: number | undefined;
 
@@ -69,6 +72,11 @@ export class Informer<Each extends Whole, Kept> {
     return isInterrupted ? undefined : this.#sinceMs;
   }
 
+  /** Since when the watch has said nothing, monotonic; the API server sends a bookmark about once a minute. */
+  get silentSinceMs(): number {
+    return this.#heardMs;
+  }
+
   list(): Kept[] {
     return [...this.#kept.values()];
   }
@@ -86,6 +94,7 @@ export class Informer<Each extends Whole, Kept> {
       maxPauseMs: MAX_PAUSE_MS,
       begin: async () => this.#version || (await this.#list(signal)),
       onOpen: () => {
+        this.#heardMs = performance.now();
         this.#sinceMs = this.sinceMs ?? performance.now();
         this.#endedMs = undefined;
       },
@@ -100,7 +109,8 @@ export class Informer<Each extends Whole, Kept> {
 
   async #list(signal: AbortSignal): Promise<string> {
     this.#sinceMs = undefined; // objects may have come and gone unobserved
-    const { path, selectors, pick, onChange } = this.#options;
+    const { path, selectors, pick, onChange, onRelist } = this.#options;
+    const isFirst = this.#kept.size === 0;
     const kept = new Map<string, Kept>();
     let version = '';
     const get = (page: string) => this.#api.kube.get(page, signal);
@@ -114,11 +124,13 @@ export class Informer<Each extends Whole, Kept> {
     this.#version = version;
     this.#kept = kept;
     for (const picked of kept.values()) onChange?.(picked);
+    if (!isFirst) onRelist?.();
     return version;
   }
 
   #note({ type, object }: WatchEvent): void {
     const { pick, onChange } = this.#options;
+    this.#heardMs = performance.now();
     const whole = object as Each;
     this.#version = whole.metadata?.resourceVersion ?? '';
     if (type === 'BOOKMARK') return;
@@ -154,17 +166,23 @@ export class ClusterCache {
   /** Since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
 
-  /** `onNode` is called for each Node added or updated. */
-  constructor(api: ApiAccess, onNode: (node: FleetNode) => void) {
+  /** `onNode` is called for each Node added or updated, and `onRelist` after Nodes or agents' pods were not seen for a while. */
+  constructor(
+    api: ApiAccess,
+    { onNode, onRelist }: { readonly onNode: (node: FleetNode) => void; readonly onRelist: () => void },
+  ) {
     const path = `/namespaces/${api.namespace}`;
-    this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode }, api);
+    this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode, onRelist }, api);
     const onPod = ({ ready, node }: AgentPod) => {
       if (ready) this.markReady(node);
     };
     const agents = { labelSelector: AGENT_SELECTOR };
     const installers = { fieldSelector: SCHEDULED };
     const pods = `/api/v1${path}/pods`;
-    this.#pods = new Informer({ path: pods, selectors: agents, pick: agentPodOf, onChange: onPod }, api);
+    this.#pods = new Informer(
+      { path: pods, selectors: agents, pick: agentPodOf, onChange: onPod, onRelist },
+      api,
+    );
     this.#installers = new Informer({ path: pods, selectors: installers, pick: installerPodOf }, api);
     const canaries = { labelSelector: CANARY_SELECTOR };
     this.#canaries = new Informer({ path: pods, selectors: canaries, pick: canaryPodOf }, api);
@@ -213,6 +231,11 @@ export class ClusterCache {
     return since.reduce((late, one) =>
       late === undefined || one === undefined ? undefined : Math.max(late, one),
     );
+  }
+
+  /** Since when the most silent of these has said nothing, monotonic. */
+  get silentSinceMs(): number {
+    return Math.min(this.#nodes.silentSinceMs, this.#pods.silentSinceMs, this.#sets.silentSinceMs);
   }
 
   markReady(node: string): void {

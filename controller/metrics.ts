@@ -41,6 +41,15 @@ const GAUGES = {
     'Namespaces that required gVisor within a day, and have no label that says so any more.',
   ],
   gvisor_ready_fleet_gvisor_required: ['Whether a namespace requires gVisor.'],
+  gvisor_ready_fleet_report_interval_seconds: [
+    'How often the report of a Ready agent is read though nothing says that it differs.',
+  ],
+  gvisor_ready_fleet_watch_silence_seconds: [
+    'For how long the most silent watch has shown nothing, in whole minutes: two are a watch that lags or hangs.',
+  ],
+  gvisor_ready_fleet_decision_delay_seconds: [
+    'How late decisions were at the worst in the last two minutes: more than a second is a lack of processor time.',
+  ],
   gvisor_ready_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
   gvisor_ready_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
@@ -94,6 +103,9 @@ export class FleetMetrics {
     gauges.gvisor_ready_fleet_paused_withdrawals.set(view.paused.length);
     if (view.guards !== undefined) this.#setGuards(view.guards);
     gauges.gvisor_ready_fleet_failed_writes.set(view.cannotWrite.length);
+    gauges.gvisor_ready_fleet_report_interval_seconds.set(view.reportIntervalSeconds);
+    gauges.gvisor_ready_fleet_decision_delay_seconds.set(view.lateSeconds);
+    gauges.gvisor_ready_fleet_watch_silence_seconds.set(view.silentSeconds);
     return { body: await this.#registry.metrics(), type: this.#registry.contentType };
   }
 

@@ -3,17 +3,33 @@ import { type AgentStatus, agentStatusOf } from '../lib/fleet/agent-status.ts';
 import type { AgentPod, FleetNode } from '../lib/fleet/objects.ts';
 import type { AgentClient } from './agent-client.ts';
 
-/** Enough for 5,000 reports in 15 s. */
+/** Requests in flight. */
 const CONCURRENCY = 64;
 /** Requests to agents that did not answer the last one, so that these do not delay others. */
 const MAX_DOUBTFUL = CONCURRENCY / 2;
 /** How often due agents are looked for. */
 const SCHEDULE_MS = 500;
+/**
+ * A report costs about a millisecond of this process's one thread, nearly all of it for the connection. So many a second at
+ * most are read though nothing says that they differ, and so many whatever happens.
+ */
+const MAX_ROUTINE_PER_SECOND = 50;
+const MAX_PER_SECOND = 500;
+
+/** How often each of so many agents is asked though nothing says that its report differs. */
+export function routineIntervalMs(agents: number, intervalMs: number): number {
+  return Math.max(intervalMs, (agents / MAX_ROUTINE_PER_SECOND) * 1_000);
+}
 
 /** Also whether the pod was Ready, and when it was last asked, monotonic. */
 type Polled = AgentStatus & { readonly pod: string; readonly wasReady: boolean; readonly atMs: number };
 
-/** Polls each agent once an interval, also those that are not Ready. */
+/**
+ * What the agents say. An agent is asked at once when its Node changes what it says of gVisor, when its pod becomes Ready or
+ * unready, and after a watch was lost; else only now and then, the more rarely the larger the fleet is: an agent that
+ * cannot write its Node is not Ready. Those that are not Ready have a turn of their own, so that a healthy fleet does not
+ * delay them.
+ */
 export class AgentReports {
   readonly #client: AgentClient;
   readonly #statuses = new Map<string, Polled>();
@@ -21,6 +37,10 @@ export class AgentReports {
   readonly #now: () => number;
   /** First those that answered the last time. */
   #due: AgentPod[] = [];
+  /** How many requests may begin before due agents are looked for again. */
+  #allowed = 0;
+  /** Of Ready agents, and of the others. */
+  #intervalsMs = { ready: 0, unready: 0 };
   /** What the Node of each agent says. */
   readonly #said = new Map<string, string>();
   /** Requests in flight, by node. */
@@ -32,6 +52,11 @@ export class AgentReports {
     this.#client = client;
     this.#intervalMs = intervalMs;
     this.#now = now;
+  }
+
+  /** Of a Ready agent that is asked by routine, milliseconds. */
+  get routineMs(): number {
+    return this.#intervalsMs.ready;
   }
 
   get(node: string): AgentStatus | undefined {
@@ -53,6 +78,11 @@ export class AgentReports {
     if (before !== undefined && before !== said) this.#expire(name);
   }
 
+  /** After a watch was lost, what was read may be of another Node or agent. */
+  expireAll(): void {
+    for (const node of this.#statuses.keys()) this.#expire(node);
+  }
+
   #expire(node: string): void {
     this.dropStatement(node);
     const last = this.#statuses.get(node);
@@ -67,6 +97,11 @@ export class AgentReports {
         if (pod.address !== '' && (pod.ready || !byNode.has(pod.node))) byNode.set(pod.node, pod);
       for (const node of this.#statuses.keys())
         if (!byNode.has(node)) for (const known of [this.#statuses, this.#said]) known.delete(node);
+      const ready = [...byNode.values()].filter((pod) => pod.ready).length;
+      this.#intervalsMs = {
+        ready: routineIntervalMs(ready, this.#intervalMs),
+        unready: routineIntervalMs(byNode.size - ready, this.#intervalMs),
+      };
       const isFree = (pod: AgentPod) => this.#dueMs(pod) <= this.#now() && !this.#polls.has(pod.node);
       this.#due = [...byNode.values()]
         .filter(isFree)
@@ -74,6 +109,7 @@ export class AgentReports {
           (a, b) =>
             Number(this.#isDoubtful(a)) - Number(this.#isDoubtful(b)) || this.#dueMs(a) - this.#dueMs(b),
         );
+      this.#allowed = (MAX_PER_SECOND * SCHEDULE_MS) / 1_000;
       this.#pollDue(signal);
       await timers.setTimeout(SCHEDULE_MS, undefined, { signal }).catch(() => {});
     }
@@ -81,12 +117,13 @@ export class AgentReports {
   }
 
   #pollDue(signal: AbortSignal): void {
-    while (this.#polls.size < CONCURRENCY && !signal.aborted) {
+    while (this.#polls.size < CONCURRENCY && this.#allowed > 0 && !signal.aborted) {
       const [pod] = this.#due;
       if (pod === undefined) return;
       const isDoubtful = this.#isDoubtful(pod);
       if (isDoubtful && this.#doubtful >= MAX_DOUBTFUL) return;
       this.#due.shift();
+      this.#allowed--;
       if (isDoubtful) this.#doubtful++;
       const poll = this.#poll(pod, signal).finally(() => {
         if (isDoubtful) this.#doubtful--;
@@ -100,7 +137,9 @@ export class AgentReports {
   /** Monotonic; 0 for an agent that was not asked since its readiness changed. */
   #dueMs({ node, name, ready }: AgentPod): number {
     const last = this.#statuses.get(node);
-    return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalMs : 0;
+    return last?.pod === name && last.wasReady === ready
+      ? last.atMs + this.#intervalsMs[ready ? 'ready' : 'unready']
+      : 0;
   }
 
   #isDoubtful({ node }: AgentPod): boolean {

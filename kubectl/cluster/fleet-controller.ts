@@ -110,6 +110,9 @@ export async function readFleet(
   const isForbidden = view === 'hidden' || first?.forbidden === true;
   const fleet = viewFleet({
     upToDate: true,
+    reportIntervalMs: 0,
+    lateMs: 0,
+    silentMs: 0,
     nowMs: 0,
     nodes,
     agents: undefined,

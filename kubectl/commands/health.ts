@@ -306,7 +306,7 @@ const ABSENT = { desired: 0, ready: 0, version: '' };
 function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view: View): FleetPart {
   const part = ['fleetController', 'Fleet'] as const;
   if (found === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
-  const { breaker = [], paused = [] } = typeof view === 'object' ? view : {};
+  const { breaker = [], paused = [], alarms = [] } = typeof view === 'object' ? view : {};
   const seen = typeof view === 'object' ? { breaker, paused } : {};
   const data = { ...(found === 'absent' ? ABSENT : found), ...seen };
   const withdrawsNone = (reason: string, problem: string, effect = 'labels of lost agents stay') =>
@@ -325,7 +325,18 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   const effect = `${breaker.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
   return breaker.length > 0
     ? withdrawsNone('FleetControllerBreakerOpen', 'its circuit breaker is open', effect)
-    : partOf(part, text, { data });
+    : partOf(part, text, { data, faults: alarms.flatMap(strainOf) });
+}
+
+/** What the controller says of itself. */
+function strainOf({
+  reason,
+  message,
+}: {
+  readonly reason: string;
+  readonly message: string;
+}): readonly Fault[] {
+  return reason === 'ControllerStarved' || reason === 'FleetTooLarge' ? [['warning', reason, message]] : [];
 }
 
 const AGENTS = ['agents', 'Agents'] as const;

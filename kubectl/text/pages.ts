@@ -9,6 +9,8 @@ export const PAGES = {
   OtherRuntimeClass: 'docs/install.md#3-the-agent',
   SupportedNodes: 'docs/distributions.md',
   FleetController: 'docs/fleet.md',
+  ControllerStarved: 'docs/fleet.md#how-large-a-fleet',
+  FleetTooLarge: 'docs/fleet.md#how-large-a-fleet',
   DaemonSetRenamed: 'docs/gitops.md#a-kustomization',
   Rollout: 'docs/operations.md#a-rollout-that-goes-wrong',
   LabelOutdated: 'docs/runbooks/GVisorLabelOutdated.md',

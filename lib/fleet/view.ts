@@ -137,6 +137,12 @@ export type FleetState = {
   readonly pods: readonly AgentPod[] | undefined;
   readonly agents: AgentSet | undefined;
   readonly statusOf: (node: string) => AgentStatus | undefined;
+  /** How often the report of a Ready agent is read though nothing says that it differs. */
+  readonly reportIntervalMs: number;
+  /** How late the controller decided lately, at the worst. */
+  readonly lateMs: number;
+  /** For how long the most silent watch has shown nothing. */
+  readonly silentMs: number;
   readonly guards: GuardState | undefined;
   readonly breaker: readonly BreakerReason[];
   readonly paused: readonly string[];
@@ -160,13 +166,15 @@ const BY_NUMBER = new Intl.Collator('en', { numeric: true });
 /** The fleet, nodes that need attention first. */
 export function viewFleet(state: FleetState) {
   const { upToDate, nowMs, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
+  /** What was read earlier counts as unknown. */
+  const oldestMs = nowMs - state.reportIntervalMs - MAX_LATE_MS;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods ?? []) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
   const rows: readonly Row[] = nodes
     .filter(({ os }) => os !== 'windows')
     .map((node) => {
       const pod = pods && (podOf.get(node.name) ?? 'none');
-      const row = rowOf(node, pod, { agent: statusOf(node.name), nowMs });
+      const row = rowOf(node, pod, { agent: statusOf(node.name), oldestMs });
       return { ...row, ...placeOf(row) };
     })
     .sort(
@@ -188,6 +196,12 @@ export function viewFleet(state: FleetState) {
     /** Otherwise the view is the last known state. */
     upToDate,
     ...reportAge(rows, state),
+    /** How often the report of a Ready agent is read by routine. */
+    reportIntervalSeconds: state.reportIntervalMs / 1_000,
+    /** For how long the most silent watch has shown nothing, not even the bookmark of each minute. */
+    silentSeconds: Math.floor(state.silentMs / SILENCE_STEP_MS) * (SILENCE_STEP_MS / 1_000),
+    /** How late the controller decided lately, at the worst. */
+    lateSeconds: Math.round(state.lateMs / 100) / 10,
     expected,
     /** Most urgent first. */
     alarms: alarmsOf(rows, state, expected),
@@ -210,8 +224,9 @@ export function viewFleet(state: FleetState) {
   };
 }
 
-/** So that the ETag of /fleet seldom changes. */
+/** Steps, so that the ETag of /fleet seldom changes. */
 const AGE_STEP_MS = 15_000;
+const SILENCE_STEP_MS = 60_000;
 
 /** Of the oldest report of a Ready agent; nothing while none was read. */
 function reportAge(rows: readonly Row[], { statusOf, nowMs }: FleetState): { reportAgeSeconds?: number } {
@@ -221,6 +236,12 @@ function reportAge(rows: readonly Row[], { statusOf, nowMs }: FleetState): { rep
   const steps = Math.max(1, Math.ceil((nowMs - oldestMs) / AGE_STEP_MS));
   return { reportAgeSeconds: (steps * AGE_STEP_MS) / 1_000 };
 }
+
+/** A controller that is so late lacks processor time, and requests that it did not read in time say nothing of agents. */
+const STARVED_MS = 1_000;
+
+/** The largest fleet with which the controller was tried: see docs/bench.md. */
+export const TESTED_NODES = 15_000;
 
 /** As the alert GVisorReadyShareLow. */
 const LOW_SHARE = 0.8;
@@ -235,6 +256,7 @@ function alarmsOf(
   { proven, total }: { readonly proven: number; readonly total: number },
 ): readonly Alarm[] {
   const { upToDate, agents, statusOf, guards, breaker, paused, damped, failedWrites, turns } = state;
+  const isStarved = state.lateMs >= STARVED_MS;
   const where = (holds: (row: Row) => boolean) => rows.filter(holds).map(({ name }) => name);
   const violating = rows.reduce((sum, row) => sum + row.violating, 0);
   const [failed] = failedWrites;
@@ -342,11 +364,25 @@ function alarmsOf(
       holds: missing > 0,
     },
     {
+      reason: 'ControllerStarved',
+      severity: 'warning',
+      message: `The controller decides up to ${(state.lateMs / 1_000).toFixed(1)} s late, because it lacks processor time: labels go later, and what it says of reports may be old. Raise its CPU request.`,
+      holds: isStarved,
+    },
+    {
+      reason: 'FleetTooLarge',
+      severity: 'warning',
+      message: `The fleet has ${rows.length} nodes, and the controller was tried with ${TESTED_NODES}: it asks each agent every ${Math.round(state.reportIntervalMs / 1_000)} s only, and may need more memory and processor time.`,
+      holds: rows.length > TESTED_NODES,
+    },
+    {
       reason: 'ReportsUnread',
       severity: 'warning',
       message:
         'The controller cannot read the reports of agents that are Ready: a NetworkPolicy may refuse it. Their last proofs, sandboxes and pods are not known.',
-      nodes: where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
+      nodes: isStarved
+        ? []
+        : where(({ name, agent }) => agent === 'ready' && statusOf(name)?.unread === true),
     },
     {
       reason: 'GuardsUnread',
@@ -398,7 +434,7 @@ function agentStateOf(found: AgentPod | 'none' | undefined): 'ready' | 'not read
 function rowOf(
   node: FleetNode,
   found: AgentPod | 'none' | undefined,
-  { agent, nowMs }: { readonly agent: AgentStatus | undefined; readonly nowMs: number },
+  { agent, oldestMs }: { readonly agent: AgentStatus | undefined; readonly oldestMs: number },
 ) {
   const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
@@ -421,7 +457,7 @@ function rowOf(
     cordoned: node.cordoned,
     ...compared,
     /** Absent if all parts are known, and without a Ready agent. */
-    ...(pod?.ready ? unknownParts(agent, nowMs) : {}),
+    ...(pod?.ready ? unknownParts(agent, oldestMs) : {}),
     /** Outside gVisor where namespace or class requires it. */
     violating: agent?.pods?.violating ?? 0,
     /** In gVisor with a way out to the host. */
@@ -476,16 +512,16 @@ type Comparison = {
   readonly own?: { readonly state: State; readonly reason: string };
 };
 
-/** Reports are read at least every 30 s. */
-const MAX_REPORT_AGE_MS = 120_000;
+/** How much later than by routine a report may be read. */
+const MAX_LATE_MS = 90_000;
 
 function unknownParts(
   agent: AgentStatus | undefined,
-  nowMs: number,
+  oldestMs: number,
 ): { readonly unknown?: readonly (typeof PARTS)[number][] } {
   const { unread = false, readMs = Number.NEGATIVE_INFINITY, pods, sandboxes } = agent ?? {};
   const isUnknown = {
-    report: unread || nowMs - readMs > MAX_REPORT_AGE_MS,
+    report: unread || readMs < oldestMs,
     pods: pods?.unknown !== 0,
     sandboxes: sandboxes === 'stale',
   };

@@ -34,14 +34,17 @@ async function follow(t: TestContext, onWatch: OnWatch, renewalMs?: number, firs
     response.write(firstBytes, () => onWatch(watched.length, response));
   };
   const reach = { kube, namespace: 'a', log: pino({ level: 'silent' }) };
-  const informer = new Informer({ path: '/api/v1/namespaces/a/pods', pick: agentPodOf }, reach, renewalMs);
+  const relists: number[] = [];
+  const onRelist = () => void relists.push(watched.length);
+  const options = { path: '/api/v1/namespaces/a/pods', pick: agentPodOf, onRelist };
+  const informer = new Informer(options, reach, renewalMs);
   const stop = new AbortController();
   const running = informer.run(stop.signal);
   t.after(async () => {
     stop.abort();
     await running;
   });
-  return { informer, config, watched };
+  return { informer, config, watched, relists };
 }
 
 /** Waits until a value holds. */
@@ -97,9 +100,9 @@ describe('Informer', () => {
     ['410 Gone', { code: 410, message: 'too old resource version' }],
     ['a version of the future', { code: 504, message: 'Too large resource version: 5, current: 3' }],
   ] as const)
-    it(`lists again, and counts from then, after ${what}`, async (t) => {
+    it(`lists again, tells so, and counts from then, after ${what}`, async (t) => {
       const since: (number | undefined)[] = [];
-      const { informer, watched } = await follow(t, (watch, response) => {
+      const { informer, watched, relists } = await follow(t, (watch, response) => {
         setTimeout(() => {
           since.push(informer.sinceMs);
           if (watch === 1) response.end(`${JSON.stringify({ type: 'ERROR', object })}\n`);
@@ -107,6 +110,7 @@ describe('Informer', () => {
       });
       await until('a second watch', () => since.length === 2);
       assert.deepEqual(watched, ['5', '5'], 'the version of the list, not of the last bookmark');
+      assert.deepEqual(relists, [1]);
       assert.ok((since[1] ?? 0) > (since[0] ?? Number.POSITIVE_INFINITY));
     });
 

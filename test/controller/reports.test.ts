@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { AgentClient } from '../../controller/agent-client.ts';
-import { AgentReports } from '../../controller/reports.ts';
+import { AgentReports, routineIntervalMs } from '../../controller/reports.ts';
 import { waitFor } from '../../hack/run.ts';
 import type { AgentPod, FleetNode } from '../../lib/fleet/objects.ts';
 import { INSTALLATIONS } from '../agent/sample-installations.ts';
@@ -39,6 +39,16 @@ function poll(t: TestContext, pods: () => readonly AgentPod[], now?: () => numbe
   });
   return reports;
 }
+
+describe('routineIntervalMs', () => {
+  for (const [agents, ms] of [
+    [3, 15_000],
+    [750, 15_000],
+    [5_000, 100_000],
+    [15_000, 300_000],
+  ] as const)
+    it(`is ${ms / 1_000} s for ${agents} agents`, () => assert.equal(routineIntervalMs(agents, 15_000), ms));
+});
 
 describe('AgentReports', () => {
   /** The status of an agent that reports this. */
@@ -112,6 +122,32 @@ describe('AgentReports', () => {
     await read('3');
     pod = { ...pod, ready: true };
     await read('4');
+  });
+
+  it('are read rarely in a large fleet, and at once after a watch was lost', async (t) => {
+    let nowMs = 0;
+    let answered = 0;
+    await agentAt(t, '127.0.0.240', (_, response) =>
+      response.end(JSON.stringify({ version: `${++answered}` })),
+    );
+    const addresses = Array.from({ length: 1_000 }, (_, at) => podAt('127.0.0.240', { node: `node-${at}` }));
+    const reports = poll(
+      t,
+      () => addresses,
+      () => nowMs,
+    );
+    const read = (count: number) =>
+      waitFor(`${count} reports`, 20_000, async () => answered === count || undefined, 20);
+    await read(1_000);
+    assert.equal(reports.routineMs, 20_000);
+    nowMs = 19_000;
+    reports.noteNode(simulatedNode('node-7', { label: 'true' }));
+    reports.noteNode(simulatedNode('node-7', { label: 'false' }));
+    await read(1_001);
+    reports.expireAll();
+    await read(2_001);
+    nowMs = 39_001;
+    await read(3_001);
   });
 
   it('say nothing of what the Node said after they were asked for', async (t) => {

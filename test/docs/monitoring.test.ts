@@ -49,7 +49,14 @@ describe('the alerts', async () => {
     const pages: Readonly<Record<string, string>> = PAGES_OF_PLUGIN;
     const named = new Set(alerts.map(({ alert }) => alert));
     const others = ALARM_CODES.filter((code) => !named.has(`GVisor${code}`));
-    assert.deepEqual(others, ['AgentFlaps', 'ReportsUnread', 'WatchesDown', 'WeakenedPods']);
+    assert.deepEqual(others, [
+      'AgentFlaps',
+      'ControllerStarved',
+      'FleetTooLarge',
+      'ReportsUnread',
+      'WatchesDown',
+      'WeakenedPods',
+    ]);
     for (const code of Object.keys(pages).filter((each) => named.has(`GVisor${each}`)))
       assert.equal(pages[code], `docs/runbooks/GVisor${code}.md`);
   });

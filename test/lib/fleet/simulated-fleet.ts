@@ -26,6 +26,9 @@ export const KVM = { handler: 'runsc-kvm', label: 'true', provenBoot: 'boot-1' }
 /** What is known of an empty fleet, for the page. */
 export const EMPTY_FLEET: FleetState = {
   upToDate: true,
+  reportIntervalMs: 15_000,
+  lateMs: 0,
+  silentMs: 0,
   nowMs: 100_000,
   nodes: [],
   pods: [],

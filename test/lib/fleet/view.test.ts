@@ -172,6 +172,8 @@ describe('viewFleet', () => {
     ['critical UnsandboxedPods b', { statusOf: onB({ pods: { violating: 2, weakened: 0, open: 0 } }) }],
     ['warning WeakenedPods b', { statusOf: onB({ pods: { violating: 0, weakened: 1, open: 0 } }) }],
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
+    ['warning ControllerStarved', { statusOf: onB({ unread: true }), lateMs: 1_000 }],
+    ['', { lateMs: 999 }],
     [
       'warning InstallationFailed b',
       { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
