@@ -16,6 +16,8 @@ import { measureLabels } from './labels.ts';
 import { LOAD_HEAD, measureLoad } from './load.ts';
 import { measureAgent, measureFaults, measureProofs } from './one-node.ts';
 import { measureOverhead, OVERHEAD_HEAD, OVERHEAD_NODES } from './overhead.ts';
+import { measurePage } from './page.ts';
+import { measurePlugin } from './plugin.ts';
 import { measurePod } from './pod.ts';
 import { measureScale } from './scale.ts';
 import { HEAD } from './statistics.ts';
@@ -80,6 +82,8 @@ const OTHERS: Readonly<Record<string, (amounts: Amounts) => Promise<void>>> = {
     show(OVERHEAD_HEAD, await measureOverhead(cluster, idlers));
   },
   fleet: async ({ nodes }) => show(MEASURED, await measureFleet(CLUSTER, nodes)),
+  page: async () => show(HEAD, await measurePage()),
+  plugin: async () => show(MEASURED, await measurePlugin()),
 };
 
 /** In the order of measurement. */
