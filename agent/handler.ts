@@ -13,7 +13,7 @@ import { NodeEvaluator, type NodeEvaluatorOptions } from './evaluate.ts';
 import { hasTraces, isRegistered } from './expected.ts';
 import type { Metrics } from './http/metrics.ts';
 import { Prover, type ProverOptions } from './proof/prover.ts';
-import type { Turns } from './proof/turns.ts';
+import type { ProofTurns } from './proof/turns.ts';
 import type { Config } from './start/config.ts';
 import { EventQueue, type Trigger } from './trigger/event-queue.ts';
 import { FileTrigger } from './trigger/files.ts';
@@ -27,7 +27,7 @@ const now = () => performance.now();
 const date = () => new Date();
 
 /** The parts that daemon and `--once` share, one set for each handler. */
-export type Node = {
+export type NodeParts = {
   readonly config: Config;
   readonly log: Logger;
   readonly host: Host;
@@ -35,14 +35,14 @@ export type Node = {
   readonly client: CriClient;
   readonly programs: RunscPrograms;
   readonly mark: string;
-  readonly probes: { readonly host: Host; readonly turns: Turns; readonly marks: readonly string[] };
+  readonly probes: { readonly host: Host; readonly turns: ProofTurns; readonly marks: readonly string[] };
   readonly signal: AbortSignal;
 };
 
 type Sinks = Pick<AnnouncerOptions, 'count' | 'show' | 'write'>;
 
 /** They share a view of the host, so that their files do not stall the main handler's checks. */
-export function additionalNodes(node: Node): readonly Node[] {
+export function additionalNodes(node: NodeParts): readonly NodeParts[] {
   const { config, log, probes } = node;
   const host = new Host(config.hostRoot);
   return config.additionalHandlers.map((handler, at) => {
@@ -59,7 +59,7 @@ type HandlerOptions = Pick<AgentOptions, 'facts'> &
     readonly debounceMs?: number;
   };
 
-export function openHandler(node: Node, options: HandlerOptions) {
+export function openHandler(node: NodeParts, options: HandlerOptions) {
   const { config, host, log } = node;
   const { metrics, onChange, debounceMs = DEBOUNCE_MS, ...own } = options;
   const queue = new EventQueue<Trigger>({ ...EVENT_QUEUE, debounceMs, now });
@@ -90,7 +90,7 @@ export function openHandler(node: Node, options: HandlerOptions) {
 }
 
 export function openAgent(
-  node: Node,
+  node: NodeParts,
   { facts, files, ...sinks }: Pick<AgentOptions, 'facts' | 'files'> & Sinks,
   {
     onChange,
@@ -113,6 +113,6 @@ export function openAgent(
   return { name: handler, agent, announcer, prover, evaluator };
 }
 
-export async function readNodeFacts({ host, distribution }: Node) {
+export async function readNodeFacts({ host, distribution }: NodeParts) {
   return { distribution: distribution.name, ...(await readSystemFacts(host)) };
 }

@@ -17,12 +17,18 @@ import { ownerMarks } from '../lib/proof/sandbox.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
 import { STARTING } from '../lib/report/verdict.ts';
 import { RunscPrograms } from '../lib/runsc/program.ts';
-import { additionalNodes, type Node, openHandler, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
+import {
+  additionalNodes,
+  type NodeParts,
+  openHandler,
+  readNodeFacts,
+  SHUTDOWN_TIMEOUT_MS,
+} from './handler.ts';
 import { Metrics } from './http/metrics.ts';
 import { createAgentServer } from './http/server.ts';
 import { once } from './once.ts';
 import { withConfiguration } from './pods/restart.ts';
-import { Turns } from './proof/turns.ts';
+import { ProofTurns } from './proof/turns.ts';
 import { openApiPublisher } from './publish/api.ts';
 import type { NodeSeen, Said } from './publish/desired.ts';
 import { NO_VERDICT } from './publish/publisher.ts';
@@ -62,16 +68,16 @@ async function main(): Promise<number> {
   // Never this pod's marks with `--once`: its probe must not be taken for the agent's own.
   const marks = ownerMarks(1 + config.additionalHandlers.length, args.once ? undefined : config.podUid);
   // A view of the host of its own: file operations are serialized, so a stalled check would stall the proof.
-  const probes = { host: new Host(config.hostRoot), turns: new Turns(), marks };
+  const probes = { host: new Host(config.hostRoot), turns: new ProofTurns(), marks };
   const signal = stopSignal();
   const [mark = ''] = marks;
-  const node: Node = { config, log, host, distribution, client, programs, mark, probes, signal };
+  const node: NodeParts = { config, log, host, distribution, client, programs, mark, probes, signal };
   // Awaited here, because `using` closes the client on return.
   return await (args.once ? once(node, args.json) : daemon(node));
 }
 
 /** Runs until a signal ends the process. */
-async function daemon(node: Node): Promise<number> {
+async function daemon(node: NodeParts): Promise<number> {
   const { config, log, host, client, distribution, signal } = node;
   const metrics = new Metrics(VERSION, config.handler, config.proofIntervalMs);
   const say = (handler: string, seen: NodeSeen): Said =>

@@ -1,7 +1,7 @@
 import { print, printProblems, screenOf } from '../lib/base/print.ts';
 import { errorLine } from '../lib/base/sanitize.ts';
 import { handlersOf, type Report, type Status } from '../lib/report/report.ts';
-import { additionalNodes, type Node, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
+import { additionalNodes, type NodeParts, openAgent, readNodeFacts, SHUTDOWN_TIMEOUT_MS } from './handler.ts';
 import { EXIT_CODES } from './start/cli.ts';
 import { renderReport } from './text/terminal.ts';
 import { openWorkloads } from './workloads.ts';
@@ -10,7 +10,7 @@ import { openWorkloads } from './workloads.ts';
 const ONCE_BOOT_TIMEOUT_MS = 60_000;
 
 /** Evaluates once without confirmation, and returns the main handler's exit code. */
-export async function once(node: Node, json: boolean): Promise<number> {
+export async function once(node: NodeParts, json: boolean): Promise<number> {
   const { signal } = node;
   const facts = await readNodeFacts(node);
   const nowhere = { count: () => {}, show: () => {}, write: () => {} };

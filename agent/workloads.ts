@@ -1,7 +1,7 @@
 import { Host } from '../lib/host/host.ts';
 import { SandboxScanner } from '../lib/sandboxes/scanner.ts';
 import type { NodeEvaluator } from './evaluate.ts';
-import type { Node } from './handler.ts';
+import type { NodeParts } from './handler.ts';
 import type { Metrics } from './http/metrics.ts';
 import { PodMonitor } from './pods/monitor.ts';
 import { RequiredNamespaces } from './pods/namespaces.ts';
@@ -20,7 +20,7 @@ type Daemon = {
 
 /** The monitors of pods and sandboxes, and the namespaces that they need to know. */
 export function openWorkloads(
-  { config, client, programs, log }: Node,
+  { config, client, programs, log }: NodeParts,
   handlers: readonly {
     readonly name: string;
     readonly evaluator: Pick<NodeEvaluator, 'probeFlags'>;

@@ -9,7 +9,7 @@ export const MONITORING = 'manifests/components/monitoring';
 export const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
 
 /** Alerts link to these pages; the chart's values replace them as well. */
-export const PAGES = `${REPOSITORY}/blob/main/`;
+export const REPOSITORY_PAGES = `${REPOSITORY}/blob/main/`;
 
 /** YAML; wraps the groups of a plain rules file. */
 export function prometheusRule(rules: string): string {

@@ -8,7 +8,7 @@ import { CHART, copyManifests } from './chart.ts';
 import { buildInstaller } from './installer.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
-import { PAGES, REPOSITORY } from './prometheus-rules.ts';
+import { REPOSITORY, REPOSITORY_PAGES } from './prometheus-rules.ts';
 import { ensurePython } from './python.ts';
 import { run, runMain, UsageError } from './run.ts';
 
@@ -88,7 +88,7 @@ async function writeManifests(
 /** Replaces the placeholders by the pages of this version, the repository and its owner. */
 function withPlaces(text: string, repository: string): string {
   return text
-    .replaceAll(PAGES, `${repository}/blob/v${VERSION}/`)
+    .replaceAll(REPOSITORY_PAGES, `${repository}/blob/v${VERSION}/`)
     .replaceAll(REPOSITORY, repository)
     .replace(/\bOWNER\b/g, repository.split('/').at(-2) ?? '');
 }

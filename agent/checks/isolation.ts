@@ -2,7 +2,7 @@ import {
   blocker,
   type CheckResult,
   type Evidence,
-  type Failure,
+  type FailedCheck,
   pass,
   skip,
   unknown,
@@ -31,7 +31,7 @@ export async function checkIsolation(inputs: CheckInputs, witness?: Witness): Pr
     isKnown ? await weakSpec(inputs, baseRuntimeSpec) : undefined,
     await passedAnnotations(inputs),
   ].filter((failure) => failure !== undefined);
-  const isBlocker = ({ severity }: Failure) => severity === 'blocker';
+  const isBlocker = ({ severity }: FailedCheck) => severity === 'blocker';
   const [worst] = found.sort((a, b) => Number(isBlocker(b)) - Number(isBlocker(a)));
   if (!isKnown && (worst === undefined || !isBlocker(worst))) {
     const message = `base_runtime_spec "${baseRuntimeSpec}" was changed since containerd read it, and what it read may weaken each sandbox: restart containerd`;
@@ -54,7 +54,7 @@ function weakening(
   what: string,
   weak: readonly Weakness[],
   placeOf: (flag: string) => Omit<Evidence, 'value'>,
-): Failure | undefined {
+): FailedCheck | undefined {
   const [worst] = weak;
   if (worst === undefined) return undefined;
   const names = weak.map(({ flag, value }) => `${flag}=${value}`).join(', ');

@@ -3,7 +3,12 @@ import type { Logger } from 'pino';
 import { repeat } from '../../lib/base/async.ts';
 import type { Host } from '../../lib/host/host.ts';
 import { readPressure } from '../../lib/host/pressure.ts';
-import { type Judgement, judgeSandboxes, type Memory, type Observation } from '../../lib/sandboxes/judge.ts';
+import {
+  type Judgement,
+  judgeSandboxes,
+  type KnownProblems,
+  type Observation,
+} from '../../lib/sandboxes/judge.ts';
 import { MAX_PROBLEMS, type SandboxesReport, type SandboxProblem } from '../../lib/sandboxes/problem.ts';
 import type { SandboxScanner } from '../../lib/sandboxes/scanner.ts';
 
@@ -31,7 +36,7 @@ export type ScannedSandboxes = Pick<Judgement, 'problems' | 'restart'> & Pick<Ob
 /** Scans periodically and after each change, and logs what changes. */
 export class SandboxMonitor {
   readonly #options: SandboxMonitorOptions;
-  #memory: Memory = new Map();
+  #memory: KnownProblems = new Map();
   #last: ScannedSandboxes | undefined;
   #changedMs = 0;
   #wake = new AbortController();

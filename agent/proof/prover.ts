@@ -14,7 +14,7 @@ import {
 import { type ProbeOptions, runProbe } from '../../lib/proof/probe.ts';
 import { REQUEST_MS, type Witness } from '../../lib/proof/witness.ts';
 import { Control } from './control.ts';
-import { Turns } from './turns.ts';
+import { ProofTurns } from './turns.ts';
 
 export type ProverOptions = ProbeOptions &
   OrphansOptions & {
@@ -26,7 +26,7 @@ export type ProverOptions = ProbeOptions &
     readonly hangMs?: number;
     readonly controlWaitMs?: number;
     /** Shared with the provers of other handlers. */
-    readonly turns?: Turns;
+    readonly turns?: ProofTurns;
   };
 
 /** Measured: 0.3 s on an idle node, 2 to 6 s on one ten times slower, twice that after an interruption. */
@@ -88,7 +88,7 @@ export class Prover {
   #podMade: Promise<unknown> = Promise.resolve();
 
   constructor(options: ProverOptions) {
-    this.#options = { waitMs: WAIT_MS, hangMs: HANG_MS, turns: new Turns(), ...options };
+    this.#options = { waitMs: WAIT_MS, hangMs: HANG_MS, turns: new ProofTurns(), ...options };
     this.#orphans = new Orphans(options);
     this.#control = new Control(options, {
       waitMs: options.controlWaitMs ?? WAIT_MS,

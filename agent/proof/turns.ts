@@ -4,7 +4,7 @@ import timers from 'node:timers/promises';
 const MAX_TURN_MS = 5_000;
 
 /** Lets the probes of several handlers take turns: never two at once, except beside one that has taken {@link MAX_TURN_MS}. */
-export class Turns {
+export class ProofTurns {
   readonly #maxTurnMs: number;
   #previous: Promise<unknown> = Promise.resolve();
 

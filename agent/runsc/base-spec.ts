@@ -1,7 +1,7 @@
 import { posix } from 'node:path';
 import type { Host } from '../../lib/host/host.ts';
 import { isWithin } from '../../lib/host/paths.ts';
-import { truncate, type Weakness, weaknessesOf } from '../../lib/runsc/flags.ts';
+import { shorten, type Weakness, weaknessesOf } from '../../lib/runsc/flags.ts';
 import USUAL from './base-spec.json' with { type: 'json' };
 
 /** The part that can weaken sandboxes; any of it may be absent. */
@@ -85,7 +85,7 @@ export function weaknessesOfSpec(spec: BaseSpec): readonly Weakness[] {
     name.startsWith(FLAG) ? [[name.slice(FLAG.length), value]] : [],
   );
   const more = (flag: string, names: readonly (string | undefined)[], why: string): readonly Weakness[] => {
-    const value = truncate([...new Set(names)].join(', '));
+    const value = shorten([...new Set(names)].join(', '));
     return names.length === 0 ? [] : [{ flag, value, severity: 'warning', why }];
   };
   const rights = Object.values(spec?.process?.capabilities ?? {}).flatMap((names) => names ?? []);
@@ -115,8 +115,8 @@ function weaknessOfMount({ source = '', destination = '', options }: Mount): Wea
     from === '/' || USUAL.sensitive.paths.some((path) => isWithin(path, from) || isWithin(from, path));
   const isReadOnly = options?.includes('ro') ?? false;
   return {
-    flag: truncate(`mount ${destination}`),
-    value: truncate(from),
+    flag: shorten(`mount ${destination}`),
+    value: shorten(from),
     severity: isSensitive || !isReadOnly ? 'blocker' : 'warning',
     why: `each pod can ${isReadOnly ? 'read' : 'write'} these files of the host`,
   };

@@ -16,7 +16,7 @@ import {
   wrap,
 } from '../../lib/report/format.ts';
 import { describeInstallation } from '../../lib/report/installation.ts';
-import { nextSteps, type Step, sinceOf } from '../../lib/report/next-steps.ts';
+import { type NextStep, nextSteps, sinceOf } from '../../lib/report/next-steps.ts';
 import type { HandlerReport, Report, Status, Transition } from '../../lib/report/report.ts';
 import {
   markedLines,
@@ -145,7 +145,7 @@ function handlerRows(report: HandlerReport, main: Status, once: Once): readonly 
 }
 
 /** The main handler's, then those of additional ones if they differ. */
-function stepsOf({ handlers = [], ...main }: Status): readonly Step[] {
+function stepsOf({ handlers = [], ...main }: Status): readonly NextStep[] {
   const steps = [...nextSteps(main)];
   for (const step of handlers.flatMap((each) => nextSteps(each)))
     if (!steps.some(({ reason }) => reason === step.reason)) steps.push(step);

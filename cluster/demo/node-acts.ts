@@ -5,7 +5,7 @@ import { shortIds } from '../../lib/report/format.ts';
 import { nextSteps } from '../../lib/report/next-steps.ts';
 import { truncateText } from '../../lib/report/table.ts';
 import { ClusterNode } from '../node/node.ts';
-import { type Change, OutsideAgent, programOfImage } from '../node/outside-agent.ts';
+import { OutsideAgent, programOfImage, type SeenVerdict } from '../node/outside-agent.ts';
 import { CLUSTERS } from '../plan/clusters.ts';
 import { planNodes } from '../plan/nodes.ts';
 import type { Image } from '../tools/images.ts';
@@ -73,11 +73,11 @@ async function play(node: ClusterNode, agent: OutsideAgent): Promise<void> {
   await sleep(READING_S);
 }
 
-function secondsAfter(begunMs: number, { atMs }: Change): string {
+function secondsAfter(begunMs: number, { atMs }: SeenVerdict): string {
   return bold(`${((atMs - begunMs) / 1000).toFixed(2)} s`);
 }
 
-function tellVerdict({ status, reason, message }: Change): void {
+function tellVerdict({ status, reason, message }: SeenVerdict): void {
   say(`GVisorReady=${status} ${reason}: ${shortIds(message)}`);
 }
 

@@ -1,6 +1,6 @@
 import { UsageError } from '../../hack/run.ts';
 import type { Cluster } from '../cluster.ts';
-import { CONTAINERD_CONFIG, containerdConfig, handlerTable, RUNTIME_TABLE } from '../node/config.ts';
+import { CONTAINERD_CONFIG, containerdConfig, gvisorTable, RUNTIME_TABLE } from '../node/config.ts';
 import type { ClusterNode, NodeGvisor } from '../node/node.ts';
 import { ensureImage } from '../tools/images.ts';
 import type { FaultName } from './fault-texts.ts';
@@ -39,7 +39,7 @@ export const FAULTS = {
   }),
   'handler-wrong-table': fault('handler', (node) => {
     const other = node.spec.containerd === '2' ? '1.7' : '2';
-    return configure(node, containerdConfig(node.spec, handlerTable(node.spec, RUNTIME_TABLE[other])));
+    return configure(node, containerdConfig(node.spec, gvisorTable(node.spec, RUNTIME_TABLE[other])));
   }),
   'handler-runs-runc': fault('handler', (node) => {
     const table = RUNTIME_TABLE[node.spec.containerd];

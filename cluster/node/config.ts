@@ -38,7 +38,7 @@ export const RUNTIME_TABLE = {
   '1.7': 'plugins."io.containerd.grpc.v1.cri"',
 } as const;
 
-export function handlerTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {
+export function gvisorTable(spec: NodeSpec, table: string = RUNTIME_TABLE[spec.containerd]): string {
   return runtimeTable(`${table}.containerd.runtimes.runsc`, RUNSC_CONFIG);
 }
 
@@ -88,7 +88,7 @@ ${spec.containerd === '2' ? `[${images}.pinned_images]\n  sandbox = "${PAUSE_IMA
 /** TOML. */
 export function containerdConfig(
   spec: NodeSpec,
-  handler = spec.gvisor === 'none' ? '' : handlerTable(spec),
+  handler = spec.gvisor === 'none' ? '' : gvisorTable(spec),
 ): string {
   return `${containerdBase(spec)}${additionalTables(spec)}${handler}`;
 }
@@ -97,7 +97,7 @@ export function containerdConfig(
 export const RUNSC_TOML = '[runsc_config]\n  platform = "systrap"\n';
 
 /** runsc must use systemd if the cgroup driver does. */
-export function runscToml(spec: NodeSpec, systemdCgroup = spec.machine === 'vm'): string {
+export function gvisorConfig(spec: NodeSpec, systemdCgroup = spec.machine === 'vm'): string {
   return `${RUNSC_TOML}${systemdCgroup ? '  systemd-cgroup = "true"\n' : ''}`;
 }
 

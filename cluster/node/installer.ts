@@ -9,7 +9,7 @@ import { UsageError } from '../../hack/run.ts';
 import { makeOnce, partial, removeAbandoned } from '../../hack/unfinished.ts';
 import { MACHINE_PATH } from '../machine/machine.ts';
 import { GVISOR_TOOLS } from '../plan/nodes.ts';
-import { versionOf } from '../tools/tool-groups.ts';
+import { toolVersion } from '../tools/tool-groups.ts';
 import { ensureTools } from '../tools/tools.ts';
 import { CONTAINERD_CONFIG, LOADED_CONFIG, PREWARMER_SCRIPT } from './config.ts';
 import type { ClusterNode } from './node.ts';
@@ -71,7 +71,7 @@ export async function ensureRelease(name: ReleaseName): Promise<string> {
     };
     const isBroken = name === 'broken';
     const further = name === '2026-09' ? sidecars : {};
-    await packBuilt(release, isBroken ? name : await versionOf(group), tools, { isBroken, further });
+    await packBuilt(release, isBroken ? name : await toolVersion(group), tools, { isBroken, further });
     return release;
   });
   return directory;

@@ -8,19 +8,19 @@ import { Machine } from '../machine/machine.ts';
 import { unplug } from '../machine/veth.ts';
 import { GVISOR_TOOLS, type NodeSpec } from '../plan/nodes.ts';
 import type { Image } from '../tools/images.ts';
-import { versionOf } from '../tools/tool-groups.ts';
+import { toolVersion } from '../tools/tool-groups.ts';
 import { ensureTools } from '../tools/tools.ts';
 import {
   additionalFiles,
   CONTAINERD_CONFIG,
-  handlerTable,
+  gvisorConfig,
+  gvisorTable,
   KUBELET_CONFIG,
   LOADED_CONFIG,
   PREWARMER,
   PREWARMER_SCRIPT,
   RUNSC,
   RUNSC_CONFIG,
-  runscToml,
   SENTRY,
   SHIM,
 } from './config.ts';
@@ -140,8 +140,8 @@ export class ClusterNode {
   #ownGvisor(): NodeGvisor | undefined {
     const { spec } = this;
     if (spec.gvisor === 'none') return undefined;
-    const config = { file: RUNSC_CONFIG, text: runscToml(spec) };
-    const handler = handlerTable(spec);
+    const config = { file: RUNSC_CONFIG, text: gvisorConfig(spec) };
+    const handler = gvisorTable(spec);
     return { name: spec.gvisor, runsc: RUNSC, shim: SHIM, config, handler };
   }
 
@@ -248,6 +248,6 @@ export class ClusterNode {
 /** The release is such as "release-20260223.0". */
 async function nameOfRelease(release: string): Promise<NodeGvisor['name']> {
   for (const name of Object.keys(GVISOR_TOOLS) as NodeGvisor['name'][])
-    if ((await versionOf(GVISOR_TOOLS[name])) === release) return name;
+    if ((await toolVersion(GVISOR_TOOLS[name])) === release) return name;
   throw new UsageError(`gVisor ${release} is none of the releases that are built here.`);
 }

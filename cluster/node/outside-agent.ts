@@ -11,7 +11,7 @@ import { RUNSC_CONFIG, RUNSC_TOML } from './config.ts';
 import type { ClusterNode } from './node.ts';
 
 /** A change of the published verdict; `atMs` is the time of `performance.now` when it was read. */
-export type Change = Verdict & { readonly atMs: number };
+export type SeenVerdict = Verdict & { readonly atMs: number };
 
 /** The command and environment of an agent. Paths are relative to the repository. */
 export type AgentProgram = {
@@ -50,7 +50,7 @@ export function outsideEnv(node: ClusterNode) {
 /** An agent that evaluates a cluster's node from outside, as a child process. */
 export class OutsideAgent {
   /** All published changes, oldest first, without those of additional handlers. */
-  readonly changes: Change[] = [];
+  readonly changes: SeenVerdict[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
@@ -92,8 +92,12 @@ export class OutsideAgent {
   }
 
   /** The first change from index `from` on that `matches` accepts. Rejects on timeout and if the agent exits. */
-  async change(from: number, matches: (change: Change) => boolean, timeoutMs = 60_000): Promise<Change> {
-    const found = Promise.withResolvers<Change>();
+  async change(
+    from: number,
+    matches: (change: SeenVerdict) => boolean,
+    timeoutMs = 60_000,
+  ): Promise<SeenVerdict> {
+    const found = Promise.withResolvers<SeenVerdict>();
     const check = () => {
       const change = this.changes.slice(from).find(matches);
       if (change !== undefined) found.resolve(change);
@@ -113,7 +117,7 @@ export class OutsideAgent {
   }
 
   /** Waits until the published verdict is proven. */
-  async proven(timeoutMs?: number): Promise<Change> {
+  async proven(timeoutMs?: number): Promise<SeenVerdict> {
     const last = this.changes.at(-1);
     if (last?.reason === 'SandboxProven') return last;
     return this.change(this.changes.length, ({ reason }) => reason === 'SandboxProven', timeoutMs);

@@ -3,7 +3,7 @@ import { chmod, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { get, publishedSum } from '../../hack/download.ts';
 import { run } from '../../hack/run.ts';
-import { type ToolGroup, versionOf } from './tool-groups.ts';
+import { type ToolGroup, toolVersion } from './tool-groups.ts';
 
 /** A program, or a compressed archive of programs. */
 export type Download = {
@@ -105,7 +105,7 @@ export async function officialBuild(group: ToolGroup): Promise<readonly Download
   const machine = MACHINES[process.arch];
   const downloads = BUILDS[group];
   if (machine === undefined || downloads === undefined) return [];
-  const number = (await versionOf(group)).replace(/^(v|release-)/, '');
+  const number = (await toolVersion(group)).replace(/^(v|release-)/, '');
   return downloads(number, machine).map((file) => {
     const end = file.url.split('/').slice(-2).join('/');
     return { ...file, sum: PINNED[end] ?? file.sum };

@@ -180,7 +180,7 @@ const UNSTAMPED: Partial<Record<ToolGroup, RegExp>> = {
 };
 
 /** Programs are stamped with the version in go.mod. */
-export async function versionOf(name: ToolGroup): Promise<string> {
+export async function toolVersion(name: ToolGroup): Promise<string> {
   const pattern = buildOf(name).stamp?.[1] ?? UNSTAMPED[name];
   const version = pattern?.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   if (version === undefined) throw new Error(`No version of ${name} in its go.mod`);

@@ -8,7 +8,7 @@ import { pause, run, runAll, UsageError } from '../../hack/run.ts';
 import { makeOnce } from '../../hack/unfinished.ts';
 import { tryLock } from '../plan/lock.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
-import { buildOf, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, versionOf } from './tool-groups.ts';
+import { buildOf, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, toolVersion } from './tool-groups.ts';
 
 const MINIMUM_GO = [1, 26];
 /** A second build uses the processors while the first one waits for the network or links, which is single-threaded. */
@@ -228,7 +228,7 @@ async function build(name: ToolGroup, work: string, { tell, niceness, signal }: 
     if (file === undefined) throw new Error(`No vendored ${VENDORED_OOM.join(' and no ')}`);
     await copyFile(join(REPO, 'cluster/tools/oom_linux.go.overlay'), file);
   }
-  const stamp = group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await versionOf(name)}`;
+  const stamp = group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await toolVersion(name)}`;
   const selected = [...mod, '-tags', group.tags ?? ''];
   const programs = group.packages ?? 'tool';
   const packages = (await go(['list', '-deps', ...selected, programs])).trim().split('\n');

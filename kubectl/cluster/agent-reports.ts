@@ -30,7 +30,9 @@ export async function renamedDaemonSet(api: Api): Promise<string | undefined> {
 }
 
 /** The main handler first. */
-export function handlersOf(daemonSet: ApiObject<V1DaemonSet> | undefined): readonly [string, ...string[]] {
+export function handlersToProve(
+  daemonSet: ApiObject<V1DaemonSet> | undefined,
+): readonly [string, ...string[]] {
   return agentSettingsOf(daemonSet).handlers;
 }
 

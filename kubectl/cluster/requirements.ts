@@ -25,11 +25,12 @@ export async function listClasses(api: Api): Promise<ReadonlyMap<string, ApiObje
 /** By the main handler, or by a label of proven nodes. */
 export function meansGvisor(runtimeClass: ApiObject<V1RuntimeClass> | undefined): boolean {
   return (
-    runtimeClass !== undefined && (runtimeClass.handler === HANDLER || readyLabels(runtimeClass).length > 0)
+    runtimeClass !== undefined &&
+    (runtimeClass.handler === HANDLER || selectedReadyLabels(runtimeClass).length > 0)
   );
 }
 
-export function readyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly string[] {
+export function selectedReadyLabels({ scheduling }: ApiObject<V1RuntimeClass>): readonly string[] {
   return Object.entries(scheduling?.nodeSelector ?? {}).flatMap(([key, value]) =>
     value === 'true' && (key === READY || key.startsWith(OWN_KEYS.prefixes.ready)) ? [key] : [],
   );
@@ -41,7 +42,7 @@ export function readyLabelOf(handler: string, main = HANDLER): string {
 
 /** The class's pods are scheduled only to nodes where its handler is proven. */
 export function selectsProven(runtimeClass: ApiObject<V1RuntimeClass>, main = HANDLER): boolean {
-  return readyLabels(runtimeClass).includes(readyLabelOf(runtimeClass.handler, main));
+  return selectedReadyLabels(runtimeClass).includes(readyLabelOf(runtimeClass.handler, main));
 }
 
 /** The value of `gvisor-ready.dev/require`, by namespace. */

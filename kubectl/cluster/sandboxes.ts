@@ -2,7 +2,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { shortIds } from '../../lib/report/format.ts';
 import { remedyOf, type SandboxesReport, type SandboxProblem } from '../../lib/sandboxes/problem.ts';
 import type { ApiObject } from '../api/api.ts';
-import { ageOf, type Explanation, type Observation } from '../text/output.ts';
+import { ageOf, type Explanation, type Remark } from '../text/output.ts';
 import { type ReportResult, uidsOf } from './agent-reports.ts';
 
 const MAX_SHOWN = 10;
@@ -58,7 +58,7 @@ export function problemsOf(
 export function aboutProblem(
   { reason, message, namespace, name, sandbox, pids, since }: SandboxProblem,
   nowMs: number,
-): Observation {
+): Remark {
   const subject = namespace === undefined ? `sandbox ${sandbox}` : `${namespace}/${name}`;
   const processes = pids.length === 0 ? '' : `PID ${pids.slice(0, MAX_PIDS).join(' ')}, `;
   const text = shortIds(`${subject}: ${message} (${processes}for ${ageOf(since, nowMs)})`);

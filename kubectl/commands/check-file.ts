@@ -7,12 +7,12 @@ import { exitCodeOf, worstOf } from '../api/context.ts';
 import { askedBy, COMPATIBILITY, type Effect } from '../pods/features.ts';
 import { type ManifestPart, readManifests } from '../pods/pods-in-manifests.ts';
 import {
-  addressOf,
   type CheckLine,
   checkLines,
   countOf,
   type Format,
   type Output,
+  pageAddress,
   printResult,
 } from '../text/output.ts';
 
@@ -37,7 +37,7 @@ export async function checkFile(
     lines.push(unreadable(`"${filename}"`, 'there is no pod and no pod template'));
   const result = worstOf(lines.map(({ tone }) => tone));
   const checks = lines.map(({ id, section, tone, docs, data }) => {
-    return { id, object: section, result: tone, ...data, docs: addressOf(docs, output) };
+    return { id, object: section, result: tone, ...data, docs: pageAddress(docs, output) };
   });
   const owners = new Set(judged.map(({ section }) => section)).size;
   const bad = judged.filter(({ tone }) => tone === 'fail').length;

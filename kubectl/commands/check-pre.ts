@@ -6,7 +6,7 @@ import {
   listClasses,
   RUNTIME_CLASS,
   readyLabelOf,
-  readyLabels,
+  selectedReadyLabels,
   selectsProven,
 } from '../cluster/requirements.ts';
 import { type CheckLine, countOf, inSection } from '../text/output.ts';
@@ -21,7 +21,7 @@ export const PRE_INSTALL = { RuntimeClasses: aboutClasses, SupportedNodes: about
 
 async function aboutClasses({ api }: Context): Promise<CheckLine[]> {
   const others = [...(await listClasses(api)).values()].filter(
-    (each) => (each.handler === HANDLER || readyLabels(each).length > 0) && !selectsProven(each),
+    (each) => (each.handler === HANDLER || selectedReadyLabels(each).length > 0) && !selectsProven(each),
   );
   return others.map(({ metadata: { name }, handler }) => {
     const label = readyLabelOf(handler);

@@ -8,14 +8,14 @@ import { type Context, exitCodeOf, worstOf } from '../api/context.ts';
 import { readDaemonSet } from '../cluster/agent-reports.ts';
 import { readView } from '../cluster/fleet-controller.ts';
 import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
-import { listClasses, readyLabelOf, readyLabels, selectsProven } from '../cluster/requirements.ts';
+import { listClasses, readyLabelOf, selectedReadyLabels, selectsProven } from '../cluster/requirements.ts';
 import {
-  addressOf,
   type CheckLine,
   checkLines,
   countOf,
   type Format,
   inSection,
+  pageAddress,
   pageOf,
   printResult,
 } from '../text/output.ts';
@@ -73,7 +73,7 @@ export async function check(context: Context, { output: format, pre = false }: C
     );
   const result = worstOf(lines.map(({ tone }) => tone));
   const checks = lines.map(({ id, tone, docs, data }) => {
-    return { id, result: tone, ...data, docs: addressOf(docs, output) };
+    return { id, result: tone, ...data, docs: pageAddress(docs, output) };
   });
   const json = { context: context.api.access.context, result, checks };
   printResult(output, format, json, [...checkLines(lines, output), '', summarize(lines, pre)]);
@@ -135,7 +135,7 @@ async function checkClasses({ api }: Context): Promise<readonly CheckLine[]> {
     const name = `The RuntimeClass "${runtimeClass}" has the handler "${handler}"`;
     const data = { runtimeClass, handler };
     if (!handlers.includes(handler)) {
-      if (readyLabels(each).length === 0) return [];
+      if (selectedReadyLabels(each).length === 0) return [];
       const text = `${name}, and the agents prove "${handlers.join('", "')}": its pods run in something unproven`;
       return [line('ClassOfUnprovenHandler', 'fail', text, { ...data, proven: handlers })];
     }

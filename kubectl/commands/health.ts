@@ -10,7 +10,7 @@ import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { type Api, optional } from '../api/api.ts';
 import { type Context, worstOf } from '../api/context.ts';
-import { handlersOf, readDaemonSet, renamedDaemonSet } from '../cluster/agent-reports.ts';
+import { handlersToProve, readDaemonSet, renamedDaemonSet } from '../cluster/agent-reports.ts';
 import { addClassCommand, readAgentSandbox, removeCommand } from '../cluster/agent-sandbox.ts';
 import { type ReadFleet, readDeployment, readFleet, type readView } from '../cluster/fleet-controller.ts';
 import { readGuardState } from '../cluster/guards.ts';
@@ -94,7 +94,7 @@ export function judgeFleet({ api, now }: Context, view: Promise<View>, selector?
 }
 
 /** Only if guards are missing or were changed on purpose, or a namespace lost its requirement, as far as the user may know. */
-export async function judgeGuards({ api }: Context, view: Promise<View>): Promise<FleetPart[]> {
+export async function aboutGuards({ api }: Context, view: Promise<View>): Promise<FleetPart[]> {
   const state = await optional(
     view.then((found) => readGuardState(api, found)),
     [403, 404],
@@ -217,7 +217,7 @@ export function handlerTone(reason: string, wasProven: boolean): Tone {
 }
 
 function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs: number): FleetPart[] {
-  const [, ...configured] = handlersOf(daemonSet === 'absent' ? undefined : daemonSet);
+  const [, ...configured] = handlersToProve(daemonSet === 'absent' ? undefined : daemonSet);
   const labelled = rows.flatMap(({ handlers = [] }) => handlers.map(({ handler }) => handler));
   return [...new Set(daemonSet === undefined ? labelled : configured)].map((handler) => {
     const on = ({ handlers = [] }: Row) => handlers.find((each) => each.handler === handler);

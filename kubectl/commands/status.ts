@@ -4,7 +4,7 @@ import { type Column, markedLines, tableLines } from '../../lib/report/table.ts'
 import { type Context, EXIT, exitCodeOf, rankOf, untilNextLook, worstOf } from '../api/context.ts';
 import { readView } from '../cluster/fleet-controller.ts';
 import { type Format, type Output, printMessage, printResult, proseOf } from '../text/output.ts';
-import { type FleetPart, judgeFleet, judgeGuards, type NodeGroup } from './health.ts';
+import { aboutGuards, type FleetPart, judgeFleet, type NodeGroup } from './health.ts';
 
 export type StatusFlags = {
   readonly output?: Format;
@@ -42,7 +42,7 @@ export async function status(context: Context, flags: StatusFlags): Promise<numb
 async function judge(context: Context, { selector }: StatusFlags): Promise<readonly FleetPart[]> {
   const view = readView(context.api);
   const parts = Object.values(judgeFleet(context, view, selector));
-  const judged = await Promise.all([judgeGuards(context, view), ...parts]);
+  const judged = await Promise.all([aboutGuards(context, view), ...parts]);
   return judged.flat().sort((a, b) => orderOf(a) - orderOf(b));
 }
 

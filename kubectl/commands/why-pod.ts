@@ -6,10 +6,10 @@ import type { SandboxProblem } from '../../lib/sandboxes/problem.ts';
 import { type Api, type ApiObject, optional } from '../api/api.ts';
 import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../cluster/agent-reports.ts';
 import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
-import { CLASSES, meansGvisor, READY, REQUIRE, readyLabels } from '../cluster/requirements.ts';
+import { CLASSES, meansGvisor, READY, REQUIRE, selectedReadyLabels } from '../cluster/requirements.ts';
 import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../cluster/sandboxes.ts';
 import { askedBy, COMPATIBILITY } from '../pods/features.ts';
-import { ageOf, countOf, type Explanation, explain, type Observation } from '../text/output.ts';
+import { ageOf, countOf, type Explanation, explain, type Remark } from '../text/output.ts';
 import { PAGES } from '../text/pages.ts';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
@@ -25,7 +25,7 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
     optional(listAgents(api), [403]),
     optional(readWarnings(api, namespace, `involvedObject.uid=${uid}`), [403]),
   ]);
-  const selected = found === undefined ? [] : readyLabels(found);
+  const selected = found === undefined ? [] : selectedReadyLabels(found);
   const labels = selected.length === 0 ? [READY] : selected;
   const unproven = nodes?.filter((node) => node.expected !== false && !isProven(node, labels)) ?? [];
   // The condition of a Node has the reason of the main handler.
@@ -43,7 +43,7 @@ async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
     runtimeClass: runtimeClassName === '' ? undefined : (found ?? ('?' as const)),
     asksForGvisor: meansGvisor(found),
     /** That of the main handler if its class selects none. */
-    readyLabels: labels,
+    selectedReadyLabels: labels,
     /** Whether its namespace is labelled gvisor-ready.dev/require=true. */
     required: owner === undefined ? undefined : owner.metadata.labels?.[REQUIRE] === 'true',
     nodes,
@@ -65,9 +65,12 @@ function isProven({ labels }: NodeSummary, wanted: readonly string[]): boolean {
 }
 
 /** Of the handler of the pod's class. */
-function verdictOn(node: string, { runtimeClass, readyLabels, reports }: PodDetails): Verdict | undefined {
+function verdictOn(
+  node: string,
+  { runtimeClass, selectedReadyLabels, reports }: PodDetails,
+): Verdict | undefined {
   const handler = typeof runtimeClass === 'object' ? runtimeClass.handler : '';
-  const isAdditional = readyLabels.includes(handlerKey('ready', handler));
+  const isAdditional = selectedReadyLabels.includes(handlerKey('ready', handler));
   return (isAdditional ? handlerIn(reports.get(node), handler) : reports.get(node)?.report)?.verdict;
 }
 
@@ -126,7 +129,7 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
   const events = warnings
     .filter(({ message }, at) => warnings.findIndex((other) => other.message === message) === at)
     .slice(0, MAX_WARNINGS)
-    .map(({ reason, message, at }): Observation => {
+    .map(({ reason, message, at }): Remark => {
       return { tone: 'warning', about: `${reason} ${ageOf(at, nowMs)} ago`, text: message };
     });
   const seen = [aboutRequest(details), ...events];
@@ -146,7 +149,7 @@ function explainState(details: PodDetails, problems: readonly SandboxProblem[], 
 /** Processes hang, the kubelet is away, or finalizers hold the object. */
 function explainTerminating(
   details: PodDetails,
-  seen: readonly Observation[],
+  seen: readonly Remark[],
   { hangs, age }: { readonly hangs: boolean; readonly age: string },
 ): Explanation {
   const { pod, id, spec, node, result } = details;
@@ -178,7 +181,7 @@ function whyTerminating({ pod, node, nodes, result }: PodDetails, hangs: boolean
 }
 
 /** Also what its namespace requires. */
-function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetails): Observation {
+function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetails): Remark {
   const namespace =
     required === undefined
       ? 'you may not see whether its namespace requires gVisor'
@@ -197,7 +200,7 @@ function aboutRequest({ spec, runtimeClass, asksForGvisor, required }: PodDetail
   };
 }
 
-function explainRunning(details: PodDetails, seen: readonly Observation[]): Explanation {
+function explainRunning(details: PodDetails, seen: readonly Remark[]): Explanation {
   const { pod, id, spec, result, required, asksForGvisor } = details;
   const sandbox = sandboxOf(pod, result);
   const answer = (tone: Tone, code: string, what: string, rest: Partial<Explanation> = {}) =>
@@ -237,7 +240,7 @@ function explainRunning(details: PodDetails, seen: readonly Observation[]): Expl
 }
 
 /** The kubelet checks the node selector again when it starts a pod, and when it restarts itself. */
-function explainRejected(details: PodDetails, seen: readonly Observation[]): Explanation {
+function explainRejected(details: PodDetails, seen: readonly Remark[]): Explanation {
   const { pod, id, spec, node } = details;
   return explain(['fail', 'RejectedByNode'], `${id} was rejected by ${spec.nodeName}`, {
     because: [
@@ -247,14 +250,14 @@ function explainRejected(details: PodDetails, seen: readonly Observation[]): Exp
     seen: [...seen, aboutNode(details, node)],
     next: [
       'Create it again, or let its controller do so: it then goes to a proven node.',
-      ...(node !== undefined && isProven(node, details.readyLabels)
+      ...(node !== undefined && isProven(node, details.selectedReadyLabels)
         ? []
         : [`See why the node is not ready: kubectl gvisor-ready why node/${spec.nodeName}`]),
     ],
   });
 }
 
-function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Explanation {
+function explainEnded({ pod, id }: PodDetails, seen: readonly Remark[]): Explanation {
   const { phase, reason = '', message = '' } = pod.status ?? {};
   const because = [[reason, message].filter(Boolean).join(': ')].filter(Boolean);
   const state = phase === 'Succeeded' ? (['pass', 'Succeeded'] as const) : (['warning', 'Failed'] as const);
@@ -262,7 +265,7 @@ function explainEnded({ pod, id }: PodDetails, seen: readonly Observation[]): Ex
 }
 
 /** Quotes the scheduler, and names nodes that are not proven. */
-function explainUnscheduled(details: PodDetails, all: readonly Observation[]): Explanation {
+function explainUnscheduled(details: PodDetails, all: readonly Remark[]): Explanation {
   const { pod, id, nodes, asksForGvisor } = details;
   const condition = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
   const message = condition?.status === 'False' ? condition.message : undefined;
@@ -281,13 +284,13 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
     const hidden = 'You may not list nodes, so it is unknown which are proven.';
     return explain(['fail', 'Unscheduled'], headline, { because: [...because, hidden], seen });
   }
-  const unproven = nodes.filter((node) => !isProven(node, details.readyLabels));
+  const unproven = nodes.filter((node) => !isProven(node, details.selectedReadyLabels));
   const faulty = unproven.filter(({ expected }) => expected !== false);
   const isOther = ({ name }: NodeSummary) => verdictOn(name, details)?.reason === 'HandlerNotConfigured';
   const shown = [...(faulty.length === 0 ? unproven : faulty)].sort((a, b) => +isOther(a) - +isOther(b));
   const proven = nodes.length - unproven.length;
-  const { runtimeClass, readyLabels } = details;
-  const isMain = readyLabels.every((label) => label === READY) || typeof runtimeClass !== 'object';
+  const { runtimeClass, selectedReadyLabels } = details;
+  const isMain = selectedReadyLabels.every((label) => label === READY) || typeof runtimeClass !== 'object';
   const what = isMain ? 'gVisor' : `The handler "${runtimeClass.handler}"`;
   const count = proven === 0 ? 'no node' : `${proven} of ${countOf(nodes.length, 'node')}`;
   const [first] = shown;
@@ -302,7 +305,7 @@ function explainUnscheduled(details: PodDetails, all: readonly Observation[]): E
   });
 }
 
-function explainStarting(details: PodDetails, seen: readonly Observation[], hangs: boolean): Explanation {
+function explainStarting(details: PodDetails, seen: readonly Remark[], hangs: boolean): Explanation {
   const { pod, id, spec, node } = details;
   const [waiting] = pod.status?.containerStatuses?.flatMap(({ state }) => state?.waiting ?? []) ?? [];
   const sandboxFails = seen.some(({ about }) => about.startsWith('FailedCreatePodSandBox'));
@@ -318,7 +321,10 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
   };
   const [reason, what] = whyStarting();
   const failed =
-    stuck.length > 0 || sandboxFails || hangs || (node !== undefined && !isProven(node, details.readyLabels));
+    stuck.length > 0 ||
+    sandboxFails ||
+    hangs ||
+    (node !== undefined && !isProven(node, details.selectedReadyLabels));
   const observations = [...seen, aboutNode(details, node)];
   const verdict = verdictOn(spec.nodeName ?? '', details);
   if (verdict !== undefined) {
@@ -340,14 +346,15 @@ function explainStarting(details: PodDetails, seen: readonly Observation[], hang
 
 /** It keeps the pod from a node, or admits it. */
 function labelOn(
-  { readyLabels }: PodDetails,
+  { selectedReadyLabels }: PodDetails,
   { labels }: NodeSummary,
 ): readonly [label: string, value: string] {
-  const label = readyLabels.find((each) => labels[each] !== 'true') ?? readyLabels.at(-1) ?? READY;
+  const label =
+    selectedReadyLabels.find((each) => labels[each] !== 'true') ?? selectedReadyLabels.at(-1) ?? READY;
   return [label, labels[label] ?? ''];
 }
 
-function aboutNode(details: PodDetails, node: NodeSummary | undefined): Observation {
+function aboutNode(details: PodDetails, node: NodeSummary | undefined): Remark {
   if (details.nodes === undefined) return { tone: 'unknown', about: 'node', text: 'you may not list nodes' };
   if (node === undefined) return { tone: 'unknown', about: 'node', text: 'it no longer exists' };
   const [key, value] = labelOn(details, node);

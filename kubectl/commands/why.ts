@@ -27,14 +27,14 @@ import {
 import { type NodeSummary, summarizeNode, wasProven } from '../cluster/node-summary.ts';
 import { explainSandboxes, problemJson } from '../cluster/sandboxes.ts';
 import {
-  addressOf,
   ageOf,
   type Explanation,
   explain,
   explanationLines,
   type Format,
-  type Observation,
+  pageAddress,
   printResult,
+  type Remark,
 } from '../text/output.ts';
 import { handlerTone } from './health.ts';
 import { type NodeRow, nodeJson } from './nodes.ts';
@@ -75,7 +75,7 @@ export async function why(context: Context, word: string, format: Format | undef
   if (explanation === undefined) throw node.refused ?? pod.refused ?? notFound(kind, name, namespace);
   const { tone, reason, data, docs } = explanation;
   const { kind: found, ...rest } = data;
-  const json = { kind: found, result: tone, reason, ...rest, docs: addressOf(docs, output) };
+  const json = { kind: found, result: tone, reason, ...rest, docs: pageAddress(docs, output) };
   printResult(output, format, json, explanationLines(explanation, output));
   return tone === 'warning' && data.kind === 'Pod' ? EXIT.problem : exitCodeOf(tone);
 }
@@ -146,7 +146,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const sandboxes = report?.sandboxes;
   const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
   const handlers = aboutHandlers(details, nowMs);
-  const seen: Observation[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
+  const seen: Remark[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
   seen.push(...handlers);
   if (report?.installation !== undefined)
     seen.push({ about: 'installer', ...describeInstallation(report.installation) });
@@ -165,7 +165,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   }
   const reasons = [...(problem ? ['AgentCannotWrite'] : []), ...reasonsIn(report, node)];
   const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');
-  const [main, reason, headline] = judge(details, nowMs);
+  const [main, reason, headline] = judgeNode(details, nowMs);
   const [tone, not] =
     main !== 'pass' || broken.length === 0
       ? ([main, ''] as const)
@@ -180,7 +180,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
 }
 
 /** The agent's report beside the labels. */
-function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Observation[] {
+function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Remark[] {
   const reports = result?.report?.handlers ?? [];
   const names = new Set([
     ...reports.map(({ handler }) => handler),
@@ -223,7 +223,7 @@ function verdictOf({ node, result }: Pick<NodeDetails, 'node' | 'result'>) {
  * Tone, code and headline. The scheduler goes by the label, so a node passes only if label, verdict and agent
  * agree.
  */
-export function judge(
+export function judgeNode(
   { node, agent, result }: NodeDetails,
   nowMs: number,
 ): readonly [tone: Tone, reason: string, headline: string] {
@@ -303,7 +303,7 @@ function becauseOf(node: NodeSummary, report: Status | undefined, nowMs: number)
 }
 
 /** Passed checks in one line, then the others grouped by message, then the proof. */
-function findingsOf({ findings, proof, verdict }: Status): Observation[] {
+function findingsOf({ findings, proof, verdict }: Status): Remark[] {
   const proven = proof.kind === 'proven';
   const passed = findings.filter(({ status }) => status === 'pass').map(({ check }) => check);
   const others = findings.filter(({ status }) => status !== 'pass');

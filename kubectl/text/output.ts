@@ -12,7 +12,7 @@ export type Output = Screen & {
 };
 
 /** A URL, or the page's path if no repository is published. */
-export function addressOf(page: string, { repository = '' }: Pick<Output, 'repository'>): string {
+export function pageAddress(page: string, { repository = '' }: Pick<Output, 'repository'>): string {
   return repository === '' ? page : `${repository}/${page}`;
 }
 
@@ -78,7 +78,7 @@ export function ageOf(since: string, nowMs: number): string {
 }
 
 /** Made in lines of files, or values. */
-export type Observation = {
+export type Remark = {
   readonly tone: Tone;
   readonly about: string;
   readonly text: string;
@@ -93,7 +93,7 @@ export type Explanation = {
   readonly headline: string;
   /** Paragraphs. */
   readonly because: readonly string[];
-  readonly seen: readonly Observation[];
+  readonly seen: readonly Remark[];
   readonly next: readonly string[];
   /** A page of this repository. */
   readonly docs: string;
@@ -133,7 +133,7 @@ export function explanationLines(
       ? []
       : ['', paint(screen, 'bold', tone === 'skipped' ? 'To run gVisor here' : 'What to do')]),
     ...next.flatMap((step) => wrap(step, screen.width, INDENT)),
-    ...(tone === 'pass' ? [] : ['', paint(screen, 'dim', `See ${addressOf(docs, output)}`)]),
+    ...(tone === 'pass' ? [] : ['', paint(screen, 'dim', `See ${pageAddress(docs, output)}`)]),
   ];
 }
 
@@ -168,6 +168,6 @@ export function checkLines(lines: readonly CheckLine[], output: Output): string[
       ? []
       : [...(at === 0 ? [] : ['']), paint(screen, 'bold', section)]),
     ...markedLines(tone, text, screen),
-    ...(tone === 'pass' ? [] : [`  ${paint(screen, 'dim', `see ${addressOf(docs, output)}`)}`]),
+    ...(tone === 'pass' ? [] : [`  ${paint(screen, 'dim', `see ${pageAddress(docs, output)}`)}`]),
   ]);
 }

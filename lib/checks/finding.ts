@@ -48,10 +48,10 @@ export function pass(message: string, evidence: readonly Evidence[] = []): Check
   return { status: 'pass', message, evidence };
 }
 
-export type Failure = Extract<CheckResult, { readonly status: 'fail' }>;
+export type FailedCheck = Extract<CheckResult, { readonly status: 'fail' }>;
 
 function failing<R extends Reason>(severity: Severity) {
-  return (reason: R, message: string, evidence: readonly Evidence[] = []): Failure => {
+  return (reason: R, message: string, evidence: readonly Evidence[] = []): FailedCheck => {
     return { status: 'fail', severity, reason, message, evidence };
   };
 }

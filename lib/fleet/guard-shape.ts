@@ -22,7 +22,7 @@ export type AdmissionSpec = {
 };
 
 /** What differs between installations, and stands in the expressions of policies. */
-export type Installation = {
+export type InstalledAs = {
   readonly namespace: string;
   /** Names of the service accounts; one that is not known may be any of the manifests' pattern. */
   readonly accounts: { readonly agent?: string | undefined; readonly fleet?: string | undefined };
@@ -66,7 +66,7 @@ const NAMESPACED: readonly string[] = ['not-in-a-namespace-of-the-system', 'isOf
  * Messages and audit annotations are left out, because they let nothing through. So is a binding's policy, which is the one
  * that the binding was found by.
  */
-export function shapeOf({ spec = {} }: Admission, installation: Installation): Shape {
+export function shapeOf({ spec = {} }: Admission, installation: InstalledAs): Shape {
   const { policyName: _, validationActions, variables, validations, ...rest } = spec;
   const { matchConditions, mutations } = rest;
   const whole: Readonly<Record<string, unknown>> = {
@@ -110,7 +110,7 @@ export function digestOf(value: unknown): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
-function expressionOf({ name = '', expression = '' }: Expression, { namespace, accounts }: Installation) {
+function expressionOf({ name = '', expression = '' }: Expression, { namespace, accounts }: InstalledAs) {
   const text = `${normalize(expression) ?? ''}`;
   if (NAMESPACED.includes(name))
     return { name, expression: text.replaceAll(`'${namespace}'`, '<namespace>') };

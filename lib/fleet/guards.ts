@@ -7,7 +7,7 @@ import {
   type Admission,
   differences,
   digestOf,
-  type Installation,
+  type InstalledAs,
   type Shape,
   shapeOf,
 } from './guard-shape.ts';
@@ -75,7 +75,7 @@ type Effect = keyof typeof EFFECTS;
 
 /** Validating and mutating ones, and what the installation they guard is named. */
 export type Guards = {
-  readonly installation: Installation;
+  readonly installation: InstalledAs;
   readonly policies: readonly Admission[];
   readonly bindings: readonly Admission[];
 };
@@ -164,7 +164,7 @@ type Comparison = { readonly change: Change; readonly isAccepted: boolean };
 
 function comparisonOf(
   object: Admission,
-  { guard, expected, installation }: { guard: string; expected: Shape; installation: Installation },
+  { guard, expected, installation }: { guard: string; expected: Shape; installation: InstalledAs },
 ): Comparison {
   const { name, annotations } = object.metadata;
   const shape = shapeOf(object, installation);
@@ -295,7 +295,7 @@ async function listNamed(get: Kube['get'], resource: string): Promise<readonly A
 }
 
 /** One list after another, so that writes do not wait. */
-export async function readGuards(get: Kube['get'], installation: Installation): Promise<Guards> {
+export async function readGuards(get: Kube['get'], installation: InstalledAs): Promise<Guards> {
   const served = (resource: string) =>
     listNamed(get, resource).catch((error: unknown): readonly Admission[] => {
       // Kubernetes before 1.36 has no mutating policies.

@@ -2,7 +2,7 @@ import { REASONS, type Reason } from '../base/reasons.ts';
 import { isBeingInstalled } from './installation.ts';
 import type { HandlerReport, Report, Status } from './report.ts';
 
-export type Step = { readonly reason: Reason; readonly remedy: string };
+export type NextStep = { readonly reason: Reason; readonly remedy: string };
 
 /** Reasons without a remedy. */
 const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
@@ -11,7 +11,7 @@ const IDLE: readonly string[] = ['SandboxProven', 'AgentStarting'];
  * Each once: first those of the verdicts, then in the order of the checks, which have causes before effects. An unknown
  * check counts only if the whole evaluation is Unknown.
  */
-export function nextSteps(report: HandlerReport & Pick<Report, 'installation'>): readonly Step[] {
+export function nextSteps(report: HandlerReport & Pick<Report, 'installation'>): readonly NextStep[] {
   const { verdict, evaluation, findings, proof, installation } = report;
   const isUnknown = evaluation.verdict.status === 'Unknown';
   const seen = findings.flatMap((finding) =>

@@ -65,11 +65,11 @@ export function weaknessesOf(
     ...found(WARNINGS, 'warning'),
     ...unknown.map(([flag, value]) => ({ flag, value, severity: 'warning', why: UNKNOWN }) as const),
   ];
-  return weak.map(({ flag, value, ...rest }) => ({ flag: truncate(flag), value: truncate(value), ...rest }));
+  return weak.map(({ flag, value, ...rest }) => ({ flag: shorten(flag), value: shorten(value), ...rest }));
 }
 
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
-export function truncate(text: string): string {
+export function shorten(text: string): string {
   return Buffer.from(sanitizeLine(text.slice(0, MAX_CHARACTERS))).toString();
 }
 

@@ -35,7 +35,7 @@ export type Observation = {
 };
 
 /** When each condition was first seen, and whether it was reported. */
-export type Memory = ReadonlyMap<
+export type KnownProblems = ReadonlyMap<
   string,
   { readonly nowMs: number; readonly atMs: number; readonly reported: boolean }
 >;
@@ -43,7 +43,7 @@ export type Memory = ReadonlyMap<
 export type Judgement = {
   readonly problems: readonly SandboxProblem[];
   readonly restart: RestartSafety;
-  readonly memory: Memory;
+  readonly memory: KnownProblems;
 };
 
 const MINUTE_MS = 60_000;
@@ -60,7 +60,7 @@ type Candidate = Pick<SandboxProblem, 'reason' | 'message' | 'sandbox' | 'pids'>
 };
 
 /** A condition counts once it has lasted, longer on a `busy` node, and then until it ends. */
-export function judgeSandboxes(observation: Observation, memory: Memory, busy: boolean): Judgement {
+export function judgeSandboxes(observation: Observation, memory: KnownProblems, busy: boolean): Judgement {
   const { nowMs, atMs, processes } = observation;
   const next = new Map<string, { nowMs: number; atMs: number; reported: boolean }>();
   const problems: SandboxProblem[] = [];

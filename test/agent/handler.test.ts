@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { additionalNodes, type Node, openHandler } from '../../agent/handler.ts';
+import { additionalNodes, type NodeParts, openHandler } from '../../agent/handler.ts';
 import { waitFor } from '../../hack/run.ts';
 import { TimeoutError } from '../../lib/base/async.ts';
 import { Host } from '../../lib/host/host.ts';
@@ -15,7 +15,7 @@ import { GVISOR_NODE_FILES } from '../lib/runsc/fake-runsc.ts';
 import { nodeScene } from './node-scene.ts';
 
 /** Opens the handler of a node, whose watches end with the test. */
-function open(t: TestContext, node: Node) {
+function open(t: TestContext, node: NodeParts) {
   const nothing = () => {};
   const handler = openHandler(node, {
     facts: {},

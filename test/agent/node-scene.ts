@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import pino from 'pino';
-import type { Node } from '../../agent/handler.ts';
-import { Turns } from '../../agent/proof/turns.ts';
+import type { NodeParts } from '../../agent/handler.ts';
+import { ProofTurns } from '../../agent/proof/turns.ts';
 import { parseConfig } from '../../agent/start/config.ts';
 import { readDistribution } from '../../lib/containerd/distribution.ts';
 import { Host } from '../../lib/host/host.ts';
@@ -22,7 +22,7 @@ export async function nodeScene(t: TestContext, { files = {}, env = {} }: Change
   const { config, problems } = parseConfig(settings, { hostname: 'node-1', inCluster: false });
   assert.deepEqual(problems, []);
   const marks = ownerMarks(1 + config.additionalHandlers.length);
-  const node: Node = {
+  const node: NodeParts = {
     config,
     log: pino({ level: 'silent' }),
     host,
@@ -30,7 +30,7 @@ export async function nodeScene(t: TestContext, { files = {}, env = {} }: Change
     client,
     programs: new RunscPrograms(),
     mark: marks[0] ?? '',
-    probes: { host: new Host(host.root, PATIENT_MS), turns: new Turns(PATIENT_MS), marks },
+    probes: { host: new Host(host.root, PATIENT_MS), turns: new ProofTurns(PATIENT_MS), marks },
     signal: new AbortController().signal,
   };
   return { node, containerd };

@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { Metrics } from '../../agent/http/metrics.ts';
 import { FleetMetrics } from '../../controller/metrics.ts';
 import { REPO } from '../../hack/paths.ts';
-import { MONITORING, PAGES, prometheusRule } from '../../hack/prometheus-rules.ts';
+import { MONITORING, prometheusRule, REPOSITORY_PAGES } from '../../hack/prometheus-rules.ts';
 import { PAGES as PAGES_OF_PLUGIN } from '../../kubectl/text/pages.ts';
 import { ALARM_CODES } from '../../lib/fleet/alarms.ts';
 import { sampleFleet } from '../lib/fleet/sample-fleet.ts';
@@ -37,7 +37,7 @@ describe('the alerts', async () => {
       assert.match(labels.severity ?? '', /^(critical|warning|info)$/, alert);
       assert.match(annotations.summary ?? '', /\.$/, alert);
       assert.match(annotations.description ?? '', /\{\{/, alert);
-      assert.equal(annotations.runbook_url, `${PAGES}docs/runbooks/${alert}.md`);
+      assert.equal(annotations.runbook_url, `${REPOSITORY_PAGES}docs/runbooks/${alert}.md`);
       assert.match(
         annotations.dashboard_url ?? '',
         /^\/d\/gvisor-ready\?var-cluster=\{\{ \$labels\.cluster \}\}(&var-node=\{\{ \$labels\.node \}\})?$/,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { driversOf } from '../../agent/runsc/nvidia-drivers.ts';
-import { source, versionOf } from '../../cluster/tools/tool-groups.ts';
+import { source, toolVersion } from '../../cluster/tools/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { driversOfModule } from '../../hack/nvidia-drivers.ts';
 import { run, runAll } from '../../hack/run.ts';
@@ -12,7 +12,7 @@ import { parseRunscRelease } from '../../lib/runsc/program.ts';
 
 for (const group of ['gvisor-2025', 'gvisor', 'gvisor-2026-09'] as const) {
   it(`the table has the NVIDIA drivers of ${group}'s sources, and of its runsc`, async () => {
-    const release = await versionOf(group);
+    const release = await toolVersion(group);
     const known = driversOf(parseRunscRelease(release));
     assert.ok(known !== undefined, `${release} is not in agent/runsc/nvidia-drivers.json`);
     const cwd = source(group);
@@ -28,7 +28,7 @@ for (const group of ['gvisor-2025', 'gvisor', 'gvisor-2026-09'] as const) {
 
   it(`${group}'s sandboxes start with the drivers of the table only`, async (t) => {
     const runsc = join((await ensureTools([group]))[group], 'runsc');
-    const { supported = [], unqualified = [] } = driversOf(parseRunscRelease(await versionOf(group))) ?? {};
+    const { supported = [], unqualified = [] } = driversOf(parseRunscRelease(await toolVersion(group))) ?? {};
     const root = await mkdtemp(join(tmpdir(), 'runsc-'));
     t.after(() => rm(root, { recursive: true }));
     const start = async (driver: string, ...flags: string[]) => {

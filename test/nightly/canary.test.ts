@@ -7,9 +7,9 @@ import type { V1PodList } from '@kubernetes/client-node';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
-  handlerTable,
+  gvisorConfig,
+  gvisorTable,
   RUNSC_CONFIG,
-  runscToml,
 } from '../../cluster/node/config.ts';
 import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -59,7 +59,7 @@ async function sandboxNow(): Promise<string> {
 /** Writes a flag of runsc on a node, and lets its canary start in a new sandbox. */
 async function restartWith(flag: string): Promise<void> {
   const node = cluster().node(NODE);
-  await node.write(RUNSC_CONFIG, `${runscToml(node.spec)}${flag}`);
+  await node.write(RUNSC_CONFIG, `${gvisorConfig(node.spec)}${flag}`);
   const pod = ['-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
   await cluster().kubectl(['delete', 'pod', ...pod]);
 }
@@ -120,7 +120,7 @@ describe('the canary', () => {
     const spec = JSON.parse(await node.ctr(['oci', 'spec'])) as { process: { rlimits: object[] } };
     spec.process.rlimits = [{ type: 'RLIMIT_UNKNOWN', hard: 1, soft: 1 }];
     await node.write(BASE_SPEC, JSON.stringify(spec));
-    const handler = handlerTable(node.spec).replace(/(?= {2}\[)/, `  base_runtime_spec = "${BASE_SPEC}"\n`);
+    const handler = gvisorTable(node.spec).replace(/(?= {2}\[)/, `  base_runtime_spec = "${BASE_SPEC}"\n`);
     await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, handler));
     await node.restart('containerd');
     await restartWith('');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { Prover } from '../../agent/proof/prover.ts';
-import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
+import { gvisorConfig, RUNSC_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { patient, waitFor } from '../../hack/run.ts';
@@ -29,9 +29,9 @@ describe('boots that fail', () => {
       // It shows the kubelet's cgroup for pods.
       const pod = evaluationPod(`beside-${name}`, { gvisor: false, spec: { nodeName: name } });
       await runPod(cluster(), `beside-${name}`, pod);
-      await node().write(RUNSC_CONFIG, `${runscToml(node().spec)}${CANNOT_BOOT}`);
+      await node().write(RUNSC_CONFIG, `${gvisorConfig(node().spec)}${CANNOT_BOOT}`);
     });
-    after(() => node().write(RUNSC_CONFIG, runscToml(node().spec)));
+    after(() => node().write(RUNSC_CONFIG, gvisorConfig(node().spec)));
 
     it(`leave nothing on ${name} after ${bootsToFail()} of them but the cgroup of the first`, {
       timeout: patient(1_800_000),

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { moduleDirectory, source, versionOf } from '../../cluster/tools/tool-groups.ts';
+import { moduleDirectory, source, toolVersion } from '../../cluster/tools/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { CACHE } from '../../hack/paths.ts';
 import { progress } from '../../hack/progress.ts';
@@ -103,7 +103,7 @@ export async function ensureKindImage(): Promise<KindImage> {
 
 /** The names that kubeadm and containerd give the images of kind's own pods. */
 async function podImages(kubeadm: string, kind: string): Promise<string[]> {
-  const version = await versionOf('kubernetes');
+  const version = await toolVersion('kubernetes');
   const words = `config images list --kubernetes-version ${version}`.split(' ');
   const list = await run(join(kubeadm, 'kubeadm'), words);
   const config = await readFile(join(kind, 'images/base/files/etc/containerd/config.toml'), 'utf8');
@@ -116,7 +116,10 @@ async function podImages(kubeadm: string, kind: string): Promise<string[]> {
 async function build(work: string, names: readonly string[], variables: NodeJS.ProcessEnv): Promise<string> {
   const made = join(work, 'made');
   await mkdir(made, { recursive: true });
-  for (const [path, content] of Object.entries({ ...FILES, 'kind/version': await versionOf('kubernetes') })) {
+  for (const [path, content] of Object.entries({
+    ...FILES,
+    'kind/version': await toolVersion('kubernetes'),
+  })) {
     await mkdir(dirname(join(work, 'files', path)), { recursive: true });
     await writeFile(join(work, 'files', path), content);
   }

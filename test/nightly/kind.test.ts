@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { parse } from 'smol-toml';
 import { deployAgent } from '../../cluster/labels.ts';
 import { MACHINE_PATH, Machine } from '../../cluster/machine/machine.ts';
-import { handlerTable } from '../../cluster/node/config.ts';
+import { gvisorTable } from '../../cluster/node/config.ts';
 import { CLUSTERS } from '../../cluster/plan/clusters.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { ensureImage } from '../../cluster/tools/images.ts';
@@ -124,6 +124,6 @@ describe('kind-with-gvisor.sh with kind and podman', () => {
       gvisor: 'current',
       machine: 'namespaces',
     } as const;
-    assert.deepEqual(parse(patch), parse(`version = 3\n${handlerTable(spec)}`));
+    assert.deepEqual(parse(patch), parse(`version = 3\n${gvisorTable(spec)}`));
   });
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
-import { containerdConfig, handlerTable, KUBELET_CONFIG } from '../../cluster/node/config.ts';
+import { containerdConfig, gvisorTable, KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { ensureImage } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -47,7 +47,7 @@ describe("a node whose kubelet's containerd is not at the standard socket", () =
 
 /** Starts a second containerd in a node, at a socket and directories of its own, and lets the kubelet use that one. */
 async function moveKubelet(node: ClusterNode, { socket, handler }: (typeof NODES)[number]): Promise<void> {
-  const runsc = handlerTable(node.spec);
+  const runsc = gvisorTable(node.spec);
   const table =
     handler === 'runsc' ? runsc : runsc.split('\n').slice(0, 3).join('\n').replace('runsc.v1', 'runc.v2');
   const directory = '/var/lib/containerd/of-the-kubelet';

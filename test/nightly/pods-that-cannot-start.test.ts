@@ -5,10 +5,10 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
-  handlerTable,
+  gvisorConfig,
+  gvisorTable,
   RUNSC_CONFIG,
   RUNTIME_TABLE,
-  runscToml,
 } from '../../cluster/node/config.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
 import { outsideEnv } from '../../cluster/node/outside-agent.ts';
@@ -132,13 +132,13 @@ async function install(opened: Cluster, node: ClusterNode): Promise<void> {
   const { spec } = node;
   const table = RUNTIME_TABLE[spec.containerd];
   const tables = HANDLERS.map(({ name, lines = '' }) =>
-    handlerTable(spec)
+    gvisorTable(spec)
       .replaceAll(`${table}.containerd.runtimes.runsc`, `${table}.containerd.runtimes.${name}`)
       .replace(RUNSC_CONFIG, `${DIRECTORY}/${name}.toml`)
       .replace(/ {2}runtime_type.*\n/, `$&  ${lines}\n`),
   );
   for (const { name, flag = '' } of HANDLERS)
-    await node.write(`${DIRECTORY}/${name}.toml`, `${runscToml(spec)}  ${flag}\n`);
+    await node.write(`${DIRECTORY}/${name}.toml`, `${gvisorConfig(spec)}  ${flag}\n`);
   await node.write(
     `${DIRECTORY}/cni/10-absent.conflist`,
     JSON.stringify({ cniVersion: '1.0.0', name: 'absent', plugins: [{ type: 'no-such-plugin' }] }),
@@ -149,7 +149,7 @@ async function install(opened: Cluster, node: ClusterNode): Promise<void> {
   const bind = { type: 'bind', source: '/', destination: '/hostroot', options: ['rbind'] };
   const mounts = [...base.mounts, bind];
   await node.write(`${DIRECTORY}/host-root.json`, JSON.stringify({ ...base, mounts }));
-  await node.write(CONTAINERD_CONFIG, containerdConfig(spec, `${handlerTable(spec)}${tables.join('')}`));
+  await node.write(CONTAINERD_CONFIG, containerdConfig(spec, `${gvisorTable(spec)}${tables.join('')}`));
   await node.restart('containerd');
   for (const { name } of HANDLERS) await opened.kubectl(['apply', '-f', '-'], runtimeClass(name, name));
 }

@@ -4,9 +4,9 @@ import { healNode } from '../../cluster/faults/break-node.ts';
 import {
   CONTAINERD_CONFIG,
   containerdConfig,
-  handlerTable,
+  gvisorConfig,
+  gvisorTable,
   RUNSC_CONFIG,
-  runscToml,
 } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/pods.ts';
 import { waitFor } from '../../hack/run.ts';
@@ -23,7 +23,7 @@ const HOST_UDS = { 'dev.gvisor.flag.host-uds': 'all' };
 /** Adds a line to the node's handler, and restarts containerd. */
 async function passAnnotations(name: string, line: string): Promise<void> {
   const node = cluster().node(name);
-  const handler = handlerTable(node.spec).replace(/ {2}runtime_type.*\n/, `$&  ${line}\n`);
+  const handler = gvisorTable(node.spec).replace(/ {2}runtime_type.*\n/, `$&  ${line}\n`);
   await node.write(CONTAINERD_CONFIG, containerdConfig(node.spec, handler));
   await node.restart('containerd');
 }
@@ -130,7 +130,7 @@ for (const node of ['node-1', 'node-2']) {
     it('reports a pod of an earlier configuration that is weaker than the current one', async () => {
       const machine = cluster().node(node);
       const write = (toml: string) => machine.write(RUNSC_CONFIG, toml);
-      await write(`${runscToml(machine.spec)}  net-raw = "true"\n`);
+      await write(`${gvisorConfig(machine.spec)}  net-raw = "true"\n`);
       await waitFor(
         'the finding',
         TIMEOUT_MS,
@@ -139,7 +139,7 @@ for (const node of ['node-1', 'node-2']) {
       await start('aged', node, {});
       const isWeakened = ({ pods }: Status) => pods?.weakened.some(({ name }) => name === 'aged');
       assert.equal(isWeakened(await reportWith(node, 'aged')), false);
-      await write(runscToml(machine.spec));
+      await write(gvisorConfig(machine.spec));
       await waitFor('aged to be weakened', TIMEOUT_MS, async () =>
         isWeakened(await reportOf(cluster(), node)),
       );

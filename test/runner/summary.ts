@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { arch, cpus, release, type } from 'node:os';
-import { versionOf } from '../../cluster/tools/tool-groups.ts';
+import { toolVersion } from '../../cluster/tools/tool-groups.ts';
 import { SUITE } from '../../cluster/tools/vm-image.ts';
 import { formatTable } from '../../hack/table.ts';
 import type { FileResult } from './run-file.ts';
@@ -22,11 +22,11 @@ export async function environmentRows(clusters: boolean, vms: boolean): Promise<
   const machine = `${type()} ${release()} ${arch()}, ${cpus().length} cores (${cpus()[0]?.model}), cgroup ${cgroupVersion()}, Node ${process.version}`;
   const rows = [['machine', machine]];
   if (clusters) {
-    const versions = async (...groups: Parameters<typeof versionOf>[0][]) =>
-      (await Promise.all(groups.map((group) => versionOf(group)))).join(', ');
+    const versions = async (...groups: Parameters<typeof toolVersion>[0][]) =>
+      (await Promise.all(groups.map((group) => toolVersion(group)))).join(', ');
     const containerd = await versions('containerd', 'containerd-1.7');
     const gvisor = await versions('gvisor', 'gvisor-2025', 'gvisor-2026-09');
-    rows.push(['cluster', `Kubernetes ${await versionOf('kubernetes')}, containerd ${containerd}`]);
+    rows.push(['cluster', `Kubernetes ${await toolVersion('kubernetes')}, containerd ${containerd}`]);
     rows.push(['gVisor', gvisor]);
   }
   if (vms) rows.push(['vm', `Debian ${SUITE}, cgroup v2, systemd`]);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { RUNSC_CONFIG, runscToml } from '../../cluster/node/config.ts';
+import { gvisorConfig, RUNSC_CONFIG } from '../../cluster/node/config.ts';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { DOMAIN, onDaemonSet, readinessOf, readNode, readReport, waitForRollout } from '../e2e/agents.ts';
@@ -65,7 +65,7 @@ describe('a node with systemd and cgroup v2', () => {
     const { node } = vm();
     const [share] = await Promise.all([
       shareOfProbes(node),
-      node.write(RUNSC_CONFIG, runscToml(node.spec)), // unchanged, but triggers an evaluation
+      node.write(RUNSC_CONFIG, gvisorConfig(node.spec)), // unchanged, but triggers an evaluation
     ]);
     assert.equal(share, 'cpu.weight 100');
   });
@@ -85,8 +85,8 @@ describe('a node with systemd and cgroup v2', () => {
   });
 
   describe('without systemd-cgroup', () => {
-    before(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec, false)));
-    after(() => vm().node.write(RUNSC_CONFIG, runscToml(vm().node.spec)));
+    before(() => vm().node.write(RUNSC_CONFIG, gvisorConfig(vm().node.spec, false)));
+    after(() => vm().node.write(RUNSC_CONFIG, gvisorConfig(vm().node.spec)));
 
     it("a sandbox is outside its pod's cgroup, the CPU limit is not enforced, and the agent counts the pod", async () => {
       const { cgroup, share } = await burn('unlimited');
@@ -109,7 +109,7 @@ describe('a node with systemd and cgroup v2', () => {
       await onDaemonSet(cluster, ['set', 'env'], ['REQUIRE_LIMITS=on']);
       try {
         await waitForLabel(cluster, 'false', 'False LimitsNotEnforced');
-        await node.write(RUNSC_CONFIG, runscToml(node.spec));
+        await node.write(RUNSC_CONFIG, gvisorConfig(node.spec));
         await waitForLabel(cluster, 'true', 'True SandboxProven');
         await shows('gvisor_ready_check_status{check="limits",status="pass"} 1');
       } finally {
@@ -137,7 +137,7 @@ describe('a node with systemd and cgroup v2', () => {
       await waitFor('the PIDs to be exhausted', TIMEOUT_MS, async () => {
         return Number(await node.system.read('/sys/fs/cgroup/kubepods.slice/pids.current')) > 590;
       });
-      await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
+      await node.write(RUNSC_CONFIG, gvisorConfig(node.spec)); // unchanged, but triggers an evaluation
       await waitFor('an Unknown condition', TIMEOUT_MS, async () => {
         const { condition } = readinessOf(await readNode(cluster, VM_NODE));
         conditions.add(condition);

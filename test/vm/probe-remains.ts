@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import { RUNSC_CONFIG, runscToml, SHIM } from '../../cluster/node/config.ts';
+import { gvisorConfig, RUNSC_CONFIG, SHIM } from '../../cluster/node/config.ts';
 import { waitFor } from '../../hack/run.ts';
 import { POD_UID, PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import { showsMetric, TIMEOUT_MS, type VmCluster } from './vm-cluster.ts';
@@ -41,7 +41,7 @@ async function readRemains({ node }: VmCluster): Promise<readonly string[]> {
 export async function waitForProbe(vm: VmCluster): Promise<void> {
   const { node } = vm;
   await waitFor('a running probe', TIMEOUT_MS, async () => {
-    await node.write(RUNSC_CONFIG, runscToml(node.spec)); // unchanged, but triggers an evaluation
+    await node.write(RUNSC_CONFIG, gvisorConfig(node.spec)); // unchanged, but triggers an evaluation
     const remains = await readRemains(vm);
     return ['a process', 'container'].every((what) => remains.some((line) => line.startsWith(what)));
   });

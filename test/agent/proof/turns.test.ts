@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import timers from 'node:timers/promises';
-import { Turns } from '../../../agent/proof/turns.ts';
+import { ProofTurns } from '../../../agent/proof/turns.ts';
 
 const FOREVER_MS = 2 ** 31 - 1;
 
 describe('Turns', () => {
   it('runs one probe after the other, in the order of the requests', async () => {
-    const turns = new Turns(FOREVER_MS);
+    const turns = new ProofTurns(FOREVER_MS);
     const log: string[] = [];
     const probes = ['a', 'b', 'c'].map((name) => ({ name, ...Promise.withResolvers<string>() }));
     const results = probes.map(({ name, promise }) =>
@@ -26,7 +26,7 @@ describe('Turns', () => {
   });
 
   it('does not wait for a probe that takes too long, whose result still arrives', async () => {
-    const turns = new Turns(1);
+    const turns = new ProofTurns(1);
     const { promise, resolve } = Promise.withResolvers<string>();
     const result = turns.run(() => promise);
     assert.equal(await turns.run(async () => 'next'), 'next');

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { download, isPinned, officialBuild } from '../../../cluster/tools/downloads.ts';
-import { source, TOOL_GROUPS, type ToolGroup, versionOf } from '../../../cluster/tools/tool-groups.ts';
+import { source, TOOL_GROUPS, type ToolGroup, toolVersion } from '../../../cluster/tools/tool-groups.ts';
 import { run } from '../../../hack/run.ts';
 
 const PROGRAM = '#!/bin/sh\necho hello\n';
@@ -105,7 +105,7 @@ test('has the version of go.mod, the names of a build, and a pinned checksum whe
     const tools = [...goMod.matchAll(/^(?:tool |\t)(\S+\/([^\s/]+))$/gm)].map(([, , name]) => name);
     const names = files.flatMap(({ programs }) => Object.keys(programs));
     assert.deepEqual(names.sort(), group === 'etcd' ? ['etcd'] : tools.sort());
-    const version = (await versionOf(group)).replace(/^(v|release-)/, '');
+    const version = (await toolVersion(group)).replace(/^(v|release-)/, '');
     for (const { url } of files) assert.ok(url.includes(`${version}/`), url);
     if (files.every(isPinned)) pinned.push(group);
   }

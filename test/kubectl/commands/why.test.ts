@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { summarizeNode } from '../../../kubectl/cluster/node-summary.ts';
-import { judge } from '../../../kubectl/commands/why.ts';
+import { judgeNode } from '../../../kubectl/commands/why.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { simulatedAgent } from '../../lib/fleet/simulated-fleet.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
@@ -162,7 +162,7 @@ describe('the headline of why NODE', () => {
                 const object = nodeObject('n', { ready, status, reason, expected, alive }) as unknown;
                 const node = summarizeNode(object as Parameters<typeof summarizeNode>[0]);
                 const runs = agent === AGENTS.Ready || agent === AGENTS.NotReady;
-                const [tone, , headline] = judge({ node, agent, ...(runs ? { result } : {}) }, NOW);
+                const [tone, , headline] = judgeNode({ node, agent, ...(runs ? { result } : {}) }, NOW);
                 const works = headline.startsWith('gVisor works here');
                 const what = `agent ${state}, report ${read}: ${tone} ${headline}`;
                 assert.equal(tone === 'pass', works, what);

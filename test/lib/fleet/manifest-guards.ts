@@ -2,13 +2,13 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { REPO } from '../../../hack/paths.ts';
-import type { Admission, Installation } from '../../../lib/fleet/guard-shape.ts';
+import type { Admission, InstalledAs } from '../../../lib/fleet/guard-shape.ts';
 import type { Guards } from '../../../lib/fleet/guards.ts';
 
 export type Manifest = Admission & { readonly apiVersion: string; readonly kind: string };
 
 /** The installation of the base. */
-export const INSTALLATION: Installation = {
+export const INSTALLATION: InstalledAs = {
   namespace: 'gvisor-ready',
   accounts: { agent: 'gvisor-ready-agent', fleet: 'gvisor-ready-fleet' },
   mainHandler: 'runsc',

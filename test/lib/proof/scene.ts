@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Prover, type ProverOptions } from '../../../agent/proof/prover.ts';
-import { Turns } from '../../../agent/proof/turns.ts';
+import { ProofTurns } from '../../../agent/proof/turns.ts';
 import type { CriClient } from '../../../lib/containerd/client.ts';
 import type { Host } from '../../../lib/host/host.ts';
 import type { Outcome } from '../../../lib/proof/outcome.ts';
@@ -78,7 +78,7 @@ export async function proverScene(
     waitMs: 0,
     hangMs: 1_000,
     controlWaitMs: 60_000,
-    turns: new Turns(1),
+    turns: new ProofTurns(1),
     ...changes,
   });
   const prove = async () => brief(await prover.prove(NEVER));
