@@ -12,10 +12,12 @@ from urllib.parse import quote
 
 from .errors import RefusedError, RetryLaterError
 from .http import NoResponseError, Request, Response, Transport, parsed
-from .pods import Json
+from .pods import Json, is_ready
 
 log = logging.getLogger("gvisor_dispatch")
 
+# The installation, whose name and port are fixed.
+AGENTS, AGENT_LABEL, AGENT_PORT = "gvisor-ready", "app.kubernetes.io/component=agent", 9477
 # A watch is restarted, so that a silent one costs no more.
 WATCH_SECONDS = 15
 TRANSIENT = (408, 429, 500, 502, 503, 504)
@@ -110,6 +112,22 @@ class Api:
         """Lists, because a program that may list nodes need not be allowed to get one."""
         found = await self.read("list nodes", "/api/v1/nodes", fieldSelector=f"metadata.name={name}")
         return next(iter(found.get("items") or []), None)
+
+    async def report(self, node: str) -> Json | None:
+        """The report of a node's agent, through the API server. None without one, and without the right to read it."""
+        pods = pod_path(AGENTS)
+        query = {"labelSelector": AGENT_LABEL, "fieldSelector": f"spec.nodeName={node}"}
+        try:
+            found = await self.read("list agents", pods, **query)
+            ready = (one["metadata"]["name"] for one in found.get("items") or [] if is_ready(one))
+            if not (agent := next(ready, "")):
+                return None
+            path = f"{pods}/{quote(agent)}:{AGENT_PORT}/proxy/report"
+            response = await self._transport.send(Request("GET", path))
+            report = response.json() if response.status == 200 else None
+        except (RefusedError, RetryLaterError, NoResponseError):
+            return None
+        return report if isinstance(report, dict) else None
 
     async def warnings(self, pod: Json, source: str = "") -> list[Json]:
         """Oldest first; `source` is the only component that counts, however many Events others write."""

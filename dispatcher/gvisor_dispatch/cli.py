@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from kubernetes import client, config
 from . import __version__
 from .dispatcher import Dispatcher
 from .errors import ClusterError, DispatchError, PodError, PolicyError, RetryLaterError
+from .explanation import NOT_SEEN_YET, SEEN_SECONDS
 from .pods import REASON_ANNOTATION, Json, annotation, as_json, decided_outside, template_of
 from .settings import Policy, Settings
 
@@ -91,7 +93,11 @@ def cancel(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
 def explain(dispatcher: Dispatcher, options: argparse.Namespace) -> int:
     kind, _, name = options.pod.rpartition("/")
     meta = {"name": name, "namespace": options.namespace}
-    found = dispatcher.explain({"kind": "Job" if kind == "job" else "Pod", "metadata": meta})
+    asked = {"kind": "Job" if kind == "job" else "Pod", "metadata": meta}
+    end = time.monotonic() + SEEN_SECONDS + 5
+    # Only that ends by itself, soon.
+    while (found := dispatcher.explain(asked)).reason == NOT_SEEN_YET and time.monotonic() < end:
+        time.sleep(1)
     print(json.dumps(asdict(found)))
     return {True: 0, False: 5, None: os.EX_TEMPFAIL}[found.in_gvisor]
 

@@ -92,8 +92,8 @@ class Decision:
 
 @dataclass(frozen=True)
 class Started:
-    """A pod that runs or has already ended. `in_gvisor` is what its node and its agent say, None where they cannot;
-    `reason` says why it is not True."""
+    """A pod that runs or has already ended. `in_gvisor` is what its node and its agent say so far, None where they
+    cannot; `reason` says why it is not True. Evidence is what `explain` says."""
 
     namespace: str
     name: str

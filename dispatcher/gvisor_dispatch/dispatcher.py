@@ -132,7 +132,8 @@ class AsyncDispatcher:
 
     async def confirm_selected(self, namespace: str, selector: str) -> None:
         """Returns once `explain` says of each pod that a label selector finds that it runs in gVisor: it has started
-        with a class of gVisor on a node that is proven now, and no Event of that node's agent says otherwise yet.
+        with a class of gVisor on a node that is proven now, and that node's agent sees it in gVisor, or has had 30 s
+        to say otherwise.
         Raises PolicyError for a pod outside, and RetryLaterError if that stays unknown, or if there is no pod."""
         until = time.monotonic() + CONFIRM_SECONDS
         for delay in backoff_delays():
@@ -323,7 +324,8 @@ class AsyncDispatcher:
         """An error hides none, since the pod runs."""
         explainer = Explainer(self._api, self._settings)
         try:
-            seen = await (self.explain(made) if made.get("kind") == "Job" else explainer.explain(made))
+            is_job = made.get("kind") == "Job"
+            seen = await (self.explain(made) if is_job else explainer.explain_so_far(made))
         except DispatchError as error:
             seen = Explanation(None, error.reason, error.message)
         template = template_of(made)

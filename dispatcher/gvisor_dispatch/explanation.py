@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,6 +19,10 @@ from .starting import why_pending
 # node; a user who may create Events could forge them, but none of them makes a pod count as in gVisor.
 AGENT = "gvisor-ready"
 UNSANDBOXED, WEAKENED = "UnsandboxedPod", "WeakenedPod"
+
+# An agent looks at a pod within 3 s of its start, on a busy node within 30 s, and says then what it saw.
+SEEN_SECONDS = 30
+NOT_SEEN_YET = "NotSeenYet"
 
 T = TypeVar("T")
 
@@ -52,6 +56,26 @@ class Explainer:
         self._seen: dict[str, Any] = {}
 
     async def explain(self, pod: Json) -> Explanation:
+        """For evidence: a pod counts as in gVisor once its agent has seen it there, or had the time to object."""
+        found = await self.explain_so_far(pod)
+        if not found.in_gvisor:
+            return found
+        node, uid = found.node, pod["metadata"]["uid"]
+        report = await self._once(f"report {node}", lambda: self._api.report(node))
+        outside, inside = uids_in(report)
+        if uid in outside:
+            sentence = f"the agent on {node} sees the pod outside gVisor: {outside[uid]}"
+            return Explanation(False, UNSANDBOXED, sentence, node)
+        if uid in inside or seconds_since_start(pod, self._api.now) >= SEEN_SECONDS:
+            return found
+        sentence = (
+            f"the pod has just started, and the agent on {node} may not have looked at it: ask again {SEEN_SECONDS} s "
+            "after its start, or allow this program to read the reports of agents"
+        )
+        return Explanation(None, NOT_SEEN_YET, sentence, node)
+
+    async def explain_so_far(self, pod: Json) -> Explanation:
+        """What is known of a pod that has just started: its agent may still see it outside."""
         node, name = pod["spec"].get("nodeName") or "", pod["spec"].get("runtimeClassName")
         if not name:
             record = annotation(pod, MESSAGE_ANNOTATION)
@@ -101,6 +125,25 @@ class Explainer:
             self._seen[what] = await read()
         found: T = self._seen[what]
         return found
+
+
+def uids_in(report: Json | None) -> tuple[Mapping[str, str], Sequence[str]]:
+    """The pods outside gVisor, with what was seen, and those in it, by UID. An old report says nothing."""
+    pods = (report or {}).get("pods")
+    if not isinstance(pods, dict) or pods.get("stale") is not False:
+        return {}, []
+    try:
+        outside = [*pods["violating"], *pods["permitted"]]
+        return {str(one["uid"]): str(one["evidence"]) for one in outside}, [str(uid) for uid in pods["sandboxedUids"]]
+    except (KeyError, TypeError):
+        return {}, []
+
+
+def seconds_since_start(pod: Json, now: datetime) -> float:
+    try:
+        return (now - datetime.fromisoformat((pod.get("status") or {}).get("startTime") or "")).total_seconds()
+    except (TypeError, ValueError):
+        return 0
 
 
 def since_proof(pod: Json, node: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -44,6 +44,8 @@ class FakeApi:
         self.pods: dict[str, Json] = {}
         self.created: list[Json] = []
         self.events: list[Json] = []
+        # Of the agents, by node: a body, or a refusal.
+        self.reports: dict[str, object] = {}
         self.jobs: dict[str, Json] = {}
         self.received: list[tuple[float, str]] = []
         self.faults: list[Fault] = []
@@ -124,6 +126,10 @@ class FakeApi:
             self.changed.notify_all()
         return pod
 
+    def seconds_later(self, seconds: float) -> None:
+        """The API server's clock, which says for how long pods have run."""
+        self.clock = lambda: datetime.now(UTC) + timedelta(seconds=seconds)
+
     def update(self, name: str, status: Json | None = None, spec: Json | None = None) -> None:
         """Merges into a pod that is still there."""
         with self.changed:
@@ -196,6 +202,8 @@ class Response:
             labels = api.namespaces.get(name)
             return (404, refusal(404, "no namespace")) if labels is None else (200, named(name, labels))
         namespace = parts[3]
+        if namespace == "gvisor-ready":
+            return self.agents(name)
         if parts[-1] == "events":
             if method == "GET":
                 return 200, {"metadata": {}, "items": api.events}
@@ -220,6 +228,16 @@ class Response:
         if pod is None:
             return 404, refusal(404, f'pods "{name}" not found')
         return (200, pod) if method == "GET" else self.delete(name, pod)
+
+    def agents(self, name: str) -> tuple[int, Json]:
+        """The agent of a node, which is Ready, or its report."""
+        if name == "pods":
+            node = self.query["fieldSelector"].removeprefix("spec.nodeName=")
+            status = {"conditions": [{"type": "Ready", "status": "True"}]}
+            agent = {"metadata": {"name": f"agent-{node}", "uid": "u"}, "spec": {}, "status": status}
+            return 200, {"metadata": {}, "items": [agent] if node in self.api.reports else []}
+        node = self.path.split("/pods/agent-")[1].partition(":")[0]
+        return 200, self.api.reports[node]
 
     def create(self, namespace: str) -> tuple[int, Json]:
         name = self.body["metadata"]["name"]

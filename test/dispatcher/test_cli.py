@@ -95,6 +95,7 @@ class CommandTest(ApiCase):
 
     def test_explain_has_an_exit_code_for_each_place(self) -> None:
         self.run_it("run", "--policy", "require", "pod.yaml")
+        self.later(0.5, lambda: self.api.seconds_later(31))
         code, said, _ = self.run_it("explain", "eval-1", "-n", "evals")
         self.assertEqual((code, said["reason"], said["node"]), (0, "InGVisor", "node-1"))
         self.assertEqual(self.run_it("explain", "missing", "-n", "evals")[0], 75)
@@ -188,6 +189,7 @@ class CommandTest(ApiCase):
             one["metadata"]["labels"] = {"batch.kubernetes.io/job-name": "eval-1"}
             self.api.add_pod("evals", one)
             runs(self.api, f"eval-1-{name}")
+            self.api.seconds_later(31)
             code, said, _ = self.run_it(*explain)
             self.assertEqual((code, said["in_gvisor"]), (0, True) if name == "a" else (5, False))
         self.assertRegex(said["message"], "^eval-1-b: NoRuntimeClass: ")

@@ -48,8 +48,11 @@ def started(minutes: float | None) -> Callable[[FakeApi], None]:
 
 
 class ExplainTest(ApiCase):
-    def explain(self, spec: Json, kubelet: Callable[[FakeApi, str], None], arrange: object = None) -> Explanation:
+    def explain(
+        self, spec: Json, kubelet: Callable[[FakeApi, str], None], arrange: object = None, age: float = 31
+    ) -> Explanation:
         with FakeApi() as self.api:
+            self.api.seconds_later(age)
             self.api.add_pod("evals", pod(**spec))
             kubelet(self.api, "eval-1")
             if callable(arrange):
@@ -81,7 +84,7 @@ class ExplainTest(ApiCase):
             ((IN_GVISOR, runs, api_with(nodes=[])), (None, "NodeUnproven", "the node is gone")),
             ((IN_GVISOR, runs, started(5)), (None, "StartedUnproven", "started before gVisor was proven on node-1")),
             ((IN_GVISOR, runs, started(None)), (None, "StartedUnproven", "or that is not known")),
-            ((IN_GVISOR, runs, started(-5)), (True, "InGVisor", "SandboxProven")),
+            ((IN_GVISOR, runs, api_with(nodes=[node("node-1", minutes=5)])), (True, "InGVisor", "SandboxProven")),
             ((IN_KVM, runs, only_kvm), (True, "InGVisor", f'proven on node-1: label {READY_KVM} is "true"')),
             ((IN_KVM, runs, only_main), (None, "NodeUnproven", f'now: False: label {READY_KVM} is "false"')),
             ((IN_KVM, runs, lost), (None, "NodeUnproven", "now: Unknown: AgentLost")),
@@ -100,6 +103,32 @@ class ExplainTest(ApiCase):
                 found = self.explain(*arguments)
                 self.assertEqual((found.in_gvisor, found.reason), (in_gvisor, reason), found.message)
                 self.assertRegex(found.message, text)
+
+    def test_a_pod_counts_as_in_gvisor_once_its_agent_has_seen_it_or_had_the_time(self) -> None:
+        def report(**pods: object) -> Callable[[FakeApi], None]:
+            def arrange(api: FakeApi) -> None:
+                api.reports["node-1"] = {"pods": {**nothing, **pods}}
+
+            return arrange
+
+        nothing: Json = {"stale": False, "violating": [], "permitted": [], "sandboxedUids": []}
+        one = {"uid": "uid-101", "evidence": 'process 7 is "/pause"'}
+        for arrange, age, expected in (
+            (None, 2, (None, "NotSeenYet")),
+            (None, 31, (True, "InGVisor")),
+            (event("UnsandboxedPod"), 2, (False, "UnsandboxedPod")),
+            (report(), 2, (None, "NotSeenYet")),
+            (report(sandboxedUids=["uid-101"]), 2, (True, "InGVisor")),
+            (report(sandboxedUids=["uid-101"], stale=True), 2, (None, "NotSeenYet")),
+            (report(violating=[one]), 31, (False, "UnsandboxedPod")),
+            (report(permitted=[one]), 31, (False, "UnsandboxedPod")),
+            (report(violating=7), 2, (None, "NotSeenYet")),
+            (api_with(reports={"node-1": [1]}), 2, (None, "NotSeenYet")),
+            (lambda api: api.fail("GET", "/namespaces/gvisor-ready/pods", 403), 2, (None, "NotSeenYet")),
+        ):
+            with self.subTest(expected, age=age):
+                found = self.explain(IN_GVISOR, runs, arrange, age)
+                self.assertEqual((found.in_gvisor, found.reason), expected, found.message)
 
     def test_what_dispatch_says_is_what_was_seen(self) -> None:
         """While the pod starts, its class, its node or its agent's view of it changes."""
@@ -127,6 +156,7 @@ class ExplainTest(ApiCase):
         self.assertIsNone(self.explain(IN_GVISOR, runs, fails_with_event).in_gvisor)
 
     def test_the_pods_of_a_selector(self) -> None:
+        self.api.seconds_later(31)
         for name, spec, release in (("a", IN_GVISOR, "r1"), ("b", {}, "r1"), ("c", {}, "r2")):
             one = pod(name, **spec)
             one["metadata"]["labels"] = {"app.kubernetes.io/instance": release}
@@ -136,6 +166,7 @@ class ExplainTest(ApiCase):
         self.assertEqual({name: one.in_gvisor for name, one in found.items()}, {"a": True, "b": False})
 
     def test_classes_and_nodes_are_read_once_for_many_pods(self) -> None:
+        self.api.seconds_later(31)
         for at in range(20):
             one = pod(f"eval-{at}", **IN_GVISOR)
             one["metadata"]["labels"] = {"app": "r1"}
@@ -156,6 +187,7 @@ class ExplainTest(ApiCase):
                 self.api.add_pod("evals", {**one, "metadata": {"name": name, "labels": labels}})
             self.dispatcher().confirm_selected("evals", "instance=a")
 
+        self.api.seconds_later(31)
         inside, doubtful = {"nodeName": "node-1", **IN_GVISOR}, {"nodeName": "unproven", **IN_GVISOR}
         confirm(inside=inside)
         with mock.patch("gvisor_dispatch.dispatcher.CONFIRM_SECONDS", 0.5):
