@@ -256,6 +256,7 @@ export function missingClasses(
   const { judged, faults } = judgeClasses(classes, {
     handlers: settings.handlers,
     taints: settings.taints,
+    installed: settings.classes,
     named: namedClasses(guards),
     seen: isRequired ? seen : new Set(),
   });
