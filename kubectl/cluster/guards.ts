@@ -44,7 +44,8 @@ export async function readGuardState(
   const isRequired = labelled(requirements, 'true').length > 0;
   // A controller that the user may not see counts as installed.
   const hasFleet = deployment !== 'absent';
-  const { missing, accepted } = judgeGuards(guards, { hasFleet, isRequired });
+  const fromFiles = hasPoliciesInFiles(deployment);
+  const { missing, accepted } = judgeGuards(guards, { hasFleet, isRequired, fromFiles });
   const settings = agentSettingsOf(daemonSet);
   const facts = { guards, settings, isRequired, seen: new Set<string>() };
   const faults = classes === undefined ? [] : missingClasses(classes, facts).faults;
@@ -52,11 +53,21 @@ export async function readGuardState(
     isRequired,
     missing: [...missing, ...faults],
     accepted,
+    fromFiles,
     ...(known?.problem !== undefined && { problem: known.problem }),
   };
 }
 
-async function readDeployment(api: Api): Promise<ApiObject<V1Deployment> | 'absent' | undefined> {
+type Deployment = ApiObject<V1Deployment> | 'absent' | undefined;
+
+/** As the fleet controller is told. */
+function hasPoliciesInFiles(deployment: Deployment): boolean {
+  if (typeof deployment !== 'object') return false;
+  const { env = [] } = deployment.spec?.template.spec?.containers[0] ?? {};
+  return env.some(({ name, value }) => name === 'GUARDS_FROM_FILES' && value === 'on');
+}
+
+async function readDeployment(api: Api): Promise<Deployment> {
   const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
   const found = optional(api.get<ApiObject<V1Deployment>>(path)).then((each) => each ?? ('absent' as const));
   return optional(found, [403]);

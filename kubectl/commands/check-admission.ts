@@ -2,6 +2,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import {
   ACCEPTED,
   describeChange,
+  describeEffect,
   EFFECTS,
   effectOf,
   GUARDS,
@@ -102,17 +103,12 @@ function aboutPart(part: keyof typeof PARTS, missing: readonly MissingGuard[]): 
   if (own.length === 0) return sound === undefined ? [] : [line(id, 'pass', sound)];
   return own.map((each) => {
     const { guard, effect, danger, changes = [] } = each;
-    const text = `The policy ${describe(each)}: ${danger}${remedyOf(each)}`;
+    const text = `The policy ${describeEffect(each)}: ${danger}${remedyOf(each)}`;
     return line(id, 'fail', text, { policy: guard, effect, ...(changes.length > 0 && { changes }) });
   });
 }
 
-type Described = Pick<MissingGuard, 'guard' | 'effect' | 'changes'>;
-
-function describe({ guard, effect, changes = [] }: Described): string {
-  const where = changes.length === 0 ? '' : ` (${changes.map(describeChange).join('; ')})`;
-  return `${guard} ${EFFECTS[effect]}${where}`;
-}
+type Described = Omit<MissingGuard, 'danger'>;
 
 function remedyOf({ changes = [] }: Described): string {
   const commands = changes.map(
@@ -121,14 +117,22 @@ function remedyOf({ changes = [] }: Described): string {
   return commands.length === 0 ? '' : `. Replace it, or accept it: ${commands.join(' && ')}`;
 }
 
-function aboutEnforcement(guards: Guards, { missing }: GuardState, requirements: Requirements): CheckLine[] {
+function aboutEnforcement(
+  guards: Guards,
+  { missing, fromFiles = false }: GuardState,
+  requirements: Requirements,
+): CheckLine[] {
   const found = (guard: string): Described =>
     missing.find((each) => each.guard === guard) ?? { guard, effect: effectOf(guard, guards) };
   const enforced = found(ENFORCE);
   const { effect } = enforced;
   const namespaces = labelled(requirements, 'true');
   const data = { policy: ENFORCE, effect, namespaces };
-  const what = `The policy ${describe(enforced)}`;
+  const what = `The policy ${describeEffect(enforced)}`;
+  if (effect === 'absent' && fromFiles) {
+    const text = 'By GUARDS_FROM_FILES the API server has the policies of enforce in its files';
+    return [line('Enforcement', 'pass', text, data)];
+  }
   if (effect === 'absent' && requirements.size === 0) {
     const text = 'No namespace requires gVisor, and the component enforce is not installed';
     return [line('Enforcement', 'pass', text, data)];
@@ -141,13 +145,13 @@ function aboutEnforcement(guards: Guards, { missing }: GuardState, requirements:
   }
   const lifting = found(GUARD);
   const guard = lifting.effect;
-  const text =
-    guard === 'denies'
-      ? 'Lifting the requirement from a namespace takes a permission of its own'
-      : `The policy ${describe(lifting)}: every user who may label a namespace can lift the requirement${remedyOf(lifting)}`;
+  const isGuarded = guard === 'denies' || (guard === 'absent' && fromFiles);
+  const text = isGuarded
+    ? 'Lifting the requirement from a namespace takes a permission of its own'
+    : `The policy ${describeEffect(lifting)}: every user who may label a namespace can lift the requirement${remedyOf(lifting)}`;
   return [
     line('Enforcement', 'pass', 'Pods outside gVisor are denied where it is required', data),
-    line('NamespaceGuard', guard === 'denies' ? 'pass' : 'fail', text, { policy: GUARD, effect: guard }),
+    line('NamespaceGuard', isGuarded ? 'pass' : 'fail', text, { policy: GUARD, effect: guard }),
   ];
 }
 

@@ -238,9 +238,13 @@ export function judgeGuards(
   };
 }
 
-export function describeMissing({ guard, effect, danger, changes = [] }: MissingGuard): string {
+export function describeMissing(missing: MissingGuard): string {
+  return `${describeEffect(missing)}: ${missing.danger}`;
+}
+
+export function describeEffect({ guard, effect, changes = [] }: Omit<MissingGuard, 'danger'>): string {
   const where = changes.length === 0 ? '' : ` (${changes.map(describeChange).join('; ')})`;
-  return `${guard} ${EFFECTS[effect]}${where}: ${danger}`;
+  return `${guard} ${EFFECTS[effect]}${where}`;
 }
 
 export function describeChange({ resource, name, aspects }: Change): string {
@@ -255,6 +259,7 @@ export function missingClasses(
   const { judged, faults } = judgeClasses(classes, {
     handlers: settings.handlers,
     taints: settings.taints,
+    installed: settings.classes,
     named: namedClasses(guards),
     seen: isRequired ? seen : new Set(),
   });
@@ -322,6 +327,8 @@ export type GuardState = {
   readonly classes?: readonly string[];
   /** Namespaces that required gVisor within a day, and have no label any more. */
   readonly lifted?: readonly string[];
+  /** Whether policies that the API server does not list may be in its files. */
+  readonly fromFiles?: boolean;
   /** The rest is then as it was before. */
   readonly problem?: string;
 };
@@ -381,10 +388,8 @@ export class GuardWatch {
       });
       if (signal.aborted) return;
       this.#state = state;
-      const [was, is] = [before, state].map(({ isRequired: _, classes: __, ...rest }) =>
-        JSON.stringify(rest),
-      );
-      if (was !== is) this.#options.log.warn(state, 'the guards that are missing have changed');
+      if (faultsIn(before) !== faultsIn(state))
+        this.#options.log.warn(state, 'the guards that are missing have changed');
       await this.#options.rest(INTERVAL_MS, signal);
     }
   }
@@ -417,6 +422,7 @@ export class GuardWatch {
       ...(accepted.length > 0 && { accepted }),
       classes: judged,
       ...(lifted.length > 0 && { lifted }),
+      ...(fromFiles && { fromFiles }),
     };
   }
 
@@ -441,6 +447,11 @@ export class GuardWatch {
     const unlabelled = await listAll<Admission>(get, NAMESPACES, { labelSelector: `!${REQUIRE}` });
     return unlabelled.map(({ metadata }) => metadata.name).filter((name) => this.#required.has(name));
   }
+}
+
+/** Text to compare. */
+function faultsIn({ missing, accepted, lifted, problem }: GuardState): string {
+  return JSON.stringify({ missing, accepted, lifted, problem });
 }
 
 type SelfReview = { readonly status?: { readonly userInfo?: { readonly username?: string } } };

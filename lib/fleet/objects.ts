@@ -210,7 +210,11 @@ export function controllerOf(
 
 export type AgentSettings = Readonly<ReturnType<typeof agentSettingsOf>>;
 
+/** An annotation of the agents' DaemonSet: the RuntimeClasses that were installed with it, separated by commas. */
+const INSTALLED_CLASSES = 'gvisor-ready.dev/runtime-classes';
+
 type AgentsOf = {
+  readonly metadata?: { readonly annotations?: Readonly<Record<string, string>> };
   readonly spec?: {
     readonly template: {
       readonly spec?: {
@@ -226,6 +230,7 @@ type AgentsOf = {
 /** The agents' settings that concern others, and their service account. */
 export function agentSettingsOf(set: AgentsOf | undefined) {
   const { containers = [], serviceAccountName } = set?.spec?.template.spec ?? {};
+  const classes = set?.metadata?.annotations?.[INSTALLED_CLASSES] ?? '';
   const settingNamed = (setting: string) => containers[0]?.env?.find(({ name }) => name === setting)?.value;
   return {
     /** Those that are proven, the main one first. */
@@ -233,6 +238,8 @@ export function agentSettingsOf(set: AgentsOf | undefined) {
     /** Whether a taint keeps pods from nodes that are not proven. */
     taints: settingNamed('TAINT') === 'on',
     account: serviceAccountName,
+    /** RuntimeClasses that came with the agents; that of the main handler first. */
+    classes: classes.split(',').flatMap((each) => each.trim() || []),
   };
 }
 

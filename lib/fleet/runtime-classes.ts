@@ -15,6 +15,8 @@ export type ClassNeeds = {
   readonly handlers: readonly [string, ...string[]];
   /** Whether a taint keeps pods from the nodes of a pool that are not proven. */
   readonly taints: boolean;
+  /** Those that were installed with the agents, that of the main handler first; none if that is not known. */
+  readonly installed: readonly string[];
   /** Those that pods may name where gVisor is required. */
   readonly named: readonly string[];
   /** Those that were there before, by name. */
@@ -36,17 +38,18 @@ const CLASSES: Readonly<Record<string, string>> = { runsc: 'gvisor', 'runsc-kvm'
  */
 export function judgeClasses(
   classes: readonly RuntimeClass[],
-  { handlers, taints, named, seen }: ClassNeeds,
+  { handlers, taints, installed, named, seen }: ClassNeeds,
 ): { readonly judged: readonly string[]; readonly faults: readonly ClassFault[] } {
   const [main] = handlers;
-  const usual = CLASSES[main] ?? main;
-  const known = [...Object.values(CLASSES), ...named, ...seen];
+  const usual = installed[0] ?? CLASSES[main] ?? main;
+  const needed = [...installed, ...named, ...seen];
+  const known = [...Object.values(CLASSES), ...needed];
   const own = classes.filter(
     ({ metadata: { name, labels = {} } }) =>
       known.includes(name) || labels['app.kubernetes.io/name'] === 'gvisor-ready',
   );
   const hasMain = classes.some(({ handler }) => handler === main);
-  const gone = [...new Set([...named, ...seen, ...(hasMain ? [] : [usual])])].filter((name) =>
+  const gone = [...new Set([...needed, ...(hasMain ? [] : [usual])])].filter((name) =>
     classes.every(({ metadata }) => metadata.name !== name),
   );
   return {

@@ -105,6 +105,7 @@ const GUARD_STATE = object<GuardState>({
   accepted: absentOr(list(object({ guard: text, changes: CHANGES }))),
   classes: absentOr(list(text)),
   lifted: absentOr(list(text)),
+  fromFiles: absentOr(boolean),
   problem: absentOr(text),
 });
 

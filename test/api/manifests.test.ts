@@ -12,6 +12,7 @@ import type {
 import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
+import { agentSettingsOf } from '../../lib/fleet/objects.ts';
 import { CONDITION, handlerKey } from '../../lib/report/node-object.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
@@ -90,6 +91,8 @@ describe('the manifests', () => {
       const items = await objectsOf(directory.path);
       assert.deepEqual(agentAmong(items).containers[0]?.env?.at(-1), { name: 'HANDLERS', value: handlers });
       const added = items.find(({ kind, metadata }) => kind === 'RuntimeClass' && metadata?.name === name);
+      const { classes } = agentSettingsOf(items.find(({ kind }) => kind === 'DaemonSet'));
+      assert.deepEqual(classes, ['gvisor', name]);
       const { handler, scheduling } = added as V1RuntimeClass;
       assert.equal(handler, handlers.split(',')[1]);
       assert.deepEqual(scheduling?.nodeSelector, { [handlerKey('ready', handler)]: 'true' });

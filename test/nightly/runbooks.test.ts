@@ -4,11 +4,13 @@ import { basename, join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { REPO } from '../../hack/paths.ts';
+import { waitFor } from '../../hack/run.ts';
 import { agentOn } from '../e2e/agents.ts';
 import { deletePods, useCluster } from '../e2e/e2e-cluster.ts';
 import { deployFleet, removeFleet } from '../e2e/fleet-cluster.ts';
 import { runWithKubectl } from '../e2e/installation.ts';
 import { RecordedPlugin } from '../e2e/recorded-plugin.ts';
+import { operatorModule } from './operator-objects.ts';
 
 const cluster = useCluster(deployFleet, removeFleet);
 const POD = 'runbook';
@@ -34,20 +36,38 @@ const ASKS = /^kubectl (auth can-i|gvisor-ready) /;
 
 describe('the commands of the runbooks', () => {
   let plugin: RecordedPlugin;
-  let words: Readonly<Record<string, string>>;
+  let resources: readonly string[];
   before(async () => {
     plugin = await RecordedPlugin.install(cluster());
     await runPod(cluster(), POD, evaluationPod(POD, { gvisor: true, spec: { nodeName: 'node-1' } }));
-    const { name } = await agentOn(cluster(), 'node-1');
-    words = { NODE: 'node-1', NAMESPACE: 'default', POD, AGENT: name, CANARY: name };
+    const crds = join(await operatorModule(), 'example/prometheus-operator-crd');
+    resources = ['podmonitors', 'scrapeconfigs'].map((name) =>
+      join(crds, `monitoring.coreos.com_${name}.yaml`),
+    );
+    for (const file of resources) await cluster().kubectl(['apply', '--server-side', '-f', file]);
   });
   after(async () => {
+    for (const file of resources) await cluster().kubectl(['delete', '-f', file]);
     await cluster().kubectl(['uncordon', 'node-1']);
     await deletePods(cluster(), POD);
     await plugin.remove();
   });
 
-  const run = (command: string) => {
+  /** A command may have replaced the one before. */
+  const nameOfAgent = () =>
+    waitFor('the agent of node-1', 60_000, async () => {
+      const { name, ready } = await agentOn(cluster(), 'node-1');
+      return ready ? name : undefined;
+    });
+  const run = async (command: string) => {
+    const name = await nameOfAgent();
+    const words: Readonly<Record<string, string>> = {
+      NODE: 'node-1',
+      NAMESPACE: 'default',
+      POD,
+      AGENT: name,
+      CANARY: name,
+    };
     const script = command.replace(/\b(NODE|NAMESPACE|POD|AGENT|CANARY)\b/g, (word, _, at) =>
       command.startsWith(`${word}:.`, at) ? word : (words[word] ?? word),
     );

@@ -71,7 +71,7 @@ app.kubernetes.io/name: gvisor-ready
 {{- include "gvisor-ready.pod" (dict "root" .root "pod" $template.spec "from" .from) }}
 {{- $_ := merge $template.metadata.labels .from.podLabels }}
 {{- with .from.podAnnotations }}{{ $_ := set $template.metadata "annotations" . }}{{ end }}
-{{- with .from.annotations }}{{ $_ := set $.object.metadata "annotations" . }}{{ end }}
+{{- with .from.annotations }}{{ $_ := set $.object.metadata "annotations" (merge . ($.object.metadata.annotations | default dict)) }}{{ end }}
 {{- with .from.extraEnv }}{{ $_ := set $container "env" (concat ($container.env | default list) .) }}{{ end }}
 {{- include "gvisor-ready.service-account" . }}
 {{- end }}

@@ -10,6 +10,7 @@ import {
   daemonSet,
   FLEET_PATH,
   FLEET_VIEW,
+  fleetDeployment,
   KVM_CLASS,
   MAIN_CLASS,
   openFleet,
@@ -54,6 +55,10 @@ function soundHandlers(api: FakeApi): void {
   addHandler(api);
   setNode(api, withHandler(nodeObject('node-2'), 'runsc-kvm', 'true'));
   setReport(api, 'node-2', agentStatus('node-2', {}, { handlers: [kvmReport()] }));
+}
+function keptInFiles(api: FakeApi): void {
+  for (const resource of ['validatingadmissionpolicies', 'validatingadmissionpolicybindings'])
+    api.list(`${ADMISSION}/${resource}`, []);
 }
 const UNJUDGED_LINE =
   'unknown: Nodes: 2 of 3 nodes that should run gVisor; 1 not judged yet; not proven: node-2 (NotJudged)';
@@ -247,6 +252,21 @@ const CASES: Readonly<Record<string, Case>> = {
       api.stubs.set(FLEET_VIEW, viewOf(api, { guards }));
     },
     'fail: gVisor is no longer required in training: label it again, or write gvisor-ready.dev/require: "false"',
+  ],
+  'policies that the API server reads from its files': [
+    (api) => {
+      keptInFiles(api);
+      const guards = { isRequired: true, missing: [], fromFiles: true };
+      api.stubs.set(FLEET_VIEW, viewOf(api, { guards }));
+    },
+  ],
+  'policies in files, and no view of the fleet controller': [
+    (api) => {
+      keptInFiles(api);
+      const env = [{ name: 'GUARDS_FROM_FILES', value: 'on' }];
+      const { status } = fleetDeployment();
+      api.stubs.set(FLEET_PATH, { spec: { template: { spec: { containers: [{ env }] } } }, status });
+    },
   ],
   'a fleet controller that cannot read the guards': [
     (api) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { parse } from 'yaml';
 import { guardShapes, SHAPES } from '../../../hack/guard-shapes.ts';
 import { REPO } from '../../../hack/paths.ts';
 import type { Admission } from '../../../lib/fleet/guard-shape.ts';
@@ -13,7 +14,9 @@ import {
   type Guards,
   isCritical,
   judgeGuards,
+  missingClasses,
 } from '../../../lib/fleet/guards.ts';
+import { agentSettingsOf } from '../../../lib/fleet/objects.ts';
 import { guardsAmong, type Manifest, manifestObjects } from './manifest-guards.ts';
 import { OVERLAYS, WEAKENINGS } from './weakenings.ts';
 
@@ -116,6 +119,21 @@ describe('the guards', () => {
       );
     assert.deepEqual(missing(warning, { isRequired: false }), warns(['base', 'fleet']));
     assert.deepEqual(missing(warning), warns(['base', 'fleet', 'enforce', 'optional']));
+  });
+
+  it('have the class that came with the agents, which nobody needs to have seen, beside another one', async () => {
+    const text = await readFile(join(REPO, 'manifests/base/daemonset.yaml'), 'utf8');
+    const other = {
+      metadata: { name: 'gvisor-gpu' },
+      handler: 'runsc',
+      scheduling: { nodeSelector: { 'gvisor.node-restriction.kubernetes.io/ready': 'true' } },
+    };
+    const base = without(({ metadata }) => metadata.name === 'gvisor-ready-enforce');
+    const needs = { guards: base, settings: agentSettingsOf(parse(text)), isRequired: false };
+    const { faults } = missingClasses([other], { ...needs, seen: new Set() });
+    assert.deepEqual(faults.map(describeMissing), [
+      'runtimeclass/gvisor is not installed: pods that name it are refused',
+    ]);
   });
 
   it('are critical, but those of enforcement where no namespace requires gVisor', () => {

@@ -13,7 +13,7 @@ const POOL = classOf('gvisor', 'runsc', { 'example.org/gvisor': 'true' });
 const tolerating = (key: string, effect: string) => {
   return { ...POOL, scheduling: { ...POOL.scheduling, tolerations: [{ key, effect }] } };
 };
-const NEEDS: ClassNeeds = { handlers: ['runsc'], taints: false, named: [], seen: new Set() };
+const NEEDS: ClassNeeds = { handlers: ['runsc'], taints: false, installed: [], named: [], seen: new Set() };
 const KVM: Partial<ClassNeeds> = { handlers: ['runsc', 'runsc-kvm'] };
 
 describe('RuntimeClasses as guards', () => {
@@ -66,6 +66,8 @@ describe('RuntimeClasses as guards', () => {
       { named: ['gvisor', 'gvisor-gpu'] },
       'gvisor-gpu absent',
     ],
+    ['one that came with the agents, and is gone', [MAIN], { installed: ['gvisor', 'kvm'] }, 'kvm absent'],
+    ['none, and one that came with the agents', [], { installed: ['sandboxed'] }, 'sandboxed absent'],
     ['one that was there before', [MAIN], { seen: new Set(['gvisor', 'gvisor-gpu']) }, 'gvisor-gpu absent'],
   ] as const satisfies readonly (readonly [string, readonly RuntimeClass[], Partial<ClassNeeds>, string])[])
     it(`with ${what}: ${faults || 'sound'}`, () => {
