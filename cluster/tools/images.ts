@@ -33,11 +33,12 @@ const IMAGES = {
   alertmanager: program('alertmanager', 'alertmanager'),
   'prometheus-operator': program('prometheus-operator', 'operator'),
   'prometheus-config-reloader': program('prometheus-operator', 'prometheus-config-reloader'),
+  'tekton-entrypoint': program('tekton', 'entrypoint', '/ko-app'),
 } as const;
 
 /** One static program, at the path that its official image has. */
-function program<G extends ToolGroup, F extends string>(group: G, file: F) {
-  return { name: `localhost/${file}:1`, group, file } as const;
+function program<G extends ToolGroup, F extends string>(group: G, file: F, directory = '/bin') {
+  return { name: `localhost/${file}:1`, group, file, path: `${directory}/${file}` } as const;
 }
 
 /** The release of gVisor is built here. */
@@ -87,11 +88,11 @@ async function prepareContext(id: ImageId): Promise<string> {
   const image = IMAGES[id];
   const context = join(CACHE, 'images', id);
   if ('group' in image) {
-    const { group, file } = image;
+    const { group, file, path } = image;
     const tools = (await ensureTools([group]))[group];
     await mkdir(context, { recursive: true });
     await copyFile(join(tools, file), join(context, file));
-    const dockerfile = `FROM scratch\nCOPY ${file} /bin/${file}\nENTRYPOINT ["/bin/${file}"]\n`;
+    const dockerfile = `FROM scratch\nCOPY ${file} ${path}\nENTRYPOINT ["${path}"]\n`;
     await writeFile(join(context, 'Dockerfile'), dockerfile);
     return context;
   }

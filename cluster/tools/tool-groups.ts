@@ -147,6 +147,8 @@ const GROUPS = [
   ['karpenter', {}],
   ['registry', {}],
   ['nvidia-toolkit', { packages: '.' }],
+  ['argo-workflows', {}],
+  ['tekton', {}],
 ] as const satisfies readonly (readonly [name: string, build: ToolBuild])[];
 
 export type ToolGroup = (typeof GROUPS)[number][0];

@@ -179,16 +179,25 @@ class BlockingTransport(Transport):
         outcome: Future[T] = Future()
 
         def run() -> None:
+            if not outcome.set_running_or_notify_cancel():
+                return
             try:
                 outcome.set_result(finish(work))
             except BaseException as error:
                 outcome.set_exception(error)
 
-        threading.Thread(target=run).start()  # signals interrupt the main thread alone
         interruption: BaseException | None = None
-        while not outcome.done():
+        try:
+            threading.Thread(target=run).start()  # signals interrupt the main thread alone
+        except BaseException as error:
+            if outcome.cancel():
+                work.close()
+                raise
+            interruption = error  # while the thread began its work
+        while True:
             try:
                 outcome.exception()
+                break
             except BaseException as error:
                 interruption = error
         if interruption:

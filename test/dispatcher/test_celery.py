@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -104,12 +105,20 @@ class CeleryTest(ApiCase):
         found = [json.loads(path.read_text()) for path in (self.folder / "results").iterdir() if path.stat().st_size]
         return {one["task_id"]: one for one in found if one["status"] in ("SUCCESS", "FAILURE")}
 
-    def until_ended(self, count: int) -> list[dict[str, Any]]:
-        end = time.monotonic() + 300 * PATIENCE
-        while len(found := self.results()) < count:
-            self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
+    def until(self, holds: Callable[[], object], seconds: float = 300) -> None:
+        """Waits; a wait in vain fails with the end of the worker's log."""
+        end = time.monotonic() + seconds * PATIENCE
+        while not holds():
+            if time.monotonic() > end:
+                self.fail(self.log()[-3000:])
             time.sleep(0.1)
-        return list(found.values())
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def until_ended(self, count: int) -> list[dict[str, Any]]:
+        self.until(lambda: len(self.results()) >= count)
+        return list(self.results().values())
 
     def test_each_evaluation_starts_once_and_is_in_gvisor(self) -> None:
         self.worker()
@@ -133,8 +142,7 @@ class CeleryTest(ApiCase):
         [found] = self.until_ended(1)
         self.assertEqual((found["status"], found["result"]["exc_type"]), ("FAILURE", "PodError"))
         self.assertRegex(" ".join(found["result"]["exc_message"]), "^PodCannotStart InvalidImageName: ")
-        while "Retry in 60s: RetryLaterError('Unschedulable'" not in (self.folder / "log").read_text():
-            time.sleep(0.1)
+        self.until(lambda: "Retry in 60s: RetryLaterError('Unschedulable'" in self.log())
         self.assertEqual(self.api.pods, {})
 
     def test_the_hard_limit_and_a_worker_that_is_killed_leave_the_pod_to_the_next_delivery(self) -> None:
@@ -144,18 +152,14 @@ class CeleryTest(ApiCase):
                 self.api.kubelet = unschedulable
                 running = self.worker(1, **limits)
                 self.send("a")
-                while not self.api.requests("watch="):
-                    time.sleep(0.01)
+                self.until(lambda: self.api.requests("watch="))
                 if title == "killed":
                     self.kill_child(running)
                 watched = len(self.api.requests("watch="))
-                while len(self.api.requests("watch=")) == watched or "received" not in self.log_after_end():
-                    time.sleep(0.1)
+                self.until(lambda watched=watched: len(self.api.requests("watch=")) > watched)
+                self.until(lambda: "received" in self.log_after_end())
                 runs(self.api, "a")
-                end = time.monotonic() + 120 * PATIENCE
-                while not any(one["status"] == "SUCCESS" for one in self.results().values()):
-                    self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
-                    time.sleep(0.1)
+                self.until(self.started)
                 # At the hard limit a process gets SIGTERM first, and so removes its pod.
                 self.assertEqual((list(self.api.pods), len(self.api.created)), (["a"], 2 if limits else 1))
                 self.end(running)
@@ -171,17 +175,14 @@ class CeleryTest(ApiCase):
         self.enterContext(mock.patch.dict(os.environ, KILLED_SHARE="0.1"))
         self.worker(8)
         self.send(*names)
-        end = time.monotonic() + 500 * PATIENCE
-        while len(self.started()) < len(names):
-            self.assertLess(time.monotonic(), end, (self.folder / "log").read_text()[-3000:])
-            time.sleep(0.5)
-        self.assertIn("SIGKILL", (self.folder / "log").read_text())
+        self.until(lambda: len(self.started()) == len(names), 500)
+        self.assertIn("SIGKILL", self.log())
         self.assertEqual((self.started(), set(self.api.pods)), (set(names), set(names)))
         self.assertEqual(self.on_host(), [])
 
     def log_after_end(self) -> str:
         """What the worker says after a task was lost or ran too long."""
-        return re.split("WorkerLostError|Hard time limit", (self.folder / "log").read_text())[-1]
+        return re.split("WorkerLostError|Hard time limit", self.log())[-1]
 
     def started(self) -> set[str]:
         return {one["result"]["name"] for one in self.results().values() if one["status"] == "SUCCESS"}

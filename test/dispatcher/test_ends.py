@@ -8,9 +8,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from unittest import mock
 
 import anyio
 import gvisor_dispatch
@@ -174,6 +176,29 @@ class SignalTest(ApiCase):
                     getattr(Dispatcher(self.api.client(), WAITING), method)(pod(), Policy.WAIT)
                 self.assertEqual(self.api.pods, {})
                 self.api.received.clear()
+
+    def test_an_exception_of_a_signal_while_the_thread_of_a_creation_starts(self) -> None:
+        start = threading.Thread.start
+
+        def interrupted(thread: threading.Thread) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                return start(thread)
+            with mock.patch("threading.Thread.start", start):
+                if created:
+                    thread.start()
+                    while not self.api.requests("POST"):
+                        time.sleep(0.01)
+            patched.stop()
+            raise KeyboardInterrupt
+
+        create = self.api.add_pod
+        self.api.add_pod = lambda *args: (time.sleep(0.5), create(*args))[1]  # type: ignore[method-assign]
+        for created in (0, 1):
+            with self.subTest(created=created), self.assertRaises(KeyboardInterrupt):
+                patched = mock.patch("threading.Thread.start", interrupted)
+                patched.start()
+                Dispatcher(self.api.client(), WAITING).dispatch(pod(), Policy.WAIT)
+            self.assertEqual((self.api.pods, len(self.api.created)), ({}, created))
 
     def test_a_pod_that_has_started_stays(self) -> None:
         self.api.kubelet = pulls

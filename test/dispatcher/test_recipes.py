@@ -51,7 +51,7 @@ class PlainClientTest(ApiCase):
 
 
 class TemplateTest(ApiCase):
-    """What platforms make of the recipes' templates, as their documentation says; their controllers were not run."""
+    """What platforms make of the recipes' templates, as their documentation says; test/nightly runs their programs."""
 
     def test_each_pod_asks_for_gvisor_alone(self) -> None:
         argo, airflow, tekton = (
