@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { V1ConfigMap, V1Pod } from '@kubernetes/client-node';
 import { parse } from 'yaml';
-import { versionOf } from '../../cluster/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools.ts';
+import { toolVersion } from '../../cluster/tools/tool-groups.ts';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { run } from '../../hack/run.ts';
 import { useApiServer } from '../api/api-server.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
@@ -23,7 +23,7 @@ describe("kubeadm, with docs/fleet.md's configuration for policies from files", 
     directory = await mkdtemp(join(tmpdir(), 'kubeadm-'));
     const config = join(directory, 'config.yaml');
     // Otherwise kubeadm asks the internet for the newest version.
-    const version = `kubernetesVersion: ${await versionOf('kubeadm')}\n`;
+    const version = `kubernetesVersion: ${await toolVersion('kubeadm')}\n`;
     await writeFile(config, `${markedBlock('docs/fleet.md', 'kubeadm')}${version}`);
     const env = { ...process.env, KUBEADM_INIT_DRYRUN_DIR: directory };
     kubeadm = (command) =>
