@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from .api import Api
 from .availability import Availability, RuntimeClass, availability, read_class
 from .nodes import CONDITION, READY_LABEL, condition, verdict
-from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, truncated, why_rejected
+from .pods import MESSAGE_ANNOTATION, Json, annotation, has_started, is_bound, phase, states, truncated, why_rejected
 from .settings import Settings
 from .starting import why_pending
 
@@ -62,11 +62,12 @@ class Explainer:
             return found
         node, uid = found.node, pod["metadata"]["uid"]
         report = await self._once(f"report {node}", lambda: self._api.report(node))
-        outside, inside = uids_in(report)
+        started = last_start(pod)
+        outside, inside = uids_in(report, started)
         if uid in outside:
             sentence = f"the agent on {node} sees the pod outside gVisor: {outside[uid]}"
             return Explanation(False, UNSANDBOXED, sentence, node)
-        if uid in inside or seconds_since_start(pod, self._api.now) >= SEEN_SECONDS:
+        if uid in inside or (started and (self._api.now - started).total_seconds() >= SEEN_SECONDS):
             return found
         sentence = (
             f"the pod has just started, and the agent on {node} may not have looked at it: ask again {SEEN_SECONDS} s "
@@ -127,23 +128,31 @@ class Explainer:
         return found
 
 
-def uids_in(report: Json | None) -> tuple[Mapping[str, str], Sequence[str]]:
-    """The pods outside gVisor, with what was seen, and those in it, by UID. An old report says nothing."""
+def uids_in(report: Json | None, started: datetime | None) -> tuple[Mapping[str, str], Sequence[str]]:
+    """The pods outside gVisor, with what was seen, and those in it, by UID. An old report says nothing, and one of
+    before a container's start nothing of where that is: a pod whose container fails to start gets another sandbox."""
     pods = (report or {}).get("pods")
     if not isinstance(pods, dict) or pods.get("stale") is not False:
         return {}, []
     try:
         outside = [*pods["violating"], *pods["permitted"]]
-        return {str(one["uid"]): str(one["evidence"]) for one in outside}, [str(uid) for uid in pods["sandboxedUids"]]
-    except (KeyError, TypeError):
+        inside = [str(uid) for uid in pods["sandboxedUids"]]
+        # The kubelet's times are whole seconds.
+        is_later = started is not None and datetime.fromisoformat(pods["at"]) >= started + timedelta(seconds=1)
+        return {str(one["uid"]): str(one["evidence"]) for one in outside}, inside if is_later else []
+    except (KeyError, TypeError, ValueError):
         return {}, []
 
 
-def seconds_since_start(pod: Json, now: datetime) -> float:
+def last_start(pod: Json) -> datetime | None:
+    """When the last of its containers started, by the clock of the node."""
+    status = pod.get("status") or {}
+    found = [one.get("startedAt") for state in states(pod) for one in state.values() if isinstance(one, dict)]
+    times = sorted(time for time in found if isinstance(time, str))
     try:
-        return (now - datetime.fromisoformat((pod.get("status") or {}).get("startTime") or "")).total_seconds()
-    except (TypeError, ValueError):
-        return 0
+        return datetime.fromisoformat(times[-1] if times else status.get("startTime") or "")
+    except ValueError:
+        return None
 
 
 def since_proof(pod: Json, node: Mapping[str, Any]) -> bool:

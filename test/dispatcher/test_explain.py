@@ -111,7 +111,7 @@ class ExplainTest(ApiCase):
 
             return arrange
 
-        nothing: Json = {"stale": False, "violating": [], "permitted": [], "sandboxedUids": []}
+        nothing: Json = {"stale": False, "at": ago(-1), "violating": [], "permitted": [], "sandboxedUids": []}
         one = {"uid": "uid-101", "evidence": 'process 7 is "/pause"'}
         for arrange, age, expected in (
             (None, 2, (None, "NotSeenYet")),
@@ -120,6 +120,8 @@ class ExplainTest(ApiCase):
             (report(), 2, (None, "NotSeenYet")),
             (report(sandboxedUids=["uid-101"]), 2, (True, "InGVisor")),
             (report(sandboxedUids=["uid-101"], stale=True), 2, (None, "NotSeenYet")),
+            (report(sandboxedUids=["uid-101"], at=ago(0.1)), 2, (None, "NotSeenYet")),
+            (report(sandboxedUids=["uid-101"], at=7), 2, (None, "NotSeenYet")),
             (report(violating=[one]), 31, (False, "UnsandboxedPod")),
             (report(permitted=[one]), 31, (False, "UnsandboxedPod")),
             (report(violating=7), 2, (None, "NotSeenYet")),
