@@ -386,7 +386,7 @@ function aboutAgents(
     [`${ready} of ${desired} Ready`, ...Object.keys(versions).map((each) => `version ${each}`)].join(', '),
     {
       faults: [
-        ...faultIf(isMissing, 'fail', 'AgentsMissing', missing),
+        ...faultIf(isMissing, desired === 0 ? 'fail' : 'warning', 'AgentsMissing', missing),
         ...faultOn(withoutAgent, 'warning', 'LabelWithoutAgent', orphans),
         ...faultIf(hidden, 'unknown', 'NotPermitted', `you may not list the pods of ${namespace}`),
         ...faultIf(updated < desired, 'warning', 'Rollout', `a rollout is at ${updated} of ${desired}`),

@@ -162,7 +162,7 @@ const CASES: Readonly<Record<string, Case>> = {
   ],
   'a rollout': [
     (api) => api.stubs.set(DAEMON_SET_PATH, daemonSet('runsc', 2, 1)),
-    'fail: Agents: 2 of 3 Ready, version 0.1.0; a rollout is at 1 of 3',
+    'warning: Agents: 2 of 3 Ready, version 0.1.0; a rollout is at 1 of 3',
   ],
   'agents with the prefix of a kustomization': [
     (api) => {
