@@ -61,7 +61,7 @@ export async function proveCandidate(
     const { reason } = isLate ? { reason: 'SandboxHangs' } : (outcomeOfError(seen) as { reason?: string });
     const what = `gVisor ${release} does not boot here, so nothing was changed: ${isLate ? 'it hangs; ' : ''}${seen}`;
     const next = 'Install another release, or repair what this names';
-    throw new Refusal('pre-prove', `${what}. ${next}`, { cause, reason });
+    throw new Refusal('pre-prove', { what, next, reason, cause });
   } finally {
     await removeCandidates({ client, root });
     await rm(join(root, output), { force: true });

@@ -50,10 +50,11 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
       const line = await step.do();
       if (line !== undefined) report({ step: step.name, ...line });
     } catch (cause) {
-      const error = cause instanceof Refusal ? cause : new Refusal(step.name, errorLine(cause), { cause });
+      const error =
+        cause instanceof Refusal ? cause : new Refusal(step.name, { what: errorLine(cause), cause });
       const left = await undo(node, steps).then(() => undefined, errorLine);
       const what = `${errorLine(error)}. The node could not be restored either (${left}): the next run tries again`;
-      const told = left === undefined ? error : new Refusal('restart', what, { cause });
+      const told = left === undefined ? error : new Refusal('restart', { what, cause });
       const failure = failureOf(lately, pending, told);
       // On a full disk the journal stays as of the last step, which is still true.
       await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});
@@ -83,7 +84,8 @@ export async function make(node: Node, change: Change, first: readonly StepOf[] 
 function lossOf(pods: readonly string[]): Refusal {
   const names = `${pods.slice(0, 5).join(', ')}${pods.length > 5 ? ', …' : ''}`;
   const what = `The change is made and proven, but pods were lost in the restart of containerd: ${names}`;
-  return new Refusal('restart', `${what}. See kubectl describe pod for why, before another node restarts`);
+  const next = 'See kubectl describe pod for why, before another node restarts';
+  return new Refusal('restart', { what, next });
 }
 
 /** In the order in which the steps were made: containerd has to read the old text. */

@@ -39,8 +39,11 @@ export type ContainerdProcess = {
 export async function findContainerd(root: string, client: CriClient): Promise<ContainerdProcess> {
   const pid = await client.serverPid();
   const program = await readlink(join(root, `/proc/${pid}/exe`)).catch((cause: NodeJS.ErrnoException) => {
-    const next = 'Run the installer as root, with the PID namespace of the host';
-    throw new Refusal('check', `Cannot see containerd's process ${pid} (${cause.code}). ${next}`, { cause });
+    throw new Refusal('check', {
+      what: `Cannot see containerd's process ${pid} (${cause.code})`,
+      next: 'Run the installer as root, with the PID namespace of the host',
+      cause,
+    });
   });
   const [cgroup, cmdline] = await Promise.all(
     ['cgroup', 'cmdline'].map((file) => readFile(join(root, `/proc/${pid}/${file}`), 'utf8')),
@@ -116,13 +119,13 @@ export async function restartContainerd(
 ): Promise<number> {
   const { root, client, because } = node;
   const words = restartCommand(node, containerd);
-  if (words === undefined) throw new Refusal('restart', 'No systemd unit runs containerd here');
+  if (words === undefined) throw new Refusal('restart', { what: 'No systemd unit runs containerd here' });
   const oldPid = await client.serverPid().catch(() => 0);
   const startedMs = performance.now();
   because('containerd is being restarted');
   await runOnHost(root, words, RESTART_MS).catch(async (cause: Error) => {
     if (await isStarting(node, containerd)) return;
-    throw new Refusal('restart', `containerd did not restart: ${cause.message}`, { cause });
+    throw new Refusal('restart', { what: `containerd did not restart: ${cause.message}`, cause });
   });
   const isBack = async () => {
     const pid = await client.serverPid({ timeoutMs: CALL_MS });
@@ -135,8 +138,8 @@ export async function restartContainerd(
   while (!(await isBack().catch(sayWhy))) {
     const awayMs = performance.now() - startedMs;
     if (awayMs > START_MS || (awayMs > BACK_MS && !(await isStarting(node, containerd)))) {
-      const message = `containerd did not respond within ${seconds(awayMs)} after its restart`;
-      throw new Refusal('restart', message, { reason: 'ContainerdUnreachable' });
+      const what = `containerd did not respond within ${seconds(awayMs)} after its restart`;
+      throw new Refusal('restart', { what, reason: 'ContainerdUnreachable' });
     }
     await timers.setTimeout(POLL_MS);
   }

@@ -64,8 +64,10 @@ async function planEdit(
   if (marked !== undefined && isEdited(handler, marked, texts)) {
     const old = known.texts.find((each) => each.file === file)?.text;
     const shown = diffOf({ file, before: old, after: marked });
-    const message = `The text of gvisor-ready in "${file}" is not the one that was written there:\n${shown}\nRestore or remove it, and try again`;
-    throw new Refusal('write', message);
+    throw new Refusal('write', {
+      what: `The text of gvisor-ready in "${file}" is not the one that was written there:\n${shown}\n`,
+      next: 'Restore or remove it, and try again',
+    });
   }
   const isMain = file === known.main || wanted !== undefined;
   const own = marked ?? (isMain ? unmarkedTable(handler, before ?? '') : undefined);
@@ -73,12 +75,16 @@ async function planEdit(
   if (after === before) return undefined;
   const entry = await lstat(join(root, file)).catch(() => undefined);
   if (entry?.isSymbolicLink()) {
-    const next = 'Give --config with the file that it leads to';
-    throw new Refusal('write', `"${file}" is a symbolic link, which would be replaced by a file. ${next}`);
+    throw new Refusal('write', {
+      what: `"${file}" is a symbolic link, which would be replaced by a file`,
+      next: 'Give --config with the file that it leads to',
+    });
   }
   if ((entry?.nlink ?? 1) > 1) {
-    const next = 'Remove the other names of the file';
-    throw new Refusal('write', `"${file}" has several hard links, of which one would be replaced. ${next}`);
+    throw new Refusal('write', {
+      what: `"${file}" has several hard links, of which one would be replaced`,
+      next: 'Remove the other names of the file',
+    });
   }
   return { file, before, after };
 }
@@ -104,7 +110,10 @@ export async function writeEdits(root: string, edits: readonly Edit[]): Promise<
   for (const { file, before, after } of edits) {
     const like = await lstat(join(root, file)).catch(() => undefined);
     if ((await contentOf(root, file)) !== before)
-      throw new Refusal('write', `"${file}" changed meanwhile: nothing was written to it. Try again`);
+      throw new Refusal('write', {
+        what: `"${file}" changed meanwhile: nothing was written to it`,
+        next: 'Try again',
+      });
     if (after !== undefined) {
       await writeWhole(root, file, Buffer.from(after, 'latin1'), like);
       continue;
@@ -219,14 +228,17 @@ async function redirect(
   const text =
     patterns.length === 0 ? content : content.replace(IMPORTS, () => `imports = ${JSON.stringify(imports)}`);
   if (isImported && parseContainerdFile(text, path).imports.join() === imports.join()) return text;
-  const what = `"${path}" does not import ${[...drafts.keys()].map((file) => `"${file}"`).join(' and ')} itself`;
-  throw new Refusal('validate', `${what}, so that the change cannot be tried beforehand. Import it there`);
+  const missing = [...drafts.keys()].map((file) => `"${file}"`).join(' and ');
+  throw new Refusal('validate', {
+    what: `"${path}" does not import ${missing} itself, so that the change cannot be tried beforehand`,
+    next: 'Import it there',
+  });
 }
 
 export async function contentOf(root: string, file: string): Promise<string | undefined> {
   return readFile(join(root, file), 'latin1').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new Refusal('write', `Cannot read "${file}": ${error.code}`);
+    throw new Refusal('write', { what: `Cannot read "${file}": ${error.code}` });
   });
 }
 

@@ -93,9 +93,10 @@ export async function removePrograms(node: Node, force: boolean): Promise<void> 
       return;
     }
     if (performance.now() > deadlineMs) {
-      const next = 'Run remove again later; kubectl gvisor-ready why node/NODE says what does not end';
-      const message = `Handler "${node.handler}" is gone, and its programs are not: ${cause}. ${next}`;
-      throw new Refusal('stage', message);
+      throw new Refusal('stage', {
+        what: `Handler "${node.handler}" is gone, and its programs are not: ${cause}`,
+        next: 'Run remove again later; kubectl gvisor-ready why node/NODE says what does not end',
+      });
     }
     node.because(cause, 'stage');
     await timers.setTimeout(ENDING_POLL_MS);

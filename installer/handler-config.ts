@@ -42,7 +42,10 @@ export async function planHandler(
   const directory = rules === '1.x' ? undefined : await importedDirectory(host, main);
   const place = posix.dirname(root);
   if (main === undefined && (await host.stat(place)) === undefined)
-    throw new Refusal('write', `"${place}", for containerd's file, is missing. Make it, and install again`);
+    throw new Refusal('write', {
+      what: `"${place}", for containerd's file, is missing`,
+      next: 'Make it, and install again',
+    });
   const isNew = directory !== undefined || main === undefined;
   const head = [
     ...(isNew ? [`version = ${versionFor(rules, files)}`] : []),
@@ -64,8 +67,10 @@ export function dropInOf(handler: string): string {
 /** containerd 2 takes a file without a version for its own; tables of version 1 it would move. */
 function refuseOldVersion(rules: ConfigRules, { path, version, plugins }: ContainerdFile): void {
   if (version >= 2 || (rules !== '1.x' && version === 0 && !plugins.has('cri'))) return;
-  const next = 'Rewrite it as version 2 (containerd config migrate), and install again';
-  throw new Refusal('write', `"${path}" is a configuration of version ${version || 1}. ${next}`);
+  throw new Refusal('write', {
+    what: `"${path}" is a configuration of version ${version || 1}`,
+    next: 'Rewrite it as version 2 (containerd config migrate), and install again',
+  });
 }
 
 /**
@@ -172,7 +177,9 @@ export async function refuseOtherFiles(
       (isDropIn(file) && posix.basename(file).endsWith(`gvisor-ready-${handler}.toml`))
     )
       continue;
-    const what = `The journal of handler "${handler}" names "${file}", which is no file of containerd`;
-    throw new Refusal('journal', `${what}. Give --config if it is, or move the journal away`);
+    throw new Refusal('journal', {
+      what: `The journal of handler "${handler}" names "${file}", which is no file of containerd`,
+      next: 'Give --config if it is, or move the journal away',
+    });
   }
 }

@@ -174,7 +174,10 @@ export async function rollback(node: Node): Promise<void> {
   const seen = await preflight(node);
   const { previous, installed } = seen.journal ?? {};
   if (previous === undefined)
-    throw new Refusal('journal', 'There is no earlier generation. To take gVisor away, use remove');
+    throw new Refusal('journal', {
+      what: 'There is no earlier generation',
+      next: 'To take gVisor away, use remove',
+    });
   const generation = generationAt(previous.generation);
   if (await needsRestart(node, generation)) await refuseRisks(node);
   await takeBackOthers(node);
@@ -220,9 +223,10 @@ async function refusePods({ client, handler }: Node): Promise<void> {
   );
   if (pods.length === 0) return;
   const names = pods.slice(0, 5).map(({ metadata }) => `${metadata?.namespace}/${metadata?.name}`);
-  const next =
-    'Drain them first, or give --force: their containers would run on, but neither restart nor take exec';
-  throw new Refusal('quiet', `Pods of handler "${handler}" still run (${names.join(', ')}). ${next}`);
+  throw new Refusal('quiet', {
+    what: `Pods of handler "${handler}" still run (${names.join(', ')})`,
+    next: 'Drain them first, or give --force: their containers would run on, but neither restart nor take exec',
+  });
 }
 
 /** This run may restart containerd, which would load what an interrupted run for another handler has left. */

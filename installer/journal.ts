@@ -77,16 +77,17 @@ export async function readJournal(root: string, handler: string): Promise<Journa
   const file = installJournal(handler);
   const text = await readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw new Refusal('journal', `Cannot read the journal "${file}": ${error.code}`);
+    throw new Refusal('journal', { what: `Cannot read the journal "${file}": ${error.code}` });
   });
   if (text === undefined) return undefined;
   try {
     const journal: unknown = JSON.parse(text);
     if (isJournal(journal, handler)) return journal;
   } catch {}
-  const next =
-    'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is';
-  throw new Refusal('journal', `The journal "${file}" cannot be understood. ${next}`);
+  throw new Refusal('journal', {
+    what: `The journal "${file}" cannot be understood`,
+    next: 'Was it written by another version? Move it away to begin anew; the configuration of containerd stays as it is',
+  });
 }
 
 /** The owner of this directory writes the journals, and the programs that run as root. */
@@ -96,8 +97,10 @@ async function refuseOpenDirectory(root: string): Promise<void> {
   if (seen === undefined) return;
   const isOwn = [0, process.geteuid?.()].includes(seen.uid);
   if (seen.isDirectory() && isOwn && (seen.mode & 0o022) === 0) return;
-  const what = `"${directory}" is not a directory that only root can write`;
-  throw new Refusal('journal', `${what}. See who made it, then chown and chmod it, or move it away`);
+  throw new Refusal('journal', {
+    what: `"${directory}" is not a directory that only root can write`,
+    next: 'See who made it, then chown and chmod it, or move it away',
+  });
 }
 
 /** By handler; also why others cannot be read. */
@@ -232,8 +235,8 @@ export async function holdLock(root: string): Promise<Disposable> {
     database.exec('PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE');
   } catch (cause) {
     database.close();
-    const message = `Another installer is at work on this node, or "${LOCK}" cannot be locked: ${errorLine(cause)}`;
-    throw new Refusal('journal', message, { cause });
+    const what = `Another installer is at work on this node, or "${LOCK}" cannot be locked: ${errorLine(cause)}`;
+    throw new Refusal('journal', { what, cause });
   }
   return { [Symbol.dispose]: () => database.close() };
 }

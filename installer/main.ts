@@ -145,9 +145,11 @@ async function runCommand(
       const text = `${signal}: ending what was begun, because half of it would be worse`;
       print({ step: 'undo', state: 'unknown', text }, json);
     });
-  const next = "Give --root with the node's root directory";
-  const isThere = statSync(root, { throwIfNoEntry: false })?.isDirectory();
-  if (!isThere) throw new Refusal('check', `There is no directory "${root}". ${next}`);
+  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
+    throw new Refusal('check', {
+      what: `There is no directory "${root}"`,
+      next: "Give --root with the node's root directory",
+    });
   const found = await readDistribution(host);
   const criSocket = settings.socket ?? found.criSocket;
   // Leftovers of k3s or CRI-O make no node theirs.
@@ -189,10 +191,11 @@ async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: st
 /** Returns the exit code. */
 function printRefusal(error: unknown, json: boolean): number {
   const isRefusal = error instanceof Refusal;
-  const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
   const message = isRefusal ? error.message : errorLine(error);
+  const unknown = { step: 'unknown', what: message, next: undefined, reason: undefined };
+  const { step, what, next, reason } = isRefusal ? error : unknown;
   const text = json
-    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, message })
+    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, what, next, message })
     : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
   process.stderr.write(`${text}\n`);
   return isRefusal ? EXIT.refused : EXIT.unknown;
@@ -252,7 +255,7 @@ async function printStatus(node: Node): Promise<void> {
     const state = damaged.length === 0 ? 'pass' : 'fail';
     report({ step: 'stage', state, text: `${directory}: ${parts.join('; ')}` });
   }
-  if (faults > 0) throw new Refusal('journal', 'Not all is as it was installed: see above');
+  if (faults > 0) throw new Refusal('journal', { what: 'Not all is as it was installed: see above' });
 }
 
 async function reportJournal(

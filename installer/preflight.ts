@@ -21,10 +21,14 @@ import { refuseDefault } from './risks.ts';
 /** Their containerd reads its configuration from files that last, at least until the node's next boot. */
 const SUPPORTED = ['containerd', 'kind', 'AKS', 'EKS'];
 /** For systems where this program can do nothing. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  Bottlerocket: 'its root is read-only and its settings have no place for a handler: take nodes of AL2023',
-  'CRI-O': 'this program speaks to containerd only: add the handler in /etc/crio/crio.conf.d',
-  GKE: 'create the node pool with GKE Sandbox, which is a gVisor of its own',
+const ELSEWHERE: Readonly<Record<string, { readonly what: string }>> = {
+  Bottlerocket: {
+    what: 'Bottlerocket: its root is read-only and its settings have no place for a handler: take nodes of AL2023',
+  },
+  'CRI-O': {
+    what: 'CRI-O: this program speaks to containerd only: add the handler in /etc/crio/crio.conf.d',
+  },
+  GKE: { what: 'GKE: create the node pool with GKE Sandbox, which is a gVisor of its own' },
 };
 const RESPONSE_MS = 60_000;
 const RESPONSE_PAUSE_MS = 1_000;
@@ -52,16 +56,20 @@ export async function preflight(node: Node): Promise<Preflight> {
   await refuseKernel(node);
   await refuseDisk(root);
   const status = await patientStatus(node).catch((cause) => {
-    const message = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
-    throw new Refusal('check', message, { cause, reason: 'ContainerdUnreachable' });
+    const what = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
+    throw new Refusal('check', { what, reason: 'ContainerdUnreachable', cause });
   });
   const present = await readPresent(node, status);
   if (present.containerd.program.startsWith('/snap/'))
-    throw new Refusal('check', 'containerd comes from a snap, which renders its configuration. Use stage');
-  if (restartCommand(node, present.containerd) === undefined && !node.noRestart) {
-    const next = 'Give --restart-command with what restarts it, or --no-restart';
-    throw new Refusal('check', `No systemd unit runs containerd here. ${next}`);
-  }
+    throw new Refusal('check', {
+      what: 'containerd comes from a snap, which renders its configuration',
+      next: 'Use stage',
+    });
+  if (restartCommand(node, present.containerd) === undefined && !node.noRestart)
+    throw new Refusal('check', {
+      what: 'No systemd unit runs containerd here',
+      next: 'Give --restart-command with what restarts it, or --no-restart',
+    });
   refuseDefault(node.handler, present.dump);
   await refuseForeign(node, present.config);
   const driver = await cgroupDriver(client, status);
@@ -77,8 +85,12 @@ export async function readPresent(node: Node, status: CriStatus): Promise<Presen
   const kept = await readJournal(root, handler);
   if (kept !== undefined) await refuseOtherFiles(node, kept);
   const dump = await dumpConfig(node, containerd, containerdConfig).catch((cause) => {
-    const message = `containerd refuses its present configuration: ${errorLine(cause)}. Repair it first`;
-    throw new Refusal('check', message, { cause, reason: 'ContainerdConfigInvalid' });
+    throw new Refusal('check', {
+      what: `containerd refuses its present configuration: ${errorLine(cause)}`,
+      next: 'Repair it first',
+      reason: 'ContainerdConfigInvalid',
+      cause,
+    });
   });
   const main = await readMainFile(host, config.rules, containerdConfig);
   return { journal: await recall(node, { journal: kept, config, main }), containerd, config, dump, main };
@@ -122,10 +134,12 @@ async function refuseDistribution(node: Node): Promise<void> {
   const { name } = node.distribution;
   if (SUPPORTED.includes(name)) return;
   const elsewhere = ELSEWHERE[name];
-  if (elsewhere !== undefined) throw new Refusal('check', `${name}: ${elsewhere}`);
-  const next = `Use stage, and add the table that it prints: ${await placeOf(node)}`;
+  if (elsewhere !== undefined) throw new Refusal('check', elsewhere);
   const gone = `If ${name} is gone from this node, give --socket and --config of its containerd`;
-  throw new Refusal('check', `${name} writes containerd's configuration itself. ${next}. ${gone}`);
+  throw new Refusal('check', {
+    what: `${name} writes containerd's configuration itself`,
+    next: `Use stage, and add the table that it prints: ${await placeOf(node)}. ${gone}`,
+  });
 }
 
 /**
@@ -150,7 +164,10 @@ async function placeOf({ host, distribution: { name, edit, containerdConfig } }:
 async function refuseKernel({ host }: Node): Promise<void> {
   for (const check of [checkKernel, checkUserNamespaces]) {
     const found = await check(host).catch(() => undefined);
-    if (found?.status === 'fail') throw new Refusal('check', found.message, found);
+    if (found?.status === 'fail') {
+      const { message: what, reason } = found;
+      throw new Refusal('check', { what, reason });
+    }
   }
 }
 
@@ -173,13 +190,17 @@ async function refuseDisk(root: string): Promise<void> {
   let directory = GENERATIONS;
   while (!existsSync(join(root, directory))) directory = dirname(directory);
   await access(join(root, directory), constants.W_OK).catch((cause: NodeJS.ErrnoException) => {
-    const next = 'An immutable system needs gVisor in its image: use stage there';
-    throw new Refusal('check', `"${directory}" cannot be written (${cause.code}). ${next}`, { cause });
+    throw new Refusal('check', {
+      what: `"${directory}" cannot be written (${cause.code})`,
+      next: 'An immutable system needs gVisor in its image: use stage there',
+      cause,
+    });
   });
   const { bavail, bsize } = await statfs(join(root, directory));
   if (bavail * bsize >= FREE_BYTES) return;
   const free = Math.round((bavail * bsize) / 2 ** 20);
-  throw new Refusal('check', `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`);
+  const what = `Only ${free} MiB are free in "${directory}", and a release needs up to 1 GiB`;
+  throw new Refusal('check', { what });
 }
 
 /** Another owner's handler of the same name is left alone. */
@@ -188,7 +209,8 @@ async function refuseForeign({ root, handler }: Node, { runtimes }: ContainerdCo
   const { file, line } = runtime ?? {};
   if (file === undefined || ownGeneration(runtime) !== undefined) return;
   if (markedBlock(handler, (await contentOf(root, file)) ?? '') !== undefined) return; // refused with the difference
-  const what = `"${file}" line ${line} configures the handler "${handler}" already, and it is left alone`;
-  const next = `Install another beside it (--handler ${handler}-2), move the RuntimeClass, and have its owner remove it`;
-  throw new Refusal('check', `${what}. ${next}`);
+  throw new Refusal('check', {
+    what: `"${file}" line ${line} configures the handler "${handler}" already, and it is left alone`,
+    next: `Install another beside it (--handler ${handler}-2), move the RuntimeClass, and have its owner remove it`,
+  });
 }

@@ -17,21 +17,20 @@ const [OWNER = ''] = ownerMarks(1, 'installer');
 export async function proveHandler(node: Node): Promise<string> {
   const outcome = await patientProbe(node, PROVE_MS);
   if (outcome.kind === 'proven') return outcome.message;
-  const message = `A sandbox of handler "${node.handler}" is not proven: ${outcome.message}`;
-  throw new Refusal('prove', message, { reason: outcome.reason });
+  const what = `A sandbox of handler "${node.handler}" is not proven: ${outcome.message}`;
+  throw new Refusal('prove', { what, reason: outcome.reason });
 }
 
 /** Pods that name no handler must start, on the host's kernel. */
 export async function proveRunc(node: Node, step: 'quiet' | 'prove', timeoutMs = PROVE_MS): Promise<void> {
   const outcome = await patientProbe({ ...node, handler: '' }, timeoutMs);
   if (outcome.kind === 'failed' && outcome.reason === 'GuestIsHostKernel') return;
-  if (outcome.kind === 'proven') {
-    const message =
-      "A pod without a RuntimeClass would run in gVisor: it is containerd's default handler here";
-    throw new Refusal(step, message);
-  }
-  const message = `A sandbox of the default handler does not start on the host's kernel: ${outcome.message}`;
-  throw new Refusal(step, message, { reason: 'NoSandboxStarts' });
+  if (outcome.kind === 'proven')
+    throw new Refusal(step, {
+      what: "A pod without a RuntimeClass would run in gVisor: it is containerd's default handler here",
+    });
+  const what = `A sandbox of the default handler does not start on the host's kernel: ${outcome.message}`;
+  throw new Refusal(step, { what, reason: 'NoSandboxStarts' });
 }
 
 async function patientProbe({ client, host, handler, because }: Node, timeoutMs: number): Promise<Outcome> {

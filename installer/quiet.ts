@@ -28,10 +28,11 @@ export async function waitForQuiet({ client, host, because }: Node): Promise<voi
       const causes = await whyNotQuiet(scanner, signal);
       if (causes.length === 0) return;
       because(causes.join('; '));
-      if (performance.now() > deadlineMs) {
-        const next = 'kubectl gvisor-ready why node/NODE says what to do; nothing was changed';
-        throw new Refusal('quiet', `A restart of containerd is not safe now: ${causes.join('; ')}. ${next}`);
-      }
+      if (performance.now() > deadlineMs)
+        throw new Refusal('quiet', {
+          what: `A restart of containerd is not safe now: ${causes.join('; ')}`,
+          next: 'kubectl gvisor-ready why node/NODE says what to do; nothing was changed',
+        });
       await timers.setTimeout(PAUSE_MS);
     }
   } finally {

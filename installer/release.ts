@@ -27,12 +27,12 @@ const REQUIRED = ['runsc', 'containerd-shim-runsc-v1'];
 export async function readRelease(directory: string): Promise<Release> {
   const file = join(directory, MANIFEST);
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Refusal('release', `Cannot read the release's manifest "${file}": ${error.code}`);
+    throw new Refusal('release', { what: `Cannot read the release's manifest "${file}": ${error.code}` });
   });
   const release = parseRelease(text, file);
   if (release.arch === process.arch) return release;
   const what = `"${file}" is a release for ${release.arch}, and this machine is ${process.arch}`;
-  throw new Refusal('release', what);
+  throw new Refusal('release', { what });
 }
 
 const isRelease = object<Release>({
@@ -52,10 +52,11 @@ export function parseRelease(json: string, file: string): Release {
     release = JSON.parse(json);
   } catch {} // no release either
   if (!isRelease(release))
-    throw new Refusal('release', `"${file}" is not a manifest with name, arch and files`);
+    throw new Refusal('release', { what: `"${file}" is not a manifest with name, arch and files` });
   const { name, arch, files } = release;
   const missing = REQUIRED.filter((path) => !files.some((each) => each.path === path));
-  if (missing.length > 0) throw new Refusal('release', `"${file}" lists no ${missing.join(' and no ')}`);
+  if (missing.length > 0)
+    throw new Refusal('release', { what: `"${file}" lists no ${missing.join(' and no ')}` });
   return { name, arch, files };
 }
 
@@ -131,12 +132,14 @@ export async function stage(
     try {
       bytes += content === undefined ? await sizeOf(original) : 0;
       if (bytes > MAX_BYTES)
-        throw new Refusal('stage', `The release in "${source}" is larger than 1 GiB: none of gVisor is`);
+        throw new Refusal('stage', {
+          what: `The release in "${source}" is larger than 1 GiB: none of gVisor is`,
+        });
       await mkdir(dirname(place), { recursive: true, mode: 0o755 });
       if (content === undefined) await copyFile(original, draft);
       else await writeFile(draft, content);
       if ((await digestOf(draft)) !== wanted)
-        throw new Refusal('stage', `"${original}" has another SHA-256 than in the manifest`);
+        throw new Refusal('stage', { what: `"${original}" has another SHA-256 than in the manifest` });
       await sync(draft, content === undefined ? 0o755 : 0o644);
       await rename(draft, place);
       await syncDirectory(dirname(place));
@@ -156,7 +159,7 @@ const MAX_BYTES = 2 ** 30;
 async function sizeOf(file: string): Promise<number> {
   const seen = await lstat(file).catch(() => undefined);
   if (seen?.isFile()) return seen.size;
-  throw new Refusal('stage', `"${file}" of the release is missing, or a link, pipe or device`);
+  throw new Refusal('stage', { what: `"${file}" of the release is missing, or a link, pipe or device` });
 }
 
 /** Names the first file that is not as its release made it. */
@@ -164,8 +167,10 @@ export async function refuseDamage(root: string, generation: Generation): Promis
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
   if (file === undefined) return undefined;
-  const next = 'Install that release again, which repairs it';
-  throw new Refusal('stage', `"${directory}/${file}" is damaged or missing. ${next}`);
+  throw new Refusal('stage', {
+    what: `"${directory}/${file}" is damaged or missing`,
+    next: 'Install that release again, which repairs it',
+  });
 }
 
 export async function damagedFiles(root: string, generation: Generation): Promise<readonly string[]> {

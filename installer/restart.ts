@@ -52,8 +52,8 @@ export async function load(
   const awayMs = await restartContainerd(node, containerd);
   const { ended, lost } = await whatBecameOf(before, client);
   if (!(await isLoaded(client, handler, wanted))) {
-    const message = `containerd restarted and did not load the handler "${handler}" as it is written`;
-    throw new Refusal('restart', message, { reason: 'HandlerNotLoaded' });
+    const what = `containerd restarted and did not load the handler "${handler}" as it is written`;
+    throw new Refusal('restart', { what, reason: 'HandlerNotLoaded' });
   }
   const pods = [
     `run on: ${new Set(before.map(({ pod }) => pod)).size - ended.size - lost.size}`,

@@ -39,10 +39,11 @@ export function refuseRetry(
 ): void {
   const { failure, left } = journal ?? {};
   const { release } = generationAt(generation);
-  if (left === generation && !removes) {
-    const next = 'Install another release, or this one with --retry-now';
-    throw new Refusal('journal', `A rollback left ${release}. ${next}`);
-  }
+  if (left === generation && !removes)
+    throw new Refusal('journal', {
+      what: `A rollback left ${release}`,
+      next: 'Install another release, or this one with --retry-now',
+    });
   if (failure === undefined || failure.generation !== generation || failure.removes !== removes) return;
   const { tries, restarts, at, step, message, reason } = failure;
   if (tries === 0) return;
@@ -54,6 +55,7 @@ export function refuseRetry(
   const next = isGivenUp
     ? `It failed ${tries} times and restarted containerd ${restarts} times, and is tried again only with --retry-now`
     : `It is tried again after ${new Date(Date.parse(at) + pauseMs).toISOString()}, or now with --retry-now`;
-  const what = `${removes ? 'The removal' : 'The installation'} of ${release}`;
-  throw new Refusal('journal', `${what} failed at ${at} in step ${step} (${message}). ${next}`, { reason });
+  const tried = `${removes ? 'The removal' : 'The installation'} of ${release}`;
+  const what = `${tried} failed at ${at} in step ${step} (${message})`;
+  throw new Refusal('journal', { what, next, reason });
 }

@@ -20,8 +20,10 @@ export async function refuseRisks(node: Node): Promise<void> {
 /** All pods without a RuntimeClass use the default handler, also those that bring the network. */
 export function refuseDefault(handler: string, dump: TomlTable): void {
   if (handler !== 'runc' && handler !== defaultHandlerIn(dump)) return;
-  const next = 'Give another --handler, or set default_runtime_name to runc and restart containerd';
-  throw new Refusal('check', `"${handler}" is the handler of pods without a RuntimeClass. ${next}`);
+  throw new Refusal('check', {
+    what: `"${handler}" is the handler of pods without a RuntimeClass`,
+    next: 'Give another --handler, or set default_runtime_name to runc and restart containerd',
+  });
 }
 
 /** A package that was upgraded under the running containerd: nobody has seen how the new one starts. */
@@ -57,8 +59,10 @@ async function refuseUnit(
   if (tied.length > 0) report({ step: 'check', ...skipped(also) });
   const mode = shown('KillMode');
   if (mode === 'process' || mode === 'none') return;
-  const what = `A restart of "${unit}" would end every pod of the node: its KillMode is "${mode}"`;
-  throw new Refusal('check', `${what}. Set KillMode=process there, and run systemctl daemon-reload`);
+  throw new Refusal('check', {
+    what: `A restart of "${unit}" would end every pod of the node: its KillMode is "${mode}"`,
+    next: 'Set KillMode=process there, and run systemctl daemon-reload',
+  });
 }
 
 /** Somebody's edit that waits for the next start, whatever its time. */
@@ -71,7 +75,9 @@ async function refuseOtherSettings(node: Node, containerd: ContainerdProcess): P
   refuseChange(`"${node.containerdConfig}", or what it imports, has changes that are not loaded: ${named}`);
 }
 
-function refuseChange(what: string): never {
-  const next = 'Take that back, or restart containerd yourself when it suits the change, and run this again';
-  throw new Refusal('check', `${what}: a restart would load more than the handler of gVisor. ${next}`);
+function refuseChange(change: string): never {
+  throw new Refusal('check', {
+    what: `${change}: a restart would load more than the handler of gVisor`,
+    next: 'Take that back, or restart containerd yourself when it suits the change, and run this again',
+  });
 }

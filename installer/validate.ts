@@ -26,8 +26,8 @@ export async function validate(
   const { runtimeVersion } = await client.version();
   return withDraft(node, edits, async (config, realPath) => {
     const after = await dumpConfig(node, containerd, config).catch((cause) => {
-      const message = `containerd refuses the new configuration: ${errorLine(cause)}`;
-      throw new Refusal('validate', message, { cause, reason: 'ContainerdConfigInvalid' });
+      const what = `containerd refuses the new configuration: ${errorLine(cause)}`;
+      throw new Refusal('validate', { what, reason: 'ContainerdConfigInvalid', cause });
     });
     const isOurs = ([top, , ...rest]: readonly string[]) =>
       top === 'imports' ||
@@ -35,21 +35,21 @@ export async function validate(
     const foreign = changedKeys(before, after).filter((path) => !isOurs(path));
     if (foreign.length > 0) {
       const named = foreign.slice(0, 5).map((path) => path.join('.'));
-      const message = `The new configuration would change more than the handler: ${named.join(', ')}`;
-      throw new Refusal('validate', message);
+      const what = `The new configuration would change more than the handler: ${named.join(', ')}`;
+      throw new Refusal('validate', { what });
     }
     const { fault, runtimes } = await readContainerdConfig(host, config, runtimeVersion);
     if (fault !== undefined) {
-      const message = `containerd would not start pods with the new configuration: ${fault.problem}`;
-      throw new Refusal('validate', message, { reason: 'ContainerdConfigInvalid' });
+      const what = `containerd would not start pods with the new configuration: ${fault.problem}`;
+      throw new Refusal('validate', { what, reason: 'ContainerdConfigInvalid' });
     }
     const { file = '', line } = runtimes.get(handler) ?? {};
     const found = generationIn(tableAt(runtimesIn(after), [handler]));
     if (wanted !== undefined && found?.directory !== wanted.directory) {
-      const what = `containerd would not load the handler "${handler}" as it is written`;
       const why =
         file === '' ? 'its table is ignored' : `"${realPath(file)}" line ${line} has it as well, and counts`;
-      throw new Refusal('validate', `${what}: ${why}`, { reason: 'HandlerNotConfigured' });
+      const what = `containerd would not load the handler "${handler}" as it is written: ${why}`;
+      throw new Refusal('validate', { what, reason: 'HandlerNotConfigured' });
     }
     return wanted === undefined ? found : undefined;
   });
