@@ -12,11 +12,11 @@ import {
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { runAll, waitFor } from '../../hack/run.ts';
-import { takeBack } from '../../installer/change.ts';
-import { isDown, runOnHost } from '../../installer/containerd.ts';
-import { remove, rollback, stageOnly } from '../../installer/install.ts';
-import { readJournals } from '../../installer/journal.ts';
-import { type Node, patientReport } from '../../installer/node.ts';
+import { type Node, patientReport } from '../../installer/base/node.ts';
+import { remove, rollback, stageOnly } from '../../installer/commands/install.ts';
+import { isDown, runOnHost } from '../../installer/containerd/restart.ts';
+import { readJournals } from '../../installer/journal/journal.ts';
+import { takeBack } from '../../installer/steps/change.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 import { HANGS, refuses } from '../lib/proof/containerd-scripts.ts';
 import { CAT, CONFIG, DUMP, LOADED, ORIGINAL, refusal, type Scene, scene } from './scene.ts';

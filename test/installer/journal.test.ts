@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, rename, rm, stat, symlink, writeFile } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { listGenerations } from '../../installer/generations.ts';
+import { listGenerations } from '../../installer/commands/unused.ts';
 import {
   holdLock,
   type Journal,
@@ -11,8 +11,8 @@ import {
   readJournals,
   readOwnProcess,
   writeJournal,
-} from '../../installer/journal.ts';
-import { GENERATIONS } from '../../installer/release.ts';
+} from '../../installer/journal/journal.ts';
+import { GENERATIONS } from '../../installer/release/release.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 
 const JOURNAL = installJournal('runsc');

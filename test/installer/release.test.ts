@@ -12,7 +12,7 @@ import {
   readRelease,
   refuseDamage,
   stage,
-} from '../../installer/release.ts';
+} from '../../installer/release/release.ts';
 import { Host } from '../../lib/host/host.ts';
 import { readRunscConfig } from '../../lib/runsc/config.ts';
 

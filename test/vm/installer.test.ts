@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { STEPS, type Step } from '../../installer/node.ts';
+import { STEPS, type Step } from '../../installer/base/node.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { DIRECTORY, installWords, PROGRAM, packInstaller, readNodeJournal } from '../e2e/installer-nodes.ts';
 import { losePower } from '../e2e/power-loss.ts';

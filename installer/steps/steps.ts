@@ -1,10 +1,10 @@
-import type { ContainerdProcess } from './containerd.ts';
-import { copiesIn, type Edit, planEdits, removeDrafts, writeEdits } from './edits.ts';
-import type { Installed, Journal, Written } from './journal.ts';
-import { type Node, pass, type StepOf, skipped } from './node.ts';
+import { type Node, pass, type StepOf, skipped } from '../base/node.ts';
+import { copiesIn, type Edit, planEdits, removeDrafts, writeEdits } from '../config/edits.ts';
+import type { ContainerdProcess } from '../containerd/restart.ts';
+import type { Installed, Journal, Written } from '../journal/journal.ts';
+import { generationAt } from '../release/release.ts';
 import { proveHandler, proveRunc } from './prove.ts';
 import { QUIET_MS, waitForQuiet } from './quiet.ts';
-import { generationAt } from './release.ts';
 import { load, needsRestart } from './restart.ts';
 import { validate } from './validate.ts';
 

@@ -2,12 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
-import { CriError } from '../lib/containerd/error.ts';
-import { outcomeOfError } from '../lib/proof/outcome.ts';
-import { sentryFlags } from '../lib/runsc/flags.ts';
-import { type Node, Refusal } from './node.ts';
-import { killBundle } from './processes.ts';
-import type { Generation } from './release.ts';
+import { CriError } from '../../lib/containerd/error.ts';
+import { outcomeOfError } from '../../lib/proof/outcome.ts';
+import { sentryFlags } from '../../lib/runsc/flags.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import { killBundle } from '../base/processes.ts';
+import type { Generation } from '../release/release.ts';
 
 /** The CRI, and so the kubelet, does not see this namespace of containerd. */
 const namespace = 'gvisor-ready';

@@ -1,12 +1,12 @@
-import type { CriClient } from '../lib/containerd/client.ts';
-import { CriError } from '../lib/containerd/error.ts';
-import { isProbe } from '../lib/proof/sandbox.ts';
-import { seconds } from '../lib/report/format.ts';
-import { type ContainerdProcess, isLoaded, restartContainerd } from './containerd.ts';
-import { type Line, type Node, pass, Refusal, skipped } from './node.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import { CriError } from '../../lib/containerd/error.ts';
+import { isProbe } from '../../lib/proof/sandbox.ts';
+import { seconds } from '../../lib/report/format.ts';
+import { type Line, type Node, pass, Refusal, skipped } from '../base/node.ts';
+import { type ContainerdProcess, isLoaded, restartContainerd } from '../containerd/restart.ts';
+import { refuseRisks } from '../preflight/risks.ts';
+import type { Generation } from '../release/release.ts';
 import { waitForQuiet } from './quiet.ts';
-import type { Generation } from './release.ts';
-import { refuseRisks } from './risks.ts';
 
 /** Whether {@link load} would restart containerd. */
 export async function needsRestart(

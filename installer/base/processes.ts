@@ -1,8 +1,8 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Host } from '../lib/host/host.ts';
-import { parseCgroups, podUidOf } from '../lib/host/process.ts';
-import type { Generation } from './release.ts';
+import { Host } from '../../lib/host/host.ts';
+import { parseCgroups, podUidOf } from '../../lib/host/process.ts';
+import type { Generation } from '../release/release.ts';
 
 /** The PIDs in the node's /proc. */
 async function listPids(root: string): Promise<readonly number[]> {

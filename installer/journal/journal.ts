@@ -2,12 +2,12 @@ import { constants, type Stats } from 'node:fs';
 import { chmod, lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { errorLine } from '../lib/base/sanitize.ts';
-import { installJournal } from '../lib/host/installation.ts';
-import { parseProcessStat } from '../lib/host/process.ts';
-import { absentOr, count, list, matching, object, oneOf, text } from '../lib/report/schema.ts';
-import { Refusal, STEPS, type Step } from './node.ts';
-import { GENERATIONS, syncDirectory } from './release.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { installJournal } from '../../lib/host/installation.ts';
+import { parseProcessStat } from '../../lib/host/process.ts';
+import { absentOr, count, list, matching, object, oneOf, text } from '../../lib/report/schema.ts';
+import { Refusal, STEPS, type Step } from '../base/node.ts';
+import { GENERATIONS, syncDirectory } from '../release/release.ts';
 
 /** Not in /run/lock, where every user of the host may create files. */
 const LOCK = '/run/gvisor-ready-install.lock';

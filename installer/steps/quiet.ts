@@ -1,9 +1,9 @@
 import timers from 'node:timers/promises';
-import { errorLine } from '../lib/base/sanitize.ts';
-import { RunscPrograms } from '../lib/runsc/program.ts';
-import { judgeSandboxes, type Observation } from '../lib/sandboxes/judge.ts';
-import { SandboxScanner } from '../lib/sandboxes/scanner.ts';
-import { type Node, Refusal } from './node.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { RunscPrograms } from '../../lib/runsc/program.ts';
+import { judgeSandboxes, type Observation } from '../../lib/sandboxes/judge.ts';
+import { SandboxScanner } from '../../lib/sandboxes/scanner.ts';
+import { type Node, Refusal } from '../base/node.ts';
 
 /** For a moment at which a restart of containerd disturbs no pod. */
 export const QUIET_MS = 60_000;

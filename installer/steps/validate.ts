@@ -1,12 +1,12 @@
-import { errorLine } from '../lib/base/sanitize.ts';
-import { readContainerdConfig } from '../lib/containerd/config.ts';
-import { tableAt } from '../lib/containerd/toml.ts';
-import { type ContainerdProcess, changedKeys, dumpConfig } from './containerd.ts';
-import { type Edit, withDraft } from './edits.ts';
-import { runtimesIn } from './handler-config.ts';
-import { type Node, Refusal } from './node.ts';
-import { generationIn } from './own-text.ts';
-import type { Generation } from './release.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { readContainerdConfig } from '../../lib/containerd/config.ts';
+import { tableAt } from '../../lib/containerd/toml.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import { type Edit, withDraft } from '../config/edits.ts';
+import { runtimesIn } from '../config/handler-config.ts';
+import { generationIn } from '../config/own-text.ts';
+import { type ContainerdProcess, changedKeys, dumpConfig } from '../containerd/restart.ts';
+import type { Generation } from '../release/release.ts';
 
 /** What a change would write, and the generation that the handler would run, if any. */
 export type Planned = { readonly edits: readonly Edit[]; readonly wanted: Generation | undefined };

@@ -1,10 +1,10 @@
 import timers from 'node:timers/promises';
-import type { CriClient } from '../lib/containerd/client.ts';
-import { sweepContainers, sweepSandboxes } from '../lib/proof/orphans.ts';
-import type { Outcome } from '../lib/proof/outcome.ts';
-import { runProbe } from '../lib/proof/probe.ts';
-import { ownerMarks } from '../lib/proof/sandbox.ts';
-import { type Node, Refusal } from './node.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import { sweepContainers, sweepSandboxes } from '../../lib/proof/orphans.ts';
+import type { Outcome } from '../../lib/proof/outcome.ts';
+import { runProbe } from '../../lib/proof/probe.ts';
+import { ownerMarks } from '../../lib/proof/sandbox.ts';
+import { type Node, Refusal } from '../base/node.ts';
 
 /** An inconclusive proof is tried again until then: slow is not broken. */
 const PROVE_MS = 600_000;

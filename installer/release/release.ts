@@ -3,10 +3,10 @@ import { createReadStream, existsSync } from 'node:fs';
 import { copyFile, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { Host } from '../lib/host/host.ts';
-import { list, matching, object, text } from '../lib/report/schema.ts';
-import { readRunscConfig } from '../lib/runsc/config.ts';
-import { Refusal } from './node.ts';
+import { Host } from '../../lib/host/host.ts';
+import { list, matching, object, text } from '../../lib/report/schema.ts';
+import { readRunscConfig } from '../../lib/runsc/config.ts';
+import { Refusal } from '../base/node.ts';
 
 /** The path is in the release's directory; the SHA-256 is hexadecimal. */
 export type ReleaseFile = { readonly path: string; readonly sha256: string };

@@ -1,18 +1,18 @@
 import { posix } from 'node:path';
 import { stringify } from 'smol-toml';
-import { readContainerdConfig } from '../lib/containerd/config.ts';
+import { readContainerdConfig } from '../../lib/containerd/config.ts';
 import {
   type ContainerdFile,
   parseContainerdFile,
   readContainerdFiles,
-} from '../lib/containerd/config-files.ts';
-import type { ConfigRules } from '../lib/containerd/release.ts';
-import { type TomlTable, type TomlValue, tableAt, toPlain } from '../lib/containerd/toml.ts';
-import type { Host } from '../lib/host/host.ts';
-import type { Journal, Written } from './journal.ts';
-import { type Node, Refusal } from './node.ts';
+} from '../../lib/containerd/config-files.ts';
+import type { ConfigRules } from '../../lib/containerd/release.ts';
+import { type TomlTable, type TomlValue, tableAt, toPlain } from '../../lib/containerd/toml.ts';
+import type { Host } from '../../lib/host/host.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import type { Journal, Written } from '../journal/journal.ts';
+import type { Generation } from '../release/release.ts';
 import { blockOf, handlerBlock, SECTIONS, type Section, withoutBlocks } from './own-text.ts';
-import type { Generation } from './release.ts';
 
 /** containerd's rules, its root file, and all settings. */
 export type ConfigPlace = {

@@ -1,6 +1,6 @@
-import type { CriClient } from '../lib/containerd/client.ts';
-import type { Distribution } from '../lib/containerd/distribution.ts';
-import type { Host } from '../lib/host/host.ts';
+import type { CriClient } from '../../lib/containerd/client.ts';
+import type { Distribution } from '../../lib/containerd/distribution.ts';
+import type { Host } from '../../lib/host/host.ts';
 
 /** The node as the installer works on it. */
 export type Node = {

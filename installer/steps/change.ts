@@ -1,5 +1,6 @@
-import { errorLine } from '../lib/base/sanitize.ts';
-import { isDown } from './containerd.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import { type Node, pass, Refusal, type StepOf } from '../base/node.ts';
+import { isDown } from '../containerd/restart.ts';
 import {
   type Installed,
   type Journal,
@@ -7,9 +8,8 @@ import {
   readOwnProcess,
   removeJournal,
   writeJournal,
-} from './journal.ts';
-import { type Node, pass, Refusal, type StepOf } from './node.ts';
-import { failureOf } from './retry.ts';
+} from '../journal/journal.ts';
+import { failureOf } from '../journal/retry.ts';
 import { type Change, type RestartEvents, stepsOf } from './steps.ts';
 
 /**

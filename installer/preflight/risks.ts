@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { TomlTable } from '../lib/containerd/toml.ts';
-import { type ContainerdProcess, dumpConfig, findContainerd, runOnHost } from './containerd.ts';
-import { criSectionIn, defaultHandlerIn } from './handler-config.ts';
-import { pendingSettings, readLoaded } from './loaded.ts';
-import { type Node, Refusal, skipped } from './node.ts';
+import type { TomlTable } from '../../lib/containerd/toml.ts';
+import { type Node, Refusal, skipped } from '../base/node.ts';
+import { criSectionIn, defaultHandlerIn } from '../config/handler-config.ts';
+import { type ContainerdProcess, dumpConfig, findContainerd, runOnHost } from '../containerd/restart.ts';
+import { pendingSettings, readLoaded } from '../containerd/settings.ts';
 
 /**
  * Throws a {@link Refusal} if a restart would end pods, or start anything but what runs now with a change of

@@ -1,16 +1,16 @@
 import { readdir, rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
-import type { CriClient, ListedContainer } from '../lib/containerd/client.ts';
-import { readContainerdFiles } from '../lib/containerd/config-files.ts';
-import type { Host } from '../lib/host/host.ts';
-import { isProbe, POD_UID } from '../lib/proof/sandbox.ts';
-import { Bundles } from '../lib/sandboxes/bundles.ts';
-import { loadedPaths } from './containerd.ts';
-import { readJournals } from './journal.ts';
-import { type Node, Refusal } from './node.ts';
-import { killBundle, usersOf } from './processes.ts';
-import { GENERATIONS, type Generation, generationAt, isGenerationPath } from './release.ts';
+import type { CriClient, ListedContainer } from '../../lib/containerd/client.ts';
+import { readContainerdFiles } from '../../lib/containerd/config-files.ts';
+import type { Host } from '../../lib/host/host.ts';
+import { isProbe, POD_UID } from '../../lib/proof/sandbox.ts';
+import { Bundles } from '../../lib/sandboxes/bundles.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import { killBundle, usersOf } from '../base/processes.ts';
+import { loadedPaths } from '../containerd/restart.ts';
+import { readJournals } from '../journal/journal.ts';
+import { GENERATIONS, type Generation, generationAt, isGenerationPath } from '../release/release.ts';
 
 /** On a busy node the last pods, and a probe of the agent, take long to end. */
 const ENDING_MS = 120_000;

@@ -1,11 +1,10 @@
-import { isProbe } from '../lib/proof/sandbox.ts';
-import { seconds } from '../lib/report/format.ts';
-import { proveCandidate } from './candidate.ts';
-import { make, takeBack } from './change.ts';
-import { isLoaded } from './containerd.ts';
-import { copiesIn, diffOf, type Edit, planEdits } from './edits.ts';
-import { removePrograms, removeUnused } from './generations.ts';
-import { planHandler, readSection, refuseOtherFiles } from './handler-config.ts';
+import { isProbe } from '../../lib/proof/sandbox.ts';
+import { seconds } from '../../lib/report/format.ts';
+import { type Line, type Node, pass, Refusal, type StepOf, skipped } from '../base/node.ts';
+import { copiesIn, diffOf, type Edit, planEdits } from '../config/edits.ts';
+import { planHandler, readSection, refuseOtherFiles } from '../config/handler-config.ts';
+import { handlerTable } from '../config/own-text.ts';
+import { isLoaded } from '../containerd/restart.ts';
 import {
   type Installed,
   type Journal,
@@ -13,16 +12,24 @@ import {
   readJournals,
   removeJournal,
   writeJournal,
-} from './journal.ts';
-import { type Line, type Node, pass, Refusal, type StepOf, skipped } from './node.ts';
-import { handlerTable } from './own-text.ts';
-import { cgroupDriver, type Preflight, preflight, readPresent } from './preflight.ts';
-import { type Generation, generationAt, generationOf, readRelease, refuseDamage, stage } from './release.ts';
-import { needsRestart } from './restart.ts';
-import { refuseRetry } from './retry.ts';
-import { refuseDefault, refuseRisks } from './risks.ts';
-import { type Change, textsOf } from './steps.ts';
-import { validate } from './validate.ts';
+} from '../journal/journal.ts';
+import { refuseRetry } from '../journal/retry.ts';
+import { cgroupDriver, type Preflight, preflight, readPresent } from '../preflight/preflight.ts';
+import { refuseDefault, refuseRisks } from '../preflight/risks.ts';
+import {
+  type Generation,
+  generationAt,
+  generationOf,
+  readRelease,
+  refuseDamage,
+  stage,
+} from '../release/release.ts';
+import { proveCandidate } from '../steps/candidate.ts';
+import { make, takeBack } from '../steps/change.ts';
+import { needsRestart } from '../steps/restart.ts';
+import { type Change, textsOf } from '../steps/steps.ts';
+import { validate } from '../steps/validate.ts';
+import { removePrograms, removeUnused } from './unused.ts';
 
 export type InstallOptions = {
   /** Directory of the release on this machine. */

@@ -5,15 +5,15 @@ import { join } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import timers from 'node:timers/promises';
-import { errorLine } from '../lib/base/sanitize.ts';
-import type { CriClient, CriStatus } from '../lib/containerd/client.ts';
-import { optionOf } from '../lib/containerd/config.ts';
-import { CriError, CriPluginUnavailable } from '../lib/containerd/error.ts';
-import { parseToml, type TomlTable, type TomlValue } from '../lib/containerd/toml.ts';
-import { seconds } from '../lib/report/format.ts';
-import { type Node, Refusal } from './node.ts';
-import { isDaemonRunning } from './processes.ts';
-import { type Generation, isGenerationPath } from './release.ts';
+import { errorLine } from '../../lib/base/sanitize.ts';
+import type { CriClient, CriStatus } from '../../lib/containerd/client.ts';
+import { optionOf } from '../../lib/containerd/config.ts';
+import { CriError, CriPluginUnavailable } from '../../lib/containerd/error.ts';
+import { parseToml, type TomlTable, type TomlValue } from '../../lib/containerd/toml.ts';
+import { seconds } from '../../lib/report/format.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import { isDaemonRunning } from '../base/processes.ts';
+import { type Generation, isGenerationPath } from '../release/release.ts';
 
 /** containerd stops its shims' connections first; systemd's own limit is 90 s. */
 const RESTART_MS = 120_000;

@@ -1,12 +1,13 @@
 import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join, posix, relative } from 'node:path';
 import { diff } from 'node:util';
-import { parseContainerdFile, readContainerdFiles } from '../lib/containerd/config-files.ts';
-import { toFault } from '../lib/containerd/toml.ts';
-import { glob } from '../lib/host/glob.ts';
-import type { Host } from '../lib/host/host.ts';
-import { draftOf, type Written, writeDraft, writeWhole } from './journal.ts';
-import { type Node, Refusal } from './node.ts';
+import { parseContainerdFile, readContainerdFiles } from '../../lib/containerd/config-files.ts';
+import { toFault } from '../../lib/containerd/toml.ts';
+import { glob } from '../../lib/host/glob.ts';
+import type { Host } from '../../lib/host/host.ts';
+import { type Node, Refusal } from '../base/node.ts';
+import { draftOf, type Written, writeDraft, writeWhole } from '../journal/journal.ts';
+import { syncDirectory } from '../release/release.ts';
 import {
   HEAD,
   hasBlocks,
@@ -16,7 +17,6 @@ import {
   unmarkedTable,
   withoutBlocks,
 } from './own-text.ts';
-import { syncDirectory } from './release.ts';
 
 type Place = Pick<Node, 'root' | 'host' | 'containerdConfig' | 'handler'>;
 
