@@ -1,36 +1,11 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Host } from '../../lib/host/host.ts';
 import { parseCgroups, podUidOf } from '../../lib/host/process.ts';
-import type { Generation } from '../release/release.ts';
 
 /** The PIDs in the node's /proc. */
-async function listPids(root: string): Promise<readonly number[]> {
+export async function listPids(root: string): Promise<readonly number[]> {
   const names = await readdir(join(root, '/proc'));
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
-}
-
-/**
- * Shims, with their bundles, and sentries by generation. A container may have another program at the same path in
- * its own file system, which does not count. On Fedora CoreOS /usr/local is a link, and a process has the path
- * behind it.
- */
-export async function usersOf(root: string, generations: readonly Generation[]) {
-  if (generations.length === 0) return [];
-  const host = new Host(root);
-  const places = await Promise.all(
-    generations.map(async ({ directory }) => [directory, (await host.realpath(directory)) ?? directory]),
-  );
-  const users = await Promise.all(
-    (await listPids(root)).map(async (pid) => {
-      const exe = join(root, `/proc/${pid}/exe`);
-      const program = await readlink(exe).catch(() => '');
-      const used = generations.find((_, at) => places[at]?.some((each) => program.startsWith(`${each}/`)));
-      if (used === undefined || !(await isSameFile(exe, join(root, program)))) return [];
-      return { directory: used.directory, bundle: await bundleOf(root, pid) };
-    }),
-  );
-  return users.flat();
 }
 
 /** Whether a process runs this program, but not to print something of its configuration. */
@@ -48,12 +23,12 @@ export async function isDaemonRunning(root: string, program: string): Promise<bo
  * Where a process works, and a shim in its bundle, which containerd renames to ".ID" before it deletes it. Source:
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
  */
-async function bundleOf(root: string, pid: number): Promise<string> {
+export async function bundleOf(root: string, pid: number): Promise<string> {
   const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
   return cwd.replace(/\/\.([^/]+) \(deleted\)$/, '/$1');
 }
 
-async function isSameFile(a: string, b: string): Promise<boolean> {
+export async function isSameFile(a: string, b: string): Promise<boolean> {
   const [first, second] = await Promise.all([a, b].map((path) => stat(path).catch(() => undefined)));
   return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
 }

@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import timers from 'node:timers/promises';
 import type { CriClient, ListedContainer } from '../../lib/containerd/client.ts';
@@ -6,23 +6,20 @@ import { readContainerdFiles } from '../../lib/containerd/config-files.ts';
 import type { Host } from '../../lib/host/host.ts';
 import { isProbe, POD_UID } from '../../lib/proof/sandbox.ts';
 import { Bundles } from '../../lib/sandboxes/bundles.ts';
-import { type Node, Refusal } from '../base/node.ts';
-import { killBundle, usersOf } from '../base/processes.ts';
-import { loadedPaths } from '../containerd/restart.ts';
+import type { Node } from '../base/node.ts';
+import { killBundle } from '../base/processes.ts';
+import { Refusal } from '../base/refusal.ts';
+import { loadedPaths } from '../containerd/loaded.ts';
 import { readJournals } from '../journal/journal.ts';
-import { GENERATIONS, type Generation, generationAt, isGenerationPath } from '../release/release.ts';
+import { GENERATIONS, isGenerationPath, listGenerations } from '../release/generation.ts';
+import { usersOf } from '../release/users.ts';
 
 /** On a busy node the last pods, and a probe of the agent, take long to end. */
 const ENDING_MS = 120_000;
-const ENDING_POLL_MS = 2_000;
-const BUNDLES_MS = 20_000;
 
-/** The installed generations, by name. */
-export async function listGenerations(root: string): Promise<readonly Generation[]> {
-  const names = await readdir(join(root, GENERATIONS)).catch(() => []);
-  const paths = names.map((name) => `${GENERATIONS}/${name}`).sort();
-  return paths.filter(isGenerationPath).map(generationAt);
-}
+const ENDING_POLL_MS = 2_000;
+
+const BUNDLES_MS = 20_000;
 
 /**
  * Keeps generations that a journal (unless to take it away), a file of containerd, loaded or not, a process

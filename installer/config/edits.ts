@@ -5,9 +5,10 @@ import { parseContainerdFile, readContainerdFiles } from '../../lib/containerd/c
 import { toFault } from '../../lib/containerd/toml.ts';
 import { glob } from '../../lib/host/glob.ts';
 import type { Host } from '../../lib/host/host.ts';
-import { type Node, Refusal } from '../base/node.ts';
-import { draftOf, type Written, writeDraft, writeWhole } from '../journal/journal.ts';
-import { syncDirectory } from '../release/release.ts';
+import type { Node } from '../base/node.ts';
+import { Refusal } from '../base/refusal.ts';
+import { draftOf, syncDirectory, writeDraft, writeWhole } from '../base/whole-file.ts';
+import type { Written } from '../journal/schema.ts';
 import {
   HEAD,
   hasBlocks,

@@ -9,9 +9,10 @@ import {
 import type { ConfigRules } from '../../lib/containerd/release.ts';
 import { type TomlTable, type TomlValue, tableAt, toPlain } from '../../lib/containerd/toml.ts';
 import type { Host } from '../../lib/host/host.ts';
-import { type Node, Refusal } from '../base/node.ts';
-import type { Journal, Written } from '../journal/journal.ts';
-import type { Generation } from '../release/release.ts';
+import type { Node } from '../base/node.ts';
+import { Refusal } from '../base/refusal.ts';
+import type { Journal, Written } from '../journal/schema.ts';
+import type { Generation } from '../release/generation.ts';
 import { blockOf, handlerBlock, SECTIONS, type Section, withoutBlocks } from './own-text.ts';
 
 /** containerd's rules, its root file, and all settings. */

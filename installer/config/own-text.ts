@@ -2,7 +2,7 @@ import type { Runtime } from '../../lib/containerd/client.ts';
 import { optionOf } from '../../lib/containerd/config.ts';
 import type { ContainerdFile } from '../../lib/containerd/config-files.ts';
 import { parseToml, TomlLines, type TomlTable, tableAt } from '../../lib/containerd/toml.ts';
-import { type Generation, generationAt, isGenerationPath } from '../release/release.ts';
+import { type Generation, generationAt, isGenerationPath } from '../release/generation.ts';
 
 /** The plugin whose section has the handlers: of configurations of version 2, and of version 3 and newer. */
 export const SECTIONS = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.runtime'] as const;

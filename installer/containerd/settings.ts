@@ -1,7 +1,7 @@
 import type { CriClient } from '../../lib/containerd/client.ts';
 import type { TomlTable, TomlValue } from '../../lib/containerd/toml.ts';
-import { isGenerationPath } from '../release/release.ts';
-import { changedKeys } from './restart.ts';
+import { isGenerationPath } from '../release/generation.ts';
+import { changedKeys } from './difference.ts';
 
 /** The settings of its CRI plugin that containerd runs with. They may have credentials, so no value is ever told. */
 export async function readLoaded(client: CriClient): Promise<TomlTable> {

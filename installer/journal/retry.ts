@@ -1,6 +1,6 @@
-import { Refusal } from '../base/node.ts';
-import { generationAt } from '../release/release.ts';
-import type { Failure, Journal, Pending } from './journal.ts';
+import { Refusal } from '../base/refusal.ts';
+import { generationAt } from '../release/generation.ts';
+import type { Failure, Journal, Pending } from './schema.ts';
 
 /** Goes on counting if the failure is the same as the last. */
 export function failureOf(

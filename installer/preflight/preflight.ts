@@ -9,13 +9,18 @@ import { type CriClient, type CriStatus, usesSystemdCgroup } from '../../lib/con
 import { type ContainerdConfig, readContainerdConfig } from '../../lib/containerd/config.ts';
 import { CriError } from '../../lib/containerd/error.ts';
 import type { TomlTable } from '../../lib/containerd/toml.ts';
-import { type Node, pass, Refusal } from '../base/node.ts';
+import type { Node } from '../base/node.ts';
+import { pass } from '../base/progress.ts';
+import { Refusal } from '../base/refusal.ts';
 import { contentOf } from '../config/edits.ts';
 import { readMainFile, refuseOtherFiles } from '../config/handler-config.ts';
 import { handlerBlock, markedBlock, ownGeneration, SECTIONS, unmarkedTable } from '../config/own-text.ts';
-import { type ContainerdProcess, dumpConfig, findContainerd, restartCommand } from '../containerd/restart.ts';
-import { type Journal, readJournal } from '../journal/journal.ts';
-import { GENERATIONS } from '../release/release.ts';
+import { dumpConfig } from '../containerd/dump.ts';
+import { type ContainerdProcess, findContainerd } from '../containerd/find.ts';
+import { restartCommand } from '../containerd/restart.ts';
+import { readJournal } from '../journal/journal.ts';
+import type { Journal } from '../journal/schema.ts';
+import { GENERATIONS } from '../release/generation.ts';
 import { refuseDefault } from './risks.ts';
 
 /** Their containerd reads its configuration from files that last, at least until the node's next boot. */

@@ -1,9 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TomlTable } from '../../lib/containerd/toml.ts';
-import { type Node, Refusal, skipped } from '../base/node.ts';
+import { runOnHost } from '../base/host-command.ts';
+import type { Node } from '../base/node.ts';
+import { skipped } from '../base/progress.ts';
+import { Refusal } from '../base/refusal.ts';
 import { criSectionIn, defaultHandlerIn } from '../config/handler-config.ts';
-import { type ContainerdProcess, dumpConfig, findContainerd, runOnHost } from '../containerd/restart.ts';
+import { dumpConfig } from '../containerd/dump.ts';
+import { type ContainerdProcess, findContainerd } from '../containerd/find.ts';
 import { pendingSettings, readLoaded } from '../containerd/settings.ts';
 
 /**

@@ -5,9 +5,10 @@ import timers from 'node:timers/promises';
 import { CriError } from '../../lib/containerd/error.ts';
 import { outcomeOfError } from '../../lib/proof/outcome.ts';
 import { sentryFlags } from '../../lib/runsc/flags.ts';
-import { type Node, Refusal } from '../base/node.ts';
+import type { Node } from '../base/node.ts';
 import { killBundle } from '../base/processes.ts';
-import type { Generation } from '../release/release.ts';
+import { Refusal } from '../base/refusal.ts';
+import type { Generation } from '../release/generation.ts';
 
 /** The CRI, and so the kubelet, does not see this namespace of containerd. */
 const namespace = 'gvisor-ready';

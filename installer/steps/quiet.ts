@@ -3,10 +3,15 @@ import { errorLine } from '../../lib/base/sanitize.ts';
 import { RunscPrograms } from '../../lib/runsc/program.ts';
 import { judgeSandboxes, type Observation } from '../../lib/sandboxes/judge.ts';
 import { SandboxScanner } from '../../lib/sandboxes/scanner.ts';
-import { type Node, Refusal } from '../base/node.ts';
+import type { Node } from '../base/node.ts';
+import { pass } from '../base/progress.ts';
+import { Refusal } from '../base/refusal.ts';
+import { needsRestart } from '../containerd/loaded.ts';
+import { proveRunc } from './probes.ts';
+import type { Step } from './step.ts';
 
 /** For a moment at which a restart of containerd disturbs no pod. */
-export const QUIET_MS = 60_000;
+const QUIET_MS = 60_000;
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
@@ -55,3 +60,14 @@ function unanswered({ bundles, responses }: Observation): readonly string[] {
     return isOpen ? [`the shim of ${id.slice(0, 12)} has not answered yet`] : [];
   });
 }
+
+/** Before the write, so that a node that is never quiet keeps its files. */
+export const quiet: Step = {
+  name: 'quiet',
+  async do({ node, wanted }) {
+    if (!(await needsRestart(node, wanted))) return undefined;
+    await proveRunc(node, 'quiet', QUIET_MS);
+    await waitForQuiet(node);
+    return pass('runc works, every shim answers, and no container is being started');
+  },
+};

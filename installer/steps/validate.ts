@@ -1,12 +1,18 @@
 import { errorLine } from '../../lib/base/sanitize.ts';
 import { readContainerdConfig } from '../../lib/containerd/config.ts';
 import { tableAt } from '../../lib/containerd/toml.ts';
-import { type Node, Refusal } from '../base/node.ts';
-import { type Edit, withDraft } from '../config/edits.ts';
+import type { Node } from '../base/node.ts';
+import { pass, skipped } from '../base/progress.ts';
+import { Refusal } from '../base/refusal.ts';
+import { copiesIn, type Edit, planEdits, removeDrafts, withDraft } from '../config/edits.ts';
 import { runtimesIn } from '../config/handler-config.ts';
 import { generationIn } from '../config/own-text.ts';
-import { type ContainerdProcess, changedKeys, dumpConfig } from '../containerd/restart.ts';
-import type { Generation } from '../release/release.ts';
+import { changedKeys } from '../containerd/difference.ts';
+import { dumpConfig } from '../containerd/dump.ts';
+import type { ContainerdProcess } from '../containerd/find.ts';
+import { needsRestart } from '../containerd/loaded.ts';
+import type { Generation } from '../release/generation.ts';
+import type { Step } from './step.ts';
 
 /** What a change would write, and the generation that the handler would run, if any. */
 export type Planned = { readonly edits: readonly Edit[]; readonly wanted: Generation | undefined };
@@ -16,7 +22,7 @@ export type Planned = { readonly edits: readonly Edit[]; readonly wanted: Genera
  * table, or a missing default handler would show here. Resolves with the generation that a removed handler still
  * has by a copy in another program's file.
  */
-export async function validate(
+export async function validateEdits(
   node: Node,
   containerd: Pick<ContainerdProcess, 'pid'>,
   { edits, wanted }: Planned,
@@ -54,3 +60,16 @@ export async function validate(
     return wanted === undefined ? found : undefined;
   });
 }
+
+export const validate: Step = {
+  name: 'validate',
+  async do(run) {
+    const { node, containerd, target, texts, main } = run;
+    await removeDrafts(node, texts);
+    run.edits = await planEdits(node, target?.written, { texts, main });
+    run.wanted = (await validateEdits(node, containerd, run)) ?? run.wanted;
+    for (const text of await copiesIn(node, run.edits)) node.report({ step: 'validate', ...skipped(text) });
+    if (run.edits.length === 0 && !(await needsRestart(node, run.wanted))) return undefined;
+    return pass('containerd reads the new configuration, and only the handler differs');
+  },
+};

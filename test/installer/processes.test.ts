@@ -5,8 +5,8 @@ import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { usersOf } from '../../installer/base/processes.ts';
-import { generationAt } from '../../installer/release/release.ts';
+import { generationAt } from '../../installer/release/generation.ts';
+import { usersOf } from '../../installer/release/users.ts';
 import { removeCandidates } from '../../installer/steps/candidate.ts';
 import type { CriClient } from '../../lib/containerd/client.ts';
 

@@ -8,7 +8,8 @@ import { ensureTools } from '../../cluster/tools/tools.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { run } from '../../hack/run.ts';
 import { handlerTable, SECTIONS } from '../../installer/config/own-text.ts';
-import { type Generation, generationOf, readRelease } from '../../installer/release/release.ts';
+import { type Generation, generationOf } from '../../installer/release/generation.ts';
+import { readRelease } from '../../installer/release/release.ts';
 
 type Version = '1.7' | '2';
 
