@@ -1,6 +1,7 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseCgroups, podUidOf } from '../../lib/host/process.ts';
+import { parseCgroups, parseProcessStat, podUidOf } from '../../lib/host/process.ts';
+import { TICKS_PER_SECOND } from '../../lib/sandboxes/processes.ts';
 
 /** The PIDs in the node's /proc. */
 export async function listPids(root: string): Promise<readonly number[]> {
@@ -8,15 +9,28 @@ export async function listPids(root: string): Promise<readonly number[]> {
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
-/** Whether a process runs this program, but not to print something of its configuration. */
-export async function isDaemonRunning(root: string, program: string): Promise<boolean> {
-  for (const pid of await listPids(root)) {
-    const link = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
-    if (link !== program) continue;
-    const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
-    if (!cmdline.split('\0').includes('config')) return true;
-  }
-  return false;
+/** The PIDs that run such a program, but not to print something of its configuration. */
+export async function daemonsOf(
+  root: string,
+  isWanted: (program: string) => boolean,
+): Promise<readonly number[]> {
+  const found = await Promise.all(
+    (await listPids(root)).map(async (pid) => {
+      const program = await readlink(join(root, `/proc/${pid}/exe`)).catch(() => '');
+      if (!isWanted(program)) return [];
+      const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
+      return cmdline.split('\0').includes('config') ? [] : pid;
+    }),
+  );
+  return found.flat();
+}
+
+/** Milliseconds since a process began; infinite if it has ended. */
+export async function ageMs(root: string, pid: number): Promise<number> {
+  const read = (file: string) => readFile(join(root, '/proc', file), 'utf8').catch(() => '');
+  const [uptime, stat] = await Promise.all([read('uptime'), read(`${pid}/stat`)]);
+  if (stat === '') return Number.POSITIVE_INFINITY;
+  return (Number.parseFloat(uptime) - parseProcessStat(stat).startTicks / TICKS_PER_SECOND) * 1_000;
 }
 
 /**

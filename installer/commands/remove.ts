@@ -6,7 +6,7 @@ import { copiesIn } from '../config/edits.ts';
 import { needsRestart } from '../containerd/loaded.ts';
 import { readJournal, removeJournal } from '../journal/journal.ts';
 import { refuseRetry } from '../journal/retry.ts';
-import { readPresent } from '../preflight/preflight.ts';
+import { patientStatus, readPresent } from '../preflight/preflight.ts';
 import { refuseDefault, refuseRisks } from '../preflight/risks.ts';
 import { make } from '../steps/make.ts';
 import { takeBackOthers } from '../steps/take-back.ts';
@@ -17,9 +17,9 @@ export async function remove(
   node: Node,
   { force, retryNow }: { readonly force: boolean; readonly retryNow: boolean },
 ): Promise<void> {
-  const { root, client, handler, report } = node;
-  await readJournal(root, handler); // one that cannot be read is refused before containerd is asked
-  const seen = await readPresent(node, await client.status());
+  const { root, handler, report } = node;
+  const kept = await readJournal(root, handler); // one that cannot be read is refused before containerd is asked
+  const seen = await readPresent(node, await patientStatus(node), kept);
   const { journal, dump } = seen;
   if (journal === undefined) {
     for (const text of await copiesIn(node, [])) report({ step: 'check', ...skipped(text) });

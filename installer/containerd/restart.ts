@@ -5,7 +5,7 @@ import { CriError, CriPluginUnavailable } from '../../lib/containerd/error.ts';
 import { seconds } from '../../lib/report/format.ts';
 import { runOnHost } from '../base/host-command.ts';
 import type { Node } from '../base/node.ts';
-import { isDaemonRunning } from '../base/processes.ts';
+import { ageMs, daemonsOf } from '../base/processes.ts';
 import { Refusal } from '../base/refusal.ts';
 import type { ContainerdProcess } from './find.ts';
 
@@ -77,13 +77,21 @@ export async function waitWhileStarting(
   }
 }
 
+/** Whether any containerd of the node has begun so lately that it may not listen or answer yet. */
+export async function hasJustBegun(root: string): Promise<boolean> {
+  const pids = await daemonsOf(root, (program) => /\/containerd( \(deleted\))?$/.test(program));
+  const ages = await Promise.all(pids.map((pid) => ageMs(root, pid)));
+  return ages.some((age) => age < START_MS);
+}
+
 /** Whether a containerd that does not listen yet has a process. */
 async function isStarting(
   { root, client }: Pick<Node, 'root' | 'client'>,
   { program, unit }: Pick<ContainerdProcess, 'program' | 'unit'>,
 ): Promise<boolean> {
   if (!(await isDown(client))) return false;
-  if (unit === undefined) return program !== '' && isDaemonRunning(root, program);
+  if (unit === undefined)
+    return program !== '' && (await daemonsOf(root, (each) => each === program)).length > 0;
   const shown = await runOnHost(root, ['systemctl', 'show', '--property=MainPID', unit]).catch(() => '');
   return /^MainPID=[1-9]/m.test(shown);
 }

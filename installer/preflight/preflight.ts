@@ -17,7 +17,7 @@ import { readMainFile, refuseOtherFiles } from '../config/handler-config.ts';
 import { handlerBlock, markedBlock, ownGeneration, SECTIONS, unmarkedTable } from '../config/own-text.ts';
 import { dumpConfig } from '../containerd/dump.ts';
 import { type ContainerdProcess, findContainerd } from '../containerd/find.ts';
-import { restartCommand } from '../containerd/restart.ts';
+import { hasJustBegun, restartCommand } from '../containerd/restart.ts';
 import { readJournal } from '../journal/journal.ts';
 import type { Journal } from '../journal/schema.ts';
 import { GENERATIONS } from '../release/generation.ts';
@@ -57,14 +57,11 @@ export type Preflight = Present & { readonly driver: 'systemd' | 'cgroupfs' };
 export async function preflight(node: Node): Promise<Preflight> {
   const { root, client, containerdConfig, report } = node;
   await refuseDistribution(node);
-  await readJournal(root, node.handler); // one that cannot be read is refused before containerd is asked
+  const journal = await readJournal(root, node.handler); // one that cannot be read is refused before containerd is asked
   await refuseKernel(node);
   await refuseDisk(root);
-  const status = await patientStatus(node).catch((cause) => {
-    const what = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
-    throw new Refusal('check', { what, reason: 'ContainerdUnreachable', cause });
-  });
-  const present = await readPresent(node, status);
+  const status = await patientStatus(node);
+  const present = await readPresent(node, status, journal);
   if (present.containerd.program.startsWith('/snap/'))
     throw new Refusal('check', {
       what: 'containerd comes from a snap, which renders its configuration',
@@ -83,11 +80,14 @@ export async function preflight(node: Node): Promise<Preflight> {
   return { ...present, driver };
 }
 
-export async function readPresent(node: Node, status: CriStatus): Promise<Present> {
-  const { root, host, client, handler, containerdConfig } = node;
+export async function readPresent(
+  node: Node,
+  status: CriStatus,
+  kept: Journal | undefined,
+): Promise<Present> {
+  const { root, host, client, containerdConfig } = node;
   const containerd = await findContainerd(root, client);
   const config = await readContainerdConfig(host, containerdConfig, status.runtimeVersion);
-  const kept = await readJournal(root, handler);
   if (kept !== undefined) await refuseOtherFiles(node, kept);
   const dump = await dumpConfig(node, containerd, containerdConfig).catch((cause) => {
     throw new Refusal('check', {
@@ -176,16 +176,22 @@ async function refuseKernel({ host }: Node): Promise<void> {
   }
 }
 
-/** On a busy node containerd is slow, and slow is not broken. */
-async function patientStatus({ client, because }: Node): Promise<CriStatus> {
+/**
+ * On a busy node containerd is slow, and slow is not broken; one that somebody restarted just now may not listen
+ * yet, or serve no pods. Throws a {@link Refusal} if it does not respond.
+ */
+export async function patientStatus({ root, client, because }: Node): Promise<CriStatus> {
   const deadlineMs = performance.now() + RESPONSE_MS;
   for (;;) {
     try {
       return await client.status();
-    } catch (error) {
-      const isDown = error instanceof CriError && error.kind === 'unreachable';
-      if (isDown || performance.now() > deadlineMs) throw error;
-      because(errorLine(error));
+    } catch (cause) {
+      const isDown = cause instanceof CriError && cause.kind === 'unreachable';
+      if (isDown ? !(await hasJustBegun(root)) : performance.now() > deadlineMs) {
+        const what = `containerd does not respond at "${client.socket}": ${errorLine(cause)}`;
+        throw new Refusal('check', { what, reason: 'ContainerdUnreachable', cause });
+      }
+      because(errorLine(cause));
       await timers.setTimeout(RESPONSE_PAUSE_MS);
     }
   }

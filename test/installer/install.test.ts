@@ -7,6 +7,7 @@ import { status } from '@grpc/grpc-js';
 import type { Node } from '../../installer/base/node.ts';
 import { remove } from '../../installer/commands/remove.ts';
 import { rollback } from '../../installer/commands/rollback.ts';
+import { preflight } from '../../installer/preflight/preflight.ts';
 import { type Installation, installJournal, readInstallation } from '../../lib/host/installation.ts';
 import { addProcess, sandboxArgv } from '../lib/host/fake-process.ts';
 import { refuses, type Script } from '../lib/proof/containerd-scripts.ts';
@@ -294,6 +295,24 @@ describe('install', () => {
       await refusal(on.install()),
       /^check: containerd does not respond .*\(ContainerdUnreachable\)$/,
     );
+  });
+
+  it('waits while a containerd starts that somebody restarted, and not for one that has run for long', async (t) => {
+    const on = await scene(t);
+    const starts = refuses('server is not initialized yet', status.UNAVAILABLE);
+    let calls = 0;
+    on.script({
+      Version: (each) => (calls++ % 60 < 59 ? starts(each) : on.containerd.usual('Version', each)),
+    });
+    on.write('/proc/uptime', '5.00\n');
+    await preflight(on.node);
+    assert.equal(calls, 60);
+    await remove(on.node, KEEP);
+    assert.equal(calls, 120);
+    on.write('/proc/uptime', '1000.00\n');
+    const said = await refusal(on.install());
+    assert.match(said, /^check: containerd does not respond .*not initialized.*\(ContainerdUnreachable\)$/);
+    assert.equal(calls, 121);
   });
 
   it("leaves another owner's handler alone, and goes beside it", async (t) => {
