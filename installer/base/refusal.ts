@@ -19,6 +19,8 @@ type Seen = {
   readonly next?: string | undefined;
   /** One of the agent's, if one names the cause. */
   readonly reason?: string | undefined;
+  /** Whether it says nothing about the release, which may be tried again at once. */
+  readonly isOfNode?: boolean;
   readonly cause?: unknown;
 };
 
@@ -29,13 +31,15 @@ export class Refusal extends Error {
   readonly what: string;
   readonly next: string | undefined;
   readonly reason: string | undefined;
+  readonly isOfNode: boolean;
 
-  constructor(step: Refusal['step'], { what, next, reason, cause }: Seen) {
+  constructor(step: Refusal['step'], { what, next, reason, isOfNode = false, cause }: Seen) {
     const told = what.endsWith('\n') ? what : `${what}. `;
     super(next === undefined ? what : `${told}${next}`, { cause });
     this.step = step;
     this.what = what;
     this.next = next;
     this.reason = reason;
+    this.isOfNode = isOfNode;
   }
 }

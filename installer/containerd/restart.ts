@@ -44,7 +44,14 @@ export async function restartContainerd(
   because('containerd is being restarted');
   await runOnHost(root, words, RESTART_MS).catch(async (cause: Error) => {
     if (await isStarting(node, containerd)) return;
-    throw new Refusal('restart', { what: `containerd did not restart: ${cause.message}`, cause });
+    const pid = await client.serverPid({ timeoutMs: CALL_MS }).catch(() => undefined);
+    // It runs on as before, so that the command is at fault.
+    const isOfNode = pid !== undefined && pid === oldPid;
+    throw new Refusal('restart', {
+      what: `containerd did not restart: ${cause.message}`,
+      isOfNode,
+      cause,
+    });
   });
   const isBack = async () => {
     const pid = await client.serverPid({ timeoutMs: CALL_MS });

@@ -6,11 +6,11 @@ import type { Failure, Journal, Pending } from './schema.ts';
 export function failureOf(
   before: Failure | undefined,
   { generation, removes, restarts }: Pending,
-  { step, reason, message }: Refusal,
+  { step, reason, message, isOfNode }: Refusal,
 ): Failure {
   const isSame = before?.generation === generation && before.removes === removes;
-  // A busy node says nothing about the release, and waiting for it costs nothing.
-  const counts = step !== 'quiet' || restarts > 0;
+  // A busy node, or a command that restarts nothing, says nothing about the release and costs nothing.
+  const counts = !isOfNode && (step !== 'quiet' || restarts > 0);
   return {
     generation,
     step,
@@ -19,7 +19,7 @@ export function failureOf(
     at: new Date().toISOString(),
     ...(reason === undefined ? {} : { reason }),
     tries: (isSame ? before.tries : 0) + (counts ? 1 : 0),
-    restarts: (isSame ? before.restarts : 0) + restarts,
+    restarts: (isSame ? before.restarts : 0) + (isOfNode ? 0 : restarts),
   };
 }
 

@@ -23,6 +23,7 @@ const SHIM = '/opt/program';
 const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
+const NOT_LOADING = { restartCommand: 'echo >>run/restarts' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
@@ -173,13 +174,22 @@ describe('install', () => {
 
   it('tries a release that failed again once its time has come, and another at once', async (t) => {
     const on = await scene(t);
-    await refusal(on.install('release-1', {}, FAILING));
+    await refusal(on.install('release-1', {}, NOT_LOADING));
     await on.install('release-2');
-    await refusal(on.install('release-1', { retryNow: true }, FAILING));
+    await refusal(on.install('release-1', { retryNow: true }, NOT_LOADING));
     assert.match(await refusal(on.install()), /^journal: The installation of release-1 failed/);
     edits(JOURNAL, /"at": "\d+/, '"at": "2001')(on);
     await on.install();
     assert.equal((await on.journal())?.failure, undefined);
+  });
+
+  it('does not count a restart command that fails against the release', async (t) => {
+    const on = await scene(t);
+    for (const _ of [1, 2, 3])
+      assert.match(await refusal(on.install('release-1', {}, FAILING)), /^restart: /);
+    const { tries, restarts } = (await on.journal())?.failure ?? {};
+    assert.deepEqual([tries, restarts], [0, 0]);
+    await on.install();
   });
 
   it('writes nothing in a dry run, and restarts nothing for a machine image', async (t) => {
