@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import { MANIFEST, parseRelease, type Release } from '../installer/release.ts';
+import { MANIFEST, parseRelease, type Release } from '../installer/release/release.ts';
 import { get, publishedSum } from './download.ts';
 import { REPO } from './paths.ts';
 import { run, runMain, UsageError } from './run.ts';

@@ -1,30 +1,22 @@
 import { statSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { HANDLER_NAME } from '../lib/base/handler-name.ts';
-import { screenOf } from '../lib/base/print.ts';
-import { errorLine } from '../lib/base/sanitize.ts';
 import { VERSION } from '../lib/base/version.ts';
 import { CriClient } from '../lib/containerd/client.ts';
 import { readDistribution, rememberConfigPath } from '../lib/containerd/distribution.ts';
 import { Host, localSocket } from '../lib/host/host.ts';
-import { markedLines } from '../lib/report/table.ts';
-import { removeCandidates } from './candidate.ts';
-import { takeBack } from './change.ts';
-import { isDown, waitWhileStarting } from './containerd.ts';
-import { contentOf } from './edits.ts';
-import { listGenerations } from './generations.ts';
-import { type InstallOptions, install, rehearse, remove, rollback, stageOnly } from './install.ts';
-import { holdLock, type Journal, readJournals } from './journal.ts';
-import { type Node, type Progress, patientReport, Refusal, skipped } from './node.ts';
-import { markedBlock, unmarkedTable } from './own-text.ts';
-import { preflight } from './preflight.ts';
-import { usersOf } from './processes.ts';
-import { sweepProbes } from './prove.ts';
-import { damagedFiles, GENERATIONS, generationAt, refuseDamage } from './release.ts';
-import { refuseRisks } from './risks.ts';
-
-/** Done, refused (the node works as before), and wrong usage. */
-const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
+import type { Node } from './base/node.ts';
+import { patientReport } from './base/progress.ts';
+import { Refusal } from './base/refusal.ts';
+import { check } from './commands/check.ts';
+import { type InstallOptions, install } from './commands/install.ts';
+import { remove } from './commands/remove.ts';
+import { revive } from './commands/revive.ts';
+import { rollback } from './commands/rollback.ts';
+import { stageOnly } from './commands/stage.ts';
+import { status } from './commands/status.ts';
+import { holdLock } from './journal/lock.ts';
+import { EXIT, print, printRefusal } from './print.ts';
 
 const RETRY_NOW = 'try again what failed before its time, or a release that a rollback left';
 
@@ -99,11 +91,7 @@ async function main(): Promise<number> {
     ),
     (node, { release, flag }) => stageOnly(node, release as string, flag as ReadonlyMap<string, string>),
   );
-  on(
-    program.command('status').description('what is installed, and which processes use it'),
-    printStatus,
-    false,
-  );
+  on(program.command('status').description('what is installed, and which processes use it'), status, false);
   try {
     await program.parseAsync(process.argv);
   } catch (error) {
@@ -145,9 +133,11 @@ async function runCommand(
       const text = `${signal}: ending what was begun, because half of it would be worse`;
       print({ step: 'undo', state: 'unknown', text }, json);
     });
-  const next = "Give --root with the node's root directory";
-  const isThere = statSync(root, { throwIfNoEntry: false })?.isDirectory();
-  if (!isThere) throw new Refusal('check', `There is no directory "${root}". ${next}`);
+  if (!statSync(root, { throwIfNoEntry: false })?.isDirectory())
+    throw new Refusal('check', {
+      what: `There is no directory "${root}"`,
+      next: "Give --root with the node's root directory",
+    });
   const found = await readDistribution(host);
   const criSocket = settings.socket ?? found.criSocket;
   // Leftovers of k3s or CRI-O make no node theirs.
@@ -169,114 +159,4 @@ async function runCommand(
   };
   if (locks && !node.noRestart) await revive(node, distribution.containerdConfig);
   await work({ ...node, containerdConfig: await containerdConfig() });
-}
-
-/** Takes back the old text first if containerd is down, and then it starts. */
-async function revive(node: Omit<Node, 'containerdConfig'>, containerdConfig: string): Promise<void> {
-  const { journals } = await readJournals(node.root);
-  const pending = journals.filter((each) => each.pending !== undefined);
-  if (pending.length === 0) return;
-  await removeCandidates(node); // one may keep containerd from starting
-  const [{ unit } = {}] = pending.map((each) => each.pending);
-  if (unit !== undefined) await waitWhileStarting({ ...node, containerdConfig }, { program: '', unit });
-  if (await isDown(node.client)) {
-    await takeBack({ ...node, containerdConfig }, pending);
-    await removeCandidates(node); // their records
-  }
-  await sweepProbes(node.client).catch(() => {}); // a containerd that does not respond is refused later
-}
-
-/** Returns the exit code. */
-function printRefusal(error: unknown, json: boolean): number {
-  const isRefusal = error instanceof Refusal;
-  const { step, reason } = isRefusal ? error : { step: 'unknown', reason: undefined };
-  const message = isRefusal ? error.message : errorLine(error);
-  const text = json
-    ? JSON.stringify({ at: new Date().toISOString(), state: 'refused', step, reason, message })
-    : `gvisor-ready-install: ${step}: ${message}${reason === undefined ? '' : ` (${reason})`}`;
-  process.stderr.write(`${text}\n`);
-  return isRefusal ? EXIT.refused : EXIT.unknown;
-}
-
-function print(progress: Progress, json: boolean): void {
-  const { step, state, text, verbatim = '' } = progress;
-  const lines = json
-    ? [JSON.stringify({ at: new Date().toISOString(), ...progress })]
-    : [...markedLines(state, text, { label: step.padEnd(10), ...screenOf() }), ...(verbatim && [verbatim])];
-  process.stdout.write(`${lines.join('\n')}\n`);
-}
-
-/** Also has containerd read a draft with the handler, so that an installation would not be refused later. */
-async function check(node: Node): Promise<void> {
-  const seen = await preflight(node);
-  if (!node.noRestart) await refuseRisks(node);
-  const { installed } = seen.journal ?? {};
-  const generation = generationAt(installed?.generation ?? ANY_GENERATION);
-  const [edit] = await rehearse(node, seen, generation);
-  const what = `handler "${node.handler}"`;
-  const text =
-    edit === undefined ? `has the ${what} as it was written` : `would read the ${what} from "${edit.file}"`;
-  node.report({ step: 'validate', state: 'pass', text: `containerd ${text}, and nothing else changes` });
-  if (installed !== undefined) await refuseDamage(node.root, generation);
-}
-
-/** Stands for a release that is not known yet. */
-const ANY_GENERATION = `${GENERATIONS}/release-000000000000`;
-
-/** Throws a {@link Refusal} at the end if something is damaged or cannot be read. */
-async function printStatus(node: Node): Promise<void> {
-  const { root, client, report } = node;
-  const { journals, broken } = await readJournals(root);
-  for (const { message } of broken) report({ step: 'undo', state: 'fail', text: message });
-  if (journals.length === 0 && broken.length === 0)
-    report({ step: 'commit', ...skipped('nothing is installed by gvisor-ready-install') });
-  for (const journal of journals) await reportJournal(journal, node);
-  const status = await client.status().catch(() => undefined);
-  const generations = await listGenerations(root);
-  const all = await usersOf(root, generations);
-  let faults = broken.length;
-  for (const generation of generations) {
-    const { directory } = generation;
-    const damaged = await damagedFiles(root, generation);
-    faults += damaged.length;
-    const loaded = [...(status?.runtimes ?? [])].flatMap(([name, { runtimePath }]) =>
-      runtimePath === generation.shim ? name : [],
-    );
-    const isStaged = journals.some(({ staged = [] }) => staged.includes(directory));
-    const parts = [
-      `processes that use it: ${all.filter((user) => user.directory === directory).length}`,
-      `loaded as: ${status === undefined ? 'unknown' : loaded.join(', ') || 'nothing'}`,
-      ...(isStaged ? ['staged'] : []),
-      ...(damaged.length === 0 ? [] : [`damaged: ${damaged.join(', ')}; install that release again`]),
-    ];
-    const state = damaged.length === 0 ? 'pass' : 'fail';
-    report({ step: 'stage', state, text: `${directory}: ${parts.join('; ')}` });
-  }
-  if (faults > 0) throw new Refusal('journal', 'Not all is as it was installed: see above');
-}
-
-async function reportJournal(
-  { handler, installed, pending, failure }: Journal,
-  { root, report }: Node,
-): Promise<void> {
-  if (installed !== undefined) {
-    const { generation, written } = installed;
-    const { release, directory } = generationAt(generation);
-    const content = (await contentOf(root, written.file)) ?? '';
-    const text = markedBlock(handler, content) ?? unmarkedTable(handler, content);
-    const isThere = text?.includes(generationAt(generation).config) === true;
-    const where = isThere ? `named in "${written.file}"` : `and "${written.file}" does not name it any more`;
-    const told = `handler "${handler}" runs ${release} from ${directory}, ${where}`;
-    report({ step: 'commit', state: isThere ? 'pass' : 'fail', text: told });
-  }
-  if (pending !== undefined) {
-    const { generation, step, since } = pending;
-    const text = `handler "${handler}": a change to ${generation} is under way or was interrupted, since ${since}`;
-    report({ step, state: 'fail', text });
-  }
-  if (failure !== undefined) {
-    const { generation, step, at, message } = failure;
-    const text = `handler "${handler}": ${generation} failed at ${at} in ${step}: ${message}`;
-    report({ step: 'undo', state: 'fail', text });
-  }
 }

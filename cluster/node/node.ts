@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { UsageError, waitFor } from '../../hack/run.ts';
-import type { Journal } from '../../installer/journal.ts';
-import { generationAt, runscToml as generationToml } from '../../installer/release.ts';
+import type { Journal } from '../../installer/journal/schema.ts';
+import { generationAt, runscToml as generationToml } from '../../installer/release/generation.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 import type { Authority } from '../control-plane/pki.ts';
 import { Machine } from '../machine/machine.ts';

@@ -3,7 +3,7 @@ import { formatUtc } from '../base/utc.ts';
 import type { Host } from './host.ts';
 import { parseProcessStat } from './process.ts';
 
-/** Written by the installer (installer/journal.ts), one a handler. */
+/** Written by the installer (installer/journal/journal.ts), one a handler. */
 export function installJournal(handler: string): string {
   return `/usr/local/lib/gvisor/install-${handler}.json`;
 }

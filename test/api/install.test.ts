@@ -46,6 +46,13 @@ describe("the installer's pod, on a real API server", () => {
     pod = body as V1Pod;
   });
 
+  it('evicts nobody from a full node: the kubelet makes room for requests and for critical pods', () => {
+    assert.ok((pod.spec?.priority ?? 0) < 2_000_000_000); // scheduling.SystemCriticalPriority of Kubernetes
+    const containers = [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])];
+    const requested = containers.flatMap(({ resources }) => Object.values(resources?.requests ?? {}));
+    assert.deepEqual([...new Set(requested)], ['0']);
+  });
+
   it('has no token, and the host only in the container that installs', () => {
     assert.deepEqual(
       pod.spec?.volumes?.map(({ name }) => name),

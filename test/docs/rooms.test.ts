@@ -70,7 +70,7 @@ it('each file of lib serves at least two programs', () => {
   );
 });
 
-for (const top of ['agent', 'controller', 'kubectl', 'lib', 'cluster'])
+for (const top of ['agent', 'controller', 'kubectl', 'installer', 'lib', 'cluster'])
   describe(`the rooms of ${top}`, () => {
     it('are those of its README, and import only from the rooms named there', () => {
       const named = rooms(top);

@@ -16,7 +16,7 @@ import { packBuilt } from '../../hack/gvisor-release.ts';
 import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
-import type { Journal } from '../../installer/journal.ts';
+import type { Journal } from '../../installer/journal/schema.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 import { connect } from '../integration/integration-cluster.ts';
 import { useOwnCluster } from './e2e-cluster.ts';

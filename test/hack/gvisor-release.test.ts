@@ -10,7 +10,7 @@ import { after, before, it } from 'node:test';
 import { DEFAULT_RELEASE, fetchRelease } from '../../hack/gvisor-release.ts';
 import { REPO } from '../../hack/paths.ts';
 import { run } from '../../hack/run.ts';
-import { readRelease } from '../../installer/release.ts';
+import { readRelease } from '../../installer/release/release.ts';
 
 const RELEASE = '20260914.0'; // any
 const ARCHIVE = `/release/${RELEASE}/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}/gvisor.tar.bz2`;

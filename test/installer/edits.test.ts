@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { writeEdits } from '../../installer/edits.ts';
+import { writeEdits } from '../../installer/config/edits.ts';
 import { tempHost } from '../lib/host/temp-host.ts';
 import { refusal } from './scene.ts';
 

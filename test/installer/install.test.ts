@@ -4,8 +4,10 @@ import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { remove, rollback } from '../../installer/install.ts';
-import type { Node } from '../../installer/node.ts';
+import type { Node } from '../../installer/base/node.ts';
+import { remove } from '../../installer/commands/remove.ts';
+import { rollback } from '../../installer/commands/rollback.ts';
+import { preflight } from '../../installer/preflight/preflight.ts';
 import { type Installation, installJournal, readInstallation } from '../../lib/host/installation.ts';
 import { addProcess, sandboxArgv } from '../lib/host/fake-process.ts';
 import { refuses, type Script } from '../lib/proof/containerd-scripts.ts';
@@ -21,6 +23,7 @@ const SHIM = '/opt/program';
 const POD_CGROUP = '0::/../../kubepods/pod01234567-89ab-cdef-0123-456789abcdef/x\n';
 const BUNDLES = '/run/containerd/io.containerd.runtime.v2.task';
 const FAILING = { restartCommand: 'exit 4' };
+const NOT_LOADING = { restartCommand: 'echo >>run/restarts' };
 const RUNC = ORIGINAL.split('\n')[1]?.replace(']', '.options]');
 const GONE = 'commit pass handler "runsc" is gone';
 
@@ -171,13 +174,22 @@ describe('install', () => {
 
   it('tries a release that failed again once its time has come, and another at once', async (t) => {
     const on = await scene(t);
-    await refusal(on.install('release-1', {}, FAILING));
+    await refusal(on.install('release-1', {}, NOT_LOADING));
     await on.install('release-2');
-    await refusal(on.install('release-1', { retryNow: true }, FAILING));
+    await refusal(on.install('release-1', { retryNow: true }, NOT_LOADING));
     assert.match(await refusal(on.install()), /^journal: The installation of release-1 failed/);
     edits(JOURNAL, /"at": "\d+/, '"at": "2001')(on);
     await on.install();
     assert.equal((await on.journal())?.failure, undefined);
+  });
+
+  it('does not count a restart command that fails against the release', async (t) => {
+    const on = await scene(t);
+    for (const _ of [1, 2, 3])
+      assert.match(await refusal(on.install('release-1', {}, FAILING)), /^restart: /);
+    const { tries, restarts } = (await on.journal())?.failure ?? {};
+    assert.deepEqual([tries, restarts], [0, 0]);
+    await on.install();
   });
 
   it('writes nothing in a dry run, and restarts nothing for a machine image', async (t) => {
@@ -293,6 +305,24 @@ describe('install', () => {
       await refusal(on.install()),
       /^check: containerd does not respond .*\(ContainerdUnreachable\)$/,
     );
+  });
+
+  it('waits while a containerd starts that somebody restarted, and not for one that has run for long', async (t) => {
+    const on = await scene(t);
+    const starts = refuses('server is not initialized yet', status.UNAVAILABLE);
+    let calls = 0;
+    on.script({
+      Version: (each) => (calls++ % 60 < 59 ? starts(each) : on.containerd.usual('Version', each)),
+    });
+    on.write('/proc/uptime', '5.00\n');
+    await preflight(on.node);
+    assert.equal(calls, 60);
+    await remove(on.node, KEEP);
+    assert.equal(calls, 120);
+    on.write('/proc/uptime', '1000.00\n');
+    const said = await refusal(on.install());
+    assert.match(said, /^check: containerd does not respond .*not initialized.*\(ContainerdUnreachable\)$/);
+    assert.equal(calls, 121);
   });
 
   it("leaves another owner's handler alone, and goes beside it", async (t) => {

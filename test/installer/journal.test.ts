@@ -3,16 +3,11 @@ import { chmod, mkdir, mkdtemp, rename, rm, stat, symlink, writeFile } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { listGenerations } from '../../installer/generations.ts';
-import {
-  holdLock,
-  type Journal,
-  readJournal,
-  readJournals,
-  readOwnProcess,
-  writeJournal,
-} from '../../installer/journal.ts';
-import { GENERATIONS } from '../../installer/release.ts';
+import { readJournal, readJournals, writeJournal } from '../../installer/journal/journal.ts';
+import { holdLock } from '../../installer/journal/lock.ts';
+import { readOwnProcess } from '../../installer/journal/own-process.ts';
+import type { Journal } from '../../installer/journal/schema.ts';
+import { GENERATIONS, listGenerations } from '../../installer/release/generation.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 
 const JOURNAL = installJournal('runsc');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parseLoaded, pendingSettings } from '../../installer/loaded.ts';
-import { generationAt } from '../../installer/release.ts';
+import { parseLoaded, pendingSettings } from '../../installer/containerd/settings.ts';
+import { generationAt } from '../../installer/release/generation.ts';
 import { parseToml } from '../../lib/containerd/toml.ts';
 
 const OWN = generationAt('/usr/local/lib/gvisor/release-1-0123456789ab').shim;

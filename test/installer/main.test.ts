@@ -34,6 +34,14 @@ describe('gvisor-ready-install with bad input', () => {
     });
 });
 
+it('--json tells what was seen and what to do next apart', async () => {
+  const { stderr } = await runInstaller('--json', '--root', '/none', 'check');
+  const { what, next, message } = JSON.parse(stderr);
+  assert.equal(what, 'There is no directory "/none"');
+  assert.equal(next, "Give --root with the node's root directory");
+  assert.equal(message, `${what}. ${next}`);
+});
+
 /** A node without containerd, on which a release is installed that lost a file, and whose second journal is cut off. */
 function damagedNode(t: TestContext): string {
   const root = mkdtempSync(join(tmpdir(), 'installer-'));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Node } from '../../installer/node.ts';
-import { preflight } from '../../installer/preflight.ts';
+import type { Node } from '../../installer/base/node.ts';
+import { preflight } from '../../installer/preflight/preflight.ts';
 import { readDistribution } from '../../lib/containerd/distribution.ts';
 import type { Host } from '../../lib/host/host.ts';
 import { type HostName, hostOf } from '../agent/checks/fixture-hosts.ts';

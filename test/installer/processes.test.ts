@@ -5,9 +5,9 @@ import { link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
-import { removeCandidates } from '../../installer/candidate.ts';
-import { usersOf } from '../../installer/processes.ts';
-import { generationAt } from '../../installer/release.ts';
+import { generationAt } from '../../installer/release/generation.ts';
+import { usersOf } from '../../installer/release/users.ts';
+import { removeCandidates } from '../../installer/steps/candidate.ts';
 import type { CriClient } from '../../lib/containerd/client.ts';
 
 let directory: string;

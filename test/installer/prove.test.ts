@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { sweepProbes } from '../../installer/prove.ts';
+import { sweepProbes } from '../../installer/steps/probes.ts';
 import { OWNER, PROBE_LABELS } from '../../lib/proof/sandbox.ts';
 import { scene } from '../lib/proof/scene.ts';
 

@@ -4,15 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { packRelease } from '../../hack/gvisor-release.ts';
-import {
-  damagedFiles,
-  GENERATIONS,
-  generationOf,
-  parseRelease,
-  readRelease,
-  refuseDamage,
-  stage,
-} from '../../installer/release.ts';
+import { copyRelease } from '../../installer/release/copy.ts';
+import { damagedFiles, refuseDamage } from '../../installer/release/damage.ts';
+import { GENERATIONS, generationOf } from '../../installer/release/generation.ts';
+import { parseRelease, readRelease } from '../../installer/release/release.ts';
 import { Host } from '../../lib/host/host.ts';
 import { readRunscConfig } from '../../lib/runsc/config.ts';
 
@@ -42,12 +37,12 @@ async function prepare() {
 describe('stage', () => {
   it('installs a release with a runsc.toml that names its own runsc, and changes nothing the second time', async () => {
     const { source, root, release, target } = await prepare();
-    assert.equal(await stage(source, release, target), 5);
+    assert.equal(await copyRelease(source, release, target), 5);
     const { generation } = target;
     const config = await readRunscConfig(new Host(root), generation.config);
     assert.deepEqual([config.binaryName, config.flags], [generation.runsc, FLAGS]);
     assert.deepEqual([config.fault, config.unknownKeys.size], [undefined, 0]);
-    assert.equal(await stage(source, release, target), 0);
+    assert.equal(await copyRelease(source, release, target), 0);
   });
 
   const linked = (file: string) => rm(file).then(() => symlink('/etc/shadow', file));
@@ -66,13 +61,13 @@ describe('stage', () => {
     it(`refuses ${what}, and leaves nothing`, async () => {
       const { source, root, release, target } = await prepare();
       await spoil(join(source, 'runsc'));
-      await assert.rejects(stage(source, release, target), because);
+      await assert.rejects(copyRelease(source, release, target), because);
       assert.deepEqual(await readdir(join(root, GENERATIONS)), []);
     });
 
   it('repairs files that were edited or lost, by a rename that running pods survive', async () => {
     const { source, root, release, target } = await prepare();
-    await stage(source, release, target);
+    await copyRelease(source, release, target);
     const { directory, runsc, shim, config } = target.generation;
     const held = await open(join(root, runsc));
     await appendFile(join(root, runsc), 'x');
@@ -84,7 +79,7 @@ describe('stage', () => {
       refuseDamage(root, target.generation),
       /is damaged or missing\. Install that release/,
     );
-    assert.equal(await stage(source, release, target), 3);
+    assert.equal(await copyRelease(source, release, target), 3);
     assert.deepEqual(await damagedFiles(root, target.generation), []);
     assert.equal(await held.readFile('utf8'), 'a program\nx');
     await held.close();

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { remove } from '../../installer/install.ts';
-import type { Node } from '../../installer/node.ts';
-import { refuseRisks } from '../../installer/risks.ts';
+import type { Node } from '../../installer/base/node.ts';
+import { remove } from '../../installer/commands/remove.ts';
+import { refuseRisks } from '../../installer/preflight/risks.ts';
 import { installJournal } from '../../lib/host/installation.ts';
 import { sandboxArgv } from '../lib/host/fake-process.ts';
 import { refuses } from '../lib/proof/containerd-scripts.ts';

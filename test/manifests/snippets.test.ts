@@ -7,8 +7,9 @@ import { parse } from 'smol-toml';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { packRelease } from '../../hack/gvisor-release.ts';
 import { run } from '../../hack/run.ts';
-import { handlerTable, SECTIONS } from '../../installer/own-text.ts';
-import { type Generation, generationOf, readRelease } from '../../installer/release.ts';
+import { handlerTable, SECTIONS } from '../../installer/config/own-text.ts';
+import { type Generation, generationOf } from '../../installer/release/generation.ts';
+import { readRelease } from '../../installer/release/release.ts';
 
 type Version = '1.7' | '2';
 

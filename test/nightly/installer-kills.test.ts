@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, it } from 'node:test';
 import { patient, pause, waitFor } from '../../hack/run.ts';
-import { STEPS } from '../../installer/node.ts';
+import { STEPS } from '../../installer/base/refusal.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import {
   argv,

@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
-import { STEPS, type Step } from '../../installer/node.ts';
+import { STEPS, type StepName } from '../../installer/base/refusal.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { DIRECTORY, installWords, PROGRAM, packInstaller, readNodeJournal } from '../e2e/installer-nodes.ts';
 import { losePower } from '../e2e/power-loss.ts';
@@ -43,7 +43,7 @@ const journal = () => readNodeJournal(vm.node);
 const installed = async () => /release-[\d.]+/.exec((await journal())?.installed?.generation ?? '')?.[0];
 
 /** Starts an installation, and cuts the power once its journal names this step or a later one. Returns that step. */
-async function losePowerIn(step: Step, release: string): Promise<Step> {
+async function losePowerIn(step: StepName, release: string): Promise<StepName> {
   const { node, cluster } = vm;
   const ended = install(release).then((text) => assert.fail(`it is over: ${text}`));
   const reached = waitFor(`the step ${step}`, INSTALL_MS, async () => {

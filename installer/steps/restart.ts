@@ -1,0 +1,63 @@
+import { seconds } from '../../lib/report/format.ts';
+import { type Line, pass, skipped } from '../base/progress.ts';
+import { Refusal } from '../base/refusal.ts';
+import { isLoaded } from '../containerd/loaded.ts';
+import { runningContainers, whatBecameOf } from '../containerd/pods.ts';
+import { restartContainerd } from '../containerd/restart.ts';
+import { refuseRisks } from '../preflight/risks.ts';
+import { type Generation, generationAt } from '../release/generation.ts';
+import { waitForQuiet } from './quiet.ts';
+import type { Run } from './run.ts';
+import type { Step } from './step.ts';
+
+export const restart = {
+  name: 'restart',
+  do: (run) => load(run, run.wanted),
+  async undo(run) {
+    if (!run.isRestarted) return run.isTouched;
+    const last = run.journal?.installed;
+    const line = await load(run, last && generationAt(last.generation), true);
+    if (line.state === 'pass') {
+      run.isTouched = true;
+      run.node.report({ step: 'undo', ...line });
+    }
+    return run.isTouched;
+  },
+} satisfies Step;
+
+/**
+ * Unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
+ * boots a sandbox. If it is urgent, it also restarts a containerd that does not respond, on a node that is
+ * never quiet, and if the journal cannot be written.
+ */
+async function load(run: Run, wanted: Generation | undefined, isUrgent = false): Promise<Line> {
+  const { node, containerd } = run;
+  const { client, handler } = node;
+  const unlessUrgent = (error: unknown) => {
+    if (!isUrgent) throw error;
+  };
+  if (node.noRestart) return skipped('containerd loads it when it starts next (--no-restart)');
+  const isThere = await isLoaded(client, handler, wanted).catch(unlessUrgent);
+  if (isThere)
+    return skipped(`containerd has ${wanted === undefined ? 'not loaded it' : 'loaded it already'}`);
+  if (isThere === false) {
+    await waitForQuiet(node).catch(unlessUrgent);
+    await refuseRisks(node); // others may have edited or upgraded meanwhile
+  }
+  const before = await runningContainers(client).catch(() => []);
+  run.isRestarted = true;
+  await run.recordRestart().catch(unlessUrgent);
+  const awayMs = await restartContainerd(node, containerd);
+  const { ended, lost } = await whatBecameOf(before, client);
+  if (!isUrgent) run.lost = [...lost];
+  if (!(await isLoaded(client, handler, wanted))) {
+    const what = `containerd restarted and did not load the handler "${handler}" as it is written`;
+    throw new Refusal('restart', { what, reason: 'HandlerNotLoaded' });
+  }
+  const pods = [
+    `run on: ${new Set(before.map(({ pod }) => pod)).size - ended.size - lost.size}`,
+    ...(ended.size === 0 ? [] : [`ended by themselves: ${[...ended].join(', ')}`]),
+    ...(lost.size === 0 ? [] : [`were lost: ${lost.size}`]),
+  ];
+  return pass(`containerd was away for ${seconds(awayMs)}; pods that ${pods.join('; pods that ')}`);
+}
