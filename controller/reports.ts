@@ -63,10 +63,12 @@ export class AgentReports {
     return this.#statuses.get(node);
   }
 
-  /** Until the report is read again. */
+  /** Until the report is read again, which is soon, however large the fleet is. */
   dropStatement(node: string): void {
     const { statement: _, ...status } = this.#statuses.get(node) ?? {};
-    if ('pod' in status) this.#statuses.set(node, status);
+    if (!('pod' in status)) return;
+    const atMs = this.#now() + this.#intervalMs - this.#intervalOf(status.wasReady);
+    this.#statuses.set(node, { ...status, atMs });
   }
 
   /** A report says nothing of what its Node said after it, so it is read again. */
@@ -137,9 +139,11 @@ export class AgentReports {
   /** Monotonic; 0 for an agent that was not asked since its readiness changed. */
   #dueMs({ node, name, ready }: AgentPod): number {
     const last = this.#statuses.get(node);
-    return last?.pod === name && last.wasReady === ready
-      ? last.atMs + this.#intervalsMs[ready ? 'ready' : 'unready']
-      : 0;
+    return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalOf(ready) : 0;
+  }
+
+  #intervalOf(ready: boolean): number {
+    return this.#intervalsMs[ready ? 'ready' : 'unready'];
   }
 
   #isDoubtful({ node }: AgentPod): boolean {

@@ -148,6 +148,11 @@ describe('AgentReports', () => {
     await read(2_001);
     nowMs = 39_001;
     await read(3_001);
+    nowMs = 40_000;
+    reports.dropStatement('node-7');
+    nowMs = 55_000;
+    await read(3_002);
+    assert.equal(reports.get('node-7')?.readMs, 55_000);
   });
 
   it('say nothing of what the Node said after they were asked for', async (t) => {
