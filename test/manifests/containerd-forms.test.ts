@@ -9,6 +9,7 @@ import { ensureTools } from '../../cluster/tools/tools.ts';
 import type { Node } from '../../installer/base/node.ts';
 import { planEdits, writeEdits } from '../../installer/config/edits.ts';
 import { planHandler, readMainFile, runtimesIn } from '../../installer/config/handler-config.ts';
+import { changedKeys } from '../../installer/containerd/difference.ts';
 import { dumpConfig } from '../../installer/containerd/dump.ts';
 import { type Generation, generationAt } from '../../installer/release/generation.ts';
 import { validateEdits } from '../../installer/steps/validate.ts';
@@ -67,8 +68,8 @@ async function nodeWith(
   { files, config = '/etc/containerd/config.toml' }: Pick<Form, 'files' | 'config'>,
 ) {
   const root = roots[version];
-  rmSync(join(root, 'etc/containerd'), { recursive: true });
-  await mkdir(join(root, 'etc/containerd'));
+  rmSync(join(root, 'etc'), { recursive: true });
+  await mkdir(join(root, 'etc/containerd'), { recursive: true });
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await writeFile(join(root, path), text);
@@ -129,6 +130,57 @@ it("the user data of EKS gives nodeadm's configuration the handler", async () =>
   const generation = generationAt('/usr/local/lib/gvisor/RELEASE-DIGEST');
   assert.equal(tableAt(table, ['runsc'])?.get('runtime_path'), generation.shim);
   assert.equal(tableAt(table, ['runsc', 'options'])?.get('ConfigPath'), generation.config);
+});
+
+/** A platform's configuration, and where the block of docs/distributions.md with this mark goes. */
+type Pasted = {
+  readonly mark: string;
+  readonly name: string;
+  readonly on: readonly ('1.7' | '2')[];
+  readonly handler?: string;
+  readonly config: string;
+  readonly base: string;
+  readonly file?: string;
+  readonly part?: string;
+};
+type MachineConfig = {
+  readonly machine: { readonly files: readonly { readonly path: string; readonly content: string }[] };
+};
+
+const TEMPLATE = '{{ template "base" . }}\n';
+
+function filesWith({ config, base, file, part = '' }: Pasted, text: string): Form['files'] {
+  if (file !== undefined) return { [config]: base, [file]: part + text };
+  return { [config]: text.includes(TEMPLATE) ? text.replace(TEMPLATE, () => base) : base + text };
+}
+
+describe('a file that a person copies', () => {
+  for (const pasted of parse(
+    readFileSync(new URL('../fixtures/pasted-handlers.yaml', import.meta.url), 'utf8'),
+  ) as readonly Pasted[])
+    for (const version of pasted.on)
+      it(`for ${pasted.name} gives containerd ${RELEASES[version]} the handler, and takes nothing away`, async () => {
+        const { mark, handler = 'runsc', config, base, file } = pasted;
+        const block = markedBlock('docs/distributions.md', mark, 'loaded');
+        const files = mark === 'talos' ? (parse(block) as MachineConfig).machine.files : [];
+        const text = files.find(({ path }) => path.endsWith('.part'))?.content ?? block;
+        const before = await nodeWith(version, {
+          files: { [config]: base, ...(file && { [file]: '' }) },
+          config,
+        });
+        const old = await dumpConfig(before.node, { pid: 1 }, config);
+        const { node } = await nodeWith(version, { files: filesWith(pasted, text), config });
+        const dump = await dumpConfig(node, { pid: 1 }, config);
+        const isOurs = (path: readonly string[]) => path.join().includes(`containerd,runtimes,runsc`);
+        const foreign = changedKeys(old, dump).filter((path) => path[0] !== 'imports' && !isOurs(path));
+        assert.deepEqual(foreign, []);
+        const table = tableAt(runtimesIn(dump), [handler]);
+        assert.equal(table?.get('runtime_type'), 'io.containerd.runsc.v1');
+        const [toml] = files.filter(({ path }) => path.endsWith('runsc.toml'));
+        const generation = generationAt('/usr/local/lib/gvisor/RELEASE-DIGEST');
+        assert.equal(tableAt(table, ['options'])?.get('ConfigPath'), toml?.path ?? generation.config);
+        if (toml === undefined) assert.equal(table?.get('runtime_path'), generation.shim);
+      });
 });
 
 type NodeConfig = { readonly spec: { readonly containerd: { readonly config: string } } };
