@@ -84,9 +84,10 @@ export async function waitWhileStarting(
   }
 }
 
-/** Whether any containerd of the node has begun so lately that it may not listen or answer yet. */
+/** Whether any containerd of the node has begun so lately that it may not listen or answer yet; false if none is seen. */
 export async function hasJustBegun(root: string): Promise<boolean> {
-  const pids = await daemonsOf(root, (program) => /\/containerd( \(deleted\))?$/.test(program));
+  const isContainerd = (program: string) => /\/containerd( \(deleted\))?$/.test(program);
+  const pids = await daemonsOf(root, isContainerd).catch(() => []);
   const ages = await Promise.all(pids.map((pid) => ageMs(root, pid)));
   return ages.some((age) => age < START_MS);
 }
