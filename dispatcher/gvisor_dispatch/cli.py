@@ -177,6 +177,7 @@ def manifest(file: str) -> Json:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise argparse.ArgumentTypeError(f"cannot read {file}: {error}") from error
     if len(found) != 1 or not isinstance(found[0], dict):
-        raise argparse.ArgumentTypeError(f"{file} must contain one object, a Pod or a Job, and has {len(found)}")
+        has = len(found) if len(found) != 1 else json.dumps(found[0], default=str)[:60]
+        raise argparse.ArgumentTypeError(f"{file} must contain one object, a Pod or a Job, and has {has}")
     only: Json = found[0]
     return only

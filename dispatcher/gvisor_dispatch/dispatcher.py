@@ -508,4 +508,5 @@ def why_outside(pod: Json) -> str:
 
 
 def name_taken(seen: Json) -> ConflictError:
-    return ConflictError("NameTaken", f"{title(seen)} exists and is not of this evaluation")
+    sentence = f"{title(seen)} exists and is not of this evaluation: choose another name, or give that evaluation's id"
+    return ConflictError("NameTaken", sentence)

@@ -82,10 +82,11 @@ def checked(manifest: Manifest, runtime_class: str = "") -> Json:
     found = as_json(manifest)
     spec = found.get("spec") or {}
     if spec.get("containers") is None:
-        kind = found.get("kind") or "manifest"
-        raise PodError("PodRefused", f"the {kind} has no spec.containers: it must be a pod or a pod template")
+        kind = found.get("kind") or "pod template"
+        raise PodError("PodRefused", f"the {kind} has no spec.containers: it must be a Pod, a pod template or a Job")
     if spec.get("nodeName"):
-        raise PodError("PodRefused", "the pod sets spec.nodeName: that bypasses the scheduler, and so the proof")
+        sentence = "the pod sets spec.nodeName: that bypasses the scheduler, and so the proof: use spec.nodeSelector"
+        raise PodError("PodRefused", sentence)
     own = spec.get("runtimeClassName")
     if own and own != runtime_class:
         also = f"only {runtime_class} may be named here" if runtime_class else "leave that to the policy"
@@ -105,8 +106,10 @@ def never_starts(spec: Json) -> str:
 def place_of(pod: Json) -> tuple[str, str]:
     """Raises PodError if one is missing."""
     meta = pod.get("metadata") or {}
-    if not (meta.get("name") and meta.get("namespace")):
-        raise PodError("PodRefused", "the pod needs metadata.name and metadata.namespace")
+    missing = " and ".join(f"metadata.{key}" for key in ("name", "namespace") if not meta.get(key))
+    if missing:
+        also = "; only create makes a name of metadata.generateName" if meta.get("generateName") else ""
+        raise PodError("PodRefused", f"the pod needs {missing}{also}")
     return meta["namespace"], meta["name"]
 
 

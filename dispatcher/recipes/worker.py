@@ -24,6 +24,7 @@ dispatcher = Dispatcher(client.ApiClient(), settings)
     bind=True,
     max_retries=60,
     soft_time_limit=1200,
+    # For a task that ignores the soft one: at this limit SIGKILL can stop the whole pool (seen with billiard 4.3.2).
     time_limit=1260,
     # A worker that is killed acknowledges nothing, so the next delivery adopts the pod.
     acks_late=True,

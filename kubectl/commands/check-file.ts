@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { addAbortSignal } from 'node:stream';
 import { text as readAll } from 'node:stream/consumers';
 import { sanitizeLine } from '../../lib/base/sanitize.ts';
+import { firstOf } from '../../lib/fleet/objects.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { exitCodeOf, worstOf } from '../api/context.ts';
 import { askedBy, COMPATIBILITY, type Effect } from '../pods/features.ts';
@@ -31,10 +32,11 @@ export async function checkFile(
       : await readFile(filename, { encoding: 'utf8', signal }).catch((cause: unknown) => {
           throw new Error(`Cannot read the manifests "${filename}"`, { cause });
         });
-  const lines = readManifests(text).flatMap(linesOf);
+  const parts = readManifests(text);
+  const lines = parts.flatMap(linesOf);
   const judged = lines.filter(({ id }) => id !== 'Manifest');
   if (lines.every(({ id, tone }) => id === 'Manifest' && tone === 'warning'))
-    lines.push(unreadable(`"${filename}"`, 'there is no pod and no pod template'));
+    lines.push(unreadable(`"${filename}"`, `there is no pod and no pod template${whatIsThere(parts)}`));
   const result = worstOf(lines.map(({ tone }) => tone));
   const checks = lines.map(({ id, section, tone, docs, data }) => {
     return { id, object: section, result: tone, ...data, docs: pageAddress(docs, output) };
@@ -49,8 +51,15 @@ export async function checkFile(
   return exitCodeOf(result);
 }
 
+function whatIsThere(parts: readonly ManifestPart[]): string {
+  const places = parts.filter(({ kind }) => kind === 'noPod').map(({ place }) => place);
+  if (places.length === 0) return '; it is empty';
+  return `, but ${firstOf(places)}. Give the file with the containers`;
+}
+
 function linesOf(part: ManifestPart): readonly CheckLine[] {
   const { kind, place: section } = part;
+  if (kind === 'noPod') return [];
   if (kind === 'unreadable') return [unreadable(section, part.why)];
   if (kind === 'duplicateKey') {
     const text = `The key "${part.key}" is there twice; the last one was judged`;

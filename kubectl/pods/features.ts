@@ -272,11 +272,14 @@ const TABLE = [
   },
   {
     id: 'resourceClaims',
-    field: 'resourceClaims',
+    field: 'resourceClaims, or a resource of deviceclass.resource.kubernetes.io',
     effect: 'untried',
     seen: 'A claim of one GPU is reported to give a pod all of the host (google/gvisor#13621); enforce refuses claims.',
     remedy: 'Let a device plugin give single devices: see docs/gpu.md.',
-    asks: ofPod(({ resourceClaims }) => listOf(resourceClaims).length > 0),
+    asks: (pod) => [
+      ...ofPod(({ resourceClaims }) => listOf(resourceClaims).length > 0)(pod),
+      ...hasResource((name) => name.startsWith('deviceclass.resource.kubernetes.io/'))(pod),
+    ],
   },
   {
     id: 'privileged',

@@ -1,4 +1,4 @@
-import { type Document, type ParsedNode, parseAllDocuments } from 'yaml';
+import { type Document, isCollection, type ParsedNode, parseAllDocuments, visit as visitNodes } from 'yaml';
 import { errorLine } from '../../lib/base/sanitize.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -6,6 +6,7 @@ type Json = Readonly<Record<string, unknown>>;
 export type ManifestPart =
   /** `place` is the kind and name of the object. */
   | { readonly kind: 'pod'; readonly place: string; readonly spec: Json }
+  | { readonly kind: 'noPod'; readonly place: string }
   | { readonly kind: 'duplicateKey'; readonly place: string; readonly key: string }
   | { readonly kind: 'unreadable'; readonly place: string; readonly why: string };
 
@@ -35,15 +36,31 @@ function partsOfDocument(
   const duplicates = document.errors.filter(({ code }) => code === 'DUPLICATE_KEY');
   const [error] = document.errors.filter(({ code }) => code !== 'DUPLICATE_KEY');
   if (error !== undefined) return [{ kind: 'unreadable', place, why: errorLine(error) }];
+  if (hasCollectionAsKey(document))
+    return [{ kind: 'unreadable', place, why: 'a key is no text; render templates first' }];
   const parts: ManifestPart[] = duplicates.map(({ pos: [start], linePos }) => {
     const key = /^["']?([^"':\s]*)/.exec(text.slice(start))?.[1] ?? '';
     return { kind: 'duplicateKey', place: `${place}, line ${linePos?.[0].line ?? '?'}`, key };
   });
   try {
-    return [...parts, ...podsOf(document.toJS({ maxAliasCount: -1 }), place)];
+    const root: unknown = document.toJS({ maxAliasCount: -1 });
+    const pods = podsOf(root, place);
+    if (pods.length > 0 || root === null) return [...parts, ...pods];
+    return [...parts, { kind: 'noPod', place: (isObject(root) && placeOf(root)) || place }];
   } catch (error) {
     return [...parts, { kind: 'unreadable', place, why: errorLine(error) }];
   }
+}
+
+/** JSON has no such keys, but YAML reads `{{ .Values.image }}` as one. */
+function hasCollectionAsKey(document: Document.Parsed<ParsedNode>): boolean {
+  let found = false;
+  visitNodes(document, {
+    Pair: (_, { key }) => {
+      found ||= isCollection(key);
+    },
+  });
+  return found;
 }
 
 /** An object that YAML aliases repeat is visited once. */

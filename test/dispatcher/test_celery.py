@@ -25,6 +25,7 @@ RECIPES = Path(__file__).parents[2] / "dispatcher/recipes"
 APP = """
 import json, os, random, signal, threading
 import worker
+from billiard import pool
 from celery.signals import task_postrun, task_prerun
 from gvisor_dispatch import Dispatcher, Settings
 from kubernetes import client
@@ -41,6 +42,9 @@ for name, value in json.loads(os.environ["LIMITS"]).items():
     setattr(worker.run, name, value)
 if deadline := os.environ.get("WAIT_DEADLINE"):
     worker.dispatcher = Dispatcher(client.ApiClient(), Settings(wait_deadline=float(deadline)))
+# At the hard limit SIGKILL follows 0.1 s after SIGTERM. It can hit a process that reports its end with the lock of the
+# pool's results, and then no process of the pool works any more.
+pool._kill = lambda pid, kind: kind == signal.SIGKILL or os.kill(pid, kind)
 # Only while it has a task: without a broker of asyncio, a process that is killed while it waits for one stops the pool.
 timers, chance = [], random.SystemRandom()
 @task_prerun.connect

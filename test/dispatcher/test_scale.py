@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from case import ApiCase
+from case import PATIENCE, ApiCase
 from cluster_objects import Json, node
 from gvisor_dispatch import Policy
 
@@ -22,8 +22,9 @@ ASK = """
 import json, re, sys
 from pathlib import Path
 from kubernetes import client
-from gvisor_dispatch import Dispatcher
-dispatcher = Dispatcher(client.ApiClient(client.Configuration(host=sys.argv[1])))
+from gvisor_dispatch import Dispatcher, Settings
+settings = Settings(api_deadline=float(sys.argv[2]))
+dispatcher = Dispatcher(client.ApiClient(client.Configuration(host=sys.argv[1])), settings)
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 before = peak()
@@ -47,8 +48,8 @@ class Fleet:
 
 class ScaleTest(ApiCase):
     def ask(self) -> tuple[str, str, float]:
-        command = [sys.executable, "-B", "-c", ASK, self.api.url]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-B", "-c", ASK, self.api.url, str(60 * PATIENCE)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         reason, message, grown = json.loads(done.stdout)
         return reason, message, grown
 

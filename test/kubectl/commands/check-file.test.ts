@@ -54,15 +54,31 @@ const CASES: Readonly<Record<string, readonly [manifest: string, code: number, p
   'no pod': [
     'kind: Service\nmetadata: {name: a}\n',
     2,
-    /there is no pod and no pod template\n.*\n\nNo pod was judged/,
+    /no pod template, but Service\/a\. Give the file with the containers\n.*\n\nNo pod was judged/,
   ],
-  nothing: ['', 2, /there is no pod and no pod template/],
+  nothing: ['# a comment\n', 2, /there is no pod and no pod template; it is empty/],
+  'what is no object': ['\0\u0001', 2, /no pod template, but document 1\./],
+  'a workload without a list of containers, beside a pod': [
+    `kind: Job\nmetadata: {name: b}\nspec: {template: {spec: {containers: {}}}}\n---\n${pod()}`,
+    0,
+    /^Pod\/a\n✓/,
+  ],
+  'a template that is not rendered': [
+    pod().replace('[]', '[{name: c, image: {{ .Values.image }}}]'),
+    2,
+    /^document 1\n\? Cannot be judged: a key is no text; render templates first/,
+  ],
   'a key that is there twice': [
     pod(', hostPID: true, hostPID: false'),
     0,
     /^document 1, line 3\n! The key "hostPID"/,
   ],
-  'what was not run': [pod(', resourceClaims: [{name: gpu}]'), 0, /! resourceClaims: Not run here\./],
+  'what was not run': [pod(', resourceClaims: [{name: gpu}]'), 0, /! resourceClaims.*: Not run here\./],
+  'a resource for which the scheduler makes a claim': [
+    pod().replace('[]', '[{name: c, resources: {limits: {deviceclass.resource.kubernetes.io/gpu: 1}}}]'),
+    0,
+    /! resourceClaims, or a resource of deviceclass.* \(c\): Not run here\./,
+  ],
   'fields of wrong types': [
     pod(', initContainers: [1, null, {name: {}}], volumes: {}, securityContext: []'),
     0,

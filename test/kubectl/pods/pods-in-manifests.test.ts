@@ -84,7 +84,7 @@ const CASES: Readonly<Record<string, readonly [manifest: string, said: readonly 
     configMap('spec:\n  {{- if x }}\n  containers:\n  {{- end }}'),
     ['unreadable ConfigMap/m, pod.yaml'],
   ],
-  'another text in a ConfigMap': [configMap('a: [1\nlog: containers: 3'), []],
+  'another text in a ConfigMap': [configMap('a: [1\nlog: containers: 3'), ['no pod in ConfigMap/m']],
   "YAML 1.1's booleans": [
     'kind: Pod\nmetadata: {name: a}\nspec: {hostNetwork: no, hostPID: off, hostIPC: yes, hostUsers: no, containers: []}',
     ['Pod/a: userNamespace hostIPC'],
@@ -105,6 +105,7 @@ describe('readManifests', () => {
     it(`reads ${what}`, () => {
       const said = readManifests(manifest).map((part) => {
         if (part.kind === 'unreadable') return `unreadable ${part.place}`;
+        if (part.kind === 'noPod') return `no pod in ${part.place}`;
         if (part.kind === 'duplicateKey') return `${part.place}: ${part.key} twice`;
         const rows = askedBy(part.spec).map(({ feature, by }) =>
           by.includes('pod') ? feature.id : `${feature.id}(${by})`,
