@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { createServer as createListener } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { V1Node } from '@kubernetes/client-node';
 import { Cluster } from '../../cluster/cluster.ts';
@@ -56,7 +57,9 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
     const [healthy = '', failing = ''] = reports;
     response.end((broken.has(name) ? failing : healthy).replace('"node-1"', `"${name}"`));
   });
-  agents.listen(AGENT_PORT, '0.0.0.0');
+  const listeners = Array.from({ length: nodes }, (_, index) =>
+    createListener((socket) => agents.emit('connection', socket)).listen(AGENT_PORT, addressOf(index)),
+  );
   try {
     await cluster.startApiServer();
     const directory = await overlay([]);
@@ -65,7 +68,7 @@ export async function measureFleet(name: string, nodes: number): Promise<string[
     return await measureWith(cluster, { nodes, broken, polls: () => polls });
   } finally {
     agents.closeAllConnections();
-    agents.close();
+    for (const listener of listeners) listener.close();
     await removeCluster(name);
   }
 }
