@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { AgentStatus } from '../../../lib/fleet/agent-status.ts';
 import type { FleetNode } from '../../../lib/fleet/objects.ts';
 import { NO_TURNS } from '../../../lib/fleet/turns.ts';
-import { type FleetState, viewFleet } from '../../../lib/fleet/view.ts';
+import { type FleetState, TESTED_NODES, viewFleet } from '../../../lib/fleet/view.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { alertsOf, readRules } from '../../monitoring/alerts.ts';
 import { EMPTY_FLEET, KVM, simulatedAgent, simulatedNode } from './simulated-fleet.ts';
@@ -165,6 +165,8 @@ describe('viewFleet', () => {
   const ABCDE = ['a', 'b', 'c', 'd', 'e'].map((name) => simulatedAgent(name));
   const broken = (name: string) =>
     simulatedNode(name, { label: 'false', verdict: verdict('False', 'ShimNotFound') });
+  const bareNodes = (count: number) =>
+    Array.from({ length: count }, (_, at) => simulatedNode(`${at}`, { label: '', expected: false }));
   const onB = (status: Partial<AgentStatus>) => (node: string) =>
     node === 'b' ? { version: '', ...status } : undefined;
   for (const [reason, changes] of [
@@ -174,6 +176,8 @@ describe('viewFleet', () => {
     ['warning ReportsUnread b', { statusOf: onB({ unread: true }) }],
     ['warning ControllerStarved', { statusOf: onB({ unread: true }), lateMs: 1_000 }],
     ['', { lateMs: 999 }],
+    ['warning FleetTooLarge', { nodes: bareNodes(TESTED_NODES + 1), pods: [] }],
+    ['', { nodes: bareNodes(TESTED_NODES), pods: [] }],
     [
       'warning InstallationFailed b',
       { turns: { ...NO_TURNS, failed: new Map([['b', 'it does not boot']]) } },
