@@ -23,6 +23,8 @@ export class OwnNode {
   #current: NodeObject | undefined;
   #beforeOutage: NodeObject | undefined;
   #missingUntilMs = 0;
+  /** The watch has ended since the last event: the API server may have come back with an older state. */
+  #hasEnded = false;
 
   constructor(options: OwnNodeOptions) {
     this.#options = options;
@@ -51,7 +53,10 @@ export class OwnNode {
       this.#unprocessed = event;
       onChange();
     };
-    await keepWatching({ kube, path, whole: true, log, onEvent }, signal);
+    const onEnd = () => {
+      this.#hasEnded = true;
+    };
+    await keepWatching({ kube, path, whole: true, log, onEvent, onEnd }, signal);
   }
 
   /** Takes a response of the API server. */
@@ -86,9 +91,13 @@ export class OwnNode {
     const wentBack = this.#lastWatched !== undefined && isOlder(node.metadata, this.#lastWatched);
     this.#lastWatched = node.metadata;
     const known = this.#current;
-    // An event may be older than the response to the agent's own write.
-    if (known === undefined || (!wentBack && isOlder(node.metadata, known.metadata))) return false;
-    this.#current = wentBack || node.metadata.uid !== known.metadata.uid ? undefined : node;
+    const isRenewed = this.#hasEnded;
+    this.#hasEnded = false;
+    if (known === undefined) return false;
+    // An event may be older than the response to the agent's own write; after a renewed watch a read decides that too.
+    const isBehind = isOlder(node.metadata, known.metadata);
+    if (isBehind && !wentBack && !isRenewed) return false;
+    this.#current = isBehind || wentBack || node.metadata.uid !== known.metadata.uid ? undefined : node;
     return false;
   }
 }
