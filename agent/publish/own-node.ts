@@ -19,7 +19,8 @@ export type OwnNodeOptions = {
 export class OwnNode {
   readonly #options: OwnNodeOptions;
   #unprocessed: WatchEvent | undefined;
-  #lastWatched: NodeMetadata | undefined;
+  /** Of the last response, or a later event. */
+  #newest: NodeMetadata | undefined;
   #current: NodeObject | undefined;
   #beforeOutage: NodeObject | undefined;
   #missingUntilMs = 0;
@@ -62,6 +63,7 @@ export class OwnNode {
   /** Takes a response of the API server. */
   set(node: NodeObject): void {
     this.#current = node;
+    this.#newest = node.metadata;
   }
 
   /** After a request that failed. */
@@ -87,17 +89,16 @@ export class OwnNode {
     }
     this.#missingUntilMs = 0;
     const node = event.object as NodeObject;
-    // A new watch may start with an older version, from an API server that lags behind: a read decides.
-    const wentBack = this.#lastWatched !== undefined && isOlder(node.metadata, this.#lastWatched);
-    this.#lastWatched = node.metadata;
-    const known = this.#current;
+    const isBehind = this.#newest !== undefined && isOlder(node.metadata, this.#newest);
     const isRenewed = this.#hasEnded;
     this.#hasEnded = false;
+    // An event may be older than the response to the agent's own write. A new watch may begin with an older state, from an API
+    // server that lags behind or was restored from a backup: a read decides.
+    if (isBehind && !isRenewed) return false;
+    if (!isBehind) this.#newest = node.metadata;
+    const known = this.#current;
     if (known === undefined) return false;
-    // An event may be older than the response to the agent's own write; after a renewed watch a read decides that too.
-    const isBehind = isOlder(node.metadata, known.metadata);
-    if (isBehind && !wentBack && !isRenewed) return false;
-    this.#current = isBehind || wentBack || node.metadata.uid !== known.metadata.uid ? undefined : node;
+    this.#current = isBehind || node.metadata.uid !== known.metadata.uid ? undefined : node;
     return false;
   }
 }

@@ -624,6 +624,21 @@ describe('the watched Node', () => {
     });
   }
 
+  it('is read if a new watch shows it as before a write that the last watch never showed', async (t) => {
+    const { server, publish, logged, pause } = await publisherOf(t);
+    await watched(server);
+    server.node.onChange = () => {}; // the API server ends before its watch shows the write
+    await publish(READY_REPORT);
+    server.requests.length = 0;
+    server.endWatches();
+    const { end: wake } = await pause(500);
+    server.node.restore({ [LABEL]: 'false' }, 1);
+    wake();
+    await logged('node written');
+    assert.deepEqual(server.requests, [READ, WRITE]);
+    assert.equal(server.node.labels[LABEL], 'true');
+  });
+
   it("is read again 30 s after a 404, which may be a proxy's", async (t) => {
     const silent = ({ watchScript }: FakeApiServer) => watchScript.push('silence');
     const { server, publish, logged, pause, clock, tell } = await publisherOf(t, {}, silent);
