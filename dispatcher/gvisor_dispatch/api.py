@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from .errors import RefusedError, RetryLaterError
 from .http import NoResponseError, Request, Response, Transport, parsed
-from .pods import Json, is_ready
+from .nodes import condition
+from .pods import Json
 
 log = logging.getLogger("gvisor_dispatch")
 
@@ -119,10 +120,12 @@ class Api:
         query = {"labelSelector": AGENT_LABEL, "fieldSelector": f"spec.nodeName={node}"}
         try:
             found = await self.read("list agents", pods, **query)
-            ready = (one["metadata"]["name"] for one in found.get("items") or [] if is_ready(one))
-            if not (agent := next(ready, "")):
+            pods_there = found.get("items") or []
+            ready = [one for one in pods_there if condition(one, "Ready").get("status") == "True"]
+            if not ready:
                 return None
-            path = f"{pods}/{quote(agent)}:{AGENT_PORT}/proxy/report"
+            agent = quote(ready[0]["metadata"]["name"])
+            path = f"{pods}/{agent}:{AGENT_PORT}/proxy/report"
             response = await self._transport.send(Request("GET", path))
             report = response.json() if response.status == 200 else None
         except (RefusedError, RetryLaterError, NoResponseError):

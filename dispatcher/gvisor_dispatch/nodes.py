@@ -60,9 +60,9 @@ def tolerates(toleration: Json, taint: Json) -> bool:
     return toleration.get("key") == taint.get("key") and same_value
 
 
-def condition(node: Json, kind: str) -> Json:
-    """{} if the node has none of that type."""
-    found = (node.get("status") or {}).get("conditions") or []
+def condition(made: Json, kind: str) -> Json:
+    """Of a node or a pod; {} if it has none of that type."""
+    found = (made.get("status") or {}).get("conditions") or []
     return next((one for one in found if one.get("type") == kind), {})
 
 

@@ -182,11 +182,6 @@ def has_started(pod: Json) -> bool:
     )
 
 
-def is_ready(pod: Json) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
-
-
 def has_outcome(pod: Json) -> bool:
     """A kubelet rejects a pod (phase Failed, no container) if the node has lost the label or its capacity meanwhile."""
     return has_started(pod) or phase(pod) == "Failed"
