@@ -8,10 +8,7 @@ export async function syncDirectory(directory: string): Promise<void> {
   await handle.sync();
 }
 
-/**
- * In one step that survives a power loss. Mode, owner and times are those of `like`: the time of what others
- * wrote shows whether containerd has loaded it.
- */
+/** In one step that survives a power loss. Mode, owner and times are those of `like`. */
 export async function writeWhole(
   root: string,
   file: string,
