@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse } from 'yaml';
@@ -8,7 +8,7 @@ import { argumentsOf } from '../../cluster/control-plane/control-plane.ts';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { waitFor } from '../../hack/run.ts';
 import { judgeGuards, readGuards } from '../../lib/fleet/guards.ts';
-import { createKube, type Kube } from '../../lib/kube/client.ts';
+import type { Kube } from '../../lib/kube/client.ts';
 import { logOf } from '../agent/publish/publisher-of.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
@@ -17,6 +17,7 @@ import { INSTALLATION } from '../lib/fleet/manifest-guards.ts';
 import { pod, strategicPatch } from './admission-objects.ts';
 import { useApiServer } from './api-server.ts';
 import { certificateUser } from './api-user.ts';
+import { kubeAs } from './publisher-as.ts';
 
 const PAGE = 'docs/fleet.md';
 const ADMISSION = '/etc/kubernetes/admission';
@@ -82,15 +83,8 @@ describe('policies that the API server reads from files, as docs/fleet.md says',
       '--user=editor',
     ]);
     await apply(AGENT);
-    const bound = ['--bound-object-kind=Pod', '--bound-object-name=agent'];
-    const create = ['create', 'token', '-n', 'gvisor-ready', 'gvisor-ready-agent', ...bound];
-    const token = (await cluster().kubectl(create)).trim();
-    const access = {
-      server: `https://127.0.0.1:${cluster().port}`,
-      readCa: () => readFile(join(cluster().dir, 'pki/ca.crt'), 'utf8'),
-      token: async () => token,
-    };
-    kube = createKube(access, { agent: 'gvisor-ready/0', count: () => {} });
+    const account = { namespace: 'gvisor-ready', account: 'gvisor-ready-agent' };
+    kube = await kubeAs(cluster(), account, 'agent');
   });
   after(() => kube.close());
 

@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
-import { NodePublisher } from '../../agent/publish/publisher.ts';
+import type { NodePublisher } from '../../agent/publish/publisher.ts';
 import type { KubeAccess } from '../../lib/kube/client.ts';
 import { createKube, type Kube } from '../../lib/kube/client.ts';
 import type { Report } from '../../lib/report/report.ts';
-import { announcersOf } from '../agent/publish/publisher-of.ts';
+import { announcedPublisher } from '../agent/publish/publisher-of.ts';
 
 /** The real publisher of a Node, with a token bound to a pod on that Node. */
 export type SimulatedAgent = {
@@ -36,19 +36,7 @@ export async function simulateAgent(
   const count = (verb: string, code: number | string) =>
     stats.codes.set(`${verb} ${code}`, (stats.codes.get(`${verb} ${code}`) ?? 0) + 1);
   const kube = timed(createKube(own, { agent: 'gvisor-ready/scale', count }), stats.ms);
-  const { say, tell } = announcersOf((report) => publisher.publish(report));
-  const publisher = new NodePublisher({
-    kube,
-    node,
-    log,
-    taint: false,
-    handlers: ['runsc'],
-    fingerprint: 'bench',
-    boot: 'bench',
-    now: () => performance.now(),
-    date: () => new Date(),
-    say,
-  });
+  const { publisher, tell } = announcedPublisher(kube, log, { node, fingerprint: 'bench', boot: 'bench' });
   return { node, publisher, tell, kube };
 }
 

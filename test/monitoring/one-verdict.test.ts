@@ -48,17 +48,26 @@ async function sayings(
   const proof = verdict.status === 'True' ? PROVEN : unproven('failed', verdict.reason);
   const evaluation: Evaluation = { verdict, seenMs: 0, findings: [PASSED], proof, facts: {}, watch: [] };
   const announcer = new Announcer({
-    ...{ expectGvisor: false, traces: hasTraces, log, ...clock },
+    expectGvisor: false,
+    traces: hasTraces,
+    log,
+    ...clock,
     count: (report) => metrics.count(report),
     show: (report) => metrics.publish(report),
     write: (report) => publisher.publish(report),
   });
   const agent = new Agent({
-    ...{ version: '0.1.0', facts: {}, log, ...clock },
+    version: '0.1.0',
+    facts: {},
+    log,
+    ...clock,
     announcer,
     config: {
-      ...{ nodeName: 'node-1', handler: 'runsc', proofIntervalMs: 600_000 },
-      ...{ confirmMs: 0, graceMs: 0 },
+      nodeName: 'node-1',
+      handler: 'runsc',
+      proofIntervalMs: 600_000,
+      confirmMs: 0,
+      graceMs: 0,
     },
     evaluator: { evaluate: async () => evaluation, markTolerated: async (same) => same },
     installation: async () => installation,

@@ -108,6 +108,29 @@ export function announcersOf(write: (report: Report) => void = () => {}) {
   return { say, tell };
 }
 
+/** A publisher of node-1 and what announces to it, with the real clocks. */
+export function announcedPublisher(
+  kube: PublisherOptions['kube'],
+  log: PublisherOptions['log'],
+  changes: Partial<PublisherOptions> = {},
+) {
+  const { say, tell } = announcersOf((report) => publisher.publish(report));
+  const publisher = new NodePublisher({
+    kube,
+    node: 'node-1',
+    taint: false,
+    handlers: ['runsc'],
+    fingerprint: '0.1.0+a',
+    boot: BOOT,
+    log,
+    now: () => performance.now(),
+    date: () => new Date(),
+    say,
+    ...changes,
+  });
+  return { publisher, say, tell };
+}
+
 /** A running publisher with a fake API server that `prepare` changes first; the test controls log, timers and clock. */
 export async function publisherOf(
   t: TestContext,
@@ -119,17 +142,9 @@ export async function publisherOf(
   const { log, logged } = logOf();
   const clock = { nowMs: Date.parse(STARTED) };
   const changed: [reason: string, nodeUid: string][] = [];
-  const { say, tell } = announcersOf((report) => publisher.publish(report));
   /** What the Node said of each handler when it was last asked what to say. */
   const seen = new Map<string, NodeSeen>();
-  const publisher = new NodePublisher({
-    kube,
-    node: 'node-1',
-    taint: false,
-    handlers: ['runsc'],
-    fingerprint: '0.1.0+a',
-    boot: BOOT,
-    log,
+  const { publisher, say, tell } = announcedPublisher(kube, log, {
     now: () => clock.nowMs,
     date: () => new Date(clock.nowMs),
     say: (handler, node) => {
