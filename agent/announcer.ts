@@ -11,7 +11,7 @@ export type Evaluated = Omit<Report, 'verdict' | 'history' | 'expected' | 'insta
   readonly verdict: Verdict | undefined;
 };
 
-/** What is called with a report must not throw. */
+/** Functions that take a report must not throw. */
 export type AnnouncerOptions = {
   /** Whether gVisor is expected here whatever was seen. */
   readonly expectGvisor: boolean;
@@ -65,7 +65,7 @@ export class Announcer {
     if (report !== undefined && this.hasVerdict) this.#options.write(report);
   }
 
-  /** What the Node is to say, now that it says this. */
+  /** Announces the last evaluation anew, now that the Node says this, and returns it for the Node. */
   say(node: NodeSeen): Said {
     this.#node = node;
     const report = this.#announce();
@@ -74,7 +74,7 @@ export class Announcer {
       : { verdict: this.#under(STARTING) };
   }
 
-  /** What the predecessor's Node says stays in place until this is true. */
+  /** Until then the Node keeps what the predecessor has written. */
   get hasVerdict(): boolean {
     return this.#evaluated?.verdict !== undefined;
   }

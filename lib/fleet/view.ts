@@ -167,7 +167,7 @@ const BY_NUMBER = new Intl.Collator('en', { numeric: true });
 /** The fleet, nodes that need attention first. */
 export function viewFleet(state: FleetState) {
   const { upToDate, nowMs, nodes, pods, agents, statusOf, guards, breaker, paused, rolling } = state;
-  /** What was read earlier counts as unknown. */
+  /** Reports that were read earlier count as unknown. */
   const oldestMs = nowMs - state.reportIntervalMs - MAX_LATE_MS;
   const podOf = new Map<string, AgentPod>();
   for (const pod of pods ?? []) if (pod.ready || !podOf.has(pod.node)) podOf.set(pod.node, pod);
