@@ -234,9 +234,9 @@ export function judgeNode(
   const code = `${reason}${age && `, for ${age}`}`;
   const outdated = 'its label ready may be out of date: its agent does not run';
   if (labelled && agent === undefined)
-    return ['fail', 'LabelWithoutAgent', 'its label ready is out of date: no agent runs here'];
+    return ['warning', 'LabelWithoutAgent', 'its label ready is out of date: no agent runs here'];
   if (labelled && typeof agent === 'object' && agent.state !== 'Running')
-    return ['fail', 'AgentDown', `${outdated} (${agent.state})`];
+    return ['warning', 'AgentDown', `${outdated} (${agent.state})`];
   if (status === '' && labelled)
     return ['fail', 'LabelNotByAgent', 'it is labelled ready, and no agent has judged it'];
   if (status === '') return ['unknown', 'NotJudged', 'no agent has judged it'];
