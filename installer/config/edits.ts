@@ -109,14 +109,14 @@ function edited(
 /** Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
 export async function writeEdits(root: string, edits: readonly Edit[]): Promise<void> {
   for (const { file, before, after } of edits) {
-    const like = await lstat(join(root, file)).catch(() => undefined);
+    const kept = await lstat(join(root, file)).catch(() => undefined);
     if ((await contentOf(root, file)) !== before)
       throw new Refusal('write', {
         what: `"${file}" changed meanwhile: nothing was written to it`,
         next: 'Try again',
       });
     if (after !== undefined) {
-      await writeWhole(root, file, Buffer.from(after, 'latin1'), like);
+      await writeWhole(root, file, Buffer.from(after, 'latin1'), kept);
       continue;
     }
     await rm(join(root, file), { force: true });

@@ -10,10 +10,10 @@ import { type Generation, generationOf, runscToml } from './generation.ts';
 import { MANIFEST, parseRelease, type Release, type ReleaseFile } from './release.ts';
 
 /** Names the first file that is not as its release made it. */
-export async function refuseDamage(root: string, generation: Generation): Promise<undefined> {
+export async function refuseDamage(root: string, generation: Generation): Promise<void> {
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
-  if (file === undefined) return undefined;
+  if (file === undefined) return;
   throw new Refusal('stage', {
     what: `"${directory}/${file}" is damaged or missing`,
     next: 'Install that release again, which repairs it',

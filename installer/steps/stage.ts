@@ -8,7 +8,10 @@ export const stage: Step = {
   name: 'stage',
   async do({ node: { root }, source, wanted }) {
     if (wanted === undefined) return undefined;
-    if (source === undefined) return refuseDamage(root, wanted);
+    if (source === undefined) {
+      await refuseDamage(root, wanted);
+      return undefined;
+    }
     const { directory, release, flags } = source;
     const copied = await copyRelease(directory, release, { root, generation: wanted, flags });
     return copied === 0
