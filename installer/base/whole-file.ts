@@ -10,7 +10,7 @@ export async function syncDirectory(directory: string): Promise<void> {
   await handle.sync();
 }
 
-/** In one step that survives a power loss. A file that is there keeps all but its content if `kept` is its state. */
+/** Writes in one step that survives a power loss. A file that is there keeps all but its content if `kept` is its state. */
 export async function writeWhole(
   root: string,
   file: string,

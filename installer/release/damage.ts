@@ -9,7 +9,7 @@ import { Refusal } from '../base/refusal.ts';
 import { type Generation, generationOf, runscToml } from './generation.ts';
 import { MANIFEST, parseRelease, type Release, type ReleaseFile } from './release.ts';
 
-/** Names the first file that is not as its release made it. */
+/** Refuses, and names the first file that is not as its release made it. */
 export async function refuseDamage(root: string, generation: Generation): Promise<void> {
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
@@ -35,7 +35,6 @@ export async function damagedFiles(root: string, generation: Generation): Promis
   return (await missingFiles(at, [...release.files, toml])).map(({ path }) => path);
 }
 
-/** Files that are missing or have another digest. */
 export async function missingFiles(
   directory: string,
   files: readonly ReleaseFile[],

@@ -97,7 +97,7 @@ function lossOf(pods: readonly string[]): Refusal {
   return new Refusal('restart', { what, next });
 }
 
-/** In the order in which the steps were made: containerd has to read the old text. */
+/** Undoes the steps in the order in which they were made: containerd has to read the old text. */
 async function undo(run: Run, steps: readonly Step[]): Promise<void> {
   const { node } = run;
   let isUndone = false;

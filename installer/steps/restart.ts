@@ -26,7 +26,7 @@ export const restart = {
 } satisfies Step;
 
 /**
- * Unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
+ * Restarts containerd unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
  * boots a sandbox. If it is urgent, it also restarts a containerd that does not respond, on a node that is
  * never quiet, and if the journal cannot be written.
  */

@@ -3,7 +3,7 @@ import { copyRelease } from '../release/copy.ts';
 import { refuseDamage } from '../release/damage.ts';
 import type { Step } from './step.ts';
 
-/** The programs and their runsc.toml. After a failure a new generation is gone, and nothing has named it. */
+/** Copies the programs and their runsc.toml. After a failure a new generation is gone, and nothing has named it. */
 export const stage: Step = {
   name: 'stage',
   async do({ node: { root }, source, wanted }) {
