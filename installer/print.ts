@@ -4,7 +4,7 @@ import { markedLines } from '../lib/report/table.ts';
 import type { Progress } from './base/progress.ts';
 import { Refusal } from './base/refusal.ts';
 
-/** Done, refused (the node works as before), and wrong usage. */
+/** After `refused` the node works as before. */
 export const EXIT = { done: 0, refused: 1, unknown: 2, usage: 64 } as const;
 
 /** Returns the exit code. */

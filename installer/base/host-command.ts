@@ -6,11 +6,11 @@ import { errorLine } from '../../lib/base/sanitize.ts';
 
 const COMMAND_MS = 30_000;
 
-/** Those of the host's first process, which a pod with the host's PID namespace sees. */
+/** Enters the namespaces of the host's first process, which a pod with the host's PID namespace sees. */
 const ON_HOST = ['nsenter', '--target=1', '--mount', '--net', '--ipc', '--uts', '--cgroup', '--'];
 
 /**
- * In the host's namespaces; resolves with the standard output. It has a session of its own, so that Ctrl-C
+ * Runs a program in the host's namespaces, and resolves with its standard output. It has a session of its own, so that Ctrl-C
  * does not end a restart of containerd half way.
  */
 export async function runOnHost(
@@ -39,7 +39,7 @@ export async function runOnHost(
   }
 }
 
-/** Also what the command has started. */
+/** Kills the command and all that it has started. */
 function killGroup(pid: number | undefined): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL');

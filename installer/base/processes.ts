@@ -3,13 +3,12 @@ import { join } from 'node:path';
 import { parseCgroups, parseProcessStat, podUidOf } from '../../lib/host/process.ts';
 import { TICKS_PER_SECOND } from '../../lib/sandboxes/processes.ts';
 
-/** The PIDs in the node's /proc. */
 export async function listPids(root: string): Promise<readonly number[]> {
   const names = await readdir(join(root, '/proc'));
   return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
-/** The PIDs that run such a program, but not to print something of its configuration. */
+/** Finds processes that run such a program, without those that only print its configuration. */
 export async function daemonsOf(
   root: string,
   isWanted: (program: string) => boolean,
@@ -25,7 +24,7 @@ export async function daemonsOf(
   return found.flat();
 }
 
-/** Milliseconds since a process began; infinite if it has ended. */
+/** Resolves with the milliseconds since a process began, or with infinity if it has ended. */
 export async function ageMs(root: string, pid: number): Promise<number> {
   const read = (file: string) => readFile(join(root, '/proc', file), 'utf8').catch(() => '');
   const [uptime, stat] = await Promise.all([read('uptime'), read(`${pid}/stat`)]);
@@ -34,7 +33,7 @@ export async function ageMs(root: string, pid: number): Promise<number> {
 }
 
 /**
- * Where a process works, and a shim in its bundle, which containerd renames to ".ID" before it deletes it. Source:
+ * Resolves with the directory in which a process works. A shim works in its bundle, which containerd renames to ".ID" before it deletes it. Source:
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
  */
 export async function bundleOf(root: string, pid: number): Promise<string> {

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 
 /** Makes renames in a directory survive a power loss. */
 export async function syncDirectory(directory: string): Promise<void> {
@@ -8,18 +10,20 @@ export async function syncDirectory(directory: string): Promise<void> {
   await handle.sync();
 }
 
-/** In one step that survives a power loss. Mode, owner and times are those of `like`. */
+/** Writes in one step that survives a power loss. A file that is there keeps all but its content if `kept` is its state. */
 export async function writeWhole(
   root: string,
   file: string,
   content: string | Buffer,
-  like?: Stats,
+  kept?: Stats,
 ): Promise<void> {
   const path = join(root, file);
   const draft = draftOf(path);
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o755 });
-    await writeDraft(draft, content, like);
+    // Node has no call for extended attributes. cp fails if it cannot keep them.
+    if (kept !== undefined) await promisify(execFile)('cp', [...KEEP_ALL, path, draft]);
+    await writeDraft(draft, content, kept);
     await rename(draft, path);
     await syncDirectory(dirname(path));
   } catch (cause) {
@@ -28,12 +32,14 @@ export async function writeWhole(
   }
 }
 
-export async function writeDraft(draft: string, content: string | Buffer, like?: Stats): Promise<void> {
+const KEEP_ALL = ['--archive', '--preserve=xattr', '--'] as const;
+
+/** If `kept` is given, the draft is a copy of a file with this state. */
+export async function writeDraft(draft: string, content: string | Buffer, kept?: Stats): Promise<void> {
   await using handle = await open(draft, 'w', 0o600);
-  if (like !== undefined) await handle.chown(like.uid, like.gid);
-  await handle.chmod((like?.mode ?? 0o644) & 0o7777);
+  if (kept === undefined) await handle.chmod(0o644);
   await handle.writeFile(content);
-  if (like !== undefined) await handle.utimes(like.atime, like.mtime);
+  if (kept !== undefined) await handle.utimes(kept.atime, kept.mtime);
   await handle.sync();
 }
 

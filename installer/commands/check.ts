@@ -5,7 +5,7 @@ import { refuseDamage } from '../release/damage.ts';
 import { GENERATIONS, generationAt } from '../release/generation.ts';
 import { rehearse } from './plan.ts';
 
-/** Also has containerd read a draft with the handler, so that an installation would not be refused later. */
+/** It also has containerd read a draft with the handler, so that an installation would not be refused later. */
 export async function check(node: Node): Promise<void> {
   const seen = await preflight(node);
   if (!node.noRestart) await refuseRisks(node);

@@ -12,7 +12,7 @@ import { commit } from './commit.ts';
 import { flagsFor, plan, rehearse } from './plan.ts';
 
 export type InstallOptions = {
-  /** Directory of the release on this machine. */
+  /** A directory of this machine. */
   readonly release: string;
   /** Flags of runsc, without dashes. */
   readonly flags: ReadonlyMap<string, string>;

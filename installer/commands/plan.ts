@@ -8,7 +8,7 @@ import type { Generation } from '../release/generation.ts';
 import { textsOf } from '../steps/run.ts';
 import { validateEdits } from '../steps/validate.ts';
 
-/** What names the generation in containerd's configuration, and where. */
+/** Says what will name the generation in containerd's configuration, and where. */
 export async function plan(
   { host, handler, containerdConfig, report }: Node,
   { config, dump }: Pick<Preflight, 'config' | 'dump'>,
@@ -23,7 +23,7 @@ export async function plan(
   return { generation: generation.directory, written };
 }
 
-/** What an installation would write, as containerd reads it in a draft; throws as that would. */
+/** Resolves with what an installation would write, once containerd has read it in a draft; throws as that would. */
 export async function rehearse(
   node: Node,
   { journal, main, containerd, config, dump }: Preflight,

@@ -12,7 +12,7 @@ import { make } from '../steps/make.ts';
 import { takeBackOthers } from '../steps/take-back.ts';
 import { removePrograms, removeUnused } from './unused.ts';
 
-/** The configuration first, then the programs that nothing needs. */
+/** Changes the configuration first, and then removes the programs that nothing needs. */
 export async function remove(
   node: Node,
   { force, retryNow }: { readonly force: boolean; readonly retryNow: boolean },

@@ -8,7 +8,7 @@ import { takeBackOthers } from '../steps/take-back.ts';
 import { commit } from './commit.ts';
 import { plan } from './plan.ts';
 
-/** To the generation before the last commit, with the same steps and proof. */
+/** Goes to the generation before the last commit, with the same steps and proof. */
 export async function rollback(node: Node): Promise<void> {
   const seen = await preflight(node);
   const { previous, installed } = seen.journal ?? {};

@@ -10,7 +10,7 @@ import { readRelease } from '../release/release.ts';
 import { flagsFor } from './plan.ts';
 
 /**
- * For systems that render the configuration themselves: copies the programs, and prints the handler's table.
+ * Copies the programs, and prints the handler's table, for systems that render the configuration themselves.
  * The programs stay until the handler is removed.
  */
 export async function stageOnly(

@@ -66,7 +66,7 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
 }
 
 /**
- * Once the sandboxes that need them no more have ended; throws a {@link Refusal} if that takes too long. With
+ * Removes the programs once the sandboxes that need them have ended; throws a {@link Refusal} if that takes too long. With
  * `force` it does not wait, and says which programs stay.
  */
 export async function removePrograms(node: Node, force: boolean): Promise<void> {
@@ -121,7 +121,7 @@ async function recordsOf(client: CriClient, id: string): Promise<readonly Listed
   return (await client.call<{ containers: ListedContainer[] }>('Containers.List', request)).containers;
 }
 
-/** Which containerd would load when it starts next. */
+/** Finds what containerd would load when it starts next. */
 async function namedInFiles(host: Host, config: string): Promise<readonly string[]> {
   const { files } = await readContainerdFiles(host, config);
   const texts = await Promise.all(files.map(({ path }) => host.readText(path)));

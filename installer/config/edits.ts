@@ -90,7 +90,7 @@ async function planEdit(
   return { file, before, after };
 }
 
-/** With the next block in the place of the old text. A file without any other text goes, if it came with them. */
+/** Puts the next block in the place of the old text. A file without any other text goes, if it came with them. */
 function edited(
   before: string | undefined,
   own: string | undefined,
@@ -109,14 +109,14 @@ function edited(
 /** Throws a {@link Refusal} if a file changed since they were planned, as by Ansible or nodeadm. */
 export async function writeEdits(root: string, edits: readonly Edit[]): Promise<void> {
   for (const { file, before, after } of edits) {
-    const like = await lstat(join(root, file)).catch(() => undefined);
+    const kept = await lstat(join(root, file)).catch(() => undefined);
     if ((await contentOf(root, file)) !== before)
       throw new Refusal('write', {
         what: `"${file}" changed meanwhile: nothing was written to it`,
         next: 'Try again',
       });
     if (after !== undefined) {
-      await writeWhole(root, file, Buffer.from(after, 'latin1'), like);
+      await writeWhole(root, file, Buffer.from(after, 'latin1'), kept);
       continue;
     }
     await rm(join(root, file), { force: true });
@@ -163,7 +163,7 @@ export async function withDraft<T>(
 /** Not beside the live files: on another disk, and gone after a reboot. */
 const DRAFTS = '/run/gvisor-ready-draft-';
 
-/** Copies of the handler in files of other programs, which are left alone, in words. */
+/** Tells of copies of the handler in files of other programs, which are left alone. */
 export async function copiesIn(node: Place, edits: readonly Edit[]): Promise<readonly string[]> {
   const { files } = await readContainerdFiles(node.host, node.containerdConfig);
   const found = files.map(async ({ path }) => {
@@ -177,7 +177,7 @@ export async function copiesIn(node: Place, edits: readonly Edit[]): Promise<rea
   return (await Promise.all(found)).flat();
 }
 
-/** Of runs that were killed. */
+/** Removes what runs that were killed have left. */
 export async function removeDrafts(
   { root, containerdConfig }: Pick<Node, 'root' | 'containerdConfig'>,
   texts: readonly Written[],
@@ -192,7 +192,7 @@ export async function removeDrafts(
 /** A copy of a file as it will be, without a text if it will be gone. */
 type Draft = { readonly path: string; readonly text: string | undefined };
 
-/** May have several lines and comments. */
+/** Matches a list that may have several lines and comments. */
 const IMPORTS =
   /^[ \t]*(?:"imports"|'imports'|imports)[ \t]*=[ \t]*\[(?:[^\]"'#]|"(?:\\.|[^"\\])*"|'[^']*'|#[^\n]*)*\]/m;
 
@@ -243,7 +243,7 @@ export async function contentOf(root: string, file: string): Promise<string | un
   });
 }
 
-/** In the form of diff. */
+/** Writes the difference as diff does. */
 export function diffOf({ file, before = '', after = '' }: Edit): string {
   const lines = diff(before.split('\n'), after.split('\n'));
   return [

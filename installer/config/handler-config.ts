@@ -24,7 +24,7 @@ export type ConfigPlace = {
 };
 
 /**
- * A drop-in that is read last if containerd 2 or newer imports a directory that is there, else a marked block
+ * Chooses a drop-in that is read last if containerd 2 or newer imports a directory that is there, else a marked block
  * in the file whose table counts. No directory is made, so that none stays.
  */
 export async function planHandler(
@@ -65,7 +65,7 @@ export function dropInOf(handler: string): string {
   return `zz-gvisor-ready-${handler}.toml`;
 }
 
-/** containerd 2 takes a file without a version for its own; tables of version 1 it would move. */
+/** containerd 2 takes a file without a version for its own version, and would move tables of version 1. */
 function refuseOldVersion(rules: ConfigRules, { path, version, plugins }: ContainerdFile): void {
   if (version >= 2 || (rules !== '1.x' && version === 0 && !plugins.has('cri'))) return;
   throw new Refusal('write', {
@@ -75,7 +75,7 @@ function refuseOldVersion(rules: ConfigRules, { path, version, plugins }: Contai
 }
 
 /**
- * The section that has the handlers, whatever the version says: containerd drops an old one beside a new one.
+ * Returns the section that has the handlers, whatever the version says: containerd drops an old one beside a new one.
  * Source: https://github.com/containerd/containerd/blob/v2.4.2/plugins/cri/runtime/plugin.go (migrateConfig)
  */
 function sectionFor(rules: ConfigRules, files: readonly ContainerdFile[]): Section {
@@ -87,7 +87,7 @@ function sectionFor(rules: ConfigRules, files: readonly ContainerdFile[]): Secti
   return has(old) || versionFor(rules, files) === 2 ? old : current;
 }
 
-/** For people who write the table: `release` is containerd's, if that is known. */
+/** Finds the section for people who write the table. `release` is containerd's, if that is known. */
 export async function readSection(host: Host, root: string, release: string | undefined): Promise<Section> {
   const { rules, rulesAssumed } = await readContainerdConfig(host, root, release);
   const files = await readOtherFiles(host, root);
@@ -95,7 +95,7 @@ export async function readSection(host: Host, root: string, release: string | un
   return rulesAssumed && files.length === 0 ? SECTIONS[1] : sectionFor(rules, files);
 }
 
-/** To containerd 2.0 to 2.2 the last version that a file names counts for all. */
+/** In containerd 2.0 to 2.2 the last version that a file names counts for all files. */
 function versionFor(rules: ConfigRules, files: readonly ContainerdFile[]): number {
   return files.findLast(({ version }) => version > 1)?.version ?? (rules === '1.x' ? 2 : 3);
 }
@@ -107,7 +107,6 @@ function runcTable(section: Section, dump: TomlTable): readonly string[] {
     .split('\n');
 }
 
-/** As containerd prints it. */
 export function runtimesIn(dump: TomlTable): TomlTable | undefined {
   return tableAt(criSectionIn(dump), ['containerd', 'runtimes']);
 }
@@ -135,7 +134,7 @@ function mainFileOf(rules: ConfigRules, files: readonly ContainerdFile[]): Conta
   return rules === '1.x' && last !== undefined ? last : files[0];
 }
 
-/** Such as that of "/etc/containerd/conf.d/*.toml", if it is there. */
+/** Finds a directory such as that of "/etc/containerd/conf.d/*.toml", if it is there. */
 async function importedDirectory(host: Host, root: ContainerdFile | undefined): Promise<string | undefined> {
   const patterns = root?.imports.filter((path) => /^[^*?[\]]*\/\*\.toml$/.test(path)) ?? [];
   for (const pattern of patterns.toReversed()) {
@@ -145,7 +144,7 @@ async function importedDirectory(host: Host, root: ContainerdFile | undefined): 
   return undefined;
 }
 
-/** Without the installer's handlers in them. */
+/** Reads the files as they are without the installer's handlers. */
 async function readOtherFiles(host: Host, root: string): Promise<readonly ContainerdFile[]> {
   const { files } = await readContainerdFiles(host, root);
   const others = files.filter(({ path }) => path === root || !isDropIn(path));
@@ -157,7 +156,7 @@ async function readOtherFiles(host: Host, root: string): Promise<readonly Contai
   );
 }
 
-/** Of any handler and version of this program. */
+/** Knows the drop-ins of all handlers and versions of this program. */
 function isDropIn(file: string): boolean {
   return /^(zz-)?gvisor-ready-.*\.toml$/.test(posix.basename(file));
 }

@@ -4,7 +4,7 @@ import type { ContainerdFile } from '../../lib/containerd/config-files.ts';
 import { parseToml, TomlLines, type TomlTable, tableAt } from '../../lib/containerd/toml.ts';
 import { type Generation, generationAt, isGenerationPath } from '../release/generation.ts';
 
-/** The plugin whose section has the handlers: of configurations of version 2, and of version 3 and newer. */
+/** The plugin whose section has the handlers, first in version 2, then in version 3 and newer. */
 export const SECTIONS = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.runtime'] as const;
 export type Section = (typeof SECTIONS)[number];
 
@@ -34,7 +34,7 @@ export function handlerTable(section: Section, handler: string, generation: Gene
   ];
 }
 
-/** The generation whose shim a handler runs with that generation's settings: such a handler is this program's. */
+/** Returns the generation whose shim a handler runs with that generation's settings: such a handler is this program's. */
 export function ownGeneration(
   runtime: Pick<Runtime, 'runtimePath' | 'options'> | undefined,
 ): Generation | undefined {
@@ -44,7 +44,7 @@ export function ownGeneration(
   return optionOf(runtime, 'ConfigPath') === generation.config ? generation : undefined;
 }
 
-/** In a file that is parsed; undefined if it has none. */
+/** Finds the handler's table in a parsed file; undefined if there is none. */
 export function lineOfOwnTable(
   handler: string,
   { tree, lines }: Pick<ContainerdFile, 'tree' | 'lines'>,
@@ -56,7 +56,6 @@ export function lineOfOwnTable(
   return undefined;
 }
 
-/** Of a handler's table in TOML. */
 export function generationIn(table: TomlTable | undefined): Generation | undefined {
   const options = Object.fromEntries(tableAt(table, ['options']) ?? new Map());
   return ownGeneration({ runtimePath: String(table?.get('runtime_path')), options });
@@ -70,7 +69,7 @@ export function hasBlocks(content: string): boolean {
   return withoutBlocks(content) !== content;
 }
 
-/** Of a handler, with its marks, even if it was changed since. */
+/** Returns the handler's block with its marks, even if it was changed since. */
 export function markedBlock(handler: string, content: string): string | undefined {
   return [...content.matchAll(BLOCKS)].find(([, name]) => name === handler)?.[0];
 }
@@ -84,7 +83,7 @@ export function isEdited(handler: string, block: string, texts: readonly string[
 }
 
 /**
- * A handler's own table that has lost its marks, as a program leaves it that parses a file and writes it anew:
+ * Finds a handler's own table that has lost its marks, as a program leaves it that parses a file and writes it anew:
  * the lines of the table and of its options. Undefined if somebody has added to it, or it is in two places.
  */
 export function unmarkedTable(handler: string, content: string): string | undefined {

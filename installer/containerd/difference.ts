@@ -1,6 +1,6 @@
 import type { TomlTable, TomlValue } from '../../lib/containerd/toml.ts';
 
-/** Paths of keys. */
+/** Returns the paths of keys whose values differ. */
 export function changedKeys(
   before: TomlValue | undefined,
   after: TomlValue | undefined,

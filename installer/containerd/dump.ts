@@ -4,8 +4,8 @@ import type { Node } from '../base/node.ts';
 import type { ContainerdProcess } from './find.ts';
 
 /**
- * The view that the running containerd, which may be gone from the disk, has of a root file, or of its
- * defaults without one; throws if it would refuse it.
+ * Has the program of the running containerd, which may be gone from the disk, read a root file, or its defaults
+ * without one. Throws if containerd would refuse the file.
  */
 export async function dumpConfig(
   { root, host }: Pick<Node, 'root' | 'host'>,

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import type { CriClient } from '../../lib/containerd/client.ts';
 import { Refusal } from '../base/refusal.ts';
 
-/** With the systemd unit, if one runs it. */
 export type ContainerdProcess = {
   readonly pid: number;
   /** Host path of its program, where another file may be now. */

@@ -3,7 +3,7 @@ import { optionOf } from '../../lib/containerd/config.ts';
 import type { Node } from '../base/node.ts';
 import { type Generation, isGenerationPath } from '../release/generation.ts';
 
-/** `undefined`: whether it has loaded no generation under this handler. */
+/** For `undefined` it says whether containerd has loaded no generation under this handler. */
 export async function isLoaded(
   client: CriClient,
   handler: string,

@@ -4,7 +4,7 @@ import { isProbe } from '../../lib/proof/sandbox.ts';
 
 type RunningContainer = { readonly id: string; readonly sandbox: string; readonly pod: string };
 
-/** Not a sandbox alone: the kubelet stops an ending pod's sandbox after its containers. */
+/** Lists containers, because a sandbox alone says little: the kubelet stops an ending pod's sandbox after its containers. */
 export async function runningContainers(client: CriClient): Promise<readonly RunningContainer[]> {
   const [sandboxes, containers] = await Promise.all([
     client.listSandboxes('SANDBOX_READY'),
@@ -18,7 +18,7 @@ export async function runningContainers(client: CriClient): Promise<readonly Run
   });
 }
 
-/** Pods whose sandbox is gone: those that ended by themselves meanwhile, and those that the restart ended. */
+/** Distinguishes pods whose sandbox is gone: some ended by themselves meanwhile, and the restart ended the others. */
 export async function whatBecameOf(
   before: readonly RunningContainer[],
   client: CriClient,

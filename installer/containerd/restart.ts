@@ -12,7 +12,7 @@ import type { ContainerdProcess } from './find.ts';
 /** containerd stops its shims' connections first; systemd's own limit is 90 s. */
 const RESTART_MS = 120_000;
 
-/** Until a containerd whose process is gone, and which nothing starts again, counts as down. */
+/** After this time a containerd whose process is gone, and which nothing starts again, counts as down. */
 const BACK_MS = 120_000;
 
 /** containerd loads its sandboxes before it listens: 15 s for each dead shim. The agent takes 15 minutes for an interruption. */
@@ -22,7 +22,7 @@ const CALL_MS = 2_000;
 
 const POLL_MS = 100;
 
-/** Undefined if neither systemd nor a command can. */
+/** Returns undefined if neither systemd nor a command can restart it. */
 export function restartCommand(
   { restartCommand: command }: Pick<Node, 'restartCommand'>,
   { unit }: Pick<ContainerdProcess, 'unit'>,
@@ -72,7 +72,7 @@ export async function restartContainerd(
   return performance.now() - startedMs;
 }
 
-/** Until it responds, is gone, or has had its time: a start that is cut off begins anew. */
+/** Waits until it responds, is gone, or has had its time: a start that is cut off begins anew. */
 export async function waitWhileStarting(
   node: Node,
   containerd: Pick<ContainerdProcess, 'program' | 'unit'>,
@@ -104,7 +104,7 @@ async function isStarting(
   return /^MainPID=[1-9]/m.test(shown);
 }
 
-/** It does not listen, or lacks its CRI plugin. A slow one is not down. */
+/** A containerd is down if it does not listen, or lacks its CRI plugin. A slow one is not down. */
 export async function isDown(client: CriClient): Promise<boolean> {
   return client.version({ timeoutMs: CALL_MS }).then(
     () => false,

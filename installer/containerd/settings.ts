@@ -10,7 +10,7 @@ export async function readLoaded(client: CriClient): Promise<TomlTable> {
   return parseLoaded(info.config ?? '');
 }
 
-/** A table whose keys are as in JSON. */
+/** Parses into a table whose keys are as in JSON. */
 export function parseLoaded(config: string): TomlTable {
   try {
     return tableOf(JSON.parse(config) as object);

@@ -5,7 +5,7 @@ import { Refusal } from '../base/refusal.ts';
 import { draftOf, writeWhole } from '../base/whole-file.ts';
 import { isJournal, type Journal } from './schema.ts';
 
-/** Undefined if there is none. */
+/** Resolves with undefined if there is none. */
 export async function readJournal(root: string, handler: string): Promise<Journal | undefined> {
   await refuseOpenDirectory(root);
   const file = installJournal(handler);
@@ -37,7 +37,7 @@ async function refuseOpenDirectory(root: string): Promise<void> {
   });
 }
 
-/** By handler; also why others cannot be read. */
+/** Resolves with the journals by handler, and with the reasons why others cannot be read. */
 export async function readJournals(root: string) {
   const names = await readdir(join(root, dirname(installJournal('')))).catch(() => []);
   const handlers = names.flatMap((name) => /^install-(.+)\.json$/.exec(name)?.[1] ?? []).sort();

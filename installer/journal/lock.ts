@@ -9,7 +9,7 @@ import { Refusal } from '../base/refusal.ts';
 const LOCK = '/run/gvisor-ready-install.lock';
 
 /**
- * Until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with fcntl(2),
+ * Holds the lock until this process ends, however it ends. Node has no flock(2), but SQLite locks its file with fcntl(2),
  * for which others would need to read it. Throws a {@link Refusal} while another installer holds it.
  */
 export async function holdLock(root: string): Promise<Disposable> {

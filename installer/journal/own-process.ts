@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseProcessStat } from '../../lib/host/process.ts';
 import type { InstallerProcess } from './schema.ts';
 
-/** Also from another PID namespace. */
+/** The node's /proc has the PID that others see, also from another PID namespace. */
 export async function readOwnProcess(root: string): Promise<InstallerProcess> {
   const stat = await readFile(join(root, '/proc/self/stat'), 'utf8');
   return { pid: Number.parseInt(stat, 10), startTicks: parseProcessStat(stat).startTicks };

@@ -8,7 +8,6 @@ export type Written = {
   readonly file: string;
   /** For all handlers of the file; goes with the last one. */
   readonly head?: string;
-  /** The block. */
   readonly text: string;
 };
 
@@ -18,7 +17,7 @@ export type Installed = { readonly generation: string; readonly written: Written
 /** Together they name one process until the next boot. */
 export type InstallerProcess = { readonly pid: number; readonly startTicks: number };
 
-/** Of one handler, written before the first byte and after each step. */
+/** The record of one handler, written before the first byte and after each step. */
 export type Journal = {
   readonly format: 1;
   readonly handler: string;
@@ -39,7 +38,7 @@ export type Journal = {
 export type Pending = Installed & {
   readonly step: StepName;
   readonly since: string;
-  /** Whether it is taken away. */
+  /** Present if the handler is taken away. */
   readonly removes?: true | undefined;
   /** As the node's /proc shows it, so that others see whether it is still at work. */
   readonly process: InstallerProcess;

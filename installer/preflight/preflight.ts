@@ -25,7 +25,7 @@ import { refuseDefault } from './risks.ts';
 
 /** Their containerd reads its configuration from files that last, at least until the node's next boot. */
 const SUPPORTED = ['containerd', 'kind', 'AKS', 'EKS'];
-/** For systems where this program can do nothing. */
+/** What to do on systems where this program can do nothing. */
 const ELSEWHERE: Readonly<Record<string, { readonly what: string }>> = {
   Bottlerocket: {
     what: 'Bottlerocket: its root is read-only and its settings have no place for a handler: take nodes of AL2023',
@@ -39,9 +39,8 @@ const RESPONSE_MS = 60_000;
 const RESPONSE_PAUSE_MS = 1_000;
 const FREE_BYTES = 2 ** 30;
 
-/** The present node. */
 export type Present = {
-  /** With what containerd's files say, if another program has rewritten them. */
+  /** Says what containerd's files say, if another program has rewritten them. */
   readonly journal: Journal | undefined;
   readonly containerd: ContainerdProcess;
   readonly config: ContainerdConfig;
@@ -105,7 +104,7 @@ export async function cgroupDriver(client: CriClient, status: CriStatus): Promis
   return (await usesSystemdCgroup(client, status)) ? 'systemd' : 'cgroupfs';
 }
 
-/** The journal with the commit that the files show by their values, if it names another place, or was lost. */
+/** Corrects a journal that names another place or was lost by the values that the files have. */
 async function recall(
   { root, handler }: Node,
   { journal, config, main }: Pick<Present, 'journal' | 'config' | 'main'>,

@@ -30,7 +30,7 @@ export function refuseDefault(handler: string, dump: TomlTable): void {
   });
 }
 
-/** A package that was upgraded under the running containerd: nobody has seen how the new one starts. */
+/** A package may have been upgraded under the running containerd: nobody has seen how the new one starts. */
 async function refuseOtherProgram({ root, host }: Node, containerd: ContainerdProcess): Promise<void> {
   const { pid, program, command } = containerd;
   const running = await stat(join(root, `/proc/${pid}/exe`));
@@ -69,7 +69,7 @@ async function refuseUnit(
   });
 }
 
-/** Somebody's edit that waits for the next start, whatever its time. */
+/** Somebody's edit may wait for the next start, whatever the time of its file. */
 async function refuseOtherSettings(node: Node, containerd: ContainerdProcess): Promise<void> {
   const dump = await dumpConfig(node, containerd, node.containerdConfig);
   const loaded = await readLoaded(node.client);

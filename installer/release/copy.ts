@@ -59,7 +59,7 @@ export async function copyRelease(
 /** More than a release of gVisor has. */
 const MAX_BYTES = 2 ** 30;
 
-/** Only of files, because a link leads elsewhere and a pipe never ends. */
+/** Takes files alone, because a link leads elsewhere and a pipe never ends. */
 async function sizeOf(file: string): Promise<number> {
   const seen = await lstat(file).catch(() => undefined);
   if (seen?.isFile()) return seen.size;

@@ -9,11 +9,11 @@ import { Refusal } from '../base/refusal.ts';
 import { type Generation, generationOf, runscToml } from './generation.ts';
 import { MANIFEST, parseRelease, type Release, type ReleaseFile } from './release.ts';
 
-/** Names the first file that is not as its release made it. */
-export async function refuseDamage(root: string, generation: Generation): Promise<undefined> {
+/** Refuses, and names the first file that is not as its release made it. */
+export async function refuseDamage(root: string, generation: Generation): Promise<void> {
   const { directory } = generation;
   const [file] = await damagedFiles(root, generation);
-  if (file === undefined) return undefined;
+  if (file === undefined) return;
   throw new Refusal('stage', {
     what: `"${directory}/${file}" is damaged or missing`,
     next: 'Install that release again, which repairs it',
@@ -35,7 +35,6 @@ export async function damagedFiles(root: string, generation: Generation): Promis
   return (await missingFiles(at, [...release.files, toml])).map(({ path }) => path);
 }
 
-/** Files that are missing or have another digest. */
 export async function missingFiles(
   directory: string,
   files: readonly ReleaseFile[],

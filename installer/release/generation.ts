@@ -47,7 +47,6 @@ export function runscToml({ runsc }: Generation, flags: ReadonlyMap<string, stri
   return `binary_name = ${JSON.stringify(runsc)}\n\n[runsc_config]\n${lines.join('')}`;
 }
 
-/** The installed generations, by name. */
 export async function listGenerations(root: string): Promise<readonly Generation[]> {
   const names = await readdir(join(root, GENERATIONS)).catch(() => []);
   const paths = names.map((name) => `${GENERATIONS}/${name}`).sort();

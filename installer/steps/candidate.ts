@@ -82,7 +82,7 @@ async function requireOutput(file: string): Promise<void> {
   throw new Error(`"runsc --version" in the sandbox printed ${seen}`);
 }
 
-/** Also a killed run's, as the lock keeps others out: a starting containerd 1.7 may wait for their shims for ever. */
+/** Removes those of killed runs too, since the lock keeps others out: a starting containerd 1.7 may wait for their shims for ever. */
 export async function removeCandidates({ client, root }: Pick<Node, 'client' | 'root'>): Promise<void> {
   const bundles = join(root, posix.dirname(client.bundles), namespace);
   const ids = await client

@@ -56,12 +56,17 @@ export async function make(node: Node, goal: Goal): Promise<void> {
     } catch (cause) {
       const error =
         cause instanceof Refusal ? cause : new Refusal(step.name, { what: errorLine(cause), cause });
-      const left = await undo(run, steps).then(() => undefined, errorLine);
-      const what = `${errorLine(error)}. The node could not be restored either (${left}): the next run tries again`;
-      const told = left === undefined ? error : new Refusal('restart', { what, cause });
+      let told = error;
+      try {
+        await undo(run, steps);
+      } catch (left) {
+        const what = `${errorLine(error)}. The node could not be restored either (${errorLine(left)}): the next run tries again`;
+        told = new Refusal('restart', { what, cause });
+      }
       const failure = failureOf(lately, pending, told);
+      const isRestored = told === error;
       // On a full disk the journal stays as of the last step, which is still true.
-      await writeJournal(root, { ...kept, failure, ...(left && { pending }) }).catch(() => {});
+      await writeJournal(root, { ...kept, failure, ...(!isRestored && { pending }) }).catch(() => {});
       throw told;
     }
   }
@@ -92,7 +97,7 @@ function lossOf(pods: readonly string[]): Refusal {
   return new Refusal('restart', { what, next });
 }
 
-/** In the order in which the steps were made: containerd has to read the old text. */
+/** Undoes the steps in the order in which they were made: containerd has to read the old text. */
 async function undo(run: Run, steps: readonly Step[]): Promise<void> {
   const { node } = run;
   let isUndone = false;

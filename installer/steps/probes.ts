@@ -47,7 +47,7 @@ async function patientProbe({ client, host, handler, because }: Node, timeoutMs:
   }
 }
 
-/** Of an installer that was killed: gVisor would be in use until the agent's next sweep. */
+/** Removes those of an installer that was killed: gVisor would be in use until the agent's next sweep. */
 export async function sweepProbes(client: CriClient): Promise<void> {
   // At the time 0 no probe is old, which spares those of the agent.
   const options = { client, owner: OWNER, wallMs: () => 0 };

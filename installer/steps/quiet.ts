@@ -10,13 +10,13 @@ import { needsRestart } from '../containerd/loaded.ts';
 import { proveRunc } from './probes.ts';
 import type { Step } from './step.ts';
 
-/** For a moment at which a restart of containerd disturbs no pod. */
+/** Bounds the wait for a moment at which a restart of containerd disturbs no pod. */
 const QUIET_MS = 60_000;
 const PAUSE_MS = 1_000;
 /** A shim has 5 s to answer, and the last scan may begin just before the deadline. */
 const SCAN_MS = 20_000;
 
-/** Until all pods would survive a restart of containerd; throws a {@link Refusal} that says what would not. */
+/** Waits until all pods would survive a restart of containerd; throws a {@link Refusal} that says what would not. */
 export async function waitForQuiet({ client, host, because }: Node): Promise<void> {
   const signal = AbortSignal.timeout(QUIET_MS + SCAN_MS);
   const scanner = new SandboxScanner({
@@ -52,7 +52,7 @@ async function whyNotQuiet(scanner: SandboxScanner, signal: AbortSignal): Promis
   return restart.state === 'safe' ? unanswered(observation) : restart.because;
 }
 
-/** Their time is not over, so that they do not count as silent. */
+/** Names shims that do not count as silent yet, because their time is not over. */
 function unanswered({ bundles, responses }: Observation): readonly string[] {
   return [...bundles.values()].flatMap(({ id, address }) => {
     const response = address && responses.get(address.socket);
@@ -61,7 +61,7 @@ function unanswered({ bundles, responses }: Observation): readonly string[] {
   });
 }
 
-/** Before the write, so that a node that is never quiet keeps its files. */
+/** It comes before the write, so that a node that is never quiet keeps its files. */
 export const quiet: Step = {
   name: 'quiet',
   async do({ node, wanted }) {

@@ -26,7 +26,7 @@ export const restart = {
 } satisfies Step;
 
 /**
- * Unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
+ * Restarts containerd unless it has loaded what is wanted, and only in a quiet moment: the agent has seen the edited file, and
  * boots a sandbox. If it is urgent, it also restarts a containerd that does not respond, on a node that is
  * never quiet, and if the journal cannot be written.
  */
@@ -37,10 +37,16 @@ async function load(run: Run, wanted: Generation | undefined, isUrgent = false):
     if (!isUrgent) throw error;
   };
   if (node.noRestart) return skipped('containerd loads it when it starts next (--no-restart)');
-  const isThere = await isLoaded(client, handler, wanted).catch(unlessUrgent);
-  if (isThere)
+  const seen = await isLoaded(client, handler, wanted).then(
+    (isThere) => (isThere ? 'wanted' : 'other'),
+    (error) => {
+      unlessUrgent(error);
+      return 'no answer';
+    },
+  );
+  if (seen === 'wanted')
     return skipped(`containerd has ${wanted === undefined ? 'not loaded it' : 'loaded it already'}`);
-  if (isThere === false) {
+  if (seen === 'other') {
     await waitForQuiet(node).catch(unlessUrgent);
     await refuseRisks(node); // others may have edited or upgraded meanwhile
   }

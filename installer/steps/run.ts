@@ -62,7 +62,7 @@ export function createRun(node: Node, goal: Goal, recordRestart: Run['recordRest
   };
 }
 
-/** That may be in containerd's files: of this run, of an interrupted one, and of the last commit. */
+/** Returns the texts of this run, of an interrupted one, and of the last commit: each may be in containerd's files. */
 export function textsOf(journal: Journal | undefined, target: Installed | undefined): readonly Written[] {
   return [target, journal?.pending, journal?.installed].flatMap((each) => each?.written ?? []);
 }

@@ -8,7 +8,7 @@ import { restart } from './restart.ts';
 import { createRun } from './run.ts';
 import { write } from './write.ts';
 
-/** To the last commit of each handler: all texts before containerd starts or restarts, whatever ended it. */
+/** Goes back to the last commit of each handler, with all texts before containerd starts or restarts, whatever ended it. */
 export async function takeBack(node: Node, journals: readonly Journal[]): Promise<void> {
   const all = journals.flatMap((journal) => {
     const { handler, pending } = journal;

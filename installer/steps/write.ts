@@ -2,7 +2,7 @@ import { pass } from '../base/progress.ts';
 import { planEdits, removeDrafts, writeEdits } from '../config/edits.ts';
 import type { Step } from './step.ts';
 
-/** The first change of something that is live. */
+/** This is the first change of something that is live. */
 export const write = {
   name: 'write',
   async do(run) {

@@ -147,10 +147,11 @@ type MachineConfig = {
   readonly machine: { readonly files: readonly { readonly path: string; readonly content: string }[] };
 };
 
+/** Of a template; a drop-in is the same without it. */
 const TEMPLATE = '{{ template "base" . }}\n';
 
 function filesWith({ config, base, file, part = '' }: Pasted, text: string): Form['files'] {
-  if (file !== undefined) return { [config]: base, [file]: part + text };
+  if (file !== undefined) return { [config]: base, [file]: part + text.replace(TEMPLATE, '') };
   return { [config]: text.includes(TEMPLATE) ? text.replace(TEMPLATE, () => base) : base + text };
 }
 
@@ -160,12 +161,12 @@ describe('a file that a person copies', () => {
   ) as readonly Pasted[])
     for (const version of pasted.on)
       it(`for ${pasted.name} gives containerd ${RELEASES[version]} the handler, and takes nothing away`, async () => {
-        const { mark, handler = 'runsc', config, base, file } = pasted;
+        const { mark, handler = 'runsc', config, base, file, part = '' } = pasted;
         const block = markedBlock('docs/distributions.md', mark, 'loaded');
         const files = mark === 'talos' ? (parse(block) as MachineConfig).machine.files : [];
         const text = files.find(({ path }) => path.endsWith('.part'))?.content ?? block;
         const before = await nodeWith(version, {
-          files: { [config]: base, ...(file && { [file]: '' }) },
+          files: { [config]: base, ...(file && { [file]: part }) },
           config,
         });
         const old = await dumpConfig(before.node, { pid: 1 }, config);
