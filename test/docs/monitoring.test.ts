@@ -172,8 +172,8 @@ function perNode(targets: readonly object[]): boolean {
   return JSON.stringify(targets).includes('{{node}}');
 }
 
-/** Names that begin like a metric: a program, a cgroup, and prefixes in the scrape configurations. */
-const OTHERS = ['gvisor_sentry', 'gvisor_ready', 'gvisor_ready_fleet', 'gvisor_ready_fleet_'];
+/** Names that begin like a metric: a setting of Kubespray, a program, a cgroup, and prefixes in the scrape configurations. */
+const OTHERS = ['gvisor_enabled', 'gvisor_sentry', 'gvisor_ready', 'gvisor_ready_fleet', 'gvisor_ready_fleet_'];
 
 describe('metrics in the documentation', () => {
   for (const [page, metrics] of Object.entries(METRICS))
