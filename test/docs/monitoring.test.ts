@@ -173,7 +173,13 @@ function perNode(targets: readonly object[]): boolean {
 }
 
 /** Names that begin like a metric: a setting of Kubespray, a program, a cgroup, and prefixes in the scrape configurations. */
-const OTHERS = ['gvisor_enabled', 'gvisor_sentry', 'gvisor_ready', 'gvisor_ready_fleet', 'gvisor_ready_fleet_'];
+const OTHERS = [
+  'gvisor_enabled',
+  'gvisor_sentry',
+  'gvisor_ready',
+  'gvisor_ready_fleet',
+  'gvisor_ready_fleet_',
+];
 
 describe('metrics in the documentation', () => {
   for (const [page, metrics] of Object.entries(METRICS))
