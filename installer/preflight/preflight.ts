@@ -25,7 +25,7 @@ import { refuseDefault } from './risks.ts';
 
 /** Their containerd reads its configuration from files that last, at least until the node's next boot. */
 const SUPPORTED = ['containerd', 'kind', 'AKS', 'EKS'];
-/** What to do on systems where this program can do nothing. */
+/** Says what to do on systems on which this program can do nothing. */
 const ELSEWHERE: Readonly<Record<string, { readonly what: string }>> = {
   Bottlerocket: {
     what: 'Bottlerocket: its root is read-only and its settings have no place for a handler: take nodes of AL2023',

@@ -56,15 +56,15 @@ export async function make(node: Node, goal: Goal): Promise<void> {
     } catch (cause) {
       const error =
         cause instanceof Refusal ? cause : new Refusal(step.name, { what: errorLine(cause), cause });
-      let told = error;
-      try {
-        await undo(run, steps);
-      } catch (left) {
-        const what = `${errorLine(error)}. The node could not be restored either (${errorLine(left)}): the next run tries again`;
-        told = new Refusal('restart', { what, cause });
-      }
-      const failure = failureOf(lately, pending, told);
+      const told = await undo(run, steps).then(
+        () => error,
+        (left) => {
+          const what = `${errorLine(error)}. The node could not be restored either (${errorLine(left)}): the next run tries again`;
+          return new Refusal('restart', { what, cause });
+        },
+      );
       const isRestored = told === error;
+      const failure = failureOf(lately, pending, told);
       // On a full disk the journal stays as of the last step, which is still true.
       await writeJournal(root, { ...kept, failure, ...(!isRestored && { pending }) }).catch(() => {});
       throw told;
