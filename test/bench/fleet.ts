@@ -10,6 +10,7 @@ import { READY_LABEL } from '../../cluster/labels.ts';
 import { programOfImage } from '../../cluster/node/outside-agent.ts';
 import { removeCluster } from '../../cluster/remove.ts';
 import { accessOf, openConfig } from '../../controller/access.ts';
+import { routineIntervalMs } from '../../controller/reports.ts';
 import { bundle } from '../../hack/bundle.ts';
 import { REPO } from '../../hack/paths.ts';
 import { pause, waitFor } from '../../hack/run.ts';
@@ -94,7 +95,7 @@ async function measureWith(
     await untilClosed();
     await pause(30);
     // A whole period: agents that were asked first in a burst are asked again in one.
-    rows.push(...(await measureIdle(pid, Math.max(120, nodes / 50), polls)));
+    rows.push(...(await measureIdle(pid, routineIntervalMs(nodes, 120_000) / 1_000, polls)));
     rows.push(...(await measureWithdrawals(fleet, 60)));
     rows.push(...(await measureFlip(fleet, pid)));
     return rows;
