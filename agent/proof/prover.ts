@@ -54,6 +54,10 @@ type RunningProbe = {
   startedMs: number;
   /** False until then. */
   starting: boolean;
+  /** Since when a sandbox boots and is examined; undefined while none is. */
+  sandboxMs?: number | undefined;
+  /** The longest that one of its sandboxes took for that. */
+  longestMs: number;
   result?: ProbeResult;
   readonly ended: Promise<void>;
   /** Aborts further sweeps and attempts, not the running call. */
@@ -176,12 +180,17 @@ export class Prover {
     const probe: RunningProbe = {
       startedMs: now(),
       starting: false,
+      longestMs: 0,
       abandoned,
       ended: swept.then(async (refusal) => {
         const run = () => {
           probe.startedMs = now();
           probe.starting = true;
-          return runProbe({ ...this.#options, inPod: this.#control.madePod, signal });
+          const onSandbox = (fromMs: number, toMs?: number) => {
+            probe.sandboxMs = toMs === undefined ? fromMs : undefined;
+            probe.longestMs = Math.max(probe.longestMs, (toMs ?? fromMs) - fromMs);
+          };
+          return runProbe({ ...this.#options, inPod: this.#control.madePod, signal, onSandbox });
         };
         const outcome = refusal ?? (await turns.run(run));
         probe.result = { outcome, atMs: now() };
@@ -233,12 +242,17 @@ export class Prover {
     });
   }
 
-  /** Slow until it takes as long as the kubelet waits for a pod, or longer if runc is slow as well. */
+  /**
+   * Slow until one of its sandboxes takes as long as the kubelet waits for a pod's, or longer if runc's is slow as
+   * well. What comes before and after has deadlines of its own, and is judged when it ends.
+   */
   async #judgeUnfinished(probe: RunningProbe, signal: AbortSignal): Promise<Outcome> {
     const { host, now, hangMs } = this.#options;
     const { starting } = probe;
     const control = starting ? await this.#control.run(signal) : undefined;
-    const forMs = now() - probe.startedMs;
+    const forMs = starting
+      ? Math.max(probe.longestMs, now() - (probe.sandboxMs ?? now()))
+      : now() - probe.startedMs;
     const usualMs = Math.min(this.#provenBootMs * MAX_OWN_RATIO, hangMs);
     const isExplained =
       control === undefined ? (await readPressure(host)) !== undefined : isAsSlow(control, forMs);

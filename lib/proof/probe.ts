@@ -29,6 +29,8 @@ export type ProbeOptions = {
   readonly ownPod?: string | undefined;
   /** Whether the cgroup of {@link podIn} is there. */
   readonly inPod?: boolean;
+  /** Called when a sandbox is asked for, and again once it has booted and been examined. */
+  readonly onSandbox?: (fromMs: number, toMs?: number) => void;
   readonly sleep?: (ms: number) => Promise<unknown>;
 };
 
@@ -99,6 +101,7 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
   const found = await findPlace(client, ownPod);
   const place = inPod ? podIn(found) : found;
   const startedMs = now();
+  options.onSandbox?.(startedMs);
   let id: string;
   try {
     id = await client.runSandbox(newSandbox(place, owner), handler, { timeoutMs: null });
@@ -111,6 +114,7 @@ async function runAttempt(options: ProbeOptions): Promise<Attempt> {
   // Must precede our own stop.
   const ranUntilMs = 'error' in witness ? await lastSeenRunning(options, id, witness.error) : undefined;
   const stoppedMs = now();
+  options.onSandbox?.(startedMs, stoppedMs);
   const removal = await tearDown(options, id);
   if (typeof removal === 'object') return { outcome: removal };
   if (!('error' in witness))
