@@ -92,10 +92,16 @@ describe('the canary', () => {
     await expectCanaries({ 'node-1': true, 'node-2': true });
     await node.system.run(['mount', '-t', 'tmpfs', 'empty', CNI_PLUGINS]);
     try {
-      const pod = ['get', 'pods', '-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
-      const [name = ''] = (await cluster().kubectl([...pod, '-o', 'name'])).trim().split('/').slice(-1);
-      const events = () => podEvents(cluster(), NAMESPACE, name, 'FailedCreatePodSandBox');
-      const message = await waitFor('a sandbox to fail', 120_000, async () => (await events()).at(-1));
+      const pods = ['pods', '-n', NAMESPACE, '-l', LABEL, `--field-selector=spec.nodeName=${NODE}`];
+      // The kubelet asks the plugins to remove a sandbox's network too, and without them keeps the old pod's for ever.
+      await cluster().kubectl(['delete', ...pods, '--force', '--grace-period=0']);
+      const message = await waitFor('a sandbox to fail', 120_000, async () => {
+        const [name = ''] = (await cluster().kubectl(['get', ...pods, '-o', 'name']))
+          .trim()
+          .split('/')
+          .slice(-1);
+        return (await podEvents(cluster(), NAMESPACE, name, 'FailedCreatePodSandBox')).at(-1);
+      });
       assert.match(message, /failed to find plugin "bridge" in path \[\/opt\/cni\/bin\]/);
       await provenAgain(cluster(), NODE);
       assert.equal((await waitForNode(cluster(), NODE, () => true)).ready, 'true');
