@@ -34,7 +34,7 @@ import type { NodeSeen, Said } from './publish/desired.ts';
 import { NO_VERDICT } from './publish/publisher.ts';
 import { EXIT_CODES, helpText, parseArguments } from './start/cli.ts';
 import { parseConfig } from './start/config.ts';
-import { SENTENCES } from './start/log.ts';
+import { SENTENCES, writeLine } from './start/log.ts';
 import { watchContainerd } from './trigger/containerd.ts';
 import { onFailedStart } from './trigger/failed-start.ts';
 import { openWorkloads } from './workloads.ts';
@@ -102,7 +102,7 @@ async function daemon(node: NodeParts): Promise<number> {
   );
   const handlers = [main, ...additional];
 
-  const { pods, namespaces, sandboxes } = openWorkloads(node, handlers, {
+  const { pods, namespaces, sandboxes, evidence } = openWorkloads(node, handlers, {
     metrics,
     api,
     onFailedStart: () => {
@@ -111,6 +111,7 @@ async function daemon(node: NodeParts): Promise<number> {
     onOutside: (names) => {
       for (const { name, queue } of handlers) if (names.has(name)) queue.push({ kind: 'pods' });
     },
+    writeEvidence: config.evidence ? writeLine : undefined,
   });
   const complete = (report: Report): Status => {
     const others = additional.flatMap(({ announcer }) => announcer.report ?? []);
@@ -149,6 +150,7 @@ async function daemon(node: NodeParts): Promise<number> {
     ),
     pods.run(signal),
     sandboxes.run(signal),
+    evidence?.run(signal),
     api?.run(signal, namespaces),
   ]);
   await Promise.all(handlers.map(({ prover }) => prover.finish(SHUTDOWN_TIMEOUT_MS)));

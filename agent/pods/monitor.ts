@@ -11,7 +11,7 @@ import {
   podsReport,
   weakenedPods,
 } from '../../lib/pods/pod.ts';
-import { PodReader, type PodSentry } from '../../lib/pods/pod-reader.ts';
+import { PodReader, type PodSentry, type SeenSandbox } from '../../lib/pods/pod-reader.ts';
 import { FailedStarts, type FailedStartsOptions } from './failed-starts.ts';
 import type { RequiredNamespaces } from './namespaces.ts';
 
@@ -79,6 +79,11 @@ export class PodMonitor {
   /** Sentries of running gVisor pods, by sandbox. */
   get sentries(): ReadonlyMap<string, PodSentry> {
     return this.#reader.sentries;
+  }
+
+  /** Those that run, as of the last read. */
+  get sandboxes(): readonly SeenSandbox[] {
+    return this.#reader.sandboxes;
   }
 
   report(): PodsReport | undefined {

@@ -44,6 +44,7 @@ export function parseConfig(env: Env, { hostname, inCluster }: { hostname: strin
     forbidFlagOverride: settings.isOn('FORBID_FLAG_OVERRIDE'),
     expectGvisor: settings.isOn('EXPECT_GVISOR'),
     taint: settings.isOn('TAINT'),
+    evidence: settings.isOn('EVIDENCE'),
     /** Absent outside a cluster. */
     apiServer,
     criSocket: settings.optional('CRI_SOCKET', /^(unix:\/\/)?\//, 'an absolute path')?.replace('unix://', ''),

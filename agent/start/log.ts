@@ -15,3 +15,13 @@ export function sentenceOf(line: string): string {
   const cause = err?.message === undefined ? '' : `: ${err.message}`;
   return `${sanitizeLine(`! ${msg}${cause}${details.length === 0 ? '' : ` (${details.join(', ')})`}`)}\n`;
 }
+
+/**
+ * Writes to standard error, which the log does not use: Node never waits for the reader of this pipe, and what nobody reads
+ * leaves the log its own. Resolves once the line is written, which may be never.
+ */
+export function writeLine(line: string): Promise<void> {
+  return new Promise((resolve) => {
+    process.stderr.write(line, () => resolve());
+  });
+}

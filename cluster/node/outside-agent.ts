@@ -51,6 +51,8 @@ export function outsideEnv(node: ClusterNode) {
 export class OutsideAgent {
   /** All published changes, oldest first, without those of additional handlers. */
   readonly changes: SeenVerdict[] = [];
+  /** Its lines about pods, oldest first. */
+  readonly evidence: Readonly<Record<string, unknown>>[] = [];
   readonly startedMs = performance.now();
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
@@ -69,7 +71,10 @@ export class OutsideAgent {
     const { stdout, stderr } = this.#child;
     if (stdout === null || stderr === null) throw new Error('The agent has no output');
     createInterface({ input: stdout }).on('line', (line) => this.#read(line));
-    createInterface({ input: stderr }).on('line', (line) => this.#output.push(line));
+    createInterface({ input: stderr }).on('line', (line) => {
+      this.#output.push(line);
+      if (line.startsWith('{')) this.evidence.push(JSON.parse(line));
+    });
   }
 
   get pid(): number {

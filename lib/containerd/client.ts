@@ -116,8 +116,14 @@ export type PodContainer = {
   readonly state: 'CONTAINER_CREATED' | 'CONTAINER_RUNNING' | 'CONTAINER_EXITED' | 'CONTAINER_UNKNOWN';
 };
 
-/** The exit code is that of the first process, and 0 while it runs. */
-export type ContainerStatus = { readonly state: PodContainer['state']; readonly exitCode: number };
+export type ContainerStatus = {
+  readonly metadata: { readonly name: string } | null;
+  readonly state: PodContainer['state'];
+  /** Nanoseconds since 1970; 0 while it runs. */
+  readonly finishedAt: number;
+  /** Of its first process; 0 while it runs. */
+  readonly exitCode: number;
+};
 
 export type ListedContainer = {
   readonly id: string;
@@ -247,7 +253,7 @@ export class CriClient {
       { containerId: id },
       options,
     );
-    return status ?? { state: 'CONTAINER_UNKNOWN', exitCode: 0 };
+    return status ?? { metadata: null, state: 'CONTAINER_UNKNOWN', finishedAt: 0, exitCode: 0 };
   }
 
   /** PIDs as the runtime reports them: the guest's under gVisor, the host's under runc. */

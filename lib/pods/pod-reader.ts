@@ -5,6 +5,7 @@ import { CriError } from '../containerd/error.ts';
 import type { Host } from '../host/host.ts';
 import { isOfSandbox, readProcess } from '../host/process.ts';
 import { isBelow, isProbe } from '../proof/sandbox.ts';
+import { flagsInForce, sentryFlags, shorten } from '../runsc/flags.ts';
 import { isDoubtful, judgeSandbox, type Pod } from './pod.ts';
 
 const CONCURRENCY = 8;
@@ -15,15 +16,30 @@ export type PodSentry = {
   readonly textPages: number;
   /** gVisor's settings file at its start; "" without one. */
   readonly configPath: string;
+  readonly flags: Readonly<Record<string, string>>;
 };
 
-type Examined = { readonly pod?: Pod; readonly sentry?: PodSentry; readonly final: boolean };
+/** A pod's sandbox that runs, and what was seen of it: the same object until it is examined again. */
+export type SeenSandbox = {
+  readonly id: string;
+  /** Nanoseconds since 1970. */
+  readonly createdAt: number;
+  readonly pod: Pod;
+  /** As containerd started it; "" if containerd did not say. */
+  readonly runtimeType: string;
+  /** Its first; absent if it could not be read. */
+  readonly process?: { readonly pid: number; readonly program: string };
+  readonly sentry?: PodSentry;
+};
+
+type Examined = { readonly seen?: SeenSandbox; readonly final: boolean };
 
 /** A sandbox's runtime never changes, so each is examined once and later reads cost one list request. */
 export class PodReader {
   readonly #client: CriClient;
   readonly #host: Host;
   #cache = new Map<string, Examined>();
+  #sandboxes: readonly SeenSandbox[] = [];
 
   constructor(client: CriClient, host: Host) {
     this.#client = client;
@@ -32,9 +48,12 @@ export class PodReader {
 
   /** By sandbox, as of the last read. */
   get sentries(): ReadonlyMap<string, PodSentry> {
-    return new Map(
-      [...this.#cache].flatMap(([id, { sentry }]) => (sentry === undefined ? [] : [[id, sentry]])),
-    );
+    return new Map(this.#sandboxes.flatMap(({ id, sentry }) => (sentry === undefined ? [] : [[id, sentry]])));
+  }
+
+  /** As of the last read, and the same array until the next. */
+  get sandboxes(): readonly SeenSandbox[] {
+    return this.#sandboxes;
   }
 
   /** Without probes; a pod that could not be examined is unknown. Rejects if containerd does not list them. */
@@ -44,15 +63,17 @@ export class PodReader {
     const cache = new Map<string, Examined>();
     const found = await pooledMap(pods, CONCURRENCY, async (listed) => {
       const examined = this.#cache.get(listed.id) ?? (await this.#examine(listed, { signal }));
-      if (examined.pod !== undefined && examined.final) cache.set(listed.id, examined);
-      return examined.pod ?? [];
+      if (examined.seen !== undefined && examined.final) cache.set(listed.id, examined);
+      return examined.seen ?? [];
     });
     this.#cache = cache;
-    return found.flat();
+    this.#sandboxes = found.flat();
+    return this.#sandboxes.map(({ pod }) => pod);
   }
 
-  /** `final` if its process was read; no pod if it has ended meanwhile. */
-  async #examine({ id, metadata, runtimeHandler }: ListedSandbox, options: CallOptions): Promise<Examined> {
+  /** `final` if its process was read; not seen if it has ended meanwhile. */
+  async #examine(listed: ListedSandbox, options: CallOptions): Promise<Examined> {
+    const { id, createdAt, metadata, runtimeHandler } = listed;
     const { namespace = '', name = '', uid = '' } = metadata ?? {};
     const pod = { namespace, name, uid, handler: runtimeHandler };
     try {
@@ -64,15 +85,20 @@ export class PodReader {
       const facts = { runtimeType, pid, argv: process?.argv, annotations };
       const runtimePids = isDoubtful(facts) ? await this.#client.listPids(id, options) : [];
       const judged = { ...pod, ...judgeSandbox({ ...facts, runtimePids }) };
-      const final = (process?.argv[0] ?? '') !== '';
-      if (judged.sandboxed !== true || process === undefined) return { pod: judged, final };
-      const sentry = { textPages: process.textPages, configPath };
-      if (cgroupParent === '') return { pod: judged, sentry, final };
-      return { pod: { ...judged, limited: isBelow(process.cgroups, cgroupParent) }, sentry, final };
+      const seen = { id, createdAt, pod: judged, runtimeType };
+      const [program = ''] = process?.argv ?? [];
+      if (process === undefined || pid === undefined || program === '') return { seen, final: false };
+      const read = { ...seen, process: { pid, program: shorten(program) } };
+      if (judged.sandboxed !== true) return { seen: read, final: true };
+      const { argv, cgroups, textPages } = process;
+      const sentry = { textPages, configPath, flags: flagsInForce(sentryFlags(argv) ?? new Map()) };
+      const limited = cgroupParent === '' ? {} : { limited: isBelow(cgroups, cgroupParent) };
+      return { seen: { ...read, sentry, pod: { ...judged, ...limited } }, final: true };
     } catch (error) {
       if (options.signal?.aborted) throw error;
       if (error instanceof CriError && error.kind === 'absent') return { final: false };
-      return { pod: { ...pod, evidence: errorLine(error) }, final: false };
+      const unseen = { ...pod, evidence: errorLine(error) };
+      return { seen: { id, createdAt, pod: unseen, runtimeType: '' }, final: false };
     }
   }
 }

@@ -140,7 +140,7 @@ export function podCounts(report: PodsReport | undefined): PodCounts | undefined
 /** Upper limit of the time between two reads, however long they take. */
 export const MAX_READ_INTERVAL_MS = 30_000;
 /** Allows for the duration of a read. */
-const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
+export const STALE_MS = 1.5 * MAX_READ_INTERVAL_MS;
 
 /** Builds the report's view of pods. `required`: the namespaces that require gVisor, as far as known; `nowMs` is wall clock time. */
 export function podsReport(

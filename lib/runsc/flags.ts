@@ -68,6 +68,20 @@ export function weaknessesOf(
   return weak.map(({ flag, value, ...rest }) => ({ flag: shorten(flag), value: shorten(value), ...rest }));
 }
 
+/** Names of files and descriptors, which each sandbox has for itself. */
+const OWN = /(^|-)(root|log|log-format|fd)$/;
+const MAX_FLAGS = 40;
+
+/** A sentry's flags, shortened: at most 40, those that weaken it first, and ways out to the host before all. */
+export function flagsInForce(flags: ReadonlyMap<string, string>): Readonly<Record<string, string>> {
+  const weak = weaknessesOf(flags).map(({ flag, value }) => [flag, value] as const);
+  const others = [...flags].filter(
+    ([flag]) => !OWN.test(flag) && !weak.some(([name]) => name === shorten(flag)),
+  );
+  const short = others.map(([flag, value]) => [shorten(flag), shorten(value)] as const);
+  return Object.fromEntries([...weak, ...short].slice(0, MAX_FLAGS));
+}
+
 /** Truncates untrusted text; copies, because V8 slices retain the parent string. */
 export function shorten(text: string): string {
   return Buffer.from(sanitizeLine(text.slice(0, MAX_CHARACTERS))).toString();

@@ -3,6 +3,7 @@ import { TimeoutError } from '../base/async.ts';
 import type { HandlerRuntime } from '../containerd/config.ts';
 import type { Host } from '../host/host.ts';
 import { PAGE_BYTES, textSegments } from '../host/program.ts';
+import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from './config.ts';
 
 /** Comparable with others, or `unknown` for any other text. */
 export type RunscRelease =
@@ -106,6 +107,14 @@ export class RunscPrograms {
     string,
     { readonly fingerprint: string; readonly program: Promise<RunscProgram> }
   >();
+
+  /** Those that the shim starts now with this settings file, or without one: "". None if the shim would start none. */
+  async named(host: Host, configPath: string): Promise<readonly RunscProgram[]> {
+    const config = configPath === '' ? DEFAULT_RUNSC_CONFIG : await readRunscConfig(host, configPath);
+    if (config.fault !== undefined) return [];
+    const runsc = await findProgram(host, PROGRAM_DIRECTORIES, config.binaryName);
+    return runsc === undefined ? [] : this.readAll(host, runsc);
+  }
 
   /** Also the sentry beside it, which runs sandboxes in releases since July 2026. */
   async readAll(host: Host, runsc: string): Promise<readonly RunscProgram[]> {

@@ -3,14 +3,7 @@ import type { CriClient } from '../containerd/client.ts';
 import { ShimCalls, type ShimCallsOptions } from '../containerd/shim-calls.ts';
 import type { Host } from '../host/host.ts';
 import type { PodSentry } from '../pods/pod-reader.ts';
-import { DEFAULT_RUNSC_CONFIG, readRunscConfig } from '../runsc/config.ts';
-import {
-  findProgram,
-  hasTextPages,
-  PROGRAM_DIRECTORIES,
-  type RunscProgram,
-  type RunscPrograms,
-} from '../runsc/program.ts';
+import { hasTextPages, type RunscProgram, type RunscPrograms } from '../runsc/program.ts';
 import { type Bundle, Bundles } from './bundles.ts';
 import { type Observation, type Owner, ownerOf } from './judge.ts';
 import { ProcessScanner, type Shim } from './processes.ts';
@@ -127,10 +120,11 @@ export class SandboxScanner {
 
   /** Their sentry is none of the programs that their settings name now. A wrapper script is no evidence. */
   async #findOutdated(): Promise<ReadonlySet<string>> {
+    const { host, programs: files, sentries } = this.#options;
     const outdated = new Set<string>();
     const programs = new Map<string, Promise<readonly RunscProgram[]>>();
-    for (const [id, { textPages, configPath }] of this.#options.sentries()) {
-      const found = programs.get(configPath) ?? this.#programsOf(configPath).catch(() => []);
+    for (const [id, { textPages, configPath }] of sentries()) {
+      const found = programs.get(configPath) ?? files.named(host, configPath).catch(() => []);
       programs.set(configPath, found);
       const known = await found;
       const runs = (program: RunscProgram) => hasTextPages(program, textPages);
@@ -138,14 +132,6 @@ export class SandboxScanner {
         outdated.add(id);
     }
     return outdated;
-  }
-
-  async #programsOf(configPath: string): Promise<readonly RunscProgram[]> {
-    const { host, programs } = this.#options;
-    const config = configPath === '' ? DEFAULT_RUNSC_CONFIG : await readRunscConfig(host, configPath);
-    if (config.fault !== undefined) return [];
-    const runsc = await findProgram(host, PROGRAM_DIRECTORIES, config.binaryName);
-    return runsc === undefined ? [] : programs.readAll(host, runsc);
   }
 }
 

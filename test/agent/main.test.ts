@@ -187,7 +187,8 @@ describe("the agent's process", { concurrency: 2 }, () => {
         throw new Refusal('open /dev/kvm: no such file or directory');
       },
     }));
-    const env = { HOST_ROOT, HANDLERS: 'runsc,runsc-kvm,runsc-debug,runsc-old', CONFIRM_DELAY: '0s' };
+    const HANDLERS = 'runsc,runsc-kvm,runsc-debug,runsc-old';
+    const env = { HOST_ROOT, HANDLERS, CONFIRM_DELAY: '0s', EVIDENCE: 'off' };
     const { child, ended, get } = start(t, [], env);
     const { verdict, handlers } = await waitFor('the verdicts', 30_000, async () => {
       const status = (await (await get('/report')).json()) as Status;

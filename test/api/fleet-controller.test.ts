@@ -106,7 +106,13 @@ describe('the fleet controller on a real API server, with its own token', () => 
 
   it('lets one node after the other install, also with two replicas, until one fails', async () => {
     const settleQuickly = ['--type=merge', '-p', JSON.stringify({ spec: { minReadySeconds: 2 } })];
-    await cluster().kubectl(['patch', '-n', 'gvisor-ready', 'daemonset/gvisor-ready-install', ...settleQuickly]);
+    await cluster().kubectl([
+      'patch',
+      '-n',
+      'gvisor-ready',
+      'daemonset/gvisor-ready-install',
+      ...settleQuickly,
+    ]);
     const [run] = [await start(), await start()];
     for (const name of names) await objects().addInstaller(name);
     const begun = (...nodes: readonly string[]) =>

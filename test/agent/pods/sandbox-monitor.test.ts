@@ -86,7 +86,7 @@ async function setUp(t: TestContext) {
   const clock = { ms: 0 };
   const lines: { readonly msg: string; readonly reason?: string }[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
-  const sentries = new Map([[SANDBOX, { textPages: TEXT_PAGES, configPath: '' }]]);
+  const sentries = new Map([[SANDBOX, { textPages: TEXT_PAGES, configPath: '', flags: {} }]]);
   const programs = new RunscPrograms();
   const scanner = new SandboxScanner({
     ...{ client, host, programs, sentries: () => sentries, patienceMs: 30 },

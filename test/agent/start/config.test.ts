@@ -25,6 +25,7 @@ const DEFAULTS: Config = {
   forbidFlagOverride: false,
   expectGvisor: false,
   taint: false,
+  evidence: true,
 };
 
 function parsed(env: Record<string, string>, inCluster = false): Config {
@@ -79,6 +80,7 @@ describe('parseConfig', () => {
     ['REQUIRE_LIMITS', 'on', { requireLimits: true }],
     ['FORBID_FLAG_OVERRIDE', 'on', { forbidFlagOverride: true }],
     ['EXPECT_GVISOR', 'on', { expectGvisor: true }],
+    ['EVIDENCE', 'off', { evidence: false }],
   ];
   for (const [name, value, expected] of good) {
     it(`${name}="${value}"`, () => assert.deepEqual(parsed({ [name]: value }), { ...DEFAULTS, ...expected }));

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { annotationsPassed, sentryFlags, UNKNOWN, weaknessesOf } from '../../../lib/runsc/flags.ts';
+import {
+  annotationsPassed,
+  flagsInForce,
+  sentryFlags,
+  UNKNOWN,
+  weaknessesOf,
+} from '../../../lib/runsc/flags.ts';
 import RELEASES from '../../fixtures/runsc-flags.json' with { type: 'json' };
 
 describe('sentryFlags', () => {
@@ -27,6 +33,18 @@ describe('sentryFlags', () => {
   }
 
   it('finds no sandbox in an empty command line', () => assert.equal(sentryFlags([]), undefined));
+});
+
+describe('flagsInForce', () => {
+  it('leaves out files and descriptors, and keeps what weakens, shortened', () => {
+    const unknown = Array.from({ length: 50 }, (_, at) => [`flag-${at}`, 'x'] as const);
+    const argv = '--root=/a --log=/b --log-fd=3 --platform=kvm --pod-init-config=/c --host-uds=all boot';
+    const flags = sentryFlags(`runsc-sandbox ${argv}`.split(' ')) ?? new Map<string, string>();
+    assert.deepEqual(Object.keys(flagsInForce(flags)), ['host-uds', 'pod-init-config', 'platform']);
+    const many = flagsInForce(new Map([...unknown, ['host-uds', 'a'.repeat(1_000)]]));
+    assert.equal(Object.keys(many).length, 40);
+    assert.equal(many['host-uds']?.length, 100);
+  });
 });
 
 describe('weaknessesOf', () => {
