@@ -108,7 +108,9 @@ export class FleetController {
       },
       onRelist: () => this.#reports.expireAll(),
     });
-    this.#reports = new AgentReports(this.#agents, options.settings.reportIntervalMs, () => this.#nowMs);
+    this.#reports = new AgentReports(this.#agents, options.settings.reportIntervalMs, {
+      now: () => this.#nowMs,
+    });
     this.#guards = new GuardWatch({
       ...options,
       settings: () => this.#cache.agentSettings,

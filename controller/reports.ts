@@ -21,8 +21,19 @@ export function routineIntervalMs(agents: number, intervalMs: number): number {
   return Math.max(intervalMs, (agents / MAX_ROUTINE_PER_SECOND) * 1_000);
 }
 
-/** Also whether the pod was Ready, and when it was last asked, monotonic. */
-type Polled = AgentStatus & { readonly pod: string; readonly wasReady: boolean; readonly atMs: number };
+/**
+ * Also whether the pod was Ready, when it was last asked, monotonic, and after which share of the interval it is due again:
+ * 1 for one that was due, anything between for others, so that those asked in a burst are not asked in a burst again.
+ */
+type Polled = AgentStatus & {
+  readonly pod: string;
+  readonly wasReady: boolean;
+  readonly atMs: number;
+  readonly share: number;
+};
+
+/** For tests: a monotonic clock, milliseconds, and a number from 0 to 1. */
+type Sources = { readonly now?: () => number; readonly random?: () => number };
 
 /**
  * What the agents say. An agent is asked at once when its Node changes what it says of gVisor, when its pod becomes Ready or
@@ -35,6 +46,7 @@ export class AgentReports {
   readonly #statuses = new Map<string, Polled>();
   readonly #intervalMs: number;
   readonly #now: () => number;
+  readonly #random: () => number;
   /** First those that answered the last time. */
   #due: AgentPod[] = [];
   /** How many requests may begin before due agents are looked for again. */
@@ -47,11 +59,15 @@ export class AgentReports {
   readonly #polls = new Map<string, Promise<void>>();
   #doubtful = 0;
 
-  /** `now`: a monotonic clock, milliseconds. */
-  constructor(client: AgentClient, intervalMs: number, now = () => performance.now()) {
+  constructor(
+    client: AgentClient,
+    intervalMs: number,
+    { now = () => performance.now(), random = Math.random }: Sources = {},
+  ) {
     this.#client = client;
     this.#intervalMs = intervalMs;
     this.#now = now;
+    this.#random = random;
   }
 
   /** Of a Ready agent that is asked by routine, milliseconds. */
@@ -68,7 +84,7 @@ export class AgentReports {
     const { statement: _, ...status } = this.#statuses.get(node) ?? {};
     if (!('pod' in status)) return;
     const atMs = this.#now() + this.#intervalMs - this.#intervalOf(status.wasReady);
-    this.#statuses.set(node, { ...status, atMs });
+    this.#statuses.set(node, { ...status, atMs, share: 1 });
   }
 
   /** A report says nothing of what its Node said after it, so it is read again. */
@@ -136,10 +152,12 @@ export class AgentReports {
     }
   }
 
-  /** Monotonic; 0 for an agent that was not asked since its readiness changed. */
+  /** Monotonic; not finite for an agent that is asked at once. */
   #dueMs({ node, name, ready }: AgentPod): number {
     const last = this.#statuses.get(node);
-    return last?.pod === name && last.wasReady === ready ? last.atMs + this.#intervalOf(ready) : 0;
+    return last?.pod === name && last.wasReady === ready
+      ? last.atMs + last.share * this.#intervalOf(ready)
+      : Number.NEGATIVE_INFINITY;
   }
 
   #intervalOf(ready: boolean): number {
@@ -150,8 +168,10 @@ export class AgentReports {
     return this.#statuses.get(node)?.unread ?? true;
   }
 
-  async #poll({ node, name, address, ready }: AgentPod, signal: AbortSignal): Promise<void> {
-    const asked = { pod: name, wasReady: ready, atMs: this.#now() };
+  async #poll(pod: AgentPod, signal: AbortSignal): Promise<void> {
+    const { node, name, address, ready } = pod;
+    const share = Number.isFinite(this.#dueMs(pod)) ? 1 : this.#random();
+    const asked = { pod: name, wasReady: ready, atMs: this.#now(), share };
     const said = this.#said.get(node);
     try {
       const status = agentStatusOf(await this.#client.report(address, signal), node);

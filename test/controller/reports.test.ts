@@ -29,9 +29,14 @@ const podAt = (address: string, changes: Partial<AgentPod> = {}): AgentPod => {
   return { ...pod, address, ...changes };
 };
 
-function poll(t: TestContext, pods: () => readonly AgentPod[], now?: () => number) {
+/** Each is due again after a whole interval, unless `random` says otherwise. */
+function poll(
+  t: TestContext,
+  pods: () => readonly AgentPod[],
+  { now = () => performance.now(), random = (): number => 1 } = {},
+) {
   const stop = new AbortController();
-  const reports = new AgentReports(new AgentClient(), 15_000, now);
+  const reports = new AgentReports(new AgentClient(), 15_000, { now, random });
   const running = reports.run(pods, stop.signal);
   t.after(async () => {
     stop.abort();
@@ -131,11 +136,7 @@ describe('AgentReports', () => {
       response.end(JSON.stringify({ version: `${++answered}` })),
     );
     const addresses = Array.from({ length: 1_000 }, (_, at) => podAt('127.0.0.240', { node: `node-${at}` }));
-    const reports = poll(
-      t,
-      () => addresses,
-      () => nowMs,
-    );
+    const reports = poll(t, () => addresses, { now: () => nowMs });
     const read = (count: number) =>
       waitFor(`${count} reports`, 20_000, async () => answered === count || undefined, 20);
     await read(1_000);
@@ -153,6 +154,23 @@ describe('AgentReports', () => {
     nowMs = 55_000;
     await read(3_002);
     assert.equal(reports.get('node-7')?.readMs, 55_000);
+  });
+
+  it('are spread over the interval after all were asked at once', async (t) => {
+    let [nowMs, answered, asked] = [0, 0, 0];
+    await agentAt(t, '127.0.0.239', (_, response) =>
+      response.end(JSON.stringify({ version: `${++answered}` })),
+    );
+    const pods = Array.from({ length: 1_000 }, (_, at) => podAt('127.0.0.239', { node: `node-${at}` }));
+    poll(t, () => pods, { now: () => nowMs, random: () => ++asked / 1_000 });
+    const read = (count: number) => waitFor(`${count} reports`, 20_000, async () => answered === count, 20);
+    await read(1_000);
+    nowMs = 5_010;
+    await read(1_250);
+    nowMs = 10_010;
+    await read(1_500);
+    nowMs = 25_011; // the first quarter for the third time, and the second half for the second
+    await read(2_250);
   });
 
   it('say nothing of what the Node said after they were asked for', async (t) => {
@@ -209,11 +227,7 @@ describe('AgentReports', () => {
     await agentAt(t, '127.0.0.244', () => {});
     const silent = Array.from({ length: 200 }, (_, at) => podAt('127.0.0.244', { node: `silent-${at}` }));
     const pods = [podAt('127.0.0.243'), ...silent];
-    const reports = poll(
-      t,
-      () => pods,
-      () => nowMs,
-    );
+    const reports = poll(t, () => pods, { now: () => nowMs });
     for (const readings of [1, 2, 3]) {
       await waitFor(`reading ${readings}`, 9_000, async () => answered === readings, 20);
       nowMs += 15_001;
