@@ -54,16 +54,19 @@ async function load(run: Run, wanted: Generation | undefined, isUrgent = false):
   run.isRestarted = true;
   await run.recordRestart().catch(unlessUrgent);
   const awayMs = await restartContainerd(node, containerd);
-  const { ended, lost } = await whatBecameOf(before, client);
-  if (!isUrgent) run.lost = [...lost];
+  const { running, ended, endedUnseen, lost } = await whatBecameOf(before, client);
+  if (!isUrgent) run.lost = lost;
   if (!(await isLoaded(client, handler, wanted))) {
     const what = `containerd restarted and did not load the handler "${handler}" as it is written`;
     throw new Refusal('restart', { what, reason: 'HandlerNotLoaded' });
   }
   const pods = [
-    `run on: ${new Set(before.map(({ pod }) => pod)).size - ended.size - lost.size}`,
-    ...(ended.size === 0 ? [] : [`ended by themselves: ${[...ended].join(', ')}`]),
-    ...(lost.size === 0 ? [] : [`were lost: ${lost.size}`]),
+    `run on: ${running.length}`,
+    ...(ended.length === 0 ? [] : [`ended by themselves: ${ended.join(', ')}`]),
+    ...(endedUnseen.length === 0
+      ? []
+      : [`ended while containerd was away (exit code 255 or 137): ${endedUnseen.join(', ')}`]),
+    ...(lost.length === 0 ? [] : [`were lost: ${lost.length}`]),
   ];
   return pass(`containerd was away for ${seconds(awayMs)}; pods that ${pods.join('; pods that ')}`);
 }

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { describe, it } from 'node:test';
-import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
+import type { V1DaemonSet, V1Pod, V1PodList } from '@kubernetes/client-node';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { deployAgent } from '../../cluster/labels.ts';
-import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
+import { CONTAINERD_CONFIG, KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import { RESTART } from '../../cluster/node/installer.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
 import { imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
@@ -130,6 +131,23 @@ const installed = () =>
     ),
   );
 
+/** What became of a node's pods, without the installer's. */
+async function neighboursOn(node: string): Promise<readonly string[]> {
+  const text = await cluster.get(`/api/v1/pods?fieldSelector=spec.nodeName=${node}`);
+  return (JSON.parse(text) as V1PodList).items
+    .filter(({ metadata }) => metadata?.labels?.['app.kubernetes.io/component'] !== 'install')
+    .map(({ metadata, status }) => `${metadata?.name} ${metadata?.uid} ${status?.phase}`)
+    .sort();
+}
+
+/** Resolves with the number before. */
+async function setMaxPods(node: string, maxPods: number): Promise<number> {
+  const config = JSON.parse(await cluster.node(node).system.read(KUBELET_CONFIG)) as { maxPods: number };
+  await cluster.node(node).write(KUBELET_CONFIG, JSON.stringify({ ...config, maxPods }));
+  await cluster.node(node).restart('kubelet');
+  return config.maxPods;
+}
+
 const label = (node: string) => cluster.kubectl(['label', 'node', node, `${LABEL}=true`]);
 const isReady = ({ ready }: { readonly ready: string }) => ready === 'true';
 
@@ -186,6 +204,28 @@ describe('the DaemonSet of the installer', { concurrency: false }, () => {
     await waitForRollout();
     assert.notEqual((await podOn('node-1'))?.metadata?.name, name);
     assert.deepEqual(await stateOf(NAMES), before);
+  });
+
+  it('evicts nobody from a full node, and goes on once there is a place', {
+    timeout: patient(300_000),
+  }, async () => {
+    const node = NODES[0].name;
+    const manifest = evaluationPod('neighbour', { gvisor: false, spec: { nodeName: node } });
+    await runPod(cluster, 'neighbour', manifest);
+    await cluster.kubectl(['label', 'node', node, `${LABEL}-`]);
+    await waitFor('the pod there to go', 60_000, async () => (await podOn(node)) === undefined || undefined);
+    const before = await neighboursOn(node);
+    const maxPods = await setMaxPods(node, before.length);
+    await label(node);
+    await waitFor('the kubelet to refuse the pod', 120_000, async () => {
+      const { phase, reason } = (await podOn(node))?.status ?? {};
+      return (phase === 'Failed' && reason === 'OutOfpods') || undefined;
+    });
+    assert.deepEqual(await neighboursOn(node), before);
+    await setMaxPods(node, maxPods);
+    await waitForRollout();
+    assert.deepEqual(await neighboursOn(node), before);
+    await cluster.kubectl(['delete', 'pod', 'neighbour']);
   });
 
   it('stops at the first node that refuses a release, and restarts nothing there, however often it tries', {

@@ -103,8 +103,8 @@ export async function killIn(
   return seen;
 }
 
-export async function runInstaller(node: string, words: readonly string[]) {
-  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words), { timeoutMs: 300_000 });
+export async function runInstaller(node: string, words: readonly string[], timeoutMs = 300_000) {
+  const { code, stdout, stderr } = await runAll('nsenter', argv(node, words), { timeoutMs });
   return { code, text: `${stdout}${stderr}` };
 }
 

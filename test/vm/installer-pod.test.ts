@@ -12,6 +12,8 @@ import { reboot, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-
 
 const JOURNAL = installJournal('runsc');
 const DAEMON_SET = ['--namespace=gvisor-ready', 'daemonset/gvisor-ready-install'];
+/** The certificates of the cluster are valid for a year. */
+const AHEAD = '350 days';
 const LONG = { timeout: patient(600_000) };
 
 let vm: VmCluster;
@@ -68,6 +70,24 @@ it('restarts nothing after a reboot', LONG, async () => {
   await waitForRollout();
   await waitForLabel(vm.cluster, 'true');
   assert.deepEqual([await read(), await starts()], [before, 1]);
+});
+
+it('restarts nothing, and the agent labels the node, if its clock is nearly a year ahead', LONG, async () => {
+  const [before, count] = [await vm.node.system.read(JOURNAL), await starts()];
+  const setClock = (by: string) => vm.node.system.run(['date', '--set', by]);
+  await setClock(AHEAD);
+  const selector = ['-n', 'gvisor-ready', '-l', 'app.kubernetes.io/component=install'];
+  await vm.cluster.kubectl(['delete', 'pod', ...selector]);
+  await waitFor('the installer to run in its turn', TIMEOUT_MS, async () => {
+    const path = 'jsonpath={.items[0].status.conditions[?(@.type=="Ready")].status}';
+    return (await vm.cluster.kubectl(['get', 'pod', ...selector, '-o', path])) === 'True' || undefined;
+  });
+  await waitForLabel(vm.cluster, 'true');
+  assert.deepEqual([await vm.node.system.read(JOURNAL), await starts()], [before, count]);
+  // As the installer's page says: to Kubernetes it is ready only in the future.
+  const unavailable = ['get', ...DAEMON_SET, '-o', 'jsonpath={.status.numberUnavailable}'];
+  assert.equal(await vm.cluster.kubectl(unavailable), '1');
+  await setClock(`${AHEAD} ago`);
 });
 
 it('is taken away', LONG, async () => {
