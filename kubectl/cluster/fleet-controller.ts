@@ -15,7 +15,7 @@ import { podCounts } from '../../lib/pods/pod.ts';
 import { type Api, type ApiObject, optional, sanitizeValues, UnreachableError } from '../api/api.ts';
 import { listAgents, podsPath, readReports, reportsNeed } from './agent-reports.ts';
 
-export const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
+const FLEET_DEPLOYMENT = 'gvisor-ready-fleet';
 
 const FLEET_SELECTOR = 'app.kubernetes.io/name=gvisor-ready,app.kubernetes.io/component=fleet';
 
@@ -25,12 +25,13 @@ export const FLEET_PORT = 9478;
 const LIMITS = { maxMs: 10_000, maxBytes: 32 * 2 ** 20 };
 
 /** "absent", or undefined if the user may not read it. */
-export async function readDeployment(api: Api) {
+export function readDeployment(api: Api): Promise<ApiObject<V1Deployment> | 'absent' | undefined> {
   const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
-  const read = optional(api.get<ApiObject<V1Deployment>>(path)).then((found) => found ?? ('absent' as const));
-  const found = await optional(read, [403]);
-  if (found === undefined || found === 'absent') return found;
-  const { spec, status } = found;
+  const found = optional(api.get<ApiObject<V1Deployment>>(path)).then((each) => each ?? ('absent' as const));
+  return optional(found, [403]);
+}
+
+export function replicasOf({ spec, status }: ApiObject<V1Deployment>) {
   return {
     desired: spec?.replicas ?? 1,
     ready: status?.readyReplicas ?? 0,

@@ -1,4 +1,3 @@
-import type { V1Deployment } from '@kubernetes/client-node';
 import {
   type GuardState,
   type Guards,
@@ -8,9 +7,9 @@ import {
 } from '../../lib/fleet/guards.ts';
 import { agentSettingsOf } from '../../lib/fleet/objects.ts';
 import type { RuntimeClass } from '../../lib/fleet/runtime-classes.ts';
-import { type Api, type ApiObject, optional } from '../api/api.ts';
+import { type Api, optional } from '../api/api.ts';
 import { readDaemonSet } from './agent-reports.ts';
-import { FLEET_DEPLOYMENT, type readView } from './fleet-controller.ts';
+import { readDeployment, type readView } from './fleet-controller.ts';
 import { CLASSES, labelled, listRequirements } from './requirements.ts';
 
 /** Rejects if the user may not list policies. */
@@ -58,17 +57,9 @@ export async function readGuardState(
   };
 }
 
-type Deployment = ApiObject<V1Deployment> | 'absent' | undefined;
-
 /** As the fleet controller is told. */
-function hasPoliciesInFiles(deployment: Deployment): boolean {
+function hasPoliciesInFiles(deployment: Awaited<ReturnType<typeof readDeployment>>): boolean {
   if (typeof deployment !== 'object') return false;
   const { env = [] } = deployment.spec?.template.spec?.containers[0] ?? {};
   return env.some(({ name, value }) => name === 'GUARDS_FROM_FILES' && value === 'on');
-}
-
-async function readDeployment(api: Api): Promise<Deployment> {
-  const path = `/apis/apps/v1/namespaces/${api.installedIn}/deployments/${FLEET_DEPLOYMENT}`;
-  const found = optional(api.get<ApiObject<V1Deployment>>(path)).then((each) => each ?? ('absent' as const));
-  return optional(found, [403]);
 }

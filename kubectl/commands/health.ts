@@ -12,7 +12,13 @@ import { type Api, optional } from '../api/api.ts';
 import { type Context, worstOf } from '../api/context.ts';
 import { handlersToProve, readDaemonSet, renamedDaemonSet } from '../cluster/agent-reports.ts';
 import { addClassCommand, readAgentSandbox, removeCommand } from '../cluster/agent-sandbox.ts';
-import { type ReadFleet, readDeployment, readFleet, type readView } from '../cluster/fleet-controller.ts';
+import {
+  type ReadFleet,
+  readDeployment,
+  readFleet,
+  type readView,
+  replicasOf,
+} from '../cluster/fleet-controller.ts';
 import { readGuardState } from '../cluster/guards.ts';
 import { labelled, listRequirements, type Requirements } from '../cluster/requirements.ts';
 import { ageOf, countOf } from '../text/output.ts';
@@ -185,7 +191,7 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
   const count =
     expected.length === 0
       ? `gVisor is expected on none of ${countOf(rows.length, 'node')}`
-      : `${proven} of ${countOf(expected.length, 'node')} that should run gVisor`;
+      : `proven on ${proven} of ${countOf(expected.length, 'node')} that should run gVisor`;
   return partOf(['nodes', 'Nodes'], cordoned.length === 0 ? count : `${count}, ${cordoned.length} cordoned`, {
     faults: [
       ...faultIf(proven === 0, 'fail', 'NoNodeReady', STAY_PENDING),
@@ -238,15 +244,19 @@ function aboutHandlers({ nodes: rows }: JudgedFleet, daemonSet: DaemonSet, nowMs
       return faultIf(some.length, tone, code, texts.join('; '));
     };
     const proven = expected.length - others.length;
-    return partOf(['handlers', 'Handler'], `${handler} on ${proven} of ${countOf(expected.length, 'node')}`, {
-      faults: [
-        ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', STAY_PENDING),
-        ...faultFor('fail', 'HandlerNotProven'),
-        ...faultFor('unknown', 'HandlerNotJudged'),
-        ...faultFor('warning', 'HandlerNeverProven'),
-      ],
-      data: { handler, expected: expected.length, proven, notProven: groupsFor(others) },
-    });
+    return partOf(
+      ['handlers', 'Handler'],
+      `${handler} proven on ${proven} of ${countOf(expected.length, 'node')}`,
+      {
+        faults: [
+          ...faultIf(proven === 0, 'fail', 'HandlerProvenNowhere', STAY_PENDING),
+          ...faultFor('fail', 'HandlerNotProven'),
+          ...faultFor('unknown', 'HandlerNotJudged'),
+          ...faultFor('warning', 'HandlerNeverProven'),
+        ],
+        data: { handler, expected: expected.length, proven, notProven: groupsFor(others) },
+      },
+    );
   });
 }
 
@@ -308,7 +318,7 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   if (found === undefined) return hiddenPart(part, 'read the Deployment of the fleet controller');
   const { breaker = [], paused = [], alarms = [] } = typeof view === 'object' ? view : {};
   const seen = typeof view === 'object' ? { breaker, paused } : {};
-  const data = { ...(found === 'absent' ? ABSENT : found), ...seen };
+  const data = { ...(found === 'absent' ? ABSENT : replicasOf(found)), ...seen };
   const withdrawsNone = (reason: string, problem: string, effect = 'labels of lost agents stay') =>
     partOf(part, `the controller withdraws no labels: ${problem} (${effect})`, {
       faults: [['fail', reason]],

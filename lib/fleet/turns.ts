@@ -117,7 +117,7 @@ export function turnsOf(
   pods: readonly InstallerPod[],
   { paces, nodes, doneForMs, wallMs }: TurnInputs,
 ): Turns {
-  if (pods.length === 0) return NO_TURNS; // asked each second, also without an installer
+  if (pods.length === 0) return NO_TURNS; // asked every two seconds, also without an installer
   const nodeOf = new Map(nodes.map((node) => [node.name, node]));
   const paceFor = new Map(paces.map((pace) => [pace.name, pace]));
   /** Nodes whose turn goes on. */

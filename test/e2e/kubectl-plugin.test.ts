@@ -88,7 +88,7 @@ describe('kubectl gvisor-ready', () => {
     await becomes(
       'check',
       1,
-      /^✓ Nodes: 2 of 2 nodes that should run gVisor; not expected: node-3 \(HandlerNotConfigured\)$/m,
+      /^✓ Nodes: proven on 2 of 2 nodes that should run gVisor; not expected: node-3 \(HandlerNotConfigured\)$/m,
     );
   });
 

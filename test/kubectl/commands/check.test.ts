@@ -61,7 +61,7 @@ function keptInFiles(api: FakeApi): void {
     api.list(`${ADMISSION}/${resource}`, []);
 }
 const UNJUDGED_LINE =
-  'unknown: Nodes: 2 of 3 nodes that should run gVisor; 1 not judged yet; not proven: node-2 (NotJudged)';
+  'unknown: Nodes: proven on 2 of 3 nodes that should run gVisor; 1 not judged yet; not proven: node-2 (NotJudged)';
 const without = (name: string) => (api: FakeApi) =>
   api.list(
     `${ADMISSION}/validatingadmissionpolicies`,
@@ -187,7 +187,7 @@ const CASES: Readonly<Record<string, Case>> = {
     (api) => {
       for (const name of ['node-1', 'node-2', 'node-3']) setNode(api, nodeObject(name, UNJUDGED));
     },
-    'fail: Nodes: 0 of 3 nodes that should run gVisor; pods that request it stay Pending',
+    'fail: Nodes: proven on 0 of 3 nodes that should run gVisor; pods that request it stay Pending',
     'warning: gVisor: release unknown',
   ],
   'a missing policy of the base': [

@@ -253,7 +253,7 @@ describe('status', () => {
     const { code, out } = await run('status');
     assert.equal(code, 2);
     assert.match(out, /^\? Labels .* unknown on node-1, node-2, node-3: you may not read the agents'/m);
-    assert.match(out, /^✓ Nodes {7}3 of 3 /m);
+    assert.match(out, /^✓ Nodes {7}proven on 3 of 3 /m);
     assert.equal(forwards(api).length, 1);
   });
 
@@ -271,7 +271,7 @@ describe('status', () => {
     api.list('/api/v1/nodes?labelSelector=pool=gvisor', [nodeObject('node-1')]);
     const { code, out } = await run('status -l pool=gvisor');
     assert.equal(code, 0);
-    assert.match(out, /^✓ Nodes {7}1 of 1 node that should run gVisor$/m);
+    assert.match(out, /^✓ Nodes {7}proven on 1 of 1 node that should run gVisor$/m);
   });
 
   it('waits with --wait until nothing is wrong, and says for what', async (t) => {
@@ -281,7 +281,7 @@ describe('status', () => {
     setNode(api, nodeObject('node-3'));
     const { code, out, err } = await waiting;
     assert.deepEqual([code, err], [0, 'Waiting: NodesNotProven\n']);
-    assert.match(out, /^✓ Nodes {7}3 of 3 nodes/m);
+    assert.match(out, /^✓ Nodes {7}proven on 3 of 3 nodes/m);
   });
 
   it('ends with what is wrong after --timeout', async (t) => {
