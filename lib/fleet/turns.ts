@@ -11,6 +11,9 @@ export const SCHEDULED = `spec.schedulerName=${SCHEDULER}`;
 
 export type Pace = Readonly<ReturnType<typeof paceOf>>;
 
+/** An annotation of the installer's DaemonSet: for how long a turn goes on after the installation. */
+const SETTLE = 'gvisor-ready.dev/settle-seconds';
+
 /** The pace of a DaemonSet's rolling update. */
 export function paceOf({ metadata, spec, status }: V1DaemonSet) {
   const wanted = String(spec?.updateStrategy?.rollingUpdate?.maxUnavailable ?? 1);
@@ -20,7 +23,7 @@ export function paceOf({ metadata, spec, status }: V1DaemonSet) {
     name: metadata?.name ?? '',
     nodes: Math.max(1, nodes),
     /** How long a turn goes on after the installation. */
-    settleMs: (spec?.minReadySeconds ?? 0) * 1_000,
+    settleMs: (Number(metadata?.annotations?.[SETTLE]) || 0) * 1_000,
   };
 }
 

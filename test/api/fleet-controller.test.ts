@@ -15,6 +15,7 @@ import { KVM_KEY } from './fleet-objects.ts';
 import { until, useFleet } from './fleet-run.ts';
 
 const cluster = useApiServer(['install']);
+const SETTLES_QUICKLY = { 'gvisor-ready.dev/settle-seconds': '2' };
 type Audited = { readonly verb: string; readonly objectRef?: { resource: string; subresource?: string } };
 
 /** Real writes and watches; decide.test.ts covers when a label is withdrawn, in virtual time. */
@@ -105,7 +106,11 @@ describe('the fleet controller on a real API server, with its own token', () => 
   });
 
   it('lets one node after the other install, also with two replicas, until one fails', async () => {
-    const settleQuickly = ['--type=merge', '-p', JSON.stringify({ spec: { minReadySeconds: 2 } })];
+    const settleQuickly = [
+      '--type=merge',
+      '-p',
+      JSON.stringify({ metadata: { annotations: SETTLES_QUICKLY } }),
+    ];
     await cluster().kubectl([
       'patch',
       '-n',

@@ -188,4 +188,7 @@ it('takes the pace from the rolling update of the DaemonSet', () => {
     } as never).nodes;
   assert.deepEqual([pace(3), pace('10%'), pace('1%'), pace('10%', 0), pace(0)], [3, 3, 1, 1, 1]);
   assert.equal(paceOf({}).nodes, 1);
+  const settles = (seconds: string) =>
+    paceOf({ metadata: { annotations: { 'gvisor-ready.dev/settle-seconds': seconds } } }).settleMs;
+  assert.deepEqual([settles('65'), settles('soon'), paceOf({}).settleMs], [65_000, 0, 0]);
 });
