@@ -33,7 +33,8 @@ export async function ageMs(root: string, pid: number): Promise<number> {
 }
 
 /**
- * Resolves with the directory in which a process works. A shim works in its bundle, which containerd renames to ".ID" before it deletes it. Source:
+ * Resolves with the directory in which a process works. A shim works in its bundle, which containerd renames to ".ID"
+ * before it deletes it. Source:
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
  */
 export async function bundleOf(root: string, pid: number): Promise<string> {

@@ -6,8 +6,10 @@ import {
   EFFECTS,
   effectOf,
   GUARDS,
+  type GuardName,
   type GuardState,
   type Guards,
+  guardNamed,
   type MissingGuard,
   namedClasses,
   settingOf,
@@ -26,8 +28,8 @@ import {
 import { type CheckLine, inSection } from '../text/output.ts';
 import { tryPods } from './try-pods.ts';
 
-const ENFORCE = 'gvisor-ready-enforce';
-const GUARD = 'gvisor-ready-guard-namespace';
+const ENFORCE = 'gvisor-ready-enforce' satisfies GuardName;
+const GUARD = 'gvisor-ready-guard-namespace' satisfies GuardName;
 const line = inSection('Admission');
 
 /** Also checks the labels of namespaces, and tries what their pods may do. */
@@ -78,7 +80,7 @@ function aboutWatch({ lifted = [], problem }: GuardState): CheckLine[] {
 /** Those that `check` says of a class's handler stand in its own section. */
 function aboutClasses(missing: readonly MissingGuard[]): CheckLine[] {
   return missing
-    .filter(({ guard }) => !(guard in GUARDS))
+    .filter(({ guard }) => guardNamed(guard) === undefined)
     .map(({ guard, effect, danger }) =>
       line('RuntimeClassGuard', 'fail', `The ${guard} ${EFFECTS[effect]}: ${danger}`, { guard, effect }),
     );
@@ -99,7 +101,7 @@ const PARTS = {
 
 function aboutPart(part: keyof typeof PARTS, missing: readonly MissingGuard[]): CheckLine[] {
   const [id, sound] = PARTS[part];
-  const own = missing.filter(({ guard }) => GUARDS[guard]?.part === part);
+  const own = missing.filter(({ guard }) => guardNamed(guard)?.part === part);
   if (own.length === 0) return sound === undefined ? [] : [line(id, 'pass', sound)];
   return own.map((each) => {
     const { guard, effect, danger, changes = [] } = each;
@@ -122,7 +124,7 @@ function aboutEnforcement(
   { missing, fromFiles = false }: GuardState,
   requirements: Requirements,
 ): CheckLine[] {
-  const found = (guard: string): Described =>
+  const found = (guard: GuardName): Described =>
     missing.find((each) => each.guard === guard) ?? { guard, effect: effectOf(guard, guards) };
   const enforced = found(ENFORCE);
   const { effect } = enforced;
@@ -138,7 +140,7 @@ function aboutEnforcement(
     return [line('Enforcement', 'pass', text, data)];
   }
   if (effect !== 'denies' && namespaces.length === 0)
-    return [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE]?.danger}`, data)];
+    return [line('Enforcement', 'warning', `${what}: ${GUARDS[ENFORCE].danger}`, data)];
   if (effect !== 'denies') {
     const text = `${what}, so pods in ${firstOf(namespaces)} can run outside gVisor${remedyOf(enforced)}`;
     return [line('Enforcement', 'fail', text, data)];

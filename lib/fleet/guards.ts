@@ -27,7 +27,7 @@ type Guard = {
 };
 
 /** Every policy of manifests/, but that of what gVisor refuses, which only warns. */
-export const GUARDS: Readonly<Record<string, Guard>> = {
+export const GUARDS = {
   'gvisor-ready-agent': { part: 'base', danger: 'an agent could write other nodes than its own' },
   'gvisor-ready-agent-events': {
     part: 'base',
@@ -60,7 +60,14 @@ export const GUARDS: Readonly<Record<string, Guard>> = {
     danger: 'pods that are older than the requirement can start outside gVisor',
   },
   'gvisor-ready-inject': { part: 'optional', danger: 'pods that name no runtime class are refused' },
-};
+} as const satisfies Readonly<Record<string, Guard>>;
+export type GuardName = keyof typeof GUARDS;
+const NAMES = Object.keys(GUARDS) as GuardName[];
+
+/** Undefined for a RuntimeClass, which is a guard too. */
+export function guardNamed(name: string): Guard | undefined {
+  return NAMES.some((each) => each === name) ? GUARDS[name as GuardName] : undefined;
+}
 
 export const EFFECTS = {
   absent: 'is not installed',
@@ -104,7 +111,7 @@ export type AcceptedGuard = { readonly guard: string; readonly changes: readonly
 /** Its value is the digest of a policy or binding that somebody changed on purpose. */
 export const ACCEPTED = 'gvisor-ready.dev/accepted-spec';
 
-const MUTATING = 'gvisor-ready-inject';
+const MUTATING: GuardName = 'gvisor-ready-inject';
 const PART_OF = { 'app.kubernetes.io/name': 'gvisor-ready' } as const;
 const DENIES = digestOf({ validationActions: ['Deny'] });
 type Known = { readonly policy?: string; readonly shape: Shape };
@@ -115,18 +122,18 @@ const BINDINGS = Object.entries<Known>(SHAPES.bindings).filter(
 );
 
 /** The longest in a name, which may have a prefix and a suffix of a kustomization. */
-function guardIn(name = ''): string | undefined {
-  const found = Object.keys(GUARDS).filter((each) => name.includes(each));
+function guardIn(name = ''): GuardName | undefined {
+  const found = NAMES.filter((each) => name.includes(each));
   return found.sort((a, b) => b.length - a.length)[0];
 }
 
 /** The policy that is in force, or else one whose name is the guard's. */
-export function policyOf(guard: string, guards: Guards): Admission | undefined {
+export function policyOf(guard: GuardName, guards: Guards): Admission | undefined {
   const named = guards.policies.filter(({ metadata }) => guardIn(metadata.name) === guard);
   return named.find((each) => judgePolicy(guard, each, guards).effect === 'denies') ?? named[0];
 }
 
-export function effectOf(guard: string, guards: Guards): Effect {
+export function effectOf(guard: GuardName, guards: Guards): Effect {
   return judge(guard, guards).effect;
 }
 
@@ -136,7 +143,7 @@ type Judged = {
   readonly accepted: readonly Change[];
 };
 
-function judge(guard: string, guards: Guards): Judged {
+function judge(guard: GuardName, guards: Guards): Judged {
   const policy = policyOf(guard, guards);
   return policy === undefined
     ? { effect: 'absent', changes: [], accepted: [] }
@@ -144,7 +151,7 @@ function judge(guard: string, guards: Guards): Judged {
 }
 
 /** A binding is known by what it binds; its name says only which one was changed. */
-function judgePolicy(guard: string, policy: Admission, { bindings, installation }: Guards): Judged {
+function judgePolicy(guard: GuardName, policy: Admission, { bindings, installation }: Guards): Judged {
   const compare = (object: Admission, expected: Shape) =>
     comparisonOf(object, { guard, expected, installation });
   const live = bindings.filter(({ spec }) => spec?.policyName === policy.metadata.name);
@@ -164,7 +171,7 @@ type Comparison = { readonly change: Change; readonly isAccepted: boolean };
 
 function comparisonOf(
   object: Admission,
-  { guard, expected, installation }: { guard: string; expected: Shape; installation: InstalledAs },
+  { guard, expected, installation }: { guard: GuardName; expected: Shape; installation: InstalledAs },
 ): Comparison {
   const { name, annotations } = object.metadata;
   const shape = shapeOf(object, installation);
@@ -192,7 +199,7 @@ function effectOfChanges(changes: readonly Change[]): Effect {
 /** Guards of which a policy or a binding is there, under its own name or with the project's label. */
 function presentIn({ policies, bindings }: Guards): ReadonlySet<string | undefined> {
   const isOwn = ({ metadata: { name, labels = {} } }: Admission) =>
-    name in GUARDS || Object.entries(PART_OF).every(([key, value]) => labels[key] === value);
+    guardNamed(name) !== undefined || Object.entries(PART_OF).every(([key, value]) => labels[key] === value);
   return new Set([
     ...policies.filter(isOwn).map(({ metadata }) => guardIn(metadata.name)),
     ...bindings.filter(isOwn).map(({ spec }) => guardIn(spec?.policyName)),
@@ -221,8 +228,8 @@ export function judgeGuards(
     (part === 'fleet' && hasFleet) ||
     (isRequired && (part === 'enforce' || seen?.has(guard))) ||
     present.has(guard);
-  const judged = Object.entries(GUARDS).map(([guard, { part, danger }]) => {
-    return { guard, part, danger, ...judge(guard, guards) };
+  const judged = NAMES.map((guard) => {
+    return { guard, ...GUARDS[guard], ...judge(guard, guards) };
   });
   return {
     missing: judged.flatMap(({ guard, part, danger, effect, changes }) => {
@@ -285,7 +292,7 @@ export function namedClasses(guards: Guards): readonly string[] {
 }
 
 /** The texts in the list of a setting. */
-export function settingOf(guard: string, setting: string, guards: Guards): readonly string[] {
+export function settingOf(guard: GuardName, setting: string, guards: Guards): readonly string[] {
   const { variables = [] } = policyOf(guard, guards)?.spec ?? {};
   const { expression = '' } = variables.find(({ name }) => name === setting) ?? {};
   return [...expression.matchAll(/['"]([^'"]+)['"]/g)].map(([, text = '']) => text);
@@ -336,7 +343,8 @@ export type GuardState = {
 /** Whether pods may run on the host's kernel, or as nothing, because of it. */
 export function isCritical({ isRequired, missing }: GuardState): boolean {
   return (
-    isRequired || missing.some(({ guard }) => !['enforce', 'optional'].includes(GUARDS[guard]?.part ?? ''))
+    isRequired ||
+    missing.some(({ guard }) => !['enforce', 'optional'].includes(guardNamed(guard)?.part ?? ''))
   );
 }
 
