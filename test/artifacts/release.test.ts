@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,6 +9,7 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run, runAll } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import PACKAGE from '../../package.json' with { type: 'json' };
+import { isRewriting } from '../runner/rewriting.ts';
 
 const INPUTS = {
   image: 'registry.example.org/team/gvisor-ready',
@@ -17,8 +18,9 @@ const INPUTS = {
   repository: 'https://git.example.org/team/gvisor-ready',
 };
 
-describe('a release', { timeout: patient(300_000) }, () => {
+describe('a release', { timeout: patient(600_000) }, () => {
   let directory = '';
+  let files: readonly string[] = [];
 
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'release-'));
@@ -26,9 +28,10 @@ describe('a release', { timeout: patient(300_000) }, () => {
     const env = { ...process.env, PATH: `${helm}:${kubernetes}:${process.env.PATH}` };
     const script = `import { writeRelease } from './hack/release.ts';
       await writeRelease('${directory}', ${JSON.stringify(INPUTS)});`;
-    const options = { cwd: REPO, env, timeoutMs: patient(240_000) };
+    const options = { cwd: REPO, env, timeoutMs: patient(500_000) };
     await run(process.execPath, ['--input-type=module', '-e', script], options);
-    for (const file of await readdir(directory)) {
+    files = (await readdir(directory)).sort();
+    for (const file of files) {
       const into = join(directory, `${file}.unpacked`);
       if (!/\.(tgz|tar\.gz|whl)$/.test(file)) continue;
       await mkdir(into);
@@ -52,6 +55,32 @@ describe('a release', { timeout: patient(300_000) }, () => {
   it('says nowhere that somebody else would own it', async () => {
     const { repository } = PACKAGE;
     assert.deepEqual([await grep('-Iw', 'OWNER'), await grep('-Fa', repository)], [[], []]);
+  });
+
+  it('has the files of RELEASE.md, of these sizes within a quarter (WRITE_SIZES=yes writes them)', async () => {
+    const built: (readonly [file: string, kB: number])[] = [];
+    for (const file of files) {
+      const { size } = await stat(join(directory, file));
+      built.push([file.replace(VERSION, 'VERSION'), Math.ceil(size / 1_000)]);
+    }
+    const path = join(REPO, 'RELEASE.md');
+    if (isRewriting('WRITE_SIZES')) {
+      const rows = built.map(([file, kB]) => `| \`${file}\` | ${kB} |\n`).join('');
+      const before = await readFile(path, 'utf8');
+      await writeFile(path, before.replace(/(?<=^\| file \| kB \|\n.*\n)(\| .*\n)*/m, rows));
+    }
+    const page = await readFile(path, 'utf8');
+    const shown = new Map(
+      [...page.matchAll(/^\| `(\S+)` \| (\d+) \|$/gm)].map(([, file = '', kB]) => [file, Number(kB)]),
+    );
+    assert.deepEqual(
+      [...shown.keys()],
+      built.map(([file]) => file),
+    );
+    for (const [file, kB] of built) {
+      const expected = shown.get(file) ?? 0;
+      assert.ok(Math.abs(kB - expected) <= 1 + expected / 4, `${file}: ${kB} kB instead of ${expected}`);
+    }
   });
 
   it("has a chart whose page shows the release's image", async () => {
