@@ -42,10 +42,12 @@ export async function copyManifests(): Promise<void> {
   }
 }
 
-/** The table shows the values of values.yaml. */
-export async function chartReadme(): Promise<{ readonly path: string; readonly text: string }> {
-  const path = join(REPO, CHART, 'README.md');
-  const { contents } = parseDocument(await readFile(join(REPO, CHART, 'values.yaml'), 'utf8'));
+/** The table shows the values of values.yaml. `chart` is a directory. */
+export async function chartReadme(
+  chart: string = join(REPO, CHART),
+): Promise<{ readonly path: string; readonly text: string }> {
+  const path = join(chart, 'README.md');
+  const { contents } = parseDocument(await readFile(join(chart, 'values.yaml'), 'utf8'));
   const table = ['| value | default | |', '|---|---|---|', ...rows(contents as YAMLMap)].join('\n');
   const [intro = ''] = (await readFile(path, 'utf8')).split(/(?<=^## Values\n)/m);
   return { path, text: `${intro}\n${table}\n` };

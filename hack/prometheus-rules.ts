@@ -5,12 +5,6 @@ import { REPO } from './paths.ts';
 /** Relative to the repository. */
 export const MONITORING = 'manifests/components/monitoring';
 
-/** OWNER stands for a fork, and a release replaces it. */
-export const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
-
-/** Alerts link to these pages; the chart's values replace them as well. */
-export const REPOSITORY_PAGES = `${REPOSITORY}/blob/main/`;
-
 /** YAML; wraps the groups of a plain rules file. */
 export function prometheusRule(rules: string): string {
   const groups = rules.slice(rules.indexOf('groups:')).trimEnd();

@@ -4,16 +4,16 @@ import { basename, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseDocument } from 'yaml';
 import { VERSION } from '../lib/base/version.ts';
-import { CHART, copyManifests } from './chart.ts';
+import { CHART, chartReadme, copyManifests } from './chart.ts';
 import { buildInstaller } from './installer.ts';
 import { REPO } from './paths.ts';
 import { pack, writeKrew } from './plugin.ts';
-import { REPOSITORY, REPOSITORY_PAGES } from './prometheus-rules.ts';
 import { ensurePython } from './python.ts';
+import { REPOSITORY, withRepository } from './repository.ts';
 import { run, runMain, UsageError } from './run.ts';
 
 const USAGE =
-  'npm run release -- --image NAME --digest sha256:… --installer-digest sha256:… --repository URL, such as --image ghcr.io/OWNER/gvisor-ready';
+  'npm run release -- --image NAME --digest sha256:… --installer-digest sha256:… --repository URL, such as --image registry.example.org/gvisor-ready';
 
 /** Components that patch objects of another component. */
 const REQUIRES: Readonly<Record<string, readonly string[]>> = {
@@ -22,7 +22,7 @@ const REQUIRES: Readonly<Record<string, readonly string[]>> = {
 };
 
 export type ReleaseInputs = {
-  /** Without a tag, such as `ghcr.io/OWNER/gvisor-ready`. */
+  /** Without a tag, such as `registry.example.org/gvisor-ready`. */
   readonly image: string;
   readonly digest: string;
   /** The installer's image has the image's name with "-installer". */
@@ -80,17 +80,15 @@ async function writeManifests(
     };
     await writeFile(join(work, 'kustomization.yaml'), JSON.stringify(kustomization));
     const text = await run('kubectl', ['kustomize', work]);
-    await writeFile(join(directory, file), withPlaces(text, repository));
+    await writeFile(join(directory, file), withPages(text, repository));
   }
   await rm(work, { recursive: true });
 }
 
-/** Replaces the placeholders by the pages of this version, the repository and its owner. */
-function withPlaces(text: string, repository: string): string {
-  return text
-    .replaceAll(REPOSITORY_PAGES, `${repository}/blob/v${VERSION}/`)
-    .replaceAll(REPOSITORY, repository)
-    .replace(/\bOWNER\b/g, repository.split('/').at(-2) ?? '');
+/** Names the repository and its owner, and links to the pages of this version. */
+function withPages(text: string, repository: string): string {
+  const main = `${repository}/blob/main/`;
+  return withRepository(text, repository).replaceAll(main, `${repository}/blob/v${VERSION}/`);
 }
 
 /** Repacks Helm's archive, which holds the time of packing. */
@@ -109,7 +107,7 @@ async function writeChart(
     await writeFile(path, changed(await readFile(path, 'utf8')));
   };
   for (const file of ['Chart.yaml', 'files/components/monitoring/prometheus-rule.yaml'])
-    await change(file, (text) => withPlaces(text, repository));
+    await change(file, (text) => withPages(text, repository));
   await change('values.yaml', (text) => {
     const values = parseDocument(text);
     values.setIn(['image', 'repository'], image);
@@ -117,6 +115,8 @@ async function writeChart(
     values.setIn(['install', 'image'], `${image}-installer@${installerDigest}`);
     return values.toString({ lineWidth: 0, flowCollectionPadding: false });
   });
+  const { text } = await chartReadme(join(work, 'gvisor-ready'));
+  await change('README.md', () => text);
   await pack(join(directory, archive), work, ['gvisor-ready']);
   await rm(work, { recursive: true });
 }
@@ -136,7 +136,7 @@ export async function writeDispatcher(directory: string, repository = REPOSITORY
   await copyFile(join(REPO, 'LICENSE'), join(source, 'LICENSE'));
   const base = `${repository}/blob/v${VERSION}/dispatcher/`;
   for (const file of ['pyproject.toml', 'README.md']) {
-    const text = withPlaces(await readFile(join(source, file), 'utf8'), repository);
+    const text = withPages(await readFile(join(source, file), 'utf8'), repository);
     await writeFile(
       join(source, file),
       text.replace(/\]\((?!https?:|#)(.+?)\)/g, (_, path: string) => `](${new URL(path, base)})`),

@@ -13,7 +13,7 @@ import { run, runAll } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { DAEMON_SET_PATH, openFleet } from '../kubectl/fleet.ts';
 
-const REPOSITORY = 'https://github.com/OWNER/gvisor-ready';
+const REPOSITORY = 'https://git.example.org/team/gvisor-ready';
 
 describe('the bundled kubectl plugin', () => {
   let dist = '';

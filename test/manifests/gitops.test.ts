@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { loadAllYaml, loadYaml } from '@kubernetes/client-node';
 import { CHART } from '../../hack/chart.ts';
 import { REPO } from '../../hack/paths.ts';
+import { REPOSITORY } from '../../hack/repository.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { renderChart } from './chart-objects.ts';
@@ -52,9 +53,7 @@ describe('docs/gitops.md', () => {
 
   it('has a transformer of this version for other namespaces', () => {
     const { transformers } = loadYaml<{ transformers: string[] }>(block('namespace'));
-    assert.deepEqual(transformers, [
-      `https://github.com/OWNER/gvisor-ready//manifests/namespace?ref=v${VERSION}`,
-    ]);
+    assert.deepEqual(transformers, [`${REPOSITORY}//manifests/namespace?ref=v${VERSION}`]);
     assert.ok(existsSync(join(REPO, 'manifests/namespace/kustomization.yaml')));
   });
 

@@ -13,6 +13,7 @@ import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
+import PACKAGE from '../../package.json' with { type: 'json' };
 import { waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { runWithKubectl, TEST_PASSED } from '../e2e/installation.ts';
@@ -150,7 +151,9 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
     await writeFile(join(work, 'bin', name), program, { mode: 0o755 });
   }
   await cp(directory, join(work, 'publish'), { recursive: true });
-  await cp(join(REPO, 'package.json'), join(work, 'tag/package.json'));
+  const server = 'https://github.com';
+  const described = { ...PACKAGE, repository: `${server}/owner/gvisor-ready` };
+  await writeFile(join(work, 'tag/package.json'), JSON.stringify(described));
   const changelog = await readFile(join(REPO, 'CHANGELOG.md'), 'utf8');
   await writeFile(join(work, 'tag/CHANGELOG.md'), changelog.replace('(unreleased)', '(2026-12-01)'));
 
@@ -162,7 +165,7 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
       const runner = {
         ...{ GITHUB_REF_NAME: `v${VERSION}`, GITHUB_REPOSITORY: 'owner/gvisor-ready', GITHUB_ACTOR: 'owner' },
         ...{ GITHUB_SHA: '0'.repeat(40), GITHUB_OUTPUT: join(work, 'output'), RUNNER_TEMP: work },
-        ...{ REGISTRY, IMAGE, CHARTS },
+        ...{ GITHUB_SERVER_URL: server, REGISTRY, IMAGE, CHARTS },
       };
       await writeFile(runner.GITHUB_OUTPUT, '');
       await onRunner(step.run, join(work, job), { ...env, ...jobs[job]?.env, ...step.env, ...runner });
@@ -176,7 +179,7 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
   }
 
   const calls = (await readFile(join(work, 'calls'), 'utf8')).split('\n');
-  const identity = `https://github.com/owner/gvisor-ready/.github/workflows/release.yaml@${ref}`;
+  const identity = `${described.repository}/.github/workflows/release.yaml@${ref}`;
   const verified = calls.filter((call) => call.startsWith('cosign verify '));
   const signed = calls.filter((call) => call.startsWith('cosign sign '));
   const last = (call: string) => call.split(' ').at(-1);
