@@ -68,8 +68,6 @@ export const EVIDENCE_CHECKS: readonly Check[] = [
   { id: 'gpu', title: 'gVisor supports the NVIDIA driver', inspect: checkGpu },
 ];
 
-export const CHECKS: readonly Check[] = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
-
 export type RunChecksOptions = {
   readonly now: () => number;
   readonly signal: AbortSignal;

@@ -1,15 +1,17 @@
 import type { CoreV1Event, V1Namespace, V1Pod, V1RuntimeClass } from '@kubernetes/client-node';
+import { aboutProblem, stepsForSandboxes } from '../../lib/report/explain-sandboxes.ts';
 import type { Tone } from '../../lib/report/format.ts';
 import { handlerKey } from '../../lib/report/node-object.ts';
+import type { Remark } from '../../lib/report/remark.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import type { SandboxProblem } from '../../lib/sandboxes/problem.ts';
 import { type Api, type ApiObject, optional } from '../api/api.ts';
 import { handlerIn, hiddenReport, listAgents, readReports, sandboxOf } from '../cluster/agent-reports.ts';
 import { listNodes, type NodeSummary } from '../cluster/node-summary.ts';
 import { CLASSES, meansGvisor, READY, REQUIRE, selectedReadyLabels } from '../cluster/requirements.ts';
-import { aboutProblem, problemJson, problemsOf, sandboxesIn, stepsFor } from '../cluster/sandboxes.ts';
+import { problemJson, problemsOf, sandboxesIn } from '../cluster/sandboxes.ts';
 import { askedBy, COMPATIBILITY } from '../pods/features.ts';
-import { ageOf, countOf, type Explanation, explain, type Remark } from '../text/output.ts';
+import { ageOf, agesAt, countOf, type Explanation, explain } from '../text/output.ts';
 import { PAGES } from '../text/pages.ts';
 
 async function readPodDetails(api: Api, pod: ApiObject<V1Pod>) {
@@ -99,8 +101,14 @@ export async function explainPod(api: Api, pod: ApiObject<V1Pod>, nowMs: number)
   const state = explainState(details, problems, nowMs);
   const data = { ...dataOf(details), ...state.data, sandboxProblems: problems.map(problemJson) };
   if (problems.length === 0) return { ...state, data };
-  const seen = [...state.seen, ...problems.map((problem) => aboutProblem(problem, nowMs))];
-  return { ...state, data, seen, next: [...stepsFor(problems), ...state.next], docs: PAGES.SandboxesHang };
+  const seen = [...state.seen, ...problems.map((problem) => aboutProblem(problem, agesAt(nowMs)))];
+  return {
+    ...state,
+    data,
+    seen,
+    next: [...stepsForSandboxes(problems), ...state.next],
+    docs: PAGES.SandboxesHang,
+  };
 }
 
 /** For -o json; null stands for what the user may not read. */

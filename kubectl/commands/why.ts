@@ -1,20 +1,19 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node';
 import { InvalidArgumentError } from 'commander';
-import { REASONS } from '../../lib/base/reasons.ts';
 import { refutationOf, statementOf } from '../../lib/fleet/refutation.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import {
-  evidenceLine,
-  HEADLINES,
-  PROOF_TONES,
-  shortIds,
-  type Tone,
-  toneOf,
-} from '../../lib/report/format.ts';
-import { describeInstallation, isBeingInstalled } from '../../lib/report/installation.ts';
-import { sinceOf } from '../../lib/report/next-steps.ts';
-import type { Status } from '../../lib/report/report.ts';
+  aboutHandler,
+  explainReport,
+  faultsFirst,
+  type HandlerRemark,
+  stepsOfAll,
+  stepTexts,
+} from '../../lib/report/explain.ts';
+import { HEADLINES, type Tone } from '../../lib/report/format.ts';
+import { type NextStep, stepsFor } from '../../lib/report/next-steps.ts';
+import type { Remark } from '../../lib/report/remark.ts';
 import { type Api, type ApiObject, optional } from '../api/api.ts';
 import { type Context, EXIT, exitCodeOf } from '../api/context.ts';
 import {
@@ -25,16 +24,16 @@ import {
   readUnreadyReason,
 } from '../cluster/agent-reports.ts';
 import { type NodeSummary, summarizeNode, wasProven } from '../cluster/node-summary.ts';
-import { explainSandboxes, problemJson } from '../cluster/sandboxes.ts';
+import { problemJson } from '../cluster/sandboxes.ts';
 import {
   ageOf,
+  agesAt,
   type Explanation,
   explain,
   explanationLines,
   type Format,
   pageAddress,
   printResult,
-  type Remark,
 } from '../text/output.ts';
 import { handlerTone } from './health.ts';
 import { type NodeRow, nodeJson } from './nodes.ts';
@@ -143,27 +142,22 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   const { node, result } = details;
   const report = result?.report;
   const agent = aboutAgent(details, api.installedIn);
-  const sandboxes = report?.sandboxes;
-  const hanging = sandboxes && explainSandboxes(sandboxes, nowMs);
-  const handlers = aboutHandlers(details, nowMs);
-  const seen: Remark[] = report === undefined ? [] : [...findingsOf(report), ...(hanging?.seen ?? [])];
-  seen.push(...handlers);
-  if (report?.installation !== undefined)
-    seen.push({ about: 'installer', ...describeInstallation(report.installation) });
+  const said = report && explainReport(report, report.verdict, agesAt(nowMs));
+  const handlers = aboutHandlers(details, said?.handlers ?? []);
+  const { published = [], checks = [], others = [] } = said ?? {};
+  const seen: Remark[] = [...checks, ...handlers, ...others];
   seen.push({ tone: agent.tone, about: 'agent', text: agent.text });
   if (!node.ready)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
   const statement = statementOf(report, node.name);
   const refutation = refutationOf(node, statement);
-  const problem = refutation && statement?.problem;
-  if (problem) {
-    const why = `because the agent cannot write its Node: ${problem}`;
+  if (refutation && statement?.problem) {
     const isLabel = refutation.labels.includes('');
     const still = isLabel ? 'ready is still "true"' : `the Node still says ${node.status} ${node.reason}`;
-    seen.push({ tone: 'fail', about: isLabel ? 'label' : 'condition', text: `${still}, ${why}` });
+    seen.push({ tone: 'fail', about: isLabel ? 'label' : 'condition', text: still });
   }
-  const reasons = [...(problem ? ['AgentCannotWrite'] : []), ...reasonsIn(report, node)];
+  const steps = stepsOf(details);
   const broken = handlers.filter(({ tone }) => tone !== 'pass' && tone !== 'skipped');
   const [main, reason, headline] = judgeNode(details, nowMs);
   const [tone, not] =
@@ -171,44 +165,32 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
       ? ([main, ''] as const)
       : (['warning', ` except with ${broken.map(({ about }) => about).join(', ')}`] as const);
   return explain([tone, reason], `${node.name}: ${headline}${not}`, {
-    because: becauseOf(node, report, nowMs),
-    seen,
-    next: [...reasons.map(remedyFor), ...(hanging?.next ?? []), agent.next ?? []].flat(),
+    because: [said?.because ?? shortMessage(node), said?.times ?? ''].filter((text) => text !== ''),
+    seen: [...published, ...faultsFirst(seen)],
+    next: [...stepTexts(steps, report), agent.next ?? []].flat(),
     docs: 'docs/reasons.md',
-    data: nodeData(details, reasons),
+    data: nodeData(
+      details,
+      steps.map(({ reason }) => reason),
+    ),
   });
 }
 
-/** The agent's report beside the labels. */
-function aboutHandlers({ node, result }: NodeDetails, nowMs: number): Remark[] {
-  const reports = result?.report?.handlers ?? [];
-  const names = new Set([
-    ...reports.map(({ handler }) => handler),
-    ...node.handlers.map((each) => each.handler),
-  ]);
+/** What the agent says of them, beside their labels. */
+function aboutHandlers({ node, result }: NodeDetails, said: readonly HandlerRemark[]): Remark[] {
+  const names = new Set([...said, ...node.handlers].map(({ handler }) => handler));
   return [...names].map((handler) => {
-    const report = handlerIn(result, handler);
-    const { status = '', reason = 'NoReport', message = '' } = report?.verdict ?? {};
+    const remark = said.find((each) => each.handler === handler);
+    const { status = '', reason = 'NoReport' } = handlerIn(result, handler)?.verdict ?? {};
     const { label = '' } = node.handlers.find((each) => each.handler === handler) ?? {};
-    const since = report && (status === 'True' ? report.provenAt : sinceOf(report));
-    const age = ageOf(since ?? '', nowMs);
-    const what =
-      status === 'True' ? `last proven ${age || 'an unknown time'} ago` : `${reason}${age && `, for ${age}`}`;
     const agrees = (status === 'True') === (label === 'true');
     const note = agrees ? '' : `; its label ready-${handler} is ${label === '' ? 'absent' : `"${label}"`}`;
-    const isSound = status === 'True' && agrees;
     const toneOf = () => {
-      if (isSound) return 'pass';
+      if (status === 'True' && agrees) return 'pass';
       return status === 'Unknown' ? 'unknown' : handlerTone(reason, wasProven(node, handler));
     };
-    return {
-      tone: toneOf(),
-      about: handler,
-      text: `${what}${message && status !== 'True' ? `: ${shortIds(message)}` : ''}${note}`,
-      evidence: (report?.findings ?? []).flatMap(({ status, evidence = [] }) =>
-        status === 'fail' ? evidence.map(evidenceLine) : [],
-      ),
-    };
+    const { about = aboutHandler(handler), text = reason, below = [] } = remark ?? {};
+    return { tone: toneOf(), about, text: `${text}${note}`, below };
   });
 }
 
@@ -292,74 +274,35 @@ function nodeData({ node, agent, result }: NodeDetails, remedies: readonly strin
   };
 }
 
-/** The condition's message is truncated, with the remedy at its end; the report has all of it. */
-function becauseOf(node: NodeSummary, report: Status | undefined, nowMs: number): string[] {
-  if (report === undefined) return [node.message.split('. What to do: ')[0] ?? ''].filter(Boolean);
-  const { verdict, provenAt = '', evaluation } = report;
-  const proven = ageOf(provenAt, nowMs);
-  const lastProof = proven === '' ? 'not proven since the agent started' : `last proven ${proven} ago`;
-  const times = `Evaluated ${ageOf(evaluation.at, nowMs)} ago; ${lastProof}.`;
-  return verdict.status === 'True' ? [times] : [shortIds(verdict.message), times];
+/** The condition's message is truncated, with the remedy at its end. */
+function shortMessage({ message }: NodeSummary): string {
+  return message.split('. What to do: ')[0] ?? '';
 }
 
-/** Passed checks in one line, then the others grouped by message, then the proof. */
-function findingsOf({ findings, proof, verdict }: Status): Remark[] {
-  const proven = proof.kind === 'proven';
-  const passed = findings.filter(({ status }) => status === 'pass').map(({ check }) => check);
-  const others = findings.filter(({ status }) => status !== 'pass');
-  const first = others.filter(
-    ({ message }, at) => others.findIndex((each) => each.message === message) === at,
-  );
-  const textOf = (message: string) => (verdict.message.includes(message) ? 'see above' : shortIds(message));
-  return [
-    ...(passed.length === 0 ? [] : [{ tone: 'pass', about: 'passed', text: passed.join(', ') } as const]),
-    ...first.map((finding) => ({
-      tone: toneOf(finding, proven),
-      about: others.flatMap(({ check, message }) => (message === finding.message ? [check] : [])).join(', '),
-      text: textOf(finding.message),
-      evidence: (finding.evidence ?? []).map(evidenceLine),
-    })),
-    {
-      tone: PROOF_TONES[proof.kind],
-      about: 'proof',
-      text: proven ? proof.message : textOf(proof.message),
-    },
-  ];
-}
-
-/** Of the verdicts, and of each failed check. */
-function reasonsIn(report: Status | undefined, node: NodeSummary): readonly string[] {
-  const { findings = [], handlers = [], installation } = report ?? {};
-  const { reason } = report?.verdict ?? node;
-  if (isBeingInstalled(installation, reason)) return ['InstallationUnderWay'];
-  const used = handlers.filter(
+/** Without the steps for handlers that this node never had. */
+function stepsOf({ node, result }: NodeDetails): readonly NextStep[] {
+  const { report } = result ?? {};
+  if (report === undefined) return stepsFor(node.reason);
+  const used = report.handlers?.filter(
     ({ handler, verdict }) => handlerTone(verdict.reason, wasProven(node, handler)) !== 'skipped',
   );
-  const failed = [...findings, ...used.flatMap((each) => each.findings)].flatMap((finding) =>
-    finding.status === 'fail' ? [finding.reason] : [],
-  );
-  const codes = [reason, ...used.map(({ verdict }) => verdict.reason), ...failed];
-  return [...new Set<string>(codes)].filter((code) => code !== '' && code !== 'SandboxProven');
-}
-
-function remedyFor(code: string): string {
-  const known = Object.hasOwn(REASONS, code) ? REASONS[code as keyof typeof REASONS] : undefined;
-  return `${code}: ${known?.remedy ?? 'this plugin is older than the agent and does not know it.'}`;
+  return stepsOfAll({ ...report, handlers: used });
 }
 
 function aboutAgent({ node, agent, result, unready = '' }: NodeDetails, installedIn: string) {
   const seen = (tone: Tone, text: string, next?: string) => ({ tone, text, next });
+  const absent = node.label === 'true' ? 'warning' : 'fail'; // as in the headline
   if (agent === '?')
     return seen('unknown', `you may not list the pods of ${installedIn}; this is from the Node alone`);
   if (agent === undefined) {
     const label = node.label === 'true' ? ', so its label is out of date' : '';
     const describe = `kubectl -n ${installedIn} describe daemonset ${DAEMON_SET}`;
-    return seen('fail', `no agent runs on this node${label}`, `See why it has none: ${describe}`);
+    return seen(absent, `no agent runs on this node${label}`, `See why it has none: ${describe}`);
   }
   const { name, state, message } = agent;
   if (state !== 'Running') {
     const text = `the pod ${name} does not run: ${state}${message && `: ${message}`}`;
-    return seen('fail', text, `See why: kubectl -n ${installedIn} describe pod ${name}`);
+    return seen(absent, text, `See why: kubectl -n ${installedIn} describe pod ${name}`);
   }
   if (result?.problem !== undefined)
     return seen('unknown', `${name} runs; its report is unavailable: ${result.problem}`);

@@ -1,5 +1,6 @@
 import { dumpYaml } from '@kubernetes/client-node';
 import { MARKS, type Tone, wrap } from '../../lib/report/format.ts';
+import { plainLines, type Remark, sectionLines, type Times } from '../../lib/report/remark.ts';
 import { markedLines, paint, type Screen, TONE_COLORS } from '../../lib/report/table.ts';
 import { PAGES } from './pages.ts';
 
@@ -77,13 +78,10 @@ export function ageOf(since: string, nowMs: number): string {
   return `${Math.floor(days / 365)}y`;
 }
 
-/** Made in lines of files, or values. */
-export type Remark = {
-  readonly tone: Tone;
-  readonly about: string;
-  readonly text: string;
-  readonly evidence?: readonly string[];
-};
+export function agesAt(nowMs: number): Times {
+  const age = (time: string) => ageOf(time, nowMs) || 'an unknown time';
+  return { at: (time) => `${age(time)} ago`, since: (time) => `for ${age(time)}` };
+}
 
 /** For people; `reason` and `data` are the same for programs. */
 export type Explanation = {
@@ -118,21 +116,12 @@ export function explanationLines(
   output: Output,
 ): string[] {
   const screen = proseOf(output);
-  const dim = (line: string) => `${line.slice(0, 6)}${paint(screen, 'dim', line.slice(6))}`;
+  const task = tone === 'skipped' ? 'To run gVisor here' : 'What to do';
   return [
-    ...wrap(`${MARKS[tone]} ${headline}`, screen.width, '', INDENT).map((line) =>
+    ...plainLines(`${MARKS[tone]} ${headline}`, screen, '', INDENT).map((line) =>
       paint(screen, TONE_COLORS[tone], line),
     ),
-    ...because.flatMap((paragraph) => ['', ...wrap(paragraph, screen.width, INDENT)]),
-    ...(seen.length === 0 ? [] : ['', paint(screen, 'bold', 'What was seen')]),
-    ...seen.flatMap(({ tone, about, text, evidence = [] }) => [
-      ...markedLines(tone, `${about}: ${text}`, { ...screen, indent: INDENT }),
-      ...evidence.flatMap((line) => wrap(line, screen.width, ' '.repeat(6)).map(dim)),
-    ]),
-    ...(next.length === 0
-      ? []
-      : ['', paint(screen, 'bold', tone === 'skipped' ? 'To run gVisor here' : 'What to do')]),
-    ...next.flatMap((step) => wrap(step, screen.width, INDENT)),
+    ...sectionLines({ because, seen, next }, screen, task),
     ...(tone === 'pass' ? [] : ['', paint(screen, 'dim', `See ${pageAddress(docs, output)}`)]),
   ];
 }

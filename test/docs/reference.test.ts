@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { CHECKS } from '../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS } from '../../agent/checks/checks.ts';
 import { FAULT_TEXTS } from '../../cluster/faults/fault-texts.ts';
 import FLEET_SETTINGS from '../../controller/settings.json' with { type: 'json' };
 import { REPO } from '../../hack/paths.ts';
@@ -11,6 +11,8 @@ import type { Setting } from '../../lib/base/settings.ts';
 import SETTINGS from '../../lib/fleet/agent-settings.json' with { type: 'json' };
 import { OWN_KEYS } from '../../lib/report/node-object.ts';
 import { SANDBOX_PROBLEMS } from '../../lib/sandboxes/problem.ts';
+
+const CHECKS = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 
 const read = (file: string) => readFile(join(REPO, file), 'utf8');
 

@@ -79,7 +79,7 @@ export function withHandler(
 
 /** What an agent reports of the additional handler runsc-kvm; proven by default. */
 export function kvmReport(changes: Partial<HandlerReport> = {}): HandlerReport {
-  const { verdict, evaluation, findings, proof, facts } = reportOf();
+  const { verdict, evaluation, findings, proof, facts } = reportOf(changes);
   const [handler, provenAt] = ['runsc-kvm', '2026-03-01T11:57:00Z'];
   return { handler, verdict, evaluation, findings, proof, provenAt, facts, history: [], ...changes };
 }
@@ -153,7 +153,7 @@ export function agentStatus(
   return {
     ...reportOf({
       node,
-      evaluation: { ...reportOf().evaluation, at: '2026-03-01T11:59:30Z' },
+      evaluation: { ...reportOf(changes).evaluation, at: '2026-03-01T11:59:30Z' },
       provenAt: '2026-03-01T11:58:00Z',
     }),
     pods: {

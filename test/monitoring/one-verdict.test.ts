@@ -98,7 +98,7 @@ async function sayings(
     metric: `${/node_status\{status="(\w+)"\} 1/.exec(body)?.[1]} ${/node_reason\{reason="(\w+)"\}/.exec(body)?.[1]}`,
     report: `${report.verdict.status} ${report.verdict.reason}`,
     history: report.history[0] && `${report.history[0].status} ${report.history[0].reason}`,
-    terminal: / {2}(\w+): /.exec(renderReport(report, { colored: false, width: 200 }))?.[1],
+    terminal: /^ {2}(\w+)(:|$)/m.exec(renderReport(report, { colored: false, width: 200 }))?.[1],
     page: onPage(node, { ...report, nodeWrites }),
     status: await inStatus(t, node, { ...report, nodeWrites }),
     series: seriesOf(body),

@@ -3,13 +3,15 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { Check, CheckInputs, Sources } from '../../../agent/checks/check.ts';
-import { CAUSE_CHECKS, CHECKS, EVIDENCE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS, runChecks } from '../../../agent/checks/checks.ts';
 import { REPO } from '../../../hack/paths.ts';
 import { pass, skip } from '../../../lib/checks/finding.ts';
 import { readContainerdConfig } from '../../../lib/containerd/config.ts';
 import { readDistribution, rememberConfigPath } from '../../../lib/containerd/distribution.ts';
 import { criStatus, failedCall, fakeCri, inputsOf, outcome, sourcesOf, witnessOf } from './fake-node.ts';
 import { type FixtureHost, HOSTS, type HostName, hostOf } from './fixture-hosts.ts';
+
+const CHECKS = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 
 const { signal } = new AbortController();
 /** Checks of what most nodes do not have. */

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { CHECKS } from '../../../agent/checks/checks.ts';
+import { CAUSE_CHECKS, EVIDENCE_CHECKS } from '../../../agent/checks/checks.ts';
 import { Metrics } from '../../../agent/http/metrics.ts';
 import { STALE_MS } from '../../../agent/pods/sandbox-monitor.ts';
 import { pass } from '../../../lib/checks/finding.ts';
 import { blockerFinding, finding, PASSED, PROVEN, reportOf, unproven, verdictOf } from '../reports.ts';
 import { INSTALLATIONS } from '../sample-installations.ts';
+
+const CHECKS = [...CAUSE_CHECKS, ...EVIDENCE_CHECKS];
 
 /** The samples of a metric, without its name: "{labels} value" or "value". */
 async function samplesOf(metrics: Metrics, name: string): Promise<readonly string[]> {

@@ -29,7 +29,15 @@ function installing(api: FakeApi): void {
   const report = brokenStatus('node-3');
   const message = 'release-20260223.0 is being installed (step restart); meanwhile ShimNotFound: no shim';
   const verdict = { ...report.verdict, reason, message } as const;
-  setReport(api, 'node-3', { ...report, verdict, installation: INSTALLATIONS.atWork });
+  const evaluation = { ...report.evaluation, verdict };
+  setReport(api, 'node-3', { ...report, verdict, evaluation, installation: INSTALLATIONS.atWork });
+}
+
+/** The first failure of a node whose report also has pods that run outside. */
+function unpublished(api: FakeApi): void {
+  const broken = brokenStatus('node-2');
+  const { pods } = agentStatus('node-2', { outside: ['x'], open: ['y'] });
+  setReport(api, 'node-2', { ...broken, verdict: agentStatus('node-2').verdict, pods });
 }
 
 const report = (node: string, changes: Parameters<typeof agentStatus>[2]) => (api: FakeApi) =>
@@ -81,6 +89,7 @@ const CASES: Readonly<Record<string, readonly [node: string, change?: (api: Fake
     handlersOf(report('node-2', { handlers: [kvmReport()] })),
   ],
   'a label of an additional handler that no report explains': ['node-2', handlersOf(report('node-2', {}))],
+  'what is not published yet, and pods outside gVisor': ['node-2', unpublished],
   'the condition of the Node without the permission to forward ports': [
     'node-3',
     (api) => {
