@@ -141,7 +141,7 @@ describe('createAgentServer', () => {
     assert.match(String((await request('/report')).headers['content-type']), /^application\/json/);
     const page = await request('/');
     assert.equal(page.headers['content-type'], 'text/plain; charset=utf-8');
-    assert.match(page.body, /^gVisor works here\nnode-1, handler "runsc"[\s\S]*✓ The kernel /);
+    assert.match(page.body, /^gVisor works here\nnode-1, handler "runsc"[\s\S]*✓ passed: kernel/);
   });
 
   for (const path of ['/nothing', '//', '///', '//metrics', '/..', '/%', '/metrics/', '/livez%00']) {
