@@ -17,7 +17,7 @@ export const NODE_TOOLS = ['containerd', 'runc', 'gvisor'] as const;
 /** Seconds in which a person reads a screen of it. */
 const READING_S = process.stdout.isTTY ? 3 : 0;
 const METRICS = /^gvisor_ready_(node_status|node_reason|last_proof|last_boot|proofs_total)\S* .*$/gm;
-const PAGE_LINES = 12;
+const PAGE_LINES = 21;
 
 /** The directory of the node beside those of clusters, by which it is removed. */
 export function nodeActsName(demo: string): string {
