@@ -38,7 +38,7 @@ export function withRegistry(text: string, registry: string): string {
   return text.replace(REGISTRY, `$1${registry}`);
 }
 
-/** What a file of the list should say. */
+/** Returns the text that a file of the list should have. */
 export function placed(text: string): string {
   return withRegistry(withRepository(text, REPOSITORY), PACKAGE.config.registry);
 }

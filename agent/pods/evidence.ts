@@ -6,7 +6,7 @@ import type { CriClient, ListedSandbox } from '../../lib/containerd/client.ts';
 import { CriError } from '../../lib/containerd/error.ts';
 import type { Host } from '../../lib/host/host.ts';
 import { readBootId } from '../../lib/host/system.ts';
-import { type Pod, STALE_MS } from '../../lib/pods/pod.ts';
+import { mustBeInGvisor, type Pod, STALE_MS } from '../../lib/pods/pod.ts';
 import type { PodSentry, SeenSandbox } from '../../lib/pods/pod-reader.ts';
 import { isProbe } from '../../lib/proof/sandbox.ts';
 import { hasTextPages, type RunscPrograms } from '../../lib/runsc/program.ts';
@@ -50,7 +50,7 @@ type Read = {
   readonly atMs: number;
 };
 
-/** What a read changes. A pod that no longer needs gVisor is followed to its end. */
+/** Compares a read with what is known. A pod that no longer needs gVisor is followed to its end. */
 export function changesOf(known: Known, { sandboxes, concerns, atMs }: Read) {
   const next = new Map<string, Span & { readonly seen: SeenSandbox }>();
   const changes: PodChange[] = [];
@@ -166,8 +166,8 @@ export class Evidence {
     if (this.#last !== undefined && !isListed) await this.#findEnded(signal);
   }
 
-  #concerns({ handler, namespace }: Pick<Pod, 'handler' | 'namespace'>): boolean {
-    return this.#options.handlers.includes(handler) || this.#required.has(namespace);
+  #concerns(pod: Pick<Pod, 'handler' | 'namespace'>): boolean {
+    return mustBeInGvisor(pod, this.#options.handlers, this.#required);
   }
 
   #push(change: Change): void {

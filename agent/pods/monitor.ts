@@ -4,6 +4,7 @@ import type { CriClient } from '../../lib/containerd/client.ts';
 import type { Host } from '../../lib/host/host.ts';
 import {
   MAX_READ_INTERVAL_MS,
+  mustBeInGvisor,
   type ObservedPods,
   type Pod,
   type PodsReport,
@@ -134,8 +135,7 @@ export class PodMonitor {
     const { namespaces, handlers = [] } = this.#options;
     const required = namespaces.names;
     const unsandboxed = pods.filter(
-      ({ sandboxed, namespace, handler }) =>
-        sandboxed === false && (required.has(namespace) || handlers.includes(handler)),
+      (pod) => pod.sandboxed === false && mustBeInGvisor(pod, handlers, required),
     );
     return {
       pods,

@@ -2,7 +2,7 @@ import { formatUtc } from '../../lib/base/utc.ts';
 import { explainReport, faultsFirst, stepsOfAll, stepTexts } from '../../lib/report/explain.ts';
 import { HEADLINES } from '../../lib/report/format.ts';
 import { sinceOf } from '../../lib/report/next-steps.ts';
-import { plainLines, remarkLines, sectionLines, UTC_TIMES } from '../../lib/report/remark.ts';
+import { headed, plainLines, remarkLines, sectionLines, UTC_TIMES } from '../../lib/report/remark.ts';
 import type { Report, Status, Transition } from '../../lib/report/report.ts';
 import { paint, type Screen, TONE_COLORS } from '../../lib/report/table.ts';
 
@@ -16,7 +16,7 @@ export function renderReport(report: Status, screen: Screen): string {
   const since = judged.status === verdict.status ? sinceOf(report) : undefined;
   const subject = `${node}, handler "${handler}"${since === undefined ? '' : `, ${UTC_TIMES.since(since)}`}`;
   const { because, times, ...seen } = explainReport(report, judged, UTC_TIMES);
-  const history = report.history.slice(0, MAX_TRANSITIONS);
+  const history = report.history.length < 2 ? [] : report.history.slice(0, MAX_TRANSITIONS);
   const quiet = (text: string) => plainLines(text, screen).map((line) => paint(screen, 'dim', line));
   const sections = {
     because: [`${judged.reason}${because && `: ${because}`}`, times],
@@ -28,8 +28,11 @@ export function renderReport(report: Status, screen: Screen): string {
     paint(screen, [TONE_COLORS[tone], 'bold'], headline),
     ...quiet(subject),
     ...sectionLines(sections, screen),
-    ...(history.length < 2 ? [] : ['', paint(screen, 'bold', 'History')]),
-    ...(history.length < 2 ? [] : history.flatMap((each) => transitionLines(each, screen))),
+    ...headed(
+      'History',
+      history.flatMap((each) => transitionLines(each, screen)),
+      screen,
+    ),
     '',
     ...quiet(factsOf(report)),
   ];

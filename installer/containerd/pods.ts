@@ -1,6 +1,9 @@
+import { pooledMap } from '../../lib/base/async.ts';
 import type { CriClient } from '../../lib/containerd/client.ts';
 import { CriError } from '../../lib/containerd/error.ts';
 import { isProbe } from '../../lib/proof/sandbox.ts';
+
+const CONCURRENCY = 8;
 
 type RunningContainer = {
   readonly id: string;
@@ -23,7 +26,7 @@ export async function runningContainers(client: CriClient): Promise<readonly Run
   });
 }
 
-/** What containerd says of a container: that it is running, its exit code, or nothing of use. */
+/** A container as containerd has it now: running, its exit code, or nothing of use. */
 type Now = 'running' | 'forgotten' | number;
 
 /** Names of pods, each in one of the four. */
@@ -34,7 +37,7 @@ export async function whatBecameOf(
   client: CriClient,
 ): Promise<Aftermath> {
   const ready = await client.listSandboxes('SANDBOX_READY');
-  const now = await Promise.all(before.map(({ id }) => stateOf(client, id)));
+  const now = await pooledMap(before, CONCURRENCY, ({ id }) => stateOf(client, id));
   return judgePods(
     before.map((container, index) => ({
       ...container,

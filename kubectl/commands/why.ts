@@ -176,7 +176,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   });
 }
 
-/** What the agent says of them, beside their labels. */
+/** Sets the agent's words beside the labels of the handlers. */
 function aboutHandlers({ node, result }: NodeDetails, said: readonly HandlerRemark[]): Remark[] {
   const names = new Set([...said, ...node.handlers].map(({ handler }) => handler));
   return [...names].map((handler) => {

@@ -17,6 +17,15 @@ export type Pod = {
   readonly evidence: string;
 };
 
+/** Whether a pod is to be in gVisor: its handler is proven here, or its namespace requires it. */
+export function mustBeInGvisor(
+  { handler, namespace }: Pick<Pod, 'handler' | 'namespace'>,
+  handlers: readonly string[],
+  required: ReadonlySet<string>,
+): boolean {
+  return handlers.includes(handler) || required.has(namespace);
+}
+
 /** Facts about a sandbox; `pid` and `argv` are those of its first process, if it could be read. */
 export type SandboxFacts = {
   readonly runtimeType: string;

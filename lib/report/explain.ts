@@ -9,7 +9,7 @@ import type { Remark, Times } from './remark.ts';
 import type { HandlerReport, Status } from './report.ts';
 import type { Verdict } from './verdict.ts';
 
-/** What a report says, in the order in which people read it. */
+/** The parts of a report, in the order in which people read them. */
 export type ExplainedReport = {
   /** The cause of the verdict; "" if the proof says it. */
   readonly because: string;

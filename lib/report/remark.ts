@@ -30,7 +30,7 @@ export const MAX_LISTED = 20;
 
 const INDENT = '  ';
 
-/** What a node says is sanitized here, and nowhere else. */
+/** Sanitizes a node's words, which nothing else does. */
 export function plainLines(text: string, { width }: Screen, first = '', rest = first): readonly string[] {
   return wrap(plain(text), width, first, rest);
 }
@@ -57,19 +57,24 @@ export function sectionLines(
   screen: Screen,
   task = 'What to do',
 ): string[] {
-  const headed = (head: string, lines: readonly string[]) =>
-    lines.length === 0 ? [] : ['', paint(screen, 'bold', head), ...lines];
   return [
     ...because.flatMap((paragraph) => ['', ...plainLines(paragraph, screen, INDENT)]),
     ...headed(
       'What was seen',
       seen.flatMap((remark) => remarkLines(remark, screen)),
+      screen,
     ),
     ...headed(
       task,
       next.flatMap((step) => plainLines(step, screen, INDENT, INDENT.repeat(2))),
+      screen,
     ),
   ];
+}
+
+/** Nothing without lines. */
+export function headed(head: string, lines: readonly string[], screen: Screen): readonly string[] {
+  return lines.length === 0 ? [] : ['', paint(screen, 'bold', head), ...lines];
 }
 
 function plain(text: string): string {

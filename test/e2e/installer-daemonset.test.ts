@@ -135,7 +135,7 @@ const installed = () =>
     ),
   );
 
-/** What became of a node's pods, without the installer's. */
+/** Resolves with the state of a node's pods, without the installer's. */
 async function neighboursOn(node: string): Promise<readonly string[]> {
   const text = await cluster.get(`/api/v1/pods?fieldSelector=spec.nodeName=${node}`);
   return (JSON.parse(text) as V1PodList).items

@@ -163,9 +163,16 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
       const step = jobs[job]?.steps[index];
       if (step?.run === undefined) continue;
       const runner = {
-        ...{ GITHUB_REF_NAME: `v${VERSION}`, GITHUB_REPOSITORY: 'owner/gvisor-ready', GITHUB_ACTOR: 'owner' },
-        ...{ GITHUB_SHA: '0'.repeat(40), GITHUB_OUTPUT: join(work, 'output'), RUNNER_TEMP: work },
-        ...{ GITHUB_SERVER_URL: server, REGISTRY, IMAGE, CHARTS },
+        GITHUB_REF_NAME: `v${VERSION}`,
+        GITHUB_REPOSITORY: 'owner/gvisor-ready',
+        GITHUB_ACTOR: 'owner',
+        GITHUB_SHA: '0'.repeat(40),
+        GITHUB_OUTPUT: join(work, 'output'),
+        RUNNER_TEMP: work,
+        GITHUB_SERVER_URL: server,
+        REGISTRY,
+        IMAGE,
+        CHARTS,
       };
       await writeFile(runner.GITHUB_OUTPUT, '');
       await onRunner(step.run, join(work, job), { ...env, ...jobs[job]?.env, ...step.env, ...runner });

@@ -99,8 +99,14 @@ async function setUp(t: TestContext, listed: readonly object[] = [], more: Parti
   });
   const lines: Line[] = [];
   const evidence = new Evidence({
-    ...{ client, host, programs: new RunscPrograms(), node: 'node-1', handlers: ['runsc'] },
-    ...{ podUid: 'uid-own', log: pino({ level: 'silent' }), startMs: 0 },
+    client,
+    host,
+    programs: new RunscPrograms(),
+    node: 'node-1',
+    handlers: ['runsc'],
+    podUid: 'uid-own',
+    log: pino({ level: 'silent' }),
+    startMs: 0,
     write: async (line) => void lines.push(JSON.parse(line)),
     ...more,
   });
