@@ -242,7 +242,7 @@ function reportAge(rows: readonly Row[], { statusOf, nowMs }: FleetState): { rep
 const STARVED_MS = 1_000;
 
 /** The largest fleet with which the controller was tried: see docs/bench.md. */
-export const TESTED_NODES = 5_000;
+export const TESTED_NODES = 15_000;
 
 /** As the alert GVisorReadyShareLow. */
 const LOW_SHARE = 0.8;
