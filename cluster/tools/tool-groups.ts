@@ -145,6 +145,7 @@ const GROUPS = [
   ['actionlint', {}],
   ['pint', {}],
   ['karpenter', {}],
+  ['cluster-api', {}],
   ['registry', {}],
   ['nvidia-toolkit', { packages: '.' }],
   ['argo-workflows', {}],
