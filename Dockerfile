@@ -1,4 +1,4 @@
-# The image of the agent, the fleet controller and the kubectl plugin: Node and a bundle for each, on a base with glibc.
+# The image of the agent, the fleet controller, the canary of egress and the kubectl plugin: Node and a bundle for each, on a base with glibc.
 # `docker build .` builds the bundles for the target platform.
 ARG BASE=gcr.io/distroless/cc-debian12
 ARG BUILDER=node:24-bookworm-slim
@@ -31,6 +31,7 @@ COPY package.json package-lock.json tsconfig.json ./
 RUN npm ci
 COPY agent agent
 COPY controller controller
+COPY egress egress
 COPY kubectl kubectl
 COPY lib lib
 COPY hack hack

@@ -15,7 +15,7 @@ import {
   type Turns,
   turnsOf,
 } from '../lib/fleet/turns.ts';
-import { type FleetView, viewFleet } from '../lib/fleet/view.ts';
+import { type EgressVerdict, type FleetView, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
 import type { ApiAccess } from '../lib/kube/client.ts';
@@ -25,6 +25,8 @@ import { pagesOf } from '../lib/kube/pages.ts';
 import { AgentClient } from './agent-client.ts';
 import { failingCanaries } from './canaries.ts';
 import { type Clock, DAMPING_MS, type Decision, decide, TICK_MS } from './decide.ts';
+import { type EgressMemory, egressLabelFor, judgeEgress, rememberEgress } from './egress.ts';
+import { writeEgressLabel } from './egress-label.ts';
 import { ClusterCache, type Observed } from './informers.ts';
 import { Lateness } from './lateness.ts';
 import type { FleetMetrics } from './metrics.ts';
@@ -61,7 +63,7 @@ type FailedWrite = { readonly problem: string; readonly backoff: Backoff; readon
 /** `time` is the real one by default. */
 export type FleetOptions = ApiAccess & {
   readonly settings: Pick<FleetConfig, 'timeouts' | 'taint' | 'reportIntervalMs'> &
-    Partial<Pick<FleetConfig, 'guardsFromFiles'>>;
+    Partial<Pick<FleetConfig, 'guardsFromFiles' | 'egressNamespace'>>;
   readonly metrics: FleetMetrics;
   readonly time?: FleetTime;
 };
@@ -88,6 +90,11 @@ export class FleetController {
   #isSaturated = false;
   #wake = new AbortController();
   #decision: Decision | undefined;
+  #egressMemory: ReadonlyMap<string, EgressMemory> = new Map();
+  /** By name of the node; undefined without the component. */
+  #egress: ReadonlyMap<string, EgressVerdict> | undefined;
+  /** The value that the label must get, by name of the node. */
+  #egressLabels: ReadonlyMap<string, 'true' | 'false'> = new Map();
   readonly #view = memoize(
     () => this.#makeView(),
     VIEW_CACHE_MS,
@@ -107,6 +114,7 @@ export class FleetController {
         if (isRebooted(node) || (options.settings.taint && isExposed(node))) this.#wake.abort();
       },
       onRelist: () => this.#reports.expireAll(),
+      egressNamespace: options.settings.egressNamespace,
     });
     this.#reports = new AgentReports(this.#agents, options.settings.reportIntervalMs, {
       now: () => this.#nowMs,
@@ -223,6 +231,7 @@ export class FleetController {
     const last = this.#decision;
     const decision = decide(observed, last?.memory, clock, timeouts);
     this.#decision = decision;
+    this.#judgeEgress(cached.nodes, clock.nowMs);
     this.#forget(clock.nowMs);
     this.#reportBreaker(last?.breaker ?? [], decision);
     const byName = new Map(observed.nodes.map((node) => [node.name, node]));
@@ -242,6 +251,39 @@ export class FleetController {
     start(decision.withdraw.keys(), (node) =>
       this.#withdrawLost(node, decision.withdraw.get(node.name) ?? timeouts.agentTimeoutMs, signal),
     );
+    start(this.#egressLabels.keys(), (node) => this.#labelEgress(node, signal));
+  }
+
+  /** While the circuit breaker is open, what is not known withdraws nothing. */
+  #judgeEgress(nodes: readonly FleetNode[], nowMs: number): void {
+    const isInstalled = this.#options.settings.egressNamespace !== undefined;
+    const pods = this.#cache.egress;
+    this.#egressMemory = rememberEgress({ nodes, pods }, this.#egressMemory, nowMs);
+    const verdicts = nodes.flatMap((node) => {
+      const memory = this.#egressMemory.get(node.name);
+      if (memory === undefined) return [];
+      const verdict = judgeEgress(node, { pods: pods?.get(node.name) ?? [], memory, nowMs });
+      return [{ node, verdict }];
+    });
+    this.#egress = isInstalled
+      ? new Map(verdicts.map(({ node, verdict }) => [node.name, verdict]))
+      : undefined;
+    const isPaused = (this.#decision?.breaker.length ?? 0) > 0;
+    this.#egressLabels = new Map(
+      verdicts.flatMap(({ node, verdict }) => {
+        const value = egressLabelFor(node, verdict);
+        return value === undefined || (isPaused && verdict.state !== 'open')
+          ? []
+          : [[node.name, value] as const];
+      }),
+    );
+  }
+
+  async #labelEgress(node: FleetNode, signal: AbortSignal): Promise<void> {
+    const value = this.#egressLabels.get(node.name);
+    if (value === undefined || !(await writeEgressLabel(node, value, { ...this.#options, signal }))) return;
+    const { message = '' } = this.view.nodes.find(({ name }) => name === node.name)?.egress ?? {};
+    this.#options.log.info({ node: node.name, value, because: message }, 'label egress-closed written');
   }
 
   /** Nodes with what their agents say. */
@@ -263,7 +305,8 @@ export class FleetController {
       else if (recent.length < times.length) this.#withdrawn.set(uid, recent);
     }
     for (const name of this.#failedWrites.keys())
-      if (!this.#busy.has(name) && !isWanted(this.#decision, name)) this.#failedWrites.delete(name);
+      if (!this.#busy.has(name) && !isWanted(this.#decision, name) && !this.#egressLabels.has(name))
+        this.#failedWrites.delete(name);
   }
 
   /** Leaves the Node alone until the watch has caught up. */
@@ -384,6 +427,7 @@ export class FleetController {
       damped: this.#decision?.damped ?? [],
       turns: this.#turns,
       failingCanaries: failingCanaries(canaries, this.#wallMs()),
+      egress: this.#egress,
       failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
     });
   }

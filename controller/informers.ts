@@ -16,6 +16,7 @@ import { KubeError } from '../lib/kube/error.ts';
 import { pagesOf } from '../lib/kube/pages.ts';
 import { keepWatching } from '../lib/kube/watch.ts';
 import { CANARY_SELECTOR, type CanaryPod, canaryPodOf } from './canaries.ts';
+import { EGRESS_SELECTOR, type EgressPod, egressPodOf, type PodsByNode } from './egress.ts';
 
 export type Observed = ReturnType<ClusterCache['observe']> & {
   /** Within the damping time, monotonic, by uid. */
@@ -156,21 +157,26 @@ function isOutdated(problem: unknown): boolean {
   return problem instanceof KubeError || code === 'UND_ERR_BODY_TIMEOUT';
 }
 
+type CacheOptions = {
+  readonly onNode: (node: FleetNode) => void;
+  readonly onRelist: () => void;
+  readonly egressNamespace?: string | undefined;
+};
+
 /** Nodes, the pods of agents, installers and canaries, and the DaemonSets beside them. */
 export class ClusterCache {
   readonly #nodes: Informer<V1Node, FleetNode>;
   readonly #pods: Informer<V1Pod, AgentPod>;
   readonly #installers: Informer<V1Pod, InstallerPod>;
   readonly #canaries: Informer<V1Pod, CanaryPod>;
+  /** Undefined without the component. */
+  readonly #egress: Informer<V1Pod, EgressPod> | undefined;
   readonly #sets: Informer<V1DaemonSet, AgentSet & AgentSettings & Pace>;
   /** Since the last {@link observe}. */
   readonly #readyAgents = new Set<string>();
 
   /** `onNode` is called for each Node added or updated, and `onRelist` after Nodes or agents' pods were not seen for a while. */
-  constructor(
-    api: ApiAccess,
-    { onNode, onRelist }: { readonly onNode: (node: FleetNode) => void; readonly onRelist: () => void },
-  ) {
+  constructor(api: ApiAccess, { onNode, onRelist, egressNamespace }: CacheOptions) {
     const path = `/namespaces/${api.namespace}`;
     this.#nodes = new Informer({ path: '/api/v1/nodes', pick: fleetNodeOf, onChange: onNode, onRelist }, api);
     const onPod = ({ ready, node }: AgentPod) => {
@@ -186,6 +192,11 @@ export class ClusterCache {
     this.#installers = new Informer({ path: pods, selectors: installers, pick: installerPodOf }, api);
     const canaries = { labelSelector: CANARY_SELECTOR };
     this.#canaries = new Informer({ path: pods, selectors: canaries, pick: canaryPodOf }, api);
+    if (egressNamespace !== undefined) {
+      const selectors = { labelSelector: EGRESS_SELECTOR };
+      const path = `/api/v1/namespaces/${egressNamespace}/pods`;
+      this.#egress = new Informer({ path, selectors, pick: egressPodOf }, api);
+    }
     const pick = (set: V1DaemonSet) => ({ ...agentSetOf(set), ...agentSettingsOf(set), ...paceOf(set) });
     this.#sets = new Informer({ path: `/apis/apps/v1${path}/daemonsets`, pick }, api);
   }
@@ -219,6 +230,12 @@ export class ClusterCache {
 
   get canaries(): readonly CanaryPod[] {
     return this.#canaries.list();
+  }
+
+  /** Undefined while their watch is down, and without the component. */
+  get egress(): PodsByNode | undefined {
+    if (this.#egress?.sinceMs === undefined) return undefined;
+    return Map.groupBy(this.#egress.list(), ({ node }) => node);
   }
 
   get paces(): readonly Pace[] {
@@ -262,7 +279,7 @@ export class ClusterCache {
 
   /** Watches until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const informers = [this.#nodes, this.#pods, this.#installers, this.#canaries, this.#sets];
-    await Promise.all(informers.map((informer) => informer.run(signal)));
+    const informers = [this.#nodes, this.#pods, this.#installers, this.#canaries, this.#egress, this.#sets];
+    await Promise.all(informers.map((informer) => informer?.run(signal)));
   }
 }

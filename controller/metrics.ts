@@ -50,6 +50,15 @@ const GAUGES = {
   gvisor_ready_fleet_decision_delay_seconds: [
     'How late decisions were at the worst in the last two minutes: more than a second is a lack of processor time.',
   ],
+  gvisor_ready_fleet_egress_nodes: [
+    'Proven nodes, and those that are open, by what the canary of egress shows: closed, open or unknown.',
+    'state',
+  ],
+  gvisor_ready_fleet_egress_open_seconds: [
+    'How long a forbidden address was open after the start of the last sandbox; +Inf if it is open now.',
+    'node',
+    'target',
+  ],
   gvisor_ready_fleet_failed_writes: ['Nodes whose latest write by the controller failed.'],
   gvisor_ready_fleet_build_info: ['Version of the fleet controller.', 'version'],
 } as const;
@@ -85,7 +94,13 @@ export class FleetMetrics {
     gauges.gvisor_ready_fleet_build_info.set({ version: VERSION }, 1);
     gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
     let oldestMs = Number.POSITIVE_INFINITY;
-    for (const { name, state, reason, label, provenAt } of view.nodes) {
+    if (view.nodes.some(({ egress }) => egress !== undefined))
+      for (const state of ['closed', 'open', 'unknown'])
+        gauges.gvisor_ready_fleet_egress_nodes.set({ state }, 0);
+    for (const { name, state, reason, label, provenAt, egress } of view.nodes) {
+      if (egress !== undefined) gauges.gvisor_ready_fleet_egress_nodes.inc({ state: egress.state });
+      for (const { name: target, ms = Number.POSITIVE_INFINITY } of egress?.targets ?? [])
+        gauges.gvisor_ready_fleet_egress_open_seconds.set({ node: name, target }, ms / 1_000);
       gauges.gvisor_ready_fleet_nodes.inc({ status: STATUS[state], reason });
       gauges.gvisor_ready_fleet_node_labelled.set({ node: name }, Number(label === 'true'));
       if (state === 'proven' && provenAt !== '') oldestMs = Math.min(oldestMs, Date.parse(provenAt));

@@ -17,6 +17,11 @@ export function parseFleetConfig(env: Env) {
     reportIntervalMs: settings.duration('REPORT_INTERVAL'),
     taint: settings.isOn('TAINT'),
     guardsFromFiles: settings.isOn('GUARDS_FROM_FILES'),
+    egressNamespace: settings.optional(
+      'EGRESS_NAMESPACE',
+      /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+      'the name of a namespace',
+    ),
     listen: settings.address('LISTEN_ADDRESS'),
     logLevel: settings.logLevel('LOG_LEVEL'),
     kubeconfig: settings.text('KUBECONFIG'),

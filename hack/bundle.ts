@@ -9,7 +9,7 @@ import { partial, replaceFile } from './unfinished.ts';
 import { AGENT_VERSION, withVersion } from './version.ts';
 
 /** `NAME/main.ts` becomes `dist/NAME.cjs`. */
-export const BUNDLES = ['agent', 'controller', 'kubectl'] as const;
+export const BUNDLES = ['agent', 'controller', 'egress', 'kubectl'] as const;
 
 /** A module that undici requires only for processors without SIMD (before 2008). */
 const NEVER_LOADED = ['*/llhttp/llhttp-wasm.js'];

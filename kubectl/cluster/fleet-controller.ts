@@ -125,6 +125,7 @@ export async function readFleet(
     failedWrites: new Map(),
     turns: NO_TURNS,
     failingCanaries: [],
+    egress: undefined,
     pods,
     statusOf: (node) => statuses.get(node),
   });

@@ -4,7 +4,7 @@ import { errorLine } from '../../lib/base/sanitize.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import { type AcceptedGuard, describeChange, describeMissing } from '../../lib/fleet/guards.ts';
 import { firstOf, namesBy, tally } from '../../lib/fleet/objects.ts';
-import { CANARY_FAILS, GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
+import { CANARY_FAILS, EGRESS_OPEN, EGRESS_UNKNOWN, GROUPS, type JudgedFleet } from '../../lib/fleet/view.ts';
 import { DAEMON_SET } from '../../lib/kube/access.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { Tone } from '../../lib/report/format.ts';
@@ -183,7 +183,8 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
   const inGrace = where((row) => isProven(row) && row.state !== 'proven');
   const kubeletNotReady = where(({ nodeReady }) => !nodeReady);
   const cordoned = where((row) => row.cordoned);
-  const canary = alarms.find((each) => each.reason === CANARY_FAILS);
+  const told = (code: string, tone: Tone) =>
+    alarms.filter(({ reason }) => reason === code).map(({ message }) => [tone, code, message] as const);
   const faulty = expected.filter((row) => !isProven(row) || row.refuted !== '' || alone.has(row.name));
   const notProven = groupsOf(faulty, reasonOf);
   const others = rows.filter((row) => !isExpected(row));
@@ -199,7 +200,9 @@ function aboutNodes({ nodes: rows, withoutAgent, alarms }: JudgedFleet): FleetPa
       ...faultIf(unjudged, 'unknown', 'NodesNotJudged', `${unjudged} not judged yet`),
       ...faultOn(kubeletNotReady, 'warning', 'NodesNotReady', 'NotReady'),
       ...faultOn(inGrace, 'warning', 'NodesInGrace', 'in a grace period'),
-      ...(canary === undefined ? [] : ([['warning', CANARY_FAILS, canary.message]] as const)),
+      ...told(CANARY_FAILS, 'warning'),
+      ...told(EGRESS_OPEN, 'fail'),
+      ...told(EGRESS_UNKNOWN, 'warning'),
     ],
     groups: { 'NOT PROVEN': notProven, 'NOT EXPECTED': notExpected },
     data: {

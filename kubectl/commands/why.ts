@@ -23,6 +23,7 @@ import {
   readReport,
   readUnreadyReason,
 } from '../cluster/agent-reports.ts';
+import { readView } from '../cluster/fleet-controller.ts';
 import { type NodeSummary, summarizeNode, wasProven } from '../cluster/node-summary.ts';
 import { problemJson } from '../cluster/sandboxes.ts';
 import {
@@ -150,6 +151,7 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
   if (!node.ready)
     seen.push({ tone: 'warning', about: 'node', text: 'the kubelet does not report the Node as Ready' });
   if (node.cordoned) seen.push({ tone: 'warning', about: 'node', text: 'it is cordoned' });
+  seen.push(...(await aboutEgress(api, node)));
   const statement = statementOf(report, node.name);
   const refutation = refutationOf(node, statement);
   if (refutation && statement?.problem) {
@@ -174,6 +176,18 @@ async function explainNode(api: Api, object: ApiObject<V1Node>, nowMs: number): 
       steps.map(({ reason }) => reason),
     ),
   });
+}
+
+/** The fleet controller says why the label is not "true"; nothing on a node that was never judged. */
+async function aboutEgress(api: Api, { name, egress }: NodeSummary): Promise<Remark[]> {
+  if (egress === '') return [];
+  const view = await readView(api);
+  const row = typeof view === 'object' ? view.nodes.find((each) => each.name === name) : undefined;
+  const tones = { closed: 'pass', open: 'fail', unknown: 'warning' } as const;
+  const { state = 'unknown', message = 'the fleet controller does not say' } = row?.egress ?? {};
+  const label =
+    (egress === 'true') === (state === 'closed') ? '' : `; its label egress-closed is "${egress}"`;
+  return [{ tone: tones[state], about: 'egress', text: `${state}: ${message}${label}` }];
 }
 
 /** Sets the agent's words beside the labels of the handlers. */

@@ -17,6 +17,8 @@ export const PAGES = {
   NodeOutdated: 'docs/runbooks/GVisorNodeOutdated.md',
   LabelWithoutAgent: 'docs/runbooks/GVisorLabelWithoutAgent.md',
   CanaryFails: 'docs/runbooks/GVisorCanaryFails.md',
+  EgressOpen: 'docs/runbooks/GVisorEgressOpen.md',
+  EgressUnknown: 'docs/runbooks/GVisorEgressOpen.md',
   MixedReleases: 'docs/runbooks/GVisorMixedReleases.md',
   NoNodeReady: 'docs/runbooks/GVisorNoNodeReady.md',
   NodesNotProven: 'docs/runbooks/GVisorNodeNotReady.md',

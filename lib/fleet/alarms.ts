@@ -7,6 +7,8 @@ export const ALARM_CODES = [
   'AgentsMissing',
   'CanaryFails',
   'ControllerStarved',
+  'EgressOpen',
+  'EgressUnknown',
   'FleetCannotWrite',
   'FleetTooLarge',
   'GuardMissing',

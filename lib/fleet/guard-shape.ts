@@ -36,6 +36,7 @@ export type Shape = Readonly<Record<string, string>>;
 /** Variables that users may set to any literal: docs/admission.md. */
 const SETTINGS: readonly string[] = [
   'allow',
+  'egress',
   'hostPorts',
   'injects',
   'mainHandler',

@@ -73,6 +73,8 @@ export function fleetNodeOf({ metadata, spec, status }: V1Node) {
     createdAtMs: Date.parse(String(creationTimestamp)),
     /** The label `ready`, or "". */
     label: labels[OWN_KEYS.labels.ready] ?? '',
+    /** The label `egress-closed`, or "". */
+    egress: labels[OWN_KEYS.egressClosed] ?? '',
     /** Absent if no agent has judged that. */
     ...(expected === undefined ? {} : { expected }),
     /** The kubelet's condition Ready. */

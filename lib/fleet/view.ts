@@ -43,6 +43,35 @@ export const GROUPS = {
 } as const;
 
 export const CANARY_FAILS = 'CanaryFails';
+export const EGRESS_OPEN = 'EgressOpen';
+export const EGRESS_UNKNOWN = 'EgressUnknown';
+
+/** What the canary of egress shows of a node. */
+export type EgressVerdict =
+  | { readonly state: 'closed' }
+  | { readonly state: 'open'; readonly targets: readonly OpenTarget[] }
+  /** `waits` while nothing is wrong, and more sandboxes must start: a label that is there may stay. */
+  | { readonly state: 'unknown'; readonly why: string; readonly waits: boolean };
+
+/** For how long it was open after the start of the last sandbox; absent if it is open now. */
+type OpenTarget = { readonly name: string; readonly ms?: number };
+
+type RowEgress = {
+  readonly state: EgressVerdict['state'];
+  readonly message: string;
+  /** Absent unless it is open. */
+  readonly targets?: readonly OpenTarget[];
+  /** Whether it is unknown for no other reason than that more sandboxes must start. */
+  readonly waits?: boolean;
+};
+
+function rowEgressOf(verdict: EgressVerdict): RowEgress {
+  if (verdict.state === 'closed')
+    return { state: 'closed', message: 'nothing answered in the last sandboxes, nor now' };
+  if (verdict.state === 'unknown') return { state: 'unknown', message: verdict.why, waits: verdict.waits };
+  const texts = verdict.targets.map(({ name, ms }) => `${name} ${ms === undefined ? 'now' : `for ${ms} ms`}`);
+  return { state: 'open', message: texts.join(', '), targets: verdict.targets };
+}
 
 /** A person should look at these first. */
 export type Alarm = {
@@ -67,6 +96,12 @@ const ROW_HANDLER = object<RowHandler>({
   reason: absentOr(text),
   since: absentOr(text),
 });
+const ROW_EGRESS = object<RowEgress>({
+  state: oneOf(['closed', 'open', 'unknown']),
+  message: text,
+  targets: absentOr(list(object<OpenTarget>({ name: text, ms: absentOr(number) }))),
+  waits: absentOr(boolean),
+});
 const ROW = object<JudgedRow>({
   name: text,
   state: oneOf(STATES),
@@ -80,6 +115,7 @@ const ROW = object<JudgedRow>({
   refutation: absentOr(object({ reasons: list(text), problem: text })),
   outdated: absentOr(text),
   unknown: absentOr(list(oneOf(PARTS))),
+  egress: absentOr(ROW_EGRESS),
   violating: number,
   open: number,
   problems: number,
@@ -156,6 +192,8 @@ export type FleetState = {
   readonly failedWrites: ReadonlyMap<string, string>;
   /** Names of nodes whose canary does not run. */
   readonly failingCanaries: readonly string[];
+  /** By name of the node; undefined without the component egress. */
+  readonly egress: ReadonlyMap<string, EgressVerdict> | undefined;
 };
 
 export type FleetView = Readonly<ReturnType<typeof viewFleet>>;
@@ -175,7 +213,8 @@ export function viewFleet(state: FleetState) {
     .filter(({ os }) => os !== 'windows')
     .map((node) => {
       const pod = pods && (podOf.get(node.name) ?? 'none');
-      const row = rowOf(node, pod, { agent: statusOf(node.name), oldestMs });
+      const egress = state.egress?.get(node.name);
+      const row = rowOf(node, pod, { agent: statusOf(node.name), oldestMs, egress });
       return { ...row, ...placeOf(row) };
     })
     .sort(
@@ -338,6 +377,19 @@ function alarmsOf(
       nodes: canariesThatFail(rows, state),
     },
     {
+      reason: EGRESS_OPEN,
+      severity: 'critical',
+      message: `Forbidden addresses answered a pod like an evaluation's: on ${firstOf(openTexts(rows))}.`,
+      nodes: where(({ egress }) => egress?.state === 'open'),
+    },
+    {
+      reason: EGRESS_UNKNOWN,
+      severity: 'warning',
+      message:
+        'The canary of egress does not show whether forbidden addresses are closed here: kubectl gvisor-ready why NODE says why.',
+      nodes: where(({ egress, nodeReady }) => egress?.state === 'unknown' && !egress.waits && nodeReady),
+    },
+    {
       reason: 'WatchesDown',
       severity: 'warning',
       message:
@@ -410,6 +462,10 @@ function alarmsOf(
     .map(({ holds: _, nodes = [], ...alarm }) => ({ ...alarm, nodes }));
 }
 
+function openTexts(rows: readonly Row[]): readonly string[] {
+  return rows.flatMap(({ name, egress }) => (egress?.state === 'open' ? `${name} (${egress.message})` : []));
+}
+
 /** On nodes that are there, and that draw pods. */
 function canariesThatFail(rows: readonly Row[], { failingCanaries }: FleetState): readonly string[] {
   const failing = new Set(failingCanaries);
@@ -435,7 +491,15 @@ function agentStateOf(found: AgentPod | 'none' | undefined): 'ready' | 'not read
 function rowOf(
   node: FleetNode,
   found: AgentPod | 'none' | undefined,
-  { agent, oldestMs }: { readonly agent: AgentStatus | undefined; readonly oldestMs: number },
+  {
+    agent,
+    oldestMs,
+    egress,
+  }: {
+    readonly agent: AgentStatus | undefined;
+    readonly oldestMs: number;
+    readonly egress: EgressVerdict | undefined;
+  },
 ) {
   const pod = typeof found === 'object' ? found : undefined;
   const { status, reason = '', message = '', since = '' } = node.verdict ?? {};
@@ -459,6 +523,8 @@ function rowOf(
     ...compared,
     /** Absent if all parts are known, and without a Ready agent. */
     ...(pod?.ready ? unknownParts(agent, oldestMs) : {}),
+    /** Absent without the component egress, and where gVisor is neither proven nor egress open. */
+    ...(egress && (node.label === 'true' || egress.state === 'open') && { egress: rowEgressOf(egress) }),
     /** Outside gVisor where namespace or class requires it. */
     violating: agent?.pods?.violating ?? 0,
     /** In gVisor with a way out to the host. */

@@ -34,6 +34,8 @@ export const OWN_KEYS = {
     provenBoot: `${DOMAIN}/proven-boot-`,
   },
   taint: `${DOMAIN}/not-ready`,
+  /** A label that the fleet controller alone writes. */
+  egressClosed: `${DOMAIN}/egress-closed`,
   /** Refused by the admission policy, to test that it is in force. */
   refused: `${DOMAIN}/unguarded`,
 } as const;

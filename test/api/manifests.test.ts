@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import type {
@@ -9,19 +9,16 @@ import type {
   V1ResourceQuota,
   V1RuntimeClass,
 } from '@kubernetes/client-node';
-import { parse } from 'yaml';
 import { REPO } from '../../hack/paths.ts';
-import { waitFor } from '../../hack/run.ts';
 import { agentSettingsOf } from '../../lib/fleet/objects.ts';
-import { CONDITION, handlerKey } from '../../lib/report/node-object.ts';
+import { handlerKey } from '../../lib/report/node-object.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { UserDirectory } from '../docs/user-directory.ts';
-import { applyOverlay, overlay } from '../e2e/agents.ts';
+import { overlay } from '../e2e/agents.ts';
 import { INJECTS } from '../kubernetes-minor.ts';
 import { USERS_APPLY, useApiServer } from './api-server.ts';
 
 const cluster = useApiServer([]);
-const CRD = join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml');
 const COMPONENTS = ['taint', 'k3s', 'rke2', 'k0s', 'microk8s', 'kvm'] as const;
 
 async function directoryWith(t: TestContext, components: readonly string[]): Promise<string> {
@@ -116,20 +113,4 @@ describe('the manifests', () => {
     ]);
     assert.match(printed, /^job\.batch\/gvisor-ready-uninstall created \(server dry run\)$/m);
   });
-});
-
-it('the NodeReadinessRule is accepted by its CRD, and requires the condition that agents write', async () => {
-  await cluster().kubectl(['apply', '-f', CRD]);
-  // kubectl's own wait fails on a CRD that has no conditions yet.
-  await waitFor('the CRD to be established', 60_000, async () => {
-    const path = 'jsonpath={.status.conditions[?(@.type=="Established")].status}';
-    return (await cluster().kubectl(['get', '-f', CRD, '-o', path])) === 'True' || undefined;
-  });
-  await applyOverlay(cluster(), ['node-readiness-rule']);
-  const stored = JSON.parse(
-    await cluster().kubectl(['get', 'nodereadinessrule', 'gvisor-ready', '-o', 'json']),
-  );
-  const rule = await readFile(join(REPO, 'manifests/components/node-readiness-rule/rule.yaml'), 'utf8');
-  assert.deepEqual(stored.spec, parse(rule).spec);
-  assert.deepEqual(stored.spec.conditions, [{ type: CONDITION, requiredStatus: 'True' }]);
 });

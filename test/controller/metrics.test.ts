@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { FleetMetrics } from '../../controller/metrics.ts';
+import { viewFleet } from '../../lib/fleet/view.ts';
 import { burningFleet } from '../lib/fleet/sample-fleet.ts';
+import { EMPTY_FLEET, simulatedNode } from '../lib/fleet/simulated-fleet.ts';
 
 it('the metrics say of no guard that it is there while that is not known', async () => {
   const unread = { isRequired: true, missing: [], problem: '403' };
@@ -33,5 +35,22 @@ it('the metrics have what the alerts read of a fleet in trouble', async () => {
     'gvisor_ready_fleet_gvisor_required 1',
   ])
     assert.ok(body.split('\n').includes(line), `no ${line}`);
-  assert.doesNotMatch(body, /label_without_agent\{node="sandbox-11"\}/);
+  assert.doesNotMatch(body, /label_without_agent\{node="sandbox-11"\}|fleet_egress_nodes\{/);
+});
+
+it('the metrics say of each target for how long it was open, and is', async () => {
+  const verdicts = {
+    a: { state: 'open', targets: [{ name: 'kubelet', ms: 84 }, { name: 'pod' }] },
+    b: { state: 'closed' },
+  } as const;
+  const nodes = ['a', 'b'].map((name) => simulatedNode(name));
+  const view = viewFleet({ ...EMPTY_FLEET, nodes, egress: new Map(Object.entries(verdicts)) });
+  const { body } = await new FleetMetrics().text(view);
+  assert.deepEqual(body.match(/^gvisor_ready_fleet_egress.*/gm), [
+    'gvisor_ready_fleet_egress_nodes{state="closed"} 1',
+    'gvisor_ready_fleet_egress_nodes{state="open"} 1',
+    'gvisor_ready_fleet_egress_nodes{state="unknown"} 0',
+    'gvisor_ready_fleet_egress_open_seconds{node="a",target="kubelet"} 0.084',
+    'gvisor_ready_fleet_egress_open_seconds{node="a",target="pod"} +Inf',
+  ]);
 });

@@ -15,6 +15,7 @@ describe('parseFleetConfig', () => {
         reportIntervalMs: 15_000,
         taint: false,
         guardsFromFiles: false,
+        egressNamespace: undefined,
         listen: { host: '::', port: 9478 },
         logLevel: 'info',
         kubeconfig: undefined,

@@ -53,6 +53,7 @@ describe('the alerts', async () => {
     assert.deepEqual(others, [
       'AgentFlaps',
       'ControllerStarved',
+      'EgressUnknown',
       'FleetTooLarge',
       'ReportsUnread',
       'WatchesDown',

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { CAUSE_CHECKS, EVIDENCE_CHECKS } from '../../agent/checks/checks.ts';
 import { FAULT_TEXTS } from '../../cluster/faults/fault-texts.ts';
 import FLEET_SETTINGS from '../../controller/settings.json' with { type: 'json' };
+import { EGRESS_SETTINGS } from '../../egress/settings.ts';
 import { REPO } from '../../hack/paths.ts';
 import { REASONS } from '../../lib/base/reasons.ts';
 import type { Setting } from '../../lib/base/settings.ts';
@@ -27,6 +28,7 @@ const settings = (all: Readonly<Record<string, Setting>>) =>
 const TABLES: readonly (readonly [page: string, head: string, rows: readonly string[]])[] = [
   ['docs/reference.md', 'setting | default | bounds | meaning', settings(SETTINGS)],
   ['docs/fleet.md', 'setting | default | bounds | meaning', settings(FLEET_SETTINGS)],
+  ['docs/egress.md', 'setting | default | bounds | meaning', settings(EGRESS_SETTINGS)],
   ['docs/reference.md', 'check | passes if', CHECKS.map(({ id, title }) => row(id, title))],
   [
     'docs/reasons.md',
@@ -56,8 +58,10 @@ describe('the reference matches the code', () => {
 
   it('names every key that agents write', async () => {
     const text = await read('docs/reference.md');
-    const { labels, annotations, prefixes, taint } = OWN_KEYS;
-    for (const key of [labels, annotations, prefixes].flatMap<string>(Object.values).concat(taint))
+    const { labels, annotations, prefixes, taint, egressClosed } = OWN_KEYS;
+    for (const key of [labels, annotations, prefixes]
+      .flatMap<string>(Object.values)
+      .concat(taint, egressClosed))
       assert.ok(text.includes(`\`${key}`), key);
   });
 });

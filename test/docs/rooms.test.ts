@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 
-const PROGRAMS = ['agent', 'controller', 'kubectl', 'installer'];
+const PROGRAMS = ['agent', 'controller', 'egress', 'kubectl', 'installer'];
 
 /** Relative to the repository: the files that each file imports. */
 const IMPORTS = new Map(

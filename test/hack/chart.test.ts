@@ -72,7 +72,8 @@ describe('the chart', () => {
   });
 
   it('has every setting of the agent and the fleet controller that the manifests leave open', () => {
-    const own = ['NODE_NAME', 'POD_UID', 'HOST_ROOT', 'LISTEN_ADDRESS', 'TAINT', 'KUBECONFIG'];
+    const ofComponents = ['TAINT', 'EGRESS_NAMESPACE'];
+    const own = ['NODE_NAME', 'POD_UID', 'HOST_ROOT', 'LISTEN_ADDRESS', 'KUBECONFIG', ...ofComponents];
     const named = (settings: object) => Object.keys(settings).filter((name) => !own.includes(name));
     const { settings, fleet } = SCHEMA.properties ?? {};
     assert.deepEqual(Object.keys(settings?.properties ?? {}).sort(), named(SETTINGS).sort());

@@ -2,7 +2,6 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { moduleDirectory } from '../../cluster/tools/tool-groups.ts';
-import { REPO } from '../../hack/paths.ts';
 import { operatorModule } from '../nightly/operator-objects.ts';
 
 /** The newest patch of every supported minor version of Kubernetes. */
@@ -57,10 +56,9 @@ function fileOf({ group, version, kind }: GroupVersionKind): string {
 
 async function customResources(): Promise<readonly CustomResourceDefinition['spec'][]> {
   const crds = join(await operatorModule(), 'example/prometheus-operator-crd');
-  const files = [
-    ...['podmonitors', 'prometheusrules'].map((name) => join(crds, `monitoring.coreos.com_${name}.yaml`)),
-    join(REPO, 'test/fixtures/crds/node-readiness-rules.yaml'),
-  ];
+  const files = ['podmonitors', 'prometheusrules'].map((name) =>
+    join(crds, `monitoring.coreos.com_${name}.yaml`),
+  );
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
   return texts.map((text) => (parse(text, strict) as CustomResourceDefinition).spec);
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, it } from 'node:test';
@@ -8,7 +8,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { HOSTS } from '../../cluster/node/config.ts';
 import { CONTROL_PLANE_ADDRESS } from '../../cluster/plan/addresses.ts';
 import { REGISTRY, startRegistry } from '../../cluster/services/registry.ts';
-import { type ImageId, imageName } from '../../cluster/tools/images.ts';
+import { type Image, imageName } from '../../cluster/tools/images.ts';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
@@ -21,6 +21,8 @@ import { runWithKubectl, TEST_PASSED } from '../e2e/installation.ts';
 const IMAGE = `${REGISTRY}/owner/gvisor-ready`;
 const CHARTS = `${REGISTRY}/owner/charts`;
 const LONG = { timeoutMs: patient(10 * 60_000) };
+/** The version after this one. */
+const NEXT = '0.2.0';
 
 /** The files that are published, and what stands for the runner's home and the forge. */
 let [directory, work] = ['', ''];
@@ -36,21 +38,20 @@ useOwnCluster(
     directory = join(work, 'files');
     ({ helm } = await ensureTools(['helm']));
     await startRegistry(cluster);
-    digest = await push('agent', IMAGE);
-    installerDigest = await push('installer', `${IMAGE}-installer`);
+    digest = await push(imageName('agent'), `${IMAGE}:${VERSION}`);
+    installerDigest = await push(imageName('installer'), `${IMAGE}-installer:${VERSION}`);
   },
   ['workload', 'agent', 'installer'],
 );
 after(() => rm(work, { recursive: true, force: true }));
 
 /** Pushes an image from the node, which then has it no more, and returns its digest. */
-async function push(id: ImageId, name: string): Promise<string> {
+async function push(name: string, reference: string): Promise<string> {
   const node = cluster.node('node-1');
-  const reference = `${name}:${VERSION}`;
-  await node.ctr(['images', 'tag', imageName(id), reference]);
+  await node.ctr(['images', 'tag', name, reference]);
   await node.ctr(['images', 'push', '--hosts-dir', HOSTS, reference], patient(300_000));
   const listed = await node.ctr(['images', 'list', `name==${reference}`]);
-  await node.ctr(['images', 'remove', '--sync', reference, imageName(id)]);
+  await node.ctr(['images', 'remove', '--sync', reference, name]);
   return / (sha256:[0-9a-f]{64}) /.exec(listed)?.[1] ?? assert.fail(listed);
 }
 
@@ -73,20 +74,29 @@ async function onRunner(script: string, cwd: string, env: NodeJS.ProcessEnv = {}
   return run('nsenter', [network, '--', 'bash', '-e', file], { cwd, env: variables, ...LONG });
 }
 
-it('builds reproducible files that reference the images by digest', async () => {
+/** Runs a module in a checkout, with kubectl and Helm in its path, and returns what it prints. */
+async function inCheckout(checkout: string, script: string): Promise<string> {
   const { command: kubectl } = cluster.kubectlCommand([]);
   const env = { ...process.env, PATH: `${helm}:${dirname(kubectl)}:${process.env.PATH}` };
+  return run(process.execPath, ['--input-type=module', '-e', script], { cwd: checkout, env, ...LONG });
+}
+
+/** Writes the files of a release with images of these digests, as `npm run release` does. */
+async function writeFiles(
+  checkout: string,
+  files: string,
+  digests: { readonly digest: string; readonly installerDigest: string },
+): Promise<void> {
+  const release = { image: IMAGE, ...digests, repository: 'https://example.org/owner/gvisor-ready' };
+  const inputs = JSON.stringify(release);
+  const script = `import { writeRelease } from './hack/release.ts'; await writeRelease('${files}', ${inputs});`;
+  await inCheckout(checkout, script);
+}
+
+it('builds reproducible files that reference the images by digest', async () => {
   const sums: string[] = [];
-  const release = {
-    image: IMAGE,
-    digest,
-    installerDigest,
-    repository: 'https://example.org/owner/gvisor-ready',
-  };
   for (let build = 0; build < 2; build++) {
-    const script = `import { writeRelease } from './hack/release.ts';
-      await writeRelease('${directory}', ${JSON.stringify(release)});`;
-    await run(process.execPath, ['--input-type=module', '-e', script], { cwd: REPO, env, ...LONG });
+    await writeFiles(REPO, directory, { digest, installerDigest });
     await inRelease('sha256sum --check --strict --quiet sha256sums.txt');
     sums.push(await inRelease('cat sha256sums.txt'));
   }
@@ -231,4 +241,52 @@ it('runs the plugin, the installer and the wheel from their archives', async () 
     await inRelease('programs/venv/bin/pip show gvisor-dispatch'),
     new RegExp(`Version: ${VERSION}`),
   );
+});
+
+/** Makes the next version in a clone of the last commit, as RELEASE.md says, and returns the clone. */
+async function makeNextVersion(): Promise<string> {
+  const clone = join(work, 'next');
+  await run('git', ['clone', '--quiet', REPO, clone]);
+  await symlink(join(REPO, 'node_modules'), join(clone, 'node_modules'));
+  const git = (...words: string[]) => run('git', words, { cwd: clone });
+  await git('config', 'user.name', 'owner');
+  await git('config', 'user.email', 'owner@example.org');
+  const changelog = join(clone, 'CHANGELOG.md');
+  const section = `## ${NEXT} (2026-12-02)\n\nThe second release.\n\n`;
+  await writeFile(changelog, (await readFile(changelog, 'utf8')).replace(/^(?=## )/m, section));
+  await git('commit', '--quiet', '--all', '--message', `release: the changes of ${NEXT}`);
+  await run('npm', ['version', NEXT], { cwd: clone, ...LONG });
+  assert.equal((await git('describe', '--exact-match')).trim(), `v${NEXT}`);
+  return clone;
+}
+
+it('upgrades to the next version by its chart, and says so by its plugin', async () => {
+  const clone = await makeNextVersion();
+  const build = `import { ensureImages } from './cluster/tools/images.ts';
+    console.log(JSON.stringify(await ensureImages(['agent', 'installer'])));`;
+  const images = JSON.parse((await inCheckout(clone, build)).trim().split('\n').at(-1) ?? '') as Image[];
+  const digests: string[] = [];
+  for (const [index, image] of images.entries()) {
+    await cluster.node('node-1').load(image);
+    digests.push(await push(image.name, `${IMAGE}${['', '-installer'][index]}:${NEXT}`));
+  }
+  const [nextDigest = '', nextInstallerDigest = ''] = digests;
+  const files = join(work, 'next-files');
+  await writeFiles(clone, files, { digest: nextDigest, installerDigest: nextInstallerDigest });
+  await rm(clone, { recursive: true }); // from here on there are the files alone
+  await onRunner(
+    `helm push 'gvisor-ready-${NEXT}.tgz' 'oci://${CHARTS}'
+    helm upgrade gvisor-ready 'oci://${CHARTS}/gvisor-ready' --version ${NEXT} --namespace gvisor-ready`,
+    files,
+  );
+  await inRelease(`kubectl -n gvisor-ready rollout status daemonset/gvisor-ready-agent --timeout=180s
+    kubectl -n gvisor-ready rollout status deployment/gvisor-ready-fleet --timeout=180s`);
+  await waitForNode(cluster, 'node-1', ({ ready }) => ready === 'true');
+  const running = await inRelease(`kubectl -n gvisor-ready get pods -o jsonpath='{..imageID}'`);
+  assert.deepEqual([...new Set(running.trim().split(/\s+/))], [`${IMAGE}@${nextDigest}`]);
+  assert.match(await inRelease('helm test gvisor-ready -n gvisor-ready --logs 2>&1'), TEST_PASSED);
+  await inRelease(`mkdir next-programs
+    tar -xzf '${files}/kubectl-gvisor_ready-v${NEXT}.tar.gz' -C next-programs`);
+  const asked = 'PATH="$PWD/next-programs:$PATH" kubectl gvisor-ready --version';
+  assert.match(await inRelease(asked), new RegExp(NEXT.replaceAll('.', '\\.')));
 });

@@ -37,7 +37,18 @@ const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 export const TIERS = {
   unit: {
     ...UNIT,
-    directories: ['agent', 'cluster', 'controller', 'docs', 'hack', 'installer', 'kubectl', 'lib', 'runner'],
+    directories: [
+      'agent',
+      'cluster',
+      'controller',
+      'docs',
+      'egress',
+      'hack',
+      'installer',
+      'kubectl',
+      'lib',
+      'runner',
+    ],
     // Many of them wait for programs that they start.
     concurrency: availableParallelism() + 1,
   },

@@ -90,8 +90,8 @@ describe('Metrics', () => {
 
   it('exports one status, one reason, and one status of each check', async () => {
     const metrics = published(reportOf({ findings: [finding(PASSED, 'isolation')] }), BROKEN);
-    const statuses = ['{status="True"} 0', '{status="False"} 1', '{status="Unknown"} 0'];
-    assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_status'), statuses);
+    const statuses = ['{status="False"} 1', '{status="True"} 0', '{status="Unknown"} 0'];
+    assert.deepEqual((await samplesOf(metrics, 'gvisor_ready_node_status')).toSorted(), statuses);
     assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_node_reason'), ['{reason="ShimNotFound"} 1']);
     const checks = ['{check="isolation",status="fail"} 1'];
     assert.deepEqual(await samplesOf(metrics, 'gvisor_ready_check_status'), checks);
@@ -285,6 +285,6 @@ describe('the metrics of additional handlers', () => {
     assert.deepEqual(await values(metrics), seen('1', '0', 'SandboxProven'));
     metrics.publish({ ...BROKEN, handler: 'kvm' });
     assert.deepEqual(await values(metrics), seen('0', '1', 'ShimNotFound'));
-    assert.equal((await samplesOf(metrics, 'gvisor_ready_node_status'))[0], '{status="True"} 1');
+    assert.ok((await samplesOf(metrics, 'gvisor_ready_node_status')).includes('{status="True"} 1'));
   });
 });

@@ -80,6 +80,7 @@ describe('fleetNodeOf and agentSetOf', () => {
         uid: '1',
         createdAtMs: 0,
         label: '',
+        egress: '',
         ready: false,
         cordoned: false,
         provenBy: '',

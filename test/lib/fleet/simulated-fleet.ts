@@ -42,6 +42,7 @@ export const EMPTY_FLEET: FleetState = {
   turns: NO_TURNS,
   failedWrites: new Map(),
   failingCanaries: [],
+  egress: undefined,
 };
 
 /** A proven, Ready node that is old enough. */
@@ -51,6 +52,7 @@ export function simulatedNode(name: string, changes: Partial<FleetNode> = {}): F
     uid: `uid-${name}`,
     createdAtMs: -DAY_MS,
     label: 'true',
+    egress: '',
     ready: true,
     expected: true,
     cordoned: false,

@@ -39,6 +39,7 @@ const ALERTS: ReadonlyMap<string, string> = new Map([
 const VARIES = ['GuardMissing'];
 
 const UNBOUND = { guard: 'gvisor-ready-agent', effect: 'unbound', danger: 'd' } as const;
+const OPEN_EGRESS = { state: 'open', targets: [{ name: 'kubelet', ms: 84 }] } as const;
 const saying = (status: string, reason: string) => ({
   statement: { verdicts: new Map([['', { status, reason }]]), problem: '401 Unauthorized' },
 });
@@ -206,6 +207,10 @@ describe('viewFleet', () => {
     ['warning FleetCannotWrite a', { failedWrites: new Map([['a', '403']]) }],
     ['warning CanaryFails b', { failingCanaries: ['b', 'gone'] }],
     ['', { nodes: [simulatedNode('a', { ready: false })], failingCanaries: ['a'] }],
+    ['critical EgressOpen a', { egress: new Map([['a', OPEN_EGRESS]]) }],
+    ['warning EgressUnknown a', { egress: new Map([['a', { state: 'unknown', why: 'x', waits: false }]]) }],
+    ['', { egress: new Map([['a', { state: 'unknown', why: 'x', waits: true }]]) }],
+    ['', { egress: new Map([['a', { state: 'closed' }]]) }],
     ['warning WatchesDown', { upToDate: false }],
     ['critical GuardMissing', { guards: { isRequired: true, missing: [UNBOUND] } }],
     ['critical GuardMissing', { guards: { isRequired: false, missing: [UNBOUND] } }],
