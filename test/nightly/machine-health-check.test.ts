@@ -144,7 +144,9 @@ async function createPool(): Promise<void> {
   const labels = { 'cluster.x-k8s.io/cluster-name': clusterName };
   await apply(
     stub('Cluster', { status: { initialization: { provisioned: true } } }),
-    stub('ControlPlane', { status: { initialization: { controlPlaneInitialized: true }, externalManagedControlPlane: true } }),
+    stub('ControlPlane', {
+      status: { initialization: { controlPlaneInitialized: true }, externalManagedControlPlane: true },
+    }),
     stub('MachineTemplate', { spec: { template: { spec: {} } } }),
     {
       apiVersion: 'v1',
