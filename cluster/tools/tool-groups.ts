@@ -76,6 +76,7 @@ const GROUPS = [
   ],
   ['cni', {}],
   ['kind', {}],
+  ['krew', {}],
   [
     'kubeadm',
     {

@@ -3,8 +3,9 @@ import { chmod, mkdir, mkdtemp, readFile, rm, utimes, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
-import { pack } from '../../hack/plugin.ts';
+import { pack, writeKrew } from '../../hack/plugin.ts';
 import { ensurePython } from '../../hack/python.ts';
 import { writeDispatcher } from '../../hack/release.ts';
 import { patient, run, runAll } from '../../hack/run.ts';
@@ -43,6 +44,22 @@ it('refuses a release without an image, a digest and a repository', async () => 
     assert.equal(code, 2, stderr);
     assert.match(stderr, /^Name what is released: npm run release -- --image NAME/);
   }
+});
+
+it('has a plugin that krew installs from the archive of its manifest', {
+  timeout: patient(900_000),
+}, async () => {
+  const { krew, kubernetes } = await ensureTools(['krew', 'kubernetes']);
+  const files = await writeKrew('https://example.org/owner/gvisor-ready', join(directory, 'plugin'));
+  const [manifest, archive] = ['.yaml', '.tar.gz'].map((end) => files.find((file) => file.endsWith(end)));
+  const root = join(directory, 'krew');
+  const env = {
+    ...process.env,
+    KREW_ROOT: root,
+    PATH: `${join(root, 'bin')}:${kubernetes}:${process.env.PATH}`,
+  };
+  await run(join(krew, 'krew'), ['install', `--manifest=${manifest}`, `--archive=${archive}`], { env });
+  assert.equal(await run('kubectl', ['gvisor-ready', '--version'], { env }), `${VERSION}\n`);
 });
 
 describe('the dispatcher', { timeout: patient(300_000) }, () => {
