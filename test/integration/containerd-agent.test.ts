@@ -122,6 +122,8 @@ function testsOn(name: NodeName): void {
       const successor = new OutsideAgent(node(name), { PROOF_INTERVAL: '10s' });
       const isGone = async () => !(await client.readyProbes()).includes(orphan);
       await waitFor('the successor to remove the sandbox', 120_000, isGone);
+      // A removal that the victim began may end first.
+      await successor.proven();
       await successor.stop();
       await assertNoneStoppable(client);
       assertNoFlap(successor);
