@@ -338,17 +338,11 @@ function aboutController(found: Awaited<ReturnType<typeof readDeployment>>, view
   const effect = `${breaker.join(', ')}; withdrawals paused on ${countOf(paused.length, 'node')}`;
   return breaker.length > 0
     ? withdrawsNone('FleetControllerBreakerOpen', 'its circuit breaker is open', effect)
-    : partOf(part, text, { data, faults: alarms.flatMap(strainOf) });
+    : partOf(part, text, { data, faults: alarms.flatMap(ownFaultOf) });
 }
 
-/** What the controller says of itself. */
-function strainOf({
-  reason,
-  message,
-}: {
-  readonly reason: string;
-  readonly message: string;
-}): readonly Fault[] {
+/** Of an alarm in which the controller speaks of itself; else none. */
+function ownFaultOf({ reason, message }: JudgedFleet['alarms'][number]): readonly Fault[] {
   return reason === 'ControllerStarved' || reason === 'FleetTooLarge' ? [['warning', reason, message]] : [];
 }
 
