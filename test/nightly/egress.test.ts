@@ -96,8 +96,15 @@ async function waitForLabel(value: string): Promise<void> {
 const kubectlPlugin = async (...args: readonly string[]) =>
   (await plugin([...args, '--kubeconfig', cluster.kubeconfig])).out.replace(/\s+/g, ' ');
 
-/** In a table that kube-router does not write. */
-const SEAL = ['PREROUTING', '-s', '10.240.0.0/14', '-p', 'tcp', '--dport', '10250', '-j', 'DROP'] as const;
+/** Counts the packets of pods to kubelets, in a table that kube-router does not write. */
+const COUNT = ['PREROUTING', '-s', '10.240.0.0/14', '-p', 'tcp', '--dport', '10250'] as const;
+const SEAL = [...COUNT, '-j', 'DROP'] as const;
+
+async function hasCounted(): Promise<boolean> {
+  const { system } = cluster.node(NODE);
+  const rules = await system.run(['iptables', '-w', '-t', 'raw', '-L', 'PREROUTING', '-v', '-n', '-x']);
+  return /^ *[1-9]\d* .*dpt:10250/m.test(rules);
+}
 
 /** In a network that is closed before a pod starts, as kube-router's is not, has two sandboxes started. */
 async function startSealed(): Promise<void> {
@@ -141,10 +148,17 @@ describe('the canary of egress, with kube-router', () => {
     const node = cluster.node(NODE);
     await node.machine.signal(ROUTER, 'STOP');
     const message = await startAgain(async () => {
-      await waitFor('a canary whose first container runs', 120_000, async () => {
-        const [pod] = await canaries();
-        return pod?.status?.initContainerStatuses?.[0]?.state?.running !== undefined;
-      }).finally(() => node.machine.signal(ROUTER, 'CONT'));
+      try {
+        await waitFor('a canary whose first container runs', 120_000, async () => {
+          const [pod] = await canaries();
+          return pod?.status?.initContainerStatuses?.[0]?.state?.running !== undefined;
+        });
+        await node.system.run(['iptables', '-w', '-t', 'raw', '-I', ...COUNT]);
+        await waitFor('a packet of it', 120_000, hasCounted);
+        await node.system.run(['iptables', '-w', '-t', 'raw', '-D', ...COUNT]);
+      } finally {
+        await node.machine.signal(ROUTER, 'CONT');
+      }
     });
     console.log(JSON.stringify(message)); // the figures of docs/egress.md
     assert.deepEqual(opened(message), ['kubelet', 'other-kubelet']);
