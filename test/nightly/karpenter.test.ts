@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
@@ -11,11 +8,11 @@ import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
 import { KUBELET_CONFIG } from '../../cluster/node/config.ts';
 import { evaluationPod } from '../../cluster/pods.ts';
 import { moduleDirectory, source } from '../../cluster/tools/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools/tools.ts';
 import { waitFor } from '../../hack/run.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
 import { DOMAIN, overlay, podEvents, readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
 import { runtimeClass, useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { startController } from './controller-process.ts';
 
 const POOL = 'example.org/gvisor';
 const NODE_CLASS = { group: 'karpenter.kwok.sh', kind: 'KWOKNodeClass', name: 'gvisor' };
@@ -30,7 +27,7 @@ type NodeClaim = {
 };
 
 let cluster: Cluster;
-let karpenter: ChildProcess | undefined;
+let stopKarpenter = async () => {};
 useOwnCluster('karpenter', [{ name: 'node-1' }, { name: 'node-2' }], async (started) => {
   cluster = started;
   // This machine becomes the instance that Karpenter creates.
@@ -48,11 +45,7 @@ useOwnCluster('karpenter', [{ name: 'node-1' }, { name: 'node-2' }], async (star
   await cluster.kubectl(['cordon', 'node-1']);
   await startKarpenter();
 });
-after(async () => {
-  if (karpenter?.exitCode !== null) return;
-  karpenter.kill();
-  await once(karpenter, 'exit');
-});
+after(() => stopKarpenter());
 
 /** A marked block of docs/autoscaling.md. */
 function block(mark: string): Block {
@@ -61,7 +54,6 @@ function block(mark: string): Block {
 
 /** Starts Karpenter with a provider that creates no Node by itself, and the NodePool of the docs. */
 async function startKarpenter(): Promise<void> {
-  const tools = await ensureTools(['karpenter']);
   const module = await moduleDirectory('sigs.k8s.io/karpenter', source('karpenter'));
   for (const crds of ['pkg/apis/crds', 'kwok/apis/crds'])
     await cluster.kubectl(['apply', '--server-side', '-f', join(module, crds)]);
@@ -77,17 +69,13 @@ async function startKarpenter(): Promise<void> {
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(nodeClass));
   await cluster.kubectl(['apply', '-f', '-'], JSON.stringify(pool));
   const env = {
-    ...process.env,
     KUBECONFIG: cluster.kubeconfig,
     DISABLE_LEADER_ELECTION: 'true',
     METRICS_PORT: '0',
     HEALTH_PROBE_PORT: '0',
     SYSTEM_NAMESPACE: 'default',
   };
-  const log = createWriteStream(join(cluster.dir, 'karpenter.log'));
-  karpenter = spawn(join(tools.karpenter, 'kwok'), [], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  karpenter.stdout?.pipe(log);
-  karpenter.stderr?.pipe(log);
+  stopKarpenter = await startController(cluster, { group: 'karpenter', file: 'kwok', env });
 }
 
 async function nodeClaims(): Promise<readonly NodeClaim[]> {

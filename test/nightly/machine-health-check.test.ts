@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -10,13 +8,13 @@ import { parse } from 'yaml';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { openAuthority } from '../../cluster/control-plane/pki.ts';
 import { moduleDirectory, source } from '../../cluster/tools/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools/tools.ts';
 import { waitFor } from '../../hack/run.ts';
 import { conditionFor } from '../../lib/report/node-object.ts';
 import type { Verdict } from '../../lib/report/verdict.ts';
 import { startApiServer, useStarted } from '../api/api-server.ts';
 import { conditionOf, FleetObjects } from '../api/fleet-objects.ts';
 import { markedBlock } from '../docs/marked-blocks.ts';
+import { startController } from './controller-process.ts';
 
 const DOCUMENT = 'docs/node-replacement.md';
 const API = 'cluster.x-k8s.io/v1beta2';
@@ -47,7 +45,7 @@ const POOL = CHECK.spec.selector.matchLabels;
 
 let cluster: Cluster;
 let objects: FleetObjects;
-let manager: ChildProcess | undefined;
+let stopManager = async () => {};
 useStarted('api', async () => {
   cluster = await startApiServer();
   objects = await FleetObjects.open(cluster);
@@ -55,11 +53,7 @@ useStarted('api', async () => {
   await createPool();
   await healthy(SIZE);
 });
-after(async () => {
-  if (manager?.exitCode !== null) return;
-  manager.kill();
-  await once(manager, 'exit');
-});
+after(() => stopManager());
 beforeEach(async () => {
   for (const node of await nodes()) await say(node, PROVEN);
   await healthy(SIZE);
@@ -67,7 +61,6 @@ beforeEach(async () => {
 
 /** Starts Cluster API's manager beside the API server. Nothing calls its webhooks. */
 async function startManager(): Promise<void> {
-  const tools = await ensureTools(['cluster-api']);
   const module = await moduleDirectory('sigs.k8s.io/cluster-api', source('cluster-api'));
   await apply(...['Cluster', 'ControlPlane', 'Machine', 'MachineTemplate'].map(stubCrd));
   await cluster.kubectl(['apply', '--server-side', '-f', join(module, 'core/config/crd/bases')]);
@@ -81,7 +74,7 @@ async function startManager(): Promise<void> {
   );
   await writeFile(join(certificates, 'tls.crt'), cert);
   await writeFile(join(certificates, 'tls.key'), key);
-  const flags = [
+  const args = [
     `--kubeconfig=${cluster.kubeconfig}`,
     `--webhook-cert-dir=${certificates}`,
     `--webhook-port=${await freePort()}`,
@@ -90,10 +83,7 @@ async function startManager(): Promise<void> {
     '--skip-crd-migration-phases=StorageVersionMigration,CleanupManagedFields',
     '--v=4',
   ];
-  const log = createWriteStream(join(cluster.dir, 'cluster-api.log'));
-  manager = spawn(join(tools['cluster-api'], 'core'), flags, { stdio: ['ignore', 'pipe', 'pipe'] });
-  manager.stdout?.pipe(log);
-  manager.stderr?.pipe(log);
+  stopManager = await startController(cluster, { group: 'cluster-api', file: 'core', args });
 }
 
 async function freePort(): Promise<number> {

@@ -1,7 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -12,12 +9,12 @@ import { READY_LABEL } from '../../cluster/labels.ts';
 import { evaluationPod } from '../../cluster/pods.ts';
 import { imageName } from '../../cluster/tools/images.ts';
 import { moduleDirectory, source, type ToolGroup } from '../../cluster/tools/tool-groups.ts';
-import { ensureTools } from '../../cluster/tools/tools.ts';
 import { REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { applyOverlay, waitForNode } from '../e2e/agents.ts';
 import { createNamespace, tryCreate, useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { plugin } from '../kubectl/run-plugin.ts';
+import { startController } from './controller-process.ts';
 
 const NAMESPACE = 'evaluations';
 const EVALUATION = { image: imageName('workload'), command: ['cat', '/proc/version'] };
@@ -40,32 +37,23 @@ useOwnCluster(
   ['workload', 'agent', 'tekton-entrypoint'],
 );
 /** Applies the definitions of a platform, and runs its controller as an administrator until the test ends. */
-async function startController(
+async function startPlatform(
   test: TestContext,
-  [group, module, crds, program]: readonly [ToolGroup, string, string, string],
+  [group, module, crds, file]: readonly [ToolGroup, string, string, string],
   args: readonly string[],
 ): Promise<void> {
-  const tools = await ensureTools([group]);
   const directory = join(await moduleDirectory(module, source(group)), crds);
   const files = (await readdir(directory)).filter((file) => /^(argoproj\.io_|300-).*\.yaml$/.test(file));
   const given = files.flatMap((file) => ['-f', join(directory, file)]);
   await cluster.kubectl(['apply', '--server-side', ...given]);
   await cluster.kubectl(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=60s']);
   const env = {
-    ...process.env,
     LEADER_ELECTION_DISABLE: 'true',
     SYSTEM_NAMESPACE: 'tekton-pipelines',
     PROBES_PORT: '0',
   };
-  const log = createWriteStream(join(cluster.dir, `${group}.log`));
   const all = ['--kubeconfig', cluster.kubeconfig, ...args];
-  const controller = spawn(join(tools[group], program), all, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  controller.stdout?.pipe(log);
-  controller.stderr?.pipe(log);
-  test.after(async () => {
-    controller.kill('SIGKILL');
-    if (controller.signalCode === null && controller.exitCode === null) await once(controller, 'exit');
-  });
+  test.after(await startController(cluster, { group, file, args: all, env }));
 }
 
 /** Creates what a recipe says, after a change of its image. Fields that the platform does not know are refused. */
@@ -114,7 +102,7 @@ describe("the recipes with the platforms' own controllers, in a namespace that r
     await cluster.kubectl(['apply', ...maps.flatMap((file) => ['-f', join(config, file)])]);
     const entrypoint = imageName('tekton-entrypoint');
     const images = ['entrypoint', 'nop', 'sidecarlogresults', 'workingdirinit', 'shell'];
-    await startController(
+    await startPlatform(
       t,
       ['tekton', 'github.com/tektoncd/pipeline', 'config/300-crds', 'controller'],
       [
@@ -148,7 +136,7 @@ describe("the recipes with the platforms' own controllers, in a namespace that r
     const name = 'workflow-controller-configmap';
     await cluster.kubectl(['create', 'configmap', name, '-n', NAMESPACE]);
     await cluster.kubectl(['create', 'serviceaccount', 'argo-executor', '-n', NAMESPACE]);
-    await startController(
+    await startPlatform(
       t,
       [
         'argo-workflows',
