@@ -1,4 +1,5 @@
-# The image of the agent, the fleet controller, the canary of egress and the kubectl plugin: Node and a bundle for each, on a base with glibc.
+# The image of the agent, the fleet controller, the canary of egress and the kubectl plugin: Node and a bundle for each, on a base
+# with glibc.
 # `docker build .` builds the bundles for the target platform.
 ARG BASE=gcr.io/distroless/cc-debian12
 ARG BUILDER=node:24-bookworm-slim

@@ -15,7 +15,7 @@ import {
   type Turns,
   turnsOf,
 } from '../lib/fleet/turns.ts';
-import { type EgressVerdict, type FleetView, viewFleet } from '../lib/fleet/view.ts';
+import { type EgressVerdict, type FleetView, rowEgressOf, viewFleet } from '../lib/fleet/view.ts';
 import { DAEMON_SET } from '../lib/kube/access.ts';
 import { Backoff } from '../lib/kube/backoff.ts';
 import type { ApiAccess } from '../lib/kube/client.ts';
@@ -91,8 +91,8 @@ export class FleetController {
   #wake = new AbortController();
   #decision: Decision | undefined;
   #egressMemory: ReadonlyMap<string, EgressMemory> = new Map();
-  /** By name of the node; undefined without the component. */
-  #egress: ReadonlyMap<string, EgressVerdict> | undefined;
+  /** By name of the node. */
+  #egress: ReadonlyMap<string, EgressVerdict> = new Map();
   /** The value that the label must get, by name of the node. */
   #egressLabels: ReadonlyMap<string, 'true' | 'false'> = new Map();
   readonly #view = memoize(
@@ -255,35 +255,36 @@ export class FleetController {
   }
 
   /** While the circuit breaker is open, what is not known withdraws nothing. */
-  #judgeEgress(nodes: readonly FleetNode[], nowMs: number): void {
-    const isInstalled = this.#options.settings.egressNamespace !== undefined;
+  #judgeEgress(all: readonly FleetNode[], nowMs: number): void {
+    // Without the component only a label that it has left is of interest: it goes.
+    const nodes = this.#hasEgress ? all : all.filter(({ egress }) => egress === 'true');
     const pods = this.#cache.egress;
-    this.#egressMemory = rememberEgress({ nodes, pods }, this.#egressMemory, nowMs);
-    const verdicts = nodes.flatMap((node) => {
-      const memory = this.#egressMemory.get(node.name);
-      if (memory === undefined) return [];
-      const verdict = judgeEgress(node, { pods: pods?.get(node.name) ?? [], memory, nowMs });
-      return [{ node, verdict }];
-    });
-    this.#egress = isInstalled
-      ? new Map(verdicts.map(({ node, verdict }) => [node.name, verdict]))
-      : undefined;
     const isPaused = (this.#decision?.breaker.length ?? 0) > 0;
-    this.#egressLabels = new Map(
-      verdicts.flatMap(({ node, verdict }) => {
-        const value = egressLabelFor(node, verdict);
-        return value === undefined || (isPaused && verdict.state !== 'open')
-          ? []
-          : [[node.name, value] as const];
-      }),
-    );
+    const verdicts = new Map<string, EgressVerdict>();
+    const labels = new Map<string, 'true' | 'false'>();
+    this.#egressMemory = rememberEgress({ nodes, pods }, this.#egressMemory, nowMs);
+    for (const node of nodes) {
+      const memory = this.#egressMemory.get(node.name);
+      if (memory === undefined) continue;
+      const verdict = judgeEgress(node, { pods: pods?.get(node.name) ?? [], memory, nowMs });
+      verdicts.set(node.name, verdict);
+      const value = egressLabelFor(node, verdict);
+      if (value !== undefined && (verdict.state === 'open' || !isPaused)) labels.set(node.name, value);
+    }
+    this.#egress = verdicts;
+    this.#egressLabels = labels;
+  }
+
+  get #hasEgress(): boolean {
+    return this.#options.settings.egressNamespace !== undefined;
   }
 
   async #labelEgress(node: FleetNode, signal: AbortSignal): Promise<void> {
-    const value = this.#egressLabels.get(node.name);
-    if (value === undefined || !(await writeEgressLabel(node, value, { ...this.#options, signal }))) return;
-    const { message = '' } = this.view.nodes.find(({ name }) => name === node.name)?.egress ?? {};
-    this.#options.log.info({ node: node.name, value, because: message }, 'label egress-closed written');
+    const [value, verdict] = [this.#egressLabels.get(node.name), this.#egress.get(node.name)];
+    if (value === undefined || verdict === undefined) return;
+    if (!(await writeEgressLabel(node, value, { ...this.#options, signal }))) return;
+    const because = rowEgressOf(verdict).message;
+    this.#options.log.info({ node: node.name, value, because }, 'label egress-closed written');
   }
 
   /** Nodes with what their agents say. */
@@ -427,7 +428,7 @@ export class FleetController {
       damped: this.#decision?.damped ?? [],
       turns: this.#turns,
       failingCanaries: failingCanaries(canaries, this.#wallMs()),
-      egress: this.#egress,
+      egress: this.#hasEgress ? this.#egress : undefined,
       failedWrites: new Map([...this.#failedWrites].map(([name, { problem }]) => [name, problem])),
     });
   }

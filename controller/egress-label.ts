@@ -1,7 +1,7 @@
-import type { V1Node } from '@kubernetes/client-node';
 import { type FleetNode, fleetNodeOf } from '../lib/fleet/objects.ts';
 import type { Kube } from '../lib/kube/client.ts';
 import { OWN_KEYS } from '../lib/report/node-object.ts';
+import { readNode } from './withdraw.ts';
 
 /**
  * Bound to the version of the Node that was read, so that nothing is granted to a node that lost its label `ready`
@@ -10,12 +10,13 @@ import { OWN_KEYS } from '../lib/report/node-object.ts';
 export async function writeEgressLabel(
   { name, uid }: FleetNode,
   value: 'true' | 'false',
-  { kube, signal }: { readonly kube: Kube; readonly signal: AbortSignal },
+  options: { readonly kube: Kube; readonly signal: AbortSignal },
 ): Promise<boolean> {
-  const whole = (await kube.get(`/api/v1/nodes/${name}`, signal)) as V1Node;
+  const { kube, signal } = options;
+  const whole = await readNode(name, options);
   const now = fleetNodeOf(whole);
   if (now.uid !== uid || now.egress === value || (value === 'true' && now.label !== 'true')) return false;
-  const { resourceVersion } = whole.metadata ?? {};
+  const { resourceVersion } = whole.metadata;
   const body = { metadata: { uid, resourceVersion, labels: { [OWN_KEYS.egressClosed]: value } } };
   await kube.patch(`/api/v1/nodes/${name}/status`, body, 'strategic', signal);
   return true;

@@ -1,5 +1,5 @@
 import type { V1ContainerState, V1Pod } from '@kubernetes/client-node';
-import { controllerOf, type FleetNode } from '../lib/fleet/objects.ts';
+import { controllerOf, type FleetNode, isPodReady } from '../lib/fleet/objects.ts';
 import type { EgressVerdict } from '../lib/fleet/view.ts';
 import {
   type EgressMessage,
@@ -49,14 +49,14 @@ export function egressPodOf({ metadata, spec, status }: V1Pod) {
   if (controllerOf(metadata)?.kind !== 'DaemonSet') return undefined;
   const start = status?.initContainerStatuses?.find(({ name }) => name === START)?.state?.terminated;
   const { state, lastState } = status?.containerStatuses?.find(({ name }) => name === WATCH) ?? {};
-  const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const ready = isPodReady(status);
   return {
     node,
     ready,
     hostNetwork: spec?.hostNetwork ?? false,
     /** The end of the first container of its present sandbox; absent before. */
     ...(start && { start: startOf(start) }),
-    /** What was open when its second container last ended, unless all was closed since. */
+    /** Open when its second container last ended, unless all was closed since. */
     open: ready ? [] : openIn(parseMessage((state?.terminated ?? lastState?.terminated)?.message)),
   };
 }
@@ -80,7 +80,7 @@ function openIn(message: EgressMessage | undefined): readonly Open[] {
 /** When a container of that start was first seen to have ended. */
 type Start = NonNullable<EgressPod['start']> & { readonly atMs: number };
 
-/** What is known of a node's egress since this process first saw the node in its present boot. Times are monotonic. */
+/** Knowledge of a node's egress since this process first saw the node in its present boot. Times are monotonic. */
 export type EgressMemory = {
   readonly boot: string;
   readonly sinceMs: number;
@@ -160,7 +160,7 @@ type JudgeInput = {
   readonly nowMs: number;
 };
 
-/** What the label must become; undefined if it is right. Nothing is labelled before it was open or closed. */
+/** The value that the label must get; undefined if it is right. Nothing is labelled before it was open or closed. */
 export function egressLabelFor({ egress }: FleetNode, verdict: EgressVerdict): 'true' | 'false' | undefined {
   if (verdict.state === 'closed') return egress === 'true' ? undefined : 'true';
   if (verdict.state === 'open') return egress === 'false' ? undefined : 'false';

@@ -3,7 +3,7 @@ import { createCounters, createGauges, registerProcessMetrics } from '../lib/bas
 import { VERSION } from '../lib/base/version.ts';
 import { BREAKER_REASONS, type BreakerReason } from '../lib/fleet/alarms.ts';
 import { GUARDS, type GuardState } from '../lib/fleet/guards.ts';
-import type { FleetView } from '../lib/fleet/view.ts';
+import { EGRESS_STATES, type FleetView } from '../lib/fleet/view.ts';
 import type { CountRequest } from '../lib/kube/client.ts';
 
 const STATUS = { proven: 'True', not: 'False', unknown: 'Unknown', none: '' } as const;
@@ -95,8 +95,7 @@ export class FleetMetrics {
     gauges.gvisor_ready_fleet_watches_up.set(Number(view.upToDate));
     let oldestMs = Number.POSITIVE_INFINITY;
     if (view.nodes.some(({ egress }) => egress !== undefined))
-      for (const state of ['closed', 'open', 'unknown'])
-        gauges.gvisor_ready_fleet_egress_nodes.set({ state }, 0);
+      for (const state of EGRESS_STATES) gauges.gvisor_ready_fleet_egress_nodes.set({ state }, 0);
     for (const { name, state, reason, label, provenAt, egress } of view.nodes) {
       if (egress !== undefined) gauges.gvisor_ready_fleet_egress_nodes.inc({ state: egress.state });
       for (const { name: target, ms = Number.POSITIVE_INFINITY } of egress?.targets ?? [])

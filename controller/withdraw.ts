@@ -129,7 +129,10 @@ export async function taintExposed({ name, uid }: FleetNode, options: WriteOptio
   return patch !== undefined;
 }
 
-async function readNode(name: string, { kube, signal }: WriteOptions): Promise<V1Node & NodeObject> {
+export async function readNode(
+  name: string,
+  { kube, signal }: Pick<WriteOptions, 'kube' | 'signal'>,
+): Promise<V1Node & NodeObject> {
   return (await kube.get(`/api/v1/nodes/${name}`, signal)) as V1Node & NodeObject;
 }
 

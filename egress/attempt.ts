@@ -16,6 +16,7 @@ const OUTCOMES: Readonly<Record<string, Outcome>> = {
   ETIMEDOUT: 'closed',
 };
 
+export const TIMEOUT_MS = 1_000;
 /** A timer that is later than this lacked processor time, as an answer may have. */
 const LATE_MS = 200;
 
@@ -35,4 +36,9 @@ export function attempt({ host, port }: Target, timeoutMs: number): Promise<Outc
     socket.once('connect', () => end('open'));
     socket.on('error', ({ code = '' }: NodeJS.ErrnoException) => end(OUTCOMES[code] ?? 'unseen'));
   });
+}
+
+/** Whether something answered. */
+export function isOpen(outcome: Outcome, isRefusedOpen: boolean): boolean {
+  return outcome === 'open' || (outcome === 'refused' && isRefusedOpen);
 }

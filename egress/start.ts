@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EgressMessage, TriedTarget } from '../lib/report/egress-message.ts';
-import { attempt, type Outcome, type Target } from './attempt.ts';
+import { attempt, isOpen, type Target, TIMEOUT_MS } from './attempt.ts';
 import type { EgressConfig } from './settings.ts';
 
 /** Shorter than any race that was measured. A dropped packet is sent again only after a second, so each try is a new one. */
 const EVERY_MS = 50;
-export const TIMEOUT_MS = 1_000;
 
 /** Tries all targets at once, from now on, again and again. The first packets leave before anything else is done. */
 export async function tryAtStart({ targets, isRefusedOpen, forMs }: EgressConfig): Promise<EgressMessage> {
@@ -28,11 +27,6 @@ export async function tryAtStart({ targets, isRefusedOpen, forMs }: EgressConfig
     forMs: Math.round(lastMs),
     targets: tried.map(({ result }) => result),
   };
-}
-
-/** Whether something answered. */
-export function isOpen(outcome: Outcome, isRefusedOpen: boolean): boolean {
-  return outcome === 'open' || (outcome === 'refused' && isRefusedOpen);
 }
 
 class Tried {

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EgressMessage } from '../lib/report/egress-message.ts';
-import { attempt } from './attempt.ts';
+import { attempt, isOpen, TIMEOUT_MS } from './attempt.ts';
 import type { EgressConfig } from './settings.ts';
-import { isOpen, TIMEOUT_MS } from './start.ts';
 
 /** Tries all targets again and again, until one is open or its life is over. */
 export class Watch {

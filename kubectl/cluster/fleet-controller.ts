@@ -5,6 +5,7 @@ import {
   controllerOf,
   type FleetNode,
   fleetNodeOf,
+  isPodReady,
   MAX_NAME_LENGTH,
   versionOf,
 } from '../../lib/fleet/objects.ts';
@@ -133,8 +134,5 @@ export async function readFleet(
 }
 
 function isReadyReplica({ metadata, status }: ApiObject<V1Pod>): boolean {
-  return (
-    controllerOf(metadata)?.kind === 'ReplicaSet' &&
-    status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true
-  );
+  return controllerOf(metadata)?.kind === 'ReplicaSet' && isPodReady(status);
 }

@@ -168,7 +168,7 @@ export type AgentPod = Readonly<NonNullable<ReturnType<typeof agentPodOf>>>;
 /** Undefined for a pod that no DaemonSet controls. */
 export function agentPodOf({ metadata, spec, status }: V1Pod) {
   if (controllerOf(metadata)?.kind !== 'DaemonSet') return undefined;
-  const ready = status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+  const ready = isPodReady(status);
   const runs = status?.phase === 'Running' && status.containerStatuses?.some(({ state }) => state?.running);
   return {
     name: metadata?.name ?? '',
@@ -204,6 +204,12 @@ type Owner = { readonly kind: string; readonly name: string; readonly controller
  * A kubelet may create mirror pods with any labels, but only with its Node as their controller.
  * Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction
  */
+type Conditions = readonly { readonly type: string; readonly status: string }[];
+
+export function isPodReady(status: { readonly conditions?: Conditions | undefined } | undefined): boolean {
+  return status?.conditions?.some((each) => each.type === 'Ready' && each.status === 'True') ?? false;
+}
+
 export function controllerOf(
   metadata: { readonly ownerReferences?: readonly Owner[] } | undefined,
 ): Owner | undefined {

@@ -45,8 +45,9 @@ export const GROUPS = {
 export const CANARY_FAILS = 'CanaryFails';
 export const EGRESS_OPEN = 'EgressOpen';
 export const EGRESS_UNKNOWN = 'EgressUnknown';
+export const EGRESS_STATES = ['closed', 'open', 'unknown'] as const;
 
-/** What the canary of egress shows of a node. */
+/** A node as the canary of egress shows it. */
 export type EgressVerdict =
   | { readonly state: 'closed' }
   | { readonly state: 'open'; readonly targets: readonly OpenTarget[] }
@@ -65,7 +66,7 @@ type RowEgress = {
   readonly waits?: boolean;
 };
 
-function rowEgressOf(verdict: EgressVerdict): RowEgress {
+export function rowEgressOf(verdict: EgressVerdict): RowEgress {
   if (verdict.state === 'closed')
     return { state: 'closed', message: 'nothing answered in the last sandboxes, nor now' };
   if (verdict.state === 'unknown') return { state: 'unknown', message: verdict.why, waits: verdict.waits };
@@ -97,7 +98,7 @@ const ROW_HANDLER = object<RowHandler>({
   since: absentOr(text),
 });
 const ROW_EGRESS = object<RowEgress>({
-  state: oneOf(['closed', 'open', 'unknown']),
+  state: oneOf(EGRESS_STATES),
   message: text,
   targets: absentOr(list(object<OpenTarget>({ name: text, ms: absentOr(number) }))),
   waits: absentOr(boolean),
@@ -523,7 +524,7 @@ function rowOf(
     ...compared,
     /** Absent if all parts are known, and without a Ready agent. */
     ...(pod?.ready ? unknownParts(agent, oldestMs) : {}),
-    /** Absent without the component egress, and where gVisor is neither proven nor egress open. */
+    /** Absent without the component egress, and on a node on which gVisor is not proven and egress is not open. */
     ...(egress && (node.label === 'true' || egress.state === 'open') && { egress: rowEgressOf(egress) }),
     /** Outside gVisor where namespace or class requires it. */
     violating: agent?.pods?.violating ?? 0,

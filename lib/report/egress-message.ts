@@ -1,5 +1,5 @@
 /**
- * What a canary of egress says when it ends, as JSON in the message of its container, which has 4,096 bytes at the most.
+ * The last words of a canary of egress, as JSON in the message of its container, which has 4,096 bytes at the most.
  * Another schema is another number.
  */
 export type EgressMessage = {

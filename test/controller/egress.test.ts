@@ -44,7 +44,7 @@ function canary(
 const FIRST = canary(1);
 const SECOND = canary(2);
 
-/** What the controller sees at a minute of its life. */
+/** The controller's sight at a minute of its life. */
 type Sight = {
   readonly at: number;
   /** "unseen" while the watch is down. */
