@@ -99,6 +99,18 @@ describe('the alerts', async () => {
       );
   });
 
+  it('are in docs/on-call.md, the critical ones apart', async () => {
+    const [, critical = '', others = ''] = (await read('docs/on-call.md')).split(/^## (?:Critical|Warnings).*$/m);
+    const linked = (text: string) => [...text.matchAll(/\(runbooks\/(\w+)\.md\)/g)].map(([, name]) => name).sort();
+    const named = (isCritical: boolean) =>
+      alerts
+        .filter(({ labels }) => (labels.severity === 'critical') === isCritical)
+        .map(({ alert }) => alert)
+        .sort();
+    assert.deepEqual(linked(critical), named(true));
+    assert.deepEqual(linked(others), named(false));
+  });
+
   it('are the same for the operator and for plain Prometheus', async () => {
     const plain = await read(`${MONITORING}/rules.yaml`);
     const rule = await read(`${MONITORING}/prometheus-rule.yaml`);
