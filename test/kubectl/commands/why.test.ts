@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { summarizeNode } from '../../../kubectl/cluster/node-summary.ts';
 import { judgeNode } from '../../../kubectl/commands/why.ts';
+import type { EgressVerdict } from '../../../lib/fleet/view.ts';
+import { OWN_KEYS } from '../../../lib/report/node-object.ts';
 import { INSTALLATIONS } from '../../agent/sample-installations.ts';
 import { simulatedAgent } from '../../lib/fleet/simulated-fleet.ts';
 import { type FakeApi, forbidden } from '../fake-api.ts';
-import { AGENT_PODS, addHandler, openFleet, setNode, setReport } from '../fleet.ts';
+import { AGENT_PODS, addHandler, FLEET_VIEW, openFleet, setNode, setReport, viewOf } from '../fleet.ts';
 import {
   agentObject,
   agentStatus,
@@ -39,6 +41,15 @@ function unpublished(api: FakeApi): void {
   const { pods } = agentStatus('node-2', { outside: ['x'], open: ['y'] });
   setReport(api, 'node-2', { ...broken, verdict: agentStatus('node-2').verdict, pods });
 }
+
+/** The label `egress-closed` of node-1, and the controller's verdict if it has the component egress. */
+const egress = (label: string, verdict?: EgressVerdict) => (api: FakeApi) => {
+  const node = nodeObject('node-1');
+  Object.assign(node.metadata.labels, { [OWN_KEYS.egressClosed]: label });
+  setNode(api, node);
+  const verdicts = verdict && new Map([['node-1', verdict]]);
+  api.stubs.set(FLEET_VIEW, () => viewOf(api, { egress: verdicts }));
+};
 
 const report = (node: string, changes: Parameters<typeof agentStatus>[2]) => (api: FakeApi) =>
   setReport(api, node, agentStatus(node, {}, changes));
@@ -130,6 +141,16 @@ const CASES: Readonly<Record<string, readonly [node: string, change?: (api: Fake
       setNode(api, nodeObject('node-3', { ready: 'false', status: 'Unknown', reason, message: 'm' }));
     },
   ],
+  'egress that is closed': ['node-1', egress('true', { state: 'closed' })],
+  'egress that was open, and a label that still says otherwise': [
+    'node-1',
+    egress('true', { state: 'open', targets: [{ name: 'kubelet', ms: 84 }, { name: 'pod' }] }),
+  ],
+  'egress that only needs more sandboxes': [
+    'node-1',
+    egress('false', { state: 'unknown', why: 'closed in 1 of 2 new sandboxes', waits: true }),
+  ],
+  'a label of egress without the component': ['node-1', egress('true')],
   'where gVisor is not expected, without a fault': [
     'node-3',
     (api) => setNode(api, nodeObject('node-3', { ...BROKEN, expected: false })),
