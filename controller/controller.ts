@@ -254,12 +254,11 @@ export class FleetController {
     start(this.#egressLabels.keys(), (node) => this.#labelEgress(node, signal));
   }
 
-  /** While the circuit breaker is open, what is not known withdraws nothing. */
   #judgeEgress(all: readonly FleetNode[], nowMs: number): void {
     // Without the component only a label that it has left is of interest: it goes.
     const nodes = this.#hasEgress ? all : all.filter(({ egress }) => egress === 'true');
     const pods = this.#cache.egress;
-    const isPaused = (this.#decision?.breaker.length ?? 0) > 0;
+    const isBreakerOpen = (this.#decision?.breaker.length ?? 0) > 0;
     const verdicts = new Map<string, EgressVerdict>();
     const labels = new Map<string, 'true' | 'false'>();
     this.#egressMemory = rememberEgress({ nodes, pods }, this.#egressMemory, nowMs);
@@ -268,8 +267,8 @@ export class FleetController {
       if (memory === undefined) continue;
       const verdict = judgeEgress(node, { pods: pods?.get(node.name) ?? [], memory, nowMs });
       verdicts.set(node.name, verdict);
-      const value = egressLabelFor(node, verdict);
-      if (value !== undefined && (verdict.state === 'open' || !isPaused)) labels.set(node.name, value);
+      const value = egressLabelFor(node, verdict, isBreakerOpen);
+      if (value !== undefined) labels.set(node.name, value);
     }
     this.#egress = verdicts;
     this.#egressLabels = labels;

@@ -160,9 +160,17 @@ type JudgeInput = {
   readonly nowMs: number;
 };
 
-/** The value that the label must get; undefined if it is right. Nothing is labelled before it was open or closed. */
-export function egressLabelFor({ egress }: FleetNode, verdict: EgressVerdict): 'true' | 'false' | undefined {
-  if (verdict.state === 'closed') return egress === 'true' ? undefined : 'true';
+/**
+ * The value that the label must get; undefined if it is right. Nothing is labelled before it was open or closed. While the
+ * circuit breaker is open only an open node is labelled: an answer is certain, everything else waits as other labels do.
+ */
+export function egressLabelFor(
+  { egress }: FleetNode,
+  verdict: EgressVerdict,
+  isBreakerOpen: boolean,
+): 'true' | 'false' | undefined {
   if (verdict.state === 'open') return egress === 'false' ? undefined : 'false';
+  if (isBreakerOpen) return undefined;
+  if (verdict.state === 'closed') return egress === 'true' ? undefined : 'true';
   return egress === 'true' && !verdict.waits ? 'false' : undefined;
 }

@@ -66,7 +66,7 @@ function follow(sights: readonly Sight[]) {
     const known = memory.get('a');
     assert.ok(known !== undefined);
     const verdict = judgeEgress(node, { pods: own, memory: known, nowMs });
-    const labels = ['true', ''].map((egress) => egressLabelFor({ ...node, egress }, verdict) ?? '-');
+    const labels = ['true', ''].map((egress) => egressLabelFor({ ...node, egress }, verdict, false) ?? '-');
     const why = 'why' in verdict ? verdict.why : '';
     const targets =
       'targets' in verdict ? verdict.targets.map(({ name, ms = 'now' }) => `${name} ${ms}`) : [];
@@ -206,4 +206,17 @@ const TABLE: readonly (readonly [what: string, sights: readonly Sight[], said: s
 
 describe('of the egress of a node', () => {
   for (const [what, sights, said] of TABLE) it(what, () => assert.equal(follow(sights), said));
+});
+
+it('labels nothing while the circuit breaker is open, except what answered', () => {
+  const open = { state: 'open', targets: [{ name: 'kubelet' }] } as const;
+  const unknown = { state: 'unknown', why: 'no canary runs here', waits: false } as const;
+  const labels = ([{ state: 'closed' }, unknown, open] as const).map((verdict) =>
+    ['true', 'false', ''].map((egress) => egressLabelFor(simulatedNode('a', { egress }), verdict, true)),
+  );
+  assert.deepEqual(labels, [
+    [undefined, undefined, undefined],
+    [undefined, undefined, undefined],
+    ['false', undefined, 'false'],
+  ]);
 });
