@@ -139,14 +139,14 @@ const IMAGES = Array.from({ length: 50 }, (_, index) => ({
 }));
 
 /** A Node with about as many labels as in a cloud. */
-function fleetNode(name: string): object {
+export function fleetNode(name: string): object {
   const annotations = { [OWN_KEYS.annotations.provenBoot]: BOOT };
   const more = Array.from({ length: 20 }, (_, index) => [`example.com/label-${index}`, `value-${index}`]);
   return { metadata: { name, annotations, labels: { [READY_LABEL]: 'true', ...Object.fromEntries(more) } } };
 }
 
 /** A Node status as kubelet and agent write it. */
-function fleetNodeStatus(): object {
+export function fleetNodeStatus(): object {
   const conditions = ['MemoryPressure', 'DiskPressure', 'PIDPressure'].map((type) =>
     conditionOf(type, 'False', type),
   );

@@ -10,6 +10,7 @@ import { startCluster } from '../../cluster/start.ts';
 import { REPO } from '../../hack/paths.ts';
 import { untilStopped } from '../../hack/run.ts';
 import { formatTable } from '../../hack/table.ts';
+import { DECISIONS_HEAD, measureDecisions } from './decisions.ts';
 import { measureFleet } from './fleet.ts';
 import { measureInstalls, measureUpgrade, startNode } from './installer.ts';
 import { measureLabels } from './labels.ts';
@@ -81,6 +82,7 @@ const OTHERS: Readonly<Record<string, (amounts: Amounts) => Promise<void>>> = {
     const cluster = await startCluster({ name: CLUSTER, nodes: OVERHEAD_NODES, images: ['workload'] });
     show(OVERHEAD_HEAD, await measureOverhead(cluster, idlers));
   },
+  decisions: async () => show(DECISIONS_HEAD, measureDecisions()),
   fleet: async ({ nodes }) => show(MEASURED, await measureFleet(CLUSTER, nodes)),
   page: async () => show(HEAD, await measurePage()),
   plugin: async () => show(MEASURED, await measurePlugin()),
