@@ -100,8 +100,11 @@ describe('the alerts', async () => {
   });
 
   it('are in docs/on-call.md, the critical ones apart', async () => {
-    const [, critical = '', others = ''] = (await read('docs/on-call.md')).split(/^## (?:Critical|Warnings).*$/m);
-    const linked = (text: string) => [...text.matchAll(/\(runbooks\/(\w+)\.md\)/g)].map(([, name]) => name).sort();
+    const [, critical = '', others = ''] = (await read('docs/on-call.md')).split(
+      /^## (?:Critical|Warnings).*$/m,
+    );
+    const linked = (text: string) =>
+      [...text.matchAll(/\(runbooks\/(\w+)\.md\)/g)].map(([, name]) => name).sort();
     const named = (isCritical: boolean) =>
       alerts
         .filter(({ labels }) => (labels.severity === 'critical') === isCritical)
