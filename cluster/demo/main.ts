@@ -77,10 +77,11 @@ async function removeAll(name: string): Promise<void> {
 /** Kubernetes is built while the acts on one node are played, which need nothing of it. */
 async function play(name: string, onlyNode: boolean): Promise<'node' | 'cluster'> {
   requireRoot();
-  await ensurePrerequisites();
-  await requireKernel();
   title('One node of this machine: a real containerd with gVisor, and the agent as its image runs it');
-  const tools = startTools(NODE_TOOLS, onlyNode ? [] : CLUSTER_TOOLS);
+  const prerequisites = ensurePrerequisites();
+  const tools = startTools(NODE_TOOLS, onlyNode ? [] : CLUSTER_TOOLS, prerequisites);
+  await prerequisites;
+  await requireKernel();
   const [pause] = await Promise.all([ensureImage('pause'), bundle(), tools.first]);
   await playNodeActs(nodeActsName(name), pause);
   await removeHeldCluster(nodeActsName(name));

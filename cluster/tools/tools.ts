@@ -42,11 +42,12 @@ export function ensureTools<G extends ToolGroup>(groups: readonly G[]): Promise<
 
 /**
  * Provides the groups of `first` in their order, two at a time, and then those of `later`, which are built while the
- * caller works with the first.
+ * caller works with the first. Builds that need a C compiler wait for `prerequisites`.
  */
 export function startTools<F extends ToolGroup, L extends ToolGroup>(
   first: readonly F[],
   later: readonly L[],
+  prerequisites: Promise<void> = Promise.resolve(),
 ): { readonly first: Promise<Directories<F>>; readonly later: Promise<Directories<L>> } {
   const jobsOf = (groups: readonly ToolGroup[], niceness: number): Job[] =>
     groups.map((group) => ({ group, niceness, ...Promise.withResolvers<string>() }));
@@ -57,12 +58,12 @@ export function startTools<F extends ToolGroup, L extends ToolGroup>(
     return Object.fromEntries(entries) as Directories<G>;
   };
   const result = { first: directoriesOf(first), later: directoriesOf(later) };
-  result.later.catch(() => {}); // thrown where the caller waits for it
-  void provideAll(jobs);
+  for (const each of [result.first, result.later]) each.catch(() => {}); // thrown where the caller waits for it
+  void provideAll(jobs, prerequisites);
   return result;
 }
 
-async function provideAll(jobs: readonly Job[]): Promise<void> {
+async function provideAll(jobs: readonly Job[], prerequisites: Promise<void>): Promise<void> {
   const done = new AbortController();
   const { signal } = done;
   try {
@@ -80,7 +81,7 @@ async function provideAll(jobs: readonly Job[]): Promise<void> {
     const work = async () => {
       for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) {
         const { group, directory, niceness, resolve } = job;
-        await provide(group, directory, { next, niceness, signal });
+        await provide(group, directory, { next, prerequisites, niceness, signal });
         resolve(directory);
       }
     };
@@ -95,6 +96,7 @@ async function provideAll(jobs: readonly Job[]): Promise<void> {
 type ProvideOptions = {
   /** Names what waits for it. */
   readonly next: () => string;
+  readonly prerequisites: Promise<void>;
   readonly niceness: number;
   readonly signal: AbortSignal;
 };
@@ -186,11 +188,15 @@ async function directoryOf(name: ToolGroup, go: string): Promise<string> {
   return join(CACHE, 'tools', `${name}-${key.digest('hex').slice(0, 12)}`);
 }
 
-/** Downloads modules while another group is built, which reports a failure. */
+/**
+ * Downloads modules while another group is built, which reports a failure. Not `go mod download`: the modules of go.mod
+ * are many more than the programs need.
+ */
 async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<void> {
   if ((await downloadsOf(name)).length > 0) return;
+  const { packages = 'tool', tags = '' } = buildOf(name);
   const options = { ...(await goOptions(name, source(name))), niceness: LATER_NICENESS, signal };
-  await runAll('go', ['mod', 'download'], options).catch(() => {});
+  await runAll('go', ['list', '-deps', '-tags', tags, packages], options).catch(() => {});
 }
 
 async function goOptions(name: ToolGroup, cwd: string) {
@@ -206,10 +212,13 @@ async function goOptions(name: ToolGroup, cwd: string) {
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
 }
 
-type BuildOptions = Pick<ProvideOptions, 'niceness' | 'signal'> & { readonly tell: Tell };
+type BuildOptions = Omit<ProvideOptions, 'next'> & { readonly tell: Tell };
 
-async function build(name: ToolGroup, work: string, { tell, niceness, signal }: BuildOptions): Promise<void> {
+async function build(name: ToolGroup, work: string, options: BuildOptions): Promise<void> {
+  const { tell, prerequisites, niceness, signal } = options;
   const group = buildOf(name);
+  compiledLibrary ??= compileLibrary({ niceness, signal });
+  compiledLibrary.catch(() => {}); // thrown below, where it is needed
   await cp(source(name), join(work, 'src'), { recursive: true });
   const goOptionsOf = await goOptions(name, join(work, 'src'));
   const go = (args: readonly string[], onErrorLine = (_: string) => {}) =>
@@ -232,9 +241,24 @@ async function build(name: ToolGroup, work: string, { tell, niceness, signal }: 
   const selected = [...mod, '-tags', group.tags ?? ''];
   const programs = group.packages ?? 'tool';
   const packages = (await go(['list', '-deps', ...selected, programs])).trim().split('\n');
-  // -s -w drops debug data anyway; not generating it saves a seventh of a build.
-  const flags = ['-v', '-gcflags=all=-dwarf=false', '-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
+  const flags = ['-v', NO_DEBUG_DATA, '-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
+  await compiledLibrary;
+  if (group.cgo) await prerequisites;
   await go(['build', ...selected, ...flags, programs], tellPackages(packages, tell));
+}
+
+/** The linker drops it anyway with -s -w; not generating it saves a seventh of a build. */
+const NO_DEBUG_DATA = '-gcflags=all=-dwarf=false';
+
+/** Needs most of what programs use of Go's library. */
+const MOST_OF_LIBRARY = 'net/http';
+
+/** Once a process, while modules are downloaded: two builds that begin together would each compile it. */
+let compiledLibrary: Promise<void> | undefined;
+
+async function compileLibrary(options: Pick<BuildOptions, 'niceness' | 'signal'>): Promise<void> {
+  const goOptionsOf = await goOptions('cni', source('cni'));
+  await run('go', ['build', NO_DEBUG_DATA, MOST_OF_LIBRARY], { ...goOptionsOf, ...options });
 }
 
 /** Tells how far a build is by the lines of `go build -v`: one for each package that it compiles, the program's last. */
