@@ -7,7 +7,7 @@ import { PICTURE } from '../pictures/pictures.ts';
 
 const DIRECTORY = join(REPO, 'docs/images');
 const MAX_BYTES = 150_000;
-const NAMES = [PICTURE, 'demo-node.svg', 'demo.svg', 'status.svg'];
+const NAMES = [PICTURE, 'demo-node.svg', 'demo.svg', 'status.svg', 'why.svg'];
 
 describe('docs/images', () => {
   it('holds exactly the pictures that the scripts make', () =>
