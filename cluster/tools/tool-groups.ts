@@ -148,6 +148,8 @@ const GROUPS = [
   ['karpenter', {}],
   ['cluster-api', {}],
   ['registry', {}],
+  ['cosign', {}],
+  ['otel-collector', { packages: '.' }],
   ['nvidia-toolkit', { packages: '.' }],
   ['argo-workflows', {}],
   ['tekton', {}],
