@@ -28,6 +28,7 @@ const NEXT = '0.2.0';
 let [directory, work] = ['', ''];
 let cluster: Cluster;
 let helm = '';
+let cosign = '';
 let [digest, installerDigest] = ['', ''];
 useOwnCluster(
   'release',
@@ -36,7 +37,9 @@ useOwnCluster(
     cluster = started;
     work = await mkdtemp(join(tmpdir(), 'release-'));
     directory = join(work, 'files');
-    ({ helm } = await ensureTools(['helm']));
+    const tools = await ensureTools(['helm', 'cosign']);
+    helm = tools.helm;
+    cosign = join(tools.cosign, 'cosign');
     await startRegistry(cluster);
     digest = await push(imageName('agent'), `${IMAGE}:${VERSION}`);
     installerDigest = await push(imageName('installer'), `${IMAGE}-installer:${VERSION}`);
@@ -68,6 +71,8 @@ async function onRunner(script: string, cwd: string, env: NodeJS.ProcessEnv = {}
     HOME: work,
     KUBECONFIG: join(work, 'kubeconfig'),
     SSL_CERT_FILE: join(cluster.dir, 'pki/ca.crt'),
+    COSIGN: cosign,
+    COSIGN_PASSWORD: '',
     ...env,
   };
   const network = `--net=/proc/${cluster.controlPlane.pid()}/ns/net`;
@@ -125,12 +130,34 @@ type Workflow = {
   >;
 };
 
+const ISSUER = 'https://token.actions.githubusercontent.com';
+
 /**
- * Stand-ins for the forge, in shell: its identity, which signs; its machines of other platforms; its releases and
- * attestations. Each notes its arguments.
+ * Makes an authority in place of Fulcio, which certifies the forge's identities, and a key with a certificate for this
+ * identity. Source: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
  */
+const certify = (identity: string) => `
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /O=authority \
+    -addext keyUsage=critical,keyCertSign -keyout authority.key -out authority.crt
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj / -keyout signer.key -out signer.csr
+  openssl x509 -req -in signer.csr -days 1 -CA authority.crt -CAkey authority.key -CAcreateserial -out signer.crt -extfile <(echo '
+    keyUsage=critical,digitalSignature
+    extendedKeyUsage=codeSigning
+    subjectAltName=critical,URI:${identity}
+    1.3.6.1.4.1.57264.1.8=ASN1:UTF8String:${ISSUER}')
+  "$COSIGN" import-key-pair --key signer.key --output-key-prefix signed`;
+
+/** Without the public log and its timestamps. */
+const COSIGN = `case $1 in
+sign) set -- sign --key "$HOME/signed.key" --certificate "$HOME/signer.crt" --certificate-chain "$HOME/authority.crt" --tlog-upload=false "\${@:2}" ;;
+verify) set -- verify --ca-roots "$HOME/authority.crt" --insecure-ignore-sct --insecure-ignore-tlog "\${@:2}" ;;
+esac
+exec "$COSIGN" "$@"`;
+
+/** Stand-ins for the forge, in shell. Each notes its arguments. */
 const FORGE: Readonly<Record<string, string>> = {
-  cosign: '',
+  /** The forge's identity. */
+  cosign: COSIGN,
   docker: `case "$*" in *--version) echo ${VERSION} ;; *imagetools*) echo '{"SPDX":{}}' ;; esac`,
   gh: `case "$1 $2" in
 run\\ list) echo completed success ;;
@@ -163,6 +190,8 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
   await cp(directory, join(work, 'publish'), { recursive: true });
   const server = 'https://github.com';
   const described = { ...PACKAGE, repository: `${server}/owner/gvisor-ready` };
+  const identity = `${described.repository}/.github/workflows/release.yaml@${ref}`;
+  await onRunner(certify(identity), work);
   await writeFile(join(work, 'tag/package.json'), JSON.stringify(described));
   const changelog = await readFile(join(REPO, 'CHANGELOG.md'), 'utf8');
   await writeFile(join(work, 'tag/CHANGELOG.md'), changelog.replace('(unreleased)', '(2026-12-01)'));
@@ -196,12 +225,21 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
   }
 
   const calls = (await readFile(join(work, 'calls'), 'utf8')).split('\n');
-  const identity = `${described.repository}/.github/workflows/release.yaml@${ref}`;
   const verified = calls.filter((call) => call.startsWith('cosign verify '));
   const signed = calls.filter((call) => call.startsWith('cosign sign '));
   const last = (call: string) => call.split(' ').at(-1);
   assert.deepEqual([verified.length, verified.map(last)], [3, signed.map(last)]);
-  for (const call of verified) assert.ok(call.includes(`--certificate-identity ${identity} `), call);
+  const verify = (identity: string, image: string) =>
+    onRunner(
+      `cosign verify --certificate-identity '${identity}' --certificate-oidc-issuer ${ISSUER} ${image}`,
+      work,
+    );
+  await verify(identity, `${IMAGE}@${digest}`);
+  await assert.rejects(
+    verify(identity.replace('v0', 'v1'), `${IMAGE}@${digest}`),
+    /none of the expected identities matched/,
+  );
+  await assert.rejects(verify(identity, `${IMAGE}@sha256:${'0'.repeat(64)}`));
   const files = await readdir(directory);
   assert.deepEqual((await readdir(join(work, 'published'))).sort(), files.sort());
   const attested = calls
