@@ -121,10 +121,10 @@ let pauseContext: Promise<string> | undefined;
 
 async function compilePause(source: string, context: string): Promise<string> {
   await mkdir(context, { recursive: true });
-  const program = join(context, 'pause');
-  const options = ['-static', '-nostdlib', '-Os', '-o', partial(program)];
-  await run('gcc', [...options, join(REPO, source, 'pause.c')]);
-  await rename(partial(program), program);
+  // Beside the context, whose files another run may read meanwhile.
+  const made = partial(`${context}-program`);
+  await run('gcc', ['-static', '-nostdlib', '-Os', '-o', made, join(REPO, source, 'pause.c')]);
+  await rename(made, join(context, 'pause'));
   await copyFile(join(REPO, source, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
 }
