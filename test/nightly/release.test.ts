@@ -144,7 +144,7 @@ const certify = (identity: string) => `
     keyUsage=critical,digitalSignature
     extendedKeyUsage=codeSigning
     subjectAltName=critical,URI:${identity}
-    1.3.6.1.4.1.57264.1.8=ASN1:UTF8String:${ISSUER}')
+    1.3.6.1.4.1.57264.1.1=DER:${Buffer.from(ISSUER).toString('hex')}')
   "$COSIGN" import-key-pair --key signer.key --output-key-prefix signed`;
 
 /** Without the public log and its timestamps. */
