@@ -35,6 +35,7 @@ const PREREQUISITES = {
   tests: [
     { what: 'curl', packages: ['curl'] },
     { what: 'bzip2', packages: ['bzip2'] },
+    { what: 'jq', packages: ['jq'] },
     { what: 'openssl', packages: ['openssl'] },
     { what: 'python3', packages: ['python3', 'python3-venv'] },
     { what: 'iptables', packages: ['iptables'] },

@@ -14,7 +14,7 @@ for (const [what, found, purposes, expected] of [
   ['an image builder with docker alone', ['docker'], [], [IMAGE_BUILDER]],
   [
     'the browser that the tests start, and no other',
-    ['podman', 'google-chrome', 'curl', 'bzip2', 'openssl', 'python3', 'ipset'],
+    ['podman', 'google-chrome', 'curl', 'bzip2', 'jq', 'openssl', 'python3', 'ipset'],
     ['tests', 'browsers'],
     ['iptables', 'chromium'],
   ],
