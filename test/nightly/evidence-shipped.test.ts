@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
@@ -44,7 +45,7 @@ async function shipped(): Promise<readonly string[]> {
   const file = node.path('/var/log/evidence.jsonl');
   const script = substituteSettings(markedBlock(DOCUMENT, 'lines'), { FILE: file });
   await run('sh', ['-c', script], { cwd: cluster.dir });
-  return (await run('cat', ['agents.log'], { cwd: cluster.dir })).trim().split('\n');
+  return (await readFile(join(cluster.dir, 'agents.log'), 'utf8')).trim().split('\n');
 }
 
 /** Waits until this many lines of an event of a pod were shipped. */

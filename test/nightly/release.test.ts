@@ -229,6 +229,7 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
   const signed = calls.filter((call) => call.startsWith('cosign sign '));
   const last = (call: string) => call.split(' ').at(-1);
   assert.deepEqual([verified.length, verified.map(last)], [3, signed.map(last)]);
+  for (const call of verified) assert.ok(call.includes(`--certificate-identity ${identity} `), call);
   const verify = (identity: string, image: string) =>
     onRunner(
       `cosign verify --certificate-identity '${identity}' --certificate-oidc-issuer ${ISSUER} ${image}`,
