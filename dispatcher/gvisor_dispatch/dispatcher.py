@@ -47,6 +47,7 @@ from .pods import (
     why_delayed,
 )
 from .settings import Policy, Settings
+from .slots import Slots, Turn
 from .starting import await_gone, delete, remove, start, withdraw
 
 log = logging.getLogger("gvisor_dispatch")
@@ -82,6 +83,7 @@ class AsyncDispatcher:
         self._api = Api(self._transport, self._settings.api_deadline)
         self._ending_api = Api(self._transport, min(ENDING_SECONDS, self._settings.api_deadline), closing=True)
         self._calls: set[object] = set()
+        self._slots = Slots(self._settings.max_starting)
 
     async def __aenter__(self) -> Self:
         return self
@@ -243,7 +245,8 @@ class AsyncDispatcher:
         mine = dispatch_id or digest(manifest)
         place_of(manifest)
         async with self._call(manifest, mine):
-            return await self._dispatch(manifest, mine, policy)
+            with Turn(self._slots) as turn:
+                return await self._dispatch(manifest, mine, policy, turn)
 
     @asynccontextmanager
     async def _call(self, made: Json, mine: str) -> AsyncIterator[None]:
@@ -271,7 +274,7 @@ class AsyncDispatcher:
         except DispatchError as error:
             log.warning("%s may start later, as it could not be removed: %s", title(made), error.message)
 
-    async def _dispatch(self, manifest: Json, mine: str, policy: Policy) -> Started:
+    async def _dispatch(self, manifest: Json, mine: str, policy: Policy, turn: Turn) -> Started:
         namespace, name = place_of(manifest)
         waits_until = time.monotonic() + self._settings.wait_deadline
         failure: DispatchError | None = None
@@ -280,6 +283,7 @@ class AsyncDispatcher:
             seen = await self._api.read_pod(namespace, name)
             adopted, decision = seen is not None, None
             if seen is None:
+                await turn.take(self._api, waits_until)
                 decision = await self.decide(manifest, policy, namespace)
                 if failure and is_final(decision, tries, failure):
                     raise failure
@@ -295,7 +299,7 @@ class AsyncDispatcher:
                 await await_gone(self._api, seen, self._settings.remove_deadline)
                 continue
             until = waits_until if policy is Policy.WAIT else time.monotonic() + self._settings.schedule_deadline
-            outcome = await self._start(seen, until)
+            outcome = await self._start(seen, until, turn)
             if isinstance(outcome, PodError):
                 raise outcome
             if isinstance(outcome, DispatchError):
@@ -359,12 +363,12 @@ class AsyncDispatcher:
                 raise ClusterError(found.reason, found.message) from error
             raise
 
-    async def _start(self, pod: Json, until: float) -> Json | DispatchError | None:
+    async def _start(self, pod: Json, until: float, turn: Turn) -> Json | DispatchError | None:
         settings = self._settings
         if pod["spec"].get("runtimeClassName") == settings.runtime_class:
-            return await start(self._api, pod, until, settings)
+            return await start(self._api, pod, until, settings, turn)
         await self._report_fallback(pod, why_outside(pod))
-        outcome = await start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings)
+        outcome = await start(self._api, pod, time.monotonic() + settings.schedule_deadline, settings, turn)
         if isinstance(outcome, DispatchError):
             raise type(outcome)(outcome.reason, f"nor did the fallback start: {outcome.message}")
         return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Literal
 
 
 class Policy(enum.Enum):
@@ -40,3 +41,7 @@ class Settings:
     api_deadline: float = 60
     # How often the node of a pod that does not start is read.
     node_interval: float = 10
+    # How many pods that `dispatch` creates boot on a node at the same time, in the mean of the nodes; the others are
+    # created in turn, `wait_deadline` after their call at the latest. "learnt": as many as boot about as fast as one
+    # alone. None: all at once.
+    max_starting: int | Literal["learnt"] | None = None

@@ -22,6 +22,7 @@ from .pods import (
     why_waiting,
 )
 from .settings import Settings
+from .slots import Turn
 
 # Reasons of the kubelet that only another pod mends: at once, and once they last, since a ConfigMap may follow its
 # pod. https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/images/types.go
@@ -42,25 +43,25 @@ MISSING = re.compile(
 )
 
 
-async def start(api: Api, pod: Json, until: float, settings: Settings) -> Json | DispatchError | None:
+async def start(api: Api, pod: Json, until: float, settings: Settings, turn: Turn) -> Json | DispatchError | None:
     """The pod once a container of it runs, an error if it did not start and was removed, or None if another client
     removed it. A pod has until `until` to get a node, and then start_deadline to pull its images. It is removed
     earlier when its node's agent reports that gVisor fails there, or when only another pod can start."""
-    seen = await api.follow(pod, lambda one: is_bound(one) or is_over(one), until)
+    seen = await api.follow(pod, lambda one: is_bound(turn.sees(one)) or is_over(one), until)
     start_until = time.monotonic() + settings.start_deadline
     problem: DispatchError | None = None
     lasting = False
     looks = 0
     while seen and is_bound(seen) and not is_over(seen) and not problem and time.monotonic() < start_until:
         look_until = min(start_until, time.monotonic() + settings.node_interval)
-        seen = await api.follow(seen, lambda one: is_over(one) or bool(HOPELESS & waiting_reasons(one)), look_until)
+        seen = await api.follow(seen, lambda one: is_over(turn.sees(one)) or is_hopeless(one), look_until)
         if seen is None or is_over(seen):
             break
         reasons, cause = waiting_reasons(seen), why_waiting(seen)
         hopeless = bool(HOPELESS_IF_LASTING & reasons or MISSING.search(cause))
         looks, lasting, lasted = looks + 1, hopeless, hopeless and lasting
         in_gvisor = pod["spec"].get("runtimeClassName") == settings.runtime_class
-        if HOPELESS & reasons or lasted:
+        if is_hopeless(seen) or lasted:
             problem = PodError("PodCannotStart", truncated(cause))
         elif in_gvisor and await node_fails(api, seen["spec"]["nodeName"], settings):
             sentence = f"gVisor failed on node {seen['spec']['nodeName']} before the pod started there"
@@ -74,6 +75,10 @@ async def start(api: Api, pod: Json, until: float, settings: Settings) -> Json |
         return seen
     problem = problem or await why_not(api, seen)
     return await remove(api, seen, settings.remove_deadline) or problem
+
+
+def is_hopeless(pod: Json) -> bool:
+    return bool(HOPELESS & waiting_reasons(pod))
 
 
 def is_over(pod: Json) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import sys
 
-from gvisor_dispatch import AsyncDispatcher, DispatchError, Policy
+from gvisor_dispatch import AsyncDispatcher, DispatchError, Policy, Settings
 from kubernetes import client, config
 
 NAMESPACE, IMAGE = sys.argv[1:]
@@ -29,7 +29,7 @@ async def evaluate(dispatcher: AsyncDispatcher, at: int) -> str:
 
 
 async def main() -> None:
-    async with AsyncDispatcher(client.ApiClient()) as dispatcher:
+    async with AsyncDispatcher(client.ApiClient(), Settings(max_starting="learnt")) as dispatcher:
         said = await asyncio.gather(*(evaluate(dispatcher, at) for at in range(200)))
     print(*collections.Counter(said).items(), sep="\n")
 

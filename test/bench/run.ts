@@ -21,6 +21,7 @@ import { measurePage } from './page.ts';
 import { measurePlugin } from './plugin.ts';
 import { measurePod } from './pod.ts';
 import { measureScale } from './scale.ts';
+import { measureStarts, STARTS_HEAD } from './starts.ts';
 import { HEAD } from './statistics.ts';
 
 const CLUSTER = process.env.BENCH_CLUSTER ?? 'bench';
@@ -37,6 +38,7 @@ const AMOUNTS = {
   load: [1800, 'seconds with eight times more work than processors'],
   pressure: [1800, 'seconds with too little memory and disk'],
   idlers: [10, 'idle pods of each release of gVisor whose memory is read'],
+  evaluations: [100, 'evaluations that start at once'],
   installs: [20, 'installations on a node without gVisor'],
   agents: [1000, 'agents of one API server'],
   nodes: [5000, 'nodes of a simulated fleet'],
@@ -67,6 +69,10 @@ const WITH_AGENT: Readonly<Record<string, Section>> = {
     head: LOAD_HEAD,
     measure: (cluster, node, { load, pressure }) =>
       measureLoad(cluster, node, { cpuS: load, pressureS: pressure }),
+  },
+  starts: {
+    head: STARTS_HEAD,
+    measure: (cluster, _, { evaluations }) => measureStarts(cluster, evaluations),
   },
   scale: { head: MEASURED, measure: (cluster, _, { agents }) => measureScale(cluster, agents) },
 };
