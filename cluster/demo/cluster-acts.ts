@@ -21,7 +21,7 @@ import { bold, done, expect, say, screenWidth, secondsSince, title } from './scr
 const STEP_WIDTH = 11;
 
 /** All that these acts need beside the tools of the acts on one node. */
-export const CLUSTER_TOOLS = ['kubernetes', 'etcd', 'cni'] as const;
+export const CLUSTER_TOOLS = ['kubernetes', 'etcd', 'cni', 'runc'] as const;
 export const CLUSTER_IMAGES = ['workload', 'agent'] as const;
 
 /** manifests/base, and the handler of the second act. */

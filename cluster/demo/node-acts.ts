@@ -11,8 +11,8 @@ import { planNodes } from '../plan/nodes.ts';
 import type { Image } from '../tools/images.ts';
 import { bold, done, say, screenWidth, title } from './screen.ts';
 
-/** All that these acts need. containerd's build takes about as long as the other two. */
-export const NODE_TOOLS = ['containerd', 'runc', 'gvisor'] as const;
+/** All that these acts need. */
+export const NODE_TOOLS = ['containerd', 'gvisor'] as const;
 
 /** Seconds in which a person reads a screen of it. */
 const READING_S = process.stdout.isTTY ? 3 : 0;

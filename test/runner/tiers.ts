@@ -23,8 +23,8 @@ export type Tier = {
   readonly needs?: readonly Purpose[];
 };
 
-const NODE = ['runc', 'containerd', 'gvisor'] as const;
-const CLUSTER_NODE = ['cni', ...NODE] as const;
+const NODE = ['containerd', 'gvisor'] as const;
+const CLUSTER_NODE = ['cni', 'runc', ...NODE] as const;
 const OLDER = ['containerd-1.7', 'gvisor-2025'] as const;
 const EVERY = [...CLUSTER_NODE, ...OLDER, 'gvisor-2026-09'] as const;
 
