@@ -45,6 +45,11 @@ const PREREQUISITES = {
   vms: [
     { what: 'qemu-system-x86_64', packages: ['qemu-system-x86'] },
     { what: 'qemu-img', packages: ['qemu-utils'] },
+    { what: 'qemu-system-aarch64', packages: ['qemu-system-arm'] },
+    { what: 'aarch64-linux-gnu-gcc', packages: ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'] },
+    { what: 'depmod', packages: ['kmod'] },
+    { what: 'cpio', packages: ['cpio'] },
+    { what: 'xz', packages: ['xz-utils'] },
     { what: 'mkfs.ext4', packages: ['e2fsprogs'] },
     { what: 'mmdebstrap', packages: ['mmdebstrap'] },
     {

@@ -156,6 +156,26 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
   }
 }
 
+/** The directory of a group's programs for arm64, built by a compiler of this machine. */
+export async function crossBuild(group: ToolGroup): Promise<string> {
+  installedGo ??= goVersion();
+  const directory = `${await directoryOf(group, await installedGo)}-arm64`;
+  const release = await lockBuild(group, directory);
+  const options = { prerequisites: Promise.resolve(), niceness: 0, signal: new AbortController().signal };
+  try {
+    await makeOnce(directory, async (work) => {
+      await mkdir(join(work, 'bin'), { recursive: true });
+      await progress(`building ${group} for arm64 from source`, (tell) =>
+        build(group, work, { ...options, tell, target: 'arm64' }),
+      );
+      return join(work, 'bin');
+    });
+  } finally {
+    release();
+  }
+  return directory;
+}
+
 /** Asked once a process. */
 let installedGo: Promise<string> | undefined;
 
@@ -199,7 +219,7 @@ async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<vo
   await runAll('go', ['list', '-deps', '-tags', tags, packages], options).catch(() => {});
 }
 
-async function goOptions(name: ToolGroup, cwd: string) {
+async function goOptions(name: ToolGroup, cwd: string, target?: string) {
   const group = buildOf(name);
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   const env = {
@@ -208,18 +228,23 @@ async function goOptions(name: ToolGroup, cwd: string) {
     GOFLAGS: '-trimpath -buildvcs=false',
     GOGC: process.env.GOGC ?? '400',
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
+    ...(target === undefined ? {} : { GOARCH: target }),
   };
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
 }
 
-type BuildOptions = Omit<ProvideOptions, 'next'> & { readonly tell: Tell };
+type BuildOptions = Omit<ProvideOptions, 'next'> & {
+  readonly tell: Tell;
+  /** Go's name of another architecture. */
+  readonly target?: string;
+};
 
 async function build(name: ToolGroup, work: string, options: BuildOptions): Promise<void> {
-  const { tell, prerequisites, niceness, signal } = options;
+  const { tell, prerequisites, niceness, signal, target } = options;
   const group = buildOf(name);
   compiledLibrary ??= compileLibrary({ niceness, signal });
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const goOptionsOf = await goOptions(name, join(work, 'src'));
+  const goOptionsOf = await goOptions(name, join(work, 'src'), target);
   const go = (args: readonly string[], onErrorLine = (_: string) => {}) =>
     run('go', args, { ...goOptionsOf, niceness, signal, onErrorLine });
   const inSource = (path: string) => join(work, 'src', path);

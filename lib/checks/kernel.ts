@@ -76,11 +76,12 @@ export function addressSpaceOf(auxiliary: Buffer, maps: string): AddressSpace {
   const at = Array.from({ length: Math.floor(auxiliary.length / 16) }, (_, pair) => pair * 16).find(
     (offset) => auxiliary.readBigUInt64LE(offset) === AT_PAGESZ,
   );
-  const ends = [...maps.matchAll(/^[0-9a-f]+-([0-9a-f]+) /gm)].map(([, end]) => BigInt(`0x${end}`));
-  const top = ends.reduce((most, end) => (end > most ? end : most), 0n);
+  const ends = [...maps.matchAll(/^[0-9a-f]+-([0-9a-f]+) /gm)].map(([, end = '']) =>
+    Number.parseInt(end, 16),
+  );
   return {
     pageBytes: at === undefined ? PAGE_BYTES : Number(auxiliary.readBigUInt64LE(at + 8)),
-    addressBits: (top - 1n).toString(2).length,
+    addressBits: Math.ceil(Math.log2(Math.max(...ends))),
   };
 }
 

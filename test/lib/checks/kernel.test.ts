@@ -35,7 +35,10 @@ describe('kernel', () => {
   });
 
   it('reads the sizes of a process', async () => {
-    const own = addressSpaceOf(await readFile('/proc/self/auxv'), await readFile('/proc/self/maps', 'latin1'));
+    const own = addressSpaceOf(
+      await readFile('/proc/self/auxv'),
+      await readFile('/proc/self/maps', 'latin1'),
+    );
     assert.equal(own.pageBytes, 4096);
     assert.ok(own.addressBits >= 39 && own.addressBits <= 64, String(own.addressBits));
     const auxiliary = Buffer.alloc(48);
