@@ -4,8 +4,8 @@ import { controlPlaneOf } from './control-plane/control-plane.ts';
 import { requireKernel, requireRoot } from './machine/host-checks.ts';
 import { CLUSTERS, requireName } from './plan/clusters.ts';
 import { locked } from './plan/lock.ts';
-import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './plan/nodes.ts';
-import { ensureImage, ensureImages, type ImageId } from './tools/images.ts';
+import { allotNodes, type NodeRequest, purposesOf, toolsOf, wantedNodes } from './plan/nodes.ts';
+import { ensureImages, type ImageId } from './tools/images.ts';
 import { ensurePrerequisites } from './tools/prerequisites.ts';
 import { ensureTools } from './tools/tools.ts';
 
@@ -31,16 +31,16 @@ export async function startHeldCluster({
   const dir = join(CLUSTERS, name);
   const wanted = wantedNodes(name, dir, nodes);
   if (controlPlaneOf(dir).pid() === undefined) {
-    await ensurePrerequisites(...(wanted.some(({ machine }) => machine === 'vm') ? (['vms'] as const) : []));
+    await ensurePrerequisites(...wanted.flatMap(purposesOf));
     await requireKernel();
   }
-  await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(wanted.flatMap(toolsOf))]);
-  await ensureImage('pause');
-  const built = await ensureImages(images);
+  const native = wanted.filter(({ arch }) => arch === undefined);
+  await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(native.flatMap(toolsOf))]);
+  for (const arch of new Set(wanted.map((node) => node.arch))) await ensureImages(['pause', ...images], arch);
   const cluster = await Cluster.open(name);
   allotNodes(dir, wanted);
   await cluster.startControlPlane();
-  await Promise.all(wanted.map((request) => cluster.addNode(request, built)));
+  await Promise.all(wanted.map((request) => cluster.addNode(request, images)));
   await cluster.waitForNodes();
   await cluster.waitForServiceAccount();
   return cluster;

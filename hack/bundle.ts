@@ -76,16 +76,22 @@ function changed(changes: readonly Change[]): Plugin {
 export type BundleOptions = {
   readonly dist?: string;
   readonly changes?: readonly Change[];
+  /** The Node binary beside the bundles, by default of this machine's architecture. */
+  readonly node?: string | undefined;
 };
 
 /**
  * Each program is one file with a source map; the Node binary that runs them in the image is copied. Does nothing if
  * the sources are unchanged; replaces files atomically.
  */
-export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: BundleOptions = {}): Promise<void> {
+export async function bundle({
+  dist = join(REPO, 'dist'),
+  changes = [],
+  node = nodeBinary(),
+}: BundleOptions = {}): Promise<void> {
   await mkdir(dist, { recursive: true });
   const stamp = join(dist, 'made-from');
-  const digest = await digestOf(process.arch, String(changes));
+  const digest = await digestOf(node, String(changes));
   const isMade = (await readFile(stamp, 'utf8').catch(() => '')) === digest;
   const found = await readdir(dist);
   if (isMade && [...BUNDLES.map((name) => `${name}.cjs`), 'node'].every((file) => found.includes(file)))
@@ -95,7 +101,7 @@ export async function bundle({ dist = join(REPO, 'dist'), changes = [] }: Bundle
     for (const { path, text } of await bundleOne(name, dist, plugins))
       await replaceFile(path, path.endsWith('.cjs') ? escapeBeyondAscii(text) : text);
   }
-  await copyNode(join(dist, 'node'));
+  await copyNode(join(dist, 'node'), node);
   await replaceFile(stamp, digest);
 }
 
@@ -106,8 +112,8 @@ export function nodeBinary(): string {
 }
 
 /** Atomic. */
-export async function copyNode(file: string): Promise<void> {
-  await copyFile(nodeBinary(), partial(file));
+export async function copyNode(file: string, node = nodeBinary()): Promise<void> {
+  await copyFile(node, partial(file));
   await chmod(partial(file), 0o755);
   await rename(partial(file), file);
 }

@@ -79,6 +79,7 @@ export async function packRelease(
   directory: string,
   name: string,
   programs: Readonly<Record<string, string>>,
+  arch: Release['arch'] = process.arch,
 ): Promise<void> {
   await rm(directory, { recursive: true, force: true });
   const files: { path: string; sha256: string }[] = [];
@@ -87,7 +88,7 @@ export async function packRelease(
     await copyFile(source, join(directory, path));
     files.push({ path, sha256: hash('sha256', await readFile(source)) });
   }
-  const release: Release = { name, arch: process.arch, files };
+  const release: Release = { name, arch, files };
   const manifest = `${JSON.stringify(release, null, 2)}\n`;
   parseRelease(manifest, join(directory, MANIFEST));
   await writeFile(join(directory, MANIFEST), manifest);
@@ -101,17 +102,23 @@ export async function packBuilt(
   {
     isBroken = false,
     further = {},
-  }: { readonly isBroken?: boolean; readonly further?: Readonly<Record<string, string>> } = {},
+    arch,
+  }: {
+    readonly isBroken?: boolean;
+    readonly further?: Readonly<Record<string, string>>;
+    readonly arch?: Release['arch'] | undefined;
+  } = {},
 ): Promise<void> {
   const broken = partial(`${directory}.runsc`);
   await mkdir(dirname(broken), { recursive: true });
   try {
     if (isBroken) await writeFile(broken, '#!/bin/sh\nexit 3\n');
-    await packRelease(directory, name, {
+    const programs = {
       runsc: isBroken ? broken : join(tools, 'runsc'),
       'containerd-shim-runsc-v1': join(tools, 'shim'),
       ...further,
-    });
+    };
+    await packRelease(directory, name, programs, arch);
   } finally {
     await rm(broken, { force: true });
   }

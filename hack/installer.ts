@@ -8,10 +8,10 @@ import { run } from './run.ts';
 export const INSTALLER = join(REPO, 'dist/installer/gvisor-ready-install');
 
 /**
- * One program for hosts without Node: the Node binary of this machine's architecture with the bundle inside. It needs
- * glibc 2.28 and libstdc++. https://nodejs.org/docs/latest-v24.x/api/single-executable-applications.html
+ * One program for hosts without Node: a Node binary, by default of this machine's architecture, with the bundle inside.
+ * It needs glibc 2.28 and libstdc++. https://nodejs.org/docs/latest-v24.x/api/single-executable-applications.html
  */
-export async function buildInstaller(file: string = INSTALLER): Promise<void> {
+export async function buildInstaller(file: string = INSTALLER, inside = nodeBinary()): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const work = await mkdtemp(`${file}-`);
   const at = (name: string) => join(work, name);
@@ -26,7 +26,7 @@ export async function buildInstaller(file: string = INSTALLER): Promise<void> {
     await writeFile(at('sea.json'), JSON.stringify(config));
     const node = nodeBinary();
     await run(node, ['--experimental-sea-config', at('sea.json')], { cwd: work });
-    await copyNode(at('program'));
+    await copyNode(at('program'), inside);
     const postject = createRequire(import.meta.url).resolve('postject/dist/cli.js');
     const fuse = ['--sentinel-fuse', 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'];
     await run(node, [postject, at('program'), 'NODE_SEA_BLOB', at('blob'), ...fuse], {

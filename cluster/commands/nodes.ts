@@ -1,8 +1,8 @@
 import { Argument, type Command, Option } from 'commander';
 import { requireContainerd } from '../faults/repair.ts';
 import { locked } from '../plan/lock.ts';
-import type { NodeRequest } from '../plan/nodes.ts';
-import { ensureImage } from '../tools/images.ts';
+import { type NodeRequest, purposesOf } from '../plan/nodes.ts';
+import { ensureImage, imageName } from '../tools/images.ts';
 import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
@@ -16,13 +16,14 @@ export function addNode(program: Command): void {
     .addOption(new Option('--containerd <version>').choices(CHOICES.containerd))
     .addOption(new Option('--gvisor <release>').choices(CHOICES.gvisor))
     .addOption(new Option('--machine <kind>').choices(CHOICES.machine))
+    .addOption(new Option('--arch <architecture>', 'of an emulated machine').choices(CHOICES.arch))
     .action(async (action: string, node: string, request: Omit<NodeRequest, 'name'>, command: Command) => {
       const cluster = await openRunning(command);
       const begun = Date.now();
       await locked(cluster.name, async () => {
         if (action === 'remove') return cluster.removeNode(node);
-        if (request.machine === 'vm') await ensurePrerequisites('vms');
-        await cluster.addNode({ ...request, name: node }, [await ensureImage('workload')]);
+        await ensurePrerequisites(...purposesOf(request));
+        await cluster.addNode({ ...request, name: node }, ['workload']);
         await cluster.waitForNodes([node]);
       });
       const seconds = ((Date.now() - begun) / 1000).toFixed(1);
@@ -39,9 +40,12 @@ export function addLoad(program: Command): void {
       await locked(cluster.name, async () => {
         for (const node of cluster.nodes()) await requireContainerd(node);
         for (const id of ['pause', 'workload', 'agent'] as const) {
-          const image = await ensureImage(id);
-          await Promise.all(cluster.nodes().map((node) => node.load(image)));
-          console.log(`${image.name} is on every node.`);
+          for (const arch of new Set(cluster.nodes().map(({ spec }) => spec.arch)))
+            await ensureImage(id, arch);
+          await Promise.all(
+            cluster.nodes().map(async (node) => node.load(await ensureImage(id, node.spec.arch))),
+          );
+          console.log(`${imageName(id)} is on every node.`);
         }
       });
     });

@@ -7,6 +7,7 @@ export const CHOICES = {
   containerd: ['2', '1.7'],
   gvisor: ['current', '2025', '2026-09', '2026-09-bare', 'none'],
   machine: ['namespaces', 'vm'],
+  arch: ['arm64'],
 } as const satisfies Partial<Record<keyof NodeRequest, readonly string[]>>;
 const MAX_NODES = 50;
 

@@ -63,7 +63,7 @@ export const FAULTS = {
   'sentries-hung': fault('sandboxes', (node) => stopInPods(node, 'sentry')),
   'pause-image-missing': fault('pause-image', async (node) => {
     await requireContainerd(node);
-    await node.unload(await ensureImage('pause'));
+    await node.unload(await ensureImage('pause', node.spec.arch));
   }),
   'kubelet-stopped': stopped('kubelet'),
   'api-down': fault(

@@ -37,7 +37,7 @@ export const REPAIRS = {
   },
   'pause-image': async (node) => {
     await requireContainerd(node);
-    await node.load(await ensureImage('pause'));
+    await node.load(await ensureImage('pause', node.spec.arch));
   },
   // After everything that restarts containerd, without which a kubelet exits.
   kubelet: async (node) => {

@@ -16,35 +16,45 @@ export type QemuOptions = {
   readonly key: string;
 };
 
+/** The fast pointer authentication is an emulator's own. */
+const MACHINES = {
+  native: { command: ['qemu-system-x86_64'], cpu: 'max', device: 'ttyS0' },
+  arm64: {
+    command: ['qemu-system-aarch64', '-machine', 'virt'],
+    cpu: 'max,pauth-impdef=on',
+    device: 'ttyAMA0',
+  },
+} as const;
+
 /**
- * The kernel's command line passes the host name and the mount of the cache, read-only and at the same path.
- * Credentials of systemd pass the address and the SSH key. Source: https://systemd.io/CREDENTIALS
+ * The kernel's command line passes the host name, the mount of the cache, read-only and at the same path, and as
+ * credentials of systemd the address and the SSH key. Source: https://systemd.io/CREDENTIALS
  */
 export function qemuCommand(spec: NodeSpec, { image, port, accel, key }: QemuOptions): readonly string[] {
   const mac = `52:54:00:89:00:${(10 + spec.index).toString(16).padStart(2, '0')}`;
+  const { command, cpu, device } = MACHINES[spec.arch ?? 'native'];
   const append = [
-    'root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off',
+    `root=/dev/vda rw console=${device} quiet net.ifnames=0 mitigations=off`,
     `systemd.hostname=${spec.name}`,
     'systemd.ssh_auto=no',
     `systemd.mount-extra=cache:${CACHE}:9p:trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro,nofail`,
+    credential('ssh.authorized_keys.root', `${key}\n`),
+    credential('network.network.10-node', networkFile(spec)),
   ];
   return [
-    'qemu-system-x86_64',
-    ...(accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...command,
+    ...(accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', cpu]),
     ...['-smp', '2', '-m', '2560', '-nodefaults', '-display', 'none', '-serial', 'stdio'],
     ...['-kernel', image.kernel, '-initrd', image.initrd, '-append', append.join(' ')],
     ...['-drive', `file=${DISK},if=virtio,format=qcow2,cache=unsafe`],
     ...['-netdev', `tap,id=net,ifname=${port},script=no,downscript=no`],
     ...['-device', `virtio-net-pci,netdev=net,mac=${mac}`, '-device', 'virtio-rng-pci'],
     ...['-virtfs', `local,path=${CACHE},mount_tag=cache,security_model=none,readonly=on`],
-    ...credential('ssh.authorized_keys.root', `${key}\n`),
-    ...credential('network.network.10-node', networkFile(spec)),
   ];
 }
 
-function credential(name: string, text: string): readonly [string, string] {
-  const value = Buffer.from(text).toString('base64');
-  return ['-smbios', `type=11,value=io.systemd.credential.binary:${name}=${value}`];
+function credential(name: string, text: string): string {
+  return `systemd.set_credential_binary=${name}:${Buffer.from(text).toString('base64')}`;
 }
 
 function networkFile(spec: NodeSpec): string {

@@ -9,7 +9,7 @@ import { unplug } from '../machine/veth.ts';
 import { GVISOR_TOOLS, type NodeSpec } from '../plan/nodes.ts';
 import type { Image } from '../tools/images.ts';
 import { toolVersion } from '../tools/tool-groups.ts';
-import { ensureTools } from '../tools/tools.ts';
+import { toolsFor } from '../tools/tools.ts';
 import {
   additionalFiles,
   CONTAINERD_CONFIG,
@@ -169,7 +169,7 @@ export class ClusterNode {
   /** Running sandboxes keep the old file. */
   async installProgram(gvisor: NodeGvisor, program: 'runsc' | 'shim'): Promise<void> {
     const group = GVISOR_TOOLS[gvisor.name];
-    const tools = await ensureTools([group]);
+    const tools = await toolsFor(this.spec.arch, [group]);
     await this.system.install(join(tools[group], program), gvisor[program]);
   }
 

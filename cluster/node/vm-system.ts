@@ -38,7 +38,8 @@ export class VmSystem implements NodeSystem {
   }
 
   async #startQemu(port: string): Promise<void> {
-    const image = await ensureVmImage();
+    const { arch } = this.#spec;
+    const image = await ensureVmImage(arch);
     const script = `
 if [ ! -e ${KEY} ]; then
   rm -f ${KEY}.new ${KEY}.new.pub
@@ -52,7 +53,7 @@ if [ ! -e ${DISK} ]; then
 fi
 cat ${KEY}.pub`;
     const key = await this.#machine.run(['/bin/sh', '-ec', script, 'sh', image.disk]);
-    const accel = (await kvmWorks(image.kernel)) ? 'kvm' : 'tcg';
+    const accel = arch === undefined && (await kvmWorks(image.kernel)) ? 'kvm' : 'tcg';
     await this.#machine.daemon('qemu', qemuCommand(this.#spec, { image, port, accel, key: key.trim() }));
   }
 

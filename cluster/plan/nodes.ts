@@ -1,6 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../../hack/run.ts';
+import type { Purpose } from '../tools/prerequisites.ts';
+
+/** As Debian, Go and Node name it. */
+export type ForeignArch = 'arm64';
 
 export type NodeSpec = {
   readonly name: string;
@@ -11,8 +15,10 @@ export type NodeSpec = {
   readonly gvisor: 'current' | '2025' | '2026-09' | '2026-09-bare' | 'none';
   /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
   readonly machine: 'namespaces' | 'vm';
+  /** Of a virtual machine that is emulated; by default that of this machine. */
+  readonly arch?: ForeignArch | undefined;
   /** Each has programs and a configuration of its own. */
-  readonly additional?: readonly string[];
+  readonly additional?: readonly string[] | undefined;
 };
 
 export type NodeRequest = Partial<Omit<NodeSpec, 'index'>>;
@@ -83,16 +89,23 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
     throw new UsageError('The name "control-plane" is taken: name the node otherwise.');
   const known = planned.find((spec) => spec.name === name);
   if (known !== undefined) {
-    const { containerd = known.containerd, gvisor = known.gvisor, machine = known.machine } = request;
-    if (containerd === known.containerd && gvisor === known.gvisor && machine === known.machine) return known;
-    const kind = known.machine === 'vm' ? ' in a virtual machine' : '';
+    const keys = ['containerd', 'gvisor', 'machine', 'arch'] as const;
+    if (keys.every((key) => request[key] === undefined || request[key] === known[key])) return known;
+    const arch = known.arch === undefined ? '' : ` of ${known.arch}`;
+    const kind = known.machine === 'vm' ? ` in a virtual machine${arch}` : '';
     throw new UsageError(
       `The node "${name}" exists with containerd ${known.containerd} and gVisor ${known.gvisor}${kind}: remove it first, or choose another name.`,
     );
   }
   if (index > MAX_NODES) throw new UsageError(`The cluster is full: it has ${MAX_NODES} nodes.`);
-  const { containerd = '2', gvisor = 'current', machine = 'namespaces', additional } = request;
-  return { name, index, containerd, gvisor, machine, ...(additional === undefined ? {} : { additional }) };
+  const { containerd = '2', gvisor = 'current', arch, additional } = request;
+  const { machine = arch === undefined ? 'namespaces' : 'vm' } = request;
+  if (arch !== undefined && machine !== 'vm') {
+    throw new UsageError(
+      `The node "${name}" cannot be of ${arch} in ${machine}: only a machine=vm is emulated.`,
+    );
+  }
+  return { name, index, containerd, gvisor, machine, arch, additional };
 }
 
 /** The cluster's nodes if it exists, otherwise the requested ones. */
@@ -122,6 +135,11 @@ export const GVISOR_TOOLS = {
   '2026-09': 'gvisor-2026-09',
   '2026-09-bare': 'gvisor-2026-09',
 } as const;
+
+export function purposesOf({ machine, arch }: NodeRequest): readonly Purpose[] {
+  if (arch !== undefined) return ['vms', arch];
+  return machine === 'vm' ? ['vms'] : [];
+}
 
 export function toolsOf({ containerd = '2', gvisor = 'current' }: NodeRequest) {
   const runtime = CONTAINERD_TOOLS[containerd];

@@ -10,6 +10,8 @@ import { progress } from '../../hack/progress.ts';
 import { run, runAll, UsageError } from '../../hack/run.ts';
 import { makeOnce, partial, removeAbandoned } from '../../hack/unfinished.ts';
 import { VERSION } from '../../lib/base/version.ts';
+import type { ForeignArch } from '../plan/nodes.ts';
+import { nodeBinaryFor } from './node-binary.ts';
 import type { ToolGroup } from './tool-groups.ts';
 import { ensureTools } from './tools.ts';
 
@@ -56,27 +58,31 @@ export function imageName(id: ImageId): string {
 }
 
 /** One after the other, since they have the same base. */
-export async function ensureImages(ids: readonly ImageId[]): Promise<readonly Image[]> {
+export async function ensureImages(ids: readonly ImageId[], arch?: ForeignArch): Promise<readonly Image[]> {
   const images: Image[] = [];
-  for (const id of ids) images.push(await ensureImage(id));
+  for (const id of ids) images.push(await ensureImage(id, arch));
   return images;
 }
 
-/** Uses docker, podman or buildah, unless the cache has one of the same content. */
-export async function ensureImage(id: ImageId): Promise<Image> {
+/**
+ * Uses docker, podman or buildah, unless the cache has one of the same content. Another architecture than this machine's
+ * has the images of which a node needs one: pause, workload, agent.
+ */
+export async function ensureImage(id: ImageId, arch?: ForeignArch): Promise<Image> {
   const { name } = IMAGES[id];
-  const context = await prepareContext(id);
-  const hash = createHash('sha256').update(JSON.stringify([BASE_PACKAGES, BASE_SUITE]));
+  const context = await prepareContext(id, arch);
+  const hash = createHash('sha256').update(JSON.stringify([BASE_PACKAGES, BASE_SUITE, arch]));
   for (const file of await contextFiles(context, id)) {
     hash.update(file).update(await readFile(join(context, file)));
   }
   const archive = join(CACHE, 'images', `${id}-${hash.digest('hex').slice(0, 12)}.tar`);
   if (!existsSync(archive)) {
-    await progress(`building the image ${name}`, async () => {
-      const builder = await findBuilder();
+    const what = arch === undefined ? name : `${name} for ${arch}`;
+    await progress(`building the image ${what}`, async () => {
+      const builder = await findBuilder(arch);
       // The bundle stands for it in the hash, for which it would be built each time.
       if ('release' in IMAGES[id]) await buildInstaller(join(context, 'dist/installer/gvisor-ready-install'));
-      const base = (await needsBase(context)) ? await selfMadeBase(builder) : undefined;
+      const base = (await needsBase(context)) ? await selfMadeBase(builder, arch) : undefined;
       await builder.build(name, context, base, archive);
     });
   }
@@ -84,9 +90,9 @@ export async function ensureImage(id: ImageId): Promise<Image> {
 }
 
 /** Returns the build context. */
-async function prepareContext(id: ImageId): Promise<string> {
+async function prepareContext(id: ImageId, arch: ForeignArch | undefined): Promise<string> {
   const image = IMAGES[id];
-  const context = join(CACHE, 'images', id);
+  const context = join(CACHE, 'images', arch === undefined ? id : `${id}-${arch}`);
   if ('group' in image) {
     const { group, file, path } = image;
     const tools = (await ensureTools([group]))[group];
@@ -106,24 +112,36 @@ async function prepareContext(id: ImageId): Promise<string> {
     return context;
   }
   if (id === 'pause') {
-    pauseContext ??= compilePause(image.context, context);
-    return pauseContext;
+    const known = pauseContexts.get(context) ?? compilePause(image.context, context, arch);
+    pauseContexts.set(context, known);
+    return known;
   }
-  if (id === 'agent') await bundle();
-  if (!('changes' in image)) return join(REPO, image.context);
-  await bundle({ dist: join(context, 'dist'), changes: image.changes });
+  const isForeignAgent = id === 'agent' && arch !== undefined;
+  if (id === 'agent' && !isForeignAgent) await bundle();
+  if (!('changes' in image) && !isForeignAgent) return join(REPO, image.context);
+  const changes = 'changes' in image ? image.changes : [];
+  await bundle({ dist: join(context, 'dist'), changes, node: await nodeBinaryFor(arch) });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
 }
 
-/** Compiled once a process, since nodes that start at the same time ask for it. */
-let pauseContext: Promise<string> | undefined;
+/** By context. Compiled once a process, since nodes that start at the same time ask for it. */
+const pauseContexts = new Map<string, Promise<string>>();
 
-async function compilePause(source: string, context: string): Promise<string> {
+const COMPILERS = { native: 'gcc', arm64: 'aarch64-linux-gnu-gcc' } as const;
+
+async function compilePause(source: string, context: string, arch: ForeignArch | undefined): Promise<string> {
   await mkdir(context, { recursive: true });
   // Beside the context, whose files another run may read meanwhile.
   const made = partial(`${context}-program`);
-  await run('gcc', ['-static', '-nostdlib', '-Os', '-o', made, join(REPO, source, 'pause.c')]);
+  await run(COMPILERS[arch ?? 'native'], [
+    '-static',
+    '-nostdlib',
+    '-Os',
+    '-o',
+    made,
+    join(REPO, source, 'pause.c'),
+  ]);
   await rename(made, join(context, 'pause'));
   await copyFile(join(REPO, source, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;
@@ -144,12 +162,14 @@ type Builder = {
 
 const LONG = { timeoutMs: 10 * 60_000, killOnExit: true };
 
-async function findBuilder(): Promise<Builder> {
+async function findBuilder(arch: ForeignArch | undefined): Promise<Builder> {
+  const platform = arch === undefined ? [] : ['--platform', `linux/${arch}`];
   for (const engine of ['docker', 'podman']) {
     const answers = await runAll(engine, ['info'], { timeoutMs: 10_000 }).catch(() => undefined);
     if (answers?.code !== 0) continue;
     return builder([engine, 'image', 'inspect'], async (name, context, base, archive) => {
-      await run(engine, ['build', ...(await buildArguments(context, base)), '-t', name, context], LONG);
+      const options = [...platform, ...(await buildArguments(context, base))];
+      await run(engine, ['build', ...options, '-t', name, context], LONG);
       await run(engine, ['save', '-o', archive, name], LONG);
     });
   }
@@ -157,12 +177,13 @@ async function findBuilder(): Promise<Builder> {
   const buildah = [...storage, '--runroot=/run/gvisor-ready-buildah'];
   if ((await runAll('buildah', ['--version']).catch(() => undefined))?.code === 0) {
     return builder(['buildah', ...buildah, 'inspect'], async (name, context, base, archive) => {
-      const options = ['--isolation', 'chroot', '--format', 'oci', ...(await buildArguments(context, base))];
-      await run('buildah', [...buildah, 'bud', ...options, '-t', name, context], LONG);
+      const options = [...platform, ...(await buildArguments(context, base))];
+      const isolation = ['--isolation', 'chroot', '--format', 'oci'];
+      await run('buildah', [...buildah, 'bud', ...isolation, ...options, '-t', name, context], LONG);
       const push = ['push', '--disable-compression', name, `oci-archive:${archive}:${name}`];
       await run('buildah', [...buildah, ...push], LONG);
       // Each image has a copy of every file, and only the base is used again.
-      if (name !== IMAGES.base.name) await run('buildah', [...buildah, 'rmi', name]);
+      if (!name.startsWith(IMAGES.base.name)) await run('buildah', [...buildah, 'rmi', name]);
     });
   }
   throw new UsageError('No way to build images: install docker, podman or buildah.');
@@ -191,12 +212,13 @@ async function buildArguments(context: string, base: string | undefined): Promis
 }
 
 /** Needs mmdebstrap; undefined without it, so that the Dockerfile's own base is pulled. */
-async function selfMadeBase(builder: Builder): Promise<string | undefined> {
+async function selfMadeBase(builder: Builder, arch: ForeignArch | undefined): Promise<string | undefined> {
   if ((await runAll('mmdebstrap', ['--version']).catch(() => undefined))?.code !== 0) return undefined;
-  const { name } = IMAGES.base;
+  const name = arch === undefined ? IMAGES.base.name : `${IMAGES.base.name}-${arch}`;
   if (await builder.has(name)) return name;
   await removeAbandoned(join(CACHE, 'images'));
   const work = partial(join(CACHE, 'images', 'base'));
+  const foreign = arch === undefined ? [] : [`--architectures=${arch}`, '--skip=check/qemu'];
   await mkdir(work);
   try {
     const without = ['doc', 'locale', 'man', 'info', 'lintian'].map(
@@ -205,7 +227,10 @@ async function selfMadeBase(builder: Builder): Promise<string | undefined> {
     const options = ['--variant=extract', '--mode=root', `--include=${BASE_PACKAGES.join(',')}`, ...without];
     const hooks = '--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr';
     const env = { ...process.env, TMPDIR: work };
-    await run('mmdebstrap', [...options, hooks, BASE_SUITE, join(work, 'base.tar')], { ...LONG, env });
+    await run('mmdebstrap', [...options, ...foreign, hooks, BASE_SUITE, join(work, 'base.tar')], {
+      ...LONG,
+      env,
+    });
     await copyFile(join(REPO, IMAGES.base.context, 'Dockerfile'), join(work, 'Dockerfile'));
     await builder.build(name, work, undefined, join(work, 'image.tar'));
   } finally {

@@ -45,11 +45,6 @@ const PREREQUISITES = {
   vms: [
     { what: 'qemu-system-x86_64', packages: ['qemu-system-x86'] },
     { what: 'qemu-img', packages: ['qemu-utils'] },
-    { what: 'qemu-system-aarch64', packages: ['qemu-system-arm'] },
-    { what: 'aarch64-linux-gnu-gcc', packages: ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'] },
-    { what: 'depmod', packages: ['kmod'] },
-    { what: 'cpio', packages: ['cpio'] },
-    { what: 'xz', packages: ['xz-utils'] },
     { what: 'mkfs.ext4', packages: ['e2fsprogs'] },
     { what: 'mmdebstrap', packages: ['mmdebstrap'] },
     {
@@ -58,6 +53,11 @@ const PREREQUISITES = {
       anyOf: [['/usr/share/keyrings/debian-archive-keyring.gpg']],
     },
     { what: 'ssh', packages: ['openssh-client'] },
+  ],
+  arm64: [
+    { what: 'qemu-system-aarch64', packages: ['qemu-system-arm'] },
+    { what: 'qemu-aarch64-static', packages: ['qemu-user-static'] },
+    { what: 'aarch64-linux-gnu-gcc', packages: ['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross'] },
   ],
 } as const satisfies Readonly<Record<string, readonly Prerequisite[]>>;
 

@@ -7,6 +7,7 @@ import { note, progress, type Tell } from '../../hack/progress.ts';
 import { pause, run, runAll, UsageError } from '../../hack/run.ts';
 import { makeOnce } from '../../hack/unfinished.ts';
 import { tryLock } from '../plan/lock.ts';
+import type { ForeignArch } from '../plan/nodes.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
 import { buildOf, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, toolVersion } from './tool-groups.ts';
 
@@ -156,17 +157,31 @@ async function downloadOfficial(group: ToolGroup, work: string): Promise<boolean
   }
 }
 
-/** The directory of a group's programs for arm64, built by a compiler of this machine. */
-export async function crossBuild(group: ToolGroup): Promise<string> {
+/** As {@link ensureTools}; the programs of another architecture are built by a compiler of this machine. */
+export async function toolsFor<G extends ToolGroup>(
+  arch: ForeignArch | undefined,
+  groups: readonly G[],
+): Promise<Directories<G>> {
+  if (arch === undefined) return ensureTools(groups);
+  const entries: [G, string][] = [];
+  for (const group of groups) entries.push([group, await crossBuild(group, arch)]);
+  return Object.fromEntries(entries) as Directories<G>;
+}
+
+/** A node runs one program of Kubernetes. */
+const NODE_PACKAGES: Partial<Record<ToolGroup, string>> = { kubernetes: 'k8s.io/kubernetes/cmd/kubelet' };
+
+async function crossBuild(group: ToolGroup, arch: ForeignArch): Promise<string> {
   installedGo ??= goVersion();
-  const directory = `${await directoryOf(group, await installedGo)}-arm64`;
+  const directory = `${await directoryOf(group, await installedGo)}-${arch}`;
   const release = await lockBuild(group, directory);
+  const target = { arch, packages: NODE_PACKAGES[group] };
   const options = { prerequisites: Promise.resolve(), niceness: 0, signal: new AbortController().signal };
   try {
     await makeOnce(directory, async (work) => {
       await mkdir(join(work, 'bin'), { recursive: true });
-      await progress(`building ${group} for arm64 from source`, (tell) =>
-        build(group, work, { ...options, tell, target: 'arm64' }),
+      await progress(`building ${group} for ${arch} from source`, (tell) =>
+        build(group, work, { ...options, tell, target }),
       );
       return join(work, 'bin');
     });
@@ -219,7 +234,7 @@ async function prefetchModules(name: ToolGroup, signal: AbortSignal): Promise<vo
   await runAll('go', ['list', '-deps', '-tags', tags, packages], options).catch(() => {});
 }
 
-async function goOptions(name: ToolGroup, cwd: string, target?: string) {
+async function goOptions(name: ToolGroup, cwd: string, arch?: ForeignArch) {
   const group = buildOf(name);
   const toolchain = /^toolchain (\S+)$/m.exec(await readFile(join(source(name), 'go.mod'), 'utf8'))?.[1];
   const env = {
@@ -228,15 +243,15 @@ async function goOptions(name: ToolGroup, cwd: string, target?: string) {
     GOFLAGS: '-trimpath -buildvcs=false',
     GOGC: process.env.GOGC ?? '400',
     ...(toolchain === undefined ? {} : { GOTOOLCHAIN: toolchain }),
-    ...(target === undefined ? {} : { GOARCH: target }),
+    ...(arch === undefined ? {} : { GOARCH: arch }),
   };
   return { cwd, env, timeoutMs: 60 * 60_000, killOnExit: true };
 }
 
 type BuildOptions = Omit<ProvideOptions, 'next'> & {
   readonly tell: Tell;
-  /** Go's name of another architecture. */
-  readonly target?: string;
+  /** For another architecture, all packages of the group by default. */
+  readonly target?: { readonly arch: ForeignArch; readonly packages: string | undefined };
 };
 
 async function build(name: ToolGroup, work: string, options: BuildOptions): Promise<void> {
@@ -244,7 +259,7 @@ async function build(name: ToolGroup, work: string, options: BuildOptions): Prom
   const group = buildOf(name);
   compiledLibrary ??= compileLibrary({ niceness, signal });
   await cp(source(name), join(work, 'src'), { recursive: true });
-  const goOptionsOf = await goOptions(name, join(work, 'src'), target);
+  const goOptionsOf = await goOptions(name, join(work, 'src'), target?.arch);
   const go = (args: readonly string[], onErrorLine = (_: string) => {}) =>
     run('go', args, { ...goOptionsOf, niceness, signal, onErrorLine });
   const inSource = (path: string) => join(work, 'src', path);
@@ -263,7 +278,7 @@ async function build(name: ToolGroup, work: string, options: BuildOptions): Prom
   }
   const stamp = group.stamp === undefined ? '' : `-X ${group.stamp[0]}=${await toolVersion(name)}`;
   const selected = [...mod, '-tags', group.tags ?? ''];
-  const programs = group.packages ?? 'tool';
+  const programs = target?.packages ?? group.packages ?? 'tool';
   const packages = (await go(['list', '-deps', ...selected, programs])).trim().split('\n');
   const flags = ['-v', NO_DEBUG_DATA, '-ldflags', `-s -w ${stamp}`, '-o', join(work, 'bin/')];
   await compiledLibrary;

@@ -11,7 +11,9 @@ import { MACHINE_PATH } from '../../cluster/machine/machine.ts';
 import { CONTAINERD_CONFIG } from '../../cluster/node/config.ts';
 import { RESTART } from '../../cluster/node/installer.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { ensureTools } from '../../cluster/tools/tools.ts';
+import type { ForeignArch } from '../../cluster/plan/nodes.ts';
+import { nodeBinaryFor } from '../../cluster/tools/node-binary.ts';
+import { toolsFor } from '../../cluster/tools/tools.ts';
 import { packBuilt } from '../../hack/gvisor-release.ts';
 import { buildInstaller } from '../../hack/installer.ts';
 import { REPO } from '../../hack/paths.ts';
@@ -56,11 +58,11 @@ export async function putInstaller(on: Cluster): Promise<void> {
 }
 
 /** The installer, two releases of gVisor, and a third that does not boot. */
-export async function packInstaller(directory: string): Promise<void> {
-  await buildInstaller(join(directory, 'gvisor-ready-install'));
-  const tools = await ensureTools(['gvisor', 'gvisor-2025']);
+export async function packInstaller(directory: string, arch?: ForeignArch): Promise<void> {
+  await buildInstaller(join(directory, 'gvisor-ready-install'), await nodeBinaryFor(arch));
+  const tools = await toolsFor(arch, ['gvisor', 'gvisor-2025']);
   const pack = (release: string, group: keyof typeof tools, isBroken = false) =>
-    packBuilt(join(directory, release), `release-${release}`, tools[group], { isBroken });
+    packBuilt(join(directory, release), `release-${release}`, tools[group], { isBroken, arch });
   await pack('20250203.0', 'gvisor-2025');
   await pack('20260223.0', 'gvisor');
   await pack('20260224.0', 'gvisor', true);

