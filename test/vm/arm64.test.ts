@@ -24,8 +24,8 @@ const LONG = { timeout: patient(900_000) };
 const FAULTS = [
   ['shim-missing', 'ShimNotFound'],
   ['runsc-missing', 'RunscNotFound'],
-  ['config-not-toml', 'ConfigInvalid'],
-  ['containerd-stopped', 'ContainerdUnreachable'],
+  ['config-not-toml', 'RunscConfigInvalid'],
+  ['handler-removed', 'HandlerNotConfigured'],
 ] as const satisfies readonly (readonly [FaultName, string])[];
 
 /** In the cache, which the guest sees. */
