@@ -23,7 +23,7 @@ import { ClusterNode } from './node/node.ts';
 import { CLUSTERS, requireName } from './plan/clusters.ts';
 import type { NodeSpec } from './plan/nodes.ts';
 import { allotNodes, type NodeRequest, readNodes } from './plan/nodes.ts';
-import { ensureImages, type ImageId } from './tools/images.ts';
+import { ensureImage, type Image } from './tools/images.ts';
 import { ensureTools } from './tools/tools.ts';
 
 /** kubectl's, for its harness alone. */
@@ -158,11 +158,11 @@ export class Cluster {
   }
 
   /** Idempotent. */
-  async addNode(request: NodeRequest, images: readonly ImageId[] = []): Promise<ClusterNode> {
+  async addNode(request: NodeRequest, images: readonly Image[] = []): Promise<ClusterNode> {
     const [spec] = allotNodes(this.dir, [request]);
     if (spec === undefined) throw new Error('No place for the node');
     const node = this.#node(spec);
-    const all = await ensureImages(['pause', ...images], spec.arch);
+    const all = [await ensureImage('pause', spec.arch), ...images];
     await node.start(this.#authority, all).catch((error) => explainNodes(error));
     await node.startKubelet();
     return node;

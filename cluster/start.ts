@@ -5,7 +5,7 @@ import { requireKernel, requireRoot } from './machine/host-checks.ts';
 import { CLUSTERS, requireName } from './plan/clusters.ts';
 import { locked } from './plan/lock.ts';
 import { allotNodes, type NodeRequest, purposesOf, toolsOf, wantedNodes } from './plan/nodes.ts';
-import { ensureImages, type ImageId } from './tools/images.ts';
+import { ensureImage, ensureImages, type Image, type ImageId } from './tools/images.ts';
 import { ensurePrerequisites } from './tools/prerequisites.ts';
 import { ensureTools } from './tools/tools.ts';
 
@@ -36,11 +36,13 @@ export async function startHeldCluster({
   }
   const native = wanted.filter(({ arch }) => arch === undefined);
   await ensureTools(['etcd', 'kubernetes', 'cni', 'runc', ...new Set(native.flatMap(toolsOf))]);
-  for (const arch of new Set(wanted.map((node) => node.arch))) await ensureImages(['pause', ...images], arch);
+  await ensureImage('pause');
+  const built = new Map<NodeRequest['arch'], readonly Image[]>();
+  for (const { arch } of wanted) built.set(arch, built.get(arch) ?? (await ensureImages(images, arch)));
   const cluster = await Cluster.open(name);
   allotNodes(dir, wanted);
   await cluster.startControlPlane();
-  await Promise.all(wanted.map((request) => cluster.addNode(request, images)));
+  await Promise.all(wanted.map((request) => cluster.addNode(request, built.get(request.arch))));
   await cluster.waitForNodes();
   await cluster.waitForServiceAccount();
   return cluster;

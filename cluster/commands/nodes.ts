@@ -23,7 +23,7 @@ export function addNode(program: Command): void {
       await locked(cluster.name, async () => {
         if (action === 'remove') return cluster.removeNode(node);
         await ensurePrerequisites(...purposesOf(request));
-        await cluster.addNode({ ...request, name: node }, ['workload']);
+        await cluster.addNode({ ...request, name: node }, [await ensureImage('workload', request.arch)]);
         await cluster.waitForNodes([node]);
       });
       const seconds = ((Date.now() - begun) / 1000).toFixed(1);
@@ -39,12 +39,12 @@ export function addLoad(program: Command): void {
       const cluster = await openRunning(command);
       await locked(cluster.name, async () => {
         for (const node of cluster.nodes()) await requireContainerd(node);
+        const byArch = Map.groupBy(cluster.nodes(), ({ spec }) => spec.arch);
         for (const id of ['pause', 'workload', 'agent'] as const) {
-          for (const arch of new Set(cluster.nodes().map(({ spec }) => spec.arch)))
-            await ensureImage(id, arch);
-          await Promise.all(
-            cluster.nodes().map(async (node) => node.load(await ensureImage(id, node.spec.arch))),
-          );
+          for (const [arch, nodes] of byArch) {
+            const image = await ensureImage(id, arch);
+            await Promise.all(nodes.map((node) => node.load(image)));
+          }
           console.log(`${imageName(id)} is on every node.`);
         }
       });

@@ -134,14 +134,8 @@ async function compilePause(source: string, context: string, arch: ForeignArch |
   await mkdir(context, { recursive: true });
   // Beside the context, whose files another run may read meanwhile.
   const made = partial(`${context}-program`);
-  await run(COMPILERS[arch ?? 'native'], [
-    '-static',
-    '-nostdlib',
-    '-Os',
-    '-o',
-    made,
-    join(REPO, source, 'pause.c'),
-  ]);
+  const words = ['-static', '-nostdlib', '-Os', '-o', made, join(REPO, source, 'pause.c')];
+  await run(COMPILERS[arch ?? 'native'], words);
   await rename(made, join(context, 'pause'));
   await copyFile(join(REPO, source, 'Dockerfile'), join(context, 'Dockerfile'));
   return context;

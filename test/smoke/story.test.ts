@@ -5,7 +5,7 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { breakAndWait, healAndWait } from '../../cluster/faults/break-node.ts';
 import { deployAgent, viewNodes } from '../../cluster/labels.ts';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
-import { imageName } from '../../cluster/tools/images.ts';
+import { ensureImage, imageName } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { runAll, waitFor } from '../../hack/run.ts';
 import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
@@ -80,7 +80,8 @@ describe('two nodes with gVisor', () => {
   });
 
   it('get a third, whose gVisor the installer brings, and faults find it there', async () => {
-    await cluster.addNode({ name: 'node-3', gvisor: 'none' }, ['workload', 'agent']);
+    const images = [await ensureImage('workload'), await ensureImage('agent')];
+    await cluster.addNode({ name: 'node-3', gvisor: 'none' }, images);
     await waitForNode(cluster, 'node-3', ({ condition }) => condition === 'False HandlerNotConfigured');
     const install = (release: string) => {
       const words = ['cluster/commands/main.ts', '--name', cluster.name, 'install', 'node-3', release];
