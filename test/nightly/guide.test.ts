@@ -10,7 +10,7 @@ import { imageName } from '../../cluster/tools/images.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { substituteSettings } from '../docs/marked-blocks.ts';
 import { nameImageAsInGuides, UserDirectory } from '../docs/user-directory.ts';
-import { DOMAIN, readNode, waitForNode } from '../e2e/agents.ts';
+import { DOMAIN, readinessOf, readNode, waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { runWithKubectl } from '../e2e/installation.ts';
 import { NODES } from '../e2e/installer-nodes.ts';
@@ -81,6 +81,17 @@ describe('the commands of the guide', () => {
     await waitForNode(cluster, 'node-1', ({ condition }) => condition === 'False HandlerNotConfigured');
     assert.equal(await node.system.read(CONTAINERD_CONFIG), before);
     assert.equal(existsSync(node.path('/usr/local/lib/gvisor')), false);
+  });
+
+  it('make a machine image, whose containerd has gVisor when it starts', LONG, async () => {
+    const node = cluster.node('node-1');
+    await followInstaller(node, guideBlocks('image'));
+    const { condition } = readinessOf(await readNode(cluster, 'node-1'));
+    assert.doesNotMatch(condition, /^True/);
+    await node.restart('containerd'); // as the first boot of a machine with that image
+    await waitForLabel('node-1', 'ready', 'true');
+    await followInstaller(node, guideBlocks('installer, remove'));
+    await waitForLabel('node-1', 'ready', 'false');
   });
 
   for (const { name, containerd } of NODES) {
