@@ -8,7 +8,7 @@ import { KUBERNETES } from '../manifests/kubernetes-schemas.ts';
 
 const PAGE = readFileSync(join(REPO, 'docs/tested.md'), 'utf8');
 /** The cells of every table row of the page that says what was run. */
-const ROWS = PAGE.slice(0, PAGE.indexOf('## Runtimes'))
+const ROWS = PAGE.slice(0, PAGE.indexOf('## By each road'))
   .split('\n')
   .filter((line) => /^\| /.test(line))
   .map((line) =>
