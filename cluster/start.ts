@@ -4,9 +4,9 @@ import { controlPlaneOf } from './control-plane/control-plane.ts';
 import { requireKernel, requireRoot } from './machine/host-checks.ts';
 import { CLUSTERS, requireName } from './plan/clusters.ts';
 import { locked } from './plan/lock.ts';
-import { allotNodes, type NodeRequest, purposesOf, toolsOf, wantedNodes } from './plan/nodes.ts';
+import { allotNodes, type NodeRequest, toolsOf, wantedNodes } from './plan/nodes.ts';
 import { ensureImage, ensureImages, type Image, type ImageId } from './tools/images.ts';
-import { ensurePrerequisites } from './tools/prerequisites.ts';
+import { ensurePrerequisites, purposesOf } from './tools/prerequisites.ts';
 import { ensureTools } from './tools/tools.ts';
 
 export type ClusterOptions = {

@@ -1,9 +1,9 @@
 import { Argument, type Command, Option } from 'commander';
 import { requireContainerd } from '../faults/repair.ts';
 import { locked } from '../plan/lock.ts';
-import { type NodeRequest, purposesOf } from '../plan/nodes.ts';
+import type { NodeRequest } from '../plan/nodes.ts';
 import { ensureImage, imageName } from '../tools/images.ts';
-import { ensurePrerequisites } from '../tools/prerequisites.ts';
+import { ensurePrerequisites, purposesOf } from '../tools/prerequisites.ts';
 import { openRunning } from './command.ts';
 import { CHOICES } from './up.ts';
 

@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UsageError } from '../../hack/run.ts';
-import type { Purpose } from '../tools/prerequisites.ts';
 
 /** As Debian, Go and Node name it. */
 export type ForeignArch = 'arm64';
@@ -135,11 +134,6 @@ export const GVISOR_TOOLS = {
   '2026-09': 'gvisor-2026-09',
   '2026-09-bare': 'gvisor-2026-09',
 } as const;
-
-export function purposesOf({ machine, arch }: NodeRequest): readonly Purpose[] {
-  if (arch !== undefined) return ['vms', arch];
-  return machine === 'vm' ? ['vms'] : [];
-}
 
 export function toolsOf({ containerd = '2', gvisor = 'current' }: NodeRequest) {
   const runtime = CONTAINERD_TOOLS[containerd];

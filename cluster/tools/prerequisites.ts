@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { progress } from '../../hack/progress.ts';
 import { run, UsageError } from '../../hack/run.ts';
+import type { NodeRequest } from '../plan/nodes.ts';
 
 /** A program or file that the host must have. */
 type Prerequisite = {
@@ -63,6 +64,12 @@ const PREREQUISITES = {
 
 /** Beside clusters made of namespaces. */
 export type Purpose = Exclude<keyof typeof PREREQUISITES, 'clusters'>;
+
+/** What a node needs of this machine. */
+export function purposesOf({ machine, arch }: NodeRequest): readonly Purpose[] {
+  if (arch !== undefined) return ['vms', arch];
+  return machine === 'vm' ? ['vms'] : [];
+}
 
 /** `has` tells whether there is a program, or a file by its absolute path. */
 export function missingPrerequisites(
