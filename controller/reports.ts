@@ -58,6 +58,8 @@ export class AgentReports {
   /** Requests in flight, by node. */
   readonly #polls = new Map<string, Promise<void>>();
   #doubtful = 0;
+  /** How often a watch was lost. */
+  #losses = 0;
 
   constructor(
     client: AgentClient,
@@ -98,6 +100,7 @@ export class AgentReports {
 
   /** After a watch was lost, what was read may be of another Node or agent. */
   expireAll(): void {
+    this.#losses++;
     for (const node of this.#statuses.keys()) this.#expire(node);
   }
 
@@ -172,7 +175,7 @@ export class AgentReports {
     const { node, name, address, ready } = pod;
     const share = Number.isFinite(this.#dueMs(pod)) ? 1 : this.#random();
     const asked = { pod: name, wasReady: ready, atMs: this.#now(), share };
-    const said = this.#said.get(node);
+    const [said, losses] = [this.#said.get(node), this.#losses];
     try {
       const status = agentStatusOf(await this.#client.report(address, signal), node);
       const live = ready || (await this.#client.isLive(address));
@@ -183,6 +186,7 @@ export class AgentReports {
       const kept = last.pod === name && statement !== undefined ? { statement } : {};
       this.#statuses.set(node, { ...last, ...asked, ...kept, live: false, unread: true });
     }
-    if (said !== undefined && this.#said.get(node) !== said) this.#expire(node);
+    const hasNews = said !== undefined && this.#said.get(node) !== said;
+    if (hasNews || this.#losses !== losses) this.#expire(node);
   }
 }

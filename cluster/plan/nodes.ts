@@ -15,9 +15,9 @@ export type NodeSpec = {
   /** Namespaces share this kernel; a virtual machine has its own kernel and systemd. */
   readonly machine: 'namespaces' | 'vm';
   /** Of a virtual machine that is emulated; by default that of this machine. */
-  readonly arch?: ForeignArch | undefined;
+  readonly arch?: ForeignArch;
   /** Each has programs and a configuration of its own. */
-  readonly additional?: readonly string[] | undefined;
+  readonly additional?: readonly string[];
 };
 
 export type NodeRequest = Partial<Omit<NodeSpec, 'index'>>;
@@ -104,7 +104,15 @@ function planNode(planned: readonly NodeSpec[], request: NodeRequest): NodeSpec 
       `The node "${name}" cannot be of ${arch} in ${machine}: only a machine=vm is emulated.`,
     );
   }
-  return { name, index, containerd, gvisor, machine, arch, additional };
+  return {
+    name,
+    index,
+    containerd,
+    gvisor,
+    machine,
+    ...(arch && { arch }),
+    ...(additional && { additional }),
+  };
 }
 
 /** The cluster's nodes if it exists, otherwise the requested ones. */

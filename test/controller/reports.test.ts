@@ -129,6 +129,22 @@ describe('AgentReports', () => {
     await read('4');
   });
 
+  it('are read again if a watch was lost while the agent answered', async (t) => {
+    const asked = Promise.withResolvers<void>();
+    const released = Promise.withResolvers<void>();
+    let answered = 0;
+    await agentAt(t, '127.0.0.238', async (_, response) => {
+      asked.resolve();
+      await released.promise;
+      response.end(JSON.stringify({ version: `${++answered}` }));
+    });
+    const reports = poll(t, () => [podAt('127.0.0.238')]);
+    await asked.promise;
+    reports.expireAll();
+    released.resolve();
+    await waitFor('a second report', 10_000, async () => reports.get('node-1')?.version === '2', 5);
+  });
+
   it('are read rarely in a large fleet, and at once after a watch was lost', async (t) => {
     let nowMs = 0;
     let answered = 0;
