@@ -45,7 +45,7 @@ class Turn:
         self.give_back()
 
     async def take(self, api: Api, until: float) -> None:
-        """Waits until a pod may start, in the order of the calls. Raises RetryLaterError at `until`."""
+        """Waits until a pod may start, in the order in which calls came here. Raises RetryLaterError at `until`."""
         self.give_back()
         self._slots.queue(self)
         try:

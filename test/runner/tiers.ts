@@ -96,7 +96,11 @@ export type Extra = 'versions' | 'mutations';
  */
 export const STAGES: readonly (readonly (readonly (TierName | Extra)[])[])[] = [
   [['unit'], ['demo', 'smoke']],
-  [['nodes'], ['waits', 'manifests'], ['e2e', 'api', 'dispatcher']],
+  [
+    ['nodes', 'dispatcher'],
+    ['waits', 'manifests'],
+    ['e2e', 'api'],
+  ],
   [['pages', 'nightly', 'vm', 'versions', 'mutations']],
 ];
 
