@@ -14,6 +14,7 @@ import { REPO } from '../../hack/paths.ts';
 import { patient, run } from '../../hack/run.ts';
 import { VERSION } from '../../lib/base/version.ts';
 import PACKAGE from '../../package.json' with { type: 'json' };
+import { markedBlock, substituteSettings } from '../docs/marked-blocks.ts';
 import { waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
 import { runWithKubectl, TEST_PASSED } from '../e2e/installation.ts';
@@ -149,8 +150,8 @@ const certify = (identity: string) => `
 
 /** Without the public log and its timestamps. */
 const COSIGN = `case $1 in
-sign) set -- sign --key "$HOME/signed.key" --certificate "$HOME/signer.crt" --certificate-chain "$HOME/authority.crt" --tlog-upload=false "\${@:2}" ;;
-verify) set -- verify --ca-roots "$HOME/authority.crt" --insecure-ignore-sct --insecure-ignore-tlog "\${@:2}" ;;
+sign | attest) set -- "$1" --key "$HOME/signed.key" --certificate "$HOME/signer.crt" --certificate-chain "$HOME/authority.crt" --tlog-upload=false "\${@:2}" ;;
+verify | verify-attestation) set -- "$1" --ca-roots "$HOME/authority.crt" --insecure-ignore-sct --insecure-ignore-tlog "\${@:2}" ;;
 esac
 exec "$COSIGN" "$@"`;
 
@@ -240,7 +241,14 @@ it("passes the workflow's own scripts, with a registry and Helm", async () => {
     verify(identity.replace('v0', 'v1'), `${IMAGE}@${digest}`),
     /none of the expected identities matched/,
   );
-  await assert.rejects(verify(identity, `${IMAGE}@sha256:${'0'.repeat(64)}`));
+  await assert.rejects(verify(identity, `${IMAGE}@sha256:${'0'.repeat(64)}`), /MANIFEST_UNKNOWN|not found/i);
+  const asStranger = (signer: string) =>
+    onRunner(
+      `set -o pipefail\n${substituteSettings(markedBlock('RELEASE.md', 'verify'), { IMAGE: `${IMAGE}@${digest}`, SIGNER: signer })}`,
+      work,
+    );
+  assert.match(await asStranger(identity), new RegExp(`^pino ${PACKAGE.dependencies.pino}$`, 'm'));
+  await assert.rejects(asStranger(identity.replace('v0', 'v1')), /none of the expected identities matched/);
   const files = await readdir(directory);
   assert.deepEqual((await readdir(join(work, 'published'))).sort(), files.sort());
   const attested = calls
