@@ -46,7 +46,7 @@ it('the metrics say of each target for how long it was open, and is', async () =
   const nodes = ['a', 'b'].map((name) => simulatedNode(name));
   const view = viewFleet({ ...EMPTY_FLEET, nodes, egress: new Map(Object.entries(verdicts)) });
   const { body } = await new FleetMetrics().text(view);
-  assert.deepEqual(body.match(/^gvisor_ready_fleet_egress.*/gm), [
+  assert.deepEqual(body.match(/^gvisor_ready_fleet_egress.*/gm)?.sort(), [
     'gvisor_ready_fleet_egress_nodes{state="closed"} 1',
     'gvisor_ready_fleet_egress_nodes{state="open"} 1',
     'gvisor_ready_fleet_egress_nodes{state="unknown"} 0',

@@ -32,7 +32,11 @@ describe('planOf', () => {
   it('--all adds the tiers with more nodes, --nightly everything else', () => {
     assert.deepEqual(names(['--all']), [
       [['unit'], ['demo', 'smoke']],
-      [['nodes', 'dispatcher'], ['waits', 'manifests'], ['e2e', 'api']],
+      [
+        ['nodes', 'dispatcher'],
+        ['waits', 'manifests'],
+        ['e2e', 'api'],
+      ],
     ]);
     assert.deepEqual(tiersLeftOut(plan(['--nightly'])), []);
   });

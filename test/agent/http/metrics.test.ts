@@ -107,7 +107,7 @@ describe('Metrics', () => {
       metrics.publish(report);
     }
     const probes = ['{outcome="proven"} 3', '{outcome="failed"} 2'];
-    assert.deepEqual(await countedBy(metrics, 'gvisor_ready_probes_total'), probes);
+    assert.deepEqual((await countedBy(metrics, 'gvisor_ready_probes_total')).sort(), probes.sort());
     // The first verdict is not a transition.
     const transitions = ['{reason="ShimNotFound"} 1', '{reason="SandboxProven"} 1'];
     assert.deepEqual(await countedBy(metrics, 'gvisor_ready_transitions_total'), transitions);
