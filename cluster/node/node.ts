@@ -93,22 +93,28 @@ export class ClusterNode {
 
   /** Starts everything but the kubelet, and imports the images. Idempotent. */
   async start(authority: Authority, images: readonly Image[]): Promise<void> {
-    await this.startRuntime(images);
+    await this.#startSystem(images);
+    // Before containerd starts, which then asks runc what it can do: read-only mounts that are recursive, for one.
     if ((await this.system.read(KUBELET_CONFIG)) === '')
       await installKubelet(this.system, this.spec, authority);
+    await this.startRuntime(images);
   }
 
   /** Starts containerd, with gVisor if the node has it, and imports the images. Idempotent. */
   async startRuntime(images: readonly Image[]): Promise<void> {
-    if (this.spec.machine === 'namespaces')
-      await provideStorage(join(this.machine.dir, 'containerd'), this.spec.containerd, images);
-    await this.system.start(this.#controlPlane);
+    await this.#startSystem(images);
     if ((await this.system.read(CONTAINERD_CONFIG)) === '') {
       await this.installGvisor();
       await installRuntime(this.system, this.spec);
     }
     await this.startContainerd();
     for (const image of images) await this.load(image);
+  }
+
+  async #startSystem(images: readonly Image[]): Promise<void> {
+    if (this.spec.machine === 'namespaces')
+      await provideStorage(join(this.machine.dir, 'containerd'), this.spec.containerd, images);
+    await this.system.start(this.#controlPlane);
   }
 
   /** The machine has ended. */
