@@ -97,12 +97,16 @@ export class ClusterNode {
     // Before containerd starts, which then asks runc what it can do: read-only mounts that are recursive, for one.
     if ((await this.system.read(KUBELET_CONFIG)) === '')
       await installKubelet(this.system, this.spec, authority);
-    await this.startRuntime(images);
+    await this.#startOnSystem(images);
   }
 
   /** Starts containerd, with gVisor if the node has it, and imports the images. Idempotent. */
   async startRuntime(images: readonly Image[]): Promise<void> {
     await this.#startSystem(images);
+    await this.#startOnSystem(images);
+  }
+
+  async #startOnSystem(images: readonly Image[]): Promise<void> {
     if ((await this.system.read(CONTAINERD_CONFIG)) === '') {
       await this.installGvisor();
       await installRuntime(this.system, this.spec);

@@ -116,9 +116,11 @@ async function prepareContext(id: ImageId, arch: ForeignArch | undefined): Promi
     pauseContexts.set(context, known);
     return known;
   }
-  const isForeignAgent = id === 'agent' && arch !== undefined;
-  if (id === 'agent' && !isForeignAgent) await bundle();
-  if (!('changes' in image) && !isForeignAgent) return join(REPO, image.context);
+  if (id === 'agent' && arch === undefined) {
+    await bundle();
+    return REPO;
+  }
+  if (id !== 'agent' && !('changes' in image)) return join(REPO, image.context);
   const changes = 'changes' in image ? image.changes : [];
   await bundle({ dist: join(context, 'dist'), changes, node: await nodeBinaryFor(arch) });
   await copyFile(join(REPO, 'Dockerfile'), join(context, 'Dockerfile'));

@@ -65,7 +65,7 @@ const PREREQUISITES = {
 /** Beside clusters made of namespaces. */
 export type Purpose = Exclude<keyof typeof PREREQUISITES, 'clusters'>;
 
-/** What a node needs of this machine. */
+/** For a node like this one. */
 export function purposesOf({ machine, arch }: NodeRequest): readonly Purpose[] {
   if (arch !== undefined) return ['vms', arch];
   return machine === 'vm' ? ['vms'] : [];
