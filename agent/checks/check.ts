@@ -56,7 +56,9 @@ export class CheckInputs {
   readonly currentPrograms;
 
   constructor(sources: Sources, signal: AbortSignal) {
-    const { host, cri, handler, containerdConfig, shim } = sources;
+    const { cri, handler, containerdConfig, shim } = sources;
+    // For what is read once in this evaluation.
+    const host = sources.host.glance();
     this.sources = sources;
     // Last, because an upgrade may have left the old release's directory behind.
     this.directories = [
@@ -88,12 +90,12 @@ export class CheckInputs {
       return path === '' ? DEFAULT_RUNSC_CONFIG : readRunscConfig(host, path);
     });
     this.baseSpec = once(async () =>
-      sources.baseSpecs.loaded(host, (await this.runtime()).baseRuntimeSpec, cri.socket),
+      sources.baseSpecs.loaded(sources.host, (await this.runtime()).baseRuntimeSpec, cri.socket),
     );
     this.runsc = once(async () => findProgram(host, this.directories, (await this.runscConfig()).binaryName));
     this.currentPrograms = async () => {
       const runsc = await this.runsc();
-      return runsc === undefined ? [] : sources.programs.readAll(host, runsc);
+      return runsc === undefined ? [] : sources.programs.readAll(sources.host, runsc);
     };
     this.programs = once(this.currentPrograms);
   }

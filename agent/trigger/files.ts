@@ -59,7 +59,8 @@ export class FileTrigger {
     const want = (directory: string, name: string) => {
       wanted.set(directory, (wanted.get(directory) ?? new Set()).add(name));
     };
-    for (const path of paths) await this.#orUndefined(this.#host.realpath(path, want));
+    const host = this.#host.glance();
+    for (const path of paths) await this.#orUndefined(host.realpath(path, want));
     if (generation !== this.#generation) return;
     for (const [directory, known] of this.#watched) {
       if (this.#timeouts !== timeouts)
@@ -67,7 +68,7 @@ export class FileTrigger {
       else if (!wanted.has(directory)) this.#drop(directory);
     }
     for (const [directory, names] of wanted) {
-      const added = await this.#add(directory, names);
+      const added = await this.#add(host, directory, names);
       if (await this.#changedSince(directory, added, sinceMs)) this.#onChange(directory);
       if (generation !== this.#generation) return;
     }
@@ -85,10 +86,10 @@ export class FileTrigger {
   }
 
   /** Returns the names that were not watched before. */
-  async #add(directory: string, names: ReadonlySet<string>): Promise<readonly string[]> {
+  async #add(host: Host, directory: string, names: ReadonlySet<string>): Promise<readonly string[]> {
     const known = this.#watched.get(directory);
     const timeouts = this.#timeouts;
-    const { identity } = (await this.#orUndefined(this.#host.stat(directory))) ?? {};
+    const { identity } = (await this.#orUndefined(host.stat(directory))) ?? {};
     if (this.#timeouts !== timeouts) return [];
     if (identity === undefined) {
       this.#drop(directory);

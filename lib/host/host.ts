@@ -7,7 +7,9 @@ import {
   isAbsent,
   isVisible,
   kindOf,
+  type LinkTarget,
   NotVisible,
+  readLinkTarget,
   refuseIrregular,
   resolvePath,
   visibleParts,
@@ -39,15 +41,33 @@ const READ_ONLY = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLL
  */
 export class Host {
   readonly root: string;
-  readonly #semaphore: Semaphore;
   readonly #mountInfo: string | undefined;
+  #semaphore: Semaphore;
   #parts: Promise<readonly string[] | undefined> | undefined;
+  #linkTarget: LinkTarget = readLinkTarget;
 
   /** `mountInfo` replaces /proc/self/mountinfo. */
   constructor(root: string, timeoutMs?: number, mountInfo?: string) {
     this.root = root;
     this.#semaphore = new Semaphore(timeoutMs);
     this.#mountInfo = mountInfo;
+  }
+
+  /**
+   * The same files for one look at many paths: an entry that several pass is asked only once whether it is a link. Not to
+   * be kept, because it does not see a link that changes.
+   */
+  glance(): Host {
+    const glance = new Host(this.root);
+    glance.#semaphore = this.#semaphore;
+    glance.#parts = this.#visibleParts();
+    const targets = new Map<string, ReturnType<LinkTarget>>();
+    glance.#linkTarget = (local) => {
+      const target = targets.get(local) ?? readLinkTarget(local);
+      targets.set(local, target);
+      return target;
+    };
+    return glance;
   }
 
   /**
@@ -59,19 +79,25 @@ export class Host {
     onStep?: (directory: string, name: string) => void,
   ): Promise<string | undefined> {
     try {
-      this.#parts ??= visibleParts(this.root, this.#mountInfo);
-      const parts = await this.#parts;
+      const parts = await this.#visibleParts();
       const step =
         onStep &&
         ((directory: string, name: string) => {
           if (isVisible(directory, parts)) onStep(directory, name);
         });
-      const real = await this.#semaphore.run(path, () => resolvePath(this.root, path, step));
+      const real = await this.#semaphore.run(path, () =>
+        resolvePath(this.root, path, this.#linkTarget, step),
+      );
       if (!isVisible(real.path, parts)) throw new NotVisible(real.path, this.root);
       return real.exists ? real.path : undefined;
     } catch (cause) {
       throw cause instanceof NotVisible ? cause : this.#problem(path, cause);
     }
+  }
+
+  #visibleParts(): Promise<readonly string[] | undefined> {
+    this.#parts ??= visibleParts(this.root, this.#mountInfo);
+    return this.#parts;
   }
 
   /** As this process reaches it, links resolved. */

@@ -30,6 +30,9 @@ export function kindOf(stats: Stats): FileKind {
 /** Linux's limit for one path: https://man7.org/linux/man-pages/man7/path_resolution.7.html */
 const MAX_LINKS = 40;
 
+/** "" for a file that is no link, undefined for none. */
+export type LinkTarget = (local: string) => Promise<string | undefined>;
+
 /**
  * Absolute links start at `root` and ".." stops there. The host path is resolved up to the first component
  * that does not exist. `onStep` receives each directory on the way and the entry followed in it.
@@ -37,6 +40,7 @@ const MAX_LINKS = 40;
 export async function resolvePath(
   root: string,
   path: string,
+  linkTarget: LinkTarget,
   onStep?: (directory: string, name: string) => void,
 ): Promise<{ readonly path: string; readonly exists: boolean }> {
   const pending = parts(path);
@@ -62,8 +66,8 @@ export async function resolvePath(
   return { path: `/${resolved.join('/')}`, exists: true };
 }
 
-/** "" for any other file, undefined for none. */
-async function linkTarget(local: string): Promise<string | undefined> {
+/** Asks the file system. */
+export async function readLinkTarget(local: string): Promise<string | undefined> {
   try {
     const stats = await lstat(local);
     return stats.isSymbolicLink() ? await readlink(local) : '';

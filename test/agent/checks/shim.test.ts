@@ -4,6 +4,7 @@ import { checkShim, judgeShim } from '../../../agent/checks/shim.ts';
 import { TimeoutError } from '../../../lib/base/async.ts';
 import { error, pass } from '../../../lib/checks/finding.ts';
 import type { ShimInfo } from '../../../lib/containerd/client.ts';
+import { Host } from '../../../lib/host/host.ts';
 import { NotVisible } from '../../../lib/host/paths.ts';
 import { criWith, fakeCri, inspect, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
 
@@ -96,7 +97,7 @@ describe('shim', () => {
       [undefined, 'unknown CheckTimedOut'],
     ] as const) {
       const sources = await sourcesWith(t, {}, { cri: criWith({}, 'v2.4.2', info) });
-      t.mock.method(sources.host, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
+      t.mock.method(Host.prototype, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
       assert.equal(await outcomeOf(checkShim, sources), expected);
     }
   });

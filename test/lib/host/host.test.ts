@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmod, truncate } from 'node:fs/promises';
+import { chmod, rm, symlink, truncate } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -114,6 +114,16 @@ describe('Host', () => {
     });
   });
 
+  it('resolves a link once for a glance, and anew for the next', async (t) => {
+    const host = await tempHost(t, { '/a/f': 'a', '/b/f': 'b', '/now': { link: 'a' } });
+    const glance = host.glance();
+    assert.equal(await glance.readText('/now/f'), 'a');
+    await rm(join(host.root, 'now'));
+    await symlink('b', join(host.root, 'now'));
+    const texts = [glance, host, host.glance()].map((view) => view.readText('/now/f'));
+    assert.deepEqual(await Promise.all(texts), ['a', 'b', 'b']);
+  });
+
   it('lists a directory sorted', async (t) => {
     const host = await tempHost(t, { '/d/b': '', '/d/B': '', '/d/a10': '', '/d/a2': '' });
     assert.deepEqual(await host.list('/d'), ['B', 'a10', 'a2', 'b']);
@@ -162,6 +172,7 @@ describe('Host, in a pod that mounts some directories', () => {
       host.readStart('/opt/gvisor/runsc.toml', 5),
       host.list('/opt/gvisor'),
       host.localPath('/opt/gvisor'),
+      host.glance().stat('/opt/gvisor'),
       host.stat('/var/of-the-image'),
     ];
     for (const call of calls) {

@@ -65,7 +65,8 @@ describe('Semaphore, on a file system that does not respond', () => {
     assert.equal(await first, `Cannot read host file "/mnt/dead/a": ${TIMED_OUT}`);
     const refusals = others.map((path) => `Cannot read host file "${path}": ${OTHERS}`);
     assert.deepEqual(await Promise.all(messages), refusals);
-    assert.deepEqual(await Promise.all(others.map((path) => refusal(host.stat(path)))), refusals);
+    for (const view of [host, host.glance()])
+      assert.deepEqual(await Promise.all(others.map((path) => refusal(view.stat(path)))), refusals);
     assert.ok(!requested.some((path) => /dead.b|fine/.test(path)));
   });
 
