@@ -50,6 +50,7 @@ export function startTools<F extends ToolGroup, L extends ToolGroup>(
   later: readonly L[],
   prerequisites: Promise<void> = Promise.resolve(),
 ): { readonly first: Promise<Directories<F>>; readonly later: Promise<Directories<L>> } {
+  requirePrepared([...first, ...later]);
   const jobsOf = (groups: readonly ToolGroup[], niceness: number): Job[] =>
     groups.map((group) => ({ group, niceness, ...Promise.withResolvers<string>() }));
   const jobs = [...jobsOf(first, 0), ...jobsOf(later, LATER_NICENESS)];
@@ -62,6 +63,15 @@ export function startTools<F extends ToolGroup, L extends ToolGroup>(
   for (const each of [result.first, result.later]) each.catch(() => {}); // thrown where the caller waits for it
   void provideAll(jobs, prerequisites);
   return result;
+}
+
+/** Comma-separated groups that are there already; a test may ask for no others, because its limit does not cover a build. */
+const PREPARED = process.env.PREPARED_TOOLS?.split(',');
+
+function requirePrepared(groups: readonly ToolGroup[]): void {
+  const missing = groups.find((group) => PREPARED?.includes(group) === false);
+  if (missing !== undefined)
+    throw new UsageError(`Nobody prepared "${missing}" for this test: name it in test/runner/tiers.ts`);
 }
 
 async function provideAll(jobs: readonly Job[], prerequisites: Promise<void>): Promise<void> {

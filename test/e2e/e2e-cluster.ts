@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { healNode } from '../../cluster/faults/break-node.ts';
@@ -9,7 +9,8 @@ import { startCluster } from '../../cluster/start.ts';
 import type { ImageId } from '../../cluster/tools/images.ts';
 import { REPO } from '../../hack/paths.ts';
 import { patient, runAll } from '../../hack/run.ts';
-import { laneCluster } from '../runner/lane.ts';
+import { laneCluster, sharedCluster } from '../runner/lane.ts';
+import { SHARING } from '../runner/tiers.ts';
 
 /** The nodes of the cluster with gVisor. */
 export const GVISOR_NODES = ['node-1', 'node-2'] as const;
@@ -28,7 +29,7 @@ const NODES: readonly NodeRequest[] = [
  */
 async function openCluster(): Promise<Cluster> {
   const images: readonly ImageId[] = ['workload', 'agent'];
-  const cluster = await startCluster({ name: await laneCluster(PURPOSE), nodes: NODES, images });
+  const cluster = await startCluster({ name: await sharedCluster(PURPOSE), nodes: NODES, images });
   await Promise.all(cluster.nodes().map((node) => healNode(cluster, node)));
   await deployAgent(cluster, join(REPO, 'manifests/base'));
   return cluster;
@@ -36,7 +37,7 @@ async function openCluster(): Promise<Cluster> {
 
 /** Removes the cluster unless the next file reuses it. */
 async function closeCluster(): Promise<void> {
-  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await laneCluster(PURPOSE));
+  if (process.env.KEEP_E2E_CLUSTER === undefined) await removeCluster(await sharedCluster(PURPOSE));
 }
 
 /** Registers hooks that open and prepare the cluster, and restore and close it. Returns an accessor of it. */
@@ -44,6 +45,8 @@ export function useCluster(
   prepare: (cluster: Cluster) => Promise<unknown> = async () => {},
   restore: (cluster: Cluster) => Promise<unknown> = async () => {},
 ): () => Cluster {
+  const file = relative(REPO, resolve(process.argv[1] ?? ''));
+  if (!SHARING.has(file)) throw new Error(`Name "${file}" in SHARING of test/runner/tiers.ts`);
   let cluster: Cluster | undefined;
   before(
     async () => {

@@ -9,20 +9,26 @@ let lane: Promise<number> | undefined;
 
 /**
  * The name of a cluster in this process's lane. A process owns its lane while it runs, so test files that run at the same
- * time never share a cluster, and a later file with the same purpose reuses its cluster. Clusters for other purposes are
- * removed, because a dozen nodes exhaust the kernel's default of 128 inotify instances.
+ * time never share a cluster. What earlier files left in the lane is removed when a process claims it, because they may
+ * have been killed, and a dozen nodes exhaust the kernel's default of 128 inotify instances.
  */
 export async function laneCluster(purpose: string): Promise<string> {
-  lane ??= claimLane(purpose);
+  lane ??= claimLane(undefined);
   return `${PREFIX}-${await lane}-${purpose}`;
 }
 
-async function claimLane(purpose: string): Promise<number> {
+/** As {@link laneCluster}, of a cluster that is kept if an earlier file left it. */
+export async function sharedCluster(purpose: string): Promise<string> {
+  lane ??= claimLane(purpose);
+  return laneCluster(purpose);
+}
+
+async function claimLane(kept: string | undefined): Promise<number> {
   for (let number = 1; ; number++) {
     if ((await tryLane(number)) === undefined) continue;
     const own = `${PREFIX}-${number}-`;
     for (const name of clusterNames())
-      if (name.startsWith(own) && name !== `${own}${purpose}`) await removeCluster(name);
+      if (name.startsWith(own) && name !== `${own}${kept}`) await removeCluster(name);
     return number;
   }
 }

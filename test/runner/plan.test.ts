@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
-import { globSync, readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { globSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { REPO } from '../../hack/paths.ts';
 import { inOrder } from './order.ts';
 import { planOf, tiersLeftOut } from './plan.ts';
-import { programsOf, textsOf } from './programs.ts';
-import { filesOf, TIERS, type TierName } from './tiers.ts';
+import { filesOf, PROGRAMS, SHARING, TIERS, type TierName } from './tiers.ts';
 
 const TIER_NAMES = Object.keys(TIERS) as TierName[];
 const FILE = 'test/runner/plan.test.ts';
@@ -60,17 +58,6 @@ describe('planOf', () => {
   });
 });
 
-describe('the clusters of files', () => {
-  it('have a purpose of their own each, since a later file completes a cluster that a killed one left', () => {
-    const NAMES = /(?:useOwnCluster|useInstallerNodes|laneCluster)\(\s*'([\w-]+)'/g;
-    const owners = globSync('test/**/*.ts', { cwd: REPO }).flatMap((file) => {
-      const text = readFileSync(join(REPO, file), 'utf8');
-      return [...new Set([...text.matchAll(NAMES)].map(([, purpose]) => purpose))];
-    });
-    assert.deepEqual(owners.toSorted(), [...new Set(owners)].sort());
-  });
-});
-
 describe('the order of files', () => {
   it('has those with clusters of their own first, each the longest first', () => {
     const [own, longer, shared, dispatching] = ['helm', 'guide', 'pods', 'dispatcher'].map(
@@ -82,20 +69,11 @@ describe('the order of files', () => {
   });
 });
 
-describe('the programs of a file', () => {
-  it('are those that it and its imports name', () => {
-    assert.deepEqual(programsOf([join(REPO, 'test/api/node-writes.test.ts')]), ['kubernetes', 'etcd']);
-    assert.ok(programsOf([join(REPO, 'test/e2e/helm.test.ts')]).includes('helm'));
-    assert.deepEqual(programsOf([join(REPO, 'test/runner/plan.test.ts')]), []);
-  });
-
-  it('of the tier unit are none, and it enters no namespaces, which Ubuntu allows to root alone', () => {
-    const files = filesOf('unit', REPO).map((file) => join(REPO, file));
-    const isTest = (file: string) => /^test\/(?!runner\/)/.test(relative(REPO, file));
-    const needs = /^import [^;]*\bensure(Tools|Image|VmImage)\b|\(\s*'(unshare|nsenter|chroot|mount)'/m;
-    const found = [...textsOf(files, isTest)].filter(([, text]) => needs.test(text));
+describe('what tiers say of files', () => {
+  it('is of files that exist', () => {
+    const all = new Set(TIER_NAMES.flatMap((tier) => filesOf(tier, REPO)));
     assert.deepEqual(
-      found.map(([file]) => relative(REPO, file)),
+      [...Object.keys(PROGRAMS), ...SHARING].filter((file) => !all.has(file)),
       [],
     );
   });

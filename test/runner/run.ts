@@ -3,7 +3,7 @@ import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { ensureImage } from '../../cluster/tools/images.ts';
 import { ensurePrerequisites } from '../../cluster/tools/prerequisites.ts';
-import { OTHER_KUBERNETES, TOOL_GROUPS } from '../../cluster/tools/tool-groups.ts';
+import { OTHER_KUBERNETES } from '../../cluster/tools/tool-groups.ts';
 import { ensureTools } from '../../cluster/tools/tools.ts';
 import { ensureVmImage } from '../../cluster/tools/vm-image.ts';
 import { CACHE, REPO } from '../../hack/paths.ts';
@@ -15,10 +15,9 @@ import { raiseInotifyLimit } from './inotify.ts';
 import { removeLaneClusters } from './lane.ts';
 import { inOrder } from './order.ts';
 import { HELP, type Plan, type PlanStep, planOf, tiersLeftOut } from './plan.ts';
-import { programsOf } from './programs.ts';
 import { type FileResult, runFile, runProgram } from './run-file.ts';
 import { environmentRows, MAX_SECOND_TRIES, summaryLines, type TierResult } from './summary.ts';
-import { TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
+import { programsOf, TIERS, type Tier, type TierName, versionFiles } from './tiers.ts';
 
 /** The factor of timeouts on an idle machine. */
 const PATIENCE = 3;
@@ -149,8 +148,7 @@ function prepareAll(plan: Plan): ReadonlyMap<PlanStep, Promise<void>> {
 async function prepare({ name, files }: PlanStep): Promise<void> {
   const tier = tierOf(name);
   await ensurePrerequisites('tests', ...(tier?.needs ?? []));
-  const groups = [...programsOf(files.map((file) => join(REPO, file))), ...(tier?.programs ?? [])];
-  await ensureTools(TOOL_GROUPS.filter((group) => groups.includes(group)));
+  if (tier !== undefined) await ensureTools(files.flatMap((file) => programsOf(tier, file)));
   for (const id of tier?.images ?? []) await ensureImage(id);
   if (name === 'vm') await ensureVmImage();
 }
@@ -203,21 +201,27 @@ async function runTier(
 
 async function runFiles(
   name: string,
-  { concurrency, testTimeoutMs, fileTimeoutMs }: Tier,
+  tier: Tier,
   files: readonly string[],
   env: Readonly<Record<string, string>>,
   secondTry = false,
 ): Promise<FileResult[]> {
+  const { concurrency, testTimeoutMs, fileTimeoutMs } = tier;
   const waiting = [...files];
   const results: FileResult[] = [];
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       const patience = patienceNow();
       const scale = patience / PATIENCE;
+      const settings = {
+        PATIENCE: String(patience),
+        PREPARED_TOOLS: programsOf(tier, file).join(','),
+        KEEP_E2E_CLUSTER: '1',
+      };
       const result = await runFile(file, {
         testTimeoutMs: testTimeoutMs * scale,
         fileTimeoutMs: fileTimeoutMs * scale,
-        env: { NODE_COMPILE_CACHE, GOGC, KEEP_E2E_CLUSTER: '1', PATIENCE: String(patience), ...env },
+        env: { NODE_COMPILE_CACHE, GOGC, ...settings, ...env },
         signal: stop.signal,
         junit: process.env.JUNIT && join(process.env.JUNIT, reportOf(file, secondTry)),
       });

@@ -17,21 +17,29 @@ export type Tier = {
   readonly clusters: boolean;
   /** Images of its nodes. */
   readonly images: readonly ImageId[];
-  /** Programs beside those that its files name in `ensureTools([...])`. */
-  readonly programs?: readonly ToolGroup[];
+  /** Of all its files, which may ask for no others; see {@link programsOf}. */
+  readonly programs: readonly ToolGroup[];
   /** Prerequisites beside those of all tests. */
   readonly needs?: readonly Purpose[];
 };
 
 const NODE = ['containerd', 'gvisor'] as const;
-const CLUSTER_NODE = ['cni', 'runc', ...NODE] as const;
+const CONTROL_PLANE = ['kubernetes', 'etcd'] as const;
+const CLUSTER = [...CONTROL_PLANE, 'cni', 'runc', ...NODE] as const;
 const OLDER = ['containerd-1.7', 'gvisor-2025'] as const;
-const EVERY = [...CLUSTER_NODE, ...OLDER, 'gvisor-2026-09'] as const;
+const EVERY = [...CLUSTER, ...OLDER, 'gvisor-2026-09'] as const;
 
 const MINUTE = 60_000;
-const UNIT = { testTimeoutMs: 3 * MINUTE, fileTimeoutMs: 5 * MINUTE, clusters: false, images: [] };
-const API = { testTimeoutMs: 5 * MINUTE, fileTimeoutMs: 20 * MINUTE, clusters: true, images: [] };
-const NODES = { ...API, images: ['pause', 'workload', 'agent'] as const };
+const UNIT = {
+  testTimeoutMs: 3 * MINUTE,
+  fileTimeoutMs: 5 * MINUTE,
+  clusters: false,
+  images: [],
+  programs: [],
+};
+const LIMITS = { testTimeoutMs: 5 * MINUTE, fileTimeoutMs: 20 * MINUTE };
+const API = { ...LIMITS, clusters: true, images: [], programs: CONTROL_PLANE };
+const NODES = { ...API, programs: EVERY, images: ['pause', 'workload', 'agent'] as const };
 const LONG = { ...NODES, fileTimeoutMs: 60 * MINUTE };
 
 export const TIERS = {
@@ -56,34 +64,98 @@ export const TIERS = {
   dispatcher: { ...UNIT, directories: ['dispatcher'], concurrency: 1 },
   /** One node without Kubernetes, so it runs while the builds for the others go on. */
   demo: { ...API, directories: ['demo'], concurrency: 1, programs: NODE, images: ['pause'] },
-  smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: CLUSTER_NODE },
+  smoke: { ...NODES, directories: ['smoke'], concurrency: 1, programs: CLUSTER },
 
   manifests: {
     ...API,
     directories: ['artifacts', 'manifests', 'monitoring'],
     concurrency: 2,
-    programs: ['helm'],
+    programs: [...CONTROL_PLANE, 'helm'],
   },
-  nodes: { ...NODES, directories: ['integration'], concurrency: 1, programs: EVERY },
-  e2e: { ...NODES, directories: ['e2e'], concurrency: 2, programs: EVERY },
-  waits: { ...NODES, directories: ['waits'], concurrency: 1, programs: EVERY },
-  pages: { ...API, directories: ['pages'], concurrency: 1, needs: ['browsers'] },
-  nightly: {
-    ...LONG,
-    directories: ['nightly'],
-    concurrency: 1,
-    programs: [...EVERY, 'prometheus-operator', 'alertmanager'],
-  },
+  nodes: { ...NODES, directories: ['integration'], concurrency: 1 },
+  e2e: { ...NODES, directories: ['e2e'], concurrency: 2 },
+  waits: { ...NODES, directories: ['waits'], concurrency: 1 },
+  pages: { ...API, directories: ['pages'], concurrency: 1, programs: [], needs: ['browsers'] },
+  nightly: { ...LONG, directories: ['nightly'], concurrency: 1 },
   vm: {
     ...LONG,
     directories: ['load', 'vm'],
     concurrency: 1,
-    programs: [...CLUSTER_NODE, ...OLDER],
+    programs: [...CLUSTER, ...OLDER],
     needs: ['vms'],
   },
 } as const satisfies Record<string, Tier>;
 
 export type TierName = keyof typeof TIERS;
+
+const MONITORED = ['prometheus', 'kube-state-metrics'] as const;
+
+/** Programs of a file beside those of its tier. */
+export const PROGRAMS: Readonly<Record<string, readonly ToolGroup[]>> = {
+  'test/api/fleet-controller.test.ts': ['helm'],
+  'test/e2e/helm.test.ts': ['helm'],
+  'test/manifests/containerd-forms.test.ts': ['containerd', 'containerd-1.7'],
+  'test/manifests/helm-unittest.test.ts': ['helm-unittest'],
+  'test/manifests/kubeconform.test.ts': ['kubeconform'],
+  'test/manifests/snippets.test.ts': ['containerd', 'containerd-1.7'],
+  'test/manifests/workflows.test.ts': ['actionlint'],
+  'test/monitoring/alert-causes.test.ts': ['prometheus'],
+  'test/monitoring/dashboard.test.ts': ['prometheus'],
+  'test/monitoring/monitoring.test.ts': ['prometheus', 'schemas'],
+  'test/monitoring/one-verdict.test.ts': ['prometheus'],
+  'test/monitoring/taken-over-target.test.ts': [...EVERY, ...MONITORED],
+  'test/nightly/alerts.test.ts': MONITORED,
+  'test/nightly/dashboard.test.ts': MONITORED,
+  'test/nightly/egress.test.ts': ['kube-router'],
+  'test/nightly/evaluations.test.ts': ['helm'],
+  'test/nightly/evidence-shipped.test.ts': ['otel-collector'],
+  'test/nightly/guards.test.ts': MONITORED,
+  'test/nightly/hanging-sandboxes.test.ts': MONITORED,
+  'test/nightly/installer-toolkit.test.ts': ['nvidia-toolkit'],
+  'test/nightly/karpenter.test.ts': ['karpenter'],
+  'test/nightly/kind.test.ts': ['kind', 'kubeadm'],
+  'test/nightly/kubeadm.test.ts': ['kubeadm'],
+  'test/nightly/machine-health-check.test.ts': ['cluster-api'],
+  'test/nightly/network-policy.test.ts': ['kube-router', 'helm-3'],
+  'test/nightly/other-tiers.test.ts': ['helm', 'helm-3', 'kubeconform', ...MONITORED],
+  'test/nightly/packages.test.ts': ['krew'],
+  'test/nightly/platform-controllers.test.ts': ['argo-workflows', 'tekton'],
+  'test/nightly/prometheus-operator.test.ts': [...MONITORED, 'prometheus-operator', 'alertmanager'],
+  'test/nightly/release.test.ts': ['helm', 'registry', 'cosign'],
+};
+
+/** All that a file may ask for. `ensureTools` refuses others, because the limit of a test does not cover a build. */
+export function programsOf(tier: Tier, file: string): readonly ToolGroup[] {
+  return [...tier.programs, ...(PROGRAMS[file] ?? [])];
+}
+
+/** Files that share the cluster of their lane, which the others remove. `useCluster` refuses other files. */
+export const SHARING: ReadonlySet<string> = new Set([
+  'test/e2e/admission-live.test.ts',
+  'test/e2e/agent-sandbox.test.ts',
+  'test/e2e/dispatcher.test.ts',
+  'test/e2e/isolation.test.ts',
+  'test/e2e/kubectl-plugin.test.ts',
+  'test/e2e/pods.test.ts',
+  'test/e2e/reboot.test.ts',
+  'test/e2e/taint.test.ts',
+  'test/load/busy.test.ts',
+  'test/monitoring/taken-over-target.test.ts',
+  'test/nightly/alerts.test.ts',
+  'test/nightly/busy-node.test.ts',
+  'test/nightly/canary.test.ts',
+  'test/nightly/dashboard.test.ts',
+  'test/nightly/dispatcher-races.test.ts',
+  'test/nightly/guards.test.ts',
+  'test/nightly/hanging-sandboxes.test.ts',
+  'test/nightly/prometheus-operator.test.ts',
+  'test/nightly/runbooks.test.ts',
+  'test/nightly/steady.test.ts',
+  'test/nightly/tenant.test.ts',
+  'test/nightly/weakened.test.ts',
+  'test/waits/fleet-controller.test.ts',
+  'test/waits/sandbox-problems.test.ts',
+]);
 
 /** Steps without test files of their own. */
 export type Extra = 'versions' | 'mutations';

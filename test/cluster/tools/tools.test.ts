@@ -69,6 +69,7 @@ test('two runs build a program once, where the official build cannot be reached'
     PATH: `${dir}:${process.env.PATH}`,
     ...cache,
     https_proxy: 'http://127.0.0.1:1',
+    PREPARED_TOOLS: undefined,
   };
   const script = `import { ensureTools } from './cluster/tools/tools.ts';
     console.log((await ensureTools(['cni'])).cni);`;
