@@ -9,7 +9,7 @@ tsc
 echo "lint and format"
 biome ci --error-on-warnings --log-level=warn --colors=off
 echo "unused code"
-knip --no-progress
+knip --no-progress --no-config-hints
 knip --no-progress --production
 echo "shell and python"
 node --import ./hack/require-node.js hack/check-scripts.ts
