@@ -1,51 +1,28 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { evaluationPod, runPod } from '../../cluster/pods.ts';
-import { CACHE, REPO } from '../../hack/paths.ts';
 import { patient, waitFor } from '../../hack/run.ts';
 import { STEPS, type StepName } from '../../installer/base/refusal.ts';
-import { useOwnCluster } from '../e2e/e2e-cluster.ts';
-import { DIRECTORY, installWords, PROGRAM, packInstaller, readNodeJournal } from '../e2e/installer-nodes.ts';
+import { installWords, PROGRAM, readNodeJournal } from '../e2e/installer-nodes.ts';
 import { losePower } from '../e2e/power-loss.ts';
 import { containerOf } from '../e2e/upgraded-pods.ts';
-import { TIMEOUT_MS, VM_NODE, type VmCluster, waitForLabel } from './vm-cluster.ts';
+import { INSTALL_MS, TIMEOUT_MS, useInstallerMachine, waitForLabel } from './vm-cluster.ts';
 
 const OLD = '20250203.0';
 const NEW = '20260223.0';
-/** An installation reads and boots gVisor twice, on an emulated processor. */
-const INSTALL_MS = 600_000;
+const vm = useInstallerMachine('vm-installer');
+const containerd = () =>
+  vm().node.system.run(['systemctl', 'show', '-p', 'ActiveState,MainPID', 'containerd']);
 
-/** In the cache, which the guest sees. */
-let packed = '';
-let vm: VmCluster;
-
-before(async () => {
-  packed = await mkdtemp(join(CACHE, 'installer-'));
-  await packInstaller(packed);
-});
-after(() => rm(packed, { recursive: true, force: true }));
-useOwnCluster('vm-installer', [{ name: VM_NODE, machine: 'vm', gvisor: 'none' }], async (cluster) => {
-  vm = { cluster, node: cluster.node(VM_NODE) };
-  await vm.node.system.run(['cp', '-r', packed, DIRECTORY], { timeoutMs: INSTALL_MS });
-  await cluster.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
-  await waitForLabel(cluster, 'false');
-});
-
-const shell = (script: string) => vm.node.system.run(['/bin/sh', '-ec', script], { timeoutMs: INSTALL_MS });
-const installer = (words: readonly string[]) =>
-  vm.node.system.run([PROGRAM, ...words], { timeoutMs: INSTALL_MS });
-const install = (release: string) => installer(installWords(release));
-const containerd = () => vm.node.system.run(['systemctl', 'show', '-p', 'ActiveState,MainPID', 'containerd']);
-
-const journal = () => readNodeJournal(vm.node);
+const journal = () => readNodeJournal(vm().node);
 const installed = async () => /release-[\d.]+/.exec((await journal())?.installed?.generation ?? '')?.[0];
 
 /** Starts an installation, and cuts the power once its journal names this step or a later one. Returns that step. */
 async function losePowerIn(step: StepName, release: string): Promise<StepName> {
-  const { node, cluster } = vm;
-  const ended = install(release).then((text) => assert.fail(`it is over: ${text}`));
+  const { node, cluster } = vm();
+  const ended = vm()
+    .install(release)
+    .then((text) => assert.fail(`it is over: ${text}`));
   const reached = waitFor(`the step ${step}`, INSTALL_MS, async () => {
     const at = (await journal())?.pending?.step;
     return at !== undefined && STEPS.indexOf(at) >= STEPS.indexOf(step) ? at : undefined;
@@ -62,25 +39,25 @@ describe('the installer on a node with systemd and cgroup v2', { concurrency: fa
     timeout: patient(900_000),
   }, async () => {
     const before = await containerd();
-    const text = await shell(`umask 077; exec ${[PROGRAM, ...installWords(OLD)].join(' ')}`);
+    const text = await vm().shell(`umask 077; exec ${[PROGRAM, ...installWords(OLD)].join(' ')}`);
     console.log(text);
     assert.match(text, /cgroup driver systemd/);
     assert.match(text, /commit +handler "runsc" runs gVisor release-20250203\.0/);
     const { generation = '' } = (await journal())?.installed ?? {};
-    assert.match(await vm.node.system.read(`${generation}/runsc.toml`), /systemd-cgroup = "true"/);
+    assert.match(await vm().node.system.read(`${generation}/runsc.toml`), /systemd-cgroup = "true"/);
     const now = await containerd();
     assert.match(now, /^ActiveState=active$/m);
     assert.notEqual(now, before);
-    await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+    await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
   });
 
   it('upgrades under a running pod', { timeout: patient(900_000) }, async () => {
-    await runPod(vm.cluster, 'stays', evaluationPod('stays', { gvisor: true }), TIMEOUT_MS);
-    const before = await containerOf(vm.cluster, 'stays');
-    console.log(await install(NEW));
-    assert.deepEqual(await containerOf(vm.cluster, 'stays'), before);
+    await runPod(vm().cluster, 'stays', evaluationPod('stays', { gvisor: true }), TIMEOUT_MS);
+    const before = await containerOf(vm().cluster, 'stays');
+    console.log(await vm().install(NEW));
+    assert.deepEqual(await containerOf(vm().cluster, 'stays'), before);
     assert.equal(await installed(), `release-${NEW}`);
-    await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+    await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
   });
 
   for (const [at, step] of STEPS.filter((each) => each !== 'check').entries())
@@ -88,9 +65,9 @@ describe('the installer on a node with systemd and cgroup v2', { concurrency: fa
       const release = at % 2 === 0 ? OLD : NEW;
       console.log(`the power was lost in ${await losePowerIn(step, release)}`);
       await waitFor('containerd', TIMEOUT_MS, async () => /=active$/m.test(await containerd()));
-      await vm.node.ctr(['version']);
-      console.log(await install(release));
+      await vm().node.ctr(['version']);
+      console.log(await vm().install(release));
       assert.deepEqual([await installed(), (await journal())?.pending], [`release-${release}`, undefined]);
-      await waitForLabel(vm.cluster, 'true', 'True SandboxProven');
+      await waitForLabel(vm().cluster, 'true', 'True SandboxProven');
     });
 });

@@ -1,10 +1,14 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { after, before } from 'node:test';
 import type { Cluster } from '../../cluster/cluster.ts';
 import type { ClusterNode } from '../../cluster/node/node.ts';
-import { REPO } from '../../hack/paths.ts';
+import type { ForeignArch } from '../../cluster/plan/nodes.ts';
+import { CACHE, REPO } from '../../hack/paths.ts';
 import { waitFor } from '../../hack/run.ts';
 import { waitForMetric, waitForNode } from '../e2e/agents.ts';
 import { useOwnCluster } from '../e2e/e2e-cluster.ts';
+import { DIRECTORY, installWords, PROGRAM, packInstaller } from '../e2e/installer-nodes.ts';
 
 export const VM_NODE = 'node-1';
 
@@ -21,6 +25,42 @@ export function useVmCluster(): () => VmCluster {
     await waitForLabel(opened, 'true');
   });
   return () => ({ cluster: cluster(), node: cluster().node(VM_NODE) });
+}
+
+/** An installation reads and boots gVisor twice, on an emulated processor. */
+export const INSTALL_MS = 600_000;
+
+/** A machine with the installer and its releases, and commands on it; both reject with the output. */
+export type InstallerMachine = VmCluster & {
+  readonly shell: (script: string) => Promise<string>;
+  readonly install: (release: string) => Promise<string>;
+};
+
+/** Registers hooks for a cluster of one virtual machine without gVisor, with the agent deployed. */
+export function useInstallerMachine(purpose: string, arch?: ForeignArch): () => InstallerMachine {
+  let packed = '';
+  before(async () => {
+    packed = await mkdtemp(join(CACHE, 'installer-')); // the guest sees the cache
+    await packInstaller(packed, arch);
+  });
+  after(() => rm(packed, { recursive: true, force: true }));
+  const machineOf = (cluster: Cluster): InstallerMachine => {
+    const node = cluster.node(VM_NODE);
+    const shell = (script: string) => node.system.run(['/bin/sh', '-ec', script], { timeoutMs: INSTALL_MS });
+    return {
+      cluster,
+      node,
+      shell,
+      install: (release) => shell([PROGRAM, ...installWords(release)].join(' ')),
+    };
+  };
+  const system = arch === undefined ? ({ machine: 'vm' } as const) : { arch };
+  const cluster = useOwnCluster(purpose, [{ name: VM_NODE, gvisor: 'none', ...system }], async (opened) => {
+    await machineOf(opened).shell(`cp -r ${packed} ${DIRECTORY}`);
+    await opened.kubectl(['apply', '-k', join(REPO, 'manifests/base')]);
+    await waitForLabel(opened, 'false');
+  });
+  return () => machineOf(cluster());
 }
 
 /** Waits for a value of the node's label, and for its condition if given. */
