@@ -65,7 +65,10 @@ until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/$$/ns/user)" ]; do s
 echo '0 0 65536' >/proc/$!/uid_map
 echo '0 0 65536' >/proc/$!/gid_map
 nsenter --user --mount --target $! --setuid 0 --setgid 0 sh -ec '
-mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc || {
+  echo "this kernel has programs of other architectures for the whole machine alone; run it on Linux 6.7 or newer" >&2
+  exit 1
+}
 printf %s ":arm64:M::$MAGIC:$MASK:$(command -v qemu-aarch64-static):F" >/proc/sys/fs/binfmt_misc/register
 exec "$@"' sh "$@"`;
 
