@@ -31,12 +31,16 @@ async function assertRefused(args: readonly string[], line: RegExp, env?: NodeJS
   assert.ok(!existsSync(join(CLUSTERS, NAME)), 'the cluster directory was not removed');
 }
 
-/** An environment whose `go` is a script. */
+/** An environment whose `go` is a script. Nothing is prepared there: the command must come to build. */
 function fakeGo(name: string, script: string): NodeJS.ProcessEnv {
   const bin = mkdtempSync(join(work, `${name}-`));
   writeFileSync(join(bin, 'go'), `#!/bin/sh\n${script}\n`);
   chmodSync(join(bin, 'go'), 0o755);
-  return { PATH: `${bin}:${process.env.PATH}`, GVISOR_READY_CACHE: join(bin, 'cache') };
+  return {
+    PATH: `${bin}:${process.env.PATH}`,
+    GVISOR_READY_CACHE: join(bin, 'cache'),
+    PREPARED_TOOLS: undefined,
+  };
 }
 
 describe('invalid arguments', () => {
