@@ -57,9 +57,9 @@ export class CheckInputs {
 
   constructor(sources: Sources, signal: AbortSignal) {
     const { cri, handler, containerdConfig, shim } = sources;
-    // For what is read once in this evaluation.
+    // The checks read many files of few directories.
     const host = sources.host.glance();
-    this.sources = sources;
+    this.sources = { ...sources, host };
     // Last, because an upgrade may have left the old release's directory behind.
     this.directories = [
       ...new Set([...PROGRAM_DIRECTORIES, ...(shim === undefined ? [] : [posix.dirname(shim)])]),
@@ -90,7 +90,7 @@ export class CheckInputs {
       return path === '' ? DEFAULT_RUNSC_CONFIG : readRunscConfig(host, path);
     });
     this.baseSpec = once(async () =>
-      sources.baseSpecs.loaded(sources.host, (await this.runtime()).baseRuntimeSpec, cri.socket),
+      sources.baseSpecs.loaded(host, (await this.runtime()).baseRuntimeSpec, cri.socket),
     );
     this.runsc = once(async () => findProgram(host, this.directories, (await this.runscConfig()).binaryName));
     this.currentPrograms = async () => {

@@ -4,6 +4,7 @@ import { BaseSpecs } from '../../../agent/runsc/base-spec.ts';
 import type { CheckResult } from '../../../lib/checks/finding.ts';
 import type { CriStatus, Runtime, ShimInfo } from '../../../lib/containerd/client.ts';
 import { CriError } from '../../../lib/containerd/error.ts';
+import { Host } from '../../../lib/host/host.ts';
 import type { Witness } from '../../../lib/proof/witness.ts';
 import { RunscPrograms } from '../../../lib/runsc/program.ts';
 import { sandboxArgv, TEXT_PAGES } from '../../lib/host/fake-process.ts';
@@ -86,6 +87,15 @@ export async function sourcesWith(
   changes: Partial<Sources> = {},
 ): Promise<Sources> {
   return sourcesOf('', { host: await tempHost(t, files), ...changes });
+}
+
+/** Has every view of every host fail for paths to which `refusal` gives an error. */
+export function refuseStats(t: TestContext, refusal: (path: string) => Error | undefined): void {
+  const { stat } = Host.prototype;
+  t.mock.method(Host.prototype, 'stat', function (this: Host, path: string) {
+    const error = refusal(path);
+    return error === undefined ? stat.call(this, path) : Promise.reject(error);
+  });
 }
 
 export function inputsOf(sources: Sources): CheckInputs {

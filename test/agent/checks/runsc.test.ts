@@ -3,7 +3,7 @@ import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { checkRunsc } from '../../../agent/checks/runsc.ts';
-import { criWith, outcomeOf, sourcesWith } from './fake-node.ts';
+import { criWith, outcomeOf, refuseStats, sourcesWith } from './fake-node.ts';
 
 const SCRIPT = { program: '#!/bin/sh\n' };
 const cri = criWith({ options: { ConfigPath: '/etc/runsc.toml' } });
@@ -38,11 +38,7 @@ describe('runsc', () => {
 
   it('skips an unreadable directory', async (t) => {
     const sources = await sourcesWith(t, { '/usr/bin/runsc': SCRIPT });
-    const stat = sources.host.stat.bind(sources.host);
-    t.mock.method(sources.host, 'stat', async (path: string) => {
-      if (path.startsWith('/usr/local/')) throw new Error('EACCES');
-      return stat(path);
-    });
+    refuseStats(t, (path) => (path.startsWith('/usr/local/') ? new Error('EACCES') : undefined));
     assert.equal(await outcomeOf(checkRunsc, sources), 'pass');
   });
 

@@ -4,9 +4,17 @@ import { checkShim, judgeShim } from '../../../agent/checks/shim.ts';
 import { TimeoutError } from '../../../lib/base/async.ts';
 import { error, pass } from '../../../lib/checks/finding.ts';
 import type { ShimInfo } from '../../../lib/containerd/client.ts';
-import { Host } from '../../../lib/host/host.ts';
 import { NotVisible } from '../../../lib/host/paths.ts';
-import { criWith, fakeCri, inspect, outcome, outcomeOf, sourcesOf, sourcesWith } from './fake-node.ts';
+import {
+  criWith,
+  fakeCri,
+  inspect,
+  outcome,
+  outcomeOf,
+  refuseStats,
+  sourcesOf,
+  sourcesWith,
+} from './fake-node.ts';
 
 const PRESENT = pass('there');
 const ABSENT = error('ShimNotFound', 'not there');
@@ -73,12 +81,8 @@ describe('shim', () => {
 
   it('names the directories that are not mounted', async (t) => {
     const sources = await sourcesWith(t, {}, { cri: fakeCri(undefined) });
-    const { host } = sources;
-    const stat = host.stat.bind(host);
-    t.mock.method(host, 'stat', async (path: string) => {
-      if (path.startsWith('/opt/')) throw new NotVisible(path, host.root);
-      return stat(path);
-    });
+    const { root } = sources.host;
+    refuseStats(t, (path) => (path.startsWith('/opt/') ? new NotVisible(path, root) : undefined));
     const { evidence } = await inspect(checkShim, sources);
     assert.match(evidence?.[0]?.value ?? '', /^looked in \/usr\/local\/sbin .* \/bin \/home/);
     assert.equal(evidence?.[1]?.value, 'not visible, since the agent does not mount them: /opt/bin');
@@ -97,7 +101,7 @@ describe('shim', () => {
       [undefined, 'unknown CheckTimedOut'],
     ] as const) {
       const sources = await sourcesWith(t, {}, { cri: criWith({}, 'v2.4.2', info) });
-      t.mock.method(Host.prototype, 'stat', () => Promise.reject(new TimeoutError('no answer within 5 s')));
+      refuseStats(t, () => new TimeoutError('no answer within 5 s'));
       assert.equal(await outcomeOf(checkShim, sources), expected);
     }
   });

@@ -4,6 +4,7 @@ import type { Host } from '../../../lib/host/host.ts';
 /** Records the path of every call to a host. */
 export function recordPaths(t: TestContext, host: Host): readonly string[] {
   const paths: string[] = [];
+  t.mock.method(host, 'glance', () => host);
   for (const name of ['list', 'stat', 'statEntry', 'readText', 'readTexts', 'readStart'] as const) {
     const usual = host[name].bind(host) as (path: string, ...rest: unknown[]) => Promise<never>;
     t.mock.method(host, name, (path: string, ...rest: unknown[]) => {
