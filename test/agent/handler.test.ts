@@ -30,6 +30,10 @@ function open(t: TestContext, node: NodeParts) {
 
 /** A view of a host whose file operations do not return in time. */
 class StalledHost extends Host {
+  override glance(): Host {
+    return this;
+  }
+
   override async realpath(): Promise<never> {
     throw new TimeoutError('the file system does not answer');
   }

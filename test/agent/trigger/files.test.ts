@@ -59,6 +59,7 @@ describe('FileTrigger', { concurrency: true }, () => {
     t.after(() => trigger.close());
     await trigger.watch([CONFIG]);
     const late = () => Promise.reject(new TimeoutError('no answer within 5 s'));
+    t.mock.method(host, 'glance', () => host);
     const realpath = t.mock.method(host, 'realpath', late);
     await trigger.watch([CONFIG, '/opt/runsc']);
     await writeFile(join(host.root, CONFIG), 'c');
