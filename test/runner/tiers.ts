@@ -93,6 +93,7 @@ const MONITORED = ['prometheus', 'kube-state-metrics'] as const;
 /** Programs of a file beside those of its tier. */
 export const PROGRAMS: Readonly<Record<string, readonly ToolGroup[]>> = {
   'test/api/fleet-controller.test.ts': ['helm'],
+  'test/api/namespace.test.ts': ['helm'],
   'test/e2e/helm.test.ts': ['helm'],
   'test/manifests/containerd-forms.test.ts': ['containerd', 'containerd-1.7'],
   'test/manifests/helm-unittest.test.ts': ['helm-unittest'],
