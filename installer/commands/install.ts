@@ -33,7 +33,7 @@ export async function install(node: Node, options: InstallOptions): Promise<void
   if (!options.retryNow) refuseRetry(seen.journal, { generation: generation.directory });
   if (await needsRestart(node, generation)) await refuseRisks(node);
   if (options.dryRun) return describe(node, seen, generation);
-  await takeBackOthers(node);
+  if (await takeBackOthers(node)) return install(node, options);
   const target = await plan(node, seen, generation);
   await commit(node, { ...seen, target, source: { directory: options.release, release, flags } });
 }

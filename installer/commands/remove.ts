@@ -33,7 +33,7 @@ export async function remove(
     refuseDefault(handler, dump);
     await refuseRisks(node);
   }
-  await takeBackOthers(node);
+  if (await takeBackOthers(node)) return remove(node, { force, retryNow });
   if (installed !== undefined) await make(node, { ...seen, target: undefined });
   await removePrograms(node, force);
   await removeJournal(root, handler);

@@ -19,7 +19,7 @@ export async function rollback(node: Node): Promise<void> {
     });
   const generation = generationAt(previous.generation);
   if (await needsRestart(node, generation)) await refuseRisks(node);
-  await takeBackOthers(node);
+  if (await takeBackOthers(node)) return rollback(node);
   const target = await plan(node, seen, generation);
   await commit(node, { ...seen, target, leaves: installed?.generation });
 }

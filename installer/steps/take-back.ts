@@ -44,11 +44,15 @@ export async function takeBack(node: Node, journals: readonly Journal[]): Promis
   }
 }
 
-/** This run may restart containerd, which would load what an interrupted run for another handler has left. */
-export async function takeBackOthers(node: Node): Promise<void> {
+/**
+ * This run may restart containerd, which would load what an interrupted run for another handler has left. Resolves with
+ * whether there was any: containerd and its files may be others then than the run has seen.
+ */
+export async function takeBackOthers(node: Node): Promise<boolean> {
   const others = await interruptedOthers(node);
   for (const journal of others) await refuseOtherFiles({ ...node, handler: journal.handler }, journal);
   await takeBack(node, others);
+  return others.length > 0;
 }
 
 export async function interruptedOthers(node: Node): Promise<readonly Journal[]> {

@@ -35,12 +35,13 @@ export const DUMP = '/run/dump';
 const TABLE = 'plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc';
 /** containerd's file before the first installation. */
 export const ORIGINAL = `version = 3\n[${TABLE}]\n  runtime_type = "io.containerd.runc.v2"\n`;
-/** Starts the host's programs in the node's root: a shell, systemd, or the containerd that prints a configuration. */
+/** Starts the host's programs in the node's root: a shell, systemd, or the running containerd, which prints a configuration. */
 const NSENTER = `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 cd "$(dirname "$0")/.." && shift
 [ "$1" = sh ] && exec "$@"
 [ "$1" = systemctl ] && exec cat ./run/unit
+[ "$1" = /proc/$((100 + $(wc -c <run/restarts)))/exe ] || exit 127
 [ "$2" = config ] && exec cat ./run/defaults
 . .${DUMP}`;
 /** Prints the root file of `--config`, and what that imports. */
