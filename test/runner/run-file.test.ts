@@ -33,6 +33,14 @@ describe('runFile', () => {
     assert.deepEqual({ passed, tests, skipped }, { passed: true, tests: 2, skipped: ['b'] });
   });
 
+  it('takes limits that a factor has made fractions', async () => {
+    const { passed } = await run("test('a', () => {});", {
+      testTimeoutMs: (300_000 * 25) / 9,
+      fileTimeoutMs: 3_600_000 * (25 / 3),
+    });
+    assert.equal(passed, true);
+  });
+
   it('fails a file with a test that fails, and ends its output with the failure', async () => {
     const { passed, output } = await run("test('a', () => {}); test('b', () => { throw new Error('no'); });");
     assert.equal(passed, false);

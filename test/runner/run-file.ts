@@ -38,7 +38,7 @@ export async function runFile(file: string, options: RunFileOptions): Promise<Fi
     ['./test/runner/reporter.ts', 'stderr'],
     ...(junit === undefined ? [] : [['junit', junit]]),
   ];
-  const late = AbortSignal.timeout(fileTimeoutMs);
+  const late = AbortSignal.timeout(Math.ceil(fileTimeoutMs)); // which refuses a fraction
   try {
     const result = await runProgram(
       file,
