@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { UsageError } from '../../hack/run.ts';
+import { progress } from '../../hack/progress.ts';
+import { pause, UsageError } from '../../hack/run.ts';
 
 /**
  * A lock between processes; undefined if another holds it. It is an abstract socket, which the kernel releases when
@@ -17,6 +18,19 @@ export async function tryLock(name: string): Promise<(() => void) | undefined> {
   }
   server.unref();
   return () => server.close();
+}
+
+/** Waits while another process holds the lock; `work` says for people what that does. */
+export async function waitForLock(name: string, work: string): Promise<() => void> {
+  const first = await tryLock(name);
+  if (first !== undefined) return first;
+  return progress(`waiting for another run that ${work}`, async () => {
+    for (;;) {
+      await pause(0.5);
+      const release = await tryLock(name);
+      if (release !== undefined) return release;
+    }
+  });
 }
 
 /** No other command may touch the cluster meanwhile. */

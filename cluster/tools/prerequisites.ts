@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { progress } from '../../hack/progress.ts';
 import { run, UsageError } from '../../hack/run.ts';
+import { waitForLock } from '../plan/lock.ts';
 import type { NodeRequest } from '../plan/nodes.ts';
 
 /** A program or file that the host must have. */
@@ -99,6 +100,19 @@ export async function ensurePrerequisites(...purposes: readonly Purpose[]): Prom
   if (missing.length === 0) return;
   const debian = isDebian();
   if (!debian || process.getuid?.() !== 0) throw new UsageError(installAdvice(missing, debian));
+  // apt refuses a second run beside it.
+  const release = await waitForLock('apt', 'installs Debian packages');
+  try {
+    await installMissing(missingPrerequisites(hostHas, purposes));
+  } finally {
+    release();
+  }
+  const still = missingPrerequisites(hostHas, purposes);
+  if (still.length > 0) throw new UsageError(installAdvice(still, false));
+}
+
+async function installMissing(missing: readonly Prerequisite[]): Promise<void> {
+  if (missing.length === 0) return;
   const packages = packagesOf(missing);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const aptGet = (...args: string[]) => run('apt-get', ['-q', ...args], { env, timeoutMs: 20 * 60_000 });
@@ -106,10 +120,8 @@ export async function ensurePrerequisites(...purposes: readonly Purpose[]): Prom
     await aptGet('update');
     await aptGet('install', '-y', '--no-install-recommends', ...packages);
   }).catch((cause) => {
-    throw new UsageError(installAdvice(missing, debian), { cause });
+    throw new UsageError(installAdvice(missing, true), { cause });
   });
-  const still = missingPrerequisites(hostHas, purposes);
-  if (still.length > 0) throw new UsageError(installAdvice(still, false));
 }
 
 function hostHas(programOrPath: string): boolean {

@@ -4,9 +4,9 @@ import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { basename, dirname, join } from 'node:path';
 import { CACHE, REPO } from '../../hack/paths.ts';
 import { note, progress, type Tell } from '../../hack/progress.ts';
-import { pause, run, runAll, UsageError } from '../../hack/run.ts';
+import { run, runAll, UsageError } from '../../hack/run.ts';
 import { makeOnce } from '../../hack/unfinished.ts';
-import { tryLock } from '../plan/lock.ts';
+import { waitForLock } from '../plan/lock.ts';
 import type { ForeignArch } from '../plan/nodes.ts';
 import { type Download, download, isPinned, officialBuild } from './downloads.ts';
 import { buildOf, source, TOOL_GROUPS, type ToolBuild, type ToolGroup, toolVersion } from './tool-groups.ts';
@@ -131,18 +131,10 @@ async function provide(group: ToolGroup, directory: string, options: ProvideOpti
   }
 }
 
-async function lockBuild(group: ToolGroup, directory: string): Promise<() => void> {
+function lockBuild(group: ToolGroup, directory: string): Promise<() => void> {
   // The name of a socket has at most 108 bytes; another cache has other programs.
   const name = `${basename(directory)}-${hash('sha256', CACHE).slice(0, 12)}`;
-  const first = await tryLock(name);
-  if (first !== undefined) return first;
-  return progress(`waiting for another run that builds ${group}`, async () => {
-    for (;;) {
-      await pause(0.5);
-      const release = await tryLock(name);
-      if (release !== undefined) return release;
-    }
-  });
+  return waitForLock(name, `builds ${group}`);
 }
 
 /** Empty without an official build, or if this machine needs a change of it. */
