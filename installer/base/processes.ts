@@ -33,11 +33,15 @@ export async function ageMs(root: string, pid: number): Promise<number> {
 }
 
 /**
- * Resolves with the directory in which a process works. A shim works in its bundle, which containerd renames to ".ID"
- * before it deletes it. Source:
+ * Resolves with the bundle that a process names, as sentries and gofers do, or else works in, as shims do; containerd
+ * renames it to ".ID" before it deletes it. Sources:
+ * https://github.com/google/gvisor/blob/release-20260223.0/runsc/sandbox/sandbox.go (createSandboxProcess),
  * https://github.com/containerd/containerd/blob/v1.7.34/runtime/v2/bundle.go (atomicDelete)
  */
 export async function bundleOf(root: string, pid: number): Promise<string> {
+  const cmdline = await readFile(join(root, `/proc/${pid}/cmdline`), 'utf8').catch(() => '');
+  const [, named] = /\0--bundle=([^\0]+)/.exec(cmdline) ?? [];
+  if (named !== undefined) return named;
   const cwd = await readlink(join(root, `/proc/${pid}/cwd`)).catch(() => '');
   return cwd.replace(/\/\.([^/]+) \(deleted\)$/, '/$1');
 }

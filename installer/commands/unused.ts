@@ -39,7 +39,8 @@ export async function removeUnused({ root, host, client, containerdConfig }: Nod
     const sandboxes = await client.listSandboxes('all');
     const bundles = await new Bundles(host, client.bundles).read(AbortSignal.timeout(BUNDLES_MS));
     const generations = await listGenerations(root);
-    // containerd 1.7.34 forgets a boot that its restart interrupts (record and bundle), and the shim stays.
+    // containerd forgets a boot that its restart interrupts, record and bundle: of 1.7.34 the shim stays, of 2.4.2 the
+    // sentry, as it also does if its shim dies while there is no runsc.
     for (const { bundle } of await usersOf(root, generations)) {
       const id = posix.basename(bundle);
       const isKnown = posix.dirname(bundle) !== client.bundles || bundles?.some((each) => each.id === id);

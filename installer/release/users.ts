@@ -5,7 +5,7 @@ import { bundleOf, isSameFile, listPids } from '../base/processes.ts';
 import type { Generation } from './generation.ts';
 
 /**
- * Finds shims, with their bundles, and sentries by generation. A container may have another program at the same path in
+ * Finds shims, sentries and gofers by generation, with their bundles. A container may have another program at the same path in
  * its own file system, which does not count. On Fedora CoreOS /usr/local is a link, and a process has the path
  * behind it.
  */

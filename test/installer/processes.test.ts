@@ -33,6 +33,11 @@ it('a generation is used by its own programs, and not by another program at its 
   await symlink('/run/containerd/k8s.io/.0123abcd (deleted)', join(root, 'proc/11/cwd'));
   const bundle = '/run/containerd/k8s.io/0123abcd';
   assert.deepEqual(await usersOf(root, [generation]), [{ directory: generation.directory, bundle }]);
+  const named = ['runsc-sandbox', 'boot', `--bundle=${bundle}`, '--network=of-the-command'].join('\0');
+  await writeFile(join(root, 'proc/11/cmdline'), named);
+  await rm(join(root, 'proc/11/cwd'));
+  await symlink('/', join(root, 'proc/11/cwd'));
+  assert.deepEqual(await usersOf(root, [generation]), [{ directory: generation.directory, bundle }]);
 });
 
 it('a generation behind a link is used by the processes that have the path behind it', async () => {
